@@ -1,0 +1,114 @@
+"""A create-passport command: one Kafka record after the door, as values that can be decided on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+Party = Mapping[str, str]
+FieldErrors = Mapping[str, list[str]]
+"""Dotted path to the messages about it, as the seed's `details.fieldErrors`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where and when the record was appended; all identity and time of its answer derive from here."""
+
+    topic: str
+    partition: int
+    offset: int
+    appended_ms: int
+
+    @property
+    def path(self) -> str:
+        """`<topic>/<partition>/<offset>`: the causation id, and the name below every derived id."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    @property
+    def passport_id(self) -> str:
+        """24-hex ObjectId: 4 bytes of append time in seconds, then 8 bytes of SHA-256 over the path."""
+        seconds = (self.appended_ms // 1000) & 0xFFFFFFFF
+        return f"{seconds:08x}{sha256(self.path.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A `tp_` API key, known by the SHA-256 of the whole key only."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An OAuth 2.0 access token with a verified signature, issuer and audience; times are Unix seconds."""
+
+    company_id: str
+    scopes: frozenset[str]
+    expires_at: float
+    not_before: float
+
+
+Credentials = ApiKey | AccessToken | None
+"""None: missing, malformed, or signed by nobody we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePassport:
+    """A valid body: product id in lower case, parties as sent with their known fields (None where not sent)."""
+
+    product_id: str
+    gtin: str
+    serial: str
+    parties: Mapping[str, Party] | None
+    confirm_overage: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidBody:
+    """A readable body that breaks field rules."""
+
+    field_errors: FieldErrors
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRecord:
+    """A record that rule 1 refuses: `code` is stable and goes to the dead letter, `reason` is for people."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """W3C trace context, carried to the result as it came."""
+
+    traceparent: bytes
+    tracestate: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The copy of a record that could not be processed: no `authorization`, everything else byte for byte."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One record on its way to a decision.
+
+    `key` is the key of the result. `idempotency_key` is the producer's, or None; when `key_is_malformed`, rule 4
+    refuses. `fingerprint` is the SHA-256 of the canonical body, present when there is a key to bind.
+    """
+
+    source: Source
+    key: str
+    idempotency_key: str | None
+    key_is_malformed: bool
+    fingerprint: bytes | None
+    credentials: Credentials
+    body: CreatePassport | InvalidBody | UnreadableRecord
+    trace: TraceContext | None
+    dead_letter: DeadLetter | None

@@ -1,0 +1,124 @@
+"""The rules of contract section 3 in their order: the first that fails answers."""
+
+from worker.domain.catalogue import Company, Product
+from worker.domain.command import AccessToken, ApiKey, Command, CreatePassport, InvalidBody, UnreadableRecord
+from worker.domain.facts import Facts
+from worker.domain.moments import DAY_MS, utc_day
+from worker.domain.outcomes import (
+    Asked,
+    Created,
+    DailyWritesSpent,
+    Forbidden,
+    GtinRegistered,
+    HardBlock,
+    IdempotencyKeyReused,
+    Invalid,
+    MalformedIdempotencyKey,
+    Outcome,
+    OverageRequired,
+    ProductNotFound,
+    Replayed,
+    SerialExists,
+    SubscriptionInactive,
+    Unauthorized,
+    Unreadable,
+)
+
+REQUIRED_SCOPE = "passports:write"
+IDEMPOTENCY_WINDOW_MS = DAY_MS
+
+
+def decide(command: Command, facts: Facts) -> Outcome:
+    """What becomes of a command, given the facts. Pure: the same arguments always give the same outcome."""
+    body = command.body
+    if isinstance(body, UnreadableRecord):  # rule 1
+        return Unreadable(body.reason)
+    company = authenticated_company(command, facts)  # rule 2
+    if company is None:
+        return Unauthorized()
+    credentials = command.credentials
+    if isinstance(credentials, AccessToken) and REQUIRED_SCOPE not in credentials.scopes:  # rule 3
+        return Forbidden(company.id)
+    if command.key_is_malformed:  # rule 4
+        return MalformedIdempotencyKey(company.id)
+    bound = _judge_idempotency_key(command, company.id, facts)  # rule 5
+    if bound is not None:
+        return bound
+    if isinstance(body, InvalidBody):  # rule 6
+        return Invalid(company.id, body.field_errors)
+    return _judge_request(command, body, company, facts)
+
+
+def authenticated_company(command: Command, facts: Facts) -> Company | None:
+    """Rule 2, judged at the record's append time: whose credentials these are, if they are good."""
+    credentials, appended_ms = command.credentials, command.source.appended_ms
+    if isinstance(credentials, ApiKey):
+        grant = facts.api_keys.get(credentials.digest)
+        if grant is None or (grant.revoked_ms is not None and appended_ms >= grant.revoked_ms):
+            return None
+        return facts.companies.get(grant.company_id)
+    if isinstance(credentials, AccessToken):
+        if not credentials.not_before * 1000 <= appended_ms < credentials.expires_at * 1000:
+            return None
+        return facts.companies.get(credentials.company_id)
+    return None
+
+
+def _judge_idempotency_key(command: Command, company_id: str, facts: Facts) -> Outcome | None:
+    """Rule 5: a key is bound for 24 hours from the creation; a replay does not extend them."""
+    if command.idempotency_key is None:
+        return None
+    binding = facts.bindings.get((company_id, command.idempotency_key))
+    if binding is None or command.source.appended_ms - binding.created_ms >= IDEMPOTENCY_WINDOW_MS:
+        return None
+    if binding.fingerprint != command.fingerprint:
+        return IdempotencyKeyReused(company_id)
+    return Replayed(company_id, binding.passport_id, binding.created_body)
+
+
+def _judge_request(command: Command, body: CreatePassport, company: Company, facts: Facts) -> Outcome:
+    """Rules 7 to 11, for a valid body."""
+    asked = Asked(company.id, body.product_id, body.gtin, body.serial)
+    if not company.may_write:  # rule 7
+        return SubscriptionInactive(asked, company.subscription or "")
+    product = facts.products.get(body.product_id)
+    if product is None or product.company_id != company.id:  # rule 8
+        return ProductNotFound(asked)
+    writes_per_day = company.plan.max_v1_writes_per_day
+    if writes_per_day is not None:  # rule 9
+        writes_today = facts.writes.get((company.id, utc_day(command.source.appended_ms)), 0)
+        if writes_today >= writes_per_day:
+            return DailyWritesSpent(asked, writes_per_day, writes_today)
+    if facts.gtin_owners.get(body.gtin, company.id) != company.id:  # rule 10
+        return GtinRegistered(asked)
+    existing = facts.serials.get((body.gtin, body.serial))
+    if existing is not None:  # rule 11
+        return SerialExists(asked, existing)
+    return _take_slot(command, body, company, product, asked, facts)
+
+
+def _take_slot(
+    command: Command, body: CreatePassport, company: Company, product: Product, asked: Asked, facts: Facts
+) -> Outcome:
+    """Rules 12 and 13: slots are cumulative; overage is charged only when confirmed."""
+    plan, used = company.plan, facts.slots_used.get(company.id, 0)
+    overage_price_cents = None
+    if plan.max_dpps is not None and used >= plan.max_dpps:  # rule 12
+        if plan.overage_price_cents is None:
+            return HardBlock(asked, plan.max_dpps, used)
+        if not body.confirm_overage:
+            return OverageRequired(asked, plan.max_dpps, used, plan.overage_price_cents)
+        overage_price_cents = plan.overage_price_cents
+    return Created(  # rule 13
+        passport_id=command.source.passport_id,
+        company_id=company.id,
+        product=product,
+        gtin=body.gtin,
+        serial=body.serial,
+        parties=body.parties,
+        overage_price_cents=overage_price_cents,
+        created_ms=command.source.appended_ms,
+        utc_day=utc_day(command.source.appended_ms),
+        idempotency_key=command.idempotency_key,
+        fingerprint=command.fingerprint,
+    )

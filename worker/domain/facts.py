@@ -1,0 +1,46 @@
+"""Everything that a decision may look at, read once for a batch, and moved on by each created passport of it."""
+
+from dataclasses import dataclass, field
+
+from worker.domain.catalogue import ApiKeyGrant, Company, Product
+from worker.domain.outcomes import Created
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """An idempotency key's created passport: the created event's value, and when it was created (ms)."""
+
+    fingerprint: bytes
+    passport_id: str
+    created_body: bytes
+    created_ms: int
+
+
+@dataclass(slots=True)
+class Facts:
+    """Facts for one batch of commands. A missing entry means: there is none."""
+
+    api_keys: dict[bytes, ApiKeyGrant] = field(default_factory=dict)
+    companies: dict[str, Company] = field(default_factory=dict)
+    products: dict[str, Product] = field(default_factory=dict)
+    slots_used: dict[str, int] = field(default_factory=dict)
+    writes: dict[tuple[str, int], int] = field(default_factory=dict)
+    """By company and UTC day."""
+    bindings: dict[tuple[str, str], Binding] = field(default_factory=dict)
+    """By company and idempotency key."""
+    gtin_owners: dict[str, str] = field(default_factory=dict)
+    serials: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Passport id by GTIN and serial number."""
+
+    def absorb(self, created: Created, created_body: bytes) -> None:
+        """Let the rest of the batch see a passport that was just created."""
+        company_id = created.company_id
+        self.slots_used[company_id] = self.slots_used.get(company_id, 0) + 1
+        day = (company_id, created.utc_day)
+        self.writes[day] = self.writes.get(day, 0) + 1
+        self.gtin_owners[created.gtin] = company_id
+        self.serials[created.gtin, created.serial] = created.passport_id
+        if created.idempotency_key is not None and created.fingerprint is not None:
+            self.bindings[company_id, created.idempotency_key] = Binding(
+                created.fingerprint, created.passport_id, created_body, created.created_ms
+            )

@@ -1,0 +1,59 @@
+"""GS1 identification keys: GTIN-14, GLN, serial number (AI 21) and GS1 Digital Link URIs."""
+
+import re
+from functools import lru_cache
+from urllib.parse import quote
+
+from biip.checksums import gs1_standard_check_digit
+
+_FOURTEEN_DIGITS = re.compile(r"[0-9]{14}")
+_THIRTEEN_DIGITS = re.compile(r"[0-9]{13}")
+_CSET_82_UP_TO_20 = re.compile(r"""[!"%-?A-Z_a-z]{1,20}""")
+
+UNSAFE_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that no kept string may hold: Unicode category Cc and lone surrogates (contract section 3)."""
+
+
+def _check_digit_is_valid(digits: str) -> bool:
+    return gs1_standard_check_digit(digits[:-1]) == int(digits[-1])
+
+
+@lru_cache(maxsize=16384)
+def gtin_problem(text: str) -> str | None:
+    """What is wrong with a GTIN-14, or None. Only ASCII digits count as digits (GS1 General Specifications 7.9)."""
+    if not _FOURTEEN_DIGITS.fullmatch(text):
+        return "GTIN must be 14 digits"
+    if not _check_digit_is_valid(text):
+        return "GTIN check digit is invalid"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def gln_problem(text: str) -> str | None:
+    """What is wrong with a 13-digit GLN, or None (GS1 General Specifications 3.2)."""
+    if not _THIRTEEN_DIGITS.fullmatch(text):
+        return "GLN must be 13 digits"
+    if not _check_digit_is_valid(text):
+        return "GLN check digit is invalid"
+    return None
+
+
+def serial_problem(text: str) -> str | None:
+    """What is wrong with a serial number of 1-100 characters, or None; "." and ".." cannot stand in a URI path."""
+    if not 1 <= len(text) <= 100:
+        return "Expected 1 to 100 characters"
+    if UNSAFE_TEXT.search(text):
+        return "Expected no control characters or lone surrogates"
+    if text in (".", ".."):
+        return 'Expected a serial number other than "." and ".."'
+    return None
+
+
+def is_conformant_serial(serial: str) -> bool:
+    """Whether the serial is a GS1 AI 21 value: 1-20 characters of the 82-character set."""
+    return _CSET_82_UP_TO_20.fullmatch(serial) is not None
+
+
+def digital_link_uri(base: str, gtin: str, serial: str) -> str:
+    """GS1 Digital Link URI; all of the serial but RFC 3986 unreserved characters is percent-encoded as UTF-8."""
+    return f"{base}/01/{gtin}/21/{quote(serial, safe='')}"

@@ -1,0 +1,218 @@
+"""The create-passport body: its model, from which the JSON Schema is generated, and its field errors."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    AnyUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from worker.domain import gs1
+from worker.domain.command import CreatePassport, InvalidBody
+from worker.messages.countries import ISO_3166_1_ALPHA_2
+from worker.messages.json_value import JsonObject
+
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+_url = TypeAdapter(AnyUrl)
+
+
+def _text(problem: Callable[[str], str | None], not_a_string: str) -> PlainValidator:
+    """A string field: `problem` says what is wrong with a string; anything else is answered `not_a_string`."""
+
+    def check(value: object) -> object:
+        message = problem(value) if isinstance(value, str) else not_a_string
+        if message is not None:
+            raise PydanticCustomError("field", "{message}", {"message": message})
+        return value
+
+    return PlainValidator(check)
+
+
+def _product_id_problem(text: str) -> str | None:
+    return None if len(text) == 24 and _HEX_DIGITS.issuperset(text) else "Expected 24 hexadecimal digits"
+
+
+def _text_problem(text: str, longest: int) -> str | None:
+    if not 1 <= len(text) <= longest:
+        return f"Expected 1 to {longest} characters"
+    return "Expected no control characters or lone surrogates" if gs1.UNSAFE_TEXT.search(text) else None
+
+
+def _legal_name_problem(text: str) -> str | None:
+    return _text_problem(text, 200)
+
+
+def _operator_id_problem(text: str) -> str | None:
+    return _text_problem(text, 100)
+
+
+def _country_problem(text: str) -> str | None:
+    return None if text in ISO_3166_1_ALPHA_2 else "Expected an ISO 3166-1 alpha-2 country code in upper case"
+
+
+def _url_problem(text: str) -> str | None:
+    message = "Expected an http or https URL of at most 2048 characters"
+    if len(text) > 2048 or not text.lower().startswith(("http://", "https://")):
+        return message
+    if gs1.UNSAFE_TEXT.search(text) or any(character.isspace() for character in text):
+        return "Expected a URL without white space, control characters or lone surrogates"
+    try:
+        _url.validate_python(text)
+    except ValidationError:
+        return message
+    return None
+
+
+def _true_or_false(value: object) -> object:
+    if not isinstance(value, bool):
+        raise PydanticCustomError("field", "Expected true or false")
+    return value
+
+
+ProductId = Annotated[
+    str,
+    _text(_product_id_problem, "Expected 24 hexadecimal digits"),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{24}$", "description": "ObjectId"}),
+]
+Gtin = Annotated[
+    str,
+    _text(gs1.gtin_problem, "GTIN must be 14 digits"),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{14}$", "description": "GTIN-14 with a valid check digit"}),
+]
+SerialNumber = Annotated[
+    str,
+    _text(gs1.serial_problem, "Expected a string of 1 to 100 characters"),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 100, "not": {"enum": [".", ".."]}}),
+]
+LegalName = Annotated[
+    str,
+    _text(_legal_name_problem, "Expected a string of 1 to 200 characters"),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200}),
+]
+Gln = Annotated[
+    str,
+    _text(gs1.gln_problem, "GLN must be 13 digits"),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{13}$", "description": "GLN with a valid check digit"}),
+]
+Country = Annotated[
+    str,
+    _text(_country_problem, "Expected an ISO 3166-1 alpha-2 country code in upper case"),
+    WithJsonSchema({"enum": sorted(ISO_3166_1_ALPHA_2), "description": "ISO 3166-1 alpha-2"}),
+]
+OperatorId = Annotated[
+    str,
+    _text(_operator_id_problem, "Expected a string of 1 to 100 characters"),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 100}),
+]
+Url = Annotated[
+    str,
+    _text(_url_problem, "Expected an http or https URL of at most 2048 characters"),
+    WithJsonSchema({"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://", "maxLength": 2048}),
+]
+ConfirmOverage = Annotated[bool, PlainValidator(_true_or_false), WithJsonSchema({"type": "boolean"})]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Gs1(_Model):
+    """GS1 identification of the unit."""
+
+    gtin: Gtin
+    serial_number: SerialNumber = Field(alias="serialNumber")
+
+
+class Party(_Model):
+    """An economic operator; at least one of `gln` and `legacyOperatorId` identifies it."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["gln"]}, {"required": ["legacyOperatorId"]}]})
+
+    legal_name: LegalName = Field(alias="legalName")
+    gln: Gln = Field(default="")
+    country: Country = Field(default="")
+    legacy_operator_id: OperatorId = Field(default="", alias="legacyOperatorId")
+    url: Url = Field(default="")
+
+
+_NOT_SENT = Party.model_construct()
+
+
+class Parties(_Model):
+    """Economic operators by role; a role that is not listed here is an error."""
+
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
+
+    manufacturer: Party = _NOT_SENT
+    importer: Party = _NOT_SENT
+    authorised_representative: Party = Field(default=_NOT_SENT, alias="authorisedRepresentative")
+    distributor: Party = _NOT_SENT
+    recycler: Party = _NOT_SENT
+    producer_responsibility_org: Party = Field(default=_NOT_SENT, alias="producerResponsibilityOrg")
+
+
+class CreatePassportBody(_Model):
+    """The value of a create-passport command (contract section 2)."""
+
+    product_id: ProductId = Field(alias="productId")
+    gs1: Gs1
+    parties: Parties = Parties.model_construct()
+    confirm_overage: ConfirmOverage = Field(default=False, alias="confirmOverage")
+
+
+ROLES = tuple(field.alias or name for name, field in Parties.model_fields.items())
+_PARTY_FIELDS = frozenset(field.alias or name for name, field in Party.model_fields.items())
+_IDENTIFIERS = ("gln", "legacyOperatorId")
+_validate = CreatePassportBody.__pydantic_validator__.validate_python
+
+
+def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
+    """Check every field of a body and report all that is wrong, by dotted path."""
+    field_errors: dict[str, list[str]] = {}
+    try:
+        _validate(body)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_context=False, include_input=False):
+            path = ".".join(str(part) for part in problem["loc"])
+            field_errors[path] = [_MESSAGES.get(problem["type"], problem["msg"])]
+    parties = body.get("parties")
+    if isinstance(parties, dict):
+        field_errors.update(_party_errors(parties))
+    return InvalidBody(field_errors) if field_errors else _as_command(body)
+
+
+_MESSAGES = {"missing": "Required", "model_type": "Expected an object", "model_attributes_type": "Expected an object"}
+
+
+def _party_errors(parties: JsonObject) -> dict[str, list[str]]:
+    errors = {}
+    for role, party in parties.items():
+        if role not in ROLES:
+            errors[f"parties.{role}"] = ["Expected one of the roles " + ", ".join(ROLES)]
+        elif isinstance(party, dict) and not any(name in party for name in _IDENTIFIERS):
+            errors[f"parties.{role}"] = ["Expected gln or legacyOperatorId"]
+    return errors
+
+
+def _as_command(body: Mapping[str, Any]) -> CreatePassport:
+    """The values of a body that has no field errors."""
+    parties = body.get("parties")
+    return CreatePassport(
+        product_id=body["productId"].lower(),
+        gtin=body["gs1"]["gtin"],
+        serial=body["gs1"]["serialNumber"],
+        parties={role: _known_fields(party) for role, party in parties.items()} if parties else None,
+        confirm_overage=body.get("confirmOverage", False),
+    )
+
+
+def _known_fields(party: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in party.items() if name in _PARTY_FIELDS}

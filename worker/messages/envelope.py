@@ -1,0 +1,177 @@
+"""The door: one Kafka record becomes one command, whatever its bytes; nothing here raises."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from worker.domain.command import (
+    ApiKey,
+    Command,
+    CreatePassport,
+    DeadLetter,
+    InvalidBody,
+    Source,
+    TraceContext,
+    UnreadableRecord,
+)
+from worker.domain.moments import clamp_ms
+from worker.messages.body import read_body
+from worker.messages.json_value import JsonObject, fingerprint, read_object
+
+Header = tuple[str, bytes | None]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_BEARER = re.compile(r"[ \t]*bearer[ \t]+(\S+)[ \t]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a readable record: bytes of the value, number of headers, bytes a header value, JSON levels."""
+
+    value_bytes: int = 64 * 1024
+    headers: int = 64
+    header_bytes: int = 8 * 1024
+    json_depth: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as Kafka holds it. `unreadable` is set where the client library itself could not read it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+    unreadable: UnreadableRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A command whose credentials may still need a check: `token` is an unverified OAuth access token."""
+
+    command: Command
+    token: str | None
+
+
+def open_envelope(record: Record, limits: Limits) -> Envelope:
+    """Read one record (contract sections 2 and 3, rules 1 and 4). Headers match without regard to case."""
+    source = Source(record.topic, record.partition, record.offset, clamp_ms(record.timestamp_ms))
+    found = _known_headers(record.headers)
+    key = _idempotency_key(found["idempotency-key"])
+    body = record.unreadable or _limit_broken(record, found, limits) or _read_value(record.value, found, limits)
+    digest = fingerprint(body) if key is not None and isinstance(body, dict) else None
+    api_key, token = _credentials(found["authorization"])
+    content: CreatePassport | InvalidBody | UnreadableRecord = read_body(body) if isinstance(body, dict) else body
+    command = Command(
+        source=source,
+        key=key if key is not None else f"{record.topic}:{record.partition}:{record.offset}",
+        idempotency_key=key,
+        key_is_malformed=key is None and bool(found["idempotency-key"]),
+        fingerprint=digest,
+        credentials=api_key,
+        body=content,
+        trace=_trace_context(found["traceparent"], found["tracestate"]),
+        dead_letter=dead_letter(record, content.code) if isinstance(content, UnreadableRecord) else None,
+    )
+    return Envelope(command, token)
+
+
+def dead_letter(record: Record, reason: str) -> DeadLetter:
+    """The record without its credentials."""
+    headers = tuple(header for header in record.headers if header[0].lower() != "authorization")
+    return DeadLetter(record.key, record.value, headers, reason)
+
+
+def _known_headers(headers: Sequence[Header]) -> dict[str, list[bytes | None]]:
+    found: dict[str, list[bytes | None]] = {
+        "authorization": [],
+        "idempotency-key": [],
+        "content-type": [],
+        "traceparent": [],
+        "tracestate": [],
+    }
+    for name, value in headers:
+        values = found.get(name.lower())
+        if values is not None:
+            values.append(value)
+    return found
+
+
+def _limit_broken(record: Record, found: dict[str, list[bytes | None]], limits: Limits) -> UnreadableRecord | None:
+    if len(record.headers) > limits.headers:
+        return UnreadableRecord("too-many-headers", f"Expected at most {limits.headers} headers")
+    if any(value is not None and len(value) > limits.header_bytes for _, value in record.headers):
+        return UnreadableRecord("header-too-large", f"Expected header values of at most {limits.header_bytes} bytes")
+    if len(found["authorization"]) > 1:
+        return UnreadableRecord("repeated-authorization", "Expected one authorization header")
+    return None
+
+
+def _read_value(
+    value: bytes | None, found: dict[str, list[bytes | None]], limits: Limits
+) -> JsonObject | UnreadableRecord:
+    if value is None:
+        return UnreadableRecord("tombstone", "Expected a JSON object, got a tombstone (null value)")
+    if not value:
+        return UnreadableRecord("empty-value", "Expected a JSON object, got an empty value")
+    if len(value) > limits.value_bytes:
+        return UnreadableRecord("value-too-large", f"Expected a value of at most {limits.value_bytes} bytes")
+    parsed = read_object(value, limits.json_depth)
+    if isinstance(parsed, dict) and _is_structured_cloud_event(found["content-type"]):
+        data = parsed.get("data")
+        if not isinstance(data, dict):
+            return UnreadableRecord("cloudevent-without-data", "Expected a CloudEvent with a JSON object in data")
+        return data
+    return parsed
+
+
+def _is_structured_cloud_event(content_types: list[bytes | None]) -> bool:
+    """CloudEvents 1.0 Kafka binding, section 3.1: the media type decides, its parameters do not."""
+    return any(
+        content_type is not None
+        and content_type.split(b";", 1)[0].strip().lower() == b"application/cloudevents+json"
+        for content_type in content_types
+    )
+
+
+def _idempotency_key(values: list[bytes | None]) -> str | None:
+    """The well-formed key, or None (absent, or malformed: null, not UTF-8, not 1-255 characters, repeated)."""
+    if len(values) != 1 or values[0] is None:
+        return None
+    try:
+        key = values[0].decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return key if 1 <= len(key) <= 255 and not _CONTROL.search(key) else None
+
+
+def _credentials(values: list[bytes | None]) -> tuple[ApiKey | None, str | None]:
+    """The API key, or the access token that somebody has to verify, or neither."""
+    if len(values) != 1 or values[0] is None:
+        return None, None
+    try:
+        match = _BEARER.fullmatch(values[0].decode("utf-8"))
+    except UnicodeDecodeError:
+        return None, None
+    if match is None:
+        return None, None
+    token = match[1]
+    if token.startswith("tp_"):
+        return ApiKey(sha256(token.encode()).digest()), None
+    return None, token
+
+
+def _trace_context(traceparents: list[bytes | None], tracestates: list[bytes | None]) -> TraceContext | None:
+    """W3C Trace Context: a malformed or repeated `traceparent` drops both; several `tracestate` are one list."""
+    if len(traceparents) != 1 or traceparents[0] is None:
+        return None
+    match = _TRACEPARENT.fullmatch(traceparents[0])
+    if match is None or (match[1] == b"00" and match[2] is not None):
+        return None
+    states = [state for state in tracestates if state]
+    return TraceContext(traceparents[0], b",".join(states) if states else None)

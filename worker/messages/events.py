@@ -1,0 +1,269 @@
+"""From an outcome to its answer: topic kind, key, CloudEvents headers and body bytes, the same for the same record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha1
+from json.encoder import encode_basestring_ascii as quoted
+from typing import assert_never
+from uuid import NAMESPACE_URL, UUID
+
+from worker.domain import gs1
+from worker.domain.command import Command, DeadLetter, Source, TraceContext
+from worker.domain.moments import iso_8601
+from worker.domain.outcomes import (
+    Created,
+    DailyWritesSpent,
+    Forbidden,
+    GtinRegistered,
+    HardBlock,
+    IdempotencyKeyReused,
+    Invalid,
+    MalformedIdempotencyKey,
+    Outcome,
+    OverageRequired,
+    ProductNotFound,
+    Replayed,
+    SerialExists,
+    SubscriptionInactive,
+    Unauthorized,
+    Unreadable,
+)
+from worker.domain.decide import REQUIRED_SCOPE
+from worker.domain.seeding import compact_json
+
+Header = tuple[str, bytes | None]
+
+
+class Kind(IntEnum):
+    """The result topics; the numbers are stored in the ledger."""
+
+    CREATED = 1
+    OVERAGE_REQUIRED = 2
+    CONFLICT = 3
+    REJECTED = 4
+
+    @property
+    def label(self) -> str:
+        """As in `ce_type`: `created`, `overage-required`, `conflict`, `rejected`."""
+        return _LABELS[self]
+
+
+_LABELS = {
+    Kind.CREATED: "created",
+    Kind.OVERAGE_REQUIRED: "overage-required",
+    Kind.CONFLICT: "conflict",
+    Kind.REJECTED: "rejected",
+}
+_TYPES = {kind: f"eu.tracepass.passport.{label}.v1".encode() for kind, label in _LABELS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the ledger keeps of one record, and all that its result records are made of.
+
+    `passport_id` is set for created and replayed answers; `company_id` once the credentials were good.
+    """
+
+    offset: int
+    appended_ms: int
+    kind: Kind
+    key: str
+    value: bytes
+    company_id: str | None = None
+    passport_id: str | None = None
+    replayed: bool = False
+    trace: TraceContext | None = None
+    dead_letter: DeadLetter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A record to publish."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[Header]
+
+
+def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answer:
+    """The answer to a command, from its outcome alone."""
+    source = command.source
+    if isinstance(outcome, Created):
+        return Answer(
+            source.offset,
+            source.appended_ms,
+            Kind.CREATED,
+            command.key,
+            created_body(outcome, digital_link_base),
+            outcome.company_id,
+            outcome.passport_id,
+            trace=command.trace,
+        )
+    if isinstance(outcome, Replayed):
+        return Answer(
+            source.offset,
+            source.appended_ms,
+            Kind.CREATED,
+            command.key,
+            outcome.created_body,
+            outcome.company_id,
+            outcome.passport_id,
+            replayed=True,
+            trace=command.trace,
+        )
+    kind, company_id, status, body = _refusal(outcome)
+    body["status"] = status
+    return Answer(
+        source.offset,
+        source.appended_ms,
+        kind,
+        command.key,
+        compact_json(body).encode("ascii"),
+        company_id,
+        trace=command.trace,
+        dead_letter=command.dead_letter,
+    )
+
+
+def created_body(created: Created, digital_link_base: str) -> bytes:
+    """The seed's 201 body (contract section 4). Text that is the same for a product was encoded once."""
+    seeded = created.product.seeded
+    serial = quoted(created.serial)
+    uri = quoted(gs1.digital_link_uri(digital_link_base, created.gtin, created.serial))
+    conformant = "true" if gs1.is_conformant_serial(created.serial) else "false"
+    parties = f'"parties":{compact_json(created.parties)},' if created.parties else ""
+    price = created.overage_price_cents
+    overage = f'"overage":{{"priceCents":{price}}},' if price is not None else ""
+    return (
+        f'{{"_id":"{created.passport_id}","companyId":"{created.company_id}","productId":"{created.product.id}",'
+        f'"templateId":"{created.product.template_id}","gs1":{{"gtin":"{created.gtin}","serialNumber":{serial},'
+        f'"digitalLinkUri":{uri},"conformant":{conformant}}},"status":"draft",'
+        f'"completionPercentage":{seeded.completion_percentage},"fieldCounts":{{"total":{seeded.total},'
+        f'"empty":{seeded.total - seeded.approved},"approved":{seeded.approved},"pendingReview":0,"flagged":0}},'
+        f'"fields":{seeded.json},{parties}{overage}"createdAt":"{iso_8601(created.created_ms)}"}}'
+    ).encode("ascii")
+
+
+_Refusal = tuple[Kind, str | None, int, dict[str, object]]
+
+
+def _refusal(outcome: Outcome) -> _Refusal:  # noqa: PLR0911  # one line a rule
+    """Kind, company, status and body of a refusal before its request was valid (rules 1 to 6)."""
+    match outcome:
+        case Unreadable(reason):
+            return Kind.REJECTED, None, 400, {"error": "Unreadable command", "details": {"reason": reason}}
+        case Unauthorized():
+            return Kind.REJECTED, None, 401, {"error": "Unauthorized"}
+        case Forbidden(company_id):
+            details = {"requiredScope": REQUIRED_SCOPE}
+            return Kind.REJECTED, company_id, 403, {"error": "Forbidden", "details": details}
+        case MalformedIdempotencyKey(company_id):
+            message = "Expected one UTF-8 value of 1 to 255 characters without control characters"
+            return Kind.REJECTED, company_id, 400, _validation_error({"Idempotency-Key": [message]})
+        case IdempotencyKeyReused(company_id):
+            message = (
+                "Idempotency-Key has already been used with a different request body. "
+                "Use a new key for the new request, or reuse the original body."
+            )
+            return Kind.REJECTED, company_id, 422, {"error": message}
+        case Invalid(company_id, field_errors):
+            return Kind.REJECTED, company_id, 400, _validation_error(field_errors)
+        case Created() | Replayed():
+            raise AssertionError("created and replayed answers have bodies of their own")
+        case _:
+            kind, status, body = _refusal_of_request(outcome)
+            asked = outcome.asked
+            body["request"] = {"productId": asked.product_id, "gs1": {"gtin": asked.gtin, "serialNumber": asked.serial}}
+            return kind, asked.company_id, status, body
+
+
+def _validation_error(field_errors: Mapping[str, list[str]]) -> dict[str, object]:
+    return {"error": "Validation error", "details": {"fieldErrors": field_errors}}
+
+
+_OfRequest = (
+    SubscriptionInactive
+    | ProductNotFound
+    | DailyWritesSpent
+    | GtinRegistered
+    | SerialExists
+    | OverageRequired
+    | HardBlock
+)
+
+
+def _refusal_of_request(outcome: _OfRequest) -> tuple[Kind, int, dict[str, object]]:
+    """Kind, status and body of rules 7 to 12; the strings are the contract's."""
+    match outcome:
+        case SubscriptionInactive(_, subscription):
+            return Kind.REJECTED, 402, {"error": "subscription_inactive", "details": {"status": subscription}}
+        case ProductNotFound():
+            return Kind.REJECTED, 404, {"error": "Product not found"}
+        case DailyWritesSpent(_, per_day, today):
+            message = (
+                f"API rate limit: {per_day} writes/day via /api/v1. Currently {today} today; requested 1. "
+                "Retry tomorrow (UTC) or upgrade your plan."
+            )
+            return Kind.REJECTED, 429, {"error": message}
+        case GtinRegistered():
+            message = "This GTIN is already registered by another company. Contact support if this is an error."
+            return Kind.CONFLICT, 409, {"error": message, "conflict": "gtin_registered"}
+        case SerialExists(_, passport_id):
+            message = "Serial number already exists for this GTIN"
+            return Kind.CONFLICT, 409, {"error": message, "conflict": "serial_exists", "passportId": passport_id}
+        case OverageRequired(_, limit, usage, price):
+            message = "DPP quota reached. Retry with { confirmOverage: true } to accept the per-passport charge."
+            quota = {"planLimit": limit, "currentUsage": usage, "extraPriceCents": price}
+            return Kind.OVERAGE_REQUIRED, 402, {"error": "overage_required", **quota, "message": message}
+        case HardBlock(_, limit, usage):
+            message = "DPP quota reached and this plan has no overage. Upgrade your plan."
+            quota = {"planLimit": limit, "currentUsage": usage}
+            return Kind.REJECTED, 402, {"error": "dpp_hard_block", **quota, "message": message}
+        case _:
+            assert_never(outcome)
+
+
+def event_of(answer: Answer, topic: str, partition: int) -> Event:
+    """The result record: CloudEvents 1.0 binary mode (contract section 5). `topic` is the command topic."""
+    path = f"{topic}/{partition}/{answer.offset}"
+    subject = answer.passport_id or answer.key
+    headers: list[Header] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", _uuid5_of_url(path)),
+        ("ce_source", b"/passport-worker"),
+        ("ce_type", _TYPES[answer.kind]),
+        ("ce_time", iso_8601(answer.appended_ms).encode("ascii")),
+        ("ce_subject", subject.encode("utf-8")),
+    ]
+    if answer.company_id is not None:
+        headers.append(("ce_companyid", answer.company_id.encode("utf-8")))
+    headers.append(("ce_causationid", path.encode("utf-8")))
+    headers.append(("content-type", b"application/json"))
+    if answer.trace is not None:
+        headers.append(("traceparent", answer.trace.traceparent))
+        if answer.trace.tracestate is not None:
+            headers.append(("tracestate", answer.trace.tracestate))
+    if answer.replayed:
+        headers.append(("idempotency-replayed", b"true"))
+    return Event(answer.key.encode("utf-8"), answer.value, headers)
+
+
+def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Event:
+    """The dead-letter record: the copy, and where it came from (contract section 1)."""
+    headers: list[Header] = [
+        *letter.headers,
+        ("dlq-original-topic", source.topic.encode("utf-8")),
+        ("dlq-original-partition", str(source.partition).encode("ascii")),
+        ("dlq-original-offset", str(source.offset).encode("ascii")),
+        ("dlq-original-timestamp", str(source.appended_ms).encode("ascii")),
+        ("dlq-consumer-group", group_id.encode("utf-8")),
+        ("dlq-reason", letter.reason.encode("ascii")),
+    ]
+    return Event(letter.key, letter.value, headers)
+
+
+def _uuid5_of_url(name: str) -> bytes:
+    """UUIDv5 in the URL namespace (RFC 9562 section 5.5), as `uuid.uuid5` computes it."""
+    digest = sha1(NAMESPACE_URL.bytes + name.encode("utf-8"), usedforsecurity=False).digest()
+    return str(UUID(bytes=digest[:16], version=5)).encode("ascii")

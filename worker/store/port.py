@@ -1,0 +1,106 @@
+"""The small port between the worker and its store: lanes, and one transaction a batch."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.domain.command import Command
+from worker.domain.facts import Facts
+from worker.domain.outcomes import Created
+from worker.messages.events import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class LaneName:
+    """One input partition as one consumer group reads it."""
+
+    group_id: str
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The right to write for a lane, until somebody raises its epoch."""
+
+    name: LaneName
+    lane_id: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Offsets of a lane: A (`applied`), a lower bound of E (`emitted`), and where its ledger starts."""
+
+    applied: int
+    emitted: int
+    ledger_from: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewerOwner:
+    """The lane is held for a generation of the group that is newer than ours."""
+
+    generation: int
+    member: str
+
+
+class LostLane(Exception):
+    """Somebody else holds the lane now: whatever was in flight has had no effect. Close."""
+
+
+class TryAgain(Exception):
+    """The transaction was rolled back through no fault of a record (deadlock, serialization). Run it again."""
+
+
+class BadRecord(Exception):
+    """The database refused the data of some record of the batch, and rolled back. Narrow it down."""
+
+
+class StoreAway(Exception):
+    """The database cannot be reached, or a commit's answer was lost: the position will tell. Reopen the lane."""
+
+
+class Batch(Protocol):
+    """One transaction over the commands of one batch: gather once, record once."""
+
+    async def gather(self, commands: Sequence[Command]) -> Facts:
+        """Lock what the commands may change, in the protocol's order, and read all that decisions look at."""
+        ...
+
+    async def record(self, created: Sequence[Created], answers: Sequence[Answer], next_offset: int) -> None:
+        """Write effects and ledger rows, and move the lane's position to `next_offset`."""
+        ...
+
+
+class Store(Protocol):
+    """Every method raises `StoreAway` while the database cannot be reached."""
+
+    async def fence(self, name: LaneName, generation: int, member: str, *, force: bool = False) -> Hold | NewerOwner:
+        """Raise the lane's epoch for a member of a group generation; `force` where the generation was reset."""
+        ...
+
+    async def position(self, hold: Hold) -> Position | None:
+        """The lane's position, None for a lane that never ran; raises `LostLane` when the hold is gone."""
+        ...
+
+    async def start_lane(self, hold: Hold, offset: int) -> Position:
+        """Begin a lane that never ran at `offset`."""
+        ...
+
+    async def mark_emitted(self, hold: Hold, offset: int) -> None:
+        """Raise the lower bound of E: every answer below `offset` is in Kafka."""
+        ...
+
+    async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
+        """Ledger rows of [start, stop) in order, at most `limit`."""
+        ...
+
+    def batch(self, hold: Hold, expected_offset: int) -> AbstractAsyncContextManager[Batch]:
+        """A transaction that commits on a clean exit.
+
+        Raises `LostLane` when the epoch or the position is not as expected, and `TryAgain`, `BadRecord` or
+        `StoreAway` as the database fails.
+        """
+        ...
