@@ -97,10 +97,10 @@ class Store(Protocol):
         """Ledger rows of [start, stop) in order, at most `limit`."""
         ...
 
-    def batch(self, hold: Hold, expected_offset: int) -> AbstractAsyncContextManager[Batch]:
-        """A transaction that commits on a clean exit.
+    def batch(self, hold: Hold, expected_offset: int, emitted: int) -> AbstractAsyncContextManager[Batch]:
+        """A transaction that commits on a clean exit; `emitted` is a lower bound of E to keep along.
 
-        Raises `LostLane` when the epoch or the position is not as expected, and `TryAgain`, `BadRecord` or
-        `StoreAway` as the database fails.
+        Raises `LostLane` when the epoch is not ours, `StoreAway` when the position is not as expected, and `TryAgain`,
+        `BadRecord` or `StoreAway` as the database fails.
         """
         ...

@@ -1,0 +1,25 @@
+"""Checks of message bodies against the committed JSON Schemas, for every test tier."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+SCHEMAS = Path(__file__).parents[1] / "schemas"
+
+
+@cache
+def validator(name: str) -> Draft202012Validator:
+    """The validator of a committed schema, by message name: `create.v1`, `created.v1`, …"""
+    return Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def check_event(kind_or_topic_label: str, value: bytes) -> None:
+    """Fail unless `value` is a result body as the schema of its label describes it.
+
+    Labels: `created`, `overage-required`, `conflict`, `rejected` (see `Kind.label`).
+    """
+    error = best_match(validator(f"{kind_or_topic_label}.v1").iter_errors(json.loads(value)))
+    assert error is None, f"{kind_or_topic_label} body breaks its schema at {error.json_path}: {error.message}"

@@ -1,0 +1,223 @@
+"""The committed JSON Schemas say what the models say, and what the worker really accepts and answers."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel
+
+from tests.schema_checks import SCHEMAS, check_event, validator
+from worker.domain import outcomes
+from worker.domain.catalogue import Product
+from worker.domain.command import ApiKey, Command, CreatePassport, Source
+from worker.domain.outcomes import Asked, Outcome
+from worker.domain.seeding import seed_fields
+from worker.messages import results
+from worker.messages.body import ROLES, read_body
+from worker.messages.events import Kind, created_body, describe
+from worker.messages.schemas import schemas, text_of
+
+NAMES = ["create.v1", "created.v1", "overage-required.v1", "conflict.v1", "rejected.v1"]
+COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
+PASSPORT = "69ff08a0c0ffee0123456789"
+LINK_BASE = "https://id.tracepass.eu/p"
+ASKED = Asked(COMPANY, "6650a1b2c3d4e5f6a7b8c9d0", "04012345000016", "BP-48V-100-000001")
+PARTY = {"legalName": "EuroBat GmbH", "gln": "4012345000009", "country": "DE"}
+MODELS: dict[Kind, type[BaseModel]] = {
+    Kind.CREATED: results.Created,
+    Kind.OVERAGE_REQUIRED: results.OverageRequired,
+    Kind.CONFLICT: results.Conflict,
+    Kind.REJECTED: results.Rejected,
+}
+
+
+def _product(template_fields: object) -> Product:
+    seeded = seed_fields(json.dumps(template_fields), '{"nominalVoltage": 48}', '{"manufacturerName": "EuroBat"}')
+    return Product(ASKED.product_id, COMPANY, "6650a1b2c3d4e5f6a7b8c9d1", seeded)
+
+
+def _created(
+    product: Product, serial: str, parties: Mapping[str, Mapping[str, str]] | None, overage: int | None
+) -> outcomes.Created:
+    return outcomes.Created(
+        PASSPORT, COMPANY, product, ASKED.gtin, serial, parties, overage, 1778320800000, 20582, None, None
+    )
+
+
+_FIELDS = [
+    {"key": "manufacturerName", "dataType": "string", "defaultValue": None},
+    {"key": "nominalVoltage", "dataType": "number", "defaultValue": None},
+    {"key": "hazardous", "dataType": "boolean", "defaultValue": False},
+    {"key": "materials", "dataType": "array", "defaultValue": []},
+    {"key": "carbonFootprint", "dataType": "number", "defaultValue": ""},
+]
+PLAIN = _created(_product([]), ASKED.serial, None, None)
+FULL = _created(_product(_FIELDS), 'Größe "L" / 1 €', dict.fromkeys(ROLES, PARTY), 0)
+OUTCOMES: list[Outcome] = [
+    PLAIN,
+    FULL,
+    outcomes.Replayed(COMPANY, PASSPORT, created_body(FULL, LINK_BASE)),
+    outcomes.Unreadable("Expected UTF-8, got an invalid byte at 0"),
+    outcomes.Unauthorized(),
+    outcomes.Forbidden(COMPANY),
+    outcomes.MalformedIdempotencyKey(COMPANY),
+    outcomes.IdempotencyKeyReused(COMPANY),
+    outcomes.Invalid(COMPANY, {"gs1": ["Required"], "parties.\ud800": ["Expected one of the roles …"]}),
+    outcomes.SubscriptionInactive(ASKED, "past_due"),
+    outcomes.ProductNotFound(ASKED),
+    outcomes.DailyWritesSpent(ASKED, 200, 200),
+    outcomes.GtinRegistered(ASKED),
+    outcomes.SerialExists(ASKED, PASSPORT),
+    outcomes.OverageRequired(ASKED, 100, 100, 75),
+    outcomes.HardBlock(ASKED, 0, 0),
+]
+
+
+def _command() -> Command:
+    return Command(
+        source=Source("dpp.passport.create.v1", 0, 7, 1778320800000),
+        key="dpp.passport.create.v1:0:7",
+        idempotency_key=None,
+        key_is_malformed=False,
+        fingerprint=None,
+        credentials=ApiKey(bytes(32)),
+        body=CreatePassport(ASKED.product_id, ASKED.gtin, ASKED.serial, None, False),
+        trace=None,
+        dead_letter=None,
+    )
+
+
+def _example(name: str, verdict: str) -> object:
+    return json.loads((SCHEMAS / "examples" / f"{name}.{verdict}.json").read_text(encoding="utf-8"))
+
+
+def test_committed_schemas_are_what_the_models_say() -> None:
+    """A changed model needs `python -m worker.messages.schemas`, and the change shows in review."""
+    committed = {path.name: path.read_text(encoding="utf-8") for path in SCHEMAS.glob("*.json")}
+    assert committed == {name: text_of(schema) for name, schema in schemas().items()}
+
+
+def test_the_module_writes_every_schema_to_a_directory_of_choice(tmp_path: Path) -> None:
+    """The documented command line works, and makes the directory."""
+    target = tmp_path / "new"
+    subprocess.run([sys.executable, "-m", "worker.messages.schemas", str(target)], check=True)
+    assert sorted(path.stem for path in target.iterdir()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schemas_are_documents_of_the_2020_12_dialect(name: str) -> None:
+    """Each schema is valid, says its dialect, and has an id that is made from the message's CloudEvents type."""
+    schema = schemas()[f"{name}.json"]
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
+    assert schema["$id"] == f"https://schemas.tracepass.eu/eu.tracepass.passport.{name}.json"
+    assert schema["title"]
+    assert schema["description"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schemas_hold_no_default_values(name: str) -> None:
+    """A default stands for "not sent" in our code; in a schema it would look like a value that may be sent."""
+    assert '"default"' not in text_of(schemas()[f"{name}.json"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_valid_examples_pass(name: str) -> None:
+    """What we show as right is right."""
+    validator(name).validate(_example(name, "valid"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_invalid_examples_break_one_thing(name: str) -> None:
+    """What we show as wrong is wrong, in one place."""
+    assert len(list(validator(name).iter_errors(_example(name, "invalid")))) == 1
+
+
+def test_every_outcome_is_checked() -> None:
+    """A new outcome needs a row in the table of outcomes."""
+    assert {type(outcome) for outcome in OUTCOMES} == set(get_args(Outcome))
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
+def test_every_answer_is_as_its_schema_and_model_say(outcome: Outcome) -> None:
+    """The bodies are written by hand for speed; schema and model describe exactly these bytes."""
+    answer = describe(_command(), outcome, LINK_BASE)
+    check_event(answer.kind.label, answer.value)
+    MODELS[answer.kind].model_validate(json.loads(answer.value))
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
+def test_no_answer_fits_the_schema_of_another_result(outcome: Outcome) -> None:
+    """A body on the wrong topic is found."""
+    answer = describe(_command(), outcome, LINK_BASE)
+    for other in set(Kind) - {answer.kind}:
+        with pytest.raises(AssertionError, match="breaks its schema"):
+            check_event(other.label, answer.value)
+
+
+def test_result_schemas_refuse_what_they_do_not_describe() -> None:
+    """Results are our own output: an undescribed field is a mistake, at every level."""
+    for outcome in OUTCOMES:
+        answer = describe(_command(), outcome, LINK_BASE)
+        body = json.loads(answer.value)
+        for part in (body, *(body[name] for name in ("gs1", "request", "fieldCounts", "overage") if name in body)):
+            part["surprise"] = 1
+            with pytest.raises(AssertionError, match="breaks its schema"):
+                check_event(answer.kind.label, json.dumps(body).encode())
+            del part["surprise"]
+
+
+def test_results_know_the_roles_of_the_command() -> None:
+    """Parties are repeated under the role they were sent with."""
+    assert get_args(results.Role) == ROLES
+
+
+_BODY = {"productId": ASKED.product_id, "gs1": {"gtin": ASKED.gtin, "serialNumber": ASKED.serial}}
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"unknown": None},
+        {"parties": {}},
+        {"parties": {"importer": {"legalName": "X", "legacyOperatorId": "1", "unknown": []}}},
+        {"parties": {role: {**PARTY, "url": "HTTPS://example.org/a"} for role in ROLES}},
+        {"confirmOverage": True},
+        {"productId": ASKED.product_id.upper()},
+        {"gs1": {"gtin": ASKED.gtin, "serialNumber": " € ", "unknown": {}}},
+    ],
+)
+def test_command_schema_passes_what_the_worker_accepts(extra: dict[str, object]) -> None:
+    """A producer who validates first is never stricter than the worker."""
+    body = {**_BODY, **extra}
+    assert isinstance(read_body(body), CreatePassport)
+    validator("create.v1").validate(body)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"productId": None},
+        {"productId": "6650a1b2c3d4e5f6a7b8c9d"},
+        {"gs1": {"gtin": ASKED.gtin}},
+        {"gs1": {"gtin": "\uff10" * 14, "serialNumber": "1"}},
+        {"gs1": {"gtin": ASKED.gtin, "serialNumber": ".."}},
+        {"parties": None},
+        {"parties": {"owner": PARTY}},
+        {"parties": {"importer": {"legalName": "X"}}},
+        {"parties": {"importer": {**PARTY, "country": "de"}}},
+        {"parties": {"importer": {**PARTY, "gln": ""}}},
+        {"confirmOverage": 1},
+    ],
+)
+def test_command_schema_refuses_what_a_schema_can_see(extra: dict[str, object]) -> None:
+    """Check digits are beyond a schema; missing, null, mistyped and unknown parts are not."""
+    body = {**_BODY, **extra}
+    assert not isinstance(read_body(body), CreatePassport)
+    assert not validator("create.v1").is_valid(body)

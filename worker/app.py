@@ -1,0 +1,236 @@
+"""The one place that wires the worker together, and its life: start, serve, stop."""
+
+import asyncio
+import signal
+import time
+from contextlib import suppress
+
+import stamina
+import structlog
+
+from worker.health import HealthServer
+from worker.messages.envelope import Limits
+from worker.oauth.jwks import JwksSource
+from worker.oauth.tokens import TokenVerifier
+from worker.processing import Processor
+from worker.settings import Settings
+from worker.store.days import drop_old_days, ensure_days
+from worker.store.migrate import check_schema
+from worker.store.port import StoreAway
+from worker.store.postgres import PostgresStore
+from worker.stream.assignment import Assignment
+from worker.stream.connection import Cluster
+from worker.stream.door import Door
+from worker.stream.lane import LaneState, Surroundings
+from worker.stream.topics import reason_not_to_start
+from worker.telemetry import Telemetry
+
+log = structlog.get_logger(__name__)
+
+STUCK_SECONDS = 120.0
+WATCH_SECONDS = 2.0
+HOUSEKEEPING_SECONDS = 600.0
+STOP_SECONDS = 8.0
+
+
+class CannotStart(Exception):
+    """Something that waiting will not mend; the text says what to do."""
+
+
+class Worker:
+    """One worker process: a member of the consumer group with its lanes, health server and housekeeping."""
+
+    def __init__(self, settings: Settings) -> None:
+        if not __debug__:
+            raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
+        self._settings = settings
+        self._telemetry = Telemetry()
+        self._cluster = Cluster(settings)
+        self._store = PostgresStore(settings.database_url, settings.database_pool_size)
+        self._assignment: Assignment | None = None
+        self._phase: str | None = "starting"
+        self._away: dict[str, str] = {}
+        self._stopping = asyncio.Event()
+        self._health = HealthServer(
+            settings.http_host, settings.http_port, self.not_alive, self.not_ready, self._telemetry.registry
+        )
+        self._shared = Surroundings(
+            settings=settings,
+            store=self._store,
+            processor=Processor(self._store, settings.digital_link_base),
+            door=Door(_limits(settings), _verifier(settings)),
+            cluster=self._cluster,
+            telemetry=self._telemetry,
+        )
+
+    # Health
+
+    def not_alive(self) -> list[str]:
+        """Lanes that hold records and have not moved for long, though nothing they wait for is known to be away."""
+        if self._away or self._assignment is None:
+            return []
+        now = time.monotonic()
+        return [
+            f"partition {place.partition}: no progress for {now - lane.progressed_at:.0f} s"
+            for place, lane in self._assignment.lanes.items()
+            if lane.state is LaneState.RUNNING and lane.busy and now - lane.progressed_at > STUCK_SECONDS
+        ]
+
+    def not_ready(self) -> list[str]:
+        """Why the worker is not answering commands, in words."""
+        problems = [f"{server} is away: {reason}" for server, reason in self._away.items()]
+        if self._phase is not None:
+            return [self._phase, *problems]
+        if self._assignment is None or not self._assignment.assigned:
+            return ["waiting for the group to assign partitions", *problems]
+        lanes = sorted(self._assignment.lanes.items())
+        return problems + [
+            f"partition {place.partition} {lane.state.value}: {lane.reason}"
+            for place, lane in lanes
+            if lane.state is not LaneState.RUNNING
+        ]
+
+    # Life
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`. Raises `CannotStart`."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self.stop)
+        try:
+            await self._serve()
+        finally:
+            for name in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(name)
+
+    def stop(self) -> None:
+        """Finish the batches in flight, leave the group, and let `run` return."""
+        self._stopping.set()
+
+    async def _serve(self) -> None:
+        try:
+            await self._health.start()
+        except OSError as error:
+            raise CannotStart(f"PASSPORT_HTTP_PORT={self._settings.http_port} cannot be used: {error}") from error
+        stopping = asyncio.create_task(self._stopping.wait())
+        life = asyncio.create_task(self._life())
+        try:
+            await asyncio.wait({stopping, life}, return_when=asyncio.FIRST_COMPLETED)
+            self._phase = "stopping"
+            if self._assignment is not None:
+                self._assignment.stop()
+                await asyncio.wait({life}, timeout=STOP_SECONDS)
+            life.cancel()
+            with suppress(asyncio.CancelledError):
+                await life
+        finally:
+            stopping.cancel()
+            await self._cluster.close()
+            await self._store.close()
+            await self._health.close()
+            log.info("stopped")
+
+    async def _life(self) -> None:
+        await self._prepare()
+        watching = asyncio.create_task(self._watch_servers())
+        housekeeping = asyncio.create_task(self._keep_house())
+        try:
+            await self._be_member()
+        finally:
+            for task in (watching, housekeeping):
+                task.cancel()
+
+    async def _prepare(self) -> None:
+        """Wait for both servers, and check that schema and topics are as they must be."""
+        async for attempt in _patiently():
+            with attempt:
+                try:
+                    await self._check_servers()
+                except CannotStart:
+                    raise
+                except Exception as error:
+                    self._phase = f"waiting for servers: {type(error).__name__}: {error}"
+                    log.warning("waiting_for_servers", error=f"{type(error).__name__}: {error}")
+                    raise
+
+    async def _check_servers(self) -> None:
+        async with self._store.session() as connection:
+            problem = await check_schema(connection)
+            if problem is not None:
+                raise CannotStart(problem)
+            await ensure_days(connection)
+        try:
+            problem = await reason_not_to_start(self._cluster, self._settings)
+        except Exception:
+            await self._cluster.close()
+            raise
+        if problem is not None:
+            raise CannotStart(problem)
+        self._phase = None
+
+    async def _be_member(self) -> None:
+        """Be in the group; when the membership ends otherwise than by `stop`, begin another."""
+        async for attempt in _patiently():
+            with attempt:
+                self._assignment = Assignment(self._shared)
+                try:
+                    await self._assignment.run()
+                except Exception as error:
+                    log.warning("membership_ended", error=f"{type(error).__name__}: {error}")
+                    raise
+
+    async def _watch_servers(self) -> None:
+        """Know, for `/readyz`, whether the servers answer, also while no command comes."""
+        while True:
+            await self._ask("Postgres", self._store.ping())
+            await self._ask("Kafka", self._cluster.ping())
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _ask(self, server: str, question: "asyncio._CoroutineLike[None]") -> None:
+        try:
+            async with asyncio.timeout(5.0):
+                await question
+            if self._away.pop(server, None) is not None:
+                log.info("server_is_back", server=server)
+        except Exception as error:
+            if server not in self._away:
+                log.warning("server_is_away", server=server, error=f"{type(error).__name__}: {error}")
+            self._away[server] = f"{type(error).__name__}: {error}"
+
+    async def _keep_house(self) -> None:
+        """Create the ledger's days ahead and drop those past the retention."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            try:
+                async with self._store.session() as connection:
+                    await ensure_days(connection)
+                    dropped = await drop_old_days(connection, self._settings.retention_days)
+                if dropped:
+                    log.info("ledger_days_dropped", days=dropped)
+            except StoreAway as away:
+                log.warning("housekeeping_failed", error=str(away))
+
+
+def _patiently() -> "stamina._core._RetryContextIterator":
+    return stamina.retry_context(
+        on=_may_pass, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0, wait_jitter=0.5
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, CannotStart)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.limit_value_bytes, settings.limit_headers, settings.limit_header_bytes, settings.limit_json_depth
+    )
+
+
+def _verifier(settings: Settings) -> TokenVerifier | None:
+    if not settings.oauth_jwks:
+        return None
+    assert settings.oauth_issuer is not None
+    assert settings.oauth_audience is not None
+    source = JwksSource(settings.oauth_jwks)
+    return TokenVerifier(source, settings.oauth_issuer, settings.oauth_audience, settings.oauth_company_claim)

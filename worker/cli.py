@@ -1,0 +1,166 @@
+"""The command line: `passport-worker run | migrate | topics create | catalogue load | demo`."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import asyncpg
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
+
+from worker import __version__
+from worker.app import CannotStart, Worker
+from worker.catalogue_file import CatalogueError, read_catalogue
+from worker.logs import configure_logs
+from worker.settings import Settings
+from worker.store.catalogue import load_catalogue
+from worker.store.days import ensure_days
+from worker.store.migrate import MigrationError, check_schema, migrate
+from worker.stream.connection import Cluster
+from worker.stream.topics import create_topics
+
+app = App(
+    name="passport-worker",
+    version=__version__,
+    help="Answers create-passport commands from Kafka, exactly once. Settings come from PASSPORT_* environment variables.",
+    help_format="plaintext",
+)
+topics = App(name="topics", help="Kafka topics.")
+catalogue = App(name="catalogue", help="Reference data: plans, companies, API keys, templates, products.")
+app.command(topics)
+app.command(catalogue)
+
+
+class Failed(Exception):
+    """The command did not succeed; the text says why."""
+
+
+@app.command
+def run() -> None:
+    """Answer commands until SIGTERM or SIGINT."""
+    settings = Settings()
+    configure_logs()
+    _run(lambda: Worker(settings).run())
+
+
+@app.command(name="migrate")
+def migrate_command() -> None:
+    """Bring the database to this version's schema. Safe to repeat, and when many start it at once."""
+    settings = Settings()
+
+    async def bring_up() -> None:
+        connection = await _connect(settings)
+        try:
+            applied = await migrate(connection)
+            await ensure_days(connection)
+        finally:
+            await connection.close()
+        print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+
+    _run(bring_up)
+
+
+@topics.command(name="create")
+def topics_create() -> None:
+    """Create the topics that are missing. Existing ones are left as they are; where they differ, it says so."""
+    settings = Settings()
+
+    async def create() -> None:
+        cluster = Cluster(settings)
+        try:
+            created, drift = await create_topics(cluster, settings)
+        finally:
+            await cluster.close()
+        for name in created:
+            print(f"created {name}")
+        for difference in drift:
+            print(f"differs {difference}")
+        if not created and not drift:
+            print("all topics are there, as they should be")
+
+    _run(create)
+
+
+@catalogue.command(name="load")
+def catalogue_load(file: Annotated[Path, Parameter(help="A JSON or YAML file.")], /) -> None:
+    """Insert or update plans, companies, API keys, templates and products. Safe to repeat and while workers run."""
+    settings = Settings()
+    contents = read_catalogue(file)
+
+    async def load() -> None:
+        connection = await _connect(settings)
+        try:
+            problem = await check_schema(connection)
+            if problem is not None:
+                raise Failed(problem)
+            counts = await load_catalogue(connection, contents)
+        finally:
+            await connection.close()
+        print("loaded " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+    _run(load)
+
+
+@app.command
+def demo(
+    *,
+    commands: Annotated[int, Parameter(help="How many commands the factories publish.")] = 2000,
+    keep: Annotated[bool, Parameter(help="Leave everything running and print how to reach it.", negative=())] = False,
+    live: Annotated[bool, Parameter(help="Show a live table; plain lines otherwise.")] = True,
+) -> None:
+    """See it work: embedded PostgreSQL and broker, simulated factories, the real worker, and a check of the promise."""
+    from worker.demo.show import run_demo
+
+    if commands < 1:
+        raise Failed("--commands: expected a number of at least 1")
+    configure_logs(quiet=True)
+    _run(lambda: run_demo(Settings(), commands=commands, keep=keep, live=live))
+
+
+async def _connect(settings: Settings) -> "asyncpg.Connection[asyncpg.Record]":
+    try:
+        return await asyncpg.connect(settings.database_url, timeout=10.0)
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        raise Failed(f"cannot connect to PASSPORT_DATABASE_URL: {type(error).__name__}: {error}") from error
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run on uvloop where it is installed (the `uvloop` extra)."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main())
+    else:
+        uvloop.run(main())
+
+
+def _bad_settings(error: ValidationError) -> str:
+    """Every bad setting by its environment name; never its value, which may be a secret."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        name = f"PASSPORT_{str(problem['loc'][0]).upper()}: " if problem["loc"] else ""
+        lines.append(f"{name}{problem['msg'].removeprefix('Value error, ')}")
+    return "bad settings:\n  " + "\n  ".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Exit 0 on success and clean stop, 2 on bad usage or settings, 1 otherwise (contract section 7)."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _fail(f"{error}\nTry `passport-worker --help`.", 2)
+    except ValidationError as error:
+        _fail(_bad_settings(error), 2)
+    except (CatalogueError, MigrationError, CannotStart, Failed) as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except Exception as error:
+        _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"passport-worker: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,44 @@
+"""`/livez`, `/readyz` and `/metrics`, served on the worker's own event loop: a loop that hangs fails its probe."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+Problems = Callable[[], list[str]]
+"""What is wrong now, a sentence each; empty when nothing is."""
+
+
+class HealthServer:
+    """An HTTP server on `host`:`port`; port 0 means off."""
+
+    def __init__(self, host: str, port: int, not_alive: Problems, not_ready: Problems, metrics: CollectorRegistry) -> None:
+        self._host, self._port = host, port
+        self._metrics = metrics
+        app = web.Application()
+        app.router.add_get("/livez", _probe(not_alive))
+        app.router.add_get("/readyz", _probe(not_ready))
+        app.router.add_get("/metrics", self._show_metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self) -> None:
+        """Raises `OSError` when the port is taken."""
+        if self._port:
+            await self._runner.setup()
+            await web.TCPSite(self._runner, self._host, self._port).start()
+
+    async def close(self) -> None:
+        """Safe to call when it never started."""
+        await self._runner.cleanup()
+
+    async def _show_metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._metrics), content_type="text/plain", charset="utf-8")
+
+
+def _probe(problems: Problems) -> Callable[[web.Request], "web.types.Handler"]:
+    async def answer(_request: web.Request) -> web.Response:
+        found = problems()
+        text = "ok\n" if not found else "".join(f"{problem}\n" for problem in found)
+        return web.Response(text=text, status=503 if found else 200)
+
+    return answer

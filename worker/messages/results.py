@@ -1,0 +1,275 @@
+"""The bodies of the four results as models, from which their JSON Schemas are generated; the hot path writes bytes."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+
+from worker.messages import body
+
+ObjectId = Annotated[str, Field(pattern="^[0-9a-f]{24}$", description="ObjectId in lower case")]
+Gtin = Annotated[str, Field(pattern="^[0-9]{14}$", description="GTIN-14")]
+SerialNumber = Annotated[str, Field(min_length=1, max_length=100, description="Serial number, as sent")]
+Count = Annotated[int, Field(ge=0)]
+Cents = Annotated[int, Field(ge=0, description="Price in cents")]
+Timestamp = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
+        description="ISO 8601 in UTC with milliseconds",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+
+
+class _Result(BaseModel):
+    """Our own output: nothing that is not described here, and an optional field is left out, never null."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PassportGs1(_Result):
+    """GS1 identification of the unit."""
+
+    gtin: Gtin
+    serial_number: SerialNumber = Field(alias="serialNumber")
+    digital_link_uri: str = Field(
+        alias="digitalLinkUri", description="GS1 Digital Link URI", json_schema_extra={"format": "uri"}
+    )
+    conformant: bool = Field(description="Whether the serial number is a GS1 AI 21 value")
+
+
+class FieldCounts(_Result):
+    """The fields of the passport, counted by status."""
+
+    total: Count
+    empty: Count
+    approved: Count
+    pending_review: Count = Field(alias="pendingReview")
+    flagged: Count
+
+
+class ApprovedField(_Result):
+    """A field that was filled from the catalogue."""
+
+    value: Annotated[JsonValue, WithJsonSchema({"not": {"enum": [None, ""]}})]
+    status: Literal["approved"]
+    source: Literal["product", "template", "company"] = Field(description="Where the value comes from")
+
+
+class EmptyField(_Result):
+    """A field that is still to be filled."""
+
+    value: None
+    status: Literal["empty"]
+
+
+class PassportParty(body.Party):
+    """An economic operator, with the known fields as they were sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+Role = Literal[
+    "manufacturer", "importer", "authorisedRepresentative", "distributor", "recycler", "producerResponsibilityOrg"
+]
+
+
+class Overage(_Result):
+    """What a passport above the plan's quota was charged."""
+
+    price_cents: Cents = Field(alias="priceCents")
+
+
+class Created(_Result):
+    """A new passport; a replayed event has the same body."""
+
+    id: ObjectId = Field(alias="_id")
+    company_id: ObjectId = Field(alias="companyId")
+    product_id: ObjectId = Field(alias="productId")
+    template_id: ObjectId = Field(alias="templateId")
+    gs1: PassportGs1
+    status: Literal["draft"]
+    completion_percentage: int = Field(
+        alias="completionPercentage", ge=0, le=100, description="Approved fields of all fields, rounded down"
+    )
+    field_counts: FieldCounts = Field(alias="fieldCounts")
+    fields: dict[str, ApprovedField | EmptyField] = Field(description="Fields of the product's template, by key")
+    parties: Annotated[dict[Role, PassportParty], Field(min_length=1)] | SkipJsonSchema[None] = Field(
+        default=None, description="Economic operators by role, if they were sent"
+    )
+    overage: Overage | SkipJsonSchema[None] = Field(default=None, description="Present if the passport was charged")
+    created_at: Timestamp = Field(alias="createdAt")
+
+
+class RequestGs1(_Result):
+    """GS1 identification that the command asked for."""
+
+    gtin: Gtin
+    serial_number: SerialNumber = Field(alias="serialNumber")
+
+
+class Request(_Result):
+    """What a valid command asked for."""
+
+    product_id: ObjectId = Field(alias="productId")
+    gs1: RequestGs1
+
+
+class _OfRequest(_Result):
+    """A refusal of a command whose body was valid."""
+
+    request: Request
+
+
+class OverageRequired(_OfRequest):
+    """No slot is free; the plan sells more, for the price given here, to a command with `confirmOverage: true`."""
+
+    error: Literal["overage_required"]
+    plan_limit: Count = Field(alias="planLimit")
+    current_usage: Count = Field(alias="currentUsage")
+    extra_price_cents: Cents = Field(alias="extraPriceCents")
+    message: Literal["DPP quota reached. Retry with { confirmOverage: true } to accept the per-passport charge."]
+    status: Literal[402]
+
+
+class GtinRegistered(_OfRequest):
+    """The GTIN belongs to another company."""
+
+    error: Literal["This GTIN is already registered by another company. Contact support if this is an error."]
+    conflict: Literal["gtin_registered"]
+    status: Literal[409]
+
+
+class SerialExists(_OfRequest):
+    """The company already has a passport with this GTIN and serial number."""
+
+    error: Literal["Serial number already exists for this GTIN"]
+    conflict: Literal["serial_exists"]
+    passport_id: ObjectId = Field(alias="passportId")
+    status: Literal[409]
+
+
+class Conflict(RootModel[GtinRegistered | SerialExists]):
+    """The GTIN or the serial number is taken."""
+
+
+class UnreadableDetails(_Result):
+    """What made the record unreadable."""
+
+    reason: str
+
+
+class Unreadable(_Result):
+    """The record could not be read; a copy is on the dead-letter topic."""
+
+    error: Literal["Unreadable command"]
+    details: UnreadableDetails
+    status: Literal[400]
+
+
+FieldMessages = Annotated[list[str], Field(min_length=1)]
+
+
+class ValidationErrorDetails(_Result):
+    """All that is wrong."""
+
+    field_errors: dict[str, FieldMessages] = Field(
+        alias="fieldErrors", min_length=1, description="Messages by dotted path"
+    )
+
+
+class ValidationError(_Result):
+    """Fields of the body, or the idempotency key, are not as they must be."""
+
+    error: Literal["Validation error"]
+    details: ValidationErrorDetails
+    status: Literal[400]
+
+
+class Unauthorized(_Result):
+    """The credentials are missing, unknown, revoked or expired."""
+
+    error: Literal["Unauthorized"]
+    status: Literal[401]
+
+
+class ForbiddenDetails(_Result):
+    """The scope that the access token lacks."""
+
+    required_scope: Literal["passports:write"] = Field(alias="requiredScope")
+
+
+class Forbidden(_Result):
+    """The access token does not carry the scope."""
+
+    error: Literal["Forbidden"]
+    details: ForbiddenDetails
+    status: Literal[403]
+
+
+class IdempotencyKeyReused(_Result):
+    """The idempotency key is bound to another body."""
+
+    error: Literal[
+        "Idempotency-Key has already been used with a different request body. "
+        "Use a new key for the new request, or reuse the original body."
+    ]
+    status: Literal[422]
+
+
+class SubscriptionDetails(_Result):
+    """The state of the subscription."""
+
+    status: str = Field(description="For example past_due")
+
+
+class SubscriptionInactive(_OfRequest):
+    """The company's subscription is neither active nor trialing."""
+
+    error: Literal["subscription_inactive"]
+    details: SubscriptionDetails
+    status: Literal[402]
+
+
+class HardBlock(_OfRequest):
+    """No slot is free, and the plan sells no more."""
+
+    error: Literal["dpp_hard_block"]
+    plan_limit: Count = Field(alias="planLimit")
+    current_usage: Count = Field(alias="currentUsage")
+    message: Literal["DPP quota reached and this plan has no overage. Upgrade your plan."]
+    status: Literal[402]
+
+
+class ProductNotFound(_OfRequest):
+    """The company has no such product."""
+
+    error: Literal["Product not found"]
+    status: Literal[404]
+
+
+class DailyWritesSpent(_OfRequest):
+    """The plan's write budget of the UTC day is spent."""
+
+    error: str = Field(
+        pattern=r"^API rate limit: [0-9]+ writes/day via /api/v1\. Currently [0-9]+ today; requested 1\. "
+        r"Retry tomorrow \(UTC\) or upgrade your plan\.$"
+    )
+    status: Literal[429]
+
+
+class Rejected(
+    RootModel[
+        Unreadable
+        | ValidationError
+        | Unauthorized
+        | Forbidden
+        | IdempotencyKeyReused
+        | SubscriptionInactive
+        | HardBlock
+        | ProductNotFound
+        | DailyWritesSpent
+    ]
+):
+    """Every refusal that is neither a conflict nor a question about overage."""

@@ -1,0 +1,127 @@
+"""OAuth 2.0 access tokens in JWT form (RFC 9068): signature, issuer, audience and claims, but not the clock."""
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha256
+from math import isfinite
+
+import jwt
+
+from worker.domain.command import AccessToken
+from worker.oauth.jwks import ALGORITHMS, JwksSource, VerificationKey
+
+CACHED_TOKENS = 4096
+
+_OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
+# A record is judged by its append time and not by the time when it happens to be processed, so the clock is left to
+# `decide`; and what the token says of itself beyond our claims is not ours to judge.
+_OPTIONS: jwt.types.Options = {
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_sub": False,
+    "verify_jti": False,
+    "require": ["iss", "aud", "exp"],
+}
+_UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
+"""What PyJWT raises on hostile bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    key_id: str
+    key: VerificationKey
+    access: AccessToken
+
+
+class TokenVerifier:
+    """Verifies access tokens. `company_claim` names the claim that holds the company's ObjectId."""
+
+    def __init__(self, jwks: JwksSource, issuer: str, audience: str, company_claim: str) -> None:
+        self._jwks = jwks
+        self._issuer = issuer
+        self._audience = audience
+        self._company_claim = company_claim
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+
+    async def verify(self, token: str) -> AccessToken | None:
+        """What the token grants, or None where it is malformed or not signed for us by the issuer.
+
+        Times are only read. Raises `KeysUnavailable` when the token's key cannot be looked up now.
+        """
+        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._verified.get(digest)
+        key_id = known.key_id if known is not None else _key_id(token)
+        key = await self._jwks.key(key_id) if key_id is not None else None
+        if key_id is None or key is None:
+            return None
+        if known is None or known.key is not key:  # a signature is good only as long as its key is published
+            access = self._read(token, key)
+            if access is None:
+                return None
+            known = _Verified(key_id, key, access)
+        self._remember(digest, known)
+        return known.access
+
+    def _remember(self, digest: bytes, verified: _Verified) -> None:
+        self._verified[digest] = verified
+        self._verified.move_to_end(digest)
+        if len(self._verified) > CACHED_TOKENS:
+            self._verified.popitem(last=False)
+
+    def _read(self, token: str, key: VerificationKey) -> AccessToken | None:
+        try:
+            claims = jwt.decode(
+                token,
+                key.public_key,
+                algorithms=key.algorithms,
+                issuer=self._issuer,
+                audience=self._audience,
+                options=_OPTIONS,
+            )
+        except _UNREADABLE:
+            return None
+        return self._access(claims)
+
+    def _access(self, claims: dict[str, object]) -> AccessToken | None:
+        company_id = claims.get(self._company_claim)
+        scopes = _scopes(claims.get("scope", ""))
+        expires_at, not_before = _seconds(claims["exp"]), _seconds(claims.get("nbf", 0))
+        if not isinstance(company_id, str) or not _OBJECT_ID.fullmatch(company_id):
+            return None
+        if scopes is None or expires_at is None or not_before is None:
+            return None
+        return AccessToken(company_id.lower(), scopes, expires_at, not_before)
+
+
+def _key_id(token: str) -> str | None:
+    """The key id of a token that one of our algorithms may have signed, or None."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except _UNREADABLE:
+        return None
+    algorithm, key_id = header.get("alg"), header.get("kid")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        return None
+    return key_id if isinstance(key_id, str) else None
+
+
+def _scopes(claim: object) -> frozenset[str] | None:
+    """Scopes of a space-separated string (RFC 8693 section 4.2), or of a list of strings as some servers write it."""
+    if isinstance(claim, str):
+        return frozenset(claim.split(" "))
+    if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
+        return frozenset(claim)
+    return None
+
+
+def _seconds(claim: object) -> float | None:
+    """A NumericDate (RFC 7519 section 2), or None where it is not a finite number."""
+    if isinstance(claim, bool) or not isinstance(claim, int | float):
+        return None
+    try:
+        seconds = float(claim)
+    except OverflowError:
+        return None
+    return seconds if isfinite(seconds) else None

@@ -1,0 +1,115 @@
+"""One batch through the line: command → facts → outcome → answer, in one transaction of the store."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+import stamina
+import structlog
+
+from worker.domain.command import Command, UnreadableRecord
+from worker.domain.decide import decide
+from worker.domain.facts import Facts
+from worker.domain.outcomes import Created
+from worker.messages.envelope import Record, dead_letter
+from worker.messages.events import Answer, describe
+from worker.store.port import Hold, LostLane, Store, StoreAway, TryAgain
+
+log = structlog.get_logger(__name__)
+
+PROCESSING_FAILED = "processing-failed"
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Consecutive records of one lane as commands, and the offsets around them: [start, stop)."""
+
+    records: Sequence[Record]
+    commands: Sequence[Command]
+    start: int
+    stop: int
+
+
+class Processor:
+    """Decides batches over a store. `digital_link_base` is the URL that GS1 Digital Links start with."""
+
+    def __init__(self, store: Store, digital_link_base: str) -> None:
+        self._store = store
+        self._digital_link_base = digital_link_base
+
+    async def process(self, hold: Hold, work: Work, emitted: int) -> list[Answer]:
+        """Commit the effects of a batch and return its answers, one a record, in order.
+
+        A record that the batch fails on is found by halving and answered "Unreadable command" with a dead letter; its
+        neighbours are processed as if it was not there. Raises `LostLane` and `StoreAway`; the lane then reopens.
+        """
+        try:
+            return await self._with_retries(lambda: self._transaction(hold, work, emitted))
+        except (LostLane, StoreAway):
+            raise
+        except Exception as error:
+            log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
+            if len(work.commands) <= 1:
+                return await self._refuse_record(hold, work, emitted, error)
+            first, second = _halves(work)
+            return [*await self.process(hold, first, emitted), *await self.process(hold, second, emitted)]
+
+    async def _with_retries(self, transaction: Callable[[], Awaitable[list[Answer]]]) -> list[Answer]:
+        """A deadlock or a serialization failure is nobody's fault: run the batch again, a few times."""
+        async for attempt in stamina.retry_context(
+            on=TryAgain, attempts=_ATTEMPTS, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
+        ):
+            with attempt:
+                return await transaction()
+        raise AssertionError("stamina returns or raises")
+
+    async def _transaction(self, hold: Hold, work: Work, emitted: int) -> list[Answer]:
+        async with self._store.batch(hold, work.start, emitted) as batch:
+            facts = await batch.gather(work.commands)
+            created, answers = decide_all(work.commands, facts, self._digital_link_base)
+            await batch.record(created, answers, work.stop)
+        return answers
+
+    async def _refuse_record(self, hold: Hold, work: Work, emitted: int, error: Exception) -> list[Answer]:
+        if not work.commands:
+            raise error
+        log.error("record_refused", offset=work.start, reason=PROCESSING_FAILED, error=_in_short(error))
+        command = unprocessable(work.commands[0], work.records[0])
+        refused = replace(work, commands=[command])
+        return await self._with_retries(lambda: self._transaction(hold, refused, emitted))
+
+
+def decide_all(
+    commands: Sequence[Command], facts: Facts, digital_link_base: str
+) -> tuple[list[Created], list[Answer]]:
+    """Decide commands in order; each sees what those before it created."""
+    created: list[Created] = []
+    answers: list[Answer] = []
+    for command in commands:
+        outcome = decide(command, facts)
+        answer = describe(command, outcome, digital_link_base)
+        if isinstance(outcome, Created):
+            facts.absorb(outcome, answer.value)
+            created.append(outcome)
+        answers.append(answer)
+    return created, answers
+
+
+def unprocessable(command: Command, record: Record) -> Command:
+    """The command of a record whose processing failed by its own fault, as rule 1 refuses it."""
+    refusal = UnreadableRecord(PROCESSING_FAILED, "Expected a record that can be processed; it failed repeatedly")
+    return replace(command, body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
+
+
+def _halves(work: Work) -> tuple[Work, Work]:
+    middle = len(work.commands) // 2
+    boundary = work.commands[middle].source.offset
+    return (
+        Work(work.records[:middle], work.commands[:middle], work.start, boundary),
+        Work(work.records[middle:], work.commands[middle:], boundary, work.stop),
+    )
+
+
+def _in_short(error: Exception) -> str:
+    """The kind of failure only: a driver's message may quote a record's data."""
+    return f"{type(error).__name__}: {str(error)[:5]}" if isinstance(error, TryAgain) else type(error).__name__

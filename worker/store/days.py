@@ -1,0 +1,69 @@
+"""Daily partitions of the ledger and of dead letters: made ahead of time, and dropped whole when they are old."""
+
+from datetime import date
+
+import asyncpg
+
+from worker.store import sql
+from worker.store.sql import Connection
+
+_CHUNK_ROWS = 5_000
+_SHORTEST_MEMORY_DAYS = 2
+"""Idempotency keys bind for 24 hours of the records' time, which may lag behind the database's clock."""
+
+
+async def ensure_days(connection: Connection, days_ahead: int = 2) -> None:
+    """Make the partitions from yesterday to `days_ahead` days from now, in UTC by the database's clock.
+
+    Safe to run at any time and by many at once; one look-up where nothing is missing.
+    """
+    if not await connection.fetch(sql.load("missing_days"), days_ahead):
+        return
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(sql.load("lock_days"))
+        for row in await connection.fetch(sql.load("missing_days"), days_ahead):
+            await connection.execute(sql.load("create_day").format(**row))
+
+
+async def drop_old_days(connection: Connection, retention_days: int) -> list[str]:
+    """Forget what ended more than `retention_days` days ago; days that were dropped, as names of their partitions.
+
+    Raises every lane's `ledger_from` above what is dropped with it. Where somebody else holds what has to be locked
+    for more than seconds, or drops days too, the rest stays until next time. Raises `ValueError` for a retention of
+    less than a day: batches that began before midnight still write to yesterday. Not for use within a transaction.
+    """
+    if retention_days < 1:
+        raise ValueError(f"Expected a retention of at least 1 day, got {retention_days}")
+    dropped: list[str] = []
+    for row in await connection.fetch(sql.load("old_days"), retention_days):
+        names = await _drop_day(connection, row["day"])
+        if not names:
+            break
+        dropped += names
+    memory_days = max(retention_days, _SHORTEST_MEMORY_DAYS)
+    await _delete_in_chunks(connection, "delete_idempotency_keys", memory_days)
+    await _delete_in_chunks(connection, "delete_daily_writes", memory_days)
+    return dropped
+
+
+async def _drop_day(connection: Connection, day: date) -> list[str]:
+    """One day in one transaction; nothing is dropped where a lock cannot be had soon."""
+    try:
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute(sql.load("patience_for_days"))
+            if not await connection.fetchval(sql.load("try_lock_days")):
+                return []
+            await connection.execute(sql.load("lock_lanes"))
+            await connection.execute(sql.load("raise_ledger_from"), day)
+            names = [row["name"] for row in await connection.fetch(sql.load("partitions_of_day"), day)]
+            await connection.execute(sql.load("drop_day").format(day=day))
+            return names
+    except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError):
+        return []
+
+
+async def _delete_in_chunks(connection: Connection, query: str, days: int) -> None:
+    """A statement a chunk, each its own transaction: no long lock, and what is done stays done."""
+    tag = f"DELETE {_CHUNK_ROWS}"
+    while tag == f"DELETE {_CHUNK_ROWS}":
+        tag = await connection.execute(sql.load(query), days, _CHUNK_ROWS)

@@ -1,0 +1,36 @@
+"""What a database failure means for the batch: run it again, narrow it down, or wait for the database."""
+
+import asyncpg
+
+from worker.store.port import BadRecord, LostLane, StoreAway, TryAgain
+
+_LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key", "idempotency_key_company_key"})
+"""Constraints that only a concurrent writer can trip after the facts were read: fresh facts will tell."""
+
+_ROLLED_BACK = frozenset({"40001", "40P01", "55P03"})
+"""serialization_failure, deadlock_detected, lock_not_available."""
+
+_DATA_CLASSES = frozenset({"21", "22", "23", "54"})
+"""Cardinality, data exception, integrity constraint, program limit: some record's data cannot be stored."""
+
+
+def meaning_of(error: Exception) -> Exception:
+    """The port's exception for a driver's; any other exception (a defect that some record brings out) is itself."""
+    if isinstance(error, LostLane | StoreAway | TryAgain | BadRecord):
+        return error
+    if isinstance(error, asyncpg.PostgresError):
+        return _meaning_of_sqlstate(error)
+    if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError):
+        if isinstance(error, asyncpg.DataError):
+            return BadRecord(str(error))
+        return StoreAway(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _meaning_of_sqlstate(error: asyncpg.PostgresError) -> Exception:
+    sqlstate = error.sqlstate or ""
+    if sqlstate in _ROLLED_BACK or getattr(error, "constraint_name", None) in _LAST_LINE_OF_DEFENCE:
+        return TryAgain(f"{sqlstate} {error}")
+    if sqlstate[:2] in _DATA_CLASSES:
+        return BadRecord(f"{sqlstate} {error}")
+    return StoreAway(f"{sqlstate} {error}")

@@ -1,0 +1,98 @@
+"""Facts of one batch, read set-based under the locks of protocol step 7: companies, then GTINs, then the rest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product
+from worker.domain.command import AccessToken, ApiKey, Command, CreatePassport
+from worker.domain.decide import authenticated_company
+from worker.domain.facts import Binding, Facts
+from worker.domain.moments import utc_day
+from worker.domain.seeding import seed_fields
+from worker.store import sql
+
+Rows = list[asyncpg.Record]
+_Asked = tuple[Command, CreatePassport, str]
+"""A command with a valid body, and its company."""
+
+
+class Gathering:
+    """Fills `facts` for one batch on one connection; `claimed` are the GTINs that this transaction registered."""
+
+    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> None:
+        self._connection = connection
+        self.facts = Facts()
+        self.claimed: dict[str, str] = {}
+
+    async def gather(self, commands: Sequence[Command]) -> Facts:
+        """Everything that decisions on these commands may look at."""
+        await self._credentials(commands)
+        known = [(command, company.id) for command in commands if (company := authenticated_company(command, self.facts))]
+        if known:
+            await self._lock_companies({company_id for _, company_id in known})
+            await self._bindings({(company_id, command.idempotency_key) for command, company_id in known})
+        asked = [(command, body, company) for command, company in known if isinstance(body := command.body, CreatePassport)]
+        if asked:
+            await self._products({body.product_id for _, body, _ in asked})
+            await self._writes({(company, utc_day(command.source.appended_ms)) for command, _, company in asked})
+            await self._gtin_owners({body.gtin: company for _, body, company in reversed(asked)})
+            await self._serials({(body.gtin, body.serial) for _, body, _ in asked})
+        return self.facts
+
+    async def _fetch(self, query: str, *arguments: Any) -> Rows:
+        return await self._connection.fetch(sql.load(query), *arguments)
+
+    async def _credentials(self, commands: Sequence[Command]) -> None:
+        digests: set[bytes] = set()
+        company_ids: set[str] = set()
+        for command in commands:
+            if isinstance(command.credentials, ApiKey):
+                digests.add(command.credentials.digest)
+            elif isinstance(command.credentials, AccessToken):
+                company_ids.add(command.credentials.company_id)
+        for row in await self._fetch("api_keys", list(digests)) if digests else ():
+            self.facts.api_keys[row["sha256"]] = ApiKeyGrant(row["company_id"], row["revoked_ms"])
+            company_ids.add(row["company_id"])
+        for row in await self._fetch("companies", list(company_ids)) if company_ids else ():
+            plan = Plan(row["plan_id"], row["max_dpps"], row["overage_price_cents"], row["max_v1_writes_per_day"])
+            self.facts.companies[row["id"]] = Company(row["id"], plan, row["subscription"])
+
+    async def _lock_companies(self, company_ids: set[str]) -> None:
+        self.facts.slots_used.update(await self._fetch("lock_companies", list(company_ids)))
+
+    async def _bindings(self, keys: set[tuple[str, str | None]]) -> None:
+        pairs = [(company_id, key) for company_id, key in keys if key is not None]
+        if pairs:
+            for row in await self._fetch("bindings", *_columns(pairs)):
+                company_id, key, fingerprint, passport_id, created_ms, created_body = row
+                self.facts.bindings[company_id, key] = Binding(fingerprint, passport_id, created_body, created_ms)
+
+    async def _products(self, product_ids: set[str]) -> None:
+        for row in await self._fetch("products", list(product_ids)):
+            seeded = seed_fields(row["template_fields"], row["product_defaults"], row["company_prefill"])
+            self.facts.products[row["id"]] = Product(row["id"], row["company_id"], row["template_id"], seeded)
+
+    async def _writes(self, days: set[tuple[str, int]]) -> None:
+        for company_id, day, writes in await self._fetch("writes", *_columns(days)):
+            self.facts.writes[company_id, day] = writes
+
+    async def _gtin_owners(self, wanted: dict[str, str]) -> None:
+        owners = dict(await self._fetch("gtin_owners", list(wanted)))
+        unregistered = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in owners}
+        if unregistered:
+            claims = await self._fetch("claim_gtins", list(unregistered), list(unregistered.values()))
+            self.claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
+        if unregistered:
+            owners.update(await self._fetch("gtin_owners", list(unregistered)))
+        self.facts.gtin_owners.update(owners)
+
+    async def _serials(self, serials: set[tuple[str, str]]) -> None:
+        for gtin, serial, passport_id in await self._fetch("serials", *_columns(serials)):
+            self.facts.serials[gtin, serial] = passport_id
+
+
+def _columns(rows: set[tuple[str, Any]] | list[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:
+    first, second = zip(*rows, strict=True)
+    return list(first), list(second)

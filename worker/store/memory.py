@@ -1,0 +1,109 @@
+"""The store in memory: the same port over dictionaries, for models and tests that need no database."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from worker.domain.command import Command
+from worker.domain.facts import Facts
+from worker.domain.outcomes import Created
+from worker.messages.events import Answer
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, StoreAway
+
+
+@dataclass(slots=True)
+class _Lane:
+    lane_id: int
+    epoch: int = 0
+    generation: int = -1
+    member: str = ""
+    position: Position | None = None
+    ledger: dict[int, Answer] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """See `worker.store.port.Store`. `facts` holds the whole state: fill its catalogue before use."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.passports: list[Created] = []
+        self._lanes: dict[LaneName, _Lane] = {}
+
+    async def fence(self, name: LaneName, generation: int, member: str, *, force: bool = False) -> Hold | NewerOwner:
+        """See the port."""
+        lane = self._lanes.setdefault(name, _Lane(len(self._lanes) + 1))
+        if generation < lane.generation and not force:
+            return NewerOwner(lane.generation, lane.member)
+        lane.epoch, lane.generation, lane.member = lane.epoch + 1, generation, member
+        return Hold(name, lane.lane_id, lane.epoch)
+
+    def _held(self, hold: Hold) -> _Lane:
+        lane = self._lanes[hold.name]
+        if lane.epoch != hold.epoch:
+            raise LostLane(f"{hold.name} is held by a newer epoch")
+        return lane
+
+    async def position(self, hold: Hold) -> Position | None:
+        """See the port."""
+        return self._held(hold).position
+
+    async def start_lane(self, hold: Hold, offset: int) -> Position:
+        """See the port."""
+        lane = self._held(hold)
+        lane.position = lane.position or Position(offset, offset, offset)
+        return lane.position
+
+    async def mark_emitted(self, hold: Hold, offset: int) -> None:
+        """See the port."""
+        lane = self._held(hold)
+        assert lane.position is not None
+        emitted = max(lane.position.emitted, offset)
+        lane.position = Position(lane.position.applied, emitted, lane.position.ledger_from)
+
+    async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
+        """See the port."""
+        ledger = self._held(hold).ledger
+        return [ledger[offset] for offset in sorted(ledger) if start <= offset < stop][:limit]
+
+    @asynccontextmanager
+    async def batch(self, hold: Hold, expected_offset: int, emitted: int) -> AsyncIterator["MemoryBatch"]:
+        """See the port. Effects are applied on a clean exit only."""
+        lane = self._held(hold)
+        if lane.position is None or lane.position.applied != expected_offset:
+            raise StoreAway(f"{hold.name}: expected to be at {expected_offset}, found {lane.position}")
+        batch = MemoryBatch(self.facts)
+        yield batch
+        for created in batch.created:
+            self.facts.absorb(created, batch.bodies[created.passport_id])
+        self.passports.extend(batch.created)
+        lane.ledger.update({answer.offset: answer for answer in batch.answers})
+        lane.position = Position(batch.next_offset, max(lane.position.emitted, emitted), lane.position.ledger_from)
+
+
+class MemoryBatch:
+    """See `worker.store.port.Batch`."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self.created: Sequence[Created] = ()
+        self.answers: Sequence[Answer] = ()
+        self.bodies: dict[str | None, bytes] = {}
+        self.next_offset = 0
+
+    async def gather(self, commands: Sequence[Command]) -> Facts:
+        """See the port. A copy, so that a batch which fails leaves nothing behind."""
+        return Facts(
+            api_keys=self._facts.api_keys,
+            companies=self._facts.companies,
+            products=self._facts.products,
+            slots_used=dict(self._facts.slots_used),
+            writes=dict(self._facts.writes),
+            bindings=dict(self._facts.bindings),
+            gtin_owners=dict(self._facts.gtin_owners),
+            serials=dict(self._facts.serials),
+        )
+
+    async def record(self, created: Sequence[Created], answers: Sequence[Answer], next_offset: int) -> None:
+        """See the port."""
+        self.created, self.answers, self.next_offset = created, answers, next_offset
+        self.bodies = {answer.passport_id: answer.value for answer in answers if not answer.replayed}

@@ -1,0 +1,246 @@
+"""The store in PostgreSQL, on asyncpg: fencing, positions, the ledger, and one transaction a batch."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+
+from worker import crashpoints
+from worker.domain.command import Command, DeadLetter, TraceContext
+from worker.domain.facts import Facts
+from worker.domain.outcomes import Created
+from worker.messages.events import Answer, Kind
+from worker.store import sql
+from worker.store.failures import meaning_of
+from worker.store.gathering import Gathering
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, StoreAway
+
+Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+SESSION_SETTINGS = {
+    "application_name": "passport-worker",
+    "statement_timeout": "20s",
+    "lock_timeout": "10s",
+    # A worker that is paused inside a transaction must not hold the lane's row for longer than this (guard B14).
+    "idle_in_transaction_session_timeout": "10s",
+    # Every query of ours is a list of index look-ups; a generic plan made while a table was small must not scan it later.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+COMMAND_TIMEOUT_SECONDS = 25.0
+
+
+def _pool(database_url: str, size: int) -> "asyncpg.Pool[asyncpg.Record]":
+    """A pool whose sessions carry the timeouts that protect us from a frozen peer, on both sides."""
+    return asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=size,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        timeout=5.0,
+        server_settings=SESSION_SETTINGS,
+        max_inactive_connection_lifetime=60.0,
+        reset=_nothing_to_reset,
+    )
+
+
+async def _nothing_to_reset(_connection: object) -> None:
+    """Our sessions keep no state between transactions, so handing one back costs no round trip."""
+
+
+class PostgresStore:
+    """See `worker.store.port.Store`. Connects when it is first needed."""
+
+    def __init__(self, database_url: str, pool_size: int) -> None:
+        self._pool = _pool(database_url, pool_size)
+
+    async def ping(self) -> None:
+        """Raises `StoreAway` unless the database answers."""
+        async with self.session() as connection:
+            await connection.execute("SELECT 1")
+
+    async def close(self) -> None:
+        """Let go of all connections, within a second or two."""
+        with suppress(Exception):
+            async with asyncio.timeout(1.0):
+                await self._pool.close()
+        self._pool.terminate()
+
+    async def fence(self, name: LaneName, generation: int, member: str, *, force: bool = False) -> Hold | NewerOwner:
+        """See the port."""
+        lane = (name.group_id, name.topic, name.partition)
+        async with self.session() as connection:
+            row = await connection.fetchrow(sql.load("fence"), *lane, generation, member, force)
+            if row is not None:
+                return Hold(name, row["id"], row["epoch"])
+            owner = await connection.fetchrow(sql.load("lane_owner"), *lane)
+            assert owner is not None
+            return NewerOwner(owner["generation"], owner["member"])
+
+    async def position(self, hold: Hold) -> Position | None:
+        """See the port."""
+        async with self.session() as connection:
+            row = await connection.fetchrow(sql.load("position"), hold.lane_id)
+        if row is None or row["epoch"] != hold.epoch:
+            raise LostLane(f"{hold.name} is held by a newer epoch")
+        return None if row["applied"] is None else Position(row["applied"], row["emitted"], row["ledger_from"])
+
+    async def start_lane(self, hold: Hold, offset: int) -> Position:
+        """See the port."""
+        async with self.session() as connection:
+            await connection.execute(sql.load("start_lane"), hold.lane_id, hold.epoch, offset)
+        return Position(offset, offset, offset)
+
+    async def mark_emitted(self, hold: Hold, offset: int) -> None:
+        """See the port."""
+        async with self.session() as connection:
+            await connection.execute(sql.load("mark_emitted"), hold.lane_id, hold.epoch, offset)
+
+    async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
+        """See the port."""
+        async with self.session() as connection:
+            rows = await connection.fetch(sql.load("answers"), hold.lane_id, start, stop, limit)
+        return [_answer(row) for row in rows]
+
+    @asynccontextmanager
+    async def batch(self, hold: Hold, expected_offset: int, emitted: int) -> AsyncIterator["PostgresBatch"]:
+        """See the port."""
+        async with self.session() as connection:
+            transaction = connection.transaction(isolation="read_committed")
+            await transaction.start()
+            lane = await connection.fetchrow(sql.load("lock_lane"), hold.lane_id)
+            if lane is None or lane["epoch"] != hold.epoch:
+                raise LostLane(f"{hold.name}: the epoch is no longer {hold.epoch}")
+            if lane["applied"] != expected_offset:
+                raise StoreAway(f"{hold.name}: expected to be at {expected_offset}, found {lane['applied']}")
+            crashpoints.reach("lane lock")
+            yield PostgresBatch(connection, hold, emitted)
+            crashpoints.reach("before COMMIT")
+            await transaction.commit()
+            crashpoints.reach("after COMMIT")
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """A connection that is thrown away on any failure: nobody knows what state it was left in (guard B14)."""
+        try:
+            await self._pool
+            connection = await self._pool.acquire(timeout=30.0)
+        except Exception as error:
+            raise meaning_of(error) from error
+        try:
+            yield connection
+        except BaseException as error:
+            connection.terminate()
+            with suppress(Exception):
+                await self._pool.release(connection, timeout=1.0)
+            if isinstance(error, Exception):
+                raise meaning_of(error) from error
+            raise
+        await self._pool.release(connection)
+
+
+class PostgresBatch:
+    """See `worker.store.port.Batch`."""
+
+    def __init__(self, connection: Connection, hold: Hold, emitted: int) -> None:
+        self._connection = connection
+        self._hold = hold
+        self._emitted = emitted
+        self._gathering = Gathering(connection)
+
+    async def gather(self, commands: Sequence[Command]) -> Facts:
+        """See the port."""
+        return await self._gathering.gather(commands)
+
+    async def record(self, created: Sequence[Created], answers: Sequence[Answer], next_offset: int) -> None:
+        """See the port."""
+        await self._settle_gtins(created)
+        bodies = {answer.passport_id: answer.value for answer in answers if not answer.replayed}
+        await self._connection.execute(
+            sql.load("record"),
+            *_passport_columns(created, bodies),
+            *_ledger_columns(answers),
+            self._hold.lane_id,
+            next_offset,
+            self._emitted,
+        )
+        letters = [(answer.offset, answer.dead_letter) for answer in answers if answer.dead_letter is not None]
+        if letters:
+            rows = [_dead_letter_row(self._hold.lane_id, offset, letter) for offset, letter in letters]
+            await self._connection.executemany(sql.load("dead_letters"), rows)
+
+    async def _settle_gtins(self, created: Sequence[Created]) -> None:
+        """Claims become the registrations of those who created a passport; the others are taken back."""
+        claimed = self._gathering.claimed
+        if not claimed:
+            return
+        owners = {one.gtin: one.company_id for one in created if one.gtin in claimed}
+        moved = {gtin: owner for gtin, owner in owners.items() if owner != claimed[gtin]}
+        if moved:
+            await self._connection.execute(sql.load("settle_gtins"), list(moved), list(moved.values()))
+        unused = [gtin for gtin in claimed if gtin not in owners]
+        if unused:
+            await self._connection.execute(sql.load("release_gtins"), unused)
+
+
+def _passport_columns(created: Sequence[Created], bodies: dict[str | None, bytes]) -> list[list[Any]]:
+    return [
+        [one.passport_id for one in created],
+        [one.company_id for one in created],
+        [one.product.id for one in created],
+        [one.product.template_id for one in created],
+        [one.gtin for one in created],
+        [one.serial for one in created],
+        [one.created_ms for one in created],
+        [bodies[one.passport_id] for one in created],
+        [one.idempotency_key for one in created],
+        [one.fingerprint for one in created],
+        [one.overage_price_cents for one in created],
+    ]
+
+
+def _ledger_columns(answers: Sequence[Answer]) -> list[list[Any]]:
+    return [
+        [answer.offset for answer in answers],
+        [answer.appended_ms for answer in answers],
+        [answer.kind for answer in answers],
+        [answer.replayed for answer in answers],
+        [answer.key for answer in answers],
+        [answer.company_id for answer in answers],
+        [answer.passport_id for answer in answers],
+        [None if answer.trace is None else answer.trace.traceparent for answer in answers],
+        [None if answer.trace is None else answer.trace.tracestate for answer in answers],
+        [None if answer.passport_id is not None else answer.value for answer in answers],
+    ]
+
+
+def _dead_letter_row(lane_id: int, offset: int, letter: DeadLetter) -> tuple[Any, ...]:
+    names = [name.encode("utf-8") for name, _ in letter.headers]
+    values = [value for _, value in letter.headers]
+    return (lane_id, offset, letter.reason, letter.key, letter.value, names, values)
+
+
+def _answer(row: asyncpg.Record) -> Answer:
+    trace = None if row["traceparent"] is None else TraceContext(row["traceparent"], row["tracestate"])
+    return Answer(
+        offset=row["offset"],
+        appended_ms=row["appended_ms"],
+        kind=Kind(row["kind"]),
+        key=row["key"],
+        value=row["value"],
+        company_id=row["company_id"],
+        passport_id=row["passport_id"],
+        replayed=row["replayed"],
+        trace=trace,
+        dead_letter=None if row["reason"] is None else _dead_letter(row),
+    )
+
+
+def _dead_letter(row: asyncpg.Record) -> DeadLetter:
+    names = (name.decode("utf-8") for name in row["header_names"])
+    headers = tuple(zip(names, row["header_values"], strict=True))
+    return DeadLetter(row["dead_key"], row["dead_value"], headers, row["reason"])

@@ -1,0 +1,2 @@
+-- Whether the database was ever migrated. Read only.
+SELECT to_regclass('schema_migration') IS NOT NULL

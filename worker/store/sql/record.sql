@@ -1,0 +1,43 @@
+-- All effects of a batch at once: passports and what follows from them, ledger rows, and the lane's new position.
+-- Safe: runs under the locks that the facts were read under; a constraint that fires all the same rolls all back.
+WITH made AS (
+    SELECT *, timestamptz 'epoch' + created_ms * interval '1 millisecond' AS created_at
+      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bytea[],
+                  $9::text[], $10::bytea[], $11::int[])
+           WITH ORDINALITY
+        AS made (id, company_id, product_id, template_id, gtin, serial, created_ms, created_body,
+                 key, fingerprint, price_cents, position)
+), passports AS (
+    INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body)
+    SELECT id, company_id, product_id, template_id, gtin, serial, created_at, created_body FROM made
+), charges AS (
+    INSERT INTO overage_charge (passport_id, company_id, price_cents, charged_at)
+    SELECT id, company_id, price_cents, created_at FROM made WHERE price_cents IS NOT NULL
+), keys AS (
+    -- A backlog of more than 24 hours can bind a key twice in one batch: the later one stays.
+    INSERT INTO idempotency_key AS bound (company_id, key, fingerprint, passport_id, created_at)
+    SELECT DISTINCT ON (company_id, key) company_id, key, fingerprint, id, created_at
+      FROM made
+     WHERE key IS NOT NULL
+     ORDER BY company_id, key, position DESC
+        ON CONFLICT ON CONSTRAINT idempotency_key_company_key DO UPDATE
+       SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at
+), slots AS (
+    UPDATE company_usage u
+       SET slots_used = u.slots_used + taken.passports
+      FROM (SELECT company_id, count(*) AS passports FROM made GROUP BY company_id) AS taken
+     WHERE u.company_id = taken.company_id
+), days AS (
+    INSERT INTO daily_writes AS w (company_id, day, writes)
+    SELECT company_id, (created_at AT TIME ZONE 'UTC')::date, count(*) FROM made GROUP BY 1, 2
+        ON CONFLICT (company_id, day) DO UPDATE SET writes = w.writes + excluded.writes
+), rows AS (
+    INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id,
+                        traceparent, tracestate, value)
+    SELECT $22, a."offset", timestamptz 'epoch' + a.appended_ms * interval '1 millisecond', a.kind, a.replayed, a.key,
+           a.company_id, a.passport_id, a.traceparent, a.tracestate, a.value
+      FROM unnest($12::bigint[], $13::bigint[], $14::smallint[], $15::boolean[], $16::text[], $17::text[],
+                  $18::text[], $19::bytea[], $20::bytea[], $21::bytea[])
+        AS a ("offset", appended_ms, kind, replayed, key, company_id, passport_id, traceparent, tracestate, value)
+)
+UPDATE lane SET applied = $23, emitted = greatest(emitted, $24) WHERE id = $22

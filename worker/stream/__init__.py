@@ -1,0 +1,1 @@
+"""Kafka: lanes that read commands and publish answers exactly once."""

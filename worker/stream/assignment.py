@@ -1,0 +1,235 @@
+"""The group member: joins, turns assigned partitions into lanes, and feeds them what it fetches."""
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.errors import CorruptRecordException, IllegalStateError
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from worker.messages.envelope import Record
+from worker.store.port import LaneName
+from worker.stream.connection import ANSWER_SECONDS, client_options
+from worker.stream.lane import Lane, LaneState, Surroundings
+from worker.stream.salvage import salvage
+
+log = structlog.get_logger(__name__)
+
+POLL_MS = 100
+CLOSE_SECONDS = 4.0
+"""How long lanes get to finish the batch in flight before they are cut off; what is then in doubt, the ledger settles."""
+
+_A_DAY_MS = 24 * 3600 * 1000
+_ALL = None
+
+
+class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """One membership of the consumer group; make a new one after `run` raised."""
+
+    def __init__(self, shared: Surroundings) -> None:
+        settings = shared.settings
+        self._shared = shared
+        self._topic = settings.topic_commands
+        self.lanes: dict[TopicPartition, Lane] = {}
+        self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._suspects: dict[TopicPartition, int | None] = {}
+        self._stopping = asyncio.Event()
+        self.assigned = False
+        timeout_ms = int(settings.kafka_session_timeout_seconds * 1000)
+        self._consumer = AIOKafkaConsumer(
+            **client_options(settings),
+            group_id=settings.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # guard B10
+            isolation_level="read_committed",
+            session_timeout_ms=timeout_ms,
+            heartbeat_interval_ms=timeout_ms // 4,
+            # While servers are away nothing is polled, and the membership must outlast that; /livez watches instead (B7).
+            max_poll_interval_ms=_A_DAY_MS,
+            max_partition_fetch_bytes=1024 * 1024,
+            fetch_max_wait_ms=POLL_MS,
+        )
+
+    def stop(self) -> None:
+        """Ask `run` to close all lanes and leave the group."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Be a member of the group until stopped; raises what ends the membership otherwise."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._consumer.start()
+            self._consumer.subscribe([self._topic], listener=self)
+            await self._read()
+        finally:
+            self.assigned = False
+            await self._close_lanes()
+            with suppress(Exception):
+                async with asyncio.timeout(3.0):
+                    await self._consumer.stop()
+
+    # Rebalances: both callbacks return soon, aiokafka sends no heartbeats while they run (guard B2)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Eager rebalancing takes everything away; whoever gets a partition next opens it anew."""
+        await self._close_lanes()
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Pause, note the generation, and open in the background (guard B1)."""
+        self._consumer.pause(*assigned)
+        self.assigned = True
+        # Public aiokafka has no way to ask for these two.
+        generation, member = self._consumer._coordinator.generation, self._consumer._coordinator.member_id
+        log.info("assigned", generation=generation, partitions=sorted(place.partition for place in assigned))
+        for place in assigned:
+            name = LaneName(self._shared.settings.group_id, place.topic, place.partition)
+            lane = Lane(name, generation, member, self._shared, self)
+            self.lanes[place] = lane
+            self._tasks[place] = asyncio.create_task(lane.run(), name=f"lane-{place.partition}")
+
+    async def _close_lanes(self) -> None:
+        """Let batches in flight finish, for a bounded time."""
+        for lane in self.lanes.values():
+            lane.close()
+        tasks = list(self._tasks.values())
+        self.lanes, self._tasks, self._suspects = {}, {}, {}
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("lanes_cut_off", lanes=sorted(task.get_name() for task in late))
+            await asyncio.wait(late, timeout=2.0)
+
+    # What lanes ask of the consumer
+
+    async def log_ends(self, topic: str, partition: int) -> tuple[int, int]:
+        """See `LogEnds`."""
+        place = TopicPartition(topic, partition)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            first = await self._consumer.beginning_offsets([place])
+            end = await self._consumer.end_offsets([place])
+        return first[place], end[place]
+
+    def begin_at(self, topic: str, partition: int, offset: int) -> None:
+        """See `LogEnds`."""
+        place = TopicPartition(topic, partition)
+        self._consumer.seek(place, offset)
+        self._consumer.resume(place)
+
+    # Reading
+
+    async def _read(self) -> None:
+        """Poll open lanes by name and never cancel a poll (guards B7 and B13)."""
+        while not self._stopping.is_set():
+            self._raise_what_ended_a_lane()
+            open_lanes = {place: lane for place, lane in self.lanes.items() if lane.wants_records}
+            if open_lanes:
+                await self._poll(open_lanes)
+            else:
+                self._check_membership()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        await self._stopping.wait()
+
+    def _raise_what_ended_a_lane(self) -> None:
+        """A lane's task ends only when closed; a defect that ends it otherwise must not leave a partition alone."""
+        for task in self._tasks.values():
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    def _check_membership(self) -> None:
+        """Raise what ended the coordination, such as a missing permission; a poll would have raised it."""
+        self._consumer._coordinator.check_errors()
+
+    async def _poll(self, open_lanes: dict[TopicPartition, Lane]) -> None:
+        try:
+            for place, lane in open_lanes.items():
+                await self._assert_position(place, lane)
+            together = [place for place in open_lanes if place not in self._suspects]
+            if together:
+                await self._poll_together(together)
+            for place in self._suspects.keys() & open_lanes.keys():
+                await self._poll_alone(place, open_lanes[place])
+        except IllegalStateError:  # a rebalance took the partition away: its lane is being closed
+            await asyncio.sleep(POLL_MS / 1000)
+
+    async def _assert_position(self, place: TopicPartition, lane: Lane) -> None:
+        position = await self._consumer.position(place)
+        if position != lane.inbox.fetch_offset:
+            lane.inbox.fail(f"expected the consumer at {lane.inbox.fetch_offset}, found it at {position}")
+
+    async def _poll_together(self, places: list[TopicPartition]) -> None:
+        lanes = {place: self.lanes[place] for place in places}
+        try:
+            fetched = await self._consumer.getmany(*places, timeout_ms=POLL_MS)
+        except IllegalStateError:
+            raise
+        except Exception as error:
+            self._check_membership()
+            log.warning("poll_failed", error=f"{type(error).__name__}: {error}")
+            # One partition spoils the poll of all: read each by itself to find it (guard B8).
+            self._suspects.update(dict.fromkeys(places, _ALL))
+            return
+        for place, lane in lanes.items():
+            await self._feed(place, lane, fetched.get(place, []))
+
+    async def _poll_alone(self, place: TopicPartition, lane: Lane) -> None:
+        """A suspect that reads well goes free. One that does not is read record by record up to the bad one."""
+        most = self._suspects[place]
+        try:
+            fetched = await self._consumer.getmany(place, timeout_ms=POLL_MS, max_records=most)
+        except (UnicodeDecodeError, CorruptRecordException):
+            if most is _ALL:
+                self._suspects[place] = 1
+            else:
+                del self._suspects[place]
+                await self._step_over(place, lane)
+        except IllegalStateError:
+            raise
+        except Exception as error:
+            del self._suspects[place]
+            lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
+        else:
+            if most is _ALL:
+                del self._suspects[place]
+            await self._feed(place, lane, fetched.get(place, []))
+
+    async def _step_over(self, place: TopicPartition, lane: Lane) -> None:
+        """Read the one bad record leniently: it gets its refusal like any other."""
+        offset = await self._consumer.position(place)
+        try:
+            record = await salvage(self._shared.settings, place, offset)
+        except Exception as error:
+            lane.inbox.fail(f"offset {offset} cannot be read: {type(error).__name__}: {error}")
+            return
+        log.warning("record_salvaged", partition=place.partition, offset=offset)
+        self._consumer.seek(place, offset + 1)
+        lane.inbox.put([record], offset + 1)
+
+    async def _feed(self, place: TopicPartition, lane: Lane, fetched: list[ConsumerRecord]) -> None:
+        """Hand records to a lane, if it is still the one that was polled for."""
+        if self.lanes.get(place) is lane and lane.state in (LaneState.RUNNING, LaneState.WAITING):
+            lane.inbox.put([_record(one) for one in fetched], await self._consumer.position(place))
+            self._measure(place, lane)
+
+    def _measure(self, place: TopicPartition, lane: Lane) -> None:
+        """Lag by position, not by commit: markers occupy offsets (guard B12)."""
+        end = self._consumer.last_stable_offset(place)
+        if end is not None and end >= 0 and lane.applied is not None:
+            lane.measure_lag(max(0, end - lane.applied))
+
+
+def _record(fetched: ConsumerRecord) -> Record:
+    return Record(
+        fetched.topic,
+        fetched.partition,
+        fetched.offset,
+        fetched.timestamp,
+        fetched.key,
+        fetched.value,
+        fetched.headers,
+    )

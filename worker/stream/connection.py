@@ -1,0 +1,117 @@
+"""How every Kafka client of the worker connects, and what the cluster is asked besides records."""
+
+import asyncio
+import ssl
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.structs import TopicPartition
+
+from worker.settings import Settings
+
+ANSWER_SECONDS = 15.0
+"""Deadline of one request to the cluster; aiokafka waits without bounds in several places (guard B5)."""
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments that all aiokafka clients share: addresses and security."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "security_protocol": settings.kafka_security_protocol,
+        "client_id": "passport-worker",
+        "request_timeout_ms": 30_000,
+        "retry_backoff_ms": 100,
+    }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = settings.kafka_sasl_username
+        password = settings.kafka_sasl_password
+        options["sasl_plain_password"] = password.get_secret_value() if password else None
+    if settings.kafka_security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(settings)
+    return options
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+    if settings.kafka_ssl_certfile:
+        context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    return context
+
+
+class Cluster:
+    """Questions to the cluster that are not about records. Every method raises `TimeoutError` or `KafkaError`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._admin: AIOKafkaAdminClient | None = None
+        self._starting = asyncio.Lock()
+
+    async def admin(self) -> AIOKafkaAdminClient:
+        """The admin client, started on first use."""
+        async with self._starting:
+            if self._admin is None:
+                admin = AIOKafkaAdminClient(**client_options(self._settings))
+                try:
+                    async with asyncio.timeout(ANSWER_SECONDS):
+                        await admin.start()
+                except BaseException:
+                    await _close_quietly(admin)
+                    raise
+                self._admin = admin
+            return self._admin
+
+    async def close(self) -> None:
+        """Safe to call more than once; the next question opens a new client."""
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            await _close_quietly(admin)
+
+    async def ping(self) -> None:
+        """Raises unless the cluster answers; a client that got no answer is thrown away."""
+        try:
+            admin = await self.admin()
+            await admin.describe_cluster()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def committed(self, group_id: str, topic: str, partition: int) -> int | None:
+        """The group's committed offset, None where there is none. Ask after InitProducerId (protocol, open 4)."""
+        admin = await self.admin()
+        place = TopicPartition(topic, partition)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            offsets = await admin.list_consumer_group_offsets(group_id, partitions=[place])
+        offset = offsets[place].offset if place in offsets else -1
+        return None if offset < 0 else int(offset)
+
+    async def is_member(self, group_id: str, member: str) -> bool:
+        """Whether the broker counts `member` among the group now."""
+        admin = await self.admin()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            responses = await admin.describe_consumer_groups([group_id])
+        return any(one[0] == member for response in responses for group in response.groups for one in group[5])
+
+    async def topic_settings(self, topic: str) -> dict[str, str]:
+        """Configuration of a topic by name; raises `KafkaError` for an unknown topic."""
+        admin = await self.admin()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        _, _, _, _, entries = responses[0].resources[0]
+        return {entry[0]: entry[1] for entry in entries}
+
+    async def partition_counts(self, topics: list[str]) -> dict[str, int]:
+        """Number of partitions of each topic that exists."""
+        admin = await self.admin()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            described = await admin.describe_topics(topics)
+        return {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
+
+
+async def _close_quietly(admin: AIOKafkaAdminClient) -> None:
+    try:
+        async with asyncio.timeout(2.0):
+            await admin.close()
+    except Exception:
+        return

@@ -1,0 +1,349 @@
+"""A lane: one assigned partition with its own transactional producer; opens, runs and closes as the protocol says."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import stamina
+import structlog
+
+from worker import crashpoints
+from worker.messages.events import Answer
+from worker.processing import Processor, Work
+from worker.settings import Settings
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Store
+from worker.stream.connection import Cluster
+from worker.stream.door import Door, KeysAway
+from worker.stream.emitter import Emitter
+from worker.stream.inbox import Inbox
+from worker.telemetry import Telemetry
+
+log = structlog.get_logger(__name__)
+
+REEMIT_RECORDS = 1000
+IDLE_SECONDS = 1.0
+"""An idle lane notes after this time that all of its answers are out."""
+
+
+class LaneState(Enum):
+    """What a lane is doing, as `/readyz` and the metrics say it."""
+
+    OPENING = "opening"
+    RUNNING = "running"
+    WAITING = "waiting"
+    HALTED = "halted"
+    LOST = "lost"
+    CLOSED = "closed"
+
+
+class Halt(Exception):
+    """The positions contradict each other. The lane stops and never guesses; the text says what to do."""
+
+
+class LogEnds(Protocol):
+    """What a lane asks of the consumer of its partition."""
+
+    async def log_ends(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset of the log and the offset behind its last readable record."""
+        ...
+
+    def begin_at(self, topic: str, partition: int, offset: int) -> None:
+        """Seek to `offset` and let fetches begin."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all lanes of a worker share."""
+
+    settings: Settings
+    store: Store
+    processor: Processor
+    door: Door
+    cluster: Cluster
+    telemetry: Telemetry
+
+
+class Lane:
+    """One partition for one generation of the group."""
+
+    def __init__(self, name: LaneName, generation: int, member: str, shared: Surroundings, consumer: LogEnds) -> None:
+        self.name = name
+        self.inbox = Inbox(shared.settings.batch_records)
+        self.state = LaneState.OPENING
+        self.reason = "opening"
+        self.progressed_at = time.monotonic()
+        self.applied: int | None = None
+        self.emitted: int | None = None
+        self._noted = 0
+        self._generation, self._member = generation, member
+        self._shared, self._consumer = shared, consumer
+        self._closing = asyncio.Event()
+        self._in_flight: asyncio.Task[None] | None = None
+        self._log = log.bind(topic=name.topic, partition=name.partition, generation=generation)
+
+    def close(self) -> None:
+        """Stop taking batches; `run` returns when the one in flight is out."""
+        self._closing.set()
+
+    @property
+    def wants_records(self) -> bool:
+        """Whether the reader should fetch for this lane now."""
+        return self.state in (LaneState.RUNNING, LaneState.WAITING) and self.inbox.wants_more
+
+    @property
+    def busy(self) -> bool:
+        """Whether records wait, or a transaction is in flight."""
+        return bool(len(self.inbox)) or self._in_flight is not None
+
+    async def run(self) -> None:
+        """Until closed: open, work, and on any doubt open again. Never raises but when cancelled."""
+        try:
+            while not self._closing.is_set():
+                await self._run_until_lost()
+        except Halt as halt:
+            self._stand_still(LaneState.HALTED, str(halt))
+            self._log.error("lane_halted", reason=str(halt))
+            await self._closing.wait()
+        finally:
+            self._stand_still(LaneState.CLOSED, "closed")
+            self._shared.telemetry.forget_lane(self.name.topic, self.name.partition)
+
+    async def _run_until_lost(self) -> None:
+        """A lost lane is asked for again only now and then: a newer generation holds it, unless the group was reset."""
+        try:
+            while await self._sessions():
+                pass
+        except LostLane as lost:
+            self._stand_still(LaneState.LOST, str(lost))
+            self._log.warning("lane_lost", reason=str(lost))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._shared.settings.kafka_session_timeout_seconds):
+                    await self._closing.wait()
+
+    async def _sessions(self) -> bool:
+        """Open and work, with growing pauses while that fails at once. True: it had worked, so start afresh."""
+        async for attempt in stamina.retry_context(
+            on=_may_pass, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0, wait_jitter=1.0
+        ):
+            with attempt:
+                if self._closing.is_set():
+                    return False
+                return await self._session()
+        return False
+
+    async def _session(self) -> bool:
+        emitter = Emitter(self._shared.settings, self.name.topic, self.name.partition)
+        opened_at: int | None = None
+        try:
+            hold, opened_at = await self._open(emitter)
+            await self._work(hold, emitter)
+            return False
+        except (Halt, LostLane):
+            raise
+        except Exception as error:
+            self._reopening(error)
+            if opened_at is not None and self.emitted is not None and self.emitted > opened_at:
+                return True
+            raise
+        finally:
+            await self._drop_in_flight()
+            await emitter.close()
+
+    def _reopening(self, error: Exception) -> None:
+        self._stand_still(LaneState.OPENING, f"reopening after {type(error).__name__}: {error}")
+        self._shared.telemetry.reopenings.labels(self.name.topic, self.name.partition).inc()
+        self._log.warning("lane_reopens", error=f"{type(error).__name__}: {error}")
+
+    def _stand_still(self, state: LaneState, reason: str) -> None:
+        self.state, self.reason = state, reason
+        self._shared.telemetry.lane_state(self.name.topic, self.name.partition, state.value)
+
+    async def _drop_in_flight(self) -> None:
+        task, self._in_flight = self._in_flight, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=5.0)
+
+    def measure_lag(self, records: int) -> None:
+        """Note how many offsets the lane is behind, and how old the oldest unanswered record is."""
+        oldest_ms = self.inbox.oldest_ms if records else None
+        seconds = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)
+        self._shared.telemetry.lag(self.name.topic, self.name.partition, records, seconds)
+
+    # Open
+
+    async def _open(self, emitter: Emitter) -> tuple[Hold, int]:
+        """Fence the last owner in Postgres and in Kafka, compare A and E, and bring E up to A (protocol section 3)."""
+        self._stand_still(LaneState.OPENING, "opening")
+        hold = await self._fence()
+        crashpoints.reach("fence")
+        await emitter.start()
+        crashpoints.reach("init")
+        first, end = await self._consumer.log_ends(self.name.topic, self.name.partition)
+        position = await self._shared.store.position(hold) or await self._shared.store.start_lane(hold, first)
+        committed = await self._shared.cluster.committed(self.name.group_id, self.name.topic, self.name.partition)
+        emitted = position.emitted if committed is None else committed
+        halt = reason_to_halt(position, emitted, first, end)
+        if halt is not None:
+            raise Halt(halt)
+        self.applied, self.emitted, self._noted = position.applied, emitted, position.emitted
+        await self._emit_again(hold, emitter, emitted, position.applied)
+        crashpoints.reach("ledger re-emission")
+        self.inbox.restart(position.applied)
+        self._consumer.begin_at(self.name.topic, self.name.partition, position.applied)
+        crashpoints.reach("seek")
+        self._stand_still(LaneState.RUNNING, "")
+        self._log.info("lane_open", applied=position.applied, emitted=emitted, epoch=hold.epoch)
+        return hold, position.applied
+
+    async def _fence(self) -> Hold:
+        """Only the newest generation may fence. A group that was reset counts from 1 again: then the broker knows."""
+        fence = self._shared.store.fence
+        hold = await fence(self.name, self._generation, self._member)
+        if isinstance(hold, NewerOwner):
+            if not await self._shared.cluster.is_member(self.name.group_id, self._member):
+                raise LostLane(f"held for generation {hold.generation} by {hold.member}")
+            hold = await fence(self.name, self._generation, self._member, force=True)
+        assert isinstance(hold, Hold)
+        return hold
+
+    async def _emit_again(self, hold: Hold, emitter: Emitter, emitted: int, applied: int) -> None:
+        """Emit the ledger rows [E, A): after a crash, or because an operator reset the offsets back."""
+        while emitted < applied:
+            answers = await self._shared.store.answers(hold, emitted, applied, REEMIT_RECORDS)
+            upto = answers[-1].offset + 1 if len(answers) == REEMIT_RECORDS else applied
+            await emitter.emit(answers, upto)
+            self._shared.telemetry.reemitted.labels(self.name.topic, self.name.partition).inc(len(answers))
+            self._log.info("ledger_emitted_again", start=emitted, stop=upto, records=len(answers))
+            emitted = upto
+            self._advance_emitted(upto)
+
+    # Run
+
+    async def _work(self, hold: Hold, emitter: Emitter) -> None:
+        """Batch after batch. The Postgres work of one runs while the Kafka transaction of the last is in flight."""
+        while await self._something_to_take(hold):
+            work = await self._next_work()
+            if work is None:
+                break
+            if work.start == work.stop:
+                continue
+            answers = await self._apply(hold, work)
+            await self._settle_in_flight()
+            self._in_flight = asyncio.create_task(self._emit(emitter, answers, work.stop))
+        await self._settle_in_flight()
+        await self._note_emitted(hold)
+
+    async def _something_to_take(self, hold: Hold) -> bool:
+        """Wait for the inbox; False when closing. A failed emission surfaces here, too."""
+        while not self._closing.is_set():
+            if await self._first_of(self.inbox.changed(), IDLE_SECONDS):
+                return not self._closing.is_set()
+            if self._in_flight is None:
+                self.progressed_at = time.monotonic()
+                await self._note_emitted(hold)
+        return False
+
+    async def _first_of(self, waiting: Awaitable[None], seconds: float) -> bool:
+        """Whether `waiting` ended before the lane closes, an emission ends, or the time is over."""
+        wanted = asyncio.ensure_future(waiting)
+        closing = asyncio.ensure_future(self._closing.wait())
+        others = {closing} if self._in_flight is None else {closing, self._in_flight}
+        try:
+            done, _ = await asyncio.wait({wanted, *others}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            wanted.cancel()
+            closing.cancel()
+        if wanted in done:
+            wanted.result()
+            return True
+        if self._in_flight in done:
+            await self._settle_in_flight()
+        return False
+
+    async def _next_work(self) -> Work | None:
+        """Decode and authenticate the next records; None when the lane closes while it waits for keys."""
+        assert self.applied is not None
+        records, stop = self.inbox.take(self._shared.settings.batch_records)
+        while not self._closing.is_set():
+            try:
+                with self._shared.telemetry.step("decode"):
+                    commands = await self._shared.door.commands(records)
+            except KeysAway as away:
+                self._stand_still(LaneState.WAITING, str(away))
+                await self._first_of(asyncio.sleep(1.0), 2.0)
+            else:
+                if self.state is LaneState.WAITING:
+                    self._stand_still(LaneState.RUNNING, "")
+                crashpoints.reach("decode")
+                return Work(records, commands, self.applied, stop)
+        return None
+
+    async def _apply(self, hold: Hold, work: Work) -> list[Answer]:
+        """Postgres: effects, ledger and position, in one transaction."""
+        assert self.emitted is not None
+        started = time.monotonic()
+        with self._shared.telemetry.step("store"):
+            answers = await self._shared.processor.process(hold, work, self.emitted)
+        self.applied = work.stop
+        self.progressed_at = time.monotonic()
+        if work.commands:
+            self._shared.telemetry.batch(self.name.topic, self.name.partition, answers, work, started)
+        return answers
+
+    async def _emit(self, emitter: Emitter, answers: list[Answer], stop: int) -> None:
+        with self._shared.telemetry.step("emit"):
+            await emitter.emit(answers, stop)
+        self._advance_emitted(stop)
+
+    def _advance_emitted(self, offset: int) -> None:
+        self.emitted = offset
+        self.progressed_at = time.monotonic()
+
+    async def _settle_in_flight(self) -> None:
+        task, self._in_flight = self._in_flight, None
+        if task is not None:
+            await task
+
+    async def _note_emitted(self, hold: Hold) -> None:
+        """Keep the lower bound of E exact while the lane rests, for the day that Kafka forgets the group's offset."""
+        if self.emitted is not None and self.emitted > self._noted:
+            await self._shared.store.mark_emitted(hold, self.emitted)
+            self._noted = self.emitted
+
+
+def reason_to_halt(position: Position, emitted: int, first: int, end: int) -> str | None:
+    """Why a lane must not run, and what to do about it; None when the positions fit together."""
+    applied = position.applied
+    at = f"E={emitted} (committed in Kafka), A={applied} (applied in Postgres)"
+    if emitted > applied:
+        return (
+            f"{at}: Kafka is ahead, so Postgres lost commits or somebody skipped the offset ahead. Restore Postgres, "
+            f"or reset the group's offset of this partition back to {applied}, then restart the worker."
+        )
+    if emitted < position.ledger_from:
+        return (
+            f"{at}: answers below {position.ledger_from} were dropped from the ledger after its retention. Reset the "
+            f"group's offset of this partition to {position.ledger_from} or later, up to {applied}, then restart."
+        )
+    if first > applied:
+        return (
+            f"{at}: the log starts at {first}, so unread commands have expired. Publish commands {applied} to "
+            f"{first - 1} again, then set lane.applied and the group's offset to {first} and restart."
+        )
+    if end < applied:
+        return (
+            f"{at}: the log ends at {end}, so the topic was truncated or made anew. Use a new topic name or group id "
+            "for the new topic, or restore the old one."
+        )
+    return None
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Servers that are away come back; a cancellation, a halt or a lost lane must get out of the retries."""
+    return isinstance(error, Exception) and not isinstance(error, Halt | LostLane)
