@@ -3,7 +3,9 @@
 import asyncio
 import signal
 import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import stamina
 import structlog
@@ -186,7 +188,7 @@ class Worker:
             await self._ask("Kafka", self._cluster.ping())
             await asyncio.sleep(WATCH_SECONDS)
 
-    async def _ask(self, server: str, question: "asyncio._CoroutineLike[None]") -> None:
+    async def _ask(self, server: str, question: Coroutine[Any, Any, None]) -> None:
         try:
             async with asyncio.timeout(5.0):
                 await question
@@ -211,7 +213,7 @@ class Worker:
                 log.warning("housekeeping_failed", error=str(away))
 
 
-def _patiently() -> "stamina._core._RetryContextIterator":
+def _patiently() -> AsyncIterator[stamina.Attempt]:
     return stamina.retry_context(
         on=_may_pass, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0, wait_jitter=0.5
     )

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime
 from math import isfinite
+from typing import Any
 
 import yaml
 
-Path = tuple[str | int, ...]
+ValuePath = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the top."""
 
-Problem = tuple[Path, str]
+Problem = tuple[ValuePath, str]
 
 _LARGEST_DOUBLE = 2**1024 - 2**970
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -21,7 +22,7 @@ _BARE_KEY = re.compile(r"\w+")
 
 
 class UnreadableText(Exception):
-    """The text is neither JSON nor YAML; the message says where it stops being so, and repeats nothing of it."""
+    """The text is neither JSON nor YAML; the message says where it stops being so."""
 
 
 class _Object(dict[object, object]):
@@ -71,8 +72,12 @@ def _parse_yaml(text: str) -> object:
         return yaml.load(text, _Loader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = "Expected YAML" if mark is None else (
-            f"Expected YAML, got something else at line {mark.line + 1}, column {mark.column + 1} ({error.problem})"
+        problem = (
+            "Expected YAML"
+            if mark is None
+            else (
+                f"Expected YAML, got something else at line {mark.line + 1}, column {mark.column + 1} ({error.problem})"
+            )
         )
     except (yaml.YAMLError, ValueError, RecursionError):
         problem = "Expected YAML of printable characters, sensible depth, and dates and numbers that exist"
@@ -82,17 +87,21 @@ def _parse_yaml(text: str) -> object:
 class _Loader(yaml.SafeLoader):
     """A SafeLoader that notes repeated keys."""
 
-    def compose_mapping_node(self, anchor: object) -> yaml.MappingNode:
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._repeated: dict[yaml.MappingNode, tuple[str, ...]] = {}
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Here the keys are still as written; later, merged keys (`<<`) stand among them and may well be repeated.
         node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        node.repeated = _repeated(keys)
+        self._repeated[node] = _repeated(keys)
         return node
 
     def construct_object_of_ours(self, node: yaml.MappingNode) -> Iterator[_Object]:
         """Two steps, as PyYAML wants it for values that may contain themselves."""
         made = _Object()
-        made.repeated = node.repeated
+        made.repeated = self._repeated[node]
         yield made
         made.update(self.construct_mapping(node))
 
@@ -100,7 +109,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_object_of_ours)
 
 
-def show(path: Path) -> str:
+def show(path: ValuePath) -> str:
     """For example `companies[0].apiKeys[1].sha256`; other than simple names stand in quotes."""
     text = ""
     for step in path:
@@ -113,7 +122,7 @@ def show(path: Path) -> str:
     return text
 
 
-def problems_of(value: object, path: Path = ()) -> Iterator[Problem]:
+def problems_of(value: object, path: ValuePath = ()) -> Iterator[Problem]:
     """What JSON could not say, or would say in two ways, with its path. A time is let pass as an API key's `revokedAt`.
 
     Raises `RecursionError` for a value that contains itself.
@@ -129,7 +138,7 @@ def problems_of(value: object, path: Path = ()) -> Iterator[Problem]:
             yield path, problem
 
 
-def _problems_of_object(value: dict[object, object], path: Path) -> Iterator[Problem]:
+def _problems_of_object(value: dict[object, object], path: ValuePath) -> Iterator[Problem]:
     for key in getattr(value, "repeated", ()):
         yield (*path, key), "Expected a key once, got it more than once"
     for key, item in value.items():
@@ -141,7 +150,7 @@ def _problems_of_object(value: dict[object, object], path: Path) -> Iterator[Pro
             yield from problems_of(item, (*path, key))
 
 
-def _problem_of_scalar(value: object, path: Path) -> str | None:
+def _problem_of_scalar(value: object, path: ValuePath) -> str | None:
     if isinstance(value, str):
         return "Expected text without lone surrogates" if _LONE_SURROGATE.search(value) else None
     if isinstance(value, float) and not isfinite(value):

@@ -1,6 +1,6 @@
 """`/livez`, `/readyz` and `/metrics`, served on the worker's own event loop: a loop that hangs fails its probe."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,7 +12,9 @@ Problems = Callable[[], list[str]]
 class HealthServer:
     """An HTTP server on `host`:`port`; port 0 means off."""
 
-    def __init__(self, host: str, port: int, not_alive: Problems, not_ready: Problems, metrics: CollectorRegistry) -> None:
+    def __init__(
+        self, host: str, port: int, not_alive: Problems, not_ready: Problems, metrics: CollectorRegistry
+    ) -> None:
         self._host, self._port = host, port
         self._metrics = metrics
         app = web.Application()
@@ -35,7 +37,7 @@ class HealthServer:
         return web.Response(body=generate_latest(self._metrics), content_type="text/plain", charset="utf-8")
 
 
-def _probe(problems: Problems) -> Callable[[web.Request], "web.types.Handler"]:
+def _probe(problems: Problems) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
         found = problems()
         text = "ok\n" if not found else "".join(f"{problem}\n" for problem in found)

@@ -79,9 +79,7 @@ class Processor:
         return await self._with_retries(lambda: self._transaction(hold, refused, emitted))
 
 
-def decide_all(
-    commands: Sequence[Command], facts: Facts, digital_link_base: str
-) -> tuple[list[Created], list[Answer]]:
+def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str) -> tuple[list[Created], list[Answer]]:
     """Decide commands in order; each sees what those before it created."""
     created: list[Created] = []
     answers: list[Answer] = []

@@ -37,7 +37,7 @@ class Telemetry:
         )
         self.position = Gauge("passport_lane_position", "Next input offset (A).", _PLACE, registry=r)
         self.lag_records = Gauge("passport_lane_lag_records", "Offsets behind the end of the log.", _PLACE, registry=r)
-        self.lag_seconds = Gauge("passport_lane_lag_seconds", "Age of the oldest unanswered record.", _PLACE, registry=r)
+        self.lag_seconds = Gauge("passport_lane_lag_seconds", "Age of the oldest record.", _PLACE, registry=r)
         self.lane_states = Gauge("passport_lane_state", "1 for the state a lane is in.", (*_PLACE, "state"), registry=r)
         self.halted = Gauge("passport_lane_halted", "1 while a lane is halted.", _PLACE, registry=r)
         self.reemitted = Counter(

@@ -1,7 +1,7 @@
 """The create-passport body: its model, from which the JSON Schema is generated, and its field errors."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import (
     AnyUrl,
@@ -143,7 +143,7 @@ class Party(_Model):
     url: Url = Field(default="")
 
 
-_NOT_SENT = Party.model_construct()
+_NOT_SENT = cast(Party, None)
 
 
 class Parties(_Model):
@@ -164,7 +164,7 @@ class CreatePassportBody(_Model):
 
     product_id: ProductId = Field(alias="productId")
     gs1: Gs1
-    parties: Parties = Parties.model_construct()
+    parties: Parties = cast(Parties, None)
     confirm_overage: ConfirmOverage = Field(default=False, alias="confirmOverage")
 
 

@@ -133,8 +133,7 @@ def _read_value(
 def _is_structured_cloud_event(content_types: list[bytes | None]) -> bool:
     """CloudEvents 1.0 Kafka binding, section 3.1: the media type decides, its parameters do not."""
     return any(
-        content_type is not None
-        and content_type.split(b";", 1)[0].strip().lower() == b"application/cloudevents+json"
+        content_type is not None and content_type.split(b";", 1)[0].strip().lower() == b"application/cloudevents+json"
         for content_type in content_types
     )
 

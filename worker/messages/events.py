@@ -10,6 +10,7 @@ from uuid import NAMESPACE_URL, UUID
 
 from worker.domain import gs1
 from worker.domain.command import Command, DeadLetter, Source, TraceContext
+from worker.domain.decide import REQUIRED_SCOPE
 from worker.domain.moments import iso_8601
 from worker.domain.outcomes import (
     Created,
@@ -29,7 +30,6 @@ from worker.domain.outcomes import (
     Unauthorized,
     Unreadable,
 )
-from worker.domain.decide import REQUIRED_SCOPE
 from worker.domain.seeding import compact_json
 
 Header = tuple[str, bytes | None]
@@ -148,7 +148,7 @@ def created_body(created: Created, digital_link_base: str) -> bytes:
 _Refusal = tuple[Kind, str | None, int, dict[str, object]]
 
 
-def _refusal(outcome: Outcome) -> _Refusal:  # noqa: PLR0911  # one line a rule
+def _refusal(outcome: Outcome) -> _Refusal:  # one line a rule
     """Kind, company, status and body of a refusal before its request was valid (rules 1 to 6)."""
     match outcome:
         case Unreadable(reason):

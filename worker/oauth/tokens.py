@@ -14,16 +14,6 @@ from worker.oauth.jwks import ALGORITHMS, JwksSource, VerificationKey
 CACHED_TOKENS = 4096
 
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
-# A record is judged by its append time and not by the time when it happens to be processed, so the clock is left to
-# `decide`; and what the token says of itself beyond our claims is not ours to judge.
-_OPTIONS: jwt.types.Options = {
-    "verify_exp": False,
-    "verify_nbf": False,
-    "verify_iat": False,
-    "verify_sub": False,
-    "verify_jti": False,
-    "require": ["iss", "aud", "exp"],
-}
 _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
 """What PyJWT raises on hostile bytes."""
 
@@ -78,7 +68,15 @@ class TokenVerifier:
                 algorithms=key.algorithms,
                 issuer=self._issuer,
                 audience=self._audience,
-                options=_OPTIONS,
+                # A record is judged by its append time, not by when it happens to be processed: `decide` has the clock.
+                options={
+                    "require": ["iss", "aud", "exp"],
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                    "verify_sub": False,
+                    "verify_jti": False,
+                },
             )
         except _UNREADABLE:
             return None

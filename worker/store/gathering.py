@@ -21,7 +21,7 @@ _Asked = tuple[Command, CreatePassport, str]
 class Gathering:
     """Fills `facts` for one batch on one connection; `claimed` are the GTINs that this transaction registered."""
 
-    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> None:
+    def __init__(self, connection: sql.Connection) -> None:
         self._connection = connection
         self.facts = Facts()
         self.claimed: dict[str, str] = {}
@@ -29,11 +29,15 @@ class Gathering:
     async def gather(self, commands: Sequence[Command]) -> Facts:
         """Everything that decisions on these commands may look at."""
         await self._credentials(commands)
-        known = [(command, company.id) for command in commands if (company := authenticated_company(command, self.facts))]
+        known = [
+            (command, company.id) for command in commands if (company := authenticated_company(command, self.facts))
+        ]
         if known:
             await self._lock_companies({company_id for _, company_id in known})
             await self._bindings({(company_id, command.idempotency_key) for command, company_id in known})
-        asked = [(command, body, company) for command, company in known if isinstance(body := command.body, CreatePassport)]
+        asked = [
+            (command, body, company) for command, company in known if isinstance(body := command.body, CreatePassport)
+        ]
         if asked:
             await self._products({body.product_id for _, body, _ in asked})
             await self._writes({(company, utc_day(command.source.appended_ms)) for command, _, company in asked})
@@ -60,7 +64,8 @@ class Gathering:
             self.facts.companies[row["id"]] = Company(row["id"], plan, row["subscription"])
 
     async def _lock_companies(self, company_ids: set[str]) -> None:
-        self.facts.slots_used.update(await self._fetch("lock_companies", list(company_ids)))
+        for company_id, slots_used in await self._fetch("lock_companies", list(company_ids)):
+            self.facts.slots_used[company_id] = slots_used
 
     async def _bindings(self, keys: set[tuple[str, str | None]]) -> None:
         pairs = [(company_id, key) for company_id, key in keys if key is not None]
@@ -79,14 +84,18 @@ class Gathering:
             self.facts.writes[company_id, day] = writes
 
     async def _gtin_owners(self, wanted: dict[str, str]) -> None:
-        owners = dict(await self._fetch("gtin_owners", list(wanted)))
+        owners = self.facts.gtin_owners
+        await self._read_owners(list(wanted))
         unregistered = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in owners}
         if unregistered:
             claims = await self._fetch("claim_gtins", list(unregistered), list(unregistered.values()))
             self.claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
         if unregistered:
-            owners.update(await self._fetch("gtin_owners", list(unregistered)))
-        self.facts.gtin_owners.update(owners)
+            await self._read_owners(list(unregistered))
+
+    async def _read_owners(self, gtins: list[str]) -> None:
+        for gtin, company_id in await self._fetch("gtin_owners", gtins):
+            self.facts.gtin_owners[gtin] = company_id
 
     async def _serials(self, serials: set[tuple[str, str]]) -> None:
         for gtin, serial, passport_id in await self._fetch("serials", *_columns(serials)):

@@ -82,9 +82,7 @@ async def _apply_next(connection: Connection) -> str | None:
 
 async def _apply(connection: Connection, migration: Migration) -> str:
     await connection.execute(migration.text)
-    await connection.execute(
-        sql.load("record_migration"), migration.version, migration.name, migration.checksum
-    )
+    await connection.execute(sql.load("record_migration"), migration.version, migration.name, migration.checksum)
     return migration.name
 
 

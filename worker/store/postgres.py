@@ -17,7 +17,6 @@ from worker.store.failures import meaning_of
 from worker.store.gathering import Gathering
 from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, StoreAway
 
-Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 SESSION_SETTINGS = {
     "application_name": "passport-worker",
@@ -56,7 +55,9 @@ class PostgresStore:
     """See `worker.store.port.Store`. Connects when it is first needed."""
 
     def __init__(self, database_url: str, pool_size: int) -> None:
-        self._pool = _pool(database_url, pool_size)
+        self._database_url, self._pool_size = database_url, pool_size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._connecting = asyncio.Lock()
 
     async def ping(self) -> None:
         """Raises `StoreAway` unless the database answers."""
@@ -65,10 +66,11 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Let go of all connections, within a second or two."""
-        with suppress(Exception):
-            async with asyncio.timeout(1.0):
-                await self._pool.close()
-        self._pool.terminate()
+        if self._pool is not None:
+            with suppress(Exception):
+                async with asyncio.timeout(1.0):
+                    await self._pool.close()
+            self._pool.terminate()
 
     async def fence(self, name: LaneName, generation: int, member: str, *, force: bool = False) -> Hold | NewerOwner:
         """See the port."""
@@ -124,11 +126,11 @@ class PostgresStore:
             crashpoints.reach("after COMMIT")
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Connection]:
+    async def session(self) -> AsyncIterator[sql.Connection]:
         """A connection that is thrown away on any failure: nobody knows what state it was left in (guard B14)."""
         try:
-            await self._pool
-            connection = await self._pool.acquire(timeout=30.0)
+            pool = await self._connected()
+            connection = await pool.acquire(timeout=30.0)
         except Exception as error:
             raise meaning_of(error) from error
         try:
@@ -136,17 +138,23 @@ class PostgresStore:
         except BaseException as error:
             connection.terminate()
             with suppress(Exception):
-                await self._pool.release(connection, timeout=1.0)
+                await pool.release(connection, timeout=1.0)
             if isinstance(error, Exception):
                 raise meaning_of(error) from error
             raise
-        await self._pool.release(connection)
+        await pool.release(connection)
+
+    async def _connected(self) -> "asyncpg.Pool[asyncpg.Record]":
+        async with self._connecting:
+            if self._pool is None:
+                self._pool = await _pool(self._database_url, self._pool_size)
+            return self._pool
 
 
 class PostgresBatch:
     """See `worker.store.port.Batch`."""
 
-    def __init__(self, connection: Connection, hold: Hold, emitted: int) -> None:
+    def __init__(self, connection: sql.Connection, hold: Hold, emitted: int) -> None:
         self._connection = connection
         self._hold = hold
         self._emitted = emitted

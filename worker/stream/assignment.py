@@ -46,7 +46,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             isolation_level="read_committed",
             session_timeout_ms=timeout_ms,
             heartbeat_interval_ms=timeout_ms // 4,
-            # While servers are away nothing is polled, and the membership must outlast that; /livez watches instead (B7).
+            # While servers are away nothing is polled, and the membership must outlast that (B7); /livez watches.
             max_poll_interval_ms=_A_DAY_MS,
             max_partition_fetch_bytes=1024 * 1024,
             fetch_max_wait_ms=POLL_MS,

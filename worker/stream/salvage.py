@@ -50,6 +50,8 @@ def _find(message_set: bytes, place: TopicPartition, offset: int) -> Record:
 class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka ships no types
     """A record batch whose header names may hold any bytes: what is not UTF-8 is shown as `\\xNN`."""
 
+    _pos: int
+
     def find(self, place: TopicPartition, offset: int) -> Record:
         self._maybe_uncompress()
         for _ in range(self._num_records):
@@ -59,12 +61,12 @@ class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka sh
         raise LookupError(f"{place} has no record at offset {offset}")
 
     def _record(self, place: TopicPartition) -> Record:
-        _length, _ = self._varint()
+        self._varint()  # length
         self._pos += 1  # attributes
-        timestamp_delta, offset_delta = self._varint()[0], self._varint()[0]
+        timestamp_delta, offset_delta = self._varint(), self._varint()
         key, value = self._bytes(), self._bytes()
         headers: list[Header] = []
-        for _ in range(self._varint()[0]):
+        for _ in range(self._varint()):
             name = self._bytes() or b""
             headers.append((name.decode("utf-8", "backslashreplace"), self._bytes()))
         return Record(
@@ -78,12 +80,12 @@ class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka sh
             unreadable=UnreadableRecord("header-name-not-utf8", "Expected header names in UTF-8"),
         )
 
-    def _varint(self) -> tuple[int, int]:
+    def _varint(self) -> int:
         number, self._pos = decode_varint(self._buffer, self._pos)
-        return number, self._pos
+        return int(number)
 
     def _bytes(self) -> bytes | None:
-        length = self._varint()[0]
+        length = self._varint()
         if length < 0:
             return None
         taken = bytes(self._buffer[self._pos : self._pos + length])

@@ -91,7 +91,7 @@ async def reason_not_to_start(cluster: Cluster, settings: Settings) -> str | Non
     kind = (await cluster.topic_settings(settings.topic_commands)).get("message.timestamp.type")
     if kind != "LogAppendTime":
         return (
-            f"{settings.topic_commands} has message.timestamp.type={kind}, but the append time is the time of every rule. "
+            f"{settings.topic_commands} has message.timestamp.type={kind}, but every rule goes by the append time. "
             "Set it to LogAppendTime, or set PASSPORT_ALLOW_PRODUCER_TIME=true to trust the producers' clocks."
         )
     return None

@@ -1,0 +1,175 @@
+"""What a catalogue file may hold, row by row (contract section 6): values are taken as they are, never coerced."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from worker.domain.gs1 import UNSAFE_TEXT
+
+_OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
+_DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
+_API_KEY = re.compile(r"tp_[!-~]+")
+_LARGEST_INTEGER = 2**31 - 1
+"""Of a Postgres `integer`."""
+
+
+def _wrong(what: str) -> PydanticCustomError:
+    return PydanticCustomError("expected", "Expected {what}", {"what": what})
+
+
+def _only(what: str, fits: Callable[[Any], bool]) -> PlainValidator:
+    """Lets pass what fits as it is, never coerced."""
+
+    def check(value: object) -> object:
+        if not fits(value):
+            raise _wrong(what)
+        return value
+
+    return PlainValidator(check)
+
+
+def _is_label(value: object) -> bool:
+    return isinstance(value, str) and not UNSAFE_TEXT.search(value)
+
+
+def _is_text(value: object) -> bool:
+    return value != "" and _is_label(value)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_INTEGER
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _moment(value: object) -> datetime | None:
+    """An ISO 8601 text, or the time that YAML made of one, in UTC."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise _wrong("an ISO 8601 date and time with a time zone, or null")
+
+
+def _lower(value: str) -> str:
+    return value.lower()
+
+
+def _bytes(value: str) -> bytes:
+    return bytes.fromhex(value)
+
+
+def hash_of_key(key: str) -> bytes:
+    """SHA-256 of the whole API key, 32 bytes; lone surrogates, which no key may hold, count as question marks."""
+    return sha256(key.encode(errors="replace")).digest()
+
+
+Text = Annotated[str, _only("text of at least one character, without control characters", _is_text)]
+Label = Annotated[str, _only("text without control characters", _is_label)]
+TextOrNull = Annotated[
+    str | None,
+    _only("text of at least one character, without control characters, or null", lambda v: v is None or _is_text(v)),
+]
+Integer = Annotated[int, _only(f"an integer from 0 to {_LARGEST_INTEGER}", _is_integer)]
+IntegerOrNull = Annotated[
+    int | None,
+    _only(f"an integer from 0 to {_LARGEST_INTEGER}, or null", lambda value: value is None or _is_integer(value)),
+]
+ObjectId = Annotated[str, _only("24 hexadecimal digits, as text", _matches(_OBJECT_ID)), AfterValidator(_lower)]
+Digest = Annotated[bytes, _only("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(_bytes)]
+HashedKey = Annotated[
+    bytes, _only("text that starts with `tp_`, without spaces", _matches(_API_KEY)), AfterValidator(hash_of_key)
+]
+Moment = Annotated[datetime | None, PlainValidator(_moment)]
+JsonObject = Annotated[dict[str, Any], _only("an object", lambda value: isinstance(value, dict))]
+
+
+class Row(BaseModel):
+    """An object of the file, in camel case there: frozen, and without fields that are not named here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+
+class Plan(Row):
+    """What a company buys; None means no limit, or that overage is not sold. The price is in cents a passport."""
+
+    id: Text
+    max_dpps: IntegerOrNull
+    overage_price_cents: IntegerOrNull
+    max_v1_writes_per_day: IntegerOrNull
+
+
+class ApiKey(Row):
+    """An API key, by its hash only; no longer valid from `revoked_at` (UTC) on."""
+
+    sha256: Digest | None = None
+    hashed_key: HashedKey | None = Field(default=None, alias="key")
+    label: Label = ""
+    revoked_at: Moment = None
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the whole key, 32 bytes."""
+        digest = self.sha256 or self.hashed_key
+        assert digest is not None, "the whole file is checked for keys with neither"
+        return digest
+
+
+class Company(Row):
+    """A tenant; `subscription` is None where none is needed."""
+
+    id: ObjectId = Field(alias="_id")
+    name: Text
+    plan: Text
+    subscription: TextOrNull
+    prefill: JsonObject = Field(default_factory=dict)
+    api_keys: tuple[ApiKey, ...] = ()
+
+
+class TemplateField(Row):
+    """One field of every passport of a template."""
+
+    key: Text
+    data_type: Text
+    default_value: Any = None
+
+
+class Template(Row):
+    """The fields that a category of products has."""
+
+    id: ObjectId = Field(alias="_id")
+    category: Text
+    version: Integer
+    fields: tuple[TemplateField, ...]
+
+
+class Product(Row):
+    """A product of a company, and the values that its passports start with."""
+
+    id: ObjectId = Field(alias="_id")
+    company_id: ObjectId
+    template_id: ObjectId
+    name: Text
+    model: Text
+    default_field_values: JsonObject = Field(default_factory=dict)
+
+
+class Catalogue(Row):
+    """Everything that a file brings. Ids are unique in it; what they refer to may already be in the database."""
+
+    plans: tuple[Plan, ...] = ()
+    companies: tuple[Company, ...] = ()
+    templates: tuple[Template, ...] = ()
+    products: tuple[Product, ...] = ()

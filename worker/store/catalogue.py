@@ -1,0 +1,155 @@
+"""Loading a catalogue into the database: all of it or nothing, again and again, while workers run."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from worker.catalogue_file import CatalogueError
+from worker.catalogue_rows import ApiKey, Catalogue, Company, Plan, Product, Template
+from worker.store import sql
+from worker.store.sql import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How many rows of each kind were inserted or updated."""
+
+    plans: int
+    companies: int
+    api_keys: int
+    templates: int
+    products: int
+
+
+async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded:
+    """Insert or update every row of the catalogue in one transaction; what it does not name stays as it was.
+
+    Workers see it from their next batch on. Raises `CatalogueError`, with nothing changed, for references to rows
+    that are neither in the file nor in the database, and for API keys that already belong to another company.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(sql.load("lock_catalogue"))
+        problems = [*await _missing_references(connection, catalogue), *await _taken_keys(connection, catalogue)]
+        if problems:
+            raise CatalogueError(problems)
+        return Loaded(
+            plans=await _plans(connection, catalogue.plans),
+            companies=await _companies(connection, catalogue.companies),
+            api_keys=await _api_keys(connection, catalogue.companies),
+            templates=await _templates(connection, catalogue.templates),
+            products=await _products(connection, catalogue.products),
+        )
+
+
+async def _missing_references(connection: Connection, catalogue: Catalogue) -> list[str]:
+    known = await connection.fetchrow(
+        sql.load("known_references"),
+        [company.plan for company in catalogue.companies],
+        [product.company_id for product in catalogue.products],
+        [product.template_id for product in catalogue.products],
+    )
+    assert known is not None
+    plans = {plan.id for plan in catalogue.plans}.union(known["plans"] or ())
+    companies = {company.id for company in catalogue.companies}.union(known["companies"] or ())
+    templates = {template.id for template in catalogue.templates}.union(known["templates"] or ())
+    return [*_without_plan(catalogue, plans), *_orphans(catalogue, companies, templates)]
+
+
+def _without_plan(catalogue: Catalogue, plans: set[str]) -> Iterator[str]:
+    for at, company in enumerate(catalogue.companies):
+        if company.plan not in plans:
+            yield f"companies[{at}].plan: Expected a plan of the file or the database, got {company.plan}"
+
+
+def _orphans(catalogue: Catalogue, companies: set[str], templates: set[str]) -> Iterator[str]:
+    for at, product in enumerate(catalogue.products):
+        if product.company_id not in companies:
+            yield f"products[{at}].companyId: Expected a company of the file or the database, got {product.company_id}"
+        if product.template_id not in templates:
+            yield f"products[{at}].templateId: Expected a template of the file or the database, got {product.template_id}"
+
+
+async def _taken_keys(connection: Connection, catalogue: Catalogue) -> list[str]:
+    digests = [api_key.digest for _, api_key in _keys_of(catalogue.companies)]
+    owners = dict(await connection.fetch(sql.load("api_key_owners"), digests))
+    return [
+        f"companies[{at}].apiKeys[{key}]: Expected a key of this company, got one that belongs to another company"
+        for at, company in enumerate(catalogue.companies)
+        for key, api_key in enumerate(company.api_keys)
+        if owners.get(api_key.digest, company.id) != company.id
+    ]
+
+
+def _keys_of(companies: Iterable[Company]) -> list[tuple[str, ApiKey]]:
+    return [(company.id, api_key) for company in companies for api_key in company.api_keys]
+
+
+async def _plans(connection: Connection, plans: tuple[Plan, ...]) -> int:
+    await connection.execute(
+        sql.load("upsert_plans"),
+        [plan.id for plan in plans],
+        [plan.max_dpps for plan in plans],
+        [plan.overage_price_cents for plan in plans],
+        [plan.max_v1_writes_per_day for plan in plans],
+    )
+    return len(plans)
+
+
+async def _companies(connection: Connection, companies: tuple[Company, ...]) -> int:
+    ids = [company.id for company in companies]
+    await connection.execute(
+        sql.load("upsert_companies"),
+        ids,
+        [company.name for company in companies],
+        [company.plan for company in companies],
+        [company.subscription for company in companies],
+        [json.dumps(company.prefill) for company in companies],
+    )
+    await connection.execute(sql.load("create_usage"), ids)
+    return len(companies)
+
+
+async def _api_keys(connection: Connection, companies: tuple[Company, ...]) -> int:
+    keys = _keys_of(companies)
+    await connection.execute(
+        sql.load("upsert_api_keys"),
+        [api_key.digest for _, api_key in keys],
+        [company_id for company_id, _ in keys],
+        [api_key.label for _, api_key in keys],
+        [api_key.revoked_at for _, api_key in keys],
+    )
+    return len(keys)
+
+
+async def _templates(connection: Connection, templates: tuple[Template, ...]) -> int:
+    await connection.execute(
+        sql.load("upsert_templates"),
+        [template.id for template in templates],
+        [template.category for template in templates],
+        [template.version for template in templates],
+        [_fields(template) for template in templates],
+    )
+    return len(templates)
+
+
+def _fields(template: Template) -> str:
+    """As the seeding reads them: an array of `{key, dataType, defaultValue}`."""
+    return json.dumps(
+        [
+            {"key": field.key, "dataType": field.data_type, "defaultValue": field.default_value}
+            for field in template.fields
+        ]
+    )
+
+
+async def _products(connection: Connection, products: tuple[Product, ...]) -> int:
+    await connection.execute(
+        sql.load("upsert_products"),
+        [product.id for product in products],
+        [product.company_id for product in products],
+        [product.template_id for product in products],
+        [product.name for product in products],
+        [product.model for product in products],
+        [json.dumps(product.default_field_values) for product in products],
+    )
+    return len(products)
