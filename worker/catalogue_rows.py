@@ -88,9 +88,10 @@ IntegerOrNull = Annotated[
     _only(f"an integer from 0 to {_LARGEST_INTEGER}, or null", lambda value: value is None or _is_integer(value)),
 ]
 ObjectId = Annotated[str, _only("24 hexadecimal digits, as text", _matches(_OBJECT_ID)), AfterValidator(_lower)]
-Digest = Annotated[bytes, _only("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(_bytes)]
+# None stands for a field that is not there; a null in the file is refused.
+Digest = Annotated[bytes | None, _only("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(_bytes)]
 HashedKey = Annotated[
-    bytes, _only("text that starts with `tp_`, without spaces", _matches(_API_KEY)), AfterValidator(hash_of_key)
+    bytes | None, _only("text that starts with `tp_`, without spaces", _matches(_API_KEY)), AfterValidator(hash_of_key)
 ]
 Moment = Annotated[datetime | None, PlainValidator(_moment)]
 JsonObject = Annotated[dict[str, Any], _only("an object", lambda value: isinstance(value, dict))]
@@ -114,8 +115,8 @@ class Plan(Row):
 class ApiKey(Row):
     """An API key, by its hash only; no longer valid from `revoked_at` (UTC) on."""
 
-    sha256: Digest | None = None
-    hashed_key: HashedKey | None = Field(default=None, alias="key")
+    sha256: Digest = None
+    hashed_key: HashedKey = Field(default=None, alias="key")
     label: Label = ""
     revoked_at: Moment = None
 

@@ -58,20 +58,21 @@ async def _missing_references(connection: Connection, catalogue: Catalogue) -> l
 def _without_plan(catalogue: Catalogue, plans: set[str]) -> Iterator[str]:
     for at, company in enumerate(catalogue.companies):
         if company.plan not in plans:
-            yield f"companies[{at}].plan: Expected a plan of the file or the database, got {company.plan}"
+            yield f"companies[{at}].plan: Expected a plan of file or database, got {company.plan}"
 
 
 def _orphans(catalogue: Catalogue, companies: set[str], templates: set[str]) -> Iterator[str]:
     for at, product in enumerate(catalogue.products):
         if product.company_id not in companies:
-            yield f"products[{at}].companyId: Expected a company of the file or the database, got {product.company_id}"
+            yield f"products[{at}].companyId: Expected a company of file or database, got {product.company_id}"
         if product.template_id not in templates:
-            yield f"products[{at}].templateId: Expected a template of the file or the database, got {product.template_id}"
+            yield f"products[{at}].templateId: Expected a template of file or database, got {product.template_id}"
 
 
 async def _taken_keys(connection: Connection, catalogue: Catalogue) -> list[str]:
     digests = [api_key.digest for _, api_key in _keys_of(catalogue.companies)]
-    owners = dict(await connection.fetch(sql.load("api_key_owners"), digests))
+    rows = await connection.fetch(sql.load("api_key_owners"), digests)
+    owners = {row["sha256"]: row["company_id"] for row in rows}
     return [
         f"companies[{at}].apiKeys[{key}]: Expected a key of this company, got one that belongs to another company"
         for at, company in enumerate(catalogue.companies)

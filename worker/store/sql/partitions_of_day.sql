@@ -1,4 +1,7 @@
--- The partitions of one day that exist. Read only, under the lock on days: nobody else drops or makes one.
-SELECT name
-  FROM unnest(ARRAY['ledger', 'dead_letter']) AS parent, concat(parent, to_char($1::date, '"_"YYYYMMDD')) AS name
- WHERE to_regclass(name) IS NOT NULL
+-- The partitions of one day that exist, ledger first. Read only, under the lock on days: nobody drops or makes one.
+SELECT child.relname::text AS name
+  FROM pg_inherits i
+  JOIN pg_class child ON child.oid = i.inhrelid
+ WHERE i.inhparent IN ('ledger'::regclass, 'dead_letter'::regclass)
+   AND right(child.relname, 8) = to_char($1::date, 'YYYYMMDD')
+ ORDER BY name DESC

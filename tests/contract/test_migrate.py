@@ -1,0 +1,133 @@
+"""Migrations bring a database to this version once, whoever starts them, and tell which one they cannot bring there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from worker.store import migrate as migrations
+from worker.store.migrate import Migration, MigrationError, check_schema, known_migrations, migrate
+from worker.store.sql import Connection
+
+NAMES = [migration.name for migration in known_migrations()]
+NEXT = Migration(9998, "9998_next.sql", "CREATE TABLE next_one (id integer); CREATE TABLE next_two (id integer);")
+BROKEN = Migration(9999, "9999_broken.sql", "CREATE TABLE broken (id integer); SELECT 1 / 0;")
+
+
+@pytest_asyncio.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    """A connection to an empty database."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+def _bring(monkeypatch: pytest.MonkeyPatch, *more: Migration) -> None:
+    """Let this version bring more migrations than it does."""
+    brought = (*known_migrations(), *more)
+    monkeypatch.setattr(migrations, "known_migrations", lambda: brought)
+
+
+async def _tables(connection: Connection) -> set[str]:
+    rows = await connection.fetch("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+    return {row["relname"] for row in rows}
+
+
+def test_versions_count_from_one_without_gaps() -> None:
+    """Two branches that both add a migration meet here, not in production."""
+    assert [migration.version for migration in known_migrations()] == list(range(1, len(NAMES) + 1))
+
+
+async def test_an_empty_database_is_brought_to_this_version(connection: Connection) -> None:
+    """All migrations are applied and named, and the partitions of these days are there."""
+    assert await migrate(connection) == NAMES
+    assert await check_schema(connection) is None
+    today = await connection.fetchval("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')")
+    assert {"plan", "ledger", f"ledger_{today}", f"dead_letter_{today}"} <= await _tables(connection)
+
+
+async def test_migrating_again_does_nothing(connection: Connection) -> None:
+    """The second run applies nothing and leaves the record as it was."""
+    await migrate(connection)
+    record = await connection.fetch("SELECT * FROM schema_migration")
+    assert await migrate(connection) == []
+    assert await connection.fetch("SELECT * FROM schema_migration") == record
+
+
+async def test_many_may_start_at_once(database_url: str) -> None:
+    """Of eight that migrate at the same moment each succeeds, and each migration is applied by one of them."""
+    connections = await asyncio.gather(*(asyncpg.connect(database_url) for _ in range(8)))
+    applied = await asyncio.gather(*(migrate(connection) for connection in connections))
+    assert sorted(name for names in applied for name in names) == NAMES
+    assert [await check_schema(connection) for connection in connections] == [None] * 8
+    await asyncio.gather(*(connection.close() for connection in connections))
+
+
+async def test_an_older_database_gets_only_what_it_lacks(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new migration is asked for by name, and then applied alone."""
+    await migrate(connection)
+    _bring(monkeypatch, NEXT)
+    assert await check_schema(connection) == (
+        "The database is older than this version (next: 9998_next.sql): run `passport-worker migrate`."
+    )
+    assert await migrate(connection) == ["9998_next.sql"]
+    assert await check_schema(connection) is None
+
+
+async def test_a_migration_that_fails_leaves_nothing(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before it stay, its own statements are rolled back, and it is tried again next time."""
+    _bring(monkeypatch, NEXT, BROKEN)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(connection)
+    tables = await _tables(connection)
+    assert {"next_one", "next_two"} <= tables
+    assert "broken" not in tables
+    assert await check_schema(connection) == (
+        "The database is older than this version (next: 9999_broken.sql): run `passport-worker migrate`."
+    )
+
+
+async def test_an_empty_database_is_told_as_empty(connection: Connection) -> None:
+    """Looking at an empty database says what to do and changes nothing."""
+    assert await check_schema(connection) == "The database is empty: run `passport-worker migrate`."
+    assert await _tables(connection) == set()
+
+
+async def test_a_newer_database_is_left_alone(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old worker refuses a database that a newer one has migrated, also when it has migrations of its own left."""
+    await migrate(connection)
+    await connection.execute("INSERT INTO schema_migration VALUES (4711, '4711_later.sql', '')")
+    _bring(monkeypatch, NEXT)
+    problem = "The database is newer than this version (4711_later.sql was applied): deploy a newer worker."
+    assert await check_schema(connection) == problem
+    with pytest.raises(MigrationError) as caught:
+        await migrate(connection)
+    assert str(caught.value) == problem
+    assert "next_one" not in await _tables(connection)
+
+
+async def test_a_changed_migration_is_refused(connection: Connection) -> None:
+    """A migration whose text is not the one that was applied is named, with what to do."""
+    await migrate(connection)
+    await connection.execute("UPDATE schema_migration SET sha256 = sha256('other') WHERE version = 1")
+    problem = (
+        f"The migration {NAMES[0]} has changed since it was applied: "
+        "restore the file as it was released, and put the change into a new migration."
+    )
+    assert await check_schema(connection) == problem
+    with pytest.raises(MigrationError) as caught:
+        await migrate(connection)
+    assert str(caught.value) == problem
+
+
+async def test_the_default_isolation_does_not_matter(database_url: str) -> None:
+    """Those who waited for the lock see what was done meanwhile, also where snapshots last for a transaction."""
+    settings = {"default_transaction_isolation": "serializable"}
+    connections = await asyncio.gather(*(asyncpg.connect(database_url, server_settings=settings) for _ in range(4)))
+    applied = await asyncio.gather(*(migrate(connection) for connection in connections))
+    assert sorted(name for names in applied for name in names) == NAMES
+    await asyncio.gather(*(connection.close() for connection in connections))

@@ -1,0 +1,136 @@
+"""A real Apache Kafka for tests: KRaft mode, one JVM, its jars from Maven into the user's cache folder."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+from confluent_kafka.admin import AdminClient
+
+from worker.demo.embedded import HOST, START_SECONDS, ServerFailed, ServerProcess, free_port
+
+VERSION = "4.3.1"
+_ARTIFACTS = ("kafka_2.13", "kafka-tools")
+
+
+class KafkaMissing(Exception):
+    """Java or Maven is not there, or the jars cannot be had; the text says which."""
+
+
+def kafka_jars() -> Path:
+    """The folder with Kafka's jars; downloads them once. Raises `KafkaMissing`."""
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None:
+            raise KafkaMissing(f"{tool} is not installed")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "passport-worker"
+    libs = cache / f"kafka-{VERSION}"
+    if not libs.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        _download(cache, libs)
+    return libs
+
+
+def _download(cache: Path, libs: Path) -> None:
+    """Into a folder of our own, then renamed: two runs at once do not see each other's half."""
+    with tempfile.TemporaryDirectory(dir=cache) as work:
+        Path(work, "pom.xml").write_text(_pom())
+        done = subprocess.run(
+            ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs", "-DincludeScope=runtime"],
+            cwd=work,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise KafkaMissing(f"Maven could not fetch Kafka {VERSION}: {done.stdout[-500:]}")
+        try:
+            Path(work, "libs").rename(libs)
+        except OSError:
+            if not libs.exists():  # otherwise another run was first
+                raise
+
+
+def _pom() -> str:
+    dependencies = "".join(
+        f"<dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{VERSION}</version></dependency>"
+        for name in _ARTIFACTS
+    )
+    return (
+        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        "<groupId>local</groupId><artifactId>kafka</artifactId><version>1</version>"
+        f"<dependencies>{dependencies}</dependencies></project>"
+    )
+
+
+class LocalKafka(ServerProcess):
+    """Broker and controller in one JVM, loopback only. `start` after `kill` goes on with the same ports and data."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__("kafka", directory)
+        self._directory = directory
+        self._controller_port = free_port()
+        self._jars = kafka_jars()
+        self._properties = directory / "server.properties"
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """For `PASSPORT_KAFKA_BOOTSTRAP_SERVERS`."""
+        return f"{HOST}:{self.port}"
+
+    def start(self) -> Self:
+        """Format the storage on first use, start, and wait until the broker serves clients."""
+        if not self._properties.exists():
+            self._properties.write_text(self._configuration())
+            self._format()
+        super().start()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerFailed(f"kafka does not answer:\n{self.log_tail()}")
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+            return len(admin.list_topics(timeout=2).brokers) == 1
+        except Exception:
+            return False
+
+    def _format(self) -> None:
+        command = self._java("kafka.tools.StorageTool", "format", "-t", str(uuid4()), "-c", str(self._properties))
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ServerFailed(f"Kafka's storage could not be formatted: {done.stdout[-500:]}{done.stderr[-500:]}")
+
+    def _java(self, *arguments: str) -> list[str]:
+        return ["java", "-Xmx768m", "-cp", f"{self._jars}/*", *arguments]
+
+    def command(self) -> list[str]:
+        """One JVM in the foreground."""
+        return self._java("kafka.Kafka", str(self._properties))
+
+    def _configuration(self) -> str:
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
+            "listeners": f"PLAINTEXT://{HOST}:{self.port},CONTROLLER://{HOST}:{self._controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(self._directory / "kafka-data"),
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
+            "auto.create.topics.enable": "false",
+        }
+        return "".join(f"{name}={value}\n" for name, value in settings.items())

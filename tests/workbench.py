@@ -1,0 +1,308 @@
+"""A workbench for tests through the real broker and database: topics, a catalogue, worker processes, librdkafka clients.
+
+Commands are published and results read with librdkafka, as a stranger would; nothing here uses the worker's clients.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+from biip.checksums import gs1_standard_check_digit
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from worker.settings import Settings
+from worker.store.days import ensure_days
+from worker.store.migrate import migrate
+from worker.stream.connection import Cluster
+from worker.stream.topics import create_topics
+
+REPOSITORY = Path(__file__).parent.parent
+LABELS = ("created", "overage-required", "conflict", "rejected")
+
+
+def gtin(number: int) -> str:
+    """A valid GTIN-14 for a number."""
+    digits = f"{number:013d}"
+    return f"{digits}{gs1_standard_check_digit(digits)}"
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A company of the test catalogue with one API key and one product."""
+
+    company_id: str
+    api_key: str
+    product_id: str
+
+    @property
+    def authorization(self) -> bytes:
+        """The header value."""
+        return f"Bearer {self.api_key}".encode()
+
+
+def tenant(number: int) -> Tenant:
+    """The tenant of that number; keys look like secrets, so that a leak can be searched for."""
+    return Tenant(f"{number:024x}", f"tp_secret_{number:08d}", f"{0xA000 + number:024x}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A record of a result or dead-letter topic, as a `read_committed` consumer sees it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+    def header(self, name: str) -> str | None:
+        """The value of the first header of that name."""
+        return next((value.decode() for key, value in self.headers if key == name and value is not None), None)
+
+    @property
+    def cause(self) -> str:
+        """`<topic>/<partition>/<offset>` of the command."""
+        return self.header("ce_causationid") or ""
+
+    @property
+    def body(self) -> dict[str, object]:
+        """The parsed value."""
+        parsed: dict[str, object] = json.loads(self.value or b"null")
+        return parsed
+
+
+@dataclass
+class Workbench:
+    """Topics and a database of one test's own."""
+
+    environment: dict[str, str]
+    settings: Settings
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    logs: list[Path] = field(default_factory=list)
+
+    @property
+    def dead_letters(self) -> str:
+        """The dead-letter topic."""
+        return self.settings.dead_letter_topic
+
+    # Worker processes
+
+    def start_worker(self, log: Path, crash: str | None = None, **environment: str) -> subprocess.Popen[bytes]:
+        """A real worker process; `crash` is `<point>:<n>:kill` or `…:freeze`, done by itself at the n-th time."""
+        module = "worker" if crash is None else "tests.end_to_end.crashing_worker"
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, "run"],
+            cwd=REPOSITORY,
+            env={**os.environ, **self.environment, **environment, "TEST_CRASH": crash or ""},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log.open("ab"),
+            start_new_session=True,
+        )
+        self.workers.append(process)
+        self.logs.append(log)
+        return process
+
+    def stop_worker(self, process: subprocess.Popen[bytes], seconds: float = 10.0) -> int:
+        """SIGTERM, and the exit code; fails when that takes longer than the contract allows."""
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(seconds)
+        self.workers.remove(process)
+        return code
+
+    def kill_workers(self) -> None:
+        """End whatever still runs."""
+        for process in self.workers:
+            process.kill()
+            process.wait(10)
+        self.workers.clear()
+
+    # Commands and results
+
+    def publish(self, commands: Iterable[Mapping[str, object]]) -> None:
+        """Publish records given as keyword arguments of `Producer.produce`, less the topic; wait for all of them."""
+        producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap_servers, "linger.ms": 5})
+        for command in commands:
+            producer.produce(self.settings.topic_commands, **command)
+            producer.poll(0)
+        assert producer.flush(60) == 0
+
+    def command(self, one: Tenant, number: int, serial: str, *, key: str | None = None, **more: object) -> dict[str, object]:
+        """A valid command; `more` is merged into the body, `partition` chooses the partition."""
+        partition = more.pop("partition", None)
+        body = {"productId": one.product_id, "gs1": {"gtin": gtin(number), "serialNumber": serial}, **more}
+        headers: list[tuple[str, bytes]] = [("authorization", one.authorization)]
+        if key is not None:
+            headers.append(("idempotency-key", key.encode()))
+        chosen = {} if partition is None else {"partition": partition}
+        return {"value": json.dumps(body).encode(), "headers": headers, **chosen}
+
+    def read(self, topics: Sequence[str], isolation: str = "read_committed") -> list[Result]:
+        """All records of `topics` that are readable now."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
+                "group.id": f"reader-{uuid4().hex}",
+                "isolation.level": isolation,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+            }
+        )
+        try:
+            places = _all_partitions(consumer, topics)
+            consumer.assign(places)
+            return _read_to_the_ends(consumer, len(places))
+        finally:
+            consumer.close()
+
+    def results(self) -> list[Result]:
+        """All results that are readable now."""
+        return self.read(self.settings.result_topics)
+
+    async def wait_for_results(self, count: int, seconds: float = 60.0) -> list[Result]:
+        """Until at least `count` results are readable; fails with what there was."""
+        deadline = time.monotonic() + seconds
+        while True:
+            results = await asyncio.to_thread(self.results)
+            if len(results) >= count:
+                return results
+            assert time.monotonic() < deadline, f"{len(results)} of {count} results after {seconds} s\n{self.log_tail()}"
+            await asyncio.sleep(0.3)
+
+    def log_tail(self) -> str:
+        """The end of every worker's log, for a failure's message."""
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in dict.fromkeys(self.logs))
+
+    def label_of(self, topic: str) -> str:
+        """`created`, `overage-required`, `conflict` or `rejected`."""
+        return dict(zip(self.settings.result_topics, LABELS, strict=True))[topic]
+
+    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection to the test's database."""
+        return await asyncpg.connect(self.settings.database_url)
+
+
+def _all_partitions(consumer: Consumer, topics: Sequence[str]) -> list[TopicPartition]:
+    known = consumer.list_topics(timeout=20).topics
+    return [TopicPartition(topic, partition, 0) for topic in topics for partition in known[topic].partitions]
+
+
+def _read_to_the_ends(consumer: Consumer, partitions: int) -> list[Result]:
+    results: list[Result] = []
+    ended: set[tuple[str, int]] = set()
+    deadline = time.monotonic() + 60
+    while len(ended) < partitions:
+        assert time.monotonic() < deadline, "the topics cannot be read to their ends"
+        for message in consumer.consume(1000, 0.2):
+            if message.error() is None:
+                results.append(_result(message))
+            else:
+                ended.add((message.topic() or "", message.partition() or 0))
+    return results
+
+
+def _result(message: Message) -> Result:
+    headers = tuple((name, value) for name, value in message.headers() or ())
+    return Result(
+        message.topic() or "", message.partition() or 0, message.offset() or 0, message.key(), message.value(), headers
+    )
+
+
+async def make_workbench(
+    bootstrap_servers: str, database_url: str, prefix: str, partitions: int = 2, **environment: str
+) -> Workbench:
+    """Migrate, load a catalogue of ten tenants without limits, and create topics under `prefix`."""
+    environment = {
+        "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "PASSPORT_DATABASE_URL": database_url,
+        "PASSPORT_GROUP_ID": f"{prefix}-group",
+        "PASSPORT_TOPIC_COMMANDS": f"{prefix}.create",
+        "PASSPORT_TOPIC_CREATED": f"{prefix}.created",
+        "PASSPORT_TOPIC_OVERAGE_REQUIRED": f"{prefix}.overage-required",
+        "PASSPORT_TOPIC_CONFLICT": f"{prefix}.conflict",
+        "PASSPORT_TOPIC_REJECTED": f"{prefix}.rejected",
+        "PASSPORT_TOPIC_PARTITIONS": str(partitions),
+        "PASSPORT_KAFKA_SESSION_TIMEOUT_SECONDS": "3",
+        "PASSPORT_HTTP_PORT": "0",
+        **environment,
+    }
+    bench = Workbench(environment, settings_of(environment))
+    connection = await asyncpg.connect(database_url)
+    try:
+        await migrate(connection)
+        await ensure_days(connection)
+        for number in range(10):
+            await add_tenant(connection, tenant(number))
+    finally:
+        await connection.close()
+    cluster = Cluster(bench.settings)
+    try:
+        await create_topics(cluster, bench.settings)
+    finally:
+        await cluster.close()
+    return bench
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """Settings as a process with this environment would read them."""
+    return Settings(**{name.removeprefix("PASSPORT_").lower(): value for name, value in environment.items()})  # type: ignore[arg-type]
+
+
+async def add_tenant(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    one: Tenant,
+    max_dpps: int | None = None,
+    overage_price_cents: int | None = None,
+    max_writes: int | None = None,
+    subscription: str | None = "active",
+) -> None:
+    """A company with a plan, a key, a template of two fields and a product of its own."""
+    await connection.execute(
+        "INSERT INTO plan VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO UPDATE SET max_dpps = excluded.max_dpps, "
+        "overage_price_cents = excluded.overage_price_cents, max_v1_writes_per_day = excluded.max_v1_writes_per_day",
+        one.company_id,
+        max_dpps,
+        overage_price_cents,
+        max_writes,
+    )
+    await connection.execute(
+        "INSERT INTO company VALUES ($1, 'Company', $1, $2, '{}') "
+        "ON CONFLICT (id) DO UPDATE SET subscription = excluded.subscription",
+        one.company_id,
+        subscription,
+    )
+    await connection.execute("INSERT INTO company_usage VALUES ($1) ON CONFLICT DO NOTHING", one.company_id)
+    await connection.execute(
+        "INSERT INTO api_key VALUES ($1, $2, 'test', NULL) ON CONFLICT DO NOTHING",
+        sha256(one.api_key.encode()).digest(),
+        one.company_id,
+    )
+    fields = [{"key": "colour", "dataType": "string", "defaultValue": "blue"}, {"key": "mass", "dataType": "number"}]
+    await connection.execute(
+        "INSERT INTO template VALUES ($1, 'battery', 1, $2) ON CONFLICT DO NOTHING", one.product_id, json.dumps(fields)
+    )
+    await connection.execute(
+        "INSERT INTO product VALUES ($1, $2, $1, 'Product', 'Model', '{}') ON CONFLICT DO NOTHING",
+        one.product_id,
+        one.company_id,
+    )
+
+
+async def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for a condition; fails with `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.05)

@@ -1,0 +1,1 @@
+"""The demo: embedded servers, simulated factories, the real worker, and a check of the promise."""
