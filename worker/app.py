@@ -10,6 +10,7 @@ from typing import Any
 import stamina
 import structlog
 
+from worker.domain.moments import DAY_MS
 from worker.health import HealthServer
 from worker.messages.envelope import Limits
 from worker.oauth.jwks import JwksSource
@@ -168,7 +169,16 @@ class Worker:
             raise
         if problem is not None:
             raise CannotStart(problem)
+        await self._warn_of_short_ledger()
         self._phase = None
+
+    async def _warn_of_short_ledger(self) -> None:
+        """Answers must be kept for as long as the commands they answer, or a replay cannot repeat them."""
+        retention_ms = int((await self._cluster.topic_settings(self._settings.topic_commands)).get("retention.ms", "0"))
+        if not 0 <= retention_ms <= self._settings.retention_days * DAY_MS:
+            log.warning(
+                "ledger_shorter_than_topic", retention_ms=retention_ms, retention_days=self._settings.retention_days
+            )
 
     async def _be_member(self) -> None:
         """Be in the group; when the membership ends otherwise than by `stop`, begin another."""

@@ -85,7 +85,12 @@ def product(product_id: str = PRODUCT, company_id: str = COMPANY) -> Product:
 
 
 def facts(
-    plan: Plan = PLAN, subscription: str | None = "active", *, used: int = 0, writes: int = 0, revoked_ms: int | None = None
+    plan: Plan = PLAN,
+    subscription: str | None = "active",
+    *,
+    used: int = 0,
+    writes: int = 0,
+    revoked_ms: int | None = None,
 ) -> Facts:
     """What is known: the company, another one, and a product of each."""
     return Facts(

@@ -94,7 +94,8 @@ def test_a_valid_command_creates_a_passport() -> None:
 
 def test_rule_1_an_unreadable_record_is_refused_before_all_else() -> None:
     """Its credentials are not even looked at."""
-    assert decide(command(body=UnreadableRecord("bom", "Expected …"), credentials=None), Facts()) == Unreadable("Expected …")
+    unreadable = command(body=UnreadableRecord("bom", "Expected …"), credentials=None)
+    assert decide(unreadable, Facts()) == Unreadable("Expected …")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,9 @@ def test_rule_8_a_foreign_product_is_as_unknown_as_a_missing_one(product_id: str
     assert outcome == ProductNotFound(replace(ASKED, product_id=product_id))
 
 
-@pytest.mark.parametrize(("writes", "plan", "refused"), [(199, PLAN, False), (200, PLAN, True), (999, UNLIMITED, False)])
+@pytest.mark.parametrize(
+    ("writes", "plan", "refused"), [(199, PLAN, False), (200, PLAN, True), (999, UNLIMITED, False)]
+)
 def test_rule_9_the_write_budget_is_of_the_utc_day(writes: int, plan: Plan, refused: bool) -> None:
     """The 200th write passes, the 201st does not, and after midnight it does."""
     known = facts(plan, writes=writes)

@@ -108,7 +108,13 @@ def test_a_record_that_the_client_could_not_read_keeps_its_own_reason() -> None:
 
 def test_an_unreadable_record_leaves_a_copy_without_credentials() -> None:
     """Key, value and the other headers as they came, in order; whatever case the header had."""
-    headers: list[Header] = [("b", None), ("AuthoriZation", b"Bearer tp_1"), ("a", b"\xff"), ("authorization", b"x"), ("b", b"")]
+    headers: list[Header] = [
+        ("b", None),
+        ("AuthoriZation", b"Bearer tp_1"),
+        ("a", b"\xff"),
+        ("authorization", b"x"),
+        ("b", b""),
+    ]
     command = open_envelope(record(b"\0", headers, key=None), LIMITS).command
     assert command.dead_letter == DeadLetter(
         None, b"\0", (("b", None), ("a", b"\xff"), ("b", b"")), "repeated-authorization"
@@ -252,7 +258,12 @@ def test_a_structured_cloud_event_is_bound_by_the_same_limits() -> None:
 )
 def test_other_content_types_leave_the_value_to_be_the_body(content_type: bytes | None) -> None:
     """Binary mode, where the attributes are headers, and producers that say anything."""
-    headers: list[Header] = [("content-type", content_type), ("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_data", None)]
+    headers: list[Header] = [
+        ("content-type", content_type),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", b"1"),
+        ("ce_data", None),
+    ]
     assert isinstance(opened(as_json(body(data=7)), *headers).body, CreatePassport)
 
 

@@ -25,15 +25,15 @@ def _nested(levels: int, innermost: bytes = b"0") -> bytes:
         (b'{"a":1,"b":{"a":1},"c":[{"a":1},{"a":1}]}', {"a": 1, "b": {"a": 1}, "c": [{"a": 1}, {"a": 1}]}),
         (b'{"":"\\ud800","\\udfff":"\\u0000"}', {"": "\ud800", "\udfff": "\0"}),
         (b'{"a":"\\ud83d\\ude00\xf0\x9f\x98\x80\\ufeff"}', {"a": "\U0001f600\U0001f600\ufeff"}),
-        (b'{"a":-0,"b":1E2,"c":1.7976931348623157e308,"d":1e-400}', {"a": 0, "b": 100.0, "c": sys.float_info.max, "d": 0.0}),
+        (b'{"a":-0,"b":1E2,"c":1.7976931348623157e308}', {"a": 0, "b": 100.0, "c": sys.float_info.max}),
+        (b'{"a":1e-400}', {"a": 0.0}),
         (b'{"a":-' + b"9" * 4300 + b"}", {"a": -(10**4300 - 1)}),
         (b'{"a":' + b"1" * 400 + b"}", {"a": int("1" * 400)}),
         (b'{"a":"' + b"{[" * 99 + b'\\"{[\\\\"}', {"a": "{[" * 99 + '"{[\\'}),
         (b'{"a":[' + b"[]," * 99 + b"{}]}", {"a": [*([] for _ in range(99)), {}]}),
     ],
-    ids=["empty", "white-space", "keys-of-siblings", "surrogates", "astral", "numbers", "4300-digits", "400-digits",
-         "brackets-in-strings", "wide"],
-)  # fmt: skip
+    ids=lambda value: str(value)[:40],
+)
 def test_json_objects_are_read(value: bytes, expected: JsonObject) -> None:
     """Everything that RFC 8259 calls an object, within the limits."""
     assert read_object(value, DEPTH) == expected
@@ -71,7 +71,7 @@ def test_json_objects_are_read(value: bytes, expected: JsonObject) -> None:
         (b'{"a":[-1E400]}', "number-out-of-range"),
         (b'{"a":1.7976931348623159e308}', "number-out-of-range"),
         (b'{"a":' + b"9" * 4301 + b"}", "number-out-of-range"),
-        (b'{"a":-' + b"0" * 0 + b"9" * 4301 + b"}", "number-out-of-range"),
+        (b'{"a":-' + b"9" * 4301 + b"}", "number-out-of-range"),
         (b'{"a":1,"a":1}', "duplicate-key"),
         (b'{"a":1,"\\u0061":2}', "duplicate-key"),
         (b'{"ignored":[{"x":{"":1,"":1}}]}', "duplicate-key"),
@@ -108,11 +108,9 @@ def test_everything_else_is_unreadable(value: bytes, code: str) -> None:
 )
 def test_reasons_say_what_was_found(value: bytes, reason: str) -> None:
     """In words that do not change with the version of Python."""
-    assert read_object(value, DEPTH) == UnreadableRecord("not-an-object" if "object" in reason else _code(value), reason)
-
-
-def _code(value: bytes) -> str:
-    return "not-utf8" if value == b"\xff" else "not-json"
+    verdict = read_object(value, DEPTH)
+    assert isinstance(verdict, UnreadableRecord)
+    assert verdict.reason == reason
 
 
 @pytest.mark.parametrize("opening", [b'{"a":', b'{"a":[', b'{"b":"}]","a":'])

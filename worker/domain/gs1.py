@@ -14,26 +14,29 @@ UNSAFE_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Characters that no kept string may hold: Unicode category Cc and lone surrogates (contract section 3)."""
 
 
-def _check_digit_is_valid(digits: str) -> bool:
+@lru_cache(maxsize=16384)
+def check_digit_is_valid(digits: str) -> bool:
+    """Whether the last of these ASCII digits is the GS1 check digit of the others.
+
+    Remembers its answers, and may: only texts of a fixed length come here, never what a producer makes up.
+    """
     return gs1_standard_check_digit(digits[:-1]) == int(digits[-1])
 
 
-@lru_cache(maxsize=16384)
 def gtin_problem(text: str) -> str | None:
     """What is wrong with a GTIN-14, or None. Only ASCII digits count as digits (GS1 General Specifications 7.9)."""
     if not _FOURTEEN_DIGITS.fullmatch(text):
         return "GTIN must be 14 digits"
-    if not _check_digit_is_valid(text):
+    if not check_digit_is_valid(text):
         return "GTIN check digit is invalid"
     return None
 
 
-@lru_cache(maxsize=1024)
 def gln_problem(text: str) -> str | None:
     """What is wrong with a 13-digit GLN, or None (GS1 General Specifications 3.2)."""
     if not _THIRTEEN_DIGITS.fullmatch(text):
         return "GLN must be 13 digits"
-    if not _check_digit_is_valid(text):
+    if not check_digit_is_valid(text):
         return "GLN check digit is invalid"
     return None
 

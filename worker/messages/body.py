@@ -1,6 +1,6 @@
 """The create-passport body: its model, from which the JSON Schema is generated, and its field errors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, cast
 
 from pydantic import (
@@ -185,21 +185,21 @@ def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
             field_errors[path] = [_MESSAGES.get(problem["type"], problem["msg"])]
     parties = body.get("parties")
     if isinstance(parties, dict):
-        field_errors.update(_party_errors(parties))
+        for path, message in _party_errors(parties):
+            field_errors.setdefault(path, []).append(message)
     return InvalidBody(field_errors) if field_errors else _as_command(body)
 
 
 _MESSAGES = {"missing": "Required", "model_type": "Expected an object", "model_attributes_type": "Expected an object"}
 
 
-def _party_errors(parties: JsonObject) -> dict[str, list[str]]:
-    errors = {}
+def _party_errors(parties: JsonObject) -> Iterator[tuple[str, str]]:
+    """What the model cannot see: unknown roles, which may be named like a path, and parties that nothing identifies."""
     for role, party in parties.items():
         if role not in ROLES:
-            errors[f"parties.{role}"] = ["Expected one of the roles " + ", ".join(ROLES)]
+            yield f"parties.{role}", "Expected one of the roles " + ", ".join(ROLES)
         elif isinstance(party, dict) and not any(name in party for name in _IDENTIFIERS):
-            errors[f"parties.{role}"] = ["Expected gln or legacyOperatorId"]
-    return errors
+            yield f"parties.{role}", "Expected gln or legacyOperatorId"
 
 
 def _as_command(body: Mapping[str, Any]) -> CreatePassport:

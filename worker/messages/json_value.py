@@ -1,6 +1,7 @@
 """Reading JSON as contract section 2 allows it: UTF-8, no BOM, no duplicate keys, no NaN, bounded depth."""
 
 import json
+import re
 from hashlib import sha256
 from math import isfinite
 from typing import NoReturn
@@ -42,19 +43,26 @@ _decoder = json.JSONDecoder(
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False)
 
 
-def _depth_exceeds(value: object, limit: int) -> bool:
-    """Whether objects and arrays nest deeper than `limit`; the outermost counts as 1."""
-    level = [value]
-    for _ in range(limit):
-        level = [child for item in level for child in _children(item)]
-        if not level:
-            return False
-    return True
+_BRACKETS_AND_STRINGS = re.compile(r'[\[{\]}]|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 
 
-def _children(item: object) -> list[object]:
-    nested = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-    return [child for child in nested if isinstance(child, dict | list)]
+def _depth_exceeds(text: str, limit: int) -> bool:
+    """Whether objects and arrays nest deeper than `limit`; the outermost counts as 1.
+
+    Looks at the text: the parser would fail on deep nesting as its caller's stack has it, and a record's verdict must
+    not depend on that.
+    """
+    if text.count("{") + text.count("[") <= limit:
+        return False
+    depth = 0
+    for token in _BRACKETS_AND_STRINGS.findall(text):
+        if token in ("{", "["):
+            depth += 1
+            if depth > limit:
+                return True
+        elif token in ("}", "]"):
+            depth -= 1
+    return False
 
 
 def read_object(value: bytes, max_depth: int) -> JsonObject | UnreadableRecord:
@@ -65,20 +73,18 @@ def read_object(value: bytes, max_depth: int) -> JsonObject | UnreadableRecord:
         return UnreadableRecord("not-utf8", f"Expected UTF-8, got an invalid byte at {error.start}")
     if text.startswith("\ufeff"):
         return UnreadableRecord("bom", "Expected JSON without a byte order mark")
+    if _depth_exceeds(text, max_depth):
+        return UnreadableRecord("too-deep", f"Expected JSON at most {max_depth} levels deep")
     try:
         parsed = _decoder.decode(text)
     except _Refused as refused:
         return refused.verdict
-    except RecursionError:
-        return UnreadableRecord("too-deep", f"Expected JSON at most {max_depth} levels deep")
-    except json.JSONDecodeError as error:
-        return UnreadableRecord("not-json", f"Expected JSON, got {error.msg} at character {error.pos}")
+    except json.JSONDecodeError as error:  # whose own words change with the version of Python
+        return UnreadableRecord("not-json", f"Expected JSON, got a syntax error at character {error.pos}")
     except ValueError:  # Python refuses integers of over 4,300 digits
         return UnreadableRecord("number-out-of-range", "Expected integers of at most 4300 digits")
     if not isinstance(parsed, dict):
         return UnreadableRecord("not-an-object", f"Expected a JSON object, got {_json_type(parsed)}")
-    if text.count("{") + text.count("[") > max_depth and _depth_exceeds(parsed, max_depth):
-        return UnreadableRecord("too-deep", f"Expected JSON at most {max_depth} levels deep")
     return parsed
 
 

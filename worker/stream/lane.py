@@ -19,7 +19,7 @@ from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, St
 from worker.stream.connection import Cluster
 from worker.stream.door import Door, KeysAway
 from worker.stream.emitter import Emitter
-from worker.stream.inbox import Inbox
+from worker.stream.inbox import FetchFailed, Inbox
 from worker.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -216,12 +216,19 @@ class Lane:
         """Emit the ledger rows [E, A): after a crash, or because an operator reset the offsets back."""
         while emitted < applied:
             answers = await self._shared.store.answers(hold, emitted, applied, REEMIT_RECORDS)
+            await self._assert_ledger_is_whole(hold, emitted)
             upto = answers[-1].offset + 1 if len(answers) == REEMIT_RECORDS else applied
             await emitter.emit(answers, upto)
             self._shared.telemetry.reemitted.labels(self.name.topic, self.name.partition).inc(len(answers))
             self._log.info("ledger_emitted_again", start=emitted, stop=upto, records=len(answers))
             emitted = upto
             self._advance_emitted(upto)
+
+    async def _assert_ledger_is_whole(self, hold: Hold, start: int) -> None:
+        """A day that is dropped while its rows are read would look like a gap in the offsets: ask after reading."""
+        position = await self._shared.store.position(hold)
+        if position is None or start < position.ledger_from:
+            raise FetchFailed(f"answers from {start} on were dropped from the ledger meanwhile")
 
     # Run
 

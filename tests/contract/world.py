@@ -1,0 +1,251 @@
+"""One small catalogue for both stores, and lanes that tests drive as a worker drives them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import asyncpg
+
+from tests.workbench import Tenant, gtin, tenant
+from worker.catalogue_file import parse_catalogue
+from worker.catalogue_rows import Catalogue
+from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product
+from worker.domain.command import AccessToken, Command
+from worker.domain.facts import Facts
+from worker.domain.moments import DAY_MS, iso_8601
+from worker.domain.seeding import seed_fields
+from worker.messages.envelope import Header, Limits, Record, open_envelope
+from worker.messages.events import Answer
+from worker.processing import Processor, Work
+from worker.store.catalogue import load_catalogue
+from worker.store.memory import MemoryStore
+from worker.store.migrate import migrate
+from worker.store.port import Hold, LaneName, Store
+from worker.store.postgres import PostgresStore
+
+TOPIC = "dpp.passport.create.v1"
+LINK_BASE = "https://id.tracepass.eu/p"
+NOW_MS = 1_778_320_800_000
+"""2026-05-09T10:00:00.000Z."""
+MIDNIGHT_MS = NOW_MS - NOW_MS % DAY_MS + DAY_MS
+"""The UTC midnight after it."""
+LIMITS = Limits(value_bytes=1024 * 1024)
+
+OPEN, RIVAL, GROWTH, HARD, PAST_DUE = TENANTS = tuple(tenant(number) for number in range(1, 6))
+REVOKED_MS = NOW_MS + 60_000
+REVOKED = replace(OPEN, api_key="tp_secret_revoked")
+"""A key of `OPEN` that is valid for records appended before `REVOKED_MS`."""
+FRACTION = replace(OPEN, api_key="tp_secret_fraction")
+"""A key of `OPEN` that is revoked half a millisecond after `REVOKED_MS`."""
+UNKNOWN = replace(OPEN, api_key="tp_secret_unknown")
+
+_PLANS = {OPEN: "none", RIVAL: "none", GROWTH: "growth", HARD: "hard", PAST_DUE: "none"}
+_FIELDS = [{"key": "colour", "dataType": "string", "defaultValue": "blue"}, {"key": "mass", "dataType": "number"}]
+
+
+def _plan(name: str, *limits: int | None) -> dict[str, object]:
+    return {"id": name, **dict(zip(("maxDpps", "overagePriceCents", "maxV1WritesPerDay"), limits, strict=True))}
+
+
+def _company(one: Tenant) -> dict[str, object]:
+    keys: list[dict[str, object]] = [{"key": one.api_key}]
+    if one == OPEN:
+        moment = iso_8601(REVOKED_MS)
+        keys.append({"key": REVOKED.api_key, "revokedAt": moment})
+        keys.append({"key": FRACTION.api_key, "revokedAt": moment.replace("Z", "500Z")})
+    subscription = "past_due" if one == PAST_DUE else "active"
+    named = {"_id": one.company_id, "name": "Company", "plan": _PLANS[one], "subscription": subscription}
+    return {**named, "apiKeys": keys, "prefill": {"mass": 4.5} if one == RIVAL else {}}
+
+
+def _product(one: Tenant) -> dict[str, object]:
+    ids = {"_id": one.product_id, "companyId": one.company_id, "templateId": OPEN.product_id}
+    return {**ids, "name": "n", "model": "m", "defaultFieldValues": {"colour": "red"} if one == GROWTH else {}}
+
+
+CATALOGUE = parse_catalogue(
+    json.dumps(
+        {
+            "plans": [_plan("none", None, None, None), _plan("growth", 3, 75, 4), _plan("hard", 2, None, None)],
+            "companies": [_company(one) for one in TENANTS],
+            "templates": [{"_id": OPEN.product_id, "category": "battery", "version": 1, "fields": _FIELDS}],
+            "products": [_product(one) for one in TENANTS],
+        }
+    ),
+    ".json",
+)
+"""`growth` has 3 slots, overage at 75 cents and 4 writes a day; `hard` has 2 slots and sells no more."""
+
+
+def facts_of(catalogue: Catalogue) -> Facts:
+    """The catalogue as the store in memory holds it."""
+    plans = {
+        one.id: Plan(one.id, one.max_dpps, one.overage_price_cents, one.max_v1_writes_per_day)
+        for one in catalogue.plans
+    }
+    prefills = {one.id: json.dumps(one.prefill) for one in catalogue.companies}
+    fields = {
+        one.id: json.dumps([field.model_dump(by_alias=True) for field in one.fields]) for one in catalogue.templates
+    }
+    products = {}
+    for one in catalogue.products:
+        seeded = seed_fields(fields[one.template_id], json.dumps(one.default_field_values), prefills[one.company_id])
+        products[one.id] = Product(one.id, one.company_id, one.template_id, seeded)
+    return Facts(
+        api_keys={
+            key.digest: ApiKeyGrant(one.id, None if key.revoked_at is None else _ms(key.revoked_at))
+            for one in catalogue.companies
+            for key in one.api_keys
+        },
+        companies={one.id: Company(one.id, plans[one.plan], one.subscription) for one in catalogue.companies},
+        products=products,
+    )
+
+
+def _ms(moment: datetime) -> int:
+    """Milliseconds since the epoch, a fraction of one rounded up."""
+    return -((datetime(1970, 1, 1, tzinfo=UTC) - moment) // timedelta(milliseconds=1))
+
+
+async def furnish(database_url: str) -> None:
+    """Migrate an empty database and load the catalogue."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await migrate(connection)
+        await load_catalogue(connection, CATALOGUE)
+    finally:
+        await connection.close()
+
+
+def ask(
+    one: Tenant,
+    number: int = 1,
+    serial: str = "s",
+    *,
+    at_ms: int = NOW_MS,
+    key: str | None = None,
+    headers: Sequence[Header] = (),
+    **more: object,
+) -> Record:
+    """A record that asks for a passport with the GTIN of `number`; `more` is merged into the body."""
+    body = {"productId": one.product_id, "gs1": {"gtin": gtin(number), "serialNumber": serial}, **more}
+    sent: list[Header] = [("authorization", one.authorization), *headers]
+    if key is not None:
+        sent.append(("idempotency-key", key.encode()))
+    return Record(TOPIC, 0, 0, at_ms, b"record-key", json.dumps(body).encode(), sent)
+
+
+def with_token(record: Record, company_id: str, scope: str = "passports:write", expires_ms: int = NOW_MS + 1) -> Record:
+    """The record with an access token, which `Lane` takes as verified, in place of its API key."""
+    others = [header for header in record.headers if header[0] != "authorization"]
+    token = f"Bearer {company_id}|{scope}|{expires_ms / 1000}".encode()
+    return replace(record, headers=[("authorization", token), *others])
+
+
+def _opened(record: Record) -> Command:
+    envelope = open_envelope(record, LIMITS)
+    if envelope.token is None:
+        return envelope.command
+    company_id, scope, expires_at = envelope.token.split("|")
+    token = AccessToken(company_id, frozenset([scope]), float(expires_at), 0.0)
+    return replace(envelope.command, credentials=token)
+
+
+class Lane:
+    """A lane of a store: gives records their offsets, and processes them batch by batch."""
+
+    def __init__(self, store: Store, hold: Hold, applied: int) -> None:
+        self.store, self.hold, self.applied = store, hold, applied
+        self.processor = Processor(store, LINK_BASE)
+
+    @classmethod
+    async def open(cls, store: Store, partition: int = 0) -> Self:
+        """Fence whoever holds it, and go on where it stands."""
+        hold = await store.fence(LaneName("group", TOPIC, partition), 1, "member")
+        assert isinstance(hold, Hold)
+        position = await store.position(hold) or await store.start_lane(hold, 0)
+        return cls(store, hold, position.applied)
+
+    def work(self, *asked: Record) -> Work:
+        """The records as the next batch."""
+        partition = self.hold.name.partition
+        records = [replace(one, partition=partition, offset=self.applied + at) for at, one in enumerate(asked)]
+        commands = [_opened(record) for record in records]
+        return Work(records, commands, self.applied, self.applied + len(records))
+
+    async def process(self, *asked: Record) -> list[Answer]:
+        """The answers to the records as one batch."""
+        work = self.work(*asked)
+        answers = await self.processor.process(self.hold, work, 0)
+        self.applied = work.stop
+        return answers
+
+    async def verdicts(self, *asked: Record) -> list[str]:
+        """See `verdict`."""
+        return [verdict(answer) for answer in await self.process(*asked)]
+
+    async def answers(self) -> list[Answer]:
+        """All that the ledger holds."""
+        return await self.store.answers(self.hold, 0, self.applied, 10_000)
+
+
+def verdict(answer: Answer) -> str:
+    """`created`, `replayed`, or status and error of a refusal in short."""
+    if answer.passport_id is not None:
+        return "replayed" if answer.replayed else "created"
+    body = json.loads(answer.value)
+    return f"{body['status']} {body.get('conflict') or body['error'].split('.')[0].split(':')[0]}"
+
+
+@dataclass(frozen=True)
+class Books:
+    """What a store keeps besides its lanes, in one form for both stores."""
+
+    slots: dict[str, int]
+    writes: dict[tuple[str, int], int]
+    owners: dict[str, str]
+    passports: dict[tuple[str, str], tuple[str, str, bytes]]
+    """Company, id and created body, by GTIN and serial."""
+    bindings: dict[tuple[str, str], tuple[bytes, str, int]]
+    """Fingerprint, passport id and creation (ms), by company and key."""
+    charges: dict[str, int]
+
+
+async def books_of(store: Store) -> Books:
+    """Read all that a store keeps."""
+    if isinstance(store, MemoryStore):
+        return _books_in_memory(store)
+    assert isinstance(store, PostgresStore)
+    async with store.session() as connection:
+        return await _books_in_postgres(connection)
+
+
+def _books_in_memory(store: MemoryStore) -> Books:
+    facts = store.facts
+    bodies = {answer.passport_id: answer.value for lane in store._lanes.values() for answer in lane.ledger.values()}
+    return Books(
+        dict(facts.slots_used),
+        dict(facts.writes),
+        dict(facts.gtin_owners),
+        {(one.gtin, one.serial): (one.company_id, one.passport_id, bodies[one.passport_id]) for one in store.passports},
+        {at: (one.fingerprint, one.passport_id, one.created_ms) for at, one in facts.bindings.items()},
+        {one.passport_id: one.overage_price_cents for one in store.passports if one.overage_price_cents is not None},
+    )
+
+
+async def _books_in_postgres(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> Books:
+    fetch = connection.fetch
+    created_ms = "round(extract(epoch FROM created_at) * 1000)::bigint"
+    writes = await fetch("SELECT company_id, day - date '1970-01-01', writes FROM daily_writes")
+    passports = await fetch("SELECT gtin, serial, company_id, id, created_body FROM passport")
+    bindings = await fetch(f"SELECT company_id, key, fingerprint, passport_id, {created_ms} FROM idempotency_key")
+    return Books(
+        dict(await fetch("SELECT company_id, slots_used FROM company_usage WHERE slots_used <> 0")),
+        {(company, day): count for company, day, count in writes},
+        dict(await fetch("SELECT gtin, company_id FROM gtin_registration")),
+        {(gtin, serial): (company, passport, body) for gtin, serial, company, passport, body in passports},
+        {(company, key): (digest, passport, at_ms) for company, key, digest, passport, at_ms in bindings},
+        dict(await fetch("SELECT passport_id, price_cents FROM overage_charge")),
+    )

@@ -1,0 +1,256 @@
+"""Every field of a command's body: what passes, and what is said at which path where it does not."""
+
+import pytest
+
+from tests.unit.builders import GTIN, PRODUCT, SERIAL, body
+from worker.domain.command import CreatePassport, FieldErrors, InvalidBody
+from worker.messages.body import ROLES, read_body
+from worker.messages.countries import ISO_3166_1_ALPHA_2
+
+GLN = "4012345000009"
+PARTY: dict[str, object] = {"legalName": "EuroBat GmbH", "gln": GLN}
+PATH = "parties.importer"
+
+HEX = "Expected 24 hexadecimal digits"
+OBJECT = "Expected an object"
+UNSAFE = "Expected no control characters or lone surrogates"
+COUNTRY = "Expected an ISO 3166-1 alpha-2 country code in upper case"
+URL = "Expected an http or https URL of at most 2048 characters"
+URL_CHARACTERS = "Expected a URL without white space, control characters or lone surrogates"
+UNKNOWN_ROLE = (
+    "Expected one of the roles manufacturer, importer, authorisedRepresentative, distributor, recycler, "
+    "producerResponsibilityOrg"
+)
+NOT_STRINGS: list[object] = [None, True, 7, 7.0, [], {}, ["x"], 10**4299]
+
+
+def _errors(sent: dict[str, object]) -> FieldErrors:
+    read = read_body(sent)
+    return read.field_errors if isinstance(read, InvalidBody) else {}
+
+
+def _with_party(**changes: object) -> dict[str, object]:
+    party = {name: value for name, value in {**PARTY, **changes}.items() if value is not ...}
+    return body(parties={"importer": party})
+
+
+def test_a_plain_body_is_read() -> None:
+    """Ids in lower case, nothing that was not sent."""
+    assert read_body(body()) == CreatePassport(PRODUCT, GTIN, SERIAL, None, False)
+    assert read_body(body(productId=PRODUCT.upper())) == CreatePassport(PRODUCT, GTIN, SERIAL, None, False)
+
+
+def test_a_full_body_is_read_as_sent() -> None:
+    """Known fields of every role in the order and the form in which they came; unknown fields are ignored."""
+    party = {"url": "HTTPS://Example.org/ü?q", "legalName": " X ", "country": "DE", "gln": GLN, "legacyOperatorId": "1"}
+    sent = body(
+        parties={role: {"extra": {"a": None}, **party, "legal_name": 7} for role in reversed(ROLES)},
+        confirmOverage=True,
+        gs1={"gtin": GTIN, "serialNumber": "ß/ ", "serial_number": None, "\ud800": 1},
+        product_id=None,
+    )
+    read = read_body(sent)
+    assert read == CreatePassport(PRODUCT, GTIN, "ß/ ", dict.fromkeys(ROLES, party), True)
+    assert isinstance(read, CreatePassport)
+    assert read.parties is not None
+    assert list(read.parties) == list(reversed(ROLES))
+    assert list(read.parties["importer"]) == list(party)
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_confirm_overage_is_a_json_boolean(confirmed: bool) -> None:
+    """True and false are themselves."""
+    read = read_body(body(confirmOverage=confirmed))
+    assert isinstance(read, CreatePassport)
+    assert read.confirm_overage is confirmed
+
+
+@pytest.mark.parametrize("value", [None, 1, 0, "true", "", [], {}, 1.0])
+def test_confirm_overage_is_never_coerced(value: object) -> None:
+    """What Python would call true is not true."""
+    assert _errors(body(confirmOverage=value)) == {"confirmOverage": ["Expected true or false"]}
+
+
+def test_empty_parties_count_as_not_sent() -> None:
+    """They are not repeated."""
+    assert read_body(body(parties={})) == read_body(body())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *NOT_STRINGS,
+        "",
+        "6650a1b2c3d4e5f6a7b8c9d",
+        "6650a1b2c3d4e5f6a7b8c9d00",
+        "g" * 24,
+        "\uff10" * 24,
+        "a" * 23 + "\n",
+    ],
+)
+def test_product_ids_are_24_hexadecimal_digits(value: object) -> None:
+    """Nothing around them, and ASCII only."""
+    assert _errors(body(productId=value)) == {"productId": [HEX]}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        *(
+            (value, "GTIN must be 14 digits")
+            for value in [*NOT_STRINGS, 4012345000016, "", "4012345000016", GTIN + " "]
+        ),
+        ("\uff10" + GTIN[1:], "GTIN must be 14 digits"),
+        ("04012345000010", "GTIN check digit is invalid"),
+    ],
+)
+def test_gtins_have_14_digits_and_a_check_digit(value: object, message: str) -> None:
+    """At `gs1.gtin`, in the contract's words."""
+    assert _errors(body(gs1={"gtin": value, "serialNumber": SERIAL})) == {"gs1.gtin": [message]}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        *((value, "Expected a string of 1 to 100 characters") for value in NOT_STRINGS),
+        ("", "Expected 1 to 100 characters"),
+        ("x" * 101, "Expected 1 to 100 characters"),
+        ("\0", UNSAFE),
+        ("\ud800", UNSAFE),
+        (".", 'Expected a serial number other than "." and ".."'),
+    ],
+)
+def test_serial_numbers_are_strings(value: object, message: str) -> None:
+    """At `gs1.serialNumber`; numbers are not turned into text."""
+    assert _errors(body(gs1={"gtin": GTIN, "serialNumber": value})) == {"gs1.serialNumber": [message]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "errors"),
+    [
+        ({}, {"productId": ["Required"], "gs1": ["Required"]}),
+        ({"gs1": {}}, {"productId": ["Required"], "gs1.gtin": ["Required"], "gs1.serialNumber": ["Required"]}),
+        (body(gs1=None), {"gs1": [OBJECT]}),
+        (body(gs1=[]), {"gs1": [OBJECT]}),
+        (body(gs1="x"), {"gs1": [OBJECT]}),
+        (body(gs1=7), {"gs1": [OBJECT]}),
+        (body(gs1={"GTIN": GTIN, "serialNumber": SERIAL}), {"gs1.gtin": ["Required"]}),
+        (body(parties=None), {"parties": [OBJECT]}),
+        (body(parties=[]), {"parties": [OBJECT]}),
+        (body(parties=[PARTY]), {"parties": [OBJECT]}),
+        (body(parties=False), {"parties": [OBJECT]}),
+        (body(parties={"importer": None}), {PATH: [OBJECT]}),
+        (body(parties={"importer": []}), {PATH: [OBJECT]}),
+        (body(parties={"importer": "x"}), {PATH: [OBJECT]}),
+        (
+            body(parties={"importer": {}}),
+            {f"{PATH}.legalName": ["Required"], PATH: ["Expected gln or legacyOperatorId"]},
+        ),
+        (body(parties={"owner": PARTY}), {"parties.owner": [UNKNOWN_ROLE]}),
+        (body(parties={"Importer": None}), {"parties.Importer": [UNKNOWN_ROLE]}),
+        (body(parties={"authorised_representative": PARTY}), {"parties.authorised_representative": [UNKNOWN_ROLE]}),
+        (body(parties={"": PARTY, "\ud800\0": 7}), {"parties.": [UNKNOWN_ROLE], "parties.\ud800\0": [UNKNOWN_ROLE]}),
+    ],
+)
+def test_missing_null_and_mistyped_parts_are_errors_at_their_path(sent: dict[str, object], errors: FieldErrors) -> None:
+    """A missing part says "Required" at the highest missing path; null is not a missing part."""
+    assert _errors(sent) == errors
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *(("legalName", value, "Expected a string of 1 to 200 characters") for value in NOT_STRINGS),
+        ("legalName", ..., "Required"),
+        ("legalName", "", "Expected 1 to 200 characters"),
+        ("legalName", "x" * 201, "Expected 1 to 200 characters"),
+        ("legalName", "a\x9f", UNSAFE),
+        ("legalName", "a\udc00", UNSAFE),
+        *(
+            ("gln", value, "GLN must be 13 digits")
+            for value in [*NOT_STRINGS, "", GTIN, GLN + "\n", "\uff14" + GLN[1:]]
+        ),
+        ("gln", "4012345000008", "GLN check digit is invalid"),
+        *(("country", value, COUNTRY) for value in [*NOT_STRINGS, "", "de", "DEU", "XX", "UK", "D\0", "\ud800"]),
+        *(("legacyOperatorId", value, "Expected a string of 1 to 100 characters") for value in NOT_STRINGS),
+        ("legacyOperatorId", "", "Expected 1 to 100 characters"),
+        ("legacyOperatorId", "x" * 101, "Expected 1 to 100 characters"),
+        ("legacyOperatorId", "\n", UNSAFE),
+        *(("url", value, URL) for value in NOT_STRINGS),
+        *(
+            ("url", value, URL)
+            for value in ["", "x", "ftp://a.eu", "javascript:1", "//a.eu", "http:a.eu", "http:/a.eu"]
+        ),
+        *(("url", value, URL) for value in ["http://", "http://[::1", "http://a:99999", " http://a.eu"]),
+        ("url", "https://a.eu/" + "x" * 2036, URL),
+        *(("url", value, URL_CHARACTERS) for value in ["http://a.eu/ ", "http://a.eu/\n", "http://a.eu/\u3000"]),
+        *(("url", value, URL_CHARACTERS) for value in ["http://a.eu/\0", "http://a.eu/\ud800", "http://a\tb.eu"]),
+    ],
+)
+def test_party_fields_are_checked(name: str, value: object, message: str) -> None:
+    """Each at `parties.<role>.<field>`, also where the other identifier is there."""
+    changes: dict[str, object] = {"legacyOperatorId": "1", name: value}
+    assert _errors(_with_party(**changes)) == {f"{PATH}.{name}": [message]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("legalName", "x" * 200),
+        ("legalName", " \u200b"),
+        ("legacyOperatorId", "\U0001f600" * 100),
+        ("url", "http://a.eu"),
+        ("url", "HttpS://user:pw@[::1]:8080/ü?%zz#\u200b"),
+        ("url", "https://a.eu/" + "x" * 2035),
+        *(("country", code) for code in ("DE", "AX", "GB", "ZW")),
+        ("gln", ...),
+    ],
+)
+def test_party_fields_pass_at_their_edges(name: str, value: object) -> None:
+    """The longest, the strangest, and one identifier of two."""
+    changes: dict[str, object] = {"legacyOperatorId": "1", name: value}
+    assert isinstance(read_body(_with_party(**changes)), CreatePassport)
+
+
+def test_there_are_249_countries() -> None:
+    """ISO 3166-1, officially assigned."""
+    assert len(ISO_3166_1_ALPHA_2) == 249
+
+
+def test_a_null_identifier_is_there_and_wrong() -> None:
+    """It is an error at its own path, and not a missing one."""
+    assert _errors(_with_party(gln=None)) == {f"{PATH}.gln": ["GLN must be 13 digits"]}
+
+
+def test_all_fields_are_reported() -> None:
+    """Every error of a body at once, each role for itself."""
+    sent = {
+        "productId": 7,
+        "gs1": {"gtin": "1", "serialNumber": ".."},
+        "parties": {"recycler": {"gln": "1"}, "owner": {}, "importer": {"legalName": "X"}, "distributor": 7},
+        "confirmOverage": "yes",
+    }
+    assert _errors(sent) == {
+        "productId": [HEX],
+        "gs1.gtin": ["GTIN must be 14 digits"],
+        "gs1.serialNumber": ['Expected a serial number other than "." and ".."'],
+        "parties.recycler.legalName": ["Required"],
+        "parties.recycler.gln": ["GLN must be 13 digits"],
+        "parties.owner": [UNKNOWN_ROLE],
+        "parties.importer": ["Expected gln or legacyOperatorId"],
+        "parties.distributor": [OBJECT],
+        "confirmOverage": ["Expected true or false"],
+    }
+
+
+def test_errors_at_the_same_path_are_both_reported() -> None:
+    """A role whose name looks like the path of a field hides nothing."""
+    sent = body(parties={"importer": {"legalName": "X", "gln": "1"}, "importer.gln": {}})
+    assert _errors(sent) == {f"{PATH}.gln": ["GLN must be 13 digits", UNKNOWN_ROLE]}
+
+
+def test_control_characters_are_harmless_where_nothing_is_kept() -> None:
+    """Unknown fields may hold anything, at any place."""
+    odd = {"\0\ud800": ["\x7f\udfff", {"": None}]}
+    sent = body(gs1={"gtin": GTIN, "serialNumber": SERIAL, **odd}, parties={"importer": {**PARTY, **odd}}, **odd)
+    assert isinstance(read_body(sent), CreatePassport)
