@@ -5,17 +5,27 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.contract.world import CATALOGUE, facts_of, furnish
+from tests.conftest import fresh_database
+from tests.contract.world import CATALOGUE, facts_of, furnish, wipe
+from tests.infrastructure.choose import Infrastructure
 from worker.store.memory import MemoryStore
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
 
 
+@pytest_asyncio.fixture(scope="module")
+async def furnished_url(servers: Infrastructure) -> AsyncIterator[str]:
+    """A migrated database with the catalogue, shared by the tests of a file."""
+    async with fresh_database(servers.database_url) as url:
+        await furnish(url)
+        yield url
+
+
 @pytest_asyncio.fixture
-async def postgres(database_url: str) -> AsyncIterator[PostgresStore]:
+async def postgres(furnished_url: str) -> AsyncIterator[PostgresStore]:
     """The store in PostgreSQL."""
-    await furnish(database_url)
-    store = PostgresStore(database_url, 8)
+    await wipe(furnished_url)
+    store = PostgresStore(furnished_url, 8)
     yield store
     await store.close()
 

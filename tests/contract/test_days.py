@@ -216,3 +216,17 @@ async def test_a_retention_of_less_than_a_day_is_refused(connection: Connection)
     with pytest.raises(ValueError, match="at least 1 day"):
         await drop_old_days(connection, 0)
     assert await drop_old_days(connection, 1) == []
+
+
+async def test_answers_that_are_not_out_yet_outlast_the_retention_but_not_twice(connection: Connection) -> None:
+    """While Kafka is away for longer than the retention, what it has not seen must not be dropped."""
+    today = await _today(connection)
+    lane = await _lane(connection, 0, applied=6)
+    await connection.execute("UPDATE lane SET emitted = 5 WHERE id = $1", lane)
+    kept, dropped = today - timedelta(days=RETENTION_DAYS + 1), today - timedelta(days=2 * RETENTION_DAYS + 1)
+    for offset, day in ((5, kept), (4, dropped)):
+        await _make_day(connection, day)
+        await _ledger_row(connection, lane, offset, day)
+    assert await drop_old_days(connection, RETENTION_DAYS) == _names(dropped)
+    await connection.execute("UPDATE lane SET emitted = 6 WHERE id = $1", lane)
+    assert await drop_old_days(connection, RETENTION_DAYS) == _names(kept)

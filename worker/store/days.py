@@ -36,7 +36,7 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
         raise ValueError(f"Expected a retention of at least 1 day, got {retention_days}")
     dropped: list[str] = []
     for row in await connection.fetch(sql.load("old_days"), retention_days):
-        names = await _drop_day(connection, row["day"])
+        names = await _drop_day(connection, row["day"], retention_days)
         if not names:
             break
         dropped += names
@@ -46,14 +46,16 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
     return dropped
 
 
-async def _drop_day(connection: Connection, day: date) -> list[str]:
-    """One day in one transaction; nothing is dropped where a lock cannot be had soon."""
+async def _drop_day(connection: Connection, day: date, retention_days: int) -> list[str]:
+    """One day in one transaction; nothing is dropped where a lock cannot be had soon, or answers are not out yet."""
     try:
         async with connection.transaction(isolation="read_committed"):
             await connection.execute(sql.load("patience_for_days"))
             if not await connection.fetchval(sql.load("try_lock_days")):
                 return []
             await connection.execute(sql.load("lock_lanes"))
+            if await connection.fetchval(sql.load("day_is_needed"), day, retention_days):
+                return []
             await connection.execute(sql.load("raise_ledger_from"), day)
             names = [row["name"] for row in await connection.fetch(sql.load("partitions_of_day"), day)]
             await connection.execute(sql.load("drop_day").format(day=day))

@@ -55,10 +55,10 @@ class MemoryStore:
 
     async def mark_emitted(self, hold: Hold, offset: int) -> None:
         """See the port."""
-        lane = self._held(hold)
-        assert lane.position is not None
-        emitted = max(lane.position.emitted, offset)
-        lane.position = Position(lane.position.applied, emitted, lane.position.ledger_from)
+        lane = self._lanes[hold.name]
+        at = lane.position
+        if lane.epoch == hold.epoch and at is not None and at.emitted < offset <= at.applied:
+            lane.position = Position(at.applied, offset, at.ledger_from)
 
     async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
         """See the port."""

@@ -86,11 +86,11 @@ class Store(Protocol):
         ...
 
     async def start_lane(self, hold: Hold, offset: int) -> Position:
-        """Begin a lane that never ran at `offset`."""
+        """Begin a lane that never ran at `offset`; the position it has then. Raises `LostLane`."""
         ...
 
     async def mark_emitted(self, hold: Hold, offset: int) -> None:
-        """Raise the lower bound of E: every answer below `offset` is in Kafka."""
+        """Raise the lower bound of E: every answer below `offset` is in Kafka. No effect where the hold is gone."""
         ...
 
     async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:

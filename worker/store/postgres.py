@@ -95,7 +95,9 @@ class PostgresStore:
         """See the port."""
         async with self.session() as connection:
             await connection.execute(sql.load("start_lane"), hold.lane_id, hold.epoch, offset)
-        return Position(offset, offset, offset)
+        position = await self.position(hold)
+        assert position is not None
+        return position
 
     async def mark_emitted(self, hold: Hold, offset: int) -> None:
         """See the port."""
@@ -139,9 +141,10 @@ class PostgresStore:
             connection.terminate()
             with suppress(Exception):
                 await pool.release(connection, timeout=1.0)
-            if isinstance(error, Exception):
-                raise meaning_of(error) from error
-            raise
+            meaning = meaning_of(error) if isinstance(error, Exception) else error
+            if meaning is error:
+                raise
+            raise meaning from error
         await pool.release(connection)
 
     async def _connected(self) -> "asyncpg.Pool[asyncpg.Record]":
