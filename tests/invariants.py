@@ -1,13 +1,10 @@
-"""The invariants of protocol section 1, checked against Kafka and Postgres from the outside; every test tier uses them."""
+"""The invariants of protocol section 1, checked against Kafka and Postgres from the outside."""
 
 from collections import Counter
 
-import asyncpg
-
 from tests.schema_checks import check_event
 from tests.workbench import LABELS, Result, Workbench
-
-Connection = "asyncpg.Connection[asyncpg.Record]"
+from worker.store.sql import Connection
 
 
 async def check_invariants(bench: Workbench, *, reemitted: bool = False) -> list[Result]:
@@ -92,7 +89,8 @@ async def _i5_counters(connection: Connection) -> None:
                > (SELECT count(*) FROM overage_charge WHERE company_id = u.company_id)
         UNION
         SELECT company_id FROM (
-            SELECT company_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS writes FROM passport GROUP BY 1, 2
+            SELECT company_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS writes
+              FROM passport GROUP BY 1, 2
         ) AS made FULL JOIN daily_writes USING (company_id, day)
          WHERE made.writes IS DISTINCT FROM daily_writes.writes
         """
@@ -109,7 +107,8 @@ async def _i6_created_are_passports(bench: Workbench, connection: Connection, on
     rows = {row["id"]: row for row in await connection.fetch("SELECT id, company_id, gtin, serial FROM passport")}
     assert len(created) == len(rows)
     assert {one.header("ce_subject") for one in created} == set(rows)
-    owners = dict(await connection.fetch("SELECT gtin, company_id FROM gtin_registration"))
+    registered = await connection.fetch("SELECT gtin, company_id FROM gtin_registration")
+    owners = {row["gtin"]: row["company_id"] for row in registered}
     assert {row["gtin"]: row["company_id"] for row in rows.values()} == owners
     assert len({(row["gtin"], row["serial"]) for row in rows.values()}) == len(rows)
 

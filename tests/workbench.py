@@ -1,4 +1,4 @@
-"""A workbench for tests through the real broker and database: topics, a catalogue, worker processes, librdkafka clients.
+"""A workbench for tests through the real broker and database: topics, a catalogue, workers, librdkafka clients.
 
 Commands are published and results read with librdkafka, as a stranger would; nothing here uses the worker's clients.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
@@ -130,7 +131,7 @@ class Workbench:
 
     # Commands and results
 
-    def publish(self, commands: Iterable[Mapping[str, object]]) -> None:
+    def publish(self, commands: Iterable[Mapping[str, Any]]) -> None:
         """Publish records given as keyword arguments of `Producer.produce`, less the topic; wait for all of them."""
         producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap_servers, "linger.ms": 5})
         for command in commands:
@@ -138,7 +139,9 @@ class Workbench:
             producer.poll(0)
         assert producer.flush(60) == 0
 
-    def command(self, one: Tenant, number: int, serial: str, *, key: str | None = None, **more: object) -> dict[str, object]:
+    def command(
+        self, one: Tenant, number: int, serial: str, *, key: str | None = None, **more: object
+    ) -> dict[str, object]:
         """A valid command; `more` is merged into the body, `partition` chooses the partition."""
         partition = more.pop("partition", None)
         body = {"productId": one.product_id, "gs1": {"gtin": gtin(number), "serialNumber": serial}, **more}
@@ -178,7 +181,9 @@ class Workbench:
             results = await asyncio.to_thread(self.results)
             if len(results) >= count:
                 return results
-            assert time.monotonic() < deadline, f"{len(results)} of {count} results after {seconds} s\n{self.log_tail()}"
+            assert time.monotonic() < deadline, (
+                f"{len(results)} of {count} results after {seconds} s\n{self.log_tail()}"
+            )
             await asyncio.sleep(0.3)
 
     def log_tail(self) -> str:
@@ -214,7 +219,7 @@ def _read_to_the_ends(consumer: Consumer, partitions: int) -> list[Result]:
 
 
 def _result(message: Message) -> Result:
-    headers = tuple((name, value) for name, value in message.headers() or ())
+    headers = tuple(cast(list[tuple[str, bytes | None]], message.headers() or []))
     return Result(
         message.topic() or "", message.partition() or 0, message.offset() or 0, message.key(), message.value(), headers
     )

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,10 +22,24 @@ from worker.store.migrate import MigrationError, check_schema, migrate
 from worker.stream.connection import Cluster
 from worker.stream.topics import create_topics
 
+
+def _settings_help() -> str:
+    """Every setting by its environment name with its default, for `--help`."""
+    lines = [f"  PASSPORT_{name.upper()}={_shown(field.default)}" for name, field in Settings.model_fields.items()]
+    return "Settings (environment, with defaults):\n" + "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    if default is None:
+        return ""
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
 app = App(
     name="passport-worker",
     version=__version__,
-    help="Answers create-passport commands from Kafka, exactly once. Settings come from PASSPORT_* environment variables.",
+    help="Answers create-passport commands from Kafka, exactly once. Settings are PASSPORT_* environment variables.",
+    help_epilogue=_settings_help(),
     help_format="plaintext",
 )
 topics = App(name="topics", help="Kafka topics.")
@@ -95,10 +110,10 @@ def catalogue_load(file: Annotated[Path, Parameter(help="A JSON or YAML file.")]
             problem = await check_schema(connection)
             if problem is not None:
                 raise Failed(problem)
-            counts = await load_catalogue(connection, contents)
+            loaded = await load_catalogue(connection, contents)
         finally:
             await connection.close()
-        print("loaded " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+        print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
 
     _run(load)
 

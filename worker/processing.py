@@ -12,7 +12,7 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import Answer, describe
-from worker.store.port import Hold, LostLane, Store, StoreAway, TryAgain
+from worker.store.port import Hold, LostLane, Overtaken, Store, StoreAway, TryAgain
 
 log = structlog.get_logger(__name__)
 
@@ -55,12 +55,20 @@ class Processor:
             return [*await self.process(hold, first, emitted), *await self.process(hold, second, emitted)]
 
     async def _with_retries(self, transaction: Callable[[], Awaitable[list[Answer]]]) -> list[Answer]:
-        """A deadlock or a serialization failure is nobody's fault: run the batch again, a few times."""
-        async for attempt in stamina.retry_context(
-            on=TryAgain, attempts=_ATTEMPTS, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
-        ):
-            with attempt:
-                return await transaction()
+        """A deadlock or a serialization failure is nobody's fault: run the batch again, a few times.
+
+        A database that goes on like this is as good as away; only what was overtaken each time may be a record's doing.
+        """
+        try:
+            async for attempt in stamina.retry_context(
+                on=TryAgain, attempts=_ATTEMPTS, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
+            ):
+                with attempt:
+                    return await transaction()
+        except Overtaken:
+            raise
+        except TryAgain as error:
+            raise StoreAway(f"tried in vain: {error}") from error
         raise AssertionError("stamina returns or raises")
 
     async def _transaction(self, hold: Hold, work: Work, emitted: int) -> list[Answer]:

@@ -27,11 +27,10 @@ from worker.domain.command import DeadLetter, TraceContext
 from worker.domain.moments import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer, Kind
-from worker.processing import decide_all
+from worker.processing import Work, decide_all
 from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Store, StoreAway
 
 NAME = LaneName("group", TOPIC, 0)
-OVERAGE = {"confirmOverage": True}
 ANSWER = Answer(0, NOW_MS, Kind.REJECTED, "key", b"{}")
 
 
@@ -169,7 +168,15 @@ async def test_a_lane_that_never_started_takes_no_batch(store: Store) -> None:
 
 
 class _Broken(Exception):
-    pass
+    """The body of a batch failed."""
+
+
+async def _break(lane: Lane, work: Work, recorded: bool) -> None:
+    async with lane.store.batch(lane.hold, work.start, 0) as batch:
+        facts = await batch.gather(work.commands)
+        if recorded:
+            await batch.record(*decide_all(work.commands, facts, "https://a"), work.stop)
+        raise _Broken
 
 
 @pytest.mark.parametrize("recorded", [False, True])
@@ -179,11 +186,7 @@ async def test_a_batch_that_fails_leaves_nothing_behind(store: Store, recorded: 
     before = await books_of(store)
     work = lane.work(ask(GROWTH, key="k"), replace(ask(OPEN), value=None))
     with pytest.raises(_Broken):
-        async with store.batch(lane.hold, 0, 0) as batch:
-            facts = await batch.gather(work.commands)
-            if recorded:
-                await batch.record(*decide_all(work.commands, facts, "https://a"), work.stop)
-            raise _Broken
+        await _break(lane, work, recorded)
     assert await books_of(store) == before
     assert await store.position(lane.hold) == Position(0, 0, 0)
     assert await store.answers(lane.hold, 0, 10, 10) == []
@@ -317,7 +320,7 @@ _CASES = {
     "8 no such product": _Case([ask(_NO_PRODUCT)], ["404 Product not found"]),
     "8 product of another company": _Case([ask(_PRODUCT_OF_RIVAL)], ["404 Product not found"]),
     "9 daily budget": _Case(
-        [ask(GROWTH, serial=str(at), **OVERAGE) for at in range(5)], ["created"] * 4 + ["429 API rate limit"]
+        [ask(GROWTH, serial=str(at), confirmOverage=True) for at in range(5)], ["created"] * 4 + ["429 API rate limit"]
     ),
     "10 GTIN of another company": _Case([ask(OPEN), ask(RIVAL, serial="t")], ["created", "409 gtin_registered"]),
     "11 serial": _Case(
@@ -325,11 +328,11 @@ _CASES = {
         ["created", "409 serial_exists", "created", "created"],
     ),
     "12 overage": _Case(
-        [ask(GROWTH, serial=str(at)) for at in range(4)] + [ask(GROWTH, serial="3", **OVERAGE)],
+        [ask(GROWTH, serial=str(at)) for at in range(4)] + [ask(GROWTH, serial="3", confirmOverage=True)],
         ["created"] * 3 + ["402 overage_required", "created"],
     ),
     "12 no overage is sold": _Case(
-        [ask(HARD, serial=str(at), **OVERAGE) for at in range(3)], ["created"] * 2 + ["402 dpp_hard_block"]
+        [ask(HARD, serial=str(at), confirmOverage=True) for at in range(3)], ["created"] * 2 + ["402 dpp_hard_block"]
     ),
     "bound for 24 hours less a millisecond": _Case(
         [ask(OPEN, key="k", at_ms=NOW_MS + at) for at in (0, DAY_MS - 1, DAY_MS)],
@@ -342,7 +345,7 @@ _CASES = {
         ["created"] * 3 + ["replayed", _REUSED],
     ),
     "a budget a day": _Case(
-        [ask(GROWTH, serial=str(at), at_ms=MIDNIGHT_MS + at, **OVERAGE) for at in (-5, -4, -3, -2, -1, 0, 1)],
+        [ask(GROWTH, serial=str(at), at_ms=MIDNIGHT_MS + at, confirmOverage=True) for at in (-5, -4, -3, -2, -1, 0, 1)],
         ["created"] * 4 + ["429 API rate limit"] + ["created"] * 2,
     ),
 }
@@ -396,16 +399,15 @@ async def test_writes_are_counted_on_the_day_of_their_record(store: Store) -> No
     times = (MIDNIGHT_MS - 2, MIDNIGHT_MS - 1, MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS - 1, MIDNIGHT_MS + DAY_MS)
     asked = [ask(OPEN, serial=str(at_ms), at_ms=at_ms, key=str(at_ms)) for at_ms in times]
     await lane.process(*asked, asked[-1], ask(RIVAL, at_ms=times[0]))
-    today = utc_day(MIDNIGHT_MS)
-    books = await books_of(store)
-    assert books.writes == {(OPEN.company_id, today - 1): 2, (OPEN.company_id, today): 2, (OPEN.company_id, today + 1): 1}
+    books, day = await books_of(store), utc_day(MIDNIGHT_MS)
+    assert books.writes == {(OPEN.company_id, day - 1): 2, (OPEN.company_id, day): 2, (OPEN.company_id, day + 1): 1}
     assert books.slots == {OPEN.company_id: 5}
 
 
 async def test_only_confirmed_overage_is_charged(store: Store) -> None:
     """One charge a passport beyond the slots, at the price of the plan; none under quota, for refusals or replays."""
     lane = await Lane.open(store)
-    asked = [ask(GROWTH, serial=str(at), key=str(at), **OVERAGE) for at in range(4)]
+    asked = [ask(GROWTH, serial=str(at), key=str(at), confirmOverage=True) for at in range(4)]
     answers = await lane.process(*asked, asked[3], ask(GROWTH, serial="4"))
     assert (await books_of(store)).charges == {answers[3].passport_id: 75}
     assert b'"overage":{"priceCents":75}' in answers[3].value
@@ -428,6 +430,7 @@ async def test_serials_are_kept_as_they_are(store: Store) -> None:
     """Neither case nor white space nor composed characters are folded."""
     lane = await Lane.open(store)
     serials = ["a", "A", "a ", " a", "\u00e9", "e\u0301", "\U0001f50b" * 100, "'; --", "\\x00", "\ufffe"]
-    assert await lane.verdicts(*(ask(OPEN, serial=serial) for serial in serials)) == ["created"] * len(serials)
+    asked = [ask(OPEN, serial=serial) for serial in serials]
+    assert await lane.verdicts(*asked) == ["created"] * len(serials)
     assert {serial for _, serial in (await books_of(store)).passports} == set(serials)
-    assert await lane.verdicts(*(ask(OPEN, serial=serial) for serial in serials)) == ["409 serial_exists"] * len(serials)
+    assert await lane.verdicts(*asked) == ["409 serial_exists"] * len(serials)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 
@@ -24,6 +24,7 @@ from worker.store.memory import MemoryStore
 from worker.store.migrate import migrate
 from worker.store.port import Hold, LaneName, Store
 from worker.store.postgres import PostgresStore
+from worker.store.sql import Connection
 
 TOPIC = "dpp.passport.create.v1"
 LINK_BASE = "https://id.tracepass.eu/p"
@@ -248,8 +249,10 @@ def _books_in_memory(store: MemoryStore) -> Books:
     )
 
 
-async def _books_in_postgres(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> Books:
-    fetch = connection.fetch
+async def _books_in_postgres(connection: Connection) -> Books:
+    async def fetch(query: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await connection.fetch(query)]
+
     created_ms = "round(extract(epoch FROM created_at) * 1000)::bigint"
     writes = await fetch("SELECT company_id, day - date '1970-01-01', writes FROM daily_writes")
     passports = await fetch("SELECT gtin, serial, company_id, id, created_body FROM passport")

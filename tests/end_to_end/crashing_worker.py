@@ -10,12 +10,12 @@ from worker.cli import main
 
 def arm(order: str) -> None:
     """Kill or stop this very process when the point is reached for the n-th time."""
-    point, count, how = order.rsplit(":", 2)
+    wanted, count, how = order.rsplit(":", 2)
     left = int(count)
 
-    def reach(reached: str) -> None:
+    def reach(point: str) -> None:
         nonlocal left
-        if reached == point:
+        if point == wanted:
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGSTOP)

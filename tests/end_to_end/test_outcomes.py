@@ -28,7 +28,13 @@ async def _prepare(bench: Workbench) -> None:
 def _commands(bench: Workbench) -> list[dict[str, object]]:
     """In one partition, in this order; the index is the offset, plus markers that are not there."""
     body = json.loads(bench.command(GOOD, 1, "a")["value"])  # type: ignore[arg-type]
-    structured = {"specversion": "1.0", "id": "1", "source": "/mes", "type": "create", "data": {**body, "gs1": {"gtin": gtin(1), "serialNumber": "structured"}}}
+    structured = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/mes",
+        "type": "create",
+        "data": {**body, "gs1": {"gtin": gtin(1), "serialNumber": "structured"}},
+    }
     auth = ("authorization", GOOD.authorization)
     return [
         bench.command(GOOD, 1, "a", key="k-created"),
@@ -44,34 +50,106 @@ def _commands(bench: Workbench) -> list[dict[str, object]]:
         bench.command(LIMITED, 4, "one"),
         bench.command(LIMITED, 4, "two"),
         bench.command(UNPAID, 5, "one"),
-        {"value": b"{not json", "headers": [("Idempotency-Key", b"k-unreadable"), ("Authorization", b"Bearer tp_secret_x"), ("x-raw", b"\xff\x00"), ("x-null", None)], "key": b"\x00key"},
+        {
+            "value": b"{not json",
+            "headers": [
+                ("Idempotency-Key", b"k-unreadable"),
+                ("Authorization", b"Bearer tp_secret_x"),
+                ("x-raw", b"\xff\x00"),
+                ("x-null", None),
+            ],
+            "key": b"\x00key",
+        },
         {"value": None, "headers": [auth], "key": b"tombstone"},
         {"value": json.dumps(body).encode(), "headers": [("authorization", b"Bearer tp_secret_unknown")]},
-        {"value": json.dumps({**body, "gs1": {"gtin": "04012345000017", "serialNumber": ""}}).encode(), "headers": [auth]},
+        {
+            "value": json.dumps({**body, "gs1": {"gtin": "04012345000017", "serialNumber": ""}}).encode(),
+            "headers": [auth],
+        },
         {"value": json.dumps({**body, "productId": OTHER.product_id}).encode(), "headers": [auth]},
         {"value": json.dumps(body).encode(), "headers": [auth, ("idempotency-key", b"\x01")]},
-        {"value": json.dumps(structured).encode(), "headers": [auth, ("content-type", b"application/cloudevents+json"), ("traceparent", TRACEPARENT), ("tracestate", b"v=1")]},
+        {
+            "value": json.dumps(structured).encode(),
+            "headers": [
+                auth,
+                ("content-type", b"application/cloudevents+json"),
+                ("traceparent", TRACEPARENT),
+                ("tracestate", b"v=1"),
+            ],
+        },
     ]
 
 
 EXPECTED: list[tuple[str, int | None, Mapping[str, object]]] = [
     ("created", None, {"status": "draft", "completionPercentage": 50}),
     ("created", None, {"status": "draft"}),
-    ("rejected", 422, {"error": "Idempotency-Key has already been used with a different request body. Use a new key for the new request, or reuse the original body."}),
+    (
+        "rejected",
+        422,
+        {
+            "error": "Idempotency-Key has already been used with a different request body. "
+            "Use a new key for the new request, or reuse the original body."
+        },
+    ),
     ("conflict", 409, {"error": "Serial number already exists for this GTIN", "conflict": "serial_exists"}),
-    ("conflict", 409, {"error": "This GTIN is already registered by another company. Contact support if this is an error.", "conflict": "gtin_registered"}),
+    (
+        "conflict",
+        409,
+        {
+            "error": "This GTIN is already registered by another company. Contact support if this is an error.",
+            "conflict": "gtin_registered",
+        },
+    ),
     ("created", None, {}),
-    ("overage-required", 402, {"error": "overage_required", "planLimit": 1, "currentUsage": 1, "extraPriceCents": 75, "message": "DPP quota reached. Retry with { confirmOverage: true } to accept the per-passport charge."}),
+    (
+        "overage-required",
+        402,
+        {
+            "error": "overage_required",
+            "planLimit": 1,
+            "currentUsage": 1,
+            "extraPriceCents": 75,
+            "message": "DPP quota reached. Retry with { confirmOverage: true } to accept the per-passport charge.",
+        },
+    ),
     ("created", None, {"overage": {"priceCents": 75}}),
     ("created", None, {}),
-    ("rejected", 402, {"error": "dpp_hard_block", "planLimit": 1, "currentUsage": 1, "message": "DPP quota reached and this plan has no overage. Upgrade your plan."}),
+    (
+        "rejected",
+        402,
+        {
+            "error": "dpp_hard_block",
+            "planLimit": 1,
+            "currentUsage": 1,
+            "message": "DPP quota reached and this plan has no overage. Upgrade your plan.",
+        },
+    ),
     ("created", None, {}),
-    ("rejected", 429, {"error": "API rate limit: 1 writes/day via /api/v1. Currently 1 today; requested 1. Retry tomorrow (UTC) or upgrade your plan."}),
+    (
+        "rejected",
+        429,
+        {
+            "error": "API rate limit: 1 writes/day via /api/v1. Currently 1 today; requested 1. "
+            "Retry tomorrow (UTC) or upgrade your plan."
+        },
+    ),
     ("rejected", 402, {"error": "subscription_inactive", "details": {"status": "past_due"}}),
     ("rejected", 400, {"error": "Unreadable command"}),
     ("rejected", 400, {"error": "Unreadable command"}),
     ("rejected", 401, {"error": "Unauthorized"}),
-    ("rejected", 400, {"error": "Validation error", "details": {"fieldErrors": {"gs1.gtin": ["GTIN check digit is invalid"], "gs1.serialNumber": ["Expected 1 to 100 characters"]}}}),
+    (
+        "rejected",
+        400,
+        {
+            "error": "Validation error",
+            "details": {
+                "fieldErrors": {
+                    "gs1.gtin": ["GTIN check digit is invalid"],
+                    "gs1.serialNumber": ["Expected 1 to 100 characters"],
+                }
+            },
+        },
+    ),
     ("rejected", 404, {"error": "Product not found"}),
     ("rejected", 400, {"error": "Validation error"}),
     ("created", None, {}),

@@ -37,7 +37,9 @@ def _committed(bench: Workbench, partition: int) -> int:
 
 async def _answer(bench: Workbench, log: Path, count: int) -> None:
     """Publish `count` commands to both partitions, have them answered, and stop the worker."""
-    bench.publish({**bench.command(tenant(n % 2), n % 2, f"u{n}", key=f"k{n}"), "partition": n % 2} for n in range(count))
+    bench.publish(
+        {**bench.command(tenant(n % 2), n % 2, f"u{n}", key=f"k{n}"), "partition": n % 2} for n in range(count)
+    )
     worker = bench.start_worker(log)
     await bench.wait_for_results(count)
     assert bench.stop_worker(worker) == 0

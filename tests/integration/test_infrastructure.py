@@ -1,25 +1,92 @@
 """The servers that the other tests stand on do what those tests need."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.kafka import LocalKafka
 from worker.demo.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.real_kafka
 
 
+async def create_topic(servers: str, topic: str) -> None:
+    """One partition, one replica."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 1, 1)])
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def transactional_producer(servers: str, name: str) -> AsyncIterator[AIOKafkaProducer]:
+    """A started producer of that transactional id."""
+    producer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id=name)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def committed_values(servers: str, topic: str, count: int) -> list[bytes | None]:
+    """The first values of a topic that a `read_committed` consumer sees; fails after 20 s."""
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=servers, isolation_level="read_committed", auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            return [(await consumer.getone()).value for _ in range(count)]
+    finally:
+        await consumer.stop()
+
+
+async def test_a_transaction_shows_what_it_commits_and_hides_what_it_aborts(
+    servers: Infrastructure, kafka_prefix: str
+) -> None:
+    """Transactions and `read_committed` work on the broker that the session took."""
+    topic = f"{kafka_prefix}.seen"
+    await create_topic(servers.bootstrap_servers, topic)
+    async with transactional_producer(servers.bootstrap_servers, kafka_prefix) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"aborted")
+        await producer.abort_transaction()
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"committed")
+    assert await committed_values(servers.bootstrap_servers, topic, 1) == [b"committed"]
+
+
+async def test_each_test_has_an_empty_database(database_url: str) -> None:
+    """The database answers and holds no tables."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
+    finally:
+        await connection.close()
+
+
 async def test_postgres_keeps_its_data_over_a_crash(own_postgres: EmbeddedPostgres) -> None:
-    """What was committed before SIGKILL is there after a new start on the same port."""
-    connection = await asyncpg.connect(own_postgres.url)
-    await connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+    """What was committed before SIGKILL is there after a new start on the same port, busy backends or not."""
+    url = own_postgres.url
+    busy = [await asyncpg.connect(url) for _ in range(10)]
+    await busy[0].execute("CREATE TABLE kept AS SELECT 7 AS number")
+    queries = [asyncio.ensure_future(one.execute("SELECT sum(n) FROM generate_series(1, 1e9) n")) for one in busy]
+    await asyncio.sleep(0.2)
     own_postgres.kill()
     own_postgres.start()
-    connection = await asyncpg.connect(own_postgres.url)
+    lost = await asyncio.gather(*queries, return_exceptions=True)
+    assert all(isinstance(one, Exception) for one in lost)
+    assert own_postgres.url == url
+    connection = await asyncpg.connect(url)
     assert await connection.fetchval("SELECT number FROM kept") == 7
     await connection.close()
 
@@ -37,13 +104,31 @@ async def test_a_frozen_postgres_answers_nothing_and_a_thawed_one_goes_on(own_po
     await connection.close()
 
 
-def test_kafka_keeps_its_data_over_a_crash(own_kafka: LocalKafka) -> None:
-    """Topics and records written before SIGKILL are there after a new start on the same port."""
-    admin = AdminClient({"bootstrap.servers": own_kafka.bootstrap_servers})
-    admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
-    producer = Producer({"bootstrap.servers": own_kafka.bootstrap_servers})
-    producer.produce("kept", b"value")
-    assert producer.flush(20) == 0
+async def test_kafka_keeps_its_data_over_a_crash(own_kafka: LocalKafka) -> None:
+    """What was committed before SIGKILL is read, and more is committed, after a new start on the same port."""
+    servers = own_kafka.bootstrap_servers
+    await create_topic(servers, "kept")
+    async with transactional_producer(servers, "before") as producer, producer.transaction():
+        await producer.send_and_wait("kept", b"before")
     own_kafka.kill()
     own_kafka.start()
-    assert "kept" in AdminClient({"bootstrap.servers": own_kafka.bootstrap_servers}).list_topics(timeout=20).topics
+    assert own_kafka.bootstrap_servers == servers
+    async with transactional_producer(servers, "before") as producer, producer.transaction():
+        await producer.send_and_wait("kept", b"after")
+    assert await committed_values(servers, "kept", 2) == [b"before", b"after"]
+
+
+async def test_a_frozen_kafka_acknowledges_nothing_and_a_thawed_one_goes_on(own_kafka: LocalKafka) -> None:
+    """A record sent to a frozen broker is acknowledged once it is thawed."""
+    await create_topic(own_kafka.bootstrap_servers, "frozen")
+    async with transactional_producer(own_kafka.bootstrap_servers, "frozen") as producer, producer.transaction():
+        await producer.send_and_wait("frozen", b"before")
+        own_kafka.freeze()
+        try:
+            sent = await producer.send("frozen", b"during")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(sent), 1)
+        finally:
+            own_kafka.thaw()
+        await sent
+    assert await committed_values(own_kafka.bootstrap_servers, "frozen", 2) == [b"before", b"during"]

