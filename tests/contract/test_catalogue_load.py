@@ -112,7 +112,7 @@ async def test_a_changed_row_is_changed_in_all_fields(connection: Connection) ->
         "a": [1, None, {"é\u0000": 1.5}]
     }
     plan = {"id": "growth", "maxDpps": None, "overagePriceCents": 0, "maxV1WritesPerDay": None}
-    company = _company(name="New", subscription=None, apiKeys=[{"key": "tp_a"}])
+    company = _company(name="New", subscription=None, apiKeys=[{"key": "tp_a", "revokedAt": None}])
     await load_catalogue(
         connection,
         _catalogue(
@@ -225,3 +225,17 @@ async def test_a_load_does_not_wait_for_batches(database_url: str, connection: C
         assert company is not None
         assert company["subscription"] == "past_due"
     await other.close()
+
+
+async def test_a_file_that_does_not_speak_of_a_revocation_does_not_undo_it(connection: Connection) -> None:
+    """Loading last month's file again must not make a stolen key good; an explicit null does."""
+
+    async def load(**key: object) -> object:
+        company = {"_id": "a" * 24, "name": "A", "plan": "p", "subscription": None, "apiKeys": [{"key": "tp_x", **key}]}
+        plan = {"id": "p", "maxDpps": None, "overagePriceCents": None, "maxV1WritesPerDay": None}
+        await load_catalogue(connection, parse_catalogue(json.dumps({"plans": [plan], "companies": [company]})))
+        return await connection.fetchval("SELECT revoked_at IS NOT NULL FROM api_key")
+
+    assert await load(revokedAt="2026-01-01T00:00:00Z") is True
+    assert await load() is True
+    assert await load(revokedAt=None) is False

@@ -58,6 +58,24 @@ async def impatient(
     await store.close()
 
 
+def _before(monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[int], Awaitable[None]]) -> list[int]:
+    """Let somebody act before a step of each transaction; the numbers of the transactions that came so far."""
+    original: Any = getattr(PostgresBatch, step)
+    numbers: list[int] = []
+
+    async def meddled(batch: PostgresBatch, *arguments: Any) -> Any:
+        numbers.append(len(numbers) + 1)
+        await act(numbers[-1])
+        return await original(batch, *arguments)
+
+    monkeypatch.setattr(PostgresBatch, step, meddled)
+    return numbers
+
+
+async def _nothing(_: int) -> None:
+    """Only count."""
+
+
 # Many lanes
 
 
@@ -83,10 +101,12 @@ async def _run(store: PostgresStore, partition: int) -> list[Answer]:
     return await lane.answers()
 
 
-async def test_lanes_share_companies_gtins_and_keys(postgres: PostgresStore) -> None:
-    """No deadlock gets out, no quota is passed, and what was promised of one batch holds for all of them."""
+async def test_lanes_share_companies_gtins_and_keys(postgres: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody runs into a deadlock, no quota is passed, and what holds for one batch holds for all of them."""
+    tries = _before(monkeypatch, "gather", _nothing)
     async with asyncio.timeout(60):
         lanes = await asyncio.gather(*(_run(postgres, partition) for partition in range(LANES)))
+    assert len(tries) == LANES * RECORDS // BATCH
     assert [len(answers) for answers in lanes] == [RECORDS] * LANES
     answers = [answer for answers in lanes for answer in answers]
     assert not [answer for answer in answers if answer.dead_letter is not None]
@@ -125,8 +145,11 @@ async def _check_books(store: PostgresStore, created: list[Answer]) -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-async def test_lanes_meet_at_the_same_new_gtins(postgres: PostgresStore, turned: bool) -> None:
-    """Companies that share nothing else claim the same GTINs in opposite orders: one owner each, nobody is stuck."""
+async def test_lanes_meet_at_the_same_new_gtins(
+    postgres: PostgresStore, monkeypatch: pytest.MonkeyPatch, turned: bool
+) -> None:
+    """Companies that share nothing else claim the same GTINs, also in opposite orders: one owner each, no deadlock."""
+    tries = _before(monkeypatch, "gather", _nothing)
     lanes = [await Lane.open(postgres, partition) for partition in range(len(TENANTS) - 1)]
     numbers = range(1, 41)
 
@@ -136,6 +159,7 @@ async def test_lanes_meet_at_the_same_new_gtins(postgres: PostgresStore, turned:
 
     async with asyncio.timeout(30):
         await asyncio.gather(*(claim(at) for at in range(len(lanes))))
+    assert len(tries) == len(lanes)
     books = await books_of(postgres)
     assert books.owners == {number: company for (number, _), (company, _, _) in books.passports.items()}
     assert len(books.owners) == len(numbers)
@@ -158,24 +182,6 @@ async def test_one_key_is_bound_once(postgres: PostgresStore) -> None:
 
 
 # Somebody in the way
-
-
-def _before(monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[int], Awaitable[None]]) -> list[int]:
-    """Let somebody act before a step of each transaction; the numbers of the transactions that came so far."""
-    original: Any = getattr(PostgresBatch, step)
-    numbers: list[int] = []
-
-    async def meddled(batch: PostgresBatch, *arguments: Any) -> Any:
-        numbers.append(len(numbers) + 1)
-        await act(numbers[-1])
-        return await original(batch, *arguments)
-
-    monkeypatch.setattr(PostgresBatch, step, meddled)
-    return numbers
-
-
-async def _nothing(_: int) -> None:
-    """Only count."""
 
 
 async def _until_waiting(rogue: Connection) -> int:

@@ -1,15 +1,15 @@
-"""Which servers the tests run on: the first of those in `shared` order that works, and it always says which."""
+"""Which servers the tests run on: the first of four ways that works, and it always says which."""
 
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.infrastructure.kafka import KafkaMissing, LocalKafka
-from worker.demo.embedded import EmbeddedBroker, EmbeddedPostgres
+from tests.infrastructure.kafka import SINGLE_BROKER, LocalKafka
+from worker.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerFailed, ServerMissing, free_port
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 POSTGRES_IMAGE = "postgres:18.6-trixie"
@@ -18,12 +18,17 @@ REQUIRE_REAL_KAFKA = "PASSPORT_TEST_REQUIRE_REAL_KAFKA"
 
 @dataclass(frozen=True)
 class Infrastructure:
-    """Servers that tests share for a session; `is_real_kafka` is false for the demo's broker."""
+    """Servers that tests share for a session. `kind` says which, `is_real_kafka` is false for the demo's broker.
+
+    `kafka` and `postgres` are the processes, where they are ours.
+    """
 
     bootstrap_servers: str
     database_url: str
     kind: str
     is_real_kafka: bool = True
+    kafka: LocalKafka | None = None
+    postgres: EmbeddedPostgres | None = None
 
 
 class NotAvailable(Exception):
@@ -51,41 +56,75 @@ def _from_environment(stack: ExitStack) -> Infrastructure:
 
 
 def _from_docker(stack: ExitStack) -> Infrastructure:
-    if shutil.which("docker") is None:
-        raise NotAvailable("docker is not installed")
+    address = f"{_docker_host()}:{(port := free_port())}"
     try:
-        import docker
+        from testcontainers.community.postgres import PostgresContainer
 
-        docker.from_env(timeout=5).ping()
+        stack.enter_context(_kafka_container(address, port))
+        postgres = stack.enter_context(PostgresContainer(POSTGRES_IMAGE, driver=None))
+        database_url = postgres.get_connection_url()
+    except Exception as error:  # an image cannot be had, or does not start here: another way may still work
+        raise NotAvailable(f"Docker does not serve: {error!r}") from error
+    return Infrastructure(address, database_url, f"Docker: {KAFKA_IMAGE}, {POSTGRES_IMAGE}")
+
+
+def _docker_host() -> str:
+    """Where the ports of containers are to be found."""
+    try:
+        from testcontainers.core.docker_client import DockerClient
+
+        engine = DockerClient(timeout=5)
+        with closing(engine.client):
+            engine.client.ping()
+            return str(engine.host())
     except Exception as error:
         raise NotAvailable(f"no Docker engine answers ({type(error).__name__})") from error
-    from testcontainers.community.kafka import KafkaContainer
-    from testcontainers.community.postgres import PostgresContainer
 
-    kafka = stack.enter_context(KafkaContainer(KAFKA_IMAGE).with_kraft())
-    postgres = stack.enter_context(PostgresContainer(POSTGRES_IMAGE, driver=None))
-    return Infrastructure(
-        kafka.get_bootstrap_server(), postgres.get_connection_url(), f"Docker: {KAFKA_IMAGE}, {POSTGRES_IMAGE}"
-    )
+
+def _kafka_container(address: str, port: int) -> AbstractContextManager[object]:
+    """The image that users run; testcontainers' own `KafkaContainer` needs the scripts of Confluent's images."""
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+    container = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, port)
+    container.waiting_for(LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(60))
+    with_envs: AbstractContextManager[object] = container.with_envs(**container_environment(address))
+    return with_envs
+
+
+def container_environment(address: str) -> dict[str, str]:
+    """The settings of the container's broker, as the image takes them.
+
+    Two listeners, since transaction markers go from the broker to itself, and `address` is only valid outside.
+    """
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": "1@localhost:9093",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "INSIDE",
+        "listeners": "OUTSIDE://:9092,INSIDE://localhost:9094,CONTROLLER://localhost:9093",
+        "advertised.listeners": f"OUTSIDE://{address},INSIDE://localhost:9094",
+        "listener.security.protocol.map": "OUTSIDE:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        **SINGLE_BROKER,
+    }
+    return {f"KAFKA_{name.replace('.', '_').upper()}": value for name, value in settings.items()}
 
 
 def _from_maven(stack: ExitStack) -> Infrastructure:
     directory = stack.enter_context(server_directory())
-    try:
-        kafka = LocalKafka(directory)
-    except KafkaMissing as missing:
-        raise NotAvailable(str(missing)) from missing
-    stack.enter_context(kafka)
+    kafka = stack.enter_context(LocalKafka(directory))
     postgres = stack.enter_context(EmbeddedPostgres(directory))
-    return Infrastructure(kafka.bootstrap_servers, postgres.url, "Apache Kafka through Maven, PostgreSQL wheel")
+    kind = "Apache Kafka through Maven, PostgreSQL wheel"
+    return Infrastructure(kafka.bootstrap_servers, postgres.url, kind, kafka=kafka, postgres=postgres)
 
 
 def _from_wheels(stack: ExitStack) -> Infrastructure:
     directory = stack.enter_context(server_directory())
     broker = stack.enter_context(EmbeddedBroker(directory))
     postgres = stack.enter_context(EmbeddedPostgres(directory))
-    kind = "noida-db and PostgreSQL wheels: tests that need a real Kafka are skipped"
-    return Infrastructure(broker.bootstrap_servers, postgres.url, kind, is_real_kafka=False)
+    kind = "noida-db and PostgreSQL wheels, so tests that need a real Kafka are skipped"
+    return Infrastructure(broker.bootstrap_servers, postgres.url, kind, is_real_kafka=False, postgres=postgres)
 
 
 @contextmanager
@@ -95,13 +134,14 @@ def infrastructure() -> Iterator[Infrastructure]:
     if os.environ.get(REQUIRE_REAL_KAFKA) != "1":
         ways.append(_from_wheels)
     reasons: list[str] = []
-    with ExitStack() as stack:
-        for way in ways:
+    for way in ways:
+        with ExitStack() as stack:  # one for each way: what a failed way has started is stopped before the next
             try:
                 found = way(stack)
-            except NotAvailable as error:
+            except (NotAvailable, ServerMissing, ServerFailed) as error:
                 reasons.append(str(error))
-            else:
-                yield found
-                return
-        raise NotAvailable("no servers for the tests: " + "; ".join(reasons))
+                continue
+            skipped = "; ".join(reason.splitlines()[0] for reason in reasons)
+            yield replace(found, kind=f"{found.kind} (not taken: {skipped})") if skipped else found
+            return
+    raise NotAvailable("no servers for the tests: " + "; ".join(reasons))

@@ -13,8 +13,6 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.kafka import LocalKafka
 from worker.demo.embedded import EmbeddedPostgres
 
-pytestmark = pytest.mark.real_kafka
-
 
 async def create_topic(servers: str, topic: str) -> None:
     """One partition, one replica."""
@@ -104,6 +102,7 @@ async def test_a_frozen_postgres_answers_nothing_and_a_thawed_one_goes_on(own_po
     await connection.close()
 
 
+@pytest.mark.real_kafka
 async def test_kafka_keeps_its_data_over_a_crash(own_kafka: LocalKafka) -> None:
     """What was committed before SIGKILL is read, and more is committed, after a new start on the same port."""
     servers = own_kafka.bootstrap_servers
@@ -118,6 +117,7 @@ async def test_kafka_keeps_its_data_over_a_crash(own_kafka: LocalKafka) -> None:
     assert await committed_values(servers, "kept", 2) == [b"before", b"after"]
 
 
+@pytest.mark.real_kafka
 async def test_a_frozen_kafka_acknowledges_nothing_and_a_thawed_one_goes_on(own_kafka: LocalKafka) -> None:
     """A record sent to a frozen broker is acknowledged once it is thawed."""
     await create_topic(own_kafka.bootstrap_servers, "frozen")

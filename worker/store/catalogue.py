@@ -118,6 +118,7 @@ async def _api_keys(connection: Connection, companies: tuple[Company, ...]) -> i
         [company_id for company_id, _ in keys],
         [api_key.label for _, api_key in keys],
         [api_key.revoked_at for _, api_key in keys],
+        [api_key.digest for _, api_key in keys if "revoked_at" not in api_key.model_fields_set],
     )
     return len(keys)
 

@@ -1,0 +1,128 @@
+"""The command line of contract section 7: exit codes, messages, and safe repetition."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.workbench import REPOSITORY, Workbench, until
+from worker.demo.embedded import free_port
+
+
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        cwd=REPOSITORY,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_names_every_command_and_setting() -> None:
+    """`--help` is enough to operate the worker."""
+    done = _run("--help")
+    assert done.returncode == 0
+    for word in ("run", "migrate", "topics", "catalogue", "demo", "PASSPORT_DATABASE_URL", "PASSPORT_OAUTH_JWKS"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nosuch",), ("run", "--nosuch"), ("catalogue", "load"), ("demo", "--commands", "x")]
+)
+def test_bad_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
+    """A typing mistake is told apart from a failure."""
+    done = _run(*arguments)
+    assert done.returncode == 2, done
+    assert "passport-worker" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("run",), ("migrate",), ("topics", "create")])
+def test_all_bad_settings_are_named_at_once_and_no_value_is_shown(command: tuple[str, ...]) -> None:
+    """One run tells everything that is to be mended, and a mistyped URL does not put its password into a log."""
+    done = _run(
+        *command,
+        PASSPORT_DATABASE_URL="mysql://user:hunter2@host/db",
+        PASSPORT_HTTP_PORT="99999",
+        PASSPORT_TOPIC_PARTITIONS="none",
+        PASSPORT_KAFKA_SECURITY_PROTOCOL="TLS",
+    )
+    assert done.returncode == 2
+    for name in ("DATABASE_URL", "HTTP_PORT", "TOPIC_PARTITIONS", "KAFKA_SECURITY_PROTOCOL"):
+        assert f"PASSPORT_{name}:" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_oauth_settings_go_together() -> None:
+    """Keys without an issuer and an audience would accept anybody's tokens."""
+    done = _run("run", PASSPORT_OAUTH_JWKS="/etc/jwks.json")
+    assert done.returncode == 2
+    assert "PASSPORT_OAUTH_ISSUER" in done.stderr
+
+
+def test_run_refuses_an_empty_database(bench: Workbench, tmp_path: Path) -> None:
+    """It says what to do, and exits with 1."""
+    url = bench.settings.database_url.rpartition("/")[0] + "/postgres"
+    done = _run("run", **{**bench.environment, "PASSPORT_DATABASE_URL": url})
+    assert done.returncode == 1
+    assert "passport-worker migrate" in done.stderr
+
+
+def test_run_refuses_missing_topics(bench: Workbench) -> None:
+    """It names them, and says how to make them."""
+    done = _run("run", **{**bench.environment, "PASSPORT_TOPIC_CREATED": "nobody.made.this"})
+    assert done.returncode == 1
+    assert "nobody.made.this" in done.stderr
+    assert "topics create" in done.stderr
+
+
+def test_run_refuses_python_without_asserts() -> None:
+    """`python -O` would turn fatal states of aiokafka into silence."""
+    done = subprocess.run(
+        [sys.executable, "-O", "-m", "worker", "run"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "-O" in done.stderr
+
+
+def test_commands_are_safe_to_repeat(bench: Workbench) -> None:
+    """Migrating, making topics and loading a catalogue twice changes nothing and says so."""
+    catalogue = str(REPOSITORY / "deploy" / "catalogue.example.yaml")
+    for _ in range(2):
+        assert "up to date" in _run("migrate", **bench.environment).stdout
+        assert "as they should be" in _run("topics", "create", **bench.environment).stdout
+        assert _run("catalogue", "load", catalogue, **bench.environment).returncode == 0
+
+
+def test_drift_of_a_topic_is_reported_and_left_alone(bench: Workbench) -> None:
+    """`topics create` never changes what exists."""
+    done = _run("topics", "create", **{**bench.environment, "PASSPORT_TOPIC_PARTITIONS": "7"})
+    assert done.returncode == 0
+    assert f"differs {bench.settings.topic_commands}: has 2 partitions, expected 7" in done.stdout
+
+
+def test_a_bad_catalogue_names_every_error(bench: Workbench, tmp_path: Path) -> None:
+    """Nothing of it is loaded, and each error comes with its path."""
+    file = tmp_path / "bad.yaml"
+    file.write_text("plans: [{id: x, maxDpps: -1}]\ncompanies: [{_id: nope, name: '', plan: x, subscription: 1}]\n")
+    done = _run("catalogue", "load", str(file), **bench.environment)
+    assert done.returncode == 1
+    for path in ("plans[0].maxDpps", "companies[0]._id", "companies[0].subscription"):
+        assert path in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT"])
+async def test_a_clean_stop_exits_with_0(bench: Workbench, tmp_path: Path, how: str) -> None:
+    """Also while it still waits for servers that are away."""
+    log = tmp_path / "worker.log"
+    worker = bench.start_worker(log, PASSPORT_KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    await until(lambda: log.exists() and "waiting_for_servers" in log.read_text(), 30, "it waits")
+    worker.send_signal(getattr(signal, how))
+    assert await asyncio.to_thread(worker.wait, 10) == 0

@@ -1,0 +1,136 @@
+"""Everything the demo runs on: a temporary folder, embedded servers where none are named, topics, catalogue, worker."""
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import asyncpg
+
+from worker.catalogue_file import parse_catalogue
+from worker.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
+from worker.demo.makers import catalogue_text
+from worker.demo.worker_process import WorkerProcess
+from worker.settings import Settings
+from worker.store.catalogue import load_catalogue
+from worker.store.migrate import migrate
+from worker.stream.connection import Cluster
+from worker.stream.topics import create_topics
+
+T = TypeVar("T")
+
+
+class Steps(Protocol):
+    """How the demo tells what it is doing."""
+
+    async def __call__(self, text: str, work: Awaitable[T]) -> T:
+        """Say `text`, await the work, say how long it took; raises `KeyboardInterrupt` once somebody pressed Ctrl-C."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What runs now, and at which addresses."""
+
+    settings: Settings
+    worker: WorkerProcess
+    folder: Path
+    embedded: frozenset[str]
+
+
+@asynccontextmanager
+async def stage(given: Settings, step: Steps) -> AsyncIterator[Stage]:
+    """Set everything up, and take down what is ours, whatever happens."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
+        changes: dict[str, str] = {}
+        # Both are looked for before any is started: what is not installed is said at once.
+        servers = _servers_wanted(given, folder)
+        for name, server in servers.items():
+            stack.callback(server.stop)
+            await step(f"starting {name}", _in_thread(server))
+            changes.update(_addresses(server))
+        changes["http_port"] = str(given.http_port if "http_port" in given.model_fields_set else free_port())
+        settings = Settings(**{**given.model_dump(exclude_unset=True), **changes})
+        await step("migrating the database, loading the catalogue", _prepare_database(settings))
+        await step("creating topics", _create_topics(settings))
+        worker = WorkerProcess(settings, {f"PASSPORT_{key.upper()}": value for key, value in changes.items()}, folder)
+        stack.push_async_callback(worker.stop)
+        await step("starting the worker", worker.start())
+        yield Stage(settings, worker, folder, frozenset(servers))
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's own user can reach, and that is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="passport-demo-", dir=_open_folder()))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_folder() -> Path:
+    """The temporary folder of the system, unless it lies in a private home, which must not be opened to others."""
+    candidates = [Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")]
+    return next((one for one in candidates if _is_open(one)), candidates[0])
+
+
+def _is_open(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and all(one.stat().st_mode & 0o001 for one in (folder, *folder.parents))
+
+
+def _servers_wanted(given: Settings, folder: Path) -> dict[str, ServerProcess]:
+    servers: dict[str, ServerProcess] = {}
+    if "database_url" not in given.model_fields_set:
+        servers["PostgreSQL"] = EmbeddedPostgres(folder)
+    if "kafka_bootstrap_servers" not in given.model_fields_set:
+        servers["the broker"] = EmbeddedBroker(folder)
+    return servers
+
+
+def _addresses(server: ServerProcess) -> dict[str, str]:
+    """The settings that lead to a server of ours, over whatever was set for another."""
+    if isinstance(server, EmbeddedPostgres):
+        return {"database_url": server.url}
+    assert isinstance(server, EmbeddedBroker)
+    return {
+        "kafka_bootstrap_servers": server.bootstrap_servers,
+        "kafka_security_protocol": "PLAINTEXT",
+        "topic_replication": "1",
+    }
+
+
+async def _in_thread(server: ServerProcess) -> None:
+    """Start a server. When cancelled, wait until it has started or failed: only then can it be stopped."""
+    starting = asyncio.ensure_future(asyncio.to_thread(server.start))
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        raise
+
+
+async def _prepare_database(settings: Settings) -> None:
+    connection = await asyncpg.connect(settings.database_url, timeout=10.0)
+    try:
+        await migrate(connection)
+        await load_catalogue(connection, parse_catalogue(catalogue_text(), ".yaml"))
+    finally:
+        await connection.close()
+
+
+async def _create_topics(settings: Settings) -> None:
+    cluster = Cluster(settings)
+    try:
+        await create_topics(cluster, settings)
+    finally:
+        await cluster.close()
