@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
+from urllib.error import HTTPError, URLError
 from uuid import uuid4
 
 import asyncpg
@@ -303,6 +305,17 @@ async def add_tenant(
         one.product_id,
         one.company_id,
     )
+
+
+def get(url: str) -> tuple[int, str]:
+    """Status and text of an HTTP answer; status 0 while nobody listens."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+    except URLError as error:
+        return 0, str(error)
 
 
 async def until(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -170,7 +170,6 @@ class Worker:
         if problem is not None:
             raise CannotStart(problem)
         await self._warn_of_short_ledger()
-        self._phase = None
 
     async def _warn_of_short_ledger(self) -> None:
         """Answers must be kept for as long as the commands they answer, or a replay cannot repeat them."""
@@ -184,10 +183,12 @@ class Worker:
         """Be in the group; when the membership ends otherwise than by `stop`, begin another."""
         async for attempt in _patiently():
             with attempt:
+                self._phase = None
                 self._assignment = Assignment(self._shared)
                 try:
                     await self._assignment.run()
                 except Exception as error:
+                    self._phase = f"joining the group again after {type(error).__name__}: {error}"
                     log.warning("membership_ended", error=f"{type(error).__name__}: {error}")
                     raise
 

@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-import urllib.request
 from collections import Counter
 from pathlib import Path
-from urllib.error import HTTPError
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.invariants import check_invariants
-from tests.workbench import Workbench, tenant, until
+from tests.workbench import Workbench, get, tenant, until
 from worker.demo.embedded import free_port
 
 pytestmark = pytest.mark.real_kafka
@@ -66,24 +64,16 @@ async def test_reset_ahead_halts_that_lane_only(bench: Workbench, tmp_path: Path
     bench.start_worker(tmp_path / "second.log", PASSPORT_HTTP_PORT=str(port))
     bench.publish({**bench.command(tenant(0), 0, f"more{n}"), "partition": n % 2} for n in range(10))
     await bench.wait_for_results(25)
-    status, reason = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/readyz")
+    status, reason = await asyncio.to_thread(get, f"http://127.0.0.1:{port}/readyz")
     assert status == 503
     assert "partition 0 halted: E=15" in reason
     assert "reset the group's offset of this partition back to 10" in reason
-    _, metrics = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/metrics")
+    _, metrics = await asyncio.to_thread(get, f"http://127.0.0.1:{port}/metrics")
     assert f'passport_lane_halted{{partition="0",topic="{bench.settings.topic_commands}"}} 1.0' in metrics
-    assert (await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/livez"))[0] == 200
+    assert (await asyncio.to_thread(get, f"http://127.0.0.1:{port}/livez"))[0] == 200
     assert len(bench.results()) == 25
     halted = [json.loads(line) for line in (tmp_path / "second.log").read_text().splitlines() if "lane_halted" in line]
     assert [line["partition"] for line in halted] == [0]
-
-
-def _get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return response.status, response.read().decode()
-    except HTTPError as error:
-        return error.code, error.read().decode()
 
 
 async def test_kafka_forgot_the_offset(bench: Workbench, tmp_path: Path) -> None:

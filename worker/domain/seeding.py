@@ -38,7 +38,7 @@ def _field(candidates: tuple[tuple[str, Json], ...]) -> dict[str, Json]:
     return {"value": None, "status": "empty"}
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def seed_fields(template_fields: str, product_defaults: str, company_prefill: str) -> SeededFields:
     """Fill the fields of a template.
 

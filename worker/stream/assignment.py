@@ -21,8 +21,10 @@ POLL_MS = 100
 CLOSE_SECONDS = 4.0
 """How long lanes get to finish the batch in flight; then they are cut off, and the ledger settles what is in doubt."""
 
-_A_DAY_MS = 24 * 3600 * 1000
+_WEEKS_MS = 2**31 - 1
 _ALL = None
+_SINGLY = 1000
+"""So many records are read one by one in search of a bad one before the partition is read in bulk again."""
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -47,7 +49,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             session_timeout_ms=timeout_ms,
             heartbeat_interval_ms=timeout_ms // 4,
             # While servers are away nothing is polled, and the membership must outlast that (B7); /livez watches.
-            max_poll_interval_ms=_A_DAY_MS,
+            max_poll_interval_ms=_WEEKS_MS,
             max_partition_fetch_bytes=1024 * 1024,
             fetch_max_wait_ms=POLL_MS,
         )
@@ -146,21 +148,25 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._consumer._coordinator.check_errors()
 
     async def _poll(self, open_lanes: dict[TopicPartition, Lane]) -> None:
+        alone = {place: lane for place, lane in open_lanes.items() if place in self._suspects}
         try:
-            for place, lane in open_lanes.items():
-                await self._assert_position(place, lane)
-            together = [place for place in open_lanes if place not in self._suspects]
+            together = [
+                place for place, lane in open_lanes.items() if place not in alone and await self._in_place(place, lane)
+            ]
             if together:
                 await self._poll_together(together)
-            for place in self._suspects.keys() & open_lanes.keys():
-                await self._poll_alone(place, open_lanes[place])
+            for place, lane in alone.items():
+                if await self._in_place(place, lane):
+                    await self._poll_alone(place, lane, max(1, POLL_MS // len(alone)))
         except IllegalStateError:  # a rebalance took the partition away: its lane is being closed
             await asyncio.sleep(POLL_MS / 1000)
 
-    async def _assert_position(self, place: TopicPartition, lane: Lane) -> None:
-        position = await self._consumer.position(place)
+    async def _in_place(self, place: TopicPartition, lane: Lane) -> bool:
+        """Whether the next poll follows on what the lane has: a poll that failed may have moved on (guard B1)."""
+        position: int = await self._consumer.position(place)
         if position != lane.inbox.fetch_offset:
             lane.inbox.fail(f"expected the consumer at {lane.inbox.fetch_offset}, found it at {position}")
+        return position == lane.inbox.fetch_offset
 
     async def _poll_together(self, places: list[TopicPartition]) -> None:
         lanes = {place: self.lanes[place] for place in places}
@@ -177,14 +183,17 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         for place, lane in lanes.items():
             await self._feed(place, lane, fetched.get(place, []))
 
-    async def _poll_alone(self, place: TopicPartition, lane: Lane) -> None:
-        """A suspect that reads well goes free. One that does not is read record by record up to the bad one."""
-        most = self._suspects[place]
+    async def _poll_alone(self, place: TopicPartition, lane: Lane, timeout_ms: int) -> None:
+        """A suspect goes free when it has read well; one that does not is read record by record up to the bad one."""
+        singly = self._suspects[place]
         try:
-            fetched = await self._consumer.getmany(place, timeout_ms=POLL_MS, max_records=most)
+            if singly is _ALL:
+                read = await self._read_on(place, lane, timeout_ms, None)
+            else:
+                read = await self._read_singly(place, lane, timeout_ms, singly)
         except (UnicodeDecodeError, CorruptRecordException):
-            if most is _ALL:
-                self._suspects[place] = 1
+            if singly is _ALL:
+                self._suspects[place] = _SINGLY
             else:
                 del self._suspects[place]
                 await self._step_over(place, lane)
@@ -194,25 +203,44 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             del self._suspects[place]
             lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
         else:
-            if most is _ALL:
+            left = 0 if singly is _ALL else singly - read
+            # Nothing read proves nothing: the fetch may wait behind another one to the same broker.
+            if read and left <= 0:
                 del self._suspects[place]
-            await self._feed(place, lane, fetched.get(place, []))
+            elif read:
+                self._suspects[place] = left
+
+    async def _read_singly(self, place: TopicPartition, lane: Lane, timeout_ms: int, most: int) -> int:
+        """Record by record, so that those in front of a bad one are not lost with it; how many there were."""
+        read = 0
+        while read < most and lane.wants_records and await self._read_on(place, lane, timeout_ms, 1):
+            read += 1
+        return read
+
+    async def _read_on(self, place: TopicPartition, lane: Lane, timeout_ms: int, most: int | None) -> int:
+        records = (await self._consumer.getmany(place, timeout_ms=timeout_ms, max_records=most)).get(place, [])
+        await self._feed(place, lane, records)
+        return len(records)
 
     async def _step_over(self, place: TopicPartition, lane: Lane) -> None:
         """Read the one bad record leniently: it gets its refusal like any other."""
-        offset = await self._consumer.position(place)
+        position = lane.inbox.fetch_offset
         try:
-            record = await salvage(self._shared.settings, place, offset)
+            record = await salvage(self._shared.settings, place, position)
         except Exception as error:
-            lane.inbox.fail(f"offset {offset} cannot be read: {type(error).__name__}: {error}")
+            lane.inbox.fail(f"offset {position} cannot be read: {type(error).__name__}: {error}")
             return
-        log.warning("record_salvaged", partition=place.partition, offset=offset)
-        self._consumer.seek(place, offset + 1)
-        lane.inbox.put([record], offset + 1)
+        if self._is_read_for(place, lane) and lane.inbox.fetch_offset == position:  # it may have reopened meanwhile
+            log.warning("record_salvaged", partition=place.partition, offset=record.offset)
+            self._consumer.seek(place, record.offset + 1)
+            lane.inbox.put([record], record.offset + 1)
+
+    def _is_read_for(self, place: TopicPartition, lane: Lane) -> bool:
+        return self.lanes.get(place) is lane and lane.state in (LaneState.RUNNING, LaneState.WAITING)
 
     async def _feed(self, place: TopicPartition, lane: Lane, fetched: list[ConsumerRecord]) -> None:
         """Hand records to a lane, if it is still the one that was polled for."""
-        if self.lanes.get(place) is lane and lane.state in (LaneState.RUNNING, LaneState.WAITING):
+        if self._is_read_for(place, lane):
             lane.inbox.put([_record(one) for one in fetched], await self._consumer.position(place))
             self._measure(place, lane)
 
