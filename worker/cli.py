@@ -156,7 +156,7 @@ def _bad_settings(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         name = f"PASSPORT_{str(problem['loc'][0]).upper()}: " if problem["loc"] else ""
-        lines.append(f"{name}{problem['msg'].removeprefix('Value error, ')}")
+        lines.append(f"{name}{problem['msg']}")
     return "bad settings:\n  " + "\n  ".join(lines)
 
 

@@ -1,9 +1,20 @@
 """All settings of the worker, from the environment (contract section 7); one frozen object, read once."""
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -20,13 +31,48 @@ def _link_base(text: str) -> str:
     return text.rstrip("/")
 
 
-Topic = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+_TOPIC = r"[a-zA-Z0-9._-]{1,249}"
+Topic = Annotated[str, Field(pattern=f"^{_TOPIC}$")]
+
+
+def _problem(text: str) -> PydanticCustomError:
+    return PydanticCustomError("setting", "{text}", {"text": text.removeprefix("Value error, ")})
+
+
+def _between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Settings that do not go together, by name; values are those that were given, unchecked."""
+    if values.get("oauth_jwks"):
+        for name in ("oauth_issuer", "oauth_audience"):
+            if not values.get(name):
+                yield name, "expected beside PASSPORT_OAUTH_JWKS: without it anybody's tokens would pass"
+    if str(values.get("kafka_security_protocol", "")).startswith("SASL"):
+        for name in ("kafka_sasl_username", "kafka_sasl_password"):
+            if not values.get(name):
+                yield name, "expected with a SASL security protocol"
+    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
+        if values.get(name) and not Path(str(values[name])).is_file():
+            yield name, "expected a file"
+    yield from _between_topics(
+        {name: values.get(name) or field.default for name, field in Settings.model_fields.items()}
+    )
+
+
+def _between_topics(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    commands, group_id = values["topic_commands"], values["group_id"]
+    dead_letters = values["topic_dead_letters"] or f"{commands}.{group_id}.dlq"
+    if not re.fullmatch(_TOPIC, dead_letters):
+        yield "topic_dead_letters", "expected to be set, since the group id cannot be part of a topic name"
+    names = ("topic_commands", "topic_created", "topic_overage_required", "topic_conflict", "topic_rejected")
+    topics = [*(values[name] for name in names), dead_letters]
+    for name, topic in zip((*names, "topic_dead_letters"), topics, strict=True):
+        if topics.count(topic) > 1:
+            yield name, "expected a topic of its own"
 
 
 class Settings(BaseSettings):
     """Named as in the environment, less the prefix `PASSPORT_`, in lower case."""
 
-    model_config = SettingsConfigDict(env_prefix="PASSPORT_", frozen=True, extra="ignore", secrets_dir=None)
+    model_config = SettingsConfigDict(env_prefix="PASSPORT_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     kafka_bootstrap_servers: Annotated[str, Field(min_length=1)] = "localhost:9092"
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -70,18 +116,19 @@ class Settings(BaseSettings):
     limit_header_bytes: Annotated[int, Field(ge=1, le=1_048_576)] = 8 * 1024
     limit_json_depth: Annotated[int, Field(ge=2, le=200)] = 32
 
-    @model_validator(mode="after")
-    def _oauth_is_whole(self) -> "Settings":
-        if self.oauth_jwks and not (self.oauth_issuer and self.oauth_audience):
-            raise ValueError("PASSPORT_OAUTH_JWKS needs PASSPORT_OAUTH_ISSUER and PASSPORT_OAUTH_AUDIENCE beside it")
-        return self
-
-    @model_validator(mode="after")
-    def _topics_differ(self) -> "Settings":
-        topics = [self.topic_commands, *self.result_topics, self.dead_letter_topic]
-        if len(set(topics)) != len(topics):
-            raise ValueError("PASSPORT_TOPIC_COMMANDS and the result and dead-letter topics must all differ")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_problems_at_once(cls, values: dict[str, Any], check: ModelWrapValidatorHandler["Settings"]) -> "Settings":
+        """What is wrong between settings is told together with what is wrong with each (contract section 7)."""
+        problems = [InitErrorDetails(type=_problem(text), loc=(name,), input=None) for name, text in _between(values)]
+        try:
+            settings = check(values)
+        except ValidationError as error:
+            for one in error.errors(include_url=False, include_input=False, include_context=False):
+                problems.append(InitErrorDetails(type=_problem(one["msg"]), loc=one["loc"], input=None))
+        if problems:
+            raise ValidationError.from_exception_data("Settings", problems, hide_input=True)
+        return settings
 
     @property
     def result_topics(self) -> tuple[str, str, str, str]:

@@ -60,11 +60,31 @@ def test_all_bad_settings_are_named_at_once_and_no_value_is_shown(command: tuple
     assert "hunter2" not in done.stderr
 
 
-def test_oauth_settings_go_together() -> None:
-    """Keys without an issuer and an audience would accept anybody's tokens."""
-    done = _run("run", PASSPORT_OAUTH_JWKS="/etc/jwks.json")
+def test_settings_that_do_not_go_together_are_told_with_the_others() -> None:
+    """Repairing one setting at a time, only to hear of the next, is no way to deploy."""
+    done = _run(
+        "run",
+        PASSPORT_OAUTH_JWKS="/etc/jwks.json",
+        PASSPORT_KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+        PASSPORT_KAFKA_SASL_USERNAME="user",
+        PASSPORT_KAFKA_SSL_CAFILE="/nowhere/ca.pem",
+        PASSPORT_TOPIC_CREATED="one",
+        PASSPORT_TOPIC_CONFLICT="one",
+        PASSPORT_GROUP_ID="my group",
+        PASSPORT_HTTP_PORT="x",
+    )
     assert done.returncode == 2
-    assert "PASSPORT_OAUTH_ISSUER" in done.stderr
+    named = sorted(line.split(":")[0].strip() for line in done.stderr.splitlines()[1:])
+    assert named == [
+        "PASSPORT_HTTP_PORT",
+        "PASSPORT_KAFKA_SASL_PASSWORD",
+        "PASSPORT_KAFKA_SSL_CAFILE",
+        "PASSPORT_OAUTH_AUDIENCE",
+        "PASSPORT_OAUTH_ISSUER",
+        "PASSPORT_TOPIC_CONFLICT",
+        "PASSPORT_TOPIC_CREATED",
+        "PASSPORT_TOPIC_DEAD_LETTERS",
+    ]
 
 
 def test_run_refuses_an_empty_database(bench: Workbench, tmp_path: Path) -> None:
