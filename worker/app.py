@@ -183,6 +183,8 @@ class Worker:
         """Be in the group; when the membership ends otherwise than by `stop`, begin another."""
         async for attempt in _patiently():
             with attempt:
+                if self._stopping.is_set():
+                    return
                 self._phase = None
                 self._assignment = Assignment(self._shared)
                 try:

@@ -124,8 +124,10 @@ class Settings(BaseSettings):
         try:
             settings = check(values)
         except ValidationError as error:
-            for one in error.errors(include_url=False, include_input=False, include_context=False):
-                problems.append(InitErrorDetails(type=_problem(one["msg"]), loc=one["loc"], input=None))
+            problems += [
+                InitErrorDetails(type=_problem(one["msg"]), loc=one["loc"], input=None)
+                for one in error.errors(include_url=False, include_input=False, include_context=False)
+            ]
         if problems:
             raise ValidationError.from_exception_data("Settings", problems, hide_input=True)
         return settings

@@ -17,13 +17,11 @@ from tests.contract.world import (
     NOW_MS,
     OPEN,
     RIVAL,
-    TENANTS,
     Lane,
     ask,
     books_of,
     furnish,
     verdict,
-    wipe,
 )
 from tests.workbench import gtin
 from worker import processing
@@ -74,6 +72,18 @@ def _before(monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[int], Awa
 
 async def _nothing(_: int) -> None:
     """Only count."""
+
+
+async def _until_waiting(rogue: Connection, sessions: int = 1) -> int:
+    """Until that many sessions wait for a lock; the process id of one of them."""
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while True:
+            await rogue.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same sessions for ever
+            waiting = await rogue.fetch(query)
+            if len(waiting) >= sessions:
+                return int(waiting[0]["pid"])
+            await asyncio.sleep(0.005)
 
 
 # Many lanes
@@ -144,22 +154,26 @@ async def _check_books(store: PostgresStore, created: list[Answer]) -> None:
     assert max(count for (company, _), count in books.writes.items() if company == GROWTH.company_id) == 4
 
 
-@pytest.mark.parametrize("turned", [False, True])
 async def test_lanes_meet_at_the_same_new_gtins(
-    postgres: PostgresStore, monkeypatch: pytest.MonkeyPatch, turned: bool
+    postgres: PostgresStore, rogue: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Companies that share nothing else claim the same GTINs, also in opposite orders: one owner each, no deadlock."""
+    """Companies that share nothing else claim the same GTINs in opposite orders: one owner each, and no deadlock."""
     tries = _before(monkeypatch, "gather", _nothing)
-    lanes = [await Lane.open(postgres, partition) for partition in range(len(TENANTS) - 1)]
-    numbers = range(1, 41)
-
-    async def claim(at: int) -> list[str]:
-        order = reversed(numbers) if turned and at % 2 else numbers
-        return await lanes[at].verdicts(*(ask((OPEN, RIVAL, GROWTH, HARD)[at], number) for number in order))
-
+    companies, numbers = (OPEN, RIVAL), range(1, 41)
+    lanes = [await Lane.open(postgres, partition) for partition in range(2)]
     async with asyncio.timeout(30):
-        await asyncio.gather(*(claim(at) for at in range(len(lanes))))
+        held = rogue.transaction()
+        await held.start()
+        await rogue.execute("INSERT INTO gtin_registration VALUES ($1, 'rogue')", gtin(20))
+        claims = [
+            asyncio.create_task(lane.verdicts(*(ask(one, number, one.company_id) for number in order)))
+            for lane, one, order in zip(lanes, companies, (numbers, reversed(numbers)), strict=True)
+        ]
+        await _until_waiting(rogue, len(lanes))  # each holds what it has claimed so far
+        await held.rollback()
+        first, second = await asyncio.gather(*claims)
     assert len(tries) == len(lanes)
+    assert Counter(first + second) == {"created": len(numbers), "409 gtin_registered": len(numbers)}
     books = await books_of(postgres)
     assert books.owners == {number: company for (number, _), (company, _, _) in books.passports.items()}
     assert len(books.owners) == len(numbers)
@@ -182,16 +196,6 @@ async def test_one_key_is_bound_once(postgres: PostgresStore) -> None:
 
 
 # Somebody in the way
-
-
-async def _until_waiting(rogue: Connection) -> int:
-    """The process id of the session that waits for a lock; ends at the test's own deadline otherwise."""
-    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(10):
-        while (pid := await rogue.fetchval(query)) is None:
-            await asyncio.sleep(0.005)
-    assert isinstance(pid, int)
-    return pid
 
 
 async def _take(rogue: Connection, company_id: str) -> None:
@@ -355,6 +359,5 @@ async def test_an_empty_database_is_no_reason_to_refuse(database_url: str) -> No
     with pytest.raises(StoreAway):
         await Lane.open(store)
     await furnish(database_url)
-    await wipe(database_url)
     assert await (await Lane.open(store)).verdicts(ask(OPEN)) == ["created"]
     await store.close()

@@ -11,7 +11,7 @@ from uuid import uuid4
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from worker.demo.embedded import HOST, ServerFailed, ServerMissing, ServerProcess, free_port
+from worker.demo.embedded import HOST, START_SECONDS, ServerFailed, ServerMissing, ServerProcess, free_port
 
 VERSION = "4.3.1"
 DOWNLOAD_SECONDS = 240.0
@@ -118,7 +118,7 @@ class LocalKafka(ServerProcess):
 
     def _format(self) -> None:
         command = self._java("kafka.tools.StorageTool", "format", "-t", str(uuid4()), "-c", str(self._properties))
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
         if done.returncode != 0:
             raise ServerFailed(f"Kafka's storage could not be formatted: {done.stdout[-500:]}{done.stderr[-500:]}")
 

@@ -17,6 +17,7 @@ from tests.workbench import Workbench, tenant, until
 from worker.app import Worker
 from worker.settings import Settings
 from worker.stream.assignment import Assignment
+from worker.stream.connection import Cluster
 from worker.stream.lane import Lane, LaneState
 
 _CRC_AT, _COVERED_FROM = 17, 21
@@ -86,7 +87,7 @@ async def running(bench: Workbench, *, opened: bool = True, settings: Settings |
 
 def changed(settings: Settings, **values: object) -> Settings:
     """The same settings but for these."""
-    return Settings(**{**settings.model_dump(), **values})  # type: ignore[arg-type]
+    return Settings(**{**settings.model_dump(), **values})
 
 
 async def publish(bench: Workbench, commands: Iterable[Mapping[str, object]]) -> None:
@@ -158,10 +159,19 @@ def raw(bench: Workbench, number: int, *headers: tuple[str, bytes]) -> Raw:
 
 
 async def set_topic(bench: Workbench, topic: str, name: str, value: str) -> None:
-    """Change one configuration of a topic."""
+    """Change one configuration of a topic, and wait until the broker goes by it."""
     entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     await _ask(bench, lambda admin: admin.incremental_alter_configs([resource])[resource])
+    cluster = Cluster(bench.settings)
+    try:
+        for _ in range(400):
+            if (await cluster.topic_settings(topic))[name] == value:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{topic}: {name} is not {value} after 20 s")
+    finally:
+        await cluster.close()
 
 
 async def reset_offset(bench: Workbench, offset: int, partition: int = 0) -> None:

@@ -10,7 +10,6 @@ import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from subprocess import DEVNULL
 from typing import Self
 
 HOST = "127.0.0.1"
@@ -71,7 +70,7 @@ class ServerProcess:
         command, user, folder = self.command(), self.user, self.log.parent
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True, user=user, cwd=folder
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, user=user, cwd=folder
             )
         try:
             self._wait_until_serving(self._process)
@@ -203,7 +202,9 @@ class EmbeddedPostgres(ServerProcess):
             _let_others_reach(self._bin)
         options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
         command = [str(self._bin / "initdb"), "-D", str(self._data), *options]
-        made = subprocess.run(command, capture_output=True, text=True, user=self.user, cwd=self._data.parent)
+        made = subprocess.run(
+            command, capture_output=True, text=True, user=self.user, cwd=self._data.parent, timeout=START_SECONDS
+        )
         if made.returncode != 0:
             raise ServerFailed(f"initdb failed: {made.stderr}")
 

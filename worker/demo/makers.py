@@ -77,4 +77,4 @@ def _plan(plan: dict[str, Any], company: dict[str, Any]) -> str:
     if plan["maxV1WritesPerDay"] < plan["maxDpps"]:
         return f"{plan['maxV1WritesPerDay']} a day"
     price = plan["overagePriceCents"]
-    return f"{plan['maxDpps']:,} slots" + (", no overage" if price is None else f", then {price} ct")
+    return f"{plan['maxDpps']:,} slots, " + ("no more" if price is None else f"then {price} ct")

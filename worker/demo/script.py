@@ -118,15 +118,19 @@ class Script:
 
     def _replay(self, maker: Maker) -> Command | None:
         order = self._one_made(maker)
-        return order and self._binary("replay", order)
+        return self._binary("replay", order) if order else None
 
     def _duplicate(self, maker: Maker) -> Command | None:
         order = self._one_made(maker)
-        return order and self._binary("duplicate", Order(maker, order.line, self._key(), order.body))
+        if order is None:
+            return None
+        return self._binary("duplicate", Order(maker, order.line, self._key(), order.body))
 
     def _key_reused(self, maker: Maker) -> Command | None:
         order = self._one_made(maker)
-        return order and self._binary("key reused", Order(maker, order.line, order.key, self._order(maker).body))
+        if order is None:
+            return None
+        return self._binary("key reused", Order(maker, order.line, order.key, self._order(maker).body))
 
     def _confirmed(self, order: Order) -> Command:
         body = {**order.body, "confirmOverage": True}
@@ -135,7 +139,7 @@ class Script:
     def _invalid(self, maker: Maker) -> Command:
         order = self._order(maker)
         last = int(order.line.gtin[-1])
-        wrong = self._chance.choice(
+        wrong: dict[str, object] = self._chance.choice(
             [
                 {"gs1": {"gtin": f"{order.line.gtin[:-1]}{(last + 1) % 10}", "serialNumber": order.serial}},
                 {"gs1": {"gtin": order.line.gtin[1:], "serialNumber": order.serial}},
@@ -167,7 +171,7 @@ class Script:
 
     def _garbage(self, maker: Maker) -> Command:
         headers = [("authorization", f"Bearer {maker.api_key}".encode()), ("x-scanner", b"\xfe\xff")]
-        return Command(STRANGERS, "garbage", None, self._chance.choice(_GARBAGE), headers)
+        return Command(STRANGERS, "garbage", b"scanner", self._chance.choice(_GARBAGE), headers)
 
     # What stories are made of
 

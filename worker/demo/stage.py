@@ -2,10 +2,9 @@
 
 import asyncio
 import os
+import secrets
 import shutil
-import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -22,16 +21,20 @@ from worker.settings import Settings
 from worker.store.catalogue import load_catalogue
 from worker.store.migrate import migrate
 from worker.stream.connection import Cluster
-from worker.stream.topics import create_topics
+from worker.stream.topics import create_topics, wanted_topics
 
 T = TypeVar("T")
+
+POSTGRES, BROKER = "PostgreSQL", "the broker"
+_NOT_NAMES = ("topic_partitions", "topic_replication")
+_TOPICS = [name for name in Settings.model_fields if name.startswith("topic_") and name not in _NOT_NAMES]
 
 
 class Steps(Protocol):
     """How the demo tells what it is doing."""
 
     async def __call__(self, text: str, work: Awaitable[T]) -> T:
-        """Say `text`, await the work, say how long it took; raises `KeyboardInterrupt` once somebody pressed Ctrl-C."""
+        """Say `text`, await the work, say how long it took; raises once somebody pressed Ctrl-C."""
         ...
 
 
@@ -50,17 +53,20 @@ async def stage(given: Settings, step: Steps) -> AsyncIterator[Stage]:
     """Set everything up, and take down what is ours, whatever happens."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
-        changes: dict[str, str] = {}
         # Both are looked for before any is started: what is not installed is said at once.
         servers = _servers_wanted(given, folder)
+        changes = _names_of_its_own(given, frozenset(servers))
         for name, server in servers.items():
             stack.callback(server.stop)
             await step(f"starting {name}", _in_thread(server))
             changes.update(_addresses(server))
-        changes["http_port"] = str(given.http_port if "http_port" in given.model_fields_set else free_port())
+        asked_for = given.http_port if "http_port" in given.model_fields_set else 0
+        changes["http_port"] = str(asked_for or free_port())
         settings = Settings(**{**given.model_dump(exclude_unset=True), **changes})
         await step("migrating the database, loading the catalogue", _prepare_database(settings))
         await step("creating topics", _create_topics(settings))
+        if settings.topic_commands != given.topic_commands:
+            stack.push_async_callback(_delete_topics, settings)
         worker = WorkerProcess(settings, {f"PASSPORT_{key.upper()}": value for key, value in changes.items()}, folder)
         stack.push_async_callback(worker.stop)
         await step("starting the worker", worker.start())
@@ -91,10 +97,26 @@ def _is_open(folder: Path) -> bool:
 def _servers_wanted(given: Settings, folder: Path) -> dict[str, ServerProcess]:
     servers: dict[str, ServerProcess] = {}
     if "database_url" not in given.model_fields_set:
-        servers["PostgreSQL"] = EmbeddedPostgres(folder)
+        servers[POSTGRES] = EmbeddedPostgres(folder)
     if "kafka_bootstrap_servers" not in given.model_fields_set:
-        servers["the broker"] = EmbeddedBroker(folder)
+        servers[BROKER] = EmbeddedBroker(folder)
     return servers
+
+
+def _names_of_its_own(given: Settings, embedded: frozenset[str]) -> dict[str, str]:
+    """Group and topics of this run alone, where one server is new and the other is not.
+
+    A lane's positions live in both: the group's old offsets and an empty database would contradict each other, and so
+    would a new broker and the positions in an old database. A new group would answer all old commands once more.
+    """
+    if len(embedded) != 1:
+        return {}
+    mark = f"demo-{secrets.token_hex(3)}"
+    names = {"group_id": f"{given.group_id}-{mark}"}
+    if POSTGRES in embedded:
+        topics = {name: topic for name in _TOPICS if (topic := getattr(given, name))}
+        names |= {name: f"{topic}.{mark}" for name, topic in topics.items()}
+    return names
 
 
 def _addresses(server: ServerProcess) -> dict[str, str]:
@@ -132,5 +154,15 @@ async def _create_topics(settings: Settings) -> None:
     cluster = Cluster(settings)
     try:
         await create_topics(cluster, settings)
+    finally:
+        await cluster.close()
+
+
+async def _delete_topics(settings: Settings) -> None:
+    """Ours alone, on a cluster that is not: leave nothing behind."""
+    cluster = Cluster(settings)
+    try:
+        admin = await cluster.admin()
+        await admin.delete_topics([one.name for one in wanted_topics(settings)])
     finally:
         await cluster.close()

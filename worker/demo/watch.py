@@ -1,4 +1,4 @@
-"""Reads the result and dead-letter topics as any consumer would, `read_committed`, from where they ended at the start."""
+"""Reads the result and dead-letter topics as any consumer would, `read_committed`, from where they end at the start."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from worker.demo.tally import Result
 from worker.messages.events import Kind
 from worker.settings import Settings
-from worker.stream.connection import client_options
+from worker.stream.connection import Cluster, client_options
 
 POLL_MS = 50
 
@@ -38,6 +38,7 @@ class Watcher:
     def __init__(
         self, settings: Settings, on_result: Callable[[Result, float], None], on_dead_letter: Callable[[str], None]
     ) -> None:
+        self._settings = settings
         self._columns = {topic: _COLUMNS[kind] for kind, topic in zip(Kind, settings.result_topics, strict=True)}
         self._dead_letters = settings.dead_letter_topic
         self._on_result, self._on_dead_letter = on_result, on_dead_letter
@@ -50,16 +51,19 @@ class Watcher:
 
     async def start(self) -> None:
         """Whatever is committed after this is seen by `run`."""
+        counts = await self._partition_counts()
+        places = [TopicPartition(topic, partition) for topic, count in counts.items() for partition in range(count)]
         await self._consumer.start()
-        topics = [*self._columns, self._dead_letters]
-        places = [TopicPartition(topic, partition) for topic in topics for partition in await self._partitions(topic)]
         self._consumer.assign(places)
         for place, end in (await self._consumer.end_offsets(places)).items():
             self._consumer.seek(place, end)
 
-    async def _partitions(self, topic: str) -> list[int]:
-        described = await self._consumer._client.fetch_all_metadata()
-        return sorted(described.partitions_for_topic(topic) or ())
+    async def _partition_counts(self) -> dict[str, int]:
+        cluster = Cluster(self._settings)
+        try:
+            return await cluster.partition_counts([*self._columns, self._dead_letters])
+        finally:
+            await cluster.close()
 
     async def run(self) -> None:
         """Until cancelled."""

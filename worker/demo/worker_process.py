@@ -64,12 +64,13 @@ class WorkerProcess:
             return
         process.terminate()
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await process.wait()
+        finally:  # an impatient second Ctrl-C gets here, too: it must not be left behind
+            if process.returncode is None:
+                process.kill()
                 await process.wait()
-        except BaseException:  # an impatient second Ctrl-C too: it must not be left behind
-            process.kill()
-            await process.wait()
-            raise
 
     def log_tail(self) -> str:
         """The end of the worker's log."""

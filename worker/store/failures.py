@@ -25,7 +25,7 @@ def meaning_of(error: Exception) -> Exception:
         return error
     if isinstance(error, asyncpg.PostgresError):
         return _meaning_of_sqlstate(error)
-    if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError):
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError):
         return StoreAway(f"{type(error).__name__}: {error}")
     return error
 

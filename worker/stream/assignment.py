@@ -21,6 +21,9 @@ POLL_MS = 100
 CLOSE_SECONDS = 4.0
 """How long lanes get to finish the batch in flight; then they are cut off, and the ledger settles what is in doubt."""
 
+LAST_POLL_SECONDS = 1.0
+"""How long a poll gets to end by itself when stopping."""
+
 _WEEKS_MS = 2**31 - 1
 _ALL = None
 _SINGLY = 1000
@@ -64,8 +67,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._consumer.start()
             self._consumer.subscribe([self._topic], listener=self)
-            await self._read()
+            await self._read_until_stopped()
         finally:
+            self.stop()  # an assignment that still comes finds no reader
             self.assigned = False
             await self._close_lanes()
             with suppress(Exception):
@@ -80,6 +84,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Pause, note the generation, and open in the background (guard B1)."""
+        if self._stopping.is_set():
+            return
         self._consumer.pause(*assigned)
         self.assigned = True
         # Public aiokafka has no way to ask for these two.
@@ -124,6 +130,20 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     # Reading
 
+    async def _read_until_stopped(self) -> None:
+        """A poll that waits for the end of a rebalance is left when stopping; else it may take for ever (guard B13)."""
+        reading = asyncio.create_task(self._read(), name="reader")
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading}, timeout=LAST_POLL_SECONDS)
+            if reading.done():
+                reading.result()
+        finally:
+            reading.cancel()
+            stopping.cancel()
+            await asyncio.wait({reading, stopping}, timeout=LAST_POLL_SECONDS)
+
     async def _read(self) -> None:
         """Poll open lanes by name and never cancel a poll (guards B7 and B13)."""
         while not self._stopping.is_set():
@@ -150,9 +170,11 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
     async def _poll(self, open_lanes: dict[TopicPartition, Lane]) -> None:
         alone = {place: lane for place, lane in open_lanes.items() if place in self._suspects}
         try:
-            together = [
-                place for place, lane in open_lanes.items() if place not in alone and await self._in_place(place, lane)
-            ]
+            together = {
+                place: lane
+                for place, lane in open_lanes.items()
+                if place not in alone and await self._in_place(place, lane)
+            }
             if together:
                 await self._poll_together(together)
             for place, lane in alone.items():
@@ -168,17 +190,16 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             lane.inbox.fail(f"expected the consumer at {lane.inbox.fetch_offset}, found it at {position}")
         return position == lane.inbox.fetch_offset
 
-    async def _poll_together(self, places: list[TopicPartition]) -> None:
-        lanes = {place: self.lanes[place] for place in places}
+    async def _poll_together(self, lanes: dict[TopicPartition, Lane]) -> None:
         try:
-            fetched = await self._consumer.getmany(*places, timeout_ms=POLL_MS)
+            fetched = await self._consumer.getmany(*lanes, timeout_ms=POLL_MS)
         except IllegalStateError:
             raise
         except Exception as error:
             self._check_membership()
             log.warning("poll_failed", error=f"{type(error).__name__}: {error}")
             # One partition spoils the poll of all: read each by itself to find it (guard B8).
-            self._suspects.update(dict.fromkeys(places, _ALL))
+            self._suspects.update(dict.fromkeys(lanes, _ALL))
             return
         for place, lane in lanes.items():
             await self._feed(place, lane, fetched.get(place, []))

@@ -97,8 +97,8 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether records wait, or a transaction is in flight."""
-        return bool(len(self.inbox)) or self._in_flight is not None
+        """Whether something that was fetched is not emitted yet, wherever it is held up."""
+        return self.emitted is not None and self.emitted < self.inbox.fetch_offset
 
     async def run(self) -> None:
         """Until closed: open, work, and on any doubt open again. Never raises but when cancelled."""
