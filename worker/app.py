@@ -19,7 +19,6 @@ from worker.processing import Processor
 from worker.settings import Settings
 from worker.store.days import drop_old_days, ensure_days
 from worker.store.migrate import check_schema
-from worker.store.port import StoreAway
 from worker.store.postgres import PostgresStore
 from worker.stream.assignment import Assignment
 from worker.stream.connection import Cluster
@@ -222,8 +221,8 @@ class Worker:
                     dropped = await drop_old_days(connection, self._settings.retention_days)
                 if dropped:
                     log.info("ledger_days_dropped", days=dropped)
-            except StoreAway as away:
-                log.warning("housekeeping_failed", error=str(away))
+            except Exception as error:  # next time; the days are made ahead so that it may fail for long
+                log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}")
 
 
 def _patiently() -> AsyncIterator[stamina.Attempt]:

@@ -50,7 +50,7 @@ class Processor:
         except Exception as error:
             log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
             if len(work.commands) <= 1:
-                return await self._refuse_record(hold, work, emitted, error)
+                return await self._try_once_more(hold, work, emitted)
             first, second = _halves(work)
             return [*await self.process(hold, first, emitted), *await self.process(hold, second, emitted)]
 
@@ -78,9 +78,18 @@ class Processor:
             await batch.record(created, answers, work.stop)
         return answers
 
+    async def _try_once_more(self, hold: Hold, work: Work, emitted: int) -> list[Answer]:
+        """Only a record that fails by itself and again is refused."""
+        try:
+            return await self._with_retries(lambda: self._transaction(hold, work, emitted))
+        except (LostLane, StoreAway):
+            raise
+        except Exception as error:
+            if not work.commands:
+                raise
+            return await self._refuse_record(hold, work, emitted, error)
+
     async def _refuse_record(self, hold: Hold, work: Work, emitted: int, error: Exception) -> list[Answer]:
-        if not work.commands:
-            raise error
         log.error("record_refused", offset=work.start, reason=PROCESSING_FAILED, error=_in_short(error))
         command = unprocessable(work.commands[0], work.records[0])
         refused = replace(work, commands=[command])

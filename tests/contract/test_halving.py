@@ -126,6 +126,20 @@ async def test_a_defect_that_one_record_brings_out_harms_no_other(
     assert await lane.answers() == answers
 
 
+async def test_a_lone_record_that_fails_once_is_not_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that passes is nobody's fault: only what fails by itself and again is refused."""
+    failures = [ZeroDivisionError()]
+
+    def decide_badly_once(command: Command, facts: Facts) -> Outcome:
+        if failures:
+            raise failures.pop()
+        return decide(command, facts)
+
+    monkeypatch.setattr(worker.processing, "decide", decide_badly_once)
+    lane = await Lane.open(store)
+    assert await lane.verdicts(ask(OPEN, 9)) == ["created"]
+
+
 def _decide_badly(command: Command, facts: Facts) -> Outcome:
     if isinstance(command.body, CreatePassport) and command.body.serial == POISON:
         raise ZeroDivisionError
