@@ -1,5 +1,6 @@
 """What a catalogue file may hold, row by row (contract section 6): values are taken as they are, never coerced."""
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _API_KEY = re.compile(r"tp_[!-~]+")
 _LARGEST_INTEGER = 2**31 - 1
 """Of a Postgres `integer`."""
+
+_LARGEST_JSON = 512 * 1024
+"""Bytes. Template, product and company together seed a created event, which must fit into a result topic (2 MiB)."""
 
 
 def _wrong(what: str) -> PydanticCustomError:
@@ -94,7 +98,17 @@ HashedKey = Annotated[
     bytes | None, _only("text that starts with `tp_`, without spaces", _matches(_API_KEY)), AfterValidator(hash_of_key)
 ]
 Moment = Annotated[datetime | None, PlainValidator(_moment)]
-JsonObject = Annotated[dict[str, Any], _only("an object", lambda value: isinstance(value, dict))]
+
+
+def _not_too_large(value: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(value)) > _LARGEST_JSON:
+        raise _wrong(f"at most {_LARGEST_JSON} bytes of JSON")
+    return value
+
+
+JsonObject = Annotated[
+    dict[str, Any], _only("an object", lambda value: isinstance(value, dict)), AfterValidator(_not_too_large)
+]
 
 
 class Row(BaseModel):
@@ -147,13 +161,19 @@ class TemplateField(Row):
     default_value: Any = None
 
 
+def _fields_not_too_large(fields: tuple[TemplateField, ...]) -> tuple[TemplateField, ...]:
+    if sum(len(json.dumps(field.model_dump())) for field in fields) > _LARGEST_JSON:
+        raise _wrong(f"at most {_LARGEST_JSON} bytes of JSON")
+    return fields
+
+
 class Template(Row):
     """The fields that a category of products has."""
 
     id: ObjectId = Field(alias="_id")
     category: Text
     version: Integer
-    fields: tuple[TemplateField, ...]
+    fields: Annotated[tuple[TemplateField, ...], AfterValidator(_fields_not_too_large)]
 
 
 class Product(Row):

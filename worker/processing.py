@@ -17,7 +17,13 @@ from worker.store.port import Hold, LostLane, Overtaken, Store, StoreAway, TryAg
 log = structlog.get_logger(__name__)
 
 PROCESSING_FAILED = "processing-failed"
+ANSWER_BYTES = 2 * 1024 * 1024 - 64 * 1024
+"""Result topics take records of 2 MiB with their headers. An answer beyond that would stop its lane for good."""
 _ATTEMPTS = 8
+
+
+class AnswerTooLarge(Exception):
+    """A created event that cannot be published, because of what the catalogue seeds it with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,8 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
     for command in commands:
         outcome = decide(command, facts)
         answer = describe(command, outcome, digital_link_base)
+        if len(answer.value) > ANSWER_BYTES:
+            raise AnswerTooLarge(f"an answer of {len(answer.value)} bytes fits into no result topic")
         if isinstance(outcome, Created):
             facts.absorb(outcome, answer.value)
             created.append(outcome)

@@ -140,6 +140,16 @@ async def test_a_lone_record_that_fails_once_is_not_refused(store: Store, monkey
     assert await lane.verdicts(ask(OPEN, 9)) == ["created"]
 
 
+async def test_an_answer_that_fits_into_no_topic_is_refused_before_it_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the ledger it would stop the lane for ever: it could never be emitted."""
+    monkeypatch.setattr(worker.processing, "ANSWER_BYTES", 900)
+    lane = await Lane.open(store)
+    long = ask(OPEN, 9, "\U0001f50b" * 100)
+    assert await lane.verdicts(ask(OPEN, 9), long) == ["created", "400 Unreadable command"]
+
+
 def _decide_badly(command: Command, facts: Facts) -> Outcome:
     if isinstance(command.body, CreatePassport) and command.body.serial == POISON:
         raise ZeroDivisionError

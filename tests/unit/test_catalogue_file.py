@@ -368,3 +368,16 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
         read_catalogue(path)
     path.write_bytes(b"\xef\xbb\xbf{}")
     assert read_catalogue(path) == Catalogue()
+
+
+def test_defaults_that_would_not_fit_into_an_event_are_refused() -> None:
+    """A created event that fits into no topic would stop its partition; the catalogue is the place to say so."""
+    tree = _tree()
+    tree["companies"][0]["prefill"] = tree["products"][0]["defaultFieldValues"] = {"a": "x" * 600_000}
+    tree["templates"][0]["fields"][0]["defaultValue"] = "x" * 600_000
+    with pytest.raises(CatalogueError) as refused:
+        parse_catalogue(json.dumps(tree))
+    assert refused.value.problems == [
+        f"{path}: Expected at most 524288 bytes of JSON"
+        for path in ("companies[0].prefill", "templates[0].fields", "products[0].defaultFieldValues")
+    ]

@@ -88,7 +88,7 @@ class TokenVerifier:
         expires_at, not_before = _seconds(claims["exp"]), _seconds(claims.get("nbf", 0))
         if not isinstance(company_id, str) or not _OBJECT_ID.fullmatch(company_id):
             return None
-        if scopes is None or expires_at is None or not_before is None:
+        if expires_at is None or not_before is None:
             return None
         return AccessToken(company_id.lower(), scopes, expires_at, not_before)
 
@@ -105,13 +105,16 @@ def _key_id(token: str) -> str | None:
     return key_id if isinstance(key_id, str) else None
 
 
-def _scopes(claim: object) -> frozenset[str] | None:
-    """Scopes of a space-separated string (RFC 8693 section 4.2), or of a list of strings as some servers write it."""
+def _scopes(claim: object) -> frozenset[str]:
+    """Scopes of a space-separated string (RFC 8693 section 4.2), or of a list of strings as some servers write it.
+
+    A claim that is neither grants nothing.
+    """
     if isinstance(claim, str):
         return frozenset(claim.split(" "))
     if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
         return frozenset(claim)
-    return None
+    return frozenset()
 
 
 def _seconds(claim: object) -> float | None:
