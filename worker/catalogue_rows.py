@@ -100,8 +100,13 @@ HashedKey = Annotated[
 Moment = Annotated[datetime | None, PlainValidator(_moment)]
 
 
+def _json_bytes(value: object) -> int:
+    """Length as JSON; what JSON cannot say is reported elsewhere."""
+    return len(json.dumps(value, default=str))
+
+
 def _not_too_large(value: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(value)) > _LARGEST_JSON:
+    if _json_bytes(value) > _LARGEST_JSON:
         raise _wrong(f"at most {_LARGEST_JSON} bytes of JSON")
     return value
 
@@ -162,7 +167,7 @@ class TemplateField(Row):
 
 
 def _fields_not_too_large(fields: tuple[TemplateField, ...]) -> tuple[TemplateField, ...]:
-    if sum(len(json.dumps(field.model_dump())) for field in fields) > _LARGEST_JSON:
+    if sum(_json_bytes(field.model_dump()) for field in fields) > _LARGEST_JSON:
         raise _wrong(f"at most {_LARGEST_JSON} bytes of JSON")
     return fields
 
