@@ -5,11 +5,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record._crc32c import crc as crc32c
 from aiokafka.structs import TopicPartition
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
@@ -65,6 +69,10 @@ class Running:
     def lanes_run(self) -> bool:
         """Whether every lane reads."""
         return self.is_member() and all(lane.state is LaneState.RUNNING for lane in self.assignment.lanes.values())
+
+    async def emitted(self, offset: int, partition: int = 0) -> None:
+        """Until the lane has committed that offset."""
+        await until(lambda: self.lane(partition).emitted == offset, 20, f"E at {offset} in partition {partition}")
 
     async def committed(self, partition: int = 0) -> int | None:
         """E, as the broker says it."""
@@ -204,3 +212,41 @@ async def log_end(bench: Workbench, partition: int = 0) -> int:
             consumer.close()
 
     return await asyncio.to_thread(ask)
+
+
+def transaction(bench: Workbench, records: list[dict[str, object]], *, commit: bool) -> None:
+    """Publish in one Kafka transaction, which ends with a marker."""
+    servers, name = bench.settings.kafka_bootstrap_servers, f"{bench.settings.group_id}-mes"
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": name})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for record in records:
+        producer.produce(bench.settings.topic_commands, **record)  # type: ignore[arg-type]
+    assert producer.flush(20) == 0
+    (producer.commit_transaction if commit else producer.abort_transaction)(20)
+
+
+def answer_fetches(
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[bytes], bytes],
+    most: int = 1_000_000,
+    latency_seconds: float = 0.0,
+) -> None:
+    """Change the records in the broker's answers to fetches, at most so many times, and answer later."""
+    original, changes = AIOKafkaClient.send, list[int]()
+
+    async def send(self: AIOKafkaClient, node: int, request: Any, **options: Any) -> Any:
+        response = await original(self, node, request, **options)
+        if isinstance(request, FetchRequest):
+            await asyncio.sleep(latency_seconds)
+            response.topics = [(topic, [one(*part) for part in parts]) for topic, parts in response.topics]
+        return response
+
+    def one(*part: Any) -> tuple[Any, ...]:
+        records = bytes(part[-1] or b"")
+        if not records or len(changes) >= most:
+            return part
+        changes.append(len(records))
+        return (*part[:-1], change(records))
+
+    monkeypatch.setattr(AIOKafkaClient, "send", send)

@@ -6,12 +6,13 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import asyncpg
+from aiokafka.errors import KafkaError
 
 from worker.catalogue_file import parse_catalogue
 from worker.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
@@ -53,7 +54,6 @@ async def stage(given: Settings, step: Steps) -> AsyncIterator[Stage]:
     """Set everything up, and take down what is ours, whatever happens."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
-        # Both are looked for before any is started: what is not installed is said at once.
         servers = _servers_wanted(given, folder)
         changes = _names_of_its_own(given, frozenset(servers))
         for name, server in servers.items():
@@ -100,6 +100,8 @@ def _servers_wanted(given: Settings, folder: Path) -> dict[str, ServerProcess]:
         servers[POSTGRES] = EmbeddedPostgres(folder)
     if "kafka_bootstrap_servers" not in given.model_fields_set:
         servers[BROKER] = EmbeddedBroker(folder)
+    for server in servers.values():
+        server.command()  # raises `ServerMissing`, before any of them is started
     return servers
 
 
@@ -161,8 +163,7 @@ async def _create_topics(settings: Settings) -> None:
 async def _delete_topics(settings: Settings) -> None:
     """Ours alone, on a cluster that is not: leave nothing behind."""
     cluster = Cluster(settings)
-    try:
+    with suppress(KafkaError, TimeoutError):  # it may be away by now, which has been said
         admin = await cluster.admin()
         await admin.delete_topics([one.name for one in wanted_topics(settings)])
-    finally:
-        await cluster.close()
+    await cluster.close()

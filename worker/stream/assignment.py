@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
 from worker.store.port import LaneName
-from worker.stream.connection import ANSWER_SECONDS, client_options
+from worker.stream.connection import ANSWER_SECONDS, client_options, let_go
 from worker.stream.lane import Lane, LaneState, Surroundings
 from worker.stream.salvage import salvage
 
@@ -72,9 +72,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             self.stop()  # an assignment that still comes finds no reader
             self.assigned = False
             await self._close_lanes()
-            with suppress(Exception):
-                async with asyncio.timeout(3.0):
-                    await self._consumer.stop()
+            await let_go(self._consumer.stop(), 3.0)
 
     # Rebalances: both callbacks return soon, aiokafka sends no heartbeats while they run (guard B2)
 
@@ -206,7 +204,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     async def _poll_alone(self, place: TopicPartition, lane: Lane, timeout_ms: int) -> None:
         """A suspect goes free when it has read well; one that does not is read record by record up to the bad one."""
-        singly = self._suspects[place]
+        singly = self._suspects.get(place, _ALL)  # a rebalance acquits all
         try:
             if singly is _ALL:
                 read = await self._read_on(place, lane, timeout_ms, None)
@@ -216,18 +214,18 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             if singly is _ALL:
                 self._suspects[place] = _SINGLY
             else:
-                del self._suspects[place]
+                self._suspects.pop(place, None)
                 await self._step_over(place, lane)
         except IllegalStateError:
             raise
         except Exception as error:
-            del self._suspects[place]
+            self._suspects.pop(place, None)
             lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
         else:
             left = 0 if singly is _ALL else singly - read
             # Nothing read proves nothing: the fetch may wait behind another one to the same broker.
             if read and left <= 0:
-                del self._suspects[place]
+                self._suspects.pop(place, None)
             elif read:
                 self._suspects[place] = left
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Coroutine
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -57,7 +58,7 @@ class Cluster:
                     async with asyncio.timeout(ANSWER_SECONDS):
                         await admin.start()
                 except BaseException:
-                    await _close_quietly(admin)
+                    await let_go(admin.close(), 2.0)
                     raise
                 self._admin = admin
             return self._admin
@@ -66,13 +67,14 @@ class Cluster:
         """Safe to call more than once; the next question opens a new client."""
         admin, self._admin = self._admin, None
         if admin is not None:
-            await _close_quietly(admin)
+            await let_go(admin.close(), 2.0)
 
     async def ping(self) -> None:
         """Raises unless the cluster answers; a client that got no answer is thrown away."""
         try:
             admin = await self.admin()
-            await admin.describe_cluster()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await admin.describe_cluster()
         except BaseException:
             await self.close()
             raise
@@ -109,9 +111,15 @@ class Cluster:
         return {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
 
 
-async def _close_quietly(admin: AIOKafkaAdminClient) -> None:
-    try:
-        async with asyncio.timeout(2.0):
-            await admin.close()
-    except Exception:
-        return
+async def let_go(closing: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Wait for a client to close, for a bounded time, whatever comes of it.
+
+    In a task of its own: while the broker is away aiokafka lets stray cancellations out, and they must not end ours.
+    """
+    task = asyncio.ensure_future(closing)
+    _, late = await asyncio.wait({task}, timeout=seconds)
+    if late:
+        task.cancel()
+        await asyncio.wait({task}, timeout=1.0)
+    if task.done() and not task.cancelled():
+        task.exception()

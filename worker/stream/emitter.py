@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -12,7 +11,7 @@ from worker import crashpoints
 from worker.domain.command import Source
 from worker.messages.events import Answer, Event, Kind, dead_letter_event, event_of
 from worker.settings import Settings
-from worker.stream.connection import client_options
+from worker.stream.connection import client_options, let_go
 
 START_SECONDS = 30.0
 EMIT_SECONDS = 25.0
@@ -111,12 +110,8 @@ class Emitter:
 
     async def close(self) -> None:
         """Let go of the connections, whatever state the transaction is in; never aborts (guard B4)."""
-        with suppress(Exception):
-            async with asyncio.timeout(3.0):
-                await self._producer.stop()
-        with suppress(Exception):
-            async with asyncio.timeout(1.0):
-                await self._producer.client.close()
+        await let_go(self._producer.stop(), 3.0)
+        await let_go(self._producer.client.close(), 1.0)
 
 
 def _append(builder: BatchBuilder, event: Event) -> bool:
@@ -127,6 +122,5 @@ def _append(builder: BatchBuilder, event: Event) -> bool:
 
 async def _all_acknowledged(sent: list[_Sent]) -> None:
     """Await and count every send: a commit succeeds even where a send failed (guard B3)."""
-    for count, delivery in sent:
-        if count and await delivery is None:
-            raise EmissionFailed("a batch of results was dropped by the client")
+    if None in await asyncio.gather(*(delivery for count, delivery in sent if count)):
+        raise EmissionFailed("a batch of results was dropped by the client")

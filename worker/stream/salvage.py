@@ -54,8 +54,7 @@ def _first(response: Any, place: TopicPartition, offset: int) -> Record:
 def _record(found: ConsumerRecord) -> Record:
     names = [name.encode("utf-8", "surrogateescape") for name, _ in found.headers]
     headers: list[Header] = [
-        (name.decode("utf-8", "backslashreplace"), value)
-        for name, (_, value) in zip(names, found.headers, strict=True)
+        (name.decode("utf-8", "backslashreplace"), value) for name, (_, value) in zip(names, found.headers, strict=True)
     ]
     readable = all(name == lenient.encode() for name, (lenient, _) in zip(names, headers, strict=True))
     return Record(

@@ -1,0 +1,107 @@
+"""Guard B14: a COMMIT whose answer is lost, and a worker that is paused while it holds its lane's row."""
+
+import asyncio
+
+import pytest
+from asyncpg.transaction import Transaction
+
+from tests.integration.guards_helpers import commands, publish, running
+from tests.invariants import check_invariants
+from tests.workbench import Workbench
+from worker.store.port import Hold, LaneName, NewerOwner, StoreAway
+from worker.store.postgres import SESSION_SETTINGS, PostgresStore
+
+
+@pytest.mark.real_kafka
+@pytest.mark.parametrize("committed", [True, False])
+async def test_b14_a_commit_without_an_answer_is_looked_up(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """Whether the COMMIT took place or not, each command has one result, and soon.
+
+    Seen to fail when a lost answer was answered with another try of the batch, without a look at the position: no lane
+    opened again.
+    """
+    original, lost = Transaction.commit, list[int]()
+
+    async def commit(self: Transaction) -> None:
+        if len(lost) < 2:
+            lost.append(1)
+            if committed:
+                await original(self)
+            raise TimeoutError("the answer to COMMIT was lost")
+        await original(self)
+
+    async with running(bench) as one:
+        monkeypatch.setattr(Transaction, "commit", commit)
+        await publish(bench, commands(bench, 0, 30, None))
+        await bench.wait_for_results(30, 8)
+        assert one.reopenings(0) + one.reopenings(1) == 2
+    await check_invariants(bench)
+
+
+async def test_b14_a_session_that_failed_is_never_used_again(bench: Workbench) -> None:
+    """Whatever state a failure left it in, the next transaction runs on a connection of its own.
+
+    Seen to fail without `terminate()`: the pool gave out the same connection.
+    """
+
+    async def backend(failure: Exception | None = None) -> int:
+        async with store.session() as connection:
+            backends.append(await connection.fetchval("SELECT pg_backend_pid()"))
+            if failure is not None:
+                raise failure
+        return backends[-1]
+
+    store, backends = PostgresStore(bench.settings.database_url, 1), list[int]()
+    try:
+        assert await backend() == await backend()
+        with pytest.raises(StoreAway):
+            await backend(TimeoutError("no answer"))
+        assert await backend() != backends[0]
+    finally:
+        await store.close()
+
+
+async def test_b14_sessions_carry_their_timeouts(bench: Workbench) -> None:
+    """Neither a statement, nor a wait for a lock, nor a paused transaction lasts for ever.
+
+    Seen to fail without `server_settings`: all three are 0, for ever.
+    """
+    store = PostgresStore(bench.settings.database_url, 2)
+    try:
+        async with store.session() as connection:
+            names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+            assert [await connection.fetchval(f"SHOW {name}") for name in names] == ["20s", "10s", "10s"]
+    finally:
+        await store.close()
+
+
+async def test_b14_a_paused_transaction_gives_its_lane_back(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that stops in the middle of a batch is put out by Postgres; its batch has no effect.
+
+    Seen to fail without `idle_in_transaction_session_timeout`: the heir waited for the lane's row.
+    """
+    monkeypatch.setitem(SESSION_SETTINGS, "idle_in_transaction_session_timeout", "1s")
+    name = LaneName("group", bench.settings.topic_commands, 0)
+    paused, heir = (PostgresStore(bench.settings.database_url, 2) for _ in range(2))
+    try:
+        hold = await paused.fence(name, 1, "paused")
+        assert isinstance(hold, Hold)
+        await paused.start_lane(hold, 0)
+        taken: list[Hold | NewerOwner] = []
+
+        async def pause_in_a_batch() -> None:
+            async with paused.batch(hold, 0, 0) as batch:
+                await batch.record([], [], 7)
+                taken.append(await asyncio.wait_for(heir.fence(name, 2, "heir"), 8))
+
+        with pytest.raises(StoreAway):
+            await pause_in_a_batch()
+        assert isinstance(taken[0], Hold)
+        position = await heir.position(taken[0])
+        assert position is not None
+        assert position.applied == 0
+    finally:
+        await paused.close()
+        await heir.close()

@@ -1,0 +1,108 @@
+"""Guards B9 and B15, and what the worker asks of its topics before it starts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka.errors import InvalidReplicationFactorError
+from confluent_kafka import KafkaError, Producer
+
+from tests.integration.guards_helpers import changed, set_topic
+from tests.workbench import Workbench
+from worker.app import CannotStart, Worker
+from worker.stream.connection import Cluster
+from worker.stream.topics import create_topics, reason_not_to_start
+
+pytestmark = pytest.mark.real_kafka
+
+
+@pytest.fixture
+async def cluster(bench: Workbench) -> AsyncIterator[Cluster]:
+    """Questions to the shared broker."""
+    cluster = Cluster(bench.settings)
+    yield cluster
+    await cluster.close()
+
+
+# B9
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_b9_a_compressed_bomb_is_refused_by_the_broker(bench: Workbench, codec: str) -> None:
+    """The size limit of the command topic counts inflated bytes: 20 MB of blanks in a small batch do not get in.
+
+    Seen to fail without `compression.type` in `wanted_topics`: the broker took the batch.
+    """
+    errors = list[KafkaError | None]()
+    servers = bench.settings.kafka_bootstrap_servers
+    producer = Producer({"bootstrap.servers": servers, "compression.type": codec, "message.max.bytes": 30_000_000})
+    bomb = b" " * 20_000_000
+    producer.produce(bench.settings.topic_commands, bomb, on_delivery=lambda error, _: errors.append(error))
+    assert await asyncio.to_thread(producer.flush, 60) == 0
+    assert [error and error.code() for error in errors] == [KafkaError.MSG_SIZE_TOO_LARGE]
+
+
+# B15
+
+
+async def test_b15_a_topic_that_cannot_be_made_is_an_error(bench: Workbench, cluster: Cluster) -> None:
+    """An error code for a topic is raised, and names it.
+
+    Seen to fail without the look at `topic_errors`: it claimed success, and there was no topic.
+    """
+    settings = changed(bench.settings, topic_commands=f"{bench.settings.topic_commands}.new", topic_replication=3)
+    with pytest.raises(InvalidReplicationFactorError, match=f"topic {settings.topic_commands}"):
+        await create_topics(cluster, settings)
+    assert await cluster.partition_counts([settings.topic_commands]) == {}
+
+
+# Before the start
+
+
+async def test_topics_as_they_were_made_are_fit(bench: Workbench, cluster: Cluster) -> None:
+    """What `topics create` makes, `run` accepts, and a second `topics create` finds nothing to say."""
+    assert await reason_not_to_start(cluster, bench.settings) is None
+    assert await create_topics(cluster, bench.settings) == ([], [])
+
+
+async def test_producer_time_is_refused_unless_it_is_allowed(bench: Workbench, cluster: Cluster) -> None:
+    """A command topic with CreateTime stops the worker, with advice; the setting that the advice names lets it run."""
+    await set_topic(bench, bench.settings.topic_commands, "message.timestamp.type", "CreateTime")
+    assert await reason_not_to_start(cluster, bench.settings) == (
+        f"{bench.settings.topic_commands} has message.timestamp.type=CreateTime, but every rule goes by the append "
+        "time. Set it to LogAppendTime, or set PASSPORT_ALLOW_PRODUCER_TIME=true to trust the producers' clocks."
+    )
+    assert await reason_not_to_start(cluster, changed(bench.settings, allow_producer_time=True)) is None
+    with pytest.raises(CannotStart, match="CreateTime"):
+        await asyncio.wait_for(Worker(bench.settings).run(), 30)
+
+
+async def test_missing_topics_are_named(bench: Workbench, cluster: Cluster) -> None:
+    """A worker without its topics stops, and says which command makes them."""
+    prefix = bench.settings.topic_commands
+    settings = changed(bench.settings, topic_created=f"{prefix}.no1", topic_rejected=f"{prefix}.no2")
+    assert await reason_not_to_start(cluster, settings) == (
+        f"missing topics: {prefix}.no1, {prefix}.no2. Run `passport-worker topics create`."
+    )
+
+
+async def test_topics_create_makes_what_is_missing_and_reports_what_differs(bench: Workbench, cluster: Cluster) -> None:
+    """Each difference is a sentence with what is and what was expected, and nothing that exists is changed."""
+    await set_topic(bench, bench.settings.topic_commands, "compression.type", "gzip")
+    await set_topic(bench, bench.settings.topic_created, "max.message.bytes", "1000")
+    settings = changed(bench.settings, topic_partitions=5, topic_conflict=f"{bench.settings.topic_conflict}.new")
+    created, drift = await create_topics(cluster, settings)
+    assert created == [settings.topic_conflict]
+    others = (settings.topic_overage_required, settings.topic_rejected, settings.dead_letter_topic)
+    assert sorted(drift) == sorted(
+        [
+            f"{settings.topic_commands}: compression.type is gzip, expected uncompressed",
+            f"{settings.topic_created}: max.message.bytes is 1000, expected 2097152",
+            *(
+                f"{topic}: has 2 partitions, expected 5"
+                for topic in (settings.topic_commands, settings.topic_created, *others)
+            ),
+        ]
+    )
+    assert (await cluster.topic_settings(settings.topic_created))["max.message.bytes"] == "1000"
+    assert await cluster.partition_counts([settings.topic_conflict]) == {settings.topic_conflict: 5}

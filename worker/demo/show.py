@@ -1,0 +1,128 @@
+"""`passport-worker demo`: set the stage, play the stream, check the promise, tell how to go on by hand."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from rich.console import Console
+
+from worker.demo.play import Play
+from worker.demo.stage import Stage, stage
+from worker.demo.summary import by_hand, summary
+from worker.demo.table import LiveView, PlainView, View
+from worker.settings import Settings
+
+T = TypeVar("T")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_REFRESH_SECONDS = 0.1
+
+
+class PromiseBroken(Exception):
+    """A command had no result, two, or one in the wrong place; the text says which."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C before anything was published."""
+
+
+class Interruption:
+    """Ctrl-C, and what closes a terminal: the first time it ends the stream, the second time everything."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.impatient = False
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> "Interruption":
+        for number in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in _SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _signalled(self) -> None:
+        if self.asked.is_set() and not self.impatient and self._task is not None:
+            self.impatient = True  # only once: what is ours must still be taken down
+            self._task.cancel()
+        self.asked.set()
+
+
+class Telling:
+    """Progress as plain lines."""
+
+    def __init__(self, console: Console, interruption: Interruption) -> None:
+        self._console, self._interruption = console, interruption
+
+    async def __call__(self, text: str, work: Awaitable[T]) -> T:
+        """See `Steps`."""
+        self._console.print(f"  {text} … ", end="")
+        started = time.monotonic()
+        try:
+            result = await work
+        except BaseException:
+            self._console.print("failed")
+            raise
+        self._console.print(f"{time.monotonic() - started:.1f} s")
+        if self._interruption.asked.is_set():
+            raise Interrupted
+        return result
+
+
+async def run_demo(settings: Settings, *, commands: int, keep: bool, live: bool) -> None:
+    """Play `commands` commands and check that each got one result; raises `PromiseBroken`, `ServerFailed` or
+    `ServerMissing`. Ctrl-C ends the stream early, with its summary; the exit is then clean."""
+    console = Console(highlight=False, markup=False)
+    with Interruption() as interruption:
+        try:
+            await _demo(settings, commands, keep, live, console, interruption)
+        except Interrupted:
+            console.print("stopped before anything was published")
+        except asyncio.CancelledError:
+            if not interruption.impatient:
+                raise
+            console.print("stopped at once, without a check of the promise")
+
+
+async def _demo(
+    settings: Settings, commands: int, keep: bool, live: bool, console: Console, interruption: Interruption
+) -> None:
+    _print(console, "passport-worker demo: simulated factories, the real worker, a check of the promise", "")
+    async with stage(settings, Telling(console, interruption)) as set_up:
+        view = LiveView(console) if live and console.is_terminal else PlainView(console)
+        play = Play(set_up.settings, commands, interruption.asked)
+        console.print()
+        await _perform(play, set_up, view)
+        console.print()
+        _print(console, *summary(play), "", *by_hand(set_up, keep))
+        if breaches := play.breaches():
+            raise PromiseBroken("; ".join(breaches))
+        if keep and not interruption.asked.is_set():
+            await _stay(set_up, console, interruption)
+
+
+async def _perform(play: Play, set_up: Stage, view: View) -> None:
+    async with play:
+        with view:
+            while not play.is_over():
+                set_up.worker.assert_running()
+                view.show(play)
+                await asyncio.sleep(_REFRESH_SECONDS)
+            view.show(play)
+
+
+async def _stay(set_up: Stage, console: Console, interruption: Interruption) -> None:
+    """Until Ctrl-C, or until the worker ends by itself."""
+    console.print("\nRunning. Ctrl-C stops it and removes everything.")
+    while not interruption.asked.is_set():
+        set_up.worker.assert_running()
+        await asyncio.sleep(_REFRESH_SECONDS)
+
+
+def _print(console: Console, *lines: str) -> None:
+    """Never wrapped, so that commands can be copied."""
+    for line in lines:
+        console.print(line, soft_wrap=True)
