@@ -19,7 +19,7 @@ _API_KEY = re.compile(r"tp_[!-~]+")
 _LARGEST_INTEGER = 2**31 - 1
 """Of a Postgres `integer`."""
 
-_LARGEST_JSON = 512 * 1024
+_LARGEST_JSON = 128 * 1024
 """Bytes. Template, product and company together seed a created event, which must fit into a result topic (2 MiB)."""
 
 

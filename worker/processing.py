@@ -22,6 +22,14 @@ ANSWER_BYTES = 2 * 1024 * 1024 - 64 * 1024
 _ATTEMPTS = 8
 
 
+BATCH_BYTES = 16 * 1024 * 1024
+"""How much the answers of one batch may hold together, since they are all in memory at once."""
+
+
+class BatchTooLarge(Exception):
+    """The answers of these records are too much for one batch. Nothing was done; come again with fewer."""
+
+
 class AnswerTooLarge(Exception):
     """A created event that cannot be published, because of what the catalogue seeds it with."""
 
@@ -47,11 +55,12 @@ class Processor:
         """Commit the effects of a batch and return its answers, one a record, in order.
 
         A record that the batch fails on is found by halving and answered "Unreadable command" with a dead letter; its
-        neighbours are processed as if it was not there. Raises `LostLane` and `StoreAway`; the lane then reopens.
+        neighbours are processed as if it was not there. Raises `LostLane` and `StoreAway`, upon which the lane
+        reopens, and `BatchTooLarge`.
         """
         try:
             return await self._with_retries(lambda: self._transaction(hold, work, emitted))
-        except (LostLane, StoreAway):
+        except (LostLane, StoreAway, BatchTooLarge):
             raise
         except Exception as error:
             log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
@@ -106,6 +115,7 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
     """Decide commands in order; each sees what those before it created."""
     created: list[Created] = []
     answers: list[Answer] = []
+    size = 0
     for command in commands:
         outcome = decide(command, facts)
         answer = describe(command, outcome, digital_link_base)
@@ -115,6 +125,9 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
             facts.absorb(outcome, answer.value)
             created.append(outcome)
         answers.append(answer)
+        size += len(answer.value)
+        if size > BATCH_BYTES and len(commands) > 1:
+            raise BatchTooLarge
     return created, answers
 
 

@@ -150,6 +150,16 @@ async def test_an_answer_that_fits_into_no_topic_is_refused_before_it_is_kept(
     assert await lane.verdicts(ask(OPEN, 9), long) == ["created", "400 Unreadable command"]
 
 
+async def test_too_much_for_one_batch_leaves_nothing_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All answers of a batch are in memory at once, so the lane comes again with fewer; a single one always passes."""
+    monkeypatch.setattr(worker.processing, "BATCH_BYTES", 1000)
+    lane = await Lane.open(store)
+    with pytest.raises(worker.processing.BatchTooLarge):
+        await lane.process(ask(OPEN, 9, "a"), ask(OPEN, 9, "b"), ask(OPEN, 9, "c"))
+    monkeypatch.setattr(worker.processing, "BATCH_BYTES", 1)
+    assert await lane.verdicts(ask(OPEN, 9, "a")) == ["created"]
+
+
 def _decide_badly(command: Command, facts: Facts) -> Outcome:
     if isinstance(command.body, CreatePassport) and command.body.serial == POISON:
         raise ZeroDivisionError

@@ -29,6 +29,7 @@ from worker.messages.envelope import Record
 from worker.messages.events import Answer, Kind
 from worker.processing import Work, decide_all
 from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Store, StoreAway
+from worker.store.postgres import ANSWERS_BYTES, PostgresStore
 
 NAME = LaneName("group", TOPIC, 0)
 ANSWER = Answer(0, NOW_MS, Kind.REJECTED, "key", b"{}")
@@ -254,6 +255,21 @@ async def test_answers_of_all_outcomes_come_back_in_order(store: Store) -> None:
     assert [answer.kind for answer in answers] == [1, 1, 3, 4, 1, 1, 4, 4]
     assert await lane.answers() == answers
     assert answers[1].value == answers[0].value
+
+
+async def test_large_answers_are_read_few_at_a_time(postgres: PostgresStore) -> None:
+    """A thousand dead letters of a megabyte must not be in memory together; one is always read."""
+    hold = await _advanced(postgres, 0)
+    letter = DeadLetter(None, b"x" * (ANSWERS_BYTES // 2 - 1000), (), "reason")
+    large = [replace(ANSWER, offset=0, value=b"x" * (ANSWERS_BYTES + 1), dead_letter=None)]
+    large += [replace(ANSWER, offset=offset, dead_letter=letter) for offset in range(1, 6)]
+    async with postgres.batch(hold, 0, 0) as batch:
+        await batch.record([], large, 6)
+    start, sizes = 0, []
+    while read := await postgres.answers(hold, start, 6, 1000):
+        sizes.append(len(read))
+        start = read[-1].offset + 1
+    assert (sizes, start) == ([1, 2, 2, 1], 6)
 
 
 async def test_answers_are_read_in_windows(store: Store) -> None:

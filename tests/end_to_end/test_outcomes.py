@@ -219,3 +219,18 @@ async def test_dead_letters(answered: tuple[Workbench, list[Result]]) -> None:
     ]
     assert garbage.header("dlq-original-offset") == "13"
     assert (tombstone.key, tombstone.value, tombstone.header("dlq-reason")) == (b"tombstone", None, "tombstone")
+
+
+async def test_large_passports_come_in_smaller_batches(bench: Workbench, tmp_path: Path) -> None:
+    """300 created events of 100 KB are too much for one batch; they are answered all the same, in order."""
+    connection = await bench.connect()
+    fields = json.dumps([{"key": "picture", "dataType": "string", "defaultValue": "x" * 100_000}])
+    await connection.execute("UPDATE template SET fields = $1 WHERE id = $2", fields, GOOD.product_id)
+    await connection.close()
+    bench.publish(bench.command(GOOD, 1, f"large-{n}", partition=0) for n in range(300))
+    bench.start_worker(tmp_path / "worker.log")
+    results = await bench.wait_for_results(300)
+    assert {bench.label_of(result.topic) for result in results} == {"created"}
+    await check_invariants(bench)
+    lines = [json.loads(line) for line in (tmp_path / "worker.log").read_text().splitlines()]
+    assert max(line["records"] for line in lines if line["event"] == "batch") < 170

@@ -378,6 +378,6 @@ def test_defaults_that_would_not_fit_into_an_event_are_refused() -> None:
     with pytest.raises(CatalogueError) as refused:
         parse_catalogue(json.dumps(tree))
     assert refused.value.problems == [
-        f"{path}: Expected at most 524288 bytes of JSON"
+        f"{path}: Expected at most 131072 bytes of JSON"
         for path in ("companies[0].prefill", "templates[0].fields", "products[0].defaultFieldValues")
     ]

@@ -98,7 +98,7 @@ class Store(Protocol):
         ...
 
     async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
-        """Ledger rows of [start, stop) in order, at most `limit`."""
+        """The first ledger rows of [start, stop) in order: at most `limit`, fewer where they are large."""
         ...
 
     def batch(self, hold: Hold, expected_offset: int, emitted: int) -> AbstractAsyncContextManager[Batch]:

@@ -31,6 +31,9 @@ SESSION_SETTINGS = {
 }
 COMMAND_TIMEOUT_SECONDS = 25.0
 
+ANSWERS_BYTES = 8 * 1024 * 1024
+"""How much is read from the ledger at once: a thousand dead letters of a megabyte must not come together."""
+
 
 def _pool(database_url: str, size: int) -> "asyncpg.Pool[asyncpg.Record]":
     """A pool whose sessions carry the timeouts that protect us from a frozen peer, on both sides."""
@@ -106,7 +109,7 @@ class PostgresStore:
     async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
         """See the port."""
         async with self.session() as connection:
-            rows = await connection.fetch(sql.load("answers"), hold.lane_id, start, stop, limit)
+            rows = await connection.fetch(sql.load("answers"), hold.lane_id, start, stop, limit, ANSWERS_BYTES)
         return [_answer(row) for row in rows]
 
     @asynccontextmanager

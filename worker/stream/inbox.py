@@ -62,6 +62,12 @@ class Inbox:
             self.fetch_offset = fetch_offset
             self._changed.set()
 
+    def put_back(self, records: Sequence[Record]) -> None:
+        """Undo a `take` from its end."""
+        self._records.extendleft(reversed(records))
+        self._bytes += sum(map(_size, records))
+        self._changed.set()
+
     def take(self, most: int) -> tuple[list[Record], int]:
         """At most `most` records in order, and the offset behind them: all that is below it has been taken."""
         taken: list[Record] = []
@@ -87,4 +93,6 @@ class Inbox:
 
 
 def _size(record: Record) -> int:
-    return 512 + len(record.value or b"") + len(record.key or b"")
+    """About what a record takes in memory, headers included: a producer may put anything there."""
+    headers = sum(128 + len(value or b"") for _, value in record.headers)
+    return 512 + headers + len(record.value or b"") + len(record.key or b"")

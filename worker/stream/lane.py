@@ -13,7 +13,7 @@ import structlog
 
 from worker import crashpoints
 from worker.messages.events import Answer
-from worker.processing import Processor, Work
+from worker.processing import BatchTooLarge, Processor, Work
 from worker.settings import Settings
 from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Store
 from worker.stream.connection import Cluster
@@ -80,6 +80,7 @@ class Lane:
         self.applied: int | None = None
         self.emitted: int | None = None
         self._noted = 0
+        self._most = shared.settings.batch_records
         self._generation, self._member = generation, member
         self._shared, self._consumer = shared, consumer
         self._closing = asyncio.Event()
@@ -217,7 +218,7 @@ class Lane:
         while emitted < applied:
             answers = await self._shared.store.answers(hold, emitted, applied, REEMIT_RECORDS)
             await self._assert_ledger_is_whole(hold, emitted)
-            upto = answers[-1].offset + 1 if len(answers) == REEMIT_RECORDS else applied
+            upto = answers[-1].offset + 1 if answers else applied
             await emitter.emit(answers, upto)
             self._shared.telemetry.reemitted.labels(self.name.topic, self.name.partition).inc(len(answers))
             self._log.info("ledger_emitted_again", start=emitted, stop=upto, records=len(answers))
@@ -241,6 +242,8 @@ class Lane:
             if work.start == work.stop:
                 continue
             answers = await self._apply(hold, work)
+            if answers is None:
+                continue
             await self._settle_in_flight()
             self._in_flight = asyncio.create_task(self._emit(emitter, answers, work.stop))
         await self._settle_in_flight()
@@ -276,7 +279,7 @@ class Lane:
     async def _next_work(self) -> Work | None:
         """Decode and authenticate the next records; None when the lane closes while it waits for keys."""
         assert self.applied is not None
-        records, stop = self.inbox.take(self._shared.settings.batch_records)
+        records, stop = self.inbox.take(self._most)
         while not self._closing.is_set():
             try:
                 with self._shared.telemetry.step("decode"):
@@ -291,12 +294,18 @@ class Lane:
                 return Work(records, commands, self.applied, stop)
         return None
 
-    async def _apply(self, hold: Hold, work: Work) -> list[Answer]:
-        """Postgres: effects, ledger and position, in one transaction."""
+    async def _apply(self, hold: Hold, work: Work) -> list[Answer] | None:
+        """Postgres: effects, ledger and position, in one transaction. None: too much at once, take less."""
         assert self.emitted is not None
         started = time.monotonic()
-        with self._shared.telemetry.step("store"):
-            answers = await self._shared.processor.process(hold, work, self.emitted)
+        try:
+            with self._shared.telemetry.step("store"):
+                answers = await self._shared.processor.process(hold, work, self.emitted)
+        except BatchTooLarge:
+            self._most = max(1, len(work.records) // 4)
+            self.inbox.put_back(work.records)
+            return None
+        self._most = min(2 * self._most, self._shared.settings.batch_records)
         self.applied = work.stop
         self.progressed_at = time.monotonic()
         if work.commands:
