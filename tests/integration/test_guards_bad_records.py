@@ -21,7 +21,7 @@ from tests.invariants import check_invariants
 from tests.workbench import Workbench, tenant, until
 from worker.messages.envelope import Record
 from worker.settings import Settings
-from worker.stream import assignment as assignment_module
+from worker.stream import reader as reader_module
 from worker.stream.lane import LaneState
 from worker.stream.salvage import salvage
 
@@ -97,7 +97,7 @@ async def test_b8_a_lane_that_reopens_during_a_salvage_loses_nothing(
             behind.append(offset - one.lane().inbox.fetch_offset)
         return found
 
-    monkeypatch.setattr(assignment_module, "salvage", slow_salvage)
+    monkeypatch.setattr(reader_module, "salvage", slow_salvage)
     async with running(bench) as one:
         async with held(bench, LANE_ROWS):
             await publish(bench, commands(bench, 0, 1))

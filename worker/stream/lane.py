@@ -15,11 +15,12 @@ from worker import crashpoints
 from worker.messages.events import Answer
 from worker.processing import BatchTooLarge, Processor, Work
 from worker.settings import Settings
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Store
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Store
 from worker.stream.connection import Cluster
 from worker.stream.door import Door, KeysAway
 from worker.stream.emitter import Emitter
 from worker.stream.inbox import FetchFailed, Inbox
+from worker.stream.positions import Halt, reason_to_halt
 from worker.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -38,10 +39,6 @@ class LaneState(Enum):
     HALTED = "halted"
     LOST = "lost"
     CLOSED = "closed"
-
-
-class Halt(Exception):
-    """The positions contradict each other. The lane stops and never guesses; the text says what to do."""
 
 
 class LogEnds(Protocol):
@@ -331,33 +328,6 @@ class Lane:
         if self.emitted is not None and self.emitted > self._noted:
             await self._shared.store.mark_emitted(hold, self.emitted)
             self._noted = self.emitted
-
-
-def reason_to_halt(position: Position, emitted: int, first: int, end: int) -> str | None:
-    """Why a lane must not run, and what to do about it; None when the positions fit together."""
-    applied = position.applied
-    at = f"E={emitted} (committed in Kafka), A={applied} (applied in Postgres)"
-    if emitted > applied:
-        return (
-            f"{at}: Kafka is ahead, so Postgres lost commits or somebody skipped the offset ahead. Restore Postgres, "
-            f"or reset the group's offset of this partition back to {applied}, then restart the worker."
-        )
-    if emitted < position.ledger_from:
-        return (
-            f"{at}: answers below {position.ledger_from} were dropped from the ledger after its retention. Reset the "
-            f"group's offset of this partition to {position.ledger_from} or later, up to {applied}, then restart."
-        )
-    if first > applied:
-        return (
-            f"{at}: the log starts at {first}, so unread commands have expired. Publish commands {applied} to "
-            f"{first - 1} again, then set lane.applied and the group's offset to {first} and restart."
-        )
-    if end < applied:
-        return (
-            f"{at}: the log ends at {end}, so the topic was truncated or made anew. Use a new topic name or group id "
-            "for the new topic, or restore the old one."
-        )
-    return None
 
 
 def _may_pass(error: BaseException) -> bool:
