@@ -1,5 +1,18 @@
-"""`python -m worker` is `passport-worker`."""
+"""The entry point: `passport-worker`, and `python -m worker`."""
 
-from worker.cli import main
+import signal
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line. A worker that is told to stop while it still loads its modules stops cleanly, too."""
+    if sys.argv[1:2] == ["run"]:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: sys.exit(0))
+    from worker.cli import main as command_line
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -195,14 +195,15 @@ async def test_many_may_drop_days_at_once(database_url: str, connection: Connect
 async def test_old_keys_and_counts_go_in_chunks(
     connection: Connection, monkeypatch: pytest.MonkeyPatch, retention_days: int, memory_days: int
 ) -> None:
-    """Idempotency keys and daily counts are kept for the retention, and for two days at least."""
+    """Keys and counts are kept for the retention, by the time they were written: a back-fill brings records of 2020."""
     monkeypatch.setattr(days, "_CHUNK_ROWS", 3)
     await connection.execute(
-        "INSERT INTO idempotency_key SELECT 'c', 'k' || hours, sha256('b'), 'p', now() - hours * interval '1 hour' "
+        "INSERT INTO idempotency_key "
+        "SELECT 'c', 'k' || hours, sha256('b'), 'p', '2020-01-01', now() - hours * interval '1 hour' "
         "FROM generate_series(1, 240) AS hours"
     )
     await connection.execute(
-        "INSERT INTO daily_writes SELECT 'c', (now() AT TIME ZONE 'UTC')::date - age, 1 "
+        "INSERT INTO daily_writes SELECT 'c', date '2020-01-01' + age, 1, (now() AT TIME ZONE 'UTC')::date - age "
         "FROM generate_series(0, 20) AS age"
     )
     await drop_old_days(connection, retention_days)

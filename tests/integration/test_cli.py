@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,11 @@ async def test_a_clean_stop_exits_with_0(bench: Workbench, tmp_path: Path, how: 
     await until(lambda: log.exists() and "waiting_for_servers" in log.read_text(), 30, "it waits")
     worker.send_signal(getattr(signal, how))
     assert await asyncio.to_thread(worker.wait, 10) == 0
+
+
+@pytest.mark.parametrize("after_seconds", [0.15, 0.4, 0.8])
+def test_a_stop_while_it_still_loads_is_clean(bench: Workbench, tmp_path: Path, after_seconds: float) -> None:
+    """An orchestrator that changes its mind at once sees no failure."""
+    worker = bench.start_worker(tmp_path / "worker.log")
+    time.sleep(after_seconds)
+    assert bench.stop_worker(worker) == 0

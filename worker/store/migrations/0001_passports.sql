@@ -50,9 +50,10 @@ CREATE TABLE company_usage (
 ) WITH (fillfactor = 50);
 
 CREATE TABLE daily_writes (
-    company_id text NOT NULL,
-    day        date NOT NULL,
-    writes     bigint NOT NULL CHECK (writes > 0),
+    company_id  text NOT NULL,
+    day         date NOT NULL,
+    writes      bigint NOT NULL CHECK (writes > 0),
+    recorded_on date NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')::date,
     PRIMARY KEY (company_id, day)
 ) WITH (fillfactor = 50);
 
@@ -85,7 +86,8 @@ CREATE TABLE overage_charge (
     charged_at  timestamptz NOT NULL
 );
 
--- Bound for 24 hours from `created_at`, kept longer so that a backlog is judged like fresh records.
+-- Bound for 24 hours from `created_at`, in the records' time. Kept by the database's time, from `recorded_at` on, so that
+-- a backlog and a back-fill of old records are judged like fresh records.
 
 CREATE TABLE idempotency_key (
     company_id  text NOT NULL,
@@ -93,11 +95,12 @@ CREATE TABLE idempotency_key (
     fingerprint bytea NOT NULL CHECK (length(fingerprint) = 32),
     passport_id text NOT NULL,
     created_at  timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT idempotency_key_company_key PRIMARY KEY (company_id, key)
 );
 
--- For the deletion of old keys. Rows arrive in the order of created_at, so inserts stay on the index's last page.
-CREATE INDEX idempotency_key_created_at ON idempotency_key (created_at);
+-- For the deletion of old keys. Rows arrive in its order, so inserts stay on the index's last page.
+CREATE INDEX idempotency_key_recorded_at ON idempotency_key (recorded_at);
 
 -- Lanes: one row per consumer group and input partition. `applied` is the input position (A of the protocol), moved
 -- in the transaction of the effects. `emitted` is a lower bound of the emission position (E), for the day that Kafka

@@ -1,8 +1,8 @@
--- At most $2 daily write counts of days more than $1 days ago. Safe: a count that a batch raises at this moment is
+-- At most $2 daily write counts that were last raised more than $1 days ago. Safe: a count that a batch raises at this moment is
 -- skipped, and no lock is waited for.
 DELETE FROM daily_writes
  WHERE ctid = ANY (ARRAY(SELECT ctid
                            FROM daily_writes
-                          WHERE day < (now() AT TIME ZONE 'UTC')::date - $1::int
+                          WHERE recorded_on < (now() AT TIME ZONE 'UTC')::date - $1::int
                           LIMIT $2
                             FOR UPDATE SKIP LOCKED))

@@ -21,7 +21,8 @@ WITH made AS (
      WHERE key IS NOT NULL
      ORDER BY company_id, key, position DESC
         ON CONFLICT ON CONSTRAINT idempotency_key_company_key DO UPDATE
-       SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at
+       SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at,
+           recorded_at = now()
 ), slots AS (
     UPDATE company_usage u
        SET slots_used = u.slots_used + taken.passports
@@ -30,7 +31,8 @@ WITH made AS (
 ), days AS (
     INSERT INTO daily_writes AS w (company_id, day, writes)
     SELECT company_id, (created_at AT TIME ZONE 'UTC')::date, count(*) FROM made GROUP BY 1, 2
-        ON CONFLICT (company_id, day) DO UPDATE SET writes = w.writes + excluded.writes
+        ON CONFLICT (company_id, day) DO UPDATE
+       SET writes = w.writes + excluded.writes, recorded_on = excluded.recorded_on
 ), rows AS (
     INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id,
                         traceparent, tracestate, value)
