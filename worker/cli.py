@@ -162,8 +162,11 @@ def _bad_settings(error: ValidationError) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Exit 0 on success and clean stop, 2 on bad usage or settings, 1 otherwise (contract section 7)."""
+    tokens = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        if tokens in ([], [topics.name[0]], [catalogue.name[0]]):
+            sys.exit(2)  # a command is missing; its help was shown
     except CycloptsError as error:
         _fail(f"{error}\nTry `passport-worker --help`.", 2)
     except ValidationError as error:

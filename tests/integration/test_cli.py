@@ -45,6 +45,14 @@ def test_bad_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     assert "passport-worker" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [(), ("topics",), ("catalogue",)])
+def test_a_missing_command_shows_the_help_and_exits_with_2(arguments: tuple[str, ...]) -> None:
+    """A script that forgot half of the command does not go on as if all was well."""
+    done = _run(*arguments)
+    assert done.returncode == 2
+    assert "Usage: passport-worker" in done.stdout
+
+
 @pytest.mark.parametrize("command", [("run",), ("migrate",), ("topics", "create")])
 def test_all_bad_settings_are_named_at_once_and_no_value_is_shown(command: tuple[str, ...]) -> None:
     """One run tells everything that is to be mended, and a mistyped URL does not put its password into a log."""
