@@ -1,0 +1,140 @@
+"""The rows and events of commands, made by hand and without rules: what the floors and the peer have to write."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+from tests.benchmark.catalogue import BenchProduct, fields_json, product
+from worker.store.sql import Connection
+
+_TYPE = b"eu.tracepass.passport.created.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A passport to write, and the event to publish."""
+
+    partition: int
+    offset: int
+    passport_id: str
+    product: BenchProduct
+    serial: str
+    appended_at: datetime
+    body: bytes
+    key: str
+    fingerprint: bytes
+    headers: list[tuple[str, bytes]]
+
+
+def deed(topic: str, partition: int, offset: int, appended_ms: int, value: bytes, headers: Mapping[str, bytes]) -> Deed:
+    """Parse a command and make what has to be written, with as many bytes as the worker's."""
+    asked = json.loads(value)
+    one, fields = _known(asked["productId"])
+    serial = asked["gs1"]["serialNumber"]
+    path = f"{topic}/{partition}/{offset}"
+    digest = sha256(value).digest()
+    passport_id = f"{appended_ms // 1000:08x}{sha256(path.encode()).hexdigest()[:16]}"
+    appended_at = datetime.fromtimestamp(appended_ms / 1000, UTC)
+    created_at = f"{appended_at:%Y-%m-%dT%H:%M:%S}.{appended_ms % 1000:03d}Z"
+    parties = f'"parties":{json.dumps(asked["parties"])},' if "parties" in asked else ""
+    body = (
+        f'{{"_id":"{passport_id}","companyId":"{one.company_id}","productId":"{one.product_id}",'
+        f'"templateId":"{one.template_id}","gs1":{{"gtin":"{one.gtin}","serialNumber":"{serial}",'
+        f'"digitalLinkUri":"https://id.tracepass.eu/p/01/{one.gtin}/21/{serial}","conformant":true}},"status":"draft",'
+        f'"completionPercentage":75,"fieldCounts":{{"total":12,"empty":3,"approved":9,"pendingReview":0,"flagged":0}},'
+        f'"fields":{fields},{parties}"createdAt":"{created_at}"}}'
+    ).encode()
+    return Deed(
+        partition,
+        offset,
+        passport_id,
+        one,
+        serial,
+        appended_at,
+        body,
+        headers["idempotency-key"].decode(),
+        digest,
+        _headers(path, passport_id, one, created_at, digest),
+    )
+
+
+@cache
+def _known(product_id: str) -> tuple[BenchProduct, str]:
+    """The product, and its passports' fields as JSON; a pipeline without rules would hold them in memory."""
+    company, number = divmod(int(product_id, 16) & 0xFFFF_FFFF_FFFF, 256)
+    return product(company, number), fields_json(company, number)
+
+
+def _headers(path: str, passport_id: str, one: BenchProduct, created_at: str, digest: bytes) -> list[tuple[str, bytes]]:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", digest.hex()[:36].encode()),
+        ("ce_source", b"/passport-worker"),
+        ("ce_type", _TYPE),
+        ("ce_time", created_at.encode()),
+        ("ce_subject", passport_id.encode()),
+        ("ce_companyid", one.company_id.encode()),
+        ("ce_causationid", path.encode()),
+        ("content-type", b"application/json"),
+    ]
+
+
+_WRITE = """
+WITH made AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+                         $8::bytea[], $9::text[], $10::bytea[], $11::int[], $12::bigint[])
+        AS made (id, company_id, product_id, template_id, gtin, serial, at, body, key, fingerprint, lane_id, "offset")
+), passports AS (
+    INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body)
+    SELECT id, company_id, product_id, template_id, gtin, serial, at, body FROM made
+), keys AS (
+    INSERT INTO idempotency_key (company_id, key, fingerprint, passport_id, created_at)
+    SELECT company_id, key, fingerprint, id, at FROM made
+), slots AS (
+    UPDATE company_usage u SET slots_used = u.slots_used + n
+      FROM (SELECT company_id, count(*) AS n FROM made GROUP BY 1) AS taken WHERE u.company_id = taken.company_id
+), days AS (
+    INSERT INTO daily_writes AS w SELECT company_id, (at AT TIME ZONE 'UTC')::date, count(*) FROM made GROUP BY 1, 2
+        ON CONFLICT (company_id, day) DO UPDATE SET writes = w.writes + excluded.writes
+), answers AS (
+    INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id)
+    SELECT lane_id, "offset", at, 1, false, key, company_id, id FROM made
+)
+UPDATE lane SET applied = top FROM (SELECT lane_id, max("offset") + 1 AS top FROM made GROUP BY 1) AS moved
+ WHERE id = lane_id
+"""
+
+
+async def write_set(connection: Connection, deeds: Sequence[Deed], lanes: Mapping[int, int]) -> None:
+    """All rows of many deeds in one transaction: one statement. `lanes` are lane ids by partition."""
+    columns: list[list[Any]] = [
+        [one.passport_id for one in deeds],
+        [one.product.company_id for one in deeds],
+        [one.product.product_id for one in deeds],
+        [one.product.template_id for one in deeds],
+        [one.product.gtin for one in deeds],
+        [one.serial for one in deeds],
+        [one.appended_at for one in deeds],
+        [one.body for one in deeds],
+        [one.key for one in deeds],
+        [one.fingerprint for one in deeds],
+        [lanes[one.partition] for one in deeds],
+        [one.offset for one in deeds],
+    ]
+    await connection.execute(_WRITE, *columns)
+
+
+async def make_lanes(connection: Connection, group_id: str, topic: str, partitions: int) -> dict[int, int]:
+    """A lane row a partition; their ids."""
+    rows = await connection.fetch(
+        "INSERT INTO lane (group_id, topic, partition, applied, emitted, ledger_from) "
+        "SELECT $1, $2, one, 0, 0, 0 FROM generate_series(0, $3 - 1) AS one RETURNING partition, id",
+        group_id,
+        topic,
+        partitions,
+    )
+    return {row["partition"]: row["id"] for row in rows}

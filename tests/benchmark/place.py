@@ -1,0 +1,202 @@
+"""A place for one measurement: topics and a database of its own, filled with a catalogue, and worker processes."""
+
+import asyncio
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from tests.benchmark.catalogue import load_companies
+from tests.benchmark.commands import BenchCommand, Gate, Shape, commands, produce_all
+from tests.benchmark.reader import Arrival, ResultReader
+from tests.benchmark.servers import Servers
+from tests.workbench import REPOSITORY, settings_of
+from worker.settings import Settings
+from worker.store.days import ensure_days
+from worker.store.migrate import migrate
+from worker.stream.connection import Cluster
+from worker.stream.topics import create_topics
+
+Process = subprocess.Popen[bytes]
+_numbers = itertools.count(1)
+
+STALL_SECONDS = 60.0
+"""So long without any result is a failure."""
+
+
+@dataclass
+class Place:
+    """Topics and database for one contender; `token` makes its serial numbers unique."""
+
+    servers: Servers
+    environment: dict[str, str]
+    shape: Shape
+    log: Path
+    token: str = field(default_factory=lambda: uuid4().hex[:8].upper())
+    processes: list[Process] = field(default_factory=list)
+    sent: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        """As the worker reads them."""
+        return settings_of(self.environment)
+
+    @property
+    def partitions(self) -> int:
+        """Of every topic."""
+        return self.settings.topic_partitions
+
+    def start(self, *module: str) -> Process:
+        """A contender's process: `python -m <module> …`, with the worker's settings in the environment."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", *module],
+            cwd=REPOSITORY,
+            env={**self.servers.clean_environment(), **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=self.log.open("ab"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End all processes, politely first."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.clear()
+
+    def stream(self, count: int) -> Iterator[BenchCommand]:
+        """`count` new commands."""
+        self.sent += count
+        return commands(count, self.shape, self.partitions, f"{self.token}-{self.sent}")
+
+    def publish(self, count: int) -> None:
+        """Publish `count` new commands, readable at once."""
+        producer = Producer({"bootstrap.servers": self.servers.bootstrap_servers, "linger.ms": 5})
+        produce_all(producer, self.settings.topic_commands, self.stream(count))
+
+    def gate(self) -> Gate:
+        """A closed gate."""
+        return Gate(self.servers.bootstrap_servers, self.settings.topic_commands)
+
+    def reader(self) -> ResultReader:
+        """Reads all results."""
+        return ResultReader(self.servers.bootstrap_servers, self.settings.result_topics, self.partitions)
+
+    def wait(self, reader: ResultReader, what: str, count: int | None = None) -> list[Arrival]:
+        """The arrivals once there are `count`, or as many as commands were sent; fails where none comes for long."""
+        try:
+            return reader.wait_for(count or self.sent, STALL_SECONDS)
+        except TimeoutError as late:
+            raise TimeoutError(f"{what}: {late}\n{self.log_tail()}") from late
+
+    def warm_up(self, reader: ResultReader, count: int = 300) -> None:
+        """Publish a few commands and wait for their results: processes are up, plans and caches are made."""
+        self.publish(count)
+        self.wait(reader, "warming up")
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Ask the place's database."""
+        connection = await asyncpg.connect(self.settings.database_url)
+        try:
+            return await connection.fetch(query, *arguments)
+        finally:
+            await connection.close()
+
+    def log_tail(self) -> str:
+        """The exit codes of the processes, None while they run, and the end of their common log."""
+        text = self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+        return f"exit codes {[one.poll() for one in self.processes]}\n{text}"
+
+
+@contextmanager
+def fresh_place(
+    servers: Servers, shape: Shape, partitions: int = 6, database_url: str | None = None
+) -> Iterator[Place]:
+    """A place with new topics, on a new database with the shape's catalogue unless an existing one is named."""
+    prefix = f"b{next(_numbers)}-{uuid4().hex[:6]}"
+    database = f"bench_{uuid4().hex[:12]}"
+    url = database_url or asyncio.run(make_database(servers, database, shape))
+    place = Place(servers, _environment(servers, url, prefix, partitions), shape, servers.directory / f"{prefix}.log")
+    try:
+        asyncio.run(_make_topics(place.settings))
+        yield place
+    finally:
+        place.stop()
+        _delete_topics(place.settings)
+        if database_url is None:
+            asyncio.run(drop_database(servers, database))
+
+
+def _environment(servers: Servers, database_url: str, prefix: str, partitions: int) -> dict[str, str]:
+    topics = {name: f"{prefix}.{name.lower()}" for name in ("CREATED", "OVERAGE_REQUIRED", "CONFLICT", "REJECTED")}
+    return {
+        "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
+        "PASSPORT_DATABASE_URL": database_url,
+        "PASSPORT_GROUP_ID": f"{prefix}-group",
+        "PASSPORT_TOPIC_COMMANDS": f"{prefix}.create",
+        **{f"PASSPORT_TOPIC_{name}": topic for name, topic in topics.items()},
+        "PASSPORT_TOPIC_PARTITIONS": str(partitions),
+        "PASSPORT_HTTP_PORT": "0",
+    }
+
+
+async def make_database(servers: Servers, name: str, shape: Shape) -> str:
+    """A migrated database with a catalogue; its URL."""
+    await _administer(servers, f"CREATE DATABASE {name}")
+    url = urlunsplit(urlsplit(servers.database_url)._replace(path=f"/{name}"))
+    connection = await asyncpg.connect(url)
+    try:
+        await migrate(connection)
+        await ensure_days(connection)
+        await load_companies(connection, shape.companies, shape.products)
+        await connection.execute("ANALYZE")
+    finally:
+        await connection.close()
+    return url
+
+
+async def drop_database(servers: Servers, name: str) -> None:
+    """Drop a database, whoever is connected."""
+    await _administer(servers, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+async def _administer(servers: Servers, statement: str) -> None:
+    connection = await asyncpg.connect(servers.database_url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _make_topics(settings: Settings) -> None:
+    cluster = Cluster(settings)
+    try:
+        await create_topics(cluster, settings)
+    finally:
+        await cluster.close()
+
+
+def _delete_topics(settings: Settings) -> None:
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    topics = [settings.topic_commands, *settings.result_topics, settings.dead_letter_topic]
+    for future in admin.delete_topics(topics, operation_timeout=30).values():
+        future.exception()
+    time.sleep(0.2)

@@ -1,0 +1,88 @@
+"""Reads results as they become visible to a `read_committed` consumer, and notes when each did."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self, cast
+from uuid import uuid4
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A result, and the clocks when it became readable: `at` is monotonic, `at_ms` since the epoch."""
+
+    at: float
+    at_ms: float
+    message: Message
+
+    @property
+    def headers(self) -> dict[str, bytes]:
+        """All headers; none of ours repeats."""
+        return dict(cast(list[tuple[str, bytes]], self.message.headers() or []))
+
+    @property
+    def cause(self) -> str:
+        """`<topic>/<partition>/<offset>` of the command."""
+        return self.headers["ce_causationid"].decode()
+
+
+class ResultReader:
+    """A thread that reads all partitions of some topics from their beginning."""
+
+    def __init__(self, bootstrap_servers: str, topics: Sequence[str], partitions: int) -> None:
+        self.arrivals: list[Arrival] = []
+        self._stopping = threading.Event()
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": f"bench-reader-{uuid4().hex}",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 100,
+                "fetch.queue.backoff.ms": 5,
+            }
+        )
+        self._consumer.assign([TopicPartition(topic, one, 0) for topic in topics for one in range(partitions)])
+        self._thread = threading.Thread(target=self._read, name="results", daemon=True)
+
+    def _read(self) -> None:
+        while not self._stopping.is_set():
+            message = self._consumer.poll(0.05)
+            if message is None:
+                continue
+            assert message.error() is None, message.error()
+            self.arrivals.append(Arrival(time.monotonic(), time.time() * 1000, message))
+
+    def wait_for(self, count: int, seconds: float) -> list[Arrival]:
+        """The arrivals once there are `count`; fails when the number stands still for `seconds`."""
+        seen, moved_at = 0, time.monotonic()
+        while len(self.arrivals) < count:
+            if len(self.arrivals) != seen:
+                seen, moved_at = len(self.arrivals), time.monotonic()
+            if time.monotonic() - moved_at > seconds:
+                raise TimeoutError(f"{seen} of {count} results, and none more in {seconds:.0f} s")
+            time.sleep(0.005)
+        return self.arrivals
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(10)
+        self._consumer.close()
+
+
+def check_exactly_once(arrivals: Sequence[Arrival], expected: int) -> None:
+    """Exactly `expected` results, none twice, all of them created."""
+    counted = Counter(one.cause for one in arrivals)
+    doubled = [cause for cause, times in counted.items() if times > 1]
+    assert not doubled, f"{len(doubled)} commands have more than one result, such as {doubled[0]}"
+    assert len(counted) == expected, f"{len(counted)} results of {expected} commands"
+    refused = [one for one in arrivals if b"created" not in one.headers["ce_type"]]
+    assert not refused, f"{len(refused)} commands were refused, such as {refused[0].message.value()!r}"

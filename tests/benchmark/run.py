@@ -1,0 +1,180 @@
+"""One run: what it measures, round after round, each figure once a round so that all of them see the same machine."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.benchmark.commands import Shape
+from tests.benchmark.figures import Figures, console
+from tests.benchmark.growth import preload_passports
+from tests.benchmark.latency import latency_alone, latency_at, percentile
+from tests.benchmark.place import Place, drop_database, fresh_place, make_database
+from tests.benchmark.postgres_floor import postgres_rate
+from tests.benchmark.profile import profile
+from tests.benchmark.restart import restart
+from tests.benchmark.servers import Servers
+from tests.benchmark.throughput import PEER, PIPE_FLOOR, TWO_WORKERS, WORKER, Contender, Speed, speed
+
+BASE = "pipe floor"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a run measures. `grown` are numbers of preloaded passports, the largest last."""
+
+    rounds: int
+    commands: int
+    peer_commands: int
+    latency_seconds: float
+    lone_samples: int
+    memory_commands: int
+    grown: tuple[int, ...]
+    catalogue: int
+    even_companies: int
+
+
+FULL = Size(5, 30_000, 2_000, 20.0, 100, 100_000, (1_000_000, 10_000_000), 100_000, 10_000)
+QUICK = Size(1, 6_000, 400, 4.0, 15, 6_000, (20_000, 100_000), 2_000, 500)
+
+
+@dataclass
+class Run:
+    """Servers, sizes, what was measured so far, and the databases that are used again every round."""
+
+    servers: Servers
+    size: Size
+    figures: Figures = field(default_factory=Figures)
+    databases: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def place(self, shape: Shape = Shape(), partitions: int = 6, grown: int = 0) -> Iterator[Place]:  # noqa: B008
+        """A fresh place; on a database that is kept for the whole run where making it takes long."""
+        keep = bool(grown) or shape.companies > 100
+        url = self._kept_database(shape, grown) if keep else None
+        with fresh_place(self.servers, shape, partitions, url) as place:
+            yield place
+
+    def _kept_database(self, shape: Shape, grown: int) -> str:
+        name = f"kept_{shape.companies}_{shape.products}_{grown}"
+        if name not in self.databases:
+            console.print(f"  making a database of {shape.companies:,} companies and {grown:,} passports …")
+            url = asyncio.run(make_database(self.servers, name, shape))
+            asyncio.run(preload_passports(url, grown, shape))
+            self.databases[name] = url
+        return self.databases[name]
+
+    def close(self) -> None:
+        """Drop the kept databases."""
+        for name in self.databases:
+            asyncio.run(drop_database(self.servers, name))
+
+    def speed(self, name: str, contender: Contender, count: int, **place: object) -> Speed:
+        """Measure and note a contender's speed."""
+        with self.place(**place) as one:  # type: ignore[arg-type]  # as `place` takes them
+            found = speed(one, contender, count)
+        self.figures.add(name, found.per_second, "commands/s")
+        return found
+
+
+def _pipe(run: Run) -> None:
+    found = run.speed(BASE, PIPE_FLOOR, run.size.commands)
+    run.figures.add("pipe floor, CPU", found.cpu_microseconds, "µs/command")
+
+
+def _postgres(run: Run) -> None:
+    with run.place() as place:
+        run.figures.add("Postgres floor", postgres_rate(place, run.size.commands), "commands/s")
+
+
+def _worker(run: Run) -> None:
+    found = run.speed("worker", WORKER, run.size.commands)
+    run.figures.add("worker, CPU", found.cpu_microseconds, "µs/command")
+
+
+def _two(run: Run) -> None:
+    run.speed("two workers", TWO_WORKERS, run.size.commands)
+
+
+def _peer(run: Run) -> None:
+    run.speed("peer", PEER, run.size.peer_commands)
+
+
+def _latency(run: Run) -> None:
+    capacity = run.figures.latest("worker") or run.speed("worker", WORKER, run.size.commands).per_second
+    with run.place() as place:
+        _percentiles(run, "latency at half load", latency_at(place, capacity / 2, run.size.latency_seconds))
+    with run.place() as place:
+        _percentiles(run, "lone command", latency_alone(place, run.size.lone_samples))
+
+
+def _percentiles(run: Run, name: str, ordered: Sequence[float]) -> None:
+    for share in (50, 95, 99):
+        run.figures.add(f"{name}, p{share}", percentile(ordered, share / 100), "ms")
+
+
+def _growth(run: Run) -> None:
+    """The empty database is measured again right before: neighbours of a shared machine come and go."""
+    *smaller, largest = run.size.grown
+    run.speed("empty database", WORKER, run.size.commands)
+    for passports in smaller:
+        run.speed(f"{passports:,} passports", WORKER, run.size.commands, grown=passports)
+    run.speed("most passports", WORKER, run.size.commands, grown=largest)
+    catalogue = run.size.catalogue
+    run.speed("large catalogue", WORKER, run.size.commands, shape=Shape(catalogue, 1))
+
+
+def _memory(run: Run) -> None:
+    for lanes in (6, 12):
+        with run.place(partitions=lanes) as place:
+            found = speed(place, WORKER, run.size.memory_commands)
+        run.figures.add(f"RSS, {lanes} lanes", found.megabytes, "MB")
+
+
+def _contention(run: Run) -> None:
+    run.speed("12 companies, mixed", WORKER, run.size.commands, shape=Shape(12))
+    run.speed("12 companies, one partition each", WORKER, run.size.commands, shape=Shape(12, by_company=True))
+    companies = run.size.even_companies
+    run.speed("even companies", WORKER, run.size.commands, shape=Shape(companies))
+    run.speed("hot company at 90 %", WORKER, run.size.commands, shape=Shape(companies, hot_share=0.9))
+    run.speed("one company", WORKER, run.size.commands, shape=Shape(companies, hot_share=1.0))
+
+
+def _restart(run: Run) -> None:
+    with run.place() as place:
+        found = restart(place, run.size.commands)
+    run.figures.add("restart", found.total, "s")
+    run.figures.add("restart, until it has joined the group", found.until_joined, "s")
+
+
+def _profile(run: Run) -> None:
+    with run.place() as place:
+        profile(place, run.size.commands, run.servers.directory / "stacks.txt")
+
+
+EVERY_ROUND: dict[str, Callable[[Run], None]] = {
+    "pipe": _pipe,
+    "worker": _worker,
+    "peer": _peer,
+    "postgres": _postgres,
+    "two": _two,
+    "latency": _latency,
+    "growth": _growth,
+    "memory": _memory,
+    "contention": _contention,
+    "restart": _restart,
+}
+AT_THE_END: dict[str, Callable[[Run], None]] = {"profile": _profile}
+SECTIONS = (*EVERY_ROUND, *AT_THE_END)
+
+
+def measure(run: Run, only: Sequence[str]) -> None:
+    """Measure what is named, interleaved: every figure once a round."""
+    for number in range(run.size.rounds):
+        console.rule(f"round {number + 1} of {run.size.rounds}")
+        for name in EVERY_ROUND:
+            if name in only:
+                EVERY_ROUND[name](run)
+    for name in AT_THE_END:
+        if name in only:
+            AT_THE_END[name](run)

@@ -1,0 +1,59 @@
+"""The servers of a run: a real Apache Kafka, and PostgreSQL with fsync on."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, infrastructure, server_directory
+from tests.infrastructure.kafka import KafkaMissing, LocalKafka
+from worker.demo.embedded import EmbeddedPostgres
+
+_POSTGRES_SETTINGS = (
+    "shared_preload_libraries=pg_stat_statements",
+    "shared_buffers=512MB",
+    "max_wal_size=4GB",
+    "checkpoint_timeout=15min",
+)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where they are, and a folder for logs. `has_statements`: `pg_stat_statements` is loaded."""
+
+    bootstrap_servers: str
+    database_url: str
+    directory: Path
+    kind: str
+    has_statements: bool
+
+    def clean_environment(self) -> dict[str, str]:
+        """Our environment without settings of some worker."""
+        return {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """From Maven and the wheel; without Maven, or where addresses are given, whatever `tests.infrastructure` finds."""
+    with server_directory() as directory:
+        if "PASSPORT_TEST_DATABASE_URL" in os.environ:
+            with _found(directory) as found:
+                yield found
+            return
+        try:
+            kafka = LocalKafka(directory)
+        except KafkaMissing:
+            with _found(directory) as found:
+                yield found
+            return
+        with kafka, EmbeddedPostgres(directory, *_POSTGRES_SETTINGS) as postgres:
+            kind = "Apache Kafka through Maven, PostgreSQL wheel"
+            yield Servers(kafka.bootstrap_servers, postgres.url, directory, kind, True)
+
+
+@contextmanager
+def _found(directory: Path) -> Iterator[Servers]:
+    os.environ[REQUIRE_REAL_KAFKA] = "1"
+    with infrastructure() as one:
+        yield Servers(one.bootstrap_servers, one.database_url, directory, one.kind, False)
