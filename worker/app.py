@@ -228,7 +228,7 @@ class Worker:
 
 
 def _collect_garbage_seldom() -> None:
-    """A batch makes tens of thousands of objects and hardly a cycle; looking for cycles took a fifth of the CPU time."""
+    """A batch makes tens of thousands of objects and hardly a cycle; looking for cycles took a fifth of the CPU."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)

@@ -62,12 +62,6 @@ async def main() -> None:
         lanes = await make_lanes(connection, settings.group_id, settings.topic_commands, settings.topic_partitions)
     broker = KafkaBroker(settings.kafka_bootstrap_servers)
 
-    @broker.subscriber(
-        settings.topic_commands,
-        group_id=settings.group_id,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
     async def create(message: KafkaMessage) -> None:
         record = message.raw_message
         assert not isinstance(record, tuple)
@@ -86,6 +80,13 @@ async def main() -> None:
             one.body, settings.topic_created, key=one.key.encode(), partition=one.partition, headers=headers
         )
 
+    subscribe = broker.subscriber(
+        settings.topic_commands,
+        group_id=settings.group_id,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    subscribe(create)
     await FastStream(broker).run()
 
 
