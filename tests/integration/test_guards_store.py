@@ -8,6 +8,7 @@ from asyncpg.transaction import Transaction
 from tests.integration.guards_helpers import commands, publish, running
 from tests.invariants import check_invariants
 from tests.workbench import Workbench
+from worker.store import postgres, sql
 from worker.store.port import Hold, LaneName, NewerOwner, StoreAway
 from worker.store.postgres import SESSION_SETTINGS, PostgresStore
 
@@ -77,12 +78,37 @@ async def test_b14_sessions_carry_their_timeouts(bench: Workbench) -> None:
         await store.close()
 
 
-async def test_b14_a_paused_transaction_gives_its_lane_back(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_b14_a_batch_prepares_nothing_under_its_locks(bench: Workbench) -> None:
+    """PostgreSQL before 17 has no limit for a transaction: there, what a batch may run is prepared before it begins.
+
+    Seen to fail without preparing ahead: every statement of the batch was prepared in its transaction.
+    """
+    store = PostgresStore(bench.settings.database_url, 1)
+    name = LaneName("group", bench.settings.topic_commands, 0)
+    try:
+        hold = await store.fence(name, 1, "member")
+        assert isinstance(hold, Hold)
+        await store.start_lane(hold, 0)
+        async with store.batch(hold, 0, 0) as batch:
+            found = await batch._connection.fetch("SELECT statement FROM pg_prepared_statements")
+            prepared = {row["statement"] for row in found}
+        assert {sql.load(query) for query in postgres.BATCH_STATEMENTS} <= prepared
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("preparing", [False, True])
+async def test_b14_a_paused_transaction_gives_its_lane_back(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, preparing: bool
+) -> None:
     """A worker that stops in the middle of a batch is put out by Postgres; its batch has no effect.
 
-    Seen to fail without `idle_in_transaction_session_timeout`: the heir waited for the lane's row.
+    Seen to fail without `idle_in_transaction_session_timeout`: the heir waited for the lane's row. While a statement is
+    being prepared (asyncpg ends that with Flush, not Sync) the session does not count as idle: seen to fail without
+    `transaction_timeout`, in a CI run first, where a frozen worker kept its lane for as long as anybody watched.
     """
-    monkeypatch.setitem(SESSION_SETTINGS, "idle_in_transaction_session_timeout", "1s")
+    monkeypatch.setitem(SESSION_SETTINGS, "idle_in_transaction_session_timeout", "30s" if preparing else "1s")
+    monkeypatch.setattr(postgres, "TRANSACTION_TIMEOUT", "2s" if preparing else "30s")
     name = LaneName("group", bench.settings.topic_commands, 0)
     paused, heir = (PostgresStore(bench.settings.database_url, 2) for _ in range(2))
     try:
@@ -94,6 +120,8 @@ async def test_b14_a_paused_transaction_gives_its_lane_back(bench: Workbench, mo
         async def pause_in_a_batch() -> None:
             async with paused.batch(hold, 0, 0) as batch:
                 await batch.record([], [], 7)
+                if preparing:
+                    await batch._connection.prepare("SELECT 7")
                 taken.append(await asyncio.wait_for(heir.fence(name, 2, "heir"), 8))
 
         with pytest.raises(StoreAway):

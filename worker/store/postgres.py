@@ -1,7 +1,7 @@
 """The store in PostgreSQL, on asyncpg: fencing, positions, the ledger, and one transaction a batch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -30,6 +30,26 @@ SESSION_SETTINGS = {
     "jit": "off",
 }
 COMMAND_TIMEOUT_SECONDS = 25.0
+TRANSACTION_TIMEOUT = "30s"
+"""From PostgreSQL 17 on. A session that prepares a statement does not count as idle, for however long it is paused."""
+
+_NOBODY = -1
+BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
+    "lock_lane": (_NOBODY,),
+    "api_keys": ([],),
+    "companies": ([],),
+    "lock_companies": ([],),
+    "bindings": ([], []),
+    "products": ([],),
+    "writes": ([], []),
+    "gtin_owners": ([],),
+    "claim_gtins": ([], []),
+    "serials": ([], []),
+    "settle_gtins": ([], []),
+    "release_gtins": ([],),
+    "record": (*([] for _ in range(21)), _NOBODY, 0, 0),
+}
+"""What a batch may run, with arguments that touch nothing: run once ahead, so that nothing is prepared under locks."""
 
 ANSWERS_BYTES = 8 * 1024 * 1024
 """How much is read from the ledger at once: a thousand dead letters of a megabyte must not come together."""
@@ -45,8 +65,18 @@ def _pool(database_url: str, size: int) -> "asyncpg.Pool[asyncpg.Record]":
         timeout=5.0,
         server_settings=SESSION_SETTINGS,
         max_inactive_connection_lifetime=60.0,
+        max_cached_statement_lifetime=0,
+        init=_make_ready,
         reset=_nothing_to_reset,
     )
+
+
+async def _make_ready(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Limit transactions whatever state their session is in, and prepare what batches run (guard B14)."""
+    await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)
+    with suppress(asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):  # the check of the schema will tell
+        for query, arguments in BATCH_STATEMENTS.items():
+            await connection.fetch(sql.load(query), *arguments)
 
 
 async def _nothing_to_reset(_connection: object) -> None:

@@ -15,10 +15,10 @@ from worker.stream.reader import POLL_MS, Reader
 
 log = structlog.get_logger(__name__)
 
-CLOSE_SECONDS = 4.0
+CLOSE_SECONDS = 3.0
 """How long lanes get to finish the batch in flight; then they are cut off, and the ledger settles what is in doubt."""
 
-LAST_POLL_SECONDS = 1.0
+LAST_POLL_SECONDS = 0.5
 """How long a poll gets to end by itself when stopping."""
 
 _WEEKS_MS = 2**31 - 1
@@ -66,7 +66,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             self.stop()  # an assignment that still comes finds no reader
             self.assigned = False
             await self._close_lanes()
-            await let_go(self._consumer.stop(), 3.0)
+            await let_go(self._consumer.stop(), 2.0)
 
     # Rebalances: both callbacks return soon, aiokafka sends no heartbeats while they run (guard B2)
 
@@ -104,7 +104,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             task.cancel()
         if late:
             log.warning("lanes_cut_off", lanes=sorted(task.get_name() for task in late))
-            await asyncio.wait(late, timeout=2.0)
+            await asyncio.wait(late, timeout=1.0)
 
     # What lanes ask of the consumer
 

@@ -58,7 +58,7 @@ class Cluster:
                     async with asyncio.timeout(ANSWER_SECONDS):
                         await admin.start()
                 except BaseException:
-                    await let_go(admin.close(), 2.0)
+                    await let_go(admin.close(), 1.0)
                     raise
                 self._admin = admin
             return self._admin
@@ -67,7 +67,7 @@ class Cluster:
         """Safe to call more than once; the next question opens a new client."""
         admin, self._admin = self._admin, None
         if admin is not None:
-            await let_go(admin.close(), 2.0)
+            await let_go(admin.close(), 1.0)
 
     async def ping(self) -> None:
         """Raises unless the cluster answers; a client that got no answer is thrown away."""
@@ -120,6 +120,6 @@ async def let_go(closing: Coroutine[Any, Any, None], seconds: float) -> None:
     _, late = await asyncio.wait({task}, timeout=seconds)
     if late:
         task.cancel()
-        await asyncio.wait({task}, timeout=1.0)
+        await asyncio.wait({task}, timeout=0.5)
     if task.done() and not task.cancelled():
         task.exception()

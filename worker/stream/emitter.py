@@ -110,8 +110,8 @@ class Emitter:
 
     async def close(self) -> None:
         """Let go of the connections, whatever state the transaction is in; never aborts (guard B4)."""
-        await let_go(self._producer.stop(), 3.0)
-        await let_go(self._producer.client.close(), 1.0)
+        await let_go(self._producer.stop(), 1.5)
+        await let_go(self._producer.client.close(), 0.5)
 
 
 def _append(builder: BatchBuilder, event: Event) -> bool:
