@@ -1,7 +1,7 @@
 """The store in PostgreSQL, on asyncpg: fencing, positions, the ledger, and one transaction a batch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -55,7 +55,10 @@ ANSWERS_BYTES = 8 * 1024 * 1024
 """How much is read from the ledger at once: a thousand dead letters of a megabyte must not come together."""
 
 
-def _pool(database_url: str, size: int) -> "asyncpg.Pool[asyncpg.Record]":
+_Init = Callable[["asyncpg.Connection[asyncpg.Record]"], Coroutine[Any, Any, None]]
+
+
+def _pool(database_url: str, size: int, init: _Init) -> "asyncpg.Pool[asyncpg.Record]":
     """A pool whose sessions carry the timeouts that protect us from a frozen peer, on both sides."""
     return asyncpg.create_pool(
         database_url,
@@ -66,17 +69,9 @@ def _pool(database_url: str, size: int) -> "asyncpg.Pool[asyncpg.Record]":
         server_settings=SESSION_SETTINGS,
         max_inactive_connection_lifetime=60.0,
         max_cached_statement_lifetime=0,
-        init=_make_ready,
+        init=init,
         reset=_nothing_to_reset,
     )
-
-
-async def _make_ready(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Limit transactions whatever state their session is in, and prepare what batches run (guard B14)."""
-    await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)
-    with suppress(asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):  # the check of the schema will tell
-        for query, arguments in BATCH_STATEMENTS.items():
-            await connection.fetch(sql.load(query), *arguments)
 
 
 async def _nothing_to_reset(_connection: object) -> None:
@@ -90,6 +85,7 @@ class PostgresStore:
         self._database_url, self._pool_size = database_url, pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connecting = asyncio.Lock()
+        self._prepared: set[int] = set()
 
     async def ping(self) -> None:
         """Raises `StoreAway` unless the database answers."""
@@ -146,6 +142,7 @@ class PostgresStore:
     async def batch(self, hold: Hold, expected_offset: int, emitted: int) -> AsyncIterator["PostgresBatch"]:
         """See the port."""
         async with self.session() as connection:
+            await self._prepare_ahead(connection)
             transaction = connection.transaction(isolation="read_committed")
             await transaction.start()
             lane = await connection.fetchrow(sql.load("lock_lane"), hold.lane_id)
@@ -158,6 +155,19 @@ class PostgresStore:
             crashpoints.reach("before COMMIT")
             await transaction.commit()
             crashpoints.reach("after COMMIT")
+
+    async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Limit transactions, whatever state their session is in (guard B14)."""
+        self._prepared.discard(connection.get_server_pid())
+        await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)
+
+    async def _prepare_ahead(self, connection: sql.Connection) -> None:
+        """Prepare what a batch runs before its first one on this connection (guard B14)."""
+        backend = connection.get_server_pid()
+        if backend not in self._prepared:
+            for query, arguments in BATCH_STATEMENTS.items():
+                await connection.fetch(sql.load(query), *arguments)
+            self._prepared.add(backend)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[sql.Connection]:
@@ -182,7 +192,7 @@ class PostgresStore:
     async def _connected(self) -> "asyncpg.Pool[asyncpg.Record]":
         async with self._connecting:
             if self._pool is None:
-                self._pool = await _pool(self._database_url, self._pool_size)
+                self._pool = await _pool(self._database_url, self._pool_size, self._begin_session)
             return self._pool
 
 
