@@ -35,10 +35,10 @@ def latency_alone(place: Place, samples: int) -> list[float]:
     with place.reader() as reader:
         place.warm_up(reader)
         warm = place.sent
-        producer = _producer(place)
+        producer, topic = _producer(place, linger_ms=0), place.settings.topic_commands
         for one in place.stream(samples):
             time.sleep(_PAUSE_SECONDS)
-            _produce(producer, place, one)
+            _produce(producer, topic, one)
             producer.flush(10)
         place.wait(reader, "lone commands")
         check_exactly_once(reader.arrivals, place.sent)
@@ -57,7 +57,7 @@ def _milliseconds(arrival: Arrival) -> float:
 
 
 def _publish_evenly(place: Place, stream: Iterator[BenchCommand], per_second: float) -> None:
-    producer = _producer(place)
+    producer, topic = _producer(place, linger_ms=5), place.settings.topic_commands
     started, sent = time.monotonic(), 0
     while True:
         due = int((time.monotonic() - started) * per_second) - sent
@@ -65,16 +65,16 @@ def _publish_evenly(place: Place, stream: Iterator[BenchCommand], per_second: fl
         if not batch:
             break
         for one in batch:
-            _produce(producer, place, one)
+            _produce(producer, topic, one)
         sent += len(batch)
         producer.poll(0)
         time.sleep(_TICK_SECONDS)
-    producer.flush(30)
+    assert producer.flush(1) == 0, "the commands did not keep up with the rate"
 
 
-def _producer(place: Place) -> Producer:
-    return Producer({"bootstrap.servers": place.servers.bootstrap_servers, "linger.ms": 0, "acks": "all"})
+def _producer(place: Place, linger_ms: int) -> Producer:
+    return Producer({"bootstrap.servers": place.servers.bootstrap_servers, "linger.ms": linger_ms, "acks": "all"})
 
 
-def _produce(producer: Producer, place: Place, one: BenchCommand) -> None:
-    producer.produce(place.settings.topic_commands, one.value, partition=one.partition, headers=list(one.headers))
+def _produce(producer: Producer, topic: str, one: BenchCommand) -> None:
+    producer.produce(topic, one.value, partition=one.partition, headers=list(one.headers))

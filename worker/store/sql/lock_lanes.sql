@@ -1,3 +1,2 @@
--- Every lane, in the order of ids: a batch holds its own lane only, so nobody waits for us in a circle, and from here
--- to the commit nobody writes to the ledger.
-SELECT id FROM lane ORDER BY id FOR UPDATE
+-- First lock of a batch: whoever raised the epoch meanwhile is seen here, and whoever wants to raise it waits.
+SELECT epoch, applied FROM lane WHERE id = $1 FOR UPDATE
