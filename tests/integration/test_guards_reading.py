@@ -28,6 +28,7 @@ from tests.integration.guards_helpers import (
 from tests.invariants import check_invariants
 from tests.workbench import Workbench, until
 from worker.stream.lane import LaneState
+from worker.stream.reader import POLL_MS
 
 pytestmark = pytest.mark.real_kafka
 
@@ -113,6 +114,7 @@ async def test_b10_a_position_out_of_range_halts_the_lane(bench: Workbench) -> N
     async with running(bench) as one:
         consumer, place = one.assignment._consumer, one.place()
         consumer.pause(place)
+        await asyncio.sleep(3 * POLL_MS / 1000)  # a fetch that is under way comes back with nothing
         await publish(bench, commands(bench, 0, 20))
         await expire(bench, 15)
         consumer.resume(place)
