@@ -60,7 +60,7 @@ class Worker:
         self._shared = Surroundings(
             settings=settings,
             store=self._store,
-            processor=Processor(self._store, settings.digital_link_base),
+            processor=Processor(self._store, settings.digital_link_base, settings.batch_records),
             door=Door(_limits(settings), _verifier(settings)),
             cluster=self._cluster,
             telemetry=self._telemetry,

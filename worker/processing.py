@@ -1,7 +1,8 @@
-"""One batch through the line: command → facts → outcome → answer, in one transaction of the store."""
+"""Batches through the line: command → facts → outcome → answer, those of all lanes that wait in one transaction."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import stamina
 import structlog
@@ -10,9 +11,10 @@ from worker.domain.command import Command, UnreadableRecord
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
+from worker.group_commit import FailedInCompany, GroupCommit
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import Answer, describe
-from worker.store.port import Hold, LostLane, Overtaken, Store, StoreAway, TryAgain
+from worker.store.port import LostLane, Overtaken, Stake, Store, StoreAway, TryAgain
 
 log = structlog.get_logger(__name__)
 
@@ -36,40 +38,58 @@ class AnswerTooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Consecutive records of one lane as commands, and the offsets around them: [start, stop)."""
+    """Consecutive records of one lane as commands, for the offsets from where the lane stands to below `stop`."""
 
+    stake: Stake
     records: Sequence[Record]
     commands: Sequence[Command]
-    start: int
     stop: int
+
+    @property
+    def start(self) -> int:
+        """Offset at which the lane stands."""
+        return self.stake.applied
 
 
 class Processor:
-    """Decides batches over a store. `digital_link_base` is the URL that GS1 Digital Links start with."""
+    """Decides batches over a store, one transaction at a time, of `batch_records` where several wait.
 
-    def __init__(self, store: Store, digital_link_base: str) -> None:
+    `digital_link_base` is the URL that GS1 Digital Links start with.
+    """
+
+    def __init__(self, store: Store, digital_link_base: str, batch_records: int) -> None:
         self._store = store
         self._digital_link_base = digital_link_base
+        self._group_commit = GroupCommit(self._transaction, _size, batch_records)
 
-    async def process(self, hold: Hold, work: Work, emitted: int) -> list[Answer]:
-        """Commit the effects of a batch and return its answers, one a record, in order.
+    async def process(self, work: Work) -> list[Answer]:
+        """Commit the effects of a batch, together with those of other lanes; its answers, one a record, in order.
 
-        A record that the batch fails on is found by halving and answered "Unreadable command" with a dead letter; its
-        neighbours are processed as if it was not there. Raises `LostLane` and `StoreAway`, upon which the lane
-        reopens, and `BatchTooLarge`.
+        What fails in company is tried alone. A record that the batch then fails on is found by halving and answered
+        "Unreadable command" with a dead letter; its neighbours are processed as if it was not there. Raises `LostLane`
+        and `StoreAway`, upon which the lane reopens, and `BatchTooLarge`.
         """
         try:
-            return await self._with_retries(lambda: self._transaction(hold, work, emitted))
+            return await self._group_commit.run(work)
+        except (LostLane, StoreAway, BatchTooLarge):
+            raise
+        except Exception as error:
+            log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
+            return await self._alone(work)
+
+    async def _alone(self, work: Work) -> list[Answer]:
+        try:
+            return await self._with_retries(work)
         except (LostLane, StoreAway, BatchTooLarge):
             raise
         except Exception as error:
             log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
             if len(work.commands) <= 1:
-                return await self._try_once_more(hold, work, emitted)
+                return await self._try_once_more(work)
             first, second = _halves(work)
-            return [*await self.process(hold, first, emitted), *await self.process(hold, second, emitted)]
+            return [*await self._alone(first), *await self._alone(second)]
 
-    async def _with_retries(self, transaction: Callable[[], Awaitable[list[Answer]]]) -> list[Answer]:
+    async def _with_retries(self, work: Work) -> list[Answer]:
         """A deadlock or a serialization failure is nobody's fault: run the batch again, a few times.
 
         A database that goes on like this is as good as away; only what was overtaken each time may be a record's doing.
@@ -79,36 +99,39 @@ class Processor:
                 on=TryAgain, attempts=_ATTEMPTS, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
             ):
                 with attempt:
-                    return await transaction()
+                    (answers,) = await self._transaction([work])
+                    return answers
         except Overtaken:
             raise
         except TryAgain as error:
             raise StoreAway(f"tried in vain: {error}") from error
         raise AssertionError("stamina returns or raises")
 
-    async def _transaction(self, hold: Hold, work: Work, emitted: int) -> list[Answer]:
-        async with self._store.batch(hold, work.start, emitted) as batch:
-            facts = await batch.gather(work.commands)
-            created, answers = decide_all(work.commands, facts, self._digital_link_base)
-            await batch.record(created, answers, work.stop)
-        return answers
+    async def _transaction(self, works: Sequence[Work]) -> list[list[Answer]]:
+        async with self._store.batch([work.stake for work in works]) as batch:
+            commands = [command for work in works for command in work.commands]
+            facts = await batch.gather(commands)
+            created, answers = decide_all(commands, facts, self._digital_link_base)
+            each = iter(answers)
+            by_lane = [list(islice(each, len(work.commands))) for work in works]
+            await batch.record(created, by_lane, [work.stop for work in works])
+        return by_lane
 
-    async def _try_once_more(self, hold: Hold, work: Work, emitted: int) -> list[Answer]:
+    async def _try_once_more(self, work: Work) -> list[Answer]:
         """Only a record that fails by itself and again is refused."""
         try:
-            return await self._with_retries(lambda: self._transaction(hold, work, emitted))
+            return await self._with_retries(work)
         except (LostLane, StoreAway):
             raise
         except Exception as error:
             if not work.commands:
                 raise
-            return await self._refuse_record(hold, work, emitted, error)
+            return await self._refuse_record(work, error)
 
-    async def _refuse_record(self, hold: Hold, work: Work, emitted: int, error: Exception) -> list[Answer]:
+    async def _refuse_record(self, work: Work, error: Exception) -> list[Answer]:
         log.error("record_refused", offset=work.start, reason=PROCESSING_FAILED, error=_in_short(error))
         command = unprocessable(work.commands[0], work.records[0])
-        refused = replace(work, commands=[command])
-        return await self._with_retries(lambda: self._transaction(hold, refused, emitted))
+        return await self._with_retries(replace(work, commands=[command]))
 
 
 def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str) -> tuple[list[Created], list[Answer]]:
@@ -137,15 +160,22 @@ def unprocessable(command: Command, record: Record) -> Command:
     return replace(command, body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
 
 
+def _size(work: Work) -> int:
+    return len(work.commands)
+
+
 def _halves(work: Work) -> tuple[Work, Work]:
     middle = len(work.commands) // 2
     boundary = work.commands[middle].source.offset
     return (
-        Work(work.records[:middle], work.commands[:middle], work.start, boundary),
-        Work(work.records[middle:], work.commands[middle:], boundary, work.stop),
+        Work(work.stake, work.records[:middle], work.commands[:middle], boundary),
+        Work(replace(work.stake, applied=boundary), work.records[middle:], work.commands[middle:], work.stop),
     )
 
 
 def _in_short(error: Exception) -> str:
     """The kind of failure only: a driver's message may quote a record's data."""
-    return f"{type(error).__name__}: {str(error)[:5]}" if isinstance(error, TryAgain) else type(error).__name__
+    name = type(error).__name__
+    if isinstance(error, FailedInCompany):
+        return f"{name}: {error}"
+    return f"{name}: {str(error)[:5]}" if isinstance(error, TryAgain) else name

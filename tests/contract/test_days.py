@@ -165,7 +165,7 @@ async def test_a_batch_in_flight_is_waited_for_only_briefly(
     monkeypatch.setattr(sql, "load", lambda name: load(name).replace("'3s'", "'50ms'"))
     other = await asyncpg.connect(database_url)
     async with other.transaction():
-        await other.execute(load("lock_lane").replace("$1", str(lane_id)))
+        await other.fetch(load("lock_lanes"), [lane_id])
         assert await drop_old_days(connection, RETENTION_DAYS) == []
     assert await _ledger_from(connection) == [0]
     async with other.transaction():

@@ -188,7 +188,7 @@ async def test_an_outage_refuses_nobody(
     with monkeypatch.context() as patched:
         patched.setattr(PostgresBatch, "record", _failing(outage, after_effects))
         with pytest.raises(StoreAway):
-            await lane.processor.process(lane.hold, work, 0)
+            await lane.processor.process(work)
     lane = await Lane.open(postgres)
     assert lane.applied == 0
     assert await books_of(postgres) == before
@@ -228,15 +228,15 @@ async def test_an_outage_between_the_halves_keeps_the_first(
     lane = await Lane.open(allergic)
     work = lane.work(ask(OPEN), ask(OPEN, 2), _poison(), ask(OPEN, 3))
 
-    async def failing(batch: PostgresBatch, created: Any, answers: Any, next_offset: int) -> None:
-        if len(answers) == 2 and next_offset == work.stop:
+    async def failing(batch: PostgresBatch, created: Any, answers: Any, positions: Any) -> None:
+        if len(answers[0]) == 2 and positions == [work.stop]:
             raise ConnectionResetError
-        await record(batch, created, answers, next_offset)
+        await record(batch, created, answers, positions)
 
     with monkeypatch.context() as patched:
         patched.setattr(PostgresBatch, "record", failing)
         with pytest.raises(StoreAway):
-            await lane.processor.process(lane.hold, work, 0)
+            await lane.processor.process(work)
     again = await Lane.open(allergic)
     assert [verdict(answer) for answer in await again.answers()] == ["created", "created"]
     assert await again.verdicts(*work.records[2:]) == ["400 Unreadable command", "created"]
@@ -252,7 +252,7 @@ async def test_a_missing_day_refuses_nobody(postgres: PostgresStore) -> None:
             await connection.execute(f"DROP TABLE {name}")
     try:
         with pytest.raises(StoreAway):
-            await lane.processor.process(lane.hold, work, 0)
+            await lane.processor.process(work)
     finally:
         async with postgres.session() as connection:
             await ensure_days(connection)

@@ -1,4 +1,4 @@
-"""Whatever is asked, in whatever batches, through whatever crashes: the answers are those of the plainest run."""
+"""Whatever is asked, in whatever batches and company, through whatever crashes: the answers are the plainest run's."""
 
 import asyncio
 from collections import Counter
@@ -28,6 +28,7 @@ from tests.contract.world import (
     ask,
     books_of,
     facts_of,
+    processor_of,
     verdict,
     wipe,
     with_token,
@@ -96,16 +97,16 @@ def _history(draw: st.DrawFn) -> list[Record]:
 
 @dataclass(frozen=True)
 class _Cut:
-    """How one batch goes: its size, its partition, and what happens to the lane before it."""
+    """How one batch goes: its size, its partition, what happens to the lane before it, and whether the next joins."""
 
     size: int
     partition: int
     accident: str
+    joined: bool
 
 
-_cuts = st.builds(
-    _Cut, st.integers(1, 12), st.integers(0, 1), st.sampled_from(["", "", "", "fenced", "crash", "late crash"])
-)
+_accidents = st.sampled_from(["", "", "", "fenced", "crash", "late crash"])
+_cuts = st.builds(_Cut, st.integers(1, 12), st.integers(0, 1), _accidents, st.booleans())
 
 
 _Script = list[tuple[_Cut, list[Record]]]
@@ -137,10 +138,11 @@ async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
     """A batch that dies before its commit, when its facts were read or when all was written."""
     work = lane.work(*asked)
     with suppress(_Crash):
-        async with lane.store.batch(lane.hold, work.start, 0) as batch:
+        async with lane.store.batch([work.stake]) as batch:
             facts = await batch.gather(work.commands)
             if late:
-                await batch.record(*decide_all(work.commands, facts, LINK_BASE), work.stop)
+                created, answers = decide_all(work.commands, facts, LINK_BASE)
+                await batch.record(created, [answers], [work.stop])
             raise _Crash
 
 
@@ -155,18 +157,32 @@ async def _plainly(store: Store, script: _Script) -> _Ledger:
 
 
 async def _as_cut(store: Store, script: _Script) -> _Ledger:
-    """Batch by batch, through every accident: the answers that were returned."""
-    lanes = [await Lane.open(store, partition) for partition in (0, 1)]
+    """Batch by batch, alone or two lanes together, through every accident: the answers that were returned."""
+    processor = processor_of(store)
+    lanes = [await Lane.open(store, partition, processor) for partition in (0, 1)]
     returned: _Ledger = [[], []]
-    for cut, asked in script:
-        if cut.accident.endswith("crash"):
-            await _crash(lanes[cut.partition], asked, late=cut.accident == "late crash")
-        if cut.accident:
-            lanes[cut.partition] = await Lane.open(store, cut.partition)
-        returned[cut.partition] += await lanes[cut.partition].process(*asked)
+    for group in _groups(script):
+        for cut, asked in group:
+            if cut.accident.endswith("crash"):
+                await _crash(lanes[cut.partition], asked, late=cut.accident == "late crash")
+            if cut.accident:
+                lanes[cut.partition] = await Lane.open(store, cut.partition, processor)
+        answered = await asyncio.gather(*(lanes[cut.partition].process(*asked) for cut, asked in group))
+        for (cut, _), answers in zip(group, answered, strict=True):
+            returned[cut.partition] += answers
     for lane, answers in zip(lanes, returned, strict=True):
         assert await lane.answers() == answers, "the ledger says something else than was returned"
     return returned
+
+
+def _groups(script: _Script) -> Iterator[_Script]:
+    """Batches that go into one transaction: two of different lanes where the first one is joined."""
+    script = list(script)
+    while script:
+        cut = script[0][0]
+        joined = len(script) > 1 and cut.joined and script[1][0].partition != cut.partition
+        yield script[: 1 + joined]
+        del script[: 1 + joined]
 
 
 def _check_books(books: Books) -> None:

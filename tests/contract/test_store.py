@@ -28,7 +28,7 @@ from worker.domain.moments import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer, Kind
 from worker.processing import Work, decide_all
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Store, StoreAway
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, Store, StoreAway
 from worker.store.postgres import ANSWERS_BYTES, PostgresStore
 
 NAME = LaneName("group", TOPIC, 0)
@@ -98,8 +98,8 @@ async def _advanced(store: Store, applied: int) -> Hold:
     """A lane from offset 0 to `applied`."""
     hold = await _fence(store)
     await store.start_lane(hold, 0)
-    async with store.batch(hold, 0, 0) as batch:
-        await batch.record([], [], applied)
+    async with store.batch([Stake(hold, 0, 0)]) as batch:
+        await batch.record([], [[]], [applied])
     return hold
 
 
@@ -122,8 +122,8 @@ async def test_a_batch_carries_the_emitted_offset_along(store: Store) -> None:
     """It rises with a batch, too, and never falls."""
     hold = await _advanced(store, 10)
     for start, emitted, expected in ((10, 7, 7), (11, 5, 7), (12, 12, 12)):
-        async with store.batch(hold, start, emitted) as batch:
-            await batch.record([], [], start + 1)
+        async with store.batch([Stake(hold, start, emitted)]) as batch:
+            await batch.record([], [[]], [start + 1])
         assert await store.position(hold) == Position(start + 1, expected, 0)
 
 
@@ -135,8 +135,8 @@ async def test_a_lost_hold_changes_nothing(store: Store) -> None:
     with pytest.raises(LostLane):
         await store.start_lane(lost, 3)
     with pytest.raises(LostLane):
-        async with store.batch(lost, 10, 10) as batch:
-            await batch.record([], [], 11)
+        async with store.batch([Stake(lost, 10, 10)]) as batch:
+            await batch.record([], [[]], [11])
     assert await store.position(hold) == Position(10, 0, 0)
 
 
@@ -156,7 +156,7 @@ async def test_a_batch_from_another_position_does_not_begin(store: Store, expect
     """The lane has to open again and read where it stands."""
     hold = await _advanced(store, 10)
     with pytest.raises(StoreAway):
-        async with store.batch(hold, expected, 0):
+        async with store.batch([Stake(hold, expected, 0)]):
             pytest.fail("a batch that would leave a gap or do work twice")
 
 
@@ -164,7 +164,7 @@ async def test_a_lane_that_never_started_takes_no_batch(store: Store) -> None:
     """Its position is nowhere, not at 0."""
     hold = await _fence(store)
     with pytest.raises(StoreAway):
-        async with store.batch(hold, 0, 0):
+        async with store.batch([Stake(hold, 0, 0)]):
             pytest.fail("a batch of a lane without a position")
 
 
@@ -173,10 +173,11 @@ class _Broken(Exception):
 
 
 async def _break(lane: Lane, work: Work, recorded: bool) -> None:
-    async with lane.store.batch(lane.hold, work.start, 0) as batch:
+    async with lane.store.batch([work.stake]) as batch:
         facts = await batch.gather(work.commands)
         if recorded:
-            await batch.record(*decide_all(work.commands, facts, "https://a"), work.stop)
+            created, answers = decide_all(work.commands, facts, "https://a")
+            await batch.record(created, [answers], [work.stop])
         raise _Broken
 
 
@@ -235,8 +236,8 @@ _ANSWERS = {
 async def test_answers_come_back_as_they_were_recorded(store: Store, answer: Answer) -> None:
     """Every byte of every part."""
     hold = await _advanced(store, 0)
-    async with store.batch(hold, 0, 0) as batch:
-        await batch.record([], [answer], 1)
+    async with store.batch([Stake(hold, 0, 0)]) as batch:
+        await batch.record([], [[answer]], [1])
     assert await store.answers(hold, 0, 1, 10) == [answer]
 
 
@@ -263,8 +264,8 @@ async def test_large_answers_are_read_few_at_a_time(postgres: PostgresStore) -> 
     letter = DeadLetter(None, b"x" * (ANSWERS_BYTES // 2 - 1000), (), "reason")
     large = [replace(ANSWER, offset=0, value=b"x" * (ANSWERS_BYTES + 1), dead_letter=None)]
     large += [replace(ANSWER, offset=offset, dead_letter=letter) for offset in range(1, 6)]
-    async with postgres.batch(hold, 0, 0) as batch:
-        await batch.record([], large, 6)
+    async with postgres.batch([Stake(hold, 0, 0)]) as batch:
+        await batch.record([], [large], [6])
     start, sizes = 0, []
     while read := await postgres.answers(hold, start, 6, 1000):
         sizes.append(len(read))
@@ -276,8 +277,8 @@ async def test_answers_are_read_in_windows(store: Store) -> None:
     """From start to before stop, the first ones up to the limit, over gaps between offsets."""
     hold = await _advanced(store, 0)
     offsets = (2, 3, 5, 8)
-    async with store.batch(hold, 0, 0) as batch:
-        await batch.record([], [replace(ANSWER, offset=offset) for offset in offsets], 9)
+    async with store.batch([Stake(hold, 0, 0)]) as batch:
+        await batch.record([], [[replace(ANSWER, offset=offset) for offset in offsets]], [9])
     for start, stop, limit, expected in ((0, 9, 9, offsets), (3, 8, 9, (3, 5)), (0, 9, 3, (2, 3, 5)), (6, 8, 9, ())):
         read = await store.answers(hold, start, stop, limit)
         assert tuple(answer.offset for answer in read) == expected

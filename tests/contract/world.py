@@ -22,7 +22,7 @@ from worker.processing import Processor, Work
 from worker.store.catalogue import load_catalogue
 from worker.store.memory import MemoryStore
 from worker.store.migrate import migrate
-from worker.store.port import Hold, LaneName, Store
+from worker.store.port import Hold, LaneName, Stake, Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 
@@ -167,32 +167,36 @@ def _opened(record: Record) -> Command:
     return replace(envelope.command, credentials=token)
 
 
+def processor_of(store: Store) -> Processor:
+    """A processor as a worker has it."""
+    return Processor(store, LINK_BASE, 2000)
+
+
 class Lane:
     """A lane of a store: gives records their offsets, and processes them batch by batch."""
 
-    def __init__(self, store: Store, hold: Hold, applied: int) -> None:
-        self.store, self.hold, self.applied = store, hold, applied
-        self.processor = Processor(store, LINK_BASE)
+    def __init__(self, store: Store, hold: Hold, applied: int, processor: Processor) -> None:
+        self.store, self.hold, self.applied, self.processor = store, hold, applied, processor
 
     @classmethod
-    async def open(cls, store: Store, partition: int = 0) -> Self:
-        """Fence whoever holds it, and go on where it stands."""
+    async def open(cls, store: Store, partition: int = 0, processor: Processor | None = None) -> Self:
+        """Fence whoever holds it, and go on where it stands; on a processor of its own, as in another process."""
         hold = await store.fence(LaneName("group", TOPIC, partition), 1, "member")
         assert isinstance(hold, Hold)
         position = await store.position(hold) or await store.start_lane(hold, 0)
-        return cls(store, hold, position.applied)
+        return cls(store, hold, position.applied, processor or processor_of(store))
 
     def work(self, *asked: Record) -> Work:
         """The records as the next batch."""
         partition = self.hold.name.partition
         records = [replace(one, partition=partition, offset=self.applied + at) for at, one in enumerate(asked)]
         commands = [_opened(record) for record in records]
-        return Work(records, commands, self.applied, self.applied + len(records))
+        return Work(Stake(self.hold, self.applied, 0), records, commands, self.applied + len(records))
 
     async def process(self, *asked: Record) -> list[Answer]:
         """The answers to the records as one batch."""
         work = self.work(*asked)
-        answers = await self.processor.process(self.hold, work, 0)
+        answers = await self.processor.process(work)
         self.applied = work.stop
         return answers
 

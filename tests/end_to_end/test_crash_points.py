@@ -37,8 +37,17 @@ def _commands(bench: Workbench, start: int, stop: int) -> list[dict[str, object]
     return [{**command, "partition": n % 2} for n, command in enumerate(commands)]
 
 
-async def _crash(bench: Workbench, log: Path, crash: str) -> None:
+async def _crash_at_work(bench: Workbench, log: Path, crash: str) -> None:
+    """Die of the first half of the commands or of the second, which comes when all lanes run and share transactions."""
+    commands = _commands(bench, 0, COMMANDS)
+    bench.publish(commands[: COMMANDS // 2])
     process = bench.start_worker(log, crash)
+    await until(lambda: process.poll() is not None or len(bench.results()) >= COMMANDS // 2, 60, crash)
+    bench.publish(commands[COMMANDS // 2 :])
+    await _died(bench, process)
+
+
+async def _died(bench: Workbench, process: "subprocess.Popen[bytes]") -> None:
     await asyncio.to_thread(process.wait, 60)
     assert process.returncode == -signal.SIGKILL, bench.log_tail()
     bench.workers.remove(process)
@@ -51,8 +60,7 @@ def _is_stopped(process: subprocess.Popen[bytes]) -> bool:
 @pytest.mark.parametrize("point", WORKING)
 async def test_killed_while_working(bench: Workbench, tmp_path: Path, point: str) -> None:
     """SIGKILL in the middle of a batch; the next worker goes on where the ledger says."""
-    bench.publish(_commands(bench, 0, COMMANDS))
-    await _crash(bench, tmp_path / "first.log", f"{point}:2:kill")
+    await _crash_at_work(bench, tmp_path / "first.log", f"{point}:2:kill")
     bench.start_worker(tmp_path / "second.log")
     bench.publish(_commands(bench, COMMANDS, 2 * COMMANDS))
     await bench.wait_for_results(2 * COMMANDS)
@@ -62,9 +70,8 @@ async def test_killed_while_working(bench: Workbench, tmp_path: Path, point: str
 @pytest.mark.parametrize("point", OPENING)
 async def test_killed_while_opening(bench: Workbench, tmp_path: Path, point: str) -> None:
     """SIGKILL while a lane opens that has answers to emit again; the third worker still emits them once."""
-    bench.publish(_commands(bench, 0, COMMANDS))
-    await _crash(bench, tmp_path / "first.log", "after COMMIT:2:kill")
-    await _crash(bench, tmp_path / "second.log", f"{point}:1:kill")
+    await _crash_at_work(bench, tmp_path / "first.log", "after COMMIT:2:kill")
+    await _died(bench, bench.start_worker(tmp_path / "second.log", f"{point}:1:kill"))
     bench.start_worker(tmp_path / "third.log")
     await bench.wait_for_results(COMMANDS)
     await check_invariants(bench)

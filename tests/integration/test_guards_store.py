@@ -9,7 +9,7 @@ from tests.integration.guards_helpers import commands, publish, running
 from tests.invariants import check_invariants
 from tests.workbench import Workbench
 from worker.store import postgres, sql
-from worker.store.port import Hold, LaneName, NewerOwner, StoreAway
+from worker.store.port import Hold, LaneName, NewerOwner, Stake, StoreAway
 from worker.store.postgres import SESSION_SETTINGS, PostgresStore
 
 
@@ -89,7 +89,7 @@ async def test_b14_a_batch_prepares_nothing_under_its_locks(bench: Workbench) ->
         hold = await store.fence(name, 1, "member")
         assert isinstance(hold, Hold)
         await store.start_lane(hold, 0)
-        async with store.batch(hold, 0, 0) as batch:
+        async with store.batch([Stake(hold, 0, 0)]) as batch:
             found = await batch._connection.fetch("SELECT statement FROM pg_prepared_statements")
             prepared = {row["statement"] for row in found}
         assert {sql.load(query) for query in postgres.BATCH_STATEMENTS} <= prepared
@@ -118,8 +118,8 @@ async def test_b14_a_paused_transaction_gives_its_lane_back(
         taken: list[Hold | NewerOwner] = []
 
         async def pause_in_a_batch() -> None:
-            async with paused.batch(hold, 0, 0) as batch:
-                await batch.record([], [], 7)
+            async with paused.batch([Stake(hold, 0, 0)]) as batch:
+                await batch.record([], [[]], [7])
                 if preparing:
                     await batch._connection.prepare("SELECT 7")
                 taken.append(await asyncio.wait_for(heir.fence(name, 2, "heir"), 8))

@@ -53,7 +53,7 @@ async def _drop_day(connection: Connection, day: date, retention_days: int) -> l
             await connection.execute(sql.load("patience_for_days"))
             if not await connection.fetchval(sql.load("try_lock_days")):
                 return []
-            await connection.execute(sql.load("lock_lanes"))
+            await connection.execute(sql.load("lock_all_lanes"))
             if await connection.fetchval(sql.load("day_is_needed"), day, retention_days):
                 return []
             await connection.execute(sql.load("raise_ledger_from"), day)

@@ -8,7 +8,7 @@ from worker.domain.command import Command
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, StoreAway
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway
 
 
 @dataclass(slots=True)
@@ -66,18 +66,24 @@ class MemoryStore:
         return [ledger[offset] for offset in sorted(ledger) if start <= offset < stop][:limit]
 
     @asynccontextmanager
-    async def batch(self, hold: Hold, expected_offset: int, emitted: int) -> AsyncIterator["MemoryBatch"]:
+    async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["MemoryBatch"]:
         """See the port. Effects are applied on a clean exit only."""
-        lane = self._held(hold)
-        if lane.position is None or lane.position.applied != expected_offset:
-            raise StoreAway(f"{hold.name}: expected to be at {expected_offset}, found {lane.position}")
+        for stake in stakes:
+            position = self._held(stake.hold).position
+            if position is None or position.applied != stake.applied:
+                raise StoreAway(f"{stake.hold.name}: expected to be at {stake.applied}, found {position}")
         batch = MemoryBatch(self.facts)
         yield batch
+        bodies = {answer.passport_id: answer.value for one in batch.answers for answer in one if not answer.replayed}
         for created in batch.created:
-            self.facts.absorb(created, batch.bodies[created.passport_id])
+            self.facts.absorb(created, bodies[created.passport_id])
         self.passports.extend(batch.created)
-        lane.ledger.update({answer.offset: answer for answer in batch.answers})
-        lane.position = Position(batch.next_offset, max(lane.position.emitted, emitted), lane.position.ledger_from)
+        for stake, answers, applied in zip(stakes, batch.answers, batch.positions, strict=True):
+            lane = self._lanes[stake.hold.name]
+            assert lane.position is not None
+            lane.ledger.update({answer.offset: answer for answer in answers})
+            emitted = max(lane.position.emitted, stake.emitted)
+            lane.position = Position(applied, emitted, lane.position.ledger_from)
 
 
 class MemoryBatch:
@@ -86,9 +92,8 @@ class MemoryBatch:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self.created: Sequence[Created] = ()
-        self.answers: Sequence[Answer] = ()
-        self.bodies: dict[str | None, bytes] = {}
-        self.next_offset = 0
+        self.answers: Sequence[Sequence[Answer]] = ()
+        self.positions: Sequence[int] = ()
 
     async def gather(self, commands: Sequence[Command]) -> Facts:
         """See the port. A copy, so that a batch which fails leaves nothing behind."""
@@ -103,7 +108,8 @@ class MemoryBatch:
             serials=dict(self._facts.serials),
         )
 
-    async def record(self, created: Sequence[Created], answers: Sequence[Answer], next_offset: int) -> None:
+    async def record(
+        self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
+    ) -> None:
         """See the port."""
-        self.created, self.answers, self.next_offset = created, answers, next_offset
-        self.bodies = {answer.passport_id: answer.value for answer in answers if not answer.replayed}
+        self.created, self.answers, self.positions = created, answers, positions

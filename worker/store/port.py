@@ -39,6 +39,15 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Stake:
+    """What a lane brings to a batch: its hold, where it has to stand (A), and a lower bound of E to keep along."""
+
+    hold: Hold
+    applied: int
+    emitted: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewerOwner:
     """The lane is held for a generation of the group that is newer than ours."""
 
@@ -67,14 +76,16 @@ class StoreAway(Exception):
 
 
 class Batch(Protocol):
-    """One transaction over the commands of one batch: gather once, record once."""
+    """One transaction over the commands of one or more lanes: gather once, record once."""
 
     async def gather(self, commands: Sequence[Command]) -> Facts:
         """Lock what the commands may change, in the protocol's order, and read all that decisions look at."""
         ...
 
-    async def record(self, created: Sequence[Created], answers: Sequence[Answer], next_offset: int) -> None:
-        """Write effects and ledger rows, and move the lane's position to `next_offset`."""
+    async def record(
+        self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
+    ) -> None:
+        """Write effects and ledger rows, and move each lane to its new position; one entry a lane, as the stakes."""
         ...
 
 
@@ -101,10 +112,10 @@ class Store(Protocol):
         """The first ledger rows of [start, stop) in order: at most `limit`, fewer where they are large."""
         ...
 
-    def batch(self, hold: Hold, expected_offset: int, emitted: int) -> AbstractAsyncContextManager[Batch]:
-        """A transaction that commits on a clean exit; `emitted` is a lower bound of E to keep along.
+    def batch(self, stakes: Sequence[Stake]) -> AbstractAsyncContextManager[Batch]:
+        """A transaction for these lanes that commits on a clean exit.
 
-        Raises `LostLane` when the epoch is not ours, `StoreAway` when the position is not as expected, and `TryAgain`,
+        Raises `LostLane` when an epoch is not ours, `StoreAway` when a lane is not where it should be, and `TryAgain`,
         `Overtaken`, `BadRecord` or `StoreAway` as the database fails.
         """
         ...

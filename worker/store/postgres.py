@@ -15,7 +15,7 @@ from worker.messages.events import Answer, Kind
 from worker.store import sql
 from worker.store.failures import meaning_of
 from worker.store.gathering import Gathering
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, StoreAway
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway
 
 SESSION_SETTINGS = {
     "application_name": "passport-worker",
@@ -33,9 +33,8 @@ COMMAND_TIMEOUT_SECONDS = 25.0
 TRANSACTION_TIMEOUT = "30s"
 """From PostgreSQL 17 on. A session that prepares a statement does not count as idle, for however long it is paused."""
 
-_NOBODY = -1
 BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
-    "lock_lane": (_NOBODY,),
+    "lock_lanes": ([],),
     "api_keys": ([],),
     "companies": ([],),
     "lock_companies": ([],),
@@ -47,7 +46,7 @@ BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "serials": ([], []),
     "settle_gtins": ([], []),
     "release_gtins": ([],),
-    "record": (*([] for _ in range(21)), _NOBODY, 0, 0),
+    "record": tuple([] for _ in range(25)),
 }
 """What a batch may run, with arguments that touch nothing: run once ahead, so that nothing is prepared under locks."""
 
@@ -139,19 +138,15 @@ class PostgresStore:
         return [_answer(row) for row in rows]
 
     @asynccontextmanager
-    async def batch(self, hold: Hold, expected_offset: int, emitted: int) -> AsyncIterator["PostgresBatch"]:
+    async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["PostgresBatch"]:
         """See the port."""
         async with self.session() as connection:
             await self._prepare_ahead(connection)
             transaction = connection.transaction(isolation="read_committed")
             await transaction.start()
-            lane = await connection.fetchrow(sql.load("lock_lane"), hold.lane_id)
-            if lane is None or lane["epoch"] != hold.epoch:
-                raise LostLane(f"{hold.name}: the epoch is no longer {hold.epoch}")
-            if lane["applied"] != expected_offset:
-                raise StoreAway(f"{hold.name}: expected to be at {expected_offset}, found {lane['applied']}")
+            await _lock_lanes(connection, stakes)
             crashpoints.reach("lane lock")
-            yield PostgresBatch(connection, hold, emitted)
+            yield PostgresBatch(connection, stakes)
             crashpoints.reach("before COMMIT")
             await transaction.commit()
             crashpoints.reach("after COMMIT")
@@ -196,35 +191,50 @@ class PostgresStore:
             return self._pool
 
 
+async def _lock_lanes(connection: sql.Connection, stakes: Sequence[Stake]) -> None:
+    rows = await connection.fetch(sql.load("lock_lanes"), [stake.hold.lane_id for stake in stakes])
+    lanes = {row["id"]: row for row in rows}
+    for stake in stakes:
+        hold, lane = stake.hold, lanes.get(stake.hold.lane_id)
+        if lane is None or lane["epoch"] != hold.epoch:
+            raise LostLane(f"{hold.name}: the epoch is no longer {hold.epoch}")
+        if lane["applied"] != stake.applied:
+            raise StoreAway(f"{hold.name}: expected to be at {stake.applied}, found {lane['applied']}")
+
+
 class PostgresBatch:
     """See `worker.store.port.Batch`."""
 
-    def __init__(self, connection: sql.Connection, hold: Hold, emitted: int) -> None:
+    def __init__(self, connection: sql.Connection, stakes: Sequence[Stake]) -> None:
         self._connection = connection
-        self._hold = hold
-        self._emitted = emitted
+        self._stakes = stakes
         self._gathering = Gathering(connection)
 
     async def gather(self, commands: Sequence[Command]) -> Facts:
         """See the port."""
         return await self._gathering.gather(commands)
 
-    async def record(self, created: Sequence[Created], answers: Sequence[Answer], next_offset: int) -> None:
+    async def record(
+        self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
+    ) -> None:
         """See the port."""
         await self._settle_gtins(created)
-        bodies = {answer.passport_id: answer.value for answer in answers if not answer.replayed}
+        lane_ids = [stake.hold.lane_id for stake in self._stakes]
+        rows = [(lane_id, answer) for lane_id, own in zip(lane_ids, answers, strict=True) for answer in own]
         await self._connection.execute(
             sql.load("record"),
-            *_passport_columns(created, bodies),
-            *_ledger_columns(answers),
-            self._hold.lane_id,
-            next_offset,
-            self._emitted,
+            *_passport_columns(
+                created, {answer.passport_id: answer.value for _, answer in rows if not answer.replayed}
+            ),
+            *_ledger_columns(rows),
+            lane_ids,
+            positions,
+            [stake.emitted for stake in self._stakes],
         )
-        letters = [(answer.offset, answer.dead_letter) for answer in answers if answer.dead_letter is not None]
+        letters = [(lane_id, answer.offset, answer.dead_letter) for lane_id, answer in rows if answer.dead_letter]
         if letters:
-            rows = [_dead_letter_row(self._hold.lane_id, offset, letter) for offset, letter in letters]
-            await self._connection.executemany(sql.load("dead_letters"), rows)
+            copies = [_dead_letter_row(lane_id, offset, letter) for lane_id, offset, letter in letters]
+            await self._connection.executemany(sql.load("dead_letters"), copies)
 
     async def _settle_gtins(self, created: Sequence[Created]) -> None:
         """Claims become the registrations of those who created a passport; the others are taken back."""
@@ -256,18 +266,19 @@ def _passport_columns(created: Sequence[Created], bodies: dict[str | None, bytes
     ]
 
 
-def _ledger_columns(answers: Sequence[Answer]) -> list[list[Any]]:
+def _ledger_columns(rows: Sequence[tuple[int, Answer]]) -> list[list[Any]]:
     return [
-        [answer.offset for answer in answers],
-        [answer.appended_ms for answer in answers],
-        [answer.kind for answer in answers],
-        [answer.replayed for answer in answers],
-        [answer.key for answer in answers],
-        [answer.company_id for answer in answers],
-        [answer.passport_id for answer in answers],
-        [None if answer.trace is None else answer.trace.traceparent for answer in answers],
-        [None if answer.trace is None else answer.trace.tracestate for answer in answers],
-        [None if answer.passport_id is not None else answer.value for answer in answers],
+        [lane_id for lane_id, _ in rows],
+        [answer.offset for _, answer in rows],
+        [answer.appended_ms for _, answer in rows],
+        [answer.kind for _, answer in rows],
+        [answer.replayed for _, answer in rows],
+        [answer.key for _, answer in rows],
+        [answer.company_id for _, answer in rows],
+        [answer.passport_id for _, answer in rows],
+        [None if answer.trace is None else answer.trace.traceparent for _, answer in rows],
+        [None if answer.trace is None else answer.trace.tracestate for _, answer in rows],
+        [None if answer.passport_id is not None else answer.value for _, answer in rows],
     ]
 
 

@@ -21,6 +21,12 @@ CLOSE_SECONDS = 3.0
 LAST_POLL_SECONDS = 0.5
 """How long a poll gets to end by itself when stopping."""
 
+FETCH_BYTES = 256 * 1024
+"""For a lane at once: what a batch takes, and no more in memory than that."""
+
+SMALLEST_SHARE = 100
+"""Lanes share the records of a batch, but many lanes must not make many tiny Kafka transactions."""
+
 _WEEKS_MS = 2**31 - 1
 
 
@@ -46,7 +52,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             heartbeat_interval_ms=timeout_ms // 4,
             # While servers are away nothing is polled, and the membership must outlast that (B7); /livez watches.
             max_poll_interval_ms=_WEEKS_MS,
-            max_partition_fetch_bytes=1024 * 1024,
+            max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=POLL_MS,
         )
         self._reader = Reader(self._consumer, self.lanes, settings)
@@ -83,9 +89,11 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         # Public aiokafka has no way to ask for these two.
         generation, member = self._consumer._coordinator.generation, self._consumer._coordinator.member_id
         log.info("assigned", generation=generation, partitions=sorted(place.partition for place in assigned))
+        most = self._shared.settings.batch_records
+        share = min(most, max(SMALLEST_SHARE, most // max(1, len(assigned))))
         for place in assigned:
             name = LaneName(self._shared.settings.group_id, place.topic, place.partition)
-            lane = Lane(name, generation, member, self._shared, self)
+            lane = Lane(name, generation, member, share, self._shared, self)
             self.lanes[place] = lane
             self._tasks[place] = asyncio.create_task(lane.run(), name=f"lane-{place.partition}")
 

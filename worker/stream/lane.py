@@ -15,7 +15,7 @@ from worker import crashpoints
 from worker.messages.events import Answer
 from worker.processing import BatchTooLarge, Processor, Work
 from worker.settings import Settings
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Store
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Stake, Store
 from worker.stream.connection import Cluster
 from worker.stream.door import Door, KeysAway
 from worker.stream.emitter import Emitter
@@ -68,16 +68,19 @@ class Surroundings:
 class Lane:
     """One partition for one generation of the group."""
 
-    def __init__(self, name: LaneName, generation: int, member: str, shared: Surroundings, consumer: LogEnds) -> None:
+    def __init__(
+        self, name: LaneName, generation: int, member: str, share: int, shared: Surroundings, consumer: LogEnds
+    ) -> None:
+        """`share` is how many records the lane takes at once."""
         self.name = name
-        self.inbox = Inbox(shared.settings.batch_records)
+        self.inbox = Inbox(2 * share)
         self.state = LaneState.OPENING
         self.reason = "opening"
         self.progressed_at = time.monotonic()
         self.applied: int | None = None
         self.emitted: int | None = None
         self._noted = 0
-        self._most = shared.settings.batch_records
+        self._share = self._most = share
         self._generation, self._member = generation, member
         self._shared, self._consumer = shared, consumer
         self._closing = asyncio.Event()
@@ -231,18 +234,24 @@ class Lane:
     # Run
 
     async def _work(self, hold: Hold, emitter: Emitter) -> None:
-        """Batch after batch. The Postgres work of one runs while the Kafka transaction of the last is in flight."""
+        """Batch after batch.
+
+        Where records are waiting, the Postgres work of one runs while the Kafka transaction of the last is in flight;
+        otherwise all that comes meanwhile goes into one batch.
+        """
         while await self._something_to_take(hold):
-            work = await self._next_work()
+            work = await self._next_work(hold)
             if work is None:
                 break
             if work.start == work.stop:
                 continue
-            answers = await self._apply(hold, work)
+            answers = await self._apply(work)
             if answers is None:
                 continue
             await self._settle_in_flight()
             self._in_flight = asyncio.create_task(self._emit(emitter, answers, work.stop))
+            if len(self.inbox) < self._share:
+                await self._settle_in_flight()
         await self._settle_in_flight()
         await self._note_emitted(hold)
 
@@ -273,9 +282,10 @@ class Lane:
             await self._settle_in_flight()
         return False
 
-    async def _next_work(self) -> Work | None:
+    async def _next_work(self, hold: Hold) -> Work | None:
         """Decode and authenticate the next records; None when the lane closes while it waits for keys."""
         assert self.applied is not None
+        assert self.emitted is not None
         records, stop = self.inbox.take(self._most)
         while not self._closing.is_set():
             try:
@@ -288,21 +298,20 @@ class Lane:
                 if self.state is LaneState.WAITING:
                     self._stand_still(LaneState.RUNNING, "")
                 crashpoints.reach("decode")
-                return Work(records, commands, self.applied, stop)
+                return Work(Stake(hold, self.applied, self.emitted), records, commands, stop)
         return None
 
-    async def _apply(self, hold: Hold, work: Work) -> list[Answer] | None:
+    async def _apply(self, work: Work) -> list[Answer] | None:
         """Postgres: effects, ledger and position, in one transaction. None: too much at once, take less."""
-        assert self.emitted is not None
         started = time.monotonic()
         try:
             with self._shared.telemetry.step("store"):
-                answers = await self._shared.processor.process(hold, work, self.emitted)
+                answers = await self._shared.processor.process(work)
         except BatchTooLarge:
             self._most = max(1, len(work.records) // 4)
             self.inbox.put_back(work.records)
             return None
-        self._most = min(2 * self._most, self._shared.settings.batch_records)
+        self._most = min(2 * self._most, self._share)
         self.applied = work.stop
         self.progressed_at = time.monotonic()
         if work.commands:

@@ -1,3 +1,3 @@
--- Every lane, in the order of ids: a batch holds its own lane only, so nobody waits for us in a circle, and from here
--- to the commit nobody writes to the ledger.
+-- Every lane, in the order of ids, as batches lock theirs: so nobody waits for us in a circle, and from here to the
+-- commit nobody writes to the ledger.
 SELECT id FROM lane ORDER BY id FOR UPDATE

@@ -1,2 +1,7 @@
--- First lock of a batch: whoever raised the epoch meanwhile is seen here, and whoever wants to raise it waits.
-SELECT epoch, applied FROM lane WHERE id = $1 FOR UPDATE
+-- First lock of a batch: its lanes, in the order of ids. Whoever raised an epoch meanwhile is seen here, and whoever
+-- wants to raise one waits.
+SELECT id, epoch, applied
+  FROM lane
+ WHERE id = ANY ($1::int[])
+ ORDER BY id
+   FOR UPDATE

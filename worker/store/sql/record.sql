@@ -1,4 +1,4 @@
--- All effects of a batch at once: passports and what follows from them, ledger rows, and the lane's new position.
+-- All effects of a batch at once: passports and what follows from them, ledger rows, and the lanes' new positions.
 -- Safe: runs under the locks that the facts were read under; a constraint that fires all the same rolls all back.
 WITH made AS (
     SELECT *, timestamptz 'epoch' + created_ms * interval '1 millisecond' AS created_at
@@ -36,10 +36,14 @@ WITH made AS (
 ), rows AS (
     INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id,
                         traceparent, tracestate, value)
-    SELECT $22, a."offset", timestamptz 'epoch' + a.appended_ms * interval '1 millisecond', a.kind, a.replayed, a.key,
+    SELECT a.lane_id, a."offset", timestamptz 'epoch' + a.appended_ms * interval '1 millisecond', a.kind, a.replayed, a.key,
            a.company_id, a.passport_id, a.traceparent, a.tracestate, a.value
-      FROM unnest($12::bigint[], $13::bigint[], $14::smallint[], $15::boolean[], $16::text[], $17::text[],
-                  $18::text[], $19::bytea[], $20::bytea[], $21::bytea[])
-        AS a ("offset", appended_ms, kind, replayed, key, company_id, passport_id, traceparent, tracestate, value)
+      FROM unnest($12::int[], $13::bigint[], $14::bigint[], $15::smallint[], $16::boolean[], $17::text[], $18::text[],
+                  $19::text[], $20::bytea[], $21::bytea[], $22::bytea[])
+        AS a (lane_id, "offset", appended_ms, kind, replayed, key, company_id, passport_id, traceparent, tracestate,
+              value)
 )
-UPDATE lane SET applied = $23, emitted = greatest(emitted, $24) WHERE id = $22
+UPDATE lane l
+   SET applied = moved.applied, emitted = greatest(l.emitted, moved.emitted)
+  FROM unnest($23::int[], $24::bigint[], $25::bigint[]) AS moved (id, applied, emitted)
+ WHERE l.id = moved.id
