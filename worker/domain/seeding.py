@@ -1,6 +1,7 @@
 """How the fields of a new passport are filled: product default, template default, company prefill, in this order."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -8,9 +9,8 @@ from typing import cast
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-def compact_json(value: object) -> str:
-    """Compact JSON in ASCII: escapes keep every string, lone surrogates too, encodable."""
-    return json.dumps(value, separators=(",", ":"))
+compact_json = json.JSONEncoder(separators=(",", ":")).encode
+"""Compact JSON in ASCII: escapes keep every string, lone surrogates too, encodable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,12 @@ def _is_empty(value: Json) -> bool:
     return value is None or value == ""
 
 
-def _field(candidates: tuple[tuple[str, Json], ...]) -> dict[str, Json]:
-    for source, value in candidates:
-        if not _is_empty(value):
-            return {"value": value, "status": "approved", "source": source}
-    return {"value": None, "status": "empty"}
+@lru_cache(maxsize=256)
+def _template(template_fields: str) -> Mapping[str, tuple[str, Json]]:
+    """By key: the key as JSON, and the default."""
+    fields = cast(list[dict[str, Json]], json.loads(template_fields))
+    keys = [(cast(str, field["key"]), field.get("defaultValue")) for field in fields]
+    return {key: (compact_json(key), default) for key, default in keys}
 
 
 @lru_cache(maxsize=1024)
@@ -45,14 +46,22 @@ def seed_fields(template_fields: str, product_defaults: str, company_prefill: st
     All three are JSON texts, as the catalogue stores them: an array of `{key, dataType, defaultValue}`, and two
     objects of values by key. Defaults and prefill for keys that the template lacks are ignored.
     """
-    template = cast(list[dict[str, Json]], json.loads(template_fields))
     defaults = cast(dict[str, Json], json.loads(product_defaults))
     prefill = cast(dict[str, Json], json.loads(company_prefill))
-    fields: dict[str, Json] = {}
-    for field in template:
-        key = cast(str, field["key"])
-        fields[key] = _field(
-            (("product", defaults.get(key)), ("template", field.get("defaultValue")), ("company", prefill.get(key)))
-        )
-    approved = sum(1 for field in fields.values() if cast(dict[str, Json], field)["status"] == "approved")
-    return SeededFields(total=len(fields), approved=approved, json=compact_json(fields))
+    fields, approved = [], 0
+    for key, (name, template_default) in _template(template_fields).items():
+        field = _field((("product", defaults.get(key)), ("template", template_default), ("company", prefill.get(key))))
+        approved += field is not _EMPTY
+        fields.append(f"{name}:{field}")
+    return SeededFields(total=len(fields), approved=approved, json=f"{{{','.join(fields)}}}")
+
+
+_EMPTY = '{"value":null,"status":"empty"}'
+
+
+def _field(candidates: tuple[tuple[str, Json], ...]) -> str:
+    """The first value that is there, as JSON; `_EMPTY` itself where none is."""
+    for source, value in candidates:
+        if not _is_empty(value):
+            return f'{{"value":{compact_json(value)},"status":"approved","source":"{source}"}}'
+    return _EMPTY

@@ -14,7 +14,7 @@ from worker.domain.seeding import seed_fields
 from worker.store import sql
 
 Rows = list[asyncpg.Record]
-_Asked = tuple[Command, CreatePassport, str]
+_Asked = tuple[Command, Company, CreatePassport]
 """A command with a valid body, and its company."""
 
 
@@ -29,20 +29,18 @@ class Gathering:
     async def gather(self, commands: Sequence[Command]) -> Facts:
         """Everything that decisions on these commands may look at."""
         await self._credentials(commands)
-        known = [
-            (command, company.id) for command in commands if (company := authenticated_company(command, self.facts))
-        ]
+        known = [(command, company) for command in commands if (company := authenticated_company(command, self.facts))]
         if known:
-            await self._lock_companies({company_id for _, company_id in known})
-            await self._bindings({(company_id, command.idempotency_key) for command, company_id in known})
+            await self._lock_companies({company.id for _, company in known})
+            await self._bindings({(company.id, command.idempotency_key) for command, company in known})
         asked = [
-            (command, body, company) for command, company in known if isinstance(body := command.body, CreatePassport)
+            (command, company, body) for command, company in known if isinstance(body := command.body, CreatePassport)
         ]
         if asked:
-            await self._products({body.product_id for _, body, _ in asked})
-            await self._writes({(company, utc_day(command.source.appended_ms)) for command, _, company in asked})
-            await self._gtin_owners({body.gtin: company for _, body, company in reversed(asked)})
-            await self._serials({(body.gtin, body.serial) for _, body, _ in asked})
+            await self._products({body.product_id for _, _, body in asked})
+            await self._writes(asked)
+            await self._gtin_owners({body.gtin: company.id for _, company, body in reversed(asked)})
+            await self._serials({(body.gtin, body.serial) for _, _, body in asked})
         return self.facts
 
     async def _fetch(self, query: str, *arguments: Any) -> Rows:
@@ -75,12 +73,21 @@ class Gathering:
                 self.facts.bindings[company_id, key] = Binding(fingerprint, passport_id, created_body, created_ms)
 
     async def _products(self, product_ids: set[str]) -> None:
-        for row in await self._fetch("products", list(product_ids)):
-            seeded = seed_fields(row["template_fields"], row["product_defaults"], row["company_prefill"])
-            self.facts.products[row["id"]] = Product(row["id"], row["company_id"], row["template_id"], seeded)
+        rows = await self._fetch("products", list(product_ids))
+        templates = {row["template_id"]: row["fields"] for row in rows if row["id"] is None}
+        for product_id, company_id, template_id, defaults, prefill, _ in rows:
+            if company_id in self.facts.companies:  # nobody else in this batch could use it
+                seeded = seed_fields(templates[template_id], defaults, prefill)
+                self.facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
 
-    async def _writes(self, days: set[tuple[str, int]]) -> None:
-        for company_id, day, writes in await self._fetch("writes", *_columns(days)):
+    async def _writes(self, asked: list[_Asked]) -> None:
+        """Of companies whose plan has a budget."""
+        days = {
+            (company.id, utc_day(command.source.appended_ms))
+            for command, company, _ in asked
+            if company.plan.max_v1_writes_per_day is not None
+        }
+        for company_id, day, writes in await self._fetch("writes", *_columns(days)) if days else ():
             self.facts.writes[company_id, day] = writes
 
     async def _gtin_owners(self, wanted: dict[str, str]) -> None:
