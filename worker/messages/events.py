@@ -6,7 +6,7 @@ from enum import IntEnum
 from hashlib import sha1
 from json.encoder import encode_basestring_ascii as quoted
 from typing import assert_never
-from uuid import NAMESPACE_URL, UUID
+from uuid import NAMESPACE_URL
 
 from worker.domain import gs1
 from worker.domain.command import Command, DeadLetter, Source, TraceContext
@@ -265,5 +265,10 @@ def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Even
 
 def _uuid5_of_url(name: str) -> bytes:
     """UUIDv5 in the URL namespace (RFC 9562 section 5.5), as `uuid.uuid5` computes it."""
-    digest = sha1(NAMESPACE_URL.bytes + name.encode("utf-8"), usedforsecurity=False).digest()
-    return str(UUID(bytes=digest[:16], version=5)).encode("ascii")
+    digest = sha1(NAMESPACE_URL.bytes + name.encode("utf-8"), usedforsecurity=False).hexdigest()
+    variant = _VARIANT[digest[16]]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}".encode("ascii")
+
+
+_VARIANT = {f"{digit:x}": f"{digit & 0b0011 | 0b1000:x}" for digit in range(16)}
+"""RFC 9562 section 4.1: the first bits of the ninth octet are 10."""

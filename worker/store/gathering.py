@@ -25,13 +25,13 @@ class Gathering:
         self._connection = connection
         self.facts = Facts()
         self.claimed: dict[str, str] = {}
+        self._prefills: dict[str, str] = {}
 
     async def gather(self, commands: Sequence[Command]) -> Facts:
         """Everything that decisions on these commands may look at."""
-        await self._credentials(commands)
+        await self._companies(await self._credentials(commands))
         known = [(command, company) for command in commands if (company := authenticated_company(command, self.facts))]
         if known:
-            await self._lock_companies({company.id for _, company in known})
             await self._bindings({(company.id, command.idempotency_key) for command, company in known})
         asked = [
             (command, company, body) for command, company in known if isinstance(body := command.body, CreatePassport)
@@ -46,7 +46,8 @@ class Gathering:
     async def _fetch(self, query: str, *arguments: Any) -> Rows:
         return await self._connection.fetch(sql.load(query), *arguments)
 
-    async def _credentials(self, commands: Sequence[Command]) -> None:
+    async def _credentials(self, commands: Sequence[Command]) -> set[str]:
+        """Grants of API keys; the companies whose credentials these commands may have."""
         digests: set[bytes] = set()
         company_ids: set[str] = set()
         for command in commands:
@@ -54,16 +55,20 @@ class Gathering:
                 digests.add(command.credentials.digest)
             elif isinstance(command.credentials, AccessToken):
                 company_ids.add(command.credentials.company_id)
-        for row in await self._fetch("api_keys", list(digests)) if digests else ():
-            self.facts.api_keys[row["sha256"]] = ApiKeyGrant(row["company_id"], row["revoked_ms"])
-            company_ids.add(row["company_id"])
-        for row in await self._fetch("companies", list(company_ids)) if company_ids else ():
-            plan = Plan(row["plan_id"], row["max_dpps"], row["overage_price_cents"], row["max_v1_writes_per_day"])
-            self.facts.companies[row["id"]] = Company(row["id"], plan, row["subscription"])
+        for digest, company_id, revoked_ms in await self._fetch("api_keys", list(digests)) if digests else ():
+            self.facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
+            company_ids.add(company_id)
+        return company_ids
 
-    async def _lock_companies(self, company_ids: set[str]) -> None:
-        for company_id, slots_used in await self._fetch("lock_companies", list(company_ids)):
+    async def _companies(self, company_ids: set[str]) -> None:
+        """Lock them."""
+        plans: dict[str, Plan] = {}
+        for row in await self._fetch("lock_companies", list(company_ids)) if company_ids else ():
+            company_id, subscription, prefill, plan_id, max_dpps, price_cents, writes_per_day, slots_used = row
+            plan = plans.get(plan_id) or plans.setdefault(plan_id, Plan(plan_id, max_dpps, price_cents, writes_per_day))
+            self.facts.companies[company_id] = Company(company_id, plan, subscription)
             self.facts.slots_used[company_id] = slots_used
+            self._prefills[company_id] = prefill
 
     async def _bindings(self, keys: set[tuple[str, str | None]]) -> None:
         pairs = [(company_id, key) for company_id, key in keys if key is not None]
@@ -74,9 +79,10 @@ class Gathering:
 
     async def _products(self, product_ids: set[str]) -> None:
         rows = await self._fetch("products", list(product_ids))
-        templates = {row["template_id"]: row["fields"] for row in rows if row["id"] is None}
-        for product_id, company_id, template_id, defaults, prefill, _ in rows:
-            if company_id in self.facts.companies:  # nobody else in this batch could use it
+        templates = {template_id: fields for product_id, _, template_id, fields in rows if product_id is None}
+        for product_id, company_id, template_id, defaults in rows:
+            prefill = self._prefills.get(company_id)
+            if prefill is not None:  # nobody else in this batch could use it
                 seeded = seed_fields(templates[template_id], defaults, prefill)
                 self.facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
 

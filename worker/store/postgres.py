@@ -36,7 +36,6 @@ TRANSACTION_TIMEOUT = "30s"
 BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
     "api_keys": ([],),
-    "companies": ([],),
     "lock_companies": ([],),
     "bindings": ([], []),
     "products": ([],),

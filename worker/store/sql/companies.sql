@@ -1,5 +1,0 @@
--- Companies with their plans. Read only.
-SELECT c.id, c.subscription, p.id AS plan_id, p.max_dpps, p.overage_price_cents, p.max_v1_writes_per_day
-  FROM company c
-  JOIN plan p ON p.id = c.plan_id
- WHERE c.id = ANY ($1::text[])
