@@ -51,6 +51,10 @@ class Work:
         return self.stake.applied
 
 
+Ready = tuple[Work, Facts]
+"""A batch, and the reference data that it names."""
+
+
 class Processor:
     """Decides batches over a store, one transaction at a time, of `batch_records` where several wait.
 
@@ -60,7 +64,7 @@ class Processor:
     def __init__(self, store: Store, digital_link_base: str, batch_records: int) -> None:
         self._store = store
         self._digital_link_base = digital_link_base
-        self._group_commit = GroupCommit(self._transaction, _size, batch_records)
+        self._group_commit = GroupCommit(self.transaction, _size, batch_records)
 
     async def process(self, work: Work) -> list[Answer]:
         """Commit the effects of a batch, together with those of other lanes; its answers, one a record, in order.
@@ -70,12 +74,26 @@ class Processor:
         and `StoreAway`, upon which the lane reopens, and `BatchTooLarge`.
         """
         try:
-            return await self._group_commit.run(work)
+            return await self._group_commit.run((work, await self._store.look_up(work.commands)))
         except (LostLane, StoreAway, BatchTooLarge):
             raise
         except Exception as error:
             log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
             return await self._alone(work)
+
+    async def transaction(self, works: Sequence[Ready]) -> list[list[Answer]]:
+        """Commit the effects of batches of different lanes, in this order; the answers of each."""
+        facts = Facts()
+        for _, known in works:
+            facts.learn(known)
+        commands = [command for work, _ in works for command in work.commands]
+        async with self._store.batch([work.stake for work, _ in works]) as batch:
+            await batch.gather(commands, facts)
+            created, answers = decide_all(commands, facts, self._digital_link_base)
+            each = iter(answers)
+            by_lane = [list(islice(each, len(work.commands))) for work, _ in works]
+            await batch.record(created, by_lane, [work.stop for work, _ in works])
+        return by_lane
 
     async def _alone(self, work: Work) -> list[Answer]:
         try:
@@ -99,23 +117,13 @@ class Processor:
                 on=TryAgain, attempts=_ATTEMPTS, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
             ):
                 with attempt:
-                    (answers,) = await self._transaction([work])
+                    (answers,) = await self.transaction([(work, await self._store.look_up(work.commands))])
                     return answers
         except Overtaken:
             raise
         except TryAgain as error:
             raise StoreAway(f"tried in vain: {error}") from error
         raise AssertionError("stamina returns or raises")
-
-    async def _transaction(self, works: Sequence[Work]) -> list[list[Answer]]:
-        async with self._store.batch([work.stake for work in works]) as batch:
-            commands = [command for work in works for command in work.commands]
-            facts = await batch.gather(commands)
-            created, answers = decide_all(commands, facts, self._digital_link_base)
-            each = iter(answers)
-            by_lane = [list(islice(each, len(work.commands))) for work in works]
-            await batch.record(created, by_lane, [work.stop for work in works])
-        return by_lane
 
     async def _try_once_more(self, work: Work) -> list[Answer]:
         """Only a record that fails by itself and again is refused."""
@@ -160,7 +168,8 @@ def unprocessable(command: Command, record: Record) -> Command:
     return replace(command, body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
 
 
-def _size(work: Work) -> int:
+def _size(ready: Ready) -> int:
+    work, _ = ready
     return len(work.commands)
 
 

@@ -76,11 +76,10 @@ async def test_what_was_loaded_is_what_the_worker_reads(connection: Connection) 
     assert grants == {digests[0]: None, digests[1]: 1774994400000}
     company = await connection.fetchrow(sql.load("lock_companies"), [COMPANY])
     assert company is not None
-    prefill = company["prefill"]
-    assert tuple(company) == (COMPANY, "active", prefill, "growth", 1000, 75, 200, 0)
+    assert tuple(company) == (COMPANY, "active", "growth", 1000, 75, 200, 0)
     product, template = await connection.fetch(sql.load("products"), [PRODUCT])
     assert (product["id"], template["id"]) == (PRODUCT, None)
-    seeded = seed_fields(template["defaults"], product["defaults"], prefill)
+    seeded = seed_fields(template["defaults"], product["defaults"], product["prefill"])
     fields = json.loads(seeded.json)
     assert fields["chemistry"] == {"value": "LFP", "status": "approved", "source": "product"}
     assert fields["batteryCategory"] == {"value": "industrial", "status": "approved", "source": "template"}

@@ -137,9 +137,10 @@ class _Crash(Exception):
 async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
     """A batch that dies before its commit, when its facts were read or when all was written."""
     work = lane.work(*asked)
+    facts = await lane.store.look_up(work.commands)
     with suppress(_Crash):
         async with lane.store.batch([work.stake]) as batch:
-            facts = await batch.gather(work.commands)
+            await batch.gather(work.commands, facts)
             if late:
                 created, answers = decide_all(work.commands, facts, LINK_BASE)
                 await batch.record(created, [answers], [work.stop])
@@ -167,7 +168,7 @@ async def _as_cut(store: Store, script: _Script) -> _Ledger:
                 await _crash(lanes[cut.partition], asked, late=cut.accident == "late crash")
             if cut.accident:
                 lanes[cut.partition] = await Lane.open(store, cut.partition, processor)
-        answered = await asyncio.gather(*(lanes[cut.partition].process(*asked) for cut, asked in group))
+        answered = await Lane.process_together([(lanes[cut.partition], asked) for cut, asked in group])
         for (cut, _), answers in zip(group, answered, strict=True):
             returned[cut.partition] += answers
     for lane, answers in zip(lanes, returned, strict=True):

@@ -173,8 +173,9 @@ class _Broken(Exception):
 
 
 async def _break(lane: Lane, work: Work, recorded: bool) -> None:
+    facts = await lane.store.look_up(work.commands)
     async with lane.store.batch([work.stake]) as batch:
-        facts = await batch.gather(work.commands)
+        await batch.gather(work.commands, facts)
         if recorded:
             created, answers = decide_all(work.commands, facts, "https://a")
             await batch.record(created, [answers], [work.stop])

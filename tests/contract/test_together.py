@@ -1,6 +1,8 @@
 """Lanes of one worker share transactions, and nothing else: what befalls one of them is not the others' affair."""
 
 import asyncio
+from collections.abc import Sequence, Sized
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,11 +10,14 @@ import pytest
 import worker.processing
 from tests.contract.test_halving import POISON
 from tests.contract.world import CATALOGUE, GROWTH, OPEN, Lane, ask, facts_of, processor_of, verdict
+from tests.workbench import until
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Outcome
+from worker.messages.envelope import Record
 from worker.messages.events import Answer
+from worker.processing import Ready
 from worker.store.memory import MemoryBatch, MemoryStore
 from worker.store.port import LostLane, Position, Store, StoreAway
 from worker.store.postgres import PostgresBatch, PostgresStore
@@ -25,12 +30,35 @@ async def _lanes(store: Store) -> list[Lane]:
     return [await Lane.open(store, partition, processor) for partition in range(LANES)]
 
 
-async def _each(lanes: list[Lane], *, serial: str = "s") -> list[list[Answer] | BaseException]:
-    """What two records become in each lane, all asked at once: one serial in all lanes, and one of each lane's own."""
-    return await asyncio.gather(
-        *(lane.process(ask(OPEN, 1, serial), ask(OPEN, 1, f"{serial}-{at}")) for at, lane in enumerate(lanes)),
-        return_exceptions=True,
-    )
+async def _each(lanes: list[Lane]) -> list[list[Answer] | BaseException]:
+    """What two records become in each lane, in one transaction: one serial in all lanes, and one of each lane's own."""
+    asked = [[ask(OPEN, 1, "s"), ask(OPEN, 1, f"s-{at}")] for at in range(LANES)]
+    return await _at_once(lanes, asked)
+
+
+async def _at_once(lanes: list[Lane], asked: list[list[Record]]) -> list[list[Answer] | BaseException]:
+    """While another lane's transaction takes its time, all lanes come, in their order."""
+    another = await Lane.open(lanes[0].store, LANES, lanes[0].processor)
+    group, go_on = lanes[0].processor._group_commit, asyncio.Event()
+    transaction = group._transaction
+
+    async def slow(ready: Sequence[Ready]) -> Sequence[list[Answer]]:
+        await go_on.wait()
+        return await transaction(ready)
+
+    group._transaction = slow
+    tasks = [asyncio.create_task(another.process())]
+    await until(lambda: bool(group._group), 10, "the other lane's transaction runs")
+    for place, (lane, own) in enumerate(zip(lanes, asked, strict=True)):
+        tasks.append(asyncio.create_task(lane.process(*own)))
+        await until(partial(_waits, group._waiting, place), 10, f"lane {place} waits")
+    go_on.set()
+    _, *answered = await asyncio.gather(*tasks, return_exceptions=True)
+    return answered
+
+
+def _waits(waiting: Sized, place: int) -> bool:
+    return len(waiting) > place
 
 
 def _verdicts(answers: list[Answer] | BaseException) -> list[str] | type[BaseException]:
@@ -58,7 +86,7 @@ async def test_lanes_share_a_transaction(store: Store, monkeypatch: pytest.Monke
     sizes = _count_transactions(monkeypatch)
     lanes = await _lanes(store)
     answered = await _each(lanes)
-    assert sizes == [LANES]
+    assert sizes == [1, LANES]
     assert [_verdicts(answers) for answers in answered] == [
         ["created", "created"],
         ["409 serial_exists", "created"],
@@ -72,11 +100,8 @@ async def test_lanes_share_a_transaction(store: Store, monkeypatch: pytest.Monke
 async def test_a_quota_is_one_quota_for_all_lanes(store: Store) -> None:
     """Three slots for nine commands of three lanes."""
     lanes = await _lanes(store)
-    answered = await asyncio.gather(
-        *(lane.verdicts(*(ask(GROWTH, 1, f"{at}-{n}") for n in range(3))) for at, lane in enumerate(lanes))
-    )
-    verdicts = [one for each in answered for one in each]
-    assert verdicts == ["created"] * 3 + ["402 overage_required"] * 6
+    answered = await _at_once(lanes, [[ask(GROWTH, 1, f"{at}-{n}") for n in range(3)] for at in range(LANES)])
+    assert [_verdicts(answers) for answers in answered] == [["created"] * 3] + [["402 overage_required"] * 3] * 2
 
 
 def _check_others(*answered: list[Answer] | BaseException) -> None:
@@ -118,7 +143,7 @@ async def test_a_record_that_cannot_be_processed_harms_no_other_lane(
     monkeypatch.setattr(worker.processing, "decide", badly)
     lanes = await _lanes(store)
     asked = [[ask(OPEN, 1, "a"), ask(OPEN, 1, POISON), ask(OPEN, 1, "b")], [ask(OPEN, 1, "c")], [ask(OPEN, 1, "d")]]
-    answered = await asyncio.gather(*(lane.verdicts(*own) for lane, own in zip(lanes, asked, strict=True)))
+    answered = [_verdicts(answers) for answers in await _at_once(lanes, asked)]
     assert answered == [["created", "400 Unreadable command", "created"], ["created"], ["created"]]
 
 

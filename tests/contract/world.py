@@ -200,6 +200,16 @@ class Lane:
         self.applied = work.stop
         return answers
 
+    @staticmethod
+    async def process_together(asked: Sequence[tuple["Lane", Sequence[Record]]]) -> list[list[Answer]]:
+        """The answers to the records of several lanes of a store, in one transaction."""
+        works = [(lane, lane.work(*records)) for lane, records in asked]
+        ready = [(work, await lane.store.look_up(work.commands)) for lane, work in works]
+        answers = await asked[0][0].processor.transaction(ready)
+        for lane, work in works:
+            lane.applied = work.stop
+        return answers
+
     async def verdicts(self, *asked: Record) -> list[str]:
         """See `verdict`."""
         return [verdict(answer) for answer in await self.process(*asked)]

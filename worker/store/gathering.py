@@ -18,18 +18,35 @@ _Asked = tuple[Command, Company, CreatePassport]
 """A command with a valid body, and its company."""
 
 
+async def look_up(connection: sql.Connection, commands: Sequence[Command]) -> Facts:
+    """API keys and products that the commands name."""
+    facts = Facts()
+    digests = {command.credentials.digest for command in commands if isinstance(command.credentials, ApiKey)}
+    if digests:
+        for digest, company_id, revoked_ms in await connection.fetch(sql.load("api_keys"), list(digests)):
+            facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
+    product_ids = {command.body.product_id for command in commands if isinstance(command.body, CreatePassport)}
+    if product_ids:
+        rows = await connection.fetch(sql.load("products"), list(product_ids))
+        templates = {template_id: fields for product_id, _, template_id, fields, _ in rows if product_id is None}
+        for product_id, company_id, template_id, defaults, prefill in rows:
+            if product_id is not None:
+                seeded = seed_fields(templates[template_id], defaults, prefill)
+                facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
+    return facts
+
+
 class Gathering:
-    """Fills `facts` for one batch on one connection; `claimed` are the GTINs that this transaction registered."""
+    """Adds to the `facts` of one batch on one connection."""
 
-    def __init__(self, connection: sql.Connection) -> None:
+    def __init__(self, connection: sql.Connection, facts: Facts) -> None:
         self._connection = connection
-        self.facts = Facts()
-        self.claimed: dict[str, str] = {}
-        self._prefills: dict[str, str] = {}
+        self.facts = facts
+        self._claimed: dict[str, str] = {}
 
-    async def gather(self, commands: Sequence[Command]) -> Facts:
-        """Everything that decisions on these commands may look at."""
-        await self._companies(await self._credentials(commands))
+    async def gather(self, commands: Sequence[Command]) -> dict[str, str]:
+        """All that was not looked up ahead; the GTINs that this transaction registered, and for which companies."""
+        await self._companies(commands)
         known = [(command, company) for command in commands if (company := authenticated_company(command, self.facts))]
         if known:
             await self._bindings({(company.id, command.idempotency_key) for command, company in known})
@@ -37,38 +54,24 @@ class Gathering:
             (command, company, body) for command, company in known if isinstance(body := command.body, CreatePassport)
         ]
         if asked:
-            await self._products({body.product_id for _, _, body in asked})
             await self._writes(asked)
             await self._gtin_owners({body.gtin: company.id for _, company, body in reversed(asked)})
             await self._serials({(body.gtin, body.serial) for _, _, body in asked})
-        return self.facts
+        return self._claimed
 
     async def _fetch(self, query: str, *arguments: Any) -> Rows:
         return await self._connection.fetch(sql.load(query), *arguments)
 
-    async def _credentials(self, commands: Sequence[Command]) -> set[str]:
-        """Grants of API keys; the companies whose credentials these commands may have."""
-        digests: set[bytes] = set()
-        company_ids: set[str] = set()
-        for command in commands:
-            if isinstance(command.credentials, ApiKey):
-                digests.add(command.credentials.digest)
-            elif isinstance(command.credentials, AccessToken):
-                company_ids.add(command.credentials.company_id)
-        for digest, company_id, revoked_ms in await self._fetch("api_keys", list(digests)) if digests else ():
-            self.facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
-            company_ids.add(company_id)
-        return company_ids
-
-    async def _companies(self, company_ids: set[str]) -> None:
-        """Lock them."""
+    async def _companies(self, commands: Sequence[Command]) -> None:
+        """Lock the companies whose credentials these commands have, good or not."""
+        company_ids = {grant.company_id for grant in self.facts.api_keys.values()}
+        company_ids |= {one.credentials.company_id for one in commands if isinstance(one.credentials, AccessToken)}
         plans: dict[str, Plan] = {}
         for row in await self._fetch("lock_companies", list(company_ids)) if company_ids else ():
-            company_id, subscription, prefill, plan_id, max_dpps, price_cents, writes_per_day, slots_used = row
+            company_id, subscription, plan_id, max_dpps, price_cents, writes_per_day, slots_used = row
             plan = plans.get(plan_id) or plans.setdefault(plan_id, Plan(plan_id, max_dpps, price_cents, writes_per_day))
             self.facts.companies[company_id] = Company(company_id, plan, subscription)
             self.facts.slots_used[company_id] = slots_used
-            self._prefills[company_id] = prefill
 
     async def _bindings(self, keys: set[tuple[str, str | None]]) -> None:
         pairs = [(company_id, key) for company_id, key in keys if key is not None]
@@ -76,15 +79,6 @@ class Gathering:
             for row in await self._fetch("bindings", *_columns(pairs)):
                 company_id, key, fingerprint, passport_id, created_ms, created_body = row
                 self.facts.bindings[company_id, key] = Binding(fingerprint, passport_id, created_body, created_ms)
-
-    async def _products(self, product_ids: set[str]) -> None:
-        rows = await self._fetch("products", list(product_ids))
-        templates = {template_id: fields for product_id, _, template_id, fields in rows if product_id is None}
-        for product_id, company_id, template_id, defaults in rows:
-            prefill = self._prefills.get(company_id)
-            if prefill is not None:  # nobody else in this batch could use it
-                seeded = seed_fields(templates[template_id], defaults, prefill)
-                self.facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
 
     async def _writes(self, asked: list[_Asked]) -> None:
         """Of companies whose plan has a budget."""
@@ -102,7 +96,7 @@ class Gathering:
         unregistered = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in owners}
         if unregistered:
             claims = await self._fetch("claim_gtins", list(unregistered), list(unregistered.values()))
-            self.claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
+            self._claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
         if unregistered:
             await self._read_owners(list(unregistered))
 

@@ -65,6 +65,10 @@ class MemoryStore:
         ledger = self._held(hold).ledger
         return [ledger[offset] for offset in sorted(ledger) if start <= offset < stop][:limit]
 
+    async def look_up(self, commands: Sequence[Command]) -> Facts:
+        """See the port."""
+        return Facts(api_keys=self.facts.api_keys, products=self.facts.products)
+
     @asynccontextmanager
     async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["MemoryBatch"]:
         """See the port. Effects are applied on a clean exit only."""
@@ -95,18 +99,14 @@ class MemoryBatch:
         self.answers: Sequence[Sequence[Answer]] = ()
         self.positions: Sequence[int] = ()
 
-    async def gather(self, commands: Sequence[Command]) -> Facts:
-        """See the port. A copy, so that a batch which fails leaves nothing behind."""
-        return Facts(
-            api_keys=self._facts.api_keys,
-            companies=self._facts.companies,
-            products=self._facts.products,
-            slots_used=dict(self._facts.slots_used),
-            writes=dict(self._facts.writes),
-            bindings=dict(self._facts.bindings),
-            gtin_owners=dict(self._facts.gtin_owners),
-            serials=dict(self._facts.serials),
-        )
+    async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
+        """See the port. Copies, so that a batch which fails leaves nothing behind."""
+        facts.companies = self._facts.companies
+        facts.slots_used = dict(self._facts.slots_used)
+        facts.writes = dict(self._facts.writes)
+        facts.bindings = dict(self._facts.bindings)
+        facts.gtin_owners = dict(self._facts.gtin_owners)
+        facts.serials = dict(self._facts.serials)
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]

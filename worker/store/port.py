@@ -78,8 +78,11 @@ class StoreAway(Exception):
 class Batch(Protocol):
     """One transaction over the commands of one or more lanes: gather once, record once."""
 
-    async def gather(self, commands: Sequence[Command]) -> Facts:
-        """Lock what the commands may change, in the protocol's order, and read all that decisions look at."""
+    async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
+        """Lock what the commands may change, in the protocol's order, and add all that decisions look at to `facts`.
+
+        These hold what `look_up` found for the commands.
+        """
         ...
 
     async def record(
@@ -110,6 +113,10 @@ class Store(Protocol):
 
     async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
         """The first ledger rows of [start, stop) in order: at most `limit`, fewer where they are large."""
+        ...
+
+    async def look_up(self, commands: Sequence[Command]) -> Facts:
+        """API keys and products that the commands name, which no batch changes: read ahead, under no lock."""
         ...
 
     def batch(self, stakes: Sequence[Stake]) -> AbstractAsyncContextManager[Batch]:

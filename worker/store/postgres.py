@@ -14,7 +14,7 @@ from worker.domain.outcomes import Created
 from worker.messages.events import Answer, Kind
 from worker.store import sql
 from worker.store.failures import meaning_of
-from worker.store.gathering import Gathering
+from worker.store.gathering import Gathering, look_up
 from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway
 
 SESSION_SETTINGS = {
@@ -35,10 +35,8 @@ TRANSACTION_TIMEOUT = "30s"
 
 BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
-    "api_keys": ([],),
     "lock_companies": ([],),
     "bindings": ([], []),
-    "products": ([],),
     "writes": ([], []),
     "gtin_owners": ([],),
     "claim_gtins": ([], []),
@@ -136,6 +134,11 @@ class PostgresStore:
             rows = await connection.fetch(sql.load("answers"), hold.lane_id, start, stop, limit, ANSWERS_BYTES)
         return [_answer(row) for row in rows]
 
+    async def look_up(self, commands: Sequence[Command]) -> Facts:
+        """See the port."""
+        async with self.session() as connection:
+            return await look_up(connection, commands)
+
     @asynccontextmanager
     async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["PostgresBatch"]:
         """See the port."""
@@ -207,11 +210,11 @@ class PostgresBatch:
     def __init__(self, connection: sql.Connection, stakes: Sequence[Stake]) -> None:
         self._connection = connection
         self._stakes = stakes
-        self._gathering = Gathering(connection)
+        self._claimed: dict[str, str] = {}
 
-    async def gather(self, commands: Sequence[Command]) -> Facts:
+    async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
         """See the port."""
-        return await self._gathering.gather(commands)
+        self._claimed = await Gathering(self._connection, facts).gather(commands)
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
@@ -237,7 +240,7 @@ class PostgresBatch:
 
     async def _settle_gtins(self, created: Sequence[Created]) -> None:
         """Claims become the registrations of those who created a passport; the others are taken back."""
-        claimed = self._gathering.claimed
+        claimed = self._claimed
         if not claimed:
             return
         owners = {one.gtin: one.company_id for one in created if one.gtin in claimed}

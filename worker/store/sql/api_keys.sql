@@ -1,4 +1,4 @@
--- Grants of API keys by hash. Read only; read in the batch's transaction, so a change is seen by the next batch.
+-- Grants of API keys by hash. Read only; a change holds for all records that come after it.
 -- Rounded up: a record is before the revocation in any fraction of its millisecond.
 SELECT sha256, company_id, ceil(extract(epoch FROM revoked_at) * 1000)::bigint AS revoked_ms
   FROM api_key
