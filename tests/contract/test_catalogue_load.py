@@ -74,12 +74,13 @@ async def test_what_was_loaded_is_what_the_worker_reads(connection: Connection) 
     digests = [sha256(b"tp_demo_eurobat_mes_1").digest(), sha256(b"tp_demo_eurobat_mes_0").digest()]
     grants = {row["sha256"]: row["revoked_ms"] for row in await connection.fetch(sql.load("api_keys"), digests)}
     assert grants == {digests[0]: None, digests[1]: 1774994400000}
-    company = await connection.fetchrow(sql.load("lock_companies"), [COMPANY])
+    company = await connection.fetchrow(sql.load("companies"), [COMPANY])
     assert company is not None
-    assert tuple(company) == (COMPANY, "active", "growth", 1000, 75, 200, 0)
+    prefill = company["prefill"]
+    assert tuple(company) == (COMPANY, "active", prefill, "growth", 1000, 75, 200)
     product, template = await connection.fetch(sql.load("products"), [PRODUCT])
     assert (product["id"], template["id"]) == (PRODUCT, None)
-    seeded = seed_fields(template["defaults"], product["defaults"], product["prefill"])
+    seeded = seed_fields(template["defaults"], product["defaults"], prefill)
     fields = json.loads(seeded.json)
     assert fields["chemistry"] == {"value": "LFP", "status": "approved", "source": "product"}
     assert fields["batteryCategory"] == {"value": "industrial", "status": "approved", "source": "template"}
@@ -221,7 +222,7 @@ async def test_a_load_does_not_wait_for_batches(database_url: str, connection: C
     async with connection.transaction():
         await connection.fetch(sql.load("lock_companies"), [COMPANY])
         await load_catalogue(other, _catalogue(companies=[_company(subscription="past_due")]))
-    company = await connection.fetchrow(sql.load("lock_companies"), [COMPANY])
+    company = await connection.fetchrow(sql.load("companies"), [COMPANY])
     assert company is not None
     assert company["subscription"] == "past_due"
     await other.close()

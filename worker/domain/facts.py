@@ -35,6 +35,7 @@ class Facts:
     def learn(self, known: "Facts") -> None:
         """Take over reference data that was looked up ahead."""
         self.api_keys.update(known.api_keys)
+        self.companies.update(known.companies)
         self.products.update(known.products)
 
     def absorb(self, created: Created, created_body: bytes) -> None:

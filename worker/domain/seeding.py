@@ -27,16 +27,12 @@ class SeededFields:
         return 100 * self.approved // self.total if self.total else 0
 
 
-def _is_empty(value: Json) -> bool:
-    return value is None or value == ""
-
-
 @lru_cache(maxsize=256)
-def _template(template_fields: str) -> Mapping[str, tuple[str, Json]]:
-    """By key: the key as JSON, and the default."""
+def _template(template_fields: str) -> Mapping[str, tuple[str, str]]:
+    """By key: the key as JSON, and the field that it is by default."""
     fields = cast(list[dict[str, Json]], json.loads(template_fields))
     keys = [(cast(str, field["key"]), field.get("defaultValue")) for field in fields]
-    return {key: (compact_json(key), default) for key, default in keys}
+    return {key: (compact_json(key), _approved("template", default) or _EMPTY) for key, default in keys}
 
 
 @lru_cache(maxsize=1024)
@@ -49,8 +45,10 @@ def seed_fields(template_fields: str, product_defaults: str, company_prefill: st
     defaults = cast(dict[str, Json], json.loads(product_defaults))
     prefill = cast(dict[str, Json], json.loads(company_prefill))
     fields, approved = [], 0
-    for key, (name, template_default) in _template(template_fields).items():
-        field = _field((("product", defaults.get(key)), ("template", template_default), ("company", prefill.get(key))))
+    for key, (name, by_default) in _template(template_fields).items():
+        field = _approved("product", defaults.get(key)) or by_default
+        if field is _EMPTY:
+            field = _approved("company", prefill.get(key)) or _EMPTY
         approved += field is not _EMPTY
         fields.append(f"{name}:{field}")
     return SeededFields(total=len(fields), approved=approved, json=f"{{{','.join(fields)}}}")
@@ -59,9 +57,8 @@ def seed_fields(template_fields: str, product_defaults: str, company_prefill: st
 _EMPTY = '{"value":null,"status":"empty"}'
 
 
-def _field(candidates: tuple[tuple[str, Json], ...]) -> str:
-    """The first value that is there, as JSON; `_EMPTY` itself where none is."""
-    for source, value in candidates:
-        if not _is_empty(value):
-            return f'{{"value":{compact_json(value)},"status":"approved","source":"{source}"}}'
-    return _EMPTY
+def _approved(source: str, value: Json) -> str | None:
+    """A field with a value as JSON; None where there is no value."""
+    if value is None or value == "":
+        return None
+    return f'{{"value":{compact_json(value)},"status":"approved","source":"{source}"}}'

@@ -1,6 +1,6 @@
 """Facts of one batch, read set-based under the locks of protocol step 7: companies, then GTINs, then the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import asyncpg
@@ -18,22 +18,60 @@ _Asked = tuple[Command, Company, CreatePassport]
 """A command with a valid body, and its company."""
 
 
-async def look_up(connection: sql.Connection, commands: Sequence[Command]) -> Facts:
-    """API keys and products that the commands name."""
-    facts = Facts()
-    digests = {command.credentials.digest for command in commands if isinstance(command.credentials, ApiKey)}
-    if digests:
-        for digest, company_id, revoked_ms in await connection.fetch(sql.load("api_keys"), list(digests)):
-            facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
-    product_ids = {command.body.product_id for command in commands if isinstance(command.body, CreatePassport)}
-    if product_ids:
-        rows = await connection.fetch(sql.load("products"), list(product_ids))
-        templates = {template_id: fields for product_id, _, template_id, fields, _ in rows if product_id is None}
-        for product_id, company_id, template_id, defaults, prefill in rows:
-            if product_id is not None:
+class LookUp:
+    """API keys, companies and products that commands name, read on one connection into `facts`."""
+
+    def __init__(self, connection: sql.Connection) -> None:
+        self._connection = connection
+        self.facts = Facts()
+        self._plans: dict[str, Plan] = {}
+        self._prefills: dict[str, str] = {}
+
+    async def look_up(self, commands: Sequence[Command]) -> Facts:
+        """What there is."""
+        await self._credentials(commands)
+        product_ids = {command.body.product_id for command in commands if isinstance(command.body, CreatePassport)}
+        if product_ids and self.facts.companies:
+            await self._products(product_ids)
+        return self.facts
+
+    async def _credentials(self, commands: Sequence[Command]) -> None:
+        digests = {one.credentials.digest for one in commands if isinstance(one.credentials, ApiKey)}
+        company_ids = {one.credentials.company_id for one in commands if isinstance(one.credentials, AccessToken)}
+        for digest, revoked_ms, company_id, *company in await self._fetch("api_keys", digests):
+            self.facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
+            self._company(company_id, *company)
+        for company_id, *company in await self._fetch("companies", company_ids):
+            self._company(company_id, *company)
+
+    def _company(
+        self,
+        company_id: str,
+        subscription: str | None,
+        prefill: str,
+        plan_id: str,
+        max_dpps: int | None,
+        price_cents: int | None,
+        writes_per_day: int | None,
+    ) -> None:
+        plan = self._plans.get(plan_id)
+        if plan is None:
+            plan = self._plans[plan_id] = Plan(plan_id, max_dpps, price_cents, writes_per_day)
+        self.facts.companies[company_id] = Company(company_id, plan, subscription)
+        self._prefills[company_id] = prefill
+
+    async def _products(self, product_ids: set[str]) -> None:
+        """Those of companies whose credentials are here; nobody else could use them."""
+        rows = await self._fetch("products", product_ids)
+        templates = {template_id: fields for product_id, _, template_id, fields in rows if product_id is None}
+        for product_id, company_id, template_id, defaults in rows:
+            prefill = self._prefills.get(company_id)
+            if prefill is not None:
                 seeded = seed_fields(templates[template_id], defaults, prefill)
-                facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
-    return facts
+                self.facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
+
+    async def _fetch(self, query: str, keys: Collection[Any]) -> Rows:
+        return await self._connection.fetch(sql.load(query), list(keys)) if keys else []
 
 
 class Gathering:
@@ -46,9 +84,9 @@ class Gathering:
 
     async def gather(self, commands: Sequence[Command]) -> dict[str, str]:
         """All that was not looked up ahead; the GTINs that this transaction registered, and for which companies."""
-        await self._companies(commands)
         known = [(command, company) for command in commands if (company := authenticated_company(command, self.facts))]
         if known:
+            await self._lock_companies({company.id for _, company in known})
             await self._bindings({(company.id, command.idempotency_key) for command, company in known})
         asked = [
             (command, company, body) for command, company in known if isinstance(body := command.body, CreatePassport)
@@ -62,15 +100,8 @@ class Gathering:
     async def _fetch(self, query: str, *arguments: Any) -> Rows:
         return await self._connection.fetch(sql.load(query), *arguments)
 
-    async def _companies(self, commands: Sequence[Command]) -> None:
-        """Lock the companies whose credentials these commands have, good or not."""
-        company_ids = {grant.company_id for grant in self.facts.api_keys.values()}
-        company_ids |= {one.credentials.company_id for one in commands if isinstance(one.credentials, AccessToken)}
-        plans: dict[str, Plan] = {}
-        for row in await self._fetch("lock_companies", list(company_ids)) if company_ids else ():
-            company_id, subscription, plan_id, max_dpps, price_cents, writes_per_day, slots_used = row
-            plan = plans.get(plan_id) or plans.setdefault(plan_id, Plan(plan_id, max_dpps, price_cents, writes_per_day))
-            self.facts.companies[company_id] = Company(company_id, plan, subscription)
+    async def _lock_companies(self, company_ids: set[str]) -> None:
+        for company_id, slots_used in await self._fetch("lock_companies", list(company_ids)):
             self.facts.slots_used[company_id] = slots_used
 
     async def _bindings(self, keys: set[tuple[str, str | None]]) -> None:

@@ -67,7 +67,8 @@ class MemoryStore:
 
     async def look_up(self, commands: Sequence[Command]) -> Facts:
         """See the port."""
-        return Facts(api_keys=self.facts.api_keys, products=self.facts.products)
+        known = self.facts
+        return Facts(api_keys=known.api_keys, companies=known.companies, products=known.products)
 
     @asynccontextmanager
     async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["MemoryBatch"]:
@@ -101,7 +102,6 @@ class MemoryBatch:
 
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
         """See the port. Copies, so that a batch which fails leaves nothing behind."""
-        facts.companies = self._facts.companies
         facts.slots_used = dict(self._facts.slots_used)
         facts.writes = dict(self._facts.writes)
         facts.bindings = dict(self._facts.bindings)

@@ -116,7 +116,7 @@ class Store(Protocol):
         ...
 
     async def look_up(self, commands: Sequence[Command]) -> Facts:
-        """API keys and products that the commands name, which no batch changes: read ahead, under no lock."""
+        """API keys, companies and products that the commands name: no batch changes them, so they need no lock."""
         ...
 
     def batch(self, stakes: Sequence[Stake]) -> AbstractAsyncContextManager[Batch]:

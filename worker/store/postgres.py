@@ -14,7 +14,7 @@ from worker.domain.outcomes import Created
 from worker.messages.events import Answer, Kind
 from worker.store import sql
 from worker.store.failures import meaning_of
-from worker.store.gathering import Gathering, look_up
+from worker.store.gathering import Gathering, LookUp
 from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway
 
 SESSION_SETTINGS = {
@@ -137,7 +137,7 @@ class PostgresStore:
     async def look_up(self, commands: Sequence[Command]) -> Facts:
         """See the port."""
         async with self.session() as connection:
-            return await look_up(connection, commands)
+            return await LookUp(connection).look_up(commands)
 
     @asynccontextmanager
     async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["PostgresBatch"]:

@@ -1,5 +1,8 @@
 -- Grants of API keys by hash. Read only; a change holds for all records that come after it.
 -- Rounded up: a record is before the revocation in any fraction of its millisecond.
-SELECT sha256, company_id, ceil(extract(epoch FROM revoked_at) * 1000)::bigint AS revoked_ms
-  FROM api_key
- WHERE sha256 = ANY ($1::bytea[])
+SELECT k.sha256, ceil(extract(epoch FROM k.revoked_at) * 1000)::bigint AS revoked_ms, c.id, c.subscription,
+       c.prefill::text AS prefill, p.id AS plan_id, p.max_dpps, p.overage_price_cents, p.max_v1_writes_per_day
+  FROM api_key k
+  JOIN company c ON c.id = k.company_id
+  JOIN plan p ON p.id = c.plan_id
+ WHERE k.sha256 = ANY ($1::bytea[])
