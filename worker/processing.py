@@ -23,7 +23,6 @@ ANSWER_BYTES = 2 * 1024 * 1024 - 64 * 1024
 """Result topics take records of 2 MiB with their headers. An answer beyond that would stop its lane for good."""
 _ATTEMPTS = 8
 
-
 BATCH_BYTES = 16 * 1024 * 1024
 """How much the answers of one batch may hold together, since they are all in memory at once."""
 

@@ -411,6 +411,22 @@ async def test_two_companies_that_race_for_gtins_share_them_out(store: Store) ->
     assert (await books_of(store)).owners == owners
 
 
+async def test_a_catalogue_that_changes_holds_for_what_comes_after(postgres: PostgresStore) -> None:
+    """It is looked up for every batch, ahead of its transaction; nothing is remembered."""
+    lane = await Lane.open(postgres)
+    assert await lane.verdicts(ask(OPEN)) == ["created"]
+    change = "UPDATE company SET subscription = $1 WHERE id = $2"
+    async with postgres.session() as connection:
+        before = await connection.fetchval("SELECT subscription FROM company WHERE id = $1", OPEN.company_id)
+        await connection.execute(change, "past_due", OPEN.company_id)
+    try:
+        assert await lane.verdicts(ask(OPEN, serial="t")) == ["402 subscription_inactive"]
+    finally:
+        async with postgres.session() as connection:
+            await connection.execute(change, before, OPEN.company_id)
+    assert await lane.verdicts(ask(OPEN, serial="t")) == ["created"]
+
+
 async def test_writes_are_counted_on_the_day_of_their_record(store: Store) -> None:
     """Also where midnight falls into a batch; refusals and replays count nothing."""
     lane = await Lane.open(store)

@@ -24,7 +24,7 @@ class Loaded:
 async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded:
     """Insert or update every row of the catalogue in one transaction; what it does not name stays as it was.
 
-    Workers see it from their next batch on. Raises `CatalogueError`, with nothing changed, for references to rows
+    It holds for all commands that come after it. Raises `CatalogueError`, with nothing changed, for references to rows
     that are neither in the file nor in the database, and for API keys that already belong to another company.
     """
     async with connection.transaction(isolation="read_committed"):

@@ -1,4 +1,7 @@
-"""Facts of one batch, read set-based under the locks of protocol step 7: companies, then GTINs, then the rest."""
+"""Facts, read set-based: what no batch changes ahead of time, the rest under the locks of protocol step 7.
+
+These are companies, then GTINs, then the rest.
+"""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -19,7 +22,7 @@ _Asked = tuple[Command, Company, CreatePassport]
 
 
 class LookUp:
-    """API keys, companies and products that commands name, read on one connection into `facts`."""
+    """Reads the API keys, companies and products that commands name: reference data, under no lock."""
 
     def __init__(self, connection: sql.Connection) -> None:
         self._connection = connection
@@ -28,7 +31,7 @@ class LookUp:
         self._prefills: dict[str, str] = {}
 
     async def look_up(self, commands: Sequence[Command]) -> Facts:
-        """What there is."""
+        """What there is, as facts."""
         await self._credentials(commands)
         product_ids = {command.body.product_id for command in commands if isinstance(command.body, CreatePassport)}
         if product_ids and self.facts.companies:
@@ -75,7 +78,7 @@ class LookUp:
 
 
 class Gathering:
-    """Adds to the `facts` of one batch on one connection."""
+    """Adds to the `facts` of one batch, within its transaction, what was not looked up ahead."""
 
     def __init__(self, connection: sql.Connection, facts: Facts) -> None:
         self._connection = connection
@@ -83,7 +86,7 @@ class Gathering:
         self._claimed: dict[str, str] = {}
 
     async def gather(self, commands: Sequence[Command]) -> dict[str, str]:
-        """All that was not looked up ahead; the GTINs that this transaction registered, and for which companies."""
+        """Lock and read; the GTINs that this transaction registered, and for which companies."""
         known = [(command, company) for command in commands if (company := authenticated_company(command, self.facts))]
         if known:
             await self._lock_companies({company.id for _, company in known})
