@@ -34,8 +34,8 @@ class Size:
     even_companies: int
 
 
-FULL = Size(5, 30_000, 2_000, 20.0, 100, 100_000, (1_000_000, 10_000_000), 100_000, 10_000)
-QUICK = Size(1, 6_000, 400, 4.0, 15, 6_000, (20_000, 100_000), 2_000, 500)
+FULL = Size(5, 30_000, 2_000, 40.0, 100, 100_000, (1_000_000, 10_000_000), 100_000, 10_000)
+QUICK = Size(1, 6_000, 400, 6.0, 15, 6_000, (20_000, 100_000), 2_000, 500)
 
 
 @dataclass
@@ -169,7 +169,9 @@ SECTIONS = (*EVERY_ROUND, *AT_THE_END)
 
 
 def measure(run: Run, only: Sequence[str]) -> None:
-    """Measure what is named, interleaved: every figure once a round."""
+    """Measure what is named, interleaved: every figure once a round, after a run that warms the servers up."""
+    with run.place() as place:
+        speed(place, WORKER, run.size.commands)
     for number in range(run.size.rounds):
         console.rule(f"round {number + 1} of {run.size.rounds}")
         for name in EVERY_ROUND:
