@@ -29,8 +29,8 @@ class GroupCommit(Generic[Item, Result]):
     def __init__(
         self,
         transaction: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
-        size: Callable[[Item], int],
-        most: int,
+        size: Callable[[Item], float],
+        most: float,
     ) -> None:
         self._transaction, self._size, self._most = transaction, size, most
         self._waiting: deque[_Member[Item, Result]] = deque()
@@ -67,7 +67,7 @@ class GroupCommit(Generic[Item, Result]):
 
     def _next_group(self) -> list[_Member[Item, Result]]:
         group: list[_Member[Item, Result]] = []
-        size = 0
+        size = 0.0
         while self._waiting:
             member = self._waiting[0]
             size += self._size(member.item)

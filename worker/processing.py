@@ -7,7 +7,7 @@ from itertools import islice
 import stamina
 import structlog
 
-from worker.domain.command import Command, UnreadableRecord
+from worker.domain.command import Command, CreatePassport, UnreadableRecord
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 PROCESSING_FAILED = "processing-failed"
 ANSWER_BYTES = 2 * 1024 * 1024 - 64 * 1024
 """Result topics take records of 2 MiB with their headers. An answer beyond that would stop its lane for good."""
+ANSWER_FRAME_BYTES = 512
+"""About what an answer holds besides what was asked and the product's fields."""
 _ATTEMPTS = 8
 
 BATCH_BYTES = 16 * 1024 * 1024
@@ -63,7 +65,8 @@ class Processor:
     def __init__(self, store: Store, digital_link_base: str, batch_records: int) -> None:
         self._store = store
         self._digital_link_base = digital_link_base
-        self._group_commit = GroupCommit(self.transaction, _size, batch_records)
+        self._batch_records = batch_records
+        self._group_commit = GroupCommit(self.transaction, self._share, most=1.0)
 
     async def process(self, work: Work) -> list[Answer]:
         """Commit the effects of a batch, together with those of other lanes; its answers, one a record, in order.
@@ -93,6 +96,15 @@ class Processor:
             by_lane = [list(islice(each, len(work.commands))) for work, _ in works]
             await batch.record(created, by_lane, [work.stop for work, _ in works])
         return by_lane
+
+    def _share(self, ready: Ready) -> float:
+        """How much of a transaction a batch takes: of its records, or of the bytes that its answers will have."""
+        work, known = ready
+        size = sum(ANSWER_FRAME_BYTES + len(record.value or b"") for record in work.records)
+        for command in work.commands:
+            if isinstance(command.body, CreatePassport) and command.body.product_id in known.products:
+                size += len(known.products[command.body.product_id].seeded.json)
+        return max(len(work.commands) / self._batch_records, size / BATCH_BYTES)
 
     async def _alone(self, work: Work) -> list[Answer]:
         try:
@@ -165,11 +177,6 @@ def unprocessable(command: Command, record: Record) -> Command:
     """The command of a record whose processing failed by its own fault, as rule 1 refuses it."""
     refusal = UnreadableRecord(PROCESSING_FAILED, "Expected a record that can be processed; it failed repeatedly")
     return replace(command, body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
-
-
-def _size(ready: Ready) -> int:
-    work, _ = ready
-    return len(work.commands)
 
 
 def _halves(work: Work) -> tuple[Work, Work]:

@@ -97,6 +97,18 @@ async def test_lanes_share_a_transaction(store: Store, monkeypatch: pytest.Monke
         assert await store.position(lane.hold) == Position(2, 0, 0)
 
 
+@pytest.mark.parametrize(("batch_bytes", "sizes"), [(4000, [1, 2, 1]), (2000, [1, 1, 1, 1])])
+async def test_lanes_with_large_answers_share_less(
+    store: Store, monkeypatch: pytest.MonkeyPatch, batch_bytes: int, sizes: list[int]
+) -> None:
+    """A transaction that would be too large is not even begun; a lane that is too large alone is its own affair."""
+    monkeypatch.setattr(worker.processing, "BATCH_BYTES", batch_bytes)
+    begun = _count_transactions(monkeypatch)
+    answered = await _at_once(await _lanes(store), [[ask(OPEN, 1, f"s{at}" * 30)] * 2 for at in range(LANES)])
+    assert [_verdicts(answers) for answers in answered] == [["created", "409 serial_exists"]] * LANES
+    assert begun == sizes
+
+
 async def test_a_quota_is_one_quota_for_all_lanes(store: Store) -> None:
     """Three slots for nine commands of three lanes."""
     lanes = await _lanes(store)
