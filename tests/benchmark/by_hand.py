@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from tests.benchmark.catalogue import BenchProduct, fields_json, product
+from worker.store.gathering import key_id
 from worker.store.sql import Connection
 
 _TYPE = b"eu.tracepass.passport.created.v1"
@@ -86,14 +87,15 @@ def _headers(path: str, passport_id: str, one: BenchProduct, created_at: str, di
 _WRITE = """
 WITH made AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
-                         $8::bytea[], $9::text[], $10::bytea[], $11::int[], $12::bigint[])
-        AS made (id, company_id, product_id, template_id, gtin, serial, at, body, key, fingerprint, lane_id, "offset")
+                         $8::bytea[], $9::text[], $10::bytea[], $11::int[], $12::bigint[], $13::bytea[])
+        AS made (id, company_id, product_id, template_id, gtin, serial, at, body, key, fingerprint, lane_id, "offset",
+                 key_id)
 ), passports AS (
     INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body)
     SELECT id, company_id, product_id, template_id, gtin, serial, at, body FROM made
 ), keys AS (
-    INSERT INTO idempotency_key (company_id, key, fingerprint, passport_id, created_at)
-    SELECT company_id, key, fingerprint, id, at FROM made
+    INSERT INTO idempotency_key (id, fingerprint, passport_id, created_at)
+    SELECT key_id, fingerprint, id, at FROM made
 ), slots AS (
     UPDATE company_usage u SET slots_used = u.slots_used + n
       FROM (SELECT company_id, count(*) AS n FROM made GROUP BY 1) AS taken WHERE u.company_id = taken.company_id
@@ -124,6 +126,7 @@ async def write_set(connection: Connection, deeds: Sequence[Deed], lanes: Mappin
         [one.fingerprint for one in deeds],
         [lanes[one.partition] for one in deeds],
         [one.offset for one in deeds],
+        [key_id(one.product.company_id, one.key) for one in deeds],
     ]
     await connection.execute(_WRITE, *columns)
 

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
 from tests.benchmark.by_hand import deed
 from tests.benchmark.catalogue import product
 from tests.benchmark.commands import Shape, commands
+from worker.store.gathering import key_id
 
 _CHUNK = 200_000
 _PASSPORT = ("id", "company_id", "product_id", "template_id", "gtin", "serial", "created_at", "created_body")
-_KEY = ("company_id", "key", "fingerprint", "passport_id", "created_at")
+_KEY = ("id", "fingerprint", "passport_id", "created_at")
 _SPREAD_SECONDS = 6 * 24 * 3600
 
 
@@ -60,4 +60,4 @@ def _keys(rows: range, count: int, shape: Shape) -> Iterator[tuple[Any, ...]]:
     for number in rows:
         identity, at = _identity(number, count)
         digest = sha256(identity.encode()).digest()
-        yield product(number % shape.companies).company_id, str(UUID(bytes=digest[:16])), digest, identity, at
+        yield key_id(product(number % shape.companies).company_id, digest.hex()), digest, identity, at

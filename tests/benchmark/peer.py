@@ -9,6 +9,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 from tests.benchmark import loop
 from tests.benchmark.by_hand import Deed, deed, make_lanes
 from worker.settings import Settings
+from worker.store.gathering import key_id
 from worker.store.sql import Connection
 
 _SLOTS = "UPDATE company_usage SET slots_used = slots_used + 1 WHERE company_id = $1"
@@ -19,7 +20,7 @@ _PASSPORT = (
     "INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 )
-_KEY = "INSERT INTO idempotency_key (company_id, key, fingerprint, passport_id, created_at) VALUES ($1, $2, $3, $4, $5)"
+_KEY = "INSERT INTO idempotency_key (id, fingerprint, passport_id, created_at) VALUES ($1, $2, $3, $4)"
 _LEDGER = (
     'INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id) '
     "VALUES ($1, $2, $3, 1, false, $4, $5, $6)"
@@ -35,7 +36,7 @@ async def write_one(connection: Connection, one: Deed, lane_id: int) -> None:
         await connection.execute(_SLOTS, company_id)
         await connection.execute(_DAYS, company_id, day)
         await connection.execute(_PASSPORT, *_passport(one))
-        await connection.execute(_KEY, company_id, one.key, one.fingerprint, one.passport_id, one.appended_at)
+        await connection.execute(_KEY, key_id(company_id, one.key), one.fingerprint, one.passport_id, one.appended_at)
         await connection.execute(_LEDGER, lane_id, one.offset, one.appended_at, one.key, company_id, one.passport_id)
         await connection.execute(_LANE, lane_id, one.offset + 1)
 

@@ -289,7 +289,7 @@ def _database_error(sqlstate: str, constraint: str | None = None) -> Exception:
     [
         ("23505", "passport_gtin_serial_key", Overtaken),
         ("23505", "gtin_registration_gtin_key", Overtaken),
-        ("23505", "idempotency_key_company_key", Overtaken),
+        ("23505", "idempotency_key_id_key", Overtaken),
         ("23505", "passport_id_key", BadRecord),
         ("23514", "passport_serial_check", BadRecord),
     ],

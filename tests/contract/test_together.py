@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from asyncpg.transaction import Transaction
 
 import worker.processing
 from tests.contract.test_halving import POISON
@@ -172,6 +173,31 @@ async def test_an_outage_is_everybodys(postgres: PostgresStore, monkeypatch: pyt
     again = await _lanes(postgres)
     assert [lane.applied for lane in again] == [0] * LANES
     assert _verdicts((await _each(again))[0]) == ["created", "created"]
+
+
+async def test_a_commit_without_an_answer_is_looked_up_by_each(
+    postgres: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took place: nobody does the work again, and each lane finds its position and answers."""
+    commit = Transaction.commit
+
+    async def silent(transaction: Transaction) -> None:
+        await commit(transaction)
+        if await _took_place(postgres):
+            raise TimeoutError("the answer to COMMIT was lost")
+
+    lanes = await _lanes(postgres)
+    monkeypatch.setattr(Transaction, "commit", silent)
+    assert [_verdicts(answers) for answers in await _each(lanes)] == [StoreAway] * LANES
+    monkeypatch.undo()
+    again = await _lanes(postgres)
+    assert [lane.applied for lane in again] == [2] * LANES
+    assert [verdict(one) for lane in again for one in await lane.answers()].count("created") == LANES + 1
+
+
+async def _took_place(postgres: PostgresStore) -> bool:
+    async with postgres.session() as connection:
+        return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM passport)"))
 
 
 async def test_a_lane_that_is_cut_off_takes_no_other_along() -> None:

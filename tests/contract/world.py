@@ -20,6 +20,7 @@ from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.events import Answer
 from worker.processing import Processor, Work
 from worker.store.catalogue import load_catalogue
+from worker.store.gathering import key_id
 from worker.store.memory import MemoryStore
 from worker.store.migrate import migrate
 from worker.store.port import Hold, LaneName, Stake, Store
@@ -236,8 +237,8 @@ class Books:
     owners: dict[str, str]
     passports: dict[tuple[str, str], tuple[str, str, bytes]]
     """Company, id and created body, by GTIN and serial."""
-    bindings: dict[tuple[str, str], tuple[bytes, str, int]]
-    """Fingerprint, passport id and creation (ms), by company and key."""
+    bindings: dict[bytes, tuple[bytes, str, int]]
+    """Fingerprint, passport id and creation (ms), by key id."""
     charges: dict[str, int]
 
 
@@ -258,7 +259,7 @@ def _books_in_memory(store: MemoryStore) -> Books:
         dict(facts.writes),
         dict(facts.gtin_owners),
         {(one.gtin, one.serial): (one.company_id, one.passport_id, bodies[one.passport_id]) for one in store.passports},
-        {at: (one.fingerprint, one.passport_id, one.created_ms) for at, one in facts.bindings.items()},
+        {key_id(*at): (one.fingerprint, one.passport_id, one.created_ms) for at, one in facts.bindings.items()},
         {one.passport_id: one.overage_price_cents for one in store.passports if one.overage_price_cents is not None},
     )
 
@@ -270,12 +271,12 @@ async def _books_in_postgres(connection: Connection) -> Books:
     created_ms = "round(extract(epoch FROM created_at) * 1000)::bigint"
     writes = await fetch("SELECT company_id, day - date '1970-01-01', writes FROM daily_writes")
     passports = await fetch("SELECT gtin, serial, company_id, id, created_body FROM passport")
-    bindings = await fetch(f"SELECT company_id, key, fingerprint, passport_id, {created_ms} FROM idempotency_key")
+    bindings = await fetch(f"SELECT id, fingerprint, passport_id, {created_ms} FROM idempotency_key")
     return Books(
         dict(await fetch("SELECT company_id, slots_used FROM company_usage WHERE slots_used <> 0")),
         {(company, day): count for company, day, count in writes},
         dict(await fetch("SELECT gtin, company_id FROM gtin_registration")),
         {(gtin, serial): (company, passport, body) for gtin, serial, company, passport, body in passports},
-        {(company, key): (digest, passport, at_ms) for company, key, digest, passport, at_ms in bindings},
+        {key: (digest, passport, at_ms) for key, digest, passport, at_ms in bindings},
         dict(await fetch("SELECT passport_id, price_cents FROM overage_charge")),
     )

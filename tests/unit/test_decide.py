@@ -437,6 +437,17 @@ def test_a_command_without_a_key_binds_none() -> None:
     assert known.bindings == {}
 
 
+def test_what_was_looked_up_in_parts_is_what_decisions_look_at() -> None:
+    """Facts that were learned from two look-ups decide like facts that were read at once."""
+    known, first, second = facts(), Facts(), Facts()
+    first.api_keys, first.companies, second.products = known.api_keys, known.companies, known.products
+    learned = Facts()
+    learned.learn(first)
+    learned.learn(second)
+    assert (learned.api_keys, learned.companies, learned.products) == (known.api_keys, known.companies, known.products)
+    assert isinstance(decide(command(), learned), Created)
+
+
 def test_every_company_has_its_own_counts() -> None:
     """Slots and writes of one company do not count for another."""
     known = facts(used=100, writes=200)

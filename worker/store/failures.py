@@ -4,9 +4,7 @@ import asyncpg
 
 from worker.store.port import BadRecord, LostLane, Overtaken, StoreAway, TryAgain
 
-_LAST_LINE_OF_DEFENCE = frozenset(
-    {"passport_gtin_serial_key", "gtin_registration_gtin_key", "idempotency_key_company_key"}
-)
+_LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key", "idempotency_key_id_key"})
 """Constraints that only a concurrent writer can trip after the facts were read: fresh facts will tell."""
 
 _ROLLED_BACK = frozenset({"40001", "40P01", "55P03"})

@@ -4,6 +4,7 @@ These are companies, then GTINs, then the rest.
 """
 
 from collections.abc import Collection, Sequence
+from hashlib import sha256
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,11 @@ from worker.store import sql
 Rows = list[asyncpg.Record]
 _Asked = tuple[Command, Company, CreatePassport]
 """A command with a valid body, and its company."""
+
+
+def key_id(company_id: str, key: str) -> bytes:
+    """What a company's idempotency key is stored under: 16 bytes, the first of SHA-256 over both."""
+    return sha256(f"{company_id}:{key}".encode()).digest()[:16]
 
 
 class LookUp:
@@ -108,11 +114,10 @@ class Gathering:
             self.facts.slots_used[company_id] = slots_used
 
     async def _bindings(self, keys: set[tuple[str, str | None]]) -> None:
-        pairs = [(company_id, key) for company_id, key in keys if key is not None]
-        if pairs:
-            for row in await self._fetch("bindings", *_columns(pairs)):
-                company_id, key, fingerprint, passport_id, created_ms, created_body = row
-                self.facts.bindings[company_id, key] = Binding(fingerprint, passport_id, created_body, created_ms)
+        ids = {key_id(company_id, key): (company_id, key) for company_id, key in keys if key is not None}
+        for row in await self._fetch("bindings", list(ids)) if ids else ():
+            found, fingerprint, passport_id, created_ms, created_body = row
+            self.facts.bindings[ids[found]] = Binding(fingerprint, passport_id, created_body, created_ms)
 
     async def _writes(self, asked: list[_Asked]) -> None:
         """Of companies whose plan has a budget."""
@@ -143,6 +148,6 @@ class Gathering:
             self.facts.serials[gtin, serial] = passport_id
 
 
-def _columns(rows: set[tuple[str, Any]] | list[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:
+def _columns(rows: set[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:
     first, second = zip(*rows, strict=True)
     return list(first), list(second)

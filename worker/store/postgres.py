@@ -14,7 +14,7 @@ from worker.domain.outcomes import Created
 from worker.messages.events import Answer, Kind
 from worker.store import sql
 from worker.store.failures import meaning_of
-from worker.store.gathering import Gathering, LookUp
+from worker.store.gathering import Gathering, LookUp, key_id
 from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway
 
 SESSION_SETTINGS = {
@@ -36,7 +36,7 @@ TRANSACTION_TIMEOUT = "30s"
 BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
     "lock_companies": ([],),
-    "bindings": ([], []),
+    "bindings": ([],),
     "writes": ([], []),
     "gtin_owners": ([],),
     "claim_gtins": ([], []),
@@ -262,7 +262,7 @@ def _passport_columns(created: Sequence[Created], bodies: dict[str | None, bytes
         [one.serial for one in created],
         [one.created_ms for one in created],
         [bodies[one.passport_id] for one in created],
-        [one.idempotency_key for one in created],
+        [None if one.idempotency_key is None else key_id(one.company_id, one.idempotency_key) for one in created],
         [one.fingerprint for one in created],
         [one.overage_price_cents for one in created],
     ]

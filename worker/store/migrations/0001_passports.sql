@@ -87,16 +87,15 @@ CREATE TABLE overage_charge (
 );
 
 -- Bound for 24 hours from `created_at`, in the records' time. Kept by the database's time, from `recorded_at` on, so that
--- a backlog and a back-fill of old records are judged like fresh records.
+-- a backlog and a back-fill of old records are judged like fresh records. `id` is the first 16 bytes of SHA-256 over
+-- company and key: keys are random, so their index is used all over, and it has to fit into memory.
 
 CREATE TABLE idempotency_key (
-    company_id  text NOT NULL,
-    key         text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+    id          bytea CONSTRAINT idempotency_key_id_key PRIMARY KEY CHECK (length(id) = 16),
     fingerprint bytea NOT NULL CHECK (length(fingerprint) = 32),
     passport_id text NOT NULL,
     created_at  timestamptz NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT idempotency_key_company_key PRIMARY KEY (company_id, key)
+    recorded_at timestamptz NOT NULL DEFAULT now()
 );
 
 -- For the deletion of old keys. Rows arrive in its order, so inserts stay on the index's last page.

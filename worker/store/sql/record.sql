@@ -3,10 +3,10 @@
 WITH made AS (
     SELECT *, timestamptz 'epoch' + created_ms * interval '1 millisecond' AS created_at
       FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bytea[],
-                  $9::text[], $10::bytea[], $11::int[])
+                  $9::bytea[], $10::bytea[], $11::int[])
            WITH ORDINALITY
         AS made (id, company_id, product_id, template_id, gtin, serial, created_ms, created_body,
-                 key, fingerprint, price_cents, position)
+                 key_id, fingerprint, price_cents, position)
 ), passports AS (
     INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body)
     SELECT id, company_id, product_id, template_id, gtin, serial, created_at, created_body FROM made
@@ -15,12 +15,12 @@ WITH made AS (
     SELECT id, company_id, price_cents, created_at FROM made WHERE price_cents IS NOT NULL
 ), keys AS (
     -- A backlog of more than 24 hours can bind a key twice in one batch: the later one stays.
-    INSERT INTO idempotency_key AS bound (company_id, key, fingerprint, passport_id, created_at)
-    SELECT DISTINCT ON (company_id, key) company_id, key, fingerprint, id, created_at
+    INSERT INTO idempotency_key AS bound (id, fingerprint, passport_id, created_at)
+    SELECT DISTINCT ON (key_id) key_id, fingerprint, id, created_at
       FROM made
-     WHERE key IS NOT NULL
-     ORDER BY company_id, key, position DESC
-        ON CONFLICT ON CONSTRAINT idempotency_key_company_key DO UPDATE
+     WHERE key_id IS NOT NULL
+     ORDER BY key_id, position DESC
+        ON CONFLICT ON CONSTRAINT idempotency_key_id_key DO UPDATE
        SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at,
            recorded_at = now()
 ), slots AS (
