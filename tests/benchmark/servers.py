@@ -14,6 +14,7 @@ _POSTGRES_SETTINGS = (
     "shared_preload_libraries=pg_stat_statements",
     "shared_buffers=512MB",
     "max_wal_size=4GB",
+    "min_wal_size=2GB",
     "checkpoint_timeout=15min",
 )
 
