@@ -17,6 +17,7 @@ class FailedInCompany(Exception):
 @dataclass(frozen=True, slots=True, eq=False)
 class _Member(Generic[Item, Result]):
     item: Item
+    size: float
     result: "asyncio.Future[Result]"
 
 
@@ -44,12 +45,13 @@ class GroupCommit(Generic[Item, Result]):
         Raises `FailedInCompany` instead where others took part. A transaction goes on while anybody waits for it: it
         is cancelled with the last one.
         """
-        member: _Member[Item, Result] = _Member(item, asyncio.get_running_loop().create_future())
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        member = _Member(item, self._size(item), result)
         self._waiting.append(member)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run(), name="group-commit")
         try:
-            return await member.result
+            return await result
         except asyncio.CancelledError:
             if self._running is not None and all(one.result.cancelled() for one in self._group):
                 self._running.cancel()
@@ -70,7 +72,7 @@ class GroupCommit(Generic[Item, Result]):
         size = 0.0
         while self._waiting:
             member = self._waiting[0]
-            size += self._size(member.item)
+            size += member.size
             if group and size > self._most:
                 break
             self._waiting.popleft()

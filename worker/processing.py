@@ -76,12 +76,16 @@ class Processor:
         and `StoreAway`, upon which the lane reopens, and `BatchTooLarge`.
         """
         try:
-            return await self._group_commit.run((work, await self._store.look_up(work.commands)))
+            return await self._group_commit.run(await self.make_ready(work))
         except (LostLane, StoreAway, BatchTooLarge):
             raise
         except Exception as error:
             log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
             return await self._alone(work)
+
+    async def make_ready(self, work: Work) -> Ready:
+        """Look up the reference data of a batch, as it is now."""
+        return work, await self._store.look_up(work.commands)
 
     async def transaction(self, works: Sequence[Ready]) -> list[list[Answer]]:
         """Commit the effects of batches of different lanes, in this order; the answers of each."""
@@ -128,7 +132,7 @@ class Processor:
                 on=TryAgain, attempts=_ATTEMPTS, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
             ):
                 with attempt:
-                    (answers,) = await self.transaction([(work, await self._store.look_up(work.commands))])
+                    (answers,) = await self.transaction([await self.make_ready(work)])
                     return answers
         except Overtaken:
             raise

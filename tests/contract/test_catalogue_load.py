@@ -215,16 +215,16 @@ async def test_one_key_for_two_companies_at_once_goes_to_one(database_url: str, 
 
 
 async def test_a_load_does_not_wait_for_batches(database_url: str, connection: Connection) -> None:
-    """While a batch holds a company's counter the catalogue goes in, and is there for what comes next."""
+    """While a batch holds a company's counter the catalogue goes in, and the next statement sees it."""
     catalogue = _catalogue(plans=[PLAN], companies=[_company()])
     await load_catalogue(connection, catalogue)
     other = await asyncpg.connect(database_url, server_settings={"lock_timeout": "2s"})
     async with connection.transaction():
         await connection.fetch(sql.load("lock_companies"), [COMPANY])
         await load_catalogue(other, _catalogue(companies=[_company(subscription="past_due")]))
-    company = await connection.fetchrow(sql.load("companies"), [COMPANY])
-    assert company is not None
-    assert company["subscription"] == "past_due"
+        company = await connection.fetchrow(sql.load("companies"), [COMPANY])
+        assert company is not None
+        assert company["subscription"] == "past_due"
     await other.close()
 
 

@@ -205,8 +205,8 @@ class Lane:
     async def process_together(asked: Sequence[tuple["Lane", Sequence[Record]]]) -> list[list[Answer]]:
         """The answers to the records of several lanes of a store, in one transaction."""
         works = [(lane, lane.work(*records)) for lane, records in asked]
-        ready = [(work, await lane.store.look_up(work.commands)) for lane, work in works]
-        answers = await asked[0][0].processor.transaction(ready)
+        processor = asked[0][0].processor
+        answers = await processor.transaction([await processor.make_ready(work) for _, work in works])
         for lane, work in works:
             lane.applied = work.stop
         return answers

@@ -80,7 +80,7 @@ class LookUp:
                 self.facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
 
     async def _fetch(self, query: str, keys: Collection[Any]) -> Rows:
-        return await self._connection.fetch(sql.load(query), list(keys)) if keys else []
+        return await _fetch(self._connection, query, keys)
 
 
 class Gathering:
@@ -94,28 +94,26 @@ class Gathering:
     async def gather(self, commands: Sequence[Command]) -> dict[str, str]:
         """Lock and read; the GTINs that this transaction registered, and for which companies."""
         known = [(command, company) for command in commands if (company := authenticated_company(command, self.facts))]
-        if known:
-            await self._lock_companies({company.id for _, company in known})
-            await self._bindings({(company.id, command.idempotency_key) for command, company in known})
+        await self._lock_companies({company.id for _, company in known})
+        await self._bindings({(company.id, command.idempotency_key) for command, company in known})
         asked = [
             (command, company, body) for command, company in known if isinstance(body := command.body, CreatePassport)
         ]
-        if asked:
-            await self._writes(asked)
-            await self._gtin_owners({body.gtin: company.id for _, company, body in reversed(asked)})
-            await self._serials({(body.gtin, body.serial) for _, _, body in asked})
+        await self._writes(asked)
+        await self._gtin_owners({body.gtin: company.id for _, company, body in reversed(asked)})
+        await self._serials({(body.gtin, body.serial) for _, _, body in asked})
         return self._claimed
 
-    async def _fetch(self, query: str, *arguments: Any) -> Rows:
-        return await self._connection.fetch(sql.load(query), *arguments)
+    async def _fetch(self, query: str, *keys: Collection[Any]) -> Rows:
+        return await _fetch(self._connection, query, *keys)
 
     async def _lock_companies(self, company_ids: set[str]) -> None:
-        for company_id, slots_used in await self._fetch("lock_companies", list(company_ids)):
+        for company_id, slots_used in await self._fetch("lock_companies", company_ids):
             self.facts.slots_used[company_id] = slots_used
 
     async def _bindings(self, keys: set[tuple[str, str | None]]) -> None:
         ids = {key_id(company_id, key): (company_id, key) for company_id, key in keys if key is not None}
-        for row in await self._fetch("bindings", list(ids)) if ids else ():
+        for row in await self._fetch("bindings", ids):
             found, fingerprint, passport_id, created_ms, created_body = row
             self.facts.bindings[ids[found]] = Binding(fingerprint, passport_id, created_body, created_ms)
 
@@ -126,20 +124,18 @@ class Gathering:
             for command, company, _ in asked
             if company.plan.max_v1_writes_per_day is not None
         }
-        for company_id, day, writes in await self._fetch("writes", *_columns(days)) if days else ():
+        for company_id, day, writes in await self._fetch("writes", *_columns(days)):
             self.facts.writes[company_id, day] = writes
 
     async def _gtin_owners(self, wanted: dict[str, str]) -> None:
         owners = self.facts.gtin_owners
-        await self._read_owners(list(wanted))
+        await self._read_owners(wanted)
         unregistered = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in owners}
-        if unregistered:
-            claims = await self._fetch("claim_gtins", list(unregistered), list(unregistered.values()))
-            self._claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
-        if unregistered:
-            await self._read_owners(list(unregistered))
+        claims = await self._fetch("claim_gtins", unregistered, unregistered.values())
+        self._claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
+        await self._read_owners(unregistered)
 
-    async def _read_owners(self, gtins: list[str]) -> None:
+    async def _read_owners(self, gtins: Collection[str]) -> None:
         for gtin, company_id in await self._fetch("gtin_owners", gtins):
             self.facts.gtin_owners[gtin] = company_id
 
@@ -148,6 +144,10 @@ class Gathering:
             self.facts.serials[gtin, serial] = passport_id
 
 
+async def _fetch(connection: sql.Connection, query: str, *keys: Collection[Any]) -> Rows:
+    """The rows of a query by keys, a column of them an argument; nothing is asked where there are none."""
+    return await connection.fetch(sql.load(query), *map(list, keys)) if keys[0] else []
+
+
 def _columns(rows: set[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:
-    first, second = zip(*rows, strict=True)
-    return list(first), list(second)
+    return [first for first, _ in rows], [second for _, second in rows]
