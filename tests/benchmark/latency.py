@@ -1,7 +1,7 @@
 """Latency: from a command's append to its result being readable, under load and alone."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 
@@ -16,20 +16,21 @@ _TICK_SECONDS = 0.005
 _PAUSE_SECONDS = 0.3
 
 
-def latency_at(place: Place, per_second: float, seconds: float) -> list[float]:
-    """Milliseconds of each command at a steady rate, sorted; the first half is not counted.
+def latency_at(place: Place, per_second: float, seconds: float) -> tuple[list[float], float]:
+    """Milliseconds of each command at a steady rate, sorted, and by how many seconds the load was late at its end.
 
-    A broker that just started compiles what this load runs, which takes a third of a small machine for many seconds.
+    The first half of the commands is not counted: a broker that just started compiles what this load runs, which takes
+    a third of a small machine for many seconds.
     """
     count = int(per_second * seconds)
     place.start(*WORKER.module)
     with place.reader() as reader:
         place.warm_up(reader)
         skipped = place.sent + count // 2
-        _publish_evenly(place, place.stream(count), per_second)
+        late = _publish_evenly(place, count, per_second)
         place.wait(reader, f"latency at {per_second:.0f} a second")
         check_exactly_once(reader.arrivals, place.sent)
-    return sorted(map(_milliseconds, reader.arrivals[skipped:]))
+    return sorted(map(_milliseconds, reader.arrivals[skipped:])), late
 
 
 def latency_alone(place: Place, samples: int) -> list[float]:
@@ -59,20 +60,19 @@ def _milliseconds(arrival: Arrival) -> float:
     return arrival.at_ms - appended.timestamp() * 1000
 
 
-def _publish_evenly(place: Place, stream: Iterator[BenchCommand], per_second: float) -> None:
-    producer, topic = _producer(place, linger_ms=5), place.settings.topic_commands
+def _publish_evenly(place: Place, count: int, per_second: float) -> float:
+    """Seconds from when the last command was due until the broker had it; few where the rate was kept."""
+    producer, topic, stream = _producer(place, linger_ms=5), place.settings.topic_commands, place.stream(count)
     started, sent = time.monotonic(), 0
-    while True:
-        due = int((time.monotonic() - started) * per_second) - sent
-        batch = list(islice(stream, max(due, 1)))
-        if not batch:
-            break
-        for one in batch:
-            _produce(producer, topic, one)
-        sent += len(batch)
-        producer.poll(0)
+    while sent < count:
         time.sleep(_TICK_SECONDS)
-    assert producer.flush(1) == 0, "the commands did not keep up with the rate"
+        due = min(int((time.monotonic() - started) * per_second), count)
+        for one in islice(stream, due - sent):
+            _produce(producer, topic, one)
+        sent = due
+        producer.poll(0)
+    assert producer.flush(120) == 0
+    return time.monotonic() - started - count / per_second
 
 
 def _producer(place: Place, linger_ms: int) -> Producer:

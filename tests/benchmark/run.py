@@ -103,7 +103,9 @@ def _peer(run: Run) -> None:
 def _latency(run: Run) -> None:
     capacity = run.figures.latest("worker") or run.speed("worker", WORKER, run.size.commands).per_second
     with run.place() as place:
-        _percentiles(run, "latency at half load", latency_at(place, capacity / 2, run.size.latency_seconds))
+        found, late = latency_at(place, capacity / 2, run.size.latency_seconds)
+    _percentiles(run, "latency at half load", found)
+    run.figures.add("latency at half load, load late by", late, "s")
     with run.place() as place:
         _percentiles(run, "lone command", latency_alone(place, run.size.lone_samples))
 
