@@ -1,6 +1,5 @@
 """A real Apache Kafka for tests: KRaft mode, one JVM, its jars from Maven into the user's cache folder."""
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +10,7 @@ from uuid import uuid4
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.infrastructure.tools import CACHE
 from worker.demo.embedded import HOST, START_SECONDS, ServerFailed, ServerMissing, ServerProcess, free_port
 
 VERSION = "4.3.1"
@@ -39,11 +39,10 @@ def kafka_jars() -> Path:
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             raise KafkaMissing(f"{tool} is not installed")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "passport-worker"
-    libs = cache / f"kafka-{VERSION}"
+    libs = CACHE / f"kafka-{VERSION}"
     if not libs.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _download(cache, libs)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        _download(CACHE, libs)
     return libs
 
 
