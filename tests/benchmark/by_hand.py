@@ -94,8 +94,8 @@ WITH made AS (
     INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body)
     SELECT id, company_id, product_id, template_id, gtin, serial, at, body FROM made
 ), keys AS (
-    INSERT INTO idempotency_key (id, fingerprint, passport_id, created_at)
-    SELECT key_id, fingerprint, id, at FROM made
+    INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at)
+    SELECT key_id, (at AT TIME ZONE 'UTC')::date, fingerprint, id, at FROM made
 ), slots AS (
     UPDATE company_usage u SET slots_used = u.slots_used + n
       FROM (SELECT company_id, count(*) AS n FROM made GROUP BY 1) AS taken WHERE u.company_id = taken.company_id

@@ -20,7 +20,7 @@ _PASSPORT = (
     "INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 )
-_KEY = "INSERT INTO idempotency_key (id, fingerprint, passport_id, created_at) VALUES ($1, $2, $3, $4)"
+_KEY = "INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at) VALUES ($1, $2, $3, $4, $5)"
 _LEDGER = (
     'INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id) '
     "VALUES ($1, $2, $3, 1, false, $4, $5, $6)"
@@ -36,7 +36,8 @@ async def write_one(connection: Connection, one: Deed, lane_id: int) -> None:
         await connection.execute(_SLOTS, company_id)
         await connection.execute(_DAYS, company_id, day)
         await connection.execute(_PASSPORT, *_passport(one))
-        await connection.execute(_KEY, key_id(company_id, one.key), one.fingerprint, one.passport_id, one.appended_at)
+        key = key_id(company_id, one.key)
+        await connection.execute(_KEY, key, day, one.fingerprint, one.passport_id, one.appended_at)
         await connection.execute(_LEDGER, lane_id, one.offset, one.appended_at, one.key, company_id, one.passport_id)
         await connection.execute(_LANE, lane_id, one.offset + 1)
 

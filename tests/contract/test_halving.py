@@ -289,13 +289,12 @@ def _database_error(sqlstate: str, constraint: str | None = None) -> Exception:
     [
         ("23505", "passport_gtin_serial_key", Overtaken),
         ("23505", "gtin_registration_gtin_key", Overtaken),
-        ("23505", "idempotency_key_id_key", Overtaken),
         ("23505", "passport_id_key", BadRecord),
         ("23514", "passport_serial_check", BadRecord),
     ],
 )
 def test_constraints_tell_a_race_from_bad_data(sqlstate: str, constraint: str, meaning: type[Exception]) -> None:
-    """Three of them can be tripped by another writer after the facts were read."""
+    """Two of them can be tripped by another writer after the facts were read."""
     assert type(meaning_of(_database_error(sqlstate, constraint))) is meaning
 
 

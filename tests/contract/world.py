@@ -271,12 +271,12 @@ async def _books_in_postgres(connection: Connection) -> Books:
     created_ms = "round(extract(epoch FROM created_at) * 1000)::bigint"
     writes = await fetch("SELECT company_id, day - date '1970-01-01', writes FROM daily_writes")
     passports = await fetch("SELECT gtin, serial, company_id, id, created_body FROM passport")
-    bindings = await fetch(f"SELECT id, fingerprint, passport_id, {created_ms} FROM idempotency_key")
+    keys = f"SELECT id, fingerprint, passport_id, {created_ms} FROM idempotency_key ORDER BY created_at"
     return Books(
         dict(await fetch("SELECT company_id, slots_used FROM company_usage WHERE slots_used <> 0")),
         {(company, day): count for company, day, count in writes},
         dict(await fetch("SELECT gtin, company_id FROM gtin_registration")),
         {(gtin, serial): (company, passport, body) for gtin, serial, company, passport, body in passports},
-        {key: (digest, passport, at_ms) for key, digest, passport, at_ms in bindings},
+        {key: (digest, passport, at_ms) for key, digest, passport, at_ms in await fetch(keys)},
         dict(await fetch("SELECT passport_id, price_cents FROM overage_charge")),
     )

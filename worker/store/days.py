@@ -1,4 +1,4 @@
-"""Daily partitions of the ledger and of dead letters: made ahead of time, and dropped whole when they are old."""
+"""Daily partitions of keys, ledger and dead letters: made ahead of time, and dropped whole when they are old."""
 
 from datetime import date
 
@@ -8,7 +8,7 @@ from worker.store import sql
 from worker.store.sql import Connection
 
 _CHUNK_ROWS = 5_000
-_SHORTEST_MEMORY_DAYS = 2
+_SHORTEST_RETENTION_DAYS = 2
 """Idempotency keys bind for 24 hours of the records' time, which may lag behind the database's clock."""
 
 
@@ -30,19 +30,17 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
 
     Raises every lane's `ledger_from` above what is dropped with it. Where somebody else holds what has to be locked
     for more than seconds, or drops days too, the rest stays until next time. Raises `ValueError` for a retention of
-    less than a day: batches that began before midnight still write to yesterday. Not for use within a transaction.
+    less than two days. Not for use within a transaction.
     """
-    if retention_days < 1:
-        raise ValueError(f"Expected a retention of at least 1 day, got {retention_days}")
+    if retention_days < _SHORTEST_RETENTION_DAYS:
+        raise ValueError(f"Expected a retention of at least {_SHORTEST_RETENTION_DAYS} days, got {retention_days}")
     dropped: list[str] = []
     for row in await connection.fetch(sql.load("old_days"), retention_days):
         names = await _drop_day(connection, row["day"], retention_days)
         if not names:
             break
         dropped += names
-    memory_days = max(retention_days, _SHORTEST_MEMORY_DAYS)
-    await _delete_in_chunks(connection, "delete_idempotency_keys", memory_days)
-    await _delete_in_chunks(connection, "delete_daily_writes", memory_days)
+    await _delete_in_chunks(connection, "delete_daily_writes", retention_days)
     return dropped
 
 

@@ -4,7 +4,7 @@ import asyncpg
 
 from worker.store.port import BadRecord, LostLane, Overtaken, StoreAway, TryAgain
 
-_LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key", "idempotency_key_id_key"})
+_LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key"})
 """Constraints that only a concurrent writer can trip after the facts were read: fresh facts will tell."""
 
 _ROLLED_BACK = frozenset({"40001", "40P01", "55P03"})
@@ -14,7 +14,7 @@ _DATA_CLASSES = frozenset({"21", "22", "23", "54"})
 """Cardinality, data exception, integrity constraint, program limit: some record's data cannot be stored."""
 
 _NO_PARTITION = ("23514", None)
-"""A check violation of no constraint: today's partition of the ledger is not there yet, whatever the record."""
+"""A check violation of no constraint: today's partition is not there yet, whatever the record."""
 
 
 def meaning_of(error: Exception) -> Exception:

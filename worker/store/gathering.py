@@ -95,7 +95,7 @@ class Gathering:
         """Lock and read; the GTINs that this transaction registered, and for which companies."""
         known = [(command, company) for command in commands if (company := authenticated_company(command, self.facts))]
         await self._lock_companies({company.id for _, company in known})
-        await self._bindings({(company.id, command.idempotency_key) for command, company in known})
+        await self._bindings(known)
         asked = [
             (command, company, body) for command, company in known if isinstance(body := command.body, CreatePassport)
         ]
@@ -111,9 +111,14 @@ class Gathering:
         for company_id, slots_used in await self._fetch("lock_companies", company_ids):
             self.facts.slots_used[company_id] = slots_used
 
-    async def _bindings(self, keys: set[tuple[str, str | None]]) -> None:
-        ids = {key_id(company_id, key): (company_id, key) for company_id, key in keys if key is not None}
-        for row in await self._fetch("bindings", ids):
+    async def _bindings(self, known: Sequence[tuple[Command, Company]]) -> None:
+        """Of keys that can still be bound when the oldest of these commands came: rule 5 looks back for 24 hours."""
+        keys = {(company.id, key) for command, company in known if (key := command.idempotency_key) is not None}
+        ids = {key_id(*key): key for key in keys}
+        if not ids:
+            return
+        first_day = min(utc_day(command.source.appended_ms) for command, _ in known) - 1
+        for row in await self._connection.fetch(sql.load("bindings"), list(ids), first_day):
             found, fingerprint, passport_id, created_ms, created_body = row
             self.facts.bindings[ids[found]] = Binding(fingerprint, passport_id, created_body, created_ms)
 

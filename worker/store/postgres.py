@@ -36,7 +36,7 @@ TRANSACTION_TIMEOUT = "30s"
 BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
     "lock_companies": ([],),
-    "bindings": ([],),
+    "bindings": ([], 0),
     "writes": ([], []),
     "gtin_owners": ([],),
     "claim_gtins": ([], []),

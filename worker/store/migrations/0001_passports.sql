@@ -86,20 +86,20 @@ CREATE TABLE overage_charge (
     charged_at  timestamptz NOT NULL
 );
 
--- Bound for 24 hours from `created_at`, in the records' time. Kept by the database's time, from `recorded_at` on, so that
--- a backlog and a back-fill of old records are judged like fresh records. `id` is the first 16 bytes of SHA-256 over
--- company and key: keys are random, so their index is used all over, and it has to fit into memory.
+-- Bound for 24 hours from `created_at`, in the records' time. Kept by `day`, which is that of the database's clock, so
+-- that a backlog and a back-fill of old records are judged like fresh records, or the day of `created_at` where that is
+-- later: who looks for the keys of the last 24 hours then finds them in few partitions. `id` is the first 16 bytes of
+-- SHA-256 over company and key: keys are random, so their index is used all over, and that of a day fits into memory.
+-- A key that is bound again after 24 hours has a row in each of both days; the later counts.
 
 CREATE TABLE idempotency_key (
-    id          bytea CONSTRAINT idempotency_key_id_key PRIMARY KEY CHECK (length(id) = 16),
+    id          bytea NOT NULL CHECK (length(id) = 16),
+    day         date NOT NULL,
     fingerprint bytea NOT NULL CHECK (length(fingerprint) = 32),
     passport_id text NOT NULL,
     created_at  timestamptz NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT now()
-);
-
--- For the deletion of old keys. Rows arrive in its order, so inserts stay on the index's last page.
-CREATE INDEX idempotency_key_recorded_at ON idempotency_key (recorded_at);
+    PRIMARY KEY (id, day)
+) PARTITION BY RANGE (day);
 
 -- Lanes: one row per consumer group and input partition. `applied` is the input position (A of the protocol), moved
 -- in the transaction of the effects. `emitted` is a lower bound of the emission position (E), for the day that Kafka

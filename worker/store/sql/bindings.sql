@@ -1,6 +1,10 @@
--- Idempotency keys that are bound, with the created event they replay. Read only, under the companies' locks.
+-- Idempotency keys that are bound, with the created event they replay; of two rows of a key the later one comes last.
+-- Read only, under the companies' locks. Days before $2 (since the epoch) are not opened, but yesterday always is:
+-- records from clocks that are days ahead have their keys there, or later.
 SELECT k.id, k.fingerprint, k.passport_id, round(extract(epoch FROM k.created_at) * 1000)::bigint AS created_ms,
        p.created_body
   FROM idempotency_key k
   JOIN passport p ON p.id = k.passport_id
  WHERE k.id = ANY ($1::bytea[])
+   AND k.day >= least(date '1970-01-01' + $2::int, (now() AT TIME ZONE 'UTC')::date - 1)
+ ORDER BY k.created_at

@@ -3,9 +3,9 @@
 -- to_regclass: after a wait for the lock on days its cache may not know what was made meanwhile.
 SELECT parent, day, day + 1 AS next_day
   FROM (SELECT (now() AT TIME ZONE 'UTC')::date + ahead AS day FROM generate_series(-1, $1::int) AS ahead) AS days,
-       unnest(ARRAY['ledger', 'dead_letter']) AS parent
+       unnest(ARRAY['idempotency_key', 'ledger', 'dead_letter']) WITH ORDINALITY AS parents (parent, place)
  WHERE NOT EXISTS (SELECT
                      FROM pg_inherits i
                      JOIN pg_class child ON child.oid = i.inhrelid
                     WHERE i.inhparent = parent::regclass AND child.relname = parent || to_char(day, '"_"YYYYMMDD'))
- ORDER BY day, parent DESC
+ ORDER BY day, place

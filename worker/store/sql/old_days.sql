@@ -2,6 +2,6 @@
 SELECT DISTINCT to_date(right(child.relname, 8), 'YYYYMMDD') AS day
   FROM pg_inherits i
   JOIN pg_class child ON child.oid = i.inhrelid
- WHERE i.inhparent IN ('ledger'::regclass, 'dead_letter'::regclass)
+ WHERE i.inhparent IN ('idempotency_key'::regclass, 'ledger'::regclass, 'dead_letter'::regclass)
    AND right(child.relname, 8) < to_char((now() AT TIME ZONE 'UTC')::date - $1::int, 'YYYYMMDD')
  ORDER BY day

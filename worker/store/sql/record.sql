@@ -14,15 +14,16 @@ WITH made AS (
     INSERT INTO overage_charge (passport_id, company_id, price_cents, charged_at)
     SELECT id, company_id, price_cents, created_at FROM made WHERE price_cents IS NOT NULL
 ), keys AS (
-    -- A backlog of more than 24 hours can bind a key twice in one batch: the later one stays.
-    INSERT INTO idempotency_key AS bound (id, fingerprint, passport_id, created_at)
-    SELECT DISTINCT ON (key_id) key_id, fingerprint, id, created_at
-      FROM made
+    -- A backlog of more than 24 hours can bind a key twice in one batch, or in one day: the later one stays. A clock that
+    -- is days ahead finds no partition of its day; tomorrow's is there.
+    INSERT INTO idempotency_key AS bound (id, day, fingerprint, passport_id, created_at)
+    SELECT DISTINCT ON (key_id)
+           key_id, least(greatest((created_at AT TIME ZONE 'UTC')::date, today), today + 1), fingerprint, id, created_at
+      FROM made, (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
      WHERE key_id IS NOT NULL
      ORDER BY key_id, position DESC
-        ON CONFLICT ON CONSTRAINT idempotency_key_id_key DO UPDATE
-       SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at,
-           recorded_at = now()
+        ON CONFLICT (id, day) DO UPDATE
+       SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at
 ), slots AS (
     UPDATE company_usage u
        SET slots_used = u.slots_used + taken.passports

@@ -1,0 +1,88 @@
+"""Idempotency keys are kept by day, and whoever asks for a key of the last 24 hours finds it, on whatever day it is."""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from tests.contract.world import OPEN, Lane, ask
+from worker.domain.moments import DAY_MS, HOUR_MS, utc_day
+from worker.store import sql
+from worker.store.postgres import PostgresStore
+
+_FIRST_DAY = date(1970, 1, 1)
+
+
+async def _now_ms(store: PostgresStore) -> int:
+    """By the database's clock; a test that would cross midnight waits for it."""
+    async with store.session() as connection:
+        now_ms = await connection.fetchval("SELECT (extract(epoch FROM now()) * 1000)::bigint")
+    assert isinstance(now_ms, int)
+    if DAY_MS - now_ms % DAY_MS < 10_000:
+        await asyncio.sleep(11)
+        return await _now_ms(store)
+    return now_ms
+
+
+async def _days_of_keys(store: PostgresStore) -> list[int]:
+    """Days since the epoch."""
+    async with store.session() as connection:
+        rows = await connection.fetch("SELECT day FROM idempotency_key ORDER BY day")
+    return [(row["day"] - _FIRST_DAY).days for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "days_from_today"),
+    [(-2000 * DAY_MS, 0), (-DAY_MS, 0), (0, 0), (DAY_MS, 1), (5 * DAY_MS, 1)],
+    ids=["back-fill", "backlog", "now", "clock a day ahead", "clock days ahead"],
+)
+async def test_a_key_is_found_again_whatever_the_clock_of_its_record(
+    postgres: PostgresStore, ahead_ms: int, days_from_today: int
+) -> None:
+    """Kept by the day of the database, or by its own where that is later, but tomorrow at most. It binds 24 h."""
+    now_ms = await _now_ms(postgres)
+    lane, at_ms = await Lane.open(postgres), now_ms + ahead_ms
+    assert await lane.verdicts(ask(OPEN, key="k", at_ms=at_ms)) == ["created"]
+    assert await _days_of_keys(postgres) == [utc_day(now_ms) + days_from_today]
+    asked = [ask(OPEN, key="k", at_ms=at_ms + later) for later in (0, DAY_MS - 1, DAY_MS)]
+    assert [(await lane.verdicts(one))[0] for one in asked] == ["replayed", "replayed", "409 serial_exists"]
+
+
+async def test_a_key_of_yesterday_is_found_today(postgres: PostgresStore) -> None:
+    """Also by a batch whose oldest record is of today."""
+    now_ms = await _now_ms(postgres)
+    lane = await Lane.open(postgres)
+    await lane.process(ask(OPEN, key="k", at_ms=now_ms - 24 * HOUR_MS + 1000))
+    async with postgres.session() as connection:
+        await connection.execute("UPDATE idempotency_key SET day = day - 1")
+    assert await lane.verdicts(ask(OPEN, key="k", at_ms=now_ms)) == ["replayed"]
+
+
+async def test_of_two_days_the_later_binding_counts(postgres: PostgresStore) -> None:
+    """A key that is bound again after 24 hours has a row in each of both days."""
+    now_ms = await _now_ms(postgres)
+    lane = await Lane.open(postgres)
+    first, second = ask(OPEN, key="k", at_ms=now_ms - DAY_MS), ask(OPEN, serial="t", key="k", at_ms=now_ms)
+    await lane.process(first)
+    async with postgres.session() as connection:
+        await connection.execute("UPDATE idempotency_key SET day = day - 1")
+    assert await lane.verdicts(second, second) == ["created", "replayed"]
+    assert await _days_of_keys(postgres) == [utc_day(now_ms) - 1, utc_day(now_ms)]
+    assert await lane.verdicts(second) == ["replayed"]
+
+
+async def test_days_before_yesterday_are_not_opened(postgres: PostgresStore) -> None:
+    """A look-up of fresh records costs the same however many days of keys there are."""
+    today = datetime.fromtimestamp(await _now_ms(postgres) / 1000, UTC).date()
+    old = today - timedelta(days=3)
+    async with postgres.session() as connection:
+        text = sql.load("create_day").format(parent="idempotency_key", day=old, next_day=old + timedelta(days=1))
+        await connection.execute(text)
+        try:
+            for back, is_opened in ((1, False), (3, True)):
+                first_day = (today - _FIRST_DAY).days - back
+                plan = await connection.fetch(f"EXPLAIN {sql.load('bindings')}", [b"k" * 16], first_day)
+                assert (f"idempotency_key_{old:%Y%m%d}" in str(plan)) is is_opened
+                assert f"idempotency_key_{today:%Y%m%d}" in str(plan)
+        finally:
+            await connection.execute(f"DROP TABLE idempotency_key_{old:%Y%m%d}")
