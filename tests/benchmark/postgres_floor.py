@@ -27,7 +27,7 @@ def _deeds(place: Place, count: int) -> list[Deed]:
 async def _rate(place: Place, deeds: list[Deed]) -> float:
     connection = await asyncpg.connect(place.settings.database_url)
     try:
-        lanes = await make_lanes(connection, "floor", "floor", place.partitions)
+        lanes = await make_lanes(connection, place.token, "floor", place.partitions)
         batches = [deeds[start : start + _BATCH] for start in range(0, len(deeds), _BATCH)]
         started = time.monotonic()
         for batch in batches:

@@ -83,8 +83,12 @@ def _pipe(run: Run) -> None:
 
 
 def _postgres(run: Run) -> None:
-    with run.place() as place:
-        run.figures.add("Postgres floor", postgres_rate(place, run.size.commands), "commands/s")
+    _postgres_floor(run, "Postgres floor", Shape())
+
+
+def _postgres_floor(run: Run, name: str, shape: Shape) -> None:
+    with run.place(shape) as place:
+        run.figures.add(name, postgres_rate(place, run.size.commands), "commands/s")
 
 
 def _worker(run: Run) -> None:
@@ -124,6 +128,7 @@ def _growth(run: Run) -> None:
     run.speed("most passports", WORKER, run.size.commands, grown=largest)
     catalogue = run.size.catalogue
     run.speed("large catalogue", WORKER, run.size.commands, shape=Shape(catalogue, 1))
+    _postgres_floor(run, "Postgres floor, large catalogue", Shape(catalogue, 1))
 
 
 def _memory(run: Run) -> None:
