@@ -16,10 +16,21 @@ def validator(name: str) -> Draft202012Validator:
     return Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8")))
 
 
+@cache
+def strict_validator(name: str) -> Draft202012Validator:
+    """As `validator`, but what a schema does not describe is an error: our own output holds no surprises."""
+    return Draft202012Validator(json.loads(json.dumps(validator(name).schema), object_hook=_closed))
+
+
+def _closed(part: dict[str, object]) -> dict[str, object]:
+    """An object schema that forbids further fields, unless it says what they are."""
+    return {"additionalProperties": False, **part} if "properties" in part and "type" in part else part
+
+
 def check_event(kind_or_topic_label: str, value: bytes) -> None:
-    """Fail unless `value` is a result body as the schema of its label describes it.
+    """Fail unless `value` is a result body as the schema of its label describes it, and nothing more.
 
     Labels: `created`, `overage-required`, `conflict`, `rejected` (see `Kind.label`).
     """
-    error = best_match(validator(f"{kind_or_topic_label}.v1").iter_errors(json.loads(value)))
+    error = best_match(strict_validator(f"{kind_or_topic_label}.v1").iter_errors(json.loads(value)))
     assert error is None, f"{kind_or_topic_label} body breaks its schema at {error.json_path}: {error.message}"

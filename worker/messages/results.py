@@ -1,6 +1,6 @@
 """The bodies of the four results as models, from which their JSON Schemas are generated; the hot path writes bytes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
@@ -23,9 +23,13 @@ Timestamp = Annotated[
 
 
 class _Result(BaseModel):
-    """Our own output: nothing that is not described here, and an optional field is left out, never null."""
+    """Our own output: an optional field is left out, never null.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The schemas do not forbid further fields: within v1 a result may gain optional ones, and who checks with an older
+    schema must not refuse them. That today's worker writes none that is not described here is for the tests to see.
+    """
+
+    model_config = ConfigDict(frozen=True)
 
 
 class PassportGs1(_Result):
@@ -67,12 +71,24 @@ class EmptyField(_Result):
 class PassportParty(body.Party):
     """An economic operator, with the known fields as they were sent."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Not the list of the command's schema: a country that is added there must not break who reads this one.
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2")] = ""
 
 
-Role = Literal[
-    "manufacturer", "importer", "authorisedRepresentative", "distributor", "recycler", "producerResponsibilityOrg"
-]
+_NOT_SENT = cast(PassportParty, None)
+
+
+class PassportParties(_Result):
+    """Economic operators by role. A role is a field, so that further ones may come."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    manufacturer: PassportParty = _NOT_SENT
+    importer: PassportParty = _NOT_SENT
+    authorised_representative: PassportParty = Field(default=_NOT_SENT, alias="authorisedRepresentative")
+    distributor: PassportParty = _NOT_SENT
+    recycler: PassportParty = _NOT_SENT
+    producer_responsibility_org: PassportParty = Field(default=_NOT_SENT, alias="producerResponsibilityOrg")
 
 
 class Overage(_Result):
@@ -95,7 +111,7 @@ class Created(_Result):
     )
     field_counts: FieldCounts = Field(alias="fieldCounts")
     fields: dict[str, ApprovedField | EmptyField] = Field(description="Fields of the product's template, by key")
-    parties: Annotated[dict[Role, PassportParty], Field(min_length=1)] | SkipJsonSchema[None] = Field(
+    parties: PassportParties | SkipJsonSchema[None] = Field(
         default=None, description="Economic operators by role, if they were sent"
     )
     overage: Overage | SkipJsonSchema[None] = Field(default=None, description="Present if the passport was charged")

@@ -1,9 +1,7 @@
-"""JSON Schemas of the messages, generated from their models: `python -m worker.messages.schemas [DIR]` writes them."""
+"""JSON Schemas of the messages, generated from their models; `python -m worker.contract` writes them."""
 
 import json
-from argparse import ArgumentParser
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -78,21 +76,3 @@ def _document(message: _Message) -> JsonSchema:
 def text_of(schema: JsonSchema) -> str:
     """A schema as it is committed: sorted, so that a change of a model shows as a small diff."""
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def write_schemas(directory: Path) -> None:
-    """Write every schema to its file in `directory`, which is made if it is missing."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, schema in schemas().items():
-        (directory / name).write_text(text_of(schema), encoding="utf-8")
-
-
-def main() -> None:
-    """Command line of this module."""
-    parser = ArgumentParser(prog="python -m worker.messages.schemas", description="Write the JSON Schemas.")
-    parser.add_argument("directory", nargs="?", default="schemas", type=Path)
-    write_schemas(parser.parse_args().directory)
-
-
-if __name__ == "__main__":
-    main()

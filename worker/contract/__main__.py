@@ -1,0 +1,18 @@
+"""`python -m worker.contract [DIR]` writes all that is generated in `schemas/`."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from worker.contract.files import write_contract
+from worker.settings import Settings
+
+
+def main() -> None:
+    """The AsyncAPI document describes the topics and the group of the settings in the environment."""
+    parser = ArgumentParser(prog="python -m worker.contract", description="Write JSON Schemas and asyncapi.yaml.")
+    parser.add_argument("directory", nargs="?", default="schemas", type=Path, help="holds examples/; default: schemas")
+    write_contract(parser.parse_args().directory, Settings())
+
+
+if __name__ == "__main__":
+    main()
