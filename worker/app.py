@@ -12,7 +12,6 @@ import structlog
 
 from worker.domain.moments import DAY_MS
 from worker.health import HealthServer
-from worker.messages.envelope import Limits
 from worker.oauth.jwks import JwksSource
 from worker.oauth.tokens import TokenVerifier
 from worker.processing import Processor
@@ -61,7 +60,7 @@ class Worker:
             settings=settings,
             store=self._store,
             processor=Processor(self._store, settings.digital_link_base, settings.batch_records),
-            door=Door(_limits(settings), _verifier(settings)),
+            door=Door(settings.limits, _verifier(settings)),
             cluster=self._cluster,
             telemetry=self._telemetry,
         )
@@ -241,12 +240,6 @@ def _patiently() -> AsyncIterator[stamina.Attempt]:
 
 def _may_pass(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, CannotStart)
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        settings.limit_value_bytes, settings.limit_headers, settings.limit_header_bytes, settings.limit_json_depth
-    )
 
 
 def _verifier(settings: Settings) -> TokenVerifier | None:

@@ -1,11 +1,12 @@
-"""The command line: `passport-worker run | migrate | topics create | catalogue load | demo`."""
+"""The command line: `passport-worker run | migrate | topics create | catalogue load | validate | demo`."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import asyncpg
 from cyclopts import App, CycloptsError, Parameter
@@ -21,6 +22,7 @@ from worker.store.days import ensure_days
 from worker.store.migrate import MigrationError, check_schema, migrate
 from worker.stream.connection import Cluster
 from worker.stream.topics import create_topics
+from worker.validation import summary, verdicts
 
 
 def _settings_help() -> str:
@@ -50,6 +52,10 @@ app.command(catalogue)
 
 class Failed(Exception):
     """The command did not succeed; the text says why."""
+
+
+class BadUsage(Exception):
+    """The command cannot even begin with these arguments; the text says why."""
 
 
 @app.command
@@ -118,6 +124,47 @@ def catalogue_load(file: Annotated[Path, Parameter(help="A JSON or YAML file.")]
     _run(load)
 
 
+_FILE = Parameter(help="NDJSON, or a single JSON document; - for stdin.", allow_leading_hyphen=True)
+
+
+@app.command
+def validate(file: Annotated[Path, _FILE], /) -> None:
+    """Say what the worker would say of each command in a file, without credentials, Kafka and Postgres.
+
+    Values are plain commands or structured CloudEvents. Exit 1 if any is bad.
+    """
+    limits = Settings().limits
+    good = bad = 0
+    try:
+        with _opened(file) as stream:
+            for verdict in verdicts(stream, limits):
+                for problem in verdict.problems:
+                    _say(f"line {verdict.line}: {problem}")
+                bad += bool(verdict.problems)
+                good += not verdict.problems
+        _say(summary(good, bad))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; Python's own flush at the end must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:  # no verdict on what was not read
+        raise Failed("interrupted") from None
+    sys.exit(1 if bad else 0)
+
+
+def _say(text: str) -> None:
+    """Print it, whatever the terminal's encoding can show."""
+    encoding = sys.stdout.encoding
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return sys.stdin.buffer if str(file) == "-" else file.open("rb")
+    except OSError as error:
+        raise BadUsage(f"cannot read {file}: {error.strerror}") from error
+
+
 @app.command
 def demo(
     *,
@@ -171,6 +218,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{error}\nTry `passport-worker --help`.", 2)
     except ValidationError as error:
         _fail(_bad_settings(error), 2)
+    except BadUsage as error:
+        _fail(str(error), 2)
     except (CatalogueError, MigrationError, CannotStart, Failed) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:

@@ -17,6 +17,8 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from worker.messages.envelope import Limits
+
 
 def _database_url(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://")):
@@ -136,6 +138,11 @@ class Settings(BaseSettings):
     def result_topics(self) -> tuple[str, str, str, str]:
         """Created, overage required, conflict, rejected."""
         return self.topic_created, self.topic_overage_required, self.topic_conflict, self.topic_rejected
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds of a readable record."""
+        return Limits(self.limit_value_bytes, self.limit_headers, self.limit_header_bytes, self.limit_json_depth)
 
     @property
     def dead_letter_topic(self) -> str:

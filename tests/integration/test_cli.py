@@ -14,12 +14,13 @@ from tests.workbench import REPOSITORY, Workbench, until
 from worker.demo.embedded import free_port
 
 
-def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
     return subprocess.run(
         [sys.executable, "-m", "worker", *arguments],
         cwd=REPOSITORY,
         env={**clean, **environment},
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -31,12 +32,21 @@ def test_help_names_every_command_and_setting() -> None:
     """`--help` is enough to operate the worker."""
     done = _run("--help")
     assert done.returncode == 0
-    for word in ("run", "migrate", "topics", "catalogue", "demo", "PASSPORT_DATABASE_URL", "PASSPORT_OAUTH_JWKS"):
+    for word in (
+        "run",
+        "migrate",
+        "topics",
+        "catalogue",
+        "validate",
+        "demo",
+        "PASSPORT_DATABASE_URL",
+        "PASSPORT_OAUTH_JWKS",
+    ):
         assert word in done.stdout
 
 
 @pytest.mark.parametrize(
-    "arguments", [("nosuch",), ("run", "--nosuch"), ("catalogue", "load"), ("demo", "--commands", "x")]
+    "arguments", [("nosuch",), ("run", "--nosuch"), ("catalogue", "load"), ("validate",), ("demo", "--commands", "x")]
 )
 def test_bad_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     """A typing mistake is told apart from a failure."""
@@ -145,6 +155,57 @@ def test_a_bad_catalogue_names_every_error(bench: Workbench, tmp_path: Path) -> 
     assert done.returncode == 1
     for path in ("plans[0].maxDpps", "companies[0]._id", "companies[0].subscription"):
         assert path in done.stderr, done.stderr
+
+
+_GOOD = '{"productId":"6650a1b2c3d4e5f6a7b8c9d0","gs1":{"gtin":"04012345000016","serialNumber":"1"}}\n'
+
+
+def test_validate_needs_no_servers_and_exits_by_what_it_found(tmp_path: Path) -> None:
+    """0 if all is good; 1 if a line is bad, each with its number and path, and a summary at the end."""
+    file = tmp_path / "commands.ndjson"
+    file.write_text(_GOOD * 2)
+    good = _run("validate", str(file))
+    assert (good.returncode, len(good.stdout.splitlines())) == (0, 1)
+    bad = _run("validate", "-", stdin=_GOOD + _GOOD.replace("04", "4") + '{"productId":\n' + _GOOD)
+    assert bad.returncode == 1
+    lines = bad.stdout.splitlines()
+    assert lines[0] == "line 2: gs1.gtin: GTIN must be 14 digits"
+    assert lines[1].startswith("line 3: unreadable (not-json): Expected JSON")
+    assert lines[2].startswith("4 commands: 2 good, 2 bad.")
+    assert (len(lines), bad.stderr) == (3, "")
+
+
+def test_validate_goes_by_the_limits_of_the_settings() -> None:
+    """A deployment with other limits says what it would say."""
+    done = _run("validate", "-", stdin=_GOOD, PASSPORT_LIMIT_VALUE_BYTES="50")
+    assert done.returncode == 1
+    assert "at most 50 bytes" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["nosuch.ndjson", "."])
+def test_validate_of_what_cannot_be_read_is_bad_usage(tmp_path: Path, name: str) -> None:
+    """No verdict on commands: a missing file is not a bad one."""
+    done = _run("validate", str(tmp_path / name))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"cannot read {tmp_path / name}: " in done.stderr
+
+
+def test_validate_ends_quietly_when_nobody_reads_on(tmp_path: Path) -> None:
+    """`validate FILE | head -1` shows one line and no traceback; and it says in ASCII what a terminal cannot show."""
+    file = tmp_path / "bad.ndjson"
+    file.write_text('{"gs1":{},"parties":{"\u00fc":{}}}\n' * 50_000, encoding="utf-8")
+    command = [sys.executable, "-m", "worker", "validate", str(file)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = [process.stdout.readline() for _ in range(4)]
+        process.stdout.close()
+        assert process.wait(60) == 1
+        assert process.stderr.read() == ""
+    assert first[3].startswith(r"line 1: parties.\xfc: Expected one of the roles")
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT"])

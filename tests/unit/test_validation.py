@@ -1,0 +1,159 @@
+"""`validate` says of each value in a file what the worker would say, and takes files as they come."""
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.schema_checks import SCHEMAS
+from worker.messages.envelope import Limits
+from worker.validation import NOT_CHECKED, problems_of, summary, verdicts
+
+LIMITS = Limits(value_bytes=400)
+GOOD = b'{"productId":"6650a1b2c3d4e5f6a7b8c9d0","gs1":{"gtin":"04012345000016","serialNumber":"1"}}'
+BAD = GOOD.replace(b"04012345000016", b"4012345000016")
+GTIN = ("gs1.gtin: GTIN must be 14 digits",)
+PRETTY = json.dumps(json.loads(GOOD), indent=2).encode()
+NOT_JSON = "unreadable (not-json)"
+
+
+def _found(text: bytes, limits: Limits = LIMITS) -> list[tuple[int, str]]:
+    """Line and first words of each problem; a good value is there with an empty text."""
+    return [
+        (one.line, problem.partition(":")[0] if problem.startswith("unreadable") else problem)
+        for one in verdicts(io.BytesIO(text), limits)
+        for problem in one.problems or ("",)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"", []),
+        (b"\n \r\n\t\n", []),
+        (GOOD, [(1, "")]),
+        (GOOD + b"\n", [(1, "")]),
+        (GOOD + b"\r\n" + BAD + b"\r\n", [(1, ""), (2, *GTIN)]),
+        (b"\n\n" + BAD + b"\n\n\n" + GOOD, [(3, *GTIN), (6, "")]),
+        (b"nonsense\n" + GOOD + b"\n[]\n\xff\n" + BAD, [
+            (1, NOT_JSON), (2, ""), (3, "unreadable (not-an-object)"), (4, "unreadable (not-utf8)"), (5, *GTIN),
+        ]),
+        (b'{"productId":\n' + GOOD + b"\n" + BAD, [(1, NOT_JSON), (2, ""), (3, *GTIN)]),
+        (b"\xef\xbb\xbf" + GOOD + b"\n" + GOOD, [(1, "unreadable (bom)"), (2, "")]),
+        (b"x" * 401 + b"\n" + GOOD, [(1, "unreadable (value-too-large)"), (2, "")]),
+        (b"x" * 5000 + b"\n" + b"y" * 70000 + b"\n" + GOOD, [
+            (1, "unreadable (value-too-large)"), (2, "unreadable (value-too-large)"), (3, ""),
+        ]),
+        (GOOD + b" " * (400 - len(GOOD)) + b"\r\n" + GOOD, [(1, ""), (2, "")]),
+        (b"{}\n" * 3, [(n, text) for n in (1, 2, 3) for text in ("productId: Required", "gs1: Required")]),
+    ],
+)  # fmt: skip
+def test_each_line_is_a_value_and_none_stops_the_rest(text: bytes, found: list[tuple[int, str]]) -> None:
+    """Blank lines are none; broken ones, too long ones and such that are no text have their verdict like all others."""
+    assert _found(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (PRETTY, [(1, "")]),
+        (b"\n\n" + PRETTY.replace(b"\n", b"\r\n") + b"\r\n", [(3, "")]),
+        (PRETTY.replace(b'"04', b'"4'), [(1, *GTIN)]),
+        (PRETTY.replace(b",", b"", 1), [(1, NOT_JSON)]),
+        (b"\xef\xbb\xbf" + PRETTY, [(1, "unreadable (bom)")]),
+        (b'{"productId":"6650a1b2c3d4e5f6a7b8c9d0",\n"gs1":\n{"gtin":"04012345000016","serialNumber":"1"}}', [(1, "")]),
+        (b"[\n" + GOOD + b",\n" + GOOD + b"\n]\n", [(1, "unreadable (not-an-object)")]),
+        (PRETTY.replace(b"\n", b"\n" * 100), [(1, "unreadable (value-too-large)")]),
+        (PRETTY + b"\n" + b" " * 1000, [(1, "unreadable (value-too-large)")]),
+    ],
+)  # fmt: skip
+def test_a_document_over_many_lines_is_one_value(text: bytes, found: list[tuple[int, str]]) -> None:
+    """As an editor or `jq` writes it; the line is where it begins."""
+    assert _found(text) == found
+
+
+def test_structured_cloud_events_are_known_by_their_look() -> None:
+    """A file has no content type: `specversion`, and nothing of a command beside it."""
+    event = b'{"specversion":"1.0","id":"1","source":"/","type":"t","data":%s}'
+    assert problems_of(event % GOOD, LIMITS) == ()
+    assert problems_of(event % BAD, LIMITS) == GTIN
+    assert problems_of(b'{"specversion":"1.0"}', LIMITS)[0].startswith("unreadable (cloudevent-without-data)")
+    assert problems_of(b'{"specversion":"1.0",' + GOOD[1:], LIMITS) == ()
+
+
+def test_all_problems_of_a_value_are_told_with_their_paths() -> None:
+    """As in the rejected event: every field at once."""
+    value = b'{"productId":1,"gs1":{},"parties":{"importer":{"legalName":""}},"confirmOverage":0}'
+    assert {problem.partition(":")[0] for problem in problems_of(value, LIMITS)} == {
+        "productId", "gs1.gtin", "gs1.serialNumber", "parties.importer.legalName", "parties.importer", "confirmOverage",
+    }  # fmt: skip
+
+
+def test_nothing_of_the_input_commands_the_terminal() -> None:
+    """Names of unknown roles are shown in escapes where they are not printable."""
+    (problem, *_) = [
+        one
+        for one in problems_of(GOOD[:-1] + rb',"parties":{"\u001b[2J\ud800\u202eGr\u00f6\u00dfe\n":{}}}', LIMITS)
+        if one.startswith("parties")
+    ]
+    assert problem.startswith(r"parties.\x1b[2J\ud800\u202eGröße\n: Expected one of the roles")
+
+
+@pytest.mark.parametrize(("name", "count"), [("create.v1.valid", 0), ("create.v1.invalid", 1)])
+def test_the_examples_of_the_schemas_are_judged_as_they_are_named(name: str, count: int) -> None:
+    """Files that everybody has can be tried."""
+    with (SCHEMAS / "examples" / f"{name}.json").open("rb") as stream:
+        (verdict,) = verdicts(stream, Limits())
+    assert (verdict.line, len(verdict.problems)) == (1, count)
+
+
+def test_memory_stays_bounded() -> None:
+    """A line of a gigabyte is never held: no more is asked for at once than a value may have, or a chunk."""
+
+    class Endless(io.RawIOBase):
+        asked = 0
+        largest = 0
+
+        def readline(self, size: int | None = -1, /) -> bytes:
+            assert size is not None
+            self.asked += 1
+            self.largest = max(self.largest, size)
+            return b"x" * size if self.asked < 2000 else b""
+
+    stream = Endless()
+    (verdict,) = verdicts(stream, LIMITS)  # type: ignore[arg-type]
+    assert verdict.problems[0].startswith("unreadable (value-too-large)")
+    assert 0 < stream.largest <= 64 * 1024
+
+
+def test_values_are_judged_as_they_come() -> None:
+    """Whoever pipes a stream sees verdicts before its end."""
+
+    def lines() -> Iterator[bytes]:
+        yield from (BAD + b"\n", GOOD + b"\n")
+        raise AssertionError("read ahead")
+
+    class Live(io.RawIOBase):
+        source = lines()
+
+        def readline(self, size: int | None = -1, /) -> bytes:
+            return next(self.source)
+
+    assert next(verdicts(Live(), LIMITS)).problems == GTIN  # type: ignore[arg-type]
+
+
+@given(st.lists(st.binary(max_size=60).filter(lambda line: b"\n" not in line and line.strip())))
+def test_no_bytes_stop_it(lines: list[bytes]) -> None:
+    """Every line that is not blank has a verdict, unless the first begins a document."""
+    found = list(verdicts(io.BytesIO(b"\n".join([GOOD, *lines])), LIMITS))
+    assert [one.line for one in found] == list(range(1, len(lines) + 2))
+    assert [bool(one.problems) for one in found] == [False, *[True] * len(lines)]
+
+
+def test_the_summary_says_what_was_not_checked() -> None:
+    """Nobody takes a good file for accepted commands."""
+    assert summary(1, 0) == f"1 command: 1 good, 0 bad. {NOT_CHECKED}"
+    assert summary(2, 3).startswith("5 commands: 2 good, 3 bad. ")
