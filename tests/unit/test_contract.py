@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,23 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from tests.schema_checks import SCHEMAS
+from tests.unit.builders import LINK_BASE, TOPIC, opened
+from tests.unit.test_schemas import OUTCOMES
 from worker.contract.asyncapi import asyncapi
 from worker.contract.files import ASYNCAPI, contract_files
+from worker.domain.command import TraceContext
+from worker.domain.outcomes import Outcome
+from worker.messages.events import dead_letter_event, describe, event_of
 from worker.settings import Settings
 from worker.stream.topics import wanted_topics
 
 DEFAULTS = Settings.model_construct()
+TRACE = TraceContext(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", b"vendor=1")
 DOCUMENT: dict[str, Any] = yaml.safe_load((SCHEMAS / ASYNCAPI).read_text(encoding="utf-8"))
 MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
 
 
+@cache
 def _registry() -> Registry[Any]:
     """What a relative `$ref` of the document means: a file beside it."""
     files = [path for path in SCHEMAS.iterdir() if path.is_file()]
@@ -98,6 +107,27 @@ def test_results_correlate_by_the_place_of_their_command() -> None:
 def test_examples_are_as_their_schemas_say(name: str, part: str, value: object) -> None:
     """Headers and payload of each, also inside a CloudEvent."""
     _validator(name, part).validate(value)
+
+
+@pytest.mark.parametrize("trace", [None, TRACE], ids=["untraced", "traced"])
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
+def test_headers_of_every_answer_are_as_described_and_no_others(outcome: Outcome, trace: TraceContext | None) -> None:
+    """The document says all that the worker writes beside the body."""
+    answer = describe(replace(opened(), trace=trace), outcome, LINK_BASE)
+    headers = {name: (value or b"").decode() for name, value in event_of(answer, TOPIC, 3).headers}
+    _validator(answer.kind.label, "headers").validate(headers)
+    own = MESSAGES[answer.kind.label]["headers"]["allOf"][1]["properties"]
+    assert not headers.keys() - own.keys() - DOCUMENT["components"]["schemas"]["resultHeaders"]["properties"].keys()
+
+
+def test_headers_of_a_dead_letter_are_as_described() -> None:
+    """Beside those that the command had."""
+    command = opened(b"{", ("idempotency-key", b"k"))
+    assert command.dead_letter is not None
+    event = dead_letter_event(command.dead_letter, command.source, DEFAULTS.group_id)
+    headers = {name: (value or b"").decode() for name, value in event.headers}
+    _validator("dead-letter", "headers").validate(headers)
+    assert headers.keys() == {"idempotency-key", *MESSAGES["dead-letter"]["headers"]["properties"]}
 
 
 @pytest.mark.parametrize(
