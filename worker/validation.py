@@ -4,7 +4,7 @@ Values come one a line (NDJSON), or as a single document over many lines, and go
 stays bounded, whatever the input: no more of a value is held than the worker would read.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
@@ -33,14 +33,14 @@ class Verdict:
 def verdicts(stream: BinaryIO, limits: Limits) -> Iterator[Verdict]:
     """One verdict a value, in order. Blank lines are no values; every other one is, and none stops the rest."""
     lines = _lines(stream, limits.value_bytes)
-    head = _head(lines, limits.value_bytes)
-    filled = [line for line in head if line[1].strip()]
-    if _is_one_document(filled, limits):
-        first, _ = filled[0]
-        read = b"".join(text for _, text in head)
-        rest = b"" if len(read) > limits.value_bytes else stream.read(limits.value_bytes + 3 - len(read))
-        yield Verdict(first, problems_of(_without_end(read + rest), limits))
-        return
+    head = list(_up_to(lines, limits.value_bytes, filled=2))
+    if _goes_on(head, limits):
+        head.extend(_up_to(lines, limits.value_bytes + 2 - sum(len(text) for _, text in head)))
+        document = _document(head, limits)
+        if document is not None:
+            yield document
+            head = []
+            lines = (line for line in lines if _code(line[1], limits) is None)  # there are more if it is too large
     for number, text in chain(head, lines):
         if text.strip():
             yield Verdict(number, problems_of(_without_end(text), limits))
@@ -71,28 +71,44 @@ def _lines(stream: BinaryIO, longest: int) -> Iterator[_Line]:
             text = stream.readline(_CHUNK_BYTES)
 
 
-def _head(lines: Iterable[_Line], most_bytes: int) -> list[_Line]:
-    """The lines to look at before anything is said: up to the second that is not blank."""
-    head: list[_Line] = []
-    size = filled = 0
-    for line in lines:
-        head.append(line)
-        size += len(line[1])
-        filled += bool(line[1].strip())
-        if filled == 2 or size > most_bytes:
-            break
-    return head
+def _up_to(lines: Iterator[_Line], most_bytes: int, filled: int | None = None) -> Iterator[_Line]:
+    """The next lines, until that many are not blank, or until they are more than `most_bytes`."""
+    while most_bytes >= 0 and filled != 0 and (line := next(lines, None)) is not None:
+        most_bytes -= len(line[1])
+        if filled is not None and line[1].strip():
+            filled -= 1
+        yield line
 
 
-def _is_one_document(filled: list[_Line], limits: Limits) -> bool:
+def _goes_on(head: list[_Line], limits: Limits) -> bool:
     """Whether a value that the first line begins goes on in the second, instead of another value beginning there."""
-    if len(filled) < 2:
+    texts = [_bare(text) for _, text in head if text.strip()]
+    if len(texts) < 2 or not texts[0].startswith((b"{", b"[")):
         return False
-    first, second = (text.removeprefix(_BOM).strip() for _, text in filled)
-    if not first.startswith((b"{", b"[")) or (first.startswith(b"{") and second.startswith(b"{")):
+    if texts[0].startswith(b"{") and texts[1].startswith(b"{"):
         return False
-    parsed = read_object(first, limits.json_depth)
-    return isinstance(parsed, UnreadableRecord) and parsed.code == "not-json"
+    return _code(texts[0], limits) == "not-json"
+
+
+def _document(lines: list[_Line], limits: Limits) -> Verdict | None:
+    """The verdict on all lines as one value; None if they are values of their own, of which the first is broken."""
+    (first, text), *others = [line for line in lines if line[1].strip()]
+    whole = _without_end(b"".join(text for _, text in lines))
+    is_broken = len(whole) > limits.value_bytes or _code(_bare(whole), limits) is not None
+    if is_broken and _bare(text).startswith(b"{") and any(_code(other, limits) is None for _, other in others):
+        return None
+    return Verdict(first, problems_of(whole, limits))
+
+
+def _bare(text: bytes) -> bytes:
+    """Without what an editor may have put around it."""
+    return text.removeprefix(_BOM).strip()
+
+
+def _code(value: bytes, limits: Limits) -> str | None:
+    """Why this is no JSON object, or None if it is one."""
+    parsed = read_object(value, limits.json_depth)
+    return parsed.code if isinstance(parsed, UnreadableRecord) else None
 
 
 def _without_end(text: bytes) -> bytes:

@@ -42,6 +42,8 @@ def _found(text: bytes, limits: Limits = LIMITS) -> list[tuple[int, str]]:
             (1, NOT_JSON), (2, ""), (3, "unreadable (not-an-object)"), (4, "unreadable (not-utf8)"), (5, *GTIN),
         ]),
         (b'{"productId":\n' + GOOD + b"\n" + BAD, [(1, NOT_JSON), (2, ""), (3, *GTIN)]),
+        (b'{"productId":\n[\n' + GOOD + b"\n" + BAD, [(1, NOT_JSON), (2, NOT_JSON), (3, ""), (4, *GTIN)]),
+        (b'{"a":\n"' + b"x" * 500 + b'"\n' + GOOD, [(1, "unreadable (value-too-large)"), (3, "")]),
         (b"\xef\xbb\xbf" + GOOD + b"\n" + GOOD, [(1, "unreadable (bom)"), (2, "")]),
         (b"x" * 401 + b"\n" + GOOD, [(1, "unreadable (value-too-large)"), (2, "")]),
         (b"x" * 5000 + b"\n" + b"y" * 70000 + b"\n" + GOOD, [
@@ -151,6 +153,18 @@ def test_no_bytes_stop_it(lines: list[bytes]) -> None:
     found = list(verdicts(io.BytesIO(b"\n".join([GOOD, *lines])), LIMITS))
     assert [one.line for one in found] == list(range(1, len(lines) + 2))
     assert [bool(one.problems) for one in found] == [False, *[True] * len(lines)]
+
+
+_BROKEN = [b"{", b"}", b'{"a":', b'"b": 1,', b"xyz", b"", b"\r", b"\xff", b"x" * 500, b"\xef\xbb\xbf{", b"{}"]
+_PIECES = [*_BROKEN, GOOD, GOOD]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=8), st.sampled_from([b"\n", b"\r\n"]))
+def test_good_lines_are_found_whatever_is_around_them(lines: list[bytes], end: bytes) -> None:
+    """Also where broken lines look like the beginning of a document."""
+    found = list(verdicts(io.BytesIO(end.join(lines)), LIMITS))
+    assert [one.line for one in found if not one.problems] == [n for n, line in enumerate(lines, 1) if line == GOOD]
+    assert sorted({one.line for one in found}) == [one.line for one in found]
 
 
 def test_the_summary_says_what_was_not_checked() -> None:
