@@ -1,0 +1,95 @@
+"""Rendered Kubernetes manifests, as `kubectl apply -k` would send them, and what the tests ask of them."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from tests.infrastructure.tools import tool
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+OVERLAYS = sorted(path.parent for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
+COMPONENTS = [
+    *sorted(path.parent for path in KUBERNETES.glob("components/*/kustomization.yaml")),
+    DEPLOY / "monitoring",
+]
+
+Manifest = dict[str, Any]
+
+
+def renderings() -> list[str]:
+    """What is rendered: the base, each overlay, and each component alone on the base; relative to `deploy/`."""
+    return ["kubernetes/base", *(str(path.relative_to(DEPLOY)) for path in (*OVERLAYS, *COMPONENTS))]
+
+
+@cache
+def rendered(name: str) -> tuple[Manifest, ...]:
+    """The objects of one rendering. Skips the test where kustomize is missing."""
+    if DEPLOY / name not in COMPONENTS:
+        return _build(DEPLOY / name)
+    with TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        kustomization = {
+            "resources": [os.path.relpath(KUBERNETES / "base", root)],
+            "components": [os.path.relpath(DEPLOY / name, root)],
+        }
+        (root / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+        return _build(root)
+
+
+def _build(folder: Path) -> tuple[Manifest, ...]:
+    done = subprocess.run(
+        [tool("kustomize"), "build", str(folder)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, f"kustomize warns: {done.stderr}"
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
+    """The objects of a kind, by name."""
+    return {one["metadata"]["name"]: one for one in manifests if one["kind"] == kind}
+
+
+def pods(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
+    """The pod templates of our own workloads, by the workload's name."""
+    return {
+        name: one["spec"]["template"]
+        for kind in ("Deployment", "Job")
+        for name, one in of_kind(manifests, kind).items()
+    }
+
+
+def containers(pod: Manifest) -> Iterator[Manifest]:
+    """All containers of a pod template."""
+    yield from pod["spec"].get("initContainers", [])
+    yield from pod["spec"]["containers"]
+
+
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Whether a Kubernetes label selector (`matchLabels`, and `matchExpressions` with `In`) matches."""
+    expressions = selector.get("matchExpressions", [])
+    assert all(one["operator"] == "In" for one in expressions)
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        labels.get(one["key"]) in one["values"] for one in expressions
+    )
+
+
+def environment(container: Manifest, manifests: tuple[Manifest, ...]) -> dict[str, str]:
+    """The variables that a container gets; values from Secrets read `secret <name>/<key>`."""
+    found: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        found |= of_kind(manifests, "ConfigMap")[source["configMapRef"]["name"]]["data"]
+    for variable in container.get("env", []):
+        if "value" in variable:
+            found[variable["name"]] = variable["value"]
+        else:
+            reference = variable["valueFrom"]["secretKeyRef"]
+            found[variable["name"]] = f"secret {reference['name']}/{reference['key']}"
+    return found

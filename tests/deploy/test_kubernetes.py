@@ -1,0 +1,217 @@
+"""The Kubernetes manifests are valid, hang together, and set what the worker knows and accepts."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from tests.deploy.manifests import (
+    DEPLOY,
+    Manifest,
+    containers,
+    environment,
+    of_kind,
+    pods,
+    rendered,
+    renderings,
+    selects,
+)
+from tests.deploy.strict import check
+from worker import __version__
+from worker.app import STOP_SECONDS
+from worker.cli import app
+from worker.health import HealthServer
+from worker.settings import Settings
+
+SETTINGS = {f"PASSPORT_{name.upper()}" for name in Settings.model_fields}
+OURS = re.compile(r"passport-worker(:\S+)?")
+SECRET_KEYS = {
+    "passport-worker-database": {"url"},
+    "passport-worker-database-owner": {"url"},
+    "passport-worker-kafka": {"username", "password"},
+    "passport-worker-kafka-ca": {"ca.crt"},
+}
+"""The Secrets that deploy/README.md tells people to make, with their keys."""
+
+everywhere = pytest.mark.parametrize("name", renderings())
+
+
+@everywhere
+def test_everything_is_valid_by_the_strictest_schema(name: str) -> None:
+    """A field that Kubernetes or an operator does not know would be dropped without a word."""
+    for manifest in rendered(name):
+        check(manifest)
+
+
+def test_only_settings_that_exist_are_named() -> None:
+    """A misspelt setting would silently leave its default in force."""
+    files = [path for path in DEPLOY.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for path in files:
+        named = set(re.findall(r"PASSPORT_[A-Z0-9_]*[A-Z0-9]", path.read_text(encoding="utf-8")))
+        assert named <= SETTINGS, path
+
+
+@everywhere
+def test_workers_accept_their_settings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pod sets is read by the worker as it is, with any text in place of what Secrets hold."""
+    for pod in pods(rendered(name)).values():
+        for container in containers(pod):
+            with monkeypatch.context() as patch:
+                _set(patch, environment(container, rendered(name)), pod, container, tmp_path)
+                Settings()
+
+
+def _set(
+    patch: pytest.MonkeyPatch, variables: dict[str, str], pod: Manifest, container: Manifest, folder: Path
+) -> None:
+    for key, value in variables.items():
+        if key == "PASSPORT_DATABASE_URL":
+            value = "postgresql://user:password@host/database"
+        elif value.startswith("/"):
+            assert value in set(_mounted_files(pod, container)), key
+            (folder / Path(value).name).touch()
+            value = str(folder / Path(value).name)
+        patch.setenv(key, value)
+
+
+def _mounted_files(pod: Manifest, container: Manifest) -> list[str]:
+    """The paths of files that Secrets bring into a container."""
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+    return [
+        f"{mount['mountPath']}/{item['path']}"
+        for mount in container.get("volumeMounts", [])
+        for item in volumes[mount["name"]].get("secret", {}).get("items", [])
+    ]
+
+
+@everywhere
+def test_pods_run_commands_that_exist(name: str) -> None:
+    """Arguments are those of this version's command line."""
+    for pod in pods(rendered(name)).values():
+        for container in containers(pod):
+            app.parse_args(container["args"], exit_on_error=False, print_error=False)
+
+
+@everywhere
+def test_references_resolve(name: str) -> None:
+    """What a pod names is in the same rendering, or is a Secret that the page on production tells how to make."""
+    manifests = rendered(name)
+    for pod in pods(manifests).values():
+        spec = pod["spec"]
+        assert spec["serviceAccountName"] in of_kind(manifests, "ServiceAccount")
+        declared = {volume["name"] for volume in spec.get("volumes", [])}
+        for container in containers(pod):
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= declared
+            for source in container.get("envFrom", []):
+                assert source["configMapRef"]["name"] in of_kind(manifests, "ConfigMap")
+
+
+@everywhere
+def test_secrets_are_named_and_never_kept(name: str) -> None:
+    """No rendering holds a Secret; those without an operator that makes them are in the page on production."""
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    assert not of_kind(rendered(name), "Secret")
+    for secret, keys in _secrets(rendered(name)).items():
+        if secret.startswith("passport-worker-"):
+            assert keys <= SECRET_KEYS[secret]
+            assert secret in page
+
+
+def _secrets(manifests: tuple[Manifest, ...]) -> dict[str, set[str]]:
+    """The keys that pods take from Secrets, by the Secret's name."""
+    found: dict[str, set[str]] = {}
+    for pod in pods(manifests).values():
+        for volume in pod["spec"].get("volumes", []):
+            if "secret" in volume:
+                found.setdefault(volume["secret"]["secretName"], set()).update(
+                    item["key"] for item in volume["secret"]["items"]
+                )
+        for container in containers(pod):
+            for variable in container.get("env", []):
+                if "valueFrom" in variable:
+                    reference = variable["valueFrom"]["secretKeyRef"]
+                    found.setdefault(reference["name"], set()).add(reference["key"])
+    return found
+
+
+@everywhere
+def test_what_looks_for_workers_finds_them_and_only_them(name: str) -> None:
+    """The Deployment, the disruption budget, the spread and the monitor select the worker's pods, and no Job's."""
+    manifests = rendered(name)
+    spec = of_kind(manifests, "Deployment")["passport-worker"]["spec"]
+    selectors = [
+        spec["selector"],
+        of_kind(manifests, "PodDisruptionBudget")["passport-worker"]["spec"]["selector"],
+        *(one["labelSelector"] for one in spec["template"]["spec"]["topologySpreadConstraints"]),
+        *(one["spec"]["selector"] for one in of_kind(manifests, "PodMonitor").values()),
+    ]
+    for selector in selectors:
+        found = {name for name, pod in pods(manifests).items() if selects(selector, pod["metadata"]["labels"])}
+        assert found == {"passport-worker"}
+
+
+@everywhere
+def test_images_are_of_this_version(name: str) -> None:
+    """`latest`, or no tag, is a different thing every day."""
+    for pod in pods(rendered(name)).values():
+        for container in containers(pod):
+            assert container["image"] == f"passport-worker:{__version__}"
+
+
+@everywhere
+def test_probes_ask_paths_that_the_worker_serves(name: str) -> None:
+    """Only `/livez` may restart a worker: not being ready is cured by no restart."""
+    worker = _worker(rendered(name))
+    (port,) = worker["ports"]
+    server = HealthServer("127.0.0.1", 0, list, list, CollectorRegistry())
+    served = {resource.canonical for resource in server._runner.app.router.resources()}
+    for probe, path in (("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
+        assert worker[probe]["httpGet"] == {"path": path, "port": port["name"]}
+        assert path in served
+    assert str(port["containerPort"]) == environment(worker, rendered(name))["PASSPORT_HTTP_PORT"]
+
+
+def _worker(manifests: tuple[Manifest, ...]) -> Manifest:
+    (container,) = containers(pods(manifests)["passport-worker"])
+    return container
+
+
+@everywhere
+def test_a_worker_has_time_to_stop(name: str) -> None:
+    """It is killed only well after the ten seconds within which it promises to stop."""
+    grace = pods(rendered(name))["passport-worker"]["spec"]["terminationGracePeriodSeconds"]
+    assert STOP_SECONDS < 10
+    assert grace >= 20
+
+
+@everywhere
+def test_there_are_never_more_workers_than_partitions(name: str) -> None:
+    """One more would get no partition and never be ready: not by replicas, not while rolling, not by the autoscaler."""
+    manifests = rendered(name)
+    partitions = int(environment(_worker(manifests), manifests)["PASSPORT_TOPIC_PARTITIONS"])
+    spec = of_kind(manifests, "Deployment")["passport-worker"]["spec"]
+    assert spec["strategy"]["rollingUpdate"]["maxSurge"] == 0
+    scaled = of_kind(manifests, "ScaledObject")
+    assert ("replicas" in spec) != bool(scaled)
+    assert spec.get("replicas", 1) <= partitions
+    for one in scaled.values():
+        assert one["spec"]["scaleTargetRef"]["name"] == "passport-worker"
+        assert 1 <= one["spec"]["minReplicaCount"] <= one["spec"]["maxReplicaCount"] == partitions
+
+
+def test_every_kustomization_is_rendered() -> None:
+    """None is left out of these tests."""
+    found = {str(path.parent.relative_to(DEPLOY)) for path in DEPLOY.rglob("kustomization.yaml")}
+    assert found == set(renderings())
+
+
+def test_image_tags_in_kustomizations_are_quoted_nowhere_else() -> None:
+    """A new version changes the tags of the kustomizations, and no manifest."""
+    for path in (DEPLOY / "kubernetes").rglob("*.yaml"):
+        for found in re.findall(r"image: (\S+)", path.read_text(encoding="utf-8")):
+            assert found == "passport-worker", path
+    base = yaml.safe_load((DEPLOY / "kubernetes/base/kustomization.yaml").read_text(encoding="utf-8"))
+    assert [one["newTag"] for one in base["images"]] == [__version__]

@@ -1,0 +1,113 @@
+"""Pods fit the *restricted* Pod Security Standard, hold no token, and reach only what they need."""
+
+import re
+
+import pytest
+
+from tests.deploy.manifests import Manifest, containers, environment, of_kind, pods, rendered, renderings, selects
+
+everywhere = pytest.mark.parametrize("name", renderings())
+HARMLESS_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+FORBIDDEN_IN_PODS = ("hostNetwork", "hostPID", "hostIPC", "hostUsers")
+
+
+@everywhere
+def test_pods_fit_the_restricted_standard(name: str) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/: all that it asks for beyond defaults."""
+    for pod in pods(rendered(name)).values():
+        spec = pod["spec"]
+        assert not set(FORBIDDEN_IN_PODS) & spec.keys()
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for volume in spec.get("volumes", []):
+            assert volume.keys() - {"name"} <= HARMLESS_VOLUMES
+        for container in containers(pod):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context.keys() <= {"allowPrivilegeEscalation", "capabilities", "readOnlyRootFilesystem"}
+            assert not any("hostPort" in port for port in container.get("ports", []))
+
+
+@everywhere
+def test_pods_cannot_write_to_their_image(name: str) -> None:
+    """What gets into a process cannot change the program; memory has a bound, and the scheduler knows the need."""
+    for pod in pods(rendered(name)).values():
+        for container in containers(pod):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["resources"]["limits"].keys() == {"memory"}
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+@everywhere
+def test_nobody_finds_a_token_of_the_kubernetes_api(name: str) -> None:
+    """The worker never talks to that API."""
+    manifests = rendered(name)
+    assert of_kind(manifests, "ServiceAccount")["passport-worker"]["automountServiceAccountToken"] is False
+    for pod in pods(manifests).values():
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert pod["spec"]["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("name", [name for name in renderings() if "overlays" in name])
+def test_namespaces_refuse_pods_that_fall_short(name: str) -> None:
+    """Each overlay brings its namespace, with the standard enforced, and puts everything into it."""
+    manifests = rendered(name)
+    (namespace,) = of_kind(manifests, "Namespace").values()
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    places = {one["metadata"].get("namespace") for one in manifests if one["kind"] != "Namespace"}
+    assert places == {namespace["metadata"]["name"]}
+
+
+def _policies(manifests: tuple[Manifest, ...], pod: Manifest, direction: str) -> list[Manifest]:
+    """The specs of the policies that hold for a pod's traffic in one direction, `Ingress` or `Egress`."""
+    specs = [one["spec"] for one in of_kind(manifests, "NetworkPolicy").values()]
+    return [
+        spec
+        for spec in specs
+        if direction in spec["policyTypes"] and selects(spec["podSelector"], pod["metadata"]["labels"])
+    ]
+
+
+def _open_ports(specs: list[Manifest], rules: str, peers: str) -> set[int | str]:
+    """The ports that policies open; a rule without ports or peers would open everything."""
+    found: set[int | str] = set()
+    for spec in specs:
+        for rule in spec.get(rules, []):
+            assert rule[peers]
+            assert rule["ports"]
+            found |= {port["port"] for port in rule["ports"]}
+    return found
+
+
+@everywhere
+def test_nothing_comes_in_but_to_read_metrics(name: str) -> None:
+    """Only the worker's HTTP port is open, and only to the namespace `monitoring`."""
+    manifests = rendered(name)
+    for workload, pod in pods(manifests).items():
+        specs = _policies(manifests, pod, "Ingress")
+        assert specs
+        assert _open_ports(specs, "ingress", "from") == ({"http"} if workload == "passport-worker" else set())
+    peers = [
+        peer
+        for one in of_kind(manifests, "NetworkPolicy").values()
+        for rule in one["spec"].get("ingress", [])
+        for peer in rule["from"]
+    ]
+    assert peers == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+
+
+@everywhere
+def test_pods_reach_the_servers_that_their_settings_name_and_no_others(name: str) -> None:
+    """Names, and then Kafka and Postgres only for who is given an address."""
+    manifests = rendered(name)
+    for pod in pods(manifests).values():
+        for container in containers(pod):
+            wanted: set[int | str] = {53}
+            settings = environment(container, manifests)
+            for server in settings.get("PASSPORT_KAFKA_BOOTSTRAP_SERVERS", "").split(","):
+                wanted |= {int(port) for port in re.findall(r":(\d+)$", server)}
+            if "PASSPORT_DATABASE_URL" in settings:
+                wanted.add(5432)
+            assert _open_ports(_policies(manifests, pod, "Egress"), "egress", "to") == wanted
