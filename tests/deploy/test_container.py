@@ -1,0 +1,185 @@
+"""The build steps of the container work, and what they make runs as promised: all that shows without Docker."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.dockerfile import FILE, ROOT, Build, arguments, stages, variables
+from worker import __version__
+from worker.demo.embedded import free_port
+
+PROGRAM = "opt/worker/bin/passport-worker"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """The image's files below a folder: the Dockerfile's own steps were run there."""
+    build = Build(tmp_path_factory.mktemp("image"))
+    build.first_stage()
+    build.pip_goes()
+    return build
+
+
+def _environment(build: Build) -> dict[str, str]:
+    """A container's environment: what the last stage sets, and no home."""
+    return variables(stages()[1]) | {"PATH": str(build.root / "opt/worker/bin"), "HOME": "/nonexistent"}
+
+
+def _run(build: Build, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = _environment(build) | more
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    """When each file and folder below was last changed, in nanoseconds."""
+    return {path: path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    """https://github.com/hadolint/hadolint, with all its rules."""
+    hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
+    done = subprocess.run([str(hadolint), str(FILE)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_build_steps_make_a_program_that_runs(built: Build) -> None:
+    """The wheel holds all that the worker needs: its version, its help, and its packaged SQL."""
+    program = str(built.root / PROGRAM)
+    assert _run(built, program, "--version").stdout.strip() == __version__
+    assert "PASSPORT_KAFKA_BOOTSTRAP_SERVERS" in _run(built, program, "--help").stdout
+    code = "from worker.store.migrate import known_migrations; print(len(known_migrations()))"
+    assert int(_run(built, "python", "-c", code).stdout) >= 1
+
+
+@pytest.mark.parametrize("module", ["uvloop", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"])
+def test_image_has_the_faster_loop_and_tracing(built: Build, module: str) -> None:
+    """The extras that production uses are in it."""
+    assert _run(built, "python", "-c", f"import {module}").returncode == 0
+
+
+@pytest.mark.parametrize("module", ["pip", "setuptools", "wheel", "pytest"])
+def test_image_has_no_build_tools(built: Build, module: str) -> None:
+    """Nothing is installed at run time, neither into the worker's environment nor into the image's Python."""
+    assert _run(built, "python", "-c", f"import {module}").returncode == 1
+    if module == "pip":
+        assert _run(built, str(built.python / "bin/python"), "-m", "pip", "--version").returncode == 1
+
+
+def test_worker_is_healthy_while_servers_are_away_and_writes_no_file(built: Build, tmp_path: Path) -> None:
+    """The health check is the Dockerfile's own; the file system may be read-only; SIGTERM ends it with 0."""
+    before, port = _files(built.root), free_port()
+    assert _health(built, port) != 0
+    with _worker(built, port, tmp_path) as worker:
+        deadline = time.monotonic() + 30
+        while (answer := _health(built, port)) != 0 and time.monotonic() < deadline:
+            assert worker.poll() is None
+            time.sleep(0.1)
+        assert answer == 0
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=15) == 0
+    assert _files(built.root) == before
+    assert not list(tmp_path.iterdir())
+
+
+def _health(build: Build, port: int) -> int:
+    """The exit code of the image's health check, asked of another port, with a proxy in the environment."""
+    (check,) = arguments("HEALTHCHECK")
+    words = json.loads(check.partition(" CMD ")[2])
+    words[-1] = words[-1].replace(":8080/", f":{port}/")
+    return _run(build, *words, http_proxy="http://127.0.0.1:1").returncode
+
+
+@contextmanager
+def _worker(build: Build, port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """What the image starts, with servers that are not there; loopback in place of all addresses."""
+    words = [*json.loads(arguments("ENTRYPOINT")[0]), *json.loads(arguments("CMD")[0])]
+    environment = _environment(build) | {
+        "PASSPORT_HTTP_HOST": "127.0.0.1",
+        "PASSPORT_HTTP_PORT": str(port),
+        "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "PASSPORT_DATABASE_URL": "postgresql://127.0.0.1:1/none",
+        "TMPDIR": str(folder),
+    }
+    program = build.root / "opt/worker/bin" / words[0]
+    worker = subprocess.Popen([str(program), *words[1:]], env=environment, cwd=folder, stderr=subprocess.DEVNULL)
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the build has it, to make a user")
+def test_user_of_the_container_is_made(tmp_path: Path) -> None:
+    """Libraries ask for the user's name; the user has no password, home or shell."""
+    (command,) = (one.arguments for one in stages()[1] if one.name == "RUN")
+    (part,) = (part for part in command.split("&&") if "useradd" in part)
+    (tmp_path / "etc").mkdir()
+    for name in ("passwd", "group", "shadow", "gshadow", "login.defs"):
+        shutil.copy(f"/etc/{name}", tmp_path / "etc")
+    subprocess.run(part.replace("useradd", f"useradd --prefix {tmp_path}"), shell=True, check=True, timeout=60)
+    last = (tmp_path / "etc/passwd").read_text(encoding="utf-8").splitlines()[-1].split(":")
+    assert last[0] == "worker"
+    assert f"{last[2]}:{last[3]}" == arguments("USER")[-1]
+    assert last[5:] == ["/nonexistent", "/usr/sbin/nologin"]
+
+
+def test_base_images_are_one_pinned_python() -> None:
+    """The environment that is built in one stage runs on the interpreter of the other: they must be the same."""
+    images = {argument.split(" AS ")[0] for argument in arguments("FROM")}
+    assert len(images) == 1
+    assert re.fullmatch(r"python:3\.12\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", images.pop())
+
+
+def test_environment_is_copied_to_where_it_was_built() -> None:
+    """The programs of a virtual environment name their interpreter by its path."""
+    (copy,) = (argument.split()[1:] for argument in arguments("COPY") if argument.startswith("--from=build"))
+    assert copy == ["/opt/worker", "/opt/worker"]
+
+
+def test_container_runs_as_a_numeric_user_that_is_not_root() -> None:
+    """Kubernetes' runAsNonRoot can only judge a number."""
+    users = arguments("USER")
+    assert users
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])
+
+
+def test_container_asks_the_worker_how_it_is() -> None:
+    """The check asks the live probe of the default port, with the only HTTP client in the image: Python."""
+    (check,) = arguments("HEALTHCHECK")
+    assert 'CMD ["python", "-c", ' in check
+    assert "http://127.0.0.1:8080/livez" in check
+
+
+def test_container_can_be_probed_from_outside() -> None:
+    """Loopback, the default, would hide health and metrics in the container."""
+    assert variables(stages()[1])["PASSPORT_HTTP_HOST"] == "0.0.0.0"
+
+
+def test_container_runs_the_worker() -> None:
+    """Arguments of `docker run` are commands of the command line; without any, the worker runs."""
+    assert arguments("ENTRYPOINT") == ['["passport-worker"]']
+    assert arguments("CMD") == ['["run"]']
+
+
+def test_build_context_holds_what_the_wheel_needs_and_no_more() -> None:
+    """The Dockerfile copies exactly what `.dockerignore` lets in."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    copied = {
+        source
+        for argument in arguments("COPY")
+        if not argument.startswith("--from")
+        for source in argument.split()[:-1]
+    }
+    assert {line[1:] for line in lines if line.startswith("!")} == copied
+    assert copied == {"pyproject.toml", "README.md", "LICENSE", "worker"}
