@@ -1,36 +1,49 @@
-"""The container files agree with the product's promises, as far as that shows without Docker."""
+"""The compose file is valid, and agrees with itself, the image and the monitoring files: all that shows without Docker."""
 
+import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
+from tests.deploy.manifests import DEPLOY
+from tests.infrastructure.tools import TOOLS, tool
 from worker.settings import Settings
 
-ROOT = Path(__file__).parents[2]
-DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+MONITORING = DEPLOY / "monitoring"
 
 SETTINGS = {f"PASSPORT_{name.upper()}" for name in Settings.model_fields}
 """The settings that exist; any other name would be ignored without a word."""
 
 OURS = ("migrate", "topics", "worker")
-NEEDED_FOR_THE_WHEEL = ("pyproject.toml", "README.md", "LICENSE", "worker")
 
 
-def _instructions(name: str) -> list[str]:
-    """The arguments of every Dockerfile instruction of one kind, in order."""
-    joined = re.sub(r"\\\n\s*", "", DOCKERFILE)
-    return [line.removeprefix(f"{name} ").strip() for line in joined.splitlines() if line.startswith(f"{name} ")]
+def _yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def _published_ports() -> Iterator[str]:
-    for service in SERVICES.values():
-        yield from service.get("ports", [])
+def _binds() -> Iterator[tuple[str, Path, str]]:
+    """Service, file of the repository and path in the container, for what is mounted from here."""
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            source, target = volume.split(":")[:2]
+            if source.startswith("."):
+                yield name, DEPLOY / source, target
+
+
+def test_compose_file_is_valid_by_the_specification() -> None:
+    """https://github.com/compose-spec: every key is one that Compose knows."""
+    schema = TOOLS / "compose-spec.json"
+    if not schema.is_file():
+        pytest.skip("needs the schema of the compose specification, which .ci/tools installs")
+    Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(COMPOSE)
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -39,12 +52,6 @@ def test_only_settings_that_exist_are_set(service: str) -> None:
     names = SERVICES[service]["environment"]
     assert {name for name in names if name.startswith("PASSPORT_")} == set(names)
     assert names.keys() <= SETTINGS
-
-
-def test_readme_and_image_name_only_settings_that_exist() -> None:
-    """What operators are told to set exists."""
-    text = DOCKERFILE + (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"PASSPORT_[A-Z_]+", text)) <= SETTINGS
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -59,35 +66,30 @@ def test_services_wait_for_services_that_can_fulfil_the_condition(service: str) 
             assert "restart" not in target
 
 
-def test_worker_starts_after_migration_and_topics() -> None:
+def test_workers_start_after_migration_and_topics() -> None:
     """The worker refuses to start without tables and topics, so compose orders them."""
     assert SERVICES["worker"]["depends_on"].keys() == {"kafka", "postgres", "migrate", "topics"}
+    assert SERVICES["worker"]["deploy"]["replicas"] == 2
 
 
-@pytest.mark.parametrize("name", ["kafka", "postgres"])
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - set(OURS)))
 def test_images_are_pinned_to_a_patch_release(name: str) -> None:
     """What is started next year is what was started today."""
-    assert re.fullmatch(r"[a-z/]+:\d+\.\d+(\.\d+)?(-[a-z]+)?", SERVICES[name]["image"])
+    assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", SERVICES[name]["image"])
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_services_run_the_image_of_this_repository(name: str) -> None:
-    """All three are built from the same Dockerfile, which is where the build looks for it."""
+    """All are built from the same Dockerfile, which is where the build looks for it."""
     build = SERVICES[name]["build"]
-    context = (ROOT / "deploy" / build["context"]).resolve()
+    context = (DEPLOY / build["context"]).resolve()
     assert SERVICES[name]["image"] == "passport-worker:dev"
-    assert (context / build["dockerfile"]).samefile(ROOT / "deploy" / "Dockerfile")
-
-
-def test_nothing_is_named_latest() -> None:
-    """`latest` is a different thing every day."""
-    for name in ("Dockerfile", "compose.yaml"):
-        assert ":latest" not in (ROOT / "deploy" / name).read_text(encoding="utf-8")
+    assert (context / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
 
 
 def test_ports_are_bound_to_loopback() -> None:
     """A development password must not be reachable from the network."""
-    ports = list(_published_ports())
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
@@ -98,51 +100,55 @@ def test_there_is_a_host_port_for_a_worker_on_each_partition() -> None:
     assert last - first + 1 == int(SERVICES["worker"]["environment"]["PASSPORT_TOPIC_PARTITIONS"])
 
 
-def test_volumes_are_declared() -> None:
-    """Data lives in named volumes, which `down` keeps."""
-    used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert used == COMPOSE["volumes"].keys()
+def test_volumes_are_declared_and_files_are_here() -> None:
+    """Data lives in named volumes, which `down` keeps; all else that is mounted is read only, and in the repository."""
+    volumes = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
+    assert {volume.split(":")[0] for volume in volumes if not volume.startswith(".")} == COMPOSE["volumes"].keys()
+    for volume in volumes:
+        if volume.startswith("."):
+            source, _, mode = volume.split(":")
+            assert (DEPLOY / source).exists(), source
+            assert mode == "ro"
 
 
-def test_base_images_are_one_pinned_python() -> None:
-    """The environment that is built in one stage runs on the interpreter of the other: they must be the same."""
-    images = {argument.split(" AS ")[0] for argument in _instructions("FROM")}
-    assert len(images) == 1
-    assert re.fullmatch(r"python:3\.12\.\d+-slim-[a-z]+", images.pop())
+def test_prometheus_accepts_its_configuration_and_rules() -> None:
+    """`promtool check config` reads the rules, too: they lie beside the configuration here as in the container."""
+    file = MONITORING / "prometheus.yaml"
+    done = subprocess.run(
+        [tool("promtool"), "check", "config", str(file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rules = [str(MONITORING / name) for name in _yaml(file)["rule_files"]]
+    inside = {str(source): target for name, source, target in _binds() if name == "prometheus"}
+    assert rules
+    assert {Path(inside[rule]).parent for rule in rules} == {Path(inside[str(file)]).parent}
+    assert f"--config.file={inside[str(file)]}" in SERVICES["prometheus"]["command"]
 
 
-def test_container_runs_as_a_numeric_user_that_is_not_root() -> None:
-    """Kubernetes' runAsNonRoot can only judge a number."""
-    users = _instructions("USER")
-    assert users
-    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])
+def test_prometheus_finds_every_worker_by_the_job_that_rules_know() -> None:
+    """The name of a service stands for the addresses of all its containers."""
+    (job,) = _yaml(MONITORING / "prometheus.yaml")["scrape_configs"]
+    assert job["job_name"] == "passport-worker"
+    (search,) = job["dns_sd_configs"]
+    assert search["names"] == ["worker"]
+    assert search["port"] == int(SERVICES["worker"]["ports"][0].rpartition(":")[2])
 
 
-def test_container_asks_the_worker_how_it_is() -> None:
-    """The check asks the live probe of the default port, with the only HTTP client in the image: Python."""
-    (check,) = _instructions("HEALTHCHECK")
-    assert 'CMD ["python", "-c", ' in check
-    assert "http://127.0.0.1:8080/livez" in check
+def test_grafana_finds_prometheus_and_the_dashboard() -> None:
+    """Provisioning names the service, and a folder into which the dashboard is mounted."""
+    inside = {str(source): target for name, source, target in _binds() if name == "grafana"}
+    assert inside[str(MONITORING / "grafana")] == "/etc/grafana/provisioning"
+    (source,) = _yaml(MONITORING / "grafana/datasources/prometheus.yaml")["datasources"]
+    assert source["type"] == "prometheus"
+    assert source["isDefault"] is True
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = _yaml(MONITORING / "grafana/dashboards/passport-worker.yaml")["providers"]
+    dashboard = Path(inside[str(MONITORING / "dashboard.json")])
+    assert str(dashboard.parent) == provider["options"]["path"]
+    assert SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == str(dashboard)
 
 
-def test_container_can_be_probed_from_outside() -> None:
-    """Loopback, the default, would hide health and metrics in the container."""
-    assert any("PASSPORT_HTTP_HOST=0.0.0.0" in argument for argument in _instructions("ENV"))
-
-
-def test_container_runs_the_worker() -> None:
-    """Arguments of `docker run` are commands of the command line; without any, the worker runs."""
-    assert _instructions("ENTRYPOINT") == ['["passport-worker"]']
-    assert _instructions("CMD") == ['["run"]']
-
-
-def test_build_context_holds_what_the_wheel_needs_and_no_more() -> None:
-    """The Dockerfile copies exactly what `.dockerignore` lets in."""
-    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    copied = {
-        source
-        for argument in _instructions("COPY")
-        if not argument.startswith("--from")
-        for source in argument.split()[:-1]
-    }
-    assert {line[1:] for line in lines if line.startswith("!")} == copied == set(NEEDED_FOR_THE_WHEEL)
+def test_nothing_is_named_latest() -> None:
+    """`latest` is a different thing every day."""
+    for path in (path for path in DEPLOY.rglob("*") if path.is_file()):
+        assert not re.search(r":latest\b", path.read_text(encoding="utf-8")), path
