@@ -59,11 +59,11 @@ def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
 
 def pods(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
     """The pod templates of our own workloads, by the workload's name."""
-    return {
-        name: one["spec"]["template"]
-        for kind in ("Deployment", "Job")
-        for name, one in of_kind(manifests, kind).items()
-    }
+    workloads = of_kind(manifests, "Deployment") | of_kind(manifests, "Job")
+    found = {name: one["spec"]["template"] for name, one in workloads.items()}
+    for name, one in of_kind(manifests, "CronJob").items():
+        found[name] = one["spec"]["jobTemplate"]["spec"]["template"]
+    return found
 
 
 def containers(pod: Manifest) -> Iterator[Manifest]:

@@ -1,4 +1,4 @@
-"""The compose file is valid, and agrees with itself, the image and the monitoring files: all that shows without Docker."""
+"""The compose file is valid, and agrees with itself, the image and the monitoring files, as far as shows offline."""
 
 import json
 import re

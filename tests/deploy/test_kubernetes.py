@@ -35,6 +35,9 @@ SECRET_KEYS = {
 }
 """The Secrets that deploy/README.md tells people to make, with their keys."""
 
+CATALOGUE = "passport-worker-catalogue"
+"""The ConfigMap that deploy/README.md tells people to make, with reference data."""
+
 everywhere = pytest.mark.parametrize("name", renderings())
 
 
@@ -97,12 +100,15 @@ def test_pods_run_commands_that_exist(name: str) -> None:
 
 @everywhere
 def test_references_resolve(name: str) -> None:
-    """What a pod names is in the same rendering, or is a Secret that the page on production tells how to make."""
+    """What a pod names is in the same rendering, or the page on production tells how to make it."""
     manifests = rendered(name)
     for pod in pods(manifests).values():
         spec = pod["spec"]
         assert spec["serviceAccountName"] in of_kind(manifests, "ServiceAccount")
         declared = {volume["name"] for volume in spec.get("volumes", [])}
+        for volume in spec.get("volumes", []):
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] in {*of_kind(manifests, "ConfigMap"), CATALOGUE}
         for container in containers(pod):
             assert {mount["name"] for mount in container.get("volumeMounts", [])} <= declared
             for source in container.get("envFrom", []):

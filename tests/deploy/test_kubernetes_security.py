@@ -1,6 +1,7 @@
 """Pods fit the *restricted* Pod Security Standard, hold no token, and reach only what they need."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -100,14 +101,20 @@ def test_nothing_comes_in_but_to_read_metrics(name: str) -> None:
 
 @everywhere
 def test_pods_reach_the_servers_that_their_settings_name_and_no_others(name: str) -> None:
-    """Names, and then Kafka and Postgres only for who is given an address."""
+    """Names, and then Kafka, Postgres and a collector only for who is given an address; HTTPS for the key server."""
     manifests = rendered(name)
-    for pod in pods(manifests).values():
+    for workload, pod in pods(manifests).items():
+        wanted: set[int | str] = {53}
         for container in containers(pod):
-            wanted: set[int | str] = {53}
-            settings = environment(container, manifests)
-            for server in settings.get("PASSPORT_KAFKA_BOOTSTRAP_SERVERS", "").split(","):
-                wanted |= {int(port) for port in re.findall(r":(\d+)$", server)}
-            if "PASSPORT_DATABASE_URL" in settings:
-                wanted.add(5432)
-            assert _open_ports(_policies(manifests, pod, "Egress"), "egress", "to") == wanted
+            wanted |= set(_ports_of_servers(environment(container, manifests)))
+        if workload == "passport-worker" and name.endswith("key-server"):
+            wanted.add(443)
+        assert _open_ports(_policies(manifests, pod, "Egress"), "egress", "to") == wanted
+
+
+def _ports_of_servers(settings: dict[str, str]) -> Iterator[int]:
+    for server in settings.get("PASSPORT_KAFKA_BOOTSTRAP_SERVERS", "").split(","):
+        yield from map(int, re.findall(r":(\d+)$", server))
+    if "PASSPORT_DATABASE_URL" in settings:
+        yield 5432
+    yield from map(int, re.findall(r":(\d+)$", settings.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")))
