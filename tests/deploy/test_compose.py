@@ -125,7 +125,7 @@ def test_prometheus_accepts_its_configuration_and_rules() -> None:
     assert f"--config.file={inside[str(file)]}" in SERVICES["prometheus"]["command"]
 
 
-def test_prometheus_finds_every_worker_by_the_job_that_rules_know() -> None:
+def test_prometheus_finds_every_worker() -> None:
     """The name of a service stands for the addresses of all its containers."""
     (job,) = _yaml(MONITORING / "prometheus.yaml")["scrape_configs"]
     assert job["job_name"] == "passport-worker"
