@@ -23,6 +23,12 @@ COMPONENTS = [
 Manifest = dict[str, Any]
 
 
+def texts() -> dict[Path, str]:
+    """All files of `deploy/`; what is not text, such as a picture, is read as far as it is."""
+    files = (path for path in DEPLOY.rglob("*") if path.is_file())
+    return {path: path.read_text(encoding="utf-8", errors="replace") for path in files}
+
+
 def renderings() -> list[str]:
     """What is rendered: the base, each overlay, and each component alone on the base; relative to `deploy/`."""
     return ["kubernetes/base", *(str(path.relative_to(DEPLOY)) for path in (*OVERLAYS, *COMPONENTS))]

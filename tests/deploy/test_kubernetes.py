@@ -17,6 +17,7 @@ from tests.deploy.manifests import (
     rendered,
     renderings,
     selects,
+    texts,
 )
 from tests.deploy.strict import check
 from worker import __version__
@@ -50,11 +51,9 @@ def test_everything_is_valid_by_the_strictest_schema(name: str) -> None:
 
 def test_only_settings_that_exist_are_named() -> None:
     """A misspelt setting would silently leave its default in force."""
-    files = [path for path in DEPLOY.rglob("*") if path.is_file()]
-    assert len(files) > 10
-    for path in files:
-        named = set(re.findall(r"PASSPORT_[A-Z0-9_]*[A-Z0-9]", path.read_text(encoding="utf-8")))
-        assert named <= SETTINGS, path
+    assert len(texts()) > 10
+    for path, text in texts().items():
+        assert set(re.findall(r"PASSPORT_[A-Z0-9_]*[A-Z0-9]", text)) <= SETTINGS, path
 
 
 @everywhere
