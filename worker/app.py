@@ -25,6 +25,7 @@ from worker.stream.door import Door
 from worker.stream.lane import LaneState, Surroundings
 from worker.stream.topics import reason_not_to_start
 from worker.telemetry import Telemetry
+from worker.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -42,11 +43,12 @@ class CannotStart(Exception):
 class Worker:
     """One worker process: a member of the consumer group with its lanes, health server and housekeeping."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: Tracing = NO_TRACING) -> None:
         if not __debug__:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
         self._settings = settings
         self._telemetry = Telemetry()
+        self._tracing = tracing
         self._cluster = Cluster(settings)
         self._store = PostgresStore(settings.database_url, settings.database_pool_size)
         self._assignment: Assignment | None = None
@@ -59,10 +61,11 @@ class Worker:
         self._shared = Surroundings(
             settings=settings,
             store=self._store,
-            processor=Processor(self._store, settings.digital_link_base, settings.batch_records),
+            processor=Processor(self._store, settings.digital_link_base, settings.batch_records, tracing),
             door=Door(settings.limits, _verifier(settings)),
             cluster=self._cluster,
             telemetry=self._telemetry,
+            tracing=tracing,
         )
 
     # Health
@@ -129,7 +132,9 @@ class Worker:
                 life.result()
         finally:
             stopping.cancel()
-            await asyncio.gather(self._cluster.close(), self._store.close(), self._health.close())
+            await asyncio.gather(
+                self._cluster.close(), self._store.close(), self._health.close(), self._tracing.close()
+            )
             log.info("stopped")
 
     async def _life(self) -> None:

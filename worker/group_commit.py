@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -49,7 +50,8 @@ class GroupCommit(Generic[Item, Result]):
         member = _Member(item, self._size(item), result)
         self._waiting.append(member)
         if self._runner is None or self._runner.done():
-            self._runner = asyncio.create_task(self._run(), name="group-commit")
+            # In a context of its own: the span that is current for this item has nothing to do with what others bring.
+            self._runner = asyncio.create_task(self._run(), name="group-commit", context=Context())
         try:
             return await result
         except asyncio.CancelledError:

@@ -15,6 +15,7 @@ from worker.group_commit import FailedInCompany, GroupCommit
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import Answer, describe
 from worker.store.port import LostLane, Overtaken, Stake, Store, StoreAway, TryAgain
+from worker.tracing import NO_TRACING, Tracing, Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +53,8 @@ class Work:
         return self.stake.applied
 
 
-Ready = tuple[Work, Facts]
-"""A batch, and the reference data that it names."""
+Ready = tuple[Work, Facts, Waiting | None]
+"""A batch, the reference data that it names, and for traces, where it waits for its transaction."""
 
 
 class Processor:
@@ -62,10 +63,11 @@ class Processor:
     `digital_link_base` is the URL that GS1 Digital Links start with.
     """
 
-    def __init__(self, store: Store, digital_link_base: str, batch_records: int) -> None:
+    def __init__(self, store: Store, digital_link_base: str, batch_records: int, tracing: Tracing = NO_TRACING) -> None:
         self._store = store
         self._digital_link_base = digital_link_base
         self._batch_records = batch_records
+        self._tracing = tracing
         self._group_commit = GroupCommit(self.transaction, self._share, most=1.0)
 
     async def process(self, work: Work) -> list[Answer]:
@@ -80,30 +82,40 @@ class Processor:
         except (LostLane, StoreAway, BatchTooLarge):
             raise
         except Exception as error:
-            log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
+            self._note_failure(work, error)
             return await self._alone(work)
 
     async def make_ready(self, work: Work) -> Ready:
         """Look up the reference data of a batch, as it is now."""
-        return work, await self._store.look_up(work.commands)
+        with self._tracing.step("look up"):
+            facts = await self._store.look_up(work.commands)
+        return work, facts, self._tracing.waiting()
 
     async def transaction(self, works: Sequence[Ready]) -> list[list[Answer]]:
         """Commit the effects of batches of different lanes, in this order; the answers of each."""
         facts = Facts()
-        for _, known in works:
+        for _, known, _ in works:
             facts.learn(known)
-        commands = [command for work, _ in works for command in work.commands]
-        async with self._store.batch([work.stake for work, _ in works]) as batch:
-            await batch.gather(commands, facts)
-            created, answers = decide_all(commands, facts, self._digital_link_base)
+        commands = [command for work, _, _ in works for command in work.commands]
+        with self._tracing.transaction([waiting for _, _, waiting in works], len(commands)):
+            return await self._commit([work for work, _, _ in works], commands, facts)
+
+    async def _commit(self, works: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
+        step = self._tracing.step
+        async with self._store.batch([work.stake for work in works]) as batch:
+            with step("gather"):
+                await batch.gather(commands, facts)
+            with step("decide"):
+                created, answers = decide_all(commands, facts, self._digital_link_base)
             each = iter(answers)
-            by_lane = [list(islice(each, len(work.commands))) for work, _ in works]
-            await batch.record(created, by_lane, [work.stop for work, _ in works])
+            by_lane = [list(islice(each, len(work.commands))) for work in works]
+            with step("write"):
+                await batch.record(created, by_lane, [work.stop for work in works])
         return by_lane
 
     def _share(self, ready: Ready) -> float:
         """How much of a transaction a batch takes: of its records, or of the bytes that its answers will have."""
-        work, known = ready
+        work, known, _ = ready
         size = sum(ANSWER_FRAME_BYTES + len(record.value or b"") for record in work.records)
         for command in work.commands:
             if isinstance(command.body, CreatePassport) and command.body.product_id in known.products:
@@ -116,7 +128,7 @@ class Processor:
         except (LostLane, StoreAway, BatchTooLarge):
             raise
         except Exception as error:
-            log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
+            self._note_failure(work, error)
             if len(work.commands) <= 1:
                 return await self._try_once_more(work)
             first, second = _halves(work)
@@ -151,8 +163,13 @@ class Processor:
                 raise
             return await self._refuse_record(work, error)
 
+    def _note_failure(self, work: Work, error: Exception) -> None:
+        log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
+        self._tracing.trouble("batch_failed", type(error).__name__, work.start)
+
     async def _refuse_record(self, work: Work, error: Exception) -> list[Answer]:
         log.error("record_refused", offset=work.start, reason=PROCESSING_FAILED, error=_in_short(error))
+        self._tracing.trouble("record_refused", type(error).__name__, work.start)
         command = unprocessable(work.commands[0], work.records[0])
         return await self._with_retries(replace(work, commands=[command]))
 

@@ -23,6 +23,7 @@ from worker.settings import Settings
 from worker.stream.assignment import Assignment
 from worker.stream.connection import Cluster
 from worker.stream.lane import Lane, LaneState
+from worker.tracing import NO_TRACING, Tracing
 
 _CRC_AT, _COVERED_FROM = 17, 21
 """Where a record batch of version 2 keeps its CRC, and the first byte that it covers."""
@@ -80,10 +81,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(bench: Workbench, *, opened: bool = True, settings: Settings | None = None) -> AsyncIterator[Running]:
+async def running(
+    bench: Workbench, *, opened: bool = True, settings: Settings | None = None, tracing: Tracing = NO_TRACING
+) -> AsyncIterator[Running]:
     """The worker in this process, stopped at the end; `opened` waits until its lanes read."""
     settings = settings or bench.settings
-    worker = Worker(settings)
+    worker = Worker(settings, tracing)
     one = Running(worker, asyncio.create_task(worker.run()), settings.topic_commands)
     try:
         await until(one.lanes_run if opened else one.is_member, 40, f"a member: {worker.not_ready()}")

@@ -12,6 +12,7 @@ from worker.domain.command import Source
 from worker.messages.events import Answer, Event, Kind, dead_letter_event, event_of
 from worker.settings import Settings
 from worker.stream.connection import client_options, let_go
+from worker.tracing import NO_TRACING, Tracing
 
 START_SECONDS = 30.0
 EMIT_SECONDS = 25.0
@@ -33,8 +34,9 @@ class EmissionFailed(Exception):
 class Emitter:
     """One producer with the transactional id `<group>.<topic>.<partition>`, which is what fences a zombie."""
 
-    def __init__(self, settings: Settings, topic: str, partition: int) -> None:
+    def __init__(self, settings: Settings, topic: str, partition: int, tracing: Tracing = NO_TRACING) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._input = TopicPartition(topic, partition)
         self._topics = dict(zip(Kind, settings.result_topics, strict=True))
         self._partitions: dict[str, int] = {}
@@ -58,8 +60,9 @@ class Emitter:
     async def emit(self, answers: Sequence[Answer], next_offset: int) -> None:
         """Publish answers and commit `next_offset`, in one transaction. Raises `EmissionFailed` on any doubt."""
         try:
-            async with asyncio.timeout(EMIT_SECONDS):
-                await self._transaction(answers, next_offset)
+            with self._tracing.sending(answers, self._input, self._destination):
+                async with asyncio.timeout(EMIT_SECONDS):
+                    await self._transaction(answers, next_offset)
         except Exception as error:
             raise EmissionFailed(f"{type(error).__name__}: {error}") from error
 
@@ -97,6 +100,10 @@ class Emitter:
         future = await self._producer.send_batch(builder, topic, partition=self._partitions[topic])
         crashpoints.reach("k-th send")
         return count, future
+
+    def _destination(self, kind: Kind) -> tuple[str, int]:
+        topic = self._topics[kind]
+        return topic, self._partitions[topic]
 
     def _by_topic(self, answers: Sequence[Answer]) -> dict[str, list[Event]]:
         topic, partition = self._input

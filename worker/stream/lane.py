@@ -10,6 +10,7 @@ from typing import Protocol
 
 import stamina
 import structlog
+from opentelemetry.trace import Span
 
 from worker import crashpoints
 from worker.messages.events import Answer
@@ -22,6 +23,7 @@ from worker.stream.emitter import Emitter
 from worker.stream.inbox import FetchFailed, Inbox
 from worker.stream.positions import Halt, reason_to_halt
 from worker.telemetry import Telemetry
+from worker.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +65,7 @@ class Surroundings:
     door: Door
     cluster: Cluster
     telemetry: Telemetry
+    tracing: Tracing
 
 
 class Lane:
@@ -138,10 +141,12 @@ class Lane:
         return False
 
     async def _session(self) -> bool:
-        emitter = Emitter(self._shared.settings, self.name.topic, self.name.partition)
+        tracing = self._shared.tracing
+        emitter = Emitter(self._shared.settings, self.name.topic, self.name.partition, tracing)
         opened_at: int | None = None
         try:
-            hold, opened_at = await self._open(emitter)
+            with tracing.opening(self.name):
+                hold, opened_at = await self._open(emitter)
             await self._work(hold, emitter)
             return False
         except (Halt, LostLane):
@@ -219,7 +224,8 @@ class Lane:
             answers = await self._shared.store.answers(hold, emitted, applied, REEMIT_RECORDS)
             await self._assert_ledger_is_whole(hold, emitted)
             upto = answers[-1].offset + 1 if answers else applied
-            await emitter.emit(answers, upto)
+            with self._shared.tracing.step("re-emit"):
+                await emitter.emit(answers, upto)
             self._shared.telemetry.reemitted.labels(self.name.topic, self.name.partition).inc(len(answers))
             self._log.info("ledger_emitted_again", start=emitted, stop=upto, records=len(answers))
             emitted = upto
@@ -240,20 +246,27 @@ class Lane:
         otherwise all that comes meanwhile goes into one batch.
         """
         while await self._something_to_take(hold):
-            work = await self._next_work(hold)
-            if work is None:
-                break
-            if work.start == work.stop:
-                continue
-            answers = await self._apply(work)
-            if answers is None:
-                continue
-            await self._settle_in_flight()
-            self._in_flight = asyncio.create_task(self._emit(emitter, answers, work.stop))
-            if len(self.inbox) < self._share:
+            span = self._shared.tracing.start_batch(self.name)
+            with self._shared.tracing.within(span):
+                done = await self._next_answers(hold, span)
+                if done is None:
+                    span.end()
+                    continue
                 await self._settle_in_flight()
+                self._in_flight = asyncio.create_task(self._emit(emitter, *done, span))
+                if len(self.inbox) < self._share:
+                    await self._settle_in_flight()
         await self._settle_in_flight()
         await self._note_emitted(hold)
+
+    async def _next_answers(self, hold: Hold, span: Span) -> tuple[list[Answer], int] | None:
+        """The next batch in Postgres: its answers, and where it stops. None where there is none, or it was too much."""
+        work = await self._next_work(hold)
+        if work is None or work.start == work.stop:
+            return None
+        self._shared.tracing.describe(span, work.commands, work.start, work.stop)
+        answers = await self._apply(work)
+        return None if answers is None else (answers, work.stop)
 
     async def _something_to_take(self, hold: Hold) -> bool:
         """Wait for the inbox; False when closing. A failed emission surfaces here, too."""
@@ -289,7 +302,7 @@ class Lane:
         records, stop = self.inbox.take(self._most)
         while not self._closing.is_set():
             try:
-                with self._shared.telemetry.step("decode"):
+                with self._shared.tracing.step("decode"), self._shared.telemetry.step("decode"):
                     commands = await self._shared.door.commands(records)
             except KeysAway as away:
                 self._stand_still(LaneState.WAITING, str(away))
@@ -305,9 +318,10 @@ class Lane:
         """Postgres: effects, ledger and position, in one transaction. None: too much at once, take less."""
         started = time.monotonic()
         try:
-            with self._shared.telemetry.step("store"):
+            with self._shared.tracing.step("store"), self._shared.telemetry.step("store"):
                 answers = await self._shared.processor.process(work)
         except BatchTooLarge:
+            self._shared.tracing.event("batch_too_large")
             self._most = max(1, len(work.records) // 4)
             self.inbox.put_back(work.records)
             return None
@@ -318,10 +332,13 @@ class Lane:
             self._shared.telemetry.batch(self.name.topic, self.name.partition, answers, work, started)
         return answers
 
-    async def _emit(self, emitter: Emitter, answers: list[Answer], stop: int) -> None:
-        with self._shared.telemetry.step("emit"):
-            await emitter.emit(answers, stop)
-        self._advance_emitted(stop)
+    async def _emit(self, emitter: Emitter, answers: list[Answer], stop: int, span: Span) -> None:
+        tracing = self._shared.tracing
+        with tracing.within(span):
+            with tracing.step("emit"), self._shared.telemetry.step("emit"):
+                await emitter.emit(answers, stop)
+            self._advance_emitted(stop)
+        span.end()
 
     def _advance_emitted(self, offset: int) -> None:
         self.emitted = offset

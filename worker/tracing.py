@@ -1,0 +1,291 @@
+"""Traces: a span a batch with its steps, and one a sampled result, named as OpenTelemetry's messaging conventions say.
+
+A result keeps the `traceparent` of its command byte for byte (contract section 5): the same record always yields the
+same bytes, also when the ledger emits it again, so the id of no span of ours can go into it. The span that sends it is
+a child of the command's context instead. It joins the trace of whoever sent the command, beside what readers add.
+
+Nothing that a command says gets into a span: no credential, key, GTIN, serial number or company. A failure is told by
+the types of its exceptions, since their messages may quote a record.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from time import time_ns
+
+import structlog
+from opentelemetry.context import Context, attach, create_key, detach, get_value, set_value
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    NoOpTracerProvider,
+    Span,
+    SpanKind,
+    StatusCode,
+    TracerProvider,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from worker import __version__
+from worker import trace_names as names
+from worker.domain.command import Command, TraceContext
+from worker.messages.events import Answer, Kind
+from worker.store.port import LaneName
+
+log = structlog.get_logger(__name__)
+
+MOST_LINKS = 128
+"""A span keeps no more unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise."""
+MOST_UNSAMPLED_LINKS = 16
+"""Links cost 17 µs each, and to a trace that nobody keeps they lead nowhere: only small batches have all of them."""
+
+Destination = Callable[[Kind], tuple[str, int]]
+"""Where results go: topic and partition."""
+Source = tuple[str, int]
+"""Where commands come from: topic and partition."""
+
+FLUSH_SECONDS = 1.5
+"""How long a stop waits for the collector; what it has not taken by then is lost."""
+
+_WHOLE = create_key("passport-whole")
+"""Where a context holds the span of the batch, or of the opening, whose step is current."""
+
+_TRACEPARENT_BYTES = 55
+"""Version, trace, span and flags, whose lowest bit says that the trace is sampled. Later versions may add to that."""
+
+_ODD = frozenset(b"13579bdf")
+
+_propagator = TraceContextTextMapPropagator()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A batch that waits for its transaction: the span of its step, and since when, in Unix nanoseconds."""
+
+    span: Span
+    since_ns: int
+
+
+class Tracing:
+    """Makes the spans of a worker. Without a `provider` there are none, and nothing is looked at to make them.
+
+    `shutdown` hands over what was not exported yet, and may block for long.
+    """
+
+    def __init__(self, provider: TracerProvider | None = None, shutdown: Callable[[], None] | None = None) -> None:
+        self._on = provider is not None
+        self._shutdown = shutdown
+        self._tracer = (provider or NoOpTracerProvider()).get_tracer("passport-worker", __version__, names.SCHEMA_URL)
+
+    async def close(self) -> None:
+        """Hand over the last spans, in a thread that may be left behind: a collector that hangs holds up no stop."""
+        if self._shutdown is None:
+            return
+        done: Future[None] = Future()
+        threading.Thread(target=_settle, args=(done, self._shutdown), name="trace-flush", daemon=True).start()
+        _, late = await asyncio.wait([asyncio.wrap_future(done)], timeout=FLUSH_SECONDS)
+        if late:
+            log.warning("traces_not_handed_over", waited_seconds=FLUSH_SECONDS)
+
+    # What a lane does
+
+    def start_batch(self, name: LaneName) -> Span:
+        """The span of one batch of a lane, in a trace of its own; somebody has to end it."""
+        return self._tracer.start_span(
+            f"process {name.topic}", Context(), SpanKind.CONSUMER, {**names.PROCESS, **names.lane(name)}
+        )
+
+    def describe(self, batch: Span, commands: Sequence[Command], start: int, stop: int) -> None:
+        """Tell a batch's span what was found at offsets from `start` to below `stop`, and link it to their contexts."""
+        if not batch.is_recording():
+            return
+        batch.set_attributes(
+            {names.MESSAGING_BATCH_MESSAGE_COUNT: len(commands), names.BATCH_START: start, names.BATCH_STOP: stop}
+        )
+        for offset, trace in _worth_a_link(commands):
+            context = get_current_span(_context_of(trace)).get_span_context()
+            batch.add_link(context, {names.MESSAGING_KAFKA_OFFSET: offset})
+
+    @contextmanager
+    def opening(self, name: LaneName) -> Iterator[None]:
+        """The span of a lane's opening, in a trace of its own. A halt is its failure."""
+        span = self._tracer.start_span(f"open {name.topic}", Context(), attributes=names.lane(name))
+        with self.within(span):
+            yield
+        span.end()
+
+    @contextmanager
+    def within(self, whole: Span) -> Iterator[None]:
+        """Make a batch's span the current one, for this task and those it creates. What is raised fails and ends it."""
+        if not self._on:
+            yield
+            return
+        token = attach(set_span_in_context(whole, set_value(_WHOLE, whole)))
+        try:
+            yield
+        except BaseException as error:
+            if whole.is_recording():  # it may have ended with the emission already
+                _mark(whole, error)
+                whole.end()
+            raise
+        finally:
+            detach(token)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """The span of a step of whatever is current."""
+        if not self._on:
+            yield
+            return
+        with self._current(self._tracer.start_span(name)):
+            yield
+
+    def event(self, name: str) -> None:
+        """Note on the batch what is no failure."""
+        _whole().add_event(name)
+
+    def trouble(self, name: str, error_type: str, offset: int) -> None:
+        """Note on the batch, from `offset` on, a failure that it survives. Its status shows that it was no good one."""
+        whole = _whole()
+        whole.add_event(name, {names.ERROR_TYPE: error_type, names.MESSAGING_KAFKA_OFFSET: offset})
+        whole.set_attribute(names.ERROR_TYPE, error_type)
+        whole.set_status(StatusCode.ERROR, error_type)
+
+    # What lanes share
+
+    def waiting(self) -> Waiting | None:
+        """Note that the current step begins to wait for a transaction."""
+        return Waiting(get_current_span(), time_ns()) if self._on else None
+
+    @contextmanager
+    def transaction(self, waiting: Sequence[Waiting | None], records: int) -> Iterator[None]:
+        """The span of a transaction for these batches, and how long each has waited for it.
+
+        It has its place in one trace only: with the first batch that is recorded. The others are linked both ways.
+        """
+        waited = [one for one in waiting if one is not None]
+        if not waited:
+            yield
+            return
+        began = time_ns()
+        parent = next((one.span for one in waited if one.span.is_recording()), waited[0].span)
+        span = self._tracer.start_span(
+            "transaction",
+            set_span_in_context(parent, Context()),
+            attributes={names.MESSAGING_BATCH_MESSAGE_COUNT: records, names.TRANSACTION_LANES: len(waited)},
+            links=[Link(one.span.get_span_context()) for one in waited if one.span is not parent],
+            start_time=began,
+        )
+        links = [Link(span.get_span_context())]
+        for one in waited:
+            context = set_span_in_context(one.span, Context())
+            self._tracer.start_span("wait", context, links=links, start_time=one.since_ns).end(began)
+        with self._current(span):
+            yield
+
+    # What an emitter does
+
+    @contextmanager
+    def sending(self, answers: Sequence[Answer], source: Source, destination: Destination) -> Iterator[None]:
+        """One span a sampled result, as long as their Kafka transaction, with which it fails."""
+        if not self._on:
+            yield
+            return
+        began = time_ns()
+        try:
+            yield
+        except BaseException as error:
+            self._send_spans(answers, source, destination, began, error)
+            raise
+        self._send_spans(answers, source, destination, began, None)
+
+    def _send_spans(
+        self,
+        answers: Sequence[Answer],
+        source: Source,
+        destination: Destination,
+        began_ns: int,
+        failure: BaseException | None,
+    ) -> None:
+        ended_ns, links = time_ns(), [Link(_whole().get_span_context())]
+        for answer in answers:
+            if answer.trace is None or not _is_sampled(answer.trace):
+                continue
+            topic, partition = destination(answer.kind)
+            attributes = {
+                **names.SEND,
+                **names.place(topic, partition),
+                names.CAUSATION_ID: f"{source[0]}/{source[1]}/{answer.offset}",
+            }
+            context = _context_of(answer.trace)
+            span = self._tracer.start_span(f"send {topic}", context, SpanKind.PRODUCER, attributes, links, began_ns)
+            if failure is not None:
+                _mark(span, failure)
+            span.end(ended_ns)
+
+    @contextmanager
+    def _current(self, span: Span) -> Iterator[None]:
+        """Make a span the current one and end it; what is raised fails it."""
+        token = attach(set_span_in_context(span))
+        try:
+            yield
+        except BaseException as error:
+            _mark(span, error)
+            raise
+        finally:
+            detach(token)
+            span.end()
+
+
+NO_TRACING = Tracing()
+"""Makes no spans."""
+
+
+def _whole() -> Span:
+    span = get_value(_WHOLE)
+    return span if isinstance(span, Span) else INVALID_SPAN
+
+
+def _worth_a_link(commands: Sequence[Command]) -> list[tuple[int, TraceContext]]:
+    """Offset and context of as many commands as a span may link to; those whose trace is kept come first."""
+    traced = [(command.source.offset, command.trace) for command in commands if command.trace is not None]
+    sampled = [one for one in traced if _is_sampled(one[1])][:MOST_LINKS]
+    others = (one for one in traced if not _is_sampled(one[1]))
+    return [*sampled, *islice(others, max(0, MOST_UNSAMPLED_LINKS - len(sampled)))]
+
+
+def _is_sampled(trace: TraceContext) -> bool:
+    return trace.traceparent[_TRACEPARENT_BYTES - 1] in _ODD
+
+
+def _context_of(trace: TraceContext) -> Context:
+    """The context of a command less its `tracestate`: what a producer wrote there is passed on in the result alone."""
+    return _propagator.extract({"traceparent": trace.traceparent[:_TRACEPARENT_BYTES].decode("ascii")})
+
+
+def _mark(span: Span, error: BaseException) -> None:
+    if span.is_recording():
+        span.set_attribute(names.ERROR_TYPE, type(error).__name__)
+        span.set_status(StatusCode.ERROR, _in_short(error))
+
+
+def _in_short(error: BaseException) -> str:
+    """The kinds of an exception and of what it was raised from; messages may quote a record's data."""
+    kinds = [type(error).__name__]
+    while error.__cause__ is not None:
+        error = error.__cause__
+        kinds.append(type(error).__name__)
+    return " from ".join(kinds)
+
+
+def _settle(done: "Future[None]", work: Callable[[], None]) -> None:
+    try:
+        work()
+    finally:
+        done.set_result(None)
