@@ -22,6 +22,7 @@ from worker.store.days import ensure_days
 from worker.store.migrate import MigrationError, check_schema, migrate
 from worker.stream.connection import Cluster
 from worker.stream.topics import create_topics
+from worker.trace_export import CannotTrace, tracing_from_environment
 from worker.validation import summary, verdicts
 
 
@@ -60,10 +61,11 @@ class BadUsage(Exception):
 
 @app.command
 def run() -> None:
-    """Answer commands until SIGTERM or SIGINT."""
+    """Answer commands until SIGTERM or SIGINT. The standard OTEL_* variables switch traces on."""
     settings = Settings()
     configure_logs()
-    _run(lambda: Worker(settings).run())
+    tracing = tracing_from_environment()
+    _run(lambda: Worker(settings, tracing).run())
 
 
 @app.command(name="migrate")
@@ -220,6 +222,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(_bad_settings(error), 2)
     except BadUsage as error:
         _fail(str(error), 2)
+    except CannotTrace as error:
+        _fail(f"bad settings:\n  {error}", 2)
     except (CatalogueError, MigrationError, CannotStart, Failed) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:

@@ -38,6 +38,8 @@ def configure_logs(*, quiet: bool = False) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)
+    # It quotes what it cannot read of OTEL_EXPORTER_OTLP_HEADERS, which holds credentials.
+    logging.getLogger("opentelemetry.util.re").setLevel(logging.CRITICAL)
 
 
 def _renderer() -> structlog.typing.Processor:
