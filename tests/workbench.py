@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from worker.settings import Settings
 from worker.store.days import ensure_days
 from worker.store.migrate import migrate
+from worker.store.sql import Connection
 from worker.stream.connection import Cluster
 from worker.stream.topics import create_topics
 
@@ -304,6 +306,29 @@ async def add_tenant(
         "INSERT INTO product VALUES ($1, $2, $1, 'Product', 'Model', '{}') ON CONFLICT DO NOTHING",
         one.product_id,
         one.company_id,
+    )
+
+
+async def make_past_day(connection: Connection, parent: str, day: date) -> None:
+    """A daily partition as the worker made it when it was time; today the database would refuse the worker that."""
+    await connection.execute(
+        f"CREATE TABLE {parent}_{day:%Y%m%d} PARTITION OF {parent} "
+        f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
+    )
+
+
+def run_command(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command of the command line to its end, with no settings but these."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        cwd=REPOSITORY,
+        env={**clean, **environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

@@ -10,7 +10,7 @@ import asyncpg
 from tests.benchmark.by_hand import deed
 from tests.benchmark.catalogue import product
 from tests.benchmark.commands import Shape, commands
-from worker.store import sql
+from tests.workbench import make_past_day
 from worker.store.gathering import key_id
 from worker.store.sql import Connection
 
@@ -40,9 +40,7 @@ async def _make_days(connection: Connection) -> None:
     """The partitions of keys from before yesterday, which a database that is new does not have."""
     today = datetime.now(UTC).date()
     for age in range(2, _SPREAD_DAYS + 1):
-        day = today - timedelta(days=age)
-        text = sql.load("create_day").format(parent="idempotency_key", day=day, next_day=day + timedelta(days=1))
-        await connection.execute(text)
+        await make_past_day(connection, "idempotency_key", today - timedelta(days=age))
 
 
 _Made = tuple[int, str, datetime]

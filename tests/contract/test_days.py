@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from tests.workbench import make_past_day
 from worker.store import days, sql
 from worker.store.days import drop_old_days, ensure_days
 from worker.store.migrate import migrate
@@ -46,8 +47,7 @@ async def _partitions(connection: Connection) -> set[str]:
 
 async def _make_day(connection: Connection, day: date) -> None:
     for parent in PARENTS:
-        text = sql.load("create_day").format(parent=parent, day=day, next_day=day + timedelta(days=1))
-        await connection.execute(text)
+        await make_past_day(connection, parent, day)
 
 
 async def _lane(connection: Connection, partition: int, applied: int, ledger_from: int = 0) -> int:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from tests.contract.world import OPEN, Lane, ask
+from tests.workbench import make_past_day
 from worker.domain.moments import DAY_MS, HOUR_MS, utc_day
 from worker.store import sql
 from worker.store.postgres import PostgresStore
@@ -76,8 +77,7 @@ async def test_days_before_yesterday_are_not_opened(postgres: PostgresStore) -> 
     today = datetime.fromtimestamp(await _now_ms(postgres) / 1000, UTC).date()
     old = today - timedelta(days=3)
     async with postgres.session() as connection:
-        text = sql.load("create_day").format(parent="idempotency_key", day=old, next_day=old + timedelta(days=1))
-        await connection.execute(text)
+        await make_past_day(connection, "idempotency_key", old)
         try:
             for back, is_opened in ((1, False), (3, True)):
                 first_day = (today - _FIRST_DAY).days - back

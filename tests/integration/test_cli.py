@@ -11,21 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.workbench import REPOSITORY, Workbench, until
+from tests.workbench import run_command as _run
 from worker.demo.embedded import free_port
-
-
-def _run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        cwd=REPOSITORY,
-        env={**clean, **environment},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_help_names_every_command_and_setting() -> None:

@@ -22,7 +22,7 @@ async def ensure_days(connection: Connection, days_ahead: int = 2) -> None:
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(sql.load("lock_days"))
         for row in await connection.fetch(sql.load("missing_days"), days_ahead):
-            await connection.execute(sql.load("create_day").format(**row))
+            await connection.execute(sql.load("create_day"), row["parent"], row["day"])
 
 
 async def drop_old_days(connection: Connection, retention_days: int) -> list[str]:
@@ -56,7 +56,7 @@ async def _drop_day(connection: Connection, day: date, retention_days: int) -> l
                 return []
             await connection.execute(sql.load("raise_ledger_from"), day)
             names = [row["name"] for row in await connection.fetch(sql.load("partitions_of_day"), day)]
-            await connection.execute(sql.load("drop_day").format(day=day))
+            await connection.execute(sql.load("drop_day"), day)
             return names
     except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError):
         return []

@@ -1,5 +1,3 @@
--- The rows of one day: keys before the ledger before dead letters, as everybody locks them. Safe: `ledger_from` was
--- raised first.
-DROP TABLE IF EXISTS idempotency_key_{day:%Y%m%d};
-DROP TABLE IF EXISTS ledger_{day:%Y%m%d};
-DROP TABLE IF EXISTS dead_letter_{day:%Y%m%d}
+-- The rows of one day, with the rights of the tables' owner: keys before the ledger before dead letters, as everybody
+-- locks them. Safe: `ledger_from` was raised first, under the lanes' locks.
+SELECT drop_day($1)

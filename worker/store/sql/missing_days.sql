@@ -1,7 +1,7 @@
 -- Daily partitions that do not exist yet, from yesterday on: a batch that began before midnight is still to come.
 -- Read only; by the database's clock, which is also the one that dates the rows. Read from the tables, not with
 -- to_regclass: after a wait for the lock on days its cache may not know what was made meanwhile.
-SELECT parent, day, day + 1 AS next_day
+SELECT parent, day
   FROM (SELECT (now() AT TIME ZONE 'UTC')::date + ahead AS day FROM generate_series(-1, $1::int) AS ahead) AS days,
        unnest(ARRAY['idempotency_key', 'ledger', 'dead_letter']) WITH ORDINALITY AS parents (parent, place)
  WHERE NOT EXISTS (SELECT
