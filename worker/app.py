@@ -19,6 +19,7 @@ from worker.settings import Settings
 from worker.store.days import drop_old_days, ensure_days
 from worker.store.migrate import check_schema
 from worker.store.postgres import PostgresStore
+from worker.store.rights import check_rights
 from worker.stream.assignment import Assignment
 from worker.stream.connection import Cluster
 from worker.stream.door import Door
@@ -162,7 +163,7 @@ class Worker:
 
     async def _check_servers(self) -> None:
         async with self._store.session() as connection:
-            problem = await check_schema(connection)
+            problem = await check_rights(connection) or await check_schema(connection)
             if problem is not None:
                 raise CannotStart(problem)
             await ensure_days(connection)

@@ -20,6 +20,7 @@ from worker.settings import Settings
 from worker.store.catalogue import load_catalogue
 from worker.store.days import ensure_days
 from worker.store.migrate import MigrationError, check_schema, migrate
+from worker.store.rights import grant_run_rights
 from worker.stream.connection import Cluster
 from worker.stream.topics import create_topics
 from worker.trace_export import CannotTrace, tracing_from_environment
@@ -69,7 +70,9 @@ def run() -> None:
 
 
 @app.command(name="migrate")
-def migrate_command() -> None:
+def migrate_command(
+    *, grant_to: Annotated[str | None, Parameter(help="A role that gets what `run` needs, and no more.")] = None
+) -> None:
     """Bring the database to this version's schema. Safe to repeat, and when many start it at once."""
     settings = Settings()
 
@@ -78,9 +81,13 @@ def migrate_command() -> None:
         try:
             applied = await migrate(connection)
             await ensure_days(connection)
+            if grant_to is not None:
+                await grant_run_rights(connection, grant_to)
         finally:
             await connection.close()
         print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+        if grant_to is not None:
+            print(f"{grant_to} may do what `run` does")
 
     _run(bring_up)
 

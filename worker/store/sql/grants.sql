@@ -1,0 +1,42 @@
+-- What a role needs for `run`, and no more: one right a line, and what it is used for. `migrate --grant-to` runs this, and
+-- `run` asks for each line before it starts. Safe to repeat: it gives what is missing and takes nothing away.
+GRANT USAGE ON SCHEMA {schema} TO {role}; -- to see the tables at all
+GRANT SELECT ON TABLE schema_migration TO {role}; -- is the database at this version?
+
+-- Reference data: only ever read.
+GRANT SELECT ON TABLE plan TO {role}; -- limits and prices
+GRANT SELECT ON TABLE company TO {role}; -- plan, subscription and prefill
+GRANT SELECT ON TABLE api_key TO {role}; -- who asks
+GRANT SELECT ON TABLE product TO {role}; -- whose product, and its values
+GRANT SELECT ON TABLE template TO {role}; -- the fields of a passport
+
+-- Counters, keys and registrations.
+GRANT SELECT ON TABLE company_usage TO {role}; -- slots that are taken
+GRANT UPDATE (slots_used) ON TABLE company_usage TO {role}; -- take slots, and lock the company for a batch
+GRANT SELECT ON TABLE daily_writes TO {role}; -- is the day's budget spent?
+GRANT INSERT ON TABLE daily_writes TO {role}; -- a company's first write of a day
+GRANT UPDATE (writes, recorded_on) ON TABLE daily_writes TO {role}; -- its later ones
+GRANT DELETE ON TABLE daily_writes TO {role}; -- housekeeping: counts past the retention
+GRANT SELECT ON TABLE gtin_registration TO {role}; -- whose GTIN?
+GRANT INSERT ON TABLE gtin_registration TO {role}; -- claim one for a batch
+GRANT UPDATE (company_id) ON TABLE gtin_registration TO {role}; -- settle a claim of the same batch
+GRANT DELETE ON TABLE gtin_registration TO {role}; -- take back a claim of the same batch
+GRANT SELECT ON TABLE idempotency_key TO {role}; -- is the key bound?
+GRANT INSERT ON TABLE idempotency_key TO {role}; -- bind it
+GRANT UPDATE (fingerprint, passport_id, created_at) ON TABLE idempotency_key TO {role}; -- bind it again, 24 hours later
+
+-- Passports: made, never changed.
+GRANT SELECT ON TABLE passport TO {role}; -- serials that are taken, and bodies to replay
+GRANT INSERT ON TABLE passport TO {role}; -- create one
+GRANT INSERT ON TABLE overage_charge TO {role}; -- charge for one; the worker reads no charges
+
+-- Lanes and the ledger. Keys, ledger and dead letters go with their day, by function.
+GRANT SELECT ON TABLE lane TO {role}; -- the positions
+GRANT INSERT ON TABLE lane TO {role}; -- a partition's first lane
+GRANT UPDATE (epoch, generation, member, applied, emitted, ledger_from) ON TABLE lane TO {role}; -- fence, move, lock
+GRANT SELECT ON TABLE ledger TO {role}; -- emit answers again
+GRANT INSERT ON TABLE ledger TO {role}; -- a row a record
+GRANT SELECT ON TABLE dead_letter TO {role}; -- emit them again
+GRANT INSERT ON TABLE dead_letter TO {role}; -- copies of records that could not be processed
+GRANT EXECUTE ON FUNCTION make_day(text, date) TO {role}; -- partitions of the coming days
+GRANT EXECUTE ON FUNCTION drop_day(date) TO {role}; -- housekeeping: a day past the retention
