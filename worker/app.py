@@ -21,7 +21,7 @@ from worker.store.migrate import check_schema
 from worker.store.postgres import PostgresStore
 from worker.store.rights import check_rights
 from worker.stream.assignment import Assignment
-from worker.stream.connection import Cluster
+from worker.stream.connection import Cluster, Refused
 from worker.stream.door import Door
 from worker.stream.lane import LaneState, Surroundings
 from worker.stream.topics import reason_not_to_start
@@ -169,6 +169,8 @@ class Worker:
             await ensure_days(connection)
         try:
             problem = await reason_not_to_start(self._cluster, self._settings)
+        except Refused as error:
+            raise CannotStart(f"Kafka cannot be used with these PASSPORT_KAFKA_* settings: {error.args[0]}") from error
         except Exception:
             await self._cluster.close()
             raise

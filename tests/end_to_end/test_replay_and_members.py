@@ -15,7 +15,7 @@ from worker.demo.embedded import free_port
 pytestmark = pytest.mark.real_kafka
 
 
-def _commit(bench: Workbench, partition: int, offset: int) -> None:
+def commit_offset(bench: Workbench, partition: int, offset: int) -> None:
     """What `kafka-consumer-groups --reset-offsets` does while the group is empty."""
     consumer = Consumer(
         {"bootstrap.servers": bench.settings.kafka_bootstrap_servers, "group.id": bench.settings.group_id}
@@ -46,7 +46,7 @@ async def _answer(bench: Workbench, log: Path, count: int) -> None:
 async def test_reset_back_emits_the_same_bytes_again(bench: Workbench, tmp_path: Path) -> None:
     """The supported way to replay results: every answer from the offset on, once more, byte for byte."""
     await _answer(bench, tmp_path / "first.log", 60)
-    _commit(bench, 0, 10)
+    commit_offset(bench, 0, 10)
     bench.start_worker(tmp_path / "second.log")
     await bench.wait_for_results(80)
     results = await check_invariants(bench, reemitted=True)
@@ -59,7 +59,7 @@ async def test_reset_back_emits_the_same_bytes_again(bench: Workbench, tmp_path:
 async def test_reset_ahead_halts_that_lane_only(bench: Workbench, tmp_path: Path) -> None:
     """E > A: the lane never guesses; it says what to do, in the log, on /readyz and as a metric."""
     await _answer(bench, tmp_path / "first.log", 20)
-    _commit(bench, 0, 15)
+    commit_offset(bench, 0, 15)
     port = free_port()
     bench.start_worker(tmp_path / "second.log", PASSPORT_HTTP_PORT=str(port))
     bench.publish({**bench.command(tenant(0), 0, f"more{n}"), "partition": n % 2} for n in range(10))

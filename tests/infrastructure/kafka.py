@@ -101,7 +101,8 @@ class LocalKafka(ServerProcess):
     def start(self) -> Self:
         """Format the storage on first use, then start."""
         if not self._properties.exists():
-            self._properties.write_text(self._configuration())
+            settings = self._settings()
+            self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
             self._format()
         return super().start()
 
@@ -116,10 +117,15 @@ class LocalKafka(ServerProcess):
             return False
 
     def _format(self) -> None:
-        command = self._java("kafka.tools.StorageTool", "format", "-t", str(uuid4()), "-c", str(self._properties))
+        options = ("-t", str(uuid4()), "-c", str(self._properties), *self._format_options())
+        command = self._java("kafka.tools.StorageTool", "format", *options)
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
         if done.returncode != 0:
             raise ServerFailed(f"Kafka's storage could not be formatted: {done.stdout[-500:]}{done.stderr[-500:]}")
+
+    def _format_options(self) -> tuple[str, ...]:
+        """What else the storage begins with."""
+        return ()
 
     def _java(self, *arguments: str) -> list[str]:
         return ["java", "-Xmx768m", "-cp", f"{self._jars}/*", *arguments]
@@ -128,8 +134,8 @@ class LocalKafka(ServerProcess):
         """One JVM in the foreground."""
         return self._java("kafka.Kafka", str(self._properties))
 
-    def _configuration(self) -> str:
-        settings = {
+    def _settings(self) -> dict[str, str]:
+        return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
@@ -140,4 +146,3 @@ class LocalKafka(ServerProcess):
             "log.dirs": str(self._directory / "kafka-data"),
             **SINGLE_BROKER,
         }
-        return "".join(f"{name}={value}\n" for name, value in settings.items())

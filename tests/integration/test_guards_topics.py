@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka.errors import InvalidReplicationFactorError
+from aiokafka.errors import InvalidReplicationFactorError, KafkaConnectionError
 from confluent_kafka import KafkaError, Producer
 
 from tests.integration.guards_helpers import changed, set_topic
 from tests.workbench import Workbench
 from worker.app import CannotStart, Worker
-from worker.stream.connection import Cluster
+from worker.demo.embedded import free_port
+from worker.stream.connection import Cluster, Refused
 from worker.stream.topics import create_topics, reason_not_to_start
 
 pytestmark = pytest.mark.real_kafka
@@ -57,6 +58,17 @@ async def test_b15_a_topic_that_cannot_be_made_is_an_error(bench: Workbench, clu
 
 
 # Before the start
+
+
+async def test_a_broker_that_is_away_is_no_refusal(bench: Workbench) -> None:
+    """Nor is one that speaks another protocol: that is waited for, and the reason is told; aiokafka only logs it."""
+    away = changed(bench.settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
+    with pytest.raises(KafkaConnectionError, match=r"127.0.0.1:\d+: ConnectionRefusedError") as caught:
+        await Cluster(away).ping()
+    assert not isinstance(caught.value, Refused)
+    with pytest.raises(KafkaConnectionError, match=r"ConnectionResetError|SSLError") as caught:
+        await Cluster(changed(bench.settings, kafka_security_protocol="SSL")).ping()
+    assert not isinstance(caught.value, Refused)
 
 
 async def test_topics_as_they_were_made_are_fit(bench: Workbench, cluster: Cluster) -> None:

@@ -7,9 +7,19 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+    for_code,
+)
+from aiokafka.protocol.api import Request, Response
 from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
+from worker.stream.authorized import AuthorizedOperationsRequest, operations_by_topic
 
 ANSWER_SECONDS = 15.0
 """Deadline of one request to the cluster; aiokafka waits without bounds in several places (guard B5)."""
@@ -41,6 +51,33 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+class Refused(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
+    """The cluster does not take our credentials, or we do not take its certificate: settings are wrong on a side."""
+
+
+async def why_unreachable(settings: Settings) -> KafkaError:
+    """What the first of the servers says to a connection of ours; `Refused` where one of them turns us away.
+
+    aiokafka only logs it, and raises the same for a wrong password as for a broker that is away.
+    """
+    options = client_options(settings)
+    del options["bootstrap_servers"], options["retry_backoff_ms"]
+    reasons: list[KafkaError] = []
+    for host, port, _ in collect_hosts(settings.kafka_bootstrap_servers, randomize=False):
+        try:
+            (await create_conn(host, port, **options)).close()
+        except (SaslAuthenticationFailed, UnsupportedSaslMechanismError, ssl.SSLCertVerificationError) as error:
+            return Refused(f"{host}:{port}: {_told(error)}")
+        except (OSError, TimeoutError, KafkaError) as error:
+            reasons.append(KafkaConnectionError(f"{host}:{port}: {_told(error)}"))
+    return reasons[0] if reasons else KafkaConnectionError("answers only now")
+
+
+def _told(error: Exception) -> str:
+    """With its class, which aiokafka's errors say by themselves."""
+    return str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
+
+
 class Cluster:
     """Questions to the cluster that are not about records. Every method raises `TimeoutError` or `KafkaError`."""
 
@@ -57,8 +94,11 @@ class Cluster:
                 try:
                     async with asyncio.timeout(ANSWER_SECONDS):
                         await admin.start()
-                except BaseException:
+                except BaseException as error:
                     await let_go(admin.close(), 1.0)
+                    if isinstance(error, KafkaConnectionError):
+                        async with asyncio.timeout(ANSWER_SECONDS):
+                            raise await why_unreachable(self._settings) from error
                     raise
                 self._admin = admin
             return self._admin
@@ -95,12 +135,27 @@ class Cluster:
             responses = await admin.describe_consumer_groups([group_id])
         return any(one[0] == member for response in responses for group in response.groups for one in group[5])
 
+    async def ask(self, request: Request) -> Response:
+        """The answer of any one broker to a request of the protocol."""
+        admin = await self.admin()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await admin._send_request(request)  # public aiokafka has no way to send one
+
+    async def allowed_on_topics(self, topics: list[str]) -> dict[str, frozenset[str]]:
+        """See `operations_by_topic`; nothing where the broker is too old to tell."""
+        try:
+            return operations_by_topic(await self.ask(AuthorizedOperationsRequest(topics)))
+        except NotImplementedError:
+            return {}
+
     async def topic_settings(self, topic: str) -> dict[str, str]:
-        """Configuration of a topic by name; raises `KafkaError` for an unknown topic."""
+        """Configuration of a topic by name; raises `KafkaError` for an unknown topic, and where we may not ask."""
         admin = await self.admin()
         async with asyncio.timeout(ANSWER_SECONDS):
             responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-        _, _, _, _, entries = responses[0].resources[0]
+        code, message, _, _, entries = responses[0].resources[0]
+        if code:
+            raise for_code(code)(f"configuration of topic {topic}: {message}")
         return {entry[0]: entry[1] for entry in entries}
 
     async def partition_counts(self, topics: list[str]) -> dict[str, int]:

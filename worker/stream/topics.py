@@ -8,6 +8,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from worker.settings import Settings
+from worker.stream.acls import missing_acls
 from worker.stream.connection import ANSWER_SECONDS, Cluster
 
 _WEEK_MS = str(7 * 24 * 3600 * 1000)
@@ -81,6 +82,9 @@ async def topic_drift(cluster: Cluster, wanted: Wanted) -> list[str]:
 
 async def reason_not_to_start(cluster: Cluster, settings: Settings) -> str | None:
     """Why the worker must not run on these topics, and what to do; None when all is well."""
+    if missing_permissions := await missing_acls(cluster, settings):
+        who = f"user {settings.kafka_sasl_username}" if settings.kafka_sasl_username else "this worker"
+        return f"Kafka denies {who} {', '.join(map(str, missing_permissions))}. Allow it, with one ACL each."
     names = [one.name for one in wanted_topics(settings)]
     counts = await cluster.partition_counts(names)
     missing = [name for name in names if name not in counts]
