@@ -1,0 +1,128 @@
+"""The components for Strimzi and CloudNativePG bring what the worker uses, and nobody gets more than it needs."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.deploy.manifests import Manifest, containers, environment, of_kind, pods, rendered
+from tests.infrastructure.kafka_user import KAFKA_USER, kafka_user_acls
+from worker.settings import Settings
+from worker.stream.acls import needed_acls
+from worker.stream.topics import wanted_topics
+
+STRIMZI = "kubernetes/components/strimzi"
+CLOUDNATIVE_PG = "kubernetes/components/cloudnative-pg"
+WORKERS, MIGRATE, CATALOGUE = "passport-worker", "passport-worker-migrate", "passport-worker-catalogue"
+
+
+def _pod(name: str, workload: str) -> Manifest:
+    return pods(rendered(name))[workload]
+
+
+def _container(name: str, workload: str) -> Manifest:
+    (container,) = containers(_pod(name, workload))
+    return container
+
+
+def _environment(name: str, workload: str) -> dict[str, str]:
+    return environment(_container(name, workload), rendered(name))
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """As a worker reads them that Strimzi's component has given its own."""
+    for key, value in _environment(STRIMZI, WORKERS).items():
+        if key.startswith("PASSPORT_") and not key.endswith(("_DATABASE_URL", "_CAFILE")):
+            monkeypatch.setenv(key, value)
+    return Settings()
+
+
+def test_topics_are_those_that_the_worker_wants(settings: Settings) -> None:
+    """By name, partitions and settings; what else is set keeps answers on two brokers."""
+    topics = of_kind(rendered(STRIMZI), "KafkaTopic")
+    wanted = wanted_topics(settings)
+    assert topics.keys() == {one.name for one in wanted}
+    for one in wanted:
+        spec = topics[one.name]["spec"]
+        config = {name: str(value) for name, value in spec["config"].items()}
+        assert config == {**one.settings, "min.insync.replicas": "2"}
+        assert (spec["partitions"], spec["replicas"]) == (one.partitions, settings.topic_replication)
+        assert spec["replicas"] > 2
+
+
+def test_the_user_may_do_what_these_settings_need(settings: Settings) -> None:
+    """Names of topics and group are the workers', and the user is the one that they log in as."""
+    (user,) = of_kind(rendered(STRIMZI), "KafkaUser").values()
+    assert user["metadata"]["name"] == settings.kafka_sasl_username
+    assert sorted(map(str, kafka_user_acls())) == sorted(map(str, needed_acls(settings)))
+    assert user["spec"]["authentication"] == {"type": "scram-sha-512"}
+    assert KAFKA_USER.parent.name == "strimzi"
+
+
+def test_password_and_authority_come_from_what_strimzi_makes(settings: Settings) -> None:
+    """From the user's Secret and the cluster's, which the same namespace has; the brokers are that cluster's."""
+    (user,) = of_kind(rendered(STRIMZI), "KafkaUser").values()
+    cluster = user["metadata"]["labels"]["strimzi.io/cluster"]
+    assert settings.kafka_sasl_password is not None
+    assert settings.kafka_sasl_password.get_secret_value() == f"secret {user['metadata']['name']}/password"
+    assert settings.kafka_sasl_mechanism == "SCRAM-SHA-512"
+    assert settings.kafka_security_protocol == "SASL_SSL"
+    assert settings.kafka_bootstrap_servers == f"{cluster}-kafka-bootstrap:9093"
+    volumes = {volume["name"]: volume for volume in _pod(STRIMZI, WORKERS)["spec"]["volumes"]}
+    assert volumes["kafka-ca"]["secret"]["secretName"] == f"{cluster}-cluster-ca-cert"
+    assert _reach(STRIMZI, "passport-worker-to-kafka")["strimzi.io/cluster"] == cluster
+    labels = [one["metadata"]["labels"] for one in of_kind(rendered(STRIMZI), "KafkaTopic").values()]
+    assert {one["strimzi.io/cluster"] for one in labels} == {cluster}
+
+
+def _reach(name: str, policy: str) -> dict[str, str]:
+    """The labels of the only pods that a policy lets ours reach."""
+    (rule,) = of_kind(rendered(name), "NetworkPolicy")[policy]["spec"]["egress"]
+    (peer,) = rule["to"]
+    assert peer.keys() == {"podSelector"}
+    labels: dict[str, str] = peer["podSelector"]["matchLabels"]
+    return labels
+
+
+def test_two_roles_and_neither_is_a_superuser() -> None:
+    """The migration grants to the managed role, the workers are it, and only jobs of the owner are the owner."""
+    (cluster,) = of_kind(rendered(CLOUDNATIVE_PG), "Cluster").values()
+    (role,) = cluster["spec"]["managed"]["roles"]
+    owner, database = (cluster["spec"]["bootstrap"]["initdb"][key] for key in ("owner", "database"))
+    for attribute in ("superuser", "createdb", "createrole", "replication", "bypassrls"):
+        assert role[attribute] is False
+    assert cluster["spec"]["enableSuperuserAccess"] is False
+    assert _container(CLOUDNATIVE_PG, MIGRATE)["args"] == ["migrate", "--grant-to", role["name"]]
+    own_secret, owners_secret = role["passwordSecret"]["name"], f"{cluster['metadata']['name']}-app"
+    expected = {
+        WORKERS: (role["name"], own_secret),
+        MIGRATE: (owner, owners_secret),
+        CATALOGUE: (owner, owners_secret),
+    }
+    for workload, (user, secret) in expected.items():
+        found = _environment(CLOUDNATIVE_PG, workload)
+        url = urlsplit(found["PASSPORT_DATABASE_URL"])
+        assert (url.username, url.password, url.path) == (user, None, f"/{database}")
+        assert url.hostname == f"{cluster['metadata']['name']}-rw"
+        assert found["PGPASSWORD"] == f"secret {secret}/password"
+
+
+def test_the_server_has_to_prove_who_it_is() -> None:
+    """Each connection is encrypted, and checked against the authority of the cluster."""
+    (cluster,) = of_kind(rendered(CLOUDNATIVE_PG), "Cluster")
+    for workload in (WORKERS, MIGRATE, CATALOGUE):
+        assert _environment(CLOUDNATIVE_PG, workload)["PGSSLMODE"] == "verify-full"
+        volumes = {volume["name"]: volume for volume in _pod(CLOUDNATIVE_PG, workload)["spec"]["volumes"]}
+        assert volumes["database-ca"]["secret"]["secretName"] == f"{cluster}-ca"
+    assert _reach(CLOUDNATIVE_PG, "passport-worker-to-postgres") == {"cnpg.io/cluster": cluster}
+
+
+def test_no_failover_loses_a_commit_that_was_answered() -> None:
+    """Three instances, on nodes of their own, and one replica at least has each commit, whoever takes over."""
+    (cluster,) = of_kind(rendered(CLOUDNATIVE_PG), "Cluster").values()
+    spec = cluster["spec"]
+    assert spec["instances"] == 3
+    assert spec["affinity"]["podAntiAffinityType"] == "required"
+    synchronous = spec["postgresql"]["synchronous"]
+    assert (synchronous["dataDurability"], synchronous["failoverQuorum"]) == ("required", True)
+    assert 1 <= synchronous["number"] < spec["instances"] - 1  # one replica may be away
