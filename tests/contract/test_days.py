@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import asyncpg
 import pytest
@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from tests.workbench import make_past_day
 from worker.store import days, sql
-from worker.store.days import drop_old_days, ensure_days
+from worker.store.days import drop_old_days, ensure_days, ledger_end
 from worker.store.migrate import migrate
 from worker.store.sql import Connection
 
@@ -222,3 +222,32 @@ async def test_answers_that_are_not_out_yet_outlast_the_retention_but_not_twice(
     assert await drop_old_days(connection, RETENTION_DAYS) == _names(dropped)
     await connection.execute("UPDATE lane SET emitted = 6 WHERE id = $1", lane)
     assert await drop_old_days(connection, RETENTION_DAYS) == _names(kept)
+
+
+def _midnight(day: date) -> float:
+    return datetime.combine(day, time(), UTC).timestamp()
+
+
+async def test_the_ledger_ends_where_its_first_day_is_missing(connection: Connection) -> None:
+    """Behind the last day that was made, and at a gap as soon as there is one."""
+    today = await _today(connection)
+    await ensure_days(connection)
+    assert await ledger_end(connection) == _midnight(today + timedelta(days=3))
+    for parent, ahead in (("dead_letter", 1), ("ledger", 0)):
+        await connection.execute(f"DROP TABLE {parent}_{today + timedelta(days=ahead):%Y%m%d}")
+        assert await ledger_end(connection) == _midnight(today + timedelta(days=ahead))
+
+
+async def test_the_end_of_the_ledger_does_not_hang_on_the_time_zone_of_the_session(connection: Connection) -> None:
+    """Days are UTC days."""
+    await ensure_days(connection)
+    expected = await ledger_end(connection)
+    await connection.execute("SET TIME ZONE 'Pacific/Auckland'")
+    assert await ledger_end(connection) == expected
+
+
+async def test_an_end_beyond_a_month_is_not_looked_for(connection: Connection) -> None:
+    """It is far enough."""
+    today = await _today(connection)
+    await ensure_days(connection, 40)
+    assert await ledger_end(connection) == _midnight(today + timedelta(days=31))

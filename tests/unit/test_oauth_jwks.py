@@ -295,3 +295,14 @@ def test_an_unusable_key_does_not_spoil_the_set(entry: object) -> None:
 def test_an_empty_set_is_a_set() -> None:
     """A server that has withdrawn all its keys is not out of order."""
     assert read_keys(key_set()) == {}
+
+
+async def test_every_read_is_told_with_what_came_of_it(server: KeyServer) -> None:
+    """Operators see a key server that is away before tokens are refused."""
+    clock, told = Clock(), list[bool]()
+    source = JwksSource(server.url, clock, tell=told.append)
+    await source.key("one")
+    server.status = 500
+    clock.seconds += jwks.MAX_AGE_SECONDS
+    await source.key("one")
+    assert told == [True, False]

@@ -62,12 +62,21 @@ class _NotAKeySet(ValueError):
 
 
 class JwksSource:
-    """Keys by id. `location` is an http(s) URL or a path; `now` is a monotonic clock in seconds."""
+    """Keys by id. `location` is an http(s) URL or a path; `now` is a monotonic clock in seconds.
+
+    `tell` is told of each read whether it was good.
+    """
 
     def __init__(
-        self, location: str, now: Callable[[], float] = time.monotonic, *, timeout_seconds: float = 3.0
+        self,
+        location: str,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        timeout_seconds: float = 3.0,
+        tell: Callable[[bool], None] = lambda good: None,
     ) -> None:
         self._location = location
+        self._tell = tell
         self._now = now
         self._timeout_seconds = timeout_seconds
         self._lock = asyncio.Lock()
@@ -113,6 +122,7 @@ class JwksSource:
             self._problem = f"Expected a readable JWKS, got {type(error).__name__}"
         if self._problem is not None:
             log.warning("jwks_unavailable", reason=self._problem)
+        self._tell(self._problem is None)
         self._tried_at = self._now()
 
     async def _read(self) -> bytes:

@@ -25,6 +25,12 @@ async def ensure_days(connection: Connection, days_ahead: int = 2) -> None:
             await connection.execute(sql.load("create_day"), row["parent"], row["day"])
 
 
+async def ledger_end(connection: Connection) -> float:
+    """When the first day begins for which the ledger or its dead letters have no partition, in Unix seconds."""
+    ends: float = await connection.fetchval(sql.load("ledger_end"))
+    return ends
+
+
 async def drop_old_days(connection: Connection, retention_days: int) -> list[str]:
     """Forget what ended more than `retention_days` days ago; days that were dropped, as names of their partitions.
 
