@@ -4,19 +4,21 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import stamina
 import structlog
 
+from worker.certificates import expiries
 from worker.domain.moments import DAY_MS
 from worker.health import HealthServer
 from worker.oauth.jwks import JwksSource
 from worker.oauth.tokens import TokenVerifier
 from worker.processing import Processor
 from worker.settings import Settings
-from worker.store.days import drop_old_days, ensure_days
+from worker.store.days import drop_old_days, ensure_days, ledger_end
 from worker.store.migrate import check_schema
 from worker.store.postgres import PostgresStore
 from worker.store.rights import check_rights
@@ -62,8 +64,10 @@ class Worker:
         self._shared = Surroundings(
             settings=settings,
             store=self._store,
-            processor=Processor(self._store, settings.digital_link_base, settings.batch_records, tracing),
-            door=Door(settings.limits, _verifier(settings)),
+            processor=Processor(
+                self._store, settings.digital_link_base, settings.batch_records, self._telemetry, tracing
+            ),
+            door=Door(settings.limits, _verifier(settings, self._telemetry.keys_read)),
             cluster=self._cluster,
             telemetry=self._telemetry,
             tracing=tracing,
@@ -162,11 +166,19 @@ class Worker:
                     raise
 
     async def _check_servers(self) -> None:
+        with self._telemetry.asking("postgres"):
+            await self._check_database()
+        with self._telemetry.asking("kafka"):
+            await self._check_topics()
+
+    async def _check_database(self) -> None:
         async with self._store.session() as connection:
             problem = await check_rights(connection) or await check_schema(connection)
             if problem is not None:
                 raise CannotStart(problem)
             await ensure_days(connection)
+
+    async def _check_topics(self) -> None:
         try:
             problem = await reason_not_to_start(self._cluster, self._settings)
         except Refused as error:
@@ -210,8 +222,9 @@ class Worker:
 
     async def _ask(self, server: str, question: Coroutine[Any, Any, None]) -> None:
         try:
-            async with asyncio.timeout(5.0):
-                await question
+            with self._telemetry.asking(server.lower()):
+                async with asyncio.timeout(5.0):
+                    await question
             if self._away.pop(server, None) is not None:
                 log.info("server_is_back", server=server)
         except Exception as error:
@@ -221,16 +234,27 @@ class Worker:
 
     async def _keep_house(self) -> None:
         """Create the ledger's days ahead and drop those past the retention."""
+        self._telemetry.house_kept.set_to_current_time()  # the days ahead were made before
         while True:
+            await self._look_ahead()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
                 async with self._store.session() as connection:
                     await ensure_days(connection)
                     dropped = await drop_old_days(connection, self._settings.retention_days)
+                self._telemetry.house_kept.set_to_current_time()
                 if dropped:
                     log.info("ledger_days_dropped", days=dropped)
             except Exception as error:  # next time; the days are made ahead so that it may fail for long
                 log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}")
+
+    async def _look_ahead(self) -> None:
+        """Note what will end one day: the days of the ledger, and certificates. A time stays true while none looks."""
+        for certificate, ends in expiries(self._settings):
+            self._telemetry.certificate_expires.labels(certificate).set(ends)
+        with suppress(Exception):  # Postgres is away, which is said elsewhere
+            async with self._store.session() as connection:
+                self._telemetry.ledger_ends.set(await ledger_end(connection))
 
 
 def _collect_garbage_seldom() -> None:
@@ -250,10 +274,10 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, CannotStart)
 
 
-def _verifier(settings: Settings) -> TokenVerifier | None:
+def _verifier(settings: Settings, tell: Callable[[bool], None]) -> TokenVerifier | None:
     if not settings.oauth_jwks:
         return None
     assert settings.oauth_issuer is not None
     assert settings.oauth_audience is not None
-    source = JwksSource(settings.oauth_jwks)
+    source = JwksSource(settings.oauth_jwks, tell=tell)
     return TokenVerifier(source, settings.oauth_issuer, settings.oauth_audience, settings.oauth_company_claim)

@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 Problems = Callable[[], list[str]]
 """What is wrong now, a sentence each; empty when nothing is."""
@@ -33,8 +34,10 @@ class HealthServer:
         """Safe to call when it never started."""
         await self._runner.cleanup()
 
-    async def _show_metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._metrics), content_type="text/plain", charset="utf-8")
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        """OpenMetrics with exemplars for whoever accepts it, such as Prometheus; else the text format."""
+        encode, content_type = choose_encoder(",".join(request.headers.getall("Accept", [])))
+        return web.Response(body=encode(self._metrics), headers={"Content-Type": content_type})
 
 
 def _probe(problems: Problems) -> Callable[[web.Request], Awaitable[web.Response]]:

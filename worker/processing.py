@@ -1,16 +1,18 @@
 """Batches through the line: command → facts → outcome → answer, those of all lanes that wait in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Protocol
 
 import stamina
 import structlog
 
+from worker.domain.catalogue import Company
 from worker.domain.command import Command, CreatePassport, UnreadableRecord
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
-from worker.domain.outcomes import Created
+from worker.domain.outcomes import Created, Outcome
 from worker.group_commit import FailedInCompany, GroupCommit
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import Answer, describe
@@ -56,6 +58,43 @@ class Work:
 Ready = tuple[Work, Facts, Waiting | None]
 """A batch, the reference data that it names, and for traces, where it waits for its transaction."""
 
+Lap = Callable[[str], float]
+"""Called at the end of each step with its name; seconds since the first one began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A transaction whose effects are there, and what was decided in it; `seconds` is how long it took."""
+
+    lanes: int
+    created: Sequence[Created]
+    others: Sequence[Outcome]
+    companies: Mapping[str, Company]
+    seconds: float
+
+
+class Observer(Protocol):
+    """Who is told how transactions go, such as `worker.telemetry.Telemetry`."""
+
+    def stopwatch(self) -> Lap:
+        """Starts to time steps."""
+        ...
+
+    def committed(self, done: Committed) -> None:
+        """A transaction was committed."""
+        ...
+
+
+class Nobody:
+    """Observes nothing."""
+
+    def stopwatch(self) -> Lap:
+        """See `Observer`."""
+        return lambda step: 0.0
+
+    def committed(self, done: Committed) -> None:
+        """See `Observer`."""
+
 
 class Processor:
     """Decides batches over a store, one transaction at a time, of `batch_records` where several wait.
@@ -63,8 +102,16 @@ class Processor:
     `digital_link_base` is the URL that GS1 Digital Links start with.
     """
 
-    def __init__(self, store: Store, digital_link_base: str, batch_records: int, tracing: Tracing = NO_TRACING) -> None:
+    def __init__(
+        self,
+        store: Store,
+        digital_link_base: str,
+        batch_records: int,
+        observer: Observer | None = None,
+        tracing: Tracing = NO_TRACING,
+    ) -> None:
         self._store = store
+        self._observer = observer or Nobody()
         self._digital_link_base = digital_link_base
         self._batch_records = batch_records
         self._tracing = tracing
@@ -87,8 +134,10 @@ class Processor:
 
     async def make_ready(self, work: Work) -> Ready:
         """Look up the reference data of a batch, as it is now."""
+        lap = self._observer.stopwatch()
         with self._tracing.step("look up"):
             facts = await self._store.look_up(work.commands)
+        lap("look-up")
         return work, facts, self._tracing.waiting()
 
     async def transaction(self, works: Sequence[Ready]) -> list[list[Answer]]:
@@ -101,16 +150,21 @@ class Processor:
             return await self._commit([work for work, _, _ in works], commands, facts)
 
     async def _commit(self, works: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
-        step = self._tracing.step
+        step, lap = self._tracing.step, self._observer.stopwatch()
         async with self._store.batch([work.stake for work in works]) as batch:
+            lap("begin")
             with step("gather"):
                 await batch.gather(commands, facts)
+            lap("gather")
             with step("decide"):
-                created, answers = decide_all(commands, facts, self._digital_link_base)
+                created, others, answers = decide_all(commands, facts, self._digital_link_base)
             each = iter(answers)
             by_lane = [list(islice(each, len(work.commands))) for work in works]
+            lap("decide")
             with step("write"):
                 await batch.record(created, by_lane, [work.stop for work in works])
+            lap("write")
+        self._observer.committed(Committed(len(works), created, others, facts.companies, lap("commit")))
         return by_lane
 
     def _share(self, ready: Ready) -> float:
@@ -174,9 +228,12 @@ class Processor:
         return await self._with_retries(replace(work, commands=[command]))
 
 
-def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str) -> tuple[list[Created], list[Answer]]:
-    """Decide commands in order; each sees what those before it created."""
+def decide_all(
+    commands: Sequence[Command], facts: Facts, digital_link_base: str
+) -> tuple[list[Created], list[Outcome], list[Answer]]:
+    """Decide commands in order, each sees what those before it created: created, other outcomes, answers to all."""
     created: list[Created] = []
+    others: list[Outcome] = []
     answers: list[Answer] = []
     size = 0
     for command in commands:
@@ -187,11 +244,13 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
         if isinstance(outcome, Created):
             facts.absorb(outcome, answer.value)
             created.append(outcome)
+        else:
+            others.append(outcome)
         answers.append(answer)
         size += len(answer.value)
         if size > BATCH_BYTES and len(commands) > 1:
             raise BatchTooLarge
-    return created, answers
+    return created, others, answers
 
 
 def unprocessable(command: Command, record: Record) -> Command:

@@ -1,56 +1,55 @@
 """What operators see: Prometheus metrics, and one canonical log line a batch and one a refusal."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from opentelemetry import trace
 
 from worker.domain.command import AccessToken, ApiKey, Command
 from worker.messages.events import Answer, Kind
-from worker.processing import Work
+from worker.messages.reasons import count_by_plan, count_refusals
+from worker.metrics import Metrics
+from worker.processing import Committed, Lap, Work
 
 log = structlog.get_logger(__name__)
 
 LANE_STATES = ("opening", "running", "waiting", "halted", "lost", "closed")
-_PLACE = ("topic", "partition")
 
 
-class Telemetry:
-    """All metrics of one worker. Labels are topic, partition, outcome, step and state; never a key or a company."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        r = self.registry
-        self.records = Counter("passport_records_total", "Command records answered.", _PLACE, registry=r)
-        self.outcomes = Counter("passport_outcomes_total", "Answers by outcome.", ("outcome",), registry=r)
-        self.batch_records = Histogram(
-            "passport_batch_records", "Records a batch.", buckets=(1, 5, 20, 100, 500, 1000, 2000, 5000), registry=r
-        )
-        self.step_seconds = Histogram(
-            "passport_batch_step_seconds",
-            "Duration of a step of a batch.",
-            ("step",),
-            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
-            registry=r,
-        )
-        self.position = Gauge("passport_lane_position", "Next input offset (A).", _PLACE, registry=r)
-        self.lag_records = Gauge("passport_lane_lag_records", "Offsets behind the end of the log.", _PLACE, registry=r)
-        self.lag_seconds = Gauge("passport_lane_lag_seconds", "Age of the oldest record.", _PLACE, registry=r)
-        self.lane_states = Gauge("passport_lane_state", "1 for the state a lane is in.", (*_PLACE, "state"), registry=r)
-        self.halted = Gauge("passport_lane_halted", "1 while a lane is halted.", _PLACE, registry=r)
-        self.reemitted = Counter(
-            "passport_reemitted_total", "Answers emitted again from the ledger.", _PLACE, registry=r
-        )
-        self.reopenings = Counter("passport_lane_reopenings_total", "Lanes opened again on doubt.", _PLACE, registry=r)
+class Telemetry(Metrics):
+    """What the rooms tell; a batch at a time, since a look-up of labels takes as long as parsing a header."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time a step of a batch: decode, store or emit."""
         started = time.perf_counter()
         yield
-        self.step_seconds.labels(name).observe(time.perf_counter() - started)
+        self.step_seconds.labels(name).observe(time.perf_counter() - started, exemplar())
+
+    def stopwatch(self) -> Lap:
+        """Starts to time the steps of one transaction in Postgres."""
+        started = last = time.perf_counter()
+
+        def lap(step: str) -> float:
+            nonlocal last
+            now = time.perf_counter()
+            self.store_step_seconds.labels(step).observe(now - last, exemplar())
+            last = now
+            return now - started
+
+        return lap
+
+    def committed(self, done: Committed) -> None:
+        """Count a transaction by what it decided."""
+        self.transaction_seconds.observe(done.seconds, exemplar())
+        self.transaction_lanes.observe(done.lanes)
+        self.transaction_records.observe(len(done.created) + len(done.others))
+        for reason, count in count_refusals(done.others).items():
+            self.refusals.labels(reason).inc(count)
+        for (plan, answer), count in count_by_plan(done.created, done.others, done.companies).items():
+            self.plan_answers.labels(plan, answer).inc(count)
 
     def lane_state(self, topic: str, partition: int, state: str) -> None:
         """Show the one state that a lane is in."""
@@ -58,10 +57,14 @@ class Telemetry:
             self.lane_states.labels(topic, partition, one).set(one == state)
         self.halted.labels(topic, partition).set(state == "halted")
 
-    def lag(self, topic: str, partition: int, records: int, seconds: float) -> None:
-        """How far a lane is behind: offsets, and seconds since its oldest unanswered record was appended."""
-        self.lag_records.labels(topic, partition).set(records)
-        self.lag_seconds.labels(topic, partition).set(seconds)
+    def watch_lane(
+        self, topic: str, partition: int, records: Callable[[], float], seconds: Callable[[], float]
+    ) -> None:
+        """Ask how far a lane is behind whenever somebody looks: it gets older while nothing else happens to it."""
+        self.lag_records.labels(topic, partition).set_function(records)
+        self.lag_seconds.labels(topic, partition).set_function(seconds)
+        for counter in (self.records, self.halts, self.reemitted, self.reopenings):
+            counter.labels(topic, partition)
 
     def forget_lane(self, topic: str, partition: int) -> None:
         """Drop the gauges of a lane that another worker has now, so that sums over workers are right."""
@@ -75,9 +78,10 @@ class Telemetry:
             name = outcome_name(answer)
             outcomes[name] = outcomes.get(name, 0) + 1
         self.records.labels(topic, partition).inc(len(answers))
-        self.batch_records.observe(len(answers))
+        traced = exemplar()
+        self.batch_records.observe(len(answers), traced)
         for name, count in outcomes.items():
-            self.outcomes.labels(name).inc(count)
+            self.outcomes.labels(name).inc(count, traced)
         self.position.labels(topic, partition).set(work.stop)
         log.info(
             "batch",
@@ -92,6 +96,46 @@ class Telemetry:
         for answer, command in zip(answers, work.commands, strict=True):
             if answer.kind is not Kind.CREATED:
                 _log_refusal(topic, partition, answer, command)
+            if answer.dead_letter is not None:
+                self.dead_letters.labels(answer.dead_letter.reason).inc()
+
+    def visible(self, appended_ms: Sequence[int]) -> None:
+        """Results came out; when the oldest command of each batch was appended."""
+        now = time.time()
+        for one in appended_ms:
+            self.batch_delay.observe(max(0.0, now - one / 1000), exemplar())
+
+    def assignment(self, generation: int, partitions: int) -> None:
+        """The group gave this worker so many partitions."""
+        self.rebalances.inc()
+        self.generation.set(generation)
+        self.assigned.set(partitions)
+
+    @contextmanager
+    def asking(self, server: str) -> Iterator[None]:
+        """Whether a server of `SERVERS` answers: down on any exception."""
+        up = 0
+        try:
+            yield
+            up = 1
+        finally:
+            self.server_up.labels(server).set(up)
+
+    def keys_read(self, good: bool) -> None:
+        """The authorization server's keys were read, or could not be."""
+        self.jwks_up.set(good)
+        if good:
+            self.jwks_read.set_to_current_time()
+        else:
+            self.jwks_failures.inc()
+
+
+def exemplar() -> dict[str, str] | None:
+    """Trace and span to show beside a sample, in OpenMetrics: the current span's, if it is sampled."""
+    context = trace.get_current_span().get_span_context()
+    if not (context.is_valid and context.trace_flags.sampled):
+        return None
+    return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
 
 
 def outcome_name(answer: Answer) -> str:

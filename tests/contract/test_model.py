@@ -142,7 +142,7 @@ async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
         async with lane.store.batch([work.stake]) as batch:
             await batch.gather(work.commands, facts)
             if late:
-                created, answers = decide_all(work.commands, facts, LINK_BASE)
+                created, _, answers = decide_all(work.commands, facts, LINK_BASE)
                 await batch.record(created, [answers], [work.stop])
             raise _Crash
 

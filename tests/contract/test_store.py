@@ -177,7 +177,7 @@ async def _break(lane: Lane, work: Work, recorded: bool) -> None:
     async with lane.store.batch([work.stake]) as batch:
         await batch.gather(work.commands, facts)
         if recorded:
-            created, answers = decide_all(work.commands, facts, "https://a")
+            created, _, answers = decide_all(work.commands, facts, "https://a")
             await batch.record(created, [answers], [work.stop])
         raise _Broken
 

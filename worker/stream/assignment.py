@@ -12,6 +12,7 @@ from worker.store.port import LaneName
 from worker.stream.connection import ANSWER_SECONDS, client_options, let_go
 from worker.stream.lane import Lane, Surroundings
 from worker.stream.reader import POLL_MS, Reader
+from worker.stream.survey import survey
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +64,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     async def run(self) -> None:
         """Be a member of the group until stopped; raises what ends the membership otherwise."""
+        surveying = asyncio.create_task(survey(self.lanes, self, self._shared), name="survey")
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._consumer.start()
@@ -71,6 +73,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         finally:
             self.stop()  # an assignment that still comes finds no reader
             self.assigned = False
+            surveying.cancel()
             await self._close_lanes()
             await let_go(self._consumer.stop(), 2.0)
 
@@ -88,6 +91,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self.assigned = True
         # Public aiokafka has no way to ask for these two.
         generation, member = self._consumer._coordinator.generation, self._consumer._coordinator.member_id
+        self._shared.telemetry.assignment(generation, len(assigned))
         log.info("assigned", generation=generation, partitions=sorted(place.partition for place in assigned))
         most = self._shared.settings.batch_records
         share = min(most, max(SMALLEST_SHARE, most // max(1, len(assigned))))

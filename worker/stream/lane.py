@@ -17,6 +17,7 @@ from worker.messages.events import Answer
 from worker.processing import BatchTooLarge, Processor, Work
 from worker.settings import Settings
 from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Stake, Store
+from worker.stream.backlog import Backlog
 from worker.stream.connection import Cluster
 from worker.stream.door import Door, KeysAway
 from worker.stream.emitter import Emitter
@@ -77,6 +78,7 @@ class Lane:
         """`share` is how many records the lane takes at once."""
         self.name = name
         self.inbox = Inbox(2 * share)
+        self.backlog = Backlog(self.inbox)
         self.state = LaneState.OPENING
         self.reason = "opening"
         self.progressed_at = time.monotonic()
@@ -106,16 +108,19 @@ class Lane:
 
     async def run(self) -> None:
         """Until closed: open, work, and on any doubt open again. Never raises but when cancelled."""
+        topic, partition = self.name.topic, self.name.partition
+        self._shared.telemetry.watch_lane(topic, partition, self.lag_records, self.lag_seconds)
         try:
             while not self._closing.is_set():
                 await self._run_until_lost()
         except Halt as halt:
             self._stand_still(LaneState.HALTED, str(halt))
+            self._shared.telemetry.halts.labels(topic, partition).inc()
             self._log.error("lane_halted", reason=str(halt))
             await self._closing.wait()
         finally:
             self._stand_still(LaneState.CLOSED, "closed")
-            self._shared.telemetry.forget_lane(self.name.topic, self.name.partition)
+            self._shared.telemetry.forget_lane(topic, partition)
 
     async def _run_until_lost(self) -> None:
         """A lost lane is asked for again only now and then: a newer generation holds it, unless the group was reset."""
@@ -175,11 +180,14 @@ class Lane:
             task.cancel()
             await asyncio.wait([task], timeout=5.0)
 
-    def measure_lag(self, records: int) -> None:
-        """Note how many offsets the lane is behind, and how old the oldest unanswered record is."""
-        oldest_ms = self.inbox.oldest_ms if records else None
-        seconds = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)
-        self._shared.telemetry.lag(self.name.topic, self.name.partition, records, seconds)
+    def lag_records(self) -> float:
+        """How many offsets the lane is behind the end of the log."""
+        return self.backlog.records(self.applied)
+
+    def lag_seconds(self) -> float:
+        """How old the oldest command is that has no visible result; 0 where none waits."""
+        oldest_ms = self.backlog.oldest_ms
+        return 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)
 
     # Open
 
@@ -196,11 +204,13 @@ class Lane:
         emitted = position.emitted if committed is None else committed
         halt = reason_to_halt(position, emitted, first, end)
         if halt is not None:
+            self.backlog.stands_at = min(position.applied, emitted)
             raise Halt(halt)
         self.applied, self.emitted, self._noted = position.applied, emitted, position.emitted
         await self._emit_again(hold, emitter, emitted, position.applied)
         crashpoints.reach("ledger re-emission")
         self.inbox.restart(position.applied)
+        self.backlog.restart()
         self._consumer.begin_at(self.name.topic, self.name.partition, position.applied)
         crashpoints.reach("seek")
         self._stand_still(LaneState.RUNNING, "")
@@ -300,6 +310,7 @@ class Lane:
         assert self.applied is not None
         assert self.emitted is not None
         records, stop = self.inbox.take(self._most)
+        self.backlog.take(records, stop)
         while not self._closing.is_set():
             try:
                 with self._shared.tracing.step("decode"), self._shared.telemetry.step("decode"):
@@ -324,6 +335,7 @@ class Lane:
             self._shared.tracing.event("batch_too_large")
             self._most = max(1, len(work.records) // 4)
             self.inbox.put_back(work.records)
+            self.backlog.put_back()
             return None
         self._most = min(2 * self._most, self._share)
         self.applied = work.stop
@@ -342,6 +354,7 @@ class Lane:
 
     def _advance_emitted(self, offset: int) -> None:
         self.emitted = offset
+        self._shared.telemetry.visible(self.backlog.answered(offset))
         self.progressed_at = time.monotonic()
 
     async def _settle_in_flight(self) -> None:

@@ -141,8 +141,8 @@ class Reader:
     def _measure(self, place: TopicPartition, lane: Lane) -> None:
         """Lag by position, not by commit: markers occupy offsets (guard B12)."""
         end = self._consumer.last_stable_offset(place)
-        if end is not None and end >= 0 and lane.applied is not None:
-            lane.measure_lag(max(0, end - lane.applied))
+        if end is not None and end >= 0:
+            lane.backlog.log_end = end
 
 
 def _record(fetched: ConsumerRecord) -> Record:

@@ -1,0 +1,92 @@
+"""What is counted, and how it is shown: exemplars of sampled spans, and no lane that is somebody else's now."""
+
+import asyncio
+import urllib.request
+from contextlib import suppress
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+from opentelemetry.trace import format_span_id, format_trace_id
+from prometheus_client.exposition import generate_latest as text_format
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from tests.workbench import get
+from worker.demo.embedded import HOST, free_port
+from worker.health import HealthServer
+from worker.telemetry import Telemetry
+
+
+def _exemplars(telemetry: Telemetry, family: str) -> list[dict[str, str]]:
+    text = generate_latest(telemetry.registry).decode()
+    families = {one.name: one for one in text_string_to_metric_families(text)}
+    return [sample.exemplar.labels for sample in families[family].samples if sample.exemplar]
+
+
+@pytest.mark.parametrize(("sampler", "shown"), [(ALWAYS_ON, True), (ALWAYS_OFF, False)], ids=["sampled", "unsampled"])
+def test_a_step_under_a_sampled_span_shows_its_trace(sampler: Sampler, shown: bool) -> None:
+    """A trace that nobody kept would lead nowhere."""
+    telemetry = Telemetry()
+    tracer = TracerProvider(sampler=sampler).get_tracer("test")
+    with tracer.start_as_current_span("batch") as span, telemetry.step("store"):
+        pass
+    context = span.get_span_context()
+    expected = {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
+    assert _exemplars(telemetry, "passport_batch_step_seconds") == ([expected] if shown else [])
+
+
+def test_without_a_span_there_is_no_exemplar() -> None:
+    """Tracing is off by default."""
+    telemetry = Telemetry()
+    with telemetry.step("store"):
+        pass
+    assert _exemplars(telemetry, "passport_batch_step_seconds") == []
+
+
+def test_no_series_says_when_a_counter_was_made() -> None:
+    """They would be half of all series, in both formats."""
+    telemetry = Telemetry()
+    assert "_created" not in generate_latest(telemetry.registry).decode().replace("created-with", "")
+    assert "_created" not in text_format(telemetry.registry).decode()
+
+
+def test_a_lane_is_as_old_as_whoever_looks_finds_it_until_it_is_forgotten() -> None:
+    """Its counters stay: a sum over workers must not fall."""
+    telemetry, ages, place = Telemetry(), iter([1.0, 2.0]), {"topic": "t", "partition": "0"}
+    telemetry.watch_lane("t", 0, lambda: 7, lambda: next(ages))
+    value = telemetry.registry.get_sample_value
+    assert [value("passport_lane_lag_seconds", place) for _ in range(2)] == [1.0, 2.0]
+    telemetry.lane_state("t", 0, "running")
+    telemetry.forget_lane("t", 0)
+    assert value("passport_lane_lag_seconds", place) is None
+    assert value("passport_lane_state", {**place, "state": "running"}) is None
+    assert value("passport_lane_reopenings_total", place) == 0.0
+
+
+@pytest.mark.parametrize("error", [None, TimeoutError()])
+def test_a_server_is_up_while_it_answers(error: Exception | None) -> None:
+    """Whatever comes instead of an answer."""
+    telemetry = Telemetry()
+    with suppress(TimeoutError), telemetry.asking("kafka"):
+        if error is not None:
+            raise error
+    assert telemetry.registry.get_sample_value("passport_server_up", {"server": "kafka"}) == (error is None)
+
+
+async def test_metrics_come_in_the_format_that_is_asked_for() -> None:
+    """Prometheus asks for OpenMetrics, which alone can show exemplars; a browser and curl get plain text."""
+    port = free_port()
+    server = HealthServer(HOST, port, list, list, Telemetry().registry)
+    await server.start()
+    try:
+        url = f"http://{HOST}:{port}/metrics"
+        asked = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text;version=1.0.0,*/*;q=0.1"})
+        response = await asyncio.to_thread(lambda: urllib.request.urlopen(asked, timeout=5))
+        assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert response.read().endswith(b"# EOF\n")
+        status, plain = await asyncio.to_thread(get, url)
+        assert (status, "# EOF" in plain) == (200, False)
+        assert "# TYPE passport_outcomes_total counter" in plain
+    finally:
+        await server.close()

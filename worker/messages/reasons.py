@@ -1,0 +1,66 @@
+"""Stable codes of refusals and dead letters, and what plans had to do with answers: what operators count."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from worker.domain import outcomes
+from worker.domain.catalogue import Company
+from worker.domain.outcomes import Created, Outcome
+
+DEAD_LETTER_REASONS = (
+    "bom",
+    "cloudevent-without-data",
+    "duplicate-key",
+    "empty-value",
+    "header-name-not-utf8",
+    "header-too-large",
+    "not-an-object",
+    "not-json",
+    "not-utf8",
+    "number-out-of-range",
+    "processing-failed",
+    "repeated-authorization",
+    "too-deep",
+    "tombstone",
+    "too-many-headers",
+    "value-too-large",
+)
+"""Everything that `dlq-reason` says."""
+
+REFUSALS: Mapping[type[Outcome], str] = {
+    outcomes.Unreadable: "unreadable",
+    outcomes.Unauthorized: "unauthorized",
+    outcomes.Forbidden: "forbidden",
+    outcomes.MalformedIdempotencyKey: "malformed-idempotency-key",
+    outcomes.IdempotencyKeyReused: "idempotency-key-reused",
+    outcomes.Invalid: "invalid",
+    outcomes.SubscriptionInactive: "subscription-inactive",
+    outcomes.ProductNotFound: "product-not-found",
+    outcomes.DailyWritesSpent: "daily-writes-spent",
+    outcomes.GtinRegistered: "gtin-registered",
+    outcomes.SerialExists: "serial-exists",
+    outcomes.OverageRequired: "overage-required",
+    outcomes.HardBlock: "dpp-hard-block",
+}
+"""Code by outcome; created and replayed are none."""
+
+_BY_THE_PLAN = (outcomes.DailyWritesSpent, outcomes.OverageRequired, outcomes.HardBlock)
+
+
+def count_refusals(others: Iterable[Outcome]) -> Counter[str]:
+    """How many refusals of each code are among outcomes."""
+    return Counter(REFUSALS[type(one)] for one in others if type(one) in REFUSALS)
+
+
+def count_by_plan(
+    created: Iterable[Created], others: Iterable[Outcome], companies: Mapping[str, Company]
+) -> Counter[tuple[str, str]]:
+    """Answers that a plan's limits had a say in, by plan id and code."""
+    answered = Counter(
+        (one.company_id, "created" if one.overage_price_cents is None else "created-with-overage") for one in created
+    )
+    answered.update((one.asked.company_id, REFUSALS[type(one)]) for one in others if isinstance(one, _BY_THE_PLAN))
+    plans: Counter[tuple[str, str]] = Counter()
+    for (company_id, code), count in answered.items():
+        plans[companies[company_id].plan.id, code] += count
+    return plans

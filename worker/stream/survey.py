@@ -1,0 +1,45 @@
+"""Lanes that read nothing: how far behind they are is asked of the broker, now and then."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+from aiokafka.structs import TopicPartition
+
+from worker.stream.lane import Lane, LaneState, LogEnds, Surroundings
+from worker.stream.salvage import salvage
+
+SURVEY_SECONDS = 5.0
+
+_AT_WORK = (LaneState.RUNNING, LaneState.WAITING)
+
+
+async def survey(lanes: Mapping[TopicPartition, Lane], consumer: LogEnds, shared: Surroundings) -> None:
+    """For ever; `lanes` is the assignment's own, and changes."""
+    while True:
+        await asyncio.sleep(SURVEY_SECONDS)
+        for place, lane in list(lanes.items()):
+            if not lane.wants_records:
+                with suppress(Exception):  # Kafka is away, which is said elsewhere; the age goes on from what is known
+                    await _look(place, lane, consumer, shared)
+
+
+async def _look(place: TopicPartition, lane: Lane, consumer: LogEnds, shared: Surroundings) -> None:
+    first, end = await consumer.log_ends(place.topic, place.partition)
+    lane.backlog.log_end = end
+    if lane.state in _AT_WORK:
+        return
+    stands_at = max(first, await _first_unanswered(lane, shared, first))
+    if lane.backlog.is_known(stands_at):
+        return
+    oldest_ms = (await salvage(shared.settings, place, stands_at)).timestamp_ms if stands_at < end else None
+    if lane.state not in _AT_WORK:
+        lane.backlog.survey(stands_at, end, oldest_ms)
+
+
+async def _first_unanswered(lane: Lane, shared: Surroundings, first: int) -> int:
+    """A halted lane knows better than the broker, whose offset may be the very thing that is wrong."""
+    if lane.state is LaneState.HALTED and lane.backlog.stands_at is not None:
+        return lane.backlog.stands_at
+    committed = await shared.cluster.committed(lane.name.group_id, lane.name.topic, lane.name.partition)
+    return first if committed is None else committed
