@@ -52,9 +52,7 @@ class Metrics:
     def _declare_batches(self, r: CollectorRegistry) -> None:
         self.records = Counter("passport_records_total", "Command records whose effects are kept.", _PLACE, registry=r)
         self.outcomes = Counter("passport_outcomes_total", "Answers by outcome.", ("outcome",), registry=r)
-        self.refusals = Counter(
-            "passport_refusals_total", "Answers other than created, by rule.", ("reason",), registry=r
-        )
+        self.refusals = Counter("passport_refusals_total", "Refusals by rule.", ("reason",), registry=r)
         self.dead_letters = Counter("passport_dead_letters_total", "Dead letters by reason.", ("reason",), registry=r)
         self.plan_answers = Counter(
             "passport_plan_answers_total",

@@ -1,0 +1,1 @@
+"""What is made for `deploy/monitoring/`, and whether a real Prometheus agrees with it."""

@@ -1,0 +1,105 @@
+"""Alerts fire when they should and not otherwise, and whoever is woken finds what to do."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from tests.infrastructure.tools import tool
+from tests.monitoring.names import unknown_names
+from tests.monitoring.rules import MONITORING, RULES, prometheus_rule, rules
+
+TESTS = Path(__file__).with_name("rules_test.yaml")
+RUNBOOK = (MONITORING.parent / "runbook.md").read_text(encoding="utf-8")
+CRD = MONITORING.parents[1].parent / "shared" / "crds" / "prometheusrule.monitoring.coreos.com.v1.json"
+ALERTS = {rule["alert"]: rule for rule in rules()}
+PARTS = ("What it means.", "What to look at.", "What to do.", "What not to do.")
+
+
+def _promtool(*arguments: str) -> str:
+    done = subprocess.run([tool("promtool"), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_prometheus_reads_the_rules() -> None:
+    """Expressions, durations and the templates of texts."""
+    assert f"{len(ALERTS)} rules found" in _promtool("check", "rules", str(RULES))
+
+
+def test_alerts_pass_their_unit_tests() -> None:
+    """`promtool test rules` on `rules_test.yaml`."""
+    assert "SUCCESS" in _promtool("test", "rules", str(TESTS))
+
+
+def _expectations(alert: str) -> list[bool]:
+    """Whether each check of an alert's unit tests expects it to fire."""
+    groups = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
+    checks = [check for group in groups for check in group["promql_expr_test"]]
+    return [bool(check["exp_samples"]) for check in checks if f'alertname="{alert}"' in check["expr"]]
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_alert_is_seen_to_fire_and_to_keep_quiet(alert: str) -> None:
+    """Both ways, in its unit tests."""
+    assert set(_expectations(alert)) == {True, False}
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_alert_asks_for_what_there_is(alert: str) -> None:
+    """Metrics and labels of the registry."""
+    assert unknown_names(ALERTS[alert]["expr"]) == []
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_alert_says_how_bad_it_is_and_where_to_read_on(alert: str) -> None:
+    """A severity, two texts, and a place in the runbook with all four parts."""
+    rule = ALERTS[alert]
+    assert rule["labels"]["severity"] in ("critical", "warning")
+    assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+    assert rule["annotations"]["runbook_url"] == f"deploy/runbook.md#{alert.lower()}"
+    section = RUNBOOK.partition(f"\n## {alert}\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\*\*(What .*?)\*\*", section, re.MULTILINE) == list(PARTS)
+
+
+def test_texts_use_only_labels_that_the_alert_has() -> None:
+    """A label that is aggregated away would leave a hole in the sentence."""
+    for rule in ALERTS.values():
+        used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
+        kept = {label for group in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in group.split(", ")}
+        assert used <= kept - {"le"}, rule["alert"]
+
+
+def test_the_runbook_has_no_section_without_an_alert() -> None:
+    """And no link to a section that is not there."""
+    sections = re.findall(r"^## (.*)$", RUNBOOK, re.MULTILINE)
+    assert sections == list(ALERTS)
+    assert set(re.findall(r"\]\(#(\w+)\)", RUNBOOK)) <= {alert.lower() for alert in ALERTS}
+
+
+def test_the_resource_is_what_the_operator_takes() -> None:
+    """Against the schema of its definition, in which no other field may stand."""
+    if not CRD.exists():
+        pytest.skip("needs the schemas of custom resources in ../shared/crds")
+    schema = _strict(json.loads(CRD.read_text(encoding="utf-8")))
+    resource = yaml.safe_load(prometheus_rule())
+    Draft202012Validator(schema).validate(resource)
+    resource["spec"]["groups"][0]["rules"][0]["severity"] = "critical"
+    assert not Draft202012Validator(schema).is_valid(resource)
+
+
+def _strict(schema: Any) -> Any:
+    """The schema without room for fields that it does not name."""
+    if isinstance(schema, list):
+        return [_strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {name: _strict(one) for name, one in schema.items()}
+    if "properties" in strict and not strict.get("x-kubernetes-preserve-unknown-fields"):
+        strict.setdefault("additionalProperties", False)
+    return strict
