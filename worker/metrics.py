@@ -24,7 +24,8 @@ SERVERS = ("postgres", "kafka")
 _PLACE = ("topic", "partition")
 _RECORDS = (1, 5, 20, 100, 500, 1000, 2000, 5000)
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
-_DELAY_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3600)
+_FINE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_DELAY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
 class Metrics:
@@ -78,7 +79,7 @@ class Metrics:
 
     def _declare_store(self, r: CollectorRegistry) -> None:
         self.transaction_seconds = Histogram(
-            "passport_transaction_seconds", "Duration of a Postgres transaction.", buckets=_SECONDS, registry=r
+            "passport_transaction_seconds", "Duration of a Postgres transaction.", buckets=_FINE_SECONDS, registry=r
         )
         self.store_step_seconds = Histogram(
             "passport_store_step_seconds",
