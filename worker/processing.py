@@ -1,14 +1,12 @@
 """Batches through the line: command → facts → outcome → answer, those of all lanes that wait in one transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
 
 import stamina
 import structlog
 
-from worker.domain.catalogue import Company
 from worker.domain.command import Command, CreatePassport, UnreadableRecord
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
@@ -16,6 +14,7 @@ from worker.domain.outcomes import Created, Outcome
 from worker.group_commit import FailedInCompany, GroupCommit
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import Answer, describe
+from worker.observer import Committed, Nobody, Observer
 from worker.store.port import LostLane, Overtaken, Stake, Store, StoreAway, TryAgain
 from worker.tracing import NO_TRACING, Tracing, Waiting
 
@@ -57,43 +56,6 @@ class Work:
 
 Ready = tuple[Work, Facts, Waiting | None]
 """A batch, the reference data that it names, and for traces, where it waits for its transaction."""
-
-Lap = Callable[[str], float]
-"""Called at the end of each step with its name; seconds since the first one began."""
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A transaction whose effects are there, and what was decided in it; `seconds` is how long it took."""
-
-    lanes: int
-    created: Sequence[Created]
-    others: Sequence[Outcome]
-    companies: Mapping[str, Company]
-    seconds: float
-
-
-class Observer(Protocol):
-    """Who is told how transactions go, such as `worker.telemetry.Telemetry`."""
-
-    def stopwatch(self) -> Lap:
-        """Starts to time steps."""
-        ...
-
-    def committed(self, done: Committed) -> None:
-        """A transaction was committed."""
-        ...
-
-
-class Nobody:
-    """Observes nothing."""
-
-    def stopwatch(self) -> Lap:
-        """See `Observer`."""
-        return lambda step: 0.0
-
-    def committed(self, done: Committed) -> None:
-        """See `Observer`."""
 
 
 class Processor:

@@ -11,7 +11,8 @@ from worker.domain.command import AccessToken, ApiKey, Command
 from worker.messages.events import Answer, Kind
 from worker.messages.reasons import count_by_plan, count_refusals
 from worker.metrics import Metrics
-from worker.processing import Committed, Lap, Work
+from worker.observer import Committed, Lap
+from worker.processing import Work
 
 log = structlog.get_logger(__name__)
 
