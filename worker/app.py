@@ -50,7 +50,7 @@ class Worker:
         if not __debug__:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
         self._settings = settings
-        self._telemetry = Telemetry()
+        self._telemetry = Telemetry(tracing)
         self._tracing = tracing
         self._cluster = Cluster(settings)
         self._store = PostgresStore(settings.database_url, settings.database_pool_size)

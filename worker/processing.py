@@ -97,8 +97,7 @@ class Processor:
     async def make_ready(self, work: Work) -> Ready:
         """Look up the reference data of a batch, as it is now."""
         lap = self._observer.stopwatch()
-        with self._tracing.step("look up"):
-            facts = await self._store.look_up(work.commands)
+        facts = await self._store.look_up(work.commands)
         lap("look-up")
         return work, facts, self._tracing.waiting()
 
@@ -112,19 +111,16 @@ class Processor:
             return await self._commit([work for work, _, _ in works], commands, facts)
 
     async def _commit(self, works: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
-        step, lap = self._tracing.step, self._observer.stopwatch()
+        lap = self._observer.stopwatch()
         async with self._store.batch([work.stake for work in works]) as batch:
             lap("begin")
-            with step("gather"):
-                await batch.gather(commands, facts)
+            await batch.gather(commands, facts)
             lap("gather")
-            with step("decide"):
-                created, others, answers = decide_all(commands, facts, self._digital_link_base)
+            created, others, answers = decide_all(commands, facts, self._digital_link_base)
             each = iter(answers)
             by_lane = [list(islice(each, len(work.commands))) for work in works]
             lap("decide")
-            with step("write"):
-                await batch.record(created, by_lane, [work.stop for work in works])
+            await batch.record(created, by_lane, [work.stop for work in works])
             lap("write")
         self._observer.committed(Committed(len(works), created, others, facts.companies, lap("commit")))
         return by_lane

@@ -13,6 +13,7 @@ from worker.messages.reasons import count_by_plan, count_refusals
 from worker.metrics import Metrics
 from worker.observer import Committed, Lap
 from worker.processing import Work
+from worker.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -22,20 +23,27 @@ LANE_STATES = ("opening", "running", "waiting", "halted", "lost", "closed")
 class Telemetry(Metrics):
     """What the rooms tell; a batch at a time, since a look-up of labels takes as long as parsing a header."""
 
+    def __init__(self, tracing: Tracing = NO_TRACING) -> None:
+        super().__init__()
+        self._tracing = tracing
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time a step of a batch: decode, store or emit."""
-        started = time.perf_counter()
-        yield
-        self.step_seconds.labels(name).observe(time.perf_counter() - started, exemplar())
+        """Time a step of a batch, and make its span: decode, store or emit."""
+        with self._tracing.step(name):
+            started = time.perf_counter()
+            yield
+            self.step_seconds.labels(name).observe(time.perf_counter() - started, exemplar())
 
     def stopwatch(self) -> Lap:
-        """Starts to time the steps of one transaction in Postgres."""
+        """Starts to time the steps of one transaction in Postgres, and to make their spans."""
         started = last = time.perf_counter()
+        trace_step = self._tracing.stopwatch()
 
         def lap(step: str) -> float:
             nonlocal last
             now = time.perf_counter()
+            trace_step(step)
             self.store_step_seconds.labels(step).observe(now - last, exemplar())
             last = now
             return now - started

@@ -233,7 +233,7 @@ async def test_the_ledger_ends_where_its_first_day_is_missing(connection: Connec
     today = await _today(connection)
     await ensure_days(connection)
     assert await ledger_end(connection) == _midnight(today + timedelta(days=3))
-    for parent, ahead in (("dead_letter", 1), ("ledger", 0)):
+    for parent, ahead in (("idempotency_key", 2), ("dead_letter", 1), ("ledger", 0)):
         await connection.execute(f"DROP TABLE {parent}_{today + timedelta(days=ahead):%Y%m%d}")
         assert await ledger_end(connection) == _midnight(today + timedelta(days=ahead))
 
@@ -249,5 +249,5 @@ async def test_the_end_of_the_ledger_does_not_hang_on_the_time_zone_of_the_sessi
 async def test_an_end_beyond_a_month_is_not_looked_for(connection: Connection) -> None:
     """It is far enough."""
     today = await _today(connection)
-    await ensure_days(connection, 40)
+    await ensure_days(connection, 31)
     assert await ledger_end(connection) == _midnight(today + timedelta(days=31))

@@ -128,9 +128,9 @@ async def test_a_batch_shows_its_steps(bench: Workbench) -> None:
     await _answered(bench, [_command(bench, number) for number in range(3)], spans)
     batch, store = spans.one("process"), spans.one("store")
     assert spans.below(batch) == ["decode", "store", "emit"]
-    assert spans.below(store) == ["look up", "wait", "transaction"]
-    assert spans.below(spans.one("transaction")) == ["gather", "decide", "write"]
-    for name in ("decode", "store", "emit", "look up", "transaction", "gather", "decide", "write"):
+    assert spans.below(store) == ["look-up", "wait", "transaction"]
+    assert spans.below(spans.one("transaction")) == ["begin", "gather", "decide", "write", "commit"]
+    for name in ("decode", "store", "emit", "look-up", "transaction", "begin", "gather", "decide", "write", "commit"):
         assert _lies_within(spans.one(name), batch), name
     assert {errors(span) for span in spans.all()} == {("UNSET", None)}
 
@@ -150,7 +150,7 @@ async def test_lanes_that_commit_together_share_one_transaction_span(make_bench:
             await publish(bench, [_traced(bench, 0xC0, 0)])
             await until(lambda: len(spans.named("wait")) == 1, 20, "a transaction that waits for the lock")
             await publish(bench, [_traced(bench, 0xC1, 1), _traced(bench, 0xC2, 2)])
-            await until(lambda: len(spans.named("look up")) == 3, 20, "two lanes that wait for it")
+            await until(lambda: len(spans.named("look-up")) == 3, 20, "two lanes that wait for it")
         await bench.wait_for_results(3)
         await asyncio.gather(*(one.emitted(1, partition) for partition in range(3)))
     alone, together = spans.named("transaction")

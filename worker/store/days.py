@@ -26,7 +26,7 @@ async def ensure_days(connection: Connection, days_ahead: int = 2) -> None:
 
 
 async def ledger_end(connection: Connection) -> float:
-    """When the first day begins for which the ledger or its dead letters have no partition, in Unix seconds."""
+    """When the first day begins for which keys, the ledger or dead letters have no partition, in Unix seconds."""
     ends: float = await connection.fetchval(sql.load("ledger_end"))
     return ends
 

@@ -313,7 +313,7 @@ class Lane:
         self.backlog.take(records, stop)
         while not self._closing.is_set():
             try:
-                with self._shared.tracing.step("decode"), self._shared.telemetry.step("decode"):
+                with self._shared.telemetry.step("decode"):
                     commands = await self._shared.door.commands(records)
             except KeysAway as away:
                 self._stand_still(LaneState.WAITING, str(away))
@@ -329,7 +329,7 @@ class Lane:
         """Postgres: effects, ledger and position, in one transaction. None: too much at once, take less."""
         started = time.monotonic()
         try:
-            with self._shared.tracing.step("store"), self._shared.telemetry.step("store"):
+            with self._shared.telemetry.step("store"):
                 answers = await self._shared.processor.process(work)
         except BatchTooLarge:
             self._shared.tracing.event("batch_too_large")
@@ -347,7 +347,7 @@ class Lane:
     async def _emit(self, emitter: Emitter, answers: list[Answer], stop: int, span: Span) -> None:
         tracing = self._shared.tracing
         with tracing.within(span):
-            with tracing.step("emit"), self._shared.telemetry.step("emit"):
+            with self._shared.telemetry.step("emit"):
                 await emitter.emit(answers, stop)
             self._advance_emitted(stop)
         span.end()

@@ -1,9 +1,9 @@
--- When the first day begins, from today on, for which the ledger or its dead letters have no daily partition, in Unix
+-- When the first day begins, from today on, for which keys, the ledger or dead letters have no daily partition, in Unix
 -- seconds; a month is as far as it looks. Read only; by the database's clock, as missing_days.
 SELECT extract(epoch FROM min(day) AT TIME ZONE 'UTC')::float8
   FROM (SELECT ahead, (now() AT TIME ZONE 'UTC')::date::timestamp + ahead * interval '1 day' AS day
           FROM generate_series(0, 31) AS ahead) AS days,
-       unnest(ARRAY['ledger', 'dead_letter']) AS parent
+       unnest(ARRAY['idempotency_key', 'ledger', 'dead_letter']) AS parent
  WHERE ahead = 31
     OR NOT EXISTS (SELECT
                      FROM pg_inherits i
