@@ -12,6 +12,7 @@ import pytest
 
 from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, infrastructure, server_directory
 from tests.infrastructure.kafka import LocalKafka
+from tests.infrastructure.tools import NOT_OURS
 from tests.workbench import Workbench, make_workbench
 from worker.demo.embedded import EmbeddedPostgres, ServerMissing
 
@@ -128,8 +129,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _forbidden_skips(reporter: pytest.TerminalReporter) -> int:
-    """How many tests were skipped although a real Kafka is required: it may not be missing in silence."""
-    return len(reporter.stats.get("skipped", ())) if os.environ.get(REQUIRE_REAL_KAFKA) == "1" else 0
+    """How many tests were skipped although a real Kafka is required: it, or a tool, may not be missing in silence."""
+    if os.environ.get(REQUIRE_REAL_KAFKA) != "1":
+        return 0
+    return sum(NOT_OURS not in str(report.longrepr) for report in reporter.stats.get("skipped", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

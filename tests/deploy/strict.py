@@ -10,6 +10,8 @@ import kubernetes_validate
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.infrastructure.tools import NOT_OURS
+
 CRDS = Path(__file__).parents[3] / "shared" / "crds"
 VERSIONS = ("1.31", "1.37")
 """The oldest Kubernetes that has all that the manifests use, and the newest that the validator knows."""
@@ -31,7 +33,7 @@ def check(manifest: Mapping[str, Any]) -> None:
 @cache
 def _custom(kind: str, api_version: str) -> Draft202012Validator:
     if not CRDS.is_dir():
-        pytest.skip(f"needs the schemas of custom resources in {CRDS}")
+        pytest.skip(f"needs the schemas of custom resources in {CRDS}, {NOT_OURS}")
     group, _, version = api_version.partition("/")
     schema = json.loads((CRDS / f"{kind.lower()}.{group}.{version}.json").read_text(encoding="utf-8"))
     # Kubernetes checks these itself.

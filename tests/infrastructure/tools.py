@@ -10,6 +10,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pass
 TOOLS = CACHE / "tools"
 NODE_MODULES = TOOLS / "node_modules"
 
+NOT_OURS = "which is no part of this repository"
+"""In the reason of a skip: nothing here could install what is missing, so no run fails for it."""
+
 
 def tool(name: str) -> str:
     """The path of a program, from the cache folder or else from PATH; skips the test where it is missing."""
