@@ -1,8 +1,9 @@
 """What operators see: Prometheus metrics, and one canonical log line a batch and one a refusal."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import structlog
 from opentelemetry import trace
@@ -17,7 +18,19 @@ from worker.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
-LANE_STATES = ("opening", "running", "waiting", "halted", "lost", "closed")
+LANE_STATES = ("opening", "running", "waiting", "halted", "lost")
+
+
+class Watched(Protocol):
+    """A lane, as far as it is asked when somebody looks."""
+
+    def lag_records(self) -> float:
+        """Offsets behind the end of the log."""
+        ...
+
+    def lag_seconds(self) -> float:
+        """Age of the oldest command without a visible result."""
+        ...
 
 
 class Telemetry(Metrics):
@@ -26,6 +39,7 @@ class Telemetry(Metrics):
     def __init__(self, tracing: Tracing = NO_TRACING) -> None:
         super().__init__()
         self._tracing = tracing
+        self._lanes: dict[tuple[str, int], Watched] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -66,17 +80,22 @@ class Telemetry(Metrics):
             self.lane_states.labels(topic, partition, one).set(one == state)
         self.halted.labels(topic, partition).set(state == "halted")
 
-    def watch_lane(
-        self, topic: str, partition: int, records: Callable[[], float], seconds: Callable[[], float]
-    ) -> None:
+    def watch_lane(self, topic: str, partition: int, lane: Watched) -> None:
         """Ask how far a lane is behind whenever somebody looks: it gets older while nothing else happens to it."""
-        self.lag_records.labels(topic, partition).set_function(records)
-        self.lag_seconds.labels(topic, partition).set_function(seconds)
+        self._lanes[topic, partition] = lane
+        self.lag_records.labels(topic, partition).set_function(lane.lag_records)
+        self.lag_seconds.labels(topic, partition).set_function(lane.lag_seconds)
         for counter in (self.records, self.halts, self.reemitted, self.reopenings):
             counter.labels(topic, partition)
 
-    def forget_lane(self, topic: str, partition: int) -> None:
-        """Drop the gauges of a lane that another worker has now, so that sums over workers are right."""
+    def forget_lane(self, topic: str, partition: int, lane: Watched) -> None:
+        """Drop the gauges of a lane that another worker has now, so that sums over workers are right.
+
+        Unless the partition has a new lane here: one that was cut off may end later than that begins.
+        """
+        if self._lanes.get((topic, partition)) is not lane:
+            return
+        del self._lanes[topic, partition]
         for gauge in (self.position, self.lag_records, self.lag_seconds, self.halted, self.lane_states):
             gauge.remove_by_labels({"topic": topic, "partition": str(partition)})
 
@@ -105,8 +124,8 @@ class Telemetry(Metrics):
         for answer, command in zip(answers, work.commands, strict=True):
             if answer.kind is not Kind.CREATED:
                 _log_refusal(topic, partition, answer, command)
-            if answer.dead_letter is not None:
-                self.dead_letters.labels(answer.dead_letter.reason).inc()
+                if answer.dead_letter is not None:
+                    self.dead_letters.labels(answer.dead_letter.reason).inc()
 
     def visible(self, appended_ms: Sequence[int]) -> None:
         """Results came out; when the oldest command of each batch was appended."""

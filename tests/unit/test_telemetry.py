@@ -51,14 +51,40 @@ def test_no_series_says_when_a_counter_was_made() -> None:
     assert "_created" not in text_format(telemetry.registry).decode()
 
 
+class _Lane:
+    """A lane that is a second older each time that somebody looks."""
+
+    age = 0.0
+
+    def lag_records(self) -> float:
+        """Seven, whenever."""
+        return 7.0
+
+    def lag_seconds(self) -> float:
+        """Counts how often it was asked."""
+        self.age += 1
+        return self.age
+
+
+def test_a_lane_that_ends_late_takes_nothing_from_its_successor() -> None:
+    """A rebalance cuts off a lane that hangs, and the partition may come back to the same worker meanwhile."""
+    telemetry, place, old, new = Telemetry(), {"topic": "t", "partition": "0"}, _Lane(), _Lane()
+    for lane in (old, new):
+        telemetry.watch_lane("t", 0, lane)
+        telemetry.lane_state("t", 0, "running")
+    telemetry.forget_lane("t", 0, old)
+    assert telemetry.registry.get_sample_value("passport_lane_lag_records", place) == 7.0
+    assert telemetry.registry.get_sample_value("passport_lane_state", {**place, "state": "running"}) == 1.0
+
+
 def test_a_lane_is_as_old_as_whoever_looks_finds_it_until_it_is_forgotten() -> None:
     """Its counters stay: a sum over workers must not fall."""
-    telemetry, ages, place = Telemetry(), iter([1.0, 2.0]), {"topic": "t", "partition": "0"}
-    telemetry.watch_lane("t", 0, lambda: 7, lambda: next(ages))
+    telemetry, place, lane = Telemetry(), {"topic": "t", "partition": "0"}, _Lane()
+    telemetry.watch_lane("t", 0, lane)
     value = telemetry.registry.get_sample_value
     assert [value("passport_lane_lag_seconds", place) for _ in range(2)] == [1.0, 2.0]
     telemetry.lane_state("t", 0, "running")
-    telemetry.forget_lane("t", 0)
+    telemetry.forget_lane("t", 0, lane)
     assert value("passport_lane_lag_seconds", place) is None
     assert value("passport_lane_state", {**place, "state": "running"}) is None
     assert value("passport_lane_reopenings_total", place) == 0.0

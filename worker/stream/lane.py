@@ -109,7 +109,7 @@ class Lane:
     async def run(self) -> None:
         """Until closed: open, work, and on any doubt open again. Never raises but when cancelled."""
         topic, partition = self.name.topic, self.name.partition
-        self._shared.telemetry.watch_lane(topic, partition, self.lag_records, self.lag_seconds)
+        self._shared.telemetry.watch_lane(topic, partition, self)
         try:
             while not self._closing.is_set():
                 await self._run_until_lost()
@@ -119,8 +119,8 @@ class Lane:
             self._log.error("lane_halted", reason=str(halt))
             await self._closing.wait()
         finally:
-            self._stand_still(LaneState.CLOSED, "closed")
-            self._shared.telemetry.forget_lane(topic, partition)
+            self.state, self.reason = LaneState.CLOSED, "closed"
+            self._shared.telemetry.forget_lane(topic, partition, self)
 
     async def _run_until_lost(self) -> None:
         """A lost lane is asked for again only now and then: a newer generation holds it, unless the group was reset."""
