@@ -13,7 +13,10 @@ from worker.domain.command import InvalidBody, UnreadableRecord
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.json_value import read_object
 
-NOT_CHECKED = "Not checked: headers (credentials, idempotency key), and what depends on the company's data."
+NOT_CHECKED = (
+    "Not checked: headers (credentials, idempotency key, the content-type that a CloudEvent needs), duplicates, "
+    "and what depends on the company's data."
+)
 _BOM = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 64 * 1024
 _CLOUD_EVENT: Header = ("content-type", b"application/cloudevents+json")
