@@ -166,6 +166,53 @@ async def test_the_functions_look_for_tables_where_they_were_made(sessions: Sess
     await run.execute("DROP TABLE pg_temp.ledger")
 
 
+OVERLOADS = (
+    ("to_char(date, text)", "text"),
+    ("right(name, integer)", "text"),
+    ("format(text, text)", "text"),
+    ("format(text, text, text, text)", "text"),
+)
+
+
+async def test_the_functions_call_nothing_but_the_catalogs_functions(sessions: Sessions) -> None:
+    """Who may make functions beside the tables, as everybody may by default before PostgreSQL 15, gets no further."""
+    roles, owner, run = sessions
+    await owner.execute(f"GRANT CREATE ON SCHEMA public TO {roles.run}")
+    day = await run.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date + 12")
+    old = day - timedelta(days=30)
+    await make_past_day(owner, "ledger", old)
+    try:
+        for signature, kind in OVERLOADS:
+            body = "BEGIN RAISE EXCEPTION 'called as %', current_user; END"
+            await run.execute(f"CREATE FUNCTION {signature} RETURNS {kind} LANGUAGE plpgsql AS $$ {body} $$")
+        await run.execute("SELECT make_day('ledger', $1)", day)
+        await run.execute("SELECT drop_day($1)", old)
+    finally:
+        for signature, _ in OVERLOADS:
+            await run.execute(f"DROP FUNCTION IF EXISTS public.{signature}")
+        await owner.execute(f"REVOKE CREATE ON SCHEMA public FROM {roles.run}")
+
+
+async def test_a_day_that_is_dropped_past_housekeeping_leaves_no_silent_gap(sessions: Sessions) -> None:
+    """The lane's ledger starts behind it, so that the lane halts rather than passing over answers."""
+    _, owner, run = sessions
+    old: date = await run.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - 30")
+    await make_past_day(owner, "ledger", old)
+    async with run.transaction():
+        lane = await run.fetchval(
+            "INSERT INTO lane (group_id, topic, partition, applied, emitted, ledger_from) "
+            "VALUES ('g', 't', 0, 9, 3, 0) RETURNING id"
+        )
+        await run.execute(
+            'INSERT INTO ledger (lane_id, "offset", recorded_on, appended_at, kind, replayed, key, value) '
+            "VALUES ($1, 5, $2, now(), 4, false, 'k', '{}')",
+            lane,
+            old,
+        )
+        await run.execute("SELECT drop_day($1)", old)
+    assert await owner.fetchval("SELECT ledger_from FROM lane WHERE id = $1", lane) == 6
+
+
 async def test_the_run_role_makes_and_drops_days(sessions: Sessions) -> None:
     """Through the functions, and what it makes is its owner's."""
     roles, owner, run = sessions
@@ -179,11 +226,12 @@ async def test_the_run_role_makes_and_drops_days(sessions: Sessions) -> None:
     assert await owner.fetchval("SELECT to_regclass($1)", f"ledger_{old:%Y%m%d}") is None
 
 
-async def test_a_role_that_does_not_exist_is_named(sessions: Sessions) -> None:
-    """And nothing else happens; its name is never taken for SQL."""
+@pytest.mark.parametrize("name", ["no, public", "public", "PUBLIC", ""])
+async def test_a_role_that_does_not_exist_is_named(sessions: Sessions, name: str) -> None:
+    """And nothing else happens: its name is never taken for SQL, and everybody is no role."""
     _, owner, _ = sessions
-    with pytest.raises(MigrationError, match='The role "no, public" does not exist'):
-        await grant_run_rights(owner, "no, public")
+    with pytest.raises(MigrationError, match=f'The role "{name}" does not exist'):
+        await grant_run_rights(owner, name)
 
 
 async def test_only_the_owner_can_give_rights(sessions: Sessions) -> None:

@@ -60,7 +60,6 @@ async def _drop_day(connection: Connection, day: date, retention_days: int) -> l
             await connection.execute(sql.load("lock_all_lanes"))
             if await connection.fetchval(sql.load("day_is_needed"), day, retention_days):
                 return []
-            await connection.execute(sql.load("raise_ledger_from"), day)
             names = [row["name"] for row in await connection.fetch(sql.load("partitions_of_day"), day)]
             await connection.execute(sql.load("drop_day"), day)
             return names

@@ -48,11 +48,10 @@ async def grant_run_rights(connection: Connection, role: str) -> None:
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(sql.load("lock_migrations"))
         names = await connection.fetchrow(sql.load("grantee"), role)
-        assert names is not None
+        if names is None:
+            raise MigrationError(f'The role "{role}" does not exist: make it first, with CREATE ROLE.')
         try:
             await connection.execute(sql.load("grants").format(**names))
-        except asyncpg.UndefinedObjectError as error:
-            raise MigrationError(f'The role "{role}" does not exist: make it first, with CREATE ROLE.') from error
         except asyncpg.InsufficientPrivilegeError as error:
             raise MigrationError(f"{error}: {_AS_OWNER}") from error
         _, lacking = await _lacking(connection, role)

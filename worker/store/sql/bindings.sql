@@ -1,6 +1,6 @@
 -- Idempotency keys that are bound, with the created event they replay; of two rows of a key the later one comes last.
--- Read only, under the companies' locks. Days before $2 (since the epoch) are not opened, but yesterday always is:
--- records from clocks that are days ahead have their keys there, or later.
+-- Read only, under the companies' locks. Days before $2 (since the epoch) are not opened, but yesterday always is: records
+-- from clocks that are days ahead have their keys there, or tomorrow, for as long as they stay so far ahead.
 SELECT k.id, k.fingerprint, k.passport_id, round(extract(epoch FROM k.created_at) * 1000)::bigint AS created_ms,
        p.created_body
   FROM idempotency_key k

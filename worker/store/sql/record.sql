@@ -16,7 +16,7 @@ WITH made AS (
 ), keys AS (
     -- A backlog of more than 24 hours can bind a key twice in one batch, or in one day: the later one stays. A clock that
     -- is days ahead finds no partition of its day; tomorrow's is there.
-    INSERT INTO idempotency_key AS bound (id, day, fingerprint, passport_id, created_at)
+    INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at)
     SELECT DISTINCT ON (key_id)
            key_id, least(greatest((created_at AT TIME ZONE 'UTC')::date, today), today + 1), fingerprint, id, created_at
       FROM made, (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
