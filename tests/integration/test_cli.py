@@ -101,11 +101,12 @@ def test_run_refuses_an_empty_database(bench: Workbench, tmp_path: Path) -> None
     assert "passport-worker migrate" in done.stderr
 
 
-def test_run_refuses_missing_topics(bench: Workbench) -> None:
+@pytest.mark.parametrize("topic", ["COMMANDS", "CREATED"])
+def test_run_refuses_missing_topics(bench: Workbench, topic: str) -> None:
     """It names them, and says how to make them."""
-    done = _run("run", **{**bench.environment, "PASSPORT_TOPIC_CREATED": "nobody.made.this"})
+    done = _run("run", **{**bench.environment, f"PASSPORT_TOPIC_{topic}": "nobody.made.this"})
     assert done.returncode == 1
-    assert "nobody.made.this" in done.stderr
+    assert "missing topics: nobody.made.this" in done.stderr
     assert "topics create" in done.stderr
 
 

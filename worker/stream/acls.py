@@ -7,6 +7,7 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
+    UnknownTopicOrPartitionError,
 )
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.transaction import EndTxnRequest
@@ -58,11 +59,16 @@ async def _is_there(acl: Acl, cluster: Cluster, operations: dict[str, frozenset[
 
 
 async def _may_describe_configs(cluster: Cluster, topic: str) -> bool:
-    """Asked by doing it: whoever may do nothing else with a topic is told nothing of what is allowed on it."""
+    """Asked by doing it: whoever may do nothing else with a topic is told nothing of what is allowed on it.
+
+    That a topic is not there is found out by whoever looks for topics.
+    """
     try:
         await cluster.topic_settings(topic)
     except TopicAuthorizationFailedError:
         return False
+    except UnknownTopicOrPartitionError:
+        return True
     return True
 
 
