@@ -88,20 +88,24 @@ class Cluster:
 
     async def admin(self) -> AIOKafkaAdminClient:
         """The admin client, started on first use."""
-        async with self._starting:
-            if self._admin is None:
-                admin = AIOKafkaAdminClient(**client_options(self._settings))
-                try:
-                    async with asyncio.timeout(ANSWER_SECONDS):
-                        await admin.start()
-                except BaseException as error:
-                    await let_go(admin.close(), 1.0)
-                    if isinstance(error, KafkaConnectionError):
-                        async with asyncio.timeout(ANSWER_SECONDS):
-                            raise await why_unreachable(self._settings) from error
-                    raise
-                self._admin = admin
-            return self._admin
+        try:
+            async with self._starting:
+                if self._admin is None:
+                    self._admin = await self._start_admin()
+                return self._admin
+        except KafkaConnectionError as error:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                raise await why_unreachable(self._settings) from error
+
+    async def _start_admin(self) -> AIOKafkaAdminClient:
+        admin = AIOKafkaAdminClient(**client_options(self._settings))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await admin.start()
+        except BaseException:
+            await let_go(admin.close(), 1.0)
+            raise
+        return admin
 
     async def close(self) -> None:
         """Safe to call more than once; the next question opens a new client."""

@@ -6,10 +6,12 @@ from contextlib import suppress
 
 from aiokafka.structs import TopicPartition
 
+from worker.stream.connection import let_go
 from worker.stream.lane import Lane, LaneState, LogEnds, Surroundings
 from worker.stream.salvage import salvage
 
 SURVEY_SECONDS = 5.0
+LOOK_SECONDS = 20.0
 
 _AT_WORK = (LaneState.RUNNING, LaneState.WAITING)
 
@@ -20,8 +22,12 @@ async def survey(lanes: Mapping[TopicPartition, Lane], consumer: LogEnds, shared
         await asyncio.sleep(SURVEY_SECONDS)
         for place, lane in list(lanes.items()):
             if not lane.wants_records:
-                with suppress(Exception):  # Kafka is away, which is said elsewhere; the age goes on from what is known
-                    await _look(place, lane, consumer, shared)
+                await let_go(_try_to_look(place, lane, consumer, shared), LOOK_SECONDS)
+
+
+async def _try_to_look(place: TopicPartition, lane: Lane, consumer: LogEnds, shared: Surroundings) -> None:
+    with suppress(Exception):  # Kafka is away, which is said elsewhere; the age goes on from what is known
+        await _look(place, lane, consumer, shared)
 
 
 async def _look(place: TopicPartition, lane: Lane, consumer: LogEnds, shared: Surroundings) -> None:
