@@ -23,7 +23,7 @@ def expiries(settings: Settings) -> Iterator[tuple[str, float]]:
         if path:
             try:
                 ends = _ends(path)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # what is wrong with a file takes many forms, and none may stop housekeeping
                 log.warning("certificate_unreadable", certificate=name, error=type(error).__name__)
             else:
                 yield name, which(ends)

@@ -305,5 +305,7 @@ def _in_short(error: BaseException) -> str:
 def _settle(done: "Future[None]", work: Callable[[], None]) -> None:
     try:
         work()
+    except Exception as error:
+        log.warning("traces_not_handed_over", error=type(error).__name__)
     finally:
         done.set_result(None)

@@ -1,5 +1,6 @@
 """When certificates end, as the files say it that the settings name."""
 
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from worker.certificates import expiries
 from worker.settings import Settings
 
 NOW = datetime(2026, 5, 9, tzinfo=UTC)
+_VERSION_3 = b"\xa0\x03\x02\x01\x02"
+"""As X.509 encodes it."""
 
 
 def _certificate(days: int) -> bytes:
@@ -42,7 +45,15 @@ def test_a_chain_ends_with_its_first_certificate_and_a_bundle_with_its_last(tmp_
     assert dict(expiries(settings)) == {"client": _in_days(30), "ca": _in_days(400)}
 
 
-@pytest.mark.parametrize("content", [b"", b"no certificate"])
+def _of_an_unknown_version() -> bytes:
+    der = ssl.PEM_cert_to_DER_cert(_certificate(30).decode())
+    assert der.count(_VERSION_3) == 1
+    return ssl.DER_cert_to_PEM_cert(der.replace(_VERSION_3, b"\xa0\x03\x02\x01\x07")).encode()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no certificate", _of_an_unknown_version()], ids=["empty", "text", "version"]
+)
 def test_what_is_no_certificate_is_left_out(tmp_path: Path, content: bytes) -> None:
     """The connection fails by itself, and says more."""
     (tmp_path / "ca.pem").write_bytes(content)
