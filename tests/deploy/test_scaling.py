@@ -67,6 +67,19 @@ def test_no_figure_is_an_error() -> None:
     assert _trigger()["ignoreNullValues"] == "false"
 
 
+def test_a_pause_at_no_workers_ends_with_workers() -> None:
+    """KEDA has no figure without one and would stay at 0, so what unpauses on the page also scales, and waits."""
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    before, unpaused, after = page.partition("autoscaling.keda.sh/paused-replicas-\n")
+    assert unpaused
+    assert (before + after).count("paused-replicas") == before.count("paused-replicas=0\n") == 1
+    spec = of_kind(rendered(PRODUCTION), "ScaledObject")["passport-worker"]["spec"]
+    commands = [line.partition("--namespace passports ")[2] for line in after.partition("```")[0].splitlines()]
+    target = f"deployment/{spec['scaleTargetRef']['name']}"
+    assert f"scale {target} --replicas={spec['minReplicaCount']}" in commands
+    assert commands[-1].startswith(f"rollout status {target} ")
+
+
 def test_autoscaler_asks_for_series_that_there_are() -> None:
     """The metrics are the worker's, and job and namespace are what the monitor and the overlay give them."""
     query = _trigger()["query"]
