@@ -31,6 +31,7 @@ OURS = re.compile(r"passport-worker(:\S+)?")
 SECRET_KEYS = {
     "passport-worker-database": {"url"},
     "passport-worker-database-owner": {"url"},
+    "passport-worker-database-ca": {"ca.crt"},
     "passport-worker-kafka": {"username", "password"},
     "passport-worker-kafka-ca": {"ca.crt"},
 }

@@ -1,5 +1,6 @@
 """The components for Strimzi and CloudNativePG bring what the worker uses, and nobody gets more than it needs."""
 
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +13,7 @@ from worker.stream.topics import wanted_topics
 
 STRIMZI = "kubernetes/components/strimzi"
 CLOUDNATIVE_PG = "kubernetes/components/cloudnative-pg"
+DATABASE_CA = "kubernetes/components/database-ca"
 WORKERS, MIGRATE, CATALOGUE = "passport-worker", "passport-worker-migrate", "passport-worker-catalogue"
 
 
@@ -107,14 +109,34 @@ def test_two_roles_and_neither_is_a_superuser() -> None:
         assert found["PGPASSWORD"] == f"secret {secret}/password"
 
 
-def test_the_server_has_to_prove_who_it_is() -> None:
-    """Each connection is encrypted, and checked against the authority of the cluster."""
+@pytest.mark.parametrize(
+    ("name", "secret"), [(CLOUDNATIVE_PG, "passports-db-ca"), (DATABASE_CA, "passport-worker-database-ca")]
+)
+@pytest.mark.parametrize("workload", [WORKERS, MIGRATE, CATALOGUE])
+def test_the_server_has_to_prove_who_it_is(name: str, secret: str, workload: str) -> None:
+    """Each connection is encrypted, and checked against the authority that the pod is given."""
+    variables = _environment(name, workload)
+    assert variables["PGSSLMODE"] == "verify-full"
+    mounts = {mount["name"]: mount for mount in _container(name, workload)["volumeMounts"]}
+    assert variables["PGSSLROOTCERT"] == f"{mounts['database-ca']['mountPath']}/ca.crt"
+    volumes = {volume["name"]: volume for volume in _pod(name, workload)["spec"]["volumes"]}
+    assert volumes["database-ca"]["secret"]["secretName"] == secret
+
+
+def test_pods_reach_the_primary_of_the_cluster_and_its_authority_vouches() -> None:
+    """The operator names the Secret of the authority after the cluster."""
     (cluster,) = of_kind(rendered(CLOUDNATIVE_PG), "Cluster")
-    for workload in (WORKERS, MIGRATE, CATALOGUE):
-        assert _environment(CLOUDNATIVE_PG, workload)["PGSSLMODE"] == "verify-full"
-        volumes = {volume["name"]: volume for volume in _pod(CLOUDNATIVE_PG, workload)["spec"]["volumes"]}
-        assert volumes["database-ca"]["secret"]["secretName"] == f"{cluster}-ca"
+    assert cluster == "passports-db"
     assert _reach(CLOUDNATIVE_PG, "passport-worker-to-postgres") == {"cnpg.io/cluster": cluster}
+
+
+def test_the_log_fits_into_its_volume() -> None:
+    """What checkpoints let grow and what is kept for a replica that is away, together; the image is one release."""
+    (cluster,) = of_kind(rendered(CLOUDNATIVE_PG), "Cluster").values()
+    bounds = {name: int(text.removesuffix("GB")) for name, text in cluster["spec"]["postgresql"]["parameters"].items()}
+    assert bounds.keys() == {"max_wal_size", "max_slot_wal_keep_size"}
+    assert sum(bounds.values()) < int(cluster["spec"]["walStorage"]["size"].removesuffix("Gi"))
+    assert re.search(r":18\.\d+-minimal-[a-z]+(@sha256:[0-9a-f]{64})?$", cluster["spec"]["imageName"])
 
 
 def test_no_failover_loses_a_commit_that_was_answered() -> None:

@@ -1,37 +1,66 @@
-"""The page on production says what there is: its overlay renders, and the objects and files that it names exist."""
+"""The page on production says what there is: its overlays render, and the objects and files that it names exist."""
 
+import json
 import re
-import shutil
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import DEPLOY, of_kind, rendered
-from tests.infrastructure.tools import tool
+from tests.deploy.manifests import DEPLOY, Manifest, build, containers, environment, of_kind, pods, rendered
+from tests.deploy.strict import check
 
 PAGE = (DEPLOY / "README.md").read_text(encoding="utf-8")
 PRODUCTION = "kubernetes/overlays/production"
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+def _blocks(language: str, text: str = PAGE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_overlay_of_the_page_renders(tmp_path: Path) -> None:
-    """With a checkout of this repository beside it, and with the settings and the image that it names."""
-    (kustomization,) = _blocks("yaml")
-    (tmp_path / "passport-worker").mkdir()
-    shutil.copytree(DEPLOY, tmp_path / "passport-worker" / "deploy")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "kustomization.yaml").write_text(kustomization, encoding="utf-8")
-    done = subprocess.run(
-        [tool("kustomize"), "build", str(tmp_path / "mine")], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    for line in re.findall(r"- (PASSPORT_\w+)=(\S+)", kustomization):
-        assert f"{line[0]}: {line[1]}\n" in done.stdout
-    assert set(re.findall(r"image: (\S+)", done.stdout)) == {"registry.example.com/passport-worker:0.1.0"}
+def _section(heading: str) -> str:
+    return PAGE.partition(f"\n{heading}\n")[2].partition("\n##")[0]
+
+
+def _built(folder: Path, heading: str) -> tuple[Manifest, ...]:
+    """The section's YAML as a team keeps it, with a checkout of this repository beside it, rendered."""
+    (folder / "mine").mkdir()
+    (folder / "passport-worker").mkdir()
+    (folder / "passport-worker" / "deploy").symlink_to(DEPLOY)
+    for block in _blocks("yaml", _section(heading)):
+        name = re.match(r"# (\S+\.yaml)\n", block)
+        (folder / "mine" / (name[1] if name else "kustomization.yaml")).write_text(block, encoding="utf-8")
+    return build(folder / "mine")
+
+
+@pytest.mark.parametrize("heading", ["## Your overlay", "### A platform without the operators"])
+def test_overlays_of_the_page_render(heading: str, tmp_path: Path) -> None:
+    """Each object is valid and in one namespace that enforces the restricted standard; image and settings are set."""
+    manifests = _built(tmp_path, heading)
+    for manifest in manifests:
+        check(manifest)
+    (namespace,) = of_kind(manifests, "Namespace").values()
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    places = {one["metadata"].get("namespace") for one in manifests if one["kind"] != "Namespace"}
+    assert places == {namespace["metadata"]["name"]}
+    workloads = [container for pod in pods(manifests).values() for container in containers(pod)]
+    assert {one["image"] for one in workloads} == {"registry.example.com/passport-worker:0.1.0"}
+    settings = dict(re.findall(r"- (PASSPORT_\w+)=(\S+)", _section(heading)))
+    (worker,) = containers(pods(manifests)["passport-worker"])
+    assert settings
+    assert settings.items() <= environment(worker, manifests).items()
+
+
+def test_without_operators_pods_reach_servers_outside_of_the_cluster(tmp_path: Path) -> None:
+    """And the base's placeholder for Kafka, which is nobody's, is left in no setting."""
+    manifests = _built(tmp_path, "### A platform without the operators")
+    for name, network in (("kafka", "192.0.2.0/28"), ("postgres", "198.51.100.7/32")):
+        (rule,) = of_kind(manifests, "NetworkPolicy")[f"passport-worker-to-{name}"]["spec"]["egress"]
+        assert rule["to"] == [{"ipBlock": {"cidr": network}}]
+    assert "kafka:9093" not in str(of_kind(manifests, "ConfigMap"))
+    custom = {one["apiVersion"] for one in manifests if one["apiVersion"].count(".") > 1}
+    assert custom == {"networking.k8s.io/v1"}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +72,23 @@ def test_objects_that_commands_name_exist(word: str, kind: str) -> None:
     named = set(re.findall(rf"\b{word}/([\w-]+)", PAGE)) - {"catalogue-1"}
     assert named
     assert named <= of_kind(rendered(PRODUCTION), kind).keys()
+
+
+def test_patch_of_the_page_lets_all_old_pods_go() -> None:
+    """Where a halted partition holds a rollout up: the patched Deployment is valid, and no old pod has to wait."""
+    (patch,) = re.findall(r"patch deployment/passport-worker \\\n  --patch '(.*)'", PAGE)
+    deployment = deepcopy(of_kind(rendered(PRODUCTION), "Deployment")["passport-worker"])
+    rolling = json.loads(patch)["spec"]["strategy"]["rollingUpdate"]
+    deployment["spec"]["strategy"]["rollingUpdate"] |= rolling
+    check(deployment)
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": "100%"}
+
+
+def test_operator_is_told_of_a_changed_password() -> None:
+    """CloudNativePG reads the Secret of a managed role anew only where it has this label."""
+    (cluster,) = of_kind(rendered(PRODUCTION), "Cluster").values()
+    (role,) = cluster["spec"]["managed"]["roles"]
+    assert f"label secret {role['passwordSecret']['name']} cnpg.io/reload=true\n" in PAGE
 
 
 def test_selectors_of_commands_select_something() -> None:
