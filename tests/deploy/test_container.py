@@ -182,4 +182,4 @@ def test_build_context_holds_what_the_wheel_needs_and_no_more() -> None:
         for source in argument.split()[:-1]
     }
     assert {line[1:] for line in lines if line.startswith("!")} == copied
-    assert copied == {"pyproject.toml", "README.md", "LICENSE", "worker"}
+    assert copied == {"pyproject.toml", "README.md", "LICENSE", "worker", "deploy/requirements.txt"}
