@@ -1,0 +1,73 @@
+"""With the component `database-ca`, pods talk to the PostgreSQL that their authority vouches for, and to no other."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.manifests import containers, environment, pods, rendered
+from tests.infrastructure.certificates import Authority
+from tests.workbench import run_command
+from worker.demo.embedded import HOST, EmbeddedPostgres
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()
+
+
+@pytest.fixture
+async def port(own_postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[int]:
+    """Where a real PostgreSQL is reached by TLS alone: the wheel's was built without, so the end of it stands in front.
+
+    The certificate is for the address, and not for the name `localhost`; who signed it is `ca.crt`.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*Authority(tmp_path).issue("server"))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)  # SSLRequest, the first that a client sends
+        writer.write(b"S")
+        try:
+            await writer.start_tls(context)
+        except (ssl.SSLError, ConnectionError):
+            return
+        behind = await asyncio.open_connection(HOST, own_postgres.port)
+        await asyncio.gather(_pipe(reader, behind[1]), _pipe(behind[0], writer))
+
+    async with await asyncio.start_server(serve, HOST, 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def _migrate(host: str, port: int, authority: Path) -> tuple[int, str]:
+    """As the Job does it, with the pod's variables: exit code, and what it says."""
+    manifests = rendered("kubernetes/components/database-ca")
+    (container,) = containers(pods(manifests)["passport-worker-migrate"])
+    variables = environment(container, manifests) | {
+        "PASSPORT_DATABASE_URL": f"postgresql://postgres@{host}:{port}/postgres",
+        "PGSSLROOTCERT": str(authority),
+    }
+    done = await asyncio.to_thread(run_command, "migrate", **variables)
+    return done.returncode, done.stderr
+
+
+async def test_a_server_that_the_authority_vouches_for_is_believed(port: int, tmp_path: Path) -> None:
+    """By the address in the URL."""
+    assert await _migrate(HOST, port, tmp_path / "ca.crt") == (0, "")
+
+
+async def test_a_server_of_another_authority_is_not_believed(port: int, tmp_path: Path) -> None:
+    """Whoever answers in its place learns no password and no command."""
+    code, said = await _migrate(HOST, port, Authority(tmp_path, "stranger").file)
+    assert code == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in said
+
+
+async def test_a_server_with_a_certificate_for_another_name_is_not_believed(port: int, tmp_path: Path) -> None:
+    """The authority may have signed for it, too."""
+    code, said = await _migrate("localhost", port, tmp_path / "ca.crt")
+    assert code == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in said
