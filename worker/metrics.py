@@ -97,12 +97,13 @@ class Metrics:
         )
         self.ledger_ends = Gauge(
             "passport_ledger_ends_timestamp_seconds",
-            "When the first day begins for which the ledger has no partition: from then on nothing can be stored.",
+            "When the first day begins for which keys, ledger or dead letters have no partition: from then on nothing "
+            "can be stored.",
             registry=r,
         )
         self.house_kept = Gauge(
             "passport_housekeeping_last_success_timestamp_seconds",
-            "When the ledger's days were last made ahead and dropped behind.",
+            "When days of keys, ledger and dead letters were last made ahead and dropped behind.",
             registry=r,
         )
 

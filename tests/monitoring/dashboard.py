@@ -7,7 +7,7 @@ from typing import Any
 from tests.monitoring.panels import ROWS, Panel
 
 UID = "passport-worker"
-ALERTS = 'ALERTS{alertname=~"Passport.*", alertstate="firing"}'
+ALERTS = 'ALERTS{alertname=~"Passport.*", alertstate="firing", namespace=~"$namespace"}'
 _WIDTH = 24
 _DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -29,28 +29,33 @@ def _document() -> dict[str, Any]:
         "graphTooltip": 1,
         "refresh": "30s",
         "time": {"from": "now-1h", "to": "now"},
-        "templating": {"list": [_data_source_variable(), _topic_variable()]},
+        "templating": {"list": _variables()},
         "annotations": {"list": [_alerts()]},
         "panels": [{**panel, "id": number} for number, panel in enumerate(_panels(), 1)],
     }
 
 
-def _data_source_variable() -> dict[str, Any]:
-    return {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": {}}
+def _variables() -> list[dict[str, Any]]:
+    return [
+        {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": {}},
+        _choice("namespace", "Namespace", "label_values(passport_build_info, namespace)"),
+        _choice("topic", "Command topic", 'label_values(passport_lane_state{namespace=~"$namespace"}, topic)'),
+    ]
 
 
-def _topic_variable() -> dict[str, Any]:
-    query = "label_values(passport_lane_state, topic)"
+def _choice(name: str, label: str, query: str) -> dict[str, Any]:
+    """One value, some, or all; all matches what lacks the label, too."""
     return {
-        "name": "topic",
-        "label": "Command topic",
+        "name": name,
+        "label": label,
         "type": "query",
         "datasource": _DATA_SOURCE,
-        "query": {"query": query, "refId": "topic"},
+        "query": {"query": query, "refId": name},
         "refresh": 2,
+        "multi": True,
         "includeAll": True,
         "allValue": ".*",
-        "current": {"text": "All", "value": "$__all"},
+        "current": {"text": ["All"], "value": ["$__all"]},
     }
 
 

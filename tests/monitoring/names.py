@@ -12,6 +12,9 @@ from worker.telemetry import Telemetry
 _PROCESS = frozenset({"process_cpu_seconds_total", "process_resident_memory_bytes"})
 """Made by the client library, by whose names and meanings every process is watched."""
 
+_OF_TARGETS = frozenset({"namespace", "instance", "job"})
+"""Labels that Prometheus adds to all that it scrapes; the namespace only in Kubernetes."""
+
 _SELECTOR = re.compile(r"\b(?P<name>(?:passport|process)_\w+)(?:\{(?P<matchers>[^}]*)\})?")
 _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
@@ -69,9 +72,14 @@ def series() -> dict[str, tuple[str, ...]]:
     return {**known, **dict.fromkeys(_PROCESS, ())}
 
 
+def selectors(expression: str) -> list[str]:
+    """The matchers of each series that an expression asks for, as they stand between the braces."""
+    return [found["matchers"] or "" for found in _SELECTOR.finditer(expression)]
+
+
 def unknown_names(expression: str) -> list[str]:
     """What an expression asks for and no worker has: series, labels in matchers, labels that are grouped by."""
-    known, problems, labels = series(), [], {"instance", "job"}
+    known, problems, labels = series(), [], set(_OF_TARGETS)
     for selector in _SELECTOR.finditer(expression):
         name = selector["name"]
         if name not in known:
@@ -79,7 +87,7 @@ def unknown_names(expression: str) -> list[str]:
             continue
         labels.update(known[name])
         wanted = _MATCHER.findall(selector["matchers"] or "")
-        problems += [f"{name}{{{label}}}" for label in wanted if label not in known[name]]
+        problems += [f"{name}{{{label}}}" for label in wanted if label not in {*known[name], *_OF_TARGETS}]
     for grouping in _GROUPING.findall(expression):
         problems += [label for label in re.findall(r"\w+", grouping) if label not in labels]
     return problems

@@ -11,8 +11,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from tests.monitoring.panels import ROWS, Panel, filled
+from tests.monitoring.panels import ROWS, Panel
 from tests.monitoring.prometheus import Series
+from tests.monitoring.queries import filled
 from tests.monitoring.rules import MONITORING
 from tests.monitoring.run import END, Run, run
 
@@ -77,9 +78,7 @@ def _line(one: Series, started: float) -> tuple[list[float], list[float]]:
 
 def _legend(pattern: str, labels: dict[str, str]) -> str:
     """As Grafana fills it in."""
-    for name, value in labels.items():
-        pattern = pattern.replace(f"{{{{{name}}}}}", value)
-    return pattern
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: labels.get(name[1], ""), pattern).strip()
 
 
 def as_svg(figure: Figure) -> str:

@@ -48,6 +48,14 @@ def test_each_alert_is_seen_to_fire_and_to_keep_quiet(alert: str) -> None:
     assert set(_expectations(alert)) == {True, False}
 
 
+def test_each_alert_tells_installations_apart() -> None:
+    """The unit test of two namespaces, where one is ill in every way, leaves out none."""
+    groups = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
+    (group,) = (one for one in groups if one["name"] == "Two installations")
+    (expected,) = (check["exp_samples"] for check in group["promql_expr_test"])
+    assert {one["labels"] for one in expected} == {f'{{alertname="{alert}", namespace="ill"}}' for alert in ALERTS}
+
+
 @pytest.mark.parametrize("alert", ALERTS)
 def test_each_alert_asks_for_what_there_is(alert: str) -> None:
     """Metrics and labels of the registry."""

@@ -10,8 +10,9 @@ import yaml
 
 from tests.infrastructure.tools import tool
 from tests.monitoring.dashboard import ALERTS, UID, dashboard
-from tests.monitoring.names import unknown_names
-from tests.monitoring.panels import expressions, filled
+from tests.monitoring.names import selectors, unknown_names
+from tests.monitoring.panels import expressions
+from tests.monitoring.queries import filled
 
 DASHBOARD: dict[str, Any] = json.loads(dashboard())
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
@@ -46,6 +47,27 @@ def test_prometheus_reads_every_expression(tmp_path: Path) -> None:
 def test_every_metric_and_label_exists(expression: str) -> None:
     """A line that is always empty looks like peace."""
     assert unknown_names(expression) == []
+
+
+@pytest.mark.parametrize("expression", [*expressions(), ALERTS])
+def test_every_panel_shows_the_chosen_installations_only(expression: str) -> None:
+    """Another installation of the same Prometheus, with the same topics, does not mix in."""
+    assert "$namespace" in expression
+    assert all('namespace=~"$namespace"' in matchers for matchers in selectors(expression))
+
+
+def test_lines_say_whose_they_are() -> None:
+    """Two installations would otherwise draw two lines of one name; a heatmap has one line a bucket."""
+    for panel in PANELS:
+        for target in panel["targets"]:
+            assert ("namespace" in target["legendFormat"]) == (panel["type"] != "heatmap"), panel["title"]
+
+
+def test_all_namespaces_and_none_can_be_chosen() -> None:
+    """`.*` matches a missing label, which a list of all values would not."""
+    (choice,) = (one for one in DASHBOARD["templating"]["list"] if one["name"] == "namespace")
+    assert (choice["multi"], choice["includeAll"], choice["allValue"]) == (True, True, ".*")
+    assert choice["current"]["value"] == ["$__all"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.infrastructure.tools import tool
-from tests.monitoring.panels import expression, expressions, filled
+from tests.monitoring.panels import expression, expressions
 from tests.monitoring.prometheus import Prometheus
+from tests.monitoring.queries import filled
 from tests.workbench import Workbench, add_tenant, get, tenant, until
 from worker.demo.embedded import HOST, free_port
 
@@ -51,7 +52,7 @@ def _commands(bench: Workbench, round_: int) -> list[dict[str, object]]:
 async def test_a_healthy_run_fills_the_dashboard_and_sets_off_no_alert(
     bench: Workbench, prometheus: Prometheus, port: int, tmp_path: Path
 ) -> None:
-    """Every panel has data; then one record that nobody can read is an alert within seconds."""
+    """Every panel has data, none of another namespace; then a record that nobody can read is an alert in seconds."""
     await _furnish(bench)
     bench.start_worker(tmp_path / "worker.log", PASSPORT_HTTP_PORT=str(port))
     for round_ in range(10):
@@ -63,6 +64,7 @@ async def test_a_healthy_run_fills_the_dashboard_and_sets_off_no_alert(
     assert prometheus.rule_problems() == []
     empty = {one for one in expressions() if not prometheus.query(filled(one, "15s"))}
     assert empty == EMPTY
+    assert not [one for one in expressions() if prometheus.query(filled(one, "15s", namespace="elsewhere"))]
     await asyncio.to_thread(bench.publish, [{"value": b"no JSON", "headers": [], "partition": 0}])
     await until(lambda: prometheus.alerts() == {"PassportDeadLetters": "firing"}, 20, "an alert on the dead letter")
 
