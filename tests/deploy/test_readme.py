@@ -2,21 +2,16 @@
 
 import json
 import re
-import subprocess
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.manifests import DEPLOY, Manifest, build, containers, environment, of_kind, pods, rendered
+from tests.deploy.pages import PRODUCTION, blocks, check_shell, missing_objects, named, page
 from tests.deploy.strict import check
 
-PAGE = (DEPLOY / "README.md").read_text(encoding="utf-8")
-PRODUCTION = "kubernetes/overlays/production"
-
-
-def _blocks(language: str, text: str = PAGE) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+PAGE = page("README.md")
 
 
 def _section(heading: str) -> str:
@@ -28,7 +23,7 @@ def _built(folder: Path, heading: str) -> tuple[Manifest, ...]:
     (folder / "mine").mkdir()
     (folder / "passport-worker").mkdir()
     (folder / "passport-worker" / "deploy").symlink_to(DEPLOY)
-    for block in _blocks("yaml", _section(heading)):
+    for block in blocks(_section(heading), "yaml"):
         name = re.match(r"# (\S+\.yaml)\n", block)
         (folder / "mine" / (name[1] if name else "kustomization.yaml")).write_text(block, encoding="utf-8")
     return build(folder / "mine")
@@ -63,15 +58,10 @@ def test_without_operators_pods_reach_servers_outside_of_the_cluster(tmp_path: P
     assert custom == {"networking.k8s.io/v1"}
 
 
-@pytest.mark.parametrize(
-    ("word", "kind"),
-    [("deployment", "Deployment"), ("job", "Job"), ("cronjob", "CronJob"), ("scaledobject", "ScaledObject")],
-)
-def test_objects_that_commands_name_exist(word: str, kind: str) -> None:
-    """A command that is pasted finds what it asks for."""
-    named = set(re.findall(rf"\b{word}/([\w-]+)", PAGE)) - {"catalogue-1"}
-    assert named
-    assert named <= of_kind(rendered(PRODUCTION), kind).keys()
+def test_objects_that_commands_name_exist() -> None:
+    """A command that is pasted finds what it asks for; what else it names, an earlier one has made."""
+    assert all(named(PAGE, word) for word in ("deployment", "job", "cronjob", "scaledobject"))
+    assert missing_objects(PAGE) == {"job/catalogue-1"}
 
 
 def test_patch_of_the_page_lets_all_old_pods_go() -> None:
@@ -112,5 +102,4 @@ def test_files_that_the_page_names_exist() -> None:
 
 def test_shell_of_the_page_is_shell() -> None:
     """No block has a quote too few."""
-    for block in _blocks("sh"):
-        subprocess.run(["bash", "-n"], input=block, text=True, check=True, timeout=10)
+    check_shell(PAGE)

@@ -12,13 +12,13 @@ import pytest_asyncio
 from tests.conftest import fresh_database
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.certificates import Authority
-from tests.infrastructure.choose import Infrastructure, server_directory
+from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.kafka_user import Permissions, kafka_user_acls
-from tests.infrastructure.secure_kafka import USER, SecureKafka
+from tests.infrastructure.secure_kafka import USER, SecureKafka, secure_kafka
 from tests.invariants import check_invariants
 from tests.outcomes import answer_all, check_outcomes
 from tests.workbench import Workbench, get, make_workbench, run_command, settings_of, tenant, until
-from worker.demo.embedded import ServerMissing, free_port
+from worker.demo.embedded import free_port
 from worker.stream.acls import Acl, needed_acls
 
 pytestmark = pytest.mark.real_kafka
@@ -29,13 +29,8 @@ SECONDS_TO_REFUSE = 10.0
 @pytest.fixture(scope="module")
 def kafka() -> Iterator[SecureKafka]:
     """A broker of this file's own."""
-    with server_directory() as directory:
-        try:
-            kafka = SecureKafka(directory)
-        except ServerMissing as missing:
-            pytest.skip(f"needs a real Kafka of its own: {missing}")
-        with kafka:
-            yield kafka
+    with secure_kafka() as kafka:
+        yield kafka
 
 
 @pytest.fixture(scope="module")

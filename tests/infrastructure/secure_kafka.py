@@ -1,11 +1,16 @@
 """A real Kafka as platforms run it: TLS, passwords, and nothing allowed that no ACL allows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.infrastructure.certificates import Authority
+from tests.infrastructure.choose import server_directory
 from tests.infrastructure.kafka import LocalKafka
-from worker.demo.embedded import HOST, free_port
+from worker.demo.embedded import HOST, ServerMissing, free_port
 
 USER = "passport-worker"
 
@@ -76,3 +81,15 @@ class SecureKafka(LocalKafka):
             "scram-sha-512.sasl.jaas.config": login,
         }
         return {f"listener.name.{name}.{key}": value for key, value in settings.items()}
+
+
+@contextmanager
+def secure_kafka() -> Iterator[SecureKafka]:
+    """One that runs. Skips the test where it cannot be had."""
+    with server_directory() as directory:
+        try:
+            kafka = SecureKafka(directory)
+        except ServerMissing as missing:
+            pytest.skip(f"needs a real Kafka of its own: {missing}")
+        with kafka:
+            yield kafka

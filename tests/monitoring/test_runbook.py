@@ -1,20 +1,93 @@
 """What the runbook tells an engineer to type at night works."""
 
+import json
 import re
 
-from tests.monitoring.rules import MONITORING
+import yaml
+
+from tests.deploy.manifests import of_kind, rendered
+from tests.deploy.pages import PRODUCTION, anchors, blocks, check_shell, missing_objects, named, page
+from tests.deploy.strict import check
 from tests.workbench import Workbench
 
-RUNBOOK = (MONITORING.parent / "runbook.md").read_text(encoding="utf-8")
-QUERIES = [one[1:-1] for one in re.findall(r"""psql \$DATABASE_URL -c ("[^"]*"|'[^']*')""", RUNBOOK)]
+RUNBOOK = page("runbook.md")
+SHELL = "\n".join(blocks(RUNBOOK, "sh"))
+COMMANDS = SHELL.replace("\\\n", " ").splitlines()
+QUERIES = [one[1:-1] for one in re.findall(r"""^psql -c ("[^"]*"|'[^']*')""", SHELL, re.MULTILINE)]
 
 
 async def test_its_queries_run_on_a_database_as_ours(bench: Workbench) -> None:
     """Tables and columns are named as they are."""
-    assert len(QUERIES) == 3
+    assert len(QUERIES) == len(re.findall("psql -c", RUNBOOK)) == 4
     connection = await bench.connect()
     try:
         for query in QUERIES:
             await connection.fetch(query)
     finally:
         await connection.close()
+
+
+def test_its_shell_is_shell() -> None:
+    """No block has a quote too few."""
+    check_shell(RUNBOOK)
+
+
+def test_kafka_tools_have_what_a_broker_with_passwords_asks_for() -> None:
+    """Without an administrator's settings they fail in production; without read_committed they show what never was."""
+    tools = [one for one in COMMANDS if re.match(r"kafka-[\w-]+\.sh ", one)]
+    assert len(tools) == len(re.findall(r"kafka-[\w-]+\.sh ", RUNBOOK)) == 3
+    for one in tools:
+        assert "--bootstrap-server $KAFKA --command-config admin.properties" in one
+        assert ("--isolation-level read_committed" in one) == one.startswith("kafka-console-consumer.sh")
+
+
+def test_objects_that_it_names_exist() -> None:
+    """Ours in production, and the pod and the Secret that it has made itself."""
+    assert missing_objects(RUNBOOK) == set()
+    assert named(RUNBOOK, "deployment") == {"passport-worker"}
+    assert named(RUNBOOK, "pod") == {"kafka-tools"}
+    assert named(RUNBOOK, "secret") == {"kafka-admin", "dpp-cluster-ca-cert"}
+    cluster = of_kind(rendered(PRODUCTION), "Deployment")["passport-worker"]["spec"]["template"]["spec"]["volumes"]
+    assert "dpp-cluster-ca-cert" in {volume.get("secret", {}).get("secretName") for volume in cluster}
+
+
+def test_its_commands_go_to_the_namespace_of_production() -> None:
+    """Whose objects have just been looked for."""
+    (namespace,) = of_kind(rendered(PRODUCTION), "Namespace")
+    asked = re.findall(r"kubectl (\S+ \S+)", SHELL)
+    assert len(asked) > 10
+    assert set(asked) == {f"--namespace {namespace}"}
+
+
+def test_services_of_compose_that_it_names_exist() -> None:
+    """Each command goes to one."""
+    services = yaml.safe_load(page("compose.yaml"))["services"].keys()
+    commands = [one.partition("docker compose ")[2].split() for one in COMMANDS if "docker compose " in one]
+    assert len(commands) == 3
+    assert all(len(services & set(one)) == 1 for one in commands)
+
+
+def test_its_selectors_find_workers_and_the_primary() -> None:
+    """Labels of ours, and those that CloudNativePG gives the pods of a cluster."""
+    labels = of_kind(rendered(PRODUCTION), "Deployment")["passport-worker"]["spec"]["template"]["metadata"]["labels"]
+    (cluster,) = of_kind(rendered(PRODUCTION), "Cluster")
+    ours = f"app.kubernetes.io/component={labels['app.kubernetes.io/component']}"
+    primary = f"cnpg.io/cluster={cluster},cnpg.io/instanceRole=primary"
+    assert set(re.findall(r"--selector ([^\s)]+)", SHELL)) == {ours, primary}
+
+
+def test_its_patch_lets_a_rollout_go_on() -> None:
+    """It changes what is there, and is valid."""
+    (patch,) = (json.loads(one) for one in re.findall(r"--patch '(.*)'", SHELL))
+    deployment = of_kind(rendered(PRODUCTION), "Deployment")["passport-worker"]
+    rolling, wanted = (one["spec"]["strategy"]["rollingUpdate"] for one in (deployment, patch))
+    assert wanted == {"maxUnavailable": 1 + rolling["maxUnavailable"]}
+    check({**deployment, "spec": {**deployment["spec"], "strategy": {"rollingUpdate": {**rolling, **wanted}}}})
+
+
+def test_its_links_lead_somewhere() -> None:
+    """Within the page, and to the page on production."""
+    links = re.findall(r"\]\(([\w.]*)#([\w-]+)\)", RUNBOOK)
+    assert {target for target, _ in links} == {"", "README.md"}
+    for target, anchor in links:
+        assert anchor in anchors(page(target or "runbook.md"))

@@ -1,0 +1,53 @@
+"""What pages of `deploy/` tell people to type, and checks that all pages have in common."""
+
+import re
+import subprocess
+
+from tests.deploy.manifests import DEPLOY, of_kind, rendered
+
+PRODUCTION = "kubernetes/overlays/production"
+KINDS = {
+    "deployment": "Deployment",
+    "job": "Job",
+    "cronjob": "CronJob",
+    "scaledobject": "ScaledObject",
+    "cluster.postgresql.cnpg.io": "Cluster",
+}
+"""Kinds of our objects, as commands write them in front of a name."""
+
+
+def page(name: str) -> str:
+    """The text of a page."""
+    return (DEPLOY / name).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def named(text: str, word: str) -> set[str]:
+    """The objects that a text names as `word/name`."""
+    return set(re.findall(rf"(?<![\w.]){re.escape(word)}/([\w-]+)", text))
+
+
+def missing_objects(text: str) -> set[str]:
+    """Objects of ours that a text names and that production does not have."""
+    return {
+        f"{word}/{name}"
+        for word, kind in KINDS.items()
+        for name in named(text, word) - of_kind(rendered(PRODUCTION), kind).keys()
+    }
+
+
+def check_shell(text: str) -> None:
+    """Raises where a block of shell is none, such as for a quote too few."""
+    assert blocks(text, "sh")
+    for block in blocks(text, "sh"):
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True, timeout=10)
+
+
+def anchors(text: str) -> set[str]:
+    """What links can point to: headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
