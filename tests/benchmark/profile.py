@@ -56,7 +56,7 @@ def profile(place: Place, count: int, stacks: Path) -> None:
         spy.send_signal(signal.SIGINT)
         spy.wait(30)
         place.stop()
-    _print_steps(steps_of(stacks.read_text()), used, count)
+    _print_steps(steps_of(stacks.read_text(errors="replace")), used, count)
     asyncio.run(_with_statements(place, count))
 
 
@@ -80,9 +80,9 @@ def _spy(pid: int, stacks: Path) -> "subprocess.Popen[bytes]":
 
 
 def steps_of(stacks: str) -> Counter[str]:
-    """Samples by step, from py-spy's raw lines: `frame;frame;… count`."""
+    """Samples by step, from py-spy's raw lines: `frame;frame;… count`. A frame's name may hold anything."""
     counted: Counter[str] = Counter()
-    for line in stacks.splitlines():
+    for line in filter(None, stacks.split("\n")):
         frames, _, count = line.rpartition(" ")
         counted[_step(frames.split(";"))] += int(count)
     return counted
