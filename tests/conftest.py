@@ -10,11 +10,11 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, infrastructure, server_directory
+from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, infrastructure, own_server
 from tests.infrastructure.kafka import LocalKafka
 from tests.infrastructure.tools import NOT_OURS
 from tests.workbench import Workbench, make_workbench
-from worker.demo.embedded import EmbeddedPostgres, ServerMissing
+from worker.demo.embedded import EmbeddedPostgres
 
 _taken: list[str] = []
 _numbers = count(1)
@@ -66,25 +66,15 @@ class fresh_database:
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that a test may kill or freeze."""
-    with server_directory() as directory:
-        try:
-            postgres = EmbeddedPostgres(directory)
-        except ServerMissing as missing:
-            pytest.skip(f"needs a PostgreSQL of its own: {missing}")
-        with postgres:
-            yield postgres
+    with own_server(EmbeddedPostgres, "a PostgreSQL") as postgres:
+        yield postgres
 
 
 @pytest.fixture(scope="module")
 def own_kafka() -> Iterator[LocalKafka]:
     """A real Kafka that a test may kill or freeze."""
-    with server_directory() as directory:
-        try:
-            kafka = LocalKafka(directory)
-        except ServerMissing as missing:
-            pytest.skip(f"needs a real Kafka of its own: {missing}")
-        with kafka:
-            yield kafka
+    with own_server(LocalKafka, "a real Kafka") as kafka:
+        yield kafka
 
 
 MakeBench = Callable[..., Awaitable[Workbench]]

@@ -7,13 +7,25 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
+
+import pytest
 
 from tests.infrastructure.kafka import SINGLE_BROKER, LocalKafka
-from worker.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerFailed, ServerMissing, free_port
+from worker.demo.embedded import (
+    EmbeddedBroker,
+    EmbeddedPostgres,
+    ServerFailed,
+    ServerMissing,
+    ServerProcess,
+    free_port,
+)
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 POSTGRES_IMAGE = "postgres:18.6-trixie"
 REQUIRE_REAL_KAFKA = "PASSPORT_TEST_REQUIRE_REAL_KAFKA"
+
+Server = TypeVar("Server", bound=ServerProcess)
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,18 @@ def server_directory() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def own_server(make: Callable[[Path], Server], what: str) -> Iterator[Server]:
+    """A server that runs for nobody else. Skips the test where it cannot be had."""
+    with server_directory() as directory:
+        try:
+            server = make(directory)
+        except ServerMissing as missing:
+            pytest.skip(f"needs {what} of its own: {missing}")
+        with server:
+            yield server
 
 
 def _from_environment(stack: ExitStack) -> Infrastructure:

@@ -5,12 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
-
 from tests.infrastructure.certificates import Authority
-from tests.infrastructure.choose import server_directory
+from tests.infrastructure.choose import own_server
 from tests.infrastructure.kafka import LocalKafka
-from worker.demo.embedded import HOST, ServerMissing, free_port
+from worker.demo.embedded import HOST, free_port
 
 USER = "passport-worker"
 
@@ -86,10 +84,5 @@ class SecureKafka(LocalKafka):
 @contextmanager
 def secure_kafka() -> Iterator[SecureKafka]:
     """One that runs. Skips the test where it cannot be had."""
-    with server_directory() as directory:
-        try:
-            kafka = SecureKafka(directory)
-        except ServerMissing as missing:
-            pytest.skip(f"needs a real Kafka of its own: {missing}")
-        with kafka:
-            yield kafka
+    with own_server(SecureKafka, "a real Kafka") as kafka:
+        yield kafka
