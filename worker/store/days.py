@@ -60,9 +60,7 @@ async def _drop_day(connection: Connection, day: date, retention_days: int) -> l
             await connection.execute(sql.load("lock_all_lanes"))
             if await connection.fetchval(sql.load("day_is_needed"), day, retention_days):
                 return []
-            names = [row["name"] for row in await connection.fetch(sql.load("partitions_of_day"), day)]
-            await connection.execute(sql.load("drop_day"), day)
-            return names
+            return [row["name"] for row in await connection.fetch(sql.load("drop_day"), day)]
     except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError):
         return []
 

@@ -24,13 +24,13 @@ END
 $$
     $function$, 'HOME', quote_ident(current_schema()));
 
-    -- Keys before the ledger before dead letters, as everybody locks them. Yesterday and the day before stay, whatever the
+    -- Returns the names of what it dropped. Keys before the ledger before dead letters, as everybody locks them. Yesterday and the day before stay, whatever the
     -- retention: batches that began before midnight write to the one, and keys of 24 hours stand in both.
     EXECUTE replace($function$
-CREATE FUNCTION drop_day(day date) RETURNS void
+CREATE FUNCTION drop_day(day date) RETURNS SETOF text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    child regclass;
+    child record;
 BEGIN
     IF (day < (now() AT TIME ZONE 'UTC')::date - 2) IS NOT TRUE THEN
         RAISE EXCEPTION 'Expected a day that ended at least two days ago, got %', day;
@@ -44,15 +44,16 @@ BEGIN
                        AS newest
               FROM HOME.lane) AS dropped
      WHERE dropped.id = lane.id AND lane.ledger_from <= dropped.newest;
-    FOR child IN SELECT c.oid
+    FOR child IN SELECT c.oid::regclass AS place, c.relname AS name
                    FROM unnest(ARRAY['HOME.idempotency_key', 'HOME.ledger', 'HOME.dead_letter']::regclass[])
-                        WITH ORDINALITY AS parents (parent, place)
+                        WITH ORDINALITY AS parents (parent, rank)
                    JOIN pg_inherits i ON i.inhparent = parent
                    JOIN pg_class c ON c.oid = i.inhrelid
                   WHERE right(c.relname::text, 8) = to_char(day, 'YYYYMMDD')
-                  ORDER BY place
+                  ORDER BY rank
     LOOP
-        EXECUTE format('DROP TABLE %s', child);
+        EXECUTE format('DROP TABLE %s', child.place);
+        RETURN NEXT child.name;
     END LOOP;
 END
 $$
