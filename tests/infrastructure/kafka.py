@@ -84,12 +84,15 @@ def _pom() -> str:
 
 
 class LocalKafka(ServerProcess):
-    """Broker and controller in one JVM, loopback only. `start` after `kill` goes on with the same ports and data."""
+    """Broker and controller in one JVM, loopback only. `start` after `kill` goes on with the same ports and data.
+
+    A second listener, at `proxied_port`, sends its clients to `proxy_port`, where a test may start a `KafkaProxy`.
+    """
 
     def __init__(self, directory: Path) -> None:
         super().__init__("kafka", directory)
         self._directory = directory
-        self._controller_port = free_port()
+        self._controller_port, self.proxied_port, self.proxy_port = free_port(), free_port(), free_port()
         self._jars = kafka_jars()
         self._properties = directory / "server.properties"
 
@@ -139,10 +142,11 @@ class LocalKafka(ServerProcess):
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
-            "listeners": f"PLAINTEXT://{HOST}:{self.port},CONTROLLER://{HOST}:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port}",
+            "listeners": f"PLAINTEXT://{HOST}:{self.port},PROXIED://{HOST}:{self.proxied_port},"
+            f"CONTROLLER://{HOST}:{self._controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port},PROXIED://{HOST}:{self.proxy_port}",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": str(self._directory / "kafka-data"),
             **SINGLE_BROKER,
         }

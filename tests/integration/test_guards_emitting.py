@@ -230,7 +230,7 @@ async def test_b5_no_question_to_a_frozen_broker_waits_for_ever(
                 "close": idle.close,
                 "log ends": lambda: one.assignment.log_ends(*names),  # type: ignore[arg-type]
                 "committed": lambda: cluster.committed(bench.settings.group_id, *names),  # type: ignore[arg-type]
-                "is member": lambda: cluster.is_member(bench.settings.group_id, "nobody"),
+                "is member": lambda: cluster.is_member(bench.settings.group_id, 1, "nobody"),
                 "topic settings": lambda: cluster.topic_settings(bench.settings.topic_commands),
                 "partition counts": lambda: cluster.partition_counts([bench.settings.topic_commands]),
                 "create topics": lambda: create_topics(cluster, bench.settings),

@@ -9,20 +9,26 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
+    IllegalGenerationError,
     KafkaConnectionError,
     KafkaError,
+    RebalanceInProgressError,
     SaslAuthenticationFailed,
+    UnknownMemberIdError,
     UnsupportedSaslMechanismError,
     for_code,
 )
 from aiokafka.protocol.api import Request, Response
-from aiokafka.structs import TopicPartition
+from aiokafka.protocol.group import HeartbeatRequest
 
 from worker.settings import Settings
 from worker.stream.authorized import AuthorizedOperationsRequest, operations_by_topic
+from worker.stream.offset_fetch_v7 import StableOffsetsRequest, committed_offsets
 
 ANSWER_SECONDS = 15.0
 """Deadline of one request to the cluster; aiokafka waits without bounds in several places (guard B5)."""
+
+_NO_MEMBER = (UnknownMemberIdError.errno, IllegalGenerationError.errno, RebalanceInProgressError.errno)
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -124,20 +130,33 @@ class Cluster:
             raise
 
     async def committed(self, group_id: str, topic: str, partition: int) -> int | None:
-        """The group's committed offset, None where there is none. Ask after InitProducerId (protocol, open 4)."""
-        admin = await self.admin()
-        place = TopicPartition(topic, partition)
-        async with asyncio.timeout(ANSWER_SECONDS):
-            offsets = await admin.list_consumer_group_offsets(group_id, partitions=[place])
-        offset = offsets[place].offset if place in offsets else -1
-        return None if offset < 0 else int(offset)
+        """The group's committed offset, None where there is none. Ask after InitProducerId (protocol, open 4).
 
-    async def is_member(self, group_id: str, member: str) -> bool:
-        """Whether the broker counts `member` among the group now."""
+        An answer without the partition, or with an error, says neither: raises `KafkaError` (guard B17).
+        """
+        response = await self._ask_coordinator(group_id, StableOffsetsRequest(group_id, topic, [partition]))
+        offsets = committed_offsets(response, topic)
+        if partition not in offsets:
+            raise KafkaError(f"the coordinator did not answer for the offset of {topic}/{partition}")
+        return offsets[partition]
+
+    async def is_member(self, group_id: str, generation: int, member: str) -> bool:
+        """Whether this is a member of the group's present generation, by a heartbeat in its name.
+
+        A member of an older generation is none, and neither is one while the group rebalances. Raises `KafkaError`
+        where the coordinator cannot tell.
+        """
+        code = (await self._ask_coordinator(group_id, HeartbeatRequest(group_id, generation, member))).error_code
+        if code in _NO_MEMBER:
+            return False
+        if code:
+            raise for_code(code)(f"a heartbeat of {member} in generation {generation}: error {code}")
+        return True
+
+    async def _ask_coordinator(self, group_id: str, request: Request) -> Response:
         admin = await self.admin()
         async with asyncio.timeout(ANSWER_SECONDS):
-            responses = await admin.describe_consumer_groups([group_id])
-        return any(one[0] == member for response in responses for group in response.groups for one in group[5])
+            return await admin._send_request(request, await admin.find_coordinator(group_id))
 
     async def ask(self, request: Request) -> Response:
         """The answer of any one broker to a request of the protocol."""

@@ -222,7 +222,7 @@ class Lane:
         fence = self._shared.store.fence
         hold = await fence(self.name, self._generation, self._member)
         if isinstance(hold, NewerOwner):
-            if not await self._shared.cluster.is_member(self.name.group_id, self._member):
+            if not await self._shared.cluster.is_member(self.name.group_id, self._generation, self._member):
                 raise LostLane(f"held for generation {hold.generation} by {hold.member}")
             hold = await fence(self.name, self._generation, self._member, force=True)
         assert isinstance(hold, Hold)

@@ -1,0 +1,97 @@
+"""Version 7 of OffsetFetch, the first that waits for pending transactions (KIP-447); aiokafka has up to 3."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.commit import OffsetFetchRequest_v3
+from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
+
+
+class OffsetFetchResponse_v7(Response):  # type: ignore[misc]  # aiokafka ships no types
+    """Errors of the whole answer, such as a coordinator that moves, come without any partition."""
+
+    API_KEY = 9
+    API_VERSION = 7
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", CompactString("utf-8")),
+                        ("error_code", Int16),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("error_code", Int16),
+        ("tags", TaggedFields),
+    )
+
+
+class OffsetFetchRequest_v7(RequestStruct):  # type: ignore[misc]
+    """With `require_stable` a partition whose transaction is not over is answered UNSTABLE_OFFSET_COMMIT."""
+
+    API_KEY = 9
+    API_VERSION = 7
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = OffsetFetchResponse_v7
+    SCHEMA = Schema(
+        ("consumer_group", CompactString("utf-8")),
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
+            ),
+        ),
+        ("require_stable", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class StableOffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]):  # type: ignore[misc]
+    """Committed offsets of a group; stable ones where the broker knows that (Kafka 2.5 and later)."""
+
+    API_KEY = 9
+
+    def __init__(self, group_id: str, topic: str, partitions: list[int]) -> None:
+        self._group_id, self._topic, self._partitions = group_id, topic, partitions
+
+    def build(
+        self, request_struct_class: type[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]
+    ) -> OffsetFetchRequest_v3 | OffsetFetchRequest_v7:
+        """As aiokafka asks for it."""
+        if request_struct_class.API_VERSION < 7:
+            return request_struct_class(self._group_id, [(self._topic, self._partitions)])
+        return request_struct_class(self._group_id, [(self._topic, self._partitions, {})], True, {})
+
+
+def committed_offsets(response: Any, topic: str) -> Mapping[int, int | None]:
+    """Offset of each partition in the answer, None where there is none.
+
+    Raises `KafkaError` for an error of the whole answer, and of any partition: neither says that there is none.
+    """
+    _raise_for(response.error_code, "the group's offsets")
+    offsets: dict[int, int | None] = {}
+    for name, partitions, *_ in response.topics:
+        for partition, offset, *_, code in (part[:-1] if response.API_VERSION >= 7 else part for part in partitions):
+            _raise_for(code, f"the offset of {name}/{partition}")
+            if name == topic:
+                offsets[partition] = None if offset < 0 else offset
+    return offsets
+
+
+def _raise_for(code: int, what: str) -> None:
+    if code:
+        error: KafkaError = for_code(code)(f"{what}: error {code}")
+        raise error
