@@ -2,9 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
 from aiokafka.structs import TopicPartition
 
 from worker import crashpoints
@@ -22,6 +26,12 @@ BATCH_BYTES = 480_000
 """A larger single record gets a batch of its own. Above 512 KiB, a request is humongous to the G1 collector of a broker
 with a heap of up to 2 GB: those of 560 KB that full batches made took a fifth of the broker's CPU."""
 
+_SENT_ONCE = (TxnOffsetCommitRequest, EndTxnRequest)
+"""What the client would send again by itself when a connection breaks, although the first may still arrive, in the
+middle of the next transaction of the same epoch (guard B20, KAFKA-17754). EndTxn would then commit half of that one
+without its offset, and an old offset would be committed in place of its own. The other requests may be late:
+AddPartitions and AddOffsets only add a partition, and the broker knows a Produce by its sequence numbers."""
+
 
 _Sent = tuple[int, "asyncio.Future[object]"]
 """How many records a batch holds, and its delivery."""
@@ -29,6 +39,10 @@ _Sent = tuple[int, "asyncio.Future[object]"]
 
 class EmissionFailed(Exception):
     """It is not known whether the results became visible. Throw the emitter away and open the lane again."""
+
+
+class Unanswered(Exception):
+    """A request that must not be sent twice got no answer. No `KafkaError`, upon which the client would try again."""
 
 
 class Emitter:
@@ -47,6 +61,7 @@ class Emitter:
             max_batch_size=BATCH_BYTES,
             max_request_size=4 * 1024 * 1024,
         )
+        _send_once(self._producer.client)
 
     async def start(self) -> None:
         """InitProducerId: the broker ends or aborts whatever the last owner left open, and fences it."""
@@ -120,6 +135,21 @@ class Emitter:
         """Let go of the connections, whatever state the transaction is in; never aborts (guard B4)."""
         await let_go(self._producer.stop(), 1.5)
         await let_go(self._producer.client.close(), 0.5)
+
+
+def _send_once(client: AIOKafkaClient) -> None:
+    """Make a lost answer to a request of `_SENT_ONCE` the end of this client's transactions."""
+    send = client.send
+
+    async def once(node: int, request: object, **options: Any) -> object:
+        try:
+            return await send(node, request, **options)
+        except KafkaError as error:
+            if isinstance(request, _SENT_ONCE):
+                raise Unanswered(f"{type(request).__name__}: {type(error).__name__}: {error}") from error
+            raise
+
+    client.send = once
 
 
 def _append(builder: BatchBuilder, event: Event) -> bool:
