@@ -26,6 +26,7 @@ from worker.stream.assignment import Assignment
 from worker.stream.connection import Cluster, Refused
 from worker.stream.door import Door
 from worker.stream.lane import LaneState, Surroundings
+from worker.stream.positions import reason_without_topic
 from worker.stream.topics import reason_not_to_start
 from worker.telemetry import Telemetry
 from worker.tracing import NO_TRACING, Tracing
@@ -91,6 +92,8 @@ class Worker:
         problems = [f"{server} is away: {reason}" for server, reason in self._away.items()]
         if self._phase is not None:
             return [self._phase, *problems]
+        if self._assignment is not None and self._assignment.topic_watch.is_gone:
+            return [reason_without_topic(self._settings.topic_commands), *problems]
         if self._assignment is None or not self._assignment.assigned:
             return ["waiting for the group to assign partitions", *problems]
         lanes = sorted(self._assignment.lanes.items())

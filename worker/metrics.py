@@ -120,6 +120,12 @@ class Metrics:
         )
         self.lane_states = Gauge("passport_lane_state", "1 for the state a lane is in.", (*_PLACE, "state"), registry=r)
         self.halted = Gauge("passport_lane_halted", "1 while a lane is halted.", _PLACE, registry=r)
+        self.halt_looked = Gauge(
+            "passport_lane_halt_looked_timestamp_seconds",
+            "When a halted lane looked last whether its positions fit.",
+            _PLACE,
+            registry=r,
+        )
         self.halts = Counter("passport_lane_halts_total", "Lanes that halted.", _PLACE, registry=r)
         self.reemitted = Counter(
             "passport_reemitted_total", "Answers emitted again from the ledger.", _PLACE, registry=r

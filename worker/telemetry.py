@@ -96,7 +96,8 @@ class Telemetry(Metrics):
         if self._lanes.get((topic, partition)) is not lane:
             return
         del self._lanes[topic, partition]
-        for gauge in (self.position, self.lag_records, self.lag_seconds, self.halted, self.lane_states):
+        gauges = (self.position, self.lag_records, self.lag_seconds, self.halted, self.halt_looked, self.lane_states)
+        for gauge in gauges:
             gauge.remove_by_labels({"topic": topic, "partition": str(partition)})
 
     def batch(self, topic: str, partition: int, answers: Sequence[Answer], work: Work, started: float) -> None:

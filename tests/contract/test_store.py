@@ -28,7 +28,7 @@ from worker.domain.moments import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer, Kind
 from worker.processing import Work, decide_all
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, Store, StoreAway
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, Store, StoreAway, TopicIdentity
 from worker.store.postgres import ANSWERS_BYTES, PostgresStore
 
 NAME = LaneName("group", TOPIC, 0)
@@ -92,6 +92,19 @@ async def test_a_lane_starts_once(store: Store) -> None:
     assert await store.start_lane(hold, 5) == Position(5, 5, 5)
     assert await store.start_lane(hold, 9) == Position(5, 5, 5)
     assert await store.position(hold) == Position(5, 5, 5)
+
+
+async def test_a_lane_learns_its_topic_once(store: Store) -> None:
+    """When it begins, or when it opens next; another topic of that name does not take its place, nor a lower epoch."""
+    first, other = TopicIdentity("cluster", "first"), TopicIdentity("cluster", "other")
+    old = await _fence(store)
+    await store.start_lane(old, 5)
+    hold = await _fence(store)
+    with pytest.raises(LostLane):
+        await store.start_lane(old, 5, other)
+    assert await store.start_lane(hold, 9, first) == Position(5, 5, 5, first)
+    assert await store.start_lane(hold, 9, other) == Position(5, 5, 5, first)
+    assert await store.start_lane(hold, 9) == Position(5, 5, 5, first)
 
 
 async def _advanced(store: Store, applied: int) -> Hold:

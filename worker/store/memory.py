@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from worker.domain.command import Command
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway, TopicIdentity
 
 
 @dataclass(slots=True)
@@ -47,10 +47,11 @@ class MemoryStore:
         """See the port."""
         return self._held(hold).position
 
-    async def start_lane(self, hold: Hold, offset: int) -> Position:
+    async def start_lane(self, hold: Hold, offset: int, topic: TopicIdentity | None = None) -> Position:
         """See the port."""
         lane = self._held(hold)
-        lane.position = lane.position or Position(offset, offset, offset)
+        position = lane.position or Position(offset, offset, offset)
+        lane.position = replace(position, topic=position.topic or topic)
         return lane.position
 
     async def mark_emitted(self, hold: Hold, offset: int) -> None:
@@ -58,7 +59,7 @@ class MemoryStore:
         lane = self._lanes[hold.name]
         at = lane.position
         if lane.epoch == hold.epoch and at is not None and at.emitted < offset <= at.applied:
-            lane.position = Position(at.applied, offset, at.ledger_from)
+            lane.position = replace(at, emitted=offset)
 
     async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
         """See the port."""
@@ -87,8 +88,7 @@ class MemoryStore:
             lane = self._lanes[stake.hold.name]
             assert lane.position is not None
             lane.ledger.update({answer.offset: answer for answer in answers})
-            emitted = max(lane.position.emitted, stake.emitted)
-            lane.position = Position(applied, emitted, lane.position.ledger_from)
+            lane.position = replace(lane.position, applied=applied, emitted=max(lane.position.emitted, stake.emitted))
 
 
 class MemoryBatch:

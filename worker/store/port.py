@@ -30,12 +30,24 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicIdentity:
+    """Which topic of which cluster offsets count in, as Kafka's tools print the ids; a name alone can be used again."""
+
+    cluster_id: str
+    topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
-    """Offsets of a lane: A (`applied`), a lower bound of E (`emitted`), and where its ledger starts."""
+    """Offsets of a lane: A (`applied`), a lower bound of E (`emitted`), and where its ledger starts.
+
+    `topic` is what they count in, None as long as the lane has not learned it.
+    """
 
     applied: int
     emitted: int
     ledger_from: int
+    topic: TopicIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +115,11 @@ class Store(Protocol):
         """The lane's position, None for a lane that never ran; raises `LostLane` when the hold is gone."""
         ...
 
-    async def start_lane(self, hold: Hold, offset: int) -> Position:
-        """Begin a lane that never ran at `offset`; the position it has then. Raises `LostLane`."""
+    async def start_lane(self, hold: Hold, offset: int, topic: TopicIdentity | None = None) -> Position:
+        """Begin a lane that never ran at `offset`, and note its topic where it is not known yet.
+
+        The position that it has then. Raises `LostLane`.
+        """
         ...
 
     async def mark_emitted(self, hold: Hold, offset: int) -> None:

@@ -15,7 +15,7 @@ from worker.messages.events import Answer, Kind
 from worker.store import sql
 from worker.store.failures import meaning_of
 from worker.store.gathering import Gathering, LookUp, key_id
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway, TopicIdentity
 
 SESSION_SETTINGS = {
     "application_name": "passport-worker",
@@ -113,12 +113,16 @@ class PostgresStore:
             row = await connection.fetchrow(sql.load("position"), hold.lane_id)
         if row is None or row["epoch"] != hold.epoch:
             raise LostLane(f"{hold.name} is held by a newer epoch")
-        return None if row["applied"] is None else Position(row["applied"], row["emitted"], row["ledger_from"])
+        if row["applied"] is None:
+            return None
+        topic = None if row["topic_id"] is None else TopicIdentity(row["cluster_id"], row["topic_id"])
+        return Position(row["applied"], row["emitted"], row["ledger_from"], topic)
 
-    async def start_lane(self, hold: Hold, offset: int) -> Position:
+    async def start_lane(self, hold: Hold, offset: int, topic: TopicIdentity | None = None) -> Position:
         """See the port."""
+        ids = (None, None) if topic is None else (topic.cluster_id, topic.topic_id)
         async with self.session() as connection:
-            await connection.execute(sql.load("start_lane"), hold.lane_id, hold.epoch, offset)
+            await connection.execute(sql.load("start_lane"), hold.lane_id, hold.epoch, offset, *ids)
         position = await self.position(hold)
         assert position is not None
         return position

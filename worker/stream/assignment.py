@@ -13,6 +13,7 @@ from worker.stream.connection import ANSWER_SECONDS, client_options, let_go
 from worker.stream.lane import Lane, Surroundings
 from worker.stream.reader import POLL_MS, Reader
 from worker.stream.survey import survey
+from worker.stream.topic_watch import TopicWatch
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=POLL_MS,
         )
-        self._reader = Reader(self._consumer, self.lanes, settings)
+        self.topic_watch = TopicWatch(shared.cluster, self._topic, self._consumer._client, self._reopen_lanes)
+        self._reader = Reader(self._consumer, self.lanes, settings, self.topic_watch)
 
     def stop(self) -> None:
         """Ask `run` to close all lanes and leave the group."""
@@ -64,7 +66,11 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     async def run(self) -> None:
         """Be a member of the group until stopped; raises what ends the membership otherwise."""
-        surveying = asyncio.create_task(survey(self.lanes, self, self._shared), name="survey")
+        await self.topic_watch.begin()
+        looking = [
+            asyncio.create_task(survey(self.lanes, self, self._shared), name="survey"),
+            asyncio.create_task(self.topic_watch.watch(), name="topic-watch"),
+        ]
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._consumer.start()
@@ -73,7 +79,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         finally:
             self.stop()  # an assignment that still comes finds no reader
             self.assigned = False
-            surveying.cancel()
+            for task in looking:
+                task.cancel()
             await self._close_lanes()
             await let_go(self._consumer.stop(), 2.0)
 
@@ -100,6 +107,11 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             lane = Lane(name, generation, member, share, self._shared, self)
             self.lanes[place] = lane
             self._tasks[place] = asyncio.create_task(lane.run(), name=f"lane-{place.partition}")
+
+    def _reopen_lanes(self) -> None:
+        """On opening they see that the topic is not theirs."""
+        for lane in self.lanes.values():
+            lane.inbox.fail(f"the topic {self._topic} is not the one that it was")
 
     async def _close_lanes(self) -> None:
         """Let batches in flight finish, for a bounded time."""

@@ -22,7 +22,8 @@ from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.group import HeartbeatRequest
 
 from worker.settings import Settings
-from worker.stream.authorized import AuthorizedOperationsRequest, operations_by_topic
+from worker.store.port import TopicIdentity
+from worker.stream.metadata_v10 import TopicsRequest, identity_of, operations_by_topic
 from worker.stream.offset_fetch_v7 import StableOffsetsRequest, committed_offsets
 
 ANSWER_SECONDS = 15.0
@@ -167,9 +168,19 @@ class Cluster:
     async def allowed_on_topics(self, topics: list[str]) -> dict[str, frozenset[str]]:
         """See `operations_by_topic`; nothing where the broker is too old to tell."""
         try:
-            return operations_by_topic(await self.ask(AuthorizedOperationsRequest(topics)))
+            return operations_by_topic(await self.ask(TopicsRequest(topics)))
         except NotImplementedError:
             return {}
+
+    async def identity(self, topic: str) -> TopicIdentity | None:
+        """Which topic that is; None where the broker is too old to tell.
+
+        Raises `UnknownTopicOrPartitionError` where there is none of that name.
+        """
+        try:
+            return identity_of(await self.ask(TopicsRequest([topic])))
+        except NotImplementedError:
+            return None
 
     async def topic_settings(self, topic: str) -> dict[str, str]:
         """Configuration of a topic by name; raises `KafkaError` for an unknown topic, and where we may not ask."""

@@ -4,31 +4,35 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
 import stamina
 import structlog
+from aiokafka.errors import UnknownTopicOrPartitionError
 from opentelemetry.trace import Span
 
 from worker import crashpoints
+from worker.domain.moments import iso_8601
 from worker.messages.events import Answer
 from worker.processing import BatchTooLarge, Processor, Work
 from worker.settings import Settings
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Stake, Store
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, Store, TopicIdentity
 from worker.stream.backlog import Backlog
 from worker.stream.connection import Cluster
 from worker.stream.door import Door, KeysAway
 from worker.stream.emitter import Emitter
 from worker.stream.inbox import FetchFailed, Inbox
-from worker.stream.positions import Halt, reason_to_halt
+from worker.stream.positions import Halt, Log, reason_to_halt, reason_without_topic
+from worker.stream.published import newest_result
 from worker.telemetry import Telemetry
 from worker.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
 REEMIT_RECORDS = 1000
+HALTED_LOOK_SECONDS = 30.0
 IDLE_SECONDS = 1.0
 """An idle lane notes after this time that all of its answers are out."""
 
@@ -112,12 +116,10 @@ class Lane:
         self._shared.telemetry.watch_lane(topic, partition, self)
         try:
             while not self._closing.is_set():
-                await self._run_until_lost()
-        except Halt as halt:
-            self._stand_still(LaneState.HALTED, str(halt))
-            self._shared.telemetry.halts.labels(topic, partition).inc()
-            self._log.error("lane_halted", reason=str(halt))
-            await self._closing.wait()
+                try:
+                    await self._run_until_lost()
+                except Halt as halt:
+                    await self._stay_halted(halt)
         finally:
             self.state, self.reason = LaneState.CLOSED, "closed"
             self._shared.telemetry.forget_lane(topic, partition, self)
@@ -130,9 +132,37 @@ class Lane:
         except LostLane as lost:
             self._stand_still(LaneState.LOST, str(lost))
             self._log.warning("lane_lost", reason=str(lost))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._shared.settings.kafka_session_timeout_seconds):
-                    await self._closing.wait()
+            await self._closes_within(self._shared.settings.kafka_session_timeout_seconds)
+
+    async def _stay_halted(self, halt: Halt) -> None:
+        """Until the lane closes, or a look now and then, without effects, finds positions that fit."""
+        self._shared.telemetry.halts.labels(self.name.topic, self.name.partition).inc()
+        self._log.error("lane_halted", reason=str(halt))
+        self._show_halt(halt)
+        while not await self._closes_within(HALTED_LOOK_SECONDS):
+            try:
+                await self._look(halt.hold)
+            except Halt as found:
+                self._show_halt(found)
+                self._log.warning("lane_still_halted", reason=str(found))
+            except LostLane:
+                return
+            except Exception as error:  # the servers' trouble, which is told elsewhere; the next look will tell
+                self._log.warning("halted_lane_cannot_look", error=f"{type(error).__name__}: {error}")
+            else:
+                self._log.info("halted_lane_goes_on")
+                return
+
+    def _show_halt(self, halt: Halt) -> None:
+        now = time.time()
+        self._stand_still(LaneState.HALTED, f"{halt} (looked last at {iso_8601(int(now * 1000))})")
+        self._shared.telemetry.halt_looked.labels(self.name.topic, self.name.partition).set(now)
+
+    async def _closes_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        return self._closing.is_set()
 
     async def _sessions(self) -> bool:
         """Open and work, with growing pauses while that fails at once. True: it had worked, so start afresh."""
@@ -198,14 +228,8 @@ class Lane:
         crashpoints.reach("fence")
         await emitter.start()
         crashpoints.reach("init")
-        first, end = await self._consumer.log_ends(self.name.topic, self.name.partition)
-        position = await self._shared.store.position(hold) or await self._shared.store.start_lane(hold, first)
-        committed = await self._shared.cluster.committed(self.name.group_id, self.name.topic, self.name.partition)
-        emitted = position.emitted if committed is None else committed
-        halt = reason_to_halt(position, emitted, first, end)
-        if halt is not None:
-            self.backlog.stands_at = min(position.applied, emitted)
-            raise Halt(halt)
+        position, emitted = await self._look(hold)
+        await self._shared.store.start_lane(hold, position.applied, position.topic)
         self.applied, self.emitted, self._noted = position.applied, emitted, position.emitted
         await self._emit_again(hold, emitter, emitted, position.applied)
         crashpoints.reach("ledger re-emission")
@@ -216,6 +240,31 @@ class Lane:
         self._stand_still(LaneState.RUNNING, "")
         self._log.info("lane_open", applied=position.applied, emitted=emitted, epoch=hold.epoch)
         return hold, position.applied
+
+    async def _look(self, hold: Hold) -> tuple[Position, int]:
+        """A and E, without effects; raises `Halt` where they do not fit together.
+
+        A lane that never ran stands at the start of its log; the position's topic is the one that is there.
+        """
+        name, shared = self.name, self._shared
+        topic = await self._topic(hold)
+        log = Log(topic, *await self._consumer.log_ends(name.topic, name.partition))
+        position = await shared.store.position(hold) or Position(log.first, log.first, log.first)
+        committed = await shared.cluster.committed(name.group_id, name.topic, name.partition)
+        emitted, newest = position.emitted if committed is None else committed, None
+        if emitted > position.applied:
+            newest = await newest_result(shared.settings, shared.cluster, name.topic, name.partition)
+        reason = reason_to_halt(position, emitted, log, newest)
+        if reason is not None:
+            self.backlog.stands_at = min(position.applied, emitted)
+            raise Halt(reason, hold)
+        return replace(position, topic=topic), emitted
+
+    async def _topic(self, hold: Hold) -> TopicIdentity | None:
+        try:
+            return await self._shared.cluster.identity(self.name.topic)
+        except UnknownTopicOrPartitionError:
+            raise Halt(reason_without_topic(self.name.topic), hold) from None
 
     async def _fence(self) -> Hold:
         """Only the newest generation may fence. A group that was reset counts from 1 again: then the broker knows."""

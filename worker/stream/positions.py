@@ -1,34 +1,92 @@
 """What the positions of a lane say when it opens: go on, emit again, or halt (protocol section 3, open 5)."""
 
-from worker.store.port import Position
+from dataclasses import dataclass
+
+from worker.store.port import Hold, Position, TopicIdentity
 
 
 class Halt(Exception):
     """The positions contradict each other. The lane stops and never guesses; the text says what to do."""
 
+    def __init__(self, reason: str, hold: Hold) -> None:
+        """`hold` is the lane's, by which it can look again."""
+        super().__init__(reason)
+        self.hold = hold
 
-def reason_to_halt(position: Position, emitted: int, first: int, end: int) -> str | None:
-    """Why a lane must not run, and what to do about it; None when the positions fit together."""
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What the broker says of a lane's partition: whose log it is, its first offset, and that behind its last record.
+
+    `topic` is None where the broker does not tell ids.
+    """
+
+    topic: TopicIdentity | None
+    first: int
+    end: int
+
+
+_NEW_NAME = (
+    "Use a new topic name (PASSPORT_TOPIC_COMMANDS): in a topic of the old name the places, event ids and positions of "
+    "old commands would be used again."
+)
+
+
+def reason_to_halt(position: Position, emitted: int, log: Log, newest_result: int | None) -> str | None:
+    """Why a lane must not run, and what to do about it; None when the positions fit together.
+
+    `newest_result` is the offset of the newest command that has a result in the result topics, None where nobody knows;
+    it only matters where E is beyond A.
+    """
     applied = position.applied
     at = f"E={emitted} (committed in Kafka), A={applied} (applied in Postgres)"
+    if position.topic is not None and log.topic is not None and position.topic != log.topic:
+        return f"{at}: {_other_topic(position.topic, log.topic)}. {_NEW_NAME}"
     if emitted > applied:
-        return (
-            f"{at}: Kafka is ahead, so Postgres lost commits or somebody skipped the offset ahead. Restore Postgres, "
-            f"or reset the group's offset of this partition back to {applied}, then restart the worker."
-        )
+        return f"{at}: {_kafka_is_ahead(applied, newest_result)}"
     if emitted < position.ledger_from:
         return (
-            f"{at}: answers below {position.ledger_from} were dropped from the ledger after its retention. Reset the "
-            f"group's offset of this partition to {position.ledger_from} or later, up to {applied}, then restart."
+            f"{at}: answers below {position.ledger_from} were dropped from the ledger after its retention. Stop the "
+            f"workers, reset the group's offset of this partition to {position.ledger_from} or later, up to {applied}, "
+            "and start them."
         )
-    if first > applied:
+    if log.first > applied:
         return (
-            f"{at}: the log starts at {first}, so unread commands have expired. Publish commands {applied} to "
-            f"{first - 1} again, then set lane.applied and the group's offset to {first} and restart."
+            f"{at}: the log starts at {log.first}, so unread commands have expired. Publish commands {applied} to "
+            f"{log.first - 1} again from their source, then stop the workers, set lane.applied and the group's offset "
+            f"to {log.first}, and start them."
         )
-    if end < applied:
-        return (
-            f"{at}: the log ends at {end}, so the topic was truncated or made anew. Use a new topic name or group id "
-            "for the new topic, or restore the old one."
-        )
+    if log.end < applied:
+        cause = "the topic was made anew, or Kafka lost what it had acknowledged"
+        return f"{at}: the log ends at {log.end}, so {cause}. {_NEW_NAME}"
     return None
+
+
+def reason_without_topic(topic: str) -> str:
+    """Why a lane whose topic has vanished must not run, and what to do about it."""
+    return f"there is no topic {topic} any more. {_NEW_NAME}"
+
+
+def _other_topic(began: TopicIdentity, found: TopicIdentity) -> str:
+    if found.cluster_id != began.cluster_id:
+        return f"this is the cluster {found.cluster_id}, and the lane belongs to {began.cluster_id}"
+    return f"the topic was made anew: its id is {found.topic_id}, and the lane belongs to {began.topic_id}"
+
+
+def _kafka_is_ahead(applied: int, newest_result: int | None) -> str:
+    set_back = f"stop the workers, reset the group's offset of this partition back to {applied}, and start them"
+    restore = (
+        "put back the copy of Postgres that has these commits, and never reset the offset: the commands would be "
+        "answered a second time, otherwise than the first"
+    )
+    if newest_result is None:
+        return (
+            f"Kafka is ahead, and no result could be seen that tells why. If somebody set the offset ahead by hand, "
+            f"{set_back}. If Postgres was restored from an older copy or lost commits in a failover, {restore}."
+        )
+    if newest_result >= applied:
+        return (
+            f"results up to command {newest_result} are published, so Postgres was restored from an older copy or lost "
+            f"commits in a failover: {restore}."
+        )
+    return f"no command from {applied} on has a result, so somebody set the offset ahead by hand: {set_back}."

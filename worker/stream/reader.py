@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -12,6 +13,7 @@ from worker.messages.envelope import Record
 from worker.settings import Settings
 from worker.stream.lane import Lane, LaneState
 from worker.stream.salvage import salvage
+from worker.stream.topic_watch import TopicWatch
 
 log = structlog.get_logger(__name__)
 
@@ -25,10 +27,13 @@ _SINGLY = 1000
 class Reader:
     """Polls one consumer for the lanes that are assigned now; `lanes` is the assignment's own, and changes."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, lanes: Mapping[TopicPartition, Lane], settings: Settings) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, lanes: Mapping[TopicPartition, Lane], settings: Settings, watch: TopicWatch
+    ) -> None:
         self._consumer = consumer
         self._lanes = lanes
         self._settings = settings
+        self._watch = watch
         self._suspects: dict[TopicPartition, int | None] = {}
 
     def acquit_all(self) -> None:
@@ -65,7 +70,7 @@ class Reader:
 
     async def _poll_together(self, lanes: dict[TopicPartition, Lane]) -> None:
         try:
-            fetched = await self._consumer.getmany(*lanes, timeout_ms=POLL_MS)
+            fetched = await self._fetch(*lanes, timeout_ms=POLL_MS)
         except IllegalStateError:
             raise
         except Exception as error:
@@ -112,15 +117,21 @@ class Reader:
         return read
 
     async def _read_on(self, place: TopicPartition, lane: Lane, timeout_ms: int, most: int | None) -> int:
-        records = (await self._consumer.getmany(place, timeout_ms=timeout_ms, max_records=most)).get(place, [])
+        records = (await self._fetch(place, timeout_ms=timeout_ms, max_records=most)).get(place, [])
         await self._feed(place, lane, records)
         return len(records)
+
+    async def _fetch(self, *places: TopicPartition, **options: Any) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """What there is, unless it is another topic's."""
+        fetched: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(*places, **options)
+        return fetched if await self._watch.confirm() else {}
 
     async def _step_over(self, place: TopicPartition, lane: Lane) -> None:
         """Read the one bad record leniently: it gets its refusal like any other."""
         position = lane.inbox.fetch_offset
         try:
             record = await salvage(self._settings, place, position)
+            await self._watch.confirm()
         except Exception as error:
             lane.inbox.fail(f"offset {position} cannot be read: {type(error).__name__}: {error}")
             return

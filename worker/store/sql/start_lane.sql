@@ -1,2 +1,6 @@
--- Begin a lane that never ran. Safe: changes nothing when the epoch is not ours or the lane has a position.
-UPDATE lane SET applied = $3, emitted = $3, ledger_from = $3 WHERE id = $1 AND epoch = $2 AND applied IS NULL
+-- Begin a lane that never ran, and note what its offsets count in where that is not known. Safe: changes nothing when the
+-- epoch is not ours, no position that there is, and no topic that is known.
+UPDATE lane
+   SET applied = coalesce(applied, $3), emitted = coalesce(emitted, $3), ledger_from = coalesce(ledger_from, $3),
+       cluster_id = coalesce(cluster_id, $4), topic_id = coalesce(topic_id, $5)
+ WHERE id = $1 AND epoch = $2 AND (applied IS NULL OR topic_id IS NULL)

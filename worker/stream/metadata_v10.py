@@ -1,0 +1,125 @@
+"""Version 10 of the metadata request: it tells topic ids (KIP-516) and allowed operations (KIP-430); aiokafka has 5."""
+
+import base64
+from io import BytesIO
+from typing import Any
+
+from aiokafka.errors import TopicAuthorizationFailedError, for_code
+from aiokafka.protocol.abstract import AbstractType
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
+
+from worker.store.port import TopicIdentity
+
+_OPERATIONS = {"Read": 3, "Write": 4}
+"""Numbers of Kafka's `AclOperation`, which are the bits' places; those that the worker asks for."""
+_UNKNOWN = -(2**31)
+"""What a broker says that does not know what is allowed."""
+_NO_ID = b"\0" * 16
+
+
+class _Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka ships no types
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        return value
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> bytes:
+        return data.read(16)
+
+
+class _MetadataResponse_v10(Response):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 10
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("topic", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_authorized_operations", Int32),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequest_v10(RequestStruct):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 10
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _MetadataResponse_v10
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", _Uuid), ("topic", CompactString("utf-8")), ("tags", TaggedFields))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class TopicsRequest(Request[_MetadataRequest_v10]):  # type: ignore[misc]
+    """What these topics are, and what the asker may do with them; makes none of them."""
+
+    API_KEY = 3
+
+    def __init__(self, topics: list[str]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: type[_MetadataRequest_v10]) -> _MetadataRequest_v10:
+        """As aiokafka asks for it."""
+        return request_struct_class([(_NO_ID, topic, {}) for topic in self._topics], False, False, True, {})
+
+
+def operations_by_topic(response: Any) -> dict[str, frozenset[str]]:
+    """Allowed operations of each topic of which the broker knows; a topic that is not there is not among them."""
+    allowed: dict[str, frozenset[str]] = {}
+    for code, topic, _, _, _, bits, _ in response.topics:
+        if code == TopicAuthorizationFailedError.errno:
+            allowed[topic] = frozenset()
+        elif code == 0 and bits != _UNKNOWN:
+            allowed[topic] = frozenset(name for name, place in _OPERATIONS.items() if bits & 1 << place)
+    return allowed
+
+
+def identity_of(response: Any) -> TopicIdentity | None:
+    """Of the one topic that was asked for; None where the broker gives it no id.
+
+    Raises `UnknownTopicOrPartitionError` where there is no such topic, and other `KafkaError`s as the broker does.
+    """
+    ((code, topic, topic_id, *_),) = response.topics
+    if code:
+        raise for_code(code)(f"topic {topic}: error {code}")
+    if topic_id == _NO_ID:
+        return None
+    return TopicIdentity(response.cluster_id, base64.urlsafe_b64encode(topic_id).decode("ascii").rstrip("="))
