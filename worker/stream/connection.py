@@ -5,6 +5,8 @@ import ssl
 from collections.abc import Coroutine
 from typing import Any
 
+import aiokafka.admin.client
+import aiokafka.client
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import collect_hosts, create_conn
@@ -20,6 +22,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.settings import Settings
 from worker.store.port import TopicIdentity
@@ -30,6 +33,17 @@ ANSWER_SECONDS = 15.0
 """Deadline of one request to the cluster; aiokafka waits without bounds in several places (guard B5)."""
 
 _NO_MEMBER = (UnknownMemberIdError.errno, IllegalGenerationError.errno, RebalanceInProgressError.errno)
+
+
+class _OnlyAsking(MetadataRequest):  # type: ignore[misc]  # aiokafka ships no types
+    """aiokafka lets a broker that may do so make every topic that it asks about, and has no option to forbid it."""
+
+    def __init__(self, topics: list[str] | None = None) -> None:
+        super().__init__(topics, allow_auto_topic_creation=False)
+
+
+# For all clients of this process. A topic that is made by being asked for has one partition and the producers' time.
+aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = _OnlyAsking
 
 
 def client_options(settings: Settings) -> dict[str, Any]:

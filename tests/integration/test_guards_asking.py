@@ -1,0 +1,79 @@
+"""A broker that makes topics by itself makes none for us: it would have one partition and the producers' time."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.infrastructure.choose import own_server
+from tests.infrastructure.kafka import LocalKafka
+from tests.workbench import run_command
+from worker.settings import Settings
+from worker.stream.connection import Cluster, client_options
+from worker.stream.salvage import salvage
+
+
+class GenerousKafka(LocalKafka):
+    """Makes every topic that it is asked for, as a broker does whose settings nobody touched."""
+
+    def _settings(self) -> dict[str, str]:
+        return {**super()._settings(), "auto.create.topics.enable": "true"}
+
+
+@pytest.fixture(scope="module")
+def generous() -> Iterator[LocalKafka]:
+    """A broker of our own, empty."""
+    with own_server(GenerousKafka, "a real Kafka") as kafka:
+        yield kafka
+
+
+def _topics(kafka: LocalKafka) -> set[str]:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    return {name for name in admin.list_topics(timeout=20).topics if not name.startswith("__")}
+
+
+async def _ask(settings: Settings, client: str) -> None:
+    """Ask for the command topic until two seconds have passed."""
+    topic, options = settings.topic_commands, client_options(settings)
+    async with asyncio.timeout(2.0):
+        if client == "consumer":
+            async with AIOKafkaConsumer(topic, group_id="g", **options) as consumer:
+                await consumer.getone()
+        elif client == "producer":
+            async with AIOKafkaProducer(**options) as producer:
+                await producer.partitions_for(topic)
+        elif client == "admin":
+            assert await Cluster(settings).partition_counts([topic]) == {}
+        else:
+            await salvage(settings, TopicPartition(topic, 0), 0)
+
+
+@pytest.mark.parametrize("client", ["consumer", "producer", "admin", "salvage"])
+async def test_no_client_makes_a_topic_by_asking_for_it(generous: LocalKafka, client: str) -> None:
+    """Each way in which the worker talks to Kafka. Seen to fail without `_OnlyAsking`: each of the four made it."""
+    settings = Settings(kafka_bootstrap_servers=generous.bootstrap_servers, topic_commands=f"asked-by.{client}")
+    with suppress(TimeoutError, KafkaError):
+        await _ask(settings, client)
+    assert settings.topic_commands not in _topics(generous)
+
+
+def test_run_before_topics_create_makes_none(generous: LocalKafka, database_url: str) -> None:
+    """It says that they are missing, and `topics create` makes them as they should be.
+
+    Seen to fail without `_OnlyAsking`: it said so, and there they were, with one partition each.
+    """
+    own = {
+        "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": generous.bootstrap_servers,
+        "PASSPORT_DATABASE_URL": database_url,
+        "PASSPORT_HTTP_PORT": "0",
+    }
+    assert run_command("migrate", **own).returncode == 0
+    done = run_command("run", **own)
+    assert (done.returncode, "missing topics: " in done.stderr) == (1, True)
+    assert not any(name.startswith("dpp.passport.") for name in _topics(generous))
+    assert "differs" not in run_command("topics", "create", **own).stdout
