@@ -23,7 +23,7 @@ from worker.store.migrate import check_schema
 from worker.store.postgres import PostgresStore
 from worker.store.rights import check_rights
 from worker.stream.assignment import Assignment
-from worker.stream.connection import Cluster, Refused
+from worker.stream.connection import Cluster, Refused, explain
 from worker.stream.door import Door
 from worker.stream.lane import LaneState, Surroundings
 from worker.stream.positions import reason_without_topic
@@ -185,7 +185,7 @@ class Worker:
         try:
             problem = await reason_not_to_start(self._cluster, self._settings)
         except Refused as error:
-            raise CannotStart(f"Kafka cannot be used with these PASSPORT_KAFKA_* settings: {error.args[0]}") from error
+            raise CannotStart(explain(error, self._settings)) from error
         except Exception:
             await self._cluster.close()
             raise

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import asyncpg
+from aiokafka.errors import KafkaError
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
@@ -21,7 +22,7 @@ from worker.store.catalogue import load_catalogue
 from worker.store.days import ensure_days
 from worker.store.migrate import MigrationError, check_schema, migrate
 from worker.store.rights import grant_run_rights
-from worker.stream.connection import Cluster
+from worker.stream.connection import Cluster, explain
 from worker.stream.topics import create_topics
 from worker.trace_export import CannotTrace, tracing_from_environment
 from worker.validation import summary, verdicts
@@ -96,11 +97,14 @@ def migrate_command(
 def topics_create() -> None:
     """Create the topics that are missing. Existing ones are left as they are; where they differ, it says so."""
     settings = Settings()
+    configure_logs()
 
     async def create() -> None:
         cluster = Cluster(settings)
         try:
             created, drift = await create_topics(cluster, settings)
+        except (KafkaError, TimeoutError) as error:
+            raise Failed(explain(error, settings)) from error
         finally:
             await cluster.close()
         for name in created:

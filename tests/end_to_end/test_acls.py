@@ -138,6 +138,7 @@ async def test_a_broker_that_asks_for_a_certificate_gets_it(
     await bench.wait_for_results(before + 1)
 
 
+@pytest.mark.parametrize("command", [("run",), ("topics", "create")], ids=" ".join)
 @pytest.mark.parametrize(
     ("setting", "value", "reason"),
     [
@@ -147,11 +148,11 @@ async def test_a_broker_that_asks_for_a_certificate_gets_it(
     ],
 )
 def test_wrong_credentials_are_told(
-    bench: Workbench, kafka: SecureKafka, setting: str, value: str, reason: str
+    bench: Workbench, kafka: SecureKafka, setting: str, value: str, reason: str, command: tuple[str, ...]
 ) -> None:
     """Waiting does not mend them: exit 1, with the address and the family of the settings, and without the password."""
     wrong = {**kafka.worker_environment(), f"PASSPORT_KAFKA_SASL_{setting}": value}
-    refused = run_command("run", **{**bench.environment, **wrong})
+    refused = run_command(*command, **{**bench.environment, **wrong})
     assert refused.returncode == 1
     last = refused.stderr.splitlines()[-1]
     assert f"cannot be used with these PASSPORT_KAFKA_* settings: {kafka.secure_servers}: {reason}: " in last

@@ -119,6 +119,30 @@ def test_run_refuses_python_without_asserts() -> None:
     assert "-O" in done.stderr
 
 
+def test_topics_create_names_a_kafka_that_is_away_once() -> None:
+    """Setting, address and reason in one line. Seen to fail without `explain`: the library's line came first, and the
+    exception's name twice."""
+    address = f"127.0.0.1:{free_port()}"
+    done = _run("topics", "create", PASSPORT_KAFKA_BOOTSTRAP_SERVERS=address)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert [line.count(one) for one in ("PASSPORT_KAFKA_BOOTSTRAP_SERVERS", address, "KafkaConnectionError")] == [
+        1,
+        1,
+        0,
+    ]
+    assert line.endswith(f"{address}: ConnectionRefusedError: [Errno 111] Connection refused")
+
+
+@pytest.mark.parametrize("command", [("topics", "create"), ("run",)])
+def test_certificates_that_cannot_be_read_are_told(bench: Workbench, command: tuple[str, ...]) -> None:
+    """Waiting does not mend them. Seen to fail without the look at `OSError`: `run` waited for ever."""
+    wrong = {"PASSPORT_KAFKA_SECURITY_PROTOCOL": "SSL", "PASSPORT_KAFKA_SSL_CAFILE": __file__}
+    done = _run(*command, **{**bench.environment, **wrong})
+    assert done.returncode == 1
+    assert "the files of PASSPORT_KAFKA_SSL_* cannot be read: SSLError" in done.stderr.splitlines()[-1]
+
+
 def test_commands_are_safe_to_repeat(bench: Workbench) -> None:
     """Migrating, making topics and loading a catalogue twice changes nothing and says so."""
     catalogue = str(REPOSITORY / "deploy" / "catalogue.example.yaml")

@@ -66,9 +66,12 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
-    if settings.kafka_ssl_certfile:
-        context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+        if settings.kafka_ssl_certfile:
+            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    except OSError as error:  # ssl's own errors are some, too
+        raise Refused(f"the files of PASSPORT_KAFKA_SSL_* cannot be read: {_told(error)}") from error
     return context
 
 
@@ -97,6 +100,18 @@ async def why_unreachable(settings: Settings) -> KafkaError:
 def _told(error: Exception) -> str:
     """With its class, which aiokafka's errors say by themselves."""
     return str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
+
+
+def explain(error: Exception, settings: Settings) -> str:
+    """One sentence on a cluster that did not do what it was asked: what is wrong, where, and which setting says so."""
+    if isinstance(error, Refused):
+        return f"Kafka cannot be used with these PASSPORT_KAFKA_* settings: {error.args[0]}"
+    servers = "the servers of PASSPORT_KAFKA_BOOTSTRAP_SERVERS"
+    if isinstance(error, KafkaConnectionError):
+        return f"Kafka cannot be reached at {servers}: {error.args[0]}"
+    if isinstance(error, TimeoutError):
+        return f"Kafka did not answer in {ANSWER_SECONDS:.0f} s, at {servers} ({settings.kafka_bootstrap_servers})"
+    return f"Kafka: {_told(error)}"
 
 
 class Cluster:
