@@ -20,7 +20,9 @@ from worker.processing import Processor
 from worker.settings import Settings
 from worker.store.days import drop_old_days, ensure_days, ledger_end
 from worker.store.migrate import check_schema
+from worker.store.port import StoreAway
 from worker.store.postgres import PostgresStore
+from worker.store.refused import why_refused
 from worker.store.rights import check_rights
 from worker.stream.assignment import Assignment
 from worker.stream.connection import Cluster, Refused, explain
@@ -175,6 +177,12 @@ class Worker:
             await self._check_topics()
 
     async def _check_database(self) -> None:
+        try:
+            await self._store.ping()
+        except StoreAway as error:
+            if (reason := why_refused(error.__cause__)) is not None:
+                raise CannotStart(reason) from error
+            raise
         async with self._store.session() as connection:
             problem = await check_rights(connection) or await check_schema(connection)
             if problem is not None:

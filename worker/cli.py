@@ -17,10 +17,11 @@ from worker import __version__
 from worker.app import CannotStart, Worker
 from worker.catalogue_file import CatalogueError, read_catalogue
 from worker.logs import configure_logs
-from worker.settings import Settings
+from worker.settings import Settings, database_place
 from worker.store.catalogue import load_catalogue
 from worker.store.days import ensure_days
 from worker.store.migrate import MigrationError, check_schema, migrate
+from worker.store.refused import why_refused
 from worker.store.rights import grant_run_rights
 from worker.stream.connection import Cluster, explain
 from worker.stream.topics import create_topics
@@ -197,8 +198,11 @@ def demo(
 async def _connect(settings: Settings) -> "asyncpg.Connection[asyncpg.Record]":
     try:
         return await asyncpg.connect(settings.database_url, timeout=10.0)
-    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-        raise Failed(f"cannot connect to PASSPORT_DATABASE_URL: {type(error).__name__}: {error}") from error
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        # The last two may quote the URL.
+        said = "" if isinstance(error, asyncpg.InterfaceError | ValueError) else f": {error}"
+        reached = f"cannot connect to PASSPORT_DATABASE_URL ({database_place(settings.database_url)})"
+        raise Failed(why_refused(error) or f"{reached}: {type(error).__name__}{said}") from error
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
