@@ -1,4 +1,4 @@
-"""The command line: `passport-worker run | migrate | topics create | catalogue load | validate | demo`."""
+"""The command line: `passport-worker run | migrate | topics create | catalogue load | validate | settings | demo`."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import asyncpg
+import structlog
 from aiokafka.errors import KafkaError
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from worker.app import CannotStart, Worker
 from worker.catalogue_file import CatalogueError, read_catalogue
 from worker.logs import configure_logs
 from worker.settings import Settings, database_place
+from worker.settings_list import PREFIX, bad_settings, listed, unknown_variables
 from worker.store.catalogue import load_catalogue
 from worker.store.days import ensure_days
 from worker.store.migrate import MigrationError, check_schema, migrate
@@ -28,24 +30,13 @@ from worker.stream.topics import create_topics
 from worker.trace_export import CannotTrace, tracing_from_environment
 from worker.validation import summary, verdicts
 
-
-def _settings_help() -> str:
-    """Every setting by its environment name with its default, for `--help`."""
-    lines = [f"  PASSPORT_{name.upper()}={_shown(field.default)}" for name, field in Settings.model_fields.items()]
-    return "Settings (environment, with defaults):\n" + "\n".join(lines)
-
-
-def _shown(default: object) -> str:
-    if default is None:
-        return ""
-    return str(default).lower() if isinstance(default, bool) else str(default)
-
+log = structlog.get_logger(__name__)
 
 app = App(
     name="passport-worker",
     version=__version__,
-    help="Answers create-passport commands from Kafka, exactly once. Settings are PASSPORT_* environment variables.",
-    help_epilogue=_settings_help(),
+    help="Answers create-passport commands from Kafka, exactly once. Settings are PASSPORT_* environment variables: "
+    "`passport-worker settings` lists them.",
     help_format="plaintext",
 )
 topics = App(name="topics", help="Kafka topics.")
@@ -65,8 +56,10 @@ class BadUsage(Exception):
 @app.command
 def run() -> None:
     """Answer commands until SIGTERM or SIGINT. The standard OTEL_* variables switch traces on."""
-    settings = Settings()
     configure_logs()
+    for variable, nearest in unknown_variables(os.environ):
+        log.warning("unknown_setting", variable=variable, nearest=nearest)
+    settings = Settings()
     tracing = tracing_from_environment()
     _run(lambda: Worker(settings, tracing).run())
 
@@ -76,7 +69,7 @@ def migrate_command(
     *, grant_to: Annotated[str | None, Parameter(help="A role that gets what `run` needs, and no more.")] = None
 ) -> None:
     """Bring the database to this version's schema. Safe to repeat, and when many start it at once."""
-    settings = Settings()
+    settings = _settings()
 
     async def bring_up() -> None:
         connection = await _connect(settings)
@@ -97,7 +90,7 @@ def migrate_command(
 @topics.command(name="create")
 def topics_create() -> None:
     """Create the topics that are missing. Existing ones are left as they are; where they differ, it says so."""
-    settings = Settings()
+    settings = _settings()
     configure_logs()
 
     async def create() -> None:
@@ -121,7 +114,7 @@ def topics_create() -> None:
 @catalogue.command(name="load")
 def catalogue_load(file: Annotated[Path, Parameter(help="A JSON or YAML file.")], /) -> None:
     """Insert or update plans, companies, API keys, templates and products. Safe to repeat and while workers run."""
-    settings = Settings()
+    settings = _settings()
     contents = read_catalogue(file)
 
     async def load() -> None:
@@ -147,7 +140,7 @@ def validate(file: Annotated[Path, _FILE], /) -> None:
 
     Values are plain commands or structured CloudEvents. Exit 1 if any is bad.
     """
-    limits = Settings().limits
+    limits = _settings().limits
     good = bad = 0
     try:
         with _opened(file) as stream:
@@ -191,8 +184,36 @@ def demo(
 
     if commands < 1:
         raise Failed("--commands: expected a number of at least 1")
+    settings = _settings()
     configure_logs(quiet=True)
-    _run(lambda: run_demo(Settings(), commands=commands, keep=keep, live=live))
+    _run(lambda: run_demo(settings, commands=commands, keep=keep, live=live))
+
+
+@app.command(name="settings")
+def settings_command() -> None:
+    """List every setting: what it is for, its value, its default, and where the value came from. No secret is shown.
+
+    Exit 2 if one is bad, with what is wrong.
+    """
+    _warn_of_unknown_variables()
+    found = listed()
+    for one in found:
+        _say(str(one))
+    sys.exit(2 if any(one.problem for one in found) else 0)
+
+
+def _settings() -> Settings:
+    _warn_of_unknown_variables()
+    return Settings()
+
+
+def _warn_of_unknown_variables() -> None:
+    for variable, nearest in unknown_variables(os.environ):
+        _warn(f"{variable} is no setting" + (f"; did you mean {nearest}?" if nearest else ""))
+
+
+def _warn(text: str) -> None:
+    print(f"passport-worker: warning: {text}", file=sys.stderr)
 
 
 async def _connect(settings: Settings) -> "asyncpg.Connection[asyncpg.Record]":
@@ -216,11 +237,7 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def _bad_settings(error: ValidationError) -> str:
-    """Every bad setting by its environment name; never its value, which may be a secret."""
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        name = f"PASSPORT_{str(problem['loc'][0]).upper()}: " if problem["loc"] else ""
-        lines.append(f"{name}{problem['msg']}")
+    lines = [f"{PREFIX}{name.upper()}: {text}" if name else text for name, text in bad_settings(error)]
     return "bad settings:\n  " + "\n  ".join(lines)
 
 

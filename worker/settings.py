@@ -19,6 +19,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.messages.envelope import Limits
 
+_ADDRESS = re.compile(r"(\[[\da-f:.]+]|[\w.-]+)(:\d{1,5})?|[\da-f]*:[\da-f]*:[\da-f:.]*", re.IGNORECASE)
+
+
+def _servers(text: str) -> str:
+    if not all(_ADDRESS.fullmatch(one.strip()) for one in text.split(",")):
+        raise ValueError("expected host:port, or several, separated by commas")
+    return text
+
 
 def _database_url(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://")):
@@ -88,47 +96,79 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PASSPORT_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    kafka_bootstrap_servers: Annotated[str, Field(min_length=1)] = "localhost:9092"
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_cafile: str | None = None
-    kafka_ssl_certfile: str | None = None
-    kafka_ssl_keyfile: str | None = None
-    kafka_session_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
-    kafka_transaction_timeout_seconds: Annotated[float, Field(ge=5, le=900)] = 40.0
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(_servers)] = Field(
+        "localhost:9092", description="Kafka servers to begin with: host:port, separated by commas."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    )
+    kafka_sasl_username: str | None = Field(None, description="User of the SASL protocols.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Password of the SASL protocols.")
+    kafka_ssl_cafile: str | None = Field(
+        None, description="PEM file of the authorities that vouch for the brokers; without it, those of the system."
+    )
+    kafka_ssl_certfile: str | None = Field(None, description="PEM file of our certificate, for brokers that want one.")
+    kafka_ssl_keyfile: str | None = Field(None, description="PEM file of its key, without a passphrase.")
+    kafka_session_timeout_seconds: float = Field(
+        10.0, ge=1, le=300, description="After so long without a sign of life another worker takes over."
+    )
+    kafka_transaction_timeout_seconds: float = Field(
+        40.0, ge=5, le=900, description="After so long the broker aborts a transaction that nobody ends."
+    )
 
-    database_url: Annotated[str, AfterValidator(_database_url)] = "postgresql://localhost/passports"
-    database_pool_size: Annotated[int, Field(ge=1, le=100)] = 8
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        "postgresql://localhost/passports", description="PostgreSQL (15 or later), as a URL; shown without credentials."
+    )
+    database_pool_size: int = Field(8, ge=1, le=100, description="Most connections to PostgreSQL.")
 
-    group_id: Annotated[str, Field(min_length=1, max_length=200)] = "passport-worker"
-    topic_commands: Topic = "dpp.passport.create.v1"
-    topic_created: Topic = "dpp.passport.created.v1"
-    topic_overage_required: Topic = "dpp.passport.overage-required.v1"
-    topic_conflict: Topic = "dpp.passport.conflict.v1"
-    topic_rejected: Topic = "dpp.passport.rejected.v1"
-    topic_dead_letters: Topic | Literal[""] = ""
-    topic_partitions: Annotated[int, Field(ge=1, le=10_000)] = 6
-    topic_replication: Annotated[int, Field(ge=1, le=32)] = 1
-    allow_producer_time: bool = False
+    group_id: str = Field(
+        "passport-worker", min_length=1, max_length=200, description="Consumer group; its workers share the partitions."
+    )
+    topic_commands: Topic = Field("dpp.passport.create.v1", description="Topic of the commands.")
+    topic_created: Topic = Field("dpp.passport.created.v1", description="Topic of results: created, replayed.")
+    topic_overage_required: Topic = Field(
+        "dpp.passport.overage-required.v1", description="Topic of results: overage has to be confirmed."
+    )
+    topic_conflict: Topic = Field("dpp.passport.conflict.v1", description="Topic of results: GTIN or serial is taken.")
+    topic_rejected: Topic = Field("dpp.passport.rejected.v1", description="Topic of results: every other refusal.")
+    topic_dead_letters: Topic | Literal[""] = Field(
+        "", description="Topic of copies of unreadable records; if not set, <commands>.<group>.dlq."
+    )
+    topic_partitions: int = Field(6, ge=1, le=10_000, description="Partitions of each topic, for `topics create`.")
+    topic_replication: int = Field(1, ge=1, le=32, description="Replicas of each partition, for `topics create`.")
+    allow_producer_time: bool = Field(
+        False, description="Trust producers' clocks, on a command topic without LogAppendTime."
+    )
 
-    digital_link_base: Annotated[str, AfterValidator(_link_base)] = "https://id.tracepass.eu/p"
-    http_host: str = "127.0.0.1"
-    http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    digital_link_base: Annotated[str, AfterValidator(_link_base)] = Field(
+        "https://id.tracepass.eu/p", description="What GS1 Digital Links begin with."
+    )
+    http_host: str = Field("127.0.0.1", description="Address of health and metrics.")
+    http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0 is off.")
 
-    oauth_jwks: str | None = None
-    oauth_issuer: str | None = None
-    oauth_audience: str | None = None
-    oauth_company_claim: Annotated[str, Field(min_length=1)] = "company_id"
+    oauth_jwks: str | None = Field(
+        None, description="Keys of OAuth 2.0 access tokens (JWKS): URL or file; without it, OAuth is off."
+    )
+    oauth_issuer: str | None = Field(None, description="Who must have issued an access token (`iss`).")
+    oauth_audience: str | None = Field(None, description="Whom an access token must be for (`aud`).")
+    oauth_company_claim: str = Field(
+        "company_id", min_length=1, description="The claim of an access token that holds the company's id."
+    )
 
-    batch_records: Annotated[int, Field(ge=1, le=100_000)] = 2000
-    retention_days: Annotated[int, Field(ge=2, le=3650)] = 8
+    batch_records: int = Field(
+        2000, ge=1, le=100_000, description="Most records a transaction; its lanes share them, at least 100 each."
+    )
+    retention_days: int = Field(
+        8, ge=2, le=3650, description="Days of the ledger; keep it above the command topic's retention."
+    )
     # An answer that names every field error is up to 20 times as long, and must fit into a result topic.
-    limit_value_bytes: Annotated[int, Field(ge=1, le=98_304)] = 64 * 1024
-    limit_headers: Annotated[int, Field(ge=1, le=1_000)] = 64
-    limit_header_bytes: Annotated[int, Field(ge=1, le=1_048_576)] = 8 * 1024
-    limit_json_depth: Annotated[int, Field(ge=2, le=200)] = 32
+    limit_value_bytes: int = Field(64 * 1024, ge=1, le=98_304, description="Most bytes of a command's value.")
+    limit_headers: int = Field(64, ge=1, le=1_000, description="Most headers of a command.")
+    limit_header_bytes: int = Field(8 * 1024, ge=1, le=1_048_576, description="Most bytes of a header's value.")
+    limit_json_depth: int = Field(32, ge=2, le=200, description="Most levels of a command's JSON.")
 
     @model_validator(mode="wrap")
     @classmethod

@@ -1,6 +1,7 @@
 """The command line of contract section 7: exit codes, messages, and safe repetition."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -15,21 +16,30 @@ from tests.workbench import run_command as _run
 from worker.demo.embedded import free_port
 
 
-def test_help_names_every_command_and_setting() -> None:
+def test_help_names_every_command_and_where_settings_are_listed() -> None:
     """`--help` is enough to operate the worker."""
     done = _run("--help")
     assert done.returncode == 0
-    for word in (
-        "run",
-        "migrate",
-        "topics",
-        "catalogue",
-        "validate",
-        "demo",
-        "PASSPORT_DATABASE_URL",
-        "PASSPORT_OAUTH_JWKS",
-    ):
+    for word in ("run", "migrate", "topics", "catalogue", "validate", "demo", "passport-worker settings"):
         assert word in done.stdout
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("topics", "create"), ("catalogue", "load"), ("settings",)])
+def test_help_of_a_command_tells_its_own_options(command: tuple[str, ...]) -> None:
+    """Seen to fail before: each listed all settings, with no word on any of them."""
+    done = _run(*command, "--help")
+    assert (done.returncode, "PASSPORT_GROUP_ID" in done.stdout) == (0, False)
+
+
+def test_a_mistyped_setting_is_warned_of(bench: Workbench) -> None:
+    """With the nearest that there is: in a line of its own, and on `run` in one of the log."""
+    mistyped = {**bench.environment, "PASSPORT_TOPIC_COMANDS": "x", "PASSPORT_TOPIC_COMMANDS": "nobody.made.this"}
+    warning = "PASSPORT_TOPIC_COMANDS is no setting; did you mean PASSPORT_TOPIC_COMMANDS?"
+    done = _run("migrate", **mistyped)
+    assert (done.returncode, done.stderr) == (0, f"passport-worker: warning: {warning}\n")
+    first = json.loads(_run("run", **mistyped).stderr.splitlines()[0])
+    told = [first[name] for name in ("level", "event", "variable", "nearest")]
+    assert told == ["warning", "unknown_setting", "PASSPORT_TOPIC_COMANDS", "PASSPORT_TOPIC_COMMANDS"]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,13 @@
 """What settings say of themselves, and what they keep to themselves."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from worker.settings import database_place
+from worker.cli import main
+from worker.settings import Settings, database_place
+from worker.settings_list import VARIABLES, unknown_variables
 
 HIDDEN = "an address that cannot be shown without its password"
 
@@ -29,3 +34,114 @@ def test_a_database_is_shown_by_its_place_alone(url: str, place: str) -> None:
     """Where the password may begin elsewhere than it seems, nothing is shown."""
     assert database_place(url) == place
     assert "hun" not in place
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Without any setting, to begin with."""
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    return monkeypatch
+
+
+def _listed(capsys: pytest.CaptureFixture[str]) -> tuple[object, dict[str, str], str]:
+    """Exit code, the line of each setting by its name, and all output."""
+    with pytest.raises(SystemExit) as ended:
+        main(["settings"])
+    out, err = capsys.readouterr()
+    lines = dict(line.split(": ", 1) for line in out.splitlines() if line.startswith("PASSPORT_"))
+    return ended.value.code, lines, out + err
+
+
+def test_each_setting_is_listed_with_what_it_is_for(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its default, where nothing else was set."""
+    code, lines, output = _listed(capsys)
+    assert (code, list(lines)) == (0, list(VARIABLES))
+    assert all(line.endswith(" (default)") for line in lines.values())
+    for field in Settings.model_fields.values():
+        assert field.description is not None
+        assert f"\n    {field.description}\n" in output
+
+
+def test_the_source_of_a_value_is_told_and_no_secret_is_shown(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A password is hidden; a URL is shown without what stands before its `@`, or not at all."""
+    environment.setenv("PASSPORT_GROUP_ID", "mine")
+    environment.setenv("PASSPORT_KAFKA_SASL_PASSWORD", "hunter2")
+    environment.setenv("PASSPORT_DATABASE_URL", "postgresql://w:hunter2@db:5432/x")
+    environment.setenv("PASSPORT_OAUTH_JWKS", "https://w:hunter2@keys/jwks")
+    environment.setenv("PASSPORT_OAUTH_ISSUER", "https://issuer")
+    environment.setenv("PASSPORT_OAUTH_AUDIENCE", "passports")
+    code, lines, output = _listed(capsys)
+    assert code == 0
+    assert lines["PASSPORT_GROUP_ID"] == "mine (environment; default passport-worker)"
+    assert lines["PASSPORT_KAFKA_SASL_PASSWORD"] == "hidden (environment; default not set)"
+    assert lines["PASSPORT_DATABASE_URL"] == "db:5432/x (environment; default localhost/passports)"
+    assert lines["PASSPORT_OAUTH_JWKS"] == "hidden (environment; default not set)"
+    assert "hunter2" not in output
+
+
+def test_bad_settings_are_listed_with_the_others(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what is wrong and without the value; exit 2."""
+    environment.setenv("PASSPORT_DATABASE_URL", "mysql://w:hunter2@db/x")
+    environment.setenv("PASSPORT_KAFKA_BOOTSTRAP_SERVERS", "localhost:port")
+    environment.setenv("PASSPORT_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    environment.setenv("PASSPORT_GROUP_ID", "mine")
+    code, lines, output = _listed(capsys)
+    assert (code, list(lines)) == (2, list(VARIABLES))
+    assert lines["PASSPORT_DATABASE_URL"].startswith("BAD, ")
+    assert lines["PASSPORT_KAFKA_BOOTSTRAP_SERVERS"].startswith("BAD, expected host:port")
+    assert lines["PASSPORT_KAFKA_SASL_PASSWORD"] == "BAD, expected with a SASL security protocol (default)"
+    assert lines["PASSPORT_GROUP_ID"].startswith("mine ")
+    assert "hunter2" not in output
+
+
+@pytest.mark.parametrize("servers", ["localhost:port", "a:1,", "PLAINTEXT://a:1", "a b", "", "a:123456"])
+def test_servers_that_nobody_could_mean_are_bad(servers: str) -> None:
+    """Seen to fail without the check: `run` waited for them for ever."""
+    with pytest.raises(ValueError, match="expected host:port"):
+        Settings(kafka_bootstrap_servers=servers)
+
+
+@pytest.mark.parametrize("servers", ["localhost", "a:1", "a-b.c_d:9092, 10.0.0.1:9093", "[::1]:9092", "::1"])
+def test_servers_in_all_their_forms_are_good(servers: str) -> None:
+    """As the client library takes them."""
+    assert Settings(kafka_bootstrap_servers=servers).kafka_bootstrap_servers == servers
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("PASSPORT_TOPIC_COMANDS", "PASSPORT_TOPIC_COMMANDS"),
+        ("passport_kafka_bootstrap_server", "PASSPORT_KAFKA_BOOTSTRAP_SERVERS"),
+        ("PASSPORT_DB_URL", "PASSPORT_DATABASE_URL"),
+        ("PASSPORT_", None),
+        ("PASSPORT_XYZ", None),
+    ],
+)
+def test_variables_that_look_like_settings_are_told_with_the_nearest(variable: str, nearest: str | None) -> None:
+    """Seen to fail before: they were ignored in silence."""
+    assert list(unknown_variables({variable: "x"})) == [(variable, nearest)]
+
+
+def test_other_variables_are_nobodys_mistake() -> None:
+    """Settings in any case, those of the tests, the API key of the README's programs, and what is not ours at all."""
+    names = [*VARIABLES, "passport_group_id", "PASSPORT_TEST_DATABASE_URL", "PASSPORT_API_KEY", "PASSPORTS_DB", "PATH"]
+    assert list(unknown_variables(dict.fromkeys(names, "x"))) == []
+
+
+def test_the_table_of_the_readme_names_every_setting() -> None:
+    """And none that there is not; `_SUFFIX` is another end of the last name that is written out."""
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = page.partition("| setting (all begin with `PASSPORT_`) |")[2].partition("\n\n")[0]
+    named, whole = list[str](), ""
+    for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", cell):
+            whole = whole if name.startswith("_") else name
+            named.append(whole.rpartition("_")[0] + name if name.startswith("_") else name)
+    assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
