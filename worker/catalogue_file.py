@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from worker.catalogue_rows import ApiKey, Catalogue, Company, Plan, Product, Row, Template, TemplateField, hash_of_key
-from worker.catalogue_text import Problem, UnreadableText, ValuePath, parse, problems_of, show
+from worker.catalogue_text import Problem, UnreadableText, ValuePath, decode, parse, problems_of, show
 
 _API_KEY = re.compile(r"tp_[^\s`]*[^\s`:]")
 """Wherever one got into a message; the colon that ends a path stays."""
@@ -35,26 +35,35 @@ class CatalogueError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+class UnreadableFile(CatalogueError):
+    """Nothing could be read as a catalogue; the one problem says where that was seen."""
+
+
 def read_catalogue(path: Path) -> Catalogue:
-    """The catalogue in a JSON or YAML file (by its extension, else whichever it is); raises `CatalogueError`."""
+    """The catalogue in a JSON or YAML file (by its extension, else whichever it is).
+
+    Raises `UnreadableFile`, which names the file, and `CatalogueError` for what it holds.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise CatalogueError([f"Expected UTF-8 in {path}"]) from None
+        return parse_catalogue(decode(path.read_bytes()), path.suffix)
     except OSError as error:
-        raise CatalogueError([f"Expected a file at {path}: {error.strerror}"]) from None
-    return parse_catalogue(text, path.suffix)
+        raise UnreadableFile([f"cannot read {path}: {error.strerror}"]) from None
+    except (UnreadableText, UnreadableFile) as error:
+        raise UnreadableFile([f"{path}: {error}"]) from None
 
 
 def parse_catalogue(text: str, suffix: str = "") -> Catalogue:
-    """The catalogue in a text; `suffix` (`.json`, `.yaml`, `.yml`) says what it is. Raises `CatalogueError`."""
+    """The catalogue in a text; `suffix` (`.json`, `.yaml`, `.yml`) says what it is.
+
+    Raises `UnreadableFile`, and `CatalogueError` for what it holds.
+    """
     try:
         tree = parse(text, suffix)
         problems = list(problems_of(tree))
     except UnreadableText as error:
-        raise CatalogueError([str(error)]) from None
+        raise UnreadableFile([str(error)]) from None
     except RecursionError:
-        raise CatalogueError(["Expected values that do not contain themselves"]) from None
+        raise UnreadableFile(["Expected values that do not contain themselves"]) from None
     catalogue = _validated(tree, problems)
     problems += _key_choices(tree)
     problems += _repetitions(tree)

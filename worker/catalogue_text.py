@@ -2,6 +2,7 @@
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime
@@ -29,6 +30,21 @@ class _Object(dict[object, object]):
     """An object, with the keys that its text gave more than once."""
 
     repeated: tuple[str, ...] = ()
+
+
+def decode(content: bytes) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark. Raises `UnreadableText`."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content.removeprefix(BOM_UTF8)[: error.start].decode()
+        raise UnreadableText(f"Expected UTF-8, got an invalid byte at {place(before)}") from None
+
+
+def place(before: str) -> str:
+    """Where a text goes on behind `before`, for people; the first line and the first column have number 1."""
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return f"line {line}, column {column}"
 
 
 def parse(text: str, suffix: str) -> object:
@@ -72,15 +88,12 @@ def _parse_yaml(text: str) -> object:
         return yaml.load(text, _Loader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = (
-            "Expected YAML"
-            if mark is None
-            else (
-                f"Expected YAML, got something else at line {mark.line + 1}, column {mark.column + 1} ({error.problem})"
-            )
-        )
-    except (yaml.YAMLError, ValueError, RecursionError):
-        problem = "Expected YAML of printable characters, sensible depth, and dates and numbers that exist"
+        where = "" if mark is None else f", got something else at line {mark.line + 1}, column {mark.column + 1}"
+        problem = f"Expected YAML{where} ({error.problem})"
+    except yaml.reader.ReaderError as error:
+        problem = f"Expected YAML of printable characters, got something else at {place(text[: error.position])}"
+    except RecursionError:
+        problem = "Expected YAML of sensible depth"
     raise UnreadableText(problem)
 
 
@@ -97,6 +110,13 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         self._repeated[node] = _repeated(keys)
         return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError:  # a 30th of February, an integer of over 4,300 digits
+            problem = "expected a date or number that exists"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_object_of_ours(self, node: yaml.MappingNode) -> Iterator[_Object]:
         """Two steps, as PyYAML wants it for values that may contain themselves."""

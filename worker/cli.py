@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from worker import __version__
 from worker.app import CannotStart, Worker
-from worker.catalogue_file import CatalogueError, read_catalogue
+from worker.catalogue_file import CatalogueError, UnreadableFile, read_catalogue
+from worker.catalogue_rows import Catalogue
 from worker.logs import configure_logs
 from worker.settings import Settings, database_place
 from worker.settings_list import PREFIX, bad_settings, listed, unknown_variables
@@ -115,20 +116,25 @@ def topics_create() -> None:
 def catalogue_load(file: Annotated[Path, Parameter(help="A JSON or YAML file.")], /) -> None:
     """Insert or update plans, companies, API keys, templates and products. Safe to repeat and while workers run."""
     settings = _settings()
-    contents = read_catalogue(file)
+    try:
+        contents = read_catalogue(file)
+        _run(lambda: _load(contents, settings))
+    except UnreadableFile as error:
+        raise BadUsage(str(error)) from error
+    except CatalogueError as error:
+        raise Failed("\n  ".join([f"{file} cannot be loaded:", *error.problems])) from error
 
-    async def load() -> None:
-        connection = await _connect(settings)
-        try:
-            problem = await check_schema(connection)
-            if problem is not None:
-                raise Failed(problem)
-            loaded = await load_catalogue(connection, contents)
-        finally:
-            await connection.close()
-        print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
 
-    _run(load)
+async def _load(contents: Catalogue, settings: Settings) -> None:
+    connection = await _connect(settings)
+    try:
+        problem = await check_schema(connection)
+        if problem is not None:
+            raise Failed(problem)
+        loaded = await load_catalogue(connection, contents)
+    finally:
+        await connection.close()
+    print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
 
 
 _FILE = Parameter(help="NDJSON, or a single JSON document; - for stdin.", allow_leading_hyphen=True)
@@ -256,7 +262,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), 2)
     except CannotTrace as error:
         _fail(f"bad settings:\n  {error}", 2)
-    except (CatalogueError, MigrationError, CannotStart, Failed) as error:
+    except (MigrationError, CannotStart, Failed) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(0)

@@ -175,6 +175,7 @@ def test_a_bad_catalogue_names_every_error(bench: Workbench, tmp_path: Path) -> 
     file.write_text("plans: [{id: x, maxDpps: -1}]\ncompanies: [{_id: nope, name: '', plan: x, subscription: 1}]\n")
     done = _run("catalogue", "load", str(file), **bench.environment)
     assert done.returncode == 1
+    assert done.stderr.startswith(f"passport-worker: {file} cannot be loaded:\n")
     for path in ("plans[0].maxDpps", "companies[0]._id", "companies[0].subscription"):
         assert path in done.stderr, done.stderr
 
@@ -204,12 +205,22 @@ def test_validate_goes_by_the_limits_of_the_settings() -> None:
     assert "at most 50 bytes" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["nosuch.ndjson", "."])
-def test_validate_of_what_cannot_be_read_is_bad_usage(tmp_path: Path, name: str) -> None:
-    """No verdict on commands: a missing file is not a bad one."""
-    done = _run("validate", str(tmp_path / name))
+@pytest.mark.parametrize("command", [("validate",), ("catalogue", "load")], ids=" ".join)
+@pytest.mark.parametrize(("name", "reason"), [("nosuch.json", "No such file or directory"), (".", "Is a directory")])
+def test_what_cannot_be_read_is_bad_usage(tmp_path: Path, command: tuple[str, ...], name: str, reason: str) -> None:
+    """A missing file is not a bad one. Seen to fail before: `catalogue load` ended with 1."""
+    done = _run(*command, str(tmp_path / name))
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"cannot read {tmp_path / name}: " in done.stderr
+    assert done.stderr == f"passport-worker: cannot read {tmp_path / name}: {reason}\n"
+
+
+def test_a_broken_catalogue_is_bad_usage(tmp_path: Path) -> None:
+    """With file, line and column; no database is needed to say so."""
+    file = tmp_path / "broken.yaml"
+    file.write_text("plans: []\ncompanies: [\n")
+    done = _run("catalogue", "load", str(file))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"passport-worker: {file}: Expected YAML, got something else at line 3, column 1 (")
 
 
 def test_validate_ends_quietly_when_nobody_reads_on(tmp_path: Path) -> None:

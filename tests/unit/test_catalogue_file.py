@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker.catalogue_file import CatalogueError, parse_catalogue, read_catalogue
+from worker.catalogue_file import CatalogueError, UnreadableFile, parse_catalogue, read_catalogue
 from worker.catalogue_rows import Catalogue
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "catalogue.example.yaml"
@@ -322,35 +322,37 @@ def test_a_merged_key_may_be_overridden() -> None:
     assert [plan.max_dpps for plan in parse_catalogue(text, ".yaml").plans] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("text", ["", "[]", "1"])
+def test_a_text_that_is_no_object_is_refused(text: str) -> None:
+    """Whatever else it is."""
+    assert _problems(text, ".yaml") == ["file: Expected an object"]
+
+
+_YAML_AT = "Expected YAML, got something else at line"
+
+
 @pytest.mark.parametrize(
     ("text", "suffix", "problem"),
     [
-        ("", ".yaml", "file: Expected an object"),
-        ("[]", ".json", "file: Expected an object"),
-        ("{", ".json", "Expected JSON, got something else at line 1, column 2"),
-        ("[" * 100_000, ".json", "Expected JSON of sensible depth and integers of at most 4300 digits"),
-        ("1" * 5_000, ".json", "Expected JSON of sensible depth and integers of at most 4300 digits"),
-        (
-            "[" * 2_000,
-            ".yaml",
-            "Expected YAML of printable characters, sensible depth, and dates and numbers that exist",
-        ),
-        (
-            "a: 2026-02-30",
-            "",
-            "Expected YAML of printable characters, sensible depth, and dates and numbers that exist",
-        ),
-        (
-            "a: b: c",
-            ".yaml",
-            "Expected YAML, got something else at line 1, column 5 (mapping values are not allowed here)",
-        ),
-        ("a: &a [*a]", ".yaml", "Expected values that do not contain themselves"),
+        ('{"plans":\n [{]}', "json", "Expected JSON, got something else at line 2, column 4"),
+        ("[" * 100_000, "json", "Expected JSON of sensible depth and integers of at most 4300 digits"),
+        ("1" * 5_000, "json", "Expected JSON of sensible depth and integers of at most 4300 digits"),
+        ("[" * 2_000, "yaml", "Expected YAML of sensible depth"),
+        ("a: 1\nb: 2026-02-30", "txt", f"{_YAML_AT} 2, column 4 (expected a date or number that exists)"),
+        ("a: " + "1" * 5_000, "yaml", f"{_YAML_AT} 1, column 4 (expected a date or number that exists)"),
+        ("a: 1\nb: c: d", "yaml", f"{_YAML_AT} 2, column 5 (mapping values are not allowed here)"),
+        ("a: 1\nb: \a", "yaml", "Expected YAML of printable characters, got something else at line 2, column 4"),
+        ("a: &a [*a]", "yaml", "Expected values that do not contain themselves"),
+        ("a: *tp_secret", "yaml", f"{_YAML_AT} 1, column 4 (found undefined alias 'tp_…"),
     ],
 )
-def test_a_text_that_is_no_object_is_refused(text: str, suffix: str, problem: str) -> None:
-    """What cannot be read is refused with the place where it stops being readable, and never with a crash."""
-    assert _problems(text, suffix) == [problem]
+def test_a_broken_file_is_named_with_the_place(tmp_path: Path, text: str, suffix: str, problem: str) -> None:
+    """Where it stops being readable; never with a crash, nor with a key. Seen to fail before: the file had no name."""
+    path = tmp_path / f"catalogue.{suffix}"
+    path.write_text(text)
+    with pytest.raises(UnreadableFile) as caught:
+        read_catalogue(path)
+    assert str(caught.value) == f"{path}: {problem}"
 
 
 def test_no_python_object_is_made_of_a_tag() -> None:
@@ -359,12 +361,14 @@ def test_no_python_object_is_made_of_a_tag() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
-    """A missing file and one that is not UTF-8 are told as such; a byte order mark does no harm."""
+    """A missing one, a folder, and one that is not UTF-8 are told as such; a byte order mark does no harm."""
     path = tmp_path / "catalogue.yaml"
-    with pytest.raises(CatalogueError, match=r"Expected a file at .*catalogue\.yaml: No such file or directory"):
+    with pytest.raises(UnreadableFile, match=r"^cannot read .*catalogue\.yaml: No such file or directory$"):
         read_catalogue(path)
-    path.write_bytes(b"\xff\xfe{\x00}\x00")
-    with pytest.raises(CatalogueError, match="Expected UTF-8 in"):
+    with pytest.raises(UnreadableFile, match=r"^cannot read .*: Is a directory$"):
+        read_catalogue(tmp_path)
+    path.write_bytes("\ufeffä: 1\nä".encode() + b"\xff")
+    with pytest.raises(UnreadableFile, match=r"yaml: Expected UTF-8, got an invalid byte at line 2, column 2$"):
         read_catalogue(path)
     path.write_bytes(b"\xef\xbb\xbf{}")
     assert read_catalogue(path) == Catalogue()
