@@ -156,6 +156,8 @@ def validate(file: Annotated[Path, _FILE], /) -> None:
                 bad += bool(verdict.problems)
                 good += not verdict.problems
         _say(summary(good, bad))
+        if good + bad == 0:
+            _warn(f"there was no command in {file}")
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough; Python's own flush at the end must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -189,7 +191,7 @@ def demo(
     from worker.demo.show import run_demo
 
     if commands < 1:
-        raise Failed("--commands: expected a number of at least 1")
+        raise BadUsage(f"--commands: expected a number of at least 1, got {commands}")
     settings = _settings()
     configure_logs(quiet=True)
     _run(lambda: run_demo(settings, commands=commands, keep=keep, live=live))

@@ -198,6 +198,22 @@ def test_validate_needs_no_servers_and_exits_by_what_it_found(tmp_path: Path) ->
     assert (len(lines), bad.stderr) == (3, "")
 
 
+@pytest.mark.parametrize("stdin", ["", "\n \n"])
+def test_validate_of_nothing_is_good_with_a_warning(stdin: str) -> None:
+    """A pipe that went wrong must not look like a file that is right. Seen to fail before: no word of it."""
+    done = _run("validate", "-", stdin=stdin)
+    assert (done.returncode, done.stderr) == (0, "passport-worker: warning: there was no command in -\n")
+    assert done.stdout.startswith("0 commands: 0 good, 0 bad.")
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_a_demo_of_nothing_is_bad_usage(number: str) -> None:
+    """Seen to fail before: it ended with 1."""
+    done = _run("demo", "--commands", number)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"passport-worker: --commands: expected a number of at least 1, got {number}\n"
+
+
 def test_validate_goes_by_the_limits_of_the_settings() -> None:
     """A deployment with other limits says what it would say."""
     done = _run("validate", "-", stdin=_GOOD, PASSPORT_LIMIT_VALUE_BYTES="50")
