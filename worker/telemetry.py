@@ -1,4 +1,4 @@
-"""What operators see: Prometheus metrics, and one canonical log line a batch and one a refusal."""
+"""What operators see: Prometheus metrics, and one canonical log line a batch."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,12 @@ from typing import Protocol
 import structlog
 from opentelemetry import trace
 
-from worker.domain.command import AccessToken, ApiKey, Command
 from worker.messages.events import Answer, Kind
 from worker.messages.reasons import count_by_plan, count_refusals
 from worker.metrics import Metrics
 from worker.observer import Committed, Lap
 from worker.processing import Work
+from worker.refusal_log import RefusalLog
 from worker.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
@@ -40,6 +40,7 @@ class Telemetry(Metrics):
         super().__init__()
         self._tracing = tracing
         self._lanes: dict[tuple[str, int], Watched] = {}
+        self._refusal_log = RefusalLog()
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -93,6 +94,7 @@ class Telemetry(Metrics):
 
         Unless the partition has a new lane here: one that was cut off may end later than that begins.
         """
+        self._refusal_log.tell_numbers()
         if self._lanes.get((topic, partition)) is not lane:
             return
         del self._lanes[topic, partition]
@@ -124,7 +126,7 @@ class Telemetry(Metrics):
         )
         for answer, command in zip(answers, work.commands, strict=True):
             if answer.kind is not Kind.CREATED:
-                _log_refusal(topic, partition, answer, command)
+                self._refusal_log.tell(topic, partition, answer, command)
                 if answer.dead_letter is not None:
                     self.dead_letters.labels(answer.dead_letter.reason).inc()
 
@@ -170,25 +172,3 @@ def exemplar() -> dict[str, str] | None:
 def outcome_name(answer: Answer) -> str:
     """`created`, `replayed`, `overage-required`, `conflict` or `rejected`."""
     return "replayed" if answer.replayed else answer.kind.label
-
-
-def _log_refusal(topic: str, partition: int, answer: Answer, command: Command) -> None:
-    log.info(
-        "refusal",
-        topic=topic,
-        partition=partition,
-        offset=answer.offset,
-        outcome=answer.kind.label,
-        key=answer.key,
-        company_id=answer.company_id,
-        credentials=_kind_of_credentials(command),
-        body=answer.value[:500].decode("ascii"),
-        dead_letter=answer.dead_letter.reason if answer.dead_letter else None,
-    )
-
-
-def _kind_of_credentials(command: Command) -> str:
-    """The kind only; neither a key nor its hash belongs in a log."""
-    if isinstance(command.credentials, ApiKey):
-        return "api-key"
-    return "access-token" if isinstance(command.credentials, AccessToken) else "none"

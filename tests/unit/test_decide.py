@@ -28,7 +28,16 @@ from tests.unit.builders import (
     product,
 )
 from worker.domain.catalogue import Plan
-from worker.domain.command import AccessToken, ApiKey, Command, InvalidBody, Source, UnreadableRecord
+from worker.domain.command import (
+    AccessToken,
+    ApiKey,
+    Command,
+    Credentials,
+    InvalidBody,
+    NoCredentials,
+    Source,
+    UnreadableRecord,
+)
 from worker.domain.decide import authenticated_company, decide
 from worker.domain.facts import Binding, Facts
 from worker.domain.moments import DAY_MS
@@ -94,14 +103,14 @@ def test_a_valid_command_creates_a_passport() -> None:
 
 def test_rule_1_an_unreadable_record_is_refused_before_all_else() -> None:
     """Its credentials are not even looked at."""
-    unreadable = command(body=UnreadableRecord("bom", "Expected …"), credentials=None)
+    unreadable = command(body=UnreadableRecord("bom", "Expected …"), credentials=NoCredentials.MISSING)
     assert decide(unreadable, Facts()) == Unreadable("Expected …")
 
 
 @pytest.mark.parametrize(
     ("credentials", "revoked_ms", "company_id"),
     [
-        (None, None, None),
+        *((seen, None, None) for seen in NoCredentials),
         (ApiKey(b"?" * 32), None, None),
         (ApiKey(DIGEST), None, COMPANY),
         (ApiKey(DIGEST), NOW_MS + 1, COMPANY),
@@ -120,7 +129,7 @@ def test_rule_1_an_unreadable_record_is_refused_before_all_else() -> None:
     ],
 )
 def test_rule_2_credentials_are_judged_at_the_append_time(
-    credentials: ApiKey | AccessToken | None, revoked_ms: int | None, company_id: str | None
+    credentials: Credentials, revoked_ms: int | None, company_id: str | None
 ) -> None:
     """Valid before revocation and expiry, from not-before on, for a company that is known."""
     wanted, known = command(credentials=credentials), facts(revoked_ms=revoked_ms)

@@ -11,6 +11,7 @@ from worker.domain.command import (
     CreatePassport,
     DeadLetter,
     InvalidBody,
+    NoCredentials,
     Source,
     TraceContext,
     UnreadableRecord,
@@ -180,36 +181,37 @@ KEY = ApiKey(sha256(b"tp_1").digest())
         (b" \tBearer \t tp_1 \t", KEY, None),
         (b"Bearer tp_", ApiKey(sha256(b"tp_").digest()), None),
         ("Bearer tp_ü".encode(), ApiKey(sha256("tp_ü".encode()).digest()), None),
-        (b"Bearer TP_1", None, "TP_1"),
-        (b"Bearer a.b.c", None, "a.b.c"),
-        (b"Bearer \0", None, "\0"),
-        (None, None, None),
-        (b"", None, None),
-        (b"Bearer", None, None),
-        (b"Bearer ", None, None),
-        (b"Bearertp_1", None, None),
-        (b"Basic tp_1", None, None),
-        (b"tp_1", None, None),
-        (b"Bearer tp_1 tp_2", None, None),
-        (b"Bearer tp_1\n", None, None),
-        ("Bearer\u00a0tp_1".encode(), None, None),
-        (b"Bearer tp_\xff", None, None),
-        (b"Bearer tp_\xed\xa0\x80", None, None),
+        (b"Bearer TP_1", NoCredentials.OAUTH_OFF, "TP_1"),
+        (b"Bearer a.b.c", NoCredentials.OAUTH_OFF, "a.b.c"),
+        (b"Bearer \0", NoCredentials.OAUTH_OFF, "\0"),
+        (None, NoCredentials.MISSING, None),
+        (b"", NoCredentials.UNKNOWN_SCHEME, None),
+        (b"Bearer", NoCredentials.MALFORMED, None),
+        (b"Bearer ", NoCredentials.MALFORMED, None),
+        (b"Bearertp_1", NoCredentials.MALFORMED, None),
+        (b"Basic tp_1", NoCredentials.UNKNOWN_SCHEME, None),
+        (b"tp_1", NoCredentials.UNKNOWN_SCHEME, None),
+        (b"Bearer tp_1 tp_2", NoCredentials.MALFORMED, None),
+        (b"Bearer tp_1\n", NoCredentials.MALFORMED, None),
+        ("Bearer\u00a0tp_1".encode(), NoCredentials.MALFORMED, None),
+        (b"Bearer tp_\xff", NoCredentials.NOT_UTF8, None),
+        (b"Bearer tp_\xed\xa0\x80", NoCredentials.NOT_UTF8, None),
     ],
 )
 def test_credentials_are_an_api_key_or_a_token(
-    value: bytes | None, credentials: ApiKey | None, token: str | None
+    value: bytes | None, credentials: ApiKey | NoCredentials, token: str | None
 ) -> None:
-    """The scheme in any case; anything else is unknown credentials in a readable record."""
+    """The scheme in any case; anything else is unknown credentials in a readable record, of which the kind is kept."""
     envelope = open_envelope(record(headers=[("Authorization", value)]), LIMITS)
     assert (envelope.command.credentials, envelope.token) == (credentials, token)
     assert isinstance(envelope.command.body, CreatePassport)
 
 
-def test_a_record_without_credentials_has_none() -> None:
-    """Rule 2 will refuse; the record is readable."""
-    envelope = open_envelope(record(headers=()), LIMITS)
-    assert (envelope.command.credentials, envelope.token) == (None, None)
+@pytest.mark.parametrize(("count", "seen"), [(0, NoCredentials.MISSING), (2, NoCredentials.REPEATED)])
+def test_a_record_without_one_header_of_credentials_has_none(count: int, seen: NoCredentials) -> None:
+    """Rule 2 will refuse the former, which is readable, and rule 1 the latter."""
+    envelope = open_envelope(record(headers=[BEARER] * count), LIMITS)
+    assert (envelope.command.credentials, envelope.token) == (seen, None)
 
 
 def _event(**changes: object) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
 
 Party = Mapping[str, str]
@@ -47,8 +48,19 @@ class AccessToken:
     not_before: float
 
 
-Credentials = ApiKey | AccessToken | None
-"""None: missing, malformed, or signed by nobody we know."""
+class NoCredentials(StrEnum):
+    """What was seen where nothing can be checked: all are equally unknown to rule 2, but an operator has to know."""
+
+    MISSING = "none"
+    REPEATED = "repeated-header"
+    NOT_UTF8 = "not-utf8"
+    UNKNOWN_SCHEME = "unknown-scheme"
+    MALFORMED = "malformed"
+    OAUTH_OFF = "access-token-while-oauth-off"
+    UNKNOWN_TOKEN = "unknown-access-token"
+
+
+Credentials = ApiKey | AccessToken | NoCredentials
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from worker.domain.command import (
     CreatePassport,
     DeadLetter,
     InvalidBody,
+    NoCredentials,
     Source,
     TraceContext,
     UnreadableRecord,
@@ -52,7 +53,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A command whose credentials may still need a check: `token` is an unverified OAuth access token."""
+    """A command whose credentials may still need a check: `token` is an OAuth access token that nobody verified."""
 
     command: Command
     token: str | None
@@ -65,7 +66,7 @@ def open_envelope(record: Record, limits: Limits) -> Envelope:
     key = _idempotency_key(found["idempotency-key"])
     body = record.unreadable or _limit_broken(record, found, limits) or _read_value(record.value, found, limits)
     digest = fingerprint(body) if key is not None and isinstance(body, dict) else None
-    api_key, token = _credentials(found["authorization"])
+    credentials, token = _credentials(found["authorization"])
     content: CreatePassport | InvalidBody | UnreadableRecord = read_body(body) if isinstance(body, dict) else body
     command = Command(
         source=source,
@@ -73,7 +74,7 @@ def open_envelope(record: Record, limits: Limits) -> Envelope:
         idempotency_key=key,
         key_is_malformed=key is None and bool(found["idempotency-key"]),
         fingerprint=digest,
-        credentials=api_key,
+        credentials=credentials,
         body=content,
         trace=_trace_context(found["traceparent"], found["tracestate"]),
         dead_letter=dead_letter(record, content.code) if isinstance(content, UnreadableRecord) else None,
@@ -149,20 +150,22 @@ def _idempotency_key(values: list[bytes | None]) -> str | None:
     return key if 1 <= len(key) <= 255 and not _CONTROL.search(key) else None
 
 
-def _credentials(values: list[bytes | None]) -> tuple[ApiKey | None, str | None]:
-    """The API key, or the access token that somebody has to verify, or neither."""
+def _credentials(values: list[bytes | None]) -> tuple[ApiKey | NoCredentials, str | None]:
+    """The API key, or the access token that somebody has to verify, or what was seen in place of them."""
     if len(values) != 1 or values[0] is None:
-        return None, None
+        return NoCredentials.REPEATED if len(values) > 1 else NoCredentials.MISSING, None
     try:
-        match = _BEARER.fullmatch(values[0].decode("utf-8"))
+        text = values[0].decode("utf-8")
     except UnicodeDecodeError:
-        return None, None
+        return NoCredentials.NOT_UTF8, None
+    match = _BEARER.fullmatch(text)
     if match is None:
-        return None, None
+        is_bearer = text.strip(" \t").lower().startswith("bearer")
+        return NoCredentials.MALFORMED if is_bearer else NoCredentials.UNKNOWN_SCHEME, None
     token = match[1]
     if token.startswith("tp_"):
         return ApiKey(sha256(token.encode()).digest()), None
-    return None, token
+    return NoCredentials.OAUTH_OFF, token
 
 
 def _trace_context(traceparents: list[bytes | None], tracestates: list[bytes | None]) -> TraceContext | None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from worker.domain.command import Command
+from worker.domain.command import Command, NoCredentials
 from worker.messages.envelope import Limits, Record, open_envelope
 from worker.oauth.jwks import KeysUnavailable
 from worker.oauth.tokens import TokenVerifier
@@ -39,6 +39,6 @@ class Door:
 
     async def _verified(self, command: Command, token: str, verifier: TokenVerifier) -> Command:
         try:
-            return replace(command, credentials=await verifier.verify(token))
+            return replace(command, credentials=await verifier.verify(token) or NoCredentials.UNKNOWN_TOKEN)
         except KeysUnavailable as error:
             raise KeysAway(f"waiting for OAuth keys: {error}") from error
