@@ -10,6 +10,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from worker.domain.command import InvalidBody, UnreadableRecord
+from worker.messages.body import looks_like_cloud_event
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.json_value import read_object
 
@@ -119,11 +120,11 @@ def _without_end(text: bytes) -> bytes:
 
 
 def _is_cloud_event(value: bytes, limits: Limits) -> bool:
-    """A content type would say it, which a file has not: an object with `specversion` and nothing of a command."""
+    """A content type would say it, which a file has not."""
     if b'"specversion"' not in value or len(value) > limits.value_bytes:
         return False
     parsed = read_object(value, limits.json_depth)
-    return isinstance(parsed, dict) and "specversion" in parsed and not parsed.keys() & {"productId", "gs1"}
+    return isinstance(parsed, dict) and looks_like_cloud_event(parsed)
 
 
 def _shown(text: str) -> str:

@@ -237,6 +237,23 @@ def test_the_body_of_a_structured_cloud_event_is_its_data(content_type: bytes) -
     assert command.credentials == ApiKey(sha256(API_KEY.encode()).digest())
 
 
+@pytest.mark.parametrize("content_type", [[], [("content-type", b"application/json")]])
+def test_a_structured_cloud_event_without_its_content_type_is_told(content_type: list[Header]) -> None:
+    """Beside what the contract says of a body that lacks all. Seen to fail before: `Required`, and no word of why."""
+    command = opened(_event(), *content_type)
+    assert command.body == InvalidBody(
+        {
+            "productId": ["Required"],
+            "gs1": ["Required"],
+            "specversion": [
+                "Expected a command, got a CloudEvent: send it with the header content-type: "
+                "application/cloudevents+json"
+            ],
+        }
+    )
+    assert isinstance(opened(as_json(body(specversion="1.0"))).body, CreatePassport)
+
+
 @pytest.mark.parametrize("data", [..., None, [], [body()], "{}", json.dumps(body()), 7, True])
 def test_a_structured_cloud_event_without_json_data_is_unreadable(data: object) -> None:
     """Missing, null, binary, or JSON that is no object."""

@@ -93,10 +93,28 @@ def test_everything_else_is_unreadable(value: bytes, code: str) -> None:
     assert len(verdict.reason) < 80
 
 
+TWICE = "Expected JSON without duplicate keys, got"
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
         (b"null", "Expected a JSON object, got null"),
+        (b'{"a":1,"\\u0061":1}', f'{TWICE} "a" twice'),
+        (b'{"gs1":{"gtin":1,"x":2,"gtin":2}}', f'{TWICE} "gtin" twice in gs1'),
+        (b'{"p":{"a":1,"a":2},"q":{"b":1,"b":2}}', f'{TWICE} "a" twice in p'),
+        (b'{"p":{"a":1,"a":2},"p":3}', f'{TWICE} "a" twice in p'),
+        (b'{"x":[{},[{"y":{"":1,"":1}}]]}', f'{TWICE} "" twice in x.1.0.y'),
+        (b'{"x":{"a":1,"a":1},"y":x}', f'{TWICE} "a" twice'),
+        (b'{"x":{"a":1,"a":1},"y":' + b"1" * 5_000 + b"}", f'{TWICE} "a" twice'),
+        (
+            '{"\\u001b[2J\\u202eü\\ud800":1,"\\u001b[2J\\u202eü\\ud800":1}'.encode(),
+            rf'{TWICE} "\x1b[2J\u202eü\ud800" twice',
+        ),
+        (
+            b'{"%s":{"%s":1,"%s":1}}' % (b"p" * 9_000, *(b"k" * 9_000,) * 2),
+            f'{TWICE} "{"k" * 100}…" twice in {"p" * 100}…',
+        ),
         (b"false", "Expected a JSON object, got a boolean"),
         (b"7", "Expected a JSON object, got a number"),
         (b"7.5", "Expected a JSON object, got a number"),

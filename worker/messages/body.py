@@ -183,6 +183,8 @@ def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
         for problem in error.errors(include_url=False, include_context=False, include_input=False):
             path = ".".join(str(part) for part in problem["loc"])
             field_errors[path] = [_MESSAGES.get(problem["type"], problem["msg"])]
+    if looks_like_cloud_event(body):
+        field_errors["specversion"] = [_NO_COMMAND]
     parties = body.get("parties")
     if isinstance(parties, dict):
         for path, message in _party_errors(parties):
@@ -190,6 +192,12 @@ def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
     return InvalidBody(field_errors) if field_errors else _as_command(body)
 
 
+def looks_like_cloud_event(body: JsonObject) -> bool:
+    """`specversion`, and nothing of a command beside it."""
+    return "specversion" in body and not body.keys() & {"productId", "gs1"}
+
+
+_NO_COMMAND = "Expected a command, got a CloudEvent: send it with the header content-type: application/cloudevents+json"
 _MESSAGES = {"missing": "Required", "model_type": "Expected an object", "model_attributes_type": "Expected an object"}
 
 

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import NoReturn
 
 from worker.domain.command import UnreadableRecord
+from worker.messages.duplicates import repeated_key, told
 
 JsonObject = dict[str, object]
 
@@ -19,10 +20,14 @@ class _Refused(Exception):
         self.verdict = UnreadableRecord(code, reason)
 
 
+class _DuplicateKey(Exception):
+    """With the key; where it stands is found out afterwards."""
+
+
 def _object_without_duplicates(pairs: list[tuple[str, object]]) -> JsonObject:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
-        raise _Refused("duplicate-key", "Expected JSON without duplicate keys")
+        raise _DuplicateKey(repeated_key(pairs))
     return mapping
 
 
@@ -79,6 +84,9 @@ def read_object(value: bytes, max_depth: int) -> JsonObject | UnreadableRecord:
         parsed = _decoder.decode(text)
     except _Refused as refused:
         return refused.verdict
+    except _DuplicateKey as error:
+        found = told(str(error), text)
+        return UnreadableRecord("duplicate-key", f"Expected JSON without duplicate keys, got {found}")
     except json.JSONDecodeError as error:  # whose own words change with the version of Python
         return UnreadableRecord("not-json", f"Expected JSON, got a syntax error at character {error.pos}")
     except ValueError:  # Python refuses integers of over 4,300 digits
