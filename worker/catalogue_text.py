@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from worker.hints import place
+
 ValuePath = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the top."""
 
@@ -39,12 +41,6 @@ def decode(content: bytes) -> str:
     except UnicodeDecodeError as error:
         before = content.removeprefix(BOM_UTF8)[: error.start].decode()
         raise UnreadableText(f"Expected UTF-8, got an invalid byte at {place(before)}") from None
-
-
-def place(before: str) -> str:
-    """Where a text goes on behind `before`, for people; the first line and the first column have number 1."""
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return f"line {line}, column {column}"
 
 
 def parse(text: str, suffix: str) -> object:

@@ -153,6 +153,8 @@ def validate(file: Annotated[Path, _FILE], /) -> None:
             for verdict in verdicts(stream, limits):
                 for problem in verdict.problems:
                     _say(f"line {verdict.line}: {problem}")
+                for warning in verdict.warnings:
+                    _say(f"line {verdict.line}: warning: {warning}")
                 bad += bool(verdict.problems)
                 good += not verdict.problems
         _say(summary(good, bad))
@@ -217,7 +219,7 @@ def _settings() -> Settings:
 
 def _warn_of_unknown_variables() -> None:
     for variable, nearest in unknown_variables(os.environ):
-        _warn(f"{variable} is no setting" + (f"; did you mean {nearest}?" if nearest else ""))
+        _warn(f"{variable} is no setting{f'; did you mean {nearest}?' if nearest else ''}")
 
 
 def _warn(text: str) -> None:

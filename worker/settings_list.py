@@ -1,12 +1,12 @@
 """`passport-worker settings`: every setting with its value, default and source; what is secret stays so."""
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import SecretStr, ValidationError
 
+from worker.hints import nearest
 from worker.settings import Settings, database_place
 
 PREFIX = "PASSPORT_"
@@ -64,8 +64,8 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str
         name = variable.upper()
         if name.startswith(PREFIX) and name not in VARIABLES and not name.startswith(_NOT_SETTINGS):
             # Without the prefix, which would make any two of them alike.
-            near = difflib.get_close_matches(name.removeprefix(PREFIX).lower(), Settings.model_fields, 1)
-            yield variable, f"{PREFIX}{near[0].upper()}" if near else None
+            near = nearest(name.removeprefix(PREFIX), Settings.model_fields)
+            yield variable, f"{PREFIX}{near.upper()}" if near else None
 
 
 def _problems() -> dict[str, str]:

@@ -4,13 +4,17 @@ Values come one a line (NDJSON), or as a single document over many lines, and go
 stays bounded, whatever the input: no more of a value is held than the worker would read.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import BinaryIO
 
+from pydantic import BaseModel
+
 from worker.domain.command import InvalidBody, UnreadableRecord
-from worker.messages.body import looks_like_cloud_event
+from worker.hints import did_you_mean, place, printable
+from worker.messages.body import CreatePassportBody, Parties, looks_like_cloud_event
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.json_value import read_object
 
@@ -22,16 +26,21 @@ _BOM = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 64 * 1024
 _CLOUD_EVENT: Header = ("content-type", b"application/cloudevents+json")
 
+_SYNTAX_ERROR = re.compile(r"at character (\d+)$")
+_MOST_WARNINGS = 20
+_LONGEST_PATH = 100
+
 _Line = tuple[int, bytes]
 """Number, from 1, and bytes with the line's end; one over the limit is cut behind its first byte too many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Of one value: the line where it begins, and a text for each problem."""
+    """Of one value: the line where it begins, and a text for each problem, and for what is good but of no use."""
 
     line: int
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def verdicts(stream: BinaryIO, limits: Limits) -> Iterator[Verdict]:
@@ -47,7 +56,7 @@ def verdicts(stream: BinaryIO, limits: Limits) -> Iterator[Verdict]:
             lines = (line for line in lines if _code(line[1], limits) is None)  # there are more if it is too large
     for number, text in chain(head, lines):
         if text.strip():
-            yield Verdict(number, problems_of(_without_end(text), limits))
+            yield _verdict(number, _without_end(text), limits)
 
 
 def problems_of(value: bytes, limits: Limits) -> tuple[str, ...]:
@@ -55,15 +64,52 @@ def problems_of(value: bytes, limits: Limits) -> tuple[str, ...]:
     headers = [_CLOUD_EVENT] if _is_cloud_event(value, limits) else []
     body = open_envelope(Record("", 0, 0, 0, None, value, headers), limits).command.body
     if isinstance(body, UnreadableRecord):
-        return (f"unreadable ({body.code}): {body.reason}",)
+        return (f"unreadable ({body.code}): {body.reason}{_place(value, body.reason)}",)
     if isinstance(body, InvalidBody):
-        return tuple(_shown(f"{path}: {text}") for path, texts in body.field_errors.items() for text in texts)
+        return tuple(printable(f"{path}: {text}") for path, texts in body.field_errors.items() for text in texts)
     return ()
+
+
+def warnings_of(value: bytes, limits: Limits) -> tuple[str, ...]:
+    """Fields that the worker would ignore, the first few of them; none of a value that it could not read."""
+    body: object = read_object(value, limits.json_depth) if len(value) <= limits.value_bytes else None
+    if isinstance(body, dict) and looks_like_cloud_event(body):
+        body = body.get("data")
+    unknown = _unknown_fields(body, CreatePassportBody, "")
+    told = tuple(
+        printable(f"{path[:_LONGEST_PATH]}: unknown field, which is ignored{did_you_mean(name, known)}")
+        for path, name, known in islice(unknown, _MOST_WARNINGS)
+    )
+    others = sum(1 for _ in unknown)
+    return (*told, f"and {others} more unknown fields") if others else told
+
+
+def _unknown_fields(value: object, model: type[BaseModel], above: str) -> Iterator[tuple[str, str, Collection[str]]]:
+    """Path, name, and names that are known there. An unknown role is none of them, since it is an error."""
+    known = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    for name, item in value.items() if isinstance(value, dict) else ():
+        inner = known.get(name)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _unknown_fields(item, inner, f"{above}{name}.")
+        elif name not in known and model is not Parties:
+            yield f"{above}{name}", name, known
 
 
 def summary(good: int, bad: int) -> str:
     """The last line of the output."""
     return f"{good + bad} command{'' if good + bad == 1 else 's'}: {good} good, {bad} bad. {NOT_CHECKED}"
+
+
+def _verdict(line: int, value: bytes, limits: Limits) -> Verdict:
+    return Verdict(line, problems_of(value, limits), warnings_of(value, limits))
+
+
+def _place(value: bytes, reason: str) -> str:
+    """Line and column of a syntax error, in a document over many lines."""
+    found = _SYNTAX_ERROR.search(reason)
+    if found is None or b"\n" not in value:
+        return ""
+    return f" ({place(value.decode()[: int(found[1])])})"
 
 
 def _lines(stream: BinaryIO, longest: int) -> Iterator[_Line]:
@@ -101,7 +147,7 @@ def _document(lines: list[_Line], limits: Limits) -> Verdict | None:
     is_broken = len(whole) > limits.value_bytes or _code(_bare(whole), limits) is not None
     if is_broken and _bare(text).startswith(b"{") and any(_code(other, limits) is None for _, other in others):
         return None
-    return Verdict(first, problems_of(whole, limits))
+    return _verdict(first, whole, limits)
 
 
 def _bare(text: bytes) -> bytes:
@@ -125,8 +171,3 @@ def _is_cloud_event(value: bytes, limits: Limits) -> bool:
         return False
     parsed = read_object(value, limits.json_depth)
     return isinstance(parsed, dict) and looks_like_cloud_event(parsed)
-
-
-def _shown(text: str) -> str:
-    """Names in a path come from the input: nothing of them reaches a terminal that it would obey."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

@@ -214,6 +214,13 @@ def test_a_demo_of_nothing_is_bad_usage(number: str) -> None:
     assert done.stderr == f"passport-worker: --commands: expected a number of at least 1, got {number}\n"
 
 
+def test_a_warning_of_validate_is_no_failure() -> None:
+    """It is marked as what it is."""
+    done = _run("validate", "-", stdin=_GOOD.replace("}}", '},"partys":{}}'))
+    assert done.returncode == 0
+    assert done.stdout.startswith("line 1: warning: partys: unknown field, which is ignored; did you mean parties?\n")
+
+
 def test_validate_goes_by_the_limits_of_the_settings() -> None:
     """A deployment with other limits says what it would say."""
     done = _run("validate", "-", stdin=_GOOD, PASSPORT_LIMIT_VALUE_BYTES="50")

@@ -104,6 +104,55 @@ def test_nothing_of_the_input_commands_the_terminal() -> None:
     assert problem.startswith(r"parties.\x1b[2J\ud800\u202eGröße\n: Expected one of the roles")
 
 
+@pytest.mark.parametrize(
+    ("more", "warnings"),
+    [
+        (b'"partys":{}', ["partys: unknown field, which is ignored; did you mean parties?"]),
+        (b'"CONFIRMOVERAGE":1', ["CONFIRMOVERAGE: unknown field, which is ignored; did you mean confirmOverage?"]),
+        (b'"\\u001b[2J":{}', [r"\x1b[2J: unknown field, which is ignored"]),
+        (b'"gs1":{"gtin":"04012345000016","serialNumber":"1","serial":2}', [
+            "gs1.serial: unknown field, which is ignored; did you mean serialNumber?",
+        ]),
+        (b'"parties":{"importer":{"legalName":"x","legacyOperatorId":"1","contry":"DE"}}', [
+            "parties.importer.contry: unknown field, which is ignored; did you mean country?",
+        ]),
+        (b'"confirmOverage":true', []),
+    ],
+)  # fmt: skip
+def test_fields_that_nobody_knows_are_warned_of(more: bytes, warnings: list[str]) -> None:
+    """The value is good, as the worker has it. Seen to fail before: not a word, and the overage was not confirmed."""
+    members = GOOD[1:-1] if not more.startswith(b'"gs1"') else b'"productId":"6650a1b2c3d4e5f6a7b8c9d0"'
+    value = b"{" + members + b"," + more + b"}"
+    for one in (value, b'{"specversion":"1.0","data":' + value + b"}"):
+        (verdict,) = verdicts(io.BytesIO(one), Limits())
+        assert (verdict.problems, list(verdict.warnings)) == ((), warnings)
+
+
+def test_a_value_of_unknown_fields_fills_no_screen() -> None:
+    """Nor do their names."""
+    names = b",".join(b'"%d%s":0' % (n, b"x" * 200) for n in range(200))
+    (verdict,) = verdicts(io.BytesIO(GOOD[:-1] + b"," + names + b"}"), Limits())
+    assert (len(verdict.warnings), verdict.warnings[-1]) == (21, "and 180 more unknown fields")
+    assert max(map(len, verdict.warnings)) < 150
+
+
+@pytest.mark.parametrize(
+    "value", [b"{", b"[]", b'{"parties":{"importr":{}}}', b'{"specversion":"1.0","data":7}', b"x" * 500]
+)
+def test_what_is_an_error_is_no_warning(value: bytes) -> None:
+    """It has been told already."""
+    (verdict,) = verdicts(io.BytesIO(value), LIMITS)
+    assert (bool(verdict.problems), verdict.warnings) == (True, ())
+
+
+def test_a_syntax_error_in_a_document_is_told_with_line_and_column() -> None:
+    """Of the file; a single line needs neither."""
+    (verdict,) = verdicts(io.BytesIO(b"\n" + PRETTY.replace(b'"gtin"', b"'gtin'")), LIMITS)
+    assert verdict.problems[0].endswith("got a syntax error at character 61 (line 5, column 5)")
+    (verdict,) = verdicts(io.BytesIO(b"{'gtin'}"), LIMITS)
+    assert verdict.problems[0].endswith("got a syntax error at character 1")
+
+
 @pytest.mark.parametrize(("name", "count"), [("create.v1.valid", 0), ("create.v1.invalid", 1)])
 def test_the_examples_of_the_schemas_are_judged_as_they_are_named(name: str, count: int) -> None:
     """Files that everybody has can be tried."""

@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 
+from worker.hints import printable
+
 _LONGEST = 100
 """Characters of a key and of a path: they come from a stranger, and go into a result."""
 
@@ -51,5 +53,4 @@ def _inside(value: object) -> _Found | None:
 
 
 def _short(text: str) -> str:
-    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in cut)
+    return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
