@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any
@@ -122,22 +122,44 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
 
-class Plan(Row):
-    """What a company buys; None means no limit, or that overage is not sold. The price is in cents a passport."""
+SUBSCRIPTIONS = (
+    "active", "trialing", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "paused",
+)  # fmt: skip
+"""Those that billing systems have; the company may write with the first two (rule 7)."""
 
-    id: Text
-    max_dpps: IntegerOrNull
-    overage_price_cents: IntegerOrNull
-    max_v1_writes_per_day: IntegerOrNull
+DATA_TYPES: Mapping[str, Callable[[Any], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "integer": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value == int(value),
+    "boolean": lambda value: isinstance(value, bool),
+    "array": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
+}
+"""The types of JSON, and which values are of them."""
+
+
+class Plan(Row):
+    """What a company buys."""
+
+    id: Text = Field(description="Its name.")
+    max_dpps: IntegerOrNull = Field(description="Passports that a company may have; null: no limit.")
+    overage_price_cents: IntegerOrNull = Field(
+        description="Price of each passport above that, in cents; 0: for nothing; null: none is sold."
+    )
+    max_v1_writes_per_day: IntegerOrNull = Field(description="Passports a UTC day; null: no limit.")
 
 
 class ApiKey(Row):
-    """An API key, by its hash only; no longer valid from `revoked_at` (UTC) on."""
+    """A key that a company's producers send: exactly one of `sha256` and `key`. Only the hash is kept."""
 
-    sha256: Digest = None
-    hashed_key: HashedKey = Field(default=None, alias="key")
-    label: Label = ""
-    revoked_at: Moment = None
+    sha256: Digest = Field(None, description="SHA-256 of the whole key, in hexadecimal digits.")
+    hashed_key: HashedKey = Field(None, alias="key", description="The key itself.")
+    label: Label = Field("", description="Where the key is used, for people.")
+    revoked_at: Moment = Field(
+        None,
+        description="Commands that were appended from then on are refused. Where it is not given, a revocation stays; "
+        "null takes it back.",
+    )
 
     @property
     def digest(self) -> bytes:
@@ -148,22 +170,28 @@ class ApiKey(Row):
 
 
 class Company(Row):
-    """A tenant; `subscription` is None where none is needed."""
+    """A tenant."""
 
-    id: ObjectId = Field(alias="_id")
-    name: Text
-    plan: Text
-    subscription: TextOrNull
-    prefill: JsonObject = Field(default_factory=dict)
-    api_keys: tuple[ApiKey, ...] = ()
+    id: ObjectId = Field(alias="_id", description="Its id.")
+    name: Text = Field(description="Its name, for people.")
+    plan: Text = Field(description="The `id` of its plan, in this file or in the database.")
+    subscription: TextOrNull = Field(
+        description=f"{' or '.join(SUBSCRIPTIONS[:2])}: it may write; {', '.join(SUBSCRIPTIONS[2:])}, or any other: it "
+        "may not; null: it needs none."
+    )
+    prefill: JsonObject = Field(
+        default_factory=dict,
+        description="Values by the key of a field, where product and template have no default; at most 128 KiB.",
+    )
+    api_keys: tuple[ApiKey, ...] = Field((), description="Its API keys. Those that are not listed stay as they are.")
 
 
 class TemplateField(Row):
     """One field of every passport of a template."""
 
-    key: Text
-    data_type: Text
-    default_value: Any = None
+    key: Text = Field(description="Its name in the passport.")
+    data_type: Text = Field(description=f"One of {', '.join(DATA_TYPES)}.")
+    default_value: Any = Field(None, description='Its value in a new passport; null and "": none.')
 
 
 def _fields_not_too_large(fields: tuple[TemplateField, ...]) -> tuple[TemplateField, ...]:
@@ -175,21 +203,25 @@ def _fields_not_too_large(fields: tuple[TemplateField, ...]) -> tuple[TemplateFi
 class Template(Row):
     """The fields that a category of products has."""
 
-    id: ObjectId = Field(alias="_id")
-    category: Text
-    version: Integer
-    fields: Annotated[tuple[TemplateField, ...], AfterValidator(_fields_not_too_large)]
+    id: ObjectId = Field(alias="_id", description="Its id.")
+    category: Text = Field(description="What kind of products it is for, for people.")
+    version: Integer = Field(description="Of the template, for people.")
+    fields: Annotated[tuple[TemplateField, ...], AfterValidator(_fields_not_too_large)] = Field(
+        description="Its fields, in the order of the passport; at most 128 KiB."
+    )
 
 
 class Product(Row):
-    """A product of a company, and the values that its passports start with."""
+    """What passports are created for."""
 
-    id: ObjectId = Field(alias="_id")
-    company_id: ObjectId
-    template_id: ObjectId
-    name: Text
-    model: Text
-    default_field_values: JsonObject = Field(default_factory=dict)
+    id: ObjectId = Field(alias="_id", description="Its id, the `productId` of commands.")
+    company_id: ObjectId = Field(description="Whose it is: the `_id` of a company, in this file or in the database.")
+    template_id: ObjectId = Field(description="The `_id` of its template, in this file or in the database.")
+    name: Text = Field(description="Its name, for people.")
+    model: Text = Field(description="Its model, for people.")
+    default_field_values: JsonObject = Field(
+        default_factory=dict, description="Values by the key of a field of its template; at most 128 KiB."
+    )
 
 
 class Catalogue(Row):

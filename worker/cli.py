@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -18,10 +19,11 @@ from worker import __version__
 from worker.app import CannotStart, Worker
 from worker.catalogue_file import CatalogueError, UnreadableFile, read_catalogue
 from worker.catalogue_rows import Catalogue
+from worker.catalogue_warnings import warnings_of
 from worker.logs import configure_logs
 from worker.settings import Settings, database_place
 from worker.settings_list import PREFIX, bad_settings, listed, unknown_variables
-from worker.store.catalogue import load_catalogue
+from worker.store.catalogue import load_catalogue, templates_of
 from worker.store.days import ensure_days
 from worker.store.migrate import MigrationError, check_schema, migrate
 from worker.store.refused import why_refused
@@ -125,12 +127,20 @@ def catalogue_load(file: Annotated[Path, Parameter(help="A JSON or YAML file.")]
         raise Failed("\n  ".join([f"{file} cannot be loaded:", *error.problems])) from error
 
 
+_MOST_WARNINGS = 100
+
+
 async def _load(contents: Catalogue, settings: Settings) -> None:
     connection = await _connect(settings)
     try:
         problem = await check_schema(connection)
         if problem is not None:
             raise Failed(problem)
+        unusual = warnings_of(contents, await templates_of(connection, contents))
+        for warning in islice(unusual, _MOST_WARNINGS):
+            _warn(warning)
+        if others := sum(1 for _ in unusual):
+            _warn(f"and {others} more of them")
         loaded = await load_catalogue(connection, contents)
     finally:
         await connection.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workbench import REPOSITORY, Workbench, until
+from tests.workbench import REPOSITORY, Workbench, tenant, until
 from tests.workbench import run_command as _run
 from worker.demo.embedded import free_port
 
@@ -178,6 +178,27 @@ def test_a_bad_catalogue_names_every_error(bench: Workbench, tmp_path: Path) -> 
     assert done.stderr.startswith(f"passport-worker: {file} cannot be loaded:\n")
     for path in ("plans[0].maxDpps", "companies[0]._id", "companies[0].subscription"):
         assert path in done.stderr, done.stderr
+
+
+def test_what_is_of_no_use_in_a_catalogue_is_loaded_and_warned_of(bench: Workbench, tmp_path: Path) -> None:
+    """On stderr, with the path; a template may be in the database already. Seen to fail before: not a word."""
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(
+        "plans: [{id: p, maxDpps: 1, overagePriceCents: null, maxV1WritesPerDay: null}]\n"
+        f"companies: [{{_id: {'c' * 24}, name: n, plan: p, subscription: aktive}}]\n"
+        f"products: [{{_id: {'d' * 24}, companyId: {'c' * 24}, templateId: '{tenant(0).product_id}', name: n, "
+        "model: m, defaultFieldValues: {color: red, mass: heavy}}]\n"
+    )
+    done = _run("catalogue", "load", str(file), **bench.environment)
+    assert (done.returncode, done.stdout) == (0, "loaded 1 plans, 1 companies, 0 api keys, 0 templates, 1 products\n")
+    subscription, *defaults = done.stderr.splitlines()
+    assert subscription.startswith("passport-worker: warning: companies[0].subscription: Expected one of active, ")
+    assert subscription.endswith(', or null, got "aktive"; did you mean active?')
+    path = "passport-worker: warning: products[0].defaultFieldValues"
+    assert defaults == [
+        f"{path}.color: Expected a field of the product's template; did you mean colour?",
+        f"{path}.mass: Expected a value of type number, got string",
+    ]
 
 
 _GOOD = '{"productId":"6650a1b2c3d4e5f6a7b8c9d0","gs1":{"gtin":"04012345000016","serialNumber":"1"}}\n'

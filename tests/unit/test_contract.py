@@ -36,7 +36,7 @@ MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
 @cache
 def _registry() -> Registry[Any]:
     """What a relative `$ref` of the document means: a file beside it."""
-    files = [path for path in SCHEMAS.iterdir() if path.is_file()]
+    files = [path for path in SCHEMAS.iterdir() if path.suffix in (".json", ".yaml")]
     return Registry().with_resources(
         (path.name, DRAFT202012.create_resource(yaml.safe_load(path.read_text(encoding="utf-8")))) for path in files
     )

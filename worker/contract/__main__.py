@@ -9,7 +9,9 @@ from worker.settings import Settings
 
 def main() -> None:
     """The AsyncAPI document describes the topics and the group of the settings in the environment."""
-    parser = ArgumentParser(prog="python -m worker.contract", description="Write JSON Schemas and asyncapi.yaml.")
+    parser = ArgumentParser(
+        prog="python -m worker.contract", description="Write JSON Schemas, asyncapi.yaml and catalogue.md."
+    )
     parser.add_argument("directory", nargs="?", default="schemas", type=Path, help="holds examples/; default: schemas")
     write_contract(parser.parse_args().directory, Settings())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from worker.contract.asyncapi import asyncapi
+from worker.contract.catalogue_page import CATALOGUE_PAGE, catalogue_page
 from worker.contract.messages import Examples
 from worker.messages.schemas import schemas, text_of
 from worker.settings import Settings
@@ -18,7 +19,7 @@ def contract_files(examples: Path, settings: Settings) -> dict[str, str]:
     """Text of every generated file by its name. `examples` is the folder of the examples that are written by hand."""
     files = {name: text_of(schema) for name, schema in schemas().items()}
     document = asyncapi(settings, _read(examples, list(files)))
-    return {**files, ASYNCAPI: _yaml(document)}
+    return {**files, ASYNCAPI: _yaml(document), CATALOGUE_PAGE: catalogue_page()}
 
 
 def write_contract(directory: Path, settings: Settings) -> None:

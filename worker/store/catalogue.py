@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from worker.catalogue_file import CatalogueError
-from worker.catalogue_rows import ApiKey, Catalogue, Company, Plan, Product, Template
+from worker.catalogue_rows import ApiKey, Catalogue, Company, Plan, Product, Template, TemplateField
+from worker.catalogue_warnings import Fields
 from worker.store import sql
 from worker.store.sql import Connection
 
@@ -39,6 +40,18 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
             templates=await _templates(connection, catalogue.templates),
             products=await _products(connection, catalogue.products),
         )
+
+
+async def templates_of(connection: Connection, catalogue: Catalogue) -> dict[str, Fields]:
+    """The templates that the catalogue's products name, as far as they are in the database, by id."""
+    ids = list({product.template_id for product in catalogue.products})
+    rows = await connection.fetch(sql.load("template_fields"), ids)
+    return {row["id"]: {field.key: field for field in _stored_fields(row["fields"])} for row in rows}
+
+
+def _stored_fields(fields: str) -> Iterator[TemplateField]:
+    for field in json.loads(fields):
+        yield TemplateField.model_construct(key=field["key"], data_type=field.get("dataType", ""))
 
 
 async def _missing_references(connection: Connection, catalogue: Catalogue) -> list[str]:
