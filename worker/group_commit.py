@@ -12,7 +12,10 @@ Result = TypeVar("Result")
 
 
 class FailedInCompany(Exception):
-    """A transaction of several items failed and was rolled back, whoever's fault it was. Try each by itself."""
+    """A transaction of several items failed and was rolled back, whoever's fault it was; `__cause__` says of what.
+
+    Try each by itself.
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,4 +96,6 @@ def _settle(group: Sequence[_Member[Item, Result]], done: "asyncio.Future[Sequen
         elif len(group) == 1:
             result.set_exception(error)
         else:
-            result.set_exception(FailedInCompany(type(error).__name__))
+            failed = FailedInCompany(type(error).__name__)
+            failed.__cause__ = error
+            result.set_exception(failed)

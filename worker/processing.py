@@ -15,7 +15,7 @@ from worker.group_commit import FailedInCompany, GroupCommit
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import Answer, describe
 from worker.observer import Committed, Nobody, Observer
-from worker.store.port import LostLane, Overtaken, Stake, Store, StoreAway, TryAgain
+from worker.store.port import LostLane, Overtaken, Stake, Store, StoreAway, StoreSlow, TryAgain
 from worker.tracing import NO_TRACING, Tracing, Waiting
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ BATCH_BYTES = 16 * 1024 * 1024
 
 
 class BatchTooLarge(Exception):
-    """The answers of these records are too much for one batch. Nothing was done; come again with fewer."""
+    """These records are too much for one batch: its answers, or its time. Nothing was done; come again with fewer."""
 
 
 class AnswerTooLarge(Exception):
@@ -84,13 +84,17 @@ class Processor:
 
         What fails in company is tried alone. A record that the batch then fails on is found by halving and answered
         "Unreadable command" with a dead letter; its neighbours are processed as if it was not there. Raises `LostLane`
-        and `StoreAway`, upon which the lane reopens, and `BatchTooLarge`.
+        and `StoreAway`, upon which the lane reopens, and `BatchTooLarge`, also for what did not end in time.
         """
         try:
             return await self._group_commit.run(await self.make_ready(work))
+        except StoreSlow as slow:
+            self._ask_for_less(work, slow)
+            raise
         except (LostLane, StoreAway, BatchTooLarge):
             raise
         except Exception as error:
+            self._ask_for_less(work, error.__cause__)
             self._note_failure(work, error)
             return await self._alone(work)
 
@@ -137,6 +141,9 @@ class Processor:
     async def _alone(self, work: Work) -> list[Answer]:
         try:
             return await self._with_retries(work)
+        except StoreSlow as slow:
+            self._ask_for_less(work, slow)
+            raise
         except (LostLane, StoreAway, BatchTooLarge):
             raise
         except Exception as error:
@@ -174,6 +181,15 @@ class Processor:
             if not work.commands:
                 raise
             return await self._refuse_record(work, error)
+
+    def _ask_for_less(self, work: Work, error: BaseException | None) -> None:
+        """Raise `BatchTooLarge` for what did not end in time.
+
+        A record that is alone is too much for a database that is as good as away: that is waited for.
+        """
+        if isinstance(error, StoreSlow) and len(work.commands) > 1:
+            self._note_failure(work, error)
+            raise BatchTooLarge from error
 
     def _note_failure(self, work: Work, error: Exception) -> None:
         log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))

@@ -13,7 +13,7 @@ from tests.infrastructure.roles import Roles, two_roles
 from tests.integration.guards_helpers import changed
 from tests.invariants import check_invariants
 from tests.outcomes import answer_all, check_outcomes
-from tests.workbench import Workbench, make_past_day, make_workbench, run_command
+from tests.workbench import Workbench, make_past_day, make_workbench, run_command, tenant
 from worker import app
 
 
@@ -63,6 +63,20 @@ async def test_housekeeping_under_the_run_role(bench: Workbench, roles: Roles, m
     worker.stop()
     await life
     await owner.close()
+
+
+async def test_missing_days_are_made_under_the_run_role(bench: Workbench, roles: Roles, tmp_path: Path) -> None:
+    """A batch that meets today without its tables has them made, by the functions that the role may call."""
+    assert run_command("migrate", "--grant-to", roles.run, **bench.environment).returncode == 0
+    bench.start_worker(tmp_path / "worker.log", PASSPORT_DATABASE_URL=roles.run_url)
+    bench.publish([bench.command(tenant(0), 0, "before")])
+    await bench.wait_for_results(1)
+    owner = await asyncpg.connect(roles.owner_url)
+    today = await owner.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    await owner.execute(f"DELETE FROM ledger; DROP TABLE ledger_{today:%Y%m%d}, idempotency_key_{today:%Y%m%d}")
+    await owner.close()
+    bench.publish([bench.command(tenant(0), 0, "after", key="after")])
+    await bench.wait_for_results(2, 20)
 
 
 async def _until_table(connection: "asyncpg.Connection[asyncpg.Record]", name: str, there: bool) -> None:

@@ -2,13 +2,16 @@
 
 import asyncpg
 
-from worker.store.port import BadRecord, LostLane, Overtaken, StoreAway, TryAgain
+from worker.store.port import BadRecord, LostLane, Overtaken, StoreAway, StoreSlow, TryAgain
 
 _LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key"})
 """Constraints that only a concurrent writer can trip after the facts were read: fresh facts will tell."""
 
 _ROLLED_BACK = frozenset({"40001", "40P01", "55P03"})
 """serialization_failure, deadlock_detected, lock_not_available."""
+
+_OUT_OF_TIME = frozenset({"57014", "25P04"})
+"""query_canceled, by the statement timeout or by a person; transaction_timeout, where the driver tells it."""
 
 _DATA_CLASSES = frozenset({"21", "22", "23", "54"})
 """Cardinality, data exception, integrity constraint, program limit: some record's data cannot be stored."""
@@ -17,13 +20,21 @@ _NO_PARTITION = ("23514", None)
 """A check violation of no constraint: today's partition is not there yet, whatever the record."""
 
 
+class DayMissing(StoreAway):
+    """The ledger, keys or dead letters have no partition for today."""
+
+
 def meaning_of(error: Exception) -> Exception:
     """The port's exception for a driver's; any other exception (a defect that some record brings out) is itself."""
     if isinstance(error, LostLane | StoreAway | TryAgain | BadRecord):
         return error
     if isinstance(error, asyncpg.PostgresError):
         return _meaning_of_sqlstate(error)
-    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError):
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return BadRecord(f"{type(error).__name__}: an argument cannot be encoded")
+    if isinstance(error, TimeoutError):  # a statement's or a transaction's, as the driver or the store sets it
+        return StoreSlow(f"{type(error).__name__}: no answer in time")
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
         return StoreAway(f"{type(error).__name__}: {error}")
     return error
 
@@ -35,6 +46,10 @@ def _meaning_of_sqlstate(error: asyncpg.PostgresError) -> Exception:
         return Overtaken(f"{sqlstate} {error}")
     if sqlstate in _ROLLED_BACK:
         return TryAgain(f"{sqlstate} {error}")
-    if sqlstate[:2] in _DATA_CLASSES and (sqlstate, constraint) != _NO_PARTITION:
+    if sqlstate in _OUT_OF_TIME:
+        return StoreSlow(f"{sqlstate} {error}")
+    if (sqlstate, constraint) == _NO_PARTITION:
+        return DayMissing(f"{sqlstate} {error}")
+    if sqlstate[:2] in _DATA_CLASSES:
         return BadRecord(f"{sqlstate} {error}")
     return StoreAway(f"{sqlstate} {error}")

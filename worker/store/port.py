@@ -87,6 +87,10 @@ class StoreAway(Exception):
     """The database cannot be reached, or a commit's answer was lost: the position will tell. Reopen the lane."""
 
 
+class StoreSlow(StoreAway):
+    """The database did not finish in its time, and what was begun was rolled back. Less at once may go through."""
+
+
 class Batch(Protocol):
     """One transaction over the commands of one or more lanes: gather once, record once."""
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
+from asyncpg.transaction import Transaction
 
 from worker import crashpoints
 from worker.domain.command import Command, DeadLetter, TraceContext
@@ -13,9 +14,10 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer, Kind
 from worker.store import sql
-from worker.store.failures import meaning_of
+from worker.store.days import ensure_days
+from worker.store.failures import DayMissing, meaning_of
 from worker.store.gathering import Gathering, LookUp, key_id
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway, TopicIdentity
+from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway, TopicIdentity, TryAgain
 
 SESSION_SETTINGS = {
     "application_name": "passport-worker",
@@ -30,6 +32,8 @@ SESSION_SETTINGS = {
     "jit": "off",
 }
 COMMAND_TIMEOUT_SECONDS = 25.0
+TRANSACTION_SECONDS = 27.0
+"""For a batch up to its COMMIT. Less than the server's own limit, which some servers lack and some drivers hide."""
 TRANSACTION_TIMEOUT = "30s"
 """From PostgreSQL 17 on. A session that prepares a statement does not count as idle, for however long it is paused."""
 
@@ -145,17 +149,23 @@ class PostgresStore:
 
     @asynccontextmanager
     async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["PostgresBatch"]:
-        """See the port."""
-        async with self.session() as connection:
-            await self._prepare_ahead(connection)
-            transaction = connection.transaction(isolation="read_committed")
-            await transaction.start()
-            await _lock_lanes(connection, stakes)
-            crashpoints.reach("lane lock")
-            yield PostgresBatch(connection, stakes)
-            crashpoints.reach("before COMMIT")
-            await transaction.commit()
-            crashpoints.reach("after COMMIT")
+        """See the port. Makes the days that are missing, when it meets that."""
+        try:
+            async with self.session() as connection:
+                await self._prepare_ahead(connection)
+                transaction = connection.transaction(isolation="read_committed")
+                async with asyncio.timeout(TRANSACTION_SECONDS):
+                    await transaction.start()
+                    await _lock_lanes(connection, stakes)
+                    crashpoints.reach("lane lock")
+                    yield PostgresBatch(connection, stakes)
+                crashpoints.reach("before COMMIT")
+                await _commit(transaction)
+                crashpoints.reach("after COMMIT")
+        except DayMissing as missing:  # the database was away over midnights, and housekeeping is minutes away
+            async with self.session() as connection:
+                await ensure_days(connection)
+            raise TryAgain(str(missing)) from missing
 
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Limit transactions, whatever state their session is in (guard B14)."""
@@ -176,8 +186,8 @@ class PostgresStore:
         try:
             pool = await self._connected()
             connection = await pool.acquire(timeout=30.0)
-        except Exception as error:
-            raise meaning_of(error) from error
+        except Exception as error:  # whatever it is, no record is to blame
+            raise StoreAway(f"{type(error).__name__}: {error}") from error
         try:
             yield connection
         except BaseException as error:
@@ -195,6 +205,14 @@ class PostgresStore:
             if self._pool is None:
                 self._pool = await _pool(self._database_url, self._pool_size, self._begin_session)
             return self._pool
+
+
+async def _commit(transaction: Transaction) -> None:
+    """A COMMIT without an answer may have taken effect: the position will tell, and nothing may come again before."""
+    try:
+        await transaction.commit()
+    except TimeoutError as error:
+        raise StoreAway("no answer to COMMIT in time") from error
 
 
 async def _lock_lanes(connection: sql.Connection, stakes: Sequence[Stake]) -> None:
