@@ -11,6 +11,7 @@ from typing import Any
 import stamina
 import structlog
 
+from worker.background import Background, apart
 from worker.certificates import expiries
 from worker.domain.moments import DAY_MS
 from worker.health import HealthServer
@@ -149,20 +150,20 @@ class Worker:
 
     async def _life(self) -> None:
         await self._prepare()
-        watching = asyncio.create_task(self._watch_servers())
-        housekeeping = asyncio.create_task(self._keep_house())
+        background = Background()
+        background.start("watch-servers", self._watch_servers)
+        background.start("housekeeping", self._keep_house)
         try:
             await self._be_member()
         finally:
-            for task in (watching, housekeeping):
-                task.cancel()
+            background.stop()
 
     async def _prepare(self) -> None:
         """Wait for both servers, and check that schema and topics are as they must be."""
         async for attempt in _patiently():
             with attempt:
                 try:
-                    await self._check_servers()
+                    await apart(self._check_servers())
                 except CannotStart:
                     raise
                 except Exception as error:
@@ -218,7 +219,7 @@ class Worker:
                 self._phase = None
                 self._assignment = Assignment(self._shared)
                 try:
-                    await self._assignment.run()
+                    await apart(self._assignment.run())
                 except Exception as error:
                     self._phase = f"joining the group again after {type(error).__name__}: {error}"
                     log.warning("membership_ended", error=f"{type(error).__name__}: {error}")

@@ -8,6 +8,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.structs import TopicPartition
 
+from worker.background import Background, StrayCancellation
 from worker.store.port import LaneName
 from worker.stream.connection import ANSWER_SECONDS, client_options, let_go
 from worker.stream.lane import Lane, Surroundings
@@ -43,6 +44,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self.assigned = False
+        """Whether the group has come to an end with a rebalance; a worker too many then has no partition."""
         timeout_ms = int(settings.kafka_session_timeout_seconds * 1000)
         self._consumer = AIOKafkaConsumer(
             **client_options(settings),
@@ -66,21 +68,18 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     async def run(self) -> None:
         """Be a member of the group until stopped; raises what ends the membership otherwise."""
-        await self.topic_watch.begin()
-        looking = [
-            asyncio.create_task(survey(self.lanes, self, self._shared), name="survey"),
-            asyncio.create_task(self.topic_watch.watch(), name="topic-watch"),
-        ]
+        background = Background()
+        background.start("survey", lambda: survey(self.lanes, self, self._shared))
+        background.start("topic-watch", self.topic_watch.watch)
         try:
+            await self.topic_watch.begin()
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._consumer.start()
             self._consumer.subscribe([self._topic], listener=self)
             await self._read_until_stopped()
         finally:
             self.stop()  # an assignment that still comes finds no reader
-            self.assigned = False
-            for task in looking:
-                task.cancel()
+            background.stop()
             await self._close_lanes()
             await let_go(self._consumer.stop(), 2.0)
 
@@ -114,7 +113,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             lane.inbox.fail(f"the topic {self._topic} is not the one that it was")
 
     async def _close_lanes(self) -> None:
-        """Let batches in flight finish, for a bounded time."""
+        """Let batches in flight finish, for a bounded time. From now on nothing is ours."""
+        self.assigned = False
+        self._shared.telemetry.assigned.set(0)
         for lane in self.lanes.values():
             lane.close()
         tasks = list(self._tasks.values())
@@ -178,5 +179,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
     def _raise_what_ended_a_lane(self) -> None:
         """A lane's task ends only when closed; a defect that ends it otherwise must not leave a partition alone."""
         for task in self._tasks.values():
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+            if task.cancelled():
+                raise StrayCancellation(f"{task.get_name()} was cancelled")
+            if task.done():
+                raise task.exception() or RuntimeError(f"{task.get_name()} ended")
