@@ -135,7 +135,11 @@ class Metrics:
         self.generation = Gauge(
             "passport_group_generation", "Generation of the group, by its last assignment.", registry=r
         )
-        self.assigned = Gauge("passport_assigned_partitions", "Partitions that the group gave this worker.", registry=r)
+        self.assigned = Gauge(
+            "passport_assigned_partitions",
+            "Partitions that the group gave this worker; 0 while the group shares them out anew.",
+            registry=r,
+        )
 
     def _declare_surroundings(self, r: CollectorRegistry) -> None:
         self.server_up = Gauge(

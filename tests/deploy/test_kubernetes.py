@@ -195,7 +195,7 @@ def test_a_worker_has_time_to_stop(name: str) -> None:
 
 @everywhere
 def test_there_are_never_more_workers_than_partitions(name: str) -> None:
-    """One more would get no partition and never be ready: not by replicas, not while rolling, not by the autoscaler."""
+    """One more would get no partition and stand by: not by replicas, not while rolling, not by the autoscaler."""
     manifests = rendered(name)
     partitions = int(environment(_worker(manifests), manifests)["PASSPORT_TOPIC_PARTITIONS"])
     spec = of_kind(manifests, "Deployment")["passport-worker"]["spec"]
