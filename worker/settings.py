@@ -18,6 +18,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.messages.envelope import Limits
+from worker.store.address import problem_of
 
 _ADDRESS = re.compile(r"(\[[\da-f:.]+]|[\w.-]+)(:\d{1,5})?|[\da-f]*:[\da-f]*:[\da-f:.]*", re.IGNORECASE)
 
@@ -29,8 +30,8 @@ def _servers(text: str) -> str:
 
 
 def _database_url(text: str) -> str:
-    if not text.startswith(("postgresql://", "postgres://")):
-        raise ValueError("expected a URL that starts with postgresql://")
+    if problem := problem_of(text):
+        raise ValueError(problem)
     return text
 
 

@@ -76,6 +76,30 @@ def test_all_bad_settings_are_named_at_once_and_no_value_is_shown(command: tuple
     assert "hunter2" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "command", [("run",), ("migrate",), ("topics", "create"), ("catalogue", "load", "x.yaml"), ("demo",)], ids=" ".join
+)
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:hunter2@:badport/x", "postgresql://u:12/hunter2@h/x", "postgresql://u:a@hunter2@h/x"]
+)
+def test_no_part_of_a_password_is_shown(command: tuple[str, ...], url: str) -> None:
+    """A URL that cannot be used ends every command at once, with what is wrong; see `tests/unit/test_address.py`."""
+    done = _run(*command, PASSPORT_DATABASE_URL=url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "PASSPORT_DATABASE_URL: expected postgresql://user:password@host:port/database" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("user", ["u:hunter2", "u:%2Fhunter2%23", "hunter2:x"])
+def test_no_part_of_a_password_is_shown_by_what_fails_later(user: str) -> None:
+    """A server that is away, or a host that nobody knows."""
+    for host in (f"127.0.0.1:{free_port()}", "no-such-host.invalid"):
+        done = _run("migrate", PASSPORT_DATABASE_URL=f"postgresql://{user}@{host}/x")
+        assert done.returncode == 1
+        assert "cannot connect to PASSPORT_DATABASE_URL" in done.stderr
+        assert "hunter2" not in done.stderr + done.stdout
+
+
 def test_settings_that_do_not_go_together_are_told_with_the_others() -> None:
     """Repairing one setting at a time, only to hear of the next, is no way to deploy."""
     done = _run(
