@@ -64,7 +64,22 @@ def run() -> None:
         log.warning("unknown_setting", variable=variable, nearest=nearest)
     settings = Settings()
     tracing = tracing_from_environment()
-    _run(lambda: Worker(settings, tracing).run())
+
+    async def serve() -> None:
+        await Worker(settings, tracing).run()
+        _leave()
+
+    _run(serve)
+
+
+def _leave() -> None:
+    """End the process now that all is closed.
+
+    A thread that looks up a name cannot be stopped: loop and interpreter would wait for it, for as long as DNS hangs.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @app.command(name="migrate")
