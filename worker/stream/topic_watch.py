@@ -14,7 +14,7 @@ from worker.stream.connection import Cluster
 WATCH_SECONDS = 1.0
 
 _UNTOLD = TopicIdentity("", "")
-"""What a broker that is too old to tell ids says of every topic."""
+"""What is known of a topic before it was asked for, and of every topic where the broker is too old to tell ids."""
 
 
 class TopicWatch:
@@ -28,7 +28,7 @@ class TopicWatch:
     def __init__(self, cluster: Cluster, topic: str, client: AIOKafkaClient, on_change: Callable[[], None]) -> None:
         """`client` is the one that fetches."""
         self._cluster, self._topic, self._on_change = cluster, topic, on_change
-        self._known: TopicIdentity | None = None
+        self._known: TopicIdentity | None = _UNTOLD
         self._doubts, self._confirmed = 1, 0
         self._update_metadata = client.force_metadata_update
 
