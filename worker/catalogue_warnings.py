@@ -18,12 +18,16 @@ def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields]) -> Iterator[
     templates = {**stored, **{one.id: {field.key: field for field in one.fields} for one in catalogue.templates}}
     if not any((catalogue.plans, catalogue.companies, catalogue.templates, catalogue.products)):
         yield "file: brings nothing"
+    used: dict[str, dict[str, Fields]] = {company.id: {} for company in catalogue.companies}
+    for product in catalogue.products:
+        if product.company_id in used and product.template_id in templates:
+            used[product.company_id][product.template_id] = templates[product.template_id]
     for at, company in enumerate(catalogue.companies):
         path = show(("companies", at))
         if company.subscription is not None and company.subscription not in SUBSCRIPTIONS:
             expected = f"Expected one of {', '.join(SUBSCRIPTIONS)}, or null"
             yield f"{path}.subscription: {expected}, got {_short(company.subscription, SUBSCRIPTIONS)}"
-        yield from _prefill(company, ("companies", at, "prefill"), _templates_of(company, catalogue, templates))
+        yield from _prefill(company, ("companies", at, "prefill"), list(used[company.id].values()))
     for at, template in enumerate(catalogue.templates):
         for number, field in enumerate(template.fields):
             path = show(("templates", at, "fields", number))
@@ -37,14 +41,8 @@ def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields]) -> Iterator[
             yield from _defaults(product, ("products", at, "defaultFieldValues"), templates[product.template_id])
 
 
-def _templates_of(company: Company, catalogue: Catalogue, templates: Mapping[str, Fields]) -> list[Fields]:
-    """Those of the company's products in the file."""
-    used = {product.template_id for product in catalogue.products if product.company_id == company.id}
-    return [templates[one] for one in used if one in templates]
-
-
 def _prefill(company: Company, path: tuple[str | int, ...], used: list[Fields]) -> Iterator[str]:
-    """For products of the database it may be of use, so it is only looked at beside products."""
+    """`used` has the templates of the company's products in the file; those of the database may need it as well."""
     for key, value in company.prefill.items() if used else ():
         fields = [one[key] for one in used if key in one]
         problem = next((problem for field in fields if (problem := _problem(field, value))), None)

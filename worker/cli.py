@@ -255,8 +255,8 @@ async def _connect(settings: Settings) -> "asyncpg.Connection[asyncpg.Record]":
     try:
         return await asyncpg.connect(settings.database_url, timeout=10.0)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        # The last two may quote the URL.
-        said = "" if isinstance(error, asyncpg.InterfaceError | ValueError) else f": {error}"
+        # The others may quote the URL.
+        said = f": {error}" if isinstance(error, OSError | asyncpg.PostgresError) else ""
         reached = f"cannot connect to PASSPORT_DATABASE_URL ({database_place(settings.database_url)})"
         raise Failed(why_refused(error) or f"{reached}: {type(error).__name__}{said}") from error
 

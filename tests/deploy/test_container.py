@@ -53,10 +53,10 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 
 def test_build_steps_make_a_program_that_runs(built: Build) -> None:
-    """The wheel holds all that the worker needs: its version, its help, and its packaged SQL."""
+    """The wheel holds all that the worker needs: its version, its settings, and its packaged SQL."""
     program = str(built.root / PROGRAM)
     assert _run(built, program, "--version").stdout.strip() == __version__
-    assert "PASSPORT_KAFKA_BOOTSTRAP_SERVERS" in _run(built, program, "--help").stdout
+    assert "PASSPORT_KAFKA_BOOTSTRAP_SERVERS" in _run(built, program, "settings").stdout
     code = "from worker.store.migrate import known_migrations; print(len(known_migrations()))"
     assert int(_run(built, "python", "-c", code).stdout) >= 1
 
