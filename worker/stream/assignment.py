@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition
 from worker.background import Background, StrayCancellation
 from worker.store.port import LaneName
 from worker.stream.connection import ANSWER_SECONDS, client_options, let_go
+from worker.stream.empty_fetches import pause_after_empty_fetches
 from worker.stream.lane import Lane, Surroundings
 from worker.stream.reader import POLL_MS, Reader
 from worker.stream.survey import survey
@@ -75,6 +76,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             await self.topic_watch.begin()
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._consumer.start()
+            pause_after_empty_fetches(self._consumer)
             self._consumer.subscribe([self._topic], listener=self)
             await self._read_until_stopped()
         finally:
