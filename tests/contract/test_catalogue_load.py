@@ -63,8 +63,8 @@ async def _everything(connection: Connection) -> list[list[dict[str, Any]]]:
 async def test_the_sample_is_loaded_and_counted(connection: Connection) -> None:
     """The published sample goes in as it is; each company gets its counter."""
     catalogue = read_catalogue(EXAMPLE)
-    assert await load_catalogue(connection, catalogue) == Loaded(4, 4, 5, 2, 4)
-    assert [len(rows) for rows in await _everything(connection)] == [4, 4, 5, 2, 4, 4]
+    assert await load_catalogue(connection, catalogue) == Loaded(5, 6, 7, 2, 8)
+    assert [len(rows) for rows in await _everything(connection)] == [5, 6, 7, 2, 8, 6]
     assert {row["slots_used"] for row in await _rows(connection, "company_usage")} == {0}
 
 
@@ -77,7 +77,7 @@ async def test_what_was_loaded_is_what_the_worker_reads(connection: Connection) 
     company = await connection.fetchrow(sql.load("companies"), [COMPANY])
     assert company is not None
     prefill = company["prefill"]
-    assert tuple(company) == (COMPANY, "active", prefill, "growth", 1000, 75, 200)
+    assert tuple(company) == (COMPANY, "active", prefill, "demo-growth", 5000, 75, 10000)
     product, template = await connection.fetch(sql.load("products"), [PRODUCT])
     assert (product["id"], template["id"]) == (PRODUCT, None)
     seeded = seed_fields(template["defaults"], product["defaults"], prefill)
@@ -141,7 +141,7 @@ async def test_what_the_file_leaves_out_stays(connection: Connection) -> None:
     await load_catalogue(connection, _catalogue())
     assert await _everything(connection) == before
     keys = [{"key": "tp_new"}]
-    await load_catalogue(connection, _catalogue(companies=[_company(apiKeys=keys)]))
+    await load_catalogue(connection, _catalogue(companies=[_company(apiKeys=keys, plan="demo-growth")]))
     after = await _everything(connection)
     assert [row for row in after[2] if row["sha256"] != sha256(b"tp_new").digest()] == before[2]
     assert len(after[2]) == len(before[2]) + 1

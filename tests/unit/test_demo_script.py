@@ -4,7 +4,8 @@ import json
 import random
 from collections import Counter
 
-from worker.catalogue_file import parse_catalogue
+from tests.workbench import REPOSITORY
+from worker.catalogue_file import parse_catalogue, read_catalogue
 from worker.catalogue_rows import hash_of_key
 from worker.demo.makers import SHARES, catalogue_text, makers
 from worker.demo.script import STORIES, Command, Order, Script
@@ -32,8 +33,12 @@ def _some(count: int = 3000) -> list[Command]:
 
 
 def test_packaged_catalogue_is_valid_and_knows_every_maker() -> None:
-    """It loads, the keys of the factories are its keys, and each maker has a share and products of its own."""
+    """It loads, the keys of the factories are its keys, and each maker has a share and products of its own.
+
+    It is also the one that `deploy/` offers, so what is written for the one works on the other.
+    """
     catalogue = parse_catalogue(catalogue_text(), ".yaml")
+    assert catalogue == read_catalogue(REPOSITORY / "deploy" / "catalogue.example.yaml")
     digests = {company.name: company.api_keys[0].digest for company in catalogue.companies}
     assert {maker.name: hash_of_key(maker.api_key) for maker in makers()} == digests
     assert SHARES.keys() == digests.keys()
