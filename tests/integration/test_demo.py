@@ -15,6 +15,10 @@ from urllib.error import URLError
 
 import pytest
 
+from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.integration.test_readme_examples import PROGRAMS
+from tests.workbench import Workbench, settings_of
+
 ROOT = Path(__file__).parents[2]
 PROMISE = re.compile(r"^Promise kept: ([\d,]+) in, ([\d,]+) out, none missing, none twice, order kept\.$", re.MULTILINE)
 
@@ -48,6 +52,17 @@ class Demo:
             assert time.monotonic() < deadline, self.text
             time.sleep(0.05)
         return found
+
+    def shell(self, command: str) -> subprocess.Popen[str]:
+        """A command in a shell that was given what the demo printed for it, and has no other setting."""
+        exports = re.findall(r"^  export .*$", self.text, re.MULTILINE)
+        return subprocess.Popen(
+            ["bash", "-ec", "\n".join((*exports, command))],
+            env={name: value for name, value in os.environ.items() if "PASSPORT_" not in name},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def interrupt(self, how: signal.Signals = signal.SIGINT) -> int:
         """Ctrl-C, and the exit code; fails when a child of the demo outlives it."""
@@ -87,7 +102,7 @@ def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
     started: list[Demo] = []
 
     def start(*arguments: str) -> Demo:
-        with (tmp_path / "out.txt").open("wb") as out:
+        with (tmp_path / f"out-{len(started)}.txt").open("wb") as out:
             started.append(Demo(out, *arguments))
         return started[-1]
 
@@ -127,6 +142,54 @@ def test_demo_can_be_stopped_while_it_starts(start_demo: StartDemo, how: signal.
     demo.wait_for("starting the broker")
     assert demo.interrupt(how) == 0, demo.text
     assert "stopped before anything was published" in demo.text
+
+
+def test_demo_that_is_over_names_no_server(start_demo: StartDemo) -> None:
+    """Its broker and database are gone; it says how to keep them, also where Ctrl-C came before they were kept."""
+    demo = start_demo("--commands", "50")
+    assert demo.process.wait(120) == 0, demo.text
+    interrupted = start_demo("--commands", "100000", "--keep")
+    interrupted.wait_for(r" s  in [\d,]+  out [1-9]")
+    assert interrupted.interrupt() == 0
+    for text in (demo.text, interrupted.text):
+        assert text.splitlines()[-1].startswith("`passport-worker demo --keep` leaves it all running")
+        assert "127.0.0.1" not in text
+        assert "kcat" not in text
+
+
+async def test_kept_demo_serves_the_programs_of_the_readme_and_outlives_its_worker(
+    start_demo: StartDemo, tmp_path: Path
+) -> None:
+    """In a shell with the lines that it prints and no other setting: programs, and a worker in place of its own.
+
+    Seen to fail before: 401 for the key of the README, and the demo ended with its worker.
+    """
+    demo = start_demo("--commands", "50", "--keep")
+    demo.wait_for("Ctrl-C stops it")
+    for name in ("Python, aiokafka", "Python, confluent-kafka"):
+        assert _run_program(demo, tmp_path, name) == "eu.tracepass.passport.created.v1"
+    settings = dict(re.findall(r"^  export (PASSPORT_\w+)=(\S+)$", demo.text, re.MULTILINE))
+    bench = Workbench(settings, settings_of(settings))
+    before = len(bench.results())
+    demo.shell(demo.wait_for(r"^  (kill \d+)$")[1]).wait(10)
+    demo.wait_for("^The worker has ended with exit code 0; all else goes on")
+    for partition in range(bench.settings.topic_partitions):
+        commit_offset(bench, partition, 0)
+    worker = demo.shell("exec passport-worker run")
+    try:
+        assert len(await bench.wait_for_results(2 * before)) == 2 * before
+        assert _run_program(demo, tmp_path, "Python, aiokafka") == "eu.tracepass.passport.created.v1"
+    finally:
+        worker.terminate()
+        assert worker.wait(15) == 0
+    assert demo.interrupt() == 0, demo.text
+
+
+def _run_program(demo: Demo, folder: Path, name: str) -> str:
+    """The type of the last result that a program of the README prints: that of its own command."""
+    (folder / "program.py").write_text(PROGRAMS[name], encoding="utf-8")
+    printed, _ = demo.shell(f"python {folder}/program.py").communicate(timeout=60)
+    return printed.splitlines()[-1].split()[1]
 
 
 def test_kept_demo_answers_until_it_is_interrupted(start_demo: StartDemo) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from worker.demo.play import Play
 from worker.demo.stage import Stage, stage
-from worker.demo.summary import by_hand, summary
+from worker.demo.summary import HOW_TO_KEEP, RUN_AGAIN, by_hand, summary
 from worker.demo.table import LiveView, PlainView, View
 from worker.settings import Settings
 
@@ -97,11 +97,14 @@ async def _demo(
         console.print()
         await _perform(play, set_up, view)
         console.print()
-        _print(console, *summary(play), "", *by_hand(set_up, keep))
+        _print(console, *summary(play), "")
         if breaches := play.breaches():
             raise PromiseBroken("; ".join(breaches))
         if keep and not interruption.asked.is_set():
+            _print(console, *by_hand(set_up))
             await _stay(set_up, console, interruption)
+        else:
+            _print(console, HOW_TO_KEEP)
 
 
 async def _perform(play: Play, set_up: Stage, view: View) -> None:
@@ -115,10 +118,13 @@ async def _perform(play: Play, set_up: Stage, view: View) -> None:
 
 
 async def _stay(set_up: Stage, console: Console, interruption: Interruption) -> None:
-    """Until Ctrl-C, or until the worker ends by itself."""
+    """Until Ctrl-C. The worker may be stopped meanwhile, and another be started by hand."""
     console.print("\nRunning. Ctrl-C stops it and removes everything.")
+    has_ended = False
     while not interruption.asked.is_set():
-        set_up.worker.assert_running()
+        if not has_ended and (code := set_up.worker.exit_code) is not None:
+            has_ended = True
+            _print(console, f"The worker has ended with exit code {code}; all else goes on. Start another: {RUN_AGAIN}")
         await asyncio.sleep(_REFRESH_SECONDS)
 
 

@@ -41,12 +41,11 @@ class Steps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What runs now, and at which addresses."""
+    """What runs now, and at which addresses; `environment` are the settings that are the demo's own, by variable."""
 
     settings: Settings
     worker: WorkerProcess
-    folder: Path
-    embedded: frozenset[str]
+    environment: dict[str, str]
 
 
 @asynccontextmanager
@@ -67,10 +66,11 @@ async def stage(given: Settings, step: Steps) -> AsyncIterator[Stage]:
         await step("creating topics", _create_topics(settings))
         if settings.topic_commands != given.topic_commands:
             stack.push_async_callback(_delete_topics, settings)
-        worker = WorkerProcess(settings, {f"PASSPORT_{key.upper()}": value for key, value in changes.items()}, folder)
+        environment = {f"PASSPORT_{key.upper()}": value for key, value in changes.items()}
+        worker = WorkerProcess(settings, environment, folder)
         stack.push_async_callback(worker.stop)
         await step("starting the worker", worker.start())
-        yield Stage(settings, worker, folder, frozenset(servers))
+        yield Stage(settings, worker, environment)
 
 
 @contextmanager

@@ -1,12 +1,18 @@
 """The end of the demo in words: the counts, the check of the promise, and how to talk to it by hand."""
 
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
 
 from worker.demo.makers import makers
 from worker.demo.play import Play
-from worker.demo.stage import POSTGRES, Stage
+from worker.demo.stage import Stage
 from worker.demo.tally import percentile
+
+RUN_AGAIN = "passport-worker run"
+HOW_TO_KEEP = "`passport-worker demo --keep` leaves it all running, and prints how to send commands by hand."
 
 
 def summary(play: Play) -> Iterator[str]:
@@ -28,25 +34,27 @@ def summary(play: Play) -> Iterator[str]:
         yield f"Promise kept: {sent:,} in, {answered:,} out, none missing, none twice, order kept."
 
 
-def by_hand(stage: Stage, keep: bool) -> Iterator[str]:
-    """Commands to paste into a shell: generic tools, nothing of ours."""
-    settings, maker = stage.settings, makers()[1]
+def by_hand(stage: Stage) -> Iterator[str]:
+    """Lines to paste into a shell while everything runs: settings, a key and a product, and what to do with them."""
+    kafka, maker = stage.settings.kafka_bootstrap_servers, makers()[1]
     line = maker.lines[0]
-    known = json.dumps({"gtin": line.gtin, "serialNumber": "BY-HAND-1"})
-    yield "By hand" if keep else "By hand (`passport-worker demo --keep` leaves it running and prints the addresses)"
-    yield f"  KAFKA={settings.kafka_bootstrap_servers if keep else '<address of the broker>'}"
-    yield f'  echo \'{{"productId": "{line.product_id}", "gs1":\' \\'
-    yield f"       '{known}}}' |"
-    yield f"    kcat -P -b $KAFKA -t {settings.topic_commands} -k {line.gtin} \\"
-    yield f"      -H 'authorization=Bearer {maker.api_key}' -H 'idempotency-key=by-hand-1'"
-    yield f"  kcat -C -b $KAFKA -t {settings.topic_created} -o -1 -e \\"
+    command = {"productId": line.product_id, "gs1": {"gtin": line.gtin, "serialNumber": "BY-HAND-1"}}
+    yield "# By hand, in another shell, which needs these settings (and those PASSPORT_* of this one, where it has any)"
+    yield f"  export PATH={quote(str(Path(sys.executable).parent))}:$PATH"
+    for name, value in stage.environment.items():
+        yield f"  export {name}={quote(value)}"
+    yield f"  export KAFKA_BOOTSTRAP_SERVERS={quote(kafka)} PASSPORT_API_KEY={maker.api_key}"
+    yield f"# A command for product {line.product_id} of {maker.name}, and its result, as in the programs of the README"
+    yield f"  echo '{json.dumps(command)}' |"
+    yield f"    kcat -P -b $KAFKA_BOOTSTRAP_SERVERS -t {stage.settings.topic_commands} -k {line.gtin} \\"
+    yield '      -H "authorization=Bearer $PASSPORT_API_KEY" -H idempotency-key=by-hand-1'
+    yield f"  kcat -C -b $KAFKA_BOOTSTRAP_SERVERS -t {stage.settings.topic_created} -o -1 -e \\"
     yield "    -X isolation.level=read_committed -f '%h\\n%s\\n'"
-    if keep:
-        yield from _addresses(stage)
-
-
-def _addresses(stage: Stage) -> Iterator[str]:
-    database = stage.settings.database_url if POSTGRES in stage.embedded else '"$PASSPORT_DATABASE_URL"'
-    yield f"  psql {database} -c 'SELECT id, gtin, serial, created_at FROM passport ORDER BY created_at DESC LIMIT 3'"
+    yield "# What it has done, how it is, and what it says"
+    yield '  psql "$PASSPORT_DATABASE_URL" -c \\'
+    yield "    'SELECT id, gtin, serial, created_at FROM passport ORDER BY created_at DESC LIMIT 3'"
     yield f"  curl {stage.worker.url}/readyz {stage.worker.url}/metrics"
-    yield f"  logs of the worker: {stage.worker.log}"
+    yield f"  cat {quote(str(stage.worker.log))}"
+    yield "# The worker may be stopped, to replay results or to run another version; all else goes on"
+    yield f"  kill {stage.worker.pid}"
+    yield f"  {RUN_AGAIN}"

@@ -32,6 +32,12 @@ class WorkerProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; an error when it was not started."""
+        assert self._process is not None
+        return self._process.returncode
+
     async def start(self) -> None:
         """Start and wait until `/readyz` says ok. Raises `ServerFailed` with the end of the log."""
         with self.log.open("ab") as log:
