@@ -178,6 +178,7 @@ class PostgresStore:
         if backend not in self._prepared:
             for query, arguments in BATCH_STATEMENTS.items():
                 await connection.fetch(sql.load(query), *arguments)
+            await connection.executemany(sql.load("dead_letters"), [])  # none, but it is prepared
             self._prepared.add(backend)
 
     @asynccontextmanager
