@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from urllib.error import URLError
 import pytest
 
 from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.infrastructure.choose import server_directory
 from tests.integration.test_readme_examples import PROGRAMS
 from tests.workbench import Workbench, settings_of
 
@@ -26,9 +26,10 @@ PROMISE = re.compile(r"^Promise kept: ([\d,]+) in, ([\d,]+) out, none missing, n
 class Demo:
     """A running demo; what it prints goes to a file, so that it never waits for a reader."""
 
-    def __init__(self, out: IO[bytes], *arguments: str) -> None:
+    def __init__(self, out: IO[bytes], folder: Path, *arguments: str) -> None:
         self._path = Path(out.name)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
+        environment["TMPDIR"] = str(folder)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "worker", "demo", "--no-live", *arguments],
             cwd=ROOT,
@@ -88,29 +89,25 @@ def _descendants(ancestor: int) -> set[int]:
     return found
 
 
-def _folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("passport-demo-*"))
-
-
 StartDemo = Callable[..., Demo]
 
 
 @pytest.fixture
 def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
-    """Starts a demo with some arguments; at the end none may run, and no folder may be left."""
-    folders = _folders()
+    """Starts a demo with some arguments; at the end none may run, and nothing may be left of it."""
     started: list[Demo] = []
+    with server_directory() as folder:
 
-    def start(*arguments: str) -> Demo:
-        with (tmp_path / f"out-{len(started)}.txt").open("wb") as out:
-            started.append(Demo(out, *arguments))
-        return started[-1]
+        def start(*arguments: str) -> Demo:
+            with (tmp_path / f"out-{len(started)}.txt").open("wb") as out:
+                started.append(Demo(out, folder, *arguments))
+            return started[-1]
 
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.interrupt(signal.SIGTERM)
-    assert _folders() <= folders
+        yield start
+        for one in started:
+            if one.process.poll() is None:
+                one.interrupt(signal.SIGTERM)
+        assert list(folder.iterdir()) == []
 
 
 def test_demo_keeps_the_promise(start_demo: StartDemo) -> None:
