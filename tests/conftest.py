@@ -12,6 +12,7 @@ import pytest
 
 from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, infrastructure, own_server
 from tests.infrastructure.kafka import LocalKafka
+from tests.infrastructure.postgres import local_postgres
 from tests.infrastructure.tools import NOT_OURS
 from tests.workbench import Workbench, make_workbench
 from worker.demo.embedded import EmbeddedPostgres
@@ -66,7 +67,7 @@ class fresh_database:
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that a test may kill or freeze."""
-    with own_server(EmbeddedPostgres, "a PostgreSQL") as postgres:
+    with own_server(local_postgres, "a PostgreSQL") as postgres:
         yield postgres
 
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import pytest
 
-from tests.infrastructure.kafka import SINGLE_BROKER, LocalKafka
+from tests.infrastructure.kafka import KAFKA_VERSION, SINGLE_BROKER, LocalKafka
+from tests.infrastructure.postgres import POSTGRES_VERSION, local_postgres, version_of
 from worker.demo.embedded import (
     EmbeddedBroker,
     EmbeddedPostgres,
@@ -21,8 +22,8 @@ from worker.demo.embedded import (
     free_port,
 )
 
-KAFKA_IMAGE = "apache/kafka:4.3.1"
-POSTGRES_IMAGE = "postgres:18.6-trixie"
+KAFKA_IMAGE = f"apache/kafka:{KAFKA_VERSION}"
+POSTGRES_IMAGE = f"postgres:{POSTGRES_VERSION or '18.6-trixie'}"
 REQUIRE_REAL_KAFKA = "PASSPORT_TEST_REQUIRE_REAL_KAFKA"
 
 Server = TypeVar("Server", bound=ServerProcess)
@@ -138,24 +139,27 @@ def container_environment(address: str) -> dict[str, str]:
 def _from_maven(stack: ExitStack) -> Infrastructure:
     directory = stack.enter_context(server_directory())
     kafka = stack.enter_context(LocalKafka(directory))
-    postgres = stack.enter_context(EmbeddedPostgres(directory))
-    kind = "Apache Kafka through Maven, PostgreSQL wheel"
+    postgres = stack.enter_context(local_postgres(directory))
+    kind = f"Apache Kafka {KAFKA_VERSION} through Maven, {version_of(postgres)}"
     return Infrastructure(kafka.bootstrap_servers, postgres.url, kind, kafka=kafka, postgres=postgres)
 
 
 def _from_wheels(stack: ExitStack) -> Infrastructure:
     directory = stack.enter_context(server_directory())
     broker = stack.enter_context(EmbeddedBroker(directory))
-    postgres = stack.enter_context(EmbeddedPostgres(directory))
-    kind = "noida-db and PostgreSQL wheels, so tests that need a real Kafka are skipped"
+    postgres = stack.enter_context(local_postgres(directory))
+    kind = f"noida-db and {version_of(postgres)}, so tests that need a real Kafka are skipped"
     return Infrastructure(broker.bootstrap_servers, postgres.url, kind, is_real_kafka=False, postgres=postgres)
 
 
 @contextmanager
 def infrastructure() -> Iterator[Infrastructure]:
-    """Start the first that works, and stop it. With `PASSPORT_TEST_REQUIRE_REAL_KAFKA=1` only a real Kafka will do."""
+    """Start the first that works, and stop it.
+
+    With `PASSPORT_TEST_REQUIRE_REAL_KAFKA=1`, or a version of Kafka that is named, only a real one will do.
+    """
     ways: list[Callable[[ExitStack], Infrastructure]] = [_from_environment, _from_docker, _from_maven]
-    if os.environ.get(REQUIRE_REAL_KAFKA) != "1":
+    if os.environ.get(REQUIRE_REAL_KAFKA) != "1" and "PASSPORT_TEST_KAFKA_VERSION" not in os.environ:
         ways.append(_from_wheels)
     reasons: list[str] = []
     for way in ways:

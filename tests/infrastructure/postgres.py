@@ -1,0 +1,32 @@
+"""PostgreSQL for tests: the wheel's, or Debian's of the major version that the environment names."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.infrastructure.tools import TOOLS
+from worker.demo.embedded import EmbeddedPostgres, ServerMissing
+
+POSTGRES_VERSION = os.environ.get("PASSPORT_TEST_POSTGRES_VERSION")
+
+
+def local_postgres(directory: Path, *settings: str) -> EmbeddedPostgres:
+    """One that is to keep its data in `directory`. Raises `ServerMissing`."""
+    programs = None if POSTGRES_VERSION is None else programs_of_debian(POSTGRES_VERSION)
+    return EmbeddedPostgres(directory, *settings, programs=programs)
+
+
+def programs_of_debian(version: str) -> Path:
+    """Where those of a major version are: in the cache, or else installed. Raises `ServerMissing`."""
+    folder = Path("usr/lib/postgresql", version, "bin")
+    places = (TOOLS / f"postgresql-{version}" / folder, "/" / folder)
+    found = next((place for place in places if (place / "postgres").exists()), None)
+    if found is None:
+        raise ServerMissing(f"PostgreSQL {version} is not there; .ci/tools fetches the oldest that is supported")
+    return found
+
+
+def version_of(postgres: EmbeddedPostgres) -> str:
+    """Such as `PostgreSQL 18.1`, and who made it where it says so."""
+    told = subprocess.run([postgres.command()[0], "--version"], capture_output=True, text=True, check=True)
+    return told.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
