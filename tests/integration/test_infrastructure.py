@@ -3,18 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.infrastructure.choose import Infrastructure
-from tests.infrastructure.kafka import KAFKA_VERSION, LocalKafka
-from tests.infrastructure.postgres import POSTGRES_VERSION, programs_of_debian
+from tests.infrastructure.choose import Infrastructure, server_directory
+from tests.infrastructure.kafka import KAFKA_VERSION, LocalKafka, kafka_jars
+from tests.infrastructure.postgres import POSTGRES_VERSION, local_postgres, programs_of_debian
 from tests.infrastructure.tools import NOT_OURS
-from worker.demo.embedded import EmbeddedPostgres, ServerMissing
+from worker.demo.embedded import EmbeddedPostgres, ServerFailed, ServerMissing
 
 
 async def create_topic(servers: str, topic: str) -> None:
@@ -74,12 +73,17 @@ async def test_servers_are_those_that_the_summary_names(servers: Infrastructure)
     postgres = str(await connection.fetchval("SHOW server_version"))
     await connection.close()
     assert postgres.startswith(POSTGRES_VERSION or "18.")
-    assert f"kafka-clients-{KAFKA_VERSION}.jar" in _names_of_open_files(servers.kafka.pid)
+    assert [jar.name for jar in kafka_jars().glob("kafka-clients-*")] == [f"kafka-clients-{KAFKA_VERSION}.jar"]
     assert servers.kind.startswith(f"Apache Kafka {KAFKA_VERSION} through Maven, PostgreSQL {postgres}")
 
 
-def _names_of_open_files(pid: int) -> set[str]:
-    return {file.readlink().name for file in Path(f"/proc/{pid}/fd").iterdir()}
+def test_another_server_at_the_port_is_not_taken_for_ours(own_postgres: EmbeddedPostgres) -> None:
+    """Two that chose one port: the second one says that it did not start. Seen to fail when the port was asked."""
+    with server_directory() as directory:
+        second = local_postgres(directory)
+        second.port = own_postgres.port
+        with pytest.raises(ServerFailed, match="could not bind"):
+            second.start()
 
 
 def test_a_version_that_is_not_there_is_told() -> None:
