@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 import asyncpg
 import structlog
@@ -29,7 +29,7 @@ from worker.store.migrate import MigrationError, check_schema, migrate
 from worker.store.refused import why_refused
 from worker.store.rights import grant_run_rights
 from worker.stream.connection import Cluster, explain
-from worker.stream.topics import create_topics
+from worker.stream.topics import compare_topics, create_topics
 from worker.trace_export import CannotTrace, tracing_from_environment
 from worker.validation import summary, verdicts
 
@@ -46,6 +46,9 @@ topics = App(name="topics", help="Kafka topics.")
 catalogue = App(name="catalogue", help="Reference data: plans, companies, API keys, templates, products.")
 app.command(topics)
 app.command(catalogue)
+
+
+Result = TypeVar("Result")
 
 
 class Failed(Exception):
@@ -106,27 +109,32 @@ def migrate_command(
 
 
 @topics.command(name="create")
-def topics_create() -> None:
-    """Create the topics that are missing. Existing ones are left as they are; where they differ, it says so."""
+def topics_create(
+    *,
+    check: Annotated[bool, Parameter(help="Create nothing; exit 1 if one is missing or differs.", negative=())] = False,
+) -> None:
+    """Create the topics that are missing. Existing ones are left as they are; where they differ, it says what to do."""
     settings = _settings()
     configure_logs()
 
-    async def create() -> None:
+    async def create() -> bool:
         cluster = Cluster(settings)
         try:
-            created, drift = await create_topics(cluster, settings)
+            names, drift = await (compare_topics if check else create_topics)(cluster, settings)
         except (KafkaError, TimeoutError) as error:
             raise Failed(explain(error, settings)) from error
         finally:
             await cluster.close()
-        for name in created:
-            print(f"created {name}")
+        for name in names:
+            print(f"{'missing' if check else 'created'} {name}")
         for difference in drift:
             print(f"differs {difference}")
-        if not created and not drift:
+        if not names and not drift:
             print("all topics are there, as they should be")
+        return not (names or drift)
 
-    _run(create)
+    if not _run(create) and check:
+        sys.exit(1)
 
 
 @catalogue.command(name="load")
@@ -261,14 +269,14 @@ async def _connect(settings: Settings) -> "asyncpg.Connection[asyncpg.Record]":
         raise Failed(why_refused(error) or f"{reached}: {type(error).__name__}{said}") from error
 
 
-def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def _run(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run on uvloop where it is installed (the `uvloop` extra)."""
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main())
-    else:
-        uvloop.run(main())
+        return asyncio.run(main())
+    result: Result = uvloop.run(main())
+    return result
 
 
 def _bad_settings(error: ValidationError) -> str:

@@ -15,7 +15,14 @@ from aiokafka.record._crc32c import crc as crc32c
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
 from tests.workbench import Workbench, tenant, until
 from worker.app import Worker
@@ -181,6 +188,17 @@ async def set_topic(bench: Workbench, topic: str, name: str, value: str) -> None
                 return
             await asyncio.sleep(0.05)
         raise AssertionError(f"{topic}: {name} is not {value} after 20 s")
+    finally:
+        await cluster.close()
+
+
+async def raise_partitions(bench: Workbench, topic: str, count: int) -> None:
+    """Give a topic more partitions, and wait until the broker tells of them."""
+    await _ask(bench, lambda admin: admin.create_partitions([NewPartitions(topic, count)])[topic])
+    cluster = Cluster(bench.settings)
+    try:
+        while (await cluster.partition_counts([topic]))[topic] != count:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     finally:
         await cluster.close()
 

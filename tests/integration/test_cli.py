@@ -193,6 +193,20 @@ def test_drift_of_a_topic_is_reported_and_left_alone(bench: Workbench) -> None:
     assert f"differs {bench.settings.topic_commands}: has 2 partitions, expected 7" in done.stdout
 
 
+def test_a_check_of_topics_changes_nothing_and_exits_with_1_on_drift(bench: Workbench) -> None:
+    """For a pipeline that looks before it rolls out: 0 when all is as it should be, else every line says what to do."""
+    good = _run("topics", "create", "--check", **bench.environment)
+    assert (good.returncode, good.stdout) == (0, "all topics are there, as they should be\n")
+    other = {**bench.environment, "PASSPORT_TOPIC_PARTITIONS": "7", "PASSPORT_TOPIC_CREATED": "nobody.made.this"}
+    for _ in range(2):
+        done = _run("topics", "create", "--check", **other)
+        assert (done.returncode, done.stderr) == (1, "")
+        lines = done.stdout.splitlines()
+        assert lines[0] == "missing nobody.made.this"
+        assert lines[1].startswith(f"differs {bench.settings.topic_commands}: has 2 partitions, expected 7. ")
+        assert len(lines) == 6
+
+
 def test_a_bad_catalogue_names_every_error(bench: Workbench, tmp_path: Path) -> None:
     """Nothing of it is loaded, and each error comes with its path."""
     file = tmp_path / "bad.yaml"

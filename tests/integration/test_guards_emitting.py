@@ -53,8 +53,8 @@ async def test_b3_a_result_that_cannot_be_sent_holds_the_offset_back(bench: Work
 
     Seen to fail without `_all_acknowledged`: the commit succeeded, and the lane never noticed.
     """
-    await set_topic(bench, bench.settings.topic_created, "max.message.bytes", "200")
     async with running(bench) as one:
+        await set_topic(bench, bench.settings.topic_created, "max.message.bytes", "200")
         await publish(bench, commands(bench, 0, 10))
         await until(lambda: one.reopenings() >= 2, 30, "sends that fail")
         assert await one.committed() in (None, 0)

@@ -222,8 +222,8 @@ async def test_a_batch_that_is_lost_fails_and_the_lane_opens_again(
 async def test_results_that_cannot_be_sent_fail_with_their_batch(bench: Workbench) -> None:
     """Each sampled result has a failed span for the attempt, and a good one for the one that made it visible."""
     spans = spans_in_memory()
-    await set_topic(bench, bench.settings.topic_created, "max.message.bytes", "200")
     async with running(bench, tracing=spans.tracing) as one:
+        await set_topic(bench, bench.settings.topic_created, "max.message.bytes", "200")
         await publish(bench, [_traced(bench, 0xE1)])
         await until(lambda: one.reopenings() >= 1, 30, "a send that fails")
         await set_topic(bench, bench.settings.topic_created, "max.message.bytes", str(2 * 1024 * 1024))

@@ -32,11 +32,13 @@ class Acl:
 
 def needed_acls(settings: Settings) -> tuple[Acl, ...]:
     """All that `run` needs. Describe is not among them, as Read and Write bring it along; nor is the cluster."""
+    answers = (*settings.result_topics, settings.dead_letter_topic)
     return (
         Acl("Read", "topic", settings.topic_commands),
-        Acl("DescribeConfigs", "topic", settings.topic_commands),  # does the broker set the append time?
         Acl("Read", "group", settings.group_id),
-        *(Acl("Write", "topic", topic) for topic in (*settings.result_topics, settings.dead_letter_topic)),
+        *(Acl("Write", "topic", topic) for topic in answers),
+        # Does the broker set the append time? Does every answer fit? A setting that stops a lane is found at the start.
+        *(Acl("DescribeConfigs", "topic", topic) for topic in (settings.topic_commands, *answers)),
         Acl("Write", "transactionalId", f"{settings.group_id}.{settings.topic_commands}.", prefixed=True),
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import aiokafka.admin.client
@@ -114,6 +115,14 @@ def explain(error: Exception, settings: Settings) -> str:
     return f"Kafka: {_told(error)}"
 
 
+@dataclass(frozen=True, slots=True)
+class TopicShape:
+    """How many partitions a topic has, and how many replicas the partition with the fewest."""
+
+    partitions: int
+    replicas: int
+
+
 class Cluster:
     """Questions to the cluster that are not about records. Every method raises `TimeoutError` or `KafkaError`."""
 
@@ -223,10 +232,18 @@ class Cluster:
 
     async def partition_counts(self, topics: list[str]) -> dict[str, int]:
         """Number of partitions of each topic that exists."""
+        return {topic: shape.partitions for topic, shape in (await self.topic_shapes(topics)).items()}
+
+    async def topic_shapes(self, topics: list[str]) -> dict[str, TopicShape]:
+        """Numbers of partitions and replicas of each topic that exists."""
         admin = await self.admin()
         async with asyncio.timeout(ANSWER_SECONDS):
             described = await admin.describe_topics(topics)
-        return {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
+        return {
+            one["topic"]: TopicShape(len(one["partitions"]), min(len(each["replicas"]) for each in one["partitions"]))
+            for one in described
+            if one["error_code"] == 0
+        }
 
 
 async def let_go(closing: Coroutine[Any, Any, None], seconds: float) -> None:

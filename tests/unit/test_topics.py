@@ -1,0 +1,155 @@
+"""What topics may be like: what could stop a lane is refused, what is only unusual is told, with what to do."""
+
+from dataclasses import replace
+
+import pytest
+
+from worker.settings import Settings
+from worker.stream.connection import TopicShape
+from worker.stream.topics import Found, differences, wanted_topics
+
+SETTINGS = Settings()
+COMMANDS, CREATED, DEAD = SETTINGS.topic_commands, SETTINGS.topic_created, SETTINGS.dead_letter_topic
+_ALSO = {"segment.bytes": "1073741824", "message.timestamp.type": "CreateTime", "min.insync.replicas": "2"}
+
+
+def _as_made() -> dict[str, Found]:
+    """As `topics create` makes them on three brokers, with what a broker adds."""
+    return {
+        one.name: Found(TopicShape(one.partitions, 3), {**_ALSO, **one.settings}) for one in wanted_topics(SETTINGS)
+    }
+
+
+def _with(topic: str, **settings: str) -> dict[str, Found]:
+    found = _as_made()
+    named = {key.replace("_", "."): value for key, value in settings.items()}
+    found[topic] = replace(found[topic], settings={**found[topic].settings, **named})
+    return found
+
+
+def _shaped(topic: str, partitions: int = 6, replicas: int = 3) -> dict[str, Found]:
+    found = _as_made()
+    found[topic] = replace(found[topic], shape=TopicShape(partitions, replicas))
+    return found
+
+
+def _told(found: dict[str, Found], partitions: int = 6, replicas: int = 1) -> list[tuple[str, bool]]:
+    return [(one.sentence, one.refused) for one in differences(SETTINGS, found, partitions, replicas)]
+
+
+def _set(topic: str, setting: str) -> str:
+    return f"Set it with kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {setting}."
+
+
+def _raise(topic: str, partitions: int) -> str:
+    how = f"kafka-topics.sh --alter --topic {topic} --partitions {partitions}"
+    return f"Raise them with {how}; they can never be lowered again."
+
+
+def test_topics_as_they_were_made_are_fit() -> None:
+    """So are larger and longer-lived results, more of their partitions, and what a broker does not tell."""
+    assert _told(_as_made()) == []
+    assert _told(_with(CREATED, max_message_bytes="4194304", retention_ms="-1", min_insync_replicas="1")) == []
+    assert _told(_with(COMMANDS, retention_ms="-1")) == []
+    assert _told(_shaped(CREATED, partitions=12, replicas=1), replicas=1)[1:] == []
+    assert _told({name: Found(one.shape, {}) for name, one in _as_made().items() if name != COMMANDS}) == []
+
+
+@pytest.mark.parametrize("topic", [CREATED, DEAD])
+def test_every_answer_has_to_fit(topic: str) -> None:
+    """An answer may have 2 MiB, and a dead letter is larger than the command that it copies."""
+    sentence = (
+        f"{topic}: max.message.bytes is 1048576, expected 2097152 or more: an answer that does not fit stops its lane. "
+        f"{_set(topic, 'max.message.bytes=2097152')}"
+    )
+    assert _told(_with(topic, max_message_bytes="1048576")) == [(sentence, True)]
+    larger = _told(_with(COMMANDS, max_message_bytes="2097152"))
+    assert larger[0] == (
+        f"{COMMANDS}: max.message.bytes is 2097152, expected 1048576: result and dead-letter topics have to take more. "
+        f"{_set(COMMANDS, 'max.message.bytes=1048576')}",
+        False,
+    )
+    assert [refused for _, refused in larger[1:]] == [True] * 5
+    assert f"{topic}: max.message.bytes is 2097152, expected 2162688 or more" in " ".join(one for one, _ in larger)
+
+
+@pytest.mark.parametrize("topic", [CREATED, DEAD])
+def test_every_command_needs_a_partition_of_its_number(topic: str) -> None:
+    """That of a result: with fewer, results of two command partitions would share one."""
+    assert _told(_shaped(topic, partitions=5)) == [
+        (
+            f"{topic}: has 5 partitions, expected 6. A result stands in the partition of the same number as its "
+            f"command. {_raise(topic, 6)}",
+            True,
+        )
+    ]
+
+
+def test_partitions_of_commands_are_raised_last_and_never_lowered() -> None:
+    """By the setting for `topics create`; `run` takes them as they are."""
+    (few, *others), (many, *rest) = _told(_shaped(COMMANDS, 4)), _told(_shaped(COMMANDS, 8))
+    assert few == (
+        f"{COMMANDS}: has 4 partitions, expected 6. Result and dead-letter topics come first; then keys move to other "
+        f"partitions. {_raise(COMMANDS, 6)}",
+        False,
+    )
+    assert many == (
+        f"{COMMANDS}: has 8 partitions, expected 6. Partitions can never be lowered: set PASSPORT_TOPIC_PARTITIONS=8.",
+        False,
+    )
+    assert (others, len(rest)) == ([], 5)
+    assert all("has 6 partitions, expected 8" in sentence and refused for sentence, refused in rest)
+
+
+@pytest.mark.parametrize(
+    ("topic", "setting", "value", "expected", "refused"),
+    [
+        (DEAD, "cleanup.policy", "compact", "delete", True),
+        (DEAD, "cleanup.policy", "compact,delete", "delete", True),
+        (CREATED, "cleanup.policy", "compact", "delete", False),
+        (COMMANDS, "cleanup.policy", "compact", "delete", True),
+        (COMMANDS, "compression.type", "producer", "uncompressed", False),
+        (COMMANDS, "retention.ms", "60000", "604800000 or more", False),
+        (CREATED, "retention.ms", "60000", "604800000 or more", False),
+        (CREATED, "segment.bytes", "1048576", "2097152 or more", True),
+        (DEAD, "segment.bytes", "1048576", "2097152 or more", True),
+        (CREATED, "message.timestamp.before.max.ms", "0", "60000 or more", True),
+        (CREATED, "message.timestamp.after.max.ms", "1000", "60000 or more", True),
+        (CREATED, "message.timestamp.difference.max.ms", "1000", "60000 or more", True),
+    ],
+)
+def test_a_setting_is_named_with_what_is_expected(
+    topic: str, setting: str, value: str, expected: str, refused: bool
+) -> None:
+    """And with what to do. What brokers do with each was seen on Kafka 4.3: see `test_guards_topics.py`."""
+    ((sentence, is_refused),) = _told(_with(topic, **{setting.replace(".", "_"): value}))
+    assert sentence.startswith(f"{topic}: {setting} is {value}, expected {expected}: ")
+    assert sentence.endswith(_set(topic, f"{setting}={expected.removesuffix(' or more')}"))
+    assert is_refused == refused
+
+
+def test_clocks_count_only_where_the_producer_sets_the_time() -> None:
+    """A broker that sets the append time refuses no time."""
+    limits = {"message_timestamp_before_max_ms": "0", "message_timestamp_type": "LogAppendTime"}
+    assert _told(_with(CREATED, **limits)) == []
+
+
+def test_one_broker_may_be_away() -> None:
+    """Where there is more than one."""
+    assert _told(_with(CREATED, min_insync_replicas="3")) == [
+        (
+            f"{CREATED}: min.insync.replicas is 3, expected less than its 3 replicas: one broker that is away stops "
+            f"all lanes. {_set(CREATED, 'min.insync.replicas=2')}",
+            False,
+        )
+    ]
+    assert [refused for _, refused in _told(_shaped(CREATED, replicas=1), replicas=3)] == [False]
+
+
+def test_producers_clocks_are_refused_unless_they_are_trusted() -> None:
+    """As the contract has it."""
+    found = _with(COMMANDS, message_timestamp_type="CreateTime")
+    ((sentence, refused),) = _told(found)
+    assert refused
+    assert sentence.startswith(f"{COMMANDS} has message.timestamp.type=CreateTime, but every rule goes by the append")
+    assert differences(Settings(allow_producer_time=True), found, 6) == []
