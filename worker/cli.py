@@ -21,8 +21,9 @@ from worker.catalogue_file import CatalogueError, UnreadableFile, read_catalogue
 from worker.catalogue_rows import Catalogue
 from worker.catalogue_warnings import warnings_of
 from worker.logs import configure_logs
-from worker.settings import Settings, database_place
+from worker.settings import Settings
 from worker.settings_list import PREFIX, bad_settings, listed, unknown_variables
+from worker.store.address import place_of
 from worker.store.catalogue import load_catalogue, templates_of
 from worker.store.days import ensure_days
 from worker.store.migrate import MigrationError, check_schema, migrate
@@ -265,7 +266,7 @@ async def _connect(settings: Settings) -> "asyncpg.Connection[asyncpg.Record]":
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         # The others may quote the URL.
         said = f": {error}" if isinstance(error, OSError | asyncpg.PostgresError) else ""
-        reached = f"cannot connect to PASSPORT_DATABASE_URL ({database_place(settings.database_url)})"
+        reached = f"cannot connect to PASSPORT_DATABASE_URL ({place_of(settings.database_url)})"
         raise Failed(why_refused(error) or f"{reached}: {type(error).__name__}{said}") from error
 
 

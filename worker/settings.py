@@ -35,18 +35,6 @@ def _database_url(text: str) -> str:
     return text
 
 
-_SERVER = r"(\[[\da-f:.]+]|[\w.%-]+)(:\d+)?"
-_PLACE = re.compile(
-    rf"[a-z]+://([^@:/?#]*(:[^@/?#]*)?@)?(?P<place>({_SERVER}(,{_SERVER})*)?(/[^@/?#]*)?)(\?[^@]*)?", re.IGNORECASE
-)
-
-
-def database_place(url: str) -> str:
-    """Servers and database of a URL, as `host:port/name`; nothing of one in which a password may stand elsewhere."""
-    match = _PLACE.fullmatch(url)
-    return match["place"] if match else "an address that cannot be shown without its password"
-
-
 def _link_base(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:

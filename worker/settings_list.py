@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pydantic import SecretStr, ValidationError
 
 from worker.hints import nearest
-from worker.settings import Settings, database_place
+from worker.settings import Settings
+from worker.store.address import place_of
 
 PREFIX = "PASSPORT_"
 VARIABLES = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
@@ -82,7 +83,7 @@ def _shown(name: str, value: object) -> str:
     if value is None or value == "":
         return "not set"
     if name == "database_url":
-        return database_place(str(value))
+        return place_of(str(value))
     is_secret = SecretStr in _types(name) or ("://" in str(value) and "@" in str(value))
     return "hidden" if is_secret else str(value).lower() if isinstance(value, bool) else str(value)
 

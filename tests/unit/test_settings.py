@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from worker.cli import main
-from worker.settings import Settings, database_place
+from worker.settings import Settings
 from worker.settings_list import VARIABLES, unknown_variables
+from worker.store.address import place_of
 
 HIDDEN = "an address that cannot be shown without its password"
 
@@ -15,11 +16,11 @@ HIDDEN = "an address that cannot be shown without its password"
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("postgresql://localhost/passports", "localhost/passports"),
+        ("postgresql://localhost/passports", "localhost:5432/passports"),
         ("postgresql://worker:hunter2@db.example.com:5432/passports", "db.example.com:5432/passports"),
         ("postgresql://worker:hunter2@a:1,b:2/x?target_session_attrs=any&password=hunter2", "a:1,b:2/x"),
-        ("postgres://worker@[::1]:5432/x", "[::1]:5432/x"),
-        ("postgresql:///x?host=/run", "/x"),
+        ("postgres://worker@[::1]:5432/x", "::1:5432/x"),
+        ("postgresql:///x?host=/run", "/run/.s.PGSQL.5432/x"),
         ("postgresql://worker:hunter2", HIDDEN),
         ("postgresql://worker:hun/ter2@db/x", HIDDEN),
         ("postgresql://worker:hun#ter2@db/x", HIDDEN),
@@ -32,7 +33,7 @@ HIDDEN = "an address that cannot be shown without its password"
 )
 def test_a_database_is_shown_by_its_place_alone(url: str, place: str) -> None:
     """Where the password may begin elsewhere than it seems, nothing is shown."""
-    assert database_place(url) == place
+    assert place_of(url) == place
     assert "hun" not in place
 
 
@@ -79,7 +80,7 @@ def test_the_source_of_a_value_is_told_and_no_secret_is_shown(
     assert code == 0
     assert lines["PASSPORT_GROUP_ID"] == "mine (environment; default passport-worker)"
     assert lines["PASSPORT_KAFKA_SASL_PASSWORD"] == "hidden (environment; default not set)"
-    assert lines["PASSPORT_DATABASE_URL"] == "db:5432/x (environment; default localhost/passports)"
+    assert lines["PASSPORT_DATABASE_URL"] == "db:5432/x (environment; default localhost:5432/passports)"
     assert lines["PASSPORT_OAUTH_JWKS"] == "hidden (environment; default not set)"
     assert "hunter2" not in output
 

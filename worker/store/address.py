@@ -54,6 +54,18 @@ def parsed(url: str) -> tuple[list[Any], Any]:
     return addresses, parameters
 
 
+def place_of(url: str) -> str:
+    """Servers and database that the driver would go to, as `host:port/name`; nothing of a URL that it cannot use."""
+    try:
+        if problem_of(url) is None:
+            addresses, parameters = parsed(url)
+            servers = [one if isinstance(one, str) else f"{one[0]}:{one[1]}" for one in addresses]
+            return f"{','.join(servers)}/{parameters.database}"
+    except OSError:  # certificates that are elsewhere, see `_problem_of_driver`
+        pass
+    return "an address that cannot be shown without its password"
+
+
 def _problem_of_driver(url: str) -> str | None:
     try:
         addresses, _ = parsed(url)
