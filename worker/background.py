@@ -38,9 +38,11 @@ class Background:
             task.cancel()
 
     def _ended(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], task: "asyncio.Task[None]") -> None:
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        error = asyncio.CancelledError("by nobody of ours") if task.cancelled() else task.exception()
         if not self._stopped:
-            log.error("background_task_ended", task=name, error=f"{type(error).__name__}: {error}")
+            log.error(
+                "background_task_ended", task=name, error=f"{type(error).__name__}: {error}" if error else "returned"
+            )
             asyncio.get_running_loop().call_later(RESTART_SECONDS, self.start, name, work)
 
 
