@@ -256,10 +256,13 @@ class PostgresBatch:
             positions,
             [stake.emitted for stake in self._stakes],
         )
-        letters = [(lane_id, answer.offset, answer.dead_letter) for lane_id, answer in rows if answer.dead_letter]
-        if letters:
-            copies = [_dead_letter_row(lane_id, offset, letter) for lane_id, offset, letter in letters]
-            await self._connection.executemany(sql.load("dead_letters"), copies)
+        for lane_id, answer in rows:
+            if answer.dead_letter is not None:
+                # Each by itself: a worker that is frozen between the pieces of an `executemany`, which asyncpg writes
+                # without Sync, would keep its lane for ever before PostgreSQL 17 (guard B14).
+                await self._connection.execute(
+                    sql.load("dead_letters"), *_dead_letter_row(lane_id, answer.offset, answer.dead_letter)
+                )
 
     async def _settle_gtins(self, created: Sequence[Created]) -> None:
         """Claims become the registrations of those who created a passport; the others are taken back."""
