@@ -153,7 +153,7 @@ class Settings(BaseSettings):
     retention_days: int = Field(
         8, ge=2, le=3650, description="Days of the ledger; keep it above the command topic's retention."
     )
-    # An answer that names every field error is up to 20 times as long, and must fit into a result topic.
+    # An answer repeats the names of fields, up to six times as long, and must fit into a result topic.
     limit_value_bytes: int = Field(64 * 1024, ge=1, le=98_304, description="Most bytes of a command's value.")
     limit_headers: int = Field(64, ge=1, le=1_000, description="Most headers of a command.")
     limit_header_bytes: int = Field(8 * 1024, ge=1, le=1_048_576, description="Most bytes of a header's value.")

@@ -66,7 +66,8 @@ def problems_of(value: bytes, limits: Limits) -> tuple[str, ...]:
     if isinstance(body, UnreadableRecord):
         return (f"unreadable ({body.code}): {body.reason}{_place(value, body.reason)}",)
     if isinstance(body, InvalidBody):
-        return tuple(printable(f"{path}: {text}") for path, texts in body.field_errors.items() for text in texts)
+        found = tuple(printable(f"{path}: {text}") for path, texts in body.field_errors.items() for text in texts)
+        return (*found, f"further fields that are wrong: {body.omitted}") if body.omitted else found
     return ()
 
 

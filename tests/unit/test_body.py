@@ -1,7 +1,10 @@
 """Every field of a command's body: what passes, and what is said at which path where it does not."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import worker.messages.body
 from tests.unit.builders import GTIN, PRODUCT, SERIAL, body
 from worker.domain.command import CreatePassport, FieldErrors, InvalidBody
 from worker.messages.body import ROLES, read_body
@@ -247,6 +250,53 @@ def test_errors_at_the_same_path_are_both_reported() -> None:
     """A role whose name looks like the path of a field hides nothing."""
     sent = body(parties={"importer": {"legalName": "X", "gln": "1"}, "importer.gln": {}})
     assert _errors(sent) == {f"{PATH}.gln": ["GLN must be 13 digits", UNKNOWN_ROLE]}
+
+
+def _roles(*roles: str) -> dict[str, object]:
+    return dict.fromkeys(roles, PARTY)
+
+
+@pytest.mark.parametrize(
+    ("sent", "last", "omitted"),
+    [
+        (body(parties=_roles(*(f"r{n:03}" for n in range(100)))), "parties.r099", 0),
+        (body(parties=_roles(*(f"r{n:03}" for n in reversed(range(101))))), "parties.r099", 1),
+        ({"parties": _roles(*(f"r{n:05}" for n in range(8000)))}, "parties.r00098", 7902),
+        (body(productId=7, parties=_roles(*(f"r{n:05}" for n in range(8000)))), "parties.r00099", 7901),
+        (
+            # Paths in the middle of the order, on both sides of the cut, and one that is wrong for two reasons.
+            body(parties={"importer": {}, **_roles("importer.gln", *(f"{c}{n:02}" for c in "az" for n in range(99)))}),
+            "parties.importer",
+            101,
+        ),
+        (body(parties={"importer": {"gln": 1}, **_roles("importer.gln", *map(str, range(200)))}), "parties.188", 102),
+    ],
+    ids=["a hundred", "one more", "with a missing object", "with a wrong id", "both sides", "one path twice"],
+)
+def test_the_first_hundred_paths_are_reported_and_the_others_counted(
+    sent: dict[str, object], last: str, omitted: int
+) -> None:
+    """In the order of the paths, so that the same body always gets the same bytes. Seen to fail without the bound."""
+    read = read_body(sent)
+    assert isinstance(read, InvalidBody)
+    paths = list(read.field_errors)
+    assert (len(paths), paths, paths[-1], read.omitted) == (100, sorted(paths), last, omitted)
+
+
+@given(st.lists(st.sampled_from([*ROLES, "a", "importer.gln", "recycler.legalName", "z", "parties."]), unique=True))
+def test_what_is_reported_and_what_is_omitted_are_all_that_is_wrong(roles: list[str]) -> None:
+    """Whichever paths they are, and however few are reported."""
+    sent: dict[str, object] = {"parties": {role: {"gln": 1} for role in roles}}
+    whole = read_body(sent)
+    assert isinstance(whole, InvalidBody)
+    for most in range(1, len(whole.field_errors) + 1):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(worker.messages.body, "MOST_FIELD_ERRORS", most)
+            read = read_body(sent)
+        assert isinstance(read, InvalidBody)
+        expected = whole.field_errors.items() if most == len(whole.field_errors) else sorted(whole.field_errors.items())
+        assert list(read.field_errors.items()) == list(expected)[:most]
+        assert read.omitted == len(whole.field_errors) - most
 
 
 def test_control_characters_are_harmless_where_nothing_is_kept() -> None:

@@ -90,6 +90,13 @@ REFUSALS: list[tuple[Outcome, Kind, str | None, str]] = [
         '"parties.\\ud800":["a","b"]}},"status":400}',
     ),
     (
+        Invalid(COMPANY, {"gs1.gtin": ["GTIN must be 14 digits"]}, 7900),
+        Kind.REJECTED,
+        COMPANY,
+        '{"error":"Validation error","details":{"fieldErrors":{"gs1.gtin":["GTIN must be 14 digits"]},'
+        '"omitted":7900},"status":400}',
+    ),
+    (
         SubscriptionInactive(ASKED, "past_due"),
         Kind.REJECTED,
         COMPANY,

@@ -65,6 +65,7 @@ OUTCOMES: list[Outcome] = [
     outcomes.MalformedIdempotencyKey(COMPANY),
     outcomes.IdempotencyKeyReused(COMPANY),
     outcomes.Invalid(COMPANY, {"gs1": ["Required"], "parties.\ud800": ["Expected one of the roles …"]}),
+    outcomes.Invalid(COMPANY, {"gs1": ["Required"]}, 7900),
     outcomes.SubscriptionInactive(ASKED, "past_due"),
     outcomes.ProductNotFound(ASKED),
     outcomes.DailyWritesSpent(ASKED, 200, 200),

@@ -77,6 +77,13 @@ def test_a_document_over_many_lines_is_one_value(text: bytes, found: list[tuple[
     assert _found(text) == found
 
 
+def test_of_many_wrong_fields_the_first_are_named_and_the_others_counted() -> None:
+    """As the worker answers it."""
+    value = json.dumps({**json.loads(GOOD), "parties": dict.fromkeys(map(str, range(107)))}).encode()
+    problems = problems_of(value, Limits())
+    assert (len(problems), problems[-1]) == (101, "further fields that are wrong: 7")
+
+
 def test_structured_cloud_events_are_known_by_their_look() -> None:
     """A file has no content type: `specversion`, and nothing of a command beside it."""
     event = b'{"specversion":"1.0","id":"1","source":"/","type":"t","data":%s}'

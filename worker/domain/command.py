@@ -76,9 +76,10 @@ class CreatePassport:
 
 @dataclass(frozen=True, slots=True)
 class InvalidBody:
-    """A readable body that breaks field rules."""
+    """A readable body that breaks field rules; `omitted` is the number of wrong paths that are not reported."""
 
     field_errors: FieldErrors
+    omitted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

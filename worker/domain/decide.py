@@ -45,7 +45,7 @@ def decide(command: Command, facts: Facts) -> Outcome:
     if bound is not None:
         return bound
     if isinstance(body, InvalidBody):  # rule 6
-        return Invalid(company.id, body.field_errors)
+        return Invalid(company.id, body.field_errors, body.omitted)
     return _judge_request(command, body, company, facts)
 
 

@@ -68,10 +68,11 @@ class IdempotencyKeyReused:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """Rule 6."""
+    """Rule 6; `omitted` is the number of wrong paths that are not reported."""
 
     company_id: str
     field_errors: FieldErrors
+    omitted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

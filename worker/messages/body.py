@@ -1,6 +1,7 @@
 """The create-passport body: its model, from which the JSON Schema is generated, and its field errors."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from heapq import nsmallest
 from typing import Annotated, Any, cast
 
 from pydantic import (
@@ -171,11 +172,19 @@ class CreatePassportBody(_Model):
 ROLES = tuple(field.alias or name for name, field in Parties.model_fields.items())
 _PARTY_FIELDS = frozenset(field.alias or name for name, field in Party.model_fields.items())
 _IDENTIFIERS = ("gln", "legacyOperatorId")
+_UNKNOWN_ROLE = "Expected one of the roles " + ", ".join(ROLES)
+
+MOST_FIELD_ERRORS = 100
+"""So many paths are reported, each with all of its messages; a body can be wrong at thousands."""
+
 _validate = CreatePassportBody.__pydantic_validator__.validate_python
 
 
 def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
-    """Check every field of a body and report all that is wrong, by dotted path."""
+    """Check every field of a body and report all that is wrong, by dotted path.
+
+    Where more than `MOST_FIELD_ERRORS` paths are wrong, the first in their order are reported, and the others counted.
+    """
     field_errors: dict[str, list[str]] = {}
     try:
         _validate(body)
@@ -186,9 +195,10 @@ def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
     if looks_like_cloud_event(body):
         field_errors["specversion"] = [_NO_COMMAND]
     parties = body.get("parties")
-    if isinstance(parties, dict):
-        for path, message in _party_errors(parties):
-            field_errors.setdefault(path, []).append(message)
+    omitted = _judge_parties(parties, field_errors) if isinstance(parties, dict) else 0
+    if len(field_errors) + omitted > MOST_FIELD_ERRORS:
+        first = dict(sorted(field_errors.items())[:MOST_FIELD_ERRORS])
+        return InvalidBody(first, omitted + len(field_errors) - len(first))
     return InvalidBody(field_errors) if field_errors else _as_command(body)
 
 
@@ -201,13 +211,21 @@ _NO_COMMAND = "Expected a command, got a CloudEvent: send it with the header con
 _MESSAGES = {"missing": "Required", "model_type": "Expected an object", "model_attributes_type": "Expected an object"}
 
 
-def _party_errors(parties: JsonObject) -> Iterator[tuple[str, str]]:
-    """What the model cannot see: unknown roles, which may be named like a path, and parties that nothing identifies."""
+def _judge_parties(parties: JsonObject, field_errors: dict[str, list[str]]) -> int:
+    """Add what the model cannot see: unidentified parties, and unknown roles, which may be named like a path.
+
+    Of unknown roles only the first by name are added, since there may be thousands; how many paths were left out.
+    """
+    unknown = [role for role in parties if role not in ROLES]
+    named = set(nsmallest(MOST_FIELD_ERRORS, unknown))
+    seen = {path.removeprefix("parties.") for path in field_errors}
+    omitted = sum(role not in named and role not in seen for role in unknown)
     for role, party in parties.items():
-        if role not in ROLES:
-            yield f"parties.{role}", "Expected one of the roles " + ", ".join(ROLES)
-        elif isinstance(party, dict) and not any(name in party for name in _IDENTIFIERS):
-            yield f"parties.{role}", "Expected gln or legacyOperatorId"
+        if role in named:
+            field_errors.setdefault(f"parties.{role}", []).append(_UNKNOWN_ROLE)
+        elif role in ROLES and isinstance(party, dict) and not any(name in party for name in _IDENTIFIERS):
+            field_errors.setdefault(f"parties.{role}", []).append("Expected gln or legacyOperatorId")
+    return omitted
 
 
 def _as_command(body: Mapping[str, Any]) -> CreatePassport:

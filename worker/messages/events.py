@@ -167,8 +167,8 @@ def _refusal(outcome: Outcome) -> _Refusal:  # one line a rule
                 "Use a new key for the new request, or reuse the original body."
             )
             return Kind.REJECTED, company_id, 422, {"error": message}
-        case Invalid(company_id, field_errors):
-            return Kind.REJECTED, company_id, 400, _validation_error(field_errors)
+        case Invalid(company_id, field_errors, omitted):
+            return Kind.REJECTED, company_id, 400, _validation_error(field_errors, omitted)
         case Created() | Replayed():
             raise AssertionError("created and replayed answers have bodies of their own")
         case _:
@@ -178,8 +178,11 @@ def _refusal(outcome: Outcome) -> _Refusal:  # one line a rule
             return kind, asked.company_id, status, body
 
 
-def _validation_error(field_errors: Mapping[str, list[str]]) -> dict[str, object]:
-    return {"error": "Validation error", "details": {"fieldErrors": field_errors}}
+def _validation_error(field_errors: Mapping[str, list[str]], omitted: int = 0) -> dict[str, object]:
+    details: dict[str, object] = {"fieldErrors": field_errors}
+    if omitted:
+        details["omitted"] = omitted
+    return {"error": "Validation error", "details": details}
 
 
 _OfRequest = (

@@ -188,10 +188,15 @@ FieldMessages = Annotated[list[str], Field(min_length=1)]
 
 
 class ValidationErrorDetails(_Result):
-    """All that is wrong."""
+    """All that is wrong, up to a hundred paths."""
 
     field_errors: dict[str, FieldMessages] = Field(
-        alias="fieldErrors", min_length=1, description="Messages by dotted path"
+        alias="fieldErrors",
+        min_length=1,
+        description="Messages by dotted path; of more than 100 paths, the first 100 in their order",
+    )
+    omitted: Annotated[int, Field(ge=1)] | SkipJsonSchema[None] = Field(
+        default=None, description="Number of further paths that are wrong, if there are any"
     )
 
 
