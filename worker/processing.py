@@ -13,7 +13,7 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Created, Outcome
 from worker.group_commit import FailedInCompany, GroupCommit
 from worker.messages.envelope import Record, dead_letter
-from worker.messages.events import Answer, describe
+from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observer import Committed, Nobody, Observer
 from worker.store.port import LostLane, Overtaken, Stake, Store, StoreAway, StoreSlow, TryAgain
 from worker.tracing import NO_TRACING, Tracing, Waiting
@@ -21,8 +21,6 @@ from worker.tracing import NO_TRACING, Tracing, Waiting
 log = structlog.get_logger(__name__)
 
 PROCESSING_FAILED = "processing-failed"
-ANSWER_BYTES = 2 * 1024 * 1024 - 64 * 1024
-"""Result topics take records of 2 MiB with their headers. An answer beyond that would stop its lane for good."""
 ANSWER_FRAME_BYTES = 512
 """About what an answer holds besides what was asked and the product's fields."""
 _ATTEMPTS = 8
@@ -36,7 +34,7 @@ class BatchTooLarge(Exception):
 
 
 class AnswerTooLarge(Exception):
-    """A created event that cannot be published, because of what the catalogue seeds it with."""
+    """A result that cannot be published, headers and all, such as for what the catalogue seeds a created event with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +211,8 @@ def decide_all(
     for command in commands:
         outcome = decide(command, facts)
         answer = describe(command, outcome, digital_link_base)
-        if len(answer.value) > ANSWER_BYTES:
-            raise AnswerTooLarge(f"an answer of {len(answer.value)} bytes fits into no result topic")
+        if answer.record_bytes > RECORD_BYTES:
+            raise AnswerTooLarge(f"an answer of {answer.record_bytes} bytes fits into no result topic")
         if isinstance(outcome, Created):
             facts.absorb(outcome, answer.value)
             created.append(outcome)

@@ -171,7 +171,7 @@ async def test_an_answer_that_fits_into_no_topic_is_refused_before_it_is_kept(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the ledger it would stop the lane for ever: it could never be emitted."""
-    monkeypatch.setattr(worker.processing, "ANSWER_BYTES", 900)
+    monkeypatch.setattr(worker.processing, "RECORD_BYTES", 2200)
     lane = await Lane.open(store)
     long = ask(OPEN, 9, "\U0001f50b" * 100)
     assert await lane.verdicts(ask(OPEN, 9), long) == ["created", "400 Unreadable command"]

@@ -121,13 +121,18 @@ def test_headers_of_every_answer_are_as_described_and_no_others(outcome: Outcome
 
 
 def test_headers_of_a_dead_letter_are_as_described() -> None:
-    """Beside those that the command had."""
+    """Beside those that the command had, or in place of them all."""
     command = opened(b"{", ("idempotency-key", b"k"))
     assert command.dead_letter is not None
     event = dead_letter_event(command.dead_letter, command.source, DEFAULTS.group_id)
     headers = {name: (value or b"").decode() for name, value in event.headers}
     _validator("dead-letter", "headers").validate(headers)
-    assert headers.keys() == {"idempotency-key", *MESSAGES["dead-letter"]["headers"]["properties"]}
+    described = MESSAGES["dead-letter"]["headers"]["properties"].keys()
+    assert headers.keys() == {"idempotency-key", *described} - {"dlq-omitted-bytes"}
+    too_large = opened(b"x" * 3 * 1024 * 1024, ("idempotency-key", b"k")).dead_letter
+    assert too_large is not None
+    event = dead_letter_event(too_large, command.source, DEFAULTS.group_id)
+    assert {name for name, _ in event.headers} == described
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -27,6 +28,7 @@ from tests.unit.builders import (
 )
 from worker.domain.command import DeadLetter, Source, TraceContext
 from worker.domain.decide import decide
+from worker.domain.moments import LATEST_MS
 from worker.domain.outcomes import (
     Asked,
     Created,
@@ -46,7 +48,17 @@ from worker.domain.outcomes import (
     Unauthorized,
     Unreadable,
 )
-from worker.messages.events import Answer, Event, Header, Kind, dead_letter_event, describe, event_of
+from worker.messages.events import (
+    RECORD_BYTES,
+    Answer,
+    Event,
+    Header,
+    Kind,
+    dead_letter_event,
+    describe,
+    event_of,
+    header_bytes,
+)
 
 ASKED = Asked(COMPANY, PRODUCT, GTIN, "A\ud7ff€")
 REQUEST = f'"request":{{"productId":"{PRODUCT}","gs1":{{"gtin":"{GTIN}","serialNumber":"A\\ud7ff\\u20ac"}}}}'
@@ -308,6 +320,27 @@ def test_an_unreadable_record_brings_its_dead_letter_along() -> None:
     assert answer.dead_letter == DeadLetter(b"k", b"?", (), "not-json")
     readable = opened(b"{}")
     assert describe(readable, decide(readable, facts()), LINK_BASE).dead_letter is None
+
+
+@pytest.mark.parametrize("key", ["k", "\U0001f50b" * 255])
+@pytest.mark.parametrize("trace", [None, TraceContext(PARENT, None), TraceContext(PARENT, b"a" * 512)])
+def test_a_result_record_is_never_larger_than_its_answer_says(key: str, trace: TraceContext | None) -> None:
+    """With key and headers, whatever is in them: what is larger than its topic takes would stop its lane."""
+    answer = Answer(2**63 - 1, NOW_MS, Kind.OVERAGE_REQUIRED, key, b"{}", COMPANY, None, True, trace)
+    assert _size(event_of(answer, "t" * 249, 2**31 - 1)) <= answer.record_bytes
+
+
+def test_the_largest_records_fit_into_their_topics() -> None:
+    """With all that the broker counts: 2 MiB is what `topics create` gives result and dead-letter topics."""
+    largest = DeadLetter(b"k", b"x" * (RECORD_BYTES - 1), (), "repeated-authorization")
+    event = dead_letter_event(largest, Source("t" * 249, 2**31 - 1, 2**63 - 1, LATEST_MS), "\U0001f50b" * 200)
+    batch = DefaultRecordBatchBuilder(2, 0, 1, 1, 1, 1, 4 * 1024 * 1024)
+    assert batch.append(0, LATEST_MS, event.key, event.value, event.headers) is not None
+    assert RECORD_BYTES < _size(event) < len(batch.build()) <= 2 * 1024 * 1024
+
+
+def _size(event: Event) -> int:
+    return len(event.key or b"") + len(event.value or b"") + header_bytes(event.headers)
 
 
 def test_nothing_of_another_company_is_shown() -> None:

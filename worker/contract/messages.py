@@ -22,7 +22,10 @@ _TRACE: JsonSchema = {
         "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}",
         "description": "W3C Trace Context of the command",
     },
-    "tracestate": {"type": "string", "description": "W3C Trace Context of the command; dropped without traceparent"},
+    "tracestate": {
+        "type": "string",
+        "description": "W3C Trace Context of the command; dropped without traceparent, or if over 512 characters",
+    },
 }
 
 
@@ -205,12 +208,17 @@ def _dead_letter(group_id: str) -> JsonSchema:
         "dlq-consumer-group": {"type": "string"},
         "dlq-reason": {"type": "string", "pattern": "^[a-z0-9-]+$", "description": "A stable code"},
     }
+    omitted = {**decimal, "description": "In place of key, value and headers that this topic would be too small for"}
     return {
         "title": "Copy of an unreadable command",
         "summary": "The command record as it came, without its authorization header.",
         "description": "Value and key byte for byte, headers in order. Each copy also has its rejected event.",
         "contentType": "application/octet-stream",
-        "headers": {"type": "object", "required": list(properties), "properties": properties},
+        "headers": {
+            "type": "object",
+            "required": list(properties),
+            "properties": {**properties, "dlq-omitted-bytes": omitted},
+        },
         "payload": {"description": "Whatever bytes the command had; null where it had none."},
         "bindings": _key("As in the command."),
         "examples": [_example("not-json", _headers(event), value)],

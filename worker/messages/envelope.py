@@ -18,12 +18,15 @@ from worker.domain.command import (
 )
 from worker.domain.moments import clamp_ms
 from worker.messages.body import read_body
+from worker.messages.events import RECORD_BYTES, header_bytes
 from worker.messages.json_value import JsonObject, fingerprint, read_object
 
 Header = tuple[str, bytes | None]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACE_BYTES = 512
+"""W3C Trace Context, section 3.3.1.1, of `tracestate`; a `traceparent` of a version to come is not longer, either."""
 _BEARER = re.compile(r"[ \t]*bearer[ \t]+(\S+)[ \t]*", re.IGNORECASE)
 
 
@@ -83,8 +86,11 @@ def open_envelope(record: Record, limits: Limits) -> Envelope:
 
 
 def dead_letter(record: Record, reason: str) -> DeadLetter:
-    """The record without its credentials."""
+    """The record without its credentials; without anything where it is too large for the dead-letter topic."""
     headers = tuple(header for header in record.headers if header[0].lower() != "authorization")
+    size = len(record.key or b"") + len(record.value or b"") + header_bytes(headers)
+    if size > RECORD_BYTES:
+        return DeadLetter(None, None, (("dlq-omitted-bytes", str(size).encode("ascii")),), reason)
     return DeadLetter(record.key, record.value, headers, reason)
 
 
@@ -169,11 +175,14 @@ def _credentials(values: list[bytes | None]) -> tuple[ApiKey | NoCredentials, st
 
 
 def _trace_context(traceparents: list[bytes | None], tracestates: list[bytes | None]) -> TraceContext | None:
-    """W3C Trace Context: a malformed or repeated `traceparent` drops both; several `tracestate` are one list."""
-    if len(traceparents) != 1 or traceparents[0] is None:
+    """W3C Trace Context: a malformed or repeated `traceparent` drops both; several `tracestate` are one list.
+
+    Both are bounded, whatever a header may hold: they come back with the result, which has to fit into its topic.
+    """
+    if len(traceparents) != 1 or traceparents[0] is None or len(traceparents[0]) > _TRACE_BYTES:
         return None
     match = _TRACEPARENT.fullmatch(traceparents[0])
     if match is None or (match[1] == b"00" and match[2] is not None):
         return None
-    states = [state for state in tracestates if state]
-    return TraceContext(traceparents[0], b",".join(states) if states else None)
+    state = b",".join(state for state in tracestates if state)
+    return TraceContext(traceparents[0], state if 0 < len(state) <= _TRACE_BYTES else None)

@@ -1,6 +1,6 @@
 """From an outcome to its answer: topic kind, key, CloudEvents headers and body bytes, the same for the same record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha1
@@ -33,6 +33,9 @@ from worker.domain.outcomes import (
 from worker.domain.seeding import compact_json
 
 Header = tuple[str, bytes | None]
+
+RECORD_BYTES = 2 * 1024 * 1024 - 64 * 1024
+"""Result and dead-letter topics take 2 MiB, headers and all. A record beyond that would stop its lane for good."""
 
 
 class Kind(IntEnum):
@@ -75,6 +78,23 @@ class Answer:
     replayed: bool = False
     trace: TraceContext | None = None
     dead_letter: DeadLetter | None = None
+
+    @property
+    def record_bytes(self) -> int:
+        """At most so many bytes does the result record hold, with its key and headers."""
+        trace = self.trace
+        carried = 0 if trace is None else len(trace.traceparent) + len(trace.tracestate or b"")
+        return len(self.value) + 2 * _MOST_BYTES_A_CHARACTER * len(self.key) + carried + _OTHER_HEADERS_BYTES
+
+
+_MOST_BYTES_A_CHARACTER = 4
+_OTHER_HEADERS_BYTES = 1024
+"""Names, and values that nobody outside decides on; the topic's name, of at most 249 bytes, is in one of them."""
+
+
+def header_bytes(headers: Sequence[Header]) -> int:
+    """What headers take in a record, the numbers around them included."""
+    return sum(len(name.encode("utf-8")) + len(value or b"") + 8 for name, value in headers)
 
 
 @dataclass(frozen=True, slots=True)
