@@ -15,7 +15,7 @@ from worker.group_commit import FailedInCompany, GroupCommit
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observer import Committed, Nobody, Observer
-from worker.store.port import LostLane, Overtaken, Stake, Store, StoreAway, StoreSlow, TryAgain
+from worker.store.port import BatchTooLarge, LostLane, Overtaken, Stake, Store, StoreAway, StoreSlow, TryAgain
 from worker.tracing import NO_TRACING, Tracing, Waiting
 
 log = structlog.get_logger(__name__)
@@ -25,12 +25,8 @@ ANSWER_FRAME_BYTES = 512
 """About what an answer holds besides what was asked and the product's fields."""
 _ATTEMPTS = 8
 
-BATCH_BYTES = 16 * 1024 * 1024
-"""How much the answers of one batch may hold together, since they are all in memory at once."""
-
-
-class BatchTooLarge(Exception):
-    """These records are too much for one batch: its answers, or its time. Nothing was done; come again with fewer."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""How much the answers of one transaction may hold together, since they are all in memory at once."""
 
 
 class AnswerTooLarge(Exception):
@@ -39,12 +35,16 @@ class AnswerTooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Consecutive records of one lane as commands, for the offsets from where the lane stands to below `stop`."""
+    """Consecutive records of one lane as commands, for the offsets from where the lane stands to below `stop`.
+
+    `most_bytes` is how large their answers may be together, and what is looked up for them.
+    """
 
     stake: Stake
     records: Sequence[Record]
     commands: Sequence[Command]
     stop: int
+    most_bytes: int = BATCH_BYTES
 
     @property
     def start(self) -> int:
@@ -99,7 +99,7 @@ class Processor:
     async def make_ready(self, work: Work) -> Ready:
         """Look up the reference data of a batch, as it is now."""
         lap = self._observer.stopwatch()
-        facts = await self._store.look_up(work.commands)
+        facts = await self._store.look_up(work.commands, work.most_bytes)
         lap("look-up")
         return work, facts, self._tracing.waiting()
 
@@ -121,6 +121,8 @@ class Processor:
             created, others, answers = decide_all(commands, facts, self._digital_link_base)
             each = iter(answers)
             by_lane = [list(islice(each, len(work.commands))) for work in works]
+            if any(_is_too_large(work, own) for work, own in zip(works, by_lane, strict=True)):
+                raise BatchTooLarge
             lap("decide")
             await batch.record(created, by_lane, [work.stop for work in works])
             lap("write")
@@ -128,12 +130,17 @@ class Processor:
         return by_lane
 
     def _share(self, ready: Ready) -> float:
-        """How much of a transaction a batch takes: of its records, or of the bytes that its answers will have."""
+        """How much of a transaction a batch takes: of its records, or of the bytes that its answers will have.
+
+        Raises `BatchTooLarge`.
+        """
         work, known, _ = ready
         size = sum(ANSWER_FRAME_BYTES + len(record.value or b"") for record in work.records)
         for command in work.commands:
             if isinstance(command.body, CreatePassport) and command.body.product_id in known.products:
                 size += len(known.products[command.body.product_id].seeded.json)
+        if size > work.most_bytes and len(work.commands) > 1:
+            raise BatchTooLarge
         return max(len(work.commands) / self._batch_records, size / BATCH_BYTES)
 
     async def _alone(self, work: Work) -> list[Answer]:
@@ -235,9 +242,18 @@ def _halves(work: Work) -> tuple[Work, Work]:
     middle = len(work.commands) // 2
     boundary = work.commands[middle].source.offset
     return (
-        Work(work.stake, work.records[:middle], work.commands[:middle], boundary),
-        Work(replace(work.stake, applied=boundary), work.records[middle:], work.commands[middle:], work.stop),
+        replace(work, records=work.records[:middle], commands=work.commands[:middle], stop=boundary),
+        replace(
+            work,
+            stake=replace(work.stake, applied=boundary),
+            records=work.records[middle:],
+            commands=work.commands[middle:],
+        ),
     )
+
+
+def _is_too_large(work: Work, answers: Sequence[Answer]) -> bool:
+    return len(answers) > 1 and sum(len(answer.value) for answer in answers) > work.most_bytes
 
 
 def _in_short(error: Exception) -> str:

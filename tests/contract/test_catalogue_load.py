@@ -76,11 +76,10 @@ async def test_what_was_loaded_is_what_the_worker_reads(connection: Connection) 
     assert grants == {digests[0]: None, digests[1]: 1774994400000}
     company = await connection.fetchrow(sql.load("companies"), [COMPANY])
     assert company is not None
-    prefill = company["prefill"]
-    assert tuple(company) == (COMPANY, "active", prefill, "demo-growth", 5000, 75, 10000)
-    product, template = await connection.fetch(sql.load("products"), [PRODUCT])
-    assert (product["id"], template["id"]) == (PRODUCT, None)
-    seeded = seed_fields(template["defaults"], product["defaults"], prefill)
+    assert tuple(company) == (COMPANY, "active", "demo-growth", 5000, 75, 10000)
+    product, template, owner = await connection.fetch(sql.load("products"), [PRODUCT], [COMPANY], 1_000_000)
+    assert (product["id"], template["id"], owner["company_id"]) == (PRODUCT, None, COMPANY)
+    seeded = seed_fields(template["text"], product["text"], owner["text"])
     fields = json.loads(seeded.json)
     assert fields["chemistry"] == {"value": "LFP", "status": "approved", "source": "product"}
     assert fields["batteryCategory"] == {"value": "industrial", "status": "approved", "source": "template"}

@@ -28,7 +28,7 @@ from worker import processing
 from worker.domain.moments import utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.store.port import LostLane, StoreAway
+from worker.store.port import BatchTooLarge, LostLane, StoreAway
 from worker.store.postgres import SESSION_SETTINGS, PostgresBatch, PostgresStore
 from worker.store.sql import Connection
 
@@ -312,7 +312,7 @@ async def test_a_session_that_is_ended_by_an_operator_refuses_nobody(
         await _take(rogue, OPEN.company_id)
         batch = asyncio.create_task(lane.process(*asked))
         await rogue.execute(f"SELECT {end}($1)", await _until_waiting(rogue))
-        with pytest.raises(processing.BatchTooLarge if end == "pg_cancel_backend" else StoreAway):
+        with pytest.raises(BatchTooLarge if end == "pg_cancel_backend" else StoreAway):
             await batch
     lane = await Lane.open(postgres)
     assert lane.applied == 0

@@ -20,11 +20,20 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Outcome
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.processing import BatchTooLarge
 from worker.store import sql
 from worker.store.failures import DayMissing, meaning_of
 from worker.store.memory import MemoryBatch, MemoryStore
-from worker.store.port import BadRecord, LostLane, Overtaken, Position, Store, StoreAway, StoreSlow, TryAgain
+from worker.store.port import (
+    BadRecord,
+    BatchTooLarge,
+    LostLane,
+    Overtaken,
+    Position,
+    Store,
+    StoreAway,
+    StoreSlow,
+    TryAgain,
+)
 from worker.store.postgres import PostgresBatch, PostgresStore
 
 POISON = "poison"
@@ -181,7 +190,7 @@ async def test_too_much_for_one_batch_leaves_nothing_behind(store: Store, monkey
     """All answers of a batch are in memory at once, so the lane comes again with fewer; a single one always passes."""
     monkeypatch.setattr(worker.processing, "BATCH_BYTES", 1000)
     lane = await Lane.open(store)
-    with pytest.raises(worker.processing.BatchTooLarge):
+    with pytest.raises(BatchTooLarge):
         await lane.process(ask(OPEN, 9, "a"), ask(OPEN, 9, "b"), ask(OPEN, 9, "c"))
     monkeypatch.setattr(worker.processing, "BATCH_BYTES", 1)
     assert await lane.verdicts(ask(OPEN, 9, "a")) == ["created"]

@@ -137,7 +137,7 @@ class _Crash(Exception):
 async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
     """A batch that dies before its commit, when its facts were read or when all was written."""
     work = lane.work(*asked)
-    facts = await lane.store.look_up(work.commands)
+    facts = await lane.store.look_up(work.commands, work.most_bytes)
     with suppress(_Crash):
         async with lane.store.batch([work.stake]) as batch:
             await batch.gather(work.commands, facts)

@@ -186,7 +186,7 @@ class _Broken(Exception):
 
 
 async def _break(lane: Lane, work: Work, recorded: bool) -> None:
-    facts = await lane.store.look_up(work.commands)
+    facts = await lane.store.look_up(work.commands, work.most_bytes)
     async with lane.store.batch([work.stake]) as batch:
         await batch.gather(work.commands, facts)
         if recorded:

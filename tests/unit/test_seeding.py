@@ -1,10 +1,11 @@
 """Which value each field of a new passport starts with, and how they are counted."""
 
 import json
+import tracemalloc
 
 import pytest
 
-from worker.domain.seeding import SeededFields, seed_fields
+from worker.domain.seeding import Cache, SeededFields, seed_fields
 
 
 def _seed(template: object, defaults: object, prefill: object) -> SeededFields:
@@ -71,3 +72,32 @@ def test_completion_is_rounded_down(total: int, approved: int, percentage: int) 
     template = [{"key": str(number)} for number in range(total)]
     seeded = _seed(template, {str(number): 1 for number in range(approved)}, {})
     assert (seeded.total, seeded.approved, seeded.completion_percentage) == (total, approved, percentage)
+
+
+def test_what_is_remembered_is_bounded_by_bytes() -> None:
+    """What was used least lately goes; what is larger than all of it together is not kept at all."""
+    cache = Cache[int](10_000)
+    texts = [("x" * 3_000, str(at)) for at in range(4)]
+    for at in range(2):
+        cache.put(texts[at], at, 0)
+    assert cache.get(texts[0]) == 0
+    cache.put(texts[2], 2, 1_000)
+    assert [cache.get(one) for one in texts] == [0, None, 2, None]
+    assert cache.bytes <= 10_000
+    cache.put(texts[3], 3, 10_000)
+    assert [cache.get(one) for one in texts] == [None] * 4
+    assert cache.bytes == 0
+
+
+def test_the_largest_products_are_not_remembered_by_number() -> None:
+    """Seen to fail while 1,024 of them were: 180 products, of which a catalogue may hold any number, took 100 MB."""
+    tracemalloc.start()
+    try:
+        for number in range(180):
+            template = [{"key": f"{letter}{number}", "dataType": "string"} for letter in "pct"]
+            template[2]["defaultValue"] = "x" * 128 * 1024
+            defaults, prefill = ({f"{letter}{number}": "x" * 128 * 1024} for letter in "pc")
+            assert _seed(template, defaults, prefill).approved == 3
+        assert tracemalloc.get_traced_memory()[0] < 32 * 1024 * 1024
+    finally:
+        tracemalloc.stop()

@@ -16,10 +16,17 @@ from worker.domain.facts import Binding, Facts
 from worker.domain.moments import utc_day
 from worker.domain.seeding import seed_fields
 from worker.store import sql
+from worker.store.port import BatchTooLarge
 
 Rows = list[asyncpg.Record]
 _Asked = tuple[Command, Company, CreatePassport]
 """A command with a valid body, and its company."""
+
+
+REPLAYED_BYTES = 8 * 1024 * 1024
+"""How large the created events may be together that a batch reads to replay them."""
+_ANY = 2**62
+"""More bytes than there can be: a single command must pass, whatever it takes."""
 
 
 def key_id(company_id: str, key: str) -> bytes:
@@ -30,14 +37,13 @@ def key_id(company_id: str, key: str) -> bytes:
 class LookUp:
     """Reads the API keys, companies and products that commands name: reference data, under no lock."""
 
-    def __init__(self, connection: sql.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sql.Connection, most_bytes: int) -> None:
+        self._connection, self._most_bytes = connection, most_bytes
         self.facts = Facts()
         self._plans: dict[str, Plan] = {}
-        self._prefills: dict[str, str] = {}
 
     async def look_up(self, commands: Sequence[Command]) -> Facts:
-        """What there is, as facts."""
+        """What there is, as facts. Raises `BatchTooLarge` before more than `most_bytes` are in memory."""
         await self._credentials(commands)
         product_ids = {command.body.product_id for command in commands if isinstance(command.body, CreatePassport)}
         if product_ids and self.facts.companies:
@@ -57,7 +63,6 @@ class LookUp:
         self,
         company_id: str,
         subscription: str | None,
-        prefill: str,
         plan_id: str,
         max_dpps: int | None,
         price_cents: int | None,
@@ -67,17 +72,24 @@ class LookUp:
         if plan is None:
             plan = self._plans[plan_id] = Plan(plan_id, max_dpps, price_cents, writes_per_day)
         self.facts.companies[company_id] = Company(company_id, plan, subscription)
-        self._prefills[company_id] = prefill
 
     async def _products(self, product_ids: set[str]) -> None:
         """Those of companies whose credentials are here; nobody else could use them."""
-        rows = await self._fetch("products", product_ids)
-        templates = {template_id: fields for product_id, _, template_id, fields in rows if product_id is None}
+        most_bytes = self._most_bytes if len(product_ids) > 1 else _ANY
+        rows = await self._connection.fetch(
+            sql.load("products"), list(product_ids), list(self.facts.companies), most_bytes
+        )
+        if any(text is None for _, _, _, text in rows):
+            raise BatchTooLarge
+        templates = {template_id: text for product_id, _, template_id, text in rows if product_id is None}
+        prefills = {company_id: text for product_id, company_id, _, text in rows if product_id is None}
         for product_id, company_id, template_id, defaults in rows:
-            prefill = self._prefills.get(company_id)
-            if prefill is not None:
-                seeded = seed_fields(templates[template_id], defaults, prefill)
+            if product_id is not None:
+                seeded = seed_fields(templates[template_id], defaults, prefills[company_id])
                 self.facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
+                most_bytes -= len(seeded.json)
+                if most_bytes < 0:
+                    raise BatchTooLarge
 
     async def _fetch(self, query: str, keys: Collection[Any]) -> Rows:
         return await _fetch(self._connection, query, keys)
@@ -118,8 +130,11 @@ class Gathering:
         if not ids:
             return
         first_day = min(utc_day(command.source.appended_ms) for command, _ in known) - 1
-        for row in await self._connection.fetch(sql.load("bindings"), list(ids), first_day):
+        most_bytes = REPLAYED_BYTES if len(ids) > 1 else _ANY
+        for row in await self._connection.fetch(sql.load("bindings"), list(ids), first_day, most_bytes):
             found, fingerprint, passport_id, created_ms, created_body = row
+            if created_body is None:
+                raise BatchTooLarge
             self.facts.bindings[ids[found]] = Binding(fingerprint, passport_id, created_body, created_ms)
 
     async def _writes(self, asked: list[_Asked]) -> None:

@@ -66,7 +66,7 @@ class MemoryStore:
         ledger = self._held(hold).ledger
         return [ledger[offset] for offset in sorted(ledger) if start <= offset < stop][:limit]
 
-    async def look_up(self, commands: Sequence[Command]) -> Facts:
+    async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """See the port."""
         known = self.facts
         return Facts(api_keys=known.api_keys, companies=known.companies, products=known.products)

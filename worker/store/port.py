@@ -79,6 +79,10 @@ class Overtaken(TryAgain):
     """Another writer came between facts and effects. Fresh facts will tell; where they never do, narrow it down."""
 
 
+class BatchTooLarge(Exception):
+    """What belongs to these records is too much for one batch. Nothing was done; come again with fewer."""
+
+
 class BadRecord(Exception):
     """The database refused the data of some record of the batch, and rolled back. Narrow it down."""
 
@@ -97,7 +101,8 @@ class Batch(Protocol):
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
         """Lock what the commands may change, in the protocol's order, and add all that decisions look at to `facts`.
 
-        These hold what `look_up` found for the commands.
+        These hold what `look_up` found for the commands. Raises `BatchTooLarge` where the commands would replay several
+        events that are too much together.
         """
         ...
 
@@ -134,8 +139,11 @@ class Store(Protocol):
         """The first ledger rows of [start, stop) in order: at most `limit`, fewer where they are large."""
         ...
 
-    async def look_up(self, commands: Sequence[Command]) -> Facts:
-        """API keys, companies and products that the commands name: no batch changes them, so they need no lock."""
+    async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
+        """API keys, companies and products that the commands name: no batch changes them, so they need no lock.
+
+        Raises `BatchTooLarge` where they name several products that are larger than `most_bytes` together.
+        """
         ...
 
     def batch(self, stakes: Sequence[Stake]) -> AbstractAsyncContextManager[Batch]:

@@ -40,7 +40,7 @@ TRANSACTION_TIMEOUT = "30s"
 BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
     "lock_companies": ([],),
-    "bindings": ([], 0),
+    "bindings": ([], 0, 0),
     "writes": ([], []),
     "gtin_owners": ([],),
     "claim_gtins": ([], []),
@@ -142,10 +142,10 @@ class PostgresStore:
             rows = await connection.fetch(sql.load("answers"), hold.lane_id, start, stop, limit, ANSWERS_BYTES)
         return [_answer(row) for row in rows]
 
-    async def look_up(self, commands: Sequence[Command]) -> Facts:
+    async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """See the port."""
         async with self.session() as connection:
-            return await LookUp(connection).look_up(commands)
+            return await LookUp(connection, most_bytes).look_up(commands)
 
     @asynccontextmanager
     async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["PostgresBatch"]:

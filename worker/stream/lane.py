@@ -16,9 +16,9 @@ from opentelemetry.trace import Span
 from worker import crashpoints
 from worker.domain.moments import iso_8601
 from worker.messages.events import Answer
-from worker.processing import BatchTooLarge, Processor, Work
+from worker.processing import Processor, Work
 from worker.settings import Settings
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, Store, TopicIdentity
+from worker.store.port import BatchTooLarge, Hold, LaneName, LostLane, NewerOwner, Position, Stake, Store, TopicIdentity
 from worker.stream.backlog import Backlog
 from worker.stream.connection import Cluster
 from worker.stream.door import Door, KeysAway

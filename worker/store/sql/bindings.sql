@@ -1,8 +1,9 @@
 -- Idempotency keys that are bound, with the created event they replay; of two rows of a key the later one comes last.
 -- Read only, under the companies' locks. Days before $2 (since the epoch) are not opened, but yesterday always is: records
--- from clocks that are days ahead have their keys there, or tomorrow, for as long as they stay so far ahead.
+-- from clocks that are days ahead have their keys there, or tomorrow, for as long as they stay so far ahead. The events are
+-- left out where all of them are more than $3 bytes; the lengths are read without them.
 SELECT k.id, k.fingerprint, k.passport_id, round(extract(epoch FROM k.created_at) * 1000)::bigint AS created_ms,
-       p.created_body
+       CASE WHEN sum(octet_length(p.created_body)) OVER () <= $3::bigint THEN p.created_body END AS created_body
   FROM idempotency_key k
   JOIN passport p ON p.id = k.passport_id
  WHERE k.id = ANY ($1::bytea[])

@@ -1,10 +1,19 @@
--- Products with what seeds the fields of their passports, as JSON texts; then, without a product id, each of their
--- templates once. Read only; one statement, so that a product and its template fit each other.
+-- What seeds the fields of passports, as JSON texts: products of these companies ($2) among those that are named ($1), then,
+-- without a product id, each of their templates and companies once. Read only; one statement, so that a product and its
+-- template fit each other. The texts are left out where all of them are more than $3 bytes.
 WITH found AS MATERIALIZED (
-    SELECT id, company_id, template_id, default_field_values::text AS defaults FROM product WHERE id = ANY ($1::text[])
+    SELECT id, company_id, template_id, default_field_values::text AS text
+      FROM product
+     WHERE id = ANY ($1::text[]) AND company_id = ANY ($2::text[])
+), seeds AS (
+    SELECT * FROM found
+     UNION ALL
+    SELECT NULL, NULL, t.id, t.fields::text
+      FROM (SELECT DISTINCT template_id FROM found) AS used
+      JOIN template t ON t.id = used.template_id
+     UNION ALL
+    SELECT NULL, c.id, NULL, c.prefill::text
+      FROM (SELECT DISTINCT company_id FROM found) AS owners
+      JOIN company c ON c.id = owners.company_id
 )
-SELECT id, company_id, template_id, defaults FROM found
- UNION ALL
-SELECT NULL, NULL, t.id, t.fields::text
-  FROM (SELECT DISTINCT template_id FROM found) AS used
-  JOIN template t ON t.id = used.template_id
+SELECT id, company_id, template_id, CASE WHEN sum(octet_length(text)) OVER () <= $3::bigint THEN text END AS text FROM seeds
