@@ -67,6 +67,10 @@ def _kinds() -> dict[str, Callable[[int], tuple[bytes, list[tuple[str, bytes]]]]
             f"{_body(number)}}}".encode(),
             [*_headers(number), *((f"h{at}", b"x" * 8192) for at in range(60))],
         ),
+        "9,000 headers": lambda number: (
+            f"{_body(number)}}}".encode(),
+            [*_headers(number), *((f"h{at}", b"x" * 100) for at in range(9_000))],
+        ),
         "tiny headers": lambda number: (
             f"{_body(number)}}}".encode(),
             [*_headers(number), *((f"{at % 1000:03}", b"") for at in range(190_000))],

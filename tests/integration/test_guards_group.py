@@ -14,6 +14,7 @@ from tests.invariants import check_invariants
 from tests.workbench import REPOSITORY, Workbench, until
 from worker import app
 from worker.store.port import LostLane
+from worker.stream.assignment import share_of
 from worker.stream.lane import Lane, LaneState
 
 # B2
@@ -46,7 +47,7 @@ async def test_a_member_of_an_older_generation_does_not_take_a_lane_by_force(ben
         await connection.execute("UPDATE lane SET generation = 1000000, member = 'before the reset'")
         await connection.close()
         present, stale = (
-            Lane(lane.name, generation, coordinator.member_id, 1, one.worker._shared, one.assignment)
+            Lane(lane.name, generation, coordinator.member_id, share_of(2, 100), one.worker._shared, one.assignment)
             for generation in (coordinator.generation, coordinator.generation - 1)
         )
         with pytest.raises(LostLane, match="held for generation 1000000"):

@@ -7,7 +7,7 @@ from worker.stream.inbox import Inbox
 
 def _backlog(*appended_ms: int) -> tuple[Inbox, Backlog]:
     """Records from offset 0 on, which wait in the inbox."""
-    inbox = Inbox(100)
+    inbox = Inbox(100, 1024 * 1024)
     inbox.put([record(offset=at, timestamp_ms=moment) for at, moment in enumerate(appended_ms)], len(appended_ms))
     backlog = Backlog(inbox)
     backlog.log_end = len(appended_ms)

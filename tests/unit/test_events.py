@@ -339,6 +339,14 @@ def test_the_largest_records_fit_into_their_topics() -> None:
     assert RECORD_BYTES < _size(event) < len(batch.build()) <= 2 * 1024 * 1024
 
 
+@pytest.mark.parametrize("length", [0, 63, 64, 8191, 8192, 2**20 - 1, 2**20])
+def test_the_size_of_headers_is_that_on_the_wire(length: int) -> None:
+    """A copy that fits is never left out."""
+    headers: list[Header] = [("", None), ("n" * length, b"v" * length)]
+    frame = DefaultRecordBatchBuilder.size_of(b"", b"", [])
+    assert header_bytes(headers) == DefaultRecordBatchBuilder.size_of(b"", b"", headers) - frame
+
+
 def _size(event: Event) -> int:
     return len(event.key or b"") + len(event.value or b"") + header_bytes(event.headers)
 

@@ -208,7 +208,13 @@ def _dead_letter(group_id: str) -> JsonSchema:
         "dlq-consumer-group": {"type": "string"},
         "dlq-reason": {"type": "string", "pattern": "^[a-z0-9-]+$", "description": "A stable code"},
     }
-    omitted = {**decimal, "description": "In place of key, value and headers that this topic would be too small for"}
+    omitted: JsonSchema = {
+        "dlq-omitted-bytes": {
+            **decimal,
+            "description": "In place of key, value and headers that this topic would be too small for",
+        },
+        "dlq-omitted-headers": {**decimal, "description": "In place of the headers of a command with over 10,000"},
+    }
     return {
         "title": "Copy of an unreadable command",
         "summary": "The command record as it came, without its authorization header.",
@@ -217,7 +223,7 @@ def _dead_letter(group_id: str) -> JsonSchema:
         "headers": {
             "type": "object",
             "required": list(properties),
-            "properties": {**properties, "dlq-omitted-bytes": omitted},
+            "properties": {**properties, **omitted},
         },
         "payload": {"description": "Whatever bytes the command had; null where it had none."},
         "bindings": _key("As in the command."),

@@ -1,9 +1,10 @@
 """The door: one Kafka record becomes one command, whatever its bytes; nothing here raises."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import islice
 
 from worker.domain.command import (
     ApiKey,
@@ -22,6 +23,11 @@ from worker.messages.events import RECORD_BYTES, header_bytes
 from worker.messages.json_value import JsonObject, fingerprint, read_object
 
 Header = tuple[str, bytes | None]
+
+MOST_HEADERS = 10_000
+"""Ten times the largest limit that can be set."""
+
+_KNOWN_HEADERS = ("authorization", "idempotency-key", "content-type", "traceparent", "tracestate")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
@@ -52,6 +58,22 @@ class Record:
     value: bytes | None
     headers: Sequence[Header]
     unreadable: UnreadableRecord | None = None
+
+
+def without_excess(record: Record, limits: Limits) -> Record:
+    """A record whose headers can be held: of tens of thousands, those that count, and how many were left out.
+
+    As objects they take thirty times the megabyte that they may have in a record.
+    """
+    if len(record.headers) <= MOST_HEADERS:
+        return record
+    kept = [header for name in _KNOWN_HEADERS for header in islice(_named(name, record.headers), 2)]
+    omitted = ("dlq-omitted-headers", str(len(record.headers) - len(kept)).encode("ascii"))
+    return replace(record, headers=[*kept, omitted], unreadable=record.unreadable or _too_many_headers(limits))
+
+
+def _named(name: str, headers: Sequence[Header]) -> Iterator[Header]:
+    return (header for header in headers if header[0].lower() == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +117,7 @@ def dead_letter(record: Record, reason: str) -> DeadLetter:
 
 
 def _known_headers(headers: Sequence[Header]) -> dict[str, list[bytes | None]]:
-    found: dict[str, list[bytes | None]] = {
-        "authorization": [],
-        "idempotency-key": [],
-        "content-type": [],
-        "traceparent": [],
-        "tracestate": [],
-    }
+    found: dict[str, list[bytes | None]] = {name: [] for name in _KNOWN_HEADERS}
     for name, value in headers:
         values = found.get(name.lower())
         if values is not None:
@@ -111,12 +127,16 @@ def _known_headers(headers: Sequence[Header]) -> dict[str, list[bytes | None]]:
 
 def _limit_broken(record: Record, found: dict[str, list[bytes | None]], limits: Limits) -> UnreadableRecord | None:
     if len(record.headers) > limits.headers:
-        return UnreadableRecord("too-many-headers", f"Expected at most {limits.headers} headers")
+        return _too_many_headers(limits)
     if any(value is not None and len(value) > limits.header_bytes for _, value in record.headers):
         return UnreadableRecord("header-too-large", f"Expected header values of at most {limits.header_bytes} bytes")
     if len(found["authorization"]) > 1:
         return UnreadableRecord("repeated-authorization", "Expected one authorization header")
     return None
+
+
+def _too_many_headers(limits: Limits) -> UnreadableRecord:
+    return UnreadableRecord("too-many-headers", f"Expected at most {limits.headers} headers")
 
 
 def _read_value(

@@ -93,8 +93,13 @@ _OTHER_HEADERS_BYTES = 1024
 
 
 def header_bytes(headers: Sequence[Header]) -> int:
-    """What headers take in a record, the numbers around them included."""
-    return sum(len(name.encode("utf-8")) + len(value or b"") + 8 for name, value in headers)
+    """What headers take in a record, with the lengths that stand before each name and value."""
+    return sum(_with_length(len(name.encode("utf-8"))) + _with_length(len(value or b"")) for name, value in headers)
+
+
+def _with_length(size: int) -> int:
+    """Lengths are zigzag varints: seven bits a byte, one of which says the sign."""
+    return size + (size.bit_length() + 7) // 7
 
 
 @dataclass(frozen=True, slots=True)

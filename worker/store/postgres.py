@@ -51,8 +51,8 @@ BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
 }
 """What a batch may run, with arguments that touch nothing: run once ahead, so that nothing is prepared under locks."""
 
-ANSWERS_BYTES = 8 * 1024 * 1024
-"""How much is read from the ledger at once: a thousand dead letters of a megabyte must not come together."""
+ANSWERS_BYTES = 2 * 1024 * 1024
+"""How much a lane reads from the ledger at once: a thousand dead letters of a megabyte must not come together."""
 
 
 _Init = Callable[["asyncpg.Connection[asyncpg.Record]"], Coroutine[Any, Any, None]]

@@ -9,10 +9,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.structs import TopicPartition
 
 from worker.background import Background, StrayCancellation
+from worker.processing import BATCH_BYTES
 from worker.store.port import LaneName
 from worker.stream.connection import ANSWER_SECONDS, client_options, let_go
 from worker.stream.empty_fetches import pause_after_empty_fetches
-from worker.stream.lane import Lane, Surroundings
+from worker.stream.lane import Lane, Share, Surroundings
 from worker.stream.reader import POLL_MS, Reader
 from worker.stream.survey import survey
 from worker.stream.topic_watch import TopicWatch
@@ -30,6 +31,12 @@ FETCH_BYTES = 256 * 1024
 
 SMALLEST_SHARE = 100
 """Lanes share the records of a batch, but many lanes must not make many tiny Kafka transactions."""
+
+LANES_BYTES = 24 * 1024 * 1024
+"""What all lanes together may hold of records that are not answered yet, and once more of their answers."""
+
+SMALLEST_SHARE_BYTES = 1024 * 1024
+"""As for records."""
 
 _WEEKS_MS = 2**31 - 1
 
@@ -101,8 +108,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         generation, member = self._consumer._coordinator.generation, self._consumer._coordinator.member_id
         self._shared.telemetry.assignment(generation, len(assigned))
         log.info("assigned", generation=generation, partitions=sorted(place.partition for place in assigned))
-        most = self._shared.settings.batch_records
-        share = min(most, max(SMALLEST_SHARE, most // max(1, len(assigned))))
+        share = share_of(max(1, len(assigned)), self._shared.settings.batch_records)
         for place in assigned:
             name = LaneName(self._shared.settings.group_id, place.topic, place.partition)
             lane = Lane(name, generation, member, share, self._shared, self)
@@ -185,3 +191,13 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
                 raise StrayCancellation(f"{task.get_name()} was cancelled")
             if task.done():
                 raise task.exception() or RuntimeError(f"{task.get_name()} ended")
+
+
+def share_of(lanes: int, batch_records: int) -> Share:
+    """The part of each of so many lanes. They share evenly, so that none ever waits for another to give back."""
+    held_bytes = max(SMALLEST_SHARE_BYTES, LANES_BYTES // lanes)
+    return Share(
+        records=min(batch_records, max(SMALLEST_SHARE, batch_records // lanes)),
+        held_bytes=held_bytes,
+        answer_bytes=min(BATCH_BYTES, held_bytes // 2),
+    )

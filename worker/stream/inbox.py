@@ -1,4 +1,4 @@
-"""Records that were fetched for a lane and wait for its next batch."""
+"""Records that were fetched for a lane and are not answered yet: those that wait, and a count of those at work."""
 
 import asyncio
 from collections import deque
@@ -6,23 +6,24 @@ from collections.abc import Sequence
 
 from worker.messages.envelope import Record
 
-INBOX_BYTES = 4 * 1024 * 1024
-
 
 class FetchFailed(Exception):
     """The records of a partition cannot be fetched where the lane stands."""
 
 
 class Inbox:
-    """A bounded buffer between the reader and one lane.
+    """A buffer between the reader and one lane, bounded by all that the lane holds until its results are visible.
 
+    `most_bytes` is the lane's part of the worker's memory. A lane that holds nothing takes a record of any size.
     `fetch_offset` is where the next fetch starts: it passes commit markers and aborted records, which occupy offsets
     but are no records (guard B12).
     """
 
-    def __init__(self, records_wanted: int) -> None:
-        self._records_wanted = records_wanted
+    def __init__(self, records_wanted: int, most_bytes: int) -> None:
+        self._records_wanted, self._most_bytes = records_wanted, most_bytes
         self._records: deque[Record] = deque()
+        self._taken: deque[tuple[int, int]] = deque()
+        """Batches that are at work: the offset behind each, and its bytes."""
         self._bytes = 0
         self._changed = asyncio.Event()
         self._failure: str | None = None
@@ -34,6 +35,7 @@ class Inbox:
     def restart(self, offset: int) -> None:
         """Forget what was fetched: the lane starts at `offset`."""
         self._records.clear()
+        self._taken.clear()
         self._bytes = 0
         self._failure = None
         self.fetch_offset = offset
@@ -47,7 +49,7 @@ class Inbox:
     @property
     def wants_more(self) -> bool:
         """Whether another fetch fits."""
-        return self._failure is None and len(self._records) < self._records_wanted and self._bytes < INBOX_BYTES
+        return self._failure is None and len(self._records) < self._records_wanted and self._bytes < self._most_bytes
 
     @property
     def oldest_ms(self) -> int | None:
@@ -63,24 +65,36 @@ class Inbox:
             self._changed.set()
 
     def put_back(self, records: Sequence[Record]) -> None:
-        """Undo a `take` from its end."""
-        self._records.extendleft(reversed(records))
-        self._bytes += sum(map(_size, records))
-        self._changed.set()
+        """Undo the last `take`, which took these."""
+        if records:
+            self._records.extendleft(reversed(records))
+            self._taken.pop()
+            self._changed.set()
 
     def take(self, most: int) -> tuple[list[Record], int]:
-        """At most `most` records in order, and the offset behind them: all that is below it has been taken."""
+        """At most `most` records in order, and the offset behind them: all that is below it has been taken.
+
+        A batch is at most a quarter of what the lane may hold, so that one is fetched while others are at work.
+        """
         taken: list[Record] = []
         size = 0
-        while self._records and len(taken) < most and size < INBOX_BYTES:
+        while self._records and len(taken) < most and 4 * size < self._most_bytes:
             record = self._records.popleft()
             size += _size(record)
             taken.append(record)
-        self._bytes -= size
-        if not self._records:
+        if self._records:
+            stop = taken[-1].offset + 1
+        else:
             self._changed.clear()
-            return taken, self.fetch_offset
-        return taken, taken[-1].offset + 1
+            stop = self.fetch_offset
+        if taken:
+            self._taken.append((stop, size))
+        return taken, stop
+
+    def answered(self, offset: int) -> None:
+        """All results below `offset` are visible: what was held for them is free."""
+        while self._taken and self._taken[0][0] <= offset:
+            self._bytes -= self._taken.popleft()[1]
 
     async def changed(self) -> None:
         """Wait until there is something to take: records, or a fetch offset that moved past markers.
@@ -93,6 +107,6 @@ class Inbox:
 
 
 def _size(record: Record) -> int:
-    """About what a record takes in memory, headers included: a producer may put anything there."""
+    """About what a record takes in memory, as it came and decoded. A producer may put anything into its headers."""
     headers = sum(128 + len(value or b"") for _, value in record.headers)
-    return 512 + headers + len(record.value or b"") + len(record.key or b"")
+    return 512 + headers + 2 * len(record.value or b"") + len(record.key or b"")

@@ -73,15 +73,27 @@ class Surroundings:
     tracing: Tracing
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A lane's part of its worker: how many `records` it takes at once, and how much memory it may fill.
+
+    It holds `held_bytes` of records whose results are not visible yet, and `answer_bytes` of answers a batch: one batch
+    is on its way out while the next is at work.
+    """
+
+    records: int
+    held_bytes: int
+    answer_bytes: int
+
+
 class Lane:
     """One partition for one generation of the group."""
 
     def __init__(
-        self, name: LaneName, generation: int, member: str, share: int, shared: Surroundings, consumer: LogEnds
+        self, name: LaneName, generation: int, member: str, share: Share, shared: Surroundings, consumer: LogEnds
     ) -> None:
-        """`share` is how many records the lane takes at once."""
         self.name = name
-        self.inbox = Inbox(2 * share)
+        self.inbox = Inbox(2 * share.records, share.held_bytes)
         self.backlog = Backlog(self.inbox)
         self.state = LaneState.OPENING
         self.reason = "opening"
@@ -89,7 +101,8 @@ class Lane:
         self.applied: int | None = None
         self.emitted: int | None = None
         self._noted = 0
-        self._share = self._most = share
+        self._share = share
+        self._most = share.records
         self._generation, self._member = generation, member
         self._shared, self._consumer = shared, consumer
         self._closing = asyncio.Event()
@@ -313,7 +326,7 @@ class Lane:
                     continue
                 await self._settle_in_flight()
                 self._in_flight = asyncio.create_task(self._emit(emitter, *done, span))
-                if len(self.inbox) < self._share:
+                if len(self.inbox) < self._share.records:
                     await self._settle_in_flight()
         await self._settle_in_flight()
         await self._note_emitted(hold)
@@ -371,7 +384,8 @@ class Lane:
                 if self.state is LaneState.WAITING:
                     self._stand_still(LaneState.RUNNING, "")
                 crashpoints.reach("decode")
-                return Work(Stake(hold, self.applied, self.emitted), records, commands, stop)
+                stake = Stake(hold, self.applied, self.emitted)
+                return Work(stake, records, commands, stop, self._share.answer_bytes)
         return None
 
     async def _apply(self, work: Work) -> list[Answer] | None:
@@ -386,7 +400,7 @@ class Lane:
             self.inbox.put_back(work.records)
             self.backlog.put_back()
             return None
-        self._most = min(2 * self._most, self._share)
+        self._most = min(2 * self._most, self._share.records)
         self.applied = work.stop
         self.progressed_at = time.monotonic()
         if work.commands:
@@ -403,6 +417,7 @@ class Lane:
 
     def _advance_emitted(self, offset: int) -> None:
         self.emitted = offset
+        self.inbox.answered(offset)
         self._shared.telemetry.visible(self.backlog.answered(offset))
         self.progressed_at = time.monotonic()
 

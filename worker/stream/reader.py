@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, IllegalStateError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from worker.messages.envelope import Record
+from worker.messages.envelope import Record, without_excess
 from worker.settings import Settings
 from worker.stream.lane import Lane, LaneState
 from worker.stream.salvage import salvage
@@ -69,7 +69,10 @@ class Reader:
         return position == lane.inbox.fetch_offset
 
     async def _poll_together(self, lanes: dict[TopicPartition, Lane]) -> None:
+        """One after the other, since records take far more memory than their bytes; together only to wait for more."""
         try:
+            if any([await self._read_on(place, lane, 0, None) for place, lane in lanes.items()]):
+                return
             fetched = await self._fetch(*lanes, timeout_ms=POLL_MS)
         except IllegalStateError:
             raise
@@ -138,7 +141,7 @@ class Reader:
         if self._is_read_for(place, lane) and lane.inbox.fetch_offset == position:  # it may have reopened meanwhile
             log.warning("record_salvaged", partition=place.partition, offset=record.offset)
             self._consumer.seek(place, record.offset + 1)
-            lane.inbox.put([record], record.offset + 1)
+            lane.inbox.put([without_excess(record, self._settings.limits)], record.offset + 1)
 
     def _is_read_for(self, place: TopicPartition, lane: Lane) -> bool:
         return self._lanes.get(place) is lane and lane.state in (LaneState.RUNNING, LaneState.WAITING)
@@ -146,7 +149,8 @@ class Reader:
     async def _feed(self, place: TopicPartition, lane: Lane, fetched: list[ConsumerRecord]) -> None:
         """Hand records to a lane, if it is still the one that was polled for."""
         if self._is_read_for(place, lane):
-            lane.inbox.put([_record(one) for one in fetched], await self._consumer.position(place))
+            records = [without_excess(_record(one), self._settings.limits) for one in fetched]
+            lane.inbox.put(records, await self._consumer.position(place))
             self._measure(place, lane)
 
     def _measure(self, place: TopicPartition, lane: Lane) -> None:

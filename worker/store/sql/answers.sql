@@ -1,8 +1,11 @@
 -- Answers as they were recorded, in input order, with their dead letters: at most $4 of them, and at most about $5
--- bytes, but at least one. Read only. The lengths are read without the values.
+-- bytes of memory, but at least one. Read only. The lengths are read without the values.
 SELECT "offset", appended_ms, kind, replayed, key, company_id, passport_id, traceparent, tracestate, value,
        reason, dead_key, dead_value, header_names, header_values
-  FROM (SELECT *, sum(octet_length(value) + coalesce(octet_length(dead_value), 0)) OVER (ORDER BY "offset") AS bytes,
+  FROM (SELECT *, sum(octet_length(value) + coalesce(octet_length(dead_value), 0) + coalesce(octet_length(dead_key), 0)
+                      + (SELECT coalesce(sum(100 + octet_length(h.name) + coalesce(octet_length(h.value), 0)), 0)
+                           FROM unnest(header_names, header_values) AS h (name, value)))
+                      OVER (ORDER BY "offset") AS bytes,
                row_number() OVER (ORDER BY "offset") AS place
           FROM (SELECT l."offset", round(extract(epoch FROM l.appended_at) * 1000)::bigint AS appended_ms, l.kind,
                        l.replayed, l.key, l.company_id, l.passport_id, l.traceparent, l.tracestate,
