@@ -74,6 +74,12 @@ def test_completion_is_rounded_down(total: int, approved: int, percentage: int) 
     assert (seeded.total, seeded.approved, seeded.completion_percentage) == (total, approved, percentage)
 
 
+def test_a_product_that_was_seeded_before_is_not_seeded_again() -> None:
+    """The same texts give the same value, the very object: it is kept, not made anew."""
+    first, second = (_seed([{"key": "kept"}], {"kept": 1}, {}) for _ in range(2))
+    assert first is second
+
+
 def test_what_is_remembered_is_bounded_by_bytes() -> None:
     """What was used least lately goes; what is larger than all of it together is not kept at all."""
     cache = Cache[int](10_000)
