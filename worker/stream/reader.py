@@ -134,11 +134,12 @@ class Reader:
         position = lane.inbox.fetch_offset
         try:
             record = await salvage(self._settings, place, position)
-            await self._watch.confirm()
+            is_ours = await self._watch.confirm()
         except Exception as error:
             lane.inbox.fail(f"offset {position} cannot be read: {type(error).__name__}: {error}")
             return
-        if self._is_read_for(place, lane) and lane.inbox.fetch_offset == position:  # it may have reopened meanwhile
+        still_there = self._is_read_for(place, lane) and lane.inbox.fetch_offset == position  # it may have reopened
+        if is_ours and still_there:
             log.warning("record_salvaged", partition=place.partition, offset=record.offset)
             self._consumer.seek(place, record.offset + 1)
             lane.inbox.put([without_excess(record, self._settings.limits)], record.offset + 1)
