@@ -11,17 +11,16 @@ MIB = 1024 * 1024
 @pytest.mark.parametrize(
     ("lanes", "share"),
     [
-        (1, Share(2000, 24 * MIB, 8 * MIB)),
-        (6, Share(333, 4 * MIB, 2 * MIB)),
-        (12, Share(166, 2 * MIB, MIB)),
-        (24, Share(100, MIB, MIB // 2)),
-        (1000, Share(100, MIB, MIB // 2)),
+        (1, Share(2000, 16 * MIB, 8 * MIB)),
+        (4, Share(500, 4 * MIB, 4 * MIB)),
+        (16, Share(125, MIB, MIB)),
+        (1000, Share(100, MIB, MIB)),
     ],
 )
 def test_more_lanes_hold_less_each(lanes: int, share: Share) -> None:
     """All together as much as one; very many lanes still have enough for a batch of a hundred commands."""
     assert share_of(lanes, 2000) == share
-    assert lanes > 24 or lanes * share.held_bytes <= LANES_BYTES
+    assert lanes > 16 or lanes * share.held_bytes <= LANES_BYTES
 
 
 def test_a_worker_with_small_batches_has_small_shares() -> None:

@@ -32,8 +32,8 @@ FETCH_BYTES = 256 * 1024
 SMALLEST_SHARE = 100
 """Lanes share the records of a batch, but many lanes must not make many tiny Kafka transactions."""
 
-LANES_BYTES = 24 * 1024 * 1024
-"""What all lanes together may hold of records that are not answered yet, and once more of their answers."""
+LANES_BYTES = 16 * 1024 * 1024
+"""What all lanes together may hold of records that are not answered yet, and again of the answers of a batch each."""
 
 SMALLEST_SHARE_BYTES = 1024 * 1024
 """As for records."""
@@ -199,5 +199,5 @@ def share_of(lanes: int, batch_records: int) -> Share:
     return Share(
         records=min(batch_records, max(SMALLEST_SHARE, batch_records // lanes)),
         held_bytes=held_bytes,
-        answer_bytes=min(BATCH_BYTES, held_bytes // 2),
+        answer_bytes=min(BATCH_BYTES, held_bytes),
     )
