@@ -1,0 +1,96 @@
+"""Postgres: a row a lane, and the ledger. Each method is one transaction; row locks make it happen at one moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tests.model.variant import Variant
+
+
+class Result(NamedTuple):
+    """What a command is answered with; `decided_by` tells one decision from another."""
+
+    lane: int
+    offset: int
+    decided_by: str
+
+    def __repr__(self) -> str:
+        return f"{self.lane}:{self.offset} of {self.decided_by}"
+
+
+class Hold(NamedTuple):
+    """The right to write for a lane until somebody raises its epoch, and the list of ids as it was before."""
+
+    epoch: int
+    listed: frozenset[str]
+
+
+class Part(NamedTuple):
+    """A lane's part of a turn: whose hold it is, where the lane has to stand, and how many commands it takes."""
+
+    epoch: int
+    applied: int
+    commands: int
+
+
+@dataclass(slots=True)
+class LaneRow:
+    """`applied` is A; `producers` are the ids that may still have something open."""
+
+    epoch: int = 0
+    generation: int = 0
+    applied: int = 0
+    producers: frozenset[str] = frozenset()
+
+
+class Postgres:
+    """What all workers share."""
+
+    def __init__(self, lanes: range, variant: Variant) -> None:
+        self.rows = {lane: LaneRow() for lane in lanes}
+        self.ledger: dict[tuple[int, int], Result] = {}
+        self._variant = variant
+
+    def register(self, lanes: tuple[int, ...], id: str, generation: int, force: bool) -> dict[int, Hold]:
+        """Step 2. Lanes that a newer generation holds are left out, unless by `force`."""
+        holds = {}
+        for lane in lanes:
+            row = self.rows[lane]
+            if row.generation <= generation or force:
+                row.epoch += 1
+                row.generation = generation
+                holds[lane] = Hold(row.epoch, row.producers)
+                row.producers = frozenset({id}) if self._variant.only_last_owner else row.producers | {id}
+        return holds
+
+    def list_only(self, epochs: Mapping[int, int], id: str) -> frozenset[int]:
+        """Step 4, for the lanes whose epoch is still the given one: they are the answer."""
+        checked = not self._variant.list_cut_unchecked
+        ours = frozenset(lane for lane, epoch in epochs.items() if self.rows[lane].epoch == epoch or not checked)
+        for lane in ours:
+            self.rows[lane].producers = frozenset({id})
+        return ours
+
+    def take_off(self, lanes: tuple[int, ...], id: str) -> None:
+        """Nothing that the protocol does."""
+        for lane in lanes:
+            self.rows[lane].producers -= {id}
+
+    def applied(self, epochs: Mapping[int, int]) -> dict[int, int]:
+        """A of the lanes whose epoch is still the given one."""
+        return {lane: self.rows[lane].applied for lane, epoch in epochs.items() if self.rows[lane].epoch == epoch}
+
+    def results(self, lane: int, start: int, stop: int) -> tuple[Result, ...]:
+        """The ledger rows [start, stop)."""
+        return tuple(self.ledger[lane, offset] for offset in range(start, stop))
+
+    def commit(self, turn: Mapping[int, Part], decided_by: str) -> dict[int, tuple[Result, ...]]:
+        """Results and A of a turn. A lane that was lost is left out, its neighbours go on."""
+        done = {}
+        for lane, part in turn.items():
+            row = self.rows[lane]
+            if row.epoch == part.epoch and row.applied == part.applied:
+                row.applied += part.commands
+                done[lane] = tuple(Result(lane, offset, decided_by) for offset in range(part.applied, row.applied))
+                self.ledger.update({result[:2]: result for result in done[lane]})
+        return done
