@@ -46,7 +46,7 @@ class KafkaProxy:
     def __init__(self, port: int, broker_port: int) -> None:
         self._port, self._broker_port = port, broker_port
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._ways: set[asyncio.Future[None]] = set()
         self.on_request: OnRequest = pass_on
         self.on_answer: OnAnswer = lambda answer: answer.payload
 
@@ -62,29 +62,24 @@ class KafkaProxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        for way in self._ways:
+            way.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        task.add_done_callback(self._clients.discard)
         from_broker, to_broker = await asyncio.open_connection(HOST, self._broker_port)
         asked: dict[int, Frame] = {}
-        ways = [
+        ways = {
             asyncio.ensure_future(self._requests(reader, to_broker, asked)),
             asyncio.ensure_future(self._answers(from_broker, writer, asked)),
-        ]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            writer.transport.abort()  # a reset, not an orderly end
-            to_broker.close()
+        }
+        self._ways |= ways
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        self._ways -= ways
+        writer.transport.abort()  # a reset, not an orderly end
+        to_broker.close()
 
     async def _requests(
         self, reader: asyncio.StreamReader, to_broker: asyncio.StreamWriter, asked: dict[int, Frame]

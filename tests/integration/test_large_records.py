@@ -40,24 +40,23 @@ async def test_the_largest_command_fits_into_the_dead_letter_topic(bench: Workbe
 
 
 async def test_what_is_larger_than_the_topics_take_stops_no_lane(bench: Workbench) -> None:
-    """An operator raised the limits. Seen to fail without bounds: the lane opened again for ever, and answered nobody.
+    """An operator raised the limits, that of the topic under a running worker, since none would start on it.
 
-    Many `tracestate` made an answer too large; a copy was too large; a header that comes back was too large.
+    Seen to fail without bounds: the lane opened again for ever, and answered nobody. Many `tracestate` made an answer too
+    large; a copy was too large; a header that comes back was too large.
     """
-    await set_topic(bench, bench.settings.topic_commands, "max.message.bytes", str(8 * MIB))
     settings = changed(bench.settings, limit_headers=1000, limit_header_bytes=MIB)
     states = [("tracestate", b"a=" + b"x" * 2900)] * 900
     long_parent = ("traceparent", b"01" + PARENT[1][2:] + b"-" + b"x" * 3 * MIB)
-    await _publish(
-        bench,
-        [
-            raw(bench, 0, PARENT, *states),
-            (b"x" * 3 * MIB, [PARENT]),
-            raw(bench, 2, long_parent),
-            raw(bench, 3, PARENT, ("tracestate", b"a=1")),
-        ],
-    )
+    records = [
+        raw(bench, 0, PARENT, *states),
+        (b"x" * 3 * MIB, [PARENT]),
+        raw(bench, 2, long_parent),
+        raw(bench, 3, PARENT, ("tracestate", b"a=1")),
+    ]
     async with running(bench, settings=settings) as one:
+        await set_topic(bench, bench.settings.topic_commands, "max.message.bytes", str(8 * MIB))
+        await _publish(bench, records)
         results = sorted(await bench.wait_for_results(4, 30), key=lambda result: result.cause)
         assert one.reopenings() == 0
     assert [json.loads(result.value or b"").get("status") for result in results] == ["draft", 400, 400, "draft"]
