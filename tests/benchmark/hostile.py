@@ -14,7 +14,8 @@ VALUE_BYTES = 64 * 1024
 RECORD_BYTES = 1_000_000
 """About the largest record that the command topic takes."""
 
-Value = Callable[[int], bytes]
+Sent = tuple[bytes, list[tuple[str, bytes]]]
+"""Value and headers of a record."""
 
 
 def _filled(begin: str, part: Callable[[int], str], end: str, size: int = VALUE_BYTES) -> bytes:
@@ -44,14 +45,6 @@ _VALUES: dict[str, bytes] = {
 }
 
 
-def _large(value: bytes) -> Value:
-    return lambda number: value
-
-
-def _valid_with(more: Callable[[], str]) -> Value:
-    return lambda number: f"{_body(number)}{more()}}}".encode()
-
-
 def _headers(number: int) -> list[tuple[str, bytes]]:
     """Credentials that are known for every second record, and an idempotency key for two of three."""
     key = product(number % 10).api_key if number % 2 else "tp_unknown"
@@ -59,30 +52,23 @@ def _headers(number: int) -> list[tuple[str, bytes]]:
     return [*own, ("idempotency-key", f"hostile-{number}".encode())] if number % 3 else own
 
 
-def _kinds() -> dict[str, Callable[[int], tuple[bytes, list[tuple[str, bytes]]]]]:
-    plain = {name: (lambda number, value=value: (value, _headers(number))) for name, value in _VALUES.items()}
-    return {
-        **plain,
-        "60 headers of 8 KB": lambda number: (
-            f"{_body(number)}}}".encode(),
-            [*_headers(number), *((f"h{at}", b"x" * 8192) for at in range(60))],
-        ),
-        "9,000 headers": lambda number: (
-            f"{_body(number)}}}".encode(),
-            [*_headers(number), *((f"h{at}", b"x" * 100) for at in range(9_000))],
-        ),
-        "tiny headers": lambda number: (
-            f"{_body(number)}}}".encode(),
-            [*_headers(number), *((f"{at % 1000:03}", b"") for at in range(190_000))],
-        ),
-        "60 headers of 16 KB": lambda number: (
-            f"{_body(number)}}}".encode(),
-            [*_headers(number), *((f"h{at}", b"x" * 16384) for at in range(60))],
-        ),
-    }
+def _value(value: bytes) -> Callable[[int], Sent]:
+    return lambda number: (value, _headers(number))
 
 
-KINDS = _kinds()
+def _more_headers(more: list[tuple[str, bytes]]) -> Callable[[int], Sent]:
+    """A valid body, under headers of which some are readable and others too large or too many."""
+    return lambda number: (f"{_body(number)}}}".encode(), [*_headers(number), *more])
+
+
+KINDS: dict[str, Callable[[int], Sent]] = {
+    **{name: _value(value) for name, value in _VALUES.items()},
+    "60 headers of 8 KB": _more_headers([(f"h{at}", b"x" * 8192) for at in range(60)]),
+    "60 headers of 16 KB": _more_headers([(f"h{at}", b"x" * 16384) for at in range(60)]),
+    "9,000 headers": _more_headers([(f"h{at}", b"x" * 100) for at in range(9_000)]),
+    "tiny headers": _more_headers([(f"{at % 1000:03}", b"") for at in range(190_000)]),
+}
+"""What the record of a number is, by the name of its kind."""
 
 
 def hostile(kind: str, amount: int, partitions: int) -> Iterator[BenchCommand]:

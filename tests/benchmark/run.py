@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.benchmark.commands import Shape
 from tests.benchmark.figures import Figures, console
+from tests.benchmark.flood import flood
 from tests.benchmark.growth import preload_passports
 from tests.benchmark.latency import latency_alone, latency_at, percentile
 from tests.benchmark.place import Place, drop_database, fresh_place, make_database
@@ -136,6 +137,8 @@ def _memory(run: Run) -> None:
         with run.place(partitions=lanes) as place:
             found = speed(place, WORKER, run.size.memory_commands)
         run.figures.add(f"RSS, {lanes} lanes", found.megabytes, "MB")
+    with run.place() as place:
+        run.figures.add("RSS under hostile records, 6 lanes", flood(place), "MB")
 
 
 def _contention(run: Run) -> None:

@@ -37,6 +37,7 @@ TARGETS = (
     Target("large catalogue / 10 companies", "large catalogue", "empty database", 0.8, 0.95),
     Target("one hot company / even", "hot company at 90 %", "even companies", 0.7, 0.95),
     Target("RSS with 12 lanes", "RSS, 12 lanes", None, 150, 110, "MB", True),
+    Target("RSS under hostile records", "RSS under hostile records, 6 lanes", None, 200, 150, "MB", True),
     Target("restart to first new result", "restart", None, 3, 1.5, "s", True),
 )
 

@@ -92,7 +92,21 @@ async def test_a_lane_with_too_large_answers_is_told_before_its_transaction(
 ) -> None:
     """Its part of the memory is smaller than that of a transaction; in company the others would fail with it."""
     lane = await Lane.open(store)
-    work = replace(lane.work(*_records(2, "two")), most_bytes=700_000)
+    work = replace(lane.work(*_records(1, "a"), *_records(1, "b")), most_bytes=700_000)
     monkeypatch.setattr(PostgresStore, "batch", None)
     with pytest.raises(BatchTooLarge):
         await lane.processor.process(work)
+
+
+async def test_answers_that_are_larger_than_the_catalogue_tells_are_too_much_as_well(store: PostgresStore) -> None:
+    """Passports that are replayed are as large as their products were. Seen to fail without a look at the answers."""
+    lane = await Lane.open(store)
+    for record in _records(2, "old"):
+        await lane.process(record)
+    async with store.session() as connection:
+        await connection.execute("UPDATE product SET default_field_values = '{}'")
+        await connection.execute("UPDATE template SET fields = '[]'")
+        await connection.execute("UPDATE company SET prefill = '{}'")
+    with pytest.raises(BatchTooLarge):
+        await lane.processor.process(replace(lane.work(*_records(2, "old")), most_bytes=700_000))
+    assert [verdict(one) for one in await lane.process(*_records(2, "old"))] == ["replayed"] * 2

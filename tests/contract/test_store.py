@@ -287,6 +287,18 @@ async def test_large_answers_are_read_few_at_a_time(postgres: PostgresStore) -> 
     assert (sizes, start) == ([1, 2, 2, 1], 6)
 
 
+async def test_dead_letters_with_large_or_many_headers_are_read_few_at_a_time(postgres: PostgresStore) -> None:
+    """Headers count by their bytes and as objects. Seen to fail while only values counted: all came at once."""
+    hold = await _advanced(postgres, 0)
+    large = DeadLetter(b"k", b"{}", (("h", b"x" * (ANSWERS_BYTES // 2)), ("n", None)), "reason")
+    many = DeadLetter(None, None, (("", b""),) * (ANSWERS_BYTES // 150), "reason")
+    letters = [replace(ANSWER, offset=at, dead_letter=letter) for at, letter in enumerate([large, large, many, many])]
+    async with postgres.batch([Stake(hold, 0, 0)]) as batch:
+        await batch.record([], [letters], [4])
+    read = [await postgres.answers(hold, start, 4, 1000) for start in range(4)]
+    assert read == [letters[:1], letters[1:2], letters[2:3], letters[3:]]
+
+
 async def test_answers_are_read_in_windows(store: Store) -> None:
     """From start to before stop, the first ones up to the limit, over gaps between offsets."""
     hold = await _advanced(store, 0)

@@ -18,7 +18,7 @@ PARENT = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-
 
 async def _publish(bench: Workbench, records: Sequence[tuple[bytes | None, Sequence[tuple[str, bytes]]]]) -> None:
     servers = bench.settings.kafka_bootstrap_servers
-    producer = Producer({"bootstrap.servers": servers, "message.max.bytes": 10 * MIB, "batch.num.messages": 1})
+    producer = Producer({"bootstrap.servers": servers, "message.max.bytes": 10 * MIB, "enable.idempotence": True})
     for value, headers in records:
         producer.produce(bench.settings.topic_commands, value, b"key", partition=0, headers=list(headers))
     assert await asyncio.to_thread(producer.flush, 30) == 0
@@ -42,8 +42,8 @@ async def test_the_largest_command_fits_into_the_dead_letter_topic(bench: Workbe
 async def test_what_is_larger_than_the_topics_take_stops_no_lane(bench: Workbench) -> None:
     """An operator raised the limits, that of the topic under a running worker, since none would start on it.
 
-    Seen to fail without bounds: the lane opened again for ever, and answered nobody. Many `tracestate` made an answer too
-    large; a copy was too large; a header that comes back was too large.
+    Seen to fail without bounds: the lane opened again for ever, and answered nobody. Many `tracestate` made an answer
+    too large; a copy was too large; a header that comes back was too large.
     """
     settings = changed(bench.settings, limit_headers=1000, limit_header_bytes=MIB)
     states = [("tracestate", b"a=" + b"x" * 2900)] * 900

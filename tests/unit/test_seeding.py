@@ -80,6 +80,15 @@ def test_a_product_that_was_seeded_before_is_not_seeded_again() -> None:
     assert first is second
 
 
+def test_products_of_one_template_differ_in_what_is_their_own() -> None:
+    """Whatever is remembered of their template."""
+    template = [{"key": "a", "defaultValue": "t"}, {"key": "b"}]
+    for own, prefill in (({"a": 1}, {}), ({"b": 2}, {}), ({}, {"b": 3}), ({"a": 1}, {})):
+        fields = json.loads(_seed(template, own, prefill).json)
+        assert fields["a"]["value"] == own.get("a", "t")
+        assert fields["b"]["value"] == own.get("b", prefill.get("b"))
+
+
 def test_what_is_remembered_is_bounded_by_bytes() -> None:
     """What was used least lately goes; what is larger than all of it together is not kept at all."""
     cache = Cache[int](10_000)

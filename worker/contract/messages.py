@@ -220,11 +220,7 @@ def _dead_letter(group_id: str) -> JsonSchema:
         "summary": "The command record as it came, without its authorization header.",
         "description": "Value and key byte for byte, headers in order. Each copy also has its rejected event.",
         "contentType": "application/octet-stream",
-        "headers": {
-            "type": "object",
-            "required": list(properties),
-            "properties": {**properties, **omitted},
-        },
+        "headers": {"type": "object", "required": list(properties), "properties": {**properties, **omitted}},
         "payload": {"description": "Whatever bytes the command had; null where it had none."},
         "bindings": _key("As in the command."),
         "examples": [_example("not-json", _headers(event), value)],
