@@ -1,6 +1,7 @@
 """How every Kafka client of the worker connects, and what the cluster is asked besides records."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -100,7 +101,11 @@ async def why_unreachable(settings: Settings) -> KafkaError:
 
 def _told(error: Exception) -> str:
     """With its class, which aiokafka's errors say by themselves."""
-    return str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, KafkaError):
+        return str(error)
+    # asyncio repeats the address, in its own words.
+    text = os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else str(error)
+    return f"{type(error).__name__}: {text}"
 
 
 def explain(error: Exception, settings: Settings) -> str:
