@@ -1,6 +1,7 @@
 """Guards B9 and B15, and what the worker asks of its topics before it starts."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -162,13 +163,19 @@ _REFUSED_BY_BROKERS = {
 
 @pytest.mark.parametrize("setting", _REFUSED_BY_BROKERS)
 async def test_what_is_refused_at_the_start_is_what_brokers_refuse(bench: Workbench, setting: str) -> None:
-    """A dead letter without a key, a large answer, and an answer whose time is that of the worker."""
+    """A dead letter without a key, a large answer, and an answer whose time is a second ago when it arrives."""
     value, key, size = _REFUSED_BY_BROKERS[setting]
     topic, errors = bench.settings.dead_letter_topic, list[KafkaError | None]()
     producer = Producer({"bootstrap.servers": bench.settings.kafka_bootstrap_servers, "message.max.bytes": 4_000_000})
 
     def send() -> None:
-        producer.produce(topic, b"v" * size, key, on_delivery=lambda error, _: errors.append(error))
+        producer.produce(
+            topic,
+            b"v" * size,
+            key,
+            timestamp=int(time.time() * 1000) - 1000,
+            on_delivery=lambda error, _: errors.append(error),
+        )
         producer.flush(30)
 
     await asyncio.to_thread(send)
