@@ -1,6 +1,8 @@
 """Memory and CPU of a process, as Linux counts them."""
 
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -24,3 +26,22 @@ def cpu_seconds(pid: int) -> float:
     """CPU that a process has used, in user and kernel mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class CpuWatch:
+    """CPU that some processes use together from now on."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = pids
+        self._began, self._used = time.monotonic(), self._sum()
+
+    def _sum(self) -> float:
+        return sum(map(cpu_seconds, self._pids))
+
+    def seconds(self) -> float:
+        """Used until now."""
+        return self._sum() - self._used
+
+    def cores(self) -> float:
+        """Kept busy until now, on average."""
+        return self.seconds() / (time.monotonic() - self._began)

@@ -56,6 +56,11 @@ class Place:
         """Of every topic."""
         return self.settings.topic_partitions
 
+    @property
+    def pids(self) -> list[int]:
+        """Of all processes."""
+        return [one.pid for one in self.processes]
+
     def start(self, *module: str) -> Process:
         """A contender's process: `python -m <module> …`, with the worker's settings in the environment."""
         process = subprocess.Popen(
@@ -83,9 +88,10 @@ class Place:
         self.processes.clear()
 
     def stream(self, count: int) -> Iterator[BenchCommand]:
-        """`count` new commands."""
-        self.sent += count
-        return commands(count, self.shape, self.partitions, f"{self.token}-{self.sent}")
+        """`count` new commands; those that are taken count as sent."""
+        for one in commands(count, self.shape, self.partitions, f"{self.token}-{self.sent}"):
+            self.sent += 1
+            yield one
 
     def publish(self, count: int) -> None:
         """Publish `count` new commands, readable at once."""
@@ -122,8 +128,11 @@ class Place:
 
     def log_tail(self) -> str:
         """The exit codes of the processes, None while they run, and the end of their common log."""
-        text = self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
-        return f"exit codes {[one.poll() for one in self.processes]}\n{text}"
+        return f"exit codes {[one.poll() for one in self.processes]}\n{self.log_text()[-3000:]}"
+
+    def log_text(self) -> str:
+        """The common log of the processes."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
 @contextmanager

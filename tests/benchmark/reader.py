@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self, cast
 from uuid import uuid4
 
@@ -29,6 +30,16 @@ class Arrival:
     def cause(self) -> str:
         """`<topic>/<partition>/<offset>` of the command."""
         return self.headers["ce_causationid"].decode()
+
+    @property
+    def partition(self) -> int:
+        """Of the command."""
+        return int(self.cause.split("/")[1])
+
+    @property
+    def appended_ms(self) -> float:
+        """`ce_time`, the command's append time, by the clock of the machine that broker and reader share."""
+        return datetime.fromisoformat(self.headers["ce_time"].decode()).timestamp() * 1000
 
 
 class ResultReader:

@@ -1,6 +1,7 @@
 """One run: what it measures, round after round, each figure once a round so that all of them see the same machine."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,20 +10,36 @@ from tests.benchmark.commands import Shape
 from tests.benchmark.figures import Figures, console
 from tests.benchmark.flood import flood
 from tests.benchmark.growth import preload_passports
-from tests.benchmark.latency import latency_alone, latency_at, percentile
+from tests.benchmark.latency import latency_alone, latency_at, percentile, speed_and_latency
+from tests.benchmark.memory import CpuWatch
 from tests.benchmark.place import Place, drop_database, fresh_place, make_database
 from tests.benchmark.postgres_floor import postgres_rate
 from tests.benchmark.profile import profile
+from tests.benchmark.rebalance import rebalance
 from tests.benchmark.restart import restart
 from tests.benchmark.servers import Servers
-from tests.benchmark.throughput import PEER, PIPE_FLOOR, TWO_WORKERS, WORKER, Contender, Speed, speed
+from tests.benchmark.throughput import (
+    PEER,
+    PIPE_FLOOR,
+    TWO_WORKERS,
+    WORKER,
+    Contender,
+    Speed,
+    begin,
+    speed,
+)
 
 BASE = "pipe floor"
+MANY = 48
+"""Partitions, where many of them are the point."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much a run measures. `grown` are numbers of preloaded passports, the largest last."""
+    """How much a run measures. `grown` are numbers of preloaded passports, the largest last.
+
+    `per_second` is the load that is the same for all of `partitions`, `calm_per_second` that of brokers and rebalances.
+    """
 
     rounds: int
     commands: int
@@ -33,10 +50,34 @@ class Size:
     grown: tuple[int, ...]
     catalogue: int
     even_companies: int
+    partitions: tuple[int, ...] = (1, 6, MANY, 200)
+    per_second: float = 3_000
+    calm_per_second: float = 1_000
+    steady_seconds: float = 14.0
+    settle_seconds: float = 3.0
+    many: int = MANY
+    memory_lanes: tuple[int, ...] = (6, 12, MANY)
+    warm_up_seconds: float = 60.0
 
 
 FULL = Size(5, 30_000, 2_000, 40.0, 100, 100_000, (1_000_000, 10_000_000), 100_000, 10_000)
-QUICK = Size(1, 6_000, 400, 6.0, 15, 6_000, (20_000, 100_000), 2_000, 500)
+QUICK = Size(
+    1,
+    6_000,
+    400,
+    6.0,
+    15,
+    6_000,
+    (20_000, 100_000),
+    2_000,
+    500,
+    partitions=(1, 6, MANY),
+    per_second=1_000,
+    calm_per_second=500,
+    steady_seconds=6.0,
+    settle_seconds=1.0,
+    warm_up_seconds=10.0,
+)
 
 
 @dataclass
@@ -108,15 +149,56 @@ def _peer(run: Run) -> None:
 def _latency(run: Run) -> None:
     capacity = run.figures.latest("worker") or run.speed("worker", WORKER, run.size.commands).per_second
     with run.place() as place:
-        found, late = latency_at(place, capacity / 2, run.size.latency_seconds)
-    _percentiles(run, "latency at half load", found)
-    run.figures.add("latency at half load, load late by", late, "s")
+        found = latency_at(place, capacity / 2, run.size.latency_seconds)
+    _percentiles(run, "latency at half load", found.milliseconds)
+    run.figures.add("latency at half load, load late by", found.late, "s")
     with run.place() as place:
         _percentiles(run, "lone command", latency_alone(place, run.size.lone_samples))
 
 
-def _percentiles(run: Run, name: str, ordered: Sequence[float]) -> None:
-    for share in (50, 95, 99):
+def _partitions(run: Run) -> None:
+    """Capacity, and latency at one load, by partitions: the work is the same, however many they are."""
+    for partitions in run.size.partitions:
+        for contender in (WORKER, TWO_WORKERS):
+            name = f"{partitions} partition{'s' if partitions > 1 else ''}, {contender.name}"
+            size = run.size
+            with run.place(partitions=partitions) as place:
+                backlog, steady = speed_and_latency(
+                    place, contender, size.commands, size.per_second, size.steady_seconds
+                )
+            run.figures.add(name, backlog.per_second, "commands/s")
+            run.figures.add(f"{name}, CPU", backlog.cpu_microseconds, "µs/command")
+            _broker(run, f"{name}, broker CPU", backlog.broker_microseconds, "µs/command")
+            _percentiles(run, name, steady.milliseconds, (50, 99))
+            run.figures.add(f"{name}, late by", steady.late, "s")
+
+
+def _broker(run: Run, name: str, value: float, unit: str) -> None:
+    """Where it is a process of ours."""
+    if run.servers.kafka_pids:
+        run.figures.add(name, value, unit)
+
+
+def _cores(run: Run) -> None:
+    with run.place(partitions=run.size.many) as place:
+        found = latency_at(place, run.size.calm_per_second, run.size.steady_seconds)
+    name = f"{run.size.many} partitions, calm"
+    _broker(run, f"{name}, broker", found.broker_cores, "cores")
+    run.figures.add(f"{name}, worker", found.worker_cores, "cores")
+    _percentiles(run, name, found.milliseconds, (50, 99))
+
+
+def _rebalance(run: Run) -> None:
+    with run.place(partitions=run.size.many) as place:
+        changes = rebalance(place, run.size.calm_per_second, run.size.settle_seconds)
+    for change, found in zip(("one joins", "one leaves"), changes, strict=True):
+        run.figures.add(f"{change}, first result after", found.first, "s")
+        run.figures.add(f"{change}, all partitions after", found.all_partitions, "s")
+        run.figures.add(f"{change}, longest silence", found.silence, "s")
+
+
+def _percentiles(run: Run, name: str, ordered: Sequence[float], shares: Sequence[int] = (50, 95, 99)) -> None:
+    for share in shares:
         run.figures.add(f"{name}, p{share}", percentile(ordered, share / 100), "ms")
 
 
@@ -133,10 +215,14 @@ def _growth(run: Run) -> None:
 
 
 def _memory(run: Run) -> None:
-    for lanes in (6, 12):
+    for lanes in run.size.memory_lanes:
         with run.place(partitions=lanes) as place:
             found = speed(place, WORKER, run.size.memory_commands)
         run.figures.add(f"RSS, {lanes} lanes", found.megabytes, "MB")
+        run.figures.add(f"peak RSS, {lanes} lanes", found.peak_megabytes, "MB")
+
+
+def _hostile(run: Run) -> None:
     with run.place() as place:
         run.figures.add("RSS under hostile records, 6 lanes", flood(place), "MB")
 
@@ -169,8 +255,12 @@ EVERY_ROUND: dict[str, Callable[[Run], None]] = {
     "postgres": _postgres,
     "two": _two,
     "latency": _latency,
+    "partitions": _partitions,
+    "cores": _cores,
+    "rebalance": _rebalance,
     "growth": _growth,
     "memory": _memory,
+    "hostile": _hostile,
     "contention": _contention,
     "restart": _restart,
 }
@@ -178,10 +268,24 @@ AT_THE_END: dict[str, Callable[[Run], None]] = {"profile": _profile}
 SECTIONS = (*EVERY_ROUND, *AT_THE_END)
 
 
+def _warm_up(run: Run) -> None:
+    """A broker that just started is a slow one, until it has compiled what it runs."""
+    if not run.size.warm_up_seconds:
+        return
+    with run.place(partitions=run.size.many) as place, place.reader() as reader:
+        begin(place, WORKER, reader)
+        until = time.monotonic() + run.size.warm_up_seconds
+        while time.monotonic() < until:
+            broker = CpuWatch(run.servers.kafka_pids)
+            place.publish(run.size.commands)
+            place.wait(reader, "warming up")
+            used = broker.seconds() / run.size.commands * 1e6
+            console.print(f"  warming up: broker's CPU {used:,.0f} µs/command", highlight=False)
+
+
 def measure(run: Run, only: Sequence[str]) -> None:
-    """Measure what is named, interleaved: every figure once a round, after a run that warms the servers up."""
-    with run.place() as place:
-        speed(place, WORKER, run.size.commands)
+    """Measure what is named, interleaved: every figure once a round, on servers that are warm."""
+    _warm_up(run)
     for number in range(run.size.rounds):
         console.rule(f"round {number + 1} of {run.size.rounds}")
         for name in EVERY_ROUND:

@@ -21,13 +21,17 @@ _POSTGRES_SETTINGS = (
 
 @dataclass(frozen=True)
 class Servers:
-    """Where they are, and a folder for logs. `has_statements`: `pg_stat_statements` is loaded."""
+    """Where they are, and a folder for logs.
+
+    `has_statements`: `pg_stat_statements` is loaded. `kafka_pids`: the broker's process, where it is ours.
+    """
 
     bootstrap_servers: str
     database_url: str
     directory: Path
     kind: str
     has_statements: bool
+    kafka_pids: tuple[int, ...] = ()
 
     def clean_environment(self) -> dict[str, str]:
         """Our environment without settings of some worker."""
@@ -50,11 +54,12 @@ def servers() -> Iterator[Servers]:
             return
         with kafka, EmbeddedPostgres(directory, *_POSTGRES_SETTINGS) as postgres:
             kind = "Apache Kafka through Maven, PostgreSQL wheel"
-            yield Servers(kafka.bootstrap_servers, postgres.url, directory, kind, True)
+            yield Servers(kafka.bootstrap_servers, postgres.url, directory, kind, True, (kafka.pid,))
 
 
 @contextmanager
 def _found(directory: Path) -> Iterator[Servers]:
     os.environ[REQUIRE_REAL_KAFKA] = "1"
     with infrastructure() as one:
-        yield Servers(one.bootstrap_servers, one.database_url, directory, one.kind, False)
+        pids = (one.kafka.pid,) if one.kafka else ()
+        yield Servers(one.bootstrap_servers, one.database_url, directory, one.kind, False, pids)

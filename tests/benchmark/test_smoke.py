@@ -1,19 +1,37 @@
 """A smoke of the benchmark: it runs, its figures exist, every contender answers exactly once. No speed is judged."""
 
 import asyncio
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.benchmark.assignments import shared_at
 from tests.benchmark.latency import percentile
 from tests.benchmark.profile import OTHER, steps_of
 from tests.benchmark.run import QUICK, Run, measure
 from tests.benchmark.servers import Servers
 from tests.infrastructure.choose import Infrastructure
 
-_SIZE = replace(QUICK, commands=1_200, peer_commands=60, latency_seconds=1.5, lone_samples=3)
+_SIZE = replace(
+    QUICK,
+    commands=1_200,
+    peer_commands=60,
+    latency_seconds=1.5,
+    lone_samples=3,
+    memory_commands=1_200,
+    memory_lanes=(4,),
+    partitions=(1,),
+    per_second=300,
+    calm_per_second=200,
+    steady_seconds=1.0,
+    settle_seconds=0.2,
+    many=4,
+    warm_up_seconds=0.0,
+)
 
 
 @pytest.mark.real_kafka
@@ -22,14 +40,20 @@ async def test_floors_peer_and_worker_answer_each_command_once_and_their_figures
     servers: Infrastructure, tmp_path: Path
 ) -> None:
     """The peer needs FastStream, from the extra `bench`; the rest runs without."""
-    sections = ["pipe", "postgres", "worker", "latency", *(["peer"] if find_spec("faststream") else [])]
-    place = Servers(servers.bootstrap_servers, servers.database_url, tmp_path, servers.kind, has_statements=False)
+    sections = ["pipe", "postgres", "worker", "latency", "partitions", "cores", "rebalance", "memory"]
+    sections += ["peer"] if find_spec("faststream") else []
+    pids = (servers.kafka.pid,) if servers.kafka else ()
+    place = Servers(servers.bootstrap_servers, servers.database_url, tmp_path, servers.kind, False, pids)
     run = Run(place, _SIZE)
     try:
         await asyncio.to_thread(measure, run, sections)
     finally:
         await asyncio.to_thread(run.close)
     expected = {"pipe floor", "Postgres floor", "worker", "latency at half load, p99", "lone command, p99"}
+    for name in ("1 partition, worker", "1 partition, two workers"):
+        expected |= {name, f"{name}, CPU", f"{name}, p50", f"{name}, p99"}
+    expected |= {"4 partitions, calm, worker", "RSS, 4 lanes", "peak RSS, 4 lanes"}
+    expected |= {f"one {does}, all partitions after" for does in ("joins", "leaves")}
     assert expected <= run.figures.samples.keys()
     assert all(len(samples) == 1 and samples[0] > 0 for samples in run.figures.samples.values())
 
@@ -52,3 +76,22 @@ def test_a_sample_belongs_to_the_innermost_step_on_its_stack() -> None:
         ]
     )
     assert steps_of(stacks) == {"write": 4, "encode": 2, OTHER: 1}
+
+
+def test_partitions_are_shared_once_the_newest_generation_has_all_members_and_all_partitions() -> None:
+    """A worker too many has none. Other lines, and one that is being written, say nothing."""
+
+    def line(generation: int, partitions: list[int], second: int) -> str:
+        timestamp = f"2026-11-26T12:00:{second:02d}.500000Z"
+        return json.dumps(
+            {"generation": generation, "partitions": partitions, "event": "assigned", "timestamp": timestamp}
+        )
+
+    alone = [line(1, [0, 1], 1), '{"event": "batch"}', "no JSON"]
+    at_ms = datetime(2026, 11, 26, 12, 0, 1, 500_000, UTC).timestamp() * 1000
+    assert shared_at([], 1, 2) is None
+    assert shared_at(alone, 1, 2) == at_ms
+    assert shared_at(alone, 2, 2) is None
+    assert shared_at([*alone, line(2, [0], 2)], 2, 2) is None
+    assert shared_at([*alone, line(2, [0], 2), line(2, [1], 4), line(2, [], 3)[:-9]], 2, 2) == at_ms + 3000
+    assert shared_at([*alone, line(2, [0, 1], 2), line(2, [], 3)], 2, 2) == at_ms + 2000

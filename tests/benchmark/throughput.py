@@ -1,14 +1,12 @@
 """Throughput: commands a second from the moment a backlog becomes readable to its last result."""
 
-import asyncio
 import time
 from dataclasses import dataclass
 
-from tests.benchmark.memory import cpu_seconds, resident_megabytes
+from tests.benchmark.assignments import wait_until_shared
+from tests.benchmark.memory import CpuWatch, peak_megabytes, resident_megabytes
 from tests.benchmark.place import Place
-from tests.benchmark.reader import check_exactly_once
-
-_MEMBERS = "SELECT count(DISTINCT member) FROM lane WHERE group_id = $1 AND applied IS NOT NULL"
+from tests.benchmark.reader import ResultReader, check_exactly_once
 
 
 @dataclass(frozen=True)
@@ -28,44 +26,47 @@ TWO_WORKERS = Contender("two workers", ("worker", "run"), 2)
 
 @dataclass(frozen=True)
 class Speed:
-    """What a contender did: commands a second, its CPU a command, and its processes' memory after the run."""
+    """What a contender did: commands a second, its and the broker's CPU a command, and its largest process's memory.
+
+    The broker's is 0 where it is not a process of ours. Memory is the resident set after the run, and the largest ever.
+    """
 
     per_second: float
     cpu_microseconds: float
+    broker_microseconds: float
     megabytes: float
+    peak_megabytes: float
 
 
 def speed(place: Place, contender: Contender, count: int) -> Speed:
     """Measured over `count` commands, of which exactly one result each was seen."""
-    for _ in range(contender.processes):
-        place.start(*contender.module)
     with place.reader() as reader:
-        place.warm_up(reader)
-        if contender.processes > 1:
-            _wait_for_members(place, contender.processes)
-        gate = place.gate()
-        gate.fill(place.stream(count))
-        time.sleep(0.5)
-        used, started = _cpu_seconds(place), time.monotonic()
-        gate.open()
-        last = place.wait(reader, contender.name)[place.sent - 1]
-        used = _cpu_seconds(place) - used
-        megabytes = max(resident_megabytes(one.pid) for one in place.processes)
+        begin(place, contender, reader)
+        found = answer_backlog(place, reader, count)
         time.sleep(0.2)  # for results that nobody asked for
         place.stop()
         check_exactly_once(reader.arrivals, place.sent)
-    return Speed(count / (last.at - started), used / count * 1e6, megabytes)
+    return found
 
 
-def _cpu_seconds(place: Place) -> float:
-    return sum(cpu_seconds(one.pid) for one in place.processes)
+def begin(place: Place, contender: Contender, reader: ResultReader) -> None:
+    """Start a contender; it is warm, and several processes have shared the partitions, when this is over."""
+    for _ in range(contender.processes):
+        place.start(*contender.module)
+    place.warm_up(reader)
+    if contender.processes > 1:
+        wait_until_shared(place, contender.processes)
+        place.warm_up(reader)  # a member that joins late takes lanes over: they are open now
 
 
-def _wait_for_members(place: Place, count: int) -> None:
-    """Until so many processes hold lanes; a member that joins late takes lanes over."""
-    deadline = time.monotonic() + 60
-    while asyncio.run(place.fetch(_MEMBERS, place.settings.group_id))[0][0] < count:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{count} processes do not share the lanes\n{place.log_tail()}")
-        time.sleep(0.1)
-    time.sleep(1.0)
+def answer_backlog(place: Place, reader: ResultReader, count: int) -> Speed:
+    """Measured over `count` commands of a contender that has begun."""
+    gate = place.gate()
+    gate.fill(place.stream(count))
+    time.sleep(0.5)
+    workers, broker, started = CpuWatch(place.pids), CpuWatch(place.servers.kafka_pids), time.monotonic()
+    gate.open()
+    last = place.wait(reader, "a backlog")[place.sent - 1]
+    used = [one.seconds() / count * 1e6 for one in (workers, broker)]
+    memory = [max(map(one, place.pids)) for one in (resident_megabytes, peak_megabytes)]
+    return Speed(count / (last.at - started), *used, *memory)

@@ -1,0 +1,57 @@
+"""A steady load: commands at a fixed rate, from a thread, until it is left."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from threading import Event
+from typing import Self
+
+from confluent_kafka import Producer
+
+from tests.benchmark.commands import BenchCommand
+from tests.benchmark.place import Place
+
+_TICK_SECONDS = 0.005
+_MOST = 10_000_000
+
+
+class Load:
+    """`late` is known once it was left: seconds from when the last command was due until the broker had all of them."""
+
+    def __init__(self, place: Place, per_second: float) -> None:
+        self._place, self._per_second = place, per_second
+        self._stopping = Event()
+        self._thread = ThreadPoolExecutor(1, "load")
+        self.late = 0.0
+
+    def __enter__(self) -> Self:
+        self._running = self._thread.submit(self._publish)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.shutdown()
+        self.late = self._running.result()
+
+    def _publish(self) -> float:
+        producer, topic = make_producer(self._place, linger_ms=5), self._place.settings.topic_commands
+        stream = self._place.stream(_MOST)
+        started, sent = time.monotonic(), 0
+        while not self._stopping.wait(_TICK_SECONDS):
+            due = int((time.monotonic() - started) * self._per_second)
+            for one in islice(stream, due - sent):
+                produce(producer, topic, one)
+            sent = due
+            producer.poll(0)
+        assert producer.flush(120) == 0
+        return time.monotonic() - started - sent / self._per_second
+
+
+def make_producer(place: Place, linger_ms: int) -> Producer:
+    """Of commands, to all replicas."""
+    return Producer({"bootstrap.servers": place.servers.bootstrap_servers, "linger.ms": linger_ms, "acks": "all"})
+
+
+def produce(producer: Producer, topic: str, one: BenchCommand) -> None:
+    """Hand a command over to be published."""
+    producer.produce(topic, one.value, partition=one.partition, headers=list(one.headers))
