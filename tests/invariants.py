@@ -1,6 +1,10 @@
 """The invariants of protocol section 1, checked against Kafka and Postgres from the outside."""
 
+import re
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
 
 from tests.schema_checks import check_event
 from tests.workbench import LABELS, Result, Workbench
@@ -12,70 +16,148 @@ async def check_invariants(bench: Workbench, *, reemitted: bool = False) -> list
 
     `reemitted`: an operator reset offsets back, so results may be there more than once, but only with the same bytes.
     """
-    commands = bench.read([bench.settings.topic_commands])
     results = bench.results()
-    causes = [f"{one.topic}/{one.partition}/{one.offset}" for one in commands]
-    once = _i1_one_result_each(causes, results, reemitted)
-    if not reemitted:
-        _i2_input_order(results)
-    connection = await bench.connect()
-    try:
-        await _i3_ledger_is_what_kafka_has(bench, connection, once)
-        await _i4_ledger_is_complete(bench, connection, causes)
-        await _i5_counters(connection)
-        await _i6_created_are_passports(bench, connection, once)
-        await _i7_companies_stay_apart(connection, once)
-        await _i8_no_credentials(bench, connection, results)
-    finally:
-        await connection.close()
-    for one in once.values():
-        check_event(bench.label_of(one.topic), one.value or b"")
+    await check_account(bench, await account_of(bench, results), reemitted=reemitted)
     return results
 
 
-def _i1_one_result_each(causes: list[str], results: list[Result], reemitted: bool) -> dict[str, Result]:
-    counted = Counter(one.cause for one in results)
-    assert set(counted) == set(causes), f"missing {set(causes) - set(counted)}, unasked {set(counted) - set(causes)}"
-    if not reemitted:
-        assert max(counted.values(), default=1) == 1, f"doubled: {[cause for cause, n in counted.items() if n > 1][:5]}"
-    once: dict[str, Result] = {}
-    for one in results:
-        first = once.setdefault(one.cause, one)
-        assert (first.topic, first.key, first.value, first.headers) == (one.topic, one.key, one.value, one.headers)
-    return once
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is kept of a result, so that a million of them fit into memory: `value` and `record` are SHA-256."""
+
+    label: str
+    key: bytes
+    value: bytes
+    record: bytes
+    replayed: bool
 
 
-def _i2_input_order(results: list[Result]) -> None:
-    last: dict[tuple[str, int, str], int] = {}
-    for one in sorted(results, key=lambda one: (one.topic, one.partition, one.offset)):
+@dataclass
+class Account:
+    """What results came to, each of which was read once. Commands are told by their `<topic>/<partition>/<offset>`."""
+
+    asked: set[str]
+    companies: set[str]
+    once: dict[str, Seen] = field(default_factory=dict)
+    results: Counter[str] = field(default_factory=Counter)
+    created: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    disordered: list[str] = field(default_factory=list)
+    of_others: list[str] = field(default_factory=list)
+    leaking: list[str] = field(default_factory=list)
+    _last: dict[tuple[str, int, str], int] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> set[str]:
+        """Commands without a result."""
+        return self.asked - self.once.keys()
+
+    def add(self, one: Result, label: str) -> None:
+        """Note a result; those of a partition come in the order of their offsets."""
+        text = repr((one.topic, one.key, one.value, one.headers))
+        if "tp_secret" in text:
+            self.leaking.append(one.cause)
+        if self.results.total() < _EVERY_SCHEMA or one.offset % 20 == 0:
+            check_event(label, one.value or b"")
+        self.results[label] += 1
+        seen = Seen(
+            label,
+            one.key or b"",
+            sha256(one.value or b"").digest(),
+            sha256(text.encode()).digest(),
+            one.header("idempotency-replayed") == "true",
+        )
+        if (first := self.once.setdefault(one.cause, seen)) is not seen:
+            self.doubled.append(one.cause)
+            if first.record != seen.record:
+                self.differing.append(one.cause)
+            return
+        self._note_order(one)
+        if {name.decode() for name in _ID.findall(one.value or b"")} & self.companies - {one.header("ce_companyid")}:
+            self.of_others.append(one.cause)
+        if label == "created" and not seen.replayed:
+            self.created.append(one.header("ce_subject") or "")
+
+    def _note_order(self, one: Result) -> None:
         source, _, offset = one.cause.rpartition("/")
         stream = (one.topic, one.partition, source)
-        assert last.get(stream, -1) < int(offset), f"{one.cause} is out of order in {one.topic}"
-        last[stream] = int(offset)
+        if int(offset) < self._last.get(stream, -1):
+            self.disordered.append(one.cause)
+        self._last[stream] = int(offset)
+
+
+_ID = re.compile(rb'"([0-9a-f]{24})"')
+_EVERY_SCHEMA = 3_000
+"""So many results are checked against their schemas, and of those after them one in twenty: each takes most of a ms."""
+
+
+async def account_of(bench: Workbench, results: Iterable[Result]) -> Account:
+    """Read `results` once, and the places of all commands. They may be more than fit into memory."""
+    connection = await bench.connect()
+    try:
+        companies = {row["id"] for row in await connection.fetch("SELECT id FROM company")}
+    finally:
+        await connection.close()
+    commands = bench.stream([bench.settings.topic_commands])
+    account = Account({f"{one.topic}/{one.partition}/{one.offset}" for one in commands}, companies)
+    for one in results:
+        account.add(one, bench.label_of(one.topic))
+    return account
+
+
+async def check_account(bench: Workbench, account: Account, *, reemitted: bool = False) -> None:
+    """Check I1-I8 for an idle worker group whose results are in the account; `reemitted` as above."""
+    _i1_one_result_each(account, reemitted)
+    _none(account.disordered if not reemitted else [], "out of order")
+    connection = await bench.connect()
+    try:
+        async with connection.transaction():
+            await _i3_ledger_is_what_kafka_has(connection, account)
+            await _i4_ledger_is_complete(connection, account)
+            await _i5_counters(connection)
+            await _i6_created_are_passports(connection, account)
+            _none(account.of_others, "with a company's data in another's result")
+            await _i8_no_credentials(bench, connection, account)
+            await _dead_letters_come_once(bench, connection, reemitted)
+    finally:
+        await connection.close()
+
+
+def _none(found: Iterable[str], what: str) -> None:
+    some = sorted(found)
+    assert not some, f"{len(some)} {what}: {some[:5]}"
+
+
+def _i1_one_result_each(account: Account, reemitted: bool) -> None:
+    _none(account.lost, "lost")
+    _none(account.once.keys() - account.asked, "unasked")
+    _none(account.doubled if not reemitted else account.differing, "doubled")
 
 
 _LEDGER = """
 SELECT l.topic || '/' || l.partition || '/' || r."offset" AS cause, r.kind, r.key, r.replayed,
-       coalesce(r.value, p.created_body) AS value
+       sha256(coalesce(r.value, p.created_body)) AS value
   FROM ledger r JOIN lane l ON l.id = r.lane_id LEFT JOIN passport p ON p.id = r.passport_id
 """
 
 
-async def _i3_ledger_is_what_kafka_has(bench: Workbench, connection: Connection, once: dict[str, Result]) -> None:
-    rows = {row["cause"]: row for row in await connection.fetch(_LEDGER)}
-    assert set(rows) == set(once)
-    for cause, row in rows.items():
-        seen = once[cause]
+async def _i3_ledger_is_what_kafka_has(connection: Connection, account: Account) -> None:
+    rows = 0
+    async for row in connection.cursor(_LEDGER, prefetch=5000):
+        rows += 1
+        seen, cause = account.once.get(row["cause"]), row["cause"]
+        assert seen is not None, f"{cause} is in the ledger alone"
         assert (seen.key, seen.value) == (row["key"].encode(), row["value"]), cause
-        assert bench.label_of(seen.topic) == LABELS[row["kind"] - 1]
-        assert (seen.header("idempotency-replayed") == "true") == row["replayed"]
+        assert (seen.label, seen.replayed) == (LABELS[row["kind"] - 1], row["replayed"]), cause
+    assert rows == len(account.once)
 
 
-async def _i4_ledger_is_complete(bench: Workbench, connection: Connection, causes: list[str]) -> None:
+async def _i4_ledger_is_complete(connection: Connection, account: Account) -> None:
     lanes = await connection.fetch("SELECT topic, partition, applied FROM lane")
     assert len(lanes) == len({lane["partition"] for lane in lanes})
     applied = {f"{lane['topic']}/{lane['partition']}": lane["applied"] for lane in lanes}
-    for cause in causes:
+    for cause in account.asked:
         place, _, offset = cause.rpartition("/")
         assert int(offset) < applied[place], f"{cause} is not below the position {applied[place]}"
 
@@ -98,33 +180,24 @@ async def _i5_counters(connection: Connection) -> None:
     assert not wrong, wrong
 
 
-async def _i6_created_are_passports(bench: Workbench, connection: Connection, once: dict[str, Result]) -> None:
-    created = [
-        one
-        for one in once.values()
-        if one.topic == bench.settings.topic_created and one.header("idempotency-replayed") is None
-    ]
-    rows = {row["id"]: row for row in await connection.fetch("SELECT id, company_id, gtin, serial FROM passport")}
-    assert len(created) == len(rows)
-    assert {one.header("ce_subject") for one in created} == set(rows)
-    registered = await connection.fetch("SELECT gtin, company_id FROM gtin_registration")
-    owners = {row["gtin"]: row["company_id"] for row in registered}
-    assert {row["gtin"]: row["company_id"] for row in rows.values()} == owners
-    assert len({(row["gtin"], row["serial"]) for row in rows.values()}) == len(rows)
+async def _i6_created_are_passports(connection: Connection, account: Account) -> None:
+    created = set(account.created)
+    assert len(created) == len(account.created)
+    assert created == {row["id"] async for row in connection.cursor("SELECT id FROM passport", prefetch=5000)}
+    wrong = await connection.fetch(
+        """
+        SELECT gtin FROM passport GROUP BY gtin, serial HAVING count(*) > 1
+        UNION
+        SELECT gtin FROM (SELECT DISTINCT gtin, company_id FROM passport) AS made
+          FULL JOIN gtin_registration AS registered USING (gtin)
+         WHERE made.company_id IS DISTINCT FROM registered.company_id
+        """
+    )
+    assert not wrong, wrong
 
 
-async def _i7_companies_stay_apart(connection: Connection, once: dict[str, Result]) -> None:
-    companies = {row["id"] for row in await connection.fetch("SELECT id FROM company")}
-    for one in once.values():
-        own = one.header("ce_companyid")
-        text = (one.value or b"").decode()
-        assert not [other for other in companies if other != own and f'"{other}"' in text], one.cause
-
-
-async def _i8_no_credentials(bench: Workbench, connection: Connection, results: list[Result]) -> None:
-    everything = [*results, *bench.read([bench.dead_letters])]
-    for one in everything:
-        assert b"tp_secret" not in repr((one.key, one.value, one.headers)).encode(), one.cause
+async def _i8_no_credentials(bench: Workbench, connection: Connection, account: Account) -> None:
+    _none(account.leaking, "with credentials")
     for (table,) in await connection.fetch("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'"):
         leaks = await connection.fetchval(
             f"SELECT count(*) FROM \"{table}\" AS t WHERE t::text LIKE '%tp_secret%' "
@@ -132,4 +205,21 @@ async def _i8_no_credentials(bench: Workbench, connection: Connection, results: 
         )
         assert leaks == 0, f"credentials in {table}"
     for path in dict.fromkeys(bench.logs):
-        assert "tp_secret" not in path.read_text(), path
+        with path.open(errors="replace") as log:
+            assert not any("tp_secret" in line for line in log), path
+
+
+_DEAD_LETTERS = """
+SELECT l.topic || '/' || l.partition || '/' || d."offset" AS cause FROM dead_letter d JOIN lane l ON l.id = d.lane_id
+"""
+
+
+async def _dead_letters_come_once(bench: Workbench, connection: Connection, reemitted: bool) -> None:
+    """As results do: they are in the same transactions."""
+    seen: Counter[str] = Counter()
+    for one in bench.stream([bench.dead_letters]):
+        assert "tp_secret" not in repr((one.key, one.value, one.headers)), f"credentials in a dead letter: {one.offset}"
+        seen["/".join(one.header(f"dlq-original-{part}") or "" for part in ("topic", "partition", "offset"))] += 1
+    rows = {row["cause"] for row in await connection.fetch(_DEAD_LETTERS)}
+    _none(rows ^ seen.keys(), "dead letters on one side only")
+    _none([cause for cause, times in seen.items() if times > 1 and not reemitted], "dead letters doubled")

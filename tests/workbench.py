@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
@@ -39,6 +39,9 @@ def gtin(number: int) -> str:
     """A valid GTIN-14 for a number."""
     digits = f"{number:013d}"
     return f"{digits}{gs1_standard_check_digit(digits)}"
+
+
+_ANY_PARTITION = range(1_000_000)
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,11 @@ class Workbench:
 
     # Worker processes
 
-    def start_worker(self, log: Path, crash: str | None = None, **environment: str) -> subprocess.Popen[bytes]:
+    def start_worker(
+        self, log: Path, crash: str | None = None, module: str = "worker", **environment: str
+    ) -> subprocess.Popen[bytes]:
         """A real worker process; `crash` is `<point>:<n>:kill` or `…:freeze`, done by itself at the n-th time."""
-        module = "worker" if crash is None else "tests.end_to_end.crashing_worker"
+        module = module if crash is None else "tests.end_to_end.crashing_worker"
         process = subprocess.Popen(
             [sys.executable, "-m", module, "run"],
             cwd=REPOSITORY,
@@ -155,8 +160,16 @@ class Workbench:
         chosen = {} if partition is None else {"partition": partition}
         return {"value": json.dumps(body).encode(), "headers": headers, **chosen}
 
-    def read(self, topics: Sequence[str], isolation: str = "read_committed") -> list[Result]:
-        """All records of `topics` that are readable now."""
+    def read(
+        self, topics: Sequence[str], isolation: str = "read_committed", partitions: Container[int] = _ANY_PARTITION
+    ) -> list[Result]:
+        """All records of `topics` that are readable now, in some of their partitions or in all."""
+        return list(self.stream(topics, isolation, partitions))
+
+    def stream(
+        self, topics: Sequence[str], isolation: str = "read_committed", partitions: Container[int] = _ANY_PARTITION
+    ) -> Iterator[Result]:
+        """As `read`, but one after the other: those of a partition in the order of their offsets."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.settings.kafka_bootstrap_servers,
@@ -168,9 +181,9 @@ class Workbench:
             }
         )
         try:
-            places = _all_partitions(consumer, topics)
+            places = [place for place in _all_partitions(consumer, topics) if place.partition in partitions]
             consumer.assign(places)
-            return _read_to_the_ends(consumer, len(places))
+            yield from _read_to_the_ends(consumer, len(places))
         finally:
             consumer.close()
 
@@ -208,18 +221,17 @@ def _all_partitions(consumer: Consumer, topics: Sequence[str]) -> list[TopicPart
     return [TopicPartition(topic, partition, 0) for topic in topics for partition in known[topic].partitions]
 
 
-def _read_to_the_ends(consumer: Consumer, partitions: int) -> list[Result]:
-    results: list[Result] = []
+def _read_to_the_ends(consumer: Consumer, partitions: int) -> Iterator[Result]:
     ended: set[tuple[str, int]] = set()
     deadline = time.monotonic() + 60
     while len(ended) < partitions:
         assert time.monotonic() < deadline, "the topics cannot be read to their ends"
         for message in consumer.consume(1000, 0.2):
+            deadline = time.monotonic() + 60
             if message.error() is None:
-                results.append(_result(message))
+                yield _result(message)
             else:
                 ended.add((message.topic() or "", message.partition() or 0))
-    return results
 
 
 def _result(message: Message) -> Result:
@@ -229,13 +241,9 @@ def _result(message: Message) -> Result:
     )
 
 
-async def make_workbench(
-    bootstrap_servers: str, database_url: str, prefix: str, partitions: int = 2, **environment: str
-) -> Workbench:
-    """Migrate, load a catalogue of ten tenants without limits, and create topics under `prefix`."""
-    environment = {
-        "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
-        "PASSPORT_DATABASE_URL": database_url,
+def topic_environment(prefix: str, partitions: int) -> dict[str, str]:
+    """The settings that name group and topics."""
+    return {
         "PASSPORT_GROUP_ID": f"{prefix}-group",
         "PASSPORT_TOPIC_COMMANDS": f"{prefix}.create",
         "PASSPORT_TOPIC_CREATED": f"{prefix}.created",
@@ -243,6 +251,17 @@ async def make_workbench(
         "PASSPORT_TOPIC_CONFLICT": f"{prefix}.conflict",
         "PASSPORT_TOPIC_REJECTED": f"{prefix}.rejected",
         "PASSPORT_TOPIC_PARTITIONS": str(partitions),
+    }
+
+
+async def make_workbench(
+    bootstrap_servers: str, database_url: str, prefix: str, partitions: int = 2, **environment: str
+) -> Workbench:
+    """Migrate, load a catalogue of ten tenants without limits, and create topics under `prefix`."""
+    environment = {
+        "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "PASSPORT_DATABASE_URL": database_url,
+        **topic_environment(prefix, partitions),
         "PASSPORT_KAFKA_SESSION_TIMEOUT_SECONDS": "3",
         "PASSPORT_HTTP_PORT": "0",
         **environment,
@@ -333,13 +352,13 @@ def run_command(*arguments: str, stdin: str = "", **environment: str) -> subproc
 
 
 def get(url: str) -> tuple[int, str]:
-    """Status and text of an HTTP answer; status 0 while nobody listens."""
+    """Status and text of an HTTP answer; status 0 while nobody listens or answers."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return response.status, response.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
-    except URLError as error:
+    except (URLError, TimeoutError) as error:
         return 0, str(error)
 
 

@@ -35,22 +35,22 @@ class KafkaMissing(ServerMissing):
     """Java or Maven is not there, or the jars cannot be had; the text says which."""
 
 
-def kafka_jars() -> Path:
-    """The folder with Kafka's jars; downloads them once. Raises `KafkaMissing`."""
+def kafka_jars(version: str = KAFKA_VERSION) -> Path:
+    """The folder with the jars of that Kafka; downloads them once. Raises `KafkaMissing`."""
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             raise KafkaMissing(f"{tool} is not installed")
-    libs = CACHE / f"kafka-{KAFKA_VERSION}"
+    libs = CACHE / f"kafka-{version}"
     if not libs.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        _download(CACHE, libs)
+        _download(CACHE, libs, version)
     return libs
 
 
-def _download(cache: Path, libs: Path) -> None:
+def _download(cache: Path, libs: Path, version: str) -> None:
     """Into a folder of our own, then renamed: two runs at once do not see each other's half."""
     with tempfile.TemporaryDirectory(dir=cache) as work:
-        Path(work, "pom.xml").write_text(_pom())
+        Path(work, "pom.xml").write_text(_pom(version))
         command = [
             "mvn",
             "-q",
@@ -62,9 +62,9 @@ def _download(cache: Path, libs: Path) -> None:
         try:
             done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)
         except subprocess.TimeoutExpired as late:
-            raise KafkaMissing(f"Maven did not fetch Kafka {KAFKA_VERSION} in {DOWNLOAD_SECONDS:.0f} s") from late
+            raise KafkaMissing(f"Maven did not fetch Kafka {version} in {DOWNLOAD_SECONDS:.0f} s") from late
         if done.returncode != 0:
-            raise KafkaMissing(f"Maven could not fetch Kafka {KAFKA_VERSION}: {done.stdout[-500:]}")
+            raise KafkaMissing(f"Maven could not fetch Kafka {version}: {done.stdout[-500:]}")
         try:
             Path(work, "libs").rename(libs)
         except OSError:
@@ -72,9 +72,9 @@ def _download(cache: Path, libs: Path) -> None:
                 raise
 
 
-def _pom() -> str:
+def _pom(version: str) -> str:
     dependencies = "".join(
-        f"<dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{KAFKA_VERSION}</version></dependency>"
+        f"<dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
         for name in _ARTIFACTS
     )
     return (
@@ -87,14 +87,22 @@ def _pom() -> str:
 class LocalKafka(ServerProcess):
     """Broker and controller in one JVM, loopback only. `start` after `kill` goes on with the same ports and data.
 
-    A second listener, at `proxied_port`, sends its clients to `proxy_port`, where a test may start a `KafkaProxy`.
+    Another listener, at `proxied_port`, sends its clients to `proxy_port`, where a test may start a `KafkaProxy`.
+    There are as many as `proxies` says, all of them in `proxied`: pairs of these two ports.
     """
 
-    def __init__(self, directory: Path) -> None:
+    version = KAFKA_VERSION
+    heap = "768m"
+    node_id = 1
+
+    def __init__(self, directory: Path, proxies: int = 1) -> None:
         super().__init__("kafka", directory)
         self._directory = directory
-        self._controller_port, self.proxied_port, self.proxy_port = free_port(), free_port(), free_port()
-        self._jars = kafka_jars()
+        self.cluster_id = str(uuid4())
+        self._controller_port = free_port()
+        self.proxied = [(free_port(), free_port()) for _ in range(proxies)]
+        self.proxied_port, self.proxy_port = self.proxied[0]
+        self._jars = kafka_jars(self.version)
         self._properties = directory / "server.properties"
 
     @property
@@ -116,12 +124,12 @@ class LocalKafka(ServerProcess):
             return False
         try:
             admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
-            return len(admin.list_topics(timeout=2).brokers) == 1
+            return self.node_id in admin.list_topics(timeout=2).brokers
         except KafkaException:
             return False
 
     def _format(self) -> None:
-        options = ("-t", str(uuid4()), "-c", str(self._properties), *self._format_options())
+        options = ("-t", self.cluster_id, "-c", str(self._properties), *self._format_options())
         command = self._java("kafka.tools.StorageTool", "format", *options)
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
         if done.returncode != 0:
@@ -132,22 +140,24 @@ class LocalKafka(ServerProcess):
         return ()
 
     def _java(self, *arguments: str) -> list[str]:
-        return ["java", "-Xmx768m", "-cp", f"{self._jars}/*", *arguments]
+        return ["java", f"-Xmx{self.heap}", "-cp", f"{self._jars}/*", *arguments]
 
     def command(self) -> list[str]:
         """One JVM in the foreground."""
         return self._java("kafka.Kafka", str(self._properties))
 
     def _settings(self) -> dict[str, str]:
+        ways = {"PLAINTEXT": (self.port, self.port)}
+        ways |= {f"PROXIED{number}": pair for number, pair in enumerate(self.proxied)}
+        controller = f"CONTROLLER://{HOST}:{self._controller_port}"
         return {
             "process.roles": "broker,controller",
-            "node.id": "1",
+            "node.id": str(self.node_id),
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
-            "listeners": f"PLAINTEXT://{HOST}:{self.port},PROXIED://{HOST}:{self.proxied_port},"
-            f"CONTROLLER://{HOST}:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port},PROXIED://{HOST}:{self.proxy_port}",
+            "listeners": ",".join([*(f"{name}://{HOST}:{port}" for name, (port, _) in ways.items()), controller]),
+            "advertised.listeners": ",".join(f"{name}://{HOST}:{port}" for name, (_, port) in ways.items()),
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in (*ways, "CONTROLLER")),
             "log.dirs": str(self._directory / "kafka-data"),
             **SINGLE_BROKER,
         }

@@ -1,0 +1,40 @@
+"""`python -m tests.chaos`: exit 1 where a result is lost, doubled, out of order or not what the ledger has."""
+
+import asyncio
+import signal
+from random import SystemRandom
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.run import Plan, run
+
+app = App(name="python -m tests.chaos", help="Commands under random faults, on servers of its own.")
+
+
+@app.default
+def chaos(
+    *,
+    commands: Annotated[int, Parameter(help="How many at least; more where faults last long.")] = 500_000,
+    faults: Annotated[int, Parameter(help="How many.")] = 150,
+    seed: Annotated[int | None, Parameter(help="Chooses commands and faults; without it, any.")] = None,
+    partitions: Annotated[int, Parameter(help="Of each topic.")] = 12,
+    rate: Annotated[float, Parameter(help="Commands a second, bursts aside.")] = 300.0,
+    session: Annotated[float, Parameter(help="Session timeout of the workers in seconds.")] = 6.0,
+    only: Annotated[str, Parameter(help="Kinds of faults, separated by commas.")] = ",".join(FAULTS),
+    module: Annotated[str, Parameter(help="What runs as the worker, with the argument `run`.")] = "worker",
+) -> None:
+    """Publish commands while servers, workers and networks fail; then compare all results with the ledger."""
+    kinds = tuple(only.split(","))
+    if unknown := set(kinds) - FAULTS.keys():
+        raise SystemExit(f"--only: expected some of {','.join(FAULTS)}, got {','.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and workers end with us, as with Ctrl-C
+    seed = SystemRandom().randrange(10**6) if seed is None else seed
+    plan = Plan(commands, faults, seed, partitions, rate, session, kinds, module)
+    print(plan)
+    raise SystemExit(1 if asyncio.run(run(plan)).problems else 0)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,105 @@
+"""The parts of a run do what its lines say: a fault that breaks nothing would let every worker pass."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+from confluent_kafka import KafkaException, Producer
+
+from tests.chaos.faults import FAULTS, deal
+from tests.chaos.link import Link
+from tests.chaos.load import Mix
+from tests.chaos.stranger import fence, transactional_ids
+from tests.infrastructure.choose import Infrastructure
+from tests.workbench import Workbench, settings_of
+from worker.demo.embedded import HOST
+
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.fixture
+async def link() -> AsyncIterator[Link]:
+    """In front of a server that says everything twice."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data * 2)
+        writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    async with server, Link(server.sockets[0].getsockname()[1]) as link:
+        yield link
+
+
+async def _say(ends: Ends, text: bytes) -> bytes:
+    ends[1].write(text)
+    return await asyncio.wait_for(ends[0].readexactly(2 * len(text)), 0.3)
+
+
+async def test_a_link_carries_both_ways(link: Link) -> None:
+    """Also when it is slow."""
+    ends = await asyncio.open_connection(HOST, link.port)
+    assert await _say(ends, b"a") == b"aa"
+    link.latency_seconds = 0.4
+    with pytest.raises(TimeoutError):
+        await _say(ends, b"b")
+    assert await ends[0].readexactly(2) == b"bb"
+
+
+@pytest.mark.parametrize(("requests", "answers"), [(True, False), (False, True), (True, True)])
+async def test_a_silence_holds_what_is_said_and_delivers_it_late(link: Link, requests: bool, answers: bool) -> None:
+    """Over connections from before the silence and over new ones."""
+    old = await asyncio.open_connection(HOST, link.port)
+    link.silence(requests=requests, answers=answers)
+    new = await asyncio.open_connection(HOST, link.port)
+    for ends in (old, new):
+        with pytest.raises(TimeoutError):
+            await _say(ends, b"a")
+    link.hear()
+    for ends in (old, new):
+        assert await ends[0].readexactly(2) == b"aa"
+
+
+async def test_a_cut_resets_and_loses_what_was_held_back(link: Link) -> None:
+    """The client sees a reset, no orderly end; new connections work."""
+    ends = await asyncio.open_connection(HOST, link.port)
+    link.silence(requests=True, answers=True)
+    ends[1].write(b"a")
+    await asyncio.sleep(0.1)
+    link.cut()
+    link.hear()
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(ends[0].read(1), 5)
+    assert await _say(await asyncio.open_connection(HOST, link.port), b"b") == b"bb"
+
+
+@pytest.mark.real_kafka
+async def test_a_stranger_takes_a_transactional_id_over(servers: Infrastructure, bench: Workbench) -> None:
+    """The broker lists it, and refuses its owner from then on."""
+    name, port = f"{bench.settings.group_id}.one", int(servers.bootstrap_servers.rpartition(":")[2])
+    owner = Producer({"bootstrap.servers": servers.bootstrap_servers, "transactional.id": name, "log_level": 0})
+    await asyncio.to_thread(owner.init_transactions, 20)
+    assert await transactional_ids(port, bench.settings.group_id) == [name]
+    await asyncio.to_thread(fence, servers.bootstrap_servers, name)
+    owner.begin_transaction()
+    owner.produce(bench.settings.topic_created, b"x")
+    with pytest.raises(KafkaException):
+        await asyncio.to_thread(owner.commit_transaction, 20)
+
+
+def test_a_seed_deals_the_same_faults_and_all_kinds_of_them() -> None:
+    """Each as often as it is in the deck."""
+    dealt = deal(Random(1), 56, tuple(FAULTS))
+    assert Counter(dealt) == {kind: 2 * often for kind, (_, often) in FAULTS.items()}
+    assert dealt == deal(Random(1), 56, tuple(FAULTS))
+
+
+def test_a_seed_publishes_the_same_commands() -> None:
+    """Of which many are repeated."""
+    bench = Workbench({}, settings_of({}))
+    one, same = ([Mix(bench, seed).command(number) for number in range(4000)] for seed in (1, 1))
+    assert one == same
+    values = Counter(command["value"] for command in one)
+    assert 0.1 < sum(times > 1 for times in values.values()) / len(one) < 0.4
