@@ -28,7 +28,8 @@ from worker.store.rights import check_rights
 from worker.stream.assignment import Assignment
 from worker.stream.connection import Cluster, Refused, explain
 from worker.stream.door import Door
-from worker.stream.lane import LaneState, Surroundings
+from worker.stream.lane import LaneState
+from worker.stream.opening import Surroundings
 from worker.stream.positions import reason_without_topic
 from worker.stream.topics import reason_not_to_start
 from worker.telemetry import Telemetry
@@ -68,9 +69,7 @@ class Worker:
         self._shared = Surroundings(
             settings=settings,
             store=self._store,
-            processor=Processor(
-                self._store, settings.digital_link_base, settings.batch_records, self._telemetry, tracing
-            ),
+            processor=Processor(self._store, settings.digital_link_base, self._telemetry, tracing),
             door=Door(settings.limits, _verifier(settings, self._telemetry.keys_read)),
             cluster=self._cluster,
             telemetry=self._telemetry,

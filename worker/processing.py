@@ -1,4 +1,4 @@
-"""Batches through the line: command → facts → outcome → answer, those of all lanes that wait in one transaction."""
+"""A turn through the line: command → facts → outcome → answer, for all lanes in one Postgres transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,17 +6,18 @@ from itertools import islice
 
 import stamina
 import structlog
+from opentelemetry.trace import INVALID_SPAN, Span
 
+from worker import trace_names
 from worker.domain.command import Command, CreatePassport, UnreadableRecord
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created, Outcome
-from worker.group_commit import FailedInCompany, GroupCommit
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observer import Committed, Nobody, Observer
 from worker.store.port import BatchTooLarge, LostLane, Overtaken, Stake, Store, StoreAway, StoreSlow, TryAgain
-from worker.tracing import NO_TRACING, Tracing, Waiting
+from worker.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,7 @@ PROCESSING_FAILED = "processing-failed"
 ANSWER_FRAME_BYTES = 512
 """About what an answer holds besides what was asked and the product's fields."""
 _ATTEMPTS = 8
+_ATTEMPTS_TOGETHER = 2
 
 BATCH_BYTES = 8 * 1024 * 1024
 """How much the answers of one transaction may hold together, since they are all in memory at once."""
@@ -37,14 +39,14 @@ class AnswerTooLarge(Exception):
 class Work:
     """Consecutive records of one lane as commands, for the offsets from where the lane stands to below `stop`.
 
-    `most_bytes` is how large their answers may be together, and what is looked up for them.
+    `span` is that of the batch.
     """
 
     stake: Stake
     records: Sequence[Record]
     commands: Sequence[Command]
     stop: int
-    most_bytes: int = BATCH_BYTES
+    span: Span = INVALID_SPAN
 
     @property
     def start(self) -> int:
@@ -52,12 +54,16 @@ class Work:
         return self.stake.applied
 
 
-Ready = tuple[Work, Facts, Waiting | None]
-"""A batch, the reference data that it names, and for traces, where it waits for its transaction."""
+class InVain(StoreAway):
+    """A turn was rolled back again and again, and not by the doing of a record: somebody's locks, perhaps."""
+
+
+Done = list[Answer] | LostLane | BatchTooLarge | StoreAway
+"""What became of a lane's work: its answers, one a record, or why it has none."""
 
 
 class Processor:
-    """Decides batches over a store, one transaction at a time, of `batch_records` where several wait.
+    """Decides turns over a store: the work of all lanes in one transaction.
 
     `digital_link_base` is the URL that GS1 Digital Links start with.
     """
@@ -66,120 +72,131 @@ class Processor:
         self,
         store: Store,
         digital_link_base: str,
-        batch_records: int,
         observer: Observer | None = None,
         tracing: Tracing = NO_TRACING,
     ) -> None:
         self._store = store
         self._observer = observer or Nobody()
         self._digital_link_base = digital_link_base
-        self._batch_records = batch_records
         self._tracing = tracing
-        self._group_commit = GroupCommit(self.transaction, self._share, most=1.0)
 
-    async def process(self, work: Work) -> list[Answer]:
-        """Commit the effects of a batch, together with those of other lanes; its answers, one a record, in order.
+    async def process(self, turn: Sequence[Work]) -> list[Done]:
+        """Commit the effects of a turn; what became of each lane's work, in order.
 
-        What fails in company is tried alone. A record that the batch then fails on is found by halving and answered
-        "Unreadable command" with a dead letter; its neighbours are processed as if it was not there. Raises `LostLane`
-        and `StoreAway`, upon which the lane reopens, and `BatchTooLarge`, also for what did not end in time.
+        A lane that is lost leaves, and the others go on. What fails is tried lane by lane. A record that its lane then
+        fails on is found by halving and answered "Unreadable command" with a dead letter; its neighbours are processed
+        as if it was not there. What is too much at once, or did not end in time, is too large for every lane.
+        `StoreAway` is the end of a lane's work alone where it fails and its neighbours do not; it is raised where the
+        database is away. After it the positions tell what was done.
         """
+        if not turn:
+            return []
         try:
-            return await self._group_commit.run(await self.make_ready(work))
+            return [*await self._with_retries(turn)]
+        except LostLane as lost:
+            left = [work for work in turn if work.stake.hold not in lost.holds]
+            if len(left) == len(turn):
+                raise
+            others = iter(await self.process(left))
+            return [lost if work.stake.hold in lost.holds else next(others) for work in turn]
+        except BatchTooLarge as large:
+            return [large] * len(turn)
         except StoreSlow as slow:
-            self._ask_for_less(work, slow)
-            raise
-        except (LostLane, StoreAway, BatchTooLarge):
-            raise
+            self._note_failure(turn, slow)
+            return [BatchTooLarge()] * len(turn) if _is_divisible(turn) else [slow]
         except Exception as error:
-            self._ask_for_less(work, error.__cause__)
-            self._note_failure(work, error)
-            return await self._alone(work)
+            if isinstance(error, StoreAway) and not isinstance(error, InVain):
+                raise
+            self._note_failure(turn, error)
+            if len(turn) == 1:
+                return [await self._narrow_down(turn[0], error)]
+            done: list[Done] = []
+            for work in turn:
+                with self._tracing.within([work.span]):
+                    done += await self.process([work])
+            return done
 
-    async def make_ready(self, work: Work) -> Ready:
-        """Look up the reference data of a batch, as it is now."""
+    async def transaction(self, turn: Sequence[Work]) -> list[list[Answer]]:
+        """Commit the effects of work of different lanes, in this order; the answers of each.
+
+        Raises what `worker.store.port` says, and what a record's data brings out.
+        """
+        commands = [command for work in turn for command in work.commands]
         lap = self._observer.stopwatch()
-        facts = await self._store.look_up(work.commands, work.most_bytes)
+        facts = await self._store.look_up(commands, BATCH_BYTES)
         lap("look-up")
-        return work, facts, self._tracing.waiting()
+        if len(commands) > 1 and _size_ahead(turn, facts) > BATCH_BYTES:
+            raise BatchTooLarge
+        with self._tracing.transaction(trace_names.IN_POSTGRES, len(commands)):
+            return await self._commit(turn, commands, facts)
 
-    async def transaction(self, works: Sequence[Ready]) -> list[list[Answer]]:
-        """Commit the effects of batches of different lanes, in this order; the answers of each."""
-        facts = Facts()
-        for _, known, _ in works:
-            facts.learn(known)
-        commands = [command for work, _, _ in works for command in work.commands]
-        with self._tracing.transaction([waiting for _, _, waiting in works], len(commands)):
-            return await self._commit([work for work, _, _ in works], commands, facts)
-
-    async def _commit(self, works: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
+    async def _commit(self, turn: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
         lap = self._observer.stopwatch()
-        async with self._store.batch([work.stake for work in works]) as batch:
+        async with self._store.batch([work.stake for work in turn]) as batch:
             lap("begin")
             await batch.gather(commands, facts)
             lap("gather")
             created, others, answers = decide_all(commands, facts, self._digital_link_base)
             each = iter(answers)
-            by_lane = [list(islice(each, len(work.commands))) for work in works]
-            if any(_is_too_large(work, own) for work, own in zip(works, by_lane, strict=True)):
-                raise BatchTooLarge
+            by_lane = [list(islice(each, len(work.commands))) for work in turn]
             lap("decide")
-            await batch.record(created, by_lane, [work.stop for work in works])
+            await batch.record(created, by_lane, [work.stop for work in turn])
             lap("write")
-        self._observer.committed(Committed(len(works), created, others, facts.companies, lap("commit")))
+        self._observer.committed(Committed(len(turn), created, others, facts.companies, lap("commit")))
         return by_lane
 
-    def _share(self, ready: Ready) -> float:
-        """How much of a transaction a batch takes: of its records, or of the bytes that its answers will have.
+    async def _with_retries(self, turn: Sequence[Work]) -> list[list[Answer]]:
+        """A deadlock or a serialization failure is nobody's fault: run the turn again, a few times.
 
-        Raises `BatchTooLarge`.
+        Raises `InVain` where it goes on like this; only what was overtaken each time may be a record's doing.
         """
-        work, known, _ = ready
-        size = sum(ANSWER_FRAME_BYTES + len(record.value or b"") for record in work.records)
-        for command in work.commands:
-            if isinstance(command.body, CreatePassport) and command.body.product_id in known.products:
-                size += len(known.products[command.body.product_id].seeded.json)
-        if size > work.most_bytes and len(work.commands) > 1:
-            raise BatchTooLarge
-        return max(len(work.commands) / self._batch_records, size / BATCH_BYTES)
-
-    async def _alone(self, work: Work) -> list[Answer]:
-        try:
-            return await self._with_retries(work)
-        except StoreSlow as slow:
-            self._ask_for_less(work, slow)
-            raise
-        except (LostLane, StoreAway, BatchTooLarge):
-            raise
-        except Exception as error:
-            self._note_failure(work, error)
-            if len(work.commands) <= 1:
-                return await self._try_once_more(work)
-            first, second = _halves(work)
-            return [*await self._alone(first), *await self._alone(second)]
-
-    async def _with_retries(self, work: Work) -> list[Answer]:
-        """A deadlock or a serialization failure is nobody's fault: run the batch again, a few times.
-
-        A database that goes on like this is as good as away; only what was overtaken each time may be a record's doing.
-        """
+        attempts = _ATTEMPTS if len(turn) == 1 else _ATTEMPTS_TOGETHER
         try:
             async for attempt in stamina.retry_context(
-                on=TryAgain, attempts=_ATTEMPTS, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
+                on=TryAgain, attempts=attempts, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
             ):
                 with attempt:
-                    (answers,) = await self.transaction([await self.make_ready(work)])
-                    return answers
+                    return await self.transaction(turn)
         except Overtaken:
             raise
         except TryAgain as error:
-            raise StoreAway(f"tried in vain: {error}") from error
+            raise InVain(f"tried in vain: {error}") from error
         raise AssertionError("stamina returns or raises")
+
+    async def _narrow_down(self, work: Work, error: Exception) -> Done:
+        """What the record-by-record search cannot answer is the lane's failure, unless the database is away."""
+        try:
+            return await self._half_by_half(work, error)
+        except (LostLane, InVain, StoreSlow) as failure:
+            return failure
+        except StoreAway:
+            raise
+        except Exception as failure:
+            return InVain(f"{type(failure).__name__}")
+
+    async def _half_by_half(self, work: Work, error: Exception) -> list[Answer]:
+        """Answers to work that has failed with `error`, down to the record that fails by itself."""
+        if isinstance(error, InVain):
+            raise error
+        if len(work.commands) <= 1:
+            return await self._try_once_more(work)
+        answers: list[Answer] = []
+        for half in _halves(work):
+            try:
+                answers += (await self._with_retries([half]))[0]
+            except LostLane:
+                raise
+            except Exception as failure:
+                if isinstance(failure, StoreAway) and not (isinstance(failure, StoreSlow) and _is_divisible([half])):
+                    raise
+                self._note_failure([half], failure)
+                answers += await self._half_by_half(half, failure)
+        return answers
 
     async def _try_once_more(self, work: Work) -> list[Answer]:
         """Only a record that fails by itself and again is refused."""
         try:
-            return await self._with_retries(work)
+            return (await self._with_retries([work]))[0]
         except (LostLane, StoreAway):
             raise
         except Exception as error:
@@ -187,24 +204,19 @@ class Processor:
                 raise
             return await self._refuse_record(work, error)
 
-    def _ask_for_less(self, work: Work, error: BaseException | None) -> None:
-        """Raise `BatchTooLarge` for what did not end in time.
-
-        A record that is alone is too much for a database that is as good as away: that is waited for.
-        """
-        if isinstance(error, StoreSlow) and len(work.commands) > 1:
-            self._note_failure(work, error)
-            raise BatchTooLarge from error
-
-    def _note_failure(self, work: Work, error: Exception) -> None:
-        log.warning("batch_failed", start=work.start, stop=work.stop, error=_in_short(error))
-        self._tracing.trouble("batch_failed", type(error).__name__, work.start)
+    def _note_failure(self, turn: Sequence[Work], error: Exception) -> None:
+        for work in turn:
+            lane = work.stake.hold.name
+            log.warning(
+                "batch_failed", partition=lane.partition, start=work.start, stop=work.stop, error=_in_short(error)
+            )
+            self._tracing.trouble(work.span, "batch_failed", type(error).__name__, work.start)
 
     async def _refuse_record(self, work: Work, error: Exception) -> list[Answer]:
         log.error("record_refused", offset=work.start, reason=PROCESSING_FAILED, error=_in_short(error))
-        self._tracing.trouble("record_refused", type(error).__name__, work.start)
+        self._tracing.trouble(work.span, "record_refused", type(error).__name__, work.start)
         command = unprocessable(work.commands[0], work.records[0])
-        return await self._with_retries(replace(work, commands=[command]))
+        return (await self._with_retries([replace(work, commands=[command])]))[0]
 
 
 def decide_all(
@@ -252,13 +264,25 @@ def _halves(work: Work) -> tuple[Work, Work]:
     )
 
 
-def _is_too_large(work: Work, answers: Sequence[Answer]) -> bool:
-    return len(answers) > 1 and sum(len(answer.value) for answer in answers) > work.most_bytes
+def _size_ahead(turn: Sequence[Work], facts: Facts) -> int:
+    """About how many bytes the answers will have, before any of them is made."""
+    size = sum(ANSWER_FRAME_BYTES + len(record.value or b"") for work in turn for record in work.records)
+    for work in turn:
+        for command in work.commands:
+            if isinstance(command.body, CreatePassport) and command.body.product_id in facts.products:
+                size += len(facts.products[command.body.product_id].seeded.json)
+    return size
+
+
+def _is_divisible(turn: Sequence[Work]) -> bool:
+    """Whether less at once may go through.
+
+    A record that is alone is too much for a database that is as good as away: that is waited for.
+    """
+    return sum(len(work.commands) for work in turn) > 1
 
 
 def _in_short(error: Exception) -> str:
     """The kind of failure only: a driver's message may quote a record's data."""
     name = type(error).__name__
-    if isinstance(error, FailedInCompany):
-        return f"{name}: {error}"
     return f"{name}: {str(error)[:5]}" if isinstance(error, TryAgain) else name

@@ -147,9 +147,7 @@ class Settings(BaseSettings):
         "company_id", min_length=1, description="The claim of an access token that holds the company's id."
     )
 
-    batch_records: int = Field(
-        2000, ge=1, le=100_000, description="Most records a transaction; its lanes share them, at least 100 each."
-    )
+    batch_records: int = Field(2000, ge=1, le=100_000, description="Most records a transaction, of all lanes together.")
     retention_days: int = Field(
         8, ge=2, le=3650, description="Days of the ledger; keep it above the command topic's retention."
     )

@@ -18,6 +18,7 @@ MESSAGING_CONSUMER_GROUP_NAME = "messaging.consumer.group.name"
 MESSAGING_BATCH_MESSAGE_COUNT = "messaging.batch.message_count"
 MESSAGING_KAFKA_OFFSET = "messaging.kafka.offset"
 ERROR_TYPE = "error.type"
+DB_SYSTEM_NAME = "db.system.name"
 
 # What the conventions have no name for.
 BATCH_START = "passport.batch.start"
@@ -27,6 +28,8 @@ CAUSATION_ID = "passport.causation_id"
 """The same as the header `ce_causationid` of the result: `<topic>/<partition>/<offset>` of the command."""
 
 PROCESS: Attributes = {MESSAGING_OPERATION_NAME: "process", MESSAGING_OPERATION_TYPE: "process"}
+IN_POSTGRES: Attributes = {DB_SYSTEM_NAME: "postgresql"}
+IN_KAFKA: Attributes = {MESSAGING_SYSTEM: "kafka"}
 SEND: Attributes = {MESSAGING_OPERATION_NAME: "send", MESSAGING_OPERATION_TYPE: "send"}
 
 

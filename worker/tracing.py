@@ -1,4 +1,4 @@
-"""Traces: a span a batch with its steps, and one a sampled result, named as OpenTelemetry's messaging conventions say.
+"""Traces: a span a batch of a lane with the steps of its turn, and one a sampled result, named as OpenTelemetry says.
 
 A result keeps the `traceparent` of its command byte for byte (contract section 5): the same record always yields the
 same bytes, also when the ledger emits it again, so the id of no span of ours can go into it. The span that sends it is
@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from time import time_ns
+from typing import Protocol
 
 import structlog
 from opentelemetry.context import Context, attach, create_key, detach, get_value, set_value
@@ -45,16 +45,16 @@ MOST_LINKS = 128
 MOST_UNSAMPLED_LINKS = 16
 """Links cost 17 µs each, and to a trace that nobody keeps they lead nowhere: only small batches have all of them."""
 
-Destination = Callable[[Kind], tuple[str, int]]
-"""Where results go: topic and partition."""
 Source = tuple[str, int]
 """Where commands come from: topic and partition."""
+Destination = Callable[[Kind, int], tuple[str, int]]
+"""Topic and partition where the results of a kind go that answer commands of a partition."""
 
 FLUSH_SECONDS = 1.5
 """How long a stop waits for the collector; what it has not taken by then is lost."""
 
 _WHOLE = create_key("passport-whole")
-"""Where a context holds the span of the batch, or of the opening, whose step is current."""
+"""Where a context holds the spans of the batches, or of the openings, whose step is current."""
 
 _TRACEPARENT_BYTES = 55
 """Version, trace, span and flags, whose lowest bit says that the trace is sampled. Later versions may add to that."""
@@ -64,12 +64,23 @@ _ODD = frozenset(b"13579bdf")
 _propagator = TraceContextTextMapPropagator()
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A batch that waits for its transaction: the span of its step, and since when, in Unix nanoseconds."""
+class Sent(Protocol):
+    """What a Kafka transaction carries for one lane; `span` is that of its batch, or of its opening."""
 
-    span: Span
-    since_ns: int
+    @property
+    def source(self) -> Source:
+        """Where its commands came from."""
+        ...
+
+    @property
+    def answers(self) -> Sequence[Answer]:
+        """In order."""
+        ...
+
+    @property
+    def span(self) -> Span:
+        """What the spans of its results link to."""
+        ...
 
 
 class Tracing:
@@ -93,13 +104,24 @@ class Tracing:
         if late:
             log.warning("traces_not_handed_over", waited_seconds=FLUSH_SECONDS)
 
-    # What a lane does
+    # What lanes do
 
     def start_batch(self, name: LaneName) -> Span:
         """The span of one batch of a lane, in a trace of its own; somebody has to end it."""
         return self._tracer.start_span(
             f"process {name.topic}", Context(), SpanKind.CONSUMER, {**names.PROCESS, **names.lane(name)}
         )
+
+    def start_opening(self, name: LaneName) -> Span:
+        """The span of a lane's opening, in a trace of its own; somebody has to end it. A halt is its failure."""
+        return self._tracer.start_span(f"open {name.topic}", Context(), attributes=names.lane(name))
+
+    def end(self, whole: Span, failure: BaseException | None = None) -> None:
+        """The end of a batch or an opening, unless it has ended."""
+        if whole.is_recording():
+            if failure is not None:
+                _mark(whole, failure)
+            whole.end()
 
     def describe(self, batch: Span, commands: Sequence[Command], start: int, stop: int) -> None:
         """Tell a batch's span what was found at offsets from `start` to below `stop`, and link it to their contexts."""
@@ -113,26 +135,22 @@ class Tracing:
             batch.add_link(context, {names.MESSAGING_KAFKA_OFFSET: offset})
 
     @contextmanager
-    def opening(self, name: LaneName) -> Iterator[None]:
-        """The span of a lane's opening, in a trace of its own. A halt is its failure."""
-        span = self._tracer.start_span(f"open {name.topic}", Context(), attributes=names.lane(name))
-        with self.within(span):
-            yield
-        span.end()
+    def within(self, wholes: Sequence[Span]) -> Iterator[None]:
+        """A step of these batches, or openings, together: what is raised fails and ends them.
 
-    @contextmanager
-    def within(self, whole: Span) -> Iterator[None]:
-        """Make a batch's span the current one, for this task and those it creates. What is raised fails and ends it."""
-        if not self._on:
+        The span of a step has its place in one trace only, that of the first that is recorded.
+        """
+        if not self._on or not wholes:
             yield
             return
-        token = attach(set_span_in_context(whole, set_value(_WHOLE, whole)))
+        first = next((whole for whole in wholes if whole.is_recording()), wholes[0])
+        others = (whole for whole in wholes if whole is not first)
+        token = attach(set_span_in_context(first, set_value(_WHOLE, (first, *others))))
         try:
             yield
         except BaseException as error:
-            if whole.is_recording():  # it may have ended with the emission already
-                _mark(whole, error)
-                whole.end()
+            for whole in wholes:
+                self.end(whole, error)
             raise
         finally:
             detach(token)
@@ -161,52 +179,41 @@ class Tracing:
         return lap
 
     def event(self, name: str) -> None:
-        """Note on the batch what is no failure."""
-        _whole().add_event(name)
+        """Note on the batches what is no failure."""
+        for whole in _wholes():
+            whole.add_event(name)
 
-    def trouble(self, name: str, error_type: str, offset: int) -> None:
-        """Note on the batch, from `offset` on, a failure that it survives. Its status shows that it was no good one."""
-        whole = _whole()
+    def trouble(self, whole: Span, name: str, error_type: str, offset: int) -> None:
+        """Note on a batch a failure, from `offset` on, that it survives. Its status shows that it was no good one."""
         whole.add_event(name, {names.ERROR_TYPE: error_type, names.MESSAGING_KAFKA_OFFSET: offset})
         whole.set_attribute(names.ERROR_TYPE, error_type)
         whole.set_status(StatusCode.ERROR, error_type)
 
-    # What lanes share
-
-    def waiting(self) -> Waiting | None:
-        """Note that the current step begins to wait for a transaction."""
-        return Waiting(get_current_span(), time_ns()) if self._on else None
-
     @contextmanager
-    def transaction(self, waiting: Sequence[Waiting | None], records: int) -> Iterator[None]:
-        """The span of a transaction for these batches, and how long each has waited for it.
-
-        It has its place in one trace only: with the first batch that is recorded. The others are linked both ways.
-        """
-        waited = [one for one in waiting if one is not None]
-        if not waited:
+    def transaction(self, attributes: names.Attributes, records: int) -> Iterator[None]:
+        """The span of one side's transaction for all batches of a turn, linked both ways to those of other traces."""
+        if not self._on:
             yield
             return
-        began = time_ns()
-        parent = next((one.span for one in waited if one.span.is_recording()), waited[0].span)
+        others = _wholes()[1:]
         span = self._tracer.start_span(
             "transaction",
-            set_span_in_context(parent, Context()),
-            attributes={names.MESSAGING_BATCH_MESSAGE_COUNT: records, names.TRANSACTION_LANES: len(waited)},
-            links=[Link(one.span.get_span_context()) for one in waited if one.span is not parent],
-            start_time=began,
+            attributes={
+                **attributes,
+                names.MESSAGING_BATCH_MESSAGE_COUNT: records,
+                names.TRANSACTION_LANES: 1 + len(others),
+            },
+            links=[Link(one.get_span_context()) for one in others],
         )
-        links = [Link(span.get_span_context())]
-        for one in waited:
-            context = set_span_in_context(one.span, Context())
-            self._tracer.start_span("wait", context, links=links, start_time=one.since_ns).end(began)
+        for one in others:
+            one.add_link(span.get_span_context())
         with self._current(span):
             yield
 
-    # What an emitter does
+    # What a producer does
 
     @contextmanager
-    def sending(self, answers: Sequence[Answer], source: Source, destination: Destination) -> Iterator[None]:
+    def sending(self, parts: Sequence[Sent], destination: Destination) -> Iterator[None]:
         """One span a sampled result, as long as their Kafka transaction, with which it fails."""
         if not self._on:
             yield
@@ -215,33 +222,32 @@ class Tracing:
         try:
             yield
         except BaseException as error:
-            self._send_spans(answers, source, destination, began, error)
+            self._send_spans(parts, destination, began, error)
             raise
-        self._send_spans(answers, source, destination, began, None)
+        self._send_spans(parts, destination, began, None)
 
     def _send_spans(
-        self,
-        answers: Sequence[Answer],
-        source: Source,
-        destination: Destination,
-        began_ns: int,
-        failure: BaseException | None,
+        self, parts: Sequence[Sent], destination: Destination, began_ns: int, failure: BaseException | None
     ) -> None:
-        ended_ns, links = time_ns(), [Link(_whole().get_span_context())]
-        for answer in answers:
-            if answer.trace is None or not _is_sampled(answer.trace):
-                continue
-            topic, partition = destination(answer.kind)
-            attributes = {
-                **names.SEND,
-                **names.place(topic, partition),
-                names.CAUSATION_ID: f"{source[0]}/{source[1]}/{answer.offset}",
-            }
-            context = _context_of(answer.trace)
-            span = self._tracer.start_span(f"send {topic}", context, SpanKind.PRODUCER, attributes, links, began_ns)
-            if failure is not None:
-                _mark(span, failure)
-            span.end(ended_ns)
+        ended_ns = time_ns()
+        for part in parts:
+            (source, partition), links = part.source, [Link(part.span.get_span_context())]
+            for answer in part.answers:
+                if answer.trace is None or not _is_sampled(answer.trace):
+                    continue
+                place = destination(answer.kind, partition)
+                attributes = {
+                    **names.SEND,
+                    **names.place(*place),
+                    names.CAUSATION_ID: f"{source}/{partition}/{answer.offset}",
+                }
+                context = _context_of(answer.trace)
+                span = self._tracer.start_span(
+                    f"send {place[0]}", context, SpanKind.PRODUCER, attributes, links, began_ns
+                )
+                if failure is not None:
+                    _mark(span, failure)
+                span.end(ended_ns)
 
     @contextmanager
     def _current(self, span: Span) -> Iterator[None]:
@@ -265,9 +271,9 @@ def _no_span(_step: str) -> None:
     """Where there are no traces."""
 
 
-def _whole() -> Span:
-    span = get_value(_WHOLE)
-    return span if isinstance(span, Span) else INVALID_SPAN
+def _wholes() -> tuple[Span, ...]:
+    spans = get_value(_WHOLE)
+    return spans if isinstance(spans, tuple) else (INVALID_SPAN,)
 
 
 def _worth_a_link(commands: Sequence[Command]) -> list[tuple[int, TraceContext]]:

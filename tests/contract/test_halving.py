@@ -1,6 +1,5 @@
 """A record that cannot be processed is found and refused, its neighbours never notice, and an outage refuses nobody."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -111,7 +110,7 @@ async def test_one_record_that_the_database_refuses_harms_no_other(allergic: Pos
             assert answer == without
     assert await lane.answers() == answers
     assert verdict(answers[-1]) == "created"
-    assert await allergic.position(lane.hold) == Position(len(answers), 0, 0)
+    assert await allergic.positions([lane.hold]) == {lane.hold: Position(len(answers), 0, 0)}
 
 
 async def test_what_the_driver_cannot_encode_is_the_records_fault(
@@ -223,7 +222,7 @@ async def test_an_outage_refuses_nobody(
     with monkeypatch.context() as patched:
         patched.setattr(PostgresBatch, "record", _failing(outage, after_effects))
         with pytest.raises(StoreAway):
-            await lane.processor.process(work)
+            await lane.processor.process([work])
     lane = await Lane.open(postgres)
     assert lane.applied == 0
     assert await books_of(postgres) == before
@@ -241,16 +240,18 @@ def _failing(error: Exception, after_effects: bool) -> Any:
     return failing
 
 
-@pytest.mark.parametrize("error", [StoreAway("away"), LostLane("lost")], ids=repr)
-async def test_what_the_store_says_of_itself_refuses_nobody(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize("kind", [StoreAway, LostLane])
+async def test_what_the_store_says_of_itself_refuses_nobody(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
     """Whatever the store is: an outage or a lost lane is not the records' fault."""
+    lane = await Lane.open(MemoryStore(facts_of(CATALOGUE)))
 
     async def failing(*_: object) -> None:
-        raise error
+        raise kind([lane.hold])
 
-    lane = await Lane.open(MemoryStore(facts_of(CATALOGUE)))
     monkeypatch.setattr(MemoryBatch, "record", failing)
-    with pytest.raises(type(error)):
+    with pytest.raises(kind):
         await lane.process(*_good(3))
     assert await lane.answers() == []
 
@@ -271,7 +272,7 @@ async def test_an_outage_between_the_halves_keeps_the_first(
     with monkeypatch.context() as patched:
         patched.setattr(PostgresBatch, "record", failing)
         with pytest.raises(StoreAway):
-            await lane.processor.process(work)
+            await lane.processor.process([work])
     again = await Lane.open(allergic)
     assert [verdict(answer) for answer in await again.answers()] == ["created", "created"]
     assert await again.verdicts(*work.records[2:]) == ["400 Unreadable command", "created"]
@@ -369,24 +370,21 @@ async def test_a_batch_that_runs_out_of_time_comes_again_smaller(slow: PostgresS
 
 @pytest.mark.parametrize("each", [10, 1])
 async def test_lanes_that_are_too_slow_together_come_again_smaller(monkeypatch: pytest.MonkeyPatch, each: int) -> None:
-    """Each is to bring less, or is tried alone where it cannot."""
+    """All of them are to bring less: a part of their records, or of the lanes."""
     store = MemoryStore(facts_of(CATALOGUE))
     processor = processor_of(store)
     lanes = [await Lane.open(store, partition, processor) for partition in range(3)]
     record = MemoryBatch.record
 
     async def slow(batch: MemoryBatch, created: Any, answers: Any, positions: Any) -> None:
-        await asyncio.sleep(0.01)
         if sum(map(len, answers)) > each:
             raise StoreSlow("took too long")
         await record(batch, created, answers, positions)
 
     monkeypatch.setattr(MemoryBatch, "record", slow)
-    done = await asyncio.gather(
-        *(lane.process(*(ask(OPEN, n, f"s{at}") for at in range(each))) for n, lane in enumerate(lanes)),
-        return_exceptions=True,
-    )
-    assert [type(one) for one in done] == [BatchTooLarge if each > 1 else list] * 3
+    turn = [lane.work(*(ask(OPEN, n, f"s{at}") for at in range(each))) for n, lane in enumerate(lanes)]
+    assert [type(one) for one in await processor.process(turn)] == [BatchTooLarge] * 3
+    assert [type(one) for work in turn for one in await processor.process([work])] == [list] * 3
 
 
 async def test_a_commit_without_an_answer_does_not_come_again(
@@ -404,7 +402,7 @@ async def test_a_commit_without_an_answer_does_not_come_again(
     with monkeypatch.context() as patched:
         patched.setattr(Transaction, "commit", commit_unheard)
         with pytest.raises(StoreAway, match="COMMIT"):
-            await lane.processor.process(work)
+            await lane.processor.process([work])
     assert (await Lane.open(postgres)).applied == 2
 
 
@@ -501,7 +499,7 @@ def test_a_deadline_that_is_over_means_to_come_with_less() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [LostLane(), StoreAway(), TryAgain(), Overtaken(), BadRecord(), KeyError("defect")], ids=repr
+    "error", [LostLane([]), StoreAway(), TryAgain(), Overtaken(), BadRecord(), KeyError("defect")], ids=repr
 )
 def test_other_failures_mean_what_they_are(error: Exception) -> None:
     """Those of the port, and defects of our own code."""

@@ -2,7 +2,6 @@
 
 import tracemalloc
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -12,6 +11,7 @@ from tests.benchmark.hostile import largest, largest_catalogue
 from tests.conftest import fresh_database
 from tests.contract.world import TOPIC, Lane, verdict
 from tests.infrastructure.choose import Infrastructure
+from worker import processing
 from worker.messages.envelope import Record
 from worker.store import gathering
 from worker.store.catalogue import load_catalogue
@@ -90,15 +90,17 @@ async def test_replayed_events_are_measured_before_they_are_read(
 async def test_a_lane_with_too_large_answers_is_told_before_its_transaction(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its part of the memory is smaller than that of a transaction; in company the others would fail with it."""
+    """By the sizes of records and products. Seen to fail without `_size_ahead`: it had taken locks by then."""
     lane = await Lane.open(store)
-    work = replace(lane.work(*_records(1, "a"), *_records(1, "b")), most_bytes=700_000)
+    monkeypatch.setattr(processing, "BATCH_BYTES", 700_000)
     monkeypatch.setattr(PostgresStore, "batch", None)
     with pytest.raises(BatchTooLarge):
-        await lane.processor.process(work)
+        await lane.process(*_records(1, "a"), *_records(1, "b"))
 
 
-async def test_answers_that_are_larger_than_the_catalogue_tells_are_too_much_as_well(store: PostgresStore) -> None:
+async def test_answers_that_are_larger_than_the_catalogue_tells_are_too_much_as_well(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Passports that are replayed are as large as their products were. Seen to fail without a look at the answers."""
     lane = await Lane.open(store)
     for record in _records(2, "old"):
@@ -107,6 +109,8 @@ async def test_answers_that_are_larger_than_the_catalogue_tells_are_too_much_as_
         await connection.execute("UPDATE product SET default_field_values = '{}'")
         await connection.execute("UPDATE template SET fields = '[]'")
         await connection.execute("UPDATE company SET prefill = '{}'")
-    with pytest.raises(BatchTooLarge):
-        await lane.processor.process(replace(lane.work(*_records(2, "old")), most_bytes=700_000))
+    with monkeypatch.context() as patched:
+        patched.setattr(processing, "BATCH_BYTES", 700_000)
+        with pytest.raises(BatchTooLarge):
+            await lane.process(*_records(2, "old"))
     assert [verdict(one) for one in await lane.process(*_records(2, "old"))] == ["replayed"] * 2

@@ -37,7 +37,7 @@ from tests.workbench import Tenant
 from worker.domain.moments import DAY_MS
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.processing import decide_all
+from worker.processing import BATCH_BYTES, decide_all
 from worker.store.memory import MemoryStore
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
@@ -137,7 +137,7 @@ class _Crash(Exception):
 async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
     """A batch that dies before its commit, when its facts were read or when all was written."""
     work = lane.work(*asked)
-    facts = await lane.store.look_up(work.commands, work.most_bytes)
+    facts = await lane.store.look_up(work.commands, BATCH_BYTES)
     with suppress(_Crash):
         async with lane.store.batch([work.stake]) as batch:
             await batch.gather(work.commands, facts)

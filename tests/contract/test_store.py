@@ -20,6 +20,7 @@ from tests.contract.world import (
     Lane,
     ask,
     books_of,
+    fence,
     with_token,
 )
 from tests.workbench import gtin
@@ -27,8 +28,19 @@ from worker.domain.command import DeadLetter, TraceContext
 from worker.domain.moments import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer, Kind
-from worker.processing import Work, decide_all
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, Store, StoreAway, TopicIdentity
+from worker.processing import BATCH_BYTES, Work, decide_all
+from worker.store.port import (
+    Hold,
+    LaneName,
+    LostLane,
+    NewerOwner,
+    Owner,
+    Position,
+    Stake,
+    Store,
+    StoreAway,
+    TopicIdentity,
+)
 from worker.store.postgres import ANSWERS_BYTES, PostgresStore
 
 NAME = LaneName("group", TOPIC, 0)
@@ -36,9 +48,12 @@ ANSWER = Answer(0, NOW_MS, Kind.REJECTED, "key", b"{}")
 
 
 async def _fence(store: Store, generation: int = 1, member: str = "member") -> Hold:
-    hold = await store.fence(NAME, generation, member)
-    assert isinstance(hold, Hold)
-    return hold
+    return await fence(store, NAME, generation, member)
+
+
+async def _position(store: Store, hold: Hold) -> Position | None:
+    """Where a lane that is held stands."""
+    return (await store.positions([hold]))[hold]
 
 
 # Fences
@@ -54,19 +69,17 @@ async def test_every_fence_raises_the_epoch(store: Store) -> None:
 async def test_a_newer_generation_turns_older_ones_away(store: Store) -> None:
     """It is named, and its hold stays good."""
     hold = await _fence(store, 7, "newer")
-    assert await store.fence(NAME, 6, "older") == NewerOwner(7, "newer")
-    assert await store.position(hold) is None
+    assert await store.register([NAME], Owner(6, "older", "p")) == {NAME: NewerOwner(7, "newer")}
+    assert await store.positions([hold]) == {hold: None}
 
 
 async def test_force_fences_a_newer_generation(store: Store) -> None:
     """A group that was reset counts from 1 again, and its next generation needs no force."""
     lost = await _fence(store, 7)
-    forced = await store.fence(NAME, 1, "reset", force=True)
-    assert isinstance(forced, Hold)
+    forced = await fence(store, NAME, 1, "reset", force=True)
     assert forced.epoch > lost.epoch
-    assert isinstance(await store.fence(NAME, 2, "next"), Hold)
-    with pytest.raises(LostLane):
-        await store.position(lost)
+    await fence(store, NAME, 2, "next")
+    assert await store.positions([lost]) == {}
 
 
 @pytest.mark.parametrize(
@@ -75,12 +88,11 @@ async def test_force_fences_a_newer_generation(store: Store) -> None:
 async def test_lanes_know_nothing_of_each_other(store: Store, other: LaneName) -> None:
     """Group, topic and partition make a lane: a fence of another one takes nothing away."""
     hold = await _fence(store, 5)
-    others = await store.fence(other, 1, "member")
-    assert isinstance(others, Hold)
+    others = await fence(store, other)
     assert others.lane_id != hold.lane_id
     await store.start_lane(hold, 3)
-    assert await store.position(others) is None
-    assert await store.position(hold) == Position(3, 3, 3)
+    assert await _position(store, others) is None
+    assert await _position(store, hold) == Position(3, 3, 3)
 
 
 # Positions
@@ -91,7 +103,7 @@ async def test_a_lane_starts_once(store: Store) -> None:
     hold = await _fence(store)
     assert await store.start_lane(hold, 5) == Position(5, 5, 5)
     assert await store.start_lane(hold, 9) == Position(5, 5, 5)
-    assert await store.position(hold) == Position(5, 5, 5)
+    assert await _position(store, hold) == Position(5, 5, 5)
 
 
 async def test_a_lane_learns_its_topic_once(store: Store) -> None:
@@ -120,15 +132,15 @@ async def test_the_emitted_offset_rises_and_never_falls(store: Store) -> None:
     """An older note that comes late changes nothing."""
     hold = await _advanced(store, 10)
     for offset, emitted in ((4, 4), (3, 4), (10, 10), (0, 10)):
-        await store.mark_emitted(hold, offset)
-        assert await store.position(hold) == Position(10, emitted, 0)
+        await store.mark_emitted({hold: offset})
+        assert await _position(store, hold) == Position(10, emitted, 0)
 
 
 async def test_the_emitted_offset_never_passes_the_applied_one(store: Store) -> None:
     """A note of more than was ever applied is not believed."""
     hold = await _advanced(store, 10)
-    await store.mark_emitted(hold, 11)
-    assert await store.position(hold) == Position(10, 0, 0)
+    await store.mark_emitted({hold: 11})
+    assert await _position(store, hold) == Position(10, 0, 0)
 
 
 async def test_a_batch_carries_the_emitted_offset_along(store: Store) -> None:
@@ -137,20 +149,20 @@ async def test_a_batch_carries_the_emitted_offset_along(store: Store) -> None:
     for start, emitted, expected in ((10, 7, 7), (11, 5, 7), (12, 12, 12)):
         async with store.batch([Stake(hold, start, emitted)]) as batch:
             await batch.record([], [[]], [start + 1])
-        assert await store.position(hold) == Position(start + 1, expected, 0)
+        assert await _position(store, hold) == Position(start + 1, expected, 0)
 
 
 async def test_a_lost_hold_changes_nothing(store: Store) -> None:
     """Neither start nor note nor batch of a fenced member has an effect."""
     lost = await _advanced(store, 10)
     hold = await _fence(store)
-    await store.mark_emitted(lost, 10)
+    await store.mark_emitted({lost: 10})
     with pytest.raises(LostLane):
         await store.start_lane(lost, 3)
     with pytest.raises(LostLane):
         async with store.batch([Stake(lost, 10, 10)]) as batch:
             await batch.record([], [[]], [11])
-    assert await store.position(hold) == Position(10, 0, 0)
+    assert await _position(store, hold) == Position(10, 0, 0)
 
 
 async def test_a_lost_hold_cannot_start_a_lane(store: Store) -> None:
@@ -158,7 +170,7 @@ async def test_a_lost_hold_cannot_start_a_lane(store: Store) -> None:
     lost, hold = await _fence(store), await _fence(store)
     with pytest.raises(LostLane):
         await store.start_lane(lost, 3)
-    assert await store.position(hold) is None
+    assert await _position(store, hold) is None
 
 
 # Batches
@@ -186,7 +198,7 @@ class _Broken(Exception):
 
 
 async def _break(lane: Lane, work: Work, recorded: bool) -> None:
-    facts = await lane.store.look_up(work.commands, work.most_bytes)
+    facts = await lane.store.look_up(work.commands, BATCH_BYTES)
     async with lane.store.batch([work.stake]) as batch:
         await batch.gather(work.commands, facts)
         if recorded:
@@ -204,7 +216,7 @@ async def test_a_batch_that_fails_leaves_nothing_behind(store: Store, recorded: 
     with pytest.raises(_Broken):
         await _break(lane, work, recorded)
     assert await books_of(store) == before
-    assert await store.position(lane.hold) == Position(0, 0, 0)
+    assert await _position(store, lane.hold) == Position(0, 0, 0)
     assert await store.answers(lane.hold, 0, 10, 10) == []
     assert await lane.verdicts(ask(RIVAL)) == ["created"]
 

@@ -23,7 +23,7 @@ from worker.store.catalogue import load_catalogue
 from worker.store.gathering import key_id
 from worker.store.memory import MemoryStore
 from worker.store.migrate import migrate
-from worker.store.port import Hold, LaneName, Stake, Store
+from worker.store.port import Hold, LaneName, Owner, Registered, Stake, Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 
@@ -170,7 +170,22 @@ def _opened(record: Record) -> Command:
 
 def processor_of(store: Store) -> Processor:
     """A processor as a worker has it."""
-    return Processor(store, LINK_BASE, 2000)
+    return Processor(store, LINK_BASE)
+
+
+async def fence(
+    store: Store,
+    name: LaneName,
+    generation: int = 1,
+    member: str = "member",
+    producer: str = "producer",
+    *,
+    force: bool = False,
+) -> Hold:
+    """Take a lane from whoever holds it."""
+    registered = (await store.register([name], Owner(generation, member, producer), force=force))[name]
+    assert isinstance(registered, Registered)
+    return registered.hold
 
 
 class Lane:
@@ -182,9 +197,8 @@ class Lane:
     @classmethod
     async def open(cls, store: Store, partition: int = 0, processor: Processor | None = None) -> Self:
         """Fence whoever holds it, and go on where it stands; on a processor of its own, as in another process."""
-        hold = await store.fence(LaneName("group", TOPIC, partition), 1, "member")
-        assert isinstance(hold, Hold)
-        position = await store.position(hold) or await store.start_lane(hold, 0)
+        hold = await fence(store, LaneName("group", TOPIC, partition))
+        position = (await store.positions([hold]))[hold] or await store.start_lane(hold, 0)
         return cls(store, hold, position.applied, processor or processor_of(store))
 
     def work(self, *asked: Record) -> Work:
@@ -197,16 +211,18 @@ class Lane:
     async def process(self, *asked: Record) -> list[Answer]:
         """The answers to the records as one batch."""
         work = self.work(*asked)
-        answers = await self.processor.process(work)
+        (done,) = await self.processor.process([work])
+        if not isinstance(done, list):
+            raise done
         self.applied = work.stop
-        return answers
+        return done
 
     @staticmethod
     async def process_together(asked: Sequence[tuple["Lane", Sequence[Record]]]) -> list[list[Answer]]:
         """The answers to the records of several lanes of a store, in one transaction."""
         works = [(lane, lane.work(*records)) for lane, records in asked]
         processor = asked[0][0].processor
-        answers = await processor.transaction([await processor.make_ready(work) for _, work in works])
+        answers = await processor.transaction([work for _, work in works])
         for lane, work in works:
             lane.applied = work.stop
         return answers

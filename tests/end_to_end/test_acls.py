@@ -121,6 +121,29 @@ async def test_an_acl_that_goes_while_it_runs_is_waited_for(
     await check_invariants(bench, reemitted=True)
 
 
+async def test_a_lane_that_may_not_publish_holds_up_no_other(
+    bench: Workbench, kafka: SecureKafka, permissions: Permissions, tmp_path: Path
+) -> None:
+    """Where the worker may not write to one result topic, lanes whose results go elsewhere go on within 30 s."""
+    before, port, write = len(bench.results()), free_port(), Acl("Write", "topic", bench.settings.topic_created)
+    bench.start_worker(tmp_path / "worker.log", **kafka.worker_environment(), PASSPORT_HTTP_PORT=str(port))
+    ready = f"http://127.0.0.1:{port}/readyz"
+    await until(lambda: get(ready)[0] == 200, 60, "it is ready")
+    permissions.take(write)
+    for turn in range(3):
+        refused = {**bench.command(tenant(8), 8, f"alone-{turn}"), "partition": 0}
+        bench.publish([refused, {"value": b"garbage", "headers": [], "partition": 1}])
+        await bench.wait_for_results(before + turn + 1, 30)
+    await until(lambda: _named(get(ready)[1]) == ["partition 0"], 30, f"only lane 0 waits: {get(ready)}")
+    permissions.give(write)
+    await bench.wait_for_results(before + 6)
+    await check_invariants(bench, reemitted=True)
+
+
+def _named(readyz: str) -> list[str]:
+    return [line[: len("partition 0")] for line in readyz.splitlines()]
+
+
 async def test_a_broker_that_asks_for_a_certificate_gets_it(
     bench: Workbench, kafka: SecureKafka, tmp_path: Path
 ) -> None:

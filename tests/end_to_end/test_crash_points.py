@@ -25,7 +25,7 @@ WORKING = (
     "EndTxn sent",
     "EndTxn answered",
 )
-OPENING = ("fence", "init", "ledger re-emission", "seek")
+OPENING = ("init", "register", "fence", "list", "ledger re-emission", "seek")
 COMMANDS = 120
 
 
@@ -77,10 +77,21 @@ async def test_killed_while_opening(bench: Workbench, tmp_path: Path, point: str
     await check_invariants(bench)
 
 
-@pytest.mark.parametrize("point", WORKING + OPENING)
+@pytest.mark.parametrize("point", WORKING)
 async def test_frozen_beyond_its_session(bench: Workbench, tmp_path: Path, point: str) -> None:
     """SIGSTOP until another worker has taken over and answered: the zombie that wakes changes nothing."""
     bench.publish(_commands(bench, 0, COMMANDS))
+    await _freeze(bench, tmp_path, point)
+
+
+@pytest.mark.parametrize("point", OPENING)
+async def test_frozen_beyond_its_session_while_opening(bench: Workbench, tmp_path: Path, point: str) -> None:
+    """It has answers to emit again. At `register` and `fence` its heir has two owners to fence before it may look."""
+    await _crash_at_work(bench, tmp_path / "first.log", "after COMMIT:2:kill")
+    await _freeze(bench, tmp_path, point)
+
+
+async def _freeze(bench: Workbench, tmp_path: Path, point: str) -> None:
     zombie = bench.start_worker(tmp_path / "zombie.log", f"{point}:1:freeze")
     await until(lambda: _is_stopped(zombie), 60, f"frozen at {point}\n{bench.log_tail()}")
     bench.start_worker(tmp_path / "heir.log")

@@ -66,7 +66,9 @@ async def test_reset_ahead_halts_that_lane_only(bench: Workbench, tmp_path: Path
     bench.start_worker(tmp_path / "second.log", PASSPORT_HTTP_PORT=str(port))
     bench.publish({**bench.command(tenant(0), 0, f"more{n}"), "partition": n % 2} for n in range(10))
     await bench.wait_for_results(25)
-    status, reason = await asyncio.to_thread(get, f"http://127.0.0.1:{port}/readyz")
+    readyz = f"http://127.0.0.1:{port}/readyz"
+    await until(lambda: "halted" in get(readyz)[1], 20, "a halted lane")
+    status, reason = await asyncio.to_thread(get, readyz)
     assert status == 503
     assert "partition 0 halted: E=15" in reason
     assert "somebody set the offset ahead by hand" in reason
@@ -127,7 +129,7 @@ async def test_a_group_that_counts_its_generations_from_one_again(bench: Workben
     """A group that was deleted and made anew is no zombie, though Postgres remembers a higher generation."""
     await _answer(bench, tmp_path / "first.log", 10)
     connection = await bench.connect()
-    await connection.execute("UPDATE lane SET generation = 1000")
+    await connection.execute("UPDATE lane SET generation_id = 1000")
     await connection.close()
     bench.publish([bench.command(tenant(0), 0, "later", partition=0)])
     bench.start_worker(tmp_path / "second.log")

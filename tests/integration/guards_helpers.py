@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record._crc32c import crc as crc32c
 from aiokafka.structs import TopicPartition
@@ -84,7 +85,10 @@ class Running:
 
     async def committed(self, partition: int = 0) -> int | None:
         """E, as the broker says it."""
-        return await self.worker._cluster.committed(self.worker._settings.group_id, self.topic, partition)
+        group = self.worker._settings.group_id
+        offset = (await self.worker._cluster.committed(group, self.topic, [partition]))[partition]
+        assert not isinstance(offset, KafkaError)
+        return offset
 
 
 @asynccontextmanager

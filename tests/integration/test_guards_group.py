@@ -9,13 +9,15 @@ import pytest
 from aiokafka.consumer.subscription_state import SubscriptionState
 
 from tests.conftest import MakeBench
-from tests.integration.guards_helpers import LANE_ROWS, commands, held, publish, running
+from tests.integration.guards_helpers import LANE_ROWS, Running, commands, held, publish, running
 from tests.invariants import check_invariants
 from tests.workbench import REPOSITORY, Workbench, until
 from worker import app
-from worker.store.port import LostLane
-from worker.stream.assignment import share_of
+from worker.store.port import Owner
+from worker.stream.emitter import Emitter
+from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
+from worker.stream.opening import Opening
 
 # B2
 
@@ -42,17 +44,29 @@ async def test_a_member_of_an_older_generation_does_not_take_a_lane_by_force(ben
     Seen to fail while the broker was asked for the member alone.
     """
     async with running(bench) as one:
-        coordinator, lane = one.assignment._consumer._coordinator, one.lane()
+        coordinator = one.assignment._consumer._coordinator
         connection = await bench.connect()
-        await connection.execute("UPDATE lane SET generation = 1000000, member = 'before the reset'")
+        await connection.execute("UPDATE lane SET generation_id = 1000000, member_id = 'before the reset'")
         await connection.close()
-        present, stale = (
-            Lane(lane.name, generation, coordinator.member_id, share_of(2, 100), one.worker._shared, one.assignment)
-            for generation in (coordinator.generation, coordinator.generation - 1)
+        stale, present = (
+            await _registered(one, coordinator.generation - 1),
+            await _registered(one, coordinator.generation),
         )
-        with pytest.raises(LostLane, match="held for generation 1000000"):
-            await stale._fence()
-        assert (await present._fence()).epoch == 2
+        assert (stale.state, stale.hold) == (LaneState.LOST, None)
+        assert stale.reason == "held for generation 1000000 by before the reset"
+        assert present.hold is not None
+        assert present.hold.epoch == 2
+
+
+async def _registered(one: Running, generation: int) -> Lane:
+    """A lane of partition 0 after step 2 of an opening by this worker's member in that generation."""
+    shared, news = one.worker._shared, asyncio.Event()
+    lane = Lane(one.lane().name, Inbox(100, Budget(1000)), shared.telemetry)
+    owner = Owner(generation, one.assignment._consumer._coordinator.member_id, f"{generation}")
+    opening = Opening([lane], owner, Emitter(shared.settings, owner.producer), shared, one.assignment, news)
+    opening.stop()
+    await opening._register([lane])
+    return lane
 
 
 # B6

@@ -7,6 +7,7 @@ import pytest
 from asyncpg import Connection
 from asyncpg.transaction import Transaction
 
+from tests.contract.world import fence
 from tests.infrastructure.tools import NOT_OURS
 from tests.integration.guards_helpers import commands, publish, running
 from tests.invariants import check_invariants
@@ -14,7 +15,7 @@ from tests.workbench import Workbench
 from worker.domain.command import DeadLetter
 from worker.messages.events import Answer, Kind
 from worker.store import postgres, sql
-from worker.store.port import Hold, LaneName, NewerOwner, Stake, StoreAway
+from worker.store.port import Hold, LaneName, Stake, StoreAway
 from worker.store.postgres import SESSION_SETTINGS, PostgresStore
 
 
@@ -93,8 +94,7 @@ async def test_b14_a_batch_prepares_nothing_under_its_locks(bench: Workbench, mo
     store = PostgresStore(bench.settings.database_url, 1)
     name = LaneName("group", bench.settings.topic_commands, 0)
     try:
-        hold = await store.fence(name, 1, "member")
-        assert isinstance(hold, Hold)
+        hold = await fence(store, name)
         await store.start_lane(hold, 0)
         letter = DeadLetter(None, None, (), "tombstone")
         answer = Answer(0, int(time.time() * 1000), Kind.REJECTED, "key", b"{}", dead_letter=letter)
@@ -138,22 +138,20 @@ async def test_b14_a_paused_transaction_gives_its_lane_back(
     name = LaneName("group", bench.settings.topic_commands, 0)
     paused, heir = (PostgresStore(bench.settings.database_url, 2) for _ in range(2))
     try:
-        hold = await paused.fence(name, 1, "paused")
-        assert isinstance(hold, Hold)
+        hold = await fence(paused, name, 1, "paused")
         await paused.start_lane(hold, 0)
-        taken: list[Hold | NewerOwner] = []
+        taken: list[Hold] = []
 
         async def pause_in_a_batch() -> None:
             async with paused.batch([Stake(hold, 0, 0)]) as batch:
                 await batch.record([], [[]], [7])
                 if preparing:
                     await batch._connection.prepare("SELECT 7")
-                taken.append(await asyncio.wait_for(heir.fence(name, 2, "heir"), 8))
+                taken.append(await asyncio.wait_for(fence(heir, name, 2, "heir"), 8))
 
         with pytest.raises(StoreAway):
             await pause_in_a_batch()
-        assert isinstance(taken[0], Hold)
-        position = await heir.position(taken[0])
+        position = (await heir.positions(taken))[taken[0]]
         assert position is not None
         assert position.applied == 0
     finally:

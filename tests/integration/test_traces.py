@@ -123,15 +123,21 @@ async def test_spans_say_what_the_conventions_ask_for(bench: Workbench) -> None:
 
 
 async def test_a_batch_shows_its_steps(bench: Workbench) -> None:
-    """Decode, store and emit, within it and one after the other; below store what Postgres has to do, and the wait."""
+    """Decode, store and emit, within it and one after the other; below them one transaction on each side."""
     spans = spans_in_memory()
     await _answered(bench, [_command(bench, number) for number in range(3)], spans)
-    batch, store = spans.one("process"), spans.one("store")
+    batch, store, emit = spans.one("process"), spans.one("store"), spans.one("emit")
     assert spans.below(batch) == ["decode", "store", "emit"]
-    assert spans.below(store) == ["look-up", "wait", "transaction"]
-    assert spans.below(spans.one("transaction")) == ["begin", "gather", "decide", "write", "commit"]
-    for name in ("decode", "store", "emit", "look-up", "transaction", "begin", "gather", "decide", "write", "commit"):
+    assert (spans.below(store), spans.below(emit)) == (["look-up", "transaction"], ["transaction"])
+    in_postgres, in_kafka = spans.named("transaction")
+    assert spans.below(in_postgres) == ["begin", "gather", "decide", "write", "commit"]
+    shared = {"messaging.batch.message_count": 3, "passport.transaction.lanes": 1}
+    assert attributes(in_postgres) == {"db.system.name": "postgresql", **shared}
+    assert attributes(in_kafka) == {"messaging.system": "kafka", **shared}
+    for name in ("decode", "store", "emit", "look-up", "begin", "gather", "decide", "write", "commit"):
         assert _lies_within(spans.one(name), batch), name
+    assert _lies_within(in_postgres, store)
+    assert _lies_within(in_kafka, emit)
     assert {errors(span) for span in spans.all()} == {("UNSET", None)}
 
 
@@ -141,31 +147,29 @@ def _lies_within(inner: ReadableSpan, outer: ReadableSpan) -> bool:
     return len(known) == 4 and known == sorted(known)
 
 
-async def test_lanes_that_commit_together_share_one_transaction_span(make_bench: MakeBench) -> None:
-    """It is in the trace of the first; the others' waits lead to it, and its links to their batches."""
+async def test_lanes_of_a_turn_share_one_transaction_span_on_each_side(make_bench: MakeBench) -> None:
+    """It is in the trace of the first lane's batch, and linked both ways to the batches of the others."""
     bench = await make_bench(partitions=3)
     spans = spans_in_memory()
     async with running(bench, tracing=spans.tracing) as one:
         async with held(bench):
             await publish(bench, [_traced(bench, 0xC0, 0)])
-            await until(lambda: len(spans.named("wait")) == 1, 20, "a transaction that waits for the lock")
+            await until(lambda: len(spans.named("look-up")) == 1, 20, "a turn that waits for the lock")
             await publish(bench, [_traced(bench, 0xC1, 1), _traced(bench, 0xC2, 2)])
-            await until(lambda: len(spans.named("look-up")) == 3, 20, "two lanes that wait for it")
+            await until(lambda: all(len(one.lane(partition).inbox) for partition in (1, 2)), 20, "two lanes that wait")
         await bench.wait_for_results(3)
         await asyncio.gather(*(one.emitted(1, partition) for partition in range(3)))
-    alone, together = spans.named("transaction")
-    assert [attributes(span)["passport.transaction.lanes"] for span in (alone, together)] == [1, 2]
-    stores = {context_of(store).span_id: store for store in spans.named("store")}
-    assert together.parent is not None
-    assert len({*(link.context.span_id for link in together.links), together.parent.span_id} & stores.keys()) == 2
-    waits = spans.of("wait", lambda wait: wait.links[0].context == context_of(together))
-    assert {wait.parent.span_id for wait in waits if wait.parent} == {
-        together.parent.span_id,
-        *(link.context.span_id for link in together.links),
-    }
-    batches = {context_of(batch).trace_id for batch in spans.named("process")}
-    assert len(batches) == 3
-    assert {context_of(store).trace_id for store in stores.values()} == batches
+    alone, alone_in_kafka, together, together_in_kafka = spans.named("transaction")
+    for of_one in (alone, alone_in_kafka):
+        assert attributes(of_one)["passport.transaction.lanes"] == 1
+    batches = {context_of(batch).span_id: batch for batch in spans.named("process")}
+    assert len({context_of(batch).trace_id for batch in batches.values()}) == 3
+    for of_two in (together, together_in_kafka):
+        assert attributes(of_two)["passport.transaction.lanes"] == 2
+        (link,) = of_two.links
+        other = batches[link.context.span_id]
+        assert context_of(of_two) in [link.context for link in other.links]
+        assert context_of(of_two).trace_id != context_of(other).trace_id
 
 
 async def test_a_replay_and_a_re_emission_are_sent_anew(bench: Workbench) -> None:

@@ -1,24 +1,31 @@
 """A lane's backlog: the oldest command is the one whose result is not visible, wherever it is held up."""
 
 from tests.unit.builders import record
+from worker.messages.envelope import Record
 from worker.stream.backlog import Backlog
-from worker.stream.inbox import Inbox
+from worker.stream.inbox import Budget, Inbox
 
 
 def _backlog(*appended_ms: int) -> tuple[Inbox, Backlog]:
     """Records from offset 0 on, which wait in the inbox."""
-    inbox = Inbox(100, 1024 * 1024)
+    inbox = Inbox(100, Budget(1024 * 1024))
     inbox.put([record(offset=at, timestamp_ms=moment) for at, moment in enumerate(appended_ms)], len(appended_ms))
     backlog = Backlog(inbox)
     backlog.log_end = len(appended_ms)
     return inbox, backlog
 
 
+def _take(inbox: Inbox, backlog: Backlog, most: int = 10) -> list[Record]:
+    records, stop, _ = inbox.take(most, 1024 * 1024)
+    backlog.take(records, stop)
+    return records
+
+
 def test_a_command_waits_until_its_result_is_visible() -> None:
     """Also while it is stored and emitted, when the inbox no longer has it."""
     inbox, backlog = _backlog(10, 20, 30)
     for _ in range(2):
-        backlog.take(*inbox.take(1))
+        _take(inbox, backlog, 1)
     assert backlog.oldest_ms == 10
     assert backlog.answered(1) == [10]
     assert backlog.oldest_ms == 20
@@ -35,19 +42,17 @@ def test_nothing_waits_in_an_empty_lane() -> None:
 def test_a_batch_that_is_put_back_waits_in_the_inbox() -> None:
     """It is not counted twice."""
     inbox, backlog = _backlog(10, 20)
-    records, stop = inbox.take(2)
-    backlog.take(records, stop)
-    inbox.put_back(records)
+    inbox.put_back(_take(inbox, backlog))
     backlog.put_back()
     assert backlog.oldest_ms == 10
-    inbox.take(1)
+    inbox.take(1, 1024 * 1024)
     assert backlog.oldest_ms == 20
 
 
 def test_a_batch_that_failed_waits_until_the_lane_has_opened_again() -> None:
     """The age goes on meanwhile; then the records are fetched anew."""
     inbox, backlog = _backlog(10)
-    backlog.take(*inbox.take(1))
+    _take(inbox, backlog)
     assert backlog.oldest_ms == 10
     inbox.restart(0)
     backlog.restart()

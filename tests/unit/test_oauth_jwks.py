@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +182,49 @@ async def test_a_hanging_server_is_given_up_on(server: KeyServer) -> None:
     with pytest.raises(KeysUnavailable, match="TimeoutError"):
         await source.key("one")
     server.release.set()
+
+
+async def test_a_slow_server_holds_up_a_turn_for_a_moment_only(
+    server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The read goes on beside; its token waits in its lane, and later ones do not wait at all.
+
+    Seen to fail where the read was awaited: all lanes stood for its 3 s, again and again.
+    """
+    monkeypatch.setattr(jwks, "PATIENCE_SECONDS", 0.05)
+    server.release.clear()
+    source = JwksSource(server.url, timeout_seconds=60.0)
+    began = time.monotonic()
+    for _ in range(50):
+        with pytest.raises(KeysUnavailable, match="being read"):
+            await source.key("one")
+    assert time.monotonic() - began < 2.0
+    server.release.set()
+    async with asyncio.timeout(10):
+        while await _unavailable(source):  # noqa: ASYNC110  # a read that is done tells nobody
+            await asyncio.sleep(0.01)
+    assert server.requests == 1
+
+
+async def _unavailable(source: JwksSource) -> bool:
+    try:
+        return await source.key("one") is None
+    except KeysUnavailable:
+        return True
+
+
+async def test_known_keys_do_not_wait_for_a_slow_server(server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before holds until the next read is done."""
+    monkeypatch.setattr(jwks, "PATIENCE_SECONDS", 0.05)
+    clock = Clock()
+    source = JwksSource(server.url, clock, timeout_seconds=60.0)
+    known = await source.key("one")
+    server.release.clear()
+    clock.seconds += jwks.MAX_AGE_SECONDS
+    async with asyncio.timeout(10):
+        assert [await source.key("one") for _ in range(50)] == [known] * 50
+    server.release.set()
+    assert known is not None
 
 
 @pytest.mark.parametrize(

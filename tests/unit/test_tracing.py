@@ -5,10 +5,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextvars import ContextVar
 
 import pytest
+from aiokafka.structs import TopicPartition
 from opentelemetry.sdk.trace.sampling import DEFAULT_OFF
 from opentelemetry.semconv import schemas
 from opentelemetry.semconv._incubating.attributes import messaging_attributes
@@ -19,9 +18,9 @@ from tests.spans import attributes, context_of, errors, events, spans_in_memory,
 from tests.unit.builders import command
 from worker import trace_names, tracing
 from worker.domain.command import Command, Source, TraceContext
-from worker.group_commit import GroupCommit
 from worker.messages.events import Answer, Kind
 from worker.store.port import LaneName, StoreAway
+from worker.stream.emitter import Part
 from worker.tracing import MOST_LINKS, NO_TRACING, Tracing
 
 LANE = LaneName("group", "commands", 3)
@@ -36,8 +35,12 @@ def _answer(offset: int, parent: bytes) -> Answer:
     return Answer(offset, 0, Kind.CONFLICT, "key", b"{}", trace=TraceContext(parent, None))
 
 
-def _where(kind: Kind) -> tuple[str, int]:
-    return kind.label, 7
+def _part(span: Span, *answers: Answer, partition: int = 3) -> Part:
+    return Part(TopicPartition("commands", partition), answers, 99, span)
+
+
+def _where(kind: Kind, partition: int) -> tuple[str, int]:
+    return kind.label, 4 + partition
 
 
 @pytest.mark.parametrize("name", _CONVENTIONAL)
@@ -103,7 +106,7 @@ def test_of_many_commands_those_are_linked_whose_traces_are_kept(sampled: set[in
 def test_the_lowest_flag_says_that_a_result_is_sampled(parent: bytes, sent: bool) -> None:
     """Whatever other flags and later versions add (W3C Trace Context, section 3.2.2.5 and 3.2.4)."""
     spans = spans_in_memory()
-    with spans.tracing.sending([_answer(9, parent)], ("commands", 3), _where):
+    with spans.tracing.sending([_part(INVALID_SPAN, _answer(9, parent))], _where):
         pass
     assert [(span.name, context_of(span).trace_id) for span in spans.all()] == [("send conflict", 1)] * sent
 
@@ -113,7 +116,7 @@ def test_a_result_that_may_not_be_visible_has_a_failed_span() -> None:
     spans = spans_in_memory()
     with (
         pytest.raises(StoreAway),
-        spans.tracing.sending([_answer(9, traceparent(1))], ("commands", 3), _where),
+        spans.tracing.sending([_part(INVALID_SPAN, _answer(9, traceparent(1)))], _where),
     ):
         raise StoreAway("serial 4711") from TimeoutError("serial 4711")
     span = spans.one("send conflict")
@@ -126,9 +129,9 @@ def test_a_batch_fails_with_its_step_and_ends_once(caplog: pytest.LogCaptureFixt
     """Whoever raises first; a failure of the same batch that surfaces again later changes nothing."""
     spans = spans_in_memory()
     batch = spans.tracing.start_batch(LANE)
-    with pytest.raises(KeyError), spans.tracing.within(batch), spans.tracing.step("store"):
+    with pytest.raises(KeyError), spans.tracing.within([batch]), spans.tracing.step("store"):
         raise KeyError("serial")
-    with pytest.raises(OSError, match="later"), spans.tracing.within(batch):
+    with pytest.raises(OSError, match="later"), spans.tracing.within([batch]):
         raise OSError("later")
     assert [(span.name, errors(span)) for span in spans.all()] == [
         ("store", ("ERROR", "KeyError")),
@@ -141,8 +144,8 @@ def test_trouble_is_told_of_the_batch_whatever_its_step() -> None:
     """A batch that was answered in the end shows that it was no good one; too much at once is no failure."""
     spans = spans_in_memory()
     batch = spans.tracing.start_batch(LANE)
-    with spans.tracing.within(batch), spans.tracing.step("store"):
-        spans.tracing.trouble("batch_failed", "KeyError", 12)
+    with spans.tracing.within([batch]), spans.tracing.step("store"):
+        spans.tracing.trouble(batch, "batch_failed", "KeyError", 12)
         spans.tracing.event("batch_too_large")
     batch.end()
     whole = spans.one("process")
@@ -156,7 +159,7 @@ def test_what_runs_in_a_step_finds_its_span() -> None:
     """That is how a metric gets its exemplar: the current span is the step's, in the trace of the batch."""
     spans = spans_in_memory()
     batch = spans.tracing.start_batch(LANE)
-    with spans.tracing.within(batch):
+    with spans.tracing.within([batch]):
         assert get_current_span() is batch
         with spans.tracing.step("decode"):
             inner = get_current_span().get_span_context()
@@ -167,65 +170,112 @@ def test_what_runs_in_a_step_finds_its_span() -> None:
 
 
 def test_a_transaction_has_its_place_with_the_first_batch_and_links_to_the_others() -> None:
-    """Both ways, so that from any of them one finds what it waited for, and for how long."""
+    """Both ways, so that from any of them one finds what its turn had to share; told is what was asked to be told."""
     spans = spans_in_memory()
-    waiting, batches = [], list[Span]()
-    for _ in range(3):
-        batches.append(spans.tracing.start_batch(LANE))
-        with spans.tracing.within(batches[-1]):
-            waiting.append(spans.tracing.waiting())
-    batches[0].end()  # its lane was cut off meanwhile
-    with spans.tracing.transaction(waiting, 30), spans.tracing.step("gather"):
+    batches = [spans.tracing.start_batch(LANE) for _ in range(3)]
+    batches[0].end()  # its lane was lost meanwhile
+    with (
+        spans.tracing.within(batches),
+        spans.tracing.transaction({"db.system.name": "postgresql"}, 30),
+        spans.tracing.step("gather"),
+    ):
         pass
+    for batch in batches:
+        spans.tracing.end(batch)
     transaction = spans.one("transaction")
     assert transaction.parent == batches[1].get_span_context()
     assert [link.context for link in transaction.links] == [batches[n].get_span_context() for n in (0, 2)]
-    assert attributes(transaction) == {"messaging.batch.message_count": 30, "passport.transaction.lanes": 3}
+    assert attributes(transaction) == {
+        "db.system.name": "postgresql",
+        "messaging.batch.message_count": 30,
+        "passport.transaction.lanes": 3,
+    }
     assert spans.below(transaction) == ["gather"]
-    waits = spans.named("wait")
-    assert [wait.parent for wait in waits] == [batch.get_span_context() for batch in batches]
-    for wait in waits:
-        assert [link.context for link in wait.links] == [context_of(transaction)]
-        assert wait.start_time <= wait.end_time == transaction.start_time  # type: ignore[operator]
+    links = {context_of(whole).span_id: [link.context for link in whole.links] for whole in spans.named("process")}
+    assert [links[batch.get_span_context().span_id] for batch in batches] == [[], [], [context_of(transaction)]]
+
+
+def test_a_transaction_of_one_batch_links_to_nothing() -> None:
+    """It stands below it."""
+    spans = spans_in_memory()
+    batch = spans.tracing.start_batch(LANE)
+    with spans.tracing.within([batch]), spans.tracing.transaction({}, 1):
+        pass
+    transaction = spans.one("transaction")
+    assert (transaction.parent, list(transaction.links)) == (batch.get_span_context(), [])
+    assert attributes(transaction)["passport.transaction.lanes"] == 1
+
+
+def test_what_fails_together_fails_each_batch_that_goes_on() -> None:
+    """One that was ended before, since its lane was lost or its results are out, stays as it was."""
+    spans = spans_in_memory()
+    batches = [spans.tracing.start_batch(LANE) for _ in range(3)]
+    spans.tracing.end(batches[1])
+    with pytest.raises(StoreAway), spans.tracing.within(batches):
+        raise StoreAway("serial 4711")
+    found = {context_of(span).span_id: errors(span) for span in spans.named("process")}
+    failed = ("ERROR", "StoreAway")
+    assert [found[batch.get_span_context().span_id] for batch in batches] == [failed, ("UNSET", None), failed]
+
+
+def test_what_is_everybodys_is_told_of_all_batches_and_trouble_of_one() -> None:
+    """Too much at once is so for all of them; trouble is told of one, and only that one is no good one."""
+    spans = spans_in_memory()
+    batches = [spans.tracing.start_batch(LANE) for _ in range(2)]
+    with spans.tracing.within(batches):
+        spans.tracing.event("batch_too_large")
+        spans.tracing.trouble(batches[1], "record_refused", "KeyError", 7)
+    for batch in batches:
+        spans.tracing.end(batch)
+    first, second = spans.named("process")
+    assert [name for name, _ in events(first)] == ["batch_too_large"]
+    assert [name for name, _ in events(second)] == ["batch_too_large", "record_refused"]
+    assert (errors(first), errors(second)) == (("UNSET", None), ("ERROR", "KeyError"))
+
+
+def test_results_of_several_lanes_link_to_their_own_batch_and_go_to_their_own_place() -> None:
+    """One Kafka transaction carries them; each result joins the trace of its command."""
+    spans = spans_in_memory()
+    batches = [spans.tracing.start_batch(LANE) for _ in range(2)]
+    parts = [
+        _part(batches[0], _answer(9, traceparent(1)), _answer(10, traceparent(2, sampled=False)), partition=0),
+        _part(batches[1], _answer(9, traceparent(3)), partition=1),
+    ]
+    with spans.tracing.sending(parts, _where):
+        assert spans.all() == [], "they are as long as the transaction"
+    first, second = spans.named("send")
+    for span, batch, partition, trace in ((first, batches[0], 0, 1), (second, batches[1], 1, 3)):
+        assert context_of(span).trace_id == trace
+        assert [link.context for link in span.links] == [batch.get_span_context()]
+        told = attributes(span)
+        assert told["messaging.destination.partition.id"] == str(4 + partition)
+        assert told["passport.causation_id"] == f"commands/{partition}/9"
 
 
 def test_results_are_traced_like_their_commands_whatever_is_kept_of_batches() -> None:
     """An operator may keep few batches, or none, and lose no producer's trace; what is below a batch goes with it."""
     spans = spans_in_memory(DEFAULT_OFF)
     batch = spans.tracing.start_batch(LANE)
-    with spans.tracing.within(batch):
+    with spans.tracing.within([batch]):
         spans.tracing.describe(batch, [_traced(1, traceparent(1))], 1, 2)
         with (
-            spans.tracing.transaction([spans.tracing.waiting()], 1),
+            spans.tracing.transaction({}, 1),
             spans.tracing.step("gather"),
-            spans.tracing.sending([_answer(1, traceparent(1))], ("commands", 3), _where),
+            spans.tracing.sending([_part(batch, _answer(1, traceparent(1)))], _where),
         ):
-            spans.tracing.trouble("batch_failed", "KeyError", 1)
+            spans.tracing.trouble(batch, "batch_failed", "KeyError", 1)
     batch.end()
     assert [span.name for span in spans.all()] == ["send conflict"]
     assert [link.context for link in spans.one("send").links] == [batch.get_span_context()]
 
 
-async def test_a_group_of_lanes_is_nobodys_context() -> None:
-    """What is current where the first of them comes from is not current in the transaction of all."""
-    current: ContextVar[str] = ContextVar("current", default="nobody's")
-    seen: list[str] = []
-
-    async def transaction(items: Sequence[str]) -> Sequence[str]:
-        seen.append(current.get())
-        return items
-
-    current.set("a lane's")
-    await GroupCommit[str, str](transaction, len, 1.0).run("item")
-    assert seen == ["nobody's"]
-
-
 def test_without_a_provider_nothing_is_looked_at() -> None:
     """Neither answers nor contexts; the batch's span is the one that all share that have none."""
     assert NO_TRACING.start_batch(LANE).get_span_context() == INVALID_SPAN.get_span_context()
-    assert NO_TRACING.waiting() is None
-    unreadable: list[Answer] = [None]  # type: ignore[list-item]
-    with NO_TRACING.sending(unreadable, LANE, _where), NO_TRACING.step("x"), NO_TRACING.transaction([None], 1):  # type: ignore[arg-type]
+    unreadable: list[Part] = [None]  # type: ignore[list-item]
+    with NO_TRACING.within([INVALID_SPAN]), NO_TRACING.step("x"), NO_TRACING.transaction({}, 1):
+        assert get_current_span() is INVALID_SPAN
+    with NO_TRACING.sending(unreadable, _where):
         assert get_current_span() is INVALID_SPAN
 
 
@@ -268,9 +318,8 @@ def test_traces_of_batches_are_their_own() -> None:
     """A batch belongs to many commands: what happens to be current where it begins is not its parent."""
     spans = spans_in_memory()
     first = spans.tracing.start_batch(LANE)
-    with spans.tracing.within(first):
+    with spans.tracing.within([first]):
         second = spans.tracing.start_batch(LANE)
-        with spans.tracing.opening(LANE):
-            pass
+        spans.tracing.end(spans.tracing.start_opening(LANE))
     ids = {format_trace_id(span.get_span_context().trace_id) for span in (first, second)}
     assert len({*ids, format_trace_id(context_of(spans.one("open")).trace_id)}) == 3

@@ -25,6 +25,8 @@ FAILED_SECONDS = 1.0
 """After a failed read, tokens of unknown keys wait at least this long for the next."""
 STALE_SECONDS = 10.0
 """After a failed read, tokens of known keys go on with them this long, so that a hanging server is not in their way."""
+PATIENCE_SECONDS = 0.25
+"""A read that takes longer goes on in the background; a token of an unknown key waits for it, in its lane."""
 MAX_BYTES = 1024 * 1024
 MIN_RSA_BITS = 2048
 
@@ -79,7 +81,8 @@ class JwksSource:
         self._tell = tell
         self._now = now
         self._timeout_seconds = timeout_seconds
-        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+        self._began_at = -inf
         self._document = b""
         self._keys: Mapping[str, VerificationKey] = {}
         self._tried_at = -inf
@@ -91,13 +94,22 @@ class JwksSource:
         Raises `KeysUnavailable` when the key set cannot be read and no earlier one had the key.
         """
         if not self._is_settled(key_id):
-            async with self._lock:  # whoever waited here finds the answer of the one before
-                if not self._is_settled(key_id):
-                    await self._refresh()
+            await self._read_anew()
         key = self._keys.get(key_id)
+        if key is None and not self._is_settled(key_id):
+            raise KeysUnavailable("The keys are being read")
         if key is None and self._problem is not None:
             raise KeysUnavailable(self._problem)
         return key
+
+    async def _read_anew(self) -> None:
+        """For a moment only: all commands of a turn wait for this one, also those that need no key of the server's."""
+        if self._reading is None or self._reading.done():
+            self._reading, self._began_at = asyncio.create_task(self._refresh()), time.monotonic()
+        patience = self._began_at + PATIENCE_SECONDS - time.monotonic()
+        await asyncio.wait({self._reading}, timeout=max(0.0, patience))
+        if self._reading.done():
+            self._reading.result()
 
     def _is_settled(self, key_id: str) -> bool:
         """Whether the last read is recent enough to answer for this key."""

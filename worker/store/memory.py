@@ -1,6 +1,6 @@
 """The store in memory: the same port over dictionaries, for models and tests that need no database."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -8,15 +8,28 @@ from worker.domain.command import Command
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway, TopicIdentity
+from worker.store.port import (
+    Hold,
+    LaneName,
+    LostLane,
+    NewerOwner,
+    Owner,
+    Position,
+    Registered,
+    Stake,
+    StoreAway,
+    TopicIdentity,
+)
+
+_NOBODY = Owner(-1, "", "")
 
 
 @dataclass(slots=True)
 class _Lane:
     lane_id: int
     epoch: int = 0
-    generation: int = -1
-    member: str = ""
+    owner: Owner = _NOBODY
+    producers: set[str] = field(default_factory=set)
     position: Position | None = None
     ledger: dict[int, Answer] = field(default_factory=dict)
 
@@ -29,23 +42,37 @@ class MemoryStore:
         self.passports: list[Created] = []
         self._lanes: dict[LaneName, _Lane] = {}
 
-    async def fence(self, name: LaneName, generation: int, member: str, *, force: bool = False) -> Hold | NewerOwner:
+    async def register(
+        self, names: Collection[LaneName], owner: Owner, *, force: bool = False
+    ) -> dict[LaneName, Registered | NewerOwner]:
         """See the port."""
+        return {name: self._register(name, owner, force) for name in names}
+
+    def _register(self, name: LaneName, owner: Owner, force: bool) -> Registered | NewerOwner:
         lane = self._lanes.setdefault(name, _Lane(len(self._lanes) + 1))
-        if generation < lane.generation and not force:
-            return NewerOwner(lane.generation, lane.member)
-        lane.epoch, lane.generation, lane.member = lane.epoch + 1, generation, member
-        return Hold(name, lane.lane_id, lane.epoch)
+        if owner.generation < lane.owner.generation and not force:
+            return NewerOwner(lane.owner.generation, lane.owner.member)
+        lane.epoch, lane.owner = lane.epoch + 1, owner
+        lane.producers |= {owner.producer}
+        return Registered(Hold(name, lane.lane_id, lane.epoch), frozenset(lane.producers - {owner.producer}))
+
+    async def list_only(self, holds: Collection[Hold], producer: str) -> set[Hold]:
+        """See the port."""
+        ours = {hold for hold in holds if self._lanes[hold.name].epoch == hold.epoch}
+        for hold in ours:
+            self._lanes[hold.name].producers = {producer}
+        return ours
 
     def _held(self, hold: Hold) -> _Lane:
         lane = self._lanes[hold.name]
         if lane.epoch != hold.epoch:
-            raise LostLane(f"{hold.name} is held by a newer epoch")
+            raise LostLane([hold])
         return lane
 
-    async def position(self, hold: Hold) -> Position | None:
+    async def positions(self, holds: Collection[Hold]) -> dict[Hold, Position | None]:
         """See the port."""
-        return self._held(hold).position
+        lanes = {hold: self._lanes[hold.name] for hold in holds}
+        return {hold: lane.position for hold, lane in lanes.items() if lane.epoch == hold.epoch}
 
     async def start_lane(self, hold: Hold, offset: int, topic: TopicIdentity | None = None) -> Position:
         """See the port."""
@@ -54,12 +81,13 @@ class MemoryStore:
         lane.position = replace(position, topic=position.topic or topic)
         return lane.position
 
-    async def mark_emitted(self, hold: Hold, offset: int) -> None:
+    async def mark_emitted(self, offsets: Mapping[Hold, int]) -> None:
         """See the port."""
-        lane = self._lanes[hold.name]
-        at = lane.position
-        if lane.epoch == hold.epoch and at is not None and at.emitted < offset <= at.applied:
-            lane.position = replace(at, emitted=offset)
+        for hold, offset in offsets.items():
+            lane = self._lanes[hold.name]
+            at = lane.position
+            if lane.epoch == hold.epoch and at is not None and at.emitted < offset <= at.applied:
+                lane.position = replace(at, emitted=offset)
 
     async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
         """See the port."""
@@ -74,8 +102,10 @@ class MemoryStore:
     @asynccontextmanager
     async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["MemoryBatch"]:
         """See the port. Effects are applied on a clean exit only."""
+        if lost := [stake.hold for stake in stakes if self._lanes[stake.hold.name].epoch != stake.hold.epoch]:
+            raise LostLane(lost)
         for stake in stakes:
-            position = self._held(stake.hold).position
+            position = self._lanes[stake.hold.name].position
             if position is None or position.applied != stake.applied:
                 raise StoreAway(f"{stake.hold.name}: expected to be at {stake.applied}, found {position}")
         batch = MemoryBatch(self.facts)

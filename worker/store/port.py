@@ -1,6 +1,6 @@
 """The small port between the worker and its store: lanes, and one transaction a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,6 +38,23 @@ class TopicIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Who opens lanes: a member of the group in one of its generations, and the id of its transactional producer."""
+
+    generation: int
+    member: str
+    producer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A lane that is the owner's now; `producers` are the ids of others that may still have something open for it."""
+
+    hold: Hold
+    producers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """Offsets of a lane: A (`applied`), a lower bound of E (`emitted`), and where its ledger starts.
 
@@ -68,7 +85,12 @@ class NewerOwner:
 
 
 class LostLane(Exception):
-    """Somebody else holds the lane now: whatever was in flight has had no effect. Close."""
+    """Somebody else holds these lanes now: whatever was in flight has had no effect."""
+
+    def __init__(self, holds: Iterable[Hold]) -> None:
+        self.holds = frozenset(holds)
+        told = (f"{one.name.topic}/{one.name.partition} (epoch {one.epoch})" for one in self.holds)
+        super().__init__(f"a newer epoch holds {', '.join(sorted(told))}")
 
 
 class TryAgain(Exception):
@@ -116,12 +138,21 @@ class Batch(Protocol):
 class Store(Protocol):
     """Every method raises `StoreAway` while the database cannot be reached."""
 
-    async def fence(self, name: LaneName, generation: int, member: str, *, force: bool = False) -> Hold | NewerOwner:
-        """Raise the lane's epoch for a member of a group generation; `force` where the generation was reset."""
+    async def register(
+        self, names: Collection[LaneName], owner: Owner, *, force: bool = False
+    ) -> dict[LaneName, Registered | NewerOwner]:
+        """Raise the epochs of lanes of one topic, and list the owner's producer; `force` where generations were reset.
+
+        Nothing happens to a lane that a member of a newer generation holds.
+        """
         ...
 
-    async def position(self, hold: Hold) -> Position | None:
-        """The lane's position, None for a lane that never ran; raises `LostLane` when the hold is gone."""
+    async def list_only(self, holds: Collection[Hold], producer: str) -> set[Hold]:
+        """Forget all producers of these lanes but one, since the others are fenced; the holds that are still good."""
+        ...
+
+    async def positions(self, holds: Collection[Hold]) -> dict[Hold, Position | None]:
+        """Of those holds that are still good; None for a lane that never ran."""
         ...
 
     async def start_lane(self, hold: Hold, offset: int, topic: TopicIdentity | None = None) -> Position:
@@ -131,8 +162,8 @@ class Store(Protocol):
         """
         ...
 
-    async def mark_emitted(self, hold: Hold, offset: int) -> None:
-        """Raise the lower bound of E: every answer below `offset` is in Kafka. No effect where the hold is gone."""
+    async def mark_emitted(self, offsets: Mapping[Hold, int]) -> None:
+        """Raise lower bounds of E: every answer below is in Kafka. No effect where a hold is gone."""
         ...
 
     async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
@@ -149,7 +180,7 @@ class Store(Protocol):
     def batch(self, stakes: Sequence[Stake]) -> AbstractAsyncContextManager[Batch]:
         """A transaction for these lanes that commits on a clean exit.
 
-        Raises `LostLane` when an epoch is not ours, `StoreAway` when a lane is not where it should be, and `TryAgain`,
-        `Overtaken`, `BadRecord` or `StoreAway` as the database fails.
+        Raises `LostLane` of those whose epoch is not ours, `StoreAway` when a lane is not where it should be, and
+        `TryAgain`, `Overtaken`, `BadRecord` or `StoreAway` as the database fails.
         """
         ...

@@ -1,7 +1,7 @@
 """The store in PostgreSQL, on asyncpg: fencing, positions, the ledger, and one transaction a batch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -17,7 +17,19 @@ from worker.store import sql
 from worker.store.days import ensure_days
 from worker.store.failures import DayMissing, meaning_of
 from worker.store.gathering import Gathering, LookUp, key_id
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Position, Stake, StoreAway, TopicIdentity, TryAgain
+from worker.store.port import (
+    Hold,
+    LaneName,
+    LostLane,
+    NewerOwner,
+    Owner,
+    Position,
+    Registered,
+    Stake,
+    StoreAway,
+    TopicIdentity,
+    TryAgain,
+)
 
 SESSION_SETTINGS = {
     "application_name": "passport-worker",
@@ -100,41 +112,59 @@ class PostgresStore:
                     await self._pool.close()
             self._pool.terminate()
 
-    async def fence(self, name: LaneName, generation: int, member: str, *, force: bool = False) -> Hold | NewerOwner:
+    async def register(
+        self, names: Collection[LaneName], owner: Owner, *, force: bool = False
+    ) -> dict[LaneName, Registered | NewerOwner]:
         """See the port."""
-        lane = (name.group_id, name.topic, name.partition)
-        async with self.session() as connection:
-            row = await connection.fetchrow(sql.load("fence"), *lane, generation, member, force)
-            if row is not None:
-                return Hold(name, row["id"], row["epoch"])
-            owner = await connection.fetchrow(sql.load("lane_owner"), *lane)
-            assert owner is not None
-            return NewerOwner(owner["generation"], owner["member"])
+        if not names:
+            return {}
+        ((group_id, topic),) = {(name.group_id, name.topic) for name in names}
+        by_partition = {name.partition: name for name in names}
+        lanes = (group_id, topic, sorted(by_partition))
+        found: dict[LaneName, Registered | NewerOwner] = {}
+        async with self.session() as connection, connection.transaction(isolation="read_committed"):
+            for partition, generation, member in await connection.fetch(sql.load("lock_partitions"), *lanes):
+                found[by_partition[partition]] = NewerOwner(generation, member)
+            registered = await connection.fetch(
+                sql.load("register"), *lanes, owner.generation, owner.member, force, owner.producer
+            )
+            for partition, lane_id, epoch, producers in registered:
+                name = by_partition[partition]
+                others = frozenset(producers) - {owner.producer}
+                found[name] = Registered(Hold(name, lane_id, epoch), others)
+        return found
 
-    async def position(self, hold: Hold) -> Position | None:
+    async def list_only(self, holds: Collection[Hold], producer: str) -> set[Hold]:
+        """See the port."""
+        columns = [hold.lane_id for hold in holds], [hold.epoch for hold in holds]
+        async with self.session() as connection:
+            ours = {lane_id for (lane_id,) in await connection.fetch(sql.load("list_only"), *columns, producer)}
+        return {hold for hold in holds if hold.lane_id in ours}
+
+    async def positions(self, holds: Collection[Hold]) -> dict[Hold, Position | None]:
         """See the port."""
         async with self.session() as connection:
-            row = await connection.fetchrow(sql.load("position"), hold.lane_id)
-        if row is None or row["epoch"] != hold.epoch:
-            raise LostLane(f"{hold.name} is held by a newer epoch")
-        if row["applied"] is None:
-            return None
-        topic = None if row["topic_id"] is None else TopicIdentity(row["cluster_id"], row["topic_id"])
-        return Position(row["applied"], row["emitted"], row["ledger_from"], topic)
+            rows = await connection.fetch(sql.load("positions"), [hold.lane_id for hold in holds])
+        lanes = {(row["id"], row["epoch"]): row for row in rows}
+        return {
+            hold: _position(lanes[hold.lane_id, hold.epoch]) for hold in holds if (hold.lane_id, hold.epoch) in lanes
+        }
 
     async def start_lane(self, hold: Hold, offset: int, topic: TopicIdentity | None = None) -> Position:
         """See the port."""
         ids = (None, None) if topic is None else (topic.cluster_id, topic.topic_id)
         async with self.session() as connection:
             await connection.execute(sql.load("start_lane"), hold.lane_id, hold.epoch, offset, *ids)
-        position = await self.position(hold)
-        assert position is not None
+        position = (await self.positions([hold])).get(hold)
+        if position is None:
+            raise LostLane([hold])
         return position
 
-    async def mark_emitted(self, hold: Hold, offset: int) -> None:
+    async def mark_emitted(self, offsets: Mapping[Hold, int]) -> None:
         """See the port."""
+        columns = [hold.lane_id for hold in offsets], [hold.epoch for hold in offsets], list(offsets.values())
         async with self.session() as connection:
-            await connection.execute(sql.load("mark_emitted"), hold.lane_id, hold.epoch, offset)
+            await connection.execute(sql.load("mark_emitted"), *columns)
 
     async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
         """See the port."""
@@ -218,13 +248,14 @@ async def _commit(transaction: Transaction) -> None:
 
 async def _lock_lanes(connection: sql.Connection, stakes: Sequence[Stake]) -> None:
     rows = await connection.fetch(sql.load("lock_lanes"), [stake.hold.lane_id for stake in stakes])
-    lanes = {row["id"]: row for row in rows}
+    applied = {(row["id"], row["epoch"]): row["applied"] for row in rows}
+    lost = [stake.hold for stake in stakes if (stake.hold.lane_id, stake.hold.epoch) not in applied]
+    if lost:
+        raise LostLane(lost)
     for stake in stakes:
-        hold, lane = stake.hold, lanes.get(stake.hold.lane_id)
-        if lane is None or lane["epoch"] != hold.epoch:
-            raise LostLane(f"{hold.name}: the epoch is no longer {hold.epoch}")
-        if lane["applied"] != stake.applied:
-            raise StoreAway(f"{hold.name}: expected to be at {stake.applied}, found {lane['applied']}")
+        found = applied[stake.hold.lane_id, stake.hold.epoch]
+        if found != stake.applied:
+            raise StoreAway(f"{stake.hold.name}: expected to be at {stake.applied}, found {found}")
 
 
 class PostgresBatch:
@@ -276,6 +307,13 @@ class PostgresBatch:
         unused = [gtin for gtin in claimed if gtin not in owners]
         if unused:
             await self._connection.execute(sql.load("release_gtins"), unused)
+
+
+def _position(row: asyncpg.Record) -> Position | None:
+    if row["applied"] is None:
+        return None
+    topic = None if row["topic_id"] is None else TopicIdentity(row["cluster_id"], row["topic_id"])
+    return Position(row["applied"], row["emitted"], row["ledger_from"], topic)
 
 
 def _passport_columns(created: Sequence[Created], bodies: dict[str | None, bytes]) -> list[list[Any]]:

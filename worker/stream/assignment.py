@@ -9,19 +9,19 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.structs import TopicPartition
 
 from worker.background import Background, StrayCancellation
-from worker.processing import BATCH_BYTES
 from worker.store.port import LaneName
 from worker.stream.connection import ANSWER_SECONDS, client_options, let_go
-from worker.stream.empty_fetches import pause_after_empty_fetches
-from worker.stream.lane import Lane, Share, Surroundings
+from worker.stream.fetch_pauses import pause_after_fetches
+from worker.stream.inbox import Budget, Inbox
+from worker.stream.lane import Lane
+from worker.stream.opening import Surroundings
 from worker.stream.reader import POLL_MS, Reader
+from worker.stream.session import Member
+from worker.stream.sessions import Sessions
 from worker.stream.survey import survey
 from worker.stream.topic_watch import TopicWatch
 
 log = structlog.get_logger(__name__)
-
-CLOSE_SECONDS = 3.0
-"""How long lanes get to finish the batch in flight; then they are cut off, and the ledger settles what is in doubt."""
 
 LAST_POLL_SECONDS = 0.5
 """How long a poll gets to end by itself when stopping."""
@@ -29,14 +29,8 @@ LAST_POLL_SECONDS = 0.5
 FETCH_BYTES = 256 * 1024
 """For a lane at once: what a batch takes, and no more in memory than that."""
 
-SMALLEST_SHARE = 100
-"""Lanes share the records of a batch, but many lanes must not make many tiny Kafka transactions."""
-
-LANES_BYTES = 16 * 1024 * 1024
-"""What all lanes together may hold of records that are not answered yet, and again of the answers of a batch each."""
-
-SMALLEST_SHARE_BYTES = 1024 * 1024
-"""As for records."""
+HELD_BYTES = 16 * 1024 * 1024
+"""What all lanes together may hold of records whose results are not visible yet."""
 
 _WEEKS_MS = 2**31 - 1
 
@@ -49,7 +43,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._shared = shared
         self._topic = settings.topic_commands
         self.lanes: dict[TopicPartition, Lane] = {}
-        self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._sessions: Sessions | None = None
         self._stopping = asyncio.Event()
         self.assigned = False
         """Whether the group has come to an end with a rebalance; a worker too many then has no partition."""
@@ -83,13 +77,16 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             await self.topic_watch.begin()
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._consumer.start()
-            pause_after_empty_fetches(self._consumer)
+            pause_after_fetches(self._consumer)
             self._consumer.subscribe([self._topic], listener=self)
             await self._read_until_stopped()
         finally:
             self.stop()  # an assignment that still comes finds no reader
             background.stop()
+            sessions = self._sessions
             await self._close_lanes()
+            if sessions is not None:
+                await sessions.fence_cut_off()
             await let_go(self._consumer.stop(), 2.0)
 
     # Rebalances: both callbacks return soon, aiokafka sends no heartbeats while they run (guard B2)
@@ -108,12 +105,11 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         generation, member = self._consumer._coordinator.generation, self._consumer._coordinator.member_id
         self._shared.telemetry.assignment(generation, len(assigned))
         log.info("assigned", generation=generation, partitions=sorted(place.partition for place in assigned))
-        share = share_of(max(1, len(assigned)), self._shared.settings.batch_records)
+        settings, budget = self._shared.settings, Budget(HELD_BYTES)
         for place in assigned:
-            name = LaneName(self._shared.settings.group_id, place.topic, place.partition)
-            lane = Lane(name, generation, member, share, self._shared, self)
-            self.lanes[place] = lane
-            self._tasks[place] = asyncio.create_task(lane.run(), name=f"lane-{place.partition}")
+            name = LaneName(settings.group_id, place.topic, place.partition)
+            self.lanes[place] = Lane(name, Inbox(settings.batch_records, budget), self._shared.telemetry)
+        self._sessions = Sessions(list(self.lanes.values()), Member(generation, member), self._shared, self)
 
     def _reopen_lanes(self) -> None:
         """On opening they see that the topic is not theirs."""
@@ -121,36 +117,33 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             lane.inbox.fail(f"the topic {self._topic} is not the one that it was")
 
     async def _close_lanes(self) -> None:
-        """Let batches in flight finish, for a bounded time. From now on nothing is ours."""
+        """Let turns in flight end, for a bounded time. From now on nothing is ours."""
         self.assigned = False
         self._shared.telemetry.assigned.set(0)
-        for lane in self.lanes.values():
-            lane.close()
-        tasks = list(self._tasks.values())
         self.lanes.clear()
-        self._tasks.clear()
         self._reader.acquit_all()
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
-        for task in late:
-            task.cancel()
-        if late:
-            log.warning("lanes_cut_off", lanes=sorted(task.get_name() for task in late))
-            await asyncio.wait(late, timeout=1.0)
+        sessions, self._sessions = self._sessions, None
+        if sessions is not None:
+            await sessions.close()
 
-    # What lanes ask of the consumer
+    # What sessions ask of the consumer
 
-    async def log_ends(self, topic: str, partition: int) -> tuple[int, int]:
-        """See `LogEnds`."""
-        place = TopicPartition(topic, partition)
+    async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+        """See `Consumer`."""
+        cluster = self._consumer._client.cluster
+        places = [TopicPartition(topic, one) for one in partitions]
+        led = [place for place in places if cluster.leader_for_partition(place) not in (None, -1)]
+        if len(led) < len(places):
+            self._consumer._client.force_metadata_update()
+        if not led:
+            return {}
         async with asyncio.timeout(ANSWER_SECONDS):
-            first = await self._consumer.beginning_offsets([place])
-            end = await self._consumer.end_offsets([place])
-        return first[place], end[place]
+            firsts = await self._consumer.beginning_offsets(led)
+            ends = await self._consumer.end_offsets(led)
+        return {place.partition: (firsts[place], ends[place]) for place in led}
 
     def begin_at(self, topic: str, partition: int, offset: int) -> None:
-        """See `LogEnds`."""
+        """See `Consumer`."""
         place = TopicPartition(topic, partition)
         self._consumer.seek(place, offset)
         self._consumer.resume(place)
@@ -174,7 +167,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
     async def _read(self) -> None:
         """Poll open lanes by name and never cancel a poll (guards B7 and B13)."""
         while not self._stopping.is_set():
-            self._raise_what_ended_a_lane()
+            self._raise_what_ended_a_session()
             open_lanes = {place: lane for place, lane in self.lanes.items() if lane.wants_records}
             if open_lanes:
                 await self._reader.poll(open_lanes)
@@ -184,20 +177,10 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
                     async with asyncio.timeout(0.02):
                         await self._stopping.wait()
 
-    def _raise_what_ended_a_lane(self) -> None:
-        """A lane's task ends only when closed; a defect that ends it otherwise must not leave a partition alone."""
-        for task in self._tasks.values():
+    def _raise_what_ended_a_session(self) -> None:
+        """Its task ends only when closed; a defect that ends it otherwise must not leave partitions alone."""
+        for task in self._sessions.tasks if self._sessions is not None else ():
             if task.cancelled():
                 raise StrayCancellation(f"{task.get_name()} was cancelled")
             if task.done():
                 raise task.exception() or RuntimeError(f"{task.get_name()} ended")
-
-
-def share_of(lanes: int, batch_records: int) -> Share:
-    """The part of each of so many lanes. They share evenly, so that none ever waits for another to give back."""
-    held_bytes = max(SMALLEST_SHARE_BYTES, LANES_BYTES // lanes)
-    return Share(
-        records=min(batch_records, max(SMALLEST_SHARE, batch_records // lanes)),
-        held_bytes=held_bytes,
-        answer_bytes=min(BATCH_BYTES, held_bytes),
-    )

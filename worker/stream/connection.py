@@ -3,7 +3,7 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ import aiokafka.admin.client
 import aiokafka.client
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import CoordinationType
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     IllegalGenerationError,
     KafkaConnectionError,
     KafkaError,
+    NodeNotReadyError,
     RebalanceInProgressError,
     SaslAuthenticationFailed,
     UnknownMemberIdError,
@@ -173,16 +175,17 @@ class Cluster:
             await self.close()
             raise
 
-    async def committed(self, group_id: str, topic: str, partition: int) -> int | None:
-        """The group's committed offset, None where there is none. Ask after InitProducerId (protocol, open 4).
+    async def committed(
+        self, group_id: str, topic: str, partitions: Collection[int]
+    ) -> dict[int, int | KafkaError | None]:
+        """The group's committed offsets, None where there is none. Ask after fencing (protocol section 6, open 5).
 
-        An answer without the partition, or with an error, says neither: raises `KafkaError` (guard B17).
+        An answer without a partition, or with an error, says neither (guard B17): a partition has its error, such as
+        UNSTABLE_OFFSET_COMMIT while a transaction is not over, and an error of the whole is raised.
         """
-        response = await self._ask_coordinator(group_id, StableOffsetsRequest(group_id, topic, [partition]))
+        response = await self._ask_coordinator(group_id, StableOffsetsRequest(group_id, topic, sorted(partitions)))
         offsets = committed_offsets(response, topic)
-        if partition not in offsets:
-            raise KafkaError(f"the coordinator did not answer for the offset of {topic}/{partition}")
-        return offsets[partition]
+        return {one: offsets.get(one, KafkaError("the coordinator did not answer for it")) for one in partitions}
 
     async def is_member(self, group_id: str, generation: int, member: str) -> bool:
         """Whether this is a member of the group's present generation, by a heartbeat in its name.
@@ -198,15 +201,28 @@ class Cluster:
         return True
 
     async def _ask_coordinator(self, group_id: str, request: Request) -> Response:
-        admin = await self.admin()
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await admin._send_request(request, await admin.find_coordinator(group_id))
+        return await self._ask(request, group_id, CoordinationType.GROUP)
+
+    async def ask_transaction_coordinator(self, transactional_id: str, request: Request) -> Response:
+        """The answer of the broker that coordinates the transactions of an id."""
+        return await self._ask(request, transactional_id, CoordinationType.TRANSACTION)
 
     async def ask(self, request: Request) -> Response:
         """The answer of any one broker to a request of the protocol."""
+        return await self._ask(request)
+
+    async def _ask(self, request: Request, key: str | None = None, role: int = CoordinationType.GROUP) -> Response:
+        """Public aiokafka has no way to send one, and goes on to ask brokers that have died since it looked last."""
         admin = await self.admin()
         async with asyncio.timeout(ANSWER_SECONDS):
-            return await admin._send_request(request)  # public aiokafka has no way to send one
+            for is_last in (False, False, True):
+                try:
+                    return await admin._send_request(request, key and await admin.find_coordinator(key, role))
+                except NodeNotReadyError:
+                    if is_last:
+                        raise
+                    await admin._client.force_metadata_update()
+        raise AssertionError("the last attempt returns or raises")
 
     async def allowed_on_topics(self, topics: list[str]) -> dict[str, frozenset[str]]:
         """See `operations_by_topic`; nothing where the broker is too old to tell."""

@@ -3,30 +3,52 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from worker.messages.envelope import Record
 
 
-class FetchFailed(Exception):
-    """The records of a partition cannot be fetched where the lane stands."""
+class Taken(NamedTuple):
+    """Records in order, the offset behind them, below which all has been taken, and their bytes in memory."""
+
+    records: list[Record]
+    stop: int
+    size: int
+
+
+class Budget:
+    """The bytes that all inboxes of a worker may hold together, until results are visible."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.used = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether only inboxes that hold nothing may still take."""
+        return self.used >= self._most
 
 
 class Inbox:
-    """A buffer between the reader and one lane, bounded by all that the lane holds until its results are visible.
+    """A buffer between the reader and one lane.
 
-    `most_bytes` is the lane's part of the worker's memory. A lane that holds nothing takes a record of any size.
+    It wants no more than so many records that wait, and no more bytes than the budget has. An inbox that holds nothing
+    takes a record of any size: no lane waits for another to give back.
+
     `fetch_offset` is where the next fetch starts: it passes commit markers and aborted records, which occupy offsets
     but are no records (guard B12).
     """
 
-    def __init__(self, records_wanted: int, most_bytes: int) -> None:
-        self._records_wanted, self._most_bytes = records_wanted, most_bytes
+    def __init__(self, records_wanted: int, budget: Budget) -> None:
+        self._records_wanted, self._budget = records_wanted, budget
         self._records: deque[Record] = deque()
         self._taken: deque[tuple[int, int]] = deque()
         """Batches that are at work: the offset behind each, and its bytes."""
         self._bytes = 0
-        self._changed = asyncio.Event()
-        self._failure: str | None = None
+        self.failure: str | None = None
+        """Why what is fetched does not follow on what the lane has."""
+        self.changed = asyncio.Event()
+        """Set when there is something new: the session's own, which all of its inboxes share."""
         self.fetch_offset = 0
 
     def __len__(self) -> int:
@@ -36,20 +58,21 @@ class Inbox:
         """Forget what was fetched: the lane starts at `offset`."""
         self._records.clear()
         self._taken.clear()
-        self._bytes = 0
-        self._failure = None
+        self._hold(-self._bytes)
+        self.failure = None
         self.fetch_offset = offset
-        self._changed.clear()
 
     def fail(self, reason: str) -> None:
-        """Make the lane open again: what is fetched does not follow on what it has."""
-        self._failure = reason
-        self._changed.set()
+        """Make the lane open again."""
+        self.failure = reason
+        self.changed.set()
 
     @property
     def wants_more(self) -> bool:
         """Whether another fetch fits."""
-        return self._failure is None and len(self._records) < self._records_wanted and self._bytes < self._most_bytes
+        if self.failure is not None or len(self._records) >= self._records_wanted:
+            return False
+        return self._bytes == 0 or not self._budget.is_spent
 
     @property
     def oldest_ms(self) -> int | None:
@@ -59,51 +82,39 @@ class Inbox:
     def put(self, records: Sequence[Record], fetch_offset: int) -> None:
         """Add what was fetched, and where the next fetch starts."""
         self._records.extend(records)
-        self._bytes += sum(map(_size, records))
+        self._hold(sum(map(_size, records)))
         if records or fetch_offset != self.fetch_offset:
             self.fetch_offset = fetch_offset
-            self._changed.set()
+            self.changed.set()
 
     def put_back(self, records: Sequence[Record]) -> None:
         """Undo the last `take`, which took these."""
         if records:
             self._records.extendleft(reversed(records))
             self._taken.pop()
-            self._changed.set()
+            self.changed.set()
 
-    def take(self, most: int) -> tuple[list[Record], int]:
-        """At most `most` records in order, and the offset behind them: all that is below it has been taken.
-
-        A batch is at most a quarter of what the lane may hold, so that one is fetched while others are at work.
-        """
-        taken: list[Record] = []
+    def take(self, most: int, most_bytes: int) -> Taken:
+        """At most `most` records, and no more once they have `most_bytes`."""
+        records: list[Record] = []
         size = 0
-        while self._records and len(taken) < most and 4 * size < self._most_bytes:
+        while self._records and len(records) < most and size < most_bytes:
             record = self._records.popleft()
             size += _size(record)
-            taken.append(record)
-        if self._records:
-            stop = taken[-1].offset + 1
-        else:
-            self._changed.clear()
-            stop = self.fetch_offset
-        if taken:
+            records.append(record)
+        stop = records[-1].offset + 1 if self._records else self.fetch_offset
+        if records:
             self._taken.append((stop, size))
-        return taken, stop
+        return Taken(records, stop, size)
 
     def answered(self, offset: int) -> None:
         """All results below `offset` are visible: what was held for them is free."""
         while self._taken and self._taken[0][0] <= offset:
-            self._bytes -= self._taken.popleft()[1]
+            self._hold(-self._taken.popleft()[1])
 
-    async def changed(self) -> None:
-        """Wait until there is something to take: records, or a fetch offset that moved past markers.
-
-        Raises `FetchFailed`.
-        """
-        await self._changed.wait()
-        if self._failure is not None:
-            raise FetchFailed(self._failure)
+    def _hold(self, size: int) -> None:
+        self._bytes += size
+        self._budget.used += size
 
 
 def _size(record: Record) -> int:

@@ -76,22 +76,22 @@ class StableOffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7
         return request_struct_class(self._group_id, [(self._topic, self._partitions, {})], True, {})
 
 
-def committed_offsets(response: Any, topic: str) -> Mapping[int, int | None]:
-    """Offset of each partition in the answer, None where there is none.
+def committed_offsets(response: Any, topic: str) -> Mapping[int, int | KafkaError | None]:
+    """Offset of each partition in the answer, None where there is none; an error of a partition says neither.
 
-    Raises `KafkaError` for an error of the whole answer, and of any partition: neither says that there is none.
+    Raises `KafkaError` for an error of the whole answer.
     """
-    _raise_for(response.error_code, "the group's offsets")
-    offsets: dict[int, int | None] = {}
+    if response.error_code:
+        raise _error(response.error_code, "the group's offsets")
+    offsets: dict[int, int | KafkaError | None] = {}
     for name, partitions, *_ in response.topics:
         for partition, offset, *_, code in (part[:-1] if response.API_VERSION >= 7 else part for part in partitions):
-            _raise_for(code, f"the offset of {name}/{partition}")
             if name == topic:
-                offsets[partition] = None if offset < 0 else offset
+                found = None if offset < 0 else offset
+                offsets[partition] = _error(code, f"the offset of {name}/{partition}") if code else found
     return offsets
 
 
-def _raise_for(code: int, what: str) -> None:
-    if code:
-        error: KafkaError = for_code(code)(f"{what}: error {code}")
-        raise error
+def _error(code: int, what: str) -> KafkaError:
+    error: KafkaError = for_code(code)(f"{what}: error {code}")
+    return error

@@ -1,17 +1,12 @@
-"""What the positions of a lane say when it opens: go on, emit again, or halt (protocol section 3, open 5)."""
+"""What the positions of a lane say when it opens: go on, emit again, or halt (protocol section 6, open 5)."""
 
 from dataclasses import dataclass
 
-from worker.store.port import Hold, Position, TopicIdentity
+from worker.store.port import Position, TopicIdentity
 
 
 class Halt(Exception):
     """The positions contradict each other. The lane stops and never guesses; the text says what to do."""
-
-    def __init__(self, reason: str, hold: Hold) -> None:
-        """`hold` is the lane's, by which it can look again."""
-        super().__init__(reason)
-        self.hold = hold
 
 
 @dataclass(frozen=True, slots=True)

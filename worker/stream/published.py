@@ -1,6 +1,8 @@
 """Up to which command results stand in the result topics: Kafka's own word on what was published."""
 
 import asyncio
+import re
+from collections.abc import Collection
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -16,22 +18,29 @@ _TAIL_OFFSETS = 200
 _POLL_MS = 500
 
 
-async def newest_result(settings: Settings, cluster: Cluster, topic: str, partition: int) -> int | None:
-    """Offset of the newest command of a partition that has a visible result.
+async def newest_results(
+    settings: Settings, cluster: Cluster, topic: str, partitions: Collection[int]
+) -> dict[int, int | None]:
+    """Offset of the newest command of each partition that has a visible result.
 
     None where no result of it is there, and where none can be seen: the worker needs *Read* on the result topics for
     this alone, and may do without.
     """
+    newest: dict[int, int | None] = dict.fromkeys(partitions)
+    if not partitions:
+        return newest
     try:
         counts = await cluster.partition_counts(list(settings.result_topics))
-        places = [TopicPartition(one, partition % counts[one]) for one in settings.result_topics]
-        return await _read(settings, places, f"{topic}/{partition}/")
+        places = {
+            TopicPartition(one, partition % counts[one]) for one in settings.result_topics for partition in partitions
+        }
+        return newest | await _read(settings, sorted(places), topic)
     except Exception as error:
         log.warning("results_cannot_be_read", error=f"{type(error).__name__}: {error}")
-        return None
+        return newest
 
 
-async def _read(settings: Settings, places: list[TopicPartition], prefix: str) -> int | None:
+async def _read(settings: Settings, places: list[TopicPartition], topic: str) -> dict[int, int]:
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         isolation_level="read_committed",
@@ -42,31 +51,29 @@ async def _read(settings: Settings, places: list[TopicPartition], prefix: str) -
         async with asyncio.timeout(ANSWER_SECONDS):
             await consumer.start()
             consumer.assign(places)
-            return await _newest(consumer, places, prefix)
+            return await _newest(consumer, places, topic)
     finally:
         await let_go(consumer.stop(), 1.0)
 
 
-async def _newest(consumer: AIOKafkaConsumer, places: list[TopicPartition], prefix: str) -> int | None:
-    newest: int | None = None
+async def _newest(consumer: AIOKafkaConsumer, places: list[TopicPartition], topic: str) -> dict[int, int]:
+    newest: dict[int, int] = {}
     starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
     for place in places:
         consumer.seek(place, max(starts[place], ends[place] - _TAIL_OFFSETS))
     left = {place for place in places if starts[place] < ends[place]}
     while left:
         for records in (await consumer.getmany(*left, timeout_ms=_POLL_MS)).values():
-            for record in records:
-                cause = _cause(record, prefix)
-                if cause is not None and (newest is None or cause > newest):
-                    newest = cause
+            for partition, offset in (cause for record in records if (cause := _cause(record, topic)) is not None):
+                newest[partition] = max(offset, newest.get(partition, offset))
         left = {place for place in left if await consumer.position(place) < ends[place]}
     return newest
 
 
-def _cause(record: ConsumerRecord, prefix: str) -> int | None:
-    """Offset of the command that the record answers, if its place begins so."""
+def _cause(record: ConsumerRecord, topic: str) -> tuple[int, int] | None:
+    """Partition and offset of the command of that topic which the record answers."""
     for name, value in record.headers:
         if name == "ce_causationid" and value is not None:
-            place = value.decode("utf-8", "replace")
-            return int(place.removeprefix(prefix)) if place.startswith(prefix) else None
+            place = re.fullmatch(rf"{re.escape(topic)}/([0-9]+)/([0-9]+)", value.decode("utf-8", "replace"))
+            return (int(place[1]), int(place[2])) if place else None
     return None

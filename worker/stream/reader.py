@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record, without_excess
 from worker.settings import Settings
-from worker.stream.lane import Lane, LaneState
+from worker.stream.lane import Lane
 from worker.stream.salvage import salvage
 from worker.stream.topic_watch import TopicWatch
 
@@ -47,14 +47,14 @@ class Reader:
     async def poll(self, open_lanes: dict[TopicPartition, Lane]) -> None:
         """Feed these lanes with what there is, waiting a moment where there is nothing."""
         alone = {place: lane for place, lane in open_lanes.items() if place in self._suspects}
+        others = {place: lane for place, lane in open_lanes.items() if place not in alone}
+        # Public aiokafka cannot tell; to ask each partition of many for what is not there takes more than to read.
+        fetched = self._consumer._fetcher._records
+        ready = {place: lane for place, lane in others.items() if place in fetched}
         try:
-            together = {
-                place: lane
-                for place, lane in open_lanes.items()
-                if place not in alone and await self._in_place(place, lane)
-            }
+            together = {place: lane for place, lane in (ready or others).items() if await self._in_place(place, lane)}
             if together:
-                await self._poll_together(together)
+                await self._poll_together(together, 0 if ready else POLL_MS)
             for place, lane in alone.items():
                 if await self._in_place(place, lane):
                     await self._poll_alone(place, lane, max(1, POLL_MS // len(alone)))
@@ -68,12 +68,14 @@ class Reader:
             lane.inbox.fail(f"expected the consumer at {lane.inbox.fetch_offset}, found it at {position}")
         return position == lane.inbox.fetch_offset
 
-    async def _poll_together(self, lanes: dict[TopicPartition, Lane]) -> None:
+    async def _poll_together(self, lanes: dict[TopicPartition, Lane], timeout_ms: int) -> None:
         """One after the other, since records take far more memory than their bytes; together only to wait for more."""
         try:
-            if any([await self._read_on(place, lane, 0, None) for place, lane in lanes.items()]):
+            if not timeout_ms:
+                for place, lane in lanes.items():
+                    await self._read_on(place, lane, 0, None)
                 return
-            fetched = await self._fetch(*lanes, timeout_ms=POLL_MS)
+            fetched = await self._fetch(*lanes, timeout_ms=timeout_ms)
         except IllegalStateError:
             raise
         except Exception as error:
@@ -145,7 +147,7 @@ class Reader:
             lane.inbox.put([without_excess(record, self._settings.limits)], record.offset + 1)
 
     def _is_read_for(self, place: TopicPartition, lane: Lane) -> bool:
-        return self._lanes.get(place) is lane and lane.state in (LaneState.RUNNING, LaneState.WAITING)
+        return self._lanes.get(place) is lane and lane.is_at_work
 
     async def _feed(self, place: TopicPartition, lane: Lane, fetched: list[ConsumerRecord]) -> None:
         """Hand records to a lane, if it is still the one that was polled for."""

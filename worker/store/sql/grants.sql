@@ -33,7 +33,7 @@ GRANT INSERT ON TABLE overage_charge TO {role}; -- charge for one; the worker re
 -- Lanes and the ledger. Keys, ledger and dead letters go with their day, by function.
 GRANT SELECT ON TABLE lane TO {role}; -- the positions
 GRANT INSERT ON TABLE lane TO {role}; -- a partition's first lane
-GRANT UPDATE (epoch, generation, member, applied, emitted, ledger_from, cluster_id, topic_id) ON TABLE lane TO {role}; -- fence, move, lock
+GRANT UPDATE (epoch, generation_id, member_id, producers, applied, emitted, ledger_from, cluster_id, topic_id) ON TABLE lane TO {role}; -- fence, move, lock
 GRANT SELECT ON TABLE ledger TO {role}; -- emit answers again
 GRANT INSERT ON TABLE ledger TO {role}; -- a row a record
 GRANT SELECT ON TABLE dead_letter TO {role}; -- emit them again

@@ -1,2 +1,10 @@
--- Raise the lower bound of the emission position. Safe: never lowers it, never passes what was applied.
-UPDATE lane SET emitted = $3 WHERE id = $1 AND epoch = $2 AND emitted < $3 AND applied >= $3
+-- Raise the lower bounds of the emission positions. Safe: never lowers one, never passes what was applied; the rows are
+-- locked first, in the order of batches.
+WITH locked AS (
+    SELECT id FROM lane WHERE id = ANY ($1::int[]) ORDER BY id FOR UPDATE
+)
+UPDATE lane l
+   SET emitted = out.emitted
+  FROM locked
+  JOIN unnest($1::int[], $2::bigint[], $3::bigint[]) AS out (id, epoch, emitted) USING (id)
+ WHERE l.id = out.id AND l.epoch = out.epoch AND l.emitted < out.emitted AND l.applied >= out.emitted

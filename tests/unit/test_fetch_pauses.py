@@ -1,0 +1,58 @@
+"""Fetches are slowed down: an empty one that is answered at once, and the one after a fetch that found something."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from worker.stream.fetch_pauses import EMPTY_SECONDS, FULL_SECONDS, pause_after_fetches
+
+
+def _fetcher(found: bool, seconds: float, notified: list[object] | None = None) -> SimpleNamespace:
+    """aiokafka's, as far as it matters: each fetch takes so long and finds that."""
+
+    async def fetch(*request: object) -> bool:
+        assert request == ("assignment", 1, "request")
+        await asyncio.sleep(seconds)
+        return found
+
+    told: list[object] = [] if notified is None else notified
+    fetcher = SimpleNamespace(_proc_fetch_request=fetch, _fetch_waiters={"reader"}, _notify=told.append)
+    pause_after_fetches(SimpleNamespace(_fetcher=fetcher))
+    return fetcher
+
+
+@pytest.mark.parametrize(
+    ("found", "held", "least", "most"),
+    [
+        (False, 0.0, EMPTY_SECONDS, 1.0),
+        (True, 0.0, FULL_SECONDS, EMPTY_SECONDS),
+        (False, 4 * EMPTY_SECONDS, 4 * EMPTY_SECONDS, 5 * EMPTY_SECONDS),
+    ],
+    ids=["empty at once", "full at once", "empty, held by the broker"],
+)
+async def test_how_long_a_fetch_takes_at_least(found: bool, held: float, least: float, most: float) -> None:
+    """What is found, and how long the whole takes."""
+    started = time.monotonic()
+    assert await _fetcher(found, held)._proc_fetch_request("assignment", 1, "request") is found
+    assert least <= time.monotonic() - started < most
+
+
+async def test_what_was_found_is_there_before_the_pause() -> None:
+    """Whoever waits for records has them at once: the pause costs a lone command nothing."""
+    notified: list[object] = []
+    fetch = asyncio.create_task(_fetcher(True, 0.0, notified)._proc_fetch_request("assignment", 1, "request"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (notified, fetch.done()) == (["reader"], False)
+    assert await fetch
+
+
+async def test_a_pause_that_is_cancelled_ends_as_the_fetch_does() -> None:
+    """aiokafka cancels fetches of lost partitions and awaits them unguarded when it closes."""
+    fetch = asyncio.create_task(_fetcher(False, 0.0)._proc_fetch_request("assignment", 1, "request"))
+    await asyncio.sleep(EMPTY_SECONDS / 5)
+    fetch.cancel()
+    assert await fetch is False

@@ -1,0 +1,586 @@
+"""A session without servers: how its lanes open, what a turn takes of each, and what befalls one and not the others."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka.protocol.transaction import InitProducerIdRequest
+
+from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask, facts_of
+from tests.workbench import until
+from worker.messages.envelope import Limits, Record
+from worker.messages.events import Answer, Kind
+from worker.processing import Done, Processor, Work
+from worker.settings import Settings
+from worker.store.memory import MemoryStore
+from worker.store.port import BatchTooLarge, LaneName, Owner, Registered, Stake, StoreAway, TopicIdentity
+from worker.stream import opening as opening_module
+from worker.stream import session as module
+from worker.stream.door import Door
+from worker.stream.emitter import EmissionFailed, Part
+from worker.stream.inbox import Budget, Inbox
+from worker.stream.lane import Lane, LaneState
+from worker.stream.opening import Surroundings
+from worker.stream.session import LanesFailed, Member, Session
+from worker.telemetry import Telemetry
+from worker.tracing import NO_TRACING
+
+GROUP = "passport-worker"
+
+
+class _Kafka:
+    """What brokers know: offsets of the group, logs, and what was emitted, turn by turn; every step is noted."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.committed_offsets: dict[int, int] = {}
+        self.ends: dict[int, int] = {}
+        self.turns: list[dict[int, list[int]]] = []
+        """The offsets that each Kafka transaction answered, by partition."""
+        self.leaderless: set[int] = set()
+        self.failing: list[Exception] = []
+        self.going_on = asyncio.Event()
+        self.going_on.set()
+        self.at_once = self.most_at_once = 0
+        self.begun: dict[int, int] = {}
+        """Where fetches began."""
+
+    # As the cluster
+
+    async def identity(self, topic: str) -> TopicIdentity:
+        return TopicIdentity("cluster", topic)
+
+    async def committed(self, group_id: str, topic: str, partitions: Collection[int]) -> dict[int, int | None]:
+        self.steps.append("offsets")
+        return {one: self.committed_offsets.get(one) for one in partitions}
+
+    async def ask_transaction_coordinator(self, transactional_id: str, request: InitProducerIdRequest) -> Any:
+        self.steps.append(f"fence {transactional_id}")
+        return SimpleNamespace(error_code=0)
+
+    async def is_member(self, group_id: str, generation: int, member: str) -> bool:
+        return False
+
+    # As the consumer
+
+    async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+        return {one: (0, self.ends.get(one, 1_000_000)) for one in partitions}
+
+    def begin_at(self, topic: str, partition: int, offset: int) -> None:
+        self.begun[partition] = offset
+
+    # As the producer
+
+    async def emit(self, parts: Sequence[Part]) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        try:
+            await self.going_on.wait()
+            await asyncio.sleep(0)
+            if self.failing:
+                raise self.failing.pop(0)
+            self.turns.append({part.source.partition: [one.offset for one in part.answers] for part in parts})
+            self.committed_offsets |= {part.source.partition: part.stop for part in parts}
+        finally:
+            self.at_once -= 1
+
+
+class _Emitter:
+    """A producer of that Kafka."""
+
+    kafka: _Kafka
+
+    def __init__(self, *_: object) -> None:
+        self.has_begun = self.is_open = self.has_committed = False
+
+    async def start(self) -> None:
+        self.kafka.steps.append("init")
+
+    async def emit(self, parts: Sequence[Part]) -> None:
+        self.has_begun = self.is_open = True
+        await self.kafka.emit(parts)
+        self.is_open, self.has_committed = False, True
+
+    def without_leader(self, partition: int) -> str | None:
+        return f"created/{partition}" if partition in self.kafka.leaderless else None
+
+    def look_for_leaders(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class _World:
+    """Both servers in memory, and the lanes of one worker."""
+
+    def __init__(self, lanes: int, batch_records: int = 100) -> None:
+        self.kafka, self.store = _Kafka(), MemoryStore(facts_of(CATALOGUE))
+        self.telemetry, self.budget = Telemetry(), Budget(16 * 1024 * 1024)
+        self.settings = Settings(batch_records=batch_records)
+        processor = Processor(self.store, LINK_BASE, self.telemetry)
+        self.shared = Surroundings(
+            settings=self.settings,
+            store=self.store,
+            processor=processor,
+            door=Door(Limits(), None),
+            cluster=cast(Any, self.kafka),
+            telemetry=self.telemetry,
+            tracing=NO_TRACING,
+        )
+        self.lanes = [
+            Lane(LaneName(GROUP, TOPIC, at), Inbox(2 * batch_records, self.budget), self.telemetry)
+            for at in range(lanes)
+        ]
+        self.session = self.another()
+        self.task: asyncio.Task[None] | None = None
+
+    def another(self) -> Session:
+        """A session of all lanes."""
+        return Session(self.lanes, Member(1, "member"), self.shared, self.kafka)
+
+    async def live(self) -> None:
+        """Let the session live until all of its lanes are at work."""
+        self.begin()
+        await self.until_running(*range(len(self.lanes)))
+
+    def begin(self) -> None:
+        """Let the session live."""
+        self.task = asyncio.create_task(self.session.live())
+
+    async def until_running(self, *partitions: int) -> None:
+        """Wait for these lanes to be at work."""
+        await self._until(lambda: all(self.lanes[one].state is LaneState.RUNNING for one in partitions))
+
+    async def until_out(self, *stops: int) -> None:
+        """Wait until the group stands there, lane by lane; -1 leaves one out."""
+        await self._until(
+            lambda: all(
+                stop == -1 or self.kafka.committed_offsets.get(partition, 0) == stop
+                for partition, stop in enumerate(stops)
+            )
+        )
+
+    async def _until(self, condition: Any) -> None:
+        assert self.task is not None
+        task = self.task
+        await until(lambda: task.done() or condition(), 10, f"{[(one.state, one.reason) for one in self.lanes]}")
+        if task.done():
+            task.result()
+
+    def fetch(self, partition: int, count: int) -> None:
+        """So many more commands of a lane."""
+        inbox = self.lanes[partition].inbox
+        start = inbox.fetch_offset
+        inbox.put([_record(partition, start + at) for at in range(count)], start + count)
+
+    async def close(self) -> None:
+        """Close the session, and see that it ends well."""
+        assert self.task is not None
+        self.session.close()
+        async with asyncio.timeout(5):
+            await self.task
+
+    async def keep(self, partition: int, count: int, emitted: int = 0) -> None:
+        """Answers that an owner before has left in the ledger, of which Kafka has some."""
+        name = LaneName(GROUP, TOPIC, partition)
+        (registered,) = (await self.store.register([name], Owner(0, "before", "old"))).values()
+        assert isinstance(registered, Registered)
+        await self.store.list_only([registered.hold], "old")
+        await self.store.start_lane(registered.hold, 0)
+        answers = [Answer(at, NOW_MS, Kind.REJECTED, "k", b"{}") for at in range(count)]
+        async with self.store.batch([Stake(registered.hold, 0, 0)]) as batch:
+            await batch.record([], [answers], [count])
+        self.kafka.committed_offsets[partition] = emitted
+
+
+def _record(partition: int, offset: int) -> Record:
+    return replace(ask(OPEN, partition, f"{offset}"), partition=partition, offset=offset)
+
+
+@pytest.fixture(autouse=True)
+def _no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session gets its producer from here; and one that rests rests for long, so that nothing slow is hidden."""
+    monkeypatch.setattr(module, "Emitter", _Emitter)
+    monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
+
+
+def _world(lanes: int, batch_records: int = 100) -> _World:
+    world = _World(lanes, batch_records)
+    _Emitter.kafka = world.kafka
+    return world
+
+
+# Opening
+
+
+async def test_new_lanes_open_and_answer() -> None:
+    """All in one session; closed, it leaves nothing to do."""
+    world = _world(3)
+    await world.live()
+    assert world.kafka.begun == {0: 0, 1: 0, 2: 0}
+    assert world.kafka.steps == ["init", "offsets"]
+    for partition, count in ((0, 3), (2, 1)):
+        world.fetch(partition, count)
+    await world.until_out(3, 0, 1)
+    await world.close()
+    assert {partition: offsets for turn in world.kafka.turns for partition, offsets in turn.items()} == {
+        0: [0, 1, 2],
+        2: [0],
+    }
+    assert [lane.stake.emitted for lane in world.lanes] == [3, 0, 1]
+
+
+async def test_each_id_is_fenced_once_before_offsets_are_asked_for() -> None:
+    """After its own is made. Each lane waits for those of its own list; then the session is listed alone."""
+    world = _world(3)
+    await world.store.register([world.lanes[0].name, world.lanes[1].name], Owner(0, "m", "both"))
+    await world.store.register([world.lanes[1].name], Owner(0, "m", "second"))
+    await world.live()
+    fences = [step for step in world.kafka.steps if step.startswith("fence")]
+    assert sorted(fences) == ["fence both", "fence second"]
+    assert world.kafka.steps[0] == "init"
+    assert world.kafka.steps.index("offsets") == 1, "the lane that nobody had waits for no fence"
+    assert world.kafka.steps[-1] == "offsets"
+    await world.close()
+    found = await world.store.register([lane.name for lane in world.lanes], Owner(2, "m", "next"))
+    assert {one.producers for one in found.values() if isinstance(one, Registered)} == {frozenset([world.session.id])}
+
+
+async def test_what_the_ledger_has_is_emitted_again_at_once() -> None:
+    """Turn after turn, of all lanes that are behind, before any new command is read.
+
+    Seen to fail while a session rested after each: a thousand results a second.
+    """
+    world = _world(2)
+    await world.keep(0, 3500, emitted=100)
+    await world.keep(1, 700)
+    await world.live()
+    again: dict[int, list[int]] = {0: [], 1: []}
+    for turn in world.kafka.turns:
+        assert sum(map(len, turn.values())) <= opening_module.REEMIT_RECORDS
+        for partition, offsets in turn.items():
+            again[partition] += offsets
+    assert again == {0: [*range(100, 3500)], 1: [*range(700)]}
+    assert world.kafka.begun == {0: 3500, 1: 700}
+    await world.close()
+
+
+async def test_a_lane_that_halts_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka is ahead of its ledger; the others open and answer."""
+
+    async def newest_results(*_: object) -> dict[int, int | None]:
+        return {}
+
+    monkeypatch.setattr(opening_module, "newest_results", newest_results)
+    world = _world(2)
+    await world.keep(0, 5, emitted=9)
+    world.begin()
+    await world.until_running(1)
+    world.fetch(1, 2)
+    await world.until_out(-1, 2)
+    await until(lambda: world.lanes[0].state is LaneState.HALTED, 10, "it halts")
+    assert "E=9 (committed in Kafka), A=5 (applied in Postgres)" in world.lanes[0].reason
+    await world.close()
+
+
+async def test_a_lane_of_a_newer_generation_is_lost_and_the_others_open() -> None:
+    """It is asked for again later."""
+    world = _world(2)
+    await world.store.register([world.lanes[0].name], Owner(7, "newer", "theirs"))
+    world.begin()
+    await world.until_running(1)
+    lost = world.lanes[0]
+    assert (lost.state, lost.reason) == (LaneState.LOST, "held for generation 7 by newer")
+    assert "fence theirs" not in world.kafka.steps
+    await world.close()
+
+
+async def test_an_opening_that_failed_is_repeated_with_the_same_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the session can be open, so it need not be fenced."""
+    world = _world(1)
+    with monkeypatch.context() as patched:
+
+        async def away(*_: object) -> None:
+            raise StoreAway("away")
+
+        patched.setattr(world.store, "positions", away)
+        with pytest.raises(StoreAway):
+            await world.session.live()
+    assert not world.session.is_spent
+    await world.live()
+    assert world.kafka.steps.count("init") == 1
+    assert not [step for step in world.kafka.steps if step.startswith("fence")]
+    await world.close()
+
+
+# What a turn takes
+
+
+async def _taken(world: _World, *waiting: int) -> list[int]:
+    """How many records of each lane a turn takes, where so many wait."""
+    for lane, count in zip(world.lanes, waiting, strict=True):
+        lane.registered((await world.store.register([lane.name], Owner(1, "m", "p")))[lane.name])  # type: ignore[arg-type]
+        lane.place(0, 0, 0)
+        lane.run()
+        world.fetch(lane.name.partition, count)
+    return _counts(world)
+
+
+def _counts(world: _World) -> list[int]:
+    """How many records of each lane the next turn takes."""
+    counts = [0] * len(world.lanes)
+    for batch in world.session._take():
+        counts[batch.lane.name.partition] = len(batch.records)
+        batch.lane.apply(batch.stop)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("waiting", "taken"),
+    [
+        ([30, 30, 30], [30, 30, 30]),
+        ([200, 0, 0], [100, 0, 0]),
+        ([200, 1, 2], [97, 1, 2]),
+        ([200, 200, 10], [45, 45, 10]),
+        ([200, 200, 200], [33, 33, 34]),
+        ([200, 40, 200], [34, 33, 33]),
+        ([0, 0, 0], [0, 0, 0]),
+    ],
+    ids=str,
+)
+async def test_a_turn_takes_from_each_lane_as_much_as_from_the_others(waiting: list[int], taken: list[int]) -> None:
+    """Or all that it has: who has few commands never waits behind a flood, and a turn is as full as can be."""
+    counts = await _taken(_world(3), *waiting)
+    assert sum(counts) == sum(taken)
+    assert sorted(counts) == sorted(taken)
+    assert all(count == have for count, have in zip(counts, waiting, strict=True) if have <= min(taken))
+
+
+async def test_where_a_turn_is_smaller_than_its_lanes_they_take_turns() -> None:
+    """One record each, those first that waited longest."""
+    world = _world(5, batch_records=2)
+    first = await _taken(world, 4, 4, 4, 4, 4)
+    turns = [first, *(_counts(world) for _ in range(9))]
+    assert [sum(turn) for turn in turns] == [2] * 10
+    assert [sum(turn[lane] for turn in turns) for lane in range(5)] == [4] * 5
+    assert all(sum(turn[lane] for turn in turns[:3]) >= 1 for lane in range(5))
+
+
+async def test_lanes_share_the_bytes_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they share its records; each takes one, however large it is."""
+    world = _world(2)
+    await _taken(world, 1, 1)
+    monkeypatch.setattr(module, "TURN_BYTES", 40_000)
+    for lane in world.lanes:
+        start = lane.inbox.fetch_offset
+        large = [replace(_record(0, start + at), value=b"x" * 5_000) for at in range(9)]
+        lane.inbox.put(large, start + 9)
+    assert _counts(world) == [2, 2]
+    world.lanes[1].inbox.put([replace(_record(1, 99), value=b"x" * 100_000)] * 3, 100)
+    monkeypatch.setattr(module, "TURN_BYTES", 1)
+    assert _counts(world) == [1, 1]
+
+
+# Turns
+
+
+async def test_postgres_works_on_a_turn_while_kafka_has_the_one_before() -> None:
+    """Never two Kafka parts at once, and no third turn begins meanwhile."""
+    world = _world(1, batch_records=10)
+    await world.live()
+    world.kafka.going_on.clear()
+    world.fetch(0, 20)
+    world.fetch(0, 20)
+    lane = world.lanes[0]
+    await until(lambda: lane.applied == 20, 10, "the second turn is in Postgres")
+    await asyncio.sleep(0.1)
+    assert (lane.applied, lane.emitted) == (20, 0)
+    world.kafka.going_on.set()
+    await world.until_out(40)
+    assert world.kafka.most_at_once == 1
+    assert [offset for turn in world.kafka.turns for offset in turn[0]] == [*range(40)]
+    await world.close()
+
+
+async def test_what_is_too_much_at_once_comes_again_in_smaller_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down to what goes through, in order; and then turns grow again."""
+    world = _world(3)
+    process, sizes = world.shared.processor.process, list[int]()
+
+    async def narrow(turn: Sequence[Work]) -> list[Done]:
+        sizes.append(sum(len(work.commands) for work in turn))
+        if sizes[-1] > 5:
+            return [BatchTooLarge() for _ in turn]
+        return await process(turn)
+
+    monkeypatch.setattr(world.shared.processor, "process", narrow)
+    await world.live()
+    for partition in range(3):
+        world.fetch(partition, 40)
+    await world.until_out(40, 40, 40)
+    assert sizes[:3] == [100, 25, 6]
+    assert max(size for size in sizes if size <= 5) > 2
+    for partition in range(3):
+        assert [one for turn in world.kafka.turns for one in turn.get(partition, [])] == [*range(40)]
+    await world.close()
+
+
+async def test_a_lane_that_is_lost_in_the_middle_leaves_the_others_at_work() -> None:
+    """Somebody else took it: none of its commands is answered here."""
+    world = _world(3)
+    await world.live()
+    await world.store.register([world.lanes[1].name], Owner(9, "newer", "theirs"))
+    for partition in range(3):
+        world.fetch(partition, 2)
+    await world.until_out(2, 0, 2)
+    assert world.lanes[1].state is LaneState.LOST
+    world.fetch(0, 2)
+    await world.until_out(4, 0, 2)
+    assert all(1 not in turn for turn in world.kafka.turns)
+    await world.close()
+
+
+async def test_a_lane_that_the_database_refuses_is_named_after_the_others_are_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their results were decided, and are emitted before the session ends."""
+    world = _world(3)
+    process = world.shared.processor.process
+
+    async def process_others(turn: Sequence[Work]) -> list[Done]:
+        others = iter(await process([work for work in turn if work.stake.hold.name.partition != 1]))
+        return [StoreAway("locks") if work.stake.hold.name.partition == 1 else next(others) for work in turn]
+
+    monkeypatch.setattr(world.shared.processor, "process", process_others)
+    await world.live()
+    for partition in range(3):
+        world.fetch(partition, 2)
+    assert world.task is not None
+    with pytest.raises(LanesFailed, match="partition 1: locks") as caught:
+        await asyncio.wait_for(world.task, 10)
+    assert caught.value.suspects == {1}
+    assert world.kafka.committed_offsets == {0: 2, 2: 2}
+
+
+async def test_a_lane_whose_results_have_no_leader_waits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says where, reads on within its bounds, and goes on when there is one."""
+    monkeypatch.setattr(module, "LEADER_SECONDS", 0.05)
+    world = _world(2)
+    await world.live()
+    world.kafka.leaderless = {0}
+    for partition in range(2):
+        world.fetch(partition, 2)
+    await world.until_out(0, 2)
+    await until(lambda: world.lanes[0].state is LaneState.WAITING, 10, "it waits")
+    assert world.lanes[0].reason == "its results cannot be emitted: created/0 has no leader"
+    assert world.lanes[0].wants_records
+    world.kafka.leaderless = set()
+    await world.until_out(2, 2)
+    assert world.lanes[0].state is LaneState.RUNNING
+    await world.close()
+
+
+async def test_after_doubt_the_next_session_fences_this_one_and_emits_again() -> None:
+    """What was applied is in the ledger: nothing is lost, nothing decided twice, nothing out twice."""
+    world = _world(2)
+    await world.live()
+    world.kafka.failing = [EmissionFailed("doubt", [1])]
+    for partition in range(2):
+        world.fetch(partition, 2)
+    assert world.task is not None
+    with pytest.raises(EmissionFailed):
+        await asyncio.wait_for(world.task, 10)
+    assert (world.session.is_spent, world.session.is_in_doubt) == (True, True)
+    doubtful, world.session = world.session, world.another()
+    await world.live()
+    await world.until_out(2, 2)
+    assert f"fence {doubtful.id}" in world.kafka.steps
+    assert world.kafka.turns == [{0: [0, 1], 1: [0, 1]}]
+    assert len(world.store.passports) == 4
+    await world.close()
+
+
+async def test_a_kafka_part_in_flight_ends_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those results were decided; nobody could register, fence and emit them again until the database is back.
+
+    Seen to fail where the part in flight was cut off.
+    """
+    world = _world(1, batch_records=10)
+    await world.live()
+    process = world.shared.processor.process
+
+    async def away_later(turn: Sequence[Work]) -> list[Done]:
+        if turn[0].start:
+            world.kafka.going_on.set()
+            raise StoreAway("away")
+        return await process(turn)
+
+    monkeypatch.setattr(world.shared.processor, "process", away_later)
+    world.kafka.going_on.clear()
+    world.fetch(0, 20)
+    assert world.task is not None
+    with pytest.raises(StoreAway):
+        await asyncio.wait_for(world.task, 10)
+    assert (world.kafka.committed_offsets, world.session.is_in_doubt) == ({0: 10}, False)
+
+
+async def test_a_lane_whose_fetches_do_not_follow_is_placed_again_at_once() -> None:
+    """Beside the others, and while nothing else happens."""
+    world = _world(2)
+    await world.live()
+    world.fetch(0, 3)
+    await world.until_out(3, 0)
+    world.kafka.begun.clear()
+    world.lanes[0].inbox.fail("expected the consumer at 3, found it at 9")
+    await until(lambda: world.kafka.begun == {0: 3}, 10, "it begins where it stands")
+    assert world.lanes[0].state is LaneState.RUNNING
+    await world.close()
+
+
+async def test_idle_lanes_note_what_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the day that Kafka forgets the group's offsets; and once more when the session closes."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
+    world = _world(2)
+    await world.live()
+    world.fetch(0, 3)
+    await world.until_out(3, 0)
+    await until(lambda: world.lanes[0].noted == 3, 10, "it is noted")
+    lanes = [lane.stake.hold for lane in world.lanes]
+    assert [one and one.emitted for one in (await world.store.positions(lanes)).values()] == [3, 0]
+    monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
+    world.fetch(1, 2)
+    await world.until_out(3, 2)
+    await world.close()
+    assert [one and one.emitted for one in (await world.store.positions(lanes)).values()] == [3, 2]
+
+
+async def test_closing_waits_for_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notes are a help for later; without them the session ends as well."""
+    world = _world(1)
+    await world.live()
+    world.fetch(0, 1)
+    await world.until_out(1)
+
+    async def away(*_: object) -> None:
+        raise StoreAway("away")
+
+    monkeypatch.setattr(world.store, "mark_emitted", away)
+    await world.close()
+
+
+async def test_a_lane_that_was_idle_beside_a_busy_one_is_not_taken_for_stuck() -> None:
+    """Seen to fail while only a session without any news touched it: its first command found it hours old."""
+    world = _world(2)
+    await world.live()
+    idle = world.lanes[1]
+    idle.progressed_at = 0.0
+    world.fetch(0, 1)
+    await world.until_out(1, 0)
+    world.fetch(0, 1)
+    await world.until_out(2, 0)
+    assert idle.progressed_at > 0
+    await world.close()

@@ -1,0 +1,296 @@
+"""One session after the other, and who gets one of his own; the sessions are stand-ins that fail as a test wants."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+
+from tests.workbench import until
+from worker.store.port import LaneName, StoreAway
+from worker.stream import sessions as module
+from worker.stream.emitter import EmissionFailed
+from worker.stream.inbox import Budget, Inbox
+from worker.stream.lane import Lane, LaneState
+from worker.stream.session import LanesFailed, Member
+from worker.stream.sessions import Sessions
+from worker.telemetry import Telemetry
+
+OUTAGE = StoreAway("away")
+
+
+def _lanes(count: int) -> list[Lane]:
+    telemetry = Telemetry()
+    return [
+        Lane(LaneName("group", "commands", at), Inbox(10, Budget(1024 * 1024)), telemetry)
+        for at in reversed(range(count))
+    ]
+
+
+class _Session:
+    """Fails as often as there are failures for its lanes; then it lives until it is closed."""
+
+    made: list["_Session"]
+    failures: Callable[[frozenset[int]], list[Exception]]
+    """By partitions; what is left of them is shared by the sessions of the same lanes."""
+    spent = True
+    advances = False
+    in_doubt = False
+    hangs = False
+
+    def __init__(self, lanes: Sequence[Lane], member: Member, shared: object, consumer: object) -> None:
+        self.id = f"session-{len(self.made)}"
+        self.partitions = [lane.name.partition for lane in lanes]
+        self.lives = 0
+        self.is_alive = self.is_gone = False
+        self._closing = asyncio.Event()
+        self.made.append(self)
+
+    @property
+    def is_spent(self) -> bool:
+        return type(self).spent
+
+    @property
+    def has_advanced(self) -> bool:
+        return type(self).advances
+
+    @property
+    def is_in_doubt(self) -> bool:
+        return type(self).in_doubt
+
+    def close(self) -> None:
+        self._closing.set()
+
+    async def live(self) -> None:
+        self.lives += 1
+        failures = type(self).failures(frozenset(self.partitions))
+        if failures:
+            raise failures.pop(0)
+        self.is_alive = True
+        await (asyncio.sleep(60) if type(self).hangs else self._closing.wait())
+
+    async def let_go(self) -> None:
+        self.is_gone = True
+
+
+class _Stage:
+    """Sessions of some lanes, with what befalls them."""
+
+    def __init__(self, kind: type[_Session]) -> None:
+        self.kind = kind
+        self.failing: dict[frozenset[int], list[Exception]] = {}
+        self.kind.failures = staticmethod(lambda partitions: self.failing.get(partitions, []))
+        self.sessions: Sessions | None = None
+
+    def fail(self, partitions: Sequence[int], *errors: Exception) -> None:
+        """What happens to the sessions of just these lanes, one after the other."""
+        self.failing[frozenset(partitions)] = [*errors]
+
+    def begin(self, count: int, shared: Any = None) -> list[Lane]:
+        """The lanes of an assignment, in any order."""
+        lanes = _lanes(count)
+        self.sessions = Sessions(lanes, Member(1, "member"), shared, cast(Any, None))
+        return lanes
+
+    async def settled(self, *alive: Sequence[int]) -> None:
+        """Wait until just these sets of lanes have a session that lives."""
+        wanted = sorted(map(list, alive))
+        await until(lambda: self._alive() == wanted, 10, f"{wanted}, not {self._alive()}")
+
+    def _alive(self) -> list[list[int]]:
+        return sorted(one.partitions for one in self.kind.made if one.is_alive and not one.is_gone)
+
+
+@pytest_asyncio.fixture
+async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Stage]:
+    """Nothing pauses for long on it."""
+
+    class Kind(_Session):
+        made: list[_Session] = []  # noqa: RUF012  # anew for each test
+
+    monkeypatch.setattr(module, "Session", Kind)
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.01)
+    stage = _Stage(Kind)
+    yield stage
+    if stage.sessions is not None:
+        await stage.sessions.close()
+
+
+def _emission(*suspects: int) -> EmissionFailed:
+    return EmissionFailed("doubt", suspects)
+
+
+async def test_all_lanes_have_one_session_in_order(stage: _Stage) -> None:
+    """Until it is closed, when its producer is let go and its lanes are nobody's."""
+    lanes = stage.begin(3)
+    await stage.settled([0, 1, 2])
+    assert stage.sessions is not None
+    await stage.sessions.close()
+    assert [(one.lives, one.is_gone) for one in stage.kind.made] == [(1, True)]
+    assert {lane.state for lane in lanes} == {LaneState.CLOSED}
+    assert all(task.done() and task.exception() is None for task in stage.sessions.tasks)
+
+
+async def test_no_lanes_need_no_session(stage: _Stage) -> None:
+    """A worker too many has none."""
+    stage.begin(0)
+    assert stage.sessions is not None
+    assert stage.sessions.tasks == []
+    await stage.sessions.close()
+
+
+async def test_after_doubt_another_session_goes_on(stage: _Stage) -> None:
+    """With an id of its own; the one in doubt is never used again."""
+    stage.fail([0, 1], _emission(), OUTAGE)
+    lanes = stage.begin(2)
+    await stage.settled([0, 1])
+    assert [(one.lives, one.is_gone) for one in stage.kind.made] == [(1, True), (1, True), (1, False)]
+    assert [lane.reason for lane in lanes] == ["reopening after StoreAway: away"] * 2
+
+
+async def test_before_its_first_transaction_a_session_lives_again(stage: _Stage) -> None:
+    """Nothing of it is open, and each id that is used has to be fenced and remembered."""
+    stage.kind.spent = False
+    stage.fail([0], OUTAGE, OUTAGE, OUTAGE)
+    stage.begin(1)
+    await stage.settled([0])
+    assert [one.lives for one in stage.kind.made] == [4]
+
+
+# Who is opened apart
+
+
+async def test_a_lane_whose_results_fail_is_opened_apart(stage: _Stage) -> None:
+    """In a session of its own; the others go on in another one."""
+    stage.fail([0, 1, 2, 3], _emission(2))
+    stage.begin(4)
+    await stage.settled([0, 1, 3], [2])
+
+
+async def test_each_suspect_is_opened_by_itself(stage: _Stage) -> None:
+    """One that hangs must not hold up the other; those that fail on wedge nobody."""
+    stage.fail([0, 1, 2, 3], _emission(0, 2))
+    stage.fail([2], *(_emission(2) for _ in range(8)))
+    stage.begin(4)
+    await stage.settled([0], [1, 3], [2])
+
+
+async def test_a_lane_whose_work_the_database_refuses_is_opened_apart(stage: _Stage) -> None:
+    """As one whose results fail, also where no transaction ever began."""
+    stage.kind.spent = False
+    stage.fail([0, 1, 2], LanesFailed("locks", [1]))
+    stage.begin(3)
+    await stage.settled([0, 2], [1])
+
+
+async def test_where_all_are_suspects_nobody_is_opened_apart(stage: _Stage) -> None:
+    """Nothing is known of anybody: all together try again, however often."""
+    stage.fail([0, 1, 2], *(_emission(0, 1, 2) for _ in range(7)))
+    stage.begin(3)
+    await stage.settled([0, 1, 2])
+    assert len(stage.kind.made) == 8
+
+
+async def test_suspects_of_an_assignment_that_has_gone_are_nobody(stage: _Stage) -> None:
+    """Those that the session does not have."""
+    stage.fail([0, 1], _emission(7))
+    stage.begin(2)
+    await stage.settled([0, 1])
+
+
+async def test_three_failures_without_a_suspect_halve(stage: _Stage) -> None:
+    """And three more halve again, down to the one that it is; the halves that are well go on at once."""
+    stage.fail(range(8), *(_emission() for _ in range(3)))
+    stage.fail([0, 1, 2, 3], *(_emission() for _ in range(3)))
+    stage.fail([0, 1], *(_emission() for _ in range(3)))
+    stage.fail([1], *(_emission() for _ in range(10)))
+    stage.begin(8)
+    await stage.settled([0], [1], [2, 3], [4, 5, 6, 7])
+
+
+async def test_two_failures_without_a_suspect_are_chance(stage: _Stage) -> None:
+    """A broker that restarts fails everybody, and is back."""
+    stage.fail([0, 1], _emission(), _emission())
+    stage.begin(2)
+    await stage.settled([0, 1])
+
+
+async def test_failures_that_are_not_of_the_transaction_halve_nothing(stage: _Stage) -> None:
+    """Servers that are away, for however long."""
+    stage.fail(range(8), *(OUTAGE for _ in range(9)))
+    stage.begin(8)
+    await stage.settled([*range(8)])
+
+
+async def test_an_outage_after_a_halving_halves_no_further(stage: _Stage) -> None:
+    """Only a failed transaction halves.
+
+    Seen to fail while the count of three was enough: 48 lanes had 48 sessions soon after Kafka went away.
+    """
+    stage.fail(range(8), *(_emission() for _ in range(3)))
+    stage.fail([0, 1, 2, 3], *(OUTAGE for _ in range(9)))
+    stage.begin(8)
+    await stage.settled([0, 1, 2, 3], [4, 5, 6, 7])
+
+
+async def test_results_in_between_begin_the_count_anew(stage: _Stage) -> None:
+    """Three failures in a row are meant."""
+    stage.kind.advances = True
+    stage.fail([0, 1], *(_emission() for _ in range(9)))
+    stage.begin(2)
+    await stage.settled([0, 1])
+
+
+# Pauses and the end
+
+
+def test_pauses_grow_while_sessions_fail_at_once_and_begin_anew_after_results() -> None:
+    """Up to a bound; workers that failed at the same moment do not come back at the same moment."""
+    backoff = module._Backoff()
+    pauses = []
+    for _ in range(12):
+        backoff.note(OUTAGE, False)
+        pauses.append(backoff.pause())
+    assert pauses[0] < 2 * module.FIRST_PAUSE_SECONDS
+    assert module.LONGEST_PAUSE_SECONDS <= pauses[-1] < 2 * module.LONGEST_PAUSE_SECONDS
+    assert backoff.failures == 0
+    backoff.note(_emission(), True)
+    assert (backoff.failures, backoff.pause() < 2 * module.FIRST_PAUSE_SECONDS) == (1, True)
+
+
+async def test_a_pause_ends_when_the_assignment_does(stage: _Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebalance waits for nobody."""
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 60.0)
+    stage.fail([0], OUTAGE)
+    stage.begin(1)
+    await until(lambda: stage.kind.made[:1] != [] and not stage.failing[frozenset([0])], 10, "it failed")
+    assert stage.sessions is not None
+    async with asyncio.timeout(2):
+        await stage.sessions.close()
+    assert len(stage.kind.made) == 1
+
+
+async def test_what_does_not_end_in_time_is_cut_off_and_fenced_at_the_end(
+    stage: _Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only sessions with a transaction that is open: those that failed before, and those that are cut off."""
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.05)
+    fenced: list[str] = []
+
+    async def fence(_cluster: object, _settings: object, producer: str) -> None:
+        fenced.append(producer)
+
+    monkeypatch.setattr(module, "fence", fence)
+    stage.kind.hangs = stage.kind.in_doubt = True
+    stage.fail([0], _emission())
+    stage.begin(1, SimpleNamespace(cluster=None, settings=None))
+    await stage.settled([0])
+    assert stage.sessions is not None
+    await stage.sessions.close()
+    assert all(task.cancelled() for task in stage.sessions.tasks)
+    assert [one.is_gone for one in stage.kind.made] == [True, True]
+    await stage.sessions.fence_cut_off()
+    assert fenced == ["session-0", "session-1"]

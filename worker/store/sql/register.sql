@@ -1,0 +1,12 @@
+-- Raise the epochs of lanes for a member of the group, except where a member of a newer generation holds one ($6
+-- overrides), and add the member's producer to the ids that may have something open in Kafka.
+-- Safe: the rows are locked already, in the order of batches; whoever holds a lower epoch finds out when it locks its lanes.
+INSERT INTO lane (group_id, topic, partition, epoch, generation_id, member_id, producers)
+SELECT $1, $2, partition, 1, $4, $5, ARRAY[$7]
+  FROM unnest($3::int[]) AS partition
+ ORDER BY partition
+ON CONFLICT ON CONSTRAINT lane_group_topic_partition_key DO UPDATE
+   SET epoch = lane.epoch + 1, generation_id = excluded.generation_id, member_id = excluded.member_id,
+       producers = array_remove(lane.producers, $7) || excluded.producers
+ WHERE lane.generation_id <= excluded.generation_id OR $6
+RETURNING partition, id, epoch, producers

@@ -1,0 +1,276 @@
+"""A session: what a worker is for one generation of the group, and anew after any doubt (protocol section 6).
+
+It has one transactional producer with an id that is never used again. It opens its lanes, and works turn after turn:
+take → decode → decide and commit → emit and commit, for all lanes at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import uuid4
+
+from aiokafka.structs import TopicPartition
+
+from worker import crashpoints
+from worker.processing import Work
+from worker.store.port import BatchTooLarge, LostLane, Owner, StoreAway
+from worker.stream.door import KeysAway
+from worker.stream.emitter import Emitter, Part
+from worker.stream.lane import Batch, Lane, LaneState
+from worker.stream.opening import Consumer, Opening, Surroundings
+
+TURN_BYTES = 4 * 1024 * 1024
+"""How much memory the records of a turn may take: a quarter of what all lanes hold, so that one turn is fetched while
+others are at work."""
+IDLE_SECONDS = 1.0
+"""Idle lanes note after this time that all of their answers are out."""
+KEYS_SECONDS = 1.0
+LEADER_SECONDS = 1.0
+
+
+class LanesFailed(Exception):
+    """The database goes on to refuse the work of these partitions' lanes, `suspects`, and not that of the others."""
+
+    def __init__(self, reason: str, suspects: Iterable[int]) -> None:
+        super().__init__(reason)
+        self.suspects = frozenset(suspects)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of the group in one of its generations; a session keeps the one that it was born with."""
+
+    generation: int
+    member_id: str
+
+
+class Session:
+    """Some lanes of a worker, usually all of them, and their producer."""
+
+    def __init__(self, lanes: Sequence[Lane], member: Member, shared: Surroundings, consumer: Consumer) -> None:
+        settings = shared.settings
+        self.id = f"{settings.group_id}.{settings.topic_commands}.{uuid4().hex}"
+        self._lanes, self._owner = lanes, Owner(member.generation, member.member_id, self.id)
+        self._shared, self._consumer = shared, consumer
+        self._emitter = Emitter(settings, self.id, shared.tracing)
+        self._is_started = self._is_closing = False
+        self._news = asyncio.Event()
+        """Something came, ended, or may be looked at."""
+        self._in_flight: asyncio.Task[None] | None = None
+        self._most = settings.batch_records
+        self._turns = 0
+        for lane in lanes:
+            lane.inbox.changed = self._news
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether another session has to go on after a failure. Otherwise it can live again: nothing of it is open."""
+        return not self._is_started or self._emitter.has_begun
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether results of it became visible."""
+        return self._emitter.has_committed
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether it has a transaction that only a fence or the broker's timeout will end."""
+        return self._emitter.is_open
+
+    def close(self) -> None:
+        """Begin no more turns; `live` returns when the one in flight is out."""
+        self._is_closing = True
+        self._news.set()
+
+    async def live(self) -> None:
+        """Open the lanes and answer their commands until closed. Raises on any doubt."""
+        if not self._is_started:
+            await self._emitter.start()
+            self._is_started = True
+            crashpoints.reach("init")
+        for lane in self._lanes:
+            lane.begin()
+        opening = Opening(self._lanes, self._owner, self._emitter, self._shared, self._consumer, self._news)
+        try:
+            while not self._is_closing:
+                self._news.clear()
+                await opening.go_on(self._settle)
+                if not await self._turn():
+                    await self._rest()
+            await self._settle()
+            with suppress(StoreAway):
+                await self._note_emitted()
+        except Exception as error:
+            for lane in self._lanes:
+                self._shared.tracing.end(lane.span, error)
+            with suppress(Exception):  # Postgres alone may be away; and the first failure is the one to tell of
+                await self._settle()
+            raise
+        finally:
+            opening.stop()
+            await self._drop_in_flight()
+
+    async def let_go(self) -> None:
+        """Close the producer, whatever state it is in."""
+        await self._emitter.close()
+
+    # A turn
+
+    async def _turn(self) -> bool:
+        """What waits on all lanes: in Postgres, while the Kafka part of the turn before is in flight, then in Kafka.
+
+        False where nothing waits. Never two Kafka parts at once; and where little is waiting, that part is awaited, so
+        that all that comes meanwhile goes into one turn.
+        """
+        batches = self._take()
+        if not batches:
+            return False
+        with self._shared.tracing.within([batch.span for batch in batches]):
+            batches = await self._decode(batches)
+        with self._shared.tracing.within([batch.span for batch in batches]):
+            parts = await self._apply(batches)
+            await self._settle()
+            if parts:
+                self._in_flight = asyncio.create_task(self._emit(parts))
+            if sum(len(lane.inbox) for lane in self._lanes) < self._most:
+                await self._settle()
+        return True
+
+    def _take(self) -> list[Batch]:
+        """From each lane as much as from the others, or all that it has; those that wait longest come first."""
+        now = time.monotonic()
+        for lane in self._lanes:
+            if not lane.busy:
+                lane.progressed_at = now
+        self._turns += 1
+        ready = [lane for lane in self._lanes if self._is_ready(lane)]
+        if len(ready) > self._most:
+            ready = sorted(ready, key=lambda lane: lane.served)[: self._most]
+        records, size = self._most, TURN_BYTES
+        batches: list[Batch] = []
+        for lane in sorted(ready, key=lambda lane: len(lane.inbox)):
+            left = len(ready) - len(batches)
+            batch = lane.take(records // left, max(1, size // left), self._shared.tracing.start_batch(lane.name))
+            lane.served = self._turns
+            records, size = records - len(batch.records), size - batch.size
+            batches.append(batch)
+        return batches
+
+    def _is_ready(self, lane: Lane) -> bool:
+        """Whether the lane may take part in a turn, and has something for it."""
+        if lane.is_at_work and lane.inbox.failure is not None:
+            lane.reopen(lane.inbox.failure)
+            self._news.set()
+        if not lane.has_something or lane.look_at > time.monotonic():
+            return False
+        place = self._emitter.without_leader(lane.name.partition)
+        if place is not None:
+            self._emitter.look_for_leaders()
+            lane.stand(LaneState.WAITING, f"its results cannot be emitted: {place} has no leader", LEADER_SECONDS)
+        elif lane.state is LaneState.WAITING:
+            lane.stand(LaneState.RUNNING)
+        return place is None
+
+    async def _decode(self, batches: Sequence[Batch]) -> list[Batch]:
+        """Records become commands whose credentials are checked. A lane whose keys are away waits, the others go on."""
+        decoded = []
+        with self._shared.telemetry.step("decode"):
+            for batch in batches:
+                try:
+                    batch.commands = await self._shared.door.commands(batch.records)
+                    self._shared.tracing.describe(batch.span, batch.commands, batch.lane.stake.applied, batch.stop)
+                    decoded.append(batch)
+                except KeysAway as away:
+                    self._put_back(batch)
+                    batch.lane.stand(LaneState.WAITING, str(away), KEYS_SECONDS)
+        crashpoints.reach("decode")
+        return decoded
+
+    def _put_back(self, batch: Batch) -> None:
+        batch.lane.put_back(batch)
+        self._shared.tracing.end(batch.span)
+
+    async def _apply(self, batches: Sequence[Batch]) -> list[tuple[Batch, Part]]:
+        """Postgres: effects, ledger and positions, in one transaction; what is to be emitted for each lane."""
+        if not batches:
+            return []
+        started = time.monotonic()
+        turn = [Work(batch.lane.stake, batch.records, batch.commands, batch.stop, batch.span) for batch in batches]
+        with self._shared.telemetry.step("store"):
+            done = await self._shared.processor.process(turn)
+        parts, failed, is_too_large = list[tuple[Batch, Part]](), dict[int, StoreAway](), False
+        for batch, work, one in zip(batches, turn, done, strict=True):
+            lane = batch.lane
+            if isinstance(one, BatchTooLarge):
+                is_too_large = True
+                self._shared.tracing.event("batch_too_large")
+                self._put_back(batch)
+            elif isinstance(one, LostLane):
+                self._shared.tracing.end(batch.span, one)
+                lane.lose(str(one), self._shared.settings.kafka_session_timeout_seconds)
+            elif isinstance(one, StoreAway):
+                failed[lane.name.partition] = one
+            else:
+                lane.apply(batch.stop)
+                if work.commands:
+                    self._shared.telemetry.batch(lane.name.topic, lane.name.partition, one, work, started)
+                source = TopicPartition(lane.name.topic, lane.name.partition)
+                parts.append((batch, Part(source, one, batch.stop, batch.span)))
+        taken, most = sum(len(batch.records) for batch in batches), self._shared.settings.batch_records
+        self._most = max(1, taken // 4) if is_too_large else min(2 * self._most, most)
+        if failed:
+            await self._settle()
+            if parts:
+                await self._emit(parts)
+            raise LanesFailed("; ".join(f"partition {at}: {error}" for at, error in failed.items()), failed)
+        return parts
+
+    async def _emit(self, parts: Sequence[tuple[Batch, Part]]) -> None:
+        """Kafka: all results and the offsets behind them, in one transaction."""
+        with self._shared.tracing.within([batch.span for batch, _ in parts]):
+            with self._shared.telemetry.step("emit"):
+                await self._emitter.emit([part for _, part in parts])
+            for batch, part in parts:
+                batch.lane.emit(part.stop)
+        for batch, _ in parts:
+            self._shared.tracing.end(batch.span)
+
+    async def _settle(self) -> None:
+        """Wait for the Kafka part in flight; raises what became of it."""
+        task, self._in_flight = self._in_flight, None
+        if task is not None:
+            await task
+
+    async def _drop_in_flight(self) -> None:
+        task, self._in_flight = self._in_flight, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=5.0)
+
+    # Between turns
+
+    async def _rest(self) -> None:
+        """Until there is news, or a lane may be looked at again."""
+        await self._settle()
+        now = time.monotonic()
+        seconds = min([IDLE_SECONDS, *(lane.look_at - now for lane in self._lanes if lane.look_at > now)])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+                return
+        if seconds == IDLE_SECONDS:
+            await self._note_emitted()
+
+    async def _note_emitted(self) -> None:
+        """Keep the lower bounds of E exact while lanes rest, for the day that Kafka forgets the group's offsets."""
+        offsets = {
+            lane.hold: lane.emitted
+            for lane in self._lanes
+            if lane.hold is not None and lane.is_placed and lane.emitted is not None and lane.emitted > lane.noted
+        }
+        if offsets:
+            await self._shared.store.mark_emitted(offsets)
+            for lane in self._lanes:
+                lane.noted = offsets.get(lane.hold, lane.noted) if lane.hold else lane.noted
