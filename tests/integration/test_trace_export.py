@@ -122,9 +122,7 @@ async def test_a_collector_gets_every_span_by_the_stop(bench: Workbench, tmp_pat
         assert await _stopped(bench, worker) < 10
         names = collector.names()
     assert names.count("send") == 5
-    assert {"open", "process", "decode", "store", "wait", "transaction", "gather", "decide", "write", "emit"} <= {
-        *names
-    }
+    assert {"open", "process", "decode", "store", "transaction", "gather", "decide", "write", "emit"} <= {*names}
     resource = collector.resource()
     assert resource["service.name"] == "passport-worker"
     assert resource["service.version"] == __version__

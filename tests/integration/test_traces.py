@@ -218,7 +218,7 @@ async def test_a_batch_that_is_lost_fails_and_the_lane_opens_again(
     failed = [span.name.split()[0] for span in spans.all() if errors(span) == ("ERROR", "StoreAway")]
     assert failed == ["transaction", "store", "process"]
     assert spans.one("process").status.description == "StoreAway from TimeoutError"
-    assert len(spans.named("open")) == 3
+    assert len(spans.named("open")) == 4, "both lanes of the session, twice"
     assert len(spans.named("send")) == len(spans.named("re-emit")) == 1
     assert "SERIAL" not in spans.text()
 
@@ -253,14 +253,14 @@ async def test_a_halted_lane_is_a_failed_opening(bench: Workbench) -> None:
 
 
 async def test_too_much_at_once_is_an_event_and_no_failure(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The batch is taken in smaller ones, each with its span; only the transaction that was given up failed."""
+    """The batch is taken in smaller ones, each with its span; what is too much ahead is not even begun."""
     monkeypatch.setattr(processing, "BATCH_BYTES", 6_000)
     spans = spans_in_memory()
     await _answered(bench, [_command(bench, number) for number in range(40)], spans)
     first, *others = spans.named("process")
     assert events(first) == [("batch_too_large", {})]
     assert errors(first) == ("UNSET", None)
-    assert errors(spans.named("transaction")[0]) == ("ERROR", "BatchTooLarge")
+    assert {errors(span) for span in spans.all()} == {("UNSET", None)}
     assert sum(int(str(attributes(span)["messaging.batch.message_count"])) for span in others) >= 40
 
 
@@ -311,7 +311,7 @@ async def test_no_span_tells_a_secret(bench: Workbench) -> None:
 
 
 def _assert_silent(bench: Workbench, spans: Spans, secrets: Sequence[str]) -> None:
-    said = spans.text()
+    said = spans.text().replace('"db.system.name": "postgresql"', "")  # the test's password may be a part of that
     one = tenant(1)
     password = bench.settings.database_url.partition("//")[2].partition("@")[0]
     assert bench.settings.topic_created in said, "the search looks at what there is"
