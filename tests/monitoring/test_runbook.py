@@ -35,7 +35,7 @@ def test_its_shell_is_shell() -> None:
 def test_kafka_tools_have_what_a_broker_with_passwords_asks_for() -> None:
     """Without an administrator's settings they fail in production; without read_committed they show what never was."""
     tools = [one for one in COMMANDS if re.match(r"kafka-[\w-]+\.sh ", one)]
-    assert len(tools) == len(re.findall(r"kafka-[\w-]+\.sh ", RUNBOOK)) == 3
+    assert len(tools) == len(re.findall(r"kafka-[\w-]+\.sh ", RUNBOOK)) == 5
     for one in tools:
         assert "--bootstrap-server $KAFKA --command-config admin.properties" in one
         assert ("--isolation-level read_committed" in one) == one.startswith("kafka-console-consumer.sh")
