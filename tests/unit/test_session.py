@@ -10,6 +10,7 @@ import pytest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask, facts_of
+from tests.spans import events, spans_in_memory
 from tests.workbench import until
 from worker.messages.envelope import Limits, Record
 from worker.messages.events import Answer, Kind
@@ -26,7 +27,7 @@ from worker.stream.lane import Lane, LaneState
 from worker.stream.opening import Surroundings
 from worker.stream.session import LanesFailed, Member, Session
 from worker.telemetry import Telemetry
-from worker.tracing import NO_TRACING
+from worker.tracing import NO_TRACING, Tracing
 
 GROUP = "passport-worker"
 
@@ -117,7 +118,7 @@ class _Emitter:
 class _World:
     """Both servers in memory, and the lanes of one worker."""
 
-    def __init__(self, lanes: int, batch_records: int = 100) -> None:
+    def __init__(self, lanes: int, batch_records: int = 100, tracing: Tracing = NO_TRACING) -> None:
         self.kafka, self.store = _Kafka(), MemoryStore(facts_of(CATALOGUE))
         self.telemetry, self.budget = Telemetry(), Budget(16 * 1024 * 1024)
         self.settings = Settings(batch_records=batch_records)
@@ -129,7 +130,7 @@ class _World:
             door=Door(Limits(), None),
             cluster=cast(Any, self.kafka),
             telemetry=self.telemetry,
-            tracing=NO_TRACING,
+            tracing=tracing,
         )
         self.lanes = [
             Lane(LaneName(GROUP, TOPIC, at), Inbox(2 * batch_records, self.budget), self.telemetry)
@@ -208,8 +209,8 @@ def _no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
 
 
-def _world(lanes: int, batch_records: int = 100) -> _World:
-    world = _World(lanes, batch_records)
+def _world(lanes: int, batch_records: int = 100, tracing: Tracing = NO_TRACING) -> _World:
+    world = _World(lanes, batch_records, tracing)
     _Emitter.kafka = world.kafka
     return world
 
@@ -427,6 +428,24 @@ async def test_what_is_too_much_at_once_comes_again_in_smaller_turns(monkeypatch
     for partition in range(3):
         assert [one for turn in world.kafka.turns for one in turn.get(partition, [])] == [*range(40)]
     await world.close()
+
+
+async def test_too_much_at_once_is_told_of_each_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail while each lane told of it again, on the spans of all, of which some had ended."""
+    spans = spans_in_memory()
+    world = _world(3, tracing=spans.tracing)
+    process, is_first = world.shared.processor.process, [True]
+
+    async def once_too_much(turn: Sequence[Work]) -> list[Done]:
+        return [BatchTooLarge() for _ in turn] if is_first and is_first.pop() else await process(turn)
+
+    monkeypatch.setattr(world.shared.processor, "process", once_too_much)
+    await world.live()
+    for partition in range(3):
+        world.fetch(partition, 2)
+    await world.until_out(2, 2, 2)
+    await world.close()
+    assert [events(span) for span in spans.named("process")[:3]] == [[("batch_too_large", {})]] * 3
 
 
 async def test_a_lane_that_is_lost_in_the_middle_leaves_the_others_at_work() -> None:

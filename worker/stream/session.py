@@ -200,12 +200,13 @@ class Session:
         turn = [Work(batch.lane.stake, batch.records, batch.commands, batch.stop, batch.span) for batch in batches]
         with self._shared.telemetry.step("store"):
             done = await self._shared.processor.process(turn)
-        parts, failed, is_too_large = list[tuple[Batch, Part]](), dict[int, StoreAway](), False
+        is_too_large = any(isinstance(one, BatchTooLarge) for one in done)
+        if is_too_large:
+            self._shared.tracing.event("batch_too_large")
+        parts, failed = list[tuple[Batch, Part]](), dict[int, StoreAway]()
         for batch, work, one in zip(batches, turn, done, strict=True):
             lane = batch.lane
             if isinstance(one, BatchTooLarge):
-                is_too_large = True
-                self._shared.tracing.event("batch_too_large")
                 self._put_back(batch)
             elif isinstance(one, LostLane):
                 self._shared.tracing.end(batch.span, one)
