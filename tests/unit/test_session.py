@@ -487,7 +487,7 @@ async def test_a_lane_that_the_database_refuses_is_named_after_the_others_are_ou
 
 async def test_a_lane_whose_results_have_no_leader_waits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says where, reads on within its bounds, and goes on when there is one."""
-    monkeypatch.setattr(module, "LEADER_SECONDS", 0.05)
+    monkeypatch.setattr(opening_module, "LEADER_SECONDS", 0.05)
     world = _world(2)
     await world.live()
     world.kafka.leaderless = {0}

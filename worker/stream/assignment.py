@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.background import Background, StrayCancellation
 from worker.store.port import LaneName
-from worker.stream.connection import ANSWER_SECONDS, client_options, let_go
+from worker.stream.connection import ANSWER_SECONDS, client_options, has_leader, let_go
 from worker.stream.fetch_pauses import pause_after_fetches
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane
@@ -130,9 +130,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """See `Consumer`."""
-        cluster = self._consumer._client.cluster
         places = [TopicPartition(topic, one) for one in partitions]
-        led = [place for place in places if cluster.leader_for_partition(place) not in (None, -1)]
+        led = [place for place in places if has_leader(self._consumer._client, place)]
         if len(led) < len(places):
             self._consumer._client.force_metadata_update()
         if not led:

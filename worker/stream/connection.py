@@ -11,7 +11,7 @@ import aiokafka.admin.client
 import aiokafka.client
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.client import CoordinationType
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     IllegalGenerationError,
@@ -27,6 +27,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
 from worker.store.port import TopicIdentity
@@ -265,6 +266,11 @@ class Cluster:
             for one in described
             if one["error_code"] == 0
         }
+
+
+def has_leader(client: AIOKafkaClient, place: TopicPartition) -> bool:
+    """Whether somebody takes or gives the records of a partition, by the client's metadata."""
+    return client.cluster.leader_for_partition(place) not in (None, -1)
 
 
 async def let_go(closing: Coroutine[Any, Any, None], seconds: float) -> None:

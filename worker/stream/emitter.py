@@ -20,7 +20,7 @@ from worker import crashpoints, trace_names
 from worker.domain.command import Source
 from worker.messages.events import Answer, Event, Kind, dead_letter_event, event_of
 from worker.settings import Settings
-from worker.stream.connection import client_options, let_go
+from worker.stream.connection import client_options, has_leader, let_go
 from worker.tracing import NO_TRACING, Tracing
 
 START_SECONDS = 30.0
@@ -39,16 +39,18 @@ without its offset, and an old offset would be committed in place of its own. Th
 AddPartitions and AddOffsets only add a partition, and the broker knows a Produce by its sequence numbers."""
 
 
-class EmissionFailed(Exception):
-    """It is not known whether the results became visible. Throw the emitter away and open the lanes again.
-
-    `suspects` are partitions of the command topic whose results were not taken while those of others may have been;
-    none where nobody in particular is to blame.
+class Doubt(Exception):
+    """It is not known what became of a turn. `suspects` are partitions of the command topic whose lanes failed while
+    others may have got on; none where nobody in particular is to blame.
     """
 
     def __init__(self, reason: str, suspects: Iterable[int] = ()) -> None:
         super().__init__(reason)
         self.suspects = frozenset(suspects)
+
+
+class EmissionFailed(Doubt):
+    """The results may be visible or not. Throw the emitter away and open the lanes again."""
 
 
 class Unanswered(Exception):
@@ -129,11 +131,7 @@ class Emitter:
 
     def without_leader(self, partition: int) -> str | None:
         """Where results of a command partition might have to go and no broker takes them, by what is known now."""
-        for topic in self._partitions:
-            place = self._place(topic, partition)
-            if self._has_no_leader(place):
-                return f"{place.topic}/{place.partition}"
-        return None
+        return self._first_without_leader(self._place(topic, partition) for topic in self._partitions)
 
     def look_for_leaders(self) -> None:
         """Ask for metadata; it takes a moment."""
@@ -183,10 +181,10 @@ class Emitter:
                 done, pending = await asyncio.wait(pending, timeout=1.0, return_when=asyncio.FIRST_EXCEPTION)
                 for one in done:
                     one.result()
-                for delivery in (one for one in deliveries if pending and one.is_pending):
-                    if self._has_no_leader(delivery.place):
-                        raise NoLeader(f"{delivery.place.topic}/{delivery.place.partition} has no leader")
                 if pending:
+                    place = self._first_without_leader(one.place for one in deliveries if one.is_pending)
+                    if place is not None:
+                        raise NoLeader(f"{place} has no leader")
                     self.look_for_leaders()
         finally:
             for one in pending:
@@ -215,8 +213,9 @@ class Emitter:
         crashpoints.reach("k-th send")
         return sent
 
-    def _has_no_leader(self, place: TopicPartition) -> bool:
-        return self._producer.client.cluster.leader_for_partition(place) in (None, -1)
+    def _first_without_leader(self, places: Iterable[TopicPartition]) -> str | None:
+        client = self._producer.client
+        return next((f"{place.topic}/{place.partition}" for place in places if not has_leader(client, place)), None)
 
     def _place(self, topic: str, partition: int) -> TopicPartition:
         """The same partition as the input: a lane then touches one partition a topic, and order is kept."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import structlog
+from aiokafka.structs import TopicPartition
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from worker.domain.command import Command
@@ -27,10 +28,6 @@ class LaneState(Enum):
     HALTED = "halted"
     LOST = "lost"
     CLOSED = "closed"
-
-
-AT_WORK = (LaneState.RUNNING, LaneState.WAITING)
-"""The states in which a lane reads."""
 
 
 @dataclass(slots=True)
@@ -83,12 +80,17 @@ class Lane:
         self.state, self.reason = LaneState.CLOSED, "closed"
         self._telemetry.forget_lane(self.name.topic, self.name.partition, self)
 
+    @property
+    def source(self) -> TopicPartition:
+        """Where its commands come from, for Kafka."""
+        return TopicPartition(self.name.topic, self.name.partition)
+
     # What it is doing
 
     @property
     def is_at_work(self) -> bool:
-        """Whether it is open."""
-        return self.state in AT_WORK
+        """Whether it is open, and reads."""
+        return self.state in (LaneState.RUNNING, LaneState.WAITING)
 
     @property
     def wants_records(self) -> bool:

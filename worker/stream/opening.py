@@ -10,7 +10,6 @@ from typing import Protocol
 
 import structlog
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
-from aiokafka.structs import TopicPartition
 
 from worker import crashpoints
 from worker.background import Background
@@ -35,6 +34,7 @@ REEMIT_RECORDS = 1000
 REEMIT_BYTES = 4 * 1024 * 1024
 """No more lanes are read from the ledger for a transaction once it has so many records, or bytes."""
 HALTED_LOOK_SECONDS = 30.0
+LEADER_SECONDS = 1.0
 SOON_SECONDS = 0.2
 """When to look again for what the servers say will be there soon."""
 
@@ -125,7 +125,7 @@ class Opening:
         if unplaced:
             await settle()  # E is not asked for while a transaction of ours may still move it
             await self._place(unplaced)
-        behind = [lane for lane in fenced if lane.is_behind and self._may_emit(lane)]
+        behind = [lane for lane in fenced if lane.is_behind and may_emit(lane, self._emitter)]
         if behind:
             await settle()
             await self._emit_again(behind)
@@ -323,13 +323,6 @@ class Opening:
 
     # Emit again, and run
 
-    def _may_emit(self, lane: Lane) -> bool:
-        place = self._emitter.without_leader(lane.name.partition)
-        if place is not None:
-            self._emitter.look_for_leaders()
-            lane.wait(f"its results cannot be emitted: {place} has no leader", 1.0)
-        return place is None
-
     async def _emit_again(self, lanes: Sequence[Lane]) -> None:
         """Ledger rows [E, A): after a crash, or because an operator reset the offsets back."""
         parts = await self._read_ledger(lanes)
@@ -367,8 +360,8 @@ class Opening:
             if position is None or stake.emitted < position.ledger_from:
                 lane.reopen(f"answers from {stake.emitted} on were dropped from the ledger meanwhile", SOON_SECONDS)
             else:
-                source, stop = TopicPartition(self._topic, lane.name.partition), stake.applied
-                parts[lane] = Part(source, found, found[-1].offset + 1 if found else stop, lane.span)
+                stop = found[-1].offset + 1 if found else stake.applied
+                parts[lane] = Part(lane.source, found, stop, lane.span)
         return parts
 
     def _run(self, lane: Lane) -> None:
@@ -377,6 +370,20 @@ class Opening:
         crashpoints.reach("seek")
         self._shared.tracing.end(lane.span)
         lane.log.info("lane_open", applied=lane.applied, emitted=lane.emitted, epoch=lane.stake.hold.epoch)
+
+
+def may_emit(lane: Lane, emitter: Emitter) -> bool:
+    """Whether all places that results of a lane may go to have a leader, as far as is known; else it waits for one."""
+    place = emitter.without_leader(lane.name.partition)
+    if place is None:
+        return True
+    emitter.look_for_leaders()
+    reason = f"its results cannot be emitted: {place} has no leader"
+    if lane.is_at_work:
+        lane.stand(LaneState.WAITING, reason, LEADER_SECONDS)
+    else:
+        lane.wait(reason, LEADER_SECONDS)
+    return False
 
 
 def _size(answer: Answer) -> int:

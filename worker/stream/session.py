@@ -6,20 +6,18 @@ take → decode → decide and commit → emit and commit, for all lanes at once
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
-
-from aiokafka.structs import TopicPartition
 
 from worker import crashpoints
 from worker.processing import Work
 from worker.store.port import BatchTooLarge, LostLane, Owner, StoreAway
 from worker.stream.door import KeysAway
-from worker.stream.emitter import Emitter, Part
+from worker.stream.emitter import Doubt, Emitter, Part
 from worker.stream.lane import Batch, Lane, LaneState
-from worker.stream.opening import Consumer, Opening, Surroundings
+from worker.stream.opening import Consumer, Opening, Surroundings, may_emit
 
 TURN_BYTES = 4 * 1024 * 1024
 """How much memory the records of a turn may take: a quarter of what all lanes hold, so that one turn is fetched while
@@ -27,15 +25,10 @@ others are at work."""
 IDLE_SECONDS = 1.0
 """Idle lanes note after this time that all of their answers are out."""
 KEYS_SECONDS = 1.0
-LEADER_SECONDS = 1.0
 
 
-class LanesFailed(Exception):
-    """The database goes on to refuse the work of these partitions' lanes, `suspects`, and not that of the others."""
-
-    def __init__(self, reason: str, suspects: Iterable[int]) -> None:
-        super().__init__(reason)
-        self.suspects = frozenset(suspects)
+class LanesFailed(Doubt):
+    """The database goes on to refuse the work of these lanes, and not that of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +158,11 @@ class Session:
             self._news.set()
         if not lane.has_something or lane.look_at > time.monotonic():
             return False
-        place = self._emitter.without_leader(lane.name.partition)
-        if place is not None:
-            self._emitter.look_for_leaders()
-            lane.stand(LaneState.WAITING, f"its results cannot be emitted: {place} has no leader", LEADER_SECONDS)
-        elif lane.state is LaneState.WAITING:
+        if not may_emit(lane, self._emitter):
+            return False
+        if lane.state is LaneState.WAITING:
             lane.stand(LaneState.RUNNING)
-        return place is None
+        return True
 
     async def _decode(self, batches: Sequence[Batch]) -> list[Batch]:
         """Records become commands whose credentials are checked. A lane whose keys are away waits, the others go on."""
@@ -192,10 +183,10 @@ class Session:
         batch.lane.put_back(batch)
         self._shared.tracing.end(batch.span)
 
-    async def _apply(self, batches: Sequence[Batch]) -> list[tuple[Batch, Part]]:
+    async def _apply(self, batches: Sequence[Batch]) -> dict[Lane, Part]:
         """Postgres: effects, ledger and positions, in one transaction; what is to be emitted for each lane."""
         if not batches:
-            return []
+            return {}
         started = time.monotonic()
         turn = [Work(batch.lane.stake, batch.records, batch.commands, batch.stop, batch.span) for batch in batches]
         with self._shared.telemetry.step("store"):
@@ -203,7 +194,7 @@ class Session:
         is_too_large = any(isinstance(one, BatchTooLarge) for one in done)
         if is_too_large:
             self._shared.tracing.event("batch_too_large")
-        parts, failed = list[tuple[Batch, Part]](), dict[int, StoreAway]()
+        parts, failed = dict[Lane, Part](), dict[int, StoreAway]()
         for batch, work, one in zip(batches, turn, done, strict=True):
             lane = batch.lane
             if isinstance(one, BatchTooLarge):
@@ -217,8 +208,7 @@ class Session:
                 lane.apply(batch.stop)
                 if work.commands:
                     self._shared.telemetry.batch(lane.name.topic, lane.name.partition, one, work, started)
-                source = TopicPartition(lane.name.topic, lane.name.partition)
-                parts.append((batch, Part(source, one, batch.stop, batch.span)))
+                parts[lane] = Part(lane.source, one, batch.stop, batch.span)
         taken, most = sum(len(batch.records) for batch in batches), self._shared.settings.batch_records
         self._most = max(1, taken // 4) if is_too_large else min(2 * self._most, most)
         if failed:
@@ -228,15 +218,15 @@ class Session:
             raise LanesFailed("; ".join(f"partition {at}: {error}" for at, error in failed.items()), failed)
         return parts
 
-    async def _emit(self, parts: Sequence[tuple[Batch, Part]]) -> None:
+    async def _emit(self, parts: Mapping[Lane, Part]) -> None:
         """Kafka: all results and the offsets behind them, in one transaction."""
-        with self._shared.tracing.within([batch.span for batch, _ in parts]):
+        with self._shared.tracing.within([part.span for part in parts.values()]):
             with self._shared.telemetry.step("emit"):
-                await self._emitter.emit([part for _, part in parts])
-            for batch, part in parts:
-                batch.lane.emit(part.stop)
-        for batch, _ in parts:
-            self._shared.tracing.end(batch.span)
+                await self._emitter.emit(list(parts.values()))
+            for lane, part in parts.items():
+                lane.emit(part.stop)
+        for part in parts.values():
+            self._shared.tracing.end(part.span)
 
     async def _settle(self) -> None:
         """Wait for the Kafka part in flight; raises what became of it."""

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from worker.stream.emitter import EmissionFailed
+from worker.stream.emitter import Doubt, EmissionFailed
 from worker.stream.fencing import fence
 from worker.stream.lane import Lane, LaneState
 from worker.stream.opening import Consumer, Surroundings
-from worker.stream.session import LanesFailed, Member, Session
+from worker.stream.session import Member, Session
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ class Sessions:
 
     def _open_suspects_apart(self, lanes: Sequence[Lane], error: Exception, failures: int) -> Sequence[Lane]:
         """Those that are left. A lane by itself rejoins the others at the next rebalance."""
-        named = error.suspects if isinstance(error, EmissionFailed | LanesFailed) else frozenset()
+        named = error.suspects if isinstance(error, Doubt) else frozenset()
         suspects = [lane for lane in lanes if lane.name.partition in named]
         if 0 < len(suspects) < len(lanes):
             for lane in suspects:
