@@ -21,6 +21,7 @@ from tests.infrastructure.kafka_proxy import (
     Frame,
     pass_on,
 )
+from worker.demo.embedded import ServerProcess
 
 Say = Callable[[str], None]
 Fault = Callable[[Scene, Random, Say], Awaitable[None]]
@@ -190,42 +191,38 @@ _REQUEST_SECONDS = 10.0
 
 async def kill_kafka(scene: Scene, dice: Random, say: Say) -> None:
     """The broker crashes and comes back."""
-    seconds = dice.choice((0.0, dice.uniform(0, 8)))
-    async with scene.lock("Kafka"):
-        say(f"SIGKILL to Kafka, back after {seconds:.1f} s and its start")
-        await asyncio.to_thread(scene.kafka.kill)
-        await asyncio.sleep(seconds)
-        await asyncio.to_thread(scene.kafka.start)
+    await _kill("Kafka", scene.kafka, dice.choice((0.0, dice.uniform(0, 8))), scene, say)
 
 
 async def freeze_kafka(scene: Scene, dice: Random, say: Say) -> None:
     """The broker stands still."""
-    seconds = _short_or_beyond(scene, dice)
-    async with scene.lock("Kafka"):
-        say(f"SIGSTOP to Kafka for {seconds:.1f} s")
-        scene.kafka.freeze()
-        await asyncio.sleep(seconds)
-        scene.kafka.thaw()
+    await _freeze("Kafka", scene.kafka, _short_or_beyond(scene, dice), scene, say)
 
 
 async def kill_postgres(scene: Scene, dice: Random, say: Say) -> None:
     """The database crashes and comes back."""
-    seconds = _soon_or_beyond(scene, dice)
-    async with scene.lock("PostgreSQL"):
-        say(f"SIGKILL to PostgreSQL, back after {seconds:.1f} s and its start")
-        await asyncio.to_thread(scene.postgres.kill)
-        await asyncio.sleep(seconds)
-        await asyncio.to_thread(scene.postgres.start)
+    await _kill("PostgreSQL", scene.postgres, _soon_or_beyond(scene, dice), scene, say)
 
 
 async def freeze_postgres(scene: Scene, dice: Random, say: Say) -> None:
     """The database stands still."""
-    seconds = _short_or_beyond(scene, dice)
-    async with scene.lock("PostgreSQL"):
-        say(f"SIGSTOP to PostgreSQL for {seconds:.1f} s")
-        scene.postgres.freeze()
+    await _freeze("PostgreSQL", scene.postgres, _short_or_beyond(scene, dice), scene, say)
+
+
+async def _kill(name: str, server: ServerProcess, seconds: float, scene: Scene, say: Say) -> None:
+    async with scene.lock(name):
+        say(f"SIGKILL to {name}, back after {seconds:.1f} s and its start")
+        await asyncio.to_thread(server.kill)
         await asyncio.sleep(seconds)
-        scene.postgres.thaw()
+        await asyncio.to_thread(server.start)
+
+
+async def _freeze(name: str, server: ServerProcess, seconds: float, scene: Scene, say: Say) -> None:
+    async with scene.lock(name):
+        say(f"SIGSTOP to {name} for {seconds:.1f} s")
+        server.freeze()
+        await asyncio.sleep(seconds)
+        server.thaw()
 
 
 async def end_sessions(scene: Scene, dice: Random, say: Say) -> None:
