@@ -1,6 +1,7 @@
-"""What operators see: Prometheus metrics, and one canonical log line a batch."""
+"""What operators see: Prometheus metrics, and one canonical log line a turn."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -34,7 +35,7 @@ class Watched(Protocol):
 
 
 class Telemetry(Metrics):
-    """What the rooms tell; a batch at a time, since a look-up of labels takes as long as parsing a header."""
+    """What the rooms tell; a turn or a batch at a time, since a look-up of labels takes as long as parsing a header."""
 
     def __init__(self, tracing: Tracing = NO_TRACING) -> None:
         super().__init__()
@@ -102,31 +103,37 @@ class Telemetry(Metrics):
         for gauge in gauges:
             gauge.remove_by_labels({"topic": topic, "partition": str(partition)})
 
-    def batch(self, topic: str, partition: int, answers: Sequence[Answer], work: Work, started: float) -> None:
-        """Count a batch and write its canonical line; `started` is a `time.monotonic()`."""
-        outcomes: dict[str, int] = {}
-        for answer in answers:
-            name = outcome_name(answer)
-            outcomes[name] = outcomes.get(name, 0) + 1
-        self.records.labels(topic, partition).inc(len(answers))
-        traced = exemplar()
-        self.batch_records.observe(len(answers), traced)
+    def turn(self, answered: Sequence[tuple[Work, Sequence[Answer]]], started: float) -> None:
+        """Count the batches of a turn and write its canonical line; `started` is a `time.monotonic()`."""
+        if not answered:
+            return
+        outcomes, traced = Counter[str](), exemplar()
+        offsets: dict[int, tuple[int, int]] = {}
+        for work, answers in answered:
+            lane = work.stake.hold.name
+            self.records.labels(lane.topic, lane.partition).inc(len(answers))
+            self.position.labels(lane.topic, lane.partition).set(work.stop)
+            self.batch_records.observe(len(answers), traced)
+            outcomes.update(map(outcome_name, answers))
+            offsets[lane.partition] = work.start, work.stop
         for name, count in outcomes.items():
             self.outcomes.labels(name).inc(count, traced)
-        self.position.labels(topic, partition).set(work.stop)
         log.info(
-            "batch",
-            topic=topic,
-            partition=partition,
-            start=work.start,
-            stop=work.stop,
-            records=len(answers),
+            "turn",
+            topic=lane.topic,
+            offsets=offsets,
+            records=outcomes.total(),
             outcomes=outcomes,
             store_ms=round((time.monotonic() - started) * 1000, 1),
         )
+        for work, answers in answered:
+            self._tell_refusals(work, answers)
+
+    def _tell_refusals(self, work: Work, answers: Sequence[Answer]) -> None:
+        lane = work.stake.hold.name
         for answer, command in zip(answers, work.commands, strict=True):
             if answer.kind is not Kind.CREATED:
-                self._refusal_log.tell(topic, partition, answer, command)
+                self._refusal_log.tell(lane.topic, lane.partition, answer, command)
                 if answer.dead_letter is not None:
                     self.dead_letters.labels(answer.dead_letter.reason).inc()
 

@@ -79,4 +79,4 @@ async def test_large_passports_come_in_smaller_batches(bench: Workbench, tmp_pat
     assert {bench.label_of(result.topic) for result in results} == {"created"}
     await check_invariants(bench)
     lines = [json.loads(line) for line in (tmp_path / "worker.log").read_text().splitlines()]
-    assert max(line["records"] for line in lines if line["event"] == "batch") < 170
+    assert max(line["records"] for line in lines if line["event"] == "turn") < 170

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka.protocol.transaction import InitProducerIdRequest
+from structlog.testing import capture_logs
 
 from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask, facts_of
 from tests.spans import events, spans_in_memory
@@ -233,6 +234,20 @@ async def test_new_lanes_open_and_answer() -> None:
         2: [0],
     }
     assert [lane.stake.emitted for lane in world.lanes] == [3, 0, 1]
+
+
+async def test_a_turn_is_one_line_of_the_log() -> None:
+    """Which says what became of which offsets. It was one a lane and turn: a twelfth of the CPU with 48 of them."""
+    world = _world(3)
+    await world.live()
+    with capture_logs() as logs:
+        world.fetch(0, 3)
+        world.fetch(2, 1)
+        await world.until_out(3, 0, 1)
+    (turn,) = [line for line in logs if line["event"] == "turn"]
+    assert turn["offsets"] == {0: (0, 3), 2: (0, 1)}
+    assert (turn["topic"], turn["records"], turn["outcomes"]) == (TOPIC, 4, {"created": 4})
+    await world.close()
 
 
 async def test_each_id_is_fenced_once_before_offsets_are_asked_for() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from worker import crashpoints
+from worker.messages.events import Answer
 from worker.processing import Work
 from worker.store.port import BatchTooLarge, LostLane, Owner, StoreAway
 from worker.stream.door import KeysAway
@@ -195,6 +196,7 @@ class Session:
         if is_too_large:
             self._shared.tracing.event("batch_too_large")
         parts, failed = dict[Lane, Part](), dict[int, StoreAway]()
+        answered: list[tuple[Work, list[Answer]]] = []
         for batch, work, one in zip(batches, turn, done, strict=True):
             lane = batch.lane
             if isinstance(one, BatchTooLarge):
@@ -207,8 +209,9 @@ class Session:
             else:
                 lane.apply(batch.stop)
                 if work.commands:
-                    self._shared.telemetry.batch(lane.name.topic, lane.name.partition, one, work, started)
+                    answered.append((work, one))
                 parts[lane] = Part(lane.source, one, batch.stop, batch.span)
+        self._shared.telemetry.turn(answered, started)
         taken, most = sum(len(batch.records) for batch in batches), self._shared.settings.batch_records
         self._most = max(1, taken // 4) if is_too_large else min(2 * self._most, most)
         if failed:
