@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 EMPTY_SECONDS = 0.05
 """An empty fetch takes at least this. Kafka holds such a one back for longer; the demo's broker answers at once."""
 
-FULL_SECONDS = 0.01
+FULL_SECONDS = 0.02
 """After a fetch that found something. What comes meanwhile is fetched together, and from all partitions."""
 
 
