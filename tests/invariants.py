@@ -1,4 +1,4 @@
-"""The invariants of protocol section 1, checked against Kafka and Postgres from the outside."""
+"""The invariants (DESIGN: What always holds), checked against Kafka and Postgres from the outside."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""One command for every outcome of contract section 3, and what each is answered with."""
+"""One command for every outcome, and what each is answered with."""
 
 import json
 from collections.abc import Mapping, Sequence

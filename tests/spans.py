@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 from opentelemetry.trace import Link, SpanContext
 
-from worker.tracing import Tracing
+from worker.observability.spans import Tracing
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from biip.checksums import gs1_standard_check_digit
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from worker.settings import Settings
-from worker.store.days import ensure_days
 from worker.store.migrate import migrate
+from worker.store.partitions import ensure_days
 from worker.store.sql import Connection
-from worker.stream.connection import Cluster
-from worker.stream.topics import create_topics
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.topics import create_topics
 
 REPOSITORY = Path(__file__).parent.parent
 LABELS = ("created", "overage-required", "conflict", "rejected")

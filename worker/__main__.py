@@ -9,7 +9,7 @@ def main() -> None:
     if sys.argv[1:2] == ["run"]:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: sys.exit(0))
-    from worker.cli import main as command_line
+    from worker.cli.commands import main as command_line
 
     command_line()
 

@@ -1,4 +1,4 @@
-"""All settings of the worker, from the environment (contract section 7); one frozen object, read once."""
+"""All settings of the worker, from the environment; one frozen object, read once."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     @model_validator(mode="wrap")
     @classmethod
     def _all_problems_at_once(cls, values: dict[str, Any], check: ModelWrapValidatorHandler["Settings"]) -> "Settings":
-        """What is wrong between settings is told together with what is wrong with each (contract section 7)."""
+        """What is wrong between settings is told together with what is wrong with each."""
         problems = [InitErrorDetails(type=_problem(text), loc=(name,), input=None) for name, text in _between(values)]
         try:
             settings = check(values)

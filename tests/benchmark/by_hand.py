@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from tests.benchmark.catalogue import BenchProduct, fields_json, product
-from worker.store.gathering import key_id
+from worker.store.facts import key_id
 from worker.store.sql import Connection
 
 _TYPE = b"eu.tracepass.passport.created.v1"

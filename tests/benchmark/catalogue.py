@@ -8,7 +8,7 @@ from hashlib import sha256
 import asyncpg
 
 from tests.workbench import gtin
-from worker.catalogue_rows import Catalogue
+from worker.catalogue.models import Catalogue
 from worker.domain.seeding import seed_fields
 from worker.store.catalogue import load_catalogue
 

@@ -11,7 +11,7 @@ from tests.benchmark.by_hand import deed
 from tests.benchmark.catalogue import product
 from tests.benchmark.commands import Shape, commands
 from tests.workbench import make_past_day
-from worker.store.gathering import key_id
+from worker.store.facts import key_id
 from worker.store.sql import Connection
 
 _CHUNK = 200_000

@@ -9,7 +9,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 from tests.benchmark import loop
 from tests.benchmark.by_hand import Deed, deed, make_lanes
 from worker.settings import Settings
-from worker.store.gathering import key_id
+from worker.store.facts import key_id
 from worker.store.sql import Connection
 
 _SLOTS = "UPDATE company_usage SET slots_used = slots_used + 1 WHERE company_id = $1"

@@ -22,10 +22,10 @@ from tests.benchmark.reader import Arrival, ResultReader
 from tests.benchmark.servers import Servers
 from tests.workbench import REPOSITORY, settings_of
 from worker.settings import Settings
-from worker.store.days import ensure_days
 from worker.store.migrate import migrate
-from worker.stream.connection import Cluster
-from worker.stream.topics import create_topics
+from worker.store.partitions import ensure_days
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.topics import create_topics
 
 Process = subprocess.Popen[bytes]
 _numbers = itertools.count(1)

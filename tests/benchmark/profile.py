@@ -21,21 +21,29 @@ from tests.benchmark.throughput import WORKER
 # From the innermost frame outwards, the first that holds one of these marks names the step: `function (file:line)`.
 STEPS = (
     ("authenticate", ("_credentials (", "authenticated_company (", "worker/oauth/")),
-    ("parse", ("worker/messages/envelope", "worker/messages/body", "worker/messages/json_value", "worker/stream/door")),
-    ("fetch", ("worker/stream/assignment", "worker/stream/reader", "worker/stream/inbox", "aiokafka/consumer/")),
+    (
+        "parse",
+        (
+            "worker/messages/envelope",
+            "worker/messages/body",
+            "worker/messages/json_value",
+            "worker/stream/command_reader",
+        ),
+    ),
+    ("fetch", ("worker/stream/group", "worker/stream/reader", "worker/stream/inbox", "aiokafka/consumer/")),
     ("commit", ("commit_transaction (", "send_offsets_to_transaction (", "Transaction.commit (", "EndTxn", "Txn")),
-    ("send", ("worker/stream/emitter", "aiokafka/producer/")),
+    ("send", ("worker/stream/producer", "aiokafka/producer/")),
     ("encode", ("worker/messages/events",)),
     ("decide", ("worker/domain/decide", "worker/domain/facts", "decide_all (")),
-    ("gather", ("worker/store/gathering",)),
+    ("gather", ("worker/store/facts",)),
     ("write", ("worker/store/postgres",)),
 )
 # What is under none of them: callbacks of the event loop.
 CALLBACKS = (
-    ("log and metrics", ("worker/telemetry", "worker/logs", "structlog/")),
+    ("log and metrics", ("worker/observability/telemetry", "worker/observability/logs", "structlog/")),
     ("Kafka responses", ("aiokafka/",)),
     ("Postgres responses", ("asyncpg/",)),
-    ("rest of the worker", ("worker/stream", "worker/processing", "worker/app")),
+    ("rest of the worker", ("worker/stream", "worker/batch", "worker/service")),
 )
 OTHER = "event loop and its C callbacks"
 

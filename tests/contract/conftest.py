@@ -8,7 +8,7 @@ import pytest_asyncio
 from tests.conftest import fresh_database
 from tests.contract.world import CATALOGUE, facts_of, furnish, wipe
 from tests.infrastructure.choose import Infrastructure
-from worker.store.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
 

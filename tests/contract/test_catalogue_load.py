@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from worker.catalogue_file import CatalogueError, parse_catalogue, read_catalogue
-from worker.catalogue_rows import Catalogue
+from worker.catalogue.file import CatalogueError, parse_catalogue, read_catalogue
+from worker.catalogue.models import Catalogue
 from worker.domain.seeding import seed_fields
 from worker.store import sql
 from worker.store.catalogue import Loaded, load_catalogue

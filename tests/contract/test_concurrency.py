@@ -24,8 +24,8 @@ from tests.contract.world import (
     verdict,
 )
 from tests.workbench import gtin
-from worker import processing
-from worker.domain.moments import utc_day
+from worker.batch import recovery
+from worker.domain.timestamps import utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.store.port import BatchTooLarge, LostLane, StoreAway
@@ -250,7 +250,7 @@ async def test_facts_that_are_overtaken_every_time_refuse_one_record(
     postgres: PostgresStore, rogue: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A constraint that fires for ever, for whatever reason, does not stop the lane."""
-    monkeypatch.setattr(processing, "_ATTEMPTS", 2)
+    monkeypatch.setattr(recovery, "_ATTEMPTS", 2)
     lane = await Lane.open(postgres)
 
     async def act(_: int) -> None:
@@ -289,7 +289,7 @@ async def test_a_lock_that_is_never_had_refuses_nobody(
     impatient: PostgresStore, rogue: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever holds it, it is not the records' fault: the lane opens again, and goes on when it is free."""
-    monkeypatch.setattr(processing, "_ATTEMPTS", 2)
+    monkeypatch.setattr(recovery, "_ATTEMPTS", 2)
     lane = await Lane.open(impatient)
     asked = [ask(OPEN), ask(RIVAL, 2)]
     async with rogue.transaction():

@@ -10,9 +10,10 @@ import pytest_asyncio
 from asyncpg.exceptions import _base
 from asyncpg.transaction import Transaction
 
-import worker.processing
+import worker.batch.pipeline
 import worker.store.postgres as store_settings
 from tests.contract.world import CATALOGUE, GROWTH, OPEN, RIVAL, Lane, ask, books_of, facts_of, processor_of, verdict
+from tests.memory_store import MemoryBatch, MemoryStore
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
@@ -20,8 +21,7 @@ from worker.domain.outcomes import Outcome
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.store import sql
-from worker.store.failures import DayMissing, meaning_of
-from worker.store.memory import MemoryBatch, MemoryStore
+from worker.store.errors import DayMissing, meaning_of
 from worker.store.port import (
     BadRecord,
     BatchTooLarge,
@@ -150,7 +150,7 @@ async def test_a_defect_that_one_record_brings_out_harms_no_other(
 ) -> None:
     """Where our own code fails on a record, it is the one that is refused."""
     expected = await _answers_without(_good(), at)
-    monkeypatch.setattr(worker.processing, "decide", _decide_badly)
+    monkeypatch.setattr(worker.batch.pipeline, "decide", _decide_badly)
     lane = await Lane.open(store)
     answers = await lane.process(*_with_poison(_good(), at, _poison()))
     for position, (answer, without) in enumerate(zip(answers, expected, strict=True)):
@@ -170,7 +170,7 @@ async def test_a_lone_record_that_fails_once_is_not_refused(store: Store, monkey
             raise failures.pop()
         return decide(command, facts)
 
-    monkeypatch.setattr(worker.processing, "decide", decide_badly_once)
+    monkeypatch.setattr(worker.batch.pipeline, "decide", decide_badly_once)
     lane = await Lane.open(store)
     assert await lane.verdicts(ask(OPEN, 9)) == ["created"]
 
@@ -179,7 +179,7 @@ async def test_an_answer_that_fits_into_no_topic_is_refused_before_it_is_kept(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the ledger it would stop the lane for ever: it could never be emitted."""
-    monkeypatch.setattr(worker.processing, "RECORD_BYTES", 2200)
+    monkeypatch.setattr(worker.batch.pipeline, "RECORD_BYTES", 2200)
     lane = await Lane.open(store)
     long = ask(OPEN, 9, "\U0001f50b" * 100)
     assert await lane.verdicts(ask(OPEN, 9), long) == ["created", "400 Unreadable command"]
@@ -187,11 +187,11 @@ async def test_an_answer_that_fits_into_no_topic_is_refused_before_it_is_kept(
 
 async def test_too_much_for_one_batch_leaves_nothing_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """All answers of a batch are in memory at once, so the lane comes again with fewer; a single one always passes."""
-    monkeypatch.setattr(worker.processing, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(worker.batch.pipeline, "BATCH_BYTES", 1000)
     lane = await Lane.open(store)
     with pytest.raises(BatchTooLarge):
         await lane.process(ask(OPEN, 9, "a"), ask(OPEN, 9, "b"), ask(OPEN, 9, "c"))
-    monkeypatch.setattr(worker.processing, "BATCH_BYTES", 1)
+    monkeypatch.setattr(worker.batch.pipeline, "BATCH_BYTES", 1)
     assert await lane.verdicts(ask(OPEN, 9, "a")) == ["created"]
 
 

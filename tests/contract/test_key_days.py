@@ -7,7 +7,7 @@ import pytest
 
 from tests.contract.world import OPEN, Lane, ask
 from tests.workbench import make_past_day
-from worker.domain.moments import DAY_MS, HOUR_MS, utc_day
+from worker.domain.timestamps import DAY_MS, HOUR_MS, utc_day
 from worker.store import sql
 from worker.store.postgres import PostgresStore
 

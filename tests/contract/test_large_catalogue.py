@@ -11,12 +11,12 @@ from tests.benchmark.hostile import largest, largest_catalogue
 from tests.conftest import fresh_database
 from tests.contract.world import TOPIC, Lane, verdict
 from tests.infrastructure.choose import Infrastructure
-from worker import processing
+from worker.batch import pipeline
 from worker.messages.envelope import Record
-from worker.store import gathering
+from worker.store import facts
 from worker.store.catalogue import load_catalogue
-from worker.store.days import ensure_days
 from worker.store.migrate import migrate
+from worker.store.partitions import ensure_days
 from worker.store.port import BatchTooLarge
 from worker.store.postgres import PostgresStore
 
@@ -79,11 +79,11 @@ async def test_replayed_events_are_measured_before_they_are_read(
     lane = await Lane.open(store)
     for record in _records(6, "key"):
         await lane.process(record)
-    monkeypatch.setattr(gathering, "REPLAYED_BYTES", 2 * MIB)
+    monkeypatch.setattr(facts, "REPLAYED_BYTES", 2 * MIB)
     with pytest.raises(BatchTooLarge):
         await lane.process(*_records(6, "key"))
     assert [verdict(one) for one in await lane.process(*_records(5, "key"))] == ["replayed"] * 5
-    monkeypatch.setattr(gathering, "REPLAYED_BYTES", 1)
+    monkeypatch.setattr(facts, "REPLAYED_BYTES", 1)
     assert [verdict(one) for one in await lane.process(*_records(1, "key"))] == ["replayed"]
 
 
@@ -92,7 +92,7 @@ async def test_a_lane_with_too_large_answers_is_told_before_its_transaction(
 ) -> None:
     """By the sizes of records and products. Seen to fail without `_size_ahead`: it had taken locks by then."""
     lane = await Lane.open(store)
-    monkeypatch.setattr(processing, "BATCH_BYTES", 700_000)
+    monkeypatch.setattr(pipeline, "BATCH_BYTES", 700_000)
     monkeypatch.setattr(PostgresStore, "batch", None)
     with pytest.raises(BatchTooLarge):
         await lane.process(*_records(1, "a"), *_records(1, "b"))
@@ -110,7 +110,7 @@ async def test_answers_that_are_larger_than_the_catalogue_tells_are_too_much_as_
         await connection.execute("UPDATE template SET fields = '[]'")
         await connection.execute("UPDATE company SET prefill = '{}'")
     with monkeypatch.context() as patched:
-        patched.setattr(processing, "BATCH_BYTES", 700_000)
+        patched.setattr(pipeline, "BATCH_BYTES", 700_000)
         with pytest.raises(BatchTooLarge):
             await lane.process(*_records(2, "old"))
     assert [verdict(one) for one in await lane.process(*_records(2, "old"))] == ["replayed"] * 2

@@ -74,7 +74,7 @@ async def test_an_older_database_gets_only_what_it_lacks(
     """A new migration is asked for by name, and then applied alone."""
     await migrate(connection)
     _bring(monkeypatch, NEXT)
-    assert await check_schema(connection) == (
+    assert str(await check_schema(connection)) == (
         "The database is older than this version (next: 9998_next.sql): run `passport-worker migrate`."
     )
     assert await migrate(connection) == ["9998_next.sql"]
@@ -89,14 +89,14 @@ async def test_a_migration_that_fails_leaves_nothing(connection: Connection, mon
     tables = await _tables(connection)
     assert {"next_one", "next_two"} <= tables
     assert "broken" not in tables
-    assert await check_schema(connection) == (
+    assert str(await check_schema(connection)) == (
         "The database is older than this version (next: 9999_broken.sql): run `passport-worker migrate`."
     )
 
 
 async def test_an_empty_database_is_told_as_empty(connection: Connection) -> None:
     """Looking at an empty database says what to do and changes nothing."""
-    assert await check_schema(connection) == "The database is empty: run `passport-worker migrate`."
+    assert str(await check_schema(connection)) == "The database is empty: run `passport-worker migrate`."
     assert await _tables(connection) == set()
 
 
@@ -106,7 +106,7 @@ async def test_a_newer_database_is_left_alone(connection: Connection, monkeypatc
     await connection.execute("INSERT INTO schema_migration VALUES (4711, '4711_later.sql', '')")
     _bring(monkeypatch, NEXT)
     problem = "The database is newer than this version (4711_later.sql was applied): deploy a newer worker."
-    assert await check_schema(connection) == problem
+    assert str(await check_schema(connection)) == problem
     with pytest.raises(MigrationError) as caught:
         await migrate(connection)
     assert str(caught.value) == problem
@@ -121,7 +121,7 @@ async def test_a_changed_migration_is_refused(connection: Connection) -> None:
         f"The migration {NAMES[0]} has changed since it was applied: "
         "restore the file as it was released, and put the change into a new migration."
     )
-    assert await check_schema(connection) == problem
+    assert str(await check_schema(connection)) == problem
     with pytest.raises(MigrationError) as caught:
         await migrate(connection)
     assert str(caught.value) == problem
@@ -208,6 +208,6 @@ async def test_the_version_before_does_not_start_on_the_new_schema(
         now.setattr(migrations, "known_migrations", known_migrations)
         await migrate(connection)
     problem = "The database is newer than this version (0004_producers.sql was applied): deploy a newer worker."
-    assert await check_schema(connection) == problem
+    assert str(await check_schema(connection)) == problem
     with pytest.raises(MigrationError):
         await migrate(connection)

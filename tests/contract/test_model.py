@@ -33,12 +33,12 @@ from tests.contract.world import (
     wipe,
     with_token,
 )
+from tests.memory_store import MemoryStore
 from tests.workbench import Tenant
-from worker.domain.moments import DAY_MS
+from worker.batch.pipeline import BATCH_BYTES, decide_all
+from worker.domain.timestamps import DAY_MS
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.processing import BATCH_BYTES, decide_all
-from worker.store.memory import MemoryStore
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
 

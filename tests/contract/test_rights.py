@@ -11,9 +11,9 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import Roles, two_roles
 from tests.workbench import make_past_day
 from worker.store import sql
-from worker.store.days import drop_old_days, ensure_days
+from worker.store.grants import Right, check_rights, grant_run_rights, run_rights
 from worker.store.migrate import MigrationError, check_schema, migrate
-from worker.store.rights import Right, check_rights, grant_run_rights, run_rights
+from worker.store.partitions import drop_old_days, ensure_days
 from worker.store.sql import Connection
 
 Sessions = tuple[Roles, Connection, Connection]
@@ -67,7 +67,7 @@ async def test_a_right_that_is_taken_away_is_named(sessions: Sessions, right: Ri
     on = "SCHEMA public" if right.kind == "SCHEMA" else f"{right.kind} {right.object}"
     from_whom = f"{roles.run}, PUBLIC" if right.kind == "SCHEMA" else roles.run
     await owner.execute(f"REVOKE {right.privilege}{columns} ON {on} FROM {from_whom}")
-    assert await check_rights(run) == (
+    assert str(await check_rights(run)) == (
         f"The role {roles.run} lacks {right}: run `passport-worker migrate --grant-to {roles.run}` as the owner."
     )
     await grant_run_rights(owner, roles.run)
@@ -78,7 +78,7 @@ async def test_one_column_too_few_is_too_few(sessions: Sessions) -> None:
     """A right on columns is there when it is on all of them."""
     roles, owner, run = sessions
     await owner.execute(f"REVOKE UPDATE (epoch) ON TABLE lane FROM {roles.run}")
-    assert "lacks UPDATE (epoch, generation" in (await check_rights(run) or "")
+    assert "lacks UPDATE (epoch, generation" in str(await check_rights(run))
     await grant_run_rights(owner, roles.run)
 
 

@@ -24,11 +24,12 @@ from tests.contract.world import (
     with_token,
 )
 from tests.workbench import gtin
+from worker.batch.pipeline import BATCH_BYTES, decide_all
+from worker.batch.work import Work
 from worker.domain.command import DeadLetter, TraceContext
-from worker.domain.moments import DAY_MS, LATEST_MS, utc_day
+from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer, Kind
-from worker.processing import BATCH_BYTES, Work, decide_all
 from worker.store.port import (
     Hold,
     LaneName,

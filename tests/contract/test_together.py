@@ -8,17 +8,20 @@ from typing import Any
 import pytest
 from asyncpg.transaction import Transaction
 
-import worker.processing
+import worker.batch.pipeline
+import worker.batch.recovery
 from tests.contract.test_halving import POISON
 from tests.contract.world import CATALOGUE, GROWTH, LINK_BASE, OPEN, Lane, ask, facts_of, processor_of, verdict
+from tests.memory_store import MemoryBatch, MemoryStore
 from tests.spans import attributes, events, spans_in_memory
+from worker.batch.pipeline import Pipeline
+from worker.batch.recovery import Processor
+from worker.batch.work import Done, InVain
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Outcome
 from worker.messages.envelope import Record
-from worker.processing import Done, InVain, Processor
-from worker.store.memory import MemoryBatch, MemoryStore
 from worker.store.port import BatchTooLarge, LostLane, Overtaken, Position, Store, StoreAway, StoreSlow, TryAgain
 from worker.store.postgres import PostgresBatch, PostgresStore
 
@@ -86,7 +89,7 @@ async def test_lanes_with_large_answers_share_less(
     store: Store, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
     """A transaction that would be too large is not even begun: all of its lanes are told, and come in smaller turns."""
-    monkeypatch.setattr(worker.processing, "BATCH_BYTES", 2000 * together)
+    monkeypatch.setattr(worker.batch.pipeline, "BATCH_BYTES", 2000 * together)
     begun = _count_transactions(monkeypatch)
     lanes, asked = await _lanes(store), [[ask(OPEN, 1, f"s{at}" * 30)] * 2 for at in range(LANES)]
     assert [type(done) for done in await _turn(lanes, asked)] == [BatchTooLarge] * LANES
@@ -182,7 +185,7 @@ async def test_a_record_that_cannot_be_processed_harms_no_other_lane(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is found and refused in its own lane."""
-    monkeypatch.setattr(worker.processing, "decide", _decide_badly)
+    monkeypatch.setattr(worker.batch.pipeline, "decide", _decide_badly)
     sizes = _count_transactions(monkeypatch)
     done = [_verdicts(answers) for answers in await _turn(await _lanes(store), _POISONED)]
     assert done == [["created", "400 Unreadable command", "created"], ["created"], ["created"]]
@@ -191,9 +194,9 @@ async def test_a_record_that_cannot_be_processed_harms_no_other_lane(
 
 async def test_the_spans_of_other_lanes_know_nothing_of_a_refused_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed together is told by each; what was found in a lane, by its own. Seen to fail: the first told all."""
-    monkeypatch.setattr(worker.processing, "decide", _decide_badly)
+    monkeypatch.setattr(worker.batch.pipeline, "decide", _decide_badly)
     spans, store = spans_in_memory(), MemoryStore(facts_of(CATALOGUE))
-    processor = Processor(store, LINK_BASE, tracing=spans.tracing)
+    processor = Processor(Pipeline(store, LINK_BASE, tracing=spans.tracing), spans.tracing)
     lanes = [await Lane.open(store, partition, processor) for partition in range(LANES)]
     wholes = [spans.tracing.start_batch(lane.hold.name) for lane in lanes]
     asked = zip(lanes, reversed(_POISONED), wholes, strict=True)
@@ -213,7 +216,7 @@ async def test_a_lane_that_is_lost_while_it_is_halved_keeps_what_it_had(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever has it now finds the answers of the first half; the other lanes go on."""
-    monkeypatch.setattr(worker.processing, "decide", _decide_badly)
+    monkeypatch.setattr(worker.batch.pipeline, "decide", _decide_badly)
     lanes, heirs = await _lanes(store), list[Lane]()
 
     async def act(number: int) -> None:
@@ -238,7 +241,7 @@ async def test_an_outage_while_lanes_are_tried_alone_ends_the_turn(
             raise StoreAway("away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(worker.processing, "decide", _decide_badly)
+        patched.setattr(worker.batch.pipeline, "decide", _decide_badly)
         _before_each_transaction(patched, store, act)
         with pytest.raises(StoreAway, match="away"):
             await _turn(lanes, [_POISONED[1], _POISONED[2], [ask(OPEN, 1, POISON)]])
@@ -282,7 +285,7 @@ async def test_a_turn_that_is_rolled_back_runs_again(store: Store, monkeypatch: 
 
 async def test_a_lane_that_is_tried_in_vain_is_away_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody keeps its locks, perhaps: nothing of it is refused, and the others get their answers."""
-    monkeypatch.setattr(worker.processing, "_ATTEMPTS", 3)
+    monkeypatch.setattr(worker.batch.recovery, "_ATTEMPTS", 3)
     with monkeypatch.context() as patched:
         sizes = _fail_with(patched, 1, lambda _: TryAgain("55P03"))
         done = await _turn(await _lanes(store), _named())
@@ -296,7 +299,7 @@ async def test_a_lane_that_is_tried_in_vain_is_away_alone(store: Store, monkeypa
 
 async def test_what_is_overtaken_every_time_is_found_in_its_lane(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be a record's doing: that one is refused."""
-    monkeypatch.setattr(worker.processing, "_ATTEMPTS", 2)
+    monkeypatch.setattr(worker.batch.recovery, "_ATTEMPTS", 2)
     _fail_with(monkeypatch, 1, lambda _: Overtaken("23505"))
     done = await _turn(await _lanes(store), _named())
     refused = ["400 Unreadable command", "created"]
@@ -313,8 +316,8 @@ async def test_a_record_that_cannot_even_be_refused_stops_its_lane_alone(
         kept.append(asked)
         raise KeyError("serial 4711")
 
-    monkeypatch.setattr(worker.processing, "decide", _decide_badly)
-    monkeypatch.setattr(worker.processing, "unprocessable", unprocessable)
+    monkeypatch.setattr(worker.batch.pipeline, "decide", _decide_badly)
+    monkeypatch.setattr(worker.batch.recovery, "unprocessable", unprocessable)
     done = await _turn(await _lanes(store), _POISONED)
     assert [_verdicts(one) for one in done] == [InVain, ["created"], ["created"]]
     assert (len(kept), str(done[0])) == (1, "KeyError"), "a message may quote a record"

@@ -8,20 +8,22 @@ from typing import Any, Self
 
 import asyncpg
 
+from tests.memory_store import MemoryStore
 from tests.workbench import Tenant, gtin, tenant
-from worker.catalogue_file import parse_catalogue
-from worker.catalogue_rows import Catalogue
+from worker.batch.pipeline import Pipeline
+from worker.batch.recovery import Processor
+from worker.batch.work import Work
+from worker.catalogue.file import parse_catalogue
+from worker.catalogue.models import Catalogue
 from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product
 from worker.domain.command import AccessToken, Command
 from worker.domain.facts import Facts
-from worker.domain.moments import DAY_MS, iso_8601
 from worker.domain.seeding import seed_fields
+from worker.domain.timestamps import DAY_MS, iso_8601
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.events import Answer
-from worker.processing import Processor, Work
 from worker.store.catalogue import load_catalogue
-from worker.store.gathering import key_id
-from worker.store.memory import MemoryStore
+from worker.store.facts import key_id
 from worker.store.migrate import migrate
 from worker.store.port import Hold, LaneName, Owner, Registered, Stake, Store
 from worker.store.postgres import PostgresStore
@@ -170,7 +172,7 @@ def _opened(record: Record) -> Command:
 
 def processor_of(store: Store) -> Processor:
     """A processor as a worker has it."""
-    return Processor(store, LINK_BASE)
+    return Processor(Pipeline(store, LINK_BASE))
 
 
 async def fence(
@@ -221,8 +223,8 @@ class Lane:
     async def process_together(asked: Sequence[tuple["Lane", Sequence[Record]]]) -> list[list[Answer]]:
         """The answers to the records of several lanes of a store, in one transaction."""
         works = [(lane, lane.work(*records)) for lane, records in asked]
-        processor = asked[0][0].processor
-        answers = await processor.transaction([work for _, work in works])
+        pipeline = Pipeline(asked[0][0].store, LINK_BASE)
+        answers = await pipeline.transaction([work for _, work in works])
         for lane, work in works:
             lane.applied = work.stop
         return answers

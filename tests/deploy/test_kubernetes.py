@@ -21,9 +21,9 @@ from tests.deploy.manifests import (
 )
 from tests.deploy.strict import check
 from worker import __version__
-from worker.app import STOP_SECONDS
-from worker.cli import app
-from worker.health import HealthServer
+from worker.cli.commands import app
+from worker.observability.health import HealthServer
+from worker.service import STOP_SECONDS
 from worker.settings import Settings
 
 SETTINGS = {f"PASSPORT_{name.upper()}" for name in Settings.model_fields}

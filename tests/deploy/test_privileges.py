@@ -7,8 +7,8 @@ import pytest
 from tests.deploy.manifests import Manifest, containers, environment, of_kind, pods, rendered
 from tests.infrastructure.kafka_user import KAFKA_USER, kafka_user_acls
 from worker.settings import Settings
-from worker.stream.acls import needed_acls
-from worker.stream.topics import wanted_topics
+from worker.stream.cluster.permissions import needed_acls
+from worker.stream.cluster.topic_settings import wanted_topics
 
 STRIMZI = "kubernetes/components/strimzi"
 CLOUDNATIVE_PG = "kubernetes/components/cloudnative-pg"

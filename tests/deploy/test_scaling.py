@@ -10,7 +10,7 @@ import yaml
 
 from tests.deploy.manifests import DEPLOY, of_kind, rendered
 from tests.infrastructure.tools import tool
-from worker.telemetry import Telemetry
+from worker.observability.telemetry import Telemetry
 
 PRODUCTION = "kubernetes/overlays/production"
 TOPIC = "dpp.passport.create.v1"

@@ -4,8 +4,8 @@ import os
 import signal
 import sys
 
-from worker import crashpoints
-from worker.cli import main
+from worker.cli.commands import main
+from worker.store import failpoints
 
 
 def arm(order: str) -> None:
@@ -20,7 +20,7 @@ def arm(order: str) -> None:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGSTOP)
 
-    crashpoints.reach = reach
+    failpoints.reach = reach
 
 
 if __name__ == "__main__":

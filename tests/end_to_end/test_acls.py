@@ -19,7 +19,7 @@ from tests.invariants import check_invariants
 from tests.outcomes import answer_all, check_outcomes
 from tests.workbench import Workbench, get, make_workbench, run_command, settings_of, tenant, until
 from worker.demo.embedded import free_port
-from worker.stream.acls import Acl, needed_acls
+from worker.stream.cluster.permissions import Acl, needed_acls
 
 pytestmark = pytest.mark.real_kafka
 

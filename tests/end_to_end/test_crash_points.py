@@ -1,4 +1,4 @@
-"""A worker killed or frozen at every crash point of protocol section 5: nothing is lost, nothing doubled."""
+"""A worker killed or frozen at every crash point: nothing is lost, nothing doubled."""
 
 import asyncio
 import os

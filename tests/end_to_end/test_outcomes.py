@@ -1,4 +1,4 @@
-"""Every outcome of contract section 3 through a real worker, published and read by librdkafka clients."""
+"""Every outcome through a real worker, published and read by librdkafka clients."""
 
 import json
 from pathlib import Path

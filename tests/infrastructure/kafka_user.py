@@ -13,7 +13,7 @@ from confluent_kafka.admin import (
 
 from tests.infrastructure.secure_kafka import USER
 from tests.workbench import REPOSITORY
-from worker.stream.acls import Acl
+from worker.stream.cluster.permissions import Acl
 
 KAFKA_USER = REPOSITORY / "deploy" / "kubernetes" / "components" / "strimzi" / "kafka-user.yaml"
 

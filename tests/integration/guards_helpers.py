@@ -26,12 +26,13 @@ from confluent_kafka.admin import (
 )
 
 from tests.workbench import Workbench, tenant, until
-from worker.app import Worker
+from worker.app import make_worker
+from worker.observability.spans import NO_TRACING, Tracing
+from worker.service import Worker
 from worker.settings import Settings
-from worker.stream.assignment import Assignment
-from worker.stream.connection import Cluster
+from worker.stream.cluster.connection import Cluster
+from worker.stream.group import Assignment
 from worker.stream.lane import Lane, LaneState
-from worker.tracing import NO_TRACING, Tracing
 
 _CRC_AT, _COVERED_FROM = 17, 21
 """Where a record batch of version 2 keeps its CRC, and the first byte that it covers."""
@@ -97,7 +98,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """The worker in this process, stopped at the end; `opened` waits until its lanes read."""
     settings = settings or bench.settings
-    worker = Worker(settings, tracing)
+    worker = make_worker(settings, tracing)
     one = Running(worker, asyncio.create_task(worker.run()), settings.topic_commands)
     try:
         await until(one.lanes_run if opened else one.is_member, 40, f"a member: {worker.not_ready()}")

@@ -1,4 +1,4 @@
-"""The command line of contract section 7: exit codes, messages, and safe repetition."""
+"""The command line: exit codes, messages, and safe repetition."""
 
 import asyncio
 import json

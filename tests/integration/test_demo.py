@@ -16,7 +16,7 @@ import pytest
 
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.choose import server_directory
-from tests.integration.test_readme_examples import PROGRAMS
+from tests.integration.test_clients import CLIENTS
 from tests.workbench import Workbench, settings_of
 
 ROOT = Path(__file__).parents[2]
@@ -154,17 +154,15 @@ def test_demo_that_is_over_names_no_server(start_demo: StartDemo) -> None:
         assert "kcat" not in text
 
 
-async def test_kept_demo_serves_the_programs_of_the_readme_and_outlives_its_worker(
-    start_demo: StartDemo, tmp_path: Path
-) -> None:
+async def test_kept_demo_serves_the_example_programs_and_outlives_its_worker(start_demo: StartDemo) -> None:
     """In a shell with the lines that it prints and no other setting: programs, and a worker in place of its own.
 
-    Seen to fail before: 401 for the key of the README, and the demo ended with its worker.
+    Seen to fail before: 401 for the key of the programs, and the demo ended with its worker.
     """
     demo = start_demo("--commands", "50", "--keep")
     demo.wait_for("Ctrl-C stops it")
-    for name in ("Python, aiokafka", "Python, confluent-kafka"):
-        assert _run_program(demo, tmp_path, name) == "eu.tracepass.passport.created.v1"
+    for name in ("aiokafka_client.py", "confluent_kafka_client.py"):
+        assert _run_program(demo, name) == "eu.tracepass.passport.created.v1"
     settings = dict(re.findall(r"^  export (PASSPORT_\w+)=(\S+)$", demo.text, re.MULTILINE))
     bench = Workbench(settings, settings_of(settings))
     before = len(bench.results())
@@ -175,17 +173,16 @@ async def test_kept_demo_serves_the_programs_of_the_readme_and_outlives_its_work
     worker = demo.shell("exec passport-worker run")
     try:
         assert len(await bench.wait_for_results(2 * before)) == 2 * before
-        assert _run_program(demo, tmp_path, "Python, aiokafka") == "eu.tracepass.passport.created.v1"
+        assert _run_program(demo, "aiokafka_client.py") == "eu.tracepass.passport.created.v1"
     finally:
         worker.terminate()
         assert worker.wait(15) == 0
     assert demo.interrupt() == 0, demo.text
 
 
-def _run_program(demo: Demo, folder: Path, name: str) -> str:
-    """The type of the last result that a program of the README prints: that of its own command."""
-    (folder / "program.py").write_text(PROGRAMS[name], encoding="utf-8")
-    printed, _ = demo.shell(f"python {folder}/program.py").communicate(timeout=60)
+def _run_program(demo: Demo, name: str) -> str:
+    """The type of the last result that an example program prints: that of its own command."""
+    printed, _ = demo.shell(f"python {CLIENTS / name}").communicate(timeout=60)
     return printed.splitlines()[-1].split()[1]
 
 

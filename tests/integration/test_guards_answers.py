@@ -26,8 +26,8 @@ from tests.integration.guards_helpers import changed, commands, publish, running
 from tests.invariants import check_invariants
 from tests.workbench import Workbench
 from worker.settings import Settings
-from worker.stream import emitter
-from worker.stream.offset_fetch_v7 import OffsetFetchResponse_v7
+from worker.stream import producer as producer_module
+from worker.stream.cluster.offset_fetch_v7 import OffsetFetchResponse_v7
 
 pytestmark = pytest.mark.real_kafka
 
@@ -132,7 +132,7 @@ class Late:
 @pytest.fixture
 def many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction of some dozens of results takes several produce requests, one after the other."""
-    monkeypatch.setattr(emitter, "BATCH_BYTES", 4000)
+    monkeypatch.setattr(producer_module, "BATCH_BYTES", 4000)
 
 
 @pytest.mark.usefixtures("many_requests")

@@ -14,8 +14,8 @@ from tests.infrastructure.choose import own_server
 from tests.infrastructure.kafka import LocalKafka
 from tests.workbench import run_command
 from worker.settings import Settings
-from worker.stream.connection import Cluster, client_options
-from worker.stream.salvage import salvage
+from worker.stream.cluster.connection import Cluster, client_options
+from worker.stream.lenient_fetch import salvage
 
 
 class GenerousKafka(LocalKafka):

@@ -23,7 +23,7 @@ from worker.messages.envelope import Record
 from worker.settings import Settings
 from worker.stream import reader as reader_module
 from worker.stream.lane import LaneState
-from worker.stream.salvage import salvage
+from worker.stream.lenient_fetch import salvage
 
 pytestmark = pytest.mark.real_kafka
 

@@ -23,12 +23,13 @@ from tests.integration.guards_helpers import changed, commands, publish, running
 from tests.invariants import check_invariants
 from tests.workbench import Workbench, make_workbench, until
 from worker.messages.events import Answer, Kind
-from worker.stream import assignment as assignment_module
-from worker.stream import connection, emitter, topics
-from worker.stream.connection import Cluster
-from worker.stream.describe_transactions_v0 import TransactionStateRequest
-from worker.stream.emitter import Emitter, Part
-from worker.stream.topics import create_topics
+from worker.stream import group as group_module
+from worker.stream import producer as producer_module
+from worker.stream.cluster import connection, topics
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.describe_transactions_v0 import TransactionStateRequest
+from worker.stream.cluster.topics import create_topics
+from worker.stream.producer import Emitter, Part
 
 pytestmark = pytest.mark.real_kafka
 
@@ -252,10 +253,10 @@ async def test_b5_no_question_to_a_frozen_broker_waits_for_ever(
 
 
 def _short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (connection, assignment_module, topics):
+    for module in (connection, group_module, topics):
         monkeypatch.setattr(module, "ANSWER_SECONDS", DEADLINE)
-    monkeypatch.setattr(emitter, "EMIT_SECONDS", DEADLINE)
-    monkeypatch.setattr(emitter, "START_SECONDS", DEADLINE)
+    monkeypatch.setattr(producer_module, "EMIT_SECONDS", DEADLINE)
+    monkeypatch.setattr(producer_module, "START_SECONDS", DEADLINE)
 
 
 async def test_b5_a_topic_that_is_missing_is_waited_for_in_bounds(

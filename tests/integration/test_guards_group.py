@@ -14,10 +14,10 @@ from tests.invariants import check_invariants
 from tests.workbench import REPOSITORY, Workbench, until
 from worker import app
 from worker.store.port import Owner
-from worker.stream.emitter import Emitter
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
 from worker.stream.opening import Opening
+from worker.stream.producer import Emitter
 
 # B2
 

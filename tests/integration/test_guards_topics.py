@@ -9,12 +9,16 @@ from aiokafka.errors import InvalidReplicationFactorError, KafkaConnectionError
 from confluent_kafka import KafkaError, Producer
 from structlog.testing import capture_logs
 
-from tests.integration.guards_helpers import changed, raise_partitions, set_topic
+from tests.integration.guards_helpers import changed, raise_partitions, running, set_topic
 from tests.workbench import Workbench
-from worker.app import CannotStart, Worker
+from worker.app import make_worker
 from worker.demo.embedded import free_port
-from worker.stream.connection import Cluster, Refused
-from worker.stream.topics import create_topics, reason_not_to_start
+from worker.preflight import Preflight, findings
+from worker.service import CannotStart
+from worker.settings import Settings
+from worker.store.postgres import PostgresStore
+from worker.stream.cluster.connection import Cluster, Refused
+from worker.stream.cluster.topics import create_topics
 
 pytestmark = pytest.mark.real_kafka
 
@@ -62,6 +66,12 @@ async def test_b15_a_topic_that_cannot_be_made_is_an_error(bench: Workbench, clu
 # Before the start
 
 
+async def _fatal(cluster: Cluster, settings: Settings) -> list[str]:
+    """What keeps a worker from starting on these topics."""
+    checks = Preflight(settings, PostgresStore(settings.database_url, 1), cluster).of_kafka
+    return [str(one) async for one in findings(checks) if one.is_fatal]
+
+
 async def test_a_broker_that_is_away_is_no_refusal(bench: Workbench) -> None:
     """Nor is one that speaks another protocol: that is waited for, and the reason is told; aiokafka only logs it."""
     away = changed(bench.settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
@@ -75,29 +85,29 @@ async def test_a_broker_that_is_away_is_no_refusal(bench: Workbench) -> None:
 
 async def test_topics_as_they_were_made_are_fit(bench: Workbench, cluster: Cluster) -> None:
     """What `topics create` makes, `run` accepts, and a second `topics create` finds nothing to say."""
-    assert await reason_not_to_start(cluster, bench.settings) is None
+    assert await _fatal(cluster, bench.settings) == []
     assert await create_topics(cluster, bench.settings) == ([], [])
 
 
 async def test_producer_time_is_refused_unless_it_is_allowed(bench: Workbench, cluster: Cluster) -> None:
     """A command topic with CreateTime stops the worker, with advice; the setting that the advice names lets it run."""
     await set_topic(bench, bench.settings.topic_commands, "message.timestamp.type", "CreateTime")
-    assert await reason_not_to_start(cluster, bench.settings) == (
+    assert await _fatal(cluster, bench.settings) == [
         f"{bench.settings.topic_commands} has message.timestamp.type=CreateTime, but every rule goes by the append "
         "time. Set it to LogAppendTime, or set PASSPORT_ALLOW_PRODUCER_TIME=true to trust the producers' clocks."
-    )
-    assert await reason_not_to_start(cluster, changed(bench.settings, allow_producer_time=True)) is None
+    ]
+    assert await _fatal(cluster, changed(bench.settings, allow_producer_time=True)) == []
     with pytest.raises(CannotStart, match="CreateTime"):
-        await asyncio.wait_for(Worker(bench.settings).run(), 30)
+        await asyncio.wait_for(make_worker(bench.settings).run(), 30)
 
 
 async def test_missing_topics_are_named(bench: Workbench, cluster: Cluster) -> None:
     """A worker without its topics stops, and says which command makes them."""
     prefix = bench.settings.topic_commands
     settings = changed(bench.settings, topic_created=f"{prefix}.no1", topic_rejected=f"{prefix}.no2")
-    assert await reason_not_to_start(cluster, settings) == (
+    assert await _fatal(cluster, settings) == [
         f"missing topics: {prefix}.no1, {prefix}.no2. Run `passport-worker topics create`."
-    )
+    ]
 
 
 async def test_topics_create_makes_what_is_missing_and_reports_what_differs(bench: Workbench, cluster: Cluster) -> None:
@@ -134,7 +144,7 @@ async def test_topics_that_could_stop_a_lane_are_refused_all_at_once(bench: Work
     await set_topic(bench, settings.dead_letter_topic, "cleanup.policy", "compact")
     await raise_partitions(bench, settings.topic_commands, 3)
     with pytest.raises(CannotStart) as caught:
-        await asyncio.wait_for(Worker(settings).run(), 30)
+        await asyncio.wait_for(make_worker(settings).run(), 30)
     told = str(caught.value)
     assert f"{settings.topic_created}: max.message.bytes is 1048576, expected 2097152 or more: " in told
     assert f"{settings.dead_letter_topic}: cleanup.policy is compact, expected delete: " in told
@@ -142,15 +152,18 @@ async def test_topics_that_could_stop_a_lane_are_refused_all_at_once(bench: Work
         assert f"{topic}: has 2 partitions, expected 3. " in told
 
 
-async def test_what_is_only_unusual_is_logged(bench: Workbench, cluster: Cluster) -> None:
+async def test_what_is_only_unusual_is_logged(bench: Workbench) -> None:
     """And the worker runs."""
     await set_topic(bench, bench.settings.topic_created, "cleanup.policy", "compact")
     with capture_logs() as logs:
-        assert await reason_not_to_start(cluster, bench.settings) is None
-    (warning,) = [one for one in logs if one["event"] == "topic_differs"]
-    assert warning["difference"].startswith(
+        async with running(bench):
+            pass
+    (warning,) = [one for one in logs if one["event"] == "unusual"]
+    assert warning["check"] == "topics.retention"
+    assert warning["finding"].startswith(
         f"{bench.settings.topic_created}: cleanup.policy is compact, expected delete: "
     )
+    assert "kafka-configs.sh" in warning["advice"]
 
 
 _REFUSED_BY_BROKERS = {

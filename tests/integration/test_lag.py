@@ -19,7 +19,7 @@ from tests.integration.guards_helpers import (
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, token
 from tests.workbench import Workbench, tenant, until
 from worker.demo.embedded import HOST, free_port
-from worker.stream import survey
+from worker.stream import lag_survey
 from worker.stream.lane import LaneState
 
 pytestmark = pytest.mark.real_kafka
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.real_kafka
 
 @pytest.fixture(autouse=True)
 def _quick_survey(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "SURVEY_SECONDS", 0.3)
+    monkeypatch.setattr(lag_survey, "SURVEY_SECONDS", 0.3)
 
 
 def _lag(one: Running, partition: int = 0) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What the README says of results and their commands holds: how to find one's own, and what a 422 is."""
+"""What `schemas/README.md` says of results and their commands holds: how to find one's own, and what a 422 is."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from confluent_kafka import Message, Producer
 
 from tests.workbench import REPOSITORY, Workbench, tenant
 
-README = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+PAGE = " ".join((REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8").split())
 
 
 def _published(bench: Workbench, *commands: dict[str, object]) -> list[tuple[int, int]]:
@@ -24,8 +24,8 @@ def _published(bench: Workbench, *commands: dict[str, object]) -> list[tuple[int
     return [(message.partition() or 0, message.offset() or 0) for message in delivered]
 
 
-async def test_a_result_is_matched_to_its_command_as_the_readme_says(bench: Workbench, tmp_path: Path) -> None:
-    """By its idempotency key, or by the place in its delivery report, in two spellings; the README names both."""
+async def test_a_result_is_matched_to_its_command_as_the_page_says(bench: Workbench, tmp_path: Path) -> None:
+    """By its idempotency key, or by the place in its delivery report, in two spellings; the page names both."""
     bench.start_worker(tmp_path / "worker.log")
     commands = (bench.command(tenant(0), 0, "1", key="k"), bench.command(tenant(0), 0, "2"))
     (_, (partition, offset)) = places = _published(bench, *commands)
@@ -33,11 +33,11 @@ async def test_a_result_is_matched_to_its_command_as_the_readme_says(bench: Work
     topic = bench.settings.topic_commands
     assert (with_key.key, without.key) == (b"k", f"{topic}:{partition}:{offset}".encode())
     assert [with_key.cause, without.cause] == [f"{topic}/{one}/{at}" for one, at in places]
-    assert "`<topic>:<partition>:<offset>`" in README
-    assert "`ce_causationid` as well, there with slashes: `<topic>/<partition>/<offset>`" in README
+    assert "`<topic>:<partition>:<offset>`" in PAGE
+    assert "`ce_causationid` as well, there with slashes: `<topic>/<partition>/<offset>`" in PAGE
 
 
-async def test_a_file_that_is_sent_again_with_a_confirmation_is_answered_as_the_readme_says(
+async def test_a_file_that_is_sent_again_with_a_confirmation_is_answered_as_the_page_says(
     bench: Workbench, tmp_path: Path
 ) -> None:
     """422 for what was created; the original body brings its event again."""
@@ -49,4 +49,4 @@ async def test_a_file_that_is_sent_again_with_a_confirmation_is_answered_as_the_
     created, refused, again = results
     assert (bench.label_of(created.topic), refused.body["status"]) == ("created", 422)
     assert (again.value, again.header("idempotency-replayed")) == (created.value, "true")
-    assert "sent again with `confirmOverage: true` in each body, units that were created before answer 422" in README
+    assert "sent again with `confirmOverage: true` in each body, units that were created before answer 422" in PAGE

@@ -11,15 +11,16 @@ import pytest
 
 from tests.integration.guards_helpers import commands, publish, running
 from tests.workbench import Workbench, until
-from worker import app, background
-from worker.stream.assignment import Assignment
+from worker import preflight, service
+from worker.stream import background
+from worker.stream.group import Assignment
 
 pytestmark = pytest.mark.real_kafka
 
 WAITING = "waiting for the group to assign partitions"
 
 
-def _assigned(worker: app.Worker) -> float | None:
+def _assigned(worker: service.Worker) -> float | None:
     return worker._telemetry.registry.get_sample_value("passport_assigned_partitions")
 
 
@@ -83,7 +84,7 @@ async def test_a_stray_cancellation_at_the_start_is_tried_again(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both before it joins and in the membership itself."""
-    _cancelled_once(monkeypatch, app, "check_schema")
+    _cancelled_once(monkeypatch, preflight, "check_schema")
     _cancelled_once(monkeypatch, Assignment, "_read_until_stopped")
     async with running(bench) as one:
         assert one.worker.not_ready() == []
@@ -103,7 +104,7 @@ def _cancelled_once(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -
 
 async def test_a_turn_that_never_ends_is_noticed(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for it waits for ever, so `/livez` says that the lane does not move."""
-    monkeypatch.setattr(app, "STUCK_SECONDS", 1.0)
+    monkeypatch.setattr(service, "STUCK_SECONDS", 1.0)
     async with running(bench) as one:
         monkeypatch.setattr(one.worker._shared.processor, "process", lambda _: asyncio.Event().wait())
         await publish(bench, commands(bench, 0, 1))

@@ -168,7 +168,7 @@ async def test_a_collector_that_does_not_answer_delays_nobody(bench: Workbench, 
 
 def _run_without_sdk(**environment: str) -> subprocess.CompletedProcess[str]:
     """`passport-worker run` where the extra is not installed."""
-    program = "import sys; sys.modules['opentelemetry.sdk'] = None; from worker.cli import main; main(['run'])"
+    program = "import sys; sys.modules['opentelemetry.sdk'] = None; from worker.cli.commands import main; main(['run'])"
     return subprocess.run(
         [sys.executable, "-c", program],
         cwd=REPOSITORY,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prometheus_client import Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from worker.telemetry import Telemetry
+from worker.observability.telemetry import Telemetry
 
 _PROCESS = frozenset({"process_cpu_seconds_total", "process_resident_memory_bytes"})
 """Made by the client library, by whose names and meanings every process is watched."""

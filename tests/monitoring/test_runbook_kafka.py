@@ -13,7 +13,7 @@ from tests.deploy.pages import blocks, page
 from tests.infrastructure.kafka import kafka_jars
 from tests.infrastructure.kafka_user import Permissions, kafka_user_acls
 from tests.infrastructure.secure_kafka import USER, SecureKafka, secure_kafka
-from worker.stream.acls import Acl
+from worker.stream.cluster.permissions import Acl
 
 pytestmark = pytest.mark.real_kafka
 

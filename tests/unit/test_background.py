@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from worker import background
-from worker.background import Background, StrayCancellation, apart
+from worker.stream import background
+from worker.stream.background import Background, StrayCancellation, apart
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker.catalogue_file import CatalogueError, UnreadableFile, parse_catalogue, read_catalogue
-from worker.catalogue_rows import Catalogue
+from worker.catalogue.file import CatalogueError, UnreadableFile, parse_catalogue, read_catalogue
+from worker.catalogue.models import Catalogue
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "catalogue.example.yaml"
 COMPANY, TEMPLATE, PRODUCT = "6650a0b1c2d3e4f5a6b7c8d9", "6650a1b2c3d4e5f6a7b8c9d1", "6650a1b2c3d4e5f6a7b8c9d0"
@@ -26,7 +26,7 @@ ABSENT = object()
 
 
 def _tree() -> dict[str, Any]:
-    """The catalogue of contract section 6."""
+    """The catalogue of the example."""
     return {
         "plans": [{"id": "growth", "maxDpps": 100, "overagePriceCents": 75, "maxV1WritesPerDay": 200}],
         "companies": [
@@ -86,7 +86,7 @@ def _yaml(api_keys: str) -> str:
 
 
 def test_the_shape_of_the_contract_is_taken() -> None:
-    """The example of contract section 6 comes out as typed rows."""
+    """The example comes out as typed rows."""
     catalogue = parse_catalogue(json.dumps(_tree()), ".json")
     assert catalogue.plans[0].max_v1_writes_per_day == 200
     assert catalogue.companies[0].api_keys[0].digest == bytes.fromhex(DIGEST)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from worker.catalogue_file import parse_catalogue, read_catalogue
-from worker.catalogue_rows import DATA_TYPES, SUBSCRIPTIONS, TemplateField
-from worker.catalogue_warnings import warnings_of
+from worker.catalogue.file import parse_catalogue, read_catalogue
+from worker.catalogue.models import DATA_TYPES, SUBSCRIPTIONS, TemplateField
+from worker.catalogue.warnings import warnings_of
 from worker.demo.makers import catalogue_text
 
 COMPANY, TEMPLATE, PRODUCT = "a" * 24, "b" * 24, "c" * 24

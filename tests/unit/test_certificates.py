@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from worker.certificates import expiries
+from worker.observability.certificates import expiries
 from worker.settings import Settings
 
 NOW = datetime(2026, 5, 9, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The rules of contract section 3: each alone, all in their order, and what a batch sees of itself."""
+"""The thirteen rules: each alone, all in their order, and what a batch sees of itself."""
 
 import json
 from collections.abc import Callable
@@ -40,7 +40,6 @@ from worker.domain.command import (
 )
 from worker.domain.decide import authenticated_company, decide
 from worker.domain.facts import Binding, Facts
-from worker.domain.moments import DAY_MS
 from worker.domain.outcomes import (
     Asked,
     Created,
@@ -60,6 +59,7 @@ from worker.domain.outcomes import (
     Unauthorized,
     Unreadable,
 )
+from worker.domain.timestamps import DAY_MS
 from worker.messages.events import describe
 from worker.messages.json_value import fingerprint
 

@@ -5,8 +5,8 @@ import random
 from collections import Counter
 
 from tests.workbench import REPOSITORY
-from worker.catalogue_file import parse_catalogue, read_catalogue
-from worker.catalogue_rows import hash_of_key
+from worker.catalogue.file import parse_catalogue, read_catalogue
+from worker.catalogue.models import hash_of_key
 from worker.demo.makers import SHARES, catalogue_text, makers
 from worker.demo.script import STORIES, Command, Order, Script
 from worker.demo.tally import STRANGERS, Result

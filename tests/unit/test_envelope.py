@@ -17,7 +17,7 @@ from worker.domain.command import (
     TraceContext,
     UnreadableRecord,
 )
-from worker.domain.moments import LATEST_MS
+from worker.domain.timestamps import LATEST_MS
 from worker.messages.envelope import (
     MOST_HEADERS,
     Header,

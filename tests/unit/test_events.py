@@ -28,7 +28,6 @@ from tests.unit.builders import (
 )
 from worker.domain.command import DeadLetter, Source, TraceContext
 from worker.domain.decide import decide
-from worker.domain.moments import LATEST_MS
 from worker.domain.outcomes import (
     Asked,
     Created,
@@ -48,6 +47,7 @@ from worker.domain.outcomes import (
     Unauthorized,
     Unreadable,
 )
+from worker.domain.timestamps import LATEST_MS
 from worker.messages.events import (
     RECORD_BYTES,
     Answer,

@@ -15,8 +15,8 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from worker.settings import Settings
 from worker.stream import fencing
-from worker.stream.connection import Cluster
-from worker.stream.describe_transactions_v0 import TransactionStateRequest
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.describe_transactions_v0 import TransactionStateRequest
 from worker.stream.fencing import fence
 
 CONCURRENT = 51

@@ -12,13 +12,13 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import ConsumerRecord
 
-from worker.stream.describe_transactions_v0 import (
+from worker.stream.cluster.describe_transactions_v0 import (
     DescribeTransactionsRequest_v0,
     DescribeTransactionsResponse_v0,
     TransactionStateRequest,
     transaction_state,
 )
-from worker.stream.offset_fetch_v7 import OffsetFetchResponse_v7, committed_offsets
+from worker.stream.cluster.offset_fetch_v7 import OffsetFetchResponse_v7, committed_offsets
 from worker.stream.published import _cause
 
 TOPIC = "dpp.passport.create.v1"

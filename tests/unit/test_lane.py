@@ -6,10 +6,10 @@ import pytest
 from opentelemetry.trace import INVALID_SPAN
 
 from tests.unit.builders import record
+from worker.observability.telemetry import LANE_STATES, Telemetry
 from worker.store.port import Hold, LaneName, Registered, Stake
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Batch, Lane, LaneState
-from worker.telemetry import LANE_STATES, Telemetry
 
 NAME = LaneName("group", "commands", 3)
 HOLD = Hold(NAME, 1, 5)

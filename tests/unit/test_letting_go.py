@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.stream.connection import let_go
+from worker.stream.cluster.connection import let_go
 
 
 async def test_a_stray_cancellation_stays_inside() -> None:

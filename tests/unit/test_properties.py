@@ -15,7 +15,7 @@ from tests.unit.builders import BEARER, LIMITS, LINK_BASE, NOW_MS, TOPIC, as_jso
 from worker.domain import gs1
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
-from worker.domain.moments import clamp_ms, iso_8601
+from worker.domain.timestamps import clamp_ms, iso_8601
 from worker.messages.envelope import Header, Record, open_envelope
 from worker.messages.events import dead_letter_event, describe, event_of
 from worker.messages.json_value import fingerprint, read_object

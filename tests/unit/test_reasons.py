@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import get_args
 
 from tests.unit.builders import LINK_BASE, NO_OVERAGE, PLAN, command, facts
+from worker.batch.pipeline import decide_all
+from worker.batch.recovery import PROCESSING_FAILED
 from worker.domain.outcomes import Created, Outcome, Replayed
 from worker.messages.reasons import DEAD_LETTER_REASONS, REFUSALS, count_by_plan, count_refusals
-from worker.processing import PROCESSING_FAILED, decide_all
 
 WORKER = Path(__file__).parents[2] / "worker"
 

@@ -16,8 +16,8 @@ from worker.messages.envelope import Header
 from worker.messages.events import Answer, describe
 from worker.oauth.jwks import JwksSource
 from worker.oauth.tokens import TokenVerifier
-from worker.refusal_log import A_SECOND, RefusalLog
-from worker.stream.door import Door
+from worker.observability.refusal_log import A_SECOND, RefusalLog
+from worker.stream.command_reader import Door
 
 UNAUTHORIZED = describe(command(), Unauthorized(), LINK_BASE)
 FORBIDDEN = describe(command(), Forbidden("c"), LINK_BASE)

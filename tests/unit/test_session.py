@@ -11,24 +11,26 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 from structlog.testing import capture_logs
 
 from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask, facts_of
+from tests.memory_store import MemoryStore
 from tests.spans import events, spans_in_memory
 from tests.workbench import until
+from worker.batch.pipeline import Pipeline
+from worker.batch.recovery import Processor
+from worker.batch.work import Done, Work
 from worker.messages.envelope import Limits, Record
 from worker.messages.events import Answer, Kind
-from worker.processing import Done, Processor, Work
+from worker.observability.spans import NO_TRACING, Tracing
+from worker.observability.telemetry import Telemetry
 from worker.settings import Settings
-from worker.store.memory import MemoryStore
 from worker.store.port import BatchTooLarge, LaneName, Owner, Registered, Stake, StoreAway, TopicIdentity
 from worker.stream import opening as opening_module
 from worker.stream import session as module
-from worker.stream.door import Door
-from worker.stream.emitter import EmissionFailed, Part
+from worker.stream.command_reader import Door
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
 from worker.stream.opening import Surroundings
+from worker.stream.producer import EmissionFailed, Part
 from worker.stream.session import LanesFailed, Member, Session
-from worker.telemetry import Telemetry
-from worker.tracing import NO_TRACING, Tracing
 
 GROUP = "passport-worker"
 
@@ -123,7 +125,7 @@ class _World:
         self.kafka, self.store = _Kafka(), MemoryStore(facts_of(CATALOGUE))
         self.telemetry, self.budget = Telemetry(), Budget(16 * 1024 * 1024)
         self.settings = Settings(batch_records=batch_records)
-        processor = Processor(self.store, LINK_BASE, self.telemetry)
+        processor = Processor(Pipeline(self.store, LINK_BASE, self.telemetry))
         self.shared = Surroundings(
             settings=self.settings,
             store=self.store,

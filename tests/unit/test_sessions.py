@@ -9,14 +9,14 @@ import pytest
 import pytest_asyncio
 
 from tests.workbench import until
+from worker.observability.telemetry import Telemetry
 from worker.store.port import LaneName, StoreAway
 from worker.stream import sessions as module
-from worker.stream.emitter import EmissionFailed
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
+from worker.stream.producer import EmissionFailed
 from worker.stream.session import LanesFailed, Member
 from worker.stream.sessions import Sessions
-from worker.telemetry import Telemetry
 
 OUTAGE = StoreAway("away")
 

@@ -1,13 +1,10 @@
 """What settings say of themselves, and what they keep to themselves."""
 
-import re
-from pathlib import Path
-
 import pytest
 
-from worker.cli import main
+from worker.cli.commands import main
+from worker.cli.settings_list import VARIABLES, unknown_variables
 from worker.settings import Settings
-from worker.settings_list import VARIABLES, unknown_variables
 from worker.store.address import place_of
 
 HIDDEN = "an address that cannot be shown without its password"
@@ -134,15 +131,3 @@ def test_other_variables_are_nobodys_mistake() -> None:
     """Settings in any case, those of the tests, the API key of the README's programs, and what is not ours at all."""
     names = [*VARIABLES, "passport_group_id", "PASSPORT_TEST_DATABASE_URL", "PASSPORT_API_KEY", "PASSPORTS_DB", "PATH"]
     assert list(unknown_variables(dict.fromkeys(names, "x"))) == []
-
-
-def test_the_table_of_the_readme_names_every_setting() -> None:
-    """And none that there is not; `_SUFFIX` is another end of the last name that is written out."""
-    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    table = page.partition("| setting (all begin with `PASSPORT_`) |")[2].partition("\n\n")[0]
-    named, whole = list[str](), ""
-    for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE):
-        for name in re.findall(r"`(\w+)`", cell):
-            whole = whole if name.startswith("_") else name
-            named.append(whole.rpartition("_")[0] + name if name.startswith("_") else name)
-    assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)

@@ -14,8 +14,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.workbench import get
 from worker.demo.embedded import HOST, free_port
-from worker.health import HealthServer
-from worker.telemetry import Telemetry
+from worker.observability.health import HealthServer
+from worker.observability.telemetry import Telemetry
 
 
 def _exemplars(telemetry: Telemetry, family: str) -> list[dict[str, str]]:

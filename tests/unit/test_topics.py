@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from worker.settings import Settings
-from worker.stream.connection import TopicShape
-from worker.stream.topics import Found, differences, wanted_topics
+from worker.stream.cluster.topic_settings import Found, TopicShape, differences, wanted_topics
 
 SETTINGS = Settings()
 COMMANDS, CREATED, DEAD = SETTINGS.topic_commands, SETTINGS.topic_created, SETTINGS.dead_letter_topic
@@ -34,7 +33,7 @@ def _shaped(topic: str, partitions: int = 6, replicas: int = 3) -> dict[str, Fou
 
 
 def _told(found: dict[str, Found], partitions: int = 6, replicas: int = 1) -> list[tuple[str, bool]]:
-    return [(one.sentence, one.refused) for one in differences(SETTINGS, found, partitions, replicas)]
+    return [(str(one), one.is_fatal) for one in differences(SETTINGS, found, partitions, replicas)]
 
 
 def _set(topic: str, setting: str) -> str:

@@ -9,10 +9,11 @@ from typing import Self
 from worker.demo.factories import Factories
 from worker.demo.glimpses import Glimpses
 from worker.demo.makers import makers
+from worker.demo.results import result_of
 from worker.demo.script import Command, Script
 from worker.demo.tally import Result, Sent, Tally
-from worker.demo.watch import Watcher
 from worker.settings import Settings
+from worker.stream.clients import ResultRecord, ResultWatcher
 
 QUIET_SECONDS = 1.0
 """After the last result is in: time for one that comes twice to show up."""
@@ -38,7 +39,7 @@ class Play:
         self._commands: dict[str, Command] = {}
         self._script = Script(makers(), f"{chance.getrandbits(24):06x}", chance)
         self._factories = Factories(settings, self._script, chance, self._appended)
-        self._watcher = Watcher(settings, self._read, self.tally.note_dead_letter)
+        self._watcher = ResultWatcher(settings, self._read, self.tally.note_dead_letter)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -98,7 +99,8 @@ class Play:
         if result is not None:
             self._answered(command, result)
 
-    def _read(self, result: Result, now: float) -> None:
+    def _read(self, record: ResultRecord, now: float) -> None:
+        result = result_of(record)
         sent = self.tally.note_result(result, now)
         if sent is not None:
             self._answered(self._commands[sent.cause], result)

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import asyncpg
-from aiokafka.errors import KafkaError
-
-from worker.catalogue_file import parse_catalogue
+from worker.catalogue.file import parse_catalogue
 from worker.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
 from worker.demo.makers import catalogue_text
 from worker.demo.worker_process import WorkerProcess
 from worker.settings import Settings
 from worker.store.catalogue import load_catalogue
+from worker.store.connect import connect
 from worker.store.migrate import migrate
-from worker.stream.connection import Cluster
-from worker.stream.topics import create_topics, wanted_topics
+from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster
+from worker.stream.cluster.topic_settings import wanted_topics
+from worker.stream.cluster.topics import create_topics
 
 T = TypeVar("T")
 
@@ -144,7 +143,7 @@ async def _in_thread(server: ServerProcess) -> None:
 
 
 async def _prepare_database(settings: Settings) -> None:
-    connection = await asyncpg.connect(settings.database_url, timeout=10.0)
+    connection = await connect(settings.database_url)
     try:
         await migrate(connection)
         await load_catalogue(connection, parse_catalogue(catalogue_text(), ".yaml"))
@@ -163,7 +162,7 @@ async def _create_topics(settings: Settings) -> None:
 async def _delete_topics(settings: Settings) -> None:
     """Ours alone, on a cluster that is not: leave nothing behind."""
     cluster = Cluster(settings)
-    with suppress(KafkaError, TimeoutError):  # it may be away by now, which has been said
+    with suppress(*CLUSTER_ERRORS):  # it may be away by now, which has been said
         admin = await cluster.admin()
         await admin.delete_topics([one.name for one in wanted_topics(settings)])
     await cluster.close()

@@ -1,9 +1,8 @@
-"""The rules of contract section 3 in their order: the first that fails answers."""
+"""The thirteen rules in their order: the first that fails answers."""
 
 from worker.domain.catalogue import Company, Product
 from worker.domain.command import AccessToken, ApiKey, Command, CreatePassport, InvalidBody, UnreadableRecord
 from worker.domain.facts import Facts
-from worker.domain.moments import DAY_MS, utc_day
 from worker.domain.outcomes import (
     Asked,
     Created,
@@ -23,6 +22,7 @@ from worker.domain.outcomes import (
     Unauthorized,
     Unreadable,
 )
+from worker.domain.timestamps import DAY_MS, utc_day
 
 REQUIRED_SCOPE = "passports:write"
 IDEMPOTENCY_WINDOW_MS = DAY_MS

@@ -11,7 +11,7 @@ _THIRTEEN_DIGITS = re.compile(r"[0-9]{13}")
 _CSET_82_UP_TO_20 = re.compile(r"""[!"%-?A-Z_a-z]{1,20}""")
 
 UNSAFE_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Characters that no kept string may hold: Unicode category Cc and lone surrogates (contract section 3)."""
+"""Characters that no kept string may hold: Unicode category Cc and lone surrogates."""
 
 
 @lru_cache(maxsize=16384)

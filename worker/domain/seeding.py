@@ -24,7 +24,7 @@ class SeededFields:
 
     @property
     def completion_percentage(self) -> int:
-        """`floor(100 * approved / total)`; 0 for a template without fields (contract section 4)."""
+        """`floor(100 * approved / total)`; 0 for a template without fields."""
         return 100 * self.approved // self.total if self.total else 0
 
 

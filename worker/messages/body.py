@@ -161,7 +161,7 @@ class Parties(_Model):
 
 
 class CreatePassportBody(_Model):
-    """The value of a create-passport command (contract section 2)."""
+    """The value of a create-passport command."""
 
     product_id: ProductId = Field(alias="productId")
     gs1: Gs1

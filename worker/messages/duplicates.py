@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from worker.hints import printable
+from worker.messages.hints import printable
 
 _LONGEST = 100
 """Characters of a key and of a path: they come from a stranger, and go into a result."""

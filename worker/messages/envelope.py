@@ -17,7 +17,7 @@ from worker.domain.command import (
     TraceContext,
     UnreadableRecord,
 )
-from worker.domain.moments import clamp_ms
+from worker.domain.timestamps import clamp_ms
 from worker.messages.body import read_body
 from worker.messages.events import RECORD_BYTES, header_bytes
 from worker.messages.json_value import JsonObject, fingerprint, read_object
@@ -85,7 +85,7 @@ class Envelope:
 
 
 def open_envelope(record: Record, limits: Limits) -> Envelope:
-    """Read one record (contract sections 2 and 3, rules 1 and 4). Headers match without regard to case."""
+    """Read one record (rules 1 and 4). Headers match without regard to case."""
     source = Source(record.topic, record.partition, record.offset, clamp_ms(record.timestamp_ms))
     found = _known_headers(record.headers)
     key = _idempotency_key(found["idempotency-key"])

@@ -11,7 +11,6 @@ from uuid import NAMESPACE_URL
 from worker.domain import gs1
 from worker.domain.command import Command, DeadLetter, Source, TraceContext
 from worker.domain.decide import REQUIRED_SCOPE
-from worker.domain.moments import iso_8601
 from worker.domain.outcomes import (
     Created,
     DailyWritesSpent,
@@ -31,6 +30,7 @@ from worker.domain.outcomes import (
     Unreadable,
 )
 from worker.domain.seeding import compact_json
+from worker.domain.timestamps import iso_8601
 
 Header = tuple[str, bytes | None]
 
@@ -152,7 +152,7 @@ def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answ
 
 
 def created_body(created: Created, digital_link_base: str) -> bytes:
-    """The seed's 201 body (contract section 4). Text that is the same for a product was encoded once."""
+    """The seed's 201 body. Text that is the same for a product was encoded once."""
     seeded = created.product.seeded
     serial = quoted(created.serial)
     uri = quoted(gs1.digital_link_uri(digital_link_base, created.gtin, created.serial))
@@ -222,7 +222,7 @@ _OfRequest = (
 
 
 def _refusal_of_request(outcome: _OfRequest) -> tuple[Kind, int, dict[str, object]]:
-    """Kind, status and body of rules 7 to 12; the strings are the contract's."""
+    """Kind, status and body of rules 7 to 12; the strings are the API's."""
     match outcome:
         case SubscriptionInactive(_, subscription):
             return Kind.REJECTED, 402, {"error": "subscription_inactive", "details": {"status": subscription}}
@@ -253,7 +253,7 @@ def _refusal_of_request(outcome: _OfRequest) -> tuple[Kind, int, dict[str, objec
 
 
 def event_of(answer: Answer, topic: str, partition: int) -> Event:
-    """The result record: CloudEvents 1.0 binary mode (contract section 5). `topic` is the command topic."""
+    """The result record: CloudEvents 1.0 binary mode. `topic` is the command topic."""
     path = f"{topic}/{partition}/{answer.offset}"
     subject = answer.passport_id or answer.key
     headers: list[Header] = [
@@ -278,7 +278,7 @@ def event_of(answer: Answer, topic: str, partition: int) -> Event:
 
 
 def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Event:
-    """The dead-letter record: the copy, and where it came from (contract section 1)."""
+    """The dead-letter record: the copy, and where it came from."""
     headers: list[Header] = [
         *letter.headers,
         ("dlq-original-topic", source.topic.encode("utf-8")),

@@ -1,4 +1,4 @@
-"""Reading JSON as contract section 2 allows it: UTF-8, no BOM, no duplicate keys, no NaN, bounded depth."""
+"""Reading JSON as commands may have it: UTF-8, no BOM, no duplicate keys, no NaN, bounded depth."""
 
 import json
 import re
@@ -104,5 +104,5 @@ def _json_type(value: object) -> str:
 
 
 def fingerprint(body: JsonObject) -> bytes:
-    """SHA-256 of the canonical JSON: sorted keys, no white space (contract section 3)."""
+    """SHA-256 of the canonical JSON: sorted keys, no white space."""
     return sha256(_canonical.encode(body).encode("ascii")).digest()

@@ -1,4 +1,4 @@
-"""JSON Schemas of the messages, generated from their models; `python -m worker.contract` writes them."""
+"""JSON Schemas of the messages, generated from their models; `python -m worker.asyncapi` writes them."""
 
 import json
 from dataclasses import dataclass

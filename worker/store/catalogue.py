@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from worker.catalogue_file import CatalogueError
-from worker.catalogue_rows import ApiKey, Catalogue, Company, Plan, Product, Template, TemplateField
-from worker.catalogue_warnings import Fields
+from worker.catalogue.file import CatalogueError
+from worker.catalogue.models import ApiKey, Catalogue, Company, Plan, Product, Template, TemplateField
+from worker.catalogue.warnings import Fields
 from worker.store import sql
 from worker.store.sql import Connection
 

@@ -6,9 +6,13 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
+from worker.messages.hints import Finding
 from worker.store import sql
-from worker.store.days import ensure_days
+from worker.store.partitions import ensure_days
 from worker.store.sql import Connection
+
+SCHEMA = "postgres.schema"
+"""The id of what is found about the schema."""
 
 _FILE_NAME = re.compile(r"([0-9]{4})_[a-z0-9_]+\.sql")
 
@@ -52,17 +56,21 @@ async def migrate(connection: Connection) -> list[str]:
     return applied
 
 
-async def check_schema(connection: Connection) -> str | None:
-    """None when the database is exactly at this version; else one sentence on what it is and what to do. Read only."""
+async def check_schema(connection: Connection) -> Finding | None:
+    """None when the database is exactly at this version. Read only."""
     if not await connection.fetchval(sql.load("has_schema_migration")):
-        return "The database is empty: run `passport-worker migrate`."
+        return _behind("empty")
     applied = await _applied(connection)
-    problem = _foreign(applied)
     pending = _pending(applied)
-    if problem is None and pending:
-        what = "older than this version" if applied else "empty"
-        problem = f"The database is {what} (next: {pending[0].name}): run `passport-worker migrate`."
-    return problem
+    if foreign := _foreign(applied):
+        return foreign
+    if pending:
+        return _behind(f"{'older than this version' if applied else 'empty'} (next: {pending[0].name})")
+    return None
+
+
+def _behind(how: str) -> Finding:
+    return Finding(SCHEMA, f"The database is {how}", "run `passport-worker migrate`.")
 
 
 async def _apply_next(connection: Connection) -> str | None:
@@ -71,9 +79,8 @@ async def _apply_next(connection: Connection) -> str | None:
         await connection.execute(sql.load("lock_migrations"))
         await connection.execute(sql.load("create_schema_migration"))
         applied = await _applied(connection)
-        problem = _foreign(applied)
-        if problem is not None:
-            raise MigrationError(problem)
+        if foreign := _foreign(applied):
+            raise MigrationError(str(foreign))
         pending = _pending(applied)
         if not pending:
             return None
@@ -95,15 +102,15 @@ def _pending(applied: dict[int, tuple[str, bytes]]) -> list[Migration]:
     return [migration for migration in known_migrations() if migration.version not in applied]
 
 
-def _foreign(applied: dict[int, tuple[str, bytes]]) -> str | None:
+def _foreign(applied: dict[int, tuple[str, bytes]]) -> Finding | None:
     """What was applied that this version does not bring, or not in this form."""
     known = {migration.version: migration for migration in known_migrations()}
     for version, (name, checksum) in applied.items():
         if version not in known:
-            return f"The database is newer than this version ({name} was applied): deploy a newer worker."
+            found = f"The database is newer than this version ({name} was applied)"
+            return Finding(SCHEMA, found, "deploy a newer worker.")
         if known[version].checksum != checksum:
-            return (
-                f"The migration {known[version].name} has changed since it was applied: "
-                "restore the file as it was released, and put the change into a new migration."
-            )
+            found = f"The migration {known[version].name} has changed since it was applied"
+            advice = "restore the file as it was released, and put the change into a new migration."
+            return Finding(SCHEMA, found, advice)
     return None

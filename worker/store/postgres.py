@@ -8,15 +8,14 @@ from typing import Any
 import asyncpg
 from asyncpg.transaction import Transaction
 
-from worker import crashpoints
 from worker.domain.command import Command, DeadLetter, TraceContext
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer, Kind
-from worker.store import sql
-from worker.store.days import ensure_days
-from worker.store.failures import DayMissing, meaning_of
-from worker.store.gathering import Gathering, LookUp, key_id
+from worker.store import failpoints, sql
+from worker.store.errors import DayMissing, meaning_of
+from worker.store.facts import Gathering, LookUp, key_id
+from worker.store.partitions import ensure_days
 from worker.store.port import (
     Hold,
     LaneName,
@@ -187,11 +186,11 @@ class PostgresStore:
                 async with asyncio.timeout(TRANSACTION_SECONDS):
                     await transaction.start()
                     await _lock_lanes(connection, stakes)
-                    crashpoints.reach("lane lock")
+                    failpoints.reach("lane lock")
                     yield PostgresBatch(connection, stakes)
-                crashpoints.reach("before COMMIT")
+                failpoints.reach("before COMMIT")
                 await _commit(transaction)
-                crashpoints.reach("after COMMIT")
+                failpoints.reach("after COMMIT")
         except DayMissing as missing:  # the database was away over midnights, and housekeeping is minutes away
             async with self.session() as connection:
                 await ensure_days(connection)

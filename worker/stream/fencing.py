@@ -12,8 +12,8 @@ from aiokafka.errors import (
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from worker.settings import Settings
-from worker.stream.connection import Cluster
-from worker.stream.describe_transactions_v0 import TransactionStateRequest, transaction_state
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.describe_transactions_v0 import TransactionStateRequest, transaction_state
 
 log = structlog.get_logger(__name__)
 

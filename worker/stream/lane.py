@@ -11,10 +11,10 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from worker.domain.command import Command
 from worker.messages.envelope import Record
+from worker.observability.telemetry import Telemetry
 from worker.store.port import Hold, LaneName, Registered, Stake
-from worker.stream.backlog import Backlog
 from worker.stream.inbox import Inbox
-from worker.telemetry import Telemetry
+from worker.stream.lag import Backlog
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Opening lanes (protocol section 6): register, fence, list, look, emit again what the ledger has, and run."""
+"""Opening lanes (DESIGN: A session): register, fence, list, look, emit again what the ledger has, and run."""
 
 import asyncio
 import time
@@ -11,22 +11,22 @@ from typing import Protocol
 import structlog
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from worker import crashpoints
-from worker.background import Background
-from worker.domain.moments import iso_8601
+from worker.batch.recovery import Processor
+from worker.domain.timestamps import iso_8601
 from worker.messages.events import Answer, header_bytes
-from worker.processing import Processor
+from worker.observability.spans import Tracing
+from worker.observability.telemetry import Telemetry
 from worker.settings import Settings
+from worker.store import failpoints
 from worker.store.port import LostLane, NewerOwner, Owner, Position, Store
-from worker.stream.connection import Cluster
-from worker.stream.door import Door
-from worker.stream.emitter import Emitter, Part
+from worker.stream.background import Background
+from worker.stream.cluster.connection import Cluster
+from worker.stream.command_reader import Door
 from worker.stream.fencing import fence
 from worker.stream.lane import Lane, LaneState
 from worker.stream.positions import Halt, Log, reason_to_halt, reason_without_topic
+from worker.stream.producer import Emitter, Part
 from worker.stream.published import newest_results
-from worker.telemetry import Telemetry
-from worker.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -143,7 +143,7 @@ class Opening:
         newer = [name for name, one in found.items() if isinstance(one, NewerOwner)]
         if newer and await self._shared.cluster.is_member(self._group, owner.generation, owner.member):
             found |= await store.register(newer, owner, force=True)
-        crashpoints.reach("register")
+        failpoints.reach("register")
         for lane in lanes:
             one = found[lane.name]
             if isinstance(one, NewerOwner):
@@ -186,9 +186,9 @@ class Opening:
     async def _list_only(self, lanes: Collection[Lane]) -> None:
         if not lanes:
             return
-        crashpoints.reach("fence")
+        failpoints.reach("fence")
         ours = await self._shared.store.list_only([lane.hold for lane in lanes if lane.hold], self._owner.producer)
-        crashpoints.reach("list")
+        failpoints.reach("list")
         for lane in lanes:
             if lane.hold in ours:
                 lane.to_fence = frozenset()
@@ -334,7 +334,7 @@ class Opening:
             self._shared.telemetry.reemitted.labels(self._topic, lane.name.partition).inc(len(part.answers))
             lane.log.info("ledger_emitted_again", start=lane.emitted, stop=part.stop, records=len(part.answers))
             lane.emit(part.stop)
-        crashpoints.reach("ledger re-emission")
+        failpoints.reach("ledger re-emission")
         self._news.set()
         for lane in parts:
             if not lane.is_behind:
@@ -367,7 +367,7 @@ class Opening:
     def _run(self, lane: Lane) -> None:
         lane.run()
         self._consumer.begin_at(self._topic, lane.name.partition, lane.stake.applied)
-        crashpoints.reach("seek")
+        failpoints.reach("seek")
         self._shared.tracing.end(lane.span)
         lane.log.info("lane_open", applied=lane.applied, emitted=lane.emitted, epoch=lane.stake.hold.epoch)
 

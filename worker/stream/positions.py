@@ -1,4 +1,4 @@
-"""What the positions of a lane say when it opens: go on, emit again, or halt (protocol section 6, open 5)."""
+"""What the positions of a lane say when it opens: go on, emit again, or halt (DESIGN: A session)."""
 
 from dataclasses import dataclass
 

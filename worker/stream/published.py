@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.settings import Settings
-from worker.stream.connection import ANSWER_SECONDS, Cluster, client_options, let_go
+from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, let_go
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,9 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record, without_excess
 from worker.settings import Settings
+from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.lane import Lane
-from worker.stream.salvage import salvage
-from worker.stream.topic_watch import TopicWatch
+from worker.stream.lenient_fetch import salvage
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""A session: what a worker is for one generation of the group, and anew after any doubt (protocol section 6).
+"""A session: what a worker is for one generation of the group, and anew after any doubt (DESIGN: A session).
 
 It has one transactional producer with an id that is never used again. It opens its lanes, and works turn after turn:
 take → decode → decide and commit → emit and commit, for all lanes at once.
@@ -11,14 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
-from worker import crashpoints
-from worker.messages.events import Answer
-from worker.processing import Work
+from worker.batch.work import Work
+from worker.observability.hooks import Answered
+from worker.store import failpoints
 from worker.store.port import BatchTooLarge, LostLane, Owner, StoreAway
-from worker.stream.door import KeysAway
-from worker.stream.emitter import Doubt, Emitter, Part
+from worker.stream.command_reader import KeysAway
 from worker.stream.lane import Batch, Lane, LaneState
 from worker.stream.opening import Consumer, Opening, Surroundings, may_emit
+from worker.stream.producer import Doubt, Emitter, Part
 
 TURN_BYTES = 4 * 1024 * 1024
 """How much memory the records of a turn may take: a quarter of what all lanes hold, so that one turn is fetched while
@@ -83,7 +83,7 @@ class Session:
         if not self._is_started:
             await self._emitter.start()
             self._is_started = True
-            crashpoints.reach("init")
+            failpoints.reach("init")
         for lane in self._lanes:
             lane.begin()
         opening = Opening(self._lanes, self._owner, self._emitter, self._shared, self._consumer, self._news)
@@ -177,7 +177,7 @@ class Session:
                 except KeysAway as away:
                     self._put_back(batch)
                     batch.lane.stand(LaneState.WAITING, str(away), KEYS_SECONDS)
-        crashpoints.reach("decode")
+        failpoints.reach("decode")
         return decoded
 
     def _put_back(self, batch: Batch) -> None:
@@ -196,7 +196,7 @@ class Session:
         if is_too_large:
             self._shared.tracing.event("batch_too_large")
         parts, failed = dict[Lane, Part](), dict[int, StoreAway]()
-        answered: list[tuple[Work, list[Answer]]] = []
+        answered: list[Answered] = []
         for batch, work, one in zip(batches, turn, done, strict=True):
             lane = batch.lane
             if isinstance(one, BatchTooLarge):
@@ -209,7 +209,7 @@ class Session:
             else:
                 lane.apply(batch.stop)
                 if work.commands:
-                    answered.append((work, one))
+                    answered.append(Answered(lane.name, work.start, work.stop, work.commands, one))
                 parts[lane] = Part(lane.source, one, batch.stop, batch.span)
         self._shared.telemetry.turn(answered, started)
         taken, most = sum(len(batch.records) for batch in batches), self._shared.settings.batch_records

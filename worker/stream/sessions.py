@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from worker.stream.emitter import Doubt, EmissionFailed
 from worker.stream.fencing import fence
 from worker.stream.lane import Lane, LaneState
 from worker.stream.opening import Consumer, Surroundings
+from worker.stream.producer import Doubt, EmissionFailed
 from worker.stream.session import Member, Session
 
 log = structlog.get_logger(__name__)

@@ -1,0 +1,55 @@
+// Publishes one command and prints results until its own is there: java -cp 'libs/*' Passports.java (17 or later).
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
+
+public class Passports {
+    static final String SERVERS = System.getenv().getOrDefault("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092");
+    static final String API_KEY = System.getenv().getOrDefault("PASSPORT_API_KEY", "tp_demo_eurobat_mes_1");
+    static final List<String> RESULTS = List.of("dpp.passport.created.v1", "dpp.passport.overage-required.v1",
+            "dpp.passport.conflict.v1", "dpp.passport.rejected.v1");
+
+    static void produce(String key) throws Exception {
+        Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "enable.idempotence", true, "acks", "all");
+        var gtin = "04012345000016";
+        var body = """
+                {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "BP-%s"}}
+                """.formatted(gtin, key.substring(0, 13));
+        var command = new ProducerRecord<>("dpp.passport.create.v1", gtin, body);
+        command.headers().add("authorization", ("Bearer " + API_KEY).getBytes(UTF_8));
+        command.headers().add("idempotency-key", key.getBytes(UTF_8));
+        try (var producer = new KafkaProducer<>(config, new StringSerializer(), new StringSerializer())) {
+            producer.send(command).get();
+        }
+    }
+
+    static void consume(String until) {
+        Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "group.id", "passport-results",
+                "isolation.level", "read_committed", "auto.offset.reset", "earliest", "enable.auto.commit", false);
+        try (var consumer = new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer())) {
+            consumer.subscribe(RESULTS);
+            for (var found = false; !found; consumer.commitSync()) {
+                for (var result : consumer.poll(Duration.ofSeconds(1))) {
+                    var outcome = new String(result.headers().lastHeader("ce_type").value(), UTF_8);
+                    System.out.println(result.key() + " " + outcome + " " + result.value());
+                    found |= result.key().equals(until);
+                }
+            }
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        var key = UUID.randomUUID().toString();
+        produce(key);
+        consume(key);
+    }
+}

@@ -1,0 +1,47 @@
+"""Publishes one command and prints results until its own is there: pip install aiokafka."""
+
+import asyncio
+import json
+import os
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+SERVERS = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
+API_KEY = os.environ.get("PASSPORT_API_KEY", "tp_demo_eurobat_mes_1")
+RESULTS = [f"dpp.passport.{outcome}.v1" for outcome in ("created", "overage-required", "conflict", "rejected")]
+
+
+async def produce(key: str) -> None:
+    gs1 = {"gtin": "04012345000016", "serialNumber": f"BP-{key[:13]}"}
+    body = {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": gs1}
+    headers = [("authorization", f"Bearer {API_KEY}".encode()), ("idempotency-key", key.encode())]
+    async with AIOKafkaProducer(bootstrap_servers=SERVERS, enable_idempotence=True, acks="all") as producer:
+        value = json.dumps(body).encode()
+        await producer.send_and_wait("dpp.passport.create.v1", value, gs1["gtin"].encode(), headers=headers)
+
+
+async def consume(until: str) -> None:
+    async with AIOKafkaConsumer(
+        *RESULTS,
+        bootstrap_servers=SERVERS,
+        group_id="passport-results",
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    ) as consumer:
+        async for result in consumer:
+            outcome = dict(result.headers)["ce_type"].decode()
+            print(result.key.decode(), outcome, result.value.decode())
+            await consumer.commit()
+            if result.key.decode() == until:
+                return
+
+
+async def main() -> None:
+    key = str(uuid4())
+    await produce(key)
+    await consume(key)
+
+
+asyncio.run(main())

@@ -1,0 +1,104 @@
+"""The programs of `schemas/clients/`, as they stand, against a real worker on a real Kafka: what people copy works."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.conftest import fresh_database
+from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.kafka import KafkaMissing, kafka_jars
+from tests.infrastructure.tools import tool
+from tests.schema_checks import check_event
+from tests.workbench import REPOSITORY, Workbench, make_workbench
+from worker.settings import Settings
+
+pytestmark = pytest.mark.real_kafka
+
+DEFAULTS = Settings.model_construct()
+RESULT = re.compile(r"(?P<key>\S+) (?P<outcome>eu\.tracepass\.passport\.\S+) (?P<body>\{.*)")
+
+
+CLIENTS = REPOSITORY / "schemas" / "clients"
+PROGRAMS = sorted(path.name for path in CLIENTS.iterdir() if path.is_file())
+
+
+@pytest.fixture(scope="module")
+async def answering(servers: Infrastructure, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
+    """A worker on the default topics, with the catalogue of `deploy/` that the programs' defaults belong to."""
+    names = ("topic_commands", "topic_created", "topic_overage_required", "topic_conflict", "topic_rejected")
+    topics = {f"PASSPORT_{name.upper()}": getattr(DEFAULTS, name) for name in names}
+    async with fresh_database(servers.database_url) as url:
+        bench = await make_workbench(servers.bootstrap_servers, url, f"clients-{uuid4().hex[:6]}", 6, **topics)
+        load = [sys.executable, "-m", "worker", "catalogue", "load", "deploy/catalogue.example.yaml"]
+        await asyncio.to_thread(
+            subprocess.run, load, cwd=REPOSITORY, env={**os.environ, **bench.environment}, check=True
+        )
+        bench.start_worker(tmp_path_factory.mktemp("clients") / "worker.log")
+        yield bench
+        await asyncio.to_thread(bench.kill_workers)
+
+
+def _command(name: str) -> list[str]:
+    if name.endswith(".py"):
+        return [sys.executable, str(CLIENTS / name)]
+    tool("javac")
+    try:
+        jars = kafka_jars()
+    except KafkaMissing as missing:
+        pytest.skip(f"needs Kafka's jars: {missing}")
+    return [tool("java"), "-cp", f"{jars}/*", str(CLIENTS / name)]
+
+
+async def _run(bench: Workbench, name: str, directory: Path) -> list[re.Match[str]]:
+    """The results that the program printed; fails with what it said if it did not end well."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        _command(name),
+        cwd=directory,
+        env={**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bench.settings.kafka_bootstrap_servers},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{bench.log_tail()}"
+    return [match for line in done.stdout.splitlines() if (match := RESULT.fullmatch(line))]
+
+
+def test_the_page_links_to_every_program() -> None:
+    """And there are two in Python and one in Java."""
+    page = (REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"\]\(clients/(\S+)\)", page)) == PROGRAMS
+    assert sorted(name.rpartition(".")[2] for name in PROGRAMS) == ["java", "py", "py"]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_a_program_publishes_a_command_and_prints_its_result(
+    answering: Workbench, tmp_path: Path, name: str
+) -> None:
+    """The last line is the answer to its own command: created, under its key, with a body as the schema says."""
+    printed = await _run(answering, name, tmp_path)
+    assert printed, "it printed no result"
+    last = printed[-1]
+    assert last["outcome"] == "eu.tracepass.passport.created.v1"
+    check_event("created", last["body"].encode())
+    assert json.loads(last["body"])["gs1"]["serialNumber"] == f"BP-{last['key'][:13]}"
+    assert UUID(last["key"])
+    assert last["key"] in {(one.key or b"").decode() for one in await asyncio.to_thread(answering.results)}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_is_careful(name: str) -> None:
+    """Idempotent, acknowledged by all, and blind to aborted transactions: what the page asks for, it shows."""
+    program = (CLIENTS / name).read_text(encoding="utf-8")
+    assert re.search(r"\"?acks\"?[=:,] ?\"all\"", program)
+    assert re.search(r"enable[_.]idempotence\"?[=:,] ?[Tt]rue", program)
+    assert re.search(r"isolation[_.]level\"?[=:,] ?\"read_committed\"", program)

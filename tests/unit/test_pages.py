@@ -1,0 +1,71 @@
+"""Pages lead somewhere: links, anchors, files that are named, and what comments in the code cite."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.workbench import REPOSITORY
+
+DESIGN = (REPOSITORY / "worker" / "DESIGN.md").read_text(encoding="utf-8")
+PAGES = sorted(REPOSITORY.glob("*.md")) + sorted(
+    page for room in ("deploy", "schemas", "tests", "worker") for page in (REPOSITORY / room).rglob("*.md")
+)
+_LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+_CITED = re.compile(r"\bguards? (B\d+)|\(DESIGN: ([^)]+)\)|\binvariants? (I\d)\b")
+
+
+def _anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    """Within the repository; others are not asked."""
+    for target, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
+        found = page.parent / target if target else page
+        assert found.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in _anchors(found), f"{page.name}: {target}#{anchor}"
+
+
+def test_the_front_door_is_short() -> None:
+    """Ten kilobytes; what it is stands in the first lines."""
+    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert len(page.encode()) <= 10_000
+    assert "Digital Product Passports" in page.splitlines()[2]
+
+
+def test_every_citation_in_the_code_stands_in_the_design() -> None:
+    """Guards by their number, sections by their heading, invariants by theirs."""
+    known = set(re.findall(r"^\| ([BI]\d+) \|", DESIGN, re.MULTILINE)) | set(
+        re.findall(r"^#+ (.+)$", DESIGN, re.MULTILINE)
+    )
+    listed = subprocess.run(
+        ["git", "ls-files", "worker/*.py", "worker/*.sql", "tests/*.py"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    cited = {
+        name: path
+        for path in listed
+        for match in _CITED.finditer((REPOSITORY / path).read_text(encoding="utf-8"))
+        for name in match.groups()
+        if name
+    }
+    assert len(cited) > 15
+    assert {name: path for name, path in cited.items() if name not in known} == {}
+
+
+def test_every_module_that_the_design_names_exists() -> None:
+    """In the file map each room, and each file in code marks."""
+    for path in re.findall(r"`((?:store|stream|batch|domain|messages|tests)/[\w/]+\.py)`", DESIGN):
+        assert any((REPOSITORY / top / path).exists() for top in ("worker", "")), path
+    table = DESIGN.partition("## Where things are")[2].partition("\n## ")[0]
+    rooms = re.findall(r"^\| ((?:`[\w/]+`(?:, )?)+) \|", table, re.MULTILINE)
+    for room in re.findall(r"`([\w/]+)`", " ".join(rooms)):
+        assert (REPOSITORY / "worker" / room).is_dir() or (REPOSITORY / "worker" / f"{room}.py").is_file(), room

@@ -1,0 +1,328 @@
+"""Spans without servers: what a batch links to, what a failure tells, and what costs nothing while traces are off."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from aiokafka.structs import TopicPartition
+from opentelemetry.sdk.trace.sampling import DEFAULT_OFF
+from opentelemetry.semconv import schemas
+from opentelemetry.semconv._incubating.attributes import messaging_attributes
+from opentelemetry.semconv.attributes import error_attributes
+from opentelemetry.trace import INVALID_SPAN, Span, format_trace_id, get_current_span
+
+from tests.spans import attributes, context_of, errors, events, spans_in_memory, traceparent
+from tests.unit.builders import command
+from worker.domain.command import Command, Source, TraceContext
+from worker.messages.events import Answer, Kind
+from worker.observability import span_names
+from worker.observability import spans as spans_module
+from worker.observability.spans import MOST_LINKS, NO_TRACING, Tracing
+from worker.store.port import LaneName, StoreAway
+from worker.stream.producer import Part
+
+LANE = LaneName("group", "commands", 3)
+_CONVENTIONAL = [name for name in dir(span_names) if name.startswith(("MESSAGING_", "ERROR_"))]
+
+
+def _traced(offset: int, parent: bytes) -> Command:
+    return command(source=Source("commands", 3, offset, 0), trace=TraceContext(parent, b"vendor=secret"))
+
+
+def _answer(offset: int, parent: bytes) -> Answer:
+    return Answer(offset, 0, Kind.CONFLICT, "key", b"{}", trace=TraceContext(parent, None))
+
+
+def _part(span: Span, *answers: Answer, partition: int = 3) -> Part:
+    return Part(TopicPartition("commands", partition), answers, 99, span)
+
+
+def _where(kind: Kind, partition: int) -> tuple[str, int]:
+    return kind.label, 4 + partition
+
+
+@pytest.mark.parametrize("name", _CONVENTIONAL)
+def test_names_are_those_of_the_conventions(name: str) -> None:
+    """The published constants are the oracle; none of them is deprecated."""
+    published = {**vars(messaging_attributes), **vars(error_attributes)}
+    assert getattr(span_names, name) == published[name]
+
+
+def test_the_version_of_the_conventions_was_published() -> None:
+    """Backends look the schema up to translate names of other versions."""
+    assert span_names.SCHEMA_URL in {schema.value for schema in schemas.Schemas}
+
+
+def test_a_batch_links_to_each_command_that_has_a_context() -> None:
+    """Sampled or not, with the offset that tells which command it is, and without what the producer's state says."""
+    spans = spans_in_memory()
+    batch = spans.tracing.start_batch(LANE)
+    commands = [_traced(4, traceparent(1)), command(), _traced(6, traceparent(2, sampled=False))]
+    spans.tracing.describe(batch, commands, 4, 7)
+    batch.end()
+    links = spans.one("process").links
+    assert [(link.context.trace_id, link.context.span_id, link.context.trace_flags) for link in links] == [
+        (1, 1, 1),
+        (2, 2, 0),
+    ]
+    assert [attributes(link) for link in links] == [{"messaging.kafka.offset": 4}, {"messaging.kafka.offset": 6}]
+    assert all(link.context.is_remote and not link.context.trace_state for link in links)
+
+
+@pytest.mark.parametrize(
+    ("sampled", "linked"),
+    [
+        (set[int](), [*range(16)]),
+        ({100, 299}, [100, 299, *range(14)]),
+        (set(range(50, 70)), [*range(50, 70)]),
+        (set(range(300)), [*range(MOST_LINKS)]),
+    ],
+    ids=["none", "two", "twenty", "all"],
+)
+def test_of_many_commands_those_are_linked_whose_traces_are_kept(sampled: set[int], linked: list[int]) -> None:
+    """A link to a trace that nobody kept leads nowhere; there are a few, and never more than a span has room for."""
+    spans = spans_in_memory()
+    batch = spans.tracing.start_batch(LANE)
+    commands = [_traced(n, traceparent(n + 1, sampled=n in sampled)) for n in range(300)]
+    spans.tracing.describe(batch, commands, 0, len(commands))
+    batch.end()
+    assert [link.context.trace_id - 1 for link in spans.one("process").links] == linked
+
+
+@pytest.mark.parametrize(
+    ("parent", "sent"),
+    [
+        (b"00-%032x-%016x-01" % (1, 1), True),
+        (b"00-%032x-%016x-03" % (1, 1), True),
+        (b"00-%032x-%016x-00" % (1, 1), False),
+        (b"00-%032x-%016x-02" % (1, 1), False),
+        (b"00-%032x-%016x-0a" % (1, 1), False),
+        (b"00-%032x-%016x-0b" % (1, 1), True),
+        (b"cc-%032x-%016x-01-\xff%s" % (1, 1, b"x" * 600), True),
+    ],
+)
+def test_the_lowest_flag_says_that_a_result_is_sampled(parent: bytes, sent: bool) -> None:
+    """Whatever other flags and later versions add (W3C Trace Context, section 3.2.2.5 and 3.2.4)."""
+    spans = spans_in_memory()
+    with spans.tracing.sending([_part(INVALID_SPAN, _answer(9, parent))], _where):
+        pass
+    assert [(span.name, context_of(span).trace_id) for span in spans.all()] == [("send conflict", 1)] * sent
+
+
+def test_a_result_that_may_not_be_visible_has_a_failed_span() -> None:
+    """With the kinds of what was raised, and without what they say."""
+    spans = spans_in_memory()
+    with (
+        pytest.raises(StoreAway),
+        spans.tracing.sending([_part(INVALID_SPAN, _answer(9, traceparent(1)))], _where),
+    ):
+        raise StoreAway("serial 4711") from TimeoutError("serial 4711")
+    span = spans.one("send conflict")
+    assert errors(span) == ("ERROR", "StoreAway")
+    assert span.status.description == "StoreAway from TimeoutError"
+    assert "4711" not in spans.text()
+
+
+def test_a_batch_fails_with_its_step_and_ends_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever raises first; a failure of the same batch that surfaces again later changes nothing."""
+    spans = spans_in_memory()
+    batch = spans.tracing.start_batch(LANE)
+    with pytest.raises(KeyError), spans.tracing.within([batch]), spans.tracing.step("store"):
+        raise KeyError("serial")
+    with pytest.raises(OSError, match="later"), spans.tracing.within([batch]):
+        raise OSError("later")
+    assert [(span.name, errors(span)) for span in spans.all()] == [
+        ("store", ("ERROR", "KeyError")),
+        ("process commands", ("ERROR", "KeyError")),
+    ]
+    assert caplog.messages == [], "the SDK warns of a span that is ended twice"
+
+
+def test_trouble_is_told_of_the_batch_whatever_its_step() -> None:
+    """A batch that was answered in the end shows that it was no good one; too much at once is no failure."""
+    spans = spans_in_memory()
+    batch = spans.tracing.start_batch(LANE)
+    with spans.tracing.within([batch]), spans.tracing.step("store"):
+        spans.tracing.trouble(batch, "batch_failed", "KeyError", 12)
+        spans.tracing.event("batch_too_large")
+    batch.end()
+    whole = spans.one("process")
+    assert errors(whole) == ("ERROR", "KeyError")
+    told = {"error.type": "KeyError", "messaging.kafka.offset": 12}
+    assert events(whole) == [("batch_failed", told), ("batch_too_large", {})]
+    assert errors(spans.one("store")) == ("UNSET", None)
+
+
+def test_what_runs_in_a_step_finds_its_span() -> None:
+    """That is how a metric gets its exemplar: the current span is the step's, in the trace of the batch."""
+    spans = spans_in_memory()
+    batch = spans.tracing.start_batch(LANE)
+    with spans.tracing.within([batch]):
+        assert get_current_span() is batch
+        with spans.tracing.step("decode"):
+            inner = get_current_span().get_span_context()
+        assert get_current_span() is batch
+    assert inner.trace_id == batch.get_span_context().trace_id
+    assert inner.span_id == context_of(spans.one("decode")).span_id
+    assert get_current_span() is INVALID_SPAN
+
+
+def test_a_transaction_has_its_place_with_the_first_batch_and_links_to_the_others() -> None:
+    """Both ways, so that from any of them one finds what its turn had to share; told is what was asked to be told."""
+    spans = spans_in_memory()
+    batches = [spans.tracing.start_batch(LANE) for _ in range(3)]
+    batches[0].end()  # its lane was lost meanwhile
+    with (
+        spans.tracing.within(batches),
+        spans.tracing.transaction({"db.system.name": "postgresql"}, 30),
+        spans.tracing.step("gather"),
+    ):
+        pass
+    for batch in batches:
+        spans.tracing.end(batch)
+    transaction = spans.one("transaction")
+    assert transaction.parent == batches[1].get_span_context()
+    assert [link.context for link in transaction.links] == [batches[n].get_span_context() for n in (0, 2)]
+    assert attributes(transaction) == {
+        "db.system.name": "postgresql",
+        "messaging.batch.message_count": 30,
+        "passport.transaction.lanes": 3,
+    }
+    assert spans.below(transaction) == ["gather"]
+    links = {context_of(whole).span_id: [link.context for link in whole.links] for whole in spans.named("process")}
+    assert [links[batch.get_span_context().span_id] for batch in batches] == [[], [], [context_of(transaction)]]
+
+
+def test_a_transaction_of_one_batch_links_to_nothing() -> None:
+    """It stands below it."""
+    spans = spans_in_memory()
+    batch = spans.tracing.start_batch(LANE)
+    with spans.tracing.within([batch]), spans.tracing.transaction({}, 1):
+        pass
+    transaction = spans.one("transaction")
+    assert (transaction.parent, list(transaction.links)) == (batch.get_span_context(), [])
+    assert attributes(transaction)["passport.transaction.lanes"] == 1
+
+
+def test_what_fails_together_fails_each_batch_that_goes_on() -> None:
+    """One that was ended before, since its lane was lost or its results are out, stays as it was."""
+    spans = spans_in_memory()
+    batches = [spans.tracing.start_batch(LANE) for _ in range(3)]
+    spans.tracing.end(batches[1])
+    with pytest.raises(StoreAway), spans.tracing.within(batches):
+        raise StoreAway("serial 4711")
+    found = {context_of(span).span_id: errors(span) for span in spans.named("process")}
+    failed = ("ERROR", "StoreAway")
+    assert [found[batch.get_span_context().span_id] for batch in batches] == [failed, ("UNSET", None), failed]
+
+
+def test_what_is_everybodys_is_told_of_all_batches_and_trouble_of_one() -> None:
+    """Too much at once is so for all of them; trouble is told of one, and only that one is no good one."""
+    spans = spans_in_memory()
+    batches = [spans.tracing.start_batch(LANE) for _ in range(2)]
+    with spans.tracing.within(batches):
+        spans.tracing.event("batch_too_large")
+        spans.tracing.trouble(batches[1], "record_refused", "KeyError", 7)
+    for batch in batches:
+        spans.tracing.end(batch)
+    first, second = spans.named("process")
+    assert [name for name, _ in events(first)] == ["batch_too_large"]
+    assert [name for name, _ in events(second)] == ["batch_too_large", "record_refused"]
+    assert (errors(first), errors(second)) == (("UNSET", None), ("ERROR", "KeyError"))
+
+
+def test_results_of_several_lanes_link_to_their_own_batch_and_go_to_their_own_place() -> None:
+    """One Kafka transaction carries them; each result joins the trace of its command."""
+    spans = spans_in_memory()
+    batches = [spans.tracing.start_batch(LANE) for _ in range(2)]
+    parts = [
+        _part(batches[0], _answer(9, traceparent(1)), _answer(10, traceparent(2, sampled=False)), partition=0),
+        _part(batches[1], _answer(9, traceparent(3)), partition=1),
+    ]
+    with spans.tracing.sending(parts, _where):
+        assert spans.all() == [], "they are as long as the transaction"
+    first, second = spans.named("send")
+    for span, batch, partition, trace in ((first, batches[0], 0, 1), (second, batches[1], 1, 3)):
+        assert context_of(span).trace_id == trace
+        assert [link.context for link in span.links] == [batch.get_span_context()]
+        told = attributes(span)
+        assert told["messaging.destination.partition.id"] == str(4 + partition)
+        assert told["passport.causation_id"] == f"commands/{partition}/9"
+
+
+def test_results_are_traced_like_their_commands_whatever_is_kept_of_batches() -> None:
+    """An operator may keep few batches, or none, and lose no producer's trace; what is below a batch goes with it."""
+    spans = spans_in_memory(DEFAULT_OFF)
+    batch = spans.tracing.start_batch(LANE)
+    with spans.tracing.within([batch]):
+        spans.tracing.describe(batch, [_traced(1, traceparent(1))], 1, 2)
+        with (
+            spans.tracing.transaction({}, 1),
+            spans.tracing.step("gather"),
+            spans.tracing.sending([_part(batch, _answer(1, traceparent(1)))], _where),
+        ):
+            spans.tracing.trouble(batch, "batch_failed", "KeyError", 1)
+    batch.end()
+    assert [span.name for span in spans.all()] == ["send conflict"]
+    assert [link.context for link in spans.one("send").links] == [batch.get_span_context()]
+
+
+def test_without_a_provider_nothing_is_looked_at() -> None:
+    """Neither answers nor contexts; the batch's span is the one that all share that have none."""
+    assert NO_TRACING.start_batch(LANE).get_span_context() == INVALID_SPAN.get_span_context()
+    unreadable: list[Part] = [None]  # type: ignore[list-item]
+    with NO_TRACING.within([INVALID_SPAN]), NO_TRACING.step("x"), NO_TRACING.transaction({}, 1):
+        assert get_current_span() is INVALID_SPAN
+    with NO_TRACING.sending(unreadable, _where):
+        assert get_current_span() is INVALID_SPAN
+
+
+def test_without_a_provider_no_sdk_is_loaded() -> None:
+    """It takes time and memory, and need not be installed."""
+    ask = (
+        "import sys, worker.cli.commands; print([name for name in sys.modules if name.startswith('opentelemetry.sdk')])"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+async def test_a_flush_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a thread that does not keep the process, while the event loop goes on."""
+    monkeypatch.setattr(spans_module, "FLUSH_SECONDS", 0.05)
+    hang, threads = threading.Event(), list[threading.Thread]()
+
+    def shutdown() -> None:
+        threads.append(threading.current_thread())
+        hang.wait(10)
+
+    started = time.monotonic()
+    await asyncio.gather(Tracing(None, shutdown).close(), NO_TRACING.close())
+    assert time.monotonic() - started < 5
+    assert [(thread.is_alive(), thread.daemon) for thread in threads] == [(True, True)]
+    hang.set()
+
+
+async def test_a_flush_that_fails_ends_the_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect of an exporter is no reason to wait."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def shutdown() -> None:
+        raise RuntimeError("defect")
+
+    started = time.monotonic()
+    await Tracing(None, shutdown).close()
+    assert time.monotonic() - started < spans_module.FLUSH_SECONDS
+
+
+def test_traces_of_batches_are_their_own() -> None:
+    """A batch belongs to many commands: what happens to be current where it begins is not its parent."""
+    spans = spans_in_memory()
+    first = spans.tracing.start_batch(LANE)
+    with spans.tracing.within([first]):
+        second = spans.tracing.start_batch(LANE)
+        spans.tracing.end(spans.tracing.start_opening(LANE))
+    ids = {format_trace_id(span.get_span_context().trace_id) for span in (first, second)}
+    assert len({*ids, format_trace_id(context_of(spans.one("open")).trace_id)}) == 3

@@ -1,0 +1,100 @@
+"""A turn through the line: command → facts → outcome → answer, for all lanes in one Postgres transaction."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from worker.batch.work import Work
+from worker.domain.command import Command, CreatePassport
+from worker.domain.decide import decide
+from worker.domain.facts import Facts
+from worker.domain.outcomes import Created, Outcome
+from worker.messages.events import RECORD_BYTES, Answer, describe
+from worker.observability import span_names
+from worker.observability.hooks import Committed, Nobody, Observer
+from worker.observability.spans import NO_TRACING, Tracing
+from worker.store.port import BatchTooLarge, Store
+
+ANSWER_FRAME_BYTES = 512
+"""About what an answer holds besides what was asked and the product's fields."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""How much the answers of one transaction may hold together, since they are all in memory at once."""
+
+
+class AnswerTooLarge(Exception):
+    """A result that cannot be published, headers and all, such as for what the catalogue seeds a created event with."""
+
+
+class Pipeline:
+    """Decides turns over a store. `digital_link_base` is the URL that GS1 Digital Links start with."""
+
+    def __init__(
+        self, store: Store, digital_link_base: str, observer: Observer | None = None, tracing: Tracing = NO_TRACING
+    ) -> None:
+        self._store = store
+        self._digital_link_base = digital_link_base
+        self._observer = observer or Nobody()
+        self._tracing = tracing
+
+    async def transaction(self, turn: Sequence[Work]) -> list[list[Answer]]:
+        """Commit the effects of work of different lanes, in this order; the answers of each.
+
+        Raises what `worker.store.port` says, and what a record's data brings out.
+        """
+        commands = [command for work in turn for command in work.commands]
+        lap = self._observer.stopwatch()
+        facts = await self._store.look_up(commands, BATCH_BYTES)
+        lap("look-up")
+        if len(commands) > 1 and _size_ahead(turn, facts) > BATCH_BYTES:
+            raise BatchTooLarge
+        with self._tracing.transaction(span_names.IN_POSTGRES, len(commands)):
+            return await self._commit(turn, commands, facts)
+
+    async def _commit(self, turn: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
+        lap = self._observer.stopwatch()
+        async with self._store.batch([work.stake for work in turn]) as batch:
+            lap("begin")
+            await batch.gather(commands, facts)
+            lap("gather")
+            created, others, answers = decide_all(commands, facts, self._digital_link_base)
+            each = iter(answers)
+            by_lane = [list(islice(each, len(work.commands))) for work in turn]
+            lap("decide")
+            await batch.record(created, by_lane, [work.stop for work in turn])
+            lap("write")
+        self._observer.committed(Committed(len(turn), created, others, facts.companies, lap("commit")))
+        return by_lane
+
+
+def decide_all(
+    commands: Sequence[Command], facts: Facts, digital_link_base: str
+) -> tuple[list[Created], list[Outcome], list[Answer]]:
+    """Decide commands in order, each sees what those before it created: created, other outcomes, answers to all."""
+    created: list[Created] = []
+    others: list[Outcome] = []
+    answers: list[Answer] = []
+    size = 0
+    for command in commands:
+        outcome = decide(command, facts)
+        answer = describe(command, outcome, digital_link_base)
+        if answer.record_bytes > RECORD_BYTES:
+            raise AnswerTooLarge(f"an answer of {answer.record_bytes} bytes fits into no result topic")
+        if isinstance(outcome, Created):
+            facts.absorb(outcome, answer.value)
+            created.append(outcome)
+        else:
+            others.append(outcome)
+        answers.append(answer)
+        size += len(answer.value)
+        if size > BATCH_BYTES and len(commands) > 1:
+            raise BatchTooLarge
+    return created, others, answers
+
+
+def _size_ahead(turn: Sequence[Work], facts: Facts) -> int:
+    """About how many bytes the answers will have, before any of them is made."""
+    size = sum(ANSWER_FRAME_BYTES + len(record.value or b"") for work in turn for record in work.records)
+    for work in turn:
+        for command in work.commands:
+            if isinstance(command.body, CreatePassport) and command.body.product_id in facts.products:
+                size += len(facts.products[command.body.product_id].seeded.json)
+    return size

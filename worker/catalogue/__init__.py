@@ -1,0 +1,1 @@
+"""The catalogue file: plans, companies, API keys, templates and products as operators write them."""

@@ -1,0 +1,181 @@
+"""The text of a catalogue file, JSON or YAML, as plain values, and everything in it that JSON could not say."""
+
+import json
+import re
+from codecs import BOM_UTF8
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, datetime
+from math import isfinite
+from typing import Any
+
+import yaml
+
+from worker.messages.hints import place
+
+ValuePath = tuple[str | int, ...]
+"""Where a value stands: keys and list positions from the top."""
+
+Problem = tuple[ValuePath, str]
+
+_LARGEST_DOUBLE = 2**1024 - 2**970
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_REVOKED_AT = re.compile(r"companies\[\d+]\.apiKeys\[\d+]\.revokedAt")
+_BARE_KEY = re.compile(r"\w+")
+
+
+class UnreadableText(Exception):
+    """The text is neither JSON nor YAML; the message says where it stops being so."""
+
+
+class _Object(dict[object, object]):
+    """An object, with the keys that its text gave more than once."""
+
+    repeated: tuple[str, ...] = ()
+
+
+def decode(content: bytes) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark. Raises `UnreadableText`."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content.removeprefix(BOM_UTF8)[: error.start].decode()
+        raise UnreadableText(f"Expected UTF-8, got an invalid byte at {place(before)}") from None
+
+
+def parse(text: str, suffix: str) -> object:
+    """The one value that `text` holds; `suffix` is the file's, and decides between JSON and YAML.
+
+    With any suffix but `.json`, `.yaml` and `.yml` both are tried. Raises `UnreadableText`.
+    """
+    if suffix.lower() in (".yaml", ".yml"):
+        return _parse_yaml(text)
+    try:
+        return _parse_json(text)
+    except UnreadableText:
+        if suffix.lower() == ".json":
+            raise
+        return _parse_yaml(text)
+
+
+def _parse_json(text: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        problem = f"Expected JSON, got something else at line {error.lineno}, column {error.colno}"
+    except (ValueError, RecursionError):  # integers of over 4,300 digits; objects in objects without end
+        problem = "Expected JSON of sensible depth and integers of at most 4300 digits"
+    raise UnreadableText(problem)
+
+
+def _object(pairs: list[tuple[str, object]]) -> _Object:
+    made = _Object(pairs)
+    if len(made) != len(pairs):
+        made.repeated = _repeated([key for key, _ in pairs])
+    return made
+
+
+def _repeated(keys: list[str]) -> tuple[str, ...]:
+    return tuple(key for key, times in Counter(keys).items() if times > 1)
+
+
+def _parse_yaml(text: str) -> object:
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = "" if mark is None else f", got something else at line {mark.line + 1}, column {mark.column + 1}"
+        problem = f"Expected YAML{where} ({error.problem})"
+    except yaml.reader.ReaderError as error:
+        problem = f"Expected YAML of printable characters, got something else at {place(text[: error.position])}"
+    except RecursionError:
+        problem = "Expected YAML of sensible depth"
+    raise UnreadableText(problem)
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader that notes repeated keys."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._repeated: dict[yaml.MappingNode, tuple[str, ...]] = {}
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here the keys are still as written; later, merged keys (`<<`) stand among them and may well be repeated.
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        self._repeated[node] = _repeated(keys)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError:  # a 30th of February, an integer of over 4,300 digits
+            problem = "expected a date or number that exists"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+    def construct_object_of_ours(self, node: yaml.MappingNode) -> Iterator[_Object]:
+        """Two steps, as PyYAML wants it for values that may contain themselves."""
+        made = _Object()
+        made.repeated = self._repeated[node]
+        yield made
+        made.update(self.construct_mapping(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_object_of_ours)
+
+
+def show(path: ValuePath) -> str:
+    """For example `companies[0].apiKeys[1].sha256`; other than simple names stand in quotes."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif _BARE_KEY.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{json.dumps(step)}]"
+    return text
+
+
+def problems_of(value: object, path: ValuePath = ()) -> Iterator[Problem]:
+    """What JSON could not say, or would say in two ways, with its path. A time is let pass as an API key's `revokedAt`.
+
+    Raises `RecursionError` for a value that contains itself.
+    """
+    if isinstance(value, dict):
+        yield from _problems_of_object(value, path)
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from problems_of(item, (*path, position))
+    else:
+        problem = _problem_of_scalar(value, path)
+        if problem is not None:
+            yield path, problem
+
+
+def _problems_of_object(value: dict[object, object], path: ValuePath) -> Iterator[Problem]:
+    for key in getattr(value, "repeated", ()):
+        yield (*path, key), "Expected a key once, got it more than once"
+    for key, item in value.items():
+        if not isinstance(key, str):
+            yield (*path, str(key)), "Expected keys of text (in quotes, where YAML reads them as something else)"
+        elif _LONE_SURROGATE.search(key):
+            yield (*path, key), "Expected text without lone surrogates"
+        else:
+            yield from problems_of(item, (*path, key))
+
+
+def _problem_of_scalar(value: object, path: ValuePath) -> str | None:
+    if isinstance(value, str):
+        return "Expected text without lone surrogates" if _LONE_SURROGATE.search(value) else None
+    if isinstance(value, float) and not isfinite(value):
+        return "Expected a number within the range of a double, got NaN or infinity"
+    if isinstance(value, int) and abs(value) > _LARGEST_DOUBLE:
+        return "Expected a number within the range of a double"
+    if value is None or isinstance(value, bool | int | float):
+        return None
+    if isinstance(value, datetime) and _REVOKED_AT.fullmatch(show(path)):
+        return None
+    kind = "a date" if isinstance(value, date) else f"a YAML {type(value).__name__}"
+    return f"Expected a JSON value, got {kind} (text that looks like one needs quotes)"

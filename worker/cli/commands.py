@@ -1,0 +1,301 @@
+"""The command line: `passport-worker run | migrate | topics create | catalogue load | validate | settings | demo`."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, TypeVar
+
+import structlog
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
+
+from worker import __version__
+from worker.app import make_worker
+from worker.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
+from worker.catalogue.models import Catalogue
+from worker.catalogue.warnings import warnings_of
+from worker.cli.settings_list import PREFIX, bad_settings, listed, unknown_variables
+from worker.cli.validation import summary, verdicts
+from worker.observability.logs import configure_logs
+from worker.observability.otlp import CannotTrace, tracing_from_environment
+from worker.service import CannotStart
+from worker.settings import Settings
+from worker.store.catalogue import load_catalogue, templates_of
+from worker.store.connect import CannotConnect, connect
+from worker.store.grants import grant_run_rights
+from worker.store.migrate import MigrationError, check_schema, migrate
+from worker.store.partitions import ensure_days
+from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
+from worker.stream.cluster.topics import compare_topics, create_topics
+
+log = structlog.get_logger(__name__)
+
+app = App(
+    name="passport-worker",
+    version=__version__,
+    help="Answers create-passport commands from Kafka, exactly once. Settings are PASSPORT_* environment variables: "
+    "`passport-worker settings` lists them.",
+    help_format="plaintext",
+)
+topics = App(name="topics", help="Kafka topics.")
+catalogue = App(name="catalogue", help="Reference data: plans, companies, API keys, templates, products.")
+app.command(topics)
+app.command(catalogue)
+
+
+Result = TypeVar("Result")
+
+
+class Failed(Exception):
+    """The command did not succeed; the text says why."""
+
+
+class BadUsage(Exception):
+    """The command cannot even begin with these arguments; the text says why."""
+
+
+@app.command
+def run() -> None:
+    """Answer commands until SIGTERM or SIGINT. The standard OTEL_* variables switch traces on."""
+    configure_logs()
+    for variable, nearest in unknown_variables(os.environ):
+        log.warning("unknown_setting", variable=variable, nearest=nearest)
+    settings = Settings()
+    tracing = tracing_from_environment()
+
+    async def serve() -> None:
+        await make_worker(settings, tracing).run()
+        _leave()
+
+    _run(serve)
+
+
+def _leave() -> None:
+    """End the process now that all is closed.
+
+    A thread that looks up a name cannot be stopped: loop and interpreter would wait for it, for as long as DNS hangs.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+@app.command(name="migrate")
+def migrate_command(
+    *, grant_to: Annotated[str | None, Parameter(help="A role that gets what `run` needs, and no more.")] = None
+) -> None:
+    """Bring the database to this version's schema. Safe to repeat, and when many start it at once."""
+    settings = _settings()
+
+    async def bring_up() -> None:
+        connection = await connect(settings.database_url)
+        try:
+            applied = await migrate(connection)
+            await ensure_days(connection)
+            if grant_to is not None:
+                await grant_run_rights(connection, grant_to)
+        finally:
+            await connection.close()
+        print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+        if grant_to is not None:
+            print(f"{grant_to} may do what `run` does")
+
+    _run(bring_up)
+
+
+@topics.command(name="create")
+def topics_create(
+    *,
+    check: Annotated[bool, Parameter(help="Create nothing; exit 1 if one is missing or differs.", negative=())] = False,
+) -> None:
+    """Create the topics that are missing. Existing ones are left as they are; where they differ, it says what to do."""
+    settings = _settings()
+    configure_logs()
+
+    async def create() -> bool:
+        cluster = Cluster(settings)
+        try:
+            names, drift = await (compare_topics if check else create_topics)(cluster, settings)
+        except CLUSTER_ERRORS as error:
+            raise Failed(explain(error, settings)) from error
+        finally:
+            await cluster.close()
+        for name in names:
+            print(f"{'missing' if check else 'created'} {name}")
+        for difference in drift:
+            print(f"differs {difference}")
+        if not names and not drift:
+            print("all topics are there, as they should be")
+        return not (names or drift)
+
+    if not _run(create) and check:
+        sys.exit(1)
+
+
+@catalogue.command(name="load")
+def catalogue_load(file: Annotated[Path, Parameter(help="A JSON or YAML file.")], /) -> None:
+    """Insert or update plans, companies, API keys, templates and products. Safe to repeat and while workers run."""
+    settings = _settings()
+    try:
+        contents = read_catalogue(file)
+        _run(lambda: _load(contents, settings))
+    except UnreadableFile as error:
+        raise BadUsage(str(error)) from error
+    except CatalogueError as error:
+        raise Failed("\n  ".join([f"{file} cannot be loaded:", *error.problems])) from error
+
+
+_MOST_WARNINGS = 100
+
+
+async def _load(contents: Catalogue, settings: Settings) -> None:
+    connection = await connect(settings.database_url)
+    try:
+        problem = await check_schema(connection)
+        if problem is not None:
+            raise Failed(str(problem))
+        unusual = warnings_of(contents, await templates_of(connection, contents))
+        for warning in islice(unusual, _MOST_WARNINGS):
+            _warn(warning)
+        if others := sum(1 for _ in unusual):
+            _warn(f"and {others} more of them")
+        loaded = await load_catalogue(connection, contents)
+    finally:
+        await connection.close()
+    print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
+
+
+_FILE = Parameter(help="NDJSON, or a single JSON document; - for stdin.", allow_leading_hyphen=True)
+
+
+@app.command
+def validate(file: Annotated[Path, _FILE], /) -> None:
+    """Say what the worker would say of each command in a file, without credentials, Kafka and Postgres.
+
+    Values are plain commands or structured CloudEvents. Exit 1 if any is bad.
+    """
+    limits = _settings().limits
+    good = bad = 0
+    try:
+        with _opened(file) as stream:
+            for verdict in verdicts(stream, limits):
+                for problem in verdict.problems:
+                    _say(f"line {verdict.line}: {problem}")
+                for warning in verdict.warnings:
+                    _say(f"line {verdict.line}: warning: {warning}")
+                bad += bool(verdict.problems)
+                good += not verdict.problems
+        _say(summary(good, bad))
+        if good + bad == 0:
+            _warn(f"there was no command in {file}")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; Python's own flush at the end must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:  # no verdict on what was not read
+        raise Failed("interrupted") from None
+    sys.exit(1 if bad else 0)
+
+
+def _say(text: str) -> None:
+    """Print it, whatever the terminal's encoding can show."""
+    encoding = sys.stdout.encoding
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return sys.stdin.buffer if str(file) == "-" else file.open("rb")
+    except OSError as error:
+        raise BadUsage(f"cannot read {file}: {error.strerror}") from error
+
+
+@app.command
+def demo(
+    *,
+    commands: Annotated[int, Parameter(help="How many commands the factories publish.")] = 2000,
+    keep: Annotated[bool, Parameter(help="Leave everything running and print how to reach it.", negative=())] = False,
+    live: Annotated[bool, Parameter(help="Show a live table; plain lines otherwise.")] = True,
+) -> None:
+    """See it work: embedded PostgreSQL and broker, simulated factories, the real worker, and a check of the promise."""
+    from worker.demo.show import run_demo
+
+    if commands < 1:
+        raise BadUsage(f"--commands: expected a number of at least 1, got {commands}")
+    settings = _settings()
+    configure_logs(quiet=True)
+    _run(lambda: run_demo(settings, commands=commands, keep=keep, live=live))
+
+
+@app.command(name="settings")
+def settings_command() -> None:
+    """List every setting: what it is for, its value, its default, and where the value came from. No secret is shown.
+
+    Exit 2 if one is bad, with what is wrong.
+    """
+    _warn_of_unknown_variables()
+    found = listed()
+    for one in found:
+        _say(str(one))
+    sys.exit(2 if any(one.problem for one in found) else 0)
+
+
+def _settings() -> Settings:
+    _warn_of_unknown_variables()
+    return Settings()
+
+
+def _warn_of_unknown_variables() -> None:
+    for variable, nearest in unknown_variables(os.environ):
+        _warn(f"{variable} is no setting{f'; did you mean {nearest}?' if nearest else ''}")
+
+
+def _warn(text: str) -> None:
+    print(f"passport-worker: warning: {text}", file=sys.stderr)
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run on uvloop where it is installed (the `uvloop` extra)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main())
+    result: Result = uvloop.run(main())
+    return result
+
+
+def _bad_settings(error: ValidationError) -> str:
+    lines = [f"{PREFIX}{name.upper()}: {text}" if name else text for name, text in bad_settings(error)]
+    return "bad settings:\n  " + "\n  ".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Exit 0 on success and clean stop, 2 on bad usage or settings, 1 otherwise."""
+    tokens = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        if tokens in ([], [topics.name[0]], [catalogue.name[0]]):
+            sys.exit(2)  # a command is missing; its help was shown
+    except CycloptsError as error:
+        _fail(f"{error}\nTry `passport-worker --help`.", 2)
+    except ValidationError as error:
+        _fail(_bad_settings(error), 2)
+    except BadUsage as error:
+        _fail(str(error), 2)
+    except CannotTrace as error:
+        _fail(f"bad settings:\n  {error}", 2)
+    except (MigrationError, CannotConnect, CannotStart, Failed) as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except Exception as error:
+        _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"passport-worker: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,5 +1,0 @@
-"""Names for the moments at which a crash is interesting (protocol section 5)."""
-
-
-def reach(point: str) -> None:
-    """Nothing, in production; a test replaces this to die or to freeze at `point`."""

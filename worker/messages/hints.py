@@ -1,0 +1,46 @@
+"""What helps people to mend something: a finding with advice, the place in a text, the name that was meant."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: what is not as it should be, and advice; nobody starts a worker while one is fatal.
+
+    `id` is the check's, such as `postgres.schema`. `finding` has no full stop at its end, `advice` has one.
+    """
+
+    id: str
+    finding: str
+    advice: str
+    is_fatal: bool = True
+
+    def __str__(self) -> str:
+        """In one text, for people."""
+        return f"{self.finding}{'. ' if self.advice[0].isupper() else ': '}{self.advice}"
+
+
+def place(before: str) -> str:
+    """Where a text goes on behind `before`; the first line and the first column have number 1."""
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return f"line {line}, column {column}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is near to one, whatever the case; None where none is."""
+    by_lower = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(name[:100].lower(), by_lower, 1)
+    return by_lower[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The same, as the end of a sentence."""
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
+
+
+def printable(text: str) -> str:
+    """Nothing of it reaches a terminal that would obey: other characters become escapes."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

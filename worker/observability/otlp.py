@@ -1,0 +1,61 @@
+"""Where spans go: to an OTLP collector, if the standard `OTEL_*` variables ask for it and the extra `otel` is there."""
+
+import os
+from uuid import uuid4
+
+from worker import __version__
+from worker.observability.spans import Tracing
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_SPOKEN = "http/protobuf"
+
+
+class CannotTrace(Exception):
+    """The environment asks for traces in a way that cannot be had; the text says what to do."""
+
+
+def tracing_from_environment() -> Tracing:
+    """What the environment asks for; no traces where it says nothing. Raises `CannotTrace`."""
+    if not _asked_for():
+        return Tracing()
+    for name in _PROTOCOLS:
+        if _variable(name) not in ("", _SPOKEN):
+            raise CannotTrace(f"{name}: expected {_SPOKEN}, the only protocol that the worker speaks")
+    try:
+        return _exporting()
+    except ImportError as error:
+        raise CannotTrace("traces need more packages: pip install 'passport-worker[otel]', or unset OTEL_*") from error
+    except ValueError as error:
+        raise CannotTrace(f"OTEL_*: {error}") from error
+
+
+def _asked_for() -> bool:
+    """The SDK's own rule would be on unless told otherwise; a worker without a collector should not look for one."""
+    if _variable("OTEL_SDK_DISABLED").lower() == "true":
+        return False
+    exporter = _variable("OTEL_TRACES_EXPORTER")
+    if exporter not in ("", "otlp", "none"):
+        raise CannotTrace("OTEL_TRACES_EXPORTER: expected otlp or none")
+    return exporter == "otlp" or (exporter == "" and any(map(_variable, _ENDPOINTS)))
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "").strip()
+
+
+def _exporting() -> Tracing:
+    """A provider that exports from a thread of its own: full queues lose spans and hold up nobody.
+
+    Endpoint, headers, sampler, limits and queue are read from the environment by the SDK.
+    """
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    own = {"service.name": "passport-worker", "service.version": __version__, "service.instance.id": str(uuid4())}
+    resource = Resource.create(own).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return Tracing(provider, provider.shutdown)

@@ -1,0 +1,248 @@
+"""The life of a worker: start, be a member of the group, keep house, stop."""
+
+import asyncio
+import gc
+import signal
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
+
+import stamina
+import structlog
+
+from worker.observability.certificates import expiries
+from worker.observability.health import HealthServer
+from worker.preflight import Check, Preflight, findings
+from worker.store.partitions import drop_old_days, ensure_days, ledger_end
+from worker.store.postgres import PostgresStore
+from worker.stream.background import Background, apart
+from worker.stream.group import Assignment
+from worker.stream.lane import LaneState
+from worker.stream.opening import Surroundings
+from worker.stream.positions import reason_without_topic
+
+log = structlog.get_logger(__name__)
+
+STUCK_SECONDS = 120.0
+WATCH_SECONDS = 2.0
+HOUSEKEEPING_SECONDS = 600.0
+STOP_SECONDS = 7.0
+"""For the lanes and the group; what follows takes some two seconds at most, and a stop less than ten in all."""
+
+
+class CannotStart(Exception):
+    """Something that waiting will not mend; the text says what to do."""
+
+
+class Worker:
+    """One worker process: a member of the consumer group with its lanes, health server and housekeeping."""
+
+    def __init__(self, shared: Surroundings, store: PostgresStore) -> None:
+        """`shared` is what its lanes work with; `store` is theirs, too."""
+        if not __debug__:
+            raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
+        self._shared, self._store = shared, store
+        self._settings, self._telemetry, self._cluster = shared.settings, shared.telemetry, shared.cluster
+        self._preflight = Preflight(shared.settings, store, shared.cluster)
+        self._assignment: Assignment | None = None
+        self._phase: str | None = "starting"
+        self._away: dict[str, str] = {}
+        self._stopping = asyncio.Event()
+        self._health = HealthServer(
+            self._settings.http_host, self._settings.http_port, self.not_alive, self.not_ready, self._telemetry.registry
+        )
+
+    # Health
+
+    def not_alive(self) -> list[str]:
+        """Lanes that hold records and have not moved for long, though nothing they wait for is known to be away."""
+        if self._away or self._assignment is None:
+            return []
+        now = time.monotonic()
+        return [
+            f"partition {place.partition}: no progress for {now - lane.progressed_at:.0f} s"
+            for place, lane in self._assignment.lanes.items()
+            if lane.state is LaneState.RUNNING and lane.busy and now - lane.progressed_at > STUCK_SECONDS
+        ]
+
+    def not_ready(self) -> list[str]:
+        """Why the worker is not answering commands, in words."""
+        problems = [f"{server} is away: {reason}" for server, reason in self._away.items()]
+        if self._phase is not None:
+            return [self._phase, *problems]
+        if self._assignment is not None and self._assignment.topic_watch.is_gone:
+            return [reason_without_topic(self._settings.topic_commands), *problems]
+        if self._assignment is None or not self._assignment.assigned:
+            return ["waiting for the group to assign partitions", *problems]
+        lanes = sorted(self._assignment.lanes.items())
+        return problems + [
+            f"partition {place.partition} {lane.state.value}: {lane.reason}"
+            for place, lane in lanes
+            if lane.state is not LaneState.RUNNING
+        ]
+
+    # Life
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`. Raises `CannotStart`."""
+        _collect_garbage_seldom()
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self.stop)
+        try:
+            await self._serve()
+        finally:
+            for name in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(name)
+
+    def stop(self) -> None:
+        """Finish the batches in flight, leave the group, and let `run` return."""
+        self._stopping.set()
+
+    async def _serve(self) -> None:
+        try:
+            await self._health.start()
+        except OSError as error:
+            raise CannotStart(f"PASSPORT_HTTP_PORT={self._settings.http_port} cannot be used: {error}") from error
+        stopping = asyncio.create_task(self._stopping.wait())
+        life = asyncio.create_task(self._life())
+        try:
+            await asyncio.wait({stopping, life}, return_when=asyncio.FIRST_COMPLETED)
+            self._phase = "stopping"
+            if self._assignment is not None:
+                self._assignment.stop()
+                await asyncio.wait({life}, timeout=STOP_SECONDS)
+            life.cancel()
+            await asyncio.wait({life}, timeout=1.0)
+            if life.done() and not life.cancelled():
+                life.result()
+        finally:
+            stopping.cancel()
+            await asyncio.gather(
+                self._cluster.close(), self._store.close(), self._health.close(), self._shared.tracing.close()
+            )
+            log.info("stopped")
+
+    async def _life(self) -> None:
+        await self._prepare()
+        background = Background()
+        background.start("watch-servers", self._watch_servers)
+        background.start("housekeeping", self._keep_house)
+        try:
+            await self._be_member()
+        finally:
+            background.stop()
+
+    async def _prepare(self) -> None:
+        """Wait for both servers, and check that all is as it must be."""
+        async for attempt in _patiently():
+            with attempt:
+                try:
+                    await apart(self._check_servers())
+                except CannotStart:
+                    raise
+                except Exception as error:
+                    self._phase = f"waiting for servers: {type(error).__name__}: {error}"
+                    log.warning("waiting_for_servers", error=f"{type(error).__name__}: {error}")
+                    raise
+
+    async def _check_servers(self) -> None:
+        with self._telemetry.asking("postgres"):
+            await self._check(self._preflight.of_postgres)
+            async with self._store.session() as connection:
+                await ensure_days(connection)
+        with self._telemetry.asking("kafka"):
+            try:
+                await self._check(self._preflight.of_kafka)
+            except CannotStart:
+                raise
+            except Exception:
+                await self._cluster.close()
+                raise
+
+    async def _check(self, checks: Sequence[Check]) -> None:
+        """Log what is only unusual. Raises `CannotStart` with all that is fatal."""
+        fatal = []
+        async for one in findings(checks):
+            if one.is_fatal:
+                fatal.append(one)
+            else:
+                log.warning("unusual", check=one.id, finding=one.finding, advice=one.advice)
+        if fatal:
+            raise CannotStart(" ".join(map(str, fatal)))
+
+    async def _be_member(self) -> None:
+        """Be in the group; when the membership ends otherwise than by `stop`, begin another."""
+        async for attempt in _patiently():
+            with attempt:
+                if self._stopping.is_set():
+                    return
+                self._phase = None
+                self._assignment = Assignment(self._shared)
+                try:
+                    await apart(self._assignment.run())
+                except Exception as error:
+                    self._phase = f"joining the group again after {type(error).__name__}: {error}"
+                    log.warning("membership_ended", error=f"{type(error).__name__}: {error}")
+                    raise
+
+    async def _watch_servers(self) -> None:
+        """Know, for `/readyz`, whether the servers answer, also while no command comes."""
+        while True:
+            await self._ask("Postgres", self._store.ping())
+            await self._ask("Kafka", self._cluster.ping())
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _ask(self, server: str, question: Coroutine[Any, Any, None]) -> None:
+        try:
+            with self._telemetry.asking(server.lower()):
+                async with asyncio.timeout(5.0):
+                    await question
+            if self._away.pop(server, None) is not None:
+                log.info("server_is_back", server=server)
+        except Exception as error:
+            if server not in self._away:
+                log.warning("server_is_away", server=server, error=f"{type(error).__name__}: {error}")
+            self._away[server] = f"{type(error).__name__}: {error}"
+
+    async def _keep_house(self) -> None:
+        """Create the ledger's days ahead and drop those past the retention."""
+        self._telemetry.house_kept.set_to_current_time()  # the days ahead were made before
+        while True:
+            await self._look_ahead()
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            try:
+                async with self._store.session() as connection:
+                    await ensure_days(connection)
+                    dropped = await drop_old_days(connection, self._settings.retention_days)
+                self._telemetry.house_kept.set_to_current_time()
+                if dropped:
+                    log.info("ledger_days_dropped", days=dropped)
+            except Exception as error:  # next time; the days are made ahead so that it may fail for long
+                log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}")
+
+    async def _look_ahead(self) -> None:
+        """Note what will end one day: the days of the ledger, and certificates. A time stays true while none looks."""
+        for certificate, ends in expiries(self._settings):
+            self._telemetry.certificate_expires.labels(certificate).set(ends)
+        with suppress(Exception):  # Postgres is away, which is said elsewhere
+            async with self._store.session() as connection:
+                self._telemetry.ledger_ends.set(await ledger_end(connection))
+
+
+def _collect_garbage_seldom() -> None:
+    """A batch makes tens of thousands of objects and hardly a cycle; looking for cycles took a fifth of the CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
+
+
+def _patiently() -> AsyncIterator[stamina.Attempt]:
+    return stamina.retry_context(
+        on=_may_pass, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0, wait_jitter=0.5
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, CannotStart)

@@ -1,0 +1,173 @@
+"""Facts, read set-based: what no batch changes ahead of time, the rest under the locks of the transaction.
+
+These are companies, then GTINs, then the rest.
+"""
+
+from collections.abc import Collection, Sequence
+from hashlib import sha256
+from typing import Any
+
+import asyncpg
+
+from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product
+from worker.domain.command import AccessToken, ApiKey, Command, CreatePassport
+from worker.domain.decide import authenticated_company
+from worker.domain.facts import Binding, Facts
+from worker.domain.seeding import seed_fields
+from worker.domain.timestamps import utc_day
+from worker.store import sql
+from worker.store.port import BatchTooLarge
+
+Rows = list[asyncpg.Record]
+_Asked = tuple[Command, Company, CreatePassport]
+"""A command with a valid body, and its company."""
+
+
+REPLAYED_BYTES = 8 * 1024 * 1024
+"""How large the created events may be together that a batch reads to replay them."""
+_ANY = 2**62
+"""More bytes than there can be: a single command must pass, whatever it takes."""
+
+
+def key_id(company_id: str, key: str) -> bytes:
+    """What a company's idempotency key is stored under: 16 bytes, the first of SHA-256 over both."""
+    return sha256(f"{company_id}:{key}".encode()).digest()[:16]
+
+
+class LookUp:
+    """Reads the API keys, companies and products that commands name: reference data, under no lock."""
+
+    def __init__(self, connection: sql.Connection, most_bytes: int) -> None:
+        self._connection, self._most_bytes = connection, most_bytes
+        self.facts = Facts()
+        self._plans: dict[str, Plan] = {}
+
+    async def look_up(self, commands: Sequence[Command]) -> Facts:
+        """What there is, as facts. Raises `BatchTooLarge` before more than `most_bytes` are in memory."""
+        await self._credentials(commands)
+        product_ids = {command.body.product_id for command in commands if isinstance(command.body, CreatePassport)}
+        if product_ids and self.facts.companies:
+            await self._products(product_ids)
+        return self.facts
+
+    async def _credentials(self, commands: Sequence[Command]) -> None:
+        digests = {one.credentials.digest for one in commands if isinstance(one.credentials, ApiKey)}
+        company_ids = {one.credentials.company_id for one in commands if isinstance(one.credentials, AccessToken)}
+        for digest, revoked_ms, company_id, *company in await self._fetch("api_keys", digests):
+            self.facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
+            self._company(company_id, *company)
+        for company_id, *company in await self._fetch("companies", company_ids):
+            self._company(company_id, *company)
+
+    def _company(
+        self,
+        company_id: str,
+        subscription: str | None,
+        plan_id: str,
+        max_dpps: int | None,
+        price_cents: int | None,
+        writes_per_day: int | None,
+    ) -> None:
+        plan = self._plans.get(plan_id)
+        if plan is None:
+            plan = self._plans[plan_id] = Plan(plan_id, max_dpps, price_cents, writes_per_day)
+        self.facts.companies[company_id] = Company(company_id, plan, subscription)
+
+    async def _products(self, product_ids: set[str]) -> None:
+        """Those of companies whose credentials are here; nobody else could use them."""
+        most_bytes = self._most_bytes if len(product_ids) > 1 else _ANY
+        rows = await self._connection.fetch(
+            sql.load("products"), list(product_ids), list(self.facts.companies), most_bytes
+        )
+        if any(text is None for _, _, _, text in rows):
+            raise BatchTooLarge
+        templates = {template_id: text for product_id, _, template_id, text in rows if product_id is None}
+        prefills = {company_id: text for product_id, company_id, _, text in rows if product_id is None}
+        for product_id, company_id, template_id, defaults in rows:
+            if product_id is not None:
+                seeded = seed_fields(templates[template_id], defaults, prefills[company_id])
+                self.facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
+                most_bytes -= len(seeded.json)
+                if most_bytes < 0:
+                    raise BatchTooLarge
+
+    async def _fetch(self, query: str, keys: Collection[Any]) -> Rows:
+        return await _fetch(self._connection, query, keys)
+
+
+class Gathering:
+    """Adds to the `facts` of one batch, within its transaction, what was not looked up ahead."""
+
+    def __init__(self, connection: sql.Connection, facts: Facts) -> None:
+        self._connection = connection
+        self.facts = facts
+        self._claimed: dict[str, str] = {}
+
+    async def gather(self, commands: Sequence[Command]) -> dict[str, str]:
+        """Lock and read; the GTINs that this transaction registered, and for which companies."""
+        known = [(command, company) for command in commands if (company := authenticated_company(command, self.facts))]
+        await self._lock_companies({company.id for _, company in known})
+        await self._bindings(known)
+        asked = [
+            (command, company, body) for command, company in known if isinstance(body := command.body, CreatePassport)
+        ]
+        await self._writes(asked)
+        await self._gtin_owners({body.gtin: company.id for _, company, body in reversed(asked)})
+        await self._serials({(body.gtin, body.serial) for _, _, body in asked})
+        return self._claimed
+
+    async def _fetch(self, query: str, *keys: Collection[Any]) -> Rows:
+        return await _fetch(self._connection, query, *keys)
+
+    async def _lock_companies(self, company_ids: set[str]) -> None:
+        for company_id, slots_used in await self._fetch("lock_companies", company_ids):
+            self.facts.slots_used[company_id] = slots_used
+
+    async def _bindings(self, known: Sequence[tuple[Command, Company]]) -> None:
+        """Of keys that can still be bound when the oldest of these commands came: rule 5 looks back for 24 hours."""
+        keys = {(company.id, key) for command, company in known if (key := command.idempotency_key) is not None}
+        ids = {key_id(*key): key for key in keys}
+        if not ids:
+            return
+        first_day = min(utc_day(command.source.appended_ms) for command, _ in known) - 1
+        most_bytes = REPLAYED_BYTES if len(ids) > 1 else _ANY
+        for row in await self._connection.fetch(sql.load("bindings"), list(ids), first_day, most_bytes):
+            found, fingerprint, passport_id, created_ms, created_body = row
+            if created_body is None:
+                raise BatchTooLarge
+            self.facts.bindings[ids[found]] = Binding(fingerprint, passport_id, created_body, created_ms)
+
+    async def _writes(self, asked: list[_Asked]) -> None:
+        """Of companies whose plan has a budget."""
+        days = {
+            (company.id, utc_day(command.source.appended_ms))
+            for command, company, _ in asked
+            if company.plan.max_v1_writes_per_day is not None
+        }
+        for company_id, day, writes in await self._fetch("writes", *_columns(days)):
+            self.facts.writes[company_id, day] = writes
+
+    async def _gtin_owners(self, wanted: dict[str, str]) -> None:
+        owners = self.facts.gtin_owners
+        await self._read_owners(wanted)
+        unregistered = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in owners}
+        claims = await self._fetch("claim_gtins", unregistered, unregistered.values())
+        self._claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
+        await self._read_owners(unregistered)
+
+    async def _read_owners(self, gtins: Collection[str]) -> None:
+        for gtin, company_id in await self._fetch("gtin_owners", gtins):
+            self.facts.gtin_owners[gtin] = company_id
+
+    async def _serials(self, serials: set[tuple[str, str]]) -> None:
+        for gtin, serial, passport_id in await self._fetch("serials", *_columns(serials)):
+            self.facts.serials[gtin, serial] = passport_id
+
+
+async def _fetch(connection: sql.Connection, query: str, *keys: Collection[Any]) -> Rows:
+    """The rows of a query by keys, a column of them an argument; nothing is asked where there are none."""
+    return await connection.fetch(sql.load(query), *map(list, keys)) if keys[0] else []
+
+
+def _columns(rows: set[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:
+    return [first for first, _ in rows], [second for _, second in rows]

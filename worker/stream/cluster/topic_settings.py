@@ -1,0 +1,181 @@
+"""What the topics of the worker should be like, and where one that exists differs. No Kafka is asked here."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from worker.messages.hints import Finding
+from worker.settings import Settings
+
+_WEEK_MS = 7 * 24 * 3600 * 1000
+_MINUTE_MS = 60_000
+_COMMAND_BYTES = 1024 * 1024
+_RESULT_BYTES = 2 * 1024 * 1024
+_FRAME_BYTES = 64 * 1024
+"""What a dead letter may be larger than the command that it copies."""
+
+
+TIMESTAMP_TYPE, PARTITIONS, MESSAGE_SIZE = "topics.timestamp-type", "topics.partitions", "topics.message-size"
+COMPRESSION, RETENTION, REPLICATION = "topics.compression", "topics.retention", "topics.replication"
+"""Ids of what is found about topics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A topic as it should be. `settings` are topic configurations by name."""
+
+    name: str
+    partitions: int
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicShape:
+    """How many partitions a topic has, and how many replicas the partition with the fewest."""
+
+    partitions: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A topic as it is."""
+
+    shape: TopicShape
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What a setting has to be: a text exactly, a number at least, where -1 is without bounds; and what for."""
+
+    id: str
+    key: str
+    expected: str | int
+    why: str
+    is_fatal: bool = False
+
+    def broken_by(self, topic: str, found: Found) -> list[Finding]:
+        """Nothing where the broker does not tell."""
+        value, or_more = found.settings.get(self.key), ""
+        if not value or value == str(self.expected):
+            return []
+        if isinstance(self.expected, int):
+            or_more = " or more"
+            if not -1 < int(value) < self.expected:
+                return []
+        told = f"{topic}: {self.key} is {value}, expected {self.expected}{or_more}: {self.why}"
+        return [Finding(self.id, told, _how_to_set(topic, self.key, self.expected), self.is_fatal)]
+
+
+_COMMAND_RULES = (
+    _Rule(
+        COMPRESSION,
+        "compression.type",
+        "uncompressed",
+        "a record may unpack to a dead letter that fits nowhere, and stop its lane",
+    ),
+    _Rule(MESSAGE_SIZE, "max.message.bytes", str(_COMMAND_BYTES), "result and dead-letter topics have to take more"),
+    _Rule(RETENTION, "retention.ms", _WEEK_MS, "commands that are not answered by then are lost"),
+    _Rule(
+        RETENTION, "cleanup.policy", "delete", "compaction deletes commands that are not answered yet", is_fatal=True
+    ),
+)
+_CLOCK_LIMITS = ("before", "after", "difference")
+
+
+def wanted_topics(settings: Settings) -> list[Wanted]:
+    """All topics. Results have as many partitions as commands, and room for every answer."""
+    command = {
+        # The record's append time is "now" for every rule.
+        "message.timestamp.type": "LogAppendTime",
+        # The broker then applies the size limit to what a consumer has to unpack (guard B9).
+        "compression.type": "uncompressed",
+        "max.message.bytes": str(_COMMAND_BYTES),
+        "retention.ms": str(_WEEK_MS),
+        "cleanup.policy": "delete",
+    }
+    result = {"max.message.bytes": str(_RESULT_BYTES), "retention.ms": str(_WEEK_MS), "cleanup.policy": "delete"}
+    count = settings.topic_partitions
+    results = [Wanted(name, count, result) for name in (*settings.result_topics, settings.dead_letter_topic)]
+    return [Wanted(settings.topic_commands, count, command), *results]
+
+
+def differences(settings: Settings, found: Mapping[str, Found], partitions: int, replicas: int = 1) -> list[Finding]:
+    """Where topics that exist are not as they should be: the command topic with so many partitions, all replicated so.
+
+    Result topics may have more. A setting that the broker does not tell is taken to be right.
+    """
+    commands = found.get(settings.topic_commands)
+    drift: list[Finding] = []
+    bytes_needed = _RESULT_BYTES
+    if commands is not None:
+        drift += _of_commands(settings, commands, partitions)
+        partitions = max(partitions, commands.shape.partitions)
+        bytes_needed = max(bytes_needed, int(commands.settings.get("max.message.bytes", 0)) + _FRAME_BYTES)
+    for name in (*settings.result_topics, settings.dead_letter_topic):
+        if name in found:
+            drift += _of_results(name, found[name], partitions, bytes_needed, name == settings.dead_letter_topic)
+    for name, one in found.items():
+        if one.shape.replicas < replicas:
+            told = f"{name}: has {one.shape.replicas} replicas, expected {replicas} or more"
+            drift.append(Finding(REPLICATION, told, "Add some, with kafka-reassign-partitions.sh.", is_fatal=False))
+    return drift
+
+
+def _of_commands(settings: Settings, found: Found, partitions: int) -> Iterator[Finding]:
+    name, count, kind = settings.topic_commands, found.shape.partitions, found.settings.get("message.timestamp.type")
+    if count < partitions:
+        why = "Result and dead-letter topics come first; then keys move to other partitions"
+        yield _too_few(found, name, partitions, why, False)
+    elif count > partitions:
+        advice = f"Partitions can never be lowered: set PASSPORT_TOPIC_PARTITIONS={count}."
+        yield Finding(PARTITIONS, f"{name}: has {count} partitions, expected {partitions}", advice, is_fatal=False)
+    if kind != "LogAppendTime" and not settings.allow_producer_time:
+        yield Finding(
+            TIMESTAMP_TYPE,
+            f"{name} has message.timestamp.type={kind}, but every rule goes by the append time",
+            "Set it to LogAppendTime, or set PASSPORT_ALLOW_PRODUCER_TIME=true to trust the producers' clocks.",
+        )
+    for rule in _COMMAND_RULES:
+        yield from rule.broken_by(name, found)
+
+
+def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dead: bool) -> Iterator[Finding]:
+    if found.shape.partitions < partitions:
+        why = "A result stands in the partition of the same number as its command"
+        yield _too_few(found, name, partitions, why, True)
+    rules = [
+        _Rule(
+            MESSAGE_SIZE, "max.message.bytes", bytes_needed, "an answer that does not fit stops its lane", is_fatal=True
+        ),
+        _Rule(MESSAGE_SIZE, "segment.bytes", bytes_needed, "an answer beyond it stops its lane", is_fatal=True),
+        _Rule(RETENTION, "retention.ms", _WEEK_MS, "results that are not read by then are lost"),
+        _Rule(RETENTION, "cleanup.policy", "delete", "a dead letter without a key would stop its lane", is_fatal=True)
+        if dead
+        else _Rule(RETENTION, "cleanup.policy", "delete", "compaction deletes results of the same key"),
+    ]
+    if found.settings.get("message.timestamp.type") == "CreateTime":
+        why = "where clocks differ by more, an answer stops its lane"
+        rules += [
+            _Rule(TIMESTAMP_TYPE, f"message.timestamp.{key}.max.ms", _MINUTE_MS, why, is_fatal=True)
+            for key in _CLOCK_LIMITS
+        ]
+    for rule in rules:
+        yield from rule.broken_by(name, found)
+    in_sync, replicas = int(found.settings.get("min.insync.replicas", 1)), found.shape.replicas
+    if in_sync >= replicas > 1:
+        why = f"expected less than its {replicas} replicas: one broker that is away stops all lanes"
+        advice = _how_to_set(name, "min.insync.replicas", replicas - 1)
+        yield Finding(REPLICATION, f"{name}: min.insync.replicas is {in_sync}, {why}", advice, is_fatal=False)
+
+
+def _too_few(found: Found, name: str, partitions: int, why: str, is_fatal: bool) -> Finding:
+    how = f"kafka-topics.sh --alter --topic {name} --partitions {partitions}"
+    told = f"{name}: has {found.shape.partitions} partitions, expected {partitions}. {why}"
+    return Finding(PARTITIONS, told, f"Raise them with {how}; they can never be lowered again.", is_fatal)
+
+
+def _how_to_set(topic: str, key: str, value: str | int) -> str:
+    return (
+        f"Set it with kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {key}={value}."
+    )

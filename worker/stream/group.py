@@ -1,0 +1,185 @@
+"""The group member: joins, turns assigned partitions into lanes, and feeds them what it fetches."""
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.structs import TopicPartition
+
+from worker.store.port import LaneName
+from worker.stream.background import Background, StrayCancellation
+from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, has_leader, let_go
+from worker.stream.cluster.topic_watch import TopicWatch
+from worker.stream.fetch_pauses import pause_after_fetches
+from worker.stream.inbox import Budget, Inbox
+from worker.stream.lag_survey import survey
+from worker.stream.lane import Lane
+from worker.stream.opening import Surroundings
+from worker.stream.reader import POLL_MS, Reader
+from worker.stream.session import Member
+from worker.stream.sessions import Sessions
+
+log = structlog.get_logger(__name__)
+
+LAST_POLL_SECONDS = 0.5
+"""How long a poll gets to end by itself when stopping."""
+
+FETCH_BYTES = 256 * 1024
+"""For a lane at once: what a batch takes, and no more in memory than that."""
+
+HELD_BYTES = 16 * 1024 * 1024
+"""What all lanes together may hold of records whose results are not visible yet."""
+
+_WEEKS_MS = 2**31 - 1
+
+
+class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """One membership of the consumer group; make a new one after `run` raised."""
+
+    def __init__(self, shared: Surroundings) -> None:
+        settings = shared.settings
+        self._shared = shared
+        self._topic = settings.topic_commands
+        self.lanes: dict[TopicPartition, Lane] = {}
+        self._sessions: Sessions | None = None
+        self._stopping = asyncio.Event()
+        self.assigned = False
+        """Whether the group has come to an end with a rebalance; a worker too many then has no partition."""
+        timeout_ms = int(settings.kafka_session_timeout_seconds * 1000)
+        self._consumer = AIOKafkaConsumer(
+            **client_options(settings),
+            group_id=settings.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # guard B10
+            isolation_level="read_committed",
+            session_timeout_ms=timeout_ms,
+            heartbeat_interval_ms=timeout_ms // 4,
+            # While servers are away nothing is polled, and the membership must outlast that (B7); /livez watches.
+            max_poll_interval_ms=_WEEKS_MS,
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=POLL_MS,
+        )
+        self.topic_watch = TopicWatch(shared.cluster, self._topic, self._consumer._client, self._reopen_lanes)
+        self._reader = Reader(self._consumer, self.lanes, settings, self.topic_watch)
+
+    def stop(self) -> None:
+        """Ask `run` to close all lanes and leave the group."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Be a member of the group until stopped; raises what ends the membership otherwise."""
+        background = Background()
+        background.start("survey", lambda: survey(self.lanes, self, self._shared))
+        background.start("topic-watch", self.topic_watch.watch)
+        try:
+            await self.topic_watch.begin()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._consumer.start()
+            pause_after_fetches(self._consumer)
+            self._consumer.subscribe([self._topic], listener=self)
+            await self._read_until_stopped()
+        finally:
+            self.stop()  # an assignment that still comes finds no reader
+            background.stop()
+            sessions = self._sessions
+            await self._close_lanes()
+            if sessions is not None:
+                await sessions.fence_cut_off()
+            await let_go(self._consumer.stop(), 2.0)
+
+    # Rebalances: both callbacks return soon, aiokafka sends no heartbeats while they run (guard B2)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Eager rebalancing takes everything away; whoever gets a partition next opens it anew."""
+        await self._close_lanes()
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Pause, note the generation, and open in the background (guard B1)."""
+        if self._stopping.is_set():
+            return
+        self._consumer.pause(*assigned)
+        self.assigned = True
+        # Public aiokafka has no way to ask for these two.
+        generation, member = self._consumer._coordinator.generation, self._consumer._coordinator.member_id
+        self._shared.telemetry.assignment(generation, len(assigned))
+        log.info("assigned", generation=generation, partitions=sorted(place.partition for place in assigned))
+        settings, budget = self._shared.settings, Budget(HELD_BYTES)
+        for place in assigned:
+            name = LaneName(settings.group_id, place.topic, place.partition)
+            self.lanes[place] = Lane(name, Inbox(settings.batch_records, budget), self._shared.telemetry)
+        self._sessions = Sessions(list(self.lanes.values()), Member(generation, member), self._shared, self)
+
+    def _reopen_lanes(self) -> None:
+        """On opening they see that the topic is not theirs."""
+        for lane in self.lanes.values():
+            lane.inbox.fail(f"the topic {self._topic} is not the one that it was")
+
+    async def _close_lanes(self) -> None:
+        """Let turns in flight end, for a bounded time. From now on nothing is ours."""
+        self.assigned = False
+        self._shared.telemetry.assigned.set(0)
+        self.lanes.clear()
+        self._reader.acquit_all()
+        sessions, self._sessions = self._sessions, None
+        if sessions is not None:
+            await sessions.close()
+
+    # What sessions ask of the consumer
+
+    async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+        """See `Consumer`."""
+        places = [TopicPartition(topic, one) for one in partitions]
+        led = [place for place in places if has_leader(self._consumer._client, place)]
+        if len(led) < len(places):
+            self._consumer._client.force_metadata_update()
+        if not led:
+            return {}
+        async with asyncio.timeout(ANSWER_SECONDS):
+            firsts = await self._consumer.beginning_offsets(led)
+            ends = await self._consumer.end_offsets(led)
+        return {place.partition: (firsts[place], ends[place]) for place in led}
+
+    def begin_at(self, topic: str, partition: int, offset: int) -> None:
+        """See `Consumer`."""
+        place = TopicPartition(topic, partition)
+        self._consumer.seek(place, offset)
+        self._consumer.resume(place)
+
+    # Reading
+
+    async def _read_until_stopped(self) -> None:
+        """A poll that waits for the end of a rebalance is left when stopping; else it may take for ever (guard B13)."""
+        reading = asyncio.create_task(self._read(), name="reader")
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading}, timeout=LAST_POLL_SECONDS)
+            if reading.done():
+                reading.result()
+        finally:
+            reading.cancel()
+            stopping.cancel()
+            await asyncio.wait({reading, stopping}, timeout=LAST_POLL_SECONDS)
+
+    async def _read(self) -> None:
+        """Poll open lanes by name and never cancel a poll (guards B7 and B13)."""
+        while not self._stopping.is_set():
+            self._raise_what_ended_a_session()
+            open_lanes = {place: lane for place, lane in self.lanes.items() if lane.wants_records}
+            if open_lanes:
+                await self._reader.poll(open_lanes)
+            else:
+                self._reader.check_membership()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        await self._stopping.wait()
+
+    def _raise_what_ended_a_session(self) -> None:
+        """Its task ends only when closed; a defect that ends it otherwise must not leave partitions alone."""
+        for task in self._sessions.tasks if self._sessions is not None else ():
+            if task.cancelled():
+                raise StrayCancellation(f"{task.get_name()} was cancelled")
+            if task.done():
+                raise task.exception() or RuntimeError(f"{task.get_name()} ended")

@@ -1,0 +1,282 @@
+"""The transactional producer of a session: the results of a turn and the offsets behind them, visible at once or not at
+all.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import InvalidTxnState, KafkaError, TopicAuthorizationFailedError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
+from aiokafka.structs import TopicPartition
+from opentelemetry.trace import Span
+
+from worker.domain.command import Source
+from worker.messages.events import Answer, Event, Kind, dead_letter_event, event_of
+from worker.observability import span_names
+from worker.observability.spans import NO_TRACING, Tracing
+from worker.settings import Settings
+from worker.store import failpoints
+from worker.stream.cluster.connection import client_options, has_leader, let_go
+
+START_SECONDS = 30.0
+EMIT_SECONDS = 20.0
+"""Shorter than the client's own retries and than the transaction timeout: on any doubt the producer is thrown away. And
+short enough that all other lanes go on within 30 s where one result partition takes nothing."""
+
+BATCH_BYTES = 480_000
+"""A larger single record gets a batch of its own. Above 512 KiB, a request is humongous to the G1 collector of a broker
+with a heap of up to 2 GB: those of 560 KB that full batches made took a fifth of the broker's CPU."""
+
+_SENT_ONCE = (TxnOffsetCommitRequest, EndTxnRequest)
+"""What the client would send again by itself when a connection breaks, although the first may still arrive, in the
+middle of the next transaction of the same epoch (guard B20, KAFKA-17754). EndTxn would then commit half of that one
+without its offset, and an old offset would be committed in place of its own. The other requests may be late:
+AddPartitions and AddOffsets only add a partition, and the broker knows a Produce by its sequence numbers."""
+
+
+class Doubt(Exception):
+    """It is not known what became of a turn. `suspects` are partitions of the command topic whose lanes failed while
+    others may have got on; none where nobody in particular is to blame.
+    """
+
+    def __init__(self, reason: str, suspects: Iterable[int] = ()) -> None:
+        super().__init__(reason)
+        self.suspects = frozenset(suspects)
+
+
+class EmissionFailed(Doubt):
+    """The results may be visible or not. Throw the emitter away and open the lanes again."""
+
+
+class Unanswered(Exception):
+    """A request that must not be sent twice got no answer. No `KafkaError`, upon which the client would try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a transaction carries for one lane: its answers in order, and `stop`, the offset behind what they answer.
+
+    `source` is the partition of the commands, and `span` that of their batch, or of the lane's opening.
+    """
+
+    source: TopicPartition
+    answers: Sequence[Answer]
+    stop: int
+    span: Span
+
+
+class NoLeader(Exception):
+    """A result partition has no leader, so that nobody takes what goes there."""
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """What goes to one result partition, for which command partitions, and what became of it, as far as we know."""
+
+    place: TopicPartition
+    lanes: set[int] = field(default_factory=set)
+    events: list[Event] = field(default_factory=list)
+    is_acknowledged: bool = False
+    failure: Exception | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the broker refused it, and not since it had refused another one before."""
+        return self.failure is not None and not isinstance(self.failure, InvalidTxnState)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it has neither been taken nor refused."""
+        return not self.is_acknowledged and self.failure is None
+
+
+class Emitter:
+    """One producer, whose transactional id nobody had before and nobody will have again."""
+
+    def __init__(self, settings: Settings, transactional_id: str, tracing: Tracing = NO_TRACING) -> None:
+        self._settings = settings
+        self._tracing = tracing
+        self._topics = dict(zip(Kind, settings.result_topics, strict=True))
+        self._partitions: dict[str, int] = {}
+        self.has_begun = False
+        """Whether there ever was a transaction."""
+        self.has_committed = False
+        """Whether results became visible."""
+        self.is_open = False
+        """Whether there is one whose end was not answered."""
+        self._producer = AIOKafkaProducer(
+            **client_options(settings),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=int(settings.kafka_transaction_timeout_seconds * 1000),
+            max_batch_size=BATCH_BYTES,
+            max_request_size=4 * 1024 * 1024,
+        )
+        _send_once(self._producer.client)
+
+    async def start(self) -> None:
+        """InitProducerId, and how many partitions the result topics have.
+
+        A topic that we may not write to any more is the affair of those lanes alone that have something for it.
+        """
+        async with asyncio.timeout(START_SECONDS):
+            await self._producer.start()
+            for topic in (*self._topics.values(), self._settings.dead_letter_topic):
+                with suppress(TopicAuthorizationFailedError):
+                    self._partitions[topic] = len(await self._producer.partitions_for(topic))
+
+    def without_leader(self, partition: int) -> str | None:
+        """Where results of a command partition might have to go and no broker takes them, by what is known now."""
+        return self._first_without_leader(self._place(topic, partition) for topic in self._partitions)
+
+    def look_for_leaders(self) -> None:
+        """Ask for metadata; it takes a moment."""
+        self._producer.client.force_metadata_update()
+
+    async def emit(self, parts: Sequence[Part]) -> None:
+        """Publish answers and commit the offsets behind them, in one transaction.
+
+        Raises `EmissionFailed` on any doubt.
+        """
+        deliveries = self._deliveries(parts)
+        try:
+            with (
+                self._tracing.transaction(span_names.IN_KAFKA, sum(len(part.answers) for part in parts)),
+                self._tracing.sending(parts, self._destination),
+            ):
+                async with asyncio.timeout(EMIT_SECONDS):
+                    await self._transaction(deliveries, {part.source: part.stop for part in parts})
+        except Exception as error:
+            raise EmissionFailed(f"{type(error).__name__}: {error}", self._suspects(deliveries)) from error
+
+    async def _transaction(self, deliveries: Sequence[_Delivery], offsets: Mapping[TopicPartition, int]) -> None:
+        producer = self._producer
+        await producer.begin_transaction()
+        self.has_begun = self.is_open = True
+        failpoints.reach("begin")
+        await self._deliver_all(deliveries)
+        failpoints.reach("acks")
+        await producer.send_offsets_to_transaction(dict(offsets), self._settings.group_id)
+        failpoints.reach("offsets")
+        commit = asyncio.ensure_future(producer.commit_transaction())
+        await asyncio.sleep(0)
+        failpoints.reach("EndTxn sent")
+        await commit
+        self.is_open, self.has_committed = False, True
+        failpoints.reach("EndTxn answered")
+
+    async def _deliver_all(self, deliveries: Sequence[_Delivery]) -> None:
+        """Await every one of them: a commit succeeds even where a send failed (guard B3).
+
+        Each has a task of its own, since a batch waits until the one before it, to the same partition, is on its way.
+        What waits for a partition without a leader is given up: the client would do nothing but ask for metadata.
+        """
+        pending = {asyncio.ensure_future(self._deliver(one)) for one in deliveries}
+        try:
+            while pending:
+                done, pending = await asyncio.wait(pending, timeout=1.0, return_when=asyncio.FIRST_EXCEPTION)
+                for one in done:
+                    one.result()
+                if pending:
+                    place = self._first_without_leader(one.place for one in deliveries if one.is_pending)
+                    if place is not None:
+                        raise NoLeader(f"{place} has no leader")
+                    self.look_for_leaders()
+        finally:
+            for one in pending:
+                one.cancel()
+
+    async def _deliver(self, delivery: _Delivery) -> None:
+        """Hand over record batches, in order, and await and count their acknowledgements."""
+        try:
+            sent, builder = list[asyncio.Future[object]](), self._producer.create_batch()
+            for event in delivery.events:
+                if not _append(builder, event):
+                    sent.append(await self._submit(builder, delivery.place))
+                    builder = self._producer.create_batch()
+                    _append(builder, event)
+            sent.append(await self._submit(builder, delivery.place))
+            if None in await asyncio.gather(*sent):
+                raise EmissionFailed("a batch of results was dropped by the client")
+            delivery.is_acknowledged = True
+        except Exception as error:
+            delivery.failure = error
+            raise
+
+    async def _submit(self, builder: BatchBuilder, place: TopicPartition) -> "asyncio.Future[object]":
+        builder.close()
+        sent: asyncio.Future[object] = await self._producer.send_batch(builder, place.topic, partition=place.partition)
+        failpoints.reach("k-th send")
+        return sent
+
+    def _first_without_leader(self, places: Iterable[TopicPartition]) -> str | None:
+        client = self._producer.client
+        return next((f"{place.topic}/{place.partition}" for place in places if not has_leader(client, place)), None)
+
+    def _place(self, topic: str, partition: int) -> TopicPartition:
+        """The same partition as the input: a lane then touches one partition a topic, and order is kept."""
+        return TopicPartition(topic, partition % self._partitions.get(topic, partition + 1))
+
+    def _destination(self, kind: Kind, partition: int) -> TopicPartition:
+        return self._place(self._topics[kind], partition)
+
+    def _deliveries(self, parts: Sequence[Part]) -> list[_Delivery]:
+        deliveries: dict[TopicPartition, _Delivery] = {}
+
+        def deliver(place: TopicPartition, partition: int, event: Event) -> None:
+            delivery = deliveries.get(place)
+            if delivery is None:
+                delivery = deliveries[place] = _Delivery(place)
+            delivery.lanes.add(partition)
+            delivery.events.append(event)
+
+        for part in parts:
+            topic, partition = part.source
+            for answer in part.answers:
+                deliver(self._destination(answer.kind, partition), partition, event_of(answer, topic, partition))
+                if answer.dead_letter is not None:
+                    source = Source(topic, partition, answer.offset, answer.appended_ms)
+                    copy = dead_letter_event(answer.dead_letter, source, self._settings.group_id)
+                    deliver(self._place(self._settings.dead_letter_topic, partition), partition, copy)
+        return list(deliveries.values())
+
+    def _suspects(self, deliveries: Sequence[_Delivery]) -> set[int]:
+        """Lanes whose results were refused, or else were pending while those of others were acknowledged."""
+        sender = self._producer._sender.sender_task
+        if sender is None or sender.done():  # it fails all of them, whoever is to blame
+            return set()
+        refused = [one for one in deliveries if one.is_refused]
+        pending = [one for one in deliveries if one.is_pending]
+        suspects = refused or (pending if len(pending) < len(deliveries) else [])
+        return {lane for one in suspects for lane in one.lanes}
+
+    async def close(self) -> None:
+        """Let go of the connections, whatever state the transaction is in; never aborts (guard B4)."""
+        await let_go(self._producer.stop(), 1.5)
+        await let_go(self._producer.client.close(), 0.5)
+
+
+def _send_once(client: AIOKafkaClient) -> None:
+    """Make a lost answer to a request of `_SENT_ONCE` the end of this client's transactions."""
+    send = client.send
+
+    async def once(node: int, request: object, **options: Any) -> object:
+        try:
+            return await send(node, request, **options)
+        except KafkaError as error:
+            if isinstance(request, _SENT_ONCE):
+                raise Unanswered(f"{type(request).__name__}: {type(error).__name__}: {error}") from error
+            raise
+
+    client.send = once
+
+
+def _append(builder: BatchBuilder, event: Event) -> bool:
+    """False when the batch is full. The first record of a batch always fits, whatever its size."""
+    metadata = builder.append(timestamp=None, key=event.key, value=event.value, headers=event.headers)
+    return metadata is not None
