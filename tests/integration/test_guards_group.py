@@ -12,7 +12,7 @@ from tests.conftest import MakeBench
 from tests.integration.guards_helpers import LANE_ROWS, Running, commands, held, publish, running
 from tests.invariants import check_invariants
 from tests.workbench import REPOSITORY, Workbench, until
-from worker import app
+from worker import service
 from worker.store.port import Owner
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
@@ -99,7 +99,7 @@ async def test_b7_a_lane_without_progress_is_named(bench: Workbench, monkeypatch
 
     Seen to fail with a `not_alive` that looks at the membership alone: it named nothing.
     """
-    monkeypatch.setattr(app, "STUCK_SECONDS", 1.0)
+    monkeypatch.setattr(service, "STUCK_SECONDS", 1.0)
     async with running(bench) as one:
         assert one.worker.not_alive() == []
         async with held(bench, LANE_ROWS):
