@@ -29,7 +29,8 @@ from worker.batch.work import Work
 from worker.domain.command import DeadLetter, TraceContext
 from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
-from worker.messages.events import Answer, Kind
+from worker.messages.events import Answer
+from worker.messages.refusals import Kind
 from worker.store.port import (
     Hold,
     LaneName,

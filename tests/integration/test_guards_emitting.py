@@ -22,7 +22,8 @@ from tests.infrastructure.kafka import LocalKafka
 from tests.integration.guards_helpers import changed, commands, publish, running, set_topic
 from tests.invariants import check_invariants
 from tests.workbench import Workbench, make_workbench, until
-from worker.messages.events import Answer, Kind
+from worker.messages.events import Answer
+from worker.messages.refusals import Kind
 from worker.stream import group as group_module
 from worker.stream import producer as producer_module
 from worker.stream.cluster import connection, topics

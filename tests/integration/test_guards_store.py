@@ -13,7 +13,8 @@ from tests.integration.guards_helpers import commands, publish, running
 from tests.invariants import check_invariants
 from tests.workbench import Workbench
 from worker.domain.command import DeadLetter
-from worker.messages.events import Answer, Kind
+from worker.messages.events import Answer
+from worker.messages.refusals import Kind
 from worker.store import postgres, sql
 from worker.store.port import Hold, LaneName, Stake, StoreAway
 from worker.store.postgres import SESSION_SETTINGS, PostgresStore

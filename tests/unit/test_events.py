@@ -53,12 +53,12 @@ from worker.messages.events import (
     Answer,
     Event,
     Header,
-    Kind,
     dead_letter_event,
     describe,
     event_of,
     header_bytes,
 )
+from worker.messages.refusals import Kind
 
 ASKED = Asked(COMPANY, PRODUCT, GTIN, "A\ud7ff€")
 REQUEST = f'"request":{{"productId":"{PRODUCT}","gs1":{{"gtin":"{GTIN}","serialNumber":"A\\ud7ff\\u20ac"}}}}'

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.workbench import REPOSITORY
+from worker.messages.refusals import REFUSALS
 
 DESIGN = (REPOSITORY / "worker" / "DESIGN.md").read_text(encoding="utf-8")
 PAGES = sorted(REPOSITORY.glob("*.md")) + sorted(
     page for room in ("deploy", "schemas", "tests", "worker") for page in (REPOSITORY / room).rglob("*.md")
 )
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
-_CITED = re.compile(r"\bguards? (B\d+)|\(DESIGN: ([^)]+)\)|\binvariants? (I\d)\b")
+_CITED = re.compile(r"\bguards? (B\d+)|\(DESIGN: ([A-Z][^)]+)\)|\binvariants? (I\d)\b")
 
 
 def _anchors(page: Path) -> set[str]:
@@ -36,6 +37,23 @@ def test_the_front_door_is_short() -> None:
     page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert len(page.encode()) <= 10_000
     assert "Digital Product Passports" in page.splitlines()[2]
+
+
+def test_the_table_of_outcomes_says_what_the_worker_says() -> None:
+    """Topic, status and sentence of every refusal; a sentence may be cut short."""
+    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| .* \| (.*) \| ([\d, ]+) \|(.*)\|$", page, re.MULTILINE)
+    assert len(rows) == 13
+    told = {
+        (status, label, sentence.removesuffix("…"))
+        for topics, statuses, errors in rows
+        for status in statuses.split(", ")
+        for label in re.split(r", (?:or |and )?", topics)
+        for sentence in re.findall(r"`([^`]+)`", errors)
+    }
+    for refusal in REFUSALS.values():
+        found = [one for one in told if one[:2] == (str(refusal.status), refusal.kind.label)]
+        assert any(refusal.error.startswith(sentence.strip()) for _, _, sentence in found), refusal
 
 
 def test_every_citation_in_the_code_stands_in_the_design() -> None:

@@ -14,7 +14,8 @@ from aiokafka.structs import TopicPartition
 from opentelemetry.trace import INVALID_SPAN
 
 from worker.domain.command import DeadLetter
-from worker.messages.events import Answer, Kind
+from worker.messages.events import Answer
+from worker.messages.refusals import Kind
 from worker.settings import Settings
 from worker.stream import producer as module
 from worker.stream.producer import EmissionFailed, Emitter, Part, Unanswered, _send_once

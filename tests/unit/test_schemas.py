@@ -16,7 +16,8 @@ from worker.domain.outcomes import Asked, Outcome
 from worker.domain.seeding import seed_fields
 from worker.messages import results
 from worker.messages.body import ROLES, read_body
-from worker.messages.events import Kind, created_body, describe
+from worker.messages.events import created_body, describe
+from worker.messages.refusals import Kind
 from worker.messages.schemas import schemas, text_of
 
 NAMES = ["create.v1", "created.v1", "overage-required.v1", "conflict.v1", "rejected.v1"]

@@ -18,7 +18,8 @@ from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.batch.work import Done, Work
 from worker.messages.envelope import Limits, Record
-from worker.messages.events import Answer, Kind
+from worker.messages.events import Answer
+from worker.messages.refusals import Kind
 from worker.observability.spans import NO_TRACING, Tracing
 from worker.observability.telemetry import Telemetry
 from worker.settings import Settings

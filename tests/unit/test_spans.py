@@ -17,7 +17,8 @@ from opentelemetry.trace import INVALID_SPAN, Span, format_trace_id, get_current
 from tests.spans import attributes, context_of, errors, events, spans_in_memory, traceparent
 from tests.unit.builders import command
 from worker.domain.command import Command, Source, TraceContext
-from worker.messages.events import Answer, Kind
+from worker.messages.events import Answer
+from worker.messages.refusals import Kind
 from worker.observability import span_names
 from worker.observability import spans as spans_module
 from worker.observability.spans import MOST_LINKS, NO_TRACING, Tracing

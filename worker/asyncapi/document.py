@@ -4,7 +4,7 @@ from typing import get_args
 
 from worker import __version__
 from worker.asyncapi.messages import Examples, message_schemas, messages
-from worker.messages.events import Kind
+from worker.messages.refusals import Kind
 from worker.messages.schemas import JsonSchema
 from worker.settings import Settings
 from worker.stream.cluster.topic_settings import Wanted, wanted_topics

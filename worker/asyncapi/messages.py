@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from json import dumps
 
 from worker.domain.command import DeadLetter, Source
-from worker.messages.events import Answer, Event, Kind, dead_letter_event, event_of
+from worker.messages.events import Answer, Event, dead_letter_event, event_of
+from worker.messages.refusals import Kind
 from worker.messages.schemas import JsonSchema, schemas
 from worker.settings import Settings
 

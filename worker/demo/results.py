@@ -4,16 +4,21 @@ import json
 from typing import Any
 
 from worker.demo.tally import Result
-from worker.messages.events import Kind
+from worker.domain import outcomes
+from worker.messages.refusals import REFUSALS, Kind
 from worker.stream.clients import ResultRecord
 
 _REASONS = {
-    "Unreadable command": "unreadable",
-    "Unauthorized": "unknown credentials",
-    "Validation error": "invalid",
-    "Product not found": "product not found",
-    "subscription_inactive": "subscription inactive",
-    "dpp_hard_block": "quota reached, no overage",
+    REFUSALS[outcome].error: reason
+    for outcome, reason in (
+        (outcomes.Unreadable, "unreadable"),
+        (outcomes.Unauthorized, "unknown credentials"),
+        (outcomes.Invalid, "invalid"),
+        (outcomes.ProductNotFound, "product not found"),
+        (outcomes.SubscriptionInactive, "subscription inactive"),
+        (outcomes.HardBlock, "quota reached, no overage"),
+        (outcomes.IdempotencyKeyReused, "key used with another body"),
+    )
 }
 
 _COLUMNS = {
@@ -43,7 +48,11 @@ def _reason(column: str, body: dict[str, Any]) -> str:
     if column == "overage":
         return "overage to be confirmed"
     if column == "conflict":
-        return "serial exists" if body["conflict"] == "serial_exists" else "GTIN of another company"
-    if body["status"] == 429:
+        return (
+            "serial exists"
+            if body["conflict"] == REFUSALS[outcomes.SerialExists].conflict
+            else "GTIN of another company"
+        )
+    if body["status"] == REFUSALS[outcomes.DailyWritesSpent].status:
         return "daily writes spent"
-    return _REASONS.get(body["error"], "key used with another body")
+    return _REASONS[body["error"]]

@@ -143,16 +143,8 @@ class HardBlock:
     current_usage: int
 
 
-Outcome = (
-    Created
-    | Replayed
-    | Unreadable
-    | Unauthorized
-    | Forbidden
-    | MalformedIdempotencyKey
-    | IdempotencyKeyReused
-    | Invalid
-    | SubscriptionInactive
+RefusedRequest = (
+    SubscriptionInactive
     | ProductNotFound
     | DailyWritesSpent
     | GtinRegistered
@@ -160,3 +152,10 @@ Outcome = (
     | OverageRequired
     | HardBlock
 )
+"""Refusals of a valid command, from rule 7 on: they know what was asked for."""
+
+Refused = (
+    Unreadable | Unauthorized | Forbidden | MalformedIdempotencyKey | IdempotencyKeyReused | Invalid | RefusedRequest
+)
+
+Outcome = Created | Replayed | Refused

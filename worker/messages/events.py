@@ -1,8 +1,7 @@
 """From an outcome to its answer: topic kind, key, CloudEvents headers and body bytes, the same for the same record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from hashlib import sha1
 from json.encoder import encode_basestring_ascii as quoted
 from typing import assert_never
@@ -23,6 +22,8 @@ from worker.domain.outcomes import (
     Outcome,
     OverageRequired,
     ProductNotFound,
+    Refused,
+    RefusedRequest,
     Replayed,
     SerialExists,
     SubscriptionInactive,
@@ -31,6 +32,7 @@ from worker.domain.outcomes import (
 )
 from worker.domain.seeding import compact_json
 from worker.domain.timestamps import iso_8601
+from worker.messages.refusals import REFUSALS, Kind, Refusal
 
 Header = tuple[str, bytes | None]
 
@@ -38,27 +40,7 @@ RECORD_BYTES = 2 * 1024 * 1024 - 64 * 1024
 """Result and dead-letter topics take 2 MiB, headers and all. A record beyond that would stop its lane for good."""
 
 
-class Kind(IntEnum):
-    """The result topics; the numbers are stored in the ledger."""
-
-    CREATED = 1
-    OVERAGE_REQUIRED = 2
-    CONFLICT = 3
-    REJECTED = 4
-
-    @property
-    def label(self) -> str:
-        """As in `ce_type`: `created`, `overage-required`, `conflict`, `rejected`."""
-        return _LABELS[self]
-
-
-_LABELS = {
-    Kind.CREATED: "created",
-    Kind.OVERAGE_REQUIRED: "overage-required",
-    Kind.CONFLICT: "conflict",
-    Kind.REJECTED: "rejected",
-}
-_TYPES = {kind: f"eu.tracepass.passport.{label}.v1".encode() for kind, label in _LABELS.items()}
+_TYPES = {kind: f"eu.tracepass.passport.{kind.label}.v1".encode() for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +119,14 @@ def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answ
             replayed=True,
             trace=command.trace,
         )
-    kind, company_id, status, body = _refusal(outcome)
-    body["status"] = status
+    refusal = REFUSALS[type(outcome)]
     return Answer(
         source.offset,
         source.appended_ms,
-        kind,
+        refusal.kind,
         command.key,
-        compact_json(body).encode("ascii"),
-        company_id,
+        compact_json(_refused_body(outcome, refusal)).encode("ascii"),
+        _company(outcome),
         trace=command.trace,
         dead_letter=command.dead_letter,
     )
@@ -170,86 +151,52 @@ def created_body(created: Created, digital_link_base: str) -> bytes:
     ).encode("ascii")
 
 
-_Refusal = tuple[Kind, str | None, int, dict[str, object]]
+def _refused_body(outcome: Refused, refusal: Refusal) -> dict[str, object]:
+    """In the order in which its fields are written."""
+    body: dict[str, object] = {"error": refusal.error, **_particulars(outcome, refusal)}
+    if isinstance(outcome, RefusedRequest):
+        asked = outcome.asked
+        body["request"] = {"productId": asked.product_id, "gs1": {"gtin": asked.gtin, "serialNumber": asked.serial}}
+    body["status"] = refusal.status
+    return body
 
 
-def _refusal(outcome: Outcome) -> _Refusal:  # one line a rule
-    """Kind, company, status and body of a refusal before its request was valid (rules 1 to 6)."""
+def _particulars(outcome: Refused, refusal: Refusal) -> dict[str, object]:  # one case a rule
+    """What the body of this refusal has beside what all have; an `error` in place of the one that all have."""
     match outcome:
+        case Unauthorized() | IdempotencyKeyReused() | ProductNotFound():
+            return {}
         case Unreadable(reason):
-            return Kind.REJECTED, None, 400, {"error": "Unreadable command", "details": {"reason": reason}}
-        case Unauthorized():
-            return Kind.REJECTED, None, 401, {"error": "Unauthorized"}
-        case Forbidden(company_id):
-            details = {"requiredScope": REQUIRED_SCOPE}
-            return Kind.REJECTED, company_id, 403, {"error": "Forbidden", "details": details}
-        case MalformedIdempotencyKey(company_id):
+            return {"details": {"reason": reason}}
+        case Forbidden():
+            return {"details": {"requiredScope": REQUIRED_SCOPE}}
+        case MalformedIdempotencyKey():
             message = "Expected one UTF-8 value of 1 to 255 characters without control characters"
-            return Kind.REJECTED, company_id, 400, _validation_error({"Idempotency-Key": [message]})
-        case IdempotencyKeyReused(company_id):
-            message = (
-                "Idempotency-Key has already been used with a different request body. "
-                "Use a new key for the new request, or reuse the original body."
-            )
-            return Kind.REJECTED, company_id, 422, {"error": message}
-        case Invalid(company_id, field_errors, omitted):
-            return Kind.REJECTED, company_id, 400, _validation_error(field_errors, omitted)
-        case Created() | Replayed():
-            raise AssertionError("created and replayed answers have bodies of their own")
-        case _:
-            kind, status, body = _refusal_of_request(outcome)
-            asked = outcome.asked
-            body["request"] = {"productId": asked.product_id, "gs1": {"gtin": asked.gtin, "serialNumber": asked.serial}}
-            return kind, asked.company_id, status, body
-
-
-def _validation_error(field_errors: Mapping[str, list[str]], omitted: int = 0) -> dict[str, object]:
-    details: dict[str, object] = {"fieldErrors": field_errors}
-    if omitted:
-        details["omitted"] = omitted
-    return {"error": "Validation error", "details": details}
-
-
-_OfRequest = (
-    SubscriptionInactive
-    | ProductNotFound
-    | DailyWritesSpent
-    | GtinRegistered
-    | SerialExists
-    | OverageRequired
-    | HardBlock
-)
-
-
-def _refusal_of_request(outcome: _OfRequest) -> tuple[Kind, int, dict[str, object]]:
-    """Kind, status and body of rules 7 to 12; the strings are the API's."""
-    match outcome:
+            return {"details": {"fieldErrors": {"Idempotency-Key": [message]}}}
+        case Invalid(_, field_errors, omitted):
+            return {"details": {"fieldErrors": field_errors, **({"omitted": omitted} if omitted else {})}}
         case SubscriptionInactive(_, subscription):
-            return Kind.REJECTED, 402, {"error": "subscription_inactive", "details": {"status": subscription}}
-        case ProductNotFound():
-            return Kind.REJECTED, 404, {"error": "Product not found"}
+            return {"details": {"status": subscription}}
         case DailyWritesSpent(_, per_day, today):
-            message = (
-                f"API rate limit: {per_day} writes/day via /api/v1. Currently {today} today; requested 1. "
-                "Retry tomorrow (UTC) or upgrade your plan."
-            )
-            return Kind.REJECTED, 429, {"error": message}
+            return {"error": refusal.error.format(per_day=per_day, today=today)}
         case GtinRegistered():
-            message = "This GTIN is already registered by another company. Contact support if this is an error."
-            return Kind.CONFLICT, 409, {"error": message, "conflict": "gtin_registered"}
+            return {"conflict": refusal.conflict}
         case SerialExists(_, passport_id):
-            message = "Serial number already exists for this GTIN"
-            return Kind.CONFLICT, 409, {"error": message, "conflict": "serial_exists", "passportId": passport_id}
+            return {"conflict": refusal.conflict, "passportId": passport_id}
         case OverageRequired(_, limit, usage, price):
-            message = "DPP quota reached. Retry with { confirmOverage: true } to accept the per-passport charge."
             quota = {"planLimit": limit, "currentUsage": usage, "extraPriceCents": price}
-            return Kind.OVERAGE_REQUIRED, 402, {"error": "overage_required", **quota, "message": message}
+            return {**quota, "message": refusal.message}
         case HardBlock(_, limit, usage):
-            message = "DPP quota reached and this plan has no overage. Upgrade your plan."
-            quota = {"planLimit": limit, "currentUsage": usage}
-            return Kind.REJECTED, 402, {"error": "dpp_hard_block", **quota, "message": message}
+            return {"planLimit": limit, "currentUsage": usage, "message": refusal.message}
         case _:
             assert_never(outcome)
+
+
+def _company(outcome: Refused) -> str | None:
+    """None as long as the credentials were not good."""
+    if isinstance(outcome, RefusedRequest):
+        return outcome.asked.company_id
+    return None if isinstance(outcome, Unreadable | Unauthorized) else outcome.company_id
 
 
 def event_of(answer: Answer, topic: str, partition: int) -> Event:

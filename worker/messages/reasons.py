@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from worker.domain import outcomes
 from worker.domain.catalogue import Company
 from worker.domain.outcomes import Created, Outcome
+from worker.messages.refusals import REFUSALS
 
 DEAD_LETTER_REASONS = (
     "bom",
@@ -27,29 +28,12 @@ DEAD_LETTER_REASONS = (
 )
 """Everything that `dlq-reason` says."""
 
-REFUSALS: Mapping[type[Outcome], str] = {
-    outcomes.Unreadable: "unreadable",
-    outcomes.Unauthorized: "unauthorized",
-    outcomes.Forbidden: "forbidden",
-    outcomes.MalformedIdempotencyKey: "malformed-idempotency-key",
-    outcomes.IdempotencyKeyReused: "idempotency-key-reused",
-    outcomes.Invalid: "invalid",
-    outcomes.SubscriptionInactive: "subscription-inactive",
-    outcomes.ProductNotFound: "product-not-found",
-    outcomes.DailyWritesSpent: "daily-writes-spent",
-    outcomes.GtinRegistered: "gtin-registered",
-    outcomes.SerialExists: "serial-exists",
-    outcomes.OverageRequired: "overage-required",
-    outcomes.HardBlock: "dpp-hard-block",
-}
-"""Code by outcome; created and replayed are none."""
-
 _BY_THE_PLAN = (outcomes.DailyWritesSpent, outcomes.OverageRequired, outcomes.HardBlock)
 
 
 def count_refusals(others: Iterable[Outcome]) -> Counter[str]:
     """How many refusals of each code are among outcomes."""
-    return Counter(REFUSALS[type(one)] for one in others if type(one) in REFUSALS)
+    return Counter(REFUSALS[type(one)].code for one in others if type(one) in REFUSALS)
 
 
 def count_by_plan(
@@ -57,7 +41,7 @@ def count_by_plan(
 ) -> Counter[tuple[str, str]]:
     """Answers that a plan's limits had a say in, by plan id and code."""
     answered: list[tuple[str, str]] = [
-        (one.asked.company_id, REFUSALS[type(one)]) for one in others if isinstance(one, _BY_THE_PLAN)
+        (one.asked.company_id, REFUSALS[type(one)].code) for one in others if isinstance(one, _BY_THE_PLAN)
     ]
     answered += [(one.company_id, "created-with-overage") for one in created if one.overage_price_cents is not None]
     plans = Counter((companies[company_id].plan.id, code) for company_id, code in answered)

@@ -1,11 +1,14 @@
 """The bodies of the four results as models, from which their JSON Schemas are generated; the hot path writes bytes."""
 
-from typing import Annotated, Literal, cast
+import re
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
+from worker.domain import outcomes
 from worker.messages import body
+from worker.messages.refusals import REFUSALS
 
 ObjectId = Annotated[str, Field(pattern="^[0-9a-f]{24}$", description="ObjectId in lower case")]
 Gtin = Annotated[str, Field(pattern="^[0-9]{14}$", description="GTIN-14")]
@@ -30,6 +33,17 @@ class _Result(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True)
+
+
+def _exactly(value: str | int | None) -> Any:
+    """A field that always has this value."""
+    return Field(json_schema_extra={"const": value})
+
+
+def _pattern(sentence: str) -> str:
+    """What a sentence looks like whose gaps are numbers."""
+    escaped = re.sub(r"([.()])", r"\\\1", sentence)
+    return f"^{escaped.format(per_day='[0-9]+', today='[0-9]+')}$"
 
 
 class PassportGs1(_Result):
@@ -141,29 +155,29 @@ class _OfRequest(_Result):
 class OverageRequired(_OfRequest):
     """No slot is free; the plan sells more, for the price given here, to a command with `confirmOverage: true`."""
 
-    error: Literal["overage_required"]
+    error: str = _exactly(REFUSALS[outcomes.OverageRequired].error)
     plan_limit: Count = Field(alias="planLimit")
     current_usage: Count = Field(alias="currentUsage")
     extra_price_cents: Cents = Field(alias="extraPriceCents")
-    message: Literal["DPP quota reached. Retry with { confirmOverage: true } to accept the per-passport charge."]
-    status: Literal[402]
+    message: str = _exactly(REFUSALS[outcomes.OverageRequired].message)
+    status: int = _exactly(REFUSALS[outcomes.OverageRequired].status)
 
 
 class GtinRegistered(_OfRequest):
     """The GTIN belongs to another company."""
 
-    error: Literal["This GTIN is already registered by another company. Contact support if this is an error."]
-    conflict: Literal["gtin_registered"]
-    status: Literal[409]
+    error: str = _exactly(REFUSALS[outcomes.GtinRegistered].error)
+    conflict: str = _exactly(REFUSALS[outcomes.GtinRegistered].conflict)
+    status: int = _exactly(REFUSALS[outcomes.GtinRegistered].status)
 
 
 class SerialExists(_OfRequest):
     """The company already has a passport with this GTIN and serial number."""
 
-    error: Literal["Serial number already exists for this GTIN"]
-    conflict: Literal["serial_exists"]
+    error: str = _exactly(REFUSALS[outcomes.SerialExists].error)
+    conflict: str = _exactly(REFUSALS[outcomes.SerialExists].conflict)
     passport_id: ObjectId = Field(alias="passportId")
-    status: Literal[409]
+    status: int = _exactly(REFUSALS[outcomes.SerialExists].status)
 
 
 class Conflict(RootModel[GtinRegistered | SerialExists]):
@@ -179,9 +193,9 @@ class UnreadableDetails(_Result):
 class Unreadable(_Result):
     """The record could not be read; a copy is on the dead-letter topic."""
 
-    error: Literal["Unreadable command"]
+    error: str = _exactly(REFUSALS[outcomes.Unreadable].error)
     details: UnreadableDetails
-    status: Literal[400]
+    status: int = _exactly(REFUSALS[outcomes.Unreadable].status)
 
 
 FieldMessages = Annotated[list[str], Field(min_length=1)]
@@ -203,16 +217,16 @@ class ValidationErrorDetails(_Result):
 class ValidationError(_Result):
     """Fields of the body, or the idempotency key, are not as they must be."""
 
-    error: Literal["Validation error"]
+    error: str = _exactly(REFUSALS[outcomes.Invalid].error)
     details: ValidationErrorDetails
-    status: Literal[400]
+    status: int = _exactly(REFUSALS[outcomes.Invalid].status)
 
 
 class Unauthorized(_Result):
     """The credentials are missing, unknown, revoked or expired."""
 
-    error: Literal["Unauthorized"]
-    status: Literal[401]
+    error: str = _exactly(REFUSALS[outcomes.Unauthorized].error)
+    status: int = _exactly(REFUSALS[outcomes.Unauthorized].status)
 
 
 class ForbiddenDetails(_Result):
@@ -224,19 +238,16 @@ class ForbiddenDetails(_Result):
 class Forbidden(_Result):
     """The access token does not carry the scope."""
 
-    error: Literal["Forbidden"]
+    error: str = _exactly(REFUSALS[outcomes.Forbidden].error)
     details: ForbiddenDetails
-    status: Literal[403]
+    status: int = _exactly(REFUSALS[outcomes.Forbidden].status)
 
 
 class IdempotencyKeyReused(_Result):
     """The idempotency key is bound to another body."""
 
-    error: Literal[
-        "Idempotency-Key has already been used with a different request body. "
-        "Use a new key for the new request, or reuse the original body."
-    ]
-    status: Literal[422]
+    error: str = _exactly(REFUSALS[outcomes.IdempotencyKeyReused].error)
+    status: int = _exactly(REFUSALS[outcomes.IdempotencyKeyReused].status)
 
 
 class SubscriptionDetails(_Result):
@@ -248,36 +259,33 @@ class SubscriptionDetails(_Result):
 class SubscriptionInactive(_OfRequest):
     """The company's subscription is neither active nor trialing."""
 
-    error: Literal["subscription_inactive"]
+    error: str = _exactly(REFUSALS[outcomes.SubscriptionInactive].error)
     details: SubscriptionDetails
-    status: Literal[402]
+    status: int = _exactly(REFUSALS[outcomes.SubscriptionInactive].status)
 
 
 class HardBlock(_OfRequest):
     """No slot is free, and the plan sells no more."""
 
-    error: Literal["dpp_hard_block"]
+    error: str = _exactly(REFUSALS[outcomes.HardBlock].error)
     plan_limit: Count = Field(alias="planLimit")
     current_usage: Count = Field(alias="currentUsage")
-    message: Literal["DPP quota reached and this plan has no overage. Upgrade your plan."]
-    status: Literal[402]
+    message: str = _exactly(REFUSALS[outcomes.HardBlock].message)
+    status: int = _exactly(REFUSALS[outcomes.HardBlock].status)
 
 
 class ProductNotFound(_OfRequest):
     """The company has no such product."""
 
-    error: Literal["Product not found"]
-    status: Literal[404]
+    error: str = _exactly(REFUSALS[outcomes.ProductNotFound].error)
+    status: int = _exactly(REFUSALS[outcomes.ProductNotFound].status)
 
 
 class DailyWritesSpent(_OfRequest):
     """The plan's write budget of the UTC day is spent."""
 
-    error: str = Field(
-        pattern=r"^API rate limit: [0-9]+ writes/day via /api/v1\. Currently [0-9]+ today; requested 1\. "
-        r"Retry tomorrow \(UTC\) or upgrade your plan\.$"
-    )
-    status: Literal[429]
+    error: str = Field(pattern=_pattern(REFUSALS[outcomes.DailyWritesSpent].error))
+    status: int = _exactly(REFUSALS[outcomes.DailyWritesSpent].status)
 
 
 class Rejected(

@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import WithDefaultSchema
 
 from worker.messages.body import CreatePassportBody
-from worker.messages.events import Kind
+from worker.messages.refusals import Kind
 from worker.messages.results import Conflict, Created, OverageRequired, Rejected
 
 JsonSchema = dict[str, object]

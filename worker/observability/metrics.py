@@ -14,7 +14,8 @@ from prometheus_client import (
 )
 
 from worker import __version__
-from worker.messages.reasons import DEAD_LETTER_REASONS, REFUSALS
+from worker.messages.reasons import DEAD_LETTER_REASONS
+from worker.messages.refusals import REFUSALS
 
 OUTCOMES = ("created", "replayed", "overage-required", "conflict", "rejected")
 STEPS = ("decode", "store", "emit")
@@ -162,7 +163,7 @@ class Metrics:
     def _begin_at_zero(self) -> None:
         for outcome in OUTCOMES:
             self.outcomes.labels(outcome)
-        for reason in REFUSALS.values():
+        for reason in (refusal.code for refusal in REFUSALS.values()):
             self.refusals.labels(reason)
         for reason in DEAD_LETTER_REASONS:
             self.dead_letters.labels(reason)

@@ -34,7 +34,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from worker import __version__
 from worker.domain.command import Command, TraceContext
-from worker.messages.events import Answer, Kind
+from worker.messages.events import Answer
+from worker.messages.refusals import Kind
 from worker.observability import span_names as names
 from worker.store.port import LaneName
 

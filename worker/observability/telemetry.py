@@ -9,8 +9,9 @@ from typing import Protocol
 import structlog
 from opentelemetry import trace
 
-from worker.messages.events import Answer, Kind
+from worker.messages.events import Answer
 from worker.messages.reasons import count_by_plan, count_refusals
+from worker.messages.refusals import Kind
 from worker.observability.hooks import Answered, Committed, Lap
 from worker.observability.metrics import Metrics
 from worker.observability.refusal_log import RefusalLog

@@ -11,7 +11,8 @@ from asyncpg.transaction import Transaction
 from worker.domain.command import Command, DeadLetter, TraceContext
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
-from worker.messages.events import Answer, Kind
+from worker.messages.events import Answer
+from worker.messages.refusals import Kind
 from worker.store import failpoints, sql
 from worker.store.errors import DayMissing, meaning_of
 from worker.store.facts import Gathering, LookUp, key_id

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord, RecordMetadata, TopicPartition
 
-from worker.messages.events import Header, Kind
+from worker.messages.events import Header
+from worker.messages.refusals import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster, client_options
 

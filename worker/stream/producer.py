@@ -17,7 +17,8 @@ from aiokafka.structs import TopicPartition
 from opentelemetry.trace import Span
 
 from worker.domain.command import Source
-from worker.messages.events import Answer, Event, Kind, dead_letter_event, event_of
+from worker.messages.events import Answer, Event, dead_letter_event, event_of
+from worker.messages.refusals import Kind
 from worker.observability import span_names
 from worker.observability.spans import NO_TRACING, Tracing
 from worker.settings import Settings
