@@ -114,9 +114,16 @@ def _real_kafka(request: pytest.FixtureRequest) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where a real Kafka is required, a skipped test is a failed run."""
+    if output := getattr(session.config, "workeroutput", None):
+        output["servers"] = _taken
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and _forbidden_skips(reporter) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_testnodedown(node: object) -> None:
+    """One of the processes among which pytest-xdist shares the tests has ended: which servers it took."""
+    _taken.extend(getattr(node, "workeroutput", {}).get("servers", ()))
 
 
 def _forbidden_skips(reporter: pytest.TerminalReporter) -> int:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -43,7 +44,10 @@ def kafka_jars(version: str = KAFKA_VERSION) -> Path:
     libs = CACHE / f"kafka-{version}"
     if not libs.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        _download(CACHE, libs, version)
+        with (CACHE / "lock").open("w") as lock:
+            flock(lock, LOCK_EX)
+            if not libs.exists():
+                _download(CACHE, libs, version)
     return libs
 
 
