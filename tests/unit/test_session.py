@@ -124,7 +124,7 @@ class _World:
 
     def __init__(self, lanes: int, batch_records: int = 100, tracing: Tracing = NO_TRACING) -> None:
         self.kafka, self.store = _Kafka(), MemoryStore(facts_of(CATALOGUE))
-        self.telemetry, self.budget = Telemetry(), Budget(16 * 1024 * 1024)
+        self.telemetry, self.budget = Telemetry(), Budget(12 * 1024 * 1024)
         self.settings = Settings(batch_records=batch_records)
         processor = Processor(Pipeline(self.store, LINK_BASE, self.telemetry))
         self.shared = Surroundings(

@@ -29,7 +29,10 @@ LAST_POLL_SECONDS = 0.5
 FETCH_BYTES = 256 * 1024
 """For a lane at once: what a batch takes, and no more in memory than that."""
 
-HELD_BYTES = 16 * 1024 * 1024
+FETCH_ALL_BYTES = 1024 * 1024
+"""For all lanes at once: aiokafka holds an answer several times while it is taken apart."""
+
+HELD_BYTES = 12 * 1024 * 1024
 """What all lanes together may hold of records whose results are not visible yet."""
 
 _WEEKS_MS = 2**31 - 1
@@ -59,6 +62,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             # While servers are away nothing is polled, and the membership must outlast that (B7); /livez watches.
             max_poll_interval_ms=_WEEKS_MS,
             max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_bytes=FETCH_ALL_BYTES,
             fetch_max_wait_ms=POLL_MS,
         )
         self.topic_watch = TopicWatch(shared.cluster, self._topic, self._consumer._client, self._reopen_lanes)

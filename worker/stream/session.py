@@ -21,7 +21,7 @@ from worker.stream.opening import Consumer, Opening, Surroundings, may_emit
 from worker.stream.producer import Doubt, Emitter, Part
 
 TURN_BYTES = 4 * 1024 * 1024
-"""How much memory the records of a turn may take: a quarter of what all lanes hold, so that one turn is fetched while
+"""How much memory the records of a turn may take: a third of what all lanes hold, so that one turn is fetched while
 others are at work."""
 IDLE_SECONDS = 1.0
 """Idle lanes note after this time that all of their answers are out."""
