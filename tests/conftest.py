@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -109,6 +110,17 @@ def _real_kafka(request: pytest.FixtureRequest) -> None:
         servers: Infrastructure = request.getfixturevalue("servers")
         if not servers.is_real_kafka:
             pytest.skip("needs a real Kafka, which noida-db is not")
+
+
+_QUICK = ("contract", "model", "unit")
+"""Folders of tests for the loop at the desk."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All others are slow."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] not in _QUICK:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(trylast=True)

@@ -70,7 +70,7 @@ def test_a_sample_belongs_to_the_innermost_step_on_its_stack() -> None:
     stacks = "\n".join(
         [
             "run (uvloop/__init__.py:96);record (worker/store/postgres.py:130);_execute (asyncpg/connection.py:2) 3",
-            "run (uvloop/__init__.py:96);decide_all (worker/batch/pipeline.py:9);describe (messages/events.py:1) 2",
+            "run (uvloop/loop.py:96);decide_all (worker/batch/pipeline.py:9);describe (worker/messages/events.py:1) 2",
             "run (uvloop/__init__.py:96) 1",
             "\x0c\x01\x00 (\x1e;record (worker/store/postgres.py:130) 1",
         ]

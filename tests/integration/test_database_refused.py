@@ -67,7 +67,7 @@ async def test_what_is_missing_is_named_with_advice(
     assert "hunter" not in done.stderr
 
 
-@pytest.mark.parametrize("host", [f"{HOST}:{free_port()}", "nosuch.invalid:5432"])
+@pytest.mark.parametrize("host", [f"{HOST}:{free_port()}", "nosuch.invalid:5432"], ids=["no server", "no name"])
 async def test_a_database_that_is_away_is_waited_for(bench: Workbench, tmp_path: Path, host: str) -> None:
     """By `run`; the others name it, and show no password."""
     url = f"postgresql://w:hunter2@{host}/x"

@@ -298,6 +298,10 @@ def test_a_key_allows_the_algorithms_that_fit_it(entry: dict[str, object], algor
     assert read_keys(key_set(entry))["k"].algorithms == algorithms
 
 
+def _without_key_material(entry: object) -> str:
+    return json.dumps({name: entry[name] for name in entry if name not in "nexy"} if isinstance(entry, dict) else entry)
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -329,7 +333,7 @@ def test_a_key_allows_the_algorithms_that_fit_it(entry: dict[str, object], algor
         {**jwk(RSA, "k"), "kid": 1},
         {**jwk(RSA, "k"), "kid": ["k"]},
     ],
-    ids=lambda entry: json.dumps(entry)[:60],
+    ids=_without_key_material,
 )
 def test_an_unusable_key_does_not_spoil_the_set(entry: object) -> None:
     """Unknown, symmetric, weak, broken and encryption keys are passed over; the next one counts."""
