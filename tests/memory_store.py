@@ -9,15 +9,15 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer
 from worker.store.port import (
-    Hold,
+    ExpectedPosition,
+    FencingToken,
     LaneName,
     LostLane,
     NewerOwner,
     Owner,
     Position,
     Registered,
-    Stake,
-    StoreAway,
+    StoreUnavailable,
     TopicIdentity,
 )
 
@@ -54,44 +54,44 @@ class MemoryStore:
             return NewerOwner(lane.owner.generation, lane.owner.member)
         lane.epoch, lane.owner = lane.epoch + 1, owner
         lane.producers |= {owner.producer}
-        return Registered(Hold(name, lane.lane_id, lane.epoch), frozenset(lane.producers - {owner.producer}))
+        return Registered(FencingToken(name, lane.lane_id, lane.epoch), frozenset(lane.producers - {owner.producer}))
 
-    async def list_only(self, holds: Collection[Hold], producer: str) -> set[Hold]:
+    async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
         """See the port."""
-        ours = {hold for hold in holds if self._lanes[hold.name].epoch == hold.epoch}
-        for hold in ours:
-            self._lanes[hold.name].producers = {producer}
+        ours = {token for token in tokens if self._lanes[token.name].epoch == token.epoch}
+        for token in ours:
+            self._lanes[token.name].producers = {producer}
         return ours
 
-    def _held(self, hold: Hold) -> _Lane:
-        lane = self._lanes[hold.name]
-        if lane.epoch != hold.epoch:
-            raise LostLane([hold])
+    def _held(self, token: FencingToken) -> _Lane:
+        lane = self._lanes[token.name]
+        if lane.epoch != token.epoch:
+            raise LostLane([token])
         return lane
 
-    async def positions(self, holds: Collection[Hold]) -> dict[Hold, Position | None]:
+    async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
         """See the port."""
-        lanes = {hold: self._lanes[hold.name] for hold in holds}
-        return {hold: lane.position for hold, lane in lanes.items() if lane.epoch == hold.epoch}
+        lanes = {token: self._lanes[token.name] for token in tokens}
+        return {token: lane.position for token, lane in lanes.items() if lane.epoch == token.epoch}
 
-    async def start_lane(self, hold: Hold, offset: int, topic: TopicIdentity | None = None) -> Position:
+    async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
         """See the port."""
-        lane = self._held(hold)
+        lane = self._held(token)
         position = lane.position or Position(offset, offset, offset)
         lane.position = replace(position, topic=position.topic or topic)
         return lane.position
 
-    async def mark_emitted(self, offsets: Mapping[Hold, int]) -> None:
+    async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
         """See the port."""
-        for hold, offset in offsets.items():
-            lane = self._lanes[hold.name]
+        for token, offset in offsets.items():
+            lane = self._lanes[token.name]
             at = lane.position
-            if lane.epoch == hold.epoch and at is not None and at.emitted < offset <= at.applied:
+            if lane.epoch == token.epoch and at is not None and at.emitted < offset <= at.applied:
                 lane.position = replace(at, emitted=offset)
 
-    async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
+    async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
         """See the port."""
-        ledger = self._held(hold).ledger
+        ledger = self._held(token).ledger
         return [ledger[offset] for offset in sorted(ledger) if start <= offset < stop][:limit]
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
@@ -100,25 +100,25 @@ class MemoryStore:
         return Facts(api_keys=known.api_keys, companies=known.companies, products=known.products)
 
     @asynccontextmanager
-    async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["MemoryBatch"]:
+    async def batch(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["MemoryBatch"]:
         """See the port. Effects are applied on a clean exit only."""
-        if lost := [stake.hold for stake in stakes if self._lanes[stake.hold.name].epoch != stake.hold.epoch]:
+        if lost := [one.token for one in expected if self._lanes[one.token.name].epoch != one.token.epoch]:
             raise LostLane(lost)
-        for stake in stakes:
-            position = self._lanes[stake.hold.name].position
-            if position is None or position.applied != stake.applied:
-                raise StoreAway(f"{stake.hold.name}: expected to be at {stake.applied}, found {position}")
+        for one in expected:
+            position = self._lanes[one.token.name].position
+            if position is None or position.applied != one.applied:
+                raise StoreUnavailable(f"{one.token.name}: expected to be at {one.applied}, found {position}")
         batch = MemoryBatch(self.facts)
         yield batch
         bodies = {answer.passport_id: answer.value for one in batch.answers for answer in one if not answer.replayed}
         for created in batch.created:
             self.facts.absorb(created, bodies[created.passport_id])
         self.passports.extend(batch.created)
-        for stake, answers, applied in zip(stakes, batch.answers, batch.positions, strict=True):
-            lane = self._lanes[stake.hold.name]
+        for one, answers, applied in zip(expected, batch.answers, batch.positions, strict=True):
+            lane = self._lanes[one.token.name]
             assert lane.position is not None
             lane.ledger.update({answer.offset: answer for answer in answers})
-            lane.position = replace(lane.position, applied=applied, emitted=max(lane.position.emitted, stake.emitted))
+            lane.position = replace(lane.position, applied=applied, emitted=max(lane.position.emitted, one.emitted))
 
 
 class MemoryBatch:

@@ -12,8 +12,8 @@ from worker.service import Worker
 from worker.settings import Settings
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster
-from worker.stream.command_reader import Door
-from worker.stream.opening import Surroundings
+from worker.stream.command_reader import CommandReader
+from worker.stream.opening import LaneDependencies
 
 
 def make_worker(settings: Settings, tracing: Tracing = NO_TRACING) -> Worker:
@@ -21,11 +21,11 @@ def make_worker(settings: Settings, tracing: Tracing = NO_TRACING) -> Worker:
     telemetry = Telemetry(tracing)
     store = PostgresStore(settings.database_url, settings.database_pool_size)
     pipeline = Pipeline(store, settings.digital_link_base, telemetry, tracing)
-    shared = Surroundings(
+    shared = LaneDependencies(
         settings=settings,
         store=store,
         processor=Processor(pipeline, tracing),
-        door=Door(settings.limits, _verifier(settings, telemetry.keys_read)),
+        command_reader=CommandReader(settings.limits, _verifier(settings, telemetry.keys_read)),
         cluster=Cluster(settings),
         telemetry=telemetry,
         tracing=tracing,

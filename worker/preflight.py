@@ -7,7 +7,7 @@ from worker.settings import Settings
 from worker.store.connect import why_refused
 from worker.store.grants import check_rights
 from worker.store.migrate import check_schema
-from worker.store.port import StoreAway
+from worker.store.port import StoreUnavailable
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster, Refused, explain
 from worker.stream.cluster.permissions import check_permissions
@@ -34,7 +34,7 @@ class Preflight:
     async def _connection(self) -> list[Finding]:
         try:
             await self._store.ping()
-        except StoreAway as error:
+        except StoreUnavailable as error:
             if refused := why_refused(error.__cause__):
                 return [refused]
             raise

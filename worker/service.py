@@ -17,9 +17,9 @@ from worker.preflight import Check, Preflight, findings
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
 from worker.stream.background import Background, apart
-from worker.stream.group import Assignment
+from worker.stream.group import GroupMembership
 from worker.stream.lane import LaneState
-from worker.stream.opening import Surroundings
+from worker.stream.opening import LaneDependencies
 from worker.stream.positions import reason_without_topic
 
 log = structlog.get_logger(__name__)
@@ -38,14 +38,14 @@ class CannotStart(Exception):
 class Worker:
     """One worker process: a member of the consumer group with its lanes, health server and housekeeping."""
 
-    def __init__(self, shared: Surroundings, store: PostgresStore) -> None:
+    def __init__(self, shared: LaneDependencies, store: PostgresStore) -> None:
         """`shared` is what its lanes work with; `store` is theirs, too."""
         if not __debug__:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
         self._shared, self._store = shared, store
         self._settings, self._telemetry, self._cluster = shared.settings, shared.telemetry, shared.cluster
         self._preflight = Preflight(shared.settings, store, shared.cluster)
-        self._assignment: Assignment | None = None
+        self._membership: GroupMembership | None = None
         self._phase: str | None = "starting"
         self._away: dict[str, str] = {}
         self._stopping = asyncio.Event()
@@ -57,12 +57,12 @@ class Worker:
 
     def not_alive(self) -> list[str]:
         """Lanes that hold records and have not moved for long, though nothing they wait for is known to be away."""
-        if self._away or self._assignment is None:
+        if self._away or self._membership is None:
             return []
         now = time.monotonic()
         return [
             f"partition {place.partition}: no progress for {now - lane.progressed_at:.0f} s"
-            for place, lane in self._assignment.lanes.items()
+            for place, lane in self._membership.lanes.items()
             if lane.state is LaneState.RUNNING and lane.busy and now - lane.progressed_at > STUCK_SECONDS
         ]
 
@@ -71,11 +71,11 @@ class Worker:
         problems = [f"{server} is away: {reason}" for server, reason in self._away.items()]
         if self._phase is not None:
             return [self._phase, *problems]
-        if self._assignment is not None and self._assignment.topic_watch.is_gone:
+        if self._membership is not None and self._membership.topic_watch.is_gone:
             return [reason_without_topic(self._settings.topic_commands), *problems]
-        if self._assignment is None or not self._assignment.assigned:
+        if self._membership is None or not self._membership.assigned:
             return ["waiting for the group to assign partitions", *problems]
-        lanes = sorted(self._assignment.lanes.items())
+        lanes = sorted(self._membership.lanes.items())
         return problems + [
             f"partition {place.partition} {lane.state.value}: {lane.reason}"
             for place, lane in lanes
@@ -110,8 +110,8 @@ class Worker:
         try:
             await asyncio.wait({stopping, life}, return_when=asyncio.FIRST_COMPLETED)
             self._phase = "stopping"
-            if self._assignment is not None:
-                self._assignment.stop()
+            if self._membership is not None:
+                self._membership.stop()
                 await asyncio.wait({life}, timeout=STOP_SECONDS)
             life.cancel()
             await asyncio.wait({life}, timeout=1.0)
@@ -128,7 +128,7 @@ class Worker:
         await self._prepare()
         background = Background()
         background.start("watch-servers", self._watch_servers)
-        background.start("housekeeping", self._keep_house)
+        background.start("housekeeping", self._maintain_partitions)
         try:
             await self._be_member()
         finally:
@@ -179,9 +179,9 @@ class Worker:
                 if self._stopping.is_set():
                     return
                 self._phase = None
-                self._assignment = Assignment(self._shared)
+                self._membership = GroupMembership(self._shared)
                 try:
-                    await apart(self._assignment.run())
+                    await apart(self._membership.run())
                 except Exception as error:
                     self._phase = f"joining the group again after {type(error).__name__}: {error}"
                     log.warning("membership_ended", error=f"{type(error).__name__}: {error}")
@@ -206,9 +206,9 @@ class Worker:
                 log.warning("server_is_away", server=server, error=f"{type(error).__name__}: {error}")
             self._away[server] = f"{type(error).__name__}: {error}"
 
-    async def _keep_house(self) -> None:
+    async def _maintain_partitions(self) -> None:
         """Create the ledger's days ahead and drop those past the retention."""
-        self._telemetry.house_kept.set_to_current_time()  # the days ahead were made before
+        self._telemetry.partitions_maintained.set_to_current_time()  # the days ahead were made before
         while True:
             await self._look_ahead()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
@@ -216,7 +216,7 @@ class Worker:
                 async with self._store.session() as connection:
                     await ensure_days(connection)
                     dropped = await drop_old_days(connection, self._settings.retention_days)
-                self._telemetry.house_kept.set_to_current_time()
+                self._telemetry.partitions_maintained.set_to_current_time()
                 if dropped:
                     log.info("ledger_days_dropped", days=dropped)
             except Exception as error:  # next time; the days are made ahead so that it may fail for long

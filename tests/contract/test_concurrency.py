@@ -28,7 +28,7 @@ from worker.batch import recovery
 from worker.domain.timestamps import utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.store.port import BatchTooLarge, LostLane, StoreAway
+from worker.store.port import BatchTooLarge, LostLane, StoreUnavailable
 from worker.store.postgres import SESSION_SETTINGS, PostgresBatch, PostgresStore
 from worker.store.sql import Connection
 
@@ -294,7 +294,7 @@ async def test_a_lock_that_is_never_had_refuses_nobody(
     asked = [ask(OPEN), ask(RIVAL, 2)]
     async with rogue.transaction():
         await _take(rogue, OPEN.company_id)
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await lane.process(*asked)
     lane = await Lane.open(impatient)
     assert await lane.answers() == []
@@ -312,7 +312,7 @@ async def test_a_session_that_is_ended_by_an_operator_refuses_nobody(
         await _take(rogue, OPEN.company_id)
         batch = asyncio.create_task(lane.process(*asked))
         await rogue.execute(f"SELECT {end}($1)", await _until_waiting(rogue))
-        with pytest.raises(BatchTooLarge if end == "pg_cancel_backend" else StoreAway):
+        with pytest.raises(BatchTooLarge if end == "pg_cancel_backend" else StoreUnavailable):
             await batch
     lane = await Lane.open(postgres)
     assert lane.applied == 0
@@ -356,7 +356,7 @@ async def test_a_fence_waits_for_the_batch_in_flight(
 async def test_an_empty_database_is_no_reason_to_refuse(database_url: str) -> None:
     """Tables that are not there yet are waited for like a database that is away."""
     store = PostgresStore(database_url, 2)
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await Lane.open(store)
     await furnish(database_url)
     assert await (await Lane.open(store)).verdicts(ask(OPEN)) == ["created"]

@@ -25,13 +25,13 @@ from worker.store.errors import DayMissing, meaning_of
 from worker.store.port import (
     BadRecord,
     BatchTooLarge,
+    ConcurrentUpdate,
     LostLane,
-    Overtaken,
     Position,
+    Retriable,
     Store,
-    StoreAway,
     StoreSlow,
-    TryAgain,
+    StoreUnavailable,
 )
 from worker.store.postgres import PostgresBatch, PostgresStore
 
@@ -110,7 +110,7 @@ async def test_one_record_that_the_database_refuses_harms_no_other(allergic: Pos
             assert answer == without
     assert await lane.answers() == answers
     assert verdict(answers[-1]) == "created"
-    assert await allergic.positions([lane.hold]) == {lane.hold: Position(len(answers), 0, 0)}
+    assert await allergic.positions([lane.token]) == {lane.token: Position(len(answers), 0, 0)}
 
 
 async def test_what_the_driver_cannot_encode_is_the_records_fault(
@@ -221,7 +221,7 @@ async def test_an_outage_refuses_nobody(
     work = lane.work(ask(OPEN), ask(RIVAL, 2))
     with monkeypatch.context() as patched:
         patched.setattr(PostgresBatch, "record", _failing(outage, after_effects))
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await lane.processor.process([work])
     lane = await Lane.open(postgres)
     assert lane.applied == 0
@@ -240,7 +240,7 @@ def _failing(error: Exception, after_effects: bool) -> Any:
     return failing
 
 
-@pytest.mark.parametrize("kind", [StoreAway, LostLane])
+@pytest.mark.parametrize("kind", [StoreUnavailable, LostLane])
 async def test_what_the_store_says_of_itself_refuses_nobody(
     monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
@@ -248,7 +248,7 @@ async def test_what_the_store_says_of_itself_refuses_nobody(
     lane = await Lane.open(MemoryStore(facts_of(CATALOGUE)))
 
     async def failing(*_: object) -> None:
-        raise kind([lane.hold])
+        raise kind([lane.token])
 
     monkeypatch.setattr(MemoryBatch, "record", failing)
     with pytest.raises(kind):
@@ -271,7 +271,7 @@ async def test_an_outage_between_the_halves_keeps_the_first(
 
     with monkeypatch.context() as patched:
         patched.setattr(PostgresBatch, "record", failing)
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await lane.processor.process([work])
     again = await Lane.open(allergic)
     assert [verdict(answer) for answer in await again.answers()] == ["created", "created"]
@@ -310,7 +310,7 @@ async def test_days_that_cannot_be_made_refuse_nobody(postgres: PostgresStore, m
     load = sql.load
     with monkeypatch.context() as patched:
         patched.setattr(sql, "load", lambda name: "SELECT no_such_function()" if name == "create_day" else load(name))
-        with pytest.raises(StoreAway, match="42883"):
+        with pytest.raises(StoreUnavailable, match="42883"):
             await lane.process(*_good(4))
     assert (await lane.verdicts(*_good(4)))[0] == "created"
 
@@ -401,7 +401,7 @@ async def test_a_commit_without_an_answer_does_not_come_again(
     work = lane.work(ask(OPEN), ask(OPEN, 2))
     with monkeypatch.context() as patched:
         patched.setattr(Transaction, "commit", commit_unheard)
-        with pytest.raises(StoreAway, match="COMMIT"):
+        with pytest.raises(StoreUnavailable, match="COMMIT"):
             await lane.processor.process([work])
     assert (await Lane.open(postgres)).applied == 2
 
@@ -416,9 +416,9 @@ async def test_a_database_that_cannot_be_reached_in_time_is_away(
 
     lane = await Lane.open(postgres)
     monkeypatch.setattr(asyncpg.Pool, "acquire", hang)
-    with pytest.raises(StoreAway) as caught:
+    with pytest.raises(StoreUnavailable) as caught:
         await lane.process(ask(OPEN), ask(OPEN, 2))
-    assert type(caught.value) is StoreAway
+    assert type(caught.value) is StoreUnavailable
 
 
 @pytest.mark.parametrize("slow", _LIMITS, indirect=True)
@@ -426,7 +426,7 @@ async def test_a_lone_record_that_runs_out_of_time_is_waited_for(slow: PostgresS
     """A database that cannot do one record is as good as away: nobody is refused, and later it goes through."""
     lane = await Lane.open(slow)
     endless = ask(OPEN, 9, "endless")
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await lane.process(endless)
     await _drop_slow(slow._database_url)
     lane = await Lane.open(slow)
@@ -434,9 +434,9 @@ async def test_a_lone_record_that_runs_out_of_time_is_waited_for(slow: PostgresS
 
 
 _MEANINGS = {
-    TryAgain: "40001 40P01 55P03",
+    Retriable: "40001 40P01 55P03",
     BadRecord: "21000 22000 22003 22021 22P02 22P05 23502 23503 54000 54023",
-    StoreAway: (
+    StoreUnavailable: (
         "08000 08001 08003 08004 08006 08P01 25006 25P02 25P03 28P01 3D000 40003 42501 42P01 42703 "
         "53000 53100 53200 53300 57000 57P01 57P02 57P03 58030 XX000 P0001"
     ),
@@ -462,8 +462,8 @@ def _database_error(sqlstate: str, constraint: str | None = None) -> Exception:
 @pytest.mark.parametrize(
     ("sqlstate", "constraint", "meaning"),
     [
-        ("23505", "passport_gtin_serial_key", Overtaken),
-        ("23505", "gtin_registration_gtin_key", Overtaken),
+        ("23505", "passport_gtin_serial_key", ConcurrentUpdate),
+        ("23505", "gtin_registration_gtin_key", ConcurrentUpdate),
         ("23505", "passport_id_key", BadRecord),
         ("23514", "passport_serial_check", BadRecord),
     ],
@@ -484,7 +484,7 @@ def test_constraints_tell_a_race_from_bad_data(sqlstate: str, constraint: str, m
 )
 def test_a_lost_connection_means_to_wait(error: Exception) -> None:
     """Whoever noticed it: the operating system, a deadline, or the driver."""
-    assert type(meaning_of(error)) is StoreAway
+    assert type(meaning_of(error)) is StoreUnavailable
 
 
 @pytest.mark.parametrize("error", [asyncpg.DataError("'tp_secret'"), _base.DataError("'tp_secret'")], ids=repr)
@@ -499,7 +499,9 @@ def test_a_deadline_that_is_over_means_to_come_with_less() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [LostLane([]), StoreAway(), TryAgain(), Overtaken(), BadRecord(), KeyError("defect")], ids=repr
+    "error",
+    [LostLane([]), StoreUnavailable(), Retriable(), ConcurrentUpdate(), BadRecord(), KeyError("defect")],
+    ids=repr,
 )
 def test_other_failures_mean_what_they_are(error: Exception) -> None:
     """Those of the port, and defects of our own code."""

@@ -139,7 +139,7 @@ async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
     work = lane.work(*asked)
     facts = await lane.store.look_up(work.commands, BATCH_BYTES)
     with suppress(_Crash):
-        async with lane.store.batch([work.stake]) as batch:
+        async with lane.store.batch([work.expected]) as batch:
             await batch.gather(work.commands, facts)
             if late:
                 created, _, answers = decide_all(work.commands, facts, LINK_BASE)

@@ -8,7 +8,17 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.world import OPEN, TOPIC, Lane, ask, processor_of
-from worker.store.port import Hold, LaneName, LostLane, NewerOwner, Owner, Position, Registered, Stake, Store
+from worker.store.port import (
+    ExpectedPosition,
+    FencingToken,
+    LaneName,
+    LostLane,
+    NewerOwner,
+    Owner,
+    Position,
+    Registered,
+    Store,
+)
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 
@@ -35,8 +45,8 @@ async def _to_fence(store: Store, producer: str) -> set[str]:
     return set(registered.producers)
 
 
-def _holds(found: Collection[Registered | NewerOwner]) -> list[Hold]:
-    return [one.hold for one in found if isinstance(one, Registered)]
+def _tokens(found: Collection[Registered | NewerOwner]) -> list[FencingToken]:
+    return [one.token for one in found if isinstance(one, Registered)]
 
 
 # Register
@@ -64,22 +74,22 @@ async def test_who_registers_again_does_not_fence_itself(store: Store) -> None:
     first, again = await _register(store, "b") + await _register(store, "b")
     assert isinstance(first, Registered)
     assert isinstance(again, Registered)
-    assert again.hold.epoch > first.hold.epoch
+    assert again.token.epoch > first.token.epoch
     assert first.producers == again.producers == {"a"}
-    assert await store.list_only([first.hold], "b") == set()
-    assert await store.list_only([again.hold], "b") == {again.hold}
+    assert await store.list_only([first.token], "b") == set()
+    assert await store.list_only([again.token], "b") == {again.token}
     assert await _to_fence(store, "c") == {"b"}
 
 
 async def test_an_older_generation_adds_nothing_to_the_list(store: Store) -> None:
     """It was turned away, so it emits nothing: neither epoch nor owner nor list change."""
-    (hold,) = _holds(await _register(store, "new", generation=7))
+    (token,) = _tokens(await _register(store, "new", generation=7))
     assert await _register(store, "old", generation=6) == [NewerOwner(7, "member of new")]
-    assert await store.positions([hold]) == {hold: None}
-    assert await store.list_only([hold], "new") == {hold}
+    assert await store.positions([token]) == {token: None}
+    assert await store.list_only([token], "new") == {token}
     (registered,) = await _register(store, "newer", generation=8)
     assert isinstance(registered, Registered)
-    assert registered == Registered(Hold(NAME, hold.lane_id, hold.epoch + 1), frozenset({"new"}))
+    assert registered == Registered(FencingToken(NAME, token.lane_id, token.epoch + 1), frozenset({"new"}))
 
 
 async def test_force_keeps_the_list(store: Store) -> None:
@@ -98,10 +108,10 @@ async def test_several_lanes_are_registered_at_once(store: Store) -> None:
     first, second, third = await _register(store, "c", *NAMES, generation=2)
     assert (first, second) == (NewerOwner(3, "member of b"), NewerOwner(3, "member of b"))
     assert isinstance(third, Registered)
-    assert (third.hold.name, third.hold.epoch, third.producers) == (THIRD, 1, frozenset())
+    assert (third.token.name, third.token.epoch, third.producers) == (THIRD, 1, frozenset())
     forced = await _register(store, "c", *NAMES, generation=2, force=True)
     assert [one.producers for one in forced if isinstance(one, Registered)] == [{"a", "b"}, {"b"}, set()]
-    assert len({hold.lane_id for hold in _holds(forced)}) == 3
+    assert len({token.lane_id for token in _tokens(forced)}) == 3
 
 
 async def test_nothing_is_registered_where_nothing_is_asked(store: Store) -> None:
@@ -118,17 +128,17 @@ async def test_nothing_is_registered_where_nothing_is_asked(store: Store) -> Non
 async def test_who_has_fenced_the_others_lists_itself_alone(store: Store) -> None:
     """The next owner has to fence it, and nobody before it."""
     await _register(store, "a")
-    (hold,) = _holds(await _register(store, "b"))
-    assert await store.list_only([hold], "b") == {hold}
-    assert await store.list_only([hold], "b") == {hold}, "and may say so again"
+    (token,) = _tokens(await _register(store, "b"))
+    assert await store.list_only([token], "b") == {token}
+    assert await store.list_only([token], "b") == {token}, "and may say so again"
     assert await _to_fence(store, "c") == {"b"}
 
 
 async def test_only_lanes_whose_epoch_is_still_ours_are_listed(store: Store) -> None:
     """Who registered meanwhile keeps the list that it saw: it may not have fenced anybody yet."""
-    holds = _holds(await _register(store, "a", *NAMES))
-    (taken,) = _holds(await _register(store, "b", SECOND))
-    assert await store.list_only(holds, "a") == {holds[0], holds[2]}
+    tokens = _tokens(await _register(store, "a", *NAMES))
+    (taken,) = _tokens(await _register(store, "b", SECOND))
+    assert await store.list_only(tokens, "a") == {tokens[0], tokens[2]}
     lists = [one.producers for one in await _register(store, "c", *NAMES) if isinstance(one, Registered)]
     assert lists == [{"a"}, {"a", "b"}, {"a"}]
     assert await store.list_only([taken], "b") == set()
@@ -137,21 +147,21 @@ async def test_only_lanes_whose_epoch_is_still_ours_are_listed(store: Store) -> 
 # Positions and notes of many lanes
 
 
-async def _standing(store: Store, *applied: int) -> list[Hold]:
+async def _standing(store: Store, *applied: int) -> list[FencingToken]:
     """Lanes from offset 0 to these."""
-    holds = _holds(await _register(store, "a", *NAMES[: len(applied)]))
-    for hold in holds:
-        await store.start_lane(hold, 0)
-    async with store.batch([Stake(hold, 0, 0) for hold in holds]) as batch:
-        await batch.record([], [[]] * len(holds), applied)
-    return holds
+    tokens = _tokens(await _register(store, "a", *NAMES[: len(applied)]))
+    for token in tokens:
+        await store.start_lane(token, 0)
+    async with store.batch([ExpectedPosition(token, 0, 0) for token in tokens]) as batch:
+        await batch.record([], [[]] * len(tokens), applied)
+    return tokens
 
 
 async def test_positions_of_lost_lanes_are_missing(store: Store) -> None:
     """Those of the others are there, whatever they are."""
-    holds = [*await _standing(store, 4, 5), *_holds(await _register(store, "a", THIRD))]
+    tokens = [*await _standing(store, 4, 5), *_tokens(await _register(store, "a", THIRD))]
     await _register(store, "b", SECOND)
-    assert await store.positions(holds) == {holds[0]: Position(4, 0, 0), holds[2]: None}
+    assert await store.positions(tokens) == {tokens[0]: Position(4, 0, 0), tokens[2]: None}
 
 
 async def test_notes_of_many_lanes_come_at_once(store: Store) -> None:
@@ -159,7 +169,7 @@ async def test_notes_of_many_lanes_come_at_once(store: Store) -> None:
     first, second, third = await _standing(store, 10, 10, 10)
     await store.mark_emitted({third: 3, first: 10, second: 11})
     await store.mark_emitted({first: 4, third: 5})
-    (taken,) = _holds(await _register(store, "b", THIRD))
+    (taken,) = _tokens(await _register(store, "b", THIRD))
     await store.mark_emitted({first: 4, second: 6, third: 9})
     assert await store.positions([first, second, taken]) == {
         first: Position(10, 10, 0),
@@ -170,12 +180,12 @@ async def test_notes_of_many_lanes_come_at_once(store: Store) -> None:
 
 async def test_a_lost_lane_is_named_with_all_that_are_lost(store: Store) -> None:
     """A turn can go on without them in one more try."""
-    holds = await _standing(store, 0, 0, 0)
+    tokens = await _standing(store, 0, 0, 0)
     await _register(store, "b", NAME, THIRD)
     with pytest.raises(LostLane) as caught:
-        async with store.batch([Stake(hold, 0, 0) for hold in holds]):
+        async with store.batch([ExpectedPosition(token, 0, 0) for token in tokens]):
             pytest.fail("a turn with lanes of somebody else")
-    assert caught.value.holds == {holds[0], holds[2]}
+    assert caught.value.tokens == {tokens[0], tokens[2]}
     assert str(caught.value) == f"a newer epoch holds {TOPIC}/0 (epoch 1), {TOPIC}/2 (epoch 1)"
 
 
@@ -204,7 +214,7 @@ async def _waiting(watcher: Connection, sessions: int) -> None:
 async def _made_backwards(store: PostgresStore) -> list[Lane]:
     """Lanes whose ids run against their partitions: those were assigned one after the other, the last one first."""
     lanes = [await Lane.open(store, name.partition, processor_of(store)) for name in reversed(NAMES)]
-    assert [lane.hold.lane_id for lane in lanes] == sorted(lane.hold.lane_id for lane in lanes)
+    assert [lane.token.lane_id for lane in lanes] == sorted(lane.token.lane_id for lane in lanes)
     return lanes[::-1]
 
 
@@ -221,7 +231,7 @@ async def test_who_registers_and_who_commits_lock_lanes_in_one_order(
     async with asyncio.timeout(10):
         held = watcher.transaction()
         await held.start()
-        await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].hold.lane_id)
+        await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].token.lane_id)
         turn = asyncio.create_task(lanes[0].processor.process(works))
         await _waiting(watcher, 1)
         registering = asyncio.create_task(_register(postgres, "b", *NAMES))
@@ -229,27 +239,27 @@ async def test_who_registers_and_who_commits_lock_lanes_in_one_order(
         await held.rollback()
         done, found = await asyncio.gather(turn, registering)
     assert [type(one) for one in done] == [list] * 3
-    assert len(_holds(found)) == 3
+    assert len(_tokens(found)) == 3
 
 
 async def test_notes_of_lanes_lock_them_in_that_order_as_well(postgres: PostgresStore, watcher: Connection) -> None:
     """However they are named, and whatever plan the database makes of it."""
     lanes = await _made_backwards(postgres)
     for lane in lanes:
-        await lane.process(ask(OPEN, 1, f"first{lane.hold.lane_id}"))
-    works = [lane.work(ask(OPEN, 1, f"second{lane.hold.lane_id}")) for lane in lanes]
+        await lane.process(ask(OPEN, 1, f"first{lane.token.lane_id}"))
+    works = [lane.work(ask(OPEN, 1, f"second{lane.token.lane_id}")) for lane in lanes]
     async with asyncio.timeout(10):
         held = watcher.transaction()
         await held.start()
-        await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].hold.lane_id)
+        await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].token.lane_id)
         turn = asyncio.create_task(lanes[0].processor.process(works))
         await _waiting(watcher, 1)
-        noting = asyncio.create_task(postgres.mark_emitted({lane.hold: 1 for lane in lanes}))
+        noting = asyncio.create_task(postgres.mark_emitted({lane.token: 1 for lane in lanes}))
         await _waiting(watcher, 2)
         await held.rollback()
         done, _ = await asyncio.gather(turn, noting)
     assert [type(one) for one in done] == [list] * 3
-    standing = await postgres.positions([lane.hold for lane in lanes])
+    standing = await postgres.positions([lane.token for lane in lanes])
     assert list(standing.values()) == [Position(2, 1, 0)] * 3
 
 
@@ -262,7 +272,7 @@ async def test_two_workers_that_begin_new_lanes_at_once_both_get_an_answer(postg
         for name in names:
             (registered,) = await _register(postgres, "last", name)
             assert isinstance(registered, Registered)
-            assert registered.hold.epoch == 5
+            assert registered.token.epoch == 5
             assert registered.producers == {"a", "b", "c", "d"}
 
 

@@ -32,15 +32,15 @@ from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
 from worker.store.port import (
-    Hold,
+    ExpectedPosition,
+    FencingToken,
     LaneName,
     LostLane,
     NewerOwner,
     Owner,
     Position,
-    Stake,
     Store,
-    StoreAway,
+    StoreUnavailable,
     TopicIdentity,
 )
 from worker.store.postgres import ANSWERS_BYTES, PostgresStore
@@ -49,13 +49,13 @@ NAME = LaneName("group", TOPIC, 0)
 ANSWER = Answer(0, NOW_MS, Kind.REJECTED, "key", b"{}")
 
 
-async def _fence(store: Store, generation: int = 1, member: str = "member") -> Hold:
+async def _fence(store: Store, generation: int = 1, member: str = "member") -> FencingToken:
     return await fence(store, NAME, generation, member)
 
 
-async def _position(store: Store, hold: Hold) -> Position | None:
+async def _position(store: Store, token: FencingToken) -> Position | None:
     """Where a lane that is held stands."""
-    return (await store.positions([hold]))[hold]
+    return (await store.positions([token]))[token]
 
 
 # Fences
@@ -70,9 +70,9 @@ async def test_every_fence_raises_the_epoch(store: Store) -> None:
 
 async def test_a_newer_generation_turns_older_ones_away(store: Store) -> None:
     """It is named, and its hold stays good."""
-    hold = await _fence(store, 7, "newer")
+    token = await _fence(store, 7, "newer")
     assert await store.register([NAME], Owner(6, "older", "p")) == {NAME: NewerOwner(7, "newer")}
-    assert await store.positions([hold]) == {hold: None}
+    assert await store.positions([token]) == {token: None}
 
 
 async def test_force_fences_a_newer_generation(store: Store) -> None:
@@ -89,12 +89,12 @@ async def test_force_fences_a_newer_generation(store: Store) -> None:
 )
 async def test_lanes_know_nothing_of_each_other(store: Store, other: LaneName) -> None:
     """Group, topic and partition make a lane: a fence of another one takes nothing away."""
-    hold = await _fence(store, 5)
+    token = await _fence(store, 5)
     others = await fence(store, other)
-    assert others.lane_id != hold.lane_id
-    await store.start_lane(hold, 3)
+    assert others.lane_id != token.lane_id
+    await store.start_lane(token, 3)
     assert await _position(store, others) is None
-    assert await _position(store, hold) == Position(3, 3, 3)
+    assert await _position(store, token) == Position(3, 3, 3)
 
 
 # Positions
@@ -102,10 +102,10 @@ async def test_lanes_know_nothing_of_each_other(store: Store, other: LaneName) -
 
 async def test_a_lane_starts_once(store: Store) -> None:
     """A second start finds the position that is there."""
-    hold = await _fence(store)
-    assert await store.start_lane(hold, 5) == Position(5, 5, 5)
-    assert await store.start_lane(hold, 9) == Position(5, 5, 5)
-    assert await _position(store, hold) == Position(5, 5, 5)
+    token = await _fence(store)
+    assert await store.start_lane(token, 5) == Position(5, 5, 5)
+    assert await store.start_lane(token, 9) == Position(5, 5, 5)
+    assert await _position(store, token) == Position(5, 5, 5)
 
 
 async def test_a_lane_learns_its_topic_once(store: Store) -> None:
@@ -113,66 +113,66 @@ async def test_a_lane_learns_its_topic_once(store: Store) -> None:
     first, other = TopicIdentity("cluster", "first"), TopicIdentity("cluster", "other")
     old = await _fence(store)
     await store.start_lane(old, 5)
-    hold = await _fence(store)
+    token = await _fence(store)
     with pytest.raises(LostLane):
         await store.start_lane(old, 5, other)
-    assert await store.start_lane(hold, 9, first) == Position(5, 5, 5, first)
-    assert await store.start_lane(hold, 9, other) == Position(5, 5, 5, first)
-    assert await store.start_lane(hold, 9) == Position(5, 5, 5, first)
+    assert await store.start_lane(token, 9, first) == Position(5, 5, 5, first)
+    assert await store.start_lane(token, 9, other) == Position(5, 5, 5, first)
+    assert await store.start_lane(token, 9) == Position(5, 5, 5, first)
 
 
-async def _advanced(store: Store, applied: int) -> Hold:
+async def _advanced(store: Store, applied: int) -> FencingToken:
     """A lane from offset 0 to `applied`."""
-    hold = await _fence(store)
-    await store.start_lane(hold, 0)
-    async with store.batch([Stake(hold, 0, 0)]) as batch:
+    token = await _fence(store)
+    await store.start_lane(token, 0)
+    async with store.batch([ExpectedPosition(token, 0, 0)]) as batch:
         await batch.record([], [[]], [applied])
-    return hold
+    return token
 
 
 async def test_the_emitted_offset_rises_and_never_falls(store: Store) -> None:
     """An older note that comes late changes nothing."""
-    hold = await _advanced(store, 10)
+    token = await _advanced(store, 10)
     for offset, emitted in ((4, 4), (3, 4), (10, 10), (0, 10)):
-        await store.mark_emitted({hold: offset})
-        assert await _position(store, hold) == Position(10, emitted, 0)
+        await store.mark_emitted({token: offset})
+        assert await _position(store, token) == Position(10, emitted, 0)
 
 
 async def test_the_emitted_offset_never_passes_the_applied_one(store: Store) -> None:
     """A note of more than was ever applied is not believed."""
-    hold = await _advanced(store, 10)
-    await store.mark_emitted({hold: 11})
-    assert await _position(store, hold) == Position(10, 0, 0)
+    token = await _advanced(store, 10)
+    await store.mark_emitted({token: 11})
+    assert await _position(store, token) == Position(10, 0, 0)
 
 
 async def test_a_batch_carries_the_emitted_offset_along(store: Store) -> None:
     """It rises with a batch, too, and never falls."""
-    hold = await _advanced(store, 10)
+    token = await _advanced(store, 10)
     for start, emitted, expected in ((10, 7, 7), (11, 5, 7), (12, 12, 12)):
-        async with store.batch([Stake(hold, start, emitted)]) as batch:
+        async with store.batch([ExpectedPosition(token, start, emitted)]) as batch:
             await batch.record([], [[]], [start + 1])
-        assert await _position(store, hold) == Position(start + 1, expected, 0)
+        assert await _position(store, token) == Position(start + 1, expected, 0)
 
 
 async def test_a_lost_hold_changes_nothing(store: Store) -> None:
     """Neither start nor note nor batch of a fenced member has an effect."""
     lost = await _advanced(store, 10)
-    hold = await _fence(store)
+    token = await _fence(store)
     await store.mark_emitted({lost: 10})
     with pytest.raises(LostLane):
         await store.start_lane(lost, 3)
     with pytest.raises(LostLane):
-        async with store.batch([Stake(lost, 10, 10)]) as batch:
+        async with store.batch([ExpectedPosition(lost, 10, 10)]) as batch:
             await batch.record([], [[]], [11])
-    assert await _position(store, hold) == Position(10, 0, 0)
+    assert await _position(store, token) == Position(10, 0, 0)
 
 
 async def test_a_lost_hold_cannot_start_a_lane(store: Store) -> None:
     """It is told so, and the new owner starts it where it wants."""
-    lost, hold = await _fence(store), await _fence(store)
+    lost, token = await _fence(store), await _fence(store)
     with pytest.raises(LostLane):
         await store.start_lane(lost, 3)
-    assert await _position(store, hold) is None
+    assert await _position(store, token) is None
 
 
 # Batches
@@ -181,17 +181,17 @@ async def test_a_lost_hold_cannot_start_a_lane(store: Store) -> None:
 @pytest.mark.parametrize("expected", [9, 11])
 async def test_a_batch_from_another_position_does_not_begin(store: Store, expected: int) -> None:
     """The lane has to open again and read where it stands."""
-    hold = await _advanced(store, 10)
-    with pytest.raises(StoreAway):
-        async with store.batch([Stake(hold, expected, 0)]):
+    token = await _advanced(store, 10)
+    with pytest.raises(StoreUnavailable):
+        async with store.batch([ExpectedPosition(token, expected, 0)]):
             pytest.fail("a batch that would leave a gap or do work twice")
 
 
 async def test_a_lane_that_never_started_takes_no_batch(store: Store) -> None:
     """Its position is nowhere, not at 0."""
-    hold = await _fence(store)
-    with pytest.raises(StoreAway):
-        async with store.batch([Stake(hold, 0, 0)]):
+    token = await _fence(store)
+    with pytest.raises(StoreUnavailable):
+        async with store.batch([ExpectedPosition(token, 0, 0)]):
             pytest.fail("a batch of a lane without a position")
 
 
@@ -201,7 +201,7 @@ class _Broken(Exception):
 
 async def _break(lane: Lane, work: Work, recorded: bool) -> None:
     facts = await lane.store.look_up(work.commands, BATCH_BYTES)
-    async with lane.store.batch([work.stake]) as batch:
+    async with lane.store.batch([work.expected]) as batch:
         await batch.gather(work.commands, facts)
         if recorded:
             created, _, answers = decide_all(work.commands, facts, "https://a")
@@ -218,8 +218,8 @@ async def test_a_batch_that_fails_leaves_nothing_behind(store: Store, recorded: 
     with pytest.raises(_Broken):
         await _break(lane, work, recorded)
     assert await books_of(store) == before
-    assert await _position(store, lane.hold) == Position(0, 0, 0)
-    assert await store.answers(lane.hold, 0, 10, 10) == []
+    assert await _position(store, lane.token) == Position(0, 0, 0)
+    assert await store.answers(lane.token, 0, 10, 10) == []
     assert await lane.verdicts(ask(RIVAL)) == ["created"]
 
 
@@ -263,10 +263,10 @@ _ANSWERS = {
 @pytest.mark.parametrize("answer", _ANSWERS.values(), ids=_ANSWERS)
 async def test_answers_come_back_as_they_were_recorded(store: Store, answer: Answer) -> None:
     """Every byte of every part."""
-    hold = await _advanced(store, 0)
-    async with store.batch([Stake(hold, 0, 0)]) as batch:
+    token = await _advanced(store, 0)
+    async with store.batch([ExpectedPosition(token, 0, 0)]) as batch:
         await batch.record([], [[answer]], [1])
-    assert await store.answers(hold, 0, 1, 10) == [answer]
+    assert await store.answers(token, 0, 1, 10) == [answer]
 
 
 async def test_answers_of_all_outcomes_come_back_in_order(store: Store) -> None:
@@ -288,14 +288,14 @@ async def test_answers_of_all_outcomes_come_back_in_order(store: Store) -> None:
 
 async def test_large_answers_are_read_few_at_a_time(postgres: PostgresStore) -> None:
     """A thousand dead letters of a megabyte must not be in memory together; one is always read."""
-    hold = await _advanced(postgres, 0)
+    token = await _advanced(postgres, 0)
     letter = DeadLetter(None, b"x" * (ANSWERS_BYTES // 2 - 1000), (), "reason")
     large = [replace(ANSWER, offset=0, value=b"x" * (ANSWERS_BYTES + 1), dead_letter=None)]
     large += [replace(ANSWER, offset=offset, dead_letter=letter) for offset in range(1, 6)]
-    async with postgres.batch([Stake(hold, 0, 0)]) as batch:
+    async with postgres.batch([ExpectedPosition(token, 0, 0)]) as batch:
         await batch.record([], [large], [6])
     start, sizes = 0, []
-    while read := await postgres.answers(hold, start, 6, 1000):
+    while read := await postgres.answers(token, start, 6, 1000):
         sizes.append(len(read))
         start = read[-1].offset + 1
     assert (sizes, start) == ([1, 2, 2, 1], 6)
@@ -303,24 +303,24 @@ async def test_large_answers_are_read_few_at_a_time(postgres: PostgresStore) -> 
 
 async def test_dead_letters_with_large_or_many_headers_are_read_few_at_a_time(postgres: PostgresStore) -> None:
     """Headers count by their bytes and as objects. Seen to fail while only values counted: all came at once."""
-    hold = await _advanced(postgres, 0)
+    token = await _advanced(postgres, 0)
     large = DeadLetter(b"k", b"{}", (("h", b"x" * (ANSWERS_BYTES // 2)), ("n", None)), "reason")
     many = DeadLetter(None, None, (("", b""),) * (ANSWERS_BYTES // 150), "reason")
     letters = [replace(ANSWER, offset=at, dead_letter=letter) for at, letter in enumerate([large, large, many, many])]
-    async with postgres.batch([Stake(hold, 0, 0)]) as batch:
+    async with postgres.batch([ExpectedPosition(token, 0, 0)]) as batch:
         await batch.record([], [letters], [4])
-    read = [await postgres.answers(hold, start, 4, 1000) for start in range(4)]
+    read = [await postgres.answers(token, start, 4, 1000) for start in range(4)]
     assert read == [letters[:1], letters[1:2], letters[2:3], letters[3:]]
 
 
 async def test_answers_are_read_in_windows(store: Store) -> None:
     """From start to before stop, the first ones up to the limit, over gaps between offsets."""
-    hold = await _advanced(store, 0)
+    token = await _advanced(store, 0)
     offsets = (2, 3, 5, 8)
-    async with store.batch([Stake(hold, 0, 0)]) as batch:
+    async with store.batch([ExpectedPosition(token, 0, 0)]) as batch:
         await batch.record([], [[replace(ANSWER, offset=offset) for offset in offsets]], [9])
     for start, stop, limit, expected in ((0, 9, 9, offsets), (3, 8, 9, (3, 5)), (0, 9, 3, (2, 3, 5)), (6, 8, 9, ())):
-        read = await store.answers(hold, start, stop, limit)
+        read = await store.answers(token, start, stop, limit)
         assert tuple(answer.offset for answer in read) == expected
 
 

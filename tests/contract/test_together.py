@@ -22,7 +22,16 @@ from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Outcome
 from worker.messages.envelope import Record
-from worker.store.port import BatchTooLarge, LostLane, Overtaken, Position, Store, StoreAway, StoreSlow, TryAgain
+from worker.store.port import (
+    BatchTooLarge,
+    ConcurrentUpdate,
+    LostLane,
+    Position,
+    Retriable,
+    Store,
+    StoreSlow,
+    StoreUnavailable,
+)
 from worker.store.postgres import PostgresBatch, PostgresStore
 
 LANES = 3
@@ -81,7 +90,7 @@ async def test_lanes_share_a_transaction(store: Store, monkeypatch: pytest.Monke
     ]
     for lane, answers in zip(lanes, answered, strict=True):
         assert await lane.answers() == answers
-        assert await store.positions([lane.hold]) == {lane.hold: Position(2, 0, 0)}
+        assert await store.positions([lane.token]) == {lane.token: Position(2, 0, 0)}
 
 
 @pytest.mark.parametrize("together", [2, 1])
@@ -127,7 +136,7 @@ async def test_a_lane_that_was_lost_is_lost_alone(store: Store) -> None:
     heir = await Lane.open(store, 0)
     done = await _each(lanes)
     assert [_verdicts(one) for one in done] == [LostLane, ["created", "created"], ["409 serial_exists", "created"]]
-    assert await store.answers(heir.hold, 0, 9, 9) == []
+    assert await store.answers(heir.token, 0, 9, 9) == []
 
 
 async def test_lanes_that_are_lost_one_after_the_other_leave_the_rest(
@@ -144,7 +153,7 @@ async def test_lanes_that_are_lost_one_after_the_other_leave_the_rest(
     done = await _each(lanes)
     assert len(tries) == LANES
     assert [_verdicts(one) for one in done] == [["created", "created"], LostLane, LostLane]
-    assert [one.holds for one in done if isinstance(one, LostLane)] == [{lane.hold} for lane in lanes[1:]]
+    assert [one.tokens for one in done if isinstance(one, LostLane)] == [{lane.token} for lane in lanes[1:]]
 
 
 async def test_where_all_lanes_are_lost_nothing_is_left_to_do(store: Store) -> None:
@@ -152,7 +161,7 @@ async def test_where_all_lanes_are_lost_nothing_is_left_to_do(store: Store) -> N
     lanes = await _lanes(store)
     heirs = await _lanes(store)
     assert [_verdicts(one) for one in await _each(lanes)] == [LostLane] * LANES
-    assert [await store.answers(heir.hold, 0, 9, 9) for heir in heirs] == [[]] * LANES
+    assert [await store.answers(heir.token, 0, 9, 9) for heir in heirs] == [[]] * LANES
 
 
 async def test_a_turn_without_lanes_does_nothing(store: Store) -> None:
@@ -164,7 +173,7 @@ async def test_a_lane_that_stands_elsewhere_ends_the_turn(store: Store) -> None:
     """Its answer to a commit was lost, say. Nothing is kept of any lane, and all of them ask where they stand."""
     lanes = await _lanes(store)
     lanes[1].applied = 7
-    with pytest.raises(StoreAway, match="expected to be at 7, found"):
+    with pytest.raises(StoreUnavailable, match="expected to be at 7, found"):
         await _each(lanes)
     again = await _lanes(store)
     assert [lane.applied for lane in again] == [0] * LANES
@@ -198,7 +207,7 @@ async def test_the_spans_of_other_lanes_know_nothing_of_a_refused_record(monkeyp
     spans, store = spans_in_memory(), MemoryStore(facts_of(CATALOGUE))
     processor = Processor(Pipeline(store, LINK_BASE, tracing=spans.tracing), spans.tracing)
     lanes = [await Lane.open(store, partition, processor) for partition in range(LANES)]
-    wholes = [spans.tracing.start_batch(lane.hold.name) for lane in lanes]
+    wholes = [spans.tracing.start_batch(lane.token.name) for lane in lanes]
     asked = zip(lanes, reversed(_POISONED), wholes, strict=True)
     turn = [replace(lane.work(*records), span=whole) for lane, records, whole in asked]
     with spans.tracing.within(wholes):
@@ -238,12 +247,12 @@ async def test_an_outage_while_lanes_are_tried_alone_ends_the_turn(
 
     async def act(number: int) -> None:
         if number == 3:  # all together, the first lane, the second
-            raise StoreAway("away")
+            raise StoreUnavailable("away")
 
     with monkeypatch.context() as patched:
         patched.setattr(worker.batch.pipeline, "decide", _decide_badly)
         _before_each_transaction(patched, store, act)
-        with pytest.raises(StoreAway, match="away"):
+        with pytest.raises(StoreUnavailable, match="away"):
             await _turn(lanes, [_POISONED[1], _POISONED[2], [ask(OPEN, 1, POISON)]])
     assert [lane.applied for lane in await _lanes(store)] == [1, 0, 0]
 
@@ -276,7 +285,7 @@ def _named(count: int = 2) -> list[list[Record]]:
 
 async def test_a_turn_that_is_rolled_back_runs_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A deadlock is nobody's fault, and passes."""
-    errors: list[Exception] = [TryAgain("40P01")]
+    errors: list[Exception] = [Retriable("40P01")]
     sizes = _fail_with(monkeypatch, 1, lambda _: errors.pop() if errors else None)
     done = await _turn(await _lanes(store), _named())
     assert [_verdicts(one) for one in done] == [["created"] * 2] * LANES
@@ -287,11 +296,11 @@ async def test_a_lane_that_is_tried_in_vain_is_away_alone(store: Store, monkeypa
     """Somebody keeps its locks, perhaps: nothing of it is refused, and the others get their answers."""
     monkeypatch.setattr(worker.batch.recovery, "_ATTEMPTS", 3)
     with monkeypatch.context() as patched:
-        sizes = _fail_with(patched, 1, lambda _: TryAgain("55P03"))
+        sizes = _fail_with(patched, 1, lambda _: Retriable("55P03"))
         done = await _turn(await _lanes(store), _named())
     assert [_verdicts(one) for one in done] == [["created"] * 2, InVain, ["created"] * 2]
     assert sizes == [LANES, LANES, 1, 1, 1, 1, 1], "twice together, and the one three times"
-    assert issubclass(InVain, StoreAway)
+    assert issubclass(InVain, StoreUnavailable)
     again = await _lanes(store)
     assert [lane.applied for lane in again] == [2, 0, 2]
     assert await again[1].verdicts(*_named()[1]) == ["created", "created"]
@@ -300,7 +309,7 @@ async def test_a_lane_that_is_tried_in_vain_is_away_alone(store: Store, monkeypa
 async def test_what_is_overtaken_every_time_is_found_in_its_lane(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be a record's doing: that one is refused."""
     monkeypatch.setattr(worker.batch.recovery, "_ATTEMPTS", 2)
-    _fail_with(monkeypatch, 1, lambda _: Overtaken("23505"))
+    _fail_with(monkeypatch, 1, lambda _: ConcurrentUpdate("23505"))
     done = await _turn(await _lanes(store), _named())
     refused = ["400 Unreadable command", "created"]
     assert [_verdicts(one) for one in done] == [["created"] * 2, refused, ["created"] * 2]
@@ -344,7 +353,7 @@ async def test_an_outage_is_everybodys(postgres: PostgresStore, monkeypatch: pyt
 
     with monkeypatch.context() as patched:
         patched.setattr(PostgresBatch, "record", away)
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await _each(lanes)
     again = await _lanes(postgres)
     assert [lane.applied for lane in again] == [0] * LANES
@@ -364,7 +373,7 @@ async def test_a_commit_without_an_answer_is_looked_up_by_each(
 
     lanes = await _lanes(postgres)
     monkeypatch.setattr(Transaction, "commit", silent)
-    with pytest.raises(StoreAway, match="COMMIT"):
+    with pytest.raises(StoreUnavailable, match="COMMIT"):
         await _each(lanes)
     monkeypatch.undo()
     again = await _lanes(postgres)

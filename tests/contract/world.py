@@ -25,7 +25,7 @@ from worker.messages.events import Answer
 from worker.store.catalogue import load_catalogue
 from worker.store.facts import key_id
 from worker.store.migrate import migrate
-from worker.store.port import Hold, LaneName, Owner, Registered, Stake, Store
+from worker.store.port import ExpectedPosition, FencingToken, LaneName, Owner, Registered, Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 
@@ -183,32 +183,32 @@ async def fence(
     producer: str = "producer",
     *,
     force: bool = False,
-) -> Hold:
+) -> FencingToken:
     """Take a lane from whoever holds it."""
     registered = (await store.register([name], Owner(generation, member, producer), force=force))[name]
     assert isinstance(registered, Registered)
-    return registered.hold
+    return registered.token
 
 
 class Lane:
     """A lane of a store: gives records their offsets, and processes them batch by batch."""
 
-    def __init__(self, store: Store, hold: Hold, applied: int, processor: Processor) -> None:
-        self.store, self.hold, self.applied, self.processor = store, hold, applied, processor
+    def __init__(self, store: Store, token: FencingToken, applied: int, processor: Processor) -> None:
+        self.store, self.token, self.applied, self.processor = store, token, applied, processor
 
     @classmethod
     async def open(cls, store: Store, partition: int = 0, processor: Processor | None = None) -> Self:
         """Fence whoever holds it, and go on where it stands; on a processor of its own, as in another process."""
-        hold = await fence(store, LaneName("group", TOPIC, partition))
-        position = (await store.positions([hold]))[hold] or await store.start_lane(hold, 0)
-        return cls(store, hold, position.applied, processor or processor_of(store))
+        token = await fence(store, LaneName("group", TOPIC, partition))
+        position = (await store.positions([token]))[token] or await store.start_lane(token, 0)
+        return cls(store, token, position.applied, processor or processor_of(store))
 
     def work(self, *asked: Record) -> Work:
         """The records as the next batch."""
-        partition = self.hold.name.partition
+        partition = self.token.name.partition
         records = [replace(one, partition=partition, offset=self.applied + at) for at, one in enumerate(asked)]
         commands = [_opened(record) for record in records]
-        return Work(Stake(self.hold, self.applied, 0), records, commands, self.applied + len(records))
+        return Work(ExpectedPosition(self.token, self.applied, 0), records, commands, self.applied + len(records))
 
     async def process(self, *asked: Record) -> list[Answer]:
         """The answers to the records as one batch."""
@@ -235,7 +235,7 @@ class Lane:
 
     async def answers(self) -> list[Answer]:
         """All that the ledger holds."""
-        return await self.store.answers(self.hold, 0, self.applied, 10_000)
+        return await self.store.answers(self.token, 0, self.applied, 10_000)
 
 
 def verdict(answer: Answer) -> str:

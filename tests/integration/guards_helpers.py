@@ -31,7 +31,7 @@ from worker.observability.spans import NO_TRACING, Tracing
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
-from worker.stream.group import Assignment
+from worker.stream.group import GroupMembership
 from worker.stream.lane import Lane, LaneState
 
 _CRC_AT, _COVERED_FROM = 17, 21
@@ -50,10 +50,10 @@ class Running:
     topic: str
 
     @property
-    def assignment(self) -> Assignment:
+    def assignment(self) -> GroupMembership:
         """The membership of the group that there is now."""
-        assert self.worker._assignment is not None
-        return self.worker._assignment
+        assert self.worker._membership is not None
+        return self.worker._membership
 
     def lane(self, partition: int = 0) -> Lane:
         """The lane of a partition."""
@@ -74,7 +74,7 @@ class Running:
 
     def is_member(self) -> bool:
         """Whether the group has assigned partitions."""
-        return self.worker._assignment is not None and self.worker._assignment.assigned
+        return self.worker._membership is not None and self.worker._membership.assigned
 
     def lanes_run(self) -> bool:
         """Whether every lane reads."""

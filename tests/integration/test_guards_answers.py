@@ -115,7 +115,7 @@ class Late:
         self.armed = False
         self.delivered = False
 
-    def hold(self, request: Frame, deliver: Deliver) -> None:
+    def token(self, request: Frame, deliver: Deliver) -> None:
         """Raises `Cut` for the first request of the kind once it is armed."""
         if self.armed and request.api_key == self._api_key:
             self.armed, self._held = False, deliver
@@ -149,7 +149,7 @@ async def test_b20_a_late_end_of_one_transaction_does_not_commit_half_of_the_nex
 
     async def on_request(request: Frame, deliver: Deliver) -> None:
         nonlocal produced
-        late.hold(request, deliver)
+        late.token(request, deliver)
         if request.api_key == END_TXN:
             produced = 0
         elif request.api_key == PRODUCE:
@@ -181,7 +181,7 @@ async def test_b20_a_late_offset_does_not_undo_a_later_one(make_bench: MakeBench
 
     async def on_request(request: Frame, deliver: Deliver) -> None:
         nonlocal ended
-        late.hold(request, deliver)
+        late.token(request, deliver)
         if request.api_key == END_TXN and not late.armed:
             ended += 1
             if ended == 2:

@@ -52,10 +52,10 @@ async def test_a_member_of_an_older_generation_does_not_take_a_lane_by_force(ben
             await _registered(one, coordinator.generation - 1),
             await _registered(one, coordinator.generation),
         )
-        assert (stale.state, stale.hold) == (LaneState.LOST, None)
+        assert (stale.state, stale.token) == (LaneState.LOST, None)
         assert stale.reason == "held for generation 1000000 by before the reset"
-        assert present.hold is not None
-        assert present.hold.epoch == 2
+        assert present.token is not None
+        assert present.token.epoch == 2
 
 
 async def _registered(one: Running, generation: int) -> Lane:

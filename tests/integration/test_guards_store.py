@@ -16,7 +16,7 @@ from worker.domain.command import DeadLetter
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
 from worker.store import postgres, sql
-from worker.store.port import Hold, LaneName, Stake, StoreAway
+from worker.store.port import ExpectedPosition, FencingToken, LaneName, StoreUnavailable
 from worker.store.postgres import SESSION_SETTINGS, PostgresStore
 
 
@@ -64,7 +64,7 @@ async def test_b14_a_session_that_failed_is_never_used_again(bench: Workbench) -
     store, backends = PostgresStore(bench.settings.database_url, 1), list[int]()
     try:
         assert await backend() == await backend()
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await backend(TimeoutError("no answer"))
         assert await backend() != backends[0]
     finally:
@@ -95,11 +95,11 @@ async def test_b14_a_batch_prepares_nothing_under_its_locks(bench: Workbench, mo
     store = PostgresStore(bench.settings.database_url, 1)
     name = LaneName("group", bench.settings.topic_commands, 0)
     try:
-        hold = await fence(store, name)
-        await store.start_lane(hold, 0)
+        token = await fence(store, name)
+        await store.start_lane(token, 0)
         letter = DeadLetter(None, None, (), "tombstone")
         answer = Answer(0, int(time.time() * 1000), Kind.REJECTED, "key", b"{}", dead_letter=letter)
-        async with store.batch([Stake(hold, 0, 0)]) as batch:
+        async with store.batch([ExpectedPosition(token, 0, 0)]) as batch:
             prepared = await _prepared(batch._connection)
             monkeypatch.delattr(Connection, "executemany")
             await batch.record([], [[answer]], [1])
@@ -139,18 +139,18 @@ async def test_b14_a_paused_transaction_gives_its_lane_back(
     name = LaneName("group", bench.settings.topic_commands, 0)
     paused, heir = (PostgresStore(bench.settings.database_url, 2) for _ in range(2))
     try:
-        hold = await fence(paused, name, 1, "paused")
-        await paused.start_lane(hold, 0)
-        taken: list[Hold] = []
+        token = await fence(paused, name, 1, "paused")
+        await paused.start_lane(token, 0)
+        taken: list[FencingToken] = []
 
         async def pause_in_a_batch() -> None:
-            async with paused.batch([Stake(hold, 0, 0)]) as batch:
+            async with paused.batch([ExpectedPosition(token, 0, 0)]) as batch:
                 await batch.record([], [[]], [7])
                 if preparing:
                     await batch._connection.prepare("SELECT 7")
                 taken.append(await asyncio.wait_for(fence(heir, name, 2, "heir"), 8))
 
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await pause_in_a_batch()
         position = (await heir.positions(taken))[taken[0]]
         assert position is not None

@@ -13,7 +13,7 @@ from tests.integration.guards_helpers import commands, publish, running
 from tests.workbench import Workbench, until
 from worker import preflight, service
 from worker.stream import background
-from worker.stream.group import Assignment
+from worker.stream.group import GroupMembership
 
 pytestmark = pytest.mark.real_kafka
 
@@ -35,7 +35,7 @@ async def test_a_worker_too_many_is_ready_and_has_nothing(bench: Workbench) -> N
 async def test_nobody_is_ready_while_a_rebalance_goes_on(bench: Workbench, tmp_path: Path) -> None:
     """A member that does not answer holds the group up until its session is over: nothing is answered meanwhile.
 
-    Seen to fail without the first lines of `Assignment._close_lanes`: it was ready, and had 2 partitions, all the time.
+    Seen to fail without the first lines of `GroupMembership._close_lanes`: it was ready all the time.
     """
     async with running(bench) as one:
         assert (one.worker.not_ready(), _assigned(one.worker)) == ([], 2)
@@ -75,7 +75,7 @@ async def test_a_lane_or_a_reader_that_is_cancelled_makes_a_new_membership(bench
         before = one.assignment
         (task,) = _tasks(victim)
         task.cancel()
-        await until(lambda: one.worker._assignment is not before and one.lanes_run(), 30, "it is a member again")
+        await until(lambda: one.worker._membership is not before and one.lanes_run(), 30, "it is a member again")
         await publish(bench, commands(bench, 0, 2, None))
         await bench.wait_for_results(2)
 
@@ -85,7 +85,7 @@ async def test_a_stray_cancellation_at_the_start_is_tried_again(
 ) -> None:
     """Both before it joins and in the membership itself."""
     _cancelled_once(monkeypatch, preflight, "check_schema")
-    _cancelled_once(monkeypatch, Assignment, "_read_until_stopped")
+    _cancelled_once(monkeypatch, GroupMembership, "_read_until_stopped")
     async with running(bench) as one:
         assert one.worker.not_ready() == []
 

@@ -215,9 +215,9 @@ async def test_a_batch_that_is_lost_fails_and_the_lane_opens_again(
         await publish(bench, [_traced(bench, 0xE0)])
         await bench.wait_for_results(1)
         await one.emitted(1)
-    failed = [span.name.split()[0] for span in spans.all() if errors(span) == ("ERROR", "StoreAway")]
+    failed = [span.name.split()[0] for span in spans.all() if errors(span) == ("ERROR", "StoreUnavailable")]
     assert failed == ["transaction", "store", "process"]
-    assert spans.one("process").status.description == "StoreAway from TimeoutError"
+    assert spans.one("process").status.description == "StoreUnavailable from TimeoutError"
     assert len(spans.named("open")) == 4, "both lanes of the session, twice"
     assert len(spans.named("send")) == len(spans.named("re-emit")) == 1
     assert "SERIAL" not in spans.text()

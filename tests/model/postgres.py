@@ -18,7 +18,7 @@ class Result(NamedTuple):
         return f"{self.lane}:{self.offset} of {self.decided_by}"
 
 
-class Hold(NamedTuple):
+class FencingToken(NamedTuple):
     """The right to write for a lane until somebody raises its epoch, and the list of ids as it was before."""
 
     epoch: int
@@ -51,7 +51,7 @@ class Postgres:
         self.ledger: dict[tuple[int, int], Result] = {}
         self._variant = variant
 
-    def register(self, lanes: tuple[int, ...], id: str, generation: int, force: bool) -> dict[int, Hold]:
+    def register(self, lanes: tuple[int, ...], id: str, generation: int, force: bool) -> dict[int, FencingToken]:
         """Step 2. Lanes that a newer generation holds are left out, unless by `force`."""
         holds = {}
         for lane in lanes:
@@ -59,7 +59,7 @@ class Postgres:
             if row.generation <= generation or force:
                 row.epoch += 1
                 row.generation = generation
-                holds[lane] = Hold(row.epoch, row.producers)
+                holds[lane] = FencingToken(row.epoch, row.producers)
                 row.producers = frozenset({id}) if self._variant.only_last_owner else row.producers | {id}
         return holds
 

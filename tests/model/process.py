@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Assignment:
+class GroupMembership:
     """What a rebalance decides: who has which lanes."""
 
     generation: int = 0
@@ -27,7 +27,7 @@ class Process:
 
     def __init__(self, world: "World", name: str) -> None:
         self.world = world
-        self.told = self.serves = Assignment()
+        self.told = self.serves = GroupMembership()
         self.frozen_until = 0
         self.tasks: list[Task] = []
         self.ids: list[str] = []
@@ -41,7 +41,7 @@ class Process:
         self.ids.append(f"{self}.{len(self.ids)}")
         return self.ids[-1]
 
-    def hear(self, assignment: Assignment) -> None:
+    def hear(self, assignment: GroupMembership) -> None:
         """Sessions of the generation before come to their end."""
         self.told = assignment
         for task in [task for task in self.tasks if task.waits_for is None]:

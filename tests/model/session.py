@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, ParamSpec
 
 from tests.model.kafka import OFFSETS, Code, State
-from tests.model.postgres import Hold, Part, Result
+from tests.model.postgres import FencingToken, Part, Result
 from tests.model.steps import Broken, Doubt, Steps, Task, Unanswered, ask
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ class Session:
         self.id = process.new_id()
         self.lanes = set(lanes)
         self._in_flight: Task | None = None
-        self._process, self._assignment = process, process.told
+        self._process, self._membership = process, process.told
         self._kafka, self._postgres, self._group, self._variant = world.kafka, world.postgres, world, world.variant
         self._commands, self._dice = world.commands, world.dice
         self._epoch = -1
         self._has_begun = False
-        self._opening: dict[int, Hold] = {}
+        self._opening: dict[int, FencingToken] = {}
         self._fenced = {self.id}
         self._epochs: dict[int, int] = {}
         self._applied: dict[int, int] = {}
@@ -58,7 +58,7 @@ class Session:
     @property
     def _revoked(self) -> bool:
         """Whether the worker has heard of a newer generation."""
-        return self._process.told is not self._assignment
+        return self._process.told is not self._membership
 
     # Open
 
@@ -75,15 +75,15 @@ class Session:
         """Step 2. Raise the epochs, add the id to the lists. A newer generation keeps its lanes, unless it is over."""
         holds = yield from self._raise_epochs(self.lanes, force=self._variant.generations_ignored)
         newer = self.lanes - holds.keys()
-        if newer and (yield from ask(self._group.heartbeat, self._process, self._assignment)):
+        if newer and (yield from ask(self._group.heartbeat, self._process, self._membership)):
             holds |= yield from self._raise_epochs(newer, force=True)
         self.lanes = set(holds)
         self._opening = holds
         self._epochs = {lane: hold.epoch for lane, hold in holds.items()}
         self._applied = {}
 
-    def _raise_epochs(self, lanes: Iterable[int], force: bool) -> Steps[dict[int, Hold]]:
-        generation = self._assignment.generation
+    def _raise_epochs(self, lanes: Iterable[int], force: bool) -> Steps[dict[int, FencingToken]]:
+        generation = self._membership.generation
         return (yield from ask(self._postgres.register, tuple(sorted(lanes)), self.id, generation, force))
 
     def _open(self) -> Steps[None]:

@@ -7,7 +7,7 @@ from functools import partial
 
 from tests.model.kafka import Kafka, State
 from tests.model.postgres import Postgres
-from tests.model.process import Assignment, Process
+from tests.model.process import GroupMembership, Process
 from tests.model.steps import Broken, Request, Task, Unanswered
 from tests.model.variant import Variant
 
@@ -43,7 +43,7 @@ class World:
         self._network: list[Message] = []
         self._workers = [Process(self, f"w{number}") for number in range(WORKERS)]
         self._crashes = 0
-        self._assignment = Assignment()
+        self._membership = GroupMembership()
         # Some worlds are rougher than others, each in its own way.
         self._trouble = self.dice.choice([0.02, 0.05, 0.1])
         self._loss = self.dice.choice([0.0, 0.03, 0.12])
@@ -73,9 +73,9 @@ class World:
         """Into the network."""
         self._network.append(Message(process, sender, request, self.events))
 
-    def heartbeat(self, process: Process, assignment: Assignment) -> bool:
+    def heartbeat(self, process: Process, assignment: GroupMembership) -> bool:
         """Whether the group has this member, in this generation."""
-        return assignment is self._assignment and process in assignment.lanes
+        return assignment is self._membership and process in assignment.lanes
 
     # What happens
 
@@ -86,7 +86,7 @@ class World:
         others: list[Callable[[], None]] = []
         for worker in self._workers:
             if worker.frozen_until <= now:
-                if worker.told is not self._assignment:
+                if worker.told is not self._membership:
                     others.append(partial(self._hear, worker))
                 if worker.serves is not worker.told and (not worker.tasks or self.dice.random() < 0.05):
                     others.append(worker.begin)
@@ -121,8 +121,8 @@ class World:
             process.go_on(sender, answer, None if fate == "arrives" else Unanswered())
 
     def _hear(self, worker: Process) -> None:
-        self._say(f"{worker} hears of {self._assignment}")
-        worker.hear(self._assignment)
+        self._say(f"{worker} hears of {self._membership}")
+        worker.hear(self._membership)
 
     def _mark(self, id: str, partition: int) -> None:
         self._say(f"kafka: marker of {id} in {partition}, {self.kafka.transactions[id].state.name}")
@@ -144,8 +144,8 @@ class World:
         members, lanes = self.dice.sample(there, self.dice.randint(1, len(there))), list(LANES)
         self.dice.shuffle(lanes)
         shares = {member: lanes[number :: len(members)] for number, member in enumerate(members)}
-        self._assignment = Assignment(generation or self._assignment.generation + 1, shares)
-        self._say(f"group: {self._assignment}")
+        self._membership = GroupMembership(generation or self._membership.generation + 1, shares)
+        self._say(f"group: {self._membership}")
 
     def _reset(self) -> None:
         """The group was deleted: generations count from 1 again."""

@@ -3,77 +3,77 @@
 from tests.unit.builders import record
 from worker.messages.envelope import Record
 from worker.stream.inbox import Budget, Inbox
-from worker.stream.lag import Backlog
+from worker.stream.lag import Lag
 
 
-def _backlog(*appended_ms: int) -> tuple[Inbox, Backlog]:
+def _backlog(*appended_ms: int) -> tuple[Inbox, Lag]:
     """Records from offset 0 on, which wait in the inbox."""
     inbox = Inbox(100, Budget(1024 * 1024))
     inbox.put([record(offset=at, timestamp_ms=moment) for at, moment in enumerate(appended_ms)], len(appended_ms))
-    backlog = Backlog(inbox)
-    backlog.log_end = len(appended_ms)
-    return inbox, backlog
+    lag = Lag(inbox)
+    lag.log_end = len(appended_ms)
+    return inbox, lag
 
 
-def _take(inbox: Inbox, backlog: Backlog, most: int = 10) -> list[Record]:
+def _take(inbox: Inbox, lag: Lag, most: int = 10) -> list[Record]:
     records, stop, _ = inbox.take(most, 1024 * 1024)
-    backlog.take(records, stop)
+    lag.take(records, stop)
     return records
 
 
 def test_a_command_waits_until_its_result_is_visible() -> None:
     """Also while it is stored and emitted, when the inbox no longer has it."""
-    inbox, backlog = _backlog(10, 20, 30)
+    inbox, lag = _backlog(10, 20, 30)
     for _ in range(2):
-        _take(inbox, backlog, 1)
-    assert backlog.oldest_ms == 10
-    assert backlog.answered(1) == [10]
-    assert backlog.oldest_ms == 20
-    assert backlog.answered(2) == [20]
-    assert backlog.oldest_ms == 30
+        _take(inbox, lag, 1)
+    assert lag.oldest_ms == 10
+    assert lag.answered(1) == [10]
+    assert lag.oldest_ms == 20
+    assert lag.answered(2) == [20]
+    assert lag.oldest_ms == 30
 
 
 def test_nothing_waits_in_an_empty_lane() -> None:
     """Neither records nor an age."""
-    _, backlog = _backlog()
-    assert (backlog.oldest_ms, backlog.records(0), backlog.records(None)) == (None, 0, 0)
+    _, lag = _backlog()
+    assert (lag.oldest_ms, lag.records(0), lag.records(None)) == (None, 0, 0)
 
 
 def test_a_batch_that_is_put_back_waits_in_the_inbox() -> None:
     """It is not counted twice."""
-    inbox, backlog = _backlog(10, 20)
-    inbox.put_back(_take(inbox, backlog))
-    backlog.put_back()
-    assert backlog.oldest_ms == 10
+    inbox, lag = _backlog(10, 20)
+    inbox.put_back(_take(inbox, lag))
+    lag.put_back()
+    assert lag.oldest_ms == 10
     inbox.take(1, 1024 * 1024)
-    assert backlog.oldest_ms == 20
+    assert lag.oldest_ms == 20
 
 
 def test_a_batch_that_failed_waits_until_the_lane_has_opened_again() -> None:
     """The age goes on meanwhile; then the records are fetched anew."""
-    inbox, backlog = _backlog(10)
-    _take(inbox, backlog)
-    assert backlog.oldest_ms == 10
+    inbox, lag = _backlog(10)
+    _take(inbox, lag)
+    assert lag.oldest_ms == 10
     inbox.restart(0)
-    backlog.restart()
-    assert backlog.oldest_ms is None
+    lag.restart()
+    assert lag.oldest_ms is None
 
 
 def test_a_survey_holds_until_the_lane_starts_afresh() -> None:
     """The broker knows more than a lane that reads nothing."""
-    _, backlog = _backlog(10)
-    backlog.survey(4, 9, 50)
-    assert (backlog.oldest_ms, backlog.records(0), backlog.records(None)) == (50, 5, 5)
-    assert backlog.is_known(4)
-    assert not backlog.is_known(5)
-    backlog.restart()
-    assert (backlog.oldest_ms, backlog.records(0)) == (10, 9)
-    assert not backlog.is_known(4)
+    _, lag = _backlog(10)
+    lag.survey(4, 9, 50)
+    assert (lag.oldest_ms, lag.records(0), lag.records(None)) == (50, 5, 5)
+    assert lag.is_known(4)
+    assert not lag.is_known(5)
+    lag.restart()
+    assert (lag.oldest_ms, lag.records(0)) == (10, 9)
+    assert not lag.is_known(4)
 
 
 def test_where_a_survey_finds_no_command_nothing_waits() -> None:
     """A lane that stands at the end of the log is not behind."""
-    _, backlog = _backlog(10)
-    backlog.survey(9, 9, None)
-    assert (backlog.oldest_ms, backlog.records(0)) == (None, 0)
-    assert not backlog.is_known(9)
+    _, lag = _backlog(10)
+    lag.survey(9, 9, None)
+    assert (lag.oldest_ms, lag.records(0)) == (None, 0)
+    assert not lag.is_known(9)

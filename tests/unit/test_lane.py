@@ -7,12 +7,12 @@ from opentelemetry.trace import INVALID_SPAN
 
 from tests.unit.builders import record
 from worker.observability.telemetry import LANE_STATES, Telemetry
-from worker.store.port import Hold, LaneName, Registered, Stake
+from worker.store.port import ExpectedPosition, FencingToken, LaneName, Registered
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Batch, Lane, LaneState
 
 NAME = LaneName("group", "commands", 3)
-HOLD = Hold(NAME, 1, 5)
+TOKEN = FencingToken(NAME, 1, 5)
 
 
 def _lane(telemetry: Telemetry | None = None) -> Lane:
@@ -22,7 +22,7 @@ def _lane(telemetry: Telemetry | None = None) -> Lane:
 def _running(telemetry: Telemetry | None = None, applied: int = 0) -> Lane:
     """A lane that stands at an offset, and reads."""
     lane = _lane(telemetry)
-    lane.registered(Registered(HOLD, frozenset()))
+    lane.registered(Registered(TOKEN, frozenset()))
     lane.place(applied, applied, applied)
     lane.run()
     return lane
@@ -93,7 +93,7 @@ def test_a_lane_that_reopens_has_to_be_placed_again() -> None:
     _fetch(lane, 0)
     lane.reopen("doubt", 0.2)
     assert (lane.state, lane.reason) == (LaneState.OPENING, "reopening after doubt")
-    assert (lane.hold, lane.is_placed, lane.is_behind, lane.has_something) == (HOLD, False, False, False)
+    assert (lane.token, lane.is_placed, lane.is_behind, lane.has_something) == (TOKEN, False, False, False)
     assert lane.look_at > time.monotonic()
     labels = {"topic": NAME.topic, "partition": str(NAME.partition)}
     assert telemetry.registry.get_sample_value("passport_lane_reopenings_total", labels) == 1
@@ -103,11 +103,11 @@ def test_a_lost_lane_has_no_hold_and_is_asked_for_later() -> None:
     """Then it is ours again with another epoch, and others may have something open."""
     lane = _running()
     lane.lose("held for generation 7 by other", 30.0)
-    assert (lane.state, lane.hold, lane.is_at_work) == (LaneState.LOST, None, False)
+    assert (lane.state, lane.token, lane.is_at_work) == (LaneState.LOST, None, False)
     assert lane.look_at > time.monotonic() + 20.0
-    later = Hold(NAME, 1, 9)
+    later = FencingToken(NAME, 1, 9)
     lane.registered(Registered(later, frozenset({"other"})))
-    assert (lane.hold, lane.to_fence, lane.is_placed) == (later, frozenset({"other"}), False)
+    assert (lane.token, lane.to_fence, lane.is_placed) == (later, frozenset({"other"}), False)
 
 
 # Where it stands
@@ -117,11 +117,11 @@ def test_a_lost_lane_has_no_hold_and_is_asked_for_later() -> None:
 def test_a_lane_is_behind_while_the_ledger_has_what_kafka_has_not(applied: int, emitted: int, behind: bool) -> None:
     """Only one whose place is known; and not while it works, when that is the normal course of a turn."""
     lane = _lane()
-    lane.registered(Registered(HOLD, frozenset()))
+    lane.registered(Registered(TOKEN, frozenset()))
     assert not lane.is_behind
     lane.place(applied, emitted, 0)
     assert lane.is_behind is behind
-    assert lane.stake == Stake(HOLD, applied, emitted)
+    assert lane.expected == ExpectedPosition(TOKEN, applied, emitted)
     lane.emit(applied)
     assert not lane.is_behind
     lane.run()
@@ -166,10 +166,10 @@ def test_a_lane_is_busy_until_all_that_was_fetched_is_out() -> None:
     assert (first.stop, first.lane) == (2, lane)
     lane.apply(first.stop)
     lane.emit(first.stop)
-    assert (lane.stake, lane.busy, lane.has_something) == (Stake(HOLD, 2, 2), True, True)
+    assert (lane.expected, lane.busy, lane.has_something) == (ExpectedPosition(TOKEN, 2, 2), True, True)
     second = _take(lane, 2)
     lane.apply(second.stop)
-    assert (lane.stake, lane.busy, lane.has_something) == (Stake(HOLD, 3, 2), True, False)
+    assert (lane.expected, lane.busy, lane.has_something) == (ExpectedPosition(TOKEN, 3, 2), True, False)
     lane.emit(second.stop)
     assert not lane.busy
 
@@ -178,9 +178,9 @@ def test_a_batch_that_is_put_back_is_taken_again() -> None:
     """With all that was in it, and the age of the oldest; its place is as it was."""
     lane = _running()
     _fetch(lane, 0, 1, 2)
-    oldest_ms = lane.backlog.oldest_ms
+    oldest_ms = lane.lag.oldest_ms
     lane.put_back(_take(lane))
-    assert (len(lane.inbox), lane.backlog.oldest_ms) == (3, oldest_ms)
+    assert (len(lane.inbox), lane.lag.oldest_ms) == (3, oldest_ms)
     assert [one.offset for one in _take(lane, 1).records] == [0]
 
 
@@ -201,10 +201,10 @@ def test_the_age_of_the_oldest_command_goes_on_while_a_lane_reopens(at_work: boo
     _fetch(lane, 0, 1)
     if at_work:
         _take(lane, 1)
-    oldest_ms = lane.backlog.oldest_ms
+    oldest_ms = lane.lag.oldest_ms
     assert oldest_ms is not None
     lane.reopen("doubt")
-    assert lane.backlog.oldest_ms == oldest_ms
+    assert lane.lag.oldest_ms == oldest_ms
     assert lane.lag_seconds() > 0
     lane.place(0, 0, 0)
     lane.run()
@@ -233,10 +233,10 @@ def test_a_lane_that_leaves_work_gives_back_what_it_held(leave: str) -> None:
 def test_a_halted_lane_stays_halted_while_a_session_begins(state: LaneState) -> None:
     """Whatever ended the one before: nobody is to see it go and come. It is asked for anew all the same."""
     lane = _lane()
-    lane.registered(Registered(HOLD, frozenset()))
+    lane.registered(Registered(TOKEN, frozenset()))
     lane.stand(state, "why", 60.0)
     lane.begin()
-    assert (lane.hold, lane.is_placed) == (None, False)
+    assert (lane.token, lane.is_placed) == (None, False)
     assert lane.look_at <= time.monotonic()
     lane.wait("no leader", 60.0)
     assert lane.look_at > time.monotonic()

@@ -17,7 +17,7 @@ from worker.messages.events import Answer, describe
 from worker.oauth.jwks import JwksSource
 from worker.oauth.tokens import TokenVerifier
 from worker.observability.refusal_log import A_SECOND, RefusalLog
-from worker.stream.command_reader import Door
+from worker.stream.command_reader import CommandReader
 
 UNAUTHORIZED = describe(command(), Unauthorized(), LINK_BASE)
 FORBIDDEN = describe(command(), Forbidden("c"), LINK_BASE)
@@ -158,7 +158,7 @@ async def test_the_kind_of_credentials_that_was_seen_is_told(
 ) -> None:
     """And nothing of them. Seen to fail before: all but the first three were `none`, as was the fourth."""
     headers: list[Header] = [("authorization", value) for value in values]
-    (one,) = await Door(LIMITS, verifier if is_on else None).commands([record(headers=headers)])
+    (one,) = await CommandReader(LIMITS, verifier if is_on else None).commands([record(headers=headers)])
     with capture_logs() as lines:
         RefusalLog().tell("t", 0, UNAUTHORIZED, one)
     assert [line["credentials"] for line in lines] == [seen]

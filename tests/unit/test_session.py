@@ -23,13 +23,21 @@ from worker.messages.refusals import Kind
 from worker.observability.spans import NO_TRACING, Tracing
 from worker.observability.telemetry import Telemetry
 from worker.settings import Settings
-from worker.store.port import BatchTooLarge, LaneName, Owner, Registered, Stake, StoreAway, TopicIdentity
+from worker.store.port import (
+    BatchTooLarge,
+    ExpectedPosition,
+    LaneName,
+    Owner,
+    Registered,
+    StoreUnavailable,
+    TopicIdentity,
+)
 from worker.stream import opening as opening_module
 from worker.stream import session as module
-from worker.stream.command_reader import Door
+from worker.stream.command_reader import CommandReader
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
-from worker.stream.opening import Surroundings
+from worker.stream.opening import LaneDependencies
 from worker.stream.producer import EmissionFailed, Part
 from worker.stream.session import LanesFailed, Member, Session
 
@@ -127,11 +135,11 @@ class _World:
         self.telemetry, self.budget = Telemetry(), Budget(12 * 1024 * 1024)
         self.settings = Settings(batch_records=batch_records)
         processor = Processor(Pipeline(self.store, LINK_BASE, self.telemetry))
-        self.shared = Surroundings(
+        self.shared = LaneDependencies(
             settings=self.settings,
             store=self.store,
             processor=processor,
-            door=Door(Limits(), None),
+            command_reader=CommandReader(Limits(), None),
             cluster=cast(Any, self.kafka),
             telemetry=self.telemetry,
             tracing=tracing,
@@ -194,10 +202,10 @@ class _World:
         name = LaneName(GROUP, TOPIC, partition)
         (registered,) = (await self.store.register([name], Owner(0, "before", "old"))).values()
         assert isinstance(registered, Registered)
-        await self.store.list_only([registered.hold], "old")
-        await self.store.start_lane(registered.hold, 0)
+        await self.store.list_only([registered.token], "old")
+        await self.store.start_lane(registered.token, 0)
         answers = [Answer(at, NOW_MS, Kind.REJECTED, "k", b"{}") for at in range(count)]
-        async with self.store.batch([Stake(registered.hold, 0, 0)]) as batch:
+        async with self.store.batch([ExpectedPosition(registered.token, 0, 0)]) as batch:
             await batch.record([], [answers], [count])
         self.kafka.committed_offsets[partition] = emitted
 
@@ -236,7 +244,7 @@ async def test_new_lanes_open_and_answer() -> None:
         0: [0, 1, 2],
         2: [0],
     }
-    assert [lane.stake.emitted for lane in world.lanes] == [3, 0, 1]
+    assert [lane.expected.emitted for lane in world.lanes] == [3, 0, 1]
 
 
 async def test_a_turn_is_one_line_of_the_log() -> None:
@@ -324,10 +332,10 @@ async def test_an_opening_that_failed_is_repeated_with_the_same_id(monkeypatch: 
     with monkeypatch.context() as patched:
 
         async def away(*_: object) -> None:
-            raise StoreAway("away")
+            raise StoreUnavailable("away")
 
         patched.setattr(world.store, "positions", away)
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await world.session.live()
     assert not world.session.is_spent
     await world.live()
@@ -489,8 +497,8 @@ async def test_a_lane_that_the_database_refuses_is_named_after_the_others_are_ou
     process = world.shared.processor.process
 
     async def process_others(turn: Sequence[Work]) -> list[Done]:
-        others = iter(await process([work for work in turn if work.stake.hold.name.partition != 1]))
-        return [StoreAway("locks") if work.stake.hold.name.partition == 1 else next(others) for work in turn]
+        others = iter(await process([work for work in turn if work.expected.token.name.partition != 1]))
+        return [StoreUnavailable("locks") if work.expected.token.name.partition == 1 else next(others) for work in turn]
 
     monkeypatch.setattr(world.shared.processor, "process", process_others)
     await world.live()
@@ -553,14 +561,14 @@ async def test_a_kafka_part_in_flight_ends_while_the_database_is_away(monkeypatc
     async def away_later(turn: Sequence[Work]) -> list[Done]:
         if turn[0].start:
             world.kafka.going_on.set()
-            raise StoreAway("away")
+            raise StoreUnavailable("away")
         return await process(turn)
 
     monkeypatch.setattr(world.shared.processor, "process", away_later)
     world.kafka.going_on.clear()
     world.fetch(0, 20)
     assert world.task is not None
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await asyncio.wait_for(world.task, 10)
     assert (world.kafka.committed_offsets, world.session.is_in_doubt) == ({0: 10}, False)
 
@@ -586,7 +594,7 @@ async def test_idle_lanes_note_what_is_out(monkeypatch: pytest.MonkeyPatch) -> N
     world.fetch(0, 3)
     await world.until_out(3, 0)
     await until(lambda: world.lanes[0].noted == 3, 10, "it is noted")
-    lanes = [lane.stake.hold for lane in world.lanes]
+    lanes = [lane.expected.token for lane in world.lanes]
     assert [one and one.emitted for one in (await world.store.positions(lanes)).values()] == [3, 0]
     monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
     world.fetch(1, 2)
@@ -603,7 +611,7 @@ async def test_closing_waits_for_no_database(monkeypatch: pytest.MonkeyPatch) ->
     await world.until_out(1)
 
     async def away(*_: object) -> None:
-        raise StoreAway("away")
+        raise StoreUnavailable("away")
 
     monkeypatch.setattr(world.store, "mark_emitted", away)
     await world.close()

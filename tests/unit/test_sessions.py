@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from tests.workbench import until
 from worker.observability.telemetry import Telemetry
-from worker.store.port import LaneName, StoreAway
+from worker.store.port import LaneName, StoreUnavailable
 from worker.stream import sessions as module
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
@@ -18,7 +18,7 @@ from worker.stream.producer import EmissionFailed
 from worker.stream.session import LanesFailed, Member
 from worker.stream.sessions import Sessions
 
-OUTAGE = StoreAway("away")
+OUTAGE = StoreUnavailable("away")
 
 
 def _lanes(count: int) -> list[Lane]:
@@ -71,7 +71,7 @@ class _Session:
         self.is_alive = True
         await (asyncio.sleep(60) if type(self).hangs else self._closing.wait())
 
-    async def let_go(self) -> None:
+    async def close_producer(self) -> None:
         self.is_gone = True
 
 
@@ -148,7 +148,7 @@ async def test_after_doubt_another_session_goes_on(stage: _Stage) -> None:
     lanes = stage.begin(2)
     await stage.settled([0, 1])
     assert [(one.lives, one.is_gone) for one in stage.kind.made] == [(1, True), (1, True), (1, False)]
-    assert [lane.reason for lane in lanes] == ["reopening after StoreAway: away"] * 2
+    assert [lane.reason for lane in lanes] == ["reopening after StoreUnavailable: away"] * 2
 
 
 async def test_before_its_first_transaction_a_session_lives_again(stage: _Stage) -> None:

@@ -22,7 +22,7 @@ from worker.messages.refusals import Kind
 from worker.observability import span_names
 from worker.observability import spans as spans_module
 from worker.observability.spans import MOST_LINKS, NO_TRACING, Tracing
-from worker.store.port import LaneName, StoreAway
+from worker.store.port import LaneName, StoreUnavailable
 from worker.stream.producer import Part
 
 LANE = LaneName("group", "commands", 3)
@@ -117,13 +117,13 @@ def test_a_result_that_may_not_be_visible_has_a_failed_span() -> None:
     """With the kinds of what was raised, and without what they say."""
     spans = spans_in_memory()
     with (
-        pytest.raises(StoreAway),
+        pytest.raises(StoreUnavailable),
         spans.tracing.sending([_part(INVALID_SPAN, _answer(9, traceparent(1)))], _where),
     ):
-        raise StoreAway("serial 4711") from TimeoutError("serial 4711")
+        raise StoreUnavailable("serial 4711") from TimeoutError("serial 4711")
     span = spans.one("send conflict")
-    assert errors(span) == ("ERROR", "StoreAway")
-    assert span.status.description == "StoreAway from TimeoutError"
+    assert errors(span) == ("ERROR", "StoreUnavailable")
+    assert span.status.description == "StoreUnavailable from TimeoutError"
     assert "4711" not in spans.text()
 
 
@@ -213,10 +213,10 @@ def test_what_fails_together_fails_each_batch_that_goes_on() -> None:
     spans = spans_in_memory()
     batches = [spans.tracing.start_batch(LANE) for _ in range(3)]
     spans.tracing.end(batches[1])
-    with pytest.raises(StoreAway), spans.tracing.within(batches):
-        raise StoreAway("serial 4711")
+    with pytest.raises(StoreUnavailable), spans.tracing.within(batches):
+        raise StoreUnavailable("serial 4711")
     found = {context_of(span).span_id: errors(span) for span in spans.named("process")}
-    failed = ("ERROR", "StoreAway")
+    failed = ("ERROR", "StoreUnavailable")
     assert [found[batch.get_span_context().span_id] for batch in batches] == [failed, ("UNSET", None), failed]
 
 

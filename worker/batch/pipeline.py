@@ -10,7 +10,7 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Created, Outcome
 from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observability import span_names
-from worker.observability.hooks import Committed, Nobody, Observer
+from worker.observability.hooks import Committed, Hooks, NullHooks
 from worker.observability.spans import NO_TRACING, Tracing
 from worker.store.port import BatchTooLarge, Store
 
@@ -28,11 +28,11 @@ class Pipeline:
     """Decides turns over a store. `digital_link_base` is the URL that GS1 Digital Links start with."""
 
     def __init__(
-        self, store: Store, digital_link_base: str, observer: Observer | None = None, tracing: Tracing = NO_TRACING
+        self, store: Store, digital_link_base: str, hooks: Hooks | None = None, tracing: Tracing = NO_TRACING
     ) -> None:
         self._store = store
         self._digital_link_base = digital_link_base
-        self._observer = observer or Nobody()
+        self._hooks = hooks or NullHooks()
         self._tracing = tracing
 
     async def transaction(self, turn: Sequence[Work]) -> list[list[Answer]]:
@@ -41,7 +41,7 @@ class Pipeline:
         Raises what `worker.store.port` says, and what a record's data brings out.
         """
         commands = [command for work in turn for command in work.commands]
-        lap = self._observer.stopwatch()
+        lap = self._hooks.stopwatch()
         facts = await self._store.look_up(commands, BATCH_BYTES)
         lap("look-up")
         if len(commands) > 1 and _size_ahead(turn, facts) > BATCH_BYTES:
@@ -50,8 +50,8 @@ class Pipeline:
             return await self._commit(turn, commands, facts)
 
     async def _commit(self, turn: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
-        lap = self._observer.stopwatch()
-        async with self._store.batch([work.stake for work in turn]) as batch:
+        lap = self._hooks.stopwatch()
+        async with self._store.batch([work.expected for work in turn]) as batch:
             lap("begin")
             await batch.gather(commands, facts)
             lap("gather")
@@ -61,7 +61,7 @@ class Pipeline:
             lap("decide")
             await batch.record(created, by_lane, [work.stop for work in turn])
             lap("write")
-        self._observer.committed(Committed(len(turn), created, others, facts.companies, lap("commit")))
+        self._hooks.committed(Committed(len(turn), created, others, facts.companies, lap("commit")))
         return by_lane
 
 

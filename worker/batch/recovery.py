@@ -12,7 +12,7 @@ from worker.domain.command import Command, UnreadableRecord
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import Answer
 from worker.observability.spans import NO_TRACING, Tracing
-from worker.store.port import BatchTooLarge, LostLane, Overtaken, StoreAway, StoreSlow, TryAgain
+from worker.store.port import BatchTooLarge, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -34,26 +34,26 @@ class Processor:
         A lane that is lost leaves, and the others go on. What fails is tried lane by lane. A record that its lane then
         fails on is found by halving and answered "Unreadable command" with a dead letter; its neighbours are processed
         as if it was not there. What is too much at once, or did not end in time, is too large for every lane.
-        `StoreAway` is the end of a lane's work alone where it fails and its neighbours do not; it is raised where the
-        database is away. After it the positions tell what was done.
+        `StoreUnavailable` is the end of a lane's work alone where it fails and its neighbours do not. It is raised
+        where the database is away. After it the positions tell what was done.
         """
         if not turn:
             return []
         try:
             return [*await self._with_retries(turn)]
         except LostLane as lost:
-            left = [work for work in turn if work.stake.hold not in lost.holds]
+            left = [work for work in turn if work.expected.token not in lost.tokens]
             if len(left) == len(turn):
                 raise
             others = iter(await self.process(left))
-            return [lost if work.stake.hold in lost.holds else next(others) for work in turn]
+            return [lost if work.expected.token in lost.tokens else next(others) for work in turn]
         except BatchTooLarge as large:
             return [large] * len(turn)
         except StoreSlow as slow:
             self._note_failure(turn, slow)
             return [BatchTooLarge()] * len(turn) if is_divisible(turn) else [slow]
         except Exception as error:
-            if isinstance(error, StoreAway) and not isinstance(error, InVain):
+            if isinstance(error, StoreUnavailable) and not isinstance(error, InVain):
                 raise
             self._note_failure(turn, error)
             if len(turn) == 1:
@@ -72,13 +72,13 @@ class Processor:
         attempts = _ATTEMPTS if len(turn) == 1 else _ATTEMPTS_TOGETHER
         try:
             async for attempt in stamina.retry_context(
-                on=TryAgain, attempts=attempts, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
+                on=Retriable, attempts=attempts, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
             ):
                 with attempt:
                     return await self._pipeline.transaction(turn)
-        except Overtaken:
+        except ConcurrentUpdate:
             raise
-        except TryAgain as error:
+        except Retriable as error:
             raise InVain(f"tried in vain: {error}") from error
         raise AssertionError("stamina returns or raises")
 
@@ -88,7 +88,7 @@ class Processor:
             return await self._half_by_half(work, error)
         except (LostLane, InVain, StoreSlow) as failure:
             return failure
-        except StoreAway:
+        except StoreUnavailable:
             raise
         except Exception as failure:
             return InVain(f"{type(failure).__name__}")
@@ -106,7 +106,9 @@ class Processor:
             except LostLane:
                 raise
             except Exception as failure:
-                if isinstance(failure, StoreAway) and not (isinstance(failure, StoreSlow) and is_divisible([half])):
+                if isinstance(failure, StoreUnavailable) and not (
+                    isinstance(failure, StoreSlow) and is_divisible([half])
+                ):
                     raise
                 self._note_failure([half], failure)
                 answers += await self._half_by_half(half, failure)
@@ -116,7 +118,7 @@ class Processor:
         """Only a record that fails by itself and again is refused."""
         try:
             return (await self._with_retries([work]))[0]
-        except (LostLane, StoreAway):
+        except (LostLane, StoreUnavailable):
             raise
         except Exception as error:
             if not work.commands:
@@ -125,7 +127,7 @@ class Processor:
 
     def _note_failure(self, turn: Sequence[Work], error: Exception) -> None:
         for work in turn:
-            lane = work.stake.hold.name
+            lane = work.expected.token.name
             log.warning(
                 "batch_failed", partition=lane.partition, start=work.start, stop=work.stop, error=_in_short(error)
             )
@@ -147,4 +149,4 @@ def unprocessable(command: Command, record: Record) -> Command:
 def _in_short(error: Exception) -> str:
     """The kind of failure only: a driver's message may quote a record's data."""
     name = type(error).__name__
-    return f"{name}: {str(error)[:5]}" if isinstance(error, TryAgain) else name
+    return f"{name}: {str(error)[:5]}" if isinstance(error, Retriable) else name

@@ -8,7 +8,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from worker.domain.command import Command
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.store.port import BatchTooLarge, LostLane, Stake, StoreAway
+from worker.store.port import BatchTooLarge, ExpectedPosition, LostLane, StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Work:
     `span` is that of the batch.
     """
 
-    stake: Stake
+    expected: ExpectedPosition
     records: Sequence[Record]
     commands: Sequence[Command]
     stop: int
@@ -27,14 +27,14 @@ class Work:
     @property
     def start(self) -> int:
         """Offset at which the lane stands."""
-        return self.stake.applied
+        return self.expected.applied
 
 
-class InVain(StoreAway):
+class InVain(StoreUnavailable):
     """A turn was rolled back again and again, and not by the doing of a record: somebody's locks, perhaps."""
 
 
-Done = list[Answer] | LostLane | BatchTooLarge | StoreAway
+Done = list[Answer] | LostLane | BatchTooLarge | StoreUnavailable
 """What became of a lane's work: its answers, one a record, or why it has none."""
 
 
@@ -45,7 +45,7 @@ def halves(work: Work) -> tuple[Work, Work]:
         replace(work, records=work.records[:middle], commands=work.commands[:middle], stop=boundary),
         replace(
             work,
-            stake=replace(work.stake, applied=boundary),
+            expected=replace(work.expected, applied=boundary),
             records=work.records[middle:],
             commands=work.commands[middle:],
         ),

@@ -10,7 +10,7 @@ from worker.domain.outcomes import Created, Outcome
 from worker.messages.events import Answer
 from worker.store.port import LaneName
 
-Lap = Callable[[str], float]
+Stopwatch = Callable[[str], float]
 """Called at the end of each step with its name; seconds since the first one began."""
 
 
@@ -36,10 +36,10 @@ class Answered:
     answers: Sequence[Answer]
 
 
-class Observer(Protocol):
+class Hooks(Protocol):
     """Such as `worker.observability.telemetry.Telemetry`."""
 
-    def stopwatch(self) -> Lap:
+    def stopwatch(self) -> Stopwatch:
         """Starts to time steps."""
         ...
 
@@ -48,12 +48,12 @@ class Observer(Protocol):
         ...
 
 
-class Nobody:
+class NullHooks:
     """Observes nothing."""
 
-    def stopwatch(self) -> Lap:
-        """See `Observer`."""
+    def stopwatch(self) -> Stopwatch:
+        """See `Hooks`."""
         return lambda step: 0.0
 
     def committed(self, done: Committed) -> None:
-        """See `Observer`."""
+        """See `Hooks`."""

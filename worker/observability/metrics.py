@@ -102,7 +102,7 @@ class Metrics:
             "can be stored.",
             registry=r,
         )
-        self.house_kept = Gauge(
+        self.partitions_maintained = Gauge(
             "passport_housekeeping_last_success_timestamp_seconds",
             "When days of keys, ledger and dead letters were last made ahead and dropped behind.",
             registry=r,
@@ -172,5 +172,5 @@ class Metrics:
         for step in STORE_STEPS:
             self.store_step_seconds.labels(step)
         self.jwks_up.set(1)
-        for moment in (self.ledger_ends, self.house_kept, self.jwks_read):
+        for moment in (self.ledger_ends, self.partitions_maintained, self.jwks_read):
             moment.set(nan)  # not known yet; 1970 would set off alerts

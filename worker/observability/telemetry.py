@@ -12,7 +12,7 @@ from opentelemetry import trace
 from worker.messages.events import Answer
 from worker.messages.reasons import count_by_plan, count_refusals
 from worker.messages.refusals import Kind
-from worker.observability.hooks import Answered, Committed, Lap
+from worker.observability.hooks import Answered, Committed, Stopwatch
 from worker.observability.metrics import Metrics
 from worker.observability.refusal_log import RefusalLog
 from worker.observability.spans import NO_TRACING, Tracing
@@ -51,7 +51,7 @@ class Telemetry(Metrics):
             yield
             self.step_seconds.labels(name).observe(time.perf_counter() - started, exemplar())
 
-    def stopwatch(self) -> Lap:
+    def stopwatch(self) -> Stopwatch:
         """Starts to time the steps of one transaction in Postgres, and to make their spans."""
         started = last = time.perf_counter()
         trace_step = self._tracing.stopwatch()

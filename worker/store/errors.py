@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from worker.store.port import BadRecord, LostLane, Overtaken, StoreAway, StoreSlow, TryAgain
+from worker.store.port import BadRecord, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
 
 _LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key"})
 """Constraints that only a concurrent writer can trip after the facts were read: fresh facts will tell."""
@@ -20,13 +20,13 @@ _NO_PARTITION = ("23514", None)
 """A check violation of no constraint: today's partition is not there yet, whatever the record."""
 
 
-class DayMissing(StoreAway):
+class DayMissing(StoreUnavailable):
     """The ledger, keys or dead letters have no partition for today."""
 
 
 def meaning_of(error: Exception) -> Exception:
     """The port's exception for a driver's; any other exception (a defect that some record brings out) is itself."""
-    if isinstance(error, LostLane | StoreAway | TryAgain | BadRecord):
+    if isinstance(error, LostLane | StoreUnavailable | Retriable | BadRecord):
         return error
     if isinstance(error, asyncpg.PostgresError):
         return _meaning_of_sqlstate(error)
@@ -35,7 +35,7 @@ def meaning_of(error: Exception) -> Exception:
     if isinstance(error, TimeoutError):  # a statement's or a transaction's, as the driver or the store sets it
         return StoreSlow(f"{type(error).__name__}: no answer in time")
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
-        return StoreAway(f"{type(error).__name__}: {error}")
+        return StoreUnavailable(f"{type(error).__name__}: {error}")
     return error
 
 
@@ -43,13 +43,13 @@ def _meaning_of_sqlstate(error: asyncpg.PostgresError) -> Exception:
     sqlstate = error.sqlstate or ""
     constraint = getattr(error, "constraint_name", None)
     if constraint in _LAST_LINE_OF_DEFENCE:
-        return Overtaken(f"{sqlstate} {error}")
+        return ConcurrentUpdate(f"{sqlstate} {error}")
     if sqlstate in _ROLLED_BACK:
-        return TryAgain(f"{sqlstate} {error}")
+        return Retriable(f"{sqlstate} {error}")
     if sqlstate in _OUT_OF_TIME:
         return StoreSlow(f"{sqlstate} {error}")
     if (sqlstate, constraint) == _NO_PARTITION:
         return DayMissing(f"{sqlstate} {error}")
     if sqlstate[:2] in _DATA_CLASSES:
         return BadRecord(f"{sqlstate} {error}")
-    return StoreAway(f"{sqlstate} {error}")
+    return StoreUnavailable(f"{sqlstate} {error}")

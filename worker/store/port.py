@@ -21,7 +21,7 @@ class LaneName:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class FencingToken:
     """The right to write for a lane, until somebody raises its epoch."""
 
     name: LaneName
@@ -50,7 +50,7 @@ class Owner:
 class Registered:
     """A lane that is the owner's now; `producers` are the ids of others that may still have something open for it."""
 
-    hold: Hold
+    token: FencingToken
     producers: frozenset[str]
 
 
@@ -68,10 +68,10 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Stake:
+class ExpectedPosition:
     """What a lane brings to a batch: its hold, where it has to stand (A), and a lower bound of E to keep along."""
 
-    hold: Hold
+    token: FencingToken
     applied: int
     emitted: int
 
@@ -87,17 +87,17 @@ class NewerOwner:
 class LostLane(Exception):
     """Somebody else holds these lanes now: whatever was in flight has had no effect."""
 
-    def __init__(self, holds: Iterable[Hold]) -> None:
-        self.holds = frozenset(holds)
-        told = (f"{one.name.topic}/{one.name.partition} (epoch {one.epoch})" for one in self.holds)
+    def __init__(self, tokens: Iterable[FencingToken]) -> None:
+        self.tokens = frozenset(tokens)
+        told = (f"{one.name.topic}/{one.name.partition} (epoch {one.epoch})" for one in self.tokens)
         super().__init__(f"a newer epoch holds {', '.join(sorted(told))}")
 
 
-class TryAgain(Exception):
+class Retriable(Exception):
     """The transaction was rolled back through no fault of a record (deadlock, serialization). Run it again."""
 
 
-class Overtaken(TryAgain):
+class ConcurrentUpdate(Retriable):
     """Another writer came between facts and effects. Fresh facts will tell; where they never do, narrow it down."""
 
 
@@ -109,11 +109,11 @@ class BadRecord(Exception):
     """The database refused the data of some record of the batch, and rolled back. Narrow it down."""
 
 
-class StoreAway(Exception):
+class StoreUnavailable(Exception):
     """The database cannot be reached, or a commit's answer was lost: the position will tell. Reopen the lane."""
 
 
-class StoreSlow(StoreAway):
+class StoreSlow(StoreUnavailable):
     """The database did not finish in its time, and what was begun was rolled back. Less at once may go through."""
 
 
@@ -136,7 +136,7 @@ class Batch(Protocol):
 
 
 class Store(Protocol):
-    """Every method raises `StoreAway` while the database cannot be reached."""
+    """Every method raises `StoreUnavailable` while the database cannot be reached."""
 
     async def register(
         self, names: Collection[LaneName], owner: Owner, *, force: bool = False
@@ -147,26 +147,26 @@ class Store(Protocol):
         """
         ...
 
-    async def list_only(self, holds: Collection[Hold], producer: str) -> set[Hold]:
+    async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
         """Forget all producers of these lanes but one, since the others are fenced; the holds that are still good."""
         ...
 
-    async def positions(self, holds: Collection[Hold]) -> dict[Hold, Position | None]:
+    async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
         """Of those holds that are still good; None for a lane that never ran."""
         ...
 
-    async def start_lane(self, hold: Hold, offset: int, topic: TopicIdentity | None = None) -> Position:
+    async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
         """Begin a lane that never ran at `offset`, and note its topic where it is not known yet.
 
         The position that it has then. Raises `LostLane`.
         """
         ...
 
-    async def mark_emitted(self, offsets: Mapping[Hold, int]) -> None:
+    async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
         """Raise lower bounds of E: every answer below is in Kafka. No effect where a hold is gone."""
         ...
 
-    async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
+    async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
         """The first ledger rows of [start, stop) in order: at most `limit`, fewer where they are large."""
         ...
 
@@ -177,10 +177,10 @@ class Store(Protocol):
         """
         ...
 
-    def batch(self, stakes: Sequence[Stake]) -> AbstractAsyncContextManager[Batch]:
+    def batch(self, expected: Sequence[ExpectedPosition]) -> AbstractAsyncContextManager[Batch]:
         """A transaction for these lanes that commits on a clean exit.
 
-        Raises `LostLane` of those whose epoch is not ours, `StoreAway` when a lane is not where it should be, and
-        `TryAgain`, `Overtaken`, `BadRecord` or `StoreAway` as the database fails.
+        Raises `LostLane` of those whose epoch is not ours, `StoreUnavailable` where a lane is somewhere else, and
+        `Retriable`, `ConcurrentUpdate`, `BadRecord` or `StoreUnavailable` as the database fails.
         """
         ...

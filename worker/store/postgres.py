@@ -18,17 +18,17 @@ from worker.store.errors import DayMissing, meaning_of
 from worker.store.facts import Gathering, LookUp, key_id
 from worker.store.partitions import ensure_days
 from worker.store.port import (
-    Hold,
+    ExpectedPosition,
+    FencingToken,
     LaneName,
     LostLane,
     NewerOwner,
     Owner,
     Position,
     Registered,
-    Stake,
-    StoreAway,
+    Retriable,
+    StoreUnavailable,
     TopicIdentity,
-    TryAgain,
 )
 
 SESSION_SETTINGS = {
@@ -100,7 +100,7 @@ class PostgresStore:
         self._prepared: set[int] = set()
 
     async def ping(self) -> None:
-        """Raises `StoreAway` unless the database answers."""
+        """Raises `StoreUnavailable` unless the database answers."""
         async with self.session() as connection:
             await connection.execute("SELECT 1")
 
@@ -131,45 +131,47 @@ class PostgresStore:
             for partition, lane_id, epoch, producers in registered:
                 name = by_partition[partition]
                 others = frozenset(producers) - {owner.producer}
-                found[name] = Registered(Hold(name, lane_id, epoch), others)
+                found[name] = Registered(FencingToken(name, lane_id, epoch), others)
         return found
 
-    async def list_only(self, holds: Collection[Hold], producer: str) -> set[Hold]:
+    async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
         """See the port."""
-        columns = [hold.lane_id for hold in holds], [hold.epoch for hold in holds]
+        columns = [token.lane_id for token in tokens], [token.epoch for token in tokens]
         async with self.session() as connection:
             ours = {lane_id for (lane_id,) in await connection.fetch(sql.load("list_only"), *columns, producer)}
-        return {hold for hold in holds if hold.lane_id in ours}
+        return {token for token in tokens if token.lane_id in ours}
 
-    async def positions(self, holds: Collection[Hold]) -> dict[Hold, Position | None]:
+    async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
         """See the port."""
         async with self.session() as connection:
-            rows = await connection.fetch(sql.load("positions"), [hold.lane_id for hold in holds])
+            rows = await connection.fetch(sql.load("positions"), [token.lane_id for token in tokens])
         lanes = {(row["id"], row["epoch"]): row for row in rows}
         return {
-            hold: _position(lanes[hold.lane_id, hold.epoch]) for hold in holds if (hold.lane_id, hold.epoch) in lanes
+            token: _position(lanes[token.lane_id, token.epoch])
+            for token in tokens
+            if (token.lane_id, token.epoch) in lanes
         }
 
-    async def start_lane(self, hold: Hold, offset: int, topic: TopicIdentity | None = None) -> Position:
+    async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
         """See the port."""
         ids = (None, None) if topic is None else (topic.cluster_id, topic.topic_id)
         async with self.session() as connection:
-            await connection.execute(sql.load("start_lane"), hold.lane_id, hold.epoch, offset, *ids)
-        position = (await self.positions([hold])).get(hold)
+            await connection.execute(sql.load("start_lane"), token.lane_id, token.epoch, offset, *ids)
+        position = (await self.positions([token])).get(token)
         if position is None:
-            raise LostLane([hold])
+            raise LostLane([token])
         return position
 
-    async def mark_emitted(self, offsets: Mapping[Hold, int]) -> None:
+    async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
         """See the port."""
-        columns = [hold.lane_id for hold in offsets], [hold.epoch for hold in offsets], list(offsets.values())
+        columns = [token.lane_id for token in offsets], [token.epoch for token in offsets], list(offsets.values())
         async with self.session() as connection:
             await connection.execute(sql.load("mark_emitted"), *columns)
 
-    async def answers(self, hold: Hold, start: int, stop: int, limit: int) -> list[Answer]:
+    async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
         """See the port."""
         async with self.session() as connection:
-            rows = await connection.fetch(sql.load("answers"), hold.lane_id, start, stop, limit, ANSWERS_BYTES)
+            rows = await connection.fetch(sql.load("answers"), token.lane_id, start, stop, limit, ANSWERS_BYTES)
         return [_answer(row) for row in rows]
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
@@ -178,7 +180,7 @@ class PostgresStore:
             return await LookUp(connection, most_bytes).look_up(commands)
 
     @asynccontextmanager
-    async def batch(self, stakes: Sequence[Stake]) -> AsyncIterator["PostgresBatch"]:
+    async def batch(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["PostgresBatch"]:
         """See the port. Makes the days that are missing, when it meets that."""
         try:
             async with self.session() as connection:
@@ -186,16 +188,16 @@ class PostgresStore:
                 transaction = connection.transaction(isolation="read_committed")
                 async with asyncio.timeout(TRANSACTION_SECONDS):
                     await transaction.start()
-                    await _lock_lanes(connection, stakes)
+                    await _lock_lanes(connection, expected)
                     failpoints.reach("lane lock")
-                    yield PostgresBatch(connection, stakes)
+                    yield PostgresBatch(connection, expected)
                 failpoints.reach("before COMMIT")
                 await _commit(transaction)
                 failpoints.reach("after COMMIT")
         except DayMissing as missing:  # the database was away over midnights, and housekeeping is minutes away
             async with self.session() as connection:
                 await ensure_days(connection)
-            raise TryAgain(str(missing)) from missing
+            raise Retriable(str(missing)) from missing
 
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Limit transactions, whatever state their session is in (guard B14)."""
@@ -218,7 +220,7 @@ class PostgresStore:
             pool = await self._connected()
             connection = await pool.acquire(timeout=30.0)
         except Exception as error:  # whatever it is, no record is to blame
-            raise StoreAway(f"{type(error).__name__}: {error}") from error
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         try:
             yield connection
         except BaseException as error:
@@ -243,27 +245,27 @@ async def _commit(transaction: Transaction) -> None:
     try:
         await transaction.commit()
     except TimeoutError as error:
-        raise StoreAway("no answer to COMMIT in time") from error
+        raise StoreUnavailable("no answer to COMMIT in time") from error
 
 
-async def _lock_lanes(connection: sql.Connection, stakes: Sequence[Stake]) -> None:
-    rows = await connection.fetch(sql.load("lock_lanes"), [stake.hold.lane_id for stake in stakes])
+async def _lock_lanes(connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
+    rows = await connection.fetch(sql.load("lock_lanes"), [one.token.lane_id for one in expected])
     applied = {(row["id"], row["epoch"]): row["applied"] for row in rows}
-    lost = [stake.hold for stake in stakes if (stake.hold.lane_id, stake.hold.epoch) not in applied]
+    lost = [one.token for one in expected if (one.token.lane_id, one.token.epoch) not in applied]
     if lost:
         raise LostLane(lost)
-    for stake in stakes:
-        found = applied[stake.hold.lane_id, stake.hold.epoch]
-        if found != stake.applied:
-            raise StoreAway(f"{stake.hold.name}: expected to be at {stake.applied}, found {found}")
+    for one in expected:
+        found = applied[one.token.lane_id, one.token.epoch]
+        if found != one.applied:
+            raise StoreUnavailable(f"{one.token.name}: expected to be at {one.applied}, found {found}")
 
 
 class PostgresBatch:
     """See `worker.store.port.Batch`."""
 
-    def __init__(self, connection: sql.Connection, stakes: Sequence[Stake]) -> None:
+    def __init__(self, connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
         self._connection = connection
-        self._stakes = stakes
+        self._expected = expected
         self._claimed: dict[str, str] = {}
 
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
@@ -275,7 +277,7 @@ class PostgresBatch:
     ) -> None:
         """See the port."""
         await self._settle_gtins(created)
-        lane_ids = [stake.hold.lane_id for stake in self._stakes]
+        lane_ids = [one.token.lane_id for one in self._expected]
         rows = [(lane_id, answer) for lane_id, own in zip(lane_ids, answers, strict=True) for answer in own]
         await self._connection.execute(
             sql.load("record"),
@@ -285,7 +287,7 @@ class PostgresBatch:
             *_ledger_columns(rows),
             lane_ids,
             positions,
-            [stake.emitted for stake in self._stakes],
+            [one.emitted for one in self._expected],
         )
         for lane_id, answer in rows:
             if answer.dead_letter is not None:

@@ -6,18 +6,13 @@ from dataclasses import replace
 
 from worker.domain.command import Command, NoCredentials
 from worker.messages.envelope import Limits, Record, open_envelope
-from worker.oauth.jwks import KeysUnavailable
 from worker.oauth.tokens import TokenVerifier
 
 _RECORDS_AT_ONCE = 250
 """Decode at most so many, of whatever lanes, before the event loop goes on: heartbeats must not wait for long."""
 
 
-class KeysAway(Exception):
-    """An access token needs a key that cannot be fetched now. Wait; the token is not refused for that."""
-
-
-class Door:
+class CommandReader:
     """Opens envelopes; `verifier` is None while OAuth is off, and then every access token is unknown."""
 
     def __init__(self, limits: Limits, verifier: TokenVerifier | None) -> None:
@@ -26,7 +21,7 @@ class Door:
         self._decoded = 0
 
     async def commands(self, records: Sequence[Record]) -> list[Command]:
-        """One command a record, in order. Raises `KeysAway` and nothing else."""
+        """One command a record, in order. Raises `worker.oauth.jwks.KeysUnavailable`: wait, no token is refused."""
         commands: list[Command] = []
         for record in records:
             self._decoded += 1
@@ -36,11 +31,6 @@ class Door:
             if envelope.token is None or self._verifier is None:
                 commands.append(envelope.command)
             else:
-                commands.append(await self._verified(envelope.command, envelope.token, self._verifier))
+                verified = await self._verifier.verify(envelope.token) or NoCredentials.UNKNOWN_TOKEN
+                commands.append(replace(envelope.command, credentials=verified))
         return commands
-
-    async def _verified(self, command: Command, token: str, verifier: TokenVerifier) -> Command:
-        try:
-            return replace(command, credentials=await verifier.verify(token) or NoCredentials.UNKNOWN_TOKEN)
-        except KeysUnavailable as error:
-            raise KeysAway(f"waiting for OAuth keys: {error}") from error

@@ -10,13 +10,13 @@ from aiokafka.structs import TopicPartition
 
 from worker.store.port import LaneName
 from worker.stream.background import Background, StrayCancellation
-from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, has_leader, let_go
+from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within, has_leader
 from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.fetch_pauses import pause_after_fetches
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lag_survey import survey
 from worker.stream.lane import Lane
-from worker.stream.opening import Surroundings
+from worker.stream.opening import LaneDependencies
 from worker.stream.reader import POLL_MS, Reader
 from worker.stream.session import Member
 from worker.stream.sessions import Sessions
@@ -38,10 +38,10 @@ HELD_BYTES = 12 * 1024 * 1024
 _WEEKS_MS = 2**31 - 1
 
 
-class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     """One membership of the consumer group; make a new one after `run` raised."""
 
-    def __init__(self, shared: Surroundings) -> None:
+    def __init__(self, shared: LaneDependencies) -> None:
         settings = shared.settings
         self._shared = shared
         self._topic = settings.topic_commands
@@ -91,7 +91,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             await self._close_lanes()
             if sessions is not None:
                 await sessions.fence_cut_off()
-            await let_go(self._consumer.stop(), 2.0)
+            await close_within(self._consumer.stop(), 2.0)
 
     # Rebalances: both callbacks return soon, aiokafka sends no heartbeats while they run (guard B2)
 

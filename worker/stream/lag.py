@@ -7,7 +7,7 @@ from worker.messages.envelope import Record
 from worker.stream.inbox import Inbox
 
 
-class Backlog:
+class Lag:
     """Kept by the lane while it works, and by `worker.stream.lag_survey` while it does not."""
 
     def __init__(self, inbox: Inbox) -> None:

@@ -7,46 +7,46 @@ from contextlib import suppress
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from worker.stream.cluster.connection import let_go
+from worker.stream.cluster.connection import close_within
 from worker.stream.lane import Lane, LaneState
 from worker.stream.lenient_fetch import salvage
-from worker.stream.opening import Consumer, Surroundings
+from worker.stream.opening import Consumer, LaneDependencies
 
 SURVEY_SECONDS = 5.0
 LOOK_SECONDS = 20.0
 
 
-async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, shared: Surroundings) -> None:
+async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, shared: LaneDependencies) -> None:
     """For ever; `lanes` is the assignment's own, and changes."""
     while True:
         await asyncio.sleep(SURVEY_SECONDS)
         for place, lane in list(lanes.items()):
             if not lane.wants_records:
-                await let_go(_try_to_look(place, lane, consumer, shared), LOOK_SECONDS)
+                await close_within(_try_to_look(place, lane, consumer, shared), LOOK_SECONDS)
 
 
-async def _try_to_look(place: TopicPartition, lane: Lane, consumer: Consumer, shared: Surroundings) -> None:
+async def _try_to_look(place: TopicPartition, lane: Lane, consumer: Consumer, shared: LaneDependencies) -> None:
     with suppress(Exception):  # Kafka is away, which is said elsewhere; the age goes on from what is known
         await _look(place, lane, consumer, shared)
 
 
-async def _look(place: TopicPartition, lane: Lane, consumer: Consumer, shared: Surroundings) -> None:
+async def _look(place: TopicPartition, lane: Lane, consumer: Consumer, shared: LaneDependencies) -> None:
     first, end = (await consumer.log_ends(place.topic, [place.partition]))[place.partition]
-    lane.backlog.log_end = end
+    lane.lag.log_end = end
     if lane.is_at_work:
         return
     stands_at = max(first, await _first_unanswered(lane, shared, first))
-    if lane.backlog.is_known(stands_at):
+    if lane.lag.is_known(stands_at):
         return
     oldest_ms = (await salvage(shared.settings, place, stands_at)).timestamp_ms if stands_at < end else None
     if not lane.is_at_work:
-        lane.backlog.survey(stands_at, end, oldest_ms)
+        lane.lag.survey(stands_at, end, oldest_ms)
 
 
-async def _first_unanswered(lane: Lane, shared: Surroundings, first: int) -> int:
+async def _first_unanswered(lane: Lane, shared: LaneDependencies, first: int) -> int:
     """A halted lane knows better than the broker, whose offset may be the very thing that is wrong."""
-    if lane.state is LaneState.HALTED and lane.backlog.stands_at is not None:
-        return lane.backlog.stands_at
+    if lane.state is LaneState.HALTED and lane.lag.stands_at is not None:
+        return lane.lag.stands_at
     name = lane.name
     committed = (await shared.cluster.committed(name.group_id, name.topic, [name.partition]))[name.partition]
     if isinstance(committed, KafkaError):

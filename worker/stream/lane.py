@@ -12,9 +12,9 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from worker.domain.command import Command
 from worker.messages.envelope import Record
 from worker.observability.telemetry import Telemetry
-from worker.store.port import Hold, LaneName, Registered, Stake
+from worker.store.port import ExpectedPosition, FencingToken, LaneName, Registered
 from worker.stream.inbox import Inbox
-from worker.stream.lag import Backlog
+from worker.stream.lag import Lag
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Lane:
     def __init__(self, name: LaneName, inbox: Inbox, telemetry: Telemetry) -> None:
         self.name = name
         self.inbox = inbox
-        self.backlog = Backlog(self.inbox)
+        self.lag = Lag(self.inbox)
         self.state = LaneState.OPENING
         self.reason = "opening"
         self.progressed_at = time.monotonic()
@@ -58,7 +58,7 @@ class Lane:
         """E, once it is known."""
         self.noted = 0
         """The lower bound of E that Postgres has."""
-        self.hold: Hold | None = None
+        self.token: FencingToken | None = None
         """The right to write for it, unless somebody else holds it."""
         self.to_fence: frozenset[str] = frozenset()
         """Transactional ids that may still have something open for it."""
@@ -116,7 +116,7 @@ class Lane:
 
     def begin(self) -> None:
         """A session begins with it. One that is halted is halted until the session finds otherwise."""
-        self.hold, self.is_placed, self.look_at = None, False, 0.0
+        self.token, self.is_placed, self.look_at = None, False, 0.0
         self.wait("opening")
 
     def wait(self, reason: str, wait_seconds: float = 0.0) -> None:
@@ -135,12 +135,12 @@ class Lane:
 
     def registered(self, registered: Registered) -> None:
         """It is ours, as soon as all that others may have open has ended."""
-        self.hold, self.to_fence = registered.hold, registered.producers
+        self.token, self.to_fence = registered.token, registered.producers
         self.is_placed = False
 
     def lose(self, reason: str, wait_seconds: float) -> None:
         """Somebody else holds it; it is asked for again after a while."""
-        self.hold = None
+        self.token = None
         self._leave_work()
         self.stand(LaneState.LOST, reason, wait_seconds)
         self.log.warning("lane_lost", reason=reason)
@@ -149,7 +149,7 @@ class Lane:
         """What was fetched will be fetched again, and others have its memory until then."""
         self.is_placed = False
         oldest = self.inbox.take(1, 1)
-        self.backlog.take(oldest.records, oldest.stop)  # its age goes on
+        self.lag.take(oldest.records, oldest.stop)  # its age goes on
         self.inbox.restart(self.inbox.fetch_offset)
 
     # Where it stands
@@ -171,29 +171,29 @@ class Lane:
         """It is open: all that is fetched from now on follows on A."""
         assert self.applied is not None
         self.inbox.restart(self.applied)
-        self.backlog.restart()
+        self.lag.restart()
         self.progressed_at = time.monotonic()
         self.stand(LaneState.RUNNING)
 
     @property
-    def stake(self) -> Stake:
+    def expected(self) -> ExpectedPosition:
         """What it brings to a turn."""
-        assert self.hold is not None
+        assert self.token is not None
         assert self.applied is not None
         assert self.emitted is not None
-        return Stake(self.hold, self.applied, self.emitted)
+        return ExpectedPosition(self.token, self.applied, self.emitted)
 
     def take(self, most: int, most_bytes: int, span: Span) -> Batch:
         """Records that wait, in order: at most so many, and no more once they have so many bytes."""
         records, stop, size = self.inbox.take(most, most_bytes)
-        self.backlog.take(records, stop)
+        self.lag.take(records, stop)
         return Batch(self, records, stop, size, span)
 
     def put_back(self, batch: Batch) -> None:
         """Undo the last `take`."""
         if batch.records:
             self.inbox.put_back(batch.records)
-            self.backlog.put_back()
+            self.lag.put_back()
 
     def apply(self, stop: int) -> None:
         """All effects below `stop` are kept."""
@@ -204,14 +204,14 @@ class Lane:
         """All results below `stop` are visible."""
         self.emitted = stop
         self.inbox.answered(stop)
-        self._telemetry.visible(self.backlog.answered(stop))
+        self._telemetry.visible(self.lag.answered(stop))
         self.progressed_at = time.monotonic()
 
     def lag_records(self) -> float:
         """How many offsets the lane is behind the end of the log."""
-        return self.backlog.records(self.applied)
+        return self.lag.records(self.applied)
 
     def lag_seconds(self) -> float:
         """How old the oldest command is that has no visible result; 0 where none waits."""
-        oldest_ms = self.backlog.oldest_ms
+        oldest_ms = self.lag.oldest_ms
         return 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)

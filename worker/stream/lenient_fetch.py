@@ -13,7 +13,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from worker.domain.command import UnreadableRecord
 from worker.messages.envelope import Header, Record
 from worker.settings import Settings
-from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, let_go
+from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
 
 _FETCH_BYTES = 4 * 1024 * 1024
 _BATCH_OVERHEAD = 12
@@ -37,7 +37,7 @@ async def salvage(settings: Settings, place: TopicPartition, offset: int) -> Rec
             response = await client.send(node, FetchRequest(500, 1, _FETCH_BYTES, READ_COMMITTED, wanted, rack_id=""))
         return _first(response, place, offset)
     finally:
-        await let_go(client.close(), 1.0)
+        await close_within(client.close(), 1.0)
 
 
 def _first(response: Any, place: TopicPartition, offset: int) -> Record:

@@ -21,7 +21,7 @@ from worker.store import failpoints
 from worker.store.port import LostLane, NewerOwner, Owner, Position, Store
 from worker.stream.background import Background
 from worker.stream.cluster.connection import Cluster
-from worker.stream.command_reader import Door
+from worker.stream.command_reader import CommandReader
 from worker.stream.fencing import fence
 from worker.stream.lane import Lane, LaneState
 from worker.stream.positions import Halt, Log, reason_to_halt, reason_without_topic
@@ -52,13 +52,13 @@ class Consumer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class LaneDependencies:
     """What all sessions of a worker share."""
 
     settings: Settings
     store: Store
     processor: Processor
-    door: Door
+    command_reader: CommandReader
     cluster: Cluster
     telemetry: Telemetry
     tracing: Tracing
@@ -89,7 +89,7 @@ class Opening:
         lanes: Sequence[Lane],
         owner: Owner,
         emitter: Emitter,
-        shared: Surroundings,
+        shared: LaneDependencies,
         consumer: Consumer,
         news: asyncio.Event,
     ) -> None:
@@ -118,10 +118,10 @@ class Opening:
         due = [lane for lane in self._lanes if not lane.is_at_work and lane.look_at <= now]
         if not due:
             return
-        await self._register([lane for lane in due if lane.hold is None])
-        fenced = [lane for lane in due if lane.hold is not None and self._is_fenced(lane)]
+        await self._register([lane for lane in due if lane.token is None])
+        fenced = [lane for lane in due if lane.token is not None and self._is_fenced(lane)]
         await self._list_only([lane for lane in fenced if lane.to_fence])
-        unplaced = [lane for lane in fenced if lane.hold is not None and not lane.is_placed]
+        unplaced = [lane for lane in fenced if lane.token is not None and not lane.is_placed]
         if unplaced:
             await settle()  # E is not asked for while a transaction of ours may still move it
             await self._place(unplaced)
@@ -187,10 +187,10 @@ class Opening:
         if not lanes:
             return
         failpoints.reach("fence")
-        ours = await self._shared.store.list_only([lane.hold for lane in lanes if lane.hold], self._owner.producer)
+        ours = await self._shared.store.list_only([lane.token for lane in lanes if lane.token], self._owner.producer)
         failpoints.reach("list")
         for lane in lanes:
-            if lane.hold in ours:
+            if lane.token in ours:
                 lane.to_fence = frozenset()
             else:
                 self._lose(lane, "a newer epoch holds it")
@@ -218,10 +218,10 @@ class Opening:
 
     async def _start(self, lane: Lane, found: _Found) -> None:
         position = found.position
-        assert lane.hold is not None
+        assert lane.token is not None
         if found.is_new or (position.topic is None and found.log.topic is not None):
             try:
-                await self._shared.store.start_lane(lane.hold, position.applied, found.log.topic)
+                await self._shared.store.start_lane(lane.token, position.applied, found.log.topic)
             except LostLane as lost:
                 self._lose(lane, str(lost))
                 return
@@ -239,25 +239,25 @@ class Opening:
         topic = await shared.cluster.identity(self._topic)
         logs = await self._consumer.log_ends(self._topic, partitions)
         committed = await shared.cluster.committed(self._group, self._topic, partitions)
-        positions = await shared.store.positions([lane.hold for lane in lanes if lane.hold is not None])
+        positions = await shared.store.positions([lane.token for lane in lanes if lane.token is not None])
         looks: dict[Lane, _Look] = {}
         for lane in lanes:
-            partition, hold = lane.name.partition, lane.hold
+            partition, token = lane.name.partition, lane.token
             emitted = committed[partition]
-            if hold is None or hold not in positions:
-                looks[lane] = LostLane([] if hold is None else [hold])
+            if token is None or token not in positions:
+                looks[lane] = LostLane([] if token is None else [token])
             elif partition not in logs:
                 looks[lane] = f"partition {partition} of {self._topic} has no leader"
             elif isinstance(emitted, KafkaError):
                 looks[lane] = f"asking for the group's offset again after {emitted}"
             else:
                 first, end = logs[partition]
-                position = positions[hold] or Position(first, first, first)
+                position = positions[token] or Position(first, first, first)
                 looks[lane] = _Found(
                     position,
                     position.emitted if emitted is None else emitted,
                     Log(topic, first, end),
-                    positions[hold] is None,
+                    positions[token] is None,
                 )
         return looks
 
@@ -313,7 +313,7 @@ class Opening:
             reason = look.reason_to_halt(newest.get(lane.name.partition)) if isinstance(look, _Found) else None
             if reason is not None:
                 assert isinstance(look, _Found)
-                lane.backlog.stands_at = min(look.position.applied, look.emitted)
+                lane.lag.stands_at = min(look.position.applied, look.emitted)
                 self._halt(lane, reason)
             elif not isinstance(look, str):
                 lane.log.info("halted_lane_goes_on")
@@ -347,29 +347,29 @@ class Opening:
         for lane in lanes:
             if records >= REEMIT_RECORDS or size >= REEMIT_BYTES:
                 break
-            stake = lane.stake
+            expected = lane.expected
             most = max(1, REEMIT_RECORDS // len(lanes))
-            answers = await self._shared.store.answers(stake.hold, stake.emitted, stake.applied, most)
+            answers = await self._shared.store.answers(expected.token, expected.emitted, expected.applied, most)
             read[lane] = answers
             records, size = records + len(answers), size + sum(map(_size, answers))
-        positions = await self._shared.store.positions([lane.stake.hold for lane in read])
+        positions = await self._shared.store.positions([lane.expected.token for lane in read])
         parts: dict[Lane, Part] = {}
         for lane, found in read.items():
-            stake = lane.stake
-            position = positions.get(stake.hold)
-            if position is None or stake.emitted < position.ledger_from:
-                lane.reopen(f"answers from {stake.emitted} on were dropped from the ledger meanwhile", SOON_SECONDS)
+            expected = lane.expected
+            position = positions.get(expected.token)
+            if position is None or expected.emitted < position.ledger_from:
+                lane.reopen(f"answers from {expected.emitted} on were dropped from the ledger meanwhile", SOON_SECONDS)
             else:
-                stop = found[-1].offset + 1 if found else stake.applied
+                stop = found[-1].offset + 1 if found else expected.applied
                 parts[lane] = Part(lane.source, found, stop, lane.span)
         return parts
 
     def _run(self, lane: Lane) -> None:
         lane.run()
-        self._consumer.begin_at(self._topic, lane.name.partition, lane.stake.applied)
+        self._consumer.begin_at(self._topic, lane.name.partition, lane.expected.applied)
         failpoints.reach("seek")
         self._shared.tracing.end(lane.span)
-        lane.log.info("lane_open", applied=lane.applied, emitted=lane.emitted, epoch=lane.stake.hold.epoch)
+        lane.log.info("lane_open", applied=lane.applied, emitted=lane.emitted, epoch=lane.expected.token.epoch)
 
 
 def may_emit(lane: Lane, emitter: Emitter) -> bool:

@@ -23,7 +23,7 @@ from worker.observability import span_names
 from worker.observability.spans import NO_TRACING, Tracing
 from worker.settings import Settings
 from worker.store import failpoints
-from worker.stream.cluster.connection import client_options, has_leader, let_go
+from worker.stream.cluster.connection import client_options, close_within, has_leader
 
 START_SECONDS = 30.0
 EMIT_SECONDS = 20.0
@@ -258,8 +258,8 @@ class Emitter:
 
     async def close(self) -> None:
         """Let go of the connections, whatever state the transaction is in; never aborts (guard B4)."""
-        await let_go(self._producer.stop(), 1.5)
-        await let_go(self._producer.client.close(), 0.5)
+        await close_within(self._producer.stop(), 1.5)
+        await close_within(self._producer.client.close(), 0.5)
 
 
 def _send_once(client: AIOKafkaClient) -> None:

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.settings import Settings
-from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, let_go
+from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ async def _read(settings: Settings, places: list[TopicPartition], topic: str) ->
             consumer.assign(places)
             return await _newest(consumer, places, topic)
     finally:
-        await let_go(consumer.stop(), 1.0)
+        await close_within(consumer.stop(), 1.0)
 
 
 async def _newest(consumer: AIOKafkaConsumer, places: list[TopicPartition], topic: str) -> dict[int, int]:

@@ -160,7 +160,7 @@ class Reader:
         """Lag by position, not by commit: markers occupy offsets (guard B12)."""
         end = self._consumer.last_stable_offset(place)
         if end is not None and end >= 0:
-            lane.backlog.log_end = end
+            lane.lag.log_end = end
 
 
 def _record(fetched: ConsumerRecord) -> Record:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from worker.batch.work import Work
+from worker.oauth.jwks import KeysUnavailable
 from worker.observability.hooks import Answered
 from worker.store import failpoints
-from worker.store.port import BatchTooLarge, LostLane, Owner, StoreAway
-from worker.stream.command_reader import KeysAway
+from worker.store.port import BatchTooLarge, LostLane, Owner, StoreUnavailable
 from worker.stream.lane import Batch, Lane, LaneState
-from worker.stream.opening import Consumer, Opening, Surroundings, may_emit
+from worker.stream.opening import Consumer, LaneDependencies, Opening, may_emit
 from worker.stream.producer import Doubt, Emitter, Part
 
 TURN_BYTES = 4 * 1024 * 1024
@@ -43,7 +43,7 @@ class Member:
 class Session:
     """Some lanes of a worker, usually all of them, and their producer."""
 
-    def __init__(self, lanes: Sequence[Lane], member: Member, shared: Surroundings, consumer: Consumer) -> None:
+    def __init__(self, lanes: Sequence[Lane], member: Member, shared: LaneDependencies, consumer: Consumer) -> None:
         settings = shared.settings
         self.id = f"{settings.group_id}.{settings.topic_commands}.{uuid4().hex}"
         self._lanes, self._owner = lanes, Owner(member.generation, member.member_id, self.id)
@@ -94,7 +94,7 @@ class Session:
                 if not await self._turn():
                     await self._rest()
             await self._settle()
-            with suppress(StoreAway):
+            with suppress(StoreUnavailable):
                 await self._note_emitted()
         except Exception as error:
             for lane in self._lanes:
@@ -106,7 +106,7 @@ class Session:
             opening.stop()
             await self._drop_in_flight()
 
-    async def let_go(self) -> None:
+    async def close_producer(self) -> None:
         """Close the producer, whatever state it is in."""
         await self._emitter.close()
 
@@ -171,12 +171,12 @@ class Session:
         with self._shared.telemetry.step("decode"):
             for batch in batches:
                 try:
-                    batch.commands = await self._shared.door.commands(batch.records)
-                    self._shared.tracing.describe(batch.span, batch.commands, batch.lane.stake.applied, batch.stop)
+                    batch.commands = await self._shared.command_reader.commands(batch.records)
+                    self._shared.tracing.describe(batch.span, batch.commands, batch.lane.expected.applied, batch.stop)
                     decoded.append(batch)
-                except KeysAway as away:
+                except KeysUnavailable as away:
                     self._put_back(batch)
-                    batch.lane.stand(LaneState.WAITING, str(away), KEYS_SECONDS)
+                    batch.lane.stand(LaneState.WAITING, f"waiting for OAuth keys: {away}", KEYS_SECONDS)
         failpoints.reach("decode")
         return decoded
 
@@ -189,13 +189,13 @@ class Session:
         if not batches:
             return {}
         started = time.monotonic()
-        turn = [Work(batch.lane.stake, batch.records, batch.commands, batch.stop, batch.span) for batch in batches]
+        turn = [Work(batch.lane.expected, batch.records, batch.commands, batch.stop, batch.span) for batch in batches]
         with self._shared.telemetry.step("store"):
             done = await self._shared.processor.process(turn)
         is_too_large = any(isinstance(one, BatchTooLarge) for one in done)
         if is_too_large:
             self._shared.tracing.event("batch_too_large")
-        parts, failed = dict[Lane, Part](), dict[int, StoreAway]()
+        parts, failed = dict[Lane, Part](), dict[int, StoreUnavailable]()
         answered: list[Answered] = []
         for batch, work, one in zip(batches, turn, done, strict=True):
             lane = batch.lane
@@ -204,7 +204,7 @@ class Session:
             elif isinstance(one, LostLane):
                 self._shared.tracing.end(batch.span, one)
                 lane.lose(str(one), self._shared.settings.kafka_session_timeout_seconds)
-            elif isinstance(one, StoreAway):
+            elif isinstance(one, StoreUnavailable):
                 failed[lane.name.partition] = one
             else:
                 lane.apply(batch.stop)
@@ -260,11 +260,11 @@ class Session:
     async def _note_emitted(self) -> None:
         """Keep the lower bounds of E exact while lanes rest, for the day that Kafka forgets the group's offsets."""
         offsets = {
-            lane.hold: lane.emitted
+            lane.token: lane.emitted
             for lane in self._lanes
-            if lane.hold is not None and lane.is_placed and lane.emitted is not None and lane.emitted > lane.noted
+            if lane.token is not None and lane.is_placed and lane.emitted is not None and lane.emitted > lane.noted
         }
         if offsets:
             await self._shared.store.mark_emitted(offsets)
             for lane in self._lanes:
-                lane.noted = offsets.get(lane.hold, lane.noted) if lane.hold else lane.noted
+                lane.noted = offsets.get(lane.token, lane.noted) if lane.token else lane.noted

@@ -9,7 +9,7 @@ import structlog
 
 from worker.stream.fencing import fence
 from worker.stream.lane import Lane, LaneState
-from worker.stream.opening import Consumer, Surroundings
+from worker.stream.opening import Consumer, LaneDependencies
 from worker.stream.producer import Doubt, EmissionFailed
 from worker.stream.session import Member, Session
 
@@ -27,7 +27,7 @@ FAILURES_TO_HALVE = 3
 class Sessions:
     """Keeps a session open for all lanes of an assignment, until it is closed."""
 
-    def __init__(self, lanes: Collection[Lane], member: Member, shared: Surroundings, consumer: Consumer) -> None:
+    def __init__(self, lanes: Collection[Lane], member: Member, shared: LaneDependencies, consumer: Consumer) -> None:
         self._lanes, self._member, self._shared, self._consumer = lanes, member, shared, consumer
         self._open: set[Session] = set()
         self._cut_off: list[str] = []
@@ -59,7 +59,7 @@ class Sessions:
             self._open.discard(session)
             if session.is_in_doubt:
                 self._cut_off.append(session.id)
-            await session.let_go()
+            await session.close_producer()
 
     async def _live(self, session: Session, lanes: Sequence[Lane], backoff: "_Backoff") -> Sequence[Lane]:
         """Until closed, or another session has to go on; its lanes."""

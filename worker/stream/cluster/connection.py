@@ -151,7 +151,7 @@ class Cluster:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await admin.start()
         except BaseException:
-            await let_go(admin.close(), 1.0)
+            await close_within(admin.close(), 1.0)
             raise
         return admin
 
@@ -159,7 +159,7 @@ class Cluster:
         """Safe to call more than once; the next question opens a new client."""
         admin, self._admin = self._admin, None
         if admin is not None:
-            await let_go(admin.close(), 1.0)
+            await close_within(admin.close(), 1.0)
 
     async def ping(self) -> None:
         """Raises unless the cluster answers; a client that got no answer is thrown away."""
@@ -268,7 +268,7 @@ def has_leader(client: AIOKafkaClient, place: TopicPartition) -> bool:
     return client.cluster.leader_for_partition(place) not in (None, -1)
 
 
-async def let_go(closing: Coroutine[Any, Any, None], seconds: float) -> None:
+async def close_within(closing: Coroutine[Any, Any, None], seconds: float) -> None:
     """Wait for a client to close, for a bounded time, whatever comes of it.
 
     In a task of its own: while the broker is away aiokafka lets stray cancellations out, and they must not end ours.

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.stream.cluster.connection import let_go
+from worker.stream.cluster.connection import close_within
 
 
 async def test_a_stray_cancellation_stays_inside() -> None:
@@ -11,7 +11,7 @@ async def test_a_stray_cancellation_stays_inside() -> None:
     async def close() -> None:
         raise asyncio.CancelledError
 
-    await let_go(close(), 1.0)
+    await close_within(close(), 1.0)
 
 
 async def test_whatever_closing_raises_stays_inside() -> None:
@@ -20,7 +20,7 @@ async def test_whatever_closing_raises_stays_inside() -> None:
     async def close() -> None:
         raise ConnectionResetError
 
-    await let_go(close(), 1.0)
+    await close_within(close(), 1.0)
 
 
 async def test_a_client_that_never_closes_is_left() -> None:
@@ -35,5 +35,5 @@ async def test_a_client_that_never_closes_is_left() -> None:
             raise
 
     async with asyncio.timeout(5.0):
-        await let_go(close(), 0.01)
+        await close_within(close(), 0.01)
     assert cancelled.is_set()
