@@ -12,7 +12,7 @@ SCHEMAS = Path(__file__).parents[1] / "schemas"
 
 @cache
 def validator(name: str) -> Draft202012Validator:
-    """The validator of a committed schema, by message name: `create.v1`, `created.v1`, …"""
+    """The validator of a committed schema, by the name of its message, such as `create.v1`."""
     return Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8")))
 
 

@@ -69,7 +69,7 @@ class Mix:
         hot, is_hot = at_once.randrange(self._partitions), at_once.random() < 0.25
         return hot if is_hot and dice.random() < 0.7 else dice.randrange(self._partitions)
 
-    def _of_kind(self, kind: str, number: int, earlier: int, dice: Random) -> dict[str, object]:
+    def _of_kind(self, kind: str, number: int, earlier: int, dice: Random) -> dict[str, object]:  # noqa: C901 - one case a kind
         one, unit = tenant(dice.randrange(6)), self._unit
         match kind:
             case "new, of a tenant with little quota":

@@ -154,8 +154,10 @@ def test_run_refuses_python_without_asserts() -> None:
 
 
 def test_topics_create_names_a_kafka_that_is_away_once() -> None:
-    """Setting, address and reason in one line. Seen to fail without `explain`: the library's line came first, and the
-    exception's name twice."""
+    """Setting, address and reason in one line.
+
+    Seen to fail without `explain`: the library's line came first, and the exception's name twice.
+    """
     address = f"127.0.0.1:{free_port()}"
     done = _run("topics", "create", PASSPORT_KAFKA_BOOTSTRAP_SERVERS=address)
     assert (done.returncode, done.stdout) == (1, "")

@@ -194,10 +194,10 @@ class Session:
 
 
 def _send(again: bool, call: Callable[P, Code], *args: P.args, **named: P.kwargs) -> Steps[None]:
-    """What a client does with a request: when told to wait, it tries again, and `again` says whether without an answer,
-    too. That is harmless where a late arrival only adds a partition, or is known by its sequence number.
+    """What a client does with a request: when told to wait, it tries again.
 
-    Raises `Doubt`.
+    `again` says whether without an answer, too. That is harmless where a late arrival only adds a partition, or is
+    known by its sequence number. Raises `Doubt`.
     """
     for _ in range(TRIES):
         try:

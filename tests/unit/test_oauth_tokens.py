@@ -27,6 +27,12 @@ ED = ed25519.Ed25519PrivateKey.generate()
 GRANT = AccessToken(COMPANY, frozenset({"openid", "passports:write"}), 1_778_324_400.0, 0.0)
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no slow key server."""
+    monkeypatch.setattr(jwks, "PATIENCE_SECONDS", 10.0)
+
+
 def _verifier(location: object, clock: Clock | None = None) -> TokenVerifier:
     return TokenVerifier(JwksSource(str(location), clock or Clock()), ISSUER, AUDIENCE, "company_id")
 

@@ -122,7 +122,7 @@ def _commands(body: dict[str, object]) -> dict[str, JsonSchema]:
     return {"create": plain, "create-structured": structured, "create-binary": in_headers}
 
 
-def _command(
+def _command(  # noqa: PLR0913 - the parts of a message
     title: str,
     content_type: str,
     payload: JsonSchema,

@@ -39,6 +39,7 @@ Done = list[Answer] | LostLane | BatchTooLarge | StoreUnavailable
 
 
 def halves(work: Work) -> tuple[Work, Work]:
+    """The first of its records, and the others, which follow on them."""
     middle = len(work.commands) // 2
     boundary = work.commands[middle].source.offset
     return (

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from worker.catalogue.models import DATA_TYPES, SUBSCRIPTIONS, Catalogue, Company, Product, TemplateField
+from worker.catalogue.models import DATA_TYPES, SUBSCRIPTIONS, Catalogue, Company, Product, Template, TemplateField
 from worker.catalogue.syntax import show
 from worker.messages.hints import did_you_mean, printable
 
@@ -29,16 +29,20 @@ def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields]) -> Iterator[
             yield f"{path}.subscription: {expected}, got {_short(company.subscription, SUBSCRIPTIONS)}"
         yield from _prefill(company, ("companies", at, "prefill"), list(used[company.id].values()))
     for at, template in enumerate(catalogue.templates):
-        for number, field in enumerate(template.fields):
-            path = show(("templates", at, "fields", number))
-            if field.data_type not in DATA_TYPES:
-                expected = f"Expected one of {', '.join(DATA_TYPES)}"
-                yield f"{path}.dataType: {expected}, got {_short(field.data_type, DATA_TYPES)}"
-            elif problem := _problem(field, field.default_value):
-                yield f"{path}.defaultValue: {problem}"
+        yield from _fields(template, ("templates", at, "fields"))
     for at, product in enumerate(catalogue.products):
         if product.template_id in templates:
             yield from _defaults(product, ("products", at, "defaultFieldValues"), templates[product.template_id])
+
+
+def _fields(template: Template, path: tuple[str | int, ...]) -> Iterator[str]:
+    for number, field in enumerate(template.fields):
+        place = show((*path, number))
+        if field.data_type not in DATA_TYPES:
+            expected = f"Expected one of {', '.join(DATA_TYPES)}"
+            yield f"{place}.dataType: {expected}, got {_short(field.data_type, DATA_TYPES)}"
+        elif problem := _problem(field, field.default_value):
+            yield f"{place}.defaultValue: {problem}"
 
 
 def _prefill(company: Company, path: tuple[str | int, ...], used: list[Fields]) -> Iterator[str]:

@@ -73,8 +73,11 @@ class Telling:
 
 
 async def run_demo(settings: Settings, *, commands: int, keep: bool, live: bool) -> None:
-    """Play `commands` commands and check that each got one result; raises `PromiseBroken`, `ServerFailed` or
-    `ServerMissing`. Ctrl-C ends the stream early, with its summary; the exit is then clean."""
+    """Play `commands` commands and check that each got one result.
+
+    Raises `PromiseBroken`, `ServerFailed` or `ServerMissing`. Ctrl-C ends the stream early, with its summary, and the
+    exit is clean.
+    """
     console = Console(highlight=False, markup=False)
     with Interruption() as interruption:
         try:
@@ -87,7 +90,7 @@ async def run_demo(settings: Settings, *, commands: int, keep: bool, live: bool)
             console.print("stopped at once, without a check of the promise")
 
 
-async def _demo(
+async def _demo(  # noqa: PLR0913 - what the command line says, and what outlives it
     settings: Settings, commands: int, keep: bool, live: bool, console: Console, interruption: Interruption
 ) -> None:
     _print(console, "passport-worker demo: simulated factories, the real worker, a check of the promise", "")

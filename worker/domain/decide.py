@@ -97,7 +97,7 @@ def _judge_request(command: Command, body: CreatePassport, company: Company, fac
     return _take_slot(command, body, company, product, asked, facts)
 
 
-def _take_slot(
+def _take_slot(  # noqa: PLR0913 - all that the last rules look at
     command: Command, body: CreatePassport, company: Company, product: Product, asked: Asked, facts: Facts
 ) -> Outcome:
     """Rules 12 and 13: slots are cumulative; overage is charged only when confirmed."""

@@ -161,7 +161,7 @@ def _refused_body(outcome: Refused, refusal: Refusal) -> dict[str, object]:
     return body
 
 
-def _particulars(outcome: Refused, refusal: Refusal) -> dict[str, object]:  # one case a rule
+def _particulars(outcome: Refused, refusal: Refusal) -> dict[str, object]:  # noqa: C901 - one case a rule
     """What the body of this refusal has beside what all have; an `error` in place of the one that all have."""
     match outcome:
         case Unauthorized() | IdempotencyKeyReused() | ProductNotFound():

@@ -59,7 +59,7 @@ class LookUp:
         for company_id, *company in await self._fetch("companies", company_ids):
             self._company(company_id, *company)
 
-    def _company(
+    def _company(  # noqa: PLR0913 - the columns of a row
         self,
         company_id: str,
         subscription: str | None,

@@ -84,7 +84,7 @@ _Look = _Found | LostLane | str
 class Opening:
     """The lanes of a session that are not at work, as far as each of them has got."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it shares with its session
         self,
         lanes: Sequence[Lane],
         owner: Owner,

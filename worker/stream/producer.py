@@ -1,6 +1,4 @@
-"""The transactional producer of a session: the results of a turn and the offsets behind them, visible at once or not at
-all.
-"""
+"""The transactional producer of a session: results of a turn and the offsets behind them, visible together or never."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,8 +40,10 @@ AddPartitions and AddOffsets only add a partition, and the broker knows a Produc
 
 
 class Doubt(Exception):
-    """It is not known what became of a turn. `suspects` are partitions of the command topic whose lanes failed while
-    others may have got on; none where nobody in particular is to blame.
+    """It is not known what became of a turn.
+
+    `suspects` are partitions of the command topic whose lanes failed while others may have got on; none where nobody in
+    particular is to blame.
     """
 
     def __init__(self, reason: str, suspects: Iterable[int] = ()) -> None:
