@@ -13,7 +13,7 @@ from worker.settings import Settings
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster
 from worker.stream.command_reader import CommandReader
-from worker.stream.opening import LaneDependencies
+from worker.stream.dependencies import LaneDependencies
 
 
 def make_worker(settings: Settings, tracing: Tracing = NO_TRACING) -> Worker:

@@ -17,9 +17,9 @@ from worker.preflight import Check, Preflight, findings
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
 from worker.stream.background import Background, apart
+from worker.stream.dependencies import LaneDependencies
 from worker.stream.group import GroupMembership
 from worker.stream.lane import LaneState
-from worker.stream.opening import LaneDependencies
 from worker.stream.positions import reason_without_topic
 
 log = structlog.get_logger(__name__)

@@ -29,8 +29,9 @@ from worker.domain.timestamps import utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.store.port import BatchTooLarge, LostLane, StoreUnavailable
-from worker.store.postgres import SESSION_SETTINGS, PostgresBatch, PostgresStore
+from worker.store.postgres import SESSION_SETTINGS, PostgresStore
 from worker.store.sql import Connection
+from worker.store.transaction import PostgresBatch
 
 LANES = 6
 RECORDS = 120

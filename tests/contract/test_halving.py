@@ -33,7 +33,8 @@ from worker.store.port import (
     StoreSlow,
     StoreUnavailable,
 )
-from worker.store.postgres import PostgresBatch, PostgresStore
+from worker.store.postgres import PostgresStore
+from worker.store.transaction import PostgresBatch
 
 POISON = "poison"
 _TRIGGER = f"""

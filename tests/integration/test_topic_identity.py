@@ -7,7 +7,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.integration.guards_helpers import Running, commands, publish, running
 from tests.workbench import Workbench, until
-from worker.stream import opening
+from worker.stream import halts
 from worker.stream.lane import LaneState
 
 pytestmark = pytest.mark.real_kafka
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real_kafka
 @pytest.fixture
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A halted lane looks again soon."""
-    monkeypatch.setattr(opening, "HALTED_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(halts, "HALTED_LOOK_SECONDS", 0.5)
 
 
 def _delete(bench: Workbench) -> None:

@@ -32,12 +32,13 @@ from worker.store.port import (
     StoreUnavailable,
     TopicIdentity,
 )
+from worker.stream import halts, reemission
 from worker.stream import opening as opening_module
 from worker.stream import session as module
 from worker.stream.command_reader import CommandReader
+from worker.stream.dependencies import LaneDependencies
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
-from worker.stream.opening import LaneDependencies
 from worker.stream.producer import EmissionFailed, Part
 from worker.stream.session import LanesFailed, Member, Session
 
@@ -288,7 +289,7 @@ async def test_what_the_ledger_has_is_emitted_again_at_once() -> None:
     await world.live()
     again: dict[int, list[int]] = {0: [], 1: []}
     for turn in world.kafka.turns:
-        assert sum(map(len, turn.values())) <= opening_module.REEMIT_RECORDS
+        assert sum(map(len, turn.values())) <= reemission.REEMIT_RECORDS
         for partition, offsets in turn.items():
             again[partition] += offsets
     assert again == {0: [*range(100, 3500)], 1: [*range(700)]}
@@ -302,7 +303,7 @@ async def test_a_lane_that_halts_holds_up_nobody(monkeypatch: pytest.MonkeyPatch
     async def newest_results(*_: object) -> dict[int, int | None]:
         return {}
 
-    monkeypatch.setattr(opening_module, "newest_results", newest_results)
+    monkeypatch.setattr(halts, "newest_results", newest_results)
     world = _world(2)
     await world.keep(0, 5, emitted=9)
     world.begin()

@@ -21,7 +21,8 @@ from worker.messages.events import Answer
 from worker.messages.refusals import Kind
 from worker.observability import span_names
 from worker.observability import spans as spans_module
-from worker.observability.spans import MOST_LINKS, NO_TRACING, Tracing
+from worker.observability.span_links import MOST_LINKS
+from worker.observability.spans import NO_TRACING, Tracing
 from worker.store.port import LaneName, StoreUnavailable
 from worker.stream.producer import Part
 

@@ -18,6 +18,7 @@ from worker.app import make_worker
 from worker.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.catalogue.warnings import warnings_of
+from worker.cli.errors import BadUsage, Failed
 from worker.cli.settings_list import PREFIX, bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
 from worker.observability.logs import configure_logs
@@ -48,14 +49,6 @@ app.command(catalogue)
 
 
 Result = TypeVar("Result")
-
-
-class Failed(Exception):
-    """The command did not succeed; the text says why."""
-
-
-class BadUsage(Exception):
-    """The command cannot even begin with these arguments; the text says why."""
 
 
 @app.command

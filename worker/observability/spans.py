@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from itertools import islice
 from time import time_ns
 from typing import Protocol
 
@@ -30,21 +29,16 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from worker import __version__
-from worker.domain.command import Command, TraceContext
+from worker.domain.command import Command
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
 from worker.observability import span_names as names
+from worker.observability.span_links import context_of, is_sampled, worth_a_link
 from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
-
-MOST_LINKS = 128
-"""A span keeps no more unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise."""
-MOST_UNSAMPLED_LINKS = 16
-"""Links cost 17 µs each, and to a trace that nobody keeps they lead nowhere: only small batches have all of them."""
 
 Source = tuple[str, int]
 """Where commands come from: topic and partition."""
@@ -56,13 +50,6 @@ FLUSH_SECONDS = 1.5
 
 _WHOLE = create_key("passport-whole")
 """Where a context holds the spans of the batches, or of the openings, whose step is current."""
-
-_TRACEPARENT_BYTES = 55
-"""Version, trace, span and flags, whose lowest bit says that the trace is sampled. Later versions may add to that."""
-
-_ODD = frozenset(b"13579bdf")
-
-_propagator = TraceContextTextMapPropagator()
 
 
 class Sent(Protocol):
@@ -131,8 +118,8 @@ class Tracing:
         batch.set_attributes(
             {names.MESSAGING_BATCH_MESSAGE_COUNT: len(commands), names.BATCH_START: start, names.BATCH_STOP: stop}
         )
-        for offset, trace in _worth_a_link(commands):
-            context = get_current_span(_context_of(trace)).get_span_context()
+        for offset, trace in worth_a_link(commands):
+            context = get_current_span(context_of(trace)).get_span_context()
             batch.add_link(context, {names.MESSAGING_KAFKA_OFFSET: offset})
 
     @contextmanager
@@ -234,7 +221,7 @@ class Tracing:
         for part in parts:
             (source, partition), links = part.source, [Link(part.span.get_span_context())]
             for answer in part.answers:
-                if answer.trace is None or not _is_sampled(answer.trace):
+                if answer.trace is None or not is_sampled(answer.trace):
                     continue
                 place = destination(answer.kind, partition)
                 attributes = {
@@ -242,7 +229,7 @@ class Tracing:
                     **names.place(*place),
                     names.CAUSATION_ID: f"{source}/{partition}/{answer.offset}",
                 }
-                context = _context_of(answer.trace)
+                context = context_of(answer.trace)
                 span = self._tracer.start_span(
                     f"send {place[0]}", context, SpanKind.PRODUCER, attributes, links, began_ns
                 )
@@ -275,23 +262,6 @@ def _no_span(_step: str) -> None:
 def _wholes() -> tuple[Span, ...]:
     spans = get_value(_WHOLE)
     return spans if isinstance(spans, tuple) else (INVALID_SPAN,)
-
-
-def _worth_a_link(commands: Sequence[Command]) -> list[tuple[int, TraceContext]]:
-    """Offset and context of as many commands as a span may link to; those whose trace is kept come first."""
-    traced = [(command.source.offset, command.trace) for command in commands if command.trace is not None]
-    sampled = [one for one in traced if _is_sampled(one[1])][:MOST_LINKS]
-    others = (one for one in traced if not _is_sampled(one[1]))
-    return [*sampled, *islice(others, max(0, MOST_UNSAMPLED_LINKS - len(sampled)))]
-
-
-def _is_sampled(trace: TraceContext) -> bool:
-    return trace.traceparent[_TRACEPARENT_BYTES - 1] in _ODD
-
-
-def _context_of(trace: TraceContext) -> Context:
-    """The context of a command less its `tracestate`: what a producer wrote there is passed on in the result alone."""
-    return _propagator.extract({"traceparent": trace.traceparent[:_TRACEPARENT_BYTES].decode("ascii")})
 
 
 def _mark(span: Span, error: BaseException) -> None:

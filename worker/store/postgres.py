@@ -8,14 +8,12 @@ from typing import Any
 import asyncpg
 from asyncpg.transaction import Transaction
 
-from worker.domain.command import Command, DeadLetter, TraceContext
+from worker.domain.command import Command
 from worker.domain.facts import Facts
-from worker.domain.outcomes import Created
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
 from worker.store import failpoints, sql
 from worker.store.errors import DayMissing, meaning_of
-from worker.store.facts import Gathering, LookUp, key_id
+from worker.store.facts import LookUp
 from worker.store.partitions import ensure_days
 from worker.store.port import (
     ExpectedPosition,
@@ -30,6 +28,8 @@ from worker.store.port import (
     StoreUnavailable,
     TopicIdentity,
 )
+from worker.store.rows import answer_of, position_of
+from worker.store.transaction import PostgresBatch, lock_lanes
 
 SESSION_SETTINGS = {
     "application_name": "passport-worker",
@@ -147,7 +147,7 @@ class PostgresStore:
             rows = await connection.fetch(sql.load("positions"), [token.lane_id for token in tokens])
         lanes = {(row["id"], row["epoch"]): row for row in rows}
         return {
-            token: _position(lanes[token.lane_id, token.epoch])
+            token: position_of(lanes[token.lane_id, token.epoch])
             for token in tokens
             if (token.lane_id, token.epoch) in lanes
         }
@@ -172,7 +172,7 @@ class PostgresStore:
         """See the port."""
         async with self.session() as connection:
             rows = await connection.fetch(sql.load("answers"), token.lane_id, start, stop, limit, ANSWERS_BYTES)
-        return [_answer(row) for row in rows]
+        return [answer_of(row) for row in rows]
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """See the port."""
@@ -188,7 +188,7 @@ class PostgresStore:
                 transaction = connection.transaction(isolation="read_committed")
                 async with asyncio.timeout(TRANSACTION_SECONDS):
                     await transaction.start()
-                    await _lock_lanes(connection, expected)
+                    await lock_lanes(connection, expected)
                     failpoints.reach("lane lock")
                     yield PostgresBatch(connection, expected)
                 failpoints.reach("before COMMIT")
@@ -246,133 +246,3 @@ async def _commit(transaction: Transaction) -> None:
         await transaction.commit()
     except TimeoutError as error:
         raise StoreUnavailable("no answer to COMMIT in time") from error
-
-
-async def _lock_lanes(connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
-    rows = await connection.fetch(sql.load("lock_lanes"), [one.token.lane_id for one in expected])
-    applied = {(row["id"], row["epoch"]): row["applied"] for row in rows}
-    lost = [one.token for one in expected if (one.token.lane_id, one.token.epoch) not in applied]
-    if lost:
-        raise LostLane(lost)
-    for one in expected:
-        found = applied[one.token.lane_id, one.token.epoch]
-        if found != one.applied:
-            raise StoreUnavailable(f"{one.token.name}: expected to be at {one.applied}, found {found}")
-
-
-class PostgresBatch:
-    """See `worker.store.port.Batch`."""
-
-    def __init__(self, connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
-        self._connection = connection
-        self._expected = expected
-        self._claimed: dict[str, str] = {}
-
-    async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
-        """See the port."""
-        self._claimed = await Gathering(self._connection, facts).gather(commands)
-
-    async def record(
-        self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
-    ) -> None:
-        """See the port."""
-        await self._settle_gtins(created)
-        lane_ids = [one.token.lane_id for one in self._expected]
-        rows = [(lane_id, answer) for lane_id, own in zip(lane_ids, answers, strict=True) for answer in own]
-        await self._connection.execute(
-            sql.load("record"),
-            *_passport_columns(
-                created, {answer.passport_id: answer.value for _, answer in rows if not answer.replayed}
-            ),
-            *_ledger_columns(rows),
-            lane_ids,
-            positions,
-            [one.emitted for one in self._expected],
-        )
-        for lane_id, answer in rows:
-            if answer.dead_letter is not None:
-                # Each by itself: a worker that is frozen between the pieces of an `executemany`, which asyncpg writes
-                # without Sync, would keep its lane for ever before PostgreSQL 17 (guard B14).
-                await self._connection.execute(
-                    sql.load("dead_letters"), *_dead_letter_row(lane_id, answer.offset, answer.dead_letter)
-                )
-
-    async def _settle_gtins(self, created: Sequence[Created]) -> None:
-        """Claims become the registrations of those who created a passport; the others are taken back."""
-        claimed = self._claimed
-        if not claimed:
-            return
-        owners = {one.gtin: one.company_id for one in created if one.gtin in claimed}
-        moved = {gtin: owner for gtin, owner in owners.items() if owner != claimed[gtin]}
-        if moved:
-            await self._connection.execute(sql.load("settle_gtins"), list(moved), list(moved.values()))
-        unused = [gtin for gtin in claimed if gtin not in owners]
-        if unused:
-            await self._connection.execute(sql.load("release_gtins"), unused)
-
-
-def _position(row: asyncpg.Record) -> Position | None:
-    if row["applied"] is None:
-        return None
-    topic = None if row["topic_id"] is None else TopicIdentity(row["cluster_id"], row["topic_id"])
-    return Position(row["applied"], row["emitted"], row["ledger_from"], topic)
-
-
-def _passport_columns(created: Sequence[Created], bodies: dict[str | None, bytes]) -> list[list[Any]]:
-    return [
-        [one.passport_id for one in created],
-        [one.company_id for one in created],
-        [one.product.id for one in created],
-        [one.product.template_id for one in created],
-        [one.gtin for one in created],
-        [one.serial for one in created],
-        [one.created_ms for one in created],
-        [bodies[one.passport_id] for one in created],
-        [None if one.idempotency_key is None else key_id(one.company_id, one.idempotency_key) for one in created],
-        [one.fingerprint for one in created],
-        [one.overage_price_cents for one in created],
-    ]
-
-
-def _ledger_columns(rows: Sequence[tuple[int, Answer]]) -> list[list[Any]]:
-    return [
-        [lane_id for lane_id, _ in rows],
-        [answer.offset for _, answer in rows],
-        [answer.appended_ms for _, answer in rows],
-        [answer.kind for _, answer in rows],
-        [answer.replayed for _, answer in rows],
-        [answer.key for _, answer in rows],
-        [answer.company_id for _, answer in rows],
-        [answer.passport_id for _, answer in rows],
-        [None if answer.trace is None else answer.trace.traceparent for _, answer in rows],
-        [None if answer.trace is None else answer.trace.tracestate for _, answer in rows],
-        [None if answer.passport_id is not None else answer.value for _, answer in rows],
-    ]
-
-
-def _dead_letter_row(lane_id: int, offset: int, letter: DeadLetter) -> tuple[Any, ...]:
-    names = [name.encode("utf-8") for name, _ in letter.headers]
-    values = [value for _, value in letter.headers]
-    return (lane_id, offset, letter.reason, letter.key, letter.value, names, values)
-
-
-def _answer(row: asyncpg.Record) -> Answer:
-    trace = None if row["traceparent"] is None else TraceContext(row["traceparent"], row["tracestate"])
-    return Answer(
-        offset=row["offset"],
-        appended_ms=row["appended_ms"],
-        kind=Kind(row["kind"]),
-        key=row["key"],
-        value=row["value"],
-        company_id=row["company_id"],
-        passport_id=row["passport_id"],
-        replayed=row["replayed"],
-        trace=trace,
-        dead_letter=None if row["reason"] is None else _dead_letter(row),
-    )
-
-
-def _dead_letter(row: asyncpg.Record) -> DeadLetter:
-    names = (name.decode("utf-8") for name in row["header_names"])
-    headers = tuple(zip(names, row["header_values"], strict=True))
-    return DeadLetter(row["dead_key"], row["dead_value"], headers, row["reason"])

@@ -12,11 +12,11 @@ from worker.store.port import LaneName
 from worker.stream.background import Background, StrayCancellation
 from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within, has_leader
 from worker.stream.cluster.topic_watch import TopicWatch
+from worker.stream.dependencies import LaneDependencies
 from worker.stream.fetch_pauses import pause_after_fetches
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lag_survey import survey
 from worker.stream.lane import Lane
-from worker.stream.opening import LaneDependencies
 from worker.stream.reader import POLL_MS, Reader
 from worker.stream.session import Member
 from worker.stream.sessions import Sessions

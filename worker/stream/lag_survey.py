@@ -8,9 +8,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from worker.stream.cluster.connection import close_within
+from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane, LaneState
 from worker.stream.lenient_fetch import salvage
-from worker.stream.opening import Consumer, LaneDependencies
 
 SURVEY_SECONDS = 5.0
 LOOK_SECONDS = 20.0

@@ -16,8 +16,9 @@ from worker.oauth.jwks import KeysUnavailable
 from worker.observability.hooks import Answered
 from worker.store import failpoints
 from worker.store.port import BatchTooLarge, LostLane, Owner, StoreUnavailable
+from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Batch, Lane, LaneState
-from worker.stream.opening import Consumer, LaneDependencies, Opening, may_emit
+from worker.stream.opening import Opening, may_emit
 from worker.stream.producer import Doubt, Emitter, Part
 
 TURN_BYTES = 4 * 1024 * 1024

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.fencing import fence
 from worker.stream.lane import Lane, LaneState
-from worker.stream.opening import Consumer, LaneDependencies
 from worker.stream.producer import Doubt, EmissionFailed
 from worker.stream.session import Member, Session
 

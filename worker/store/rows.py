@@ -1,0 +1,85 @@
+"""Values as rows and columns of Postgres, and back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from worker.domain.command import DeadLetter, TraceContext
+from worker.domain.outcomes import Created
+from worker.messages.events import Answer
+from worker.messages.refusals import Kind
+from worker.store.facts import key_id
+from worker.store.port import Position, TopicIdentity
+
+
+def position_of(row: asyncpg.Record) -> Position | None:
+    """Where a lane stands by its row; None if it never ran."""
+    if row["applied"] is None:
+        return None
+    topic = None if row["topic_id"] is None else TopicIdentity(row["cluster_id"], row["topic_id"])
+    return Position(row["applied"], row["emitted"], row["ledger_from"], topic)
+
+
+def passport_columns(created: Sequence[Created], bodies: dict[str | None, bytes]) -> list[list[Any]]:
+    """Parameters of `record.sql`: passports, with their bodies by id."""
+    return [
+        [one.passport_id for one in created],
+        [one.company_id for one in created],
+        [one.product.id for one in created],
+        [one.product.template_id for one in created],
+        [one.gtin for one in created],
+        [one.serial for one in created],
+        [one.created_ms for one in created],
+        [bodies[one.passport_id] for one in created],
+        [None if one.idempotency_key is None else key_id(one.company_id, one.idempotency_key) for one in created],
+        [one.fingerprint for one in created],
+        [one.overage_price_cents for one in created],
+    ]
+
+
+def ledger_columns(rows: Sequence[tuple[int, Answer]]) -> list[list[Any]]:
+    """Parameters of `record.sql`: the ledger's rows, each with the id of its lane."""
+    return [
+        [lane_id for lane_id, _ in rows],
+        [answer.offset for _, answer in rows],
+        [answer.appended_ms for _, answer in rows],
+        [answer.kind for _, answer in rows],
+        [answer.replayed for _, answer in rows],
+        [answer.key for _, answer in rows],
+        [answer.company_id for _, answer in rows],
+        [answer.passport_id for _, answer in rows],
+        [None if answer.trace is None else answer.trace.traceparent for _, answer in rows],
+        [None if answer.trace is None else answer.trace.tracestate for _, answer in rows],
+        [None if answer.passport_id is not None else answer.value for _, answer in rows],
+    ]
+
+
+def dead_letter_row(lane_id: int, offset: int, letter: DeadLetter) -> tuple[Any, ...]:
+    """Parameters of `dead_letters.sql`."""
+    names = [name.encode("utf-8") for name, _ in letter.headers]
+    values = [value for _, value in letter.headers]
+    return (lane_id, offset, letter.reason, letter.key, letter.value, names, values)
+
+
+def answer_of(row: asyncpg.Record) -> Answer:
+    """A row of `answers.sql`."""
+    trace = None if row["traceparent"] is None else TraceContext(row["traceparent"], row["tracestate"])
+    return Answer(
+        offset=row["offset"],
+        appended_ms=row["appended_ms"],
+        kind=Kind(row["kind"]),
+        key=row["key"],
+        value=row["value"],
+        company_id=row["company_id"],
+        passport_id=row["passport_id"],
+        replayed=row["replayed"],
+        trace=trace,
+        dead_letter=None if row["reason"] is None else _dead_letter(row),
+    )
+
+
+def _dead_letter(row: asyncpg.Record) -> DeadLetter:
+    names = (name.decode("utf-8") for name in row["header_names"])
+    headers = tuple(zip(names, row["header_values"], strict=True))
+    return DeadLetter(row["dead_key"], row["dead_value"], headers, row["reason"])

@@ -1,0 +1,74 @@
+"""The inside of a turn's transaction: lanes are locked first, then facts gathered, then all effects written at once."""
+
+from collections.abc import Sequence
+
+from worker.domain.command import Command
+from worker.domain.facts import Facts
+from worker.domain.outcomes import Created
+from worker.messages.events import Answer
+from worker.store import sql
+from worker.store.facts import Gathering
+from worker.store.port import ExpectedPosition, LostLane, StoreUnavailable
+from worker.store.rows import dead_letter_row, ledger_columns, passport_columns
+
+
+async def lock_lanes(connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
+    """Raises `LostLane` of those whose epoch is not ours, `StoreUnavailable` where one is somewhere else."""
+    rows = await connection.fetch(sql.load("lock_lanes"), [one.token.lane_id for one in expected])
+    applied = {(row["id"], row["epoch"]): row["applied"] for row in rows}
+    lost = [one.token for one in expected if (one.token.lane_id, one.token.epoch) not in applied]
+    if lost:
+        raise LostLane(lost)
+    for one in expected:
+        found = applied[one.token.lane_id, one.token.epoch]
+        if found != one.applied:
+            raise StoreUnavailable(f"{one.token.name}: expected to be at {one.applied}, found {found}")
+
+
+class PostgresBatch:
+    """See `worker.store.port.Batch`."""
+
+    def __init__(self, connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
+        self._connection = connection
+        self._expected = expected
+        self._claimed: dict[str, str] = {}
+
+    async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
+        """See the port."""
+        self._claimed = await Gathering(self._connection, facts).gather(commands)
+
+    async def record(
+        self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
+    ) -> None:
+        """See the port."""
+        await self._settle_gtins(created)
+        lane_ids = [one.token.lane_id for one in self._expected]
+        rows = [(lane_id, answer) for lane_id, own in zip(lane_ids, answers, strict=True) for answer in own]
+        await self._connection.execute(
+            sql.load("record"),
+            *passport_columns(created, {answer.passport_id: answer.value for _, answer in rows if not answer.replayed}),
+            *ledger_columns(rows),
+            lane_ids,
+            positions,
+            [one.emitted for one in self._expected],
+        )
+        for lane_id, answer in rows:
+            if answer.dead_letter is not None:
+                # Each by itself: a worker that is frozen between the pieces of an `executemany`, which asyncpg writes
+                # without Sync, would keep its lane for ever before PostgreSQL 17 (guard B14).
+                await self._connection.execute(
+                    sql.load("dead_letters"), *dead_letter_row(lane_id, answer.offset, answer.dead_letter)
+                )
+
+    async def _settle_gtins(self, created: Sequence[Created]) -> None:
+        """Claims become the registrations of those who created a passport; the others are taken back."""
+        claimed = self._claimed
+        if not claimed:
+            return
+        owners = {one.gtin: one.company_id for one in created if one.gtin in claimed}
+        moved = {gtin: owner for gtin, owner in owners.items() if owner != claimed[gtin]}
+        if moved:
+            await self._connection.execute(sql.load("settle_gtins"), list(moved), list(moved.values()))
+        unused = [gtin for gtin in claimed if gtin not in owners]
+        if unused:
+            await self._connection.execute(sql.load("release_gtins"), unused)

@@ -1,0 +1,38 @@
+"""What all sessions and lanes of a worker share, and what they ask of its consumer."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.batch.recovery import Processor
+from worker.observability.spans import Tracing
+from worker.observability.telemetry import Telemetry
+from worker.settings import Settings
+from worker.store.port import Store
+from worker.stream.cluster.connection import Cluster
+from worker.stream.command_reader import CommandReader
+
+
+class Consumer(Protocol):
+    """What is asked of the consumer of the lanes' partitions."""
+
+    async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+        """First offset of each log and the offset behind its last readable record; not of those without a leader."""
+        ...
+
+    def begin_at(self, topic: str, partition: int, offset: int) -> None:
+        """Seek to `offset` and let fetches begin."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDependencies:
+    """What all sessions of a worker share."""
+
+    settings: Settings
+    store: Store
+    processor: Processor
+    command_reader: CommandReader
+    cluster: Cluster
+    telemetry: Telemetry
+    tracing: Tracing

@@ -1,0 +1,96 @@
+"""Lanes whose positions contradict each other: why is found out beside the turns of the others, now and then again."""
+
+import asyncio
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from math import inf
+
+import structlog
+from aiokafka.errors import UnknownTopicOrPartitionError
+
+from worker.domain.timestamps import iso_8601
+from worker.stream.background import Background
+from worker.stream.dependencies import Consumer, LaneDependencies
+from worker.stream.lane import Lane, LaneState
+from worker.stream.positions import Halt, reason_without_topic
+from worker.stream.published import newest_results
+from worker.stream.standing import Standing, look
+
+log = structlog.get_logger(__name__)
+
+HALTED_LOOK_SECONDS = 30.0
+
+
+class Halts:
+    """The halted lanes of a session. `news` is set when one of them may go on."""
+
+    def __init__(self, shared: LaneDependencies, consumer: Consumer, news: asyncio.Event) -> None:
+        self._shared, self._consumer, self._news = shared, consumer, news
+        self._topic = shared.settings.topic_commands
+        self._lanes: set[Lane] = set()
+        self._misfit = asyncio.Event()
+        self._background = Background()
+        self._background.start("halted-lanes", self._watch)
+
+    def stop(self) -> None:
+        """Nothing goes on in the background."""
+        self._background.stop()
+
+    def suspect(self, lanes: Collection[Lane]) -> None:
+        """Their positions do not fit. Finding out why may take long."""
+        for lane in lanes:
+            lane.wait("its positions do not fit: looking for the reason", inf)
+        self._lanes.update(lanes)
+        self._misfit.set()
+
+    def halt(self, lane: Lane, reason: str) -> None:
+        """This lane only."""
+        self._shared.tracing.end(lane.span, Halt(reason))
+        now = time.time()
+        if lane.state is LaneState.HALTED:
+            lane.log.warning("lane_still_halted", reason=reason)
+        else:
+            self._shared.telemetry.halts.labels(self._topic, lane.name.partition).inc()
+            lane.log.error("lane_halted", reason=reason)
+        self._lanes.add(lane)
+        lane.stand(LaneState.HALTED, f"{reason} (looked last at {iso_8601(int(now * 1000))})", inf)
+        self._shared.telemetry.halt_looked.labels(self._topic, lane.name.partition).set(now)
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HALTED_LOOK_SECONDS):
+                    await self._misfit.wait()
+            self._misfit.clear()
+            if self._lanes:
+                try:
+                    await self._look()
+                except Exception as error:  # the servers' trouble, which is told elsewhere; the next look will tell
+                    log.warning("halted_lanes_cannot_look", error=f"{type(error).__name__}: {error}")
+                    await asyncio.sleep(1.0)
+                    self._misfit.set()
+
+    async def _look(self) -> None:
+        lanes = set(self._lanes)
+        try:
+            looks = await look([lane for lane in lanes if not lane.to_fence], self._shared, self._consumer)
+        except UnknownTopicOrPartitionError:
+            for lane in lanes:
+                self.halt(lane, reason_without_topic(self._topic))
+            return
+        found = {lane: one for lane, one in looks.items() if isinstance(one, Standing)}
+        ahead = [lane.name.partition for lane, one in found.items() if one.emitted > one.position.applied]
+        newest = await newest_results(self._shared.settings, self._shared.cluster, self._topic, ahead)
+        for lane in lanes:
+            one = looks.get(lane)
+            reason = one.reason_to_halt(newest.get(lane.name.partition)) if isinstance(one, Standing) else None
+            if reason is not None:
+                assert isinstance(one, Standing)
+                lane.lag.stands_at = min(one.position.applied, one.emitted)
+                self.halt(lane, reason)
+            elif not isinstance(one, str):
+                lane.log.info("halted_lane_goes_on")
+                self._lanes.discard(lane)
+                lane.stand(LaneState.OPENING, "opening")
+                self._news.set()

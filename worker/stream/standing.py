@@ -1,0 +1,62 @@
+"""Where lanes stand, as both servers say: E, then A, and the logs that they count in."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from aiokafka.errors import KafkaError
+
+from worker.store.port import LostLane, Position
+from worker.stream.dependencies import Consumer, LaneDependencies
+from worker.stream.lane import Lane
+from worker.stream.positions import Log, reason_to_halt
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a lane stands: A and what Postgres knows besides, E, and its log; `is_new` if it never ran."""
+
+    position: Position
+    emitted: int
+    log: Log
+    is_new: bool
+
+    def reason_to_halt(self, newest_result: int | None = None) -> str | None:
+        """See `worker.stream.positions.reason_to_halt`."""
+        return reason_to_halt(self.position, self.emitted, self.log, newest_result)
+
+
+Look = Standing | LostLane | str
+"""Where a lane stands; that it is lost; or what it has to wait for."""
+
+
+async def look(lanes: Collection[Lane], shared: LaneDependencies, consumer: Consumer) -> dict[Lane, Look]:
+    """Where lanes stand, without effects. A lane that never ran stands at the start of its log.
+
+    Raises what the servers do, and `UnknownTopicOrPartitionError` where the topic is not there any more.
+    """
+    group_id, topic = shared.settings.group_id, shared.settings.topic_commands
+    partitions = [lane.name.partition for lane in lanes]
+    identity = await shared.cluster.identity(topic)
+    logs = await consumer.log_ends(topic, partitions)
+    committed = await shared.cluster.committed(group_id, topic, partitions)
+    positions = await shared.store.positions([lane.token for lane in lanes if lane.token is not None])
+    looks: dict[Lane, Look] = {}
+    for lane in lanes:
+        partition, token = lane.name.partition, lane.token
+        emitted = committed[partition]
+        if token is None or token not in positions:
+            looks[lane] = LostLane([] if token is None else [token])
+        elif partition not in logs:
+            looks[lane] = f"partition {partition} of {topic} has no leader"
+        elif isinstance(emitted, KafkaError):
+            looks[lane] = f"asking for the group's offset again after {emitted}"
+        else:
+            first, end = logs[partition]
+            position = positions[token] or Position(first, first, first)
+            looks[lane] = Standing(
+                position,
+                position.emitted if emitted is None else emitted,
+                Log(identity, first, end),
+                positions[token] is None,
+            )
+    return looks
