@@ -14,14 +14,11 @@ from worker.settings import Settings
 from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.lane import Lane
 from worker.stream.lenient_fetch import salvage
+from worker.stream.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
 
 POLL_MS = 100
-
-_ALL = None
-_SINGLY = 1000
-"""So many records are read one by one in search of a bad one before the partition is read in bulk again."""
 
 
 class Reader:
@@ -34,11 +31,11 @@ class Reader:
         self._lanes = lanes
         self._settings = settings
         self._watch = watch
-        self._suspects: dict[TopicPartition, int | None] = {}
+        self._quarantine = Quarantine()
 
     def acquit_all(self) -> None:
         """Forget which partitions are under suspicion: they are read by somebody else now, or anew."""
-        self._suspects.clear()
+        self._quarantine.acquit_all()
 
     def check_membership(self) -> None:
         """Raise what ended the coordination, such as a missing permission; a poll would have raised it."""
@@ -46,7 +43,7 @@ class Reader:
 
     async def poll(self, open_lanes: dict[TopicPartition, Lane]) -> None:
         """Feed these lanes with what there is, waiting a moment where there is nothing."""
-        alone = {place: lane for place, lane in open_lanes.items() if place in self._suspects}
+        alone = {place: lane for place, lane in open_lanes.items() if place in self._quarantine}
         others = {place: lane for place, lane in open_lanes.items() if place not in alone}
         # Public aiokafka cannot tell; to ask each partition of many for what is not there takes more than to read.
         fetched = self._consumer._fetcher._records
@@ -82,37 +79,32 @@ class Reader:
             self.check_membership()
             log.warning("poll_failed", error=f"{type(error).__name__}: {error}")
             # One partition spoils the poll of all: read each by itself to find it (guard B8).
-            self._suspects.update(dict.fromkeys(lanes, _ALL))
+            self._quarantine.suspect(lanes)
             return
         for place, lane in lanes.items():
             await self._feed(place, lane, fetched.get(place, []))
 
     async def _poll_alone(self, place: TopicPartition, lane: Lane, timeout_ms: int) -> None:
         """A suspect goes free when it has read well; one that does not is read record by record up to the bad one."""
-        singly = self._suspects.get(place, _ALL)  # a rebalance acquits all
+        singly = self._quarantine.left(place)
         try:
-            if singly is _ALL:
-                read = await self._read_on(place, lane, timeout_ms, None)
-            else:
+            if singly:
                 read = await self._read_singly(place, lane, timeout_ms, singly)
-        except (UnicodeDecodeError, CorruptRecordException):
-            if singly is _ALL:
-                self._suspects[place] = _SINGLY
             else:
-                self._suspects.pop(place, None)
+                read = await self._read_on(place, lane, timeout_ms, None)
+        except (UnicodeDecodeError, CorruptRecordException):
+            if singly:
+                self._quarantine.acquit(place)
                 await self._step_over(place, lane)
+            else:
+                self._quarantine.convict(place)
         except IllegalStateError:
             raise
         except Exception as error:
-            self._suspects.pop(place, None)
+            self._quarantine.acquit(place)
             lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
         else:
-            left = 0 if singly is _ALL else singly - read
-            # Nothing read proves nothing: the fetch may wait behind another one to the same broker.
-            if read and left <= 0:
-                self._suspects.pop(place, None)
-            elif read:
-                self._suspects[place] = left
+            self._quarantine.has_read(place, read)
 
     async def _read_singly(self, place: TopicPartition, lane: Lane, timeout_ms: int, most: int) -> int:
         """Record by record, so that those in front of a bad one are not lost with it; how many there were."""
