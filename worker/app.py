@@ -27,10 +27,10 @@ def make_worker(settings: Settings, tracing: Tracing = NO_TRACING) -> Worker:
         processor=Processor(pipeline, tracing),
         command_reader=CommandReader(settings.limits, _verifier(settings, telemetry.keys_read)),
         cluster=Cluster(settings),
-        telemetry=telemetry,
+        hooks=telemetry,
         tracing=tracing,
     )
-    return Worker(shared, store)
+    return Worker(shared, store, telemetry)
 
 
 def _verifier(settings: Settings, tell: Callable[[bool], None]) -> TokenVerifier | None:

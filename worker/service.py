@@ -13,6 +13,7 @@ import structlog
 
 from worker.observability.certificates import expiries
 from worker.observability.health import HealthServer
+from worker.observability.telemetry import Telemetry
 from worker.preflight import Check, Preflight, findings
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
@@ -38,12 +39,12 @@ class CannotStart(Exception):
 class Worker:
     """One worker process: a member of the consumer group with its lanes, health server and housekeeping."""
 
-    def __init__(self, shared: LaneDependencies, store: PostgresStore) -> None:
-        """`shared` is what its lanes work with; `store` is theirs, too."""
+    def __init__(self, shared: LaneDependencies, store: PostgresStore, telemetry: Telemetry) -> None:
+        """`shared` is what its lanes work with; `store` is theirs, too, and `telemetry` what they tell."""
         if not __debug__:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
         self._shared, self._store = shared, store
-        self._settings, self._telemetry, self._cluster = shared.settings, shared.telemetry, shared.cluster
+        self._settings, self._telemetry, self._cluster = shared.settings, telemetry, shared.cluster
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
         self._phase: str | None = "starting"

@@ -61,7 +61,7 @@ async def test_a_member_of_an_older_generation_does_not_take_a_lane_by_force(ben
 async def _registered(one: Running, generation: int) -> Lane:
     """A lane of partition 0 after step 2 of an opening by this worker's member in that generation."""
     shared, news = one.worker._shared, asyncio.Event()
-    lane = Lane(one.lane().name, Inbox(100, Budget(1000)), shared.telemetry)
+    lane = Lane(one.lane().name, Inbox(100, Budget(1000)), shared.hooks)
     owner = Owner(generation, one.assignment._consumer._coordinator.member_id, f"{generation}")
     opening = Opening([lane], owner, Emitter(shared.settings, owner.producer), shared, one.assignment, news)
     opening.stop()

@@ -20,6 +20,7 @@ from worker.batch.work import Done, Work
 from worker.messages.envelope import Limits, Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
+from worker.observability.hooks import Hooks
 from worker.observability.spans import NO_TRACING, Tracing
 from worker.observability.telemetry import Telemetry
 from worker.settings import Settings
@@ -142,7 +143,7 @@ class _World:
             processor=processor,
             command_reader=CommandReader(Limits(), None),
             cluster=cast(Any, self.kafka),
-            telemetry=self.telemetry,
+            hooks=self.telemetry,
             tracing=tracing,
         )
         self.lanes = [
@@ -246,6 +247,20 @@ async def test_new_lanes_open_and_answer() -> None:
         2: [0],
     }
     assert [lane.expected.emitted for lane in world.lanes] == [3, 0, 1]
+
+
+async def test_the_line_goes_on_where_nobody_watches() -> None:
+    """With the hooks that do nothing it opens, answers and emits the ledger again as with those that count."""
+    world = _world(2)
+    world.shared = replace(world.shared, hooks=Hooks())
+    for lane in world.lanes:
+        lane._hooks = world.shared.hooks
+    world.session = world.another()
+    await world.keep(0, 2, emitted=1)
+    await world.live()
+    world.fetch(1, 3)
+    await world.until_out(2, 3)
+    await world.close()
 
 
 async def test_a_turn_is_one_line_of_the_log() -> None:

@@ -16,6 +16,9 @@ from tests.workbench import get
 from worker.demo.embedded import HOST, free_port
 from worker.observability.health import HealthServer
 from worker.observability.telemetry import Telemetry
+from worker.store.port import LaneName
+
+NAME = LaneName("g", "t", 0)
 
 
 def _exemplars(telemetry: Telemetry, family: str) -> list[dict[str, str]]:
@@ -70,9 +73,9 @@ def test_a_lane_that_ends_late_takes_nothing_from_its_successor() -> None:
     """A rebalance cuts off a lane that hangs, and the partition may come back to the same worker meanwhile."""
     telemetry, place, old, new = Telemetry(), {"topic": "t", "partition": "0"}, _Lane(), _Lane()
     for lane in (old, new):
-        telemetry.watch_lane("t", 0, lane)
-        telemetry.lane_state("t", 0, "running")
-    telemetry.forget_lane("t", 0, old)
+        telemetry.lane_opens(NAME, lane)
+        telemetry.lane_state(NAME, "running")
+    telemetry.lane_closed(NAME, old)
     assert telemetry.registry.get_sample_value("passport_lane_lag_records", place) == 7.0
     assert telemetry.registry.get_sample_value("passport_lane_state", {**place, "state": "running"}) == 1.0
 
@@ -80,11 +83,11 @@ def test_a_lane_that_ends_late_takes_nothing_from_its_successor() -> None:
 def test_a_lane_is_as_old_as_whoever_looks_finds_it_until_it_is_forgotten() -> None:
     """Its counters stay: a sum over workers must not fall."""
     telemetry, place, lane = Telemetry(), {"topic": "t", "partition": "0"}, _Lane()
-    telemetry.watch_lane("t", 0, lane)
+    telemetry.lane_opens(NAME, lane)
     value = telemetry.registry.get_sample_value
     assert [value("passport_lane_lag_seconds", place) for _ in range(2)] == [1.0, 2.0]
-    telemetry.lane_state("t", 0, "running")
-    telemetry.forget_lane("t", 0, lane)
+    telemetry.lane_state(NAME, "running")
+    telemetry.lane_closed(NAME, lane)
     assert value("passport_lane_lag_seconds", place) is None
     assert value("passport_lane_state", {**place, "state": "running"}) is None
     assert value("passport_lane_reopenings_total", place) == 0.0

@@ -10,7 +10,7 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Created, Outcome
 from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observability import span_names
-from worker.observability.hooks import Committed, Hooks, NullHooks
+from worker.observability.hooks import Committed, Hooks
 from worker.observability.spans import NO_TRACING, Tracing
 from worker.store.port import BatchTooLarge, Store
 
@@ -32,7 +32,7 @@ class Pipeline:
     ) -> None:
         self._store = store
         self._digital_link_base = digital_link_base
-        self._hooks = hooks or NullHooks()
+        self._hooks = hooks or Hooks()
         self._tracing = tracing
 
     async def transaction(self, turn: Sequence[Work]) -> list[list[Answer]]:

@@ -1,6 +1,7 @@
-"""Who is told how transactions go, so that processing need not know of metrics."""
+"""What the line tells from the side, so that it need not know of metrics and logs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,24 +37,70 @@ class Answered:
     answers: Sequence[Answer]
 
 
-class Hooks(Protocol):
-    """Such as `worker.observability.telemetry.Telemetry`."""
+class Watched(Protocol):
+    """A lane, as far as it is asked when somebody looks."""
 
-    def stopwatch(self) -> Stopwatch:
-        """Starts to time steps."""
+    def lag_records(self) -> float:
+        """Offsets behind the end of the log."""
         ...
 
-    def committed(self, done: Committed) -> None:
-        """A transaction was committed."""
+    def lag_seconds(self) -> float:
+        """Age of the oldest command without a visible result."""
         ...
 
 
-class NullHooks:
-    """Observes nothing."""
+class Hooks:
+    """What the line tells whoever watches it, event by event. Here nobody does: `Telemetry` overrides all of it.
+
+    No event is asked for anything, and none may fail the line: what overrides one raises nothing.
+    """
+
+    # Turns
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """A step of a turn, while it takes: decode, store or emit."""
+        return nullcontext()
 
     def stopwatch(self) -> Stopwatch:
-        """See `Hooks`."""
+        """A transaction in Postgres begins: what is returned is told of each of its steps."""
         return lambda step: 0.0
 
     def committed(self, done: Committed) -> None:
-        """See `Hooks`."""
+        """A transaction in Postgres was committed."""
+
+    def turn(self, answered: Sequence[Answered], started: float) -> None:
+        """A turn is in Postgres, which began at `started`, a `time.monotonic()`."""
+
+    def visible(self, appended_ms: Sequence[int]) -> None:
+        """Results came out; when the oldest command of each batch was appended."""
+
+    # Lanes
+
+    def lane_opens(self, name: LaneName, lane: Watched) -> None:
+        """There is such a lane here now."""
+
+    def lane_closed(self, name: LaneName, lane: Watched) -> None:
+        """It is somebody else's."""
+
+    def lane_state(self, name: LaneName, state: str) -> None:
+        """The one state that it is in now."""
+
+    def lane_reopens(self, name: LaneName) -> None:
+        """Upon doubt, or since what was fetched does not follow on what it has."""
+
+    def lane_halted(self, name: LaneName) -> None:
+        """Its positions contradict each other, and did not before."""
+
+    def halted_lane_looked(self, name: LaneName, at: float) -> None:
+        """It was looked at again, `at` a `time.time()`, and is halted still."""
+
+    def emitted_again(self, name: LaneName, results: int) -> None:
+        """So many results of the ledger are visible that Kafka lacked."""
+
+    # The group
+
+    def assigned(self, generation: int, partitions: int) -> None:
+        """The group gave this worker so many partitions."""
+
+    def unassigned(self) -> None:
+        """It has none any more: the group shares them out anew, or the worker leaves it."""

@@ -136,7 +136,7 @@ class Metrics:
         self.generation = Gauge(
             "passport_group_generation", "Generation of the group, by its last assignment.", registry=r
         )
-        self.assigned = Gauge(
+        self.partitions = Gauge(
             "passport_assigned_partitions",
             "Partitions that the group gave this worker; 0 while the group shares them out anew.",
             registry=r,

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import structlog
 from opentelemetry import trace
@@ -12,29 +11,18 @@ from opentelemetry import trace
 from worker.messages.events import Answer
 from worker.messages.reasons import count_by_plan, count_refusals
 from worker.messages.refusals import Kind
-from worker.observability.hooks import Answered, Committed, Stopwatch
+from worker.observability.hooks import Answered, Committed, Hooks, Stopwatch, Watched
 from worker.observability.metrics import Metrics
 from worker.observability.refusal_log import RefusalLog
 from worker.observability.spans import NO_TRACING, Tracing
+from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
 
 LANE_STATES = ("opening", "running", "waiting", "halted", "lost")
 
 
-class Watched(Protocol):
-    """A lane, as far as it is asked when somebody looks."""
-
-    def lag_records(self) -> float:
-        """Offsets behind the end of the log."""
-        ...
-
-    def lag_seconds(self) -> float:
-        """Age of the oldest command without a visible result."""
-        ...
-
-
-class Telemetry(Metrics):
+class Telemetry(Metrics, Hooks):
     """What the rooms tell; a turn or a batch at a time, since a look-up of labels takes as long as parsing a header."""
 
     def __init__(self, tracing: Tracing = NO_TRACING) -> None:
@@ -76,26 +64,28 @@ class Telemetry(Metrics):
         for (plan, answer), count in count_by_plan(done.created, done.others, done.companies).items():
             self.plan_answers.labels(plan, answer).inc(count)
 
-    def lane_state(self, topic: str, partition: int, state: str) -> None:
+    def lane_state(self, name: LaneName, state: str) -> None:
         """Show the one state that a lane is in."""
         for one in LANE_STATES:
-            self.lane_states.labels(topic, partition, one).set(one == state)
-        self.halted.labels(topic, partition).set(state == "halted")
+            self.lane_states.labels(name.topic, name.partition, one).set(one == state)
+        self.halted.labels(name.topic, name.partition).set(state == "halted")
 
-    def watch_lane(self, topic: str, partition: int, lane: Watched) -> None:
+    def lane_opens(self, name: LaneName, lane: Watched) -> None:
         """Ask how far a lane is behind whenever somebody looks: it gets older while nothing else happens to it."""
-        self._lanes[topic, partition] = lane
-        self.lag_records.labels(topic, partition).set_function(lane.lag_records)
-        self.lag_seconds.labels(topic, partition).set_function(lane.lag_seconds)
+        labels = name.topic, name.partition
+        self._lanes[labels] = lane
+        self.lag_records.labels(*labels).set_function(lane.lag_records)
+        self.lag_seconds.labels(*labels).set_function(lane.lag_seconds)
         for counter in (self.records, self.halts, self.reemitted, self.reopenings):
-            counter.labels(topic, partition)
+            counter.labels(*labels)
 
-    def forget_lane(self, topic: str, partition: int, lane: Watched) -> None:
+    def lane_closed(self, name: LaneName, lane: Watched) -> None:
         """Drop the gauges of a lane that another worker has now, so that sums over workers are right.
 
         Unless the partition has a new lane here: one that was cut off may end later than that begins.
         """
         self._refusal_log.tell_numbers()
+        topic, partition = name.topic, name.partition
         if self._lanes.get((topic, partition)) is not lane:
             return
         del self._lanes[topic, partition]
@@ -140,11 +130,31 @@ class Telemetry(Metrics):
         for one in appended_ms:
             self.batch_delay.observe(max(0.0, now - one / 1000), exemplar())
 
-    def assignment(self, generation: int, partitions: int) -> None:
-        """The group gave this worker so many partitions."""
+    def lane_reopens(self, name: LaneName) -> None:
+        """See `Hooks`."""
+        self.reopenings.labels(name.topic, name.partition).inc()
+
+    def lane_halted(self, name: LaneName) -> None:
+        """See `Hooks`."""
+        self.halts.labels(name.topic, name.partition).inc()
+
+    def halted_lane_looked(self, name: LaneName, at: float) -> None:
+        """See `Hooks`."""
+        self.halt_looked.labels(name.topic, name.partition).set(at)
+
+    def emitted_again(self, name: LaneName, results: int) -> None:
+        """See `Hooks`."""
+        self.reemitted.labels(name.topic, name.partition).inc(results)
+
+    def assigned(self, generation: int, partitions: int) -> None:
+        """See `Hooks`."""
         self.rebalances.inc()
         self.generation.set(generation)
-        self.assigned.set(partitions)
+        self.partitions.set(partitions)
+
+    def unassigned(self) -> None:
+        """See `Hooks`."""
+        self.partitions.set(0)
 
     @contextmanager
     def asking(self, server: str) -> Iterator[None]:

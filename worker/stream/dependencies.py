@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.batch.recovery import Processor
+from worker.observability.hooks import Hooks
 from worker.observability.spans import Tracing
-from worker.observability.telemetry import Telemetry
 from worker.settings import Settings
 from worker.store.port import Store
 from worker.stream.cluster.connection import Cluster
@@ -34,5 +34,5 @@ class LaneDependencies:
     processor: Processor
     command_reader: CommandReader
     cluster: Cluster
-    telemetry: Telemetry
+    hooks: Hooks
     tracing: Tracing

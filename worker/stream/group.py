@@ -107,12 +107,12 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self.assigned = True
         # Public aiokafka has no way to ask for these two.
         generation, member = self._consumer._coordinator.generation, self._consumer._coordinator.member_id
-        self._shared.telemetry.assignment(generation, len(assigned))
+        self._shared.hooks.assigned(generation, len(assigned))
         log.info("assigned", generation=generation, partitions=sorted(place.partition for place in assigned))
         settings, budget = self._shared.settings, Budget(HELD_BYTES)
         for place in assigned:
             name = LaneName(settings.group_id, place.topic, place.partition)
-            self.lanes[place] = Lane(name, Inbox(settings.batch_records, budget), self._shared.telemetry)
+            self.lanes[place] = Lane(name, Inbox(settings.batch_records, budget), self._shared.hooks)
         self._sessions = Sessions(list(self.lanes.values()), Member(generation, member), self._shared, self)
 
     def _reopen_lanes(self) -> None:
@@ -123,7 +123,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def _close_lanes(self) -> None:
         """Let turns in flight end, for a bounded time. From now on nothing is ours."""
         self.assigned = False
-        self._shared.telemetry.assigned.set(0)
+        self._shared.hooks.unassigned()
         self.lanes.clear()
         self._reader.acquit_all()
         sessions, self._sessions = self._sessions, None

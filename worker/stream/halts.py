@@ -51,11 +51,11 @@ class Halts:
         if lane.state is LaneState.HALTED:
             lane.log.warning("lane_still_halted", reason=reason)
         else:
-            self._shared.telemetry.halts.labels(self._topic, lane.name.partition).inc()
+            self._shared.hooks.lane_halted(lane.name)
             lane.log.error("lane_halted", reason=reason)
         self._lanes.add(lane)
         lane.stand(LaneState.HALTED, f"{reason} (looked last at {iso_8601(int(now * 1000))})", inf)
-        self._shared.telemetry.halt_looked.labels(self._topic, lane.name.partition).set(now)
+        self._shared.hooks.halted_lane_looked(lane.name, now)
 
     async def _watch(self) -> None:
         while True:

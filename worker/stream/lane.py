@@ -11,7 +11,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from worker.domain.command import Command
 from worker.messages.envelope import Record
-from worker.observability.telemetry import Telemetry
+from worker.observability.hooks import Hooks
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, Registered
 from worker.stream.inbox import Inbox
 from worker.stream.lag import Lag
@@ -45,7 +45,7 @@ class Batch:
 class Lane:
     """One partition for one generation of the group."""
 
-    def __init__(self, name: LaneName, inbox: Inbox, telemetry: Telemetry) -> None:
+    def __init__(self, name: LaneName, inbox: Inbox, hooks: Hooks) -> None:
         self.name = name
         self.inbox = inbox
         self.lag = Lag(self.inbox)
@@ -70,15 +70,15 @@ class Lane:
         """The turn that took records of it last."""
         self.span: Span = INVALID_SPAN
         """Of its opening."""
-        self._telemetry = telemetry
+        self._hooks = hooks
         self.log = log.bind(topic=name.topic, partition=name.partition)
-        telemetry.watch_lane(name.topic, name.partition, self)
-        telemetry.lane_state(name.topic, name.partition, self.state.value)
+        hooks.lane_opens(name, self)
+        hooks.lane_state(name, self.state.value)
 
     def close(self) -> None:
         """From now on it is somebody else's."""
         self.state, self.reason = LaneState.CLOSED, "closed"
-        self._telemetry.forget_lane(self.name.topic, self.name.partition, self)
+        self._hooks.lane_closed(self.name, self)
 
     @property
     def source(self) -> TopicPartition:
@@ -112,7 +112,7 @@ class Lane:
         self.look_at = time.monotonic() + wait_seconds
         if (state, reason) != (self.state, self.reason) and self.state is not LaneState.CLOSED:
             self.state, self.reason = state, reason
-            self._telemetry.lane_state(self.name.topic, self.name.partition, state.value)
+            self._hooks.lane_state(self.name, state.value)
 
     def begin(self) -> None:
         """A session begins with it. One that is halted is halted until the session finds otherwise."""
@@ -130,7 +130,7 @@ class Lane:
         """On doubt: where it stands has to be asked for again."""
         self._leave_work()
         self.stand(LaneState.OPENING, f"reopening after {reason}", wait_seconds)
-        self._telemetry.reopenings.labels(self.name.topic, self.name.partition).inc()
+        self._hooks.lane_reopens(self.name)
         self.log.warning("lane_reopens", error=reason)
 
     def registered(self, registered: Registered) -> None:
@@ -204,7 +204,7 @@ class Lane:
         """All results below `stop` are visible."""
         self.emitted = stop
         self.inbox.answered(stop)
-        self._telemetry.visible(self.lag.answered(stop))
+        self._hooks.visible(self.lag.answered(stop))
         self.progressed_at = time.monotonic()
 
     def lag_records(self) -> float:

@@ -174,7 +174,7 @@ class Opening:
         with self._shared.tracing.within([lane.span for lane in parts]), self._shared.tracing.step("re-emit"):
             await self._emitter.emit(list(parts.values()))
         for lane, part in parts.items():
-            self._shared.telemetry.reemitted.labels(self._topic, lane.name.partition).inc(len(part.answers))
+            self._shared.hooks.emitted_again(lane.name, len(part.answers))
             lane.log.info("ledger_emitted_again", start=lane.emitted, stop=part.stop, records=len(part.answers))
             lane.emit(part.stop)
         failpoints.reach("ledger re-emission")

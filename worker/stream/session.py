@@ -169,7 +169,7 @@ class Session:
     async def _decode(self, batches: Sequence[Batch]) -> list[Batch]:
         """Records become commands whose credentials are checked. A lane whose keys are away waits, the others go on."""
         decoded = []
-        with self._shared.telemetry.step("decode"):
+        with self._shared.hooks.step("decode"):
             for batch in batches:
                 try:
                     batch.commands = await self._shared.command_reader.commands(batch.records)
@@ -191,7 +191,7 @@ class Session:
             return {}
         started = time.monotonic()
         turn = [Work(batch.lane.expected, batch.records, batch.commands, batch.stop, batch.span) for batch in batches]
-        with self._shared.telemetry.step("store"):
+        with self._shared.hooks.step("store"):
             done = await self._shared.processor.process(turn)
         is_too_large = any(isinstance(one, BatchTooLarge) for one in done)
         if is_too_large:
@@ -212,7 +212,7 @@ class Session:
                 if work.commands:
                     answered.append(Answered(lane.name, work.start, work.stop, work.commands, one))
                 parts[lane] = Part(lane.source, one, batch.stop, batch.span)
-        self._shared.telemetry.turn(answered, started)
+        self._shared.hooks.turn(answered, started)
         taken, most = sum(len(batch.records) for batch in batches), self._shared.settings.batch_records
         self._most = max(1, taken // 4) if is_too_large else min(2 * self._most, most)
         if failed:
@@ -225,7 +225,7 @@ class Session:
     async def _emit(self, parts: Mapping[Lane, Part]) -> None:
         """Kafka: all results and the offsets behind them, in one transaction."""
         with self._shared.tracing.within([part.span for part in parts.values()]):
-            with self._shared.telemetry.step("emit"):
+            with self._shared.hooks.step("emit"):
                 await self._emitter.emit(list(parts.values()))
             for lane, part in parts.items():
                 lane.emit(part.stop)
