@@ -2,11 +2,13 @@
 
 import re
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.workbench import REPOSITORY
+from worker.cli.commands import app
 from worker.messages.refusals import REFUSALS
 
 DESIGN = (REPOSITORY / "worker" / "DESIGN.md").read_text(encoding="utf-8")
@@ -54,6 +56,23 @@ def test_the_table_of_outcomes_says_what_the_worker_says() -> None:
     for refusal in REFUSALS.values():
         found = [one for one in told if one[:2] == (str(refusal.status), refusal.kind.label)]
         assert any(refusal.error.startswith(sentence.strip()) for _, _, sentence in found), refusal
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "tests/README.md", "deploy/README.md", "schemas/README.md"]
+)
+def test_commands_name_what_there_is(page: str) -> None:
+    """Modules, verbs of the command line, tests and scripts."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    code = "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)])
+    for module in re.findall(r"python -m ([\w.]+)", code):
+        assert module == "venv" or find_spec(module) is not None, module
+    for path in re.findall(r"(?<![\w/.])((?:tests|worker|deploy|schemas|\.ci)/[\w./-]+\w)", code):
+        assert (REPOSITORY / path).exists(), path
+    verbs = {name for name in app if not name.startswith("-")}
+    for verb in re.findall(r"(?:^|bin/)passport-worker ([a-z]+)", code, re.MULTILINE):
+        assert verb in verbs, verb
 
 
 def test_every_citation_in_the_code_stands_in_the_design() -> None:

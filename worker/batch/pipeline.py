@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from worker.batch.work import Work
 from worker.domain.command import Command, CreatePassport
@@ -22,6 +23,14 @@ BATCH_BYTES = 8 * 1024 * 1024
 
 class AnswerTooLarge(Exception):
     """A result that cannot be published, headers and all, such as for what the catalogue seeds a created event with."""
+
+
+class Decided(NamedTuple):
+    """What became of some commands: those that created a passport, the other outcomes, and answers to all of them."""
+
+    created: list[Created]
+    others: list[Outcome]
+    answers: list[Answer]
 
 
 class Pipeline:
@@ -65,10 +74,11 @@ class Pipeline:
         return by_lane
 
 
-def decide_all(
-    commands: Sequence[Command], facts: Facts, digital_link_base: str
-) -> tuple[list[Created], list[Outcome], list[Answer]]:
-    """Decide commands in order, each sees what those before it created: created, other outcomes, answers to all."""
+def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str) -> Decided:
+    """Decide commands in order; each sees what those before it created.
+
+    Raises `AnswerTooLarge`, and `BatchTooLarge` where fewer commands at once may fit.
+    """
     created: list[Created] = []
     others: list[Outcome] = []
     answers: list[Answer] = []
@@ -87,7 +97,7 @@ def decide_all(
         size += len(answer.value)
         if size > BATCH_BYTES and len(commands) > 1:
             raise BatchTooLarge
-    return created, others, answers
+    return Decided(created, others, answers)
 
 
 def _size_ahead(turn: Sequence[Work], facts: Facts) -> int:
