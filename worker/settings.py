@@ -149,7 +149,11 @@ class Settings(BaseSettings):
 
     batch_records: int = Field(2000, ge=1, le=100_000, description="Most records a transaction, of all lanes together.")
     retention_days: int = Field(
-        8, ge=2, le=3650, description="Days of the ledger; keep it above the command topic's retention."
+        8,
+        ge=2,
+        le=3650,
+        description="Days that results, idempotency keys, daily counts and dead letters stay in Postgres. "
+        "Keep it above the command topic's retention.",
     )
     # An answer repeats the names of fields, up to six times as long, and must fit into a result topic.
     limit_value_bytes: int = Field(64 * 1024, ge=1, le=98_304, description="Most bytes of a command's value.")

@@ -188,11 +188,11 @@ async def test_an_answer_that_fits_into_no_topic_is_refused_before_it_is_kept(
 
 async def test_too_much_for_one_batch_leaves_nothing_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """All answers of a batch are in memory at once, so the lane comes again with fewer; a single one always passes."""
-    monkeypatch.setattr(worker.batch.pipeline, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(worker.batch.pipeline, "TURN_ANSWER_BYTES", 1000)
     lane = await Lane.open(store)
     with pytest.raises(BatchTooLarge):
         await lane.process(ask(OPEN, 9, "a"), ask(OPEN, 9, "b"), ask(OPEN, 9, "c"))
-    monkeypatch.setattr(worker.batch.pipeline, "BATCH_BYTES", 1)
+    monkeypatch.setattr(worker.batch.pipeline, "TURN_ANSWER_BYTES", 1)
     assert await lane.verdicts(ask(OPEN, 9, "a")) == ["created"]
 
 

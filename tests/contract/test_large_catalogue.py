@@ -92,7 +92,7 @@ async def test_a_lane_with_too_large_answers_is_told_before_its_transaction(
 ) -> None:
     """By the sizes of records and products. Seen to fail without `_size_ahead`: it had taken locks by then."""
     lane = await Lane.open(store)
-    monkeypatch.setattr(pipeline, "BATCH_BYTES", 700_000)
+    monkeypatch.setattr(pipeline, "TURN_ANSWER_BYTES", 700_000)
     monkeypatch.setattr(PostgresStore, "batch", None)
     with pytest.raises(BatchTooLarge):
         await lane.process(*_records(1, "a"), *_records(1, "b"))
@@ -110,7 +110,7 @@ async def test_answers_that_are_larger_than_the_catalogue_tells_are_too_much_as_
         await connection.execute("UPDATE template SET fields = '[]'")
         await connection.execute("UPDATE company SET prefill = '{}'")
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "BATCH_BYTES", 700_000)
+        patched.setattr(pipeline, "TURN_ANSWER_BYTES", 700_000)
         with pytest.raises(BatchTooLarge):
             await lane.process(*_records(2, "old"))
     assert [verdict(one) for one in await lane.process(*_records(2, "old"))] == ["replayed"] * 2

@@ -35,7 +35,7 @@ from tests.contract.world import (
 )
 from tests.memory_store import MemoryStore
 from tests.workbench import Tenant
-from worker.batch.pipeline import BATCH_BYTES, decide_all
+from worker.batch.pipeline import TURN_ANSWER_BYTES, decide_all
 from worker.domain.timestamps import DAY_MS
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
@@ -137,7 +137,7 @@ class _Crash(Exception):
 async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
     """A batch that dies before its commit, when its facts were read or when all was written."""
     work = lane.work(*asked)
-    facts = await lane.store.look_up(work.commands, BATCH_BYTES)
+    facts = await lane.store.look_up(work.commands, TURN_ANSWER_BYTES)
     with suppress(_Crash):
         async with lane.store.batch([work.expected]) as batch:
             await batch.gather(work.commands, facts)

@@ -24,7 +24,7 @@ from tests.contract.world import (
     with_token,
 )
 from tests.workbench import gtin
-from worker.batch.pipeline import BATCH_BYTES, decide_all
+from worker.batch.pipeline import TURN_ANSWER_BYTES, decide_all
 from worker.batch.work import Work
 from worker.domain.command import DeadLetter, TraceContext
 from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
@@ -69,7 +69,7 @@ async def test_every_fence_raises_the_epoch(store: Store) -> None:
 
 
 async def test_a_newer_generation_turns_older_ones_away(store: Store) -> None:
-    """It is named, and its hold stays good."""
+    """It is named, and its token stays good."""
     token = await _fence(store, 7, "newer")
     assert await store.register([NAME], Owner(6, "older", "p")) == {NAME: NewerOwner(7, "newer")}
     assert await store.positions([token]) == {token: None}
@@ -200,7 +200,7 @@ class _Broken(Exception):
 
 
 async def _break(lane: Lane, work: Work, recorded: bool) -> None:
-    facts = await lane.store.look_up(work.commands, BATCH_BYTES)
+    facts = await lane.store.look_up(work.commands, TURN_ANSWER_BYTES)
     async with lane.store.batch([work.expected]) as batch:
         await batch.gather(work.commands, facts)
         if recorded:

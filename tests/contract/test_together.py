@@ -99,7 +99,7 @@ async def test_lanes_with_large_answers_share_less(
     store: Store, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
     """A transaction that would be too large is not even begun: all of its lanes are told, and come in smaller turns."""
-    monkeypatch.setattr(worker.batch.pipeline, "BATCH_BYTES", 2000 * together)
+    monkeypatch.setattr(worker.batch.pipeline, "TURN_ANSWER_BYTES", 2000 * together)
     begun = _count_transactions(monkeypatch)
     lanes, asked = await _lanes(store), [[ask(OPEN, 1, f"s{at}" * 30)] * 2 for at in range(LANES)]
     assert [type(done) for done in await _turn(lanes, asked)] == [BatchTooLarge] * LANES

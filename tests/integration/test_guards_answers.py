@@ -132,7 +132,7 @@ class Late:
 @pytest.fixture
 def many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction of some dozens of results takes several produce requests, one after the other."""
-    monkeypatch.setattr(producer_module, "BATCH_BYTES", 4000)
+    monkeypatch.setattr(producer_module, "RECORD_BATCH_BYTES", 4000)
 
 
 @pytest.mark.usefixtures("many_requests")

@@ -23,7 +23,7 @@ from worker.messages.envelope import Record
 from worker.settings import Settings
 from worker.stream import reader as reader_module
 from worker.stream.lane import LaneState
-from worker.stream.lenient_fetch import salvage
+from worker.stream.lenient_fetch import fetch_leniently
 
 pytestmark = pytest.mark.real_kafka
 
@@ -66,7 +66,7 @@ def _bad_name(bad: bool) -> list[tuple[str, bytes]]:
 async def test_b8_a_bad_record_behind_markers_and_aborted_records_is_the_one_refused(bench: Workbench) -> None:
     """Markers and aborted commands between the position and the bad record get no result of their own.
 
-    Seen to fail while the salvage took whatever lay at the position: the commit marker was refused as a command.
+    Seen to fail while the lenient fetch took whatever lay at the position: the commit marker was refused as a command.
     """
     await asyncio.to_thread(transaction, bench, commands(bench, 0, 2), commit=True)
     await asyncio.to_thread(transaction, bench, commands(bench, 2, 4), commit=False)
@@ -79,17 +79,17 @@ async def test_b8_a_bad_record_behind_markers_and_aborted_records_is_the_one_ref
     assert [one.cause.rpartition("/")[2] for one in bench.read([bench.settings.topic_rejected])] == ["6"]
 
 
-async def test_b8_a_lane_that_reopens_during_a_salvage_loses_nothing(
+async def test_b8_a_lane_that_reopens_during_a_lenient_fetch_loses_nothing(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was salvaged for the lane as it was is not given to the lane as it is, which stands elsewhere.
+    """What was read for the lane as it was is not given to the lane as it is, which stands elsewhere.
 
     Seen to fail while `_step_over` put its record unasked: the commands in front of it got no result.
     """
     behind, release = list[int](), asyncio.Event()
 
-    async def slow_salvage(settings: Settings, place: TopicPartition, offset: int) -> Record:
-        found = await salvage(settings, place, offset)
+    async def slow_fetch(settings: Settings, place: TopicPartition, offset: int) -> Record:
+        found = await fetch_leniently(settings, place, offset)
         if not release.is_set():
             one.lane().inbox.fail("provoked")
             release.set()
@@ -97,7 +97,7 @@ async def test_b8_a_lane_that_reopens_during_a_salvage_loses_nothing(
             behind.append(offset - one.lane().inbox.fetch_offset)
         return found
 
-    monkeypatch.setattr(reader_module, "salvage", slow_salvage)
+    monkeypatch.setattr(reader_module, "fetch_leniently", slow_fetch)
     async with running(bench) as one:
         async with held(bench, LANE_ROWS):
             await publish(bench, commands(bench, 0, 1))
@@ -132,7 +132,7 @@ async def test_b8_bytes_that_fail_their_checksum_are_never_taken(
 ) -> None:
     """While the wire garbles records the lane waits and says so; afterwards each command is created as it was sent.
 
-    Seen to fail without the CRC check of the salvage: garbled bytes were taken as commands, and nothing was noticed.
+    Seen to fail without the CRC check of the lenient fetch: garbled bytes were taken as commands, and nobody noticed.
     """
     async with running(bench) as one:
         with monkeypatch.context() as wire:
@@ -167,13 +167,13 @@ async def test_b8_a_record_that_the_client_skips_as_too_large_is_read_again(
 async def test_b8_what_is_salvaged_is_the_record_as_it_was(bench: Workbench) -> None:
     """Key, null value, null headers and append time survive, also from a compressed batch; only bad names change.
 
-    Seen to fail with a salvage that calls every record unreadable: the first of these is not.
+    Seen to fail with a lenient fetch that calls every record unreadable: the first of these is not.
     """
     await set_topic(bench, bench.settings.topic_commands, "compression.type", "gzip")
     place = TopicPartition(bench.settings.topic_commands, 0)
     good = {**bench.command(tenant(0), 0, "good", partition=0), "key": b"key"}
     await publish(bench, [good, {"value": None, "headers": [("empty", None)], "partition": 0}])
-    whole, null = await salvage(bench.settings, place, 0), await salvage(bench.settings, place, 1)
+    whole, null = await fetch_leniently(bench.settings, place, 0), await fetch_leniently(bench.settings, place, 1)
     assert (whole.key, whole.value, whole.headers, whole.unreadable) == (b"key", good["value"], good["headers"], None)
     assert (null.key, null.value, null.headers, null.offset) == (None, None, [("empty", None)], 1)
     assert 0 < whole.timestamp_ms <= null.timestamp_ms
@@ -182,4 +182,4 @@ async def test_b8_what_is_salvaged_is_the_record_as_it_was(bench: Workbench) -> 
 async def test_b8_there_is_nothing_to_salvage_behind_the_end(bench: Workbench) -> None:
     """An offset without a record at it or behind it is a `LookupError`, on which the lane opens again."""
     with pytest.raises(LookupError):
-        await salvage(bench.settings, TopicPartition(bench.settings.topic_commands, 0), 0)
+        await fetch_leniently(bench.settings, TopicPartition(bench.settings.topic_commands, 0), 0)

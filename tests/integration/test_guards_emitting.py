@@ -56,7 +56,7 @@ def _answer(offset: int) -> Answer:
 async def test_b3_a_result_that_cannot_be_sent_holds_the_offset_back(bench: Workbench) -> None:
     """While the broker refuses a result as too large E stands still; once the topic is repaired it appears once.
 
-    Seen to fail without `_all_acknowledged`: the commit succeeded, and the lane never noticed.
+    Seen to fail without `_deliver_all`: the commit succeeded, and the lane never noticed.
     """
     async with running(bench) as one:
         await set_topic(bench, bench.settings.topic_created, "max.message.bytes", "200")

@@ -32,7 +32,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 async def test_an_idle_worker_on_the_demo_broker_rests(bench: Workbench, tmp_path: Path) -> None:
-    """At most 5 % of a core; 81 % without `pause_after_empty_fetches`. It still hears what comes."""
+    """At most 5 % of a core; 81 % without `pause_after_fetches`. It still hears what comes."""
     ready = f"http://127.0.0.1:{(port := free_port())}/readyz"
     worker = bench.start_worker(tmp_path / "worker.log", PASSPORT_HTTP_PORT=str(port))
     await until(lambda: get(ready)[0] == 200, 30, "the worker is ready")

@@ -254,7 +254,7 @@ async def test_a_halted_lane_is_a_failed_opening(bench: Workbench) -> None:
 
 async def test_too_much_at_once_is_an_event_and_no_failure(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch is taken in smaller ones, each with its span; what is too much ahead is not even begun."""
-    monkeypatch.setattr(pipeline, "BATCH_BYTES", 6_000)
+    monkeypatch.setattr(pipeline, "TURN_ANSWER_BYTES", 6_000)
     spans = spans_in_memory()
     await _answered(bench, [_command(bench, number) for number in range(40)], spans)
     first, *others = spans.named("process")

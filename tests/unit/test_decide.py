@@ -181,7 +181,7 @@ def test_rule_5_the_scope_of_a_key_is_the_company() -> None:
 
 
 def test_rule_6_an_invalid_body_is_refused_with_all_its_errors() -> None:
-    """They were found at the door."""
+    """They were found while it was read."""
     assert decide(command(body=INVALID), facts()) == Invalid(COMPANY, INVALID.field_errors)
 
 
@@ -444,17 +444,6 @@ def test_a_command_without_a_key_binds_none() -> None:
     known = facts()
     _run(known, command())
     assert known.bindings == {}
-
-
-def test_what_was_looked_up_in_parts_is_what_decisions_look_at() -> None:
-    """Facts that were learned from two look-ups decide like facts that were read at once."""
-    known, first, second = facts(), Facts(), Facts()
-    first.api_keys, first.companies, second.products = known.api_keys, known.companies, known.products
-    learned = Facts()
-    learned.learn(first)
-    learned.learn(second)
-    assert (learned.api_keys, learned.companies, learned.products) == (known.api_keys, known.companies, known.products)
-    assert isinstance(decide(command(), learned), Created)
 
 
 def test_every_company_has_its_own_counts() -> None:

@@ -1,4 +1,4 @@
-"""The door: which records are readable, and what their headers mean."""
+"""Reading: which records are readable, and what their headers mean."""
 
 import json
 from dataclasses import replace

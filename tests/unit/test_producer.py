@@ -56,7 +56,7 @@ class _Producer:
         self._note("begin")
 
     def create_batch(self) -> BatchBuilder:
-        return BatchBuilder(module.BATCH_BYTES, 0, is_transactional=True)
+        return BatchBuilder(module.RECORD_BATCH_BYTES, 0, is_transactional=True)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[object]":
         place = TopicPartition(topic, partition)
@@ -138,7 +138,7 @@ async def test_a_partition_gets_one_batch_in_the_order_of_its_lanes() -> None:
 
 async def test_what_is_too_much_for_a_batch_goes_in_several_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """And a single record of any size in one of its own."""
-    monkeypatch.setattr(module, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(module, "RECORD_BATCH_BYTES", 1000)
     emitter, producer = _emitter()
     sizes = [100, 100, 5000, 100]
     await emitter.emit([_part(0, *(_answer(at, value=b"x" * size) for at, size in enumerate(sizes)))])

@@ -17,7 +17,7 @@ from worker.store.port import BatchTooLarge, Store
 
 ANSWER_FRAME_BYTES = 512
 """About what an answer holds besides what was asked and the product's fields."""
-BATCH_BYTES = 8 * 1024 * 1024
+TURN_ANSWER_BYTES = 8 * 1024 * 1024
 """How much the answers of one transaction may hold together, since they are all in memory at once."""
 
 
@@ -51,9 +51,9 @@ class Pipeline:
         """
         commands = [command for work in turn for command in work.commands]
         lap = self._hooks.stopwatch()
-        facts = await self._store.look_up(commands, BATCH_BYTES)
+        facts = await self._store.look_up(commands, TURN_ANSWER_BYTES)
         lap("look-up")
-        if len(commands) > 1 and _size_ahead(turn, facts) > BATCH_BYTES:
+        if len(commands) > 1 and _size_ahead(turn, facts) > TURN_ANSWER_BYTES:
             raise BatchTooLarge
         with self._tracing.transaction(span_names.IN_POSTGRES, len(commands)):
             return await self._commit(turn, commands, facts)
@@ -95,7 +95,7 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
             others.append(outcome)
         answers.append(answer)
         size += len(answer.value)
-        if size > BATCH_BYTES and len(commands) > 1:
+        if size > TURN_ANSWER_BYTES and len(commands) > 1:
             raise BatchTooLarge
     return Decided(created, others, answers)
 

@@ -1,6 +1,6 @@
 """`passport-worker validate`: what the worker would say of command values, without credentials and state.
 
-Values come one a line (NDJSON), or as a single document over many lines, and go through the worker's own door. Memory
+Values come one a line (NDJSON), or as a single document over many lines, and are read by the worker's own code. Memory
 stays bounded, whatever the input: no more of a value is held than the worker would read.
 """
 

@@ -1,4 +1,4 @@
-"""A create-passport command: one Kafka record after the door, as values that can be decided on."""
+"""A create-passport command: one Kafka record once it is read, as values that can be decided on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

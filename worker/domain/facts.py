@@ -32,12 +32,6 @@ class Facts:
     serials: dict[tuple[str, str], str] = field(default_factory=dict)
     """Passport id by GTIN and serial number."""
 
-    def learn(self, known: "Facts") -> None:
-        """Take over reference data that was looked up ahead."""
-        self.api_keys.update(known.api_keys)
-        self.companies.update(known.companies)
-        self.products.update(known.products)
-
     def absorb(self, created: Created, created_body: bytes) -> None:
         """Let the rest of the batch see a passport that was just created."""
         company_id = created.company_id

@@ -1,4 +1,4 @@
-"""The door: one Kafka record becomes one command, whatever its bytes; nothing here raises."""
+"""Reading: one Kafka record becomes one command, whatever its bytes; nothing here raises."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -69,7 +69,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPosition:
-    """What a lane brings to a batch: its hold, where it has to stand (A), and a lower bound of E to keep along."""
+    """What a lane brings to a batch: its token, where it has to stand (A), and a lower bound of E to keep along."""
 
     token: FencingToken
     applied: int
@@ -131,7 +131,7 @@ class Batch(Protocol):
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
     ) -> None:
-        """Write effects and ledger rows, and move each lane to its new position; one entry a lane, as the stakes."""
+        """Write effects and ledger rows, and move each lane to its new position; an entry a lane, in order."""
         ...
 
 
@@ -148,11 +148,11 @@ class Store(Protocol):
         ...
 
     async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
-        """Forget all producers of these lanes but one, since the others are fenced; the holds that are still good."""
+        """Forget all producers of these lanes but one, since the others are fenced; the tokens that are still good."""
         ...
 
     async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
-        """Of those holds that are still good; None for a lane that never ran."""
+        """Of those tokens that are still good; None for a lane that never ran."""
         ...
 
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
@@ -163,7 +163,7 @@ class Store(Protocol):
         ...
 
     async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
-        """Raise lower bounds of E: every answer below is in Kafka. No effect where a hold is gone."""
+        """Raise lower bounds of E: every answer below is in Kafka. No effect where a token is no longer good."""
         ...
 
     async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:

@@ -59,6 +59,6 @@ async def _is_fenced(cluster: Cluster, settings: Settings, transactional_id: str
         described = await cluster.ask_transaction_coordinator(
             transactional_id, TransactionStateRequest(transactional_id)
         )
-    except (IncompatibleBrokerVersion, NotImplementedError):  # before Kafka 3.0: wait until the markers are written
+    except (IncompatibleBrokerVersion, NotImplementedError):  # a broker that cannot tell: wait for its markers
         return False
     return transaction_state(described) == "PrepareAbort"

@@ -37,7 +37,7 @@ class Halts:
         """Nothing goes on in the background."""
         self._background.stop()
 
-    def suspect(self, lanes: Collection[Lane]) -> None:
+    def look_into(self, lanes: Collection[Lane]) -> None:
         """Their positions do not fit. Finding out why may take long."""
         for lane in lanes:
             lane.wait("its positions do not fit: looking for the reason", inf)

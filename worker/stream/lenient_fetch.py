@@ -22,7 +22,7 @@ _BATCH_OVERHEAD = 12
 _UNREADABLE = UnreadableRecord("header-name-not-utf8", "Expected header names in UTF-8")
 
 
-async def salvage(settings: Settings, place: TopicPartition, offset: int) -> Record:
+async def fetch_leniently(settings: Settings, place: TopicPartition, offset: int) -> Record:
     """Fetch the first record at `offset` or behind it, past markers and aborted records, and read it leniently.
 
     Raises `LookupError` when there is none, and `CorruptRecordException` when its bytes fail their checksum.

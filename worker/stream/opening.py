@@ -139,7 +139,7 @@ class Opening:
         try:
             looks = await look(lanes, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
-            self._halts.suspect(lanes)
+            self._halts.look_into(lanes)
             return
         for lane, found in looks.items():
             if isinstance(found, str):
@@ -147,7 +147,7 @@ class Opening:
             elif isinstance(found, LostLane):
                 self._lose(lane, str(found))
             elif found.reason_to_halt() is not None:
-                self._halts.suspect([lane])
+                self._halts.look_into([lane])
             else:
                 await self._start(lane, found)
 

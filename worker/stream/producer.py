@@ -28,7 +28,7 @@ EMIT_SECONDS = 20.0
 """Shorter than the client's own retries and than the transaction timeout: on any doubt the producer is thrown away. And
 short enough that all other lanes go on within 30 s where one result partition takes nothing."""
 
-BATCH_BYTES = 480_000
+RECORD_BATCH_BYTES = 480_000
 """A larger single record gets a batch of its own. Above 512 KiB, a request is humongous to the G1 collector of a broker
 with a heap of up to 2 GB: those of 560 KB that full batches made took a fifth of the broker's CPU."""
 
@@ -115,7 +115,7 @@ class Emitter:
             **client_options(settings),
             transactional_id=transactional_id,
             transaction_timeout_ms=int(settings.kafka_transaction_timeout_seconds * 1000),
-            max_batch_size=BATCH_BYTES,
+            max_batch_size=RECORD_BATCH_BYTES,
             max_request_size=4 * 1024 * 1024,
         )
         _send_once(self._producer.client)

@@ -13,7 +13,7 @@ from worker.messages.envelope import Record, without_excess
 from worker.settings import Settings
 from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.lane import Lane
-from worker.stream.lenient_fetch import salvage
+from worker.stream.lenient_fetch import fetch_leniently
 from worker.stream.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
@@ -127,14 +127,14 @@ class Reader:
         """Read the one bad record leniently: it gets its refusal like any other."""
         position = lane.inbox.fetch_offset
         try:
-            record = await salvage(self._settings, place, position)
+            record = await fetch_leniently(self._settings, place, position)
             is_ours = await self._watch.confirm()
         except Exception as error:
             lane.inbox.fail(f"offset {position} cannot be read: {type(error).__name__}: {error}")
             return
         still_there = self._is_read_for(place, lane) and lane.inbox.fetch_offset == position  # it may have reopened
         if is_ours and still_there:
-            log.warning("record_salvaged", partition=place.partition, offset=record.offset)
+            log.warning("record_read_leniently", partition=place.partition, offset=record.offset)
             self._consumer.seek(place, record.offset + 1)
             lane.inbox.put([without_excess(record, self._settings.limits)], record.offset + 1)
 
