@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from worker.stream import fetch_pauses
 from worker.stream.fetch_pauses import EMPTY_SECONDS, FULL_SECONDS, pause_after_fetches
 
 
@@ -26,14 +27,19 @@ def _fetcher(found: bool, seconds: float, notified: list[object] | None = None) 
 @pytest.mark.parametrize(
     ("found", "held", "least", "most"),
     [
-        (False, 0.0, EMPTY_SECONDS, 1.0),
-        (True, 0.0, FULL_SECONDS, EMPTY_SECONDS),
-        (False, 4 * EMPTY_SECONDS, 4 * EMPTY_SECONDS, 5 * EMPTY_SECONDS),
+        (False, 0.0, 0.8, 5.0),
+        (True, 0.0, 0.2, 0.8),
+        (False, 1.0, 1.0, 1.8),
     ],
     ids=["empty at once", "full at once", "empty, held by the broker"],
 )
-async def test_how_long_a_fetch_takes_at_least(found: bool, held: float, least: float, most: float) -> None:
-    """What is found, and how long the whole takes."""
+async def test_how_long_a_fetch_takes_at_least(
+    monkeypatch: pytest.MonkeyPatch, found: bool, held: float, least: float, most: float
+) -> None:
+    """What is found, and how long the whole takes, with pauses that a busy machine cannot blur."""
+    assert FULL_SECONDS < EMPTY_SECONDS
+    monkeypatch.setattr(fetch_pauses, "EMPTY_SECONDS", 0.8)
+    monkeypatch.setattr(fetch_pauses, "FULL_SECONDS", 0.2)
     started = time.monotonic()
     assert await _fetcher(found, held)._proc_fetch_request("assignment", 1, "request") is found
     assert least <= time.monotonic() - started < most
