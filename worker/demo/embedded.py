@@ -119,8 +119,11 @@ class ServerProcess:
             time.sleep(0.01)  # PostgreSQL does not start while an orphan holds its shared memory
 
     def freeze(self) -> None:
-        """SIGSTOP to the server and all of its children."""
-        _freeze_family(self.pid)
+        """SIGSTOP to the server and all of its children; none of their threads runs any more when this is over."""
+        family = _freeze_family(self.pid)
+        deadline = time.monotonic() + STOP_SECONDS
+        while not all(map(_is_stopped, family)) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """Undo `freeze`."""
@@ -156,6 +159,16 @@ def _is_alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether no thread of it runs: a busy one may do a little more after the signal."""
+    with suppress(OSError):
+        states = [
+            (one / "stat").read_text().rpartition(")")[2].split()[0] for one in Path(f"/proc/{pid}/task").iterdir()
+        ]
+        return all(state in "TtZX" for state in states)
+    return True
 
 
 def _descendants(pid: int) -> list[int]:
