@@ -53,7 +53,7 @@ async def _ask(settings: Settings, client: str) -> None:
             await fetch_leniently(settings, TopicPartition(topic, 0), 0)
 
 
-@pytest.mark.parametrize("client", ["consumer", "producer", "admin", "lenient fetch"])
+@pytest.mark.parametrize("client", ["consumer", "producer", "admin", "lenient-fetch"])
 async def test_no_client_makes_a_topic_by_asking_for_it(generous: LocalKafka, client: str) -> None:
     """Each way in which the worker talks to Kafka. Seen to fail without `_OnlyAsking`: each of the four made it."""
     settings = Settings(kafka_bootstrap_servers=generous.bootstrap_servers, topic_commands=f"asked-by.{client}")
