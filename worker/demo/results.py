@@ -13,6 +13,7 @@ _REASONS = {
     for outcome, reason in (
         (outcomes.Unreadable, "unreadable"),
         (outcomes.Unauthorized, "unknown credentials"),
+        (outcomes.Forbidden, "scope missing"),
         (outcomes.Invalid, "invalid"),
         (outcomes.ProductNotFound, "product not found"),
         (outcomes.SubscriptionInactive, "subscription inactive"),
@@ -48,11 +49,8 @@ def _reason(column: str, body: dict[str, Any]) -> str:
     if column == "overage":
         return "overage to be confirmed"
     if column == "conflict":
-        return (
-            "serial exists"
-            if body["conflict"] == REFUSALS[outcomes.SerialExists].conflict
-            else "GTIN of another company"
-        )
+        is_serial = body["conflict"] == REFUSALS[outcomes.SerialExists].conflict
+        return "serial exists" if is_serial else "GTIN of another company"
     if body["status"] == REFUSALS[outcomes.DailyWritesSpent].status:
         return "daily writes spent"
     return _REASONS[body["error"]]
