@@ -157,18 +157,20 @@ def _signal_all(family: list[int], how: signal.Signals) -> None:
 def _is_alive(pid: int) -> bool:
     """A zombie counts as gone: it holds nothing any more."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return _state(Path(f"/proc/{pid}")) not in "ZX"
     return False
 
 
 def _is_stopped(pid: int) -> bool:
     """Whether no thread of it runs: a busy one may do a little more after the signal."""
     with suppress(OSError):
-        states = [
-            (one / "stat").read_text().rpartition(")")[2].split()[0] for one in Path(f"/proc/{pid}/task").iterdir()
-        ]
-        return all(state in "TtZX" for state in states)
+        return all(_state(thread) in "TtZX" for thread in Path(f"/proc/{pid}/task").iterdir())
     return True
+
+
+def _state(task: Path) -> str:
+    """One letter, as Linux says it of a process or a thread."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _descendants(pid: int) -> list[int]:
