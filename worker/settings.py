@@ -80,10 +80,13 @@ def _between_topics(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, "expected a topic of its own"
 
 
+PREFIX = "PASSPORT_"
+
+
 class Settings(BaseSettings):
     """Named as in the environment, less the prefix `PASSPORT_`, in lower case."""
 
-    model_config = SettingsConfigDict(env_prefix="PASSPORT_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     kafka_bootstrap_servers: Annotated[str, AfterValidator(_servers)] = Field(
         "localhost:9092", description="Kafka servers to begin with: host:port, separated by commas."
@@ -191,3 +194,7 @@ class Settings(BaseSettings):
     def dead_letter_topic(self) -> str:
         """`<commands>.<group>.dlq` unless set."""
         return self.topic_dead_letters or f"{self.topic_commands}.{self.group_id}.dlq"
+
+
+VARIABLES = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+"""Names of settings by their environment variables."""

@@ -3,8 +3,8 @@
 import pytest
 
 from worker.cli.commands import main
-from worker.cli.settings_list import VARIABLES, unknown_variables
-from worker.settings import Settings
+from worker.cli.settings_list import unknown_variables
+from worker.settings import VARIABLES, Settings
 from worker.store.address import place_of
 
 HIDDEN = "an address that cannot be shown without its password"

@@ -1,6 +1,6 @@
 """`schemas/settings.md`: every setting with default and meaning, from the fields that read it."""
 
-from worker.settings import Settings
+from worker.settings import VARIABLES, Settings
 
 SETTINGS_PAGE = "settings.md"
 
@@ -20,8 +20,9 @@ warned of.
 def settings_page() -> str:
     """The page as Markdown."""
     rows = (
-        f"| `PASSPORT_{name.upper()}` | {_shown(field.default)} | {field.description} |\n"
-        for name, field in Settings.model_fields.items()
+        f"| `{variable}` | {_shown(field.default)} | {field.description} |\n"
+        for variable, name in VARIABLES.items()
+        for field in [Settings.model_fields[name]]
     )
     return _HEAD + "".join(rows)
 

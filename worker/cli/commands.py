@@ -19,12 +19,12 @@ from worker.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.catalogue.warnings import warnings_of
 from worker.cli.errors import BadUsage, Failed
-from worker.cli.settings_list import PREFIX, bad_settings, listed, unknown_variables
+from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
 from worker.observability.logs import configure_logs
 from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.service import CannotStart
-from worker.settings import Settings
+from worker.settings import PREFIX, Settings
 from worker.store.catalogue import load_catalogue, templates_of
 from worker.store.connect import CannotConnect, connect
 from worker.store.grants import grant_run_rights

@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from pydantic import SecretStr, ValidationError
 
 from worker.messages.hints import nearest
-from worker.settings import Settings
+from worker.settings import PREFIX, VARIABLES, Settings
 from worker.store.address import place_of
-
-PREFIX = "PASSPORT_"
-VARIABLES = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
-"""Names of settings by their environment variables."""
 
 _NOT_SETTINGS = (f"{PREFIX}TEST_", f"{PREFIX}API_KEY")
 """What variables begin with that are none of ours: those of the tests, and that of the README's programs."""

@@ -15,7 +15,7 @@ from worker.catalogue.file import parse_catalogue
 from worker.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
 from worker.demo.makers import catalogue_text
 from worker.demo.worker_process import WorkerProcess
-from worker.settings import Settings
+from worker.settings import PREFIX, Settings
 from worker.store.catalogue import load_catalogue
 from worker.store.connect import connect
 from worker.store.migrate import migrate
@@ -65,7 +65,7 @@ async def stage(given: Settings, step: Steps) -> AsyncIterator[Stage]:
         await step("creating topics", _create_topics(settings))
         if settings.topic_commands != given.topic_commands:
             stack.push_async_callback(_delete_topics, settings)
-        environment = {f"PASSPORT_{key.upper()}": value for key, value in changes.items()}
+        environment = {f"{PREFIX}{key.upper()}": value for key, value in changes.items()}
         worker = WorkerProcess(settings, environment, folder)
         stack.push_async_callback(worker.stop)
         await step("starting the worker", worker.start())
