@@ -1,6 +1,6 @@
 """What must be true before a worker joins its group, check by check."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from worker.messages.hints import Finding
 from worker.settings import Settings
@@ -11,7 +11,7 @@ from worker.store.port import StoreUnavailable
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster, Refused, explain
 from worker.stream.cluster.permissions import check_permissions
-from worker.stream.cluster.topics import check_existence, check_retention, check_topics
+from worker.stream.cluster.topics import check_topics
 
 Check = Callable[[], Awaitable[Sequence[Finding]]]
 """What it found; it raises where its server is away. It presumes that those before it found nothing fatal."""
@@ -23,13 +23,7 @@ class Preflight:
     def __init__(self, settings: Settings, store: PostgresStore, cluster: Cluster) -> None:
         self._settings, self._store, self._cluster = settings, store, cluster
         self.of_postgres: tuple[Check, ...] = (self._connection, self._rights, self._schema)
-        self.of_kafka: tuple[Check, ...] = (
-            self._reachable,
-            self._permissions,
-            self._existence,
-            self._topics,
-            self._retention,
-        )
+        self.of_kafka: tuple[Check, ...] = (self._reachable, self._permissions, self._topics)
 
     async def _connection(self) -> list[Finding]:
         try:
@@ -58,25 +52,19 @@ class Preflight:
     async def _permissions(self) -> list[Finding]:
         return _one_or_none(await check_permissions(self._cluster, self._settings))
 
-    async def _existence(self) -> list[Finding]:
-        return _one_or_none(await check_existence(self._cluster, self._settings))
-
     async def _topics(self) -> list[Finding]:
         return await check_topics(self._cluster, self._settings)
-
-    async def _retention(self) -> list[Finding]:
-        return _one_or_none(await check_retention(self._cluster, self._settings))
 
 
 def _one_or_none(finding: Finding | None) -> list[Finding]:
     return [] if finding is None else [finding]
 
 
-async def findings(checks: Sequence[Check]) -> AsyncIterator[Finding]:
+async def findings(checks: Sequence[Check]) -> list[Finding]:
     """Of one check after the other, up to the first that found something fatal."""
+    found: list[Finding] = []
     for check in checks:
-        found = await check()
-        for one in found:
-            yield one
+        found += await check()
         if any(one.is_fatal for one in found):
-            return
+            break
+    return found

@@ -164,14 +164,12 @@ class Worker:
 
     async def _check(self, checks: Sequence[Check]) -> None:
         """Log what is only unusual. Raises `CannotStart` with all that is fatal."""
-        fatal = []
-        async for one in findings(checks):
-            if one.is_fatal:
-                fatal.append(one)
-            else:
+        found = await findings(checks)
+        for one in found:
+            if not one.is_fatal:
                 log.warning("unusual", check=one.id, finding=one.finding, advice=one.advice)
-        if fatal:
-            raise CannotStart(" ".join(map(str, fatal)))
+        if fatal := [str(one) for one in found if one.is_fatal]:
+            raise CannotStart(" ".join(fatal))
 
     async def _be_member(self) -> None:
         """Be in the group; when the membership ends otherwise than by `stop`, begin another."""

@@ -69,7 +69,7 @@ async def test_b15_a_topic_that_cannot_be_made_is_an_error(bench: Workbench, clu
 async def _fatal(cluster: Cluster, settings: Settings) -> list[str]:
     """What keeps a worker from starting on these topics."""
     checks = Preflight(settings, PostgresStore(settings.database_url, 1), cluster).of_kafka
-    return [str(one) async for one in findings(checks) if one.is_fatal]
+    return [str(one) for one in await findings(checks) if one.is_fatal]
 
 
 async def test_a_broker_that_is_away_is_no_refusal(bench: Workbench) -> None:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from worker.domain.timestamps import DAY_MS
 from worker.settings import Settings
-from worker.stream.cluster.topic_settings import Found, TopicShape, differences, wanted_topics
+from worker.stream.cluster.topic_settings import Found, TopicShape, differences, outlived_ledger, wanted_topics
 
 SETTINGS = Settings()
 COMMANDS, CREATED, DEAD = SETTINGS.topic_commands, SETTINGS.topic_created, SETTINGS.dead_letter_topic
@@ -152,3 +153,11 @@ def test_producers_clocks_are_refused_unless_they_are_trusted() -> None:
     assert refused
     assert sentence.startswith(f"{COMMANDS} has message.timestamp.type=CreateTime, but every rule goes by the append")
     assert differences(Settings(allow_producer_time=True), found, 6) == []
+
+
+@pytest.mark.parametrize(("retention", "told"), [(f"{8 * DAY_MS}", 0), (f"{8 * DAY_MS + 1}", 1), ("-1", 1)])
+def test_commands_that_outlive_the_ledger_are_told_of(retention: str, told: int) -> None:
+    """A late replay of them would repeat no result; no worker is kept from starting."""
+    commands = Found(TopicShape(6, 3), {"retention.ms": retention})
+    found = list(outlived_ledger(Settings(retention_days=8), commands))
+    assert [(one.id, one.is_fatal) for one in found] == [("topics.retention", False)] * told

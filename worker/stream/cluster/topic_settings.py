@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from worker.domain.timestamps import DAY_MS
 from worker.messages.hints import Finding
 from worker.settings import Settings
 
@@ -120,6 +121,16 @@ def differences(settings: Settings, found: Mapping[str, Found], partitions: int,
             told = f"{name}: has {one.shape.replicas} replicas, expected {replicas} or more"
             drift.append(Finding(REPLICATION, told, "Add some, with kafka-reassign-partitions.sh.", is_fatal=False))
     return drift
+
+
+def outlived_ledger(settings: Settings, commands: Found) -> Iterator[Finding]:
+    """Results must be kept for as long as the commands that they answer, or a replay cannot repeat them."""
+    retention_ms = int(commands.settings.get("retention.ms", "0"))
+    if not 0 <= retention_ms <= settings.retention_days * DAY_MS:
+        days = f"the ledger keeps {settings.retention_days} days"
+        told = f"{settings.topic_commands}: retention.ms is {retention_ms}, but {days}"
+        advice = "Raise PASSPORT_RETENTION_DAYS, or a late replay repeats no result."
+        yield Finding(RETENTION, told, advice, is_fatal=False)
 
 
 def _of_commands(settings: Settings, found: Found, partitions: int) -> Iterator[Finding]:

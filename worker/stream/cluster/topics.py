@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from worker.domain.timestamps import DAY_MS
 from worker.messages.hints import Finding
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
-from worker.stream.cluster.topic_settings import RETENTION, Found, differences, wanted_topics
+from worker.stream.cluster.topic_settings import Found, differences, outlived_ledger, wanted_topics
 
 
 async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str], list[str]]:
@@ -45,32 +44,16 @@ def _drift(settings: Settings, found: Mapping[str, Found]) -> list[str]:
     return [str(one) for one in differences(settings, found, settings.topic_partitions, settings.topic_replication)]
 
 
-async def check_existence(cluster: Cluster, settings: Settings) -> Finding | None:
-    """None when all topics are there."""
-    names = [one.name for one in wanted_topics(settings)]
-    there = await cluster.topic_shapes(names)
-    missing = [name for name in names if name not in there]
-    if not missing:
-        return None
-    return Finding("topics.exist", f"missing topics: {', '.join(missing)}", "Run `passport-worker topics create`.")
-
-
 async def check_topics(cluster: Cluster, settings: Settings) -> list[Finding]:
-    """Where topics, all of which exist, are not as they should be."""
-    found = await _find(cluster, [one.name for one in wanted_topics(settings)])
-    return differences(settings, found, found[settings.topic_commands].shape.partitions)
-
-
-async def check_retention(cluster: Cluster, settings: Settings) -> Finding | None:
-    """Results must be kept for as long as the commands that they answer, or a replay cannot repeat them."""
-    topic = settings.topic_commands
-    retention_ms = int((await cluster.topic_settings(topic)).get("retention.ms", "0"))
-    if 0 <= retention_ms <= settings.retention_days * DAY_MS:
-        return None
-    told = f"{topic}: retention.ms is {retention_ms}, but the ledger keeps {settings.retention_days} days"
-    return Finding(
-        RETENTION, told, "Raise PASSPORT_RETENTION_DAYS, or a late replay repeats no result.", is_fatal=False
-    )
+    """Those that are missing; where all are there, what is not as it should be."""
+    names = [one.name for one in wanted_topics(settings)]
+    found = await _find(cluster, names)
+    missing = [name for name in names if name not in found]
+    if missing:
+        advice = "Run `passport-worker topics create`."
+        return [Finding("topics.exist", f"missing topics: {', '.join(missing)}", advice)]
+    commands = found[settings.topic_commands]
+    return [*differences(settings, found, commands.shape.partitions), *outlived_ledger(settings, commands)]
 
 
 async def _find(cluster: Cluster, names: Sequence[str]) -> dict[str, Found]:
