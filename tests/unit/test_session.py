@@ -132,23 +132,22 @@ class _Emitter:
 class _World:
     """Both servers in memory, and the lanes of one worker."""
 
-    def __init__(self, lanes: int, batch_records: int = 100, tracing: Tracing = NO_TRACING) -> None:
+    def __init__(self, lanes: int, batch_records: int, tracing: Tracing, hooks: Hooks) -> None:
         self.kafka, self.store = _Kafka(), MemoryStore(facts_of(CATALOGUE))
-        self.telemetry, self.budget = Telemetry(), Budget(12 * 1024 * 1024)
+        self.budget = Budget(12 * 1024 * 1024)
         self.settings = Settings(batch_records=batch_records)
-        processor = Processor(Pipeline(self.store, LINK_BASE, self.telemetry))
+        processor = Processor(Pipeline(self.store, LINK_BASE, hooks))
         self.shared = LaneDependencies(
             settings=self.settings,
             store=self.store,
             processor=processor,
             command_reader=CommandReader(Limits(), None),
             cluster=cast(Any, self.kafka),
-            hooks=self.telemetry,
+            hooks=hooks,
             tracing=tracing,
         )
         self.lanes = [
-            Lane(LaneName(GROUP, TOPIC, at), Inbox(2 * batch_records, self.budget), self.telemetry)
-            for at in range(lanes)
+            Lane(LaneName(GROUP, TOPIC, at), Inbox(2 * batch_records, self.budget), hooks) for at in range(lanes)
         ]
         self.session = self.another()
         self.task: asyncio.Task[None] | None = None
@@ -223,8 +222,8 @@ def _no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
 
 
-def _world(lanes: int, batch_records: int = 100, tracing: Tracing = NO_TRACING) -> _World:
-    world = _World(lanes, batch_records, tracing)
+def _world(lanes: int, batch_records: int = 100, tracing: Tracing = NO_TRACING, hooks: Hooks | None = None) -> _World:
+    world = _World(lanes, batch_records, tracing, hooks or Telemetry())
     _Emitter.kafka = world.kafka
     return world
 
@@ -251,11 +250,7 @@ async def test_new_lanes_open_and_answer() -> None:
 
 async def test_the_line_goes_on_where_nobody_watches() -> None:
     """With the hooks that do nothing it opens, answers and emits the ledger again as with those that count."""
-    world = _world(2)
-    world.shared = replace(world.shared, hooks=Hooks())
-    for lane in world.lanes:
-        lane._hooks = world.shared.hooks
-    world.session = world.another()
+    world = _world(2, hooks=Hooks())
     await world.keep(0, 2, emitted=1)
     await world.live()
     world.fetch(1, 3)
