@@ -6,8 +6,11 @@ from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.oauth.jwks import JwksSource
 from worker.oauth.tokens import TokenVerifier
-from worker.observability.spans import NO_TRACING, Tracing
-from worker.observability.telemetry import Telemetry
+from worker.observability.counting import Counting
+from worker.observability.metrics import Metrics
+from worker.observability.spans import Tracing
+from worker.observability.together import together
+from worker.observability.turn_log import TurnLog
 from worker.service import Worker
 from worker.settings import Settings
 from worker.store.postgres import PostgresStore
@@ -16,21 +19,21 @@ from worker.stream.command_reader import CommandReader
 from worker.stream.dependencies import LaneDependencies
 
 
-def make_worker(settings: Settings, tracing: Tracing = NO_TRACING) -> Worker:
+def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
     """A worker that nobody has started. Raises `CannotStart` under `python -O`."""
-    telemetry = Telemetry(tracing)
+    metrics = Metrics()
+    hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog())  # spans first: samples show theirs
     store = PostgresStore(settings.database_url, settings.database_pool_size)
-    pipeline = Pipeline(store, settings.digital_link_base, telemetry, tracing)
+    pipeline = Pipeline(store, settings.digital_link_base, hooks)
     shared = LaneDependencies(
         settings=settings,
         store=store,
-        processor=Processor(pipeline, tracing),
-        command_reader=CommandReader(settings.limits, _verifier(settings, telemetry.keys_read)),
+        processor=Processor(pipeline, hooks),
+        command_reader=CommandReader(settings.limits, _verifier(settings, metrics.keys_read)),
         cluster=Cluster(settings),
-        hooks=telemetry,
-        tracing=tracing,
+        hooks=hooks,
     )
-    return Worker(shared, store, telemetry)
+    return Worker(shared, store, metrics, tracing)
 
 
 def _verifier(settings: Settings, tell: Callable[[bool], None]) -> TokenVerifier | None:

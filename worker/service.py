@@ -13,7 +13,8 @@ import structlog
 
 from worker.observability.certificates import expiries
 from worker.observability.health import HealthServer
-from worker.observability.telemetry import Telemetry
+from worker.observability.metrics import Metrics
+from worker.observability.spans import Tracing
 from worker.preflight import Check, Preflight, findings
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
@@ -39,19 +40,21 @@ class CannotStart(Exception):
 class Worker:
     """One worker process: a member of the consumer group with its lanes, health server and housekeeping."""
 
-    def __init__(self, shared: LaneDependencies, store: PostgresStore, telemetry: Telemetry) -> None:
-        """`shared` is what its lanes work with; `store` is theirs, too, and `telemetry` what they tell."""
+    def __init__(
+        self, shared: LaneDependencies, store: PostgresStore, metrics: Metrics, tracing: Tracing | None
+    ) -> None:
+        """`shared` is what its lanes work with; `store` is theirs, too, and `metrics` and `tracing` watch them."""
         if not __debug__:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
-        self._shared, self._store = shared, store
-        self._settings, self._telemetry, self._cluster = shared.settings, telemetry, shared.cluster
+        self._shared, self._store, self._tracing = shared, store, tracing
+        self._settings, self._metrics, self._cluster = shared.settings, metrics, shared.cluster
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
         self._phase: str | None = "starting"
         self._away: dict[str, str] = {}
         self._stopping = asyncio.Event()
         self._health = HealthServer(
-            self._settings.http_host, self._settings.http_port, self.not_alive, self.not_ready, self._telemetry.registry
+            self._settings.http_host, self._settings.http_port, self.not_alive, self.not_ready, self._metrics.registry
         )
 
     # Health
@@ -64,7 +67,7 @@ class Worker:
         return [
             f"partition {place.partition}: no progress for {now - lane.progressed_at:.0f} s"
             for place, lane in self._membership.lanes.items()
-            if lane.state is LaneState.RUNNING and lane.busy and now - lane.progressed_at > STUCK_SECONDS
+            if lane.state is LaneState.RUNNING and lane.inbox.is_busy and now - lane.progressed_at > STUCK_SECONDS
         ]
 
     def not_ready(self) -> list[str]:
@@ -120,9 +123,10 @@ class Worker:
                 life.result()
         finally:
             stopping.cancel()
-            await asyncio.gather(
-                self._cluster.close(), self._store.close(), self._health.close(), self._shared.tracing.close()
-            )
+            closing = [self._cluster.close(), self._store.close(), self._health.close()]
+            if self._tracing is not None:
+                closing.append(self._tracing.close())
+            await asyncio.gather(*closing)
             log.info("stopped")
 
     async def _life(self) -> None:
@@ -149,11 +153,11 @@ class Worker:
                     raise
 
     async def _check_servers(self) -> None:
-        with self._telemetry.asking("postgres"):
+        with self._metrics.asking("postgres"):
             await self._check(self._preflight.of_postgres)
             async with self._store.session() as connection:
                 await ensure_days(connection)
-        with self._telemetry.asking("kafka"):
+        with self._metrics.asking("kafka"):
             try:
                 await self._check(self._preflight.of_kafka)
             except CannotStart:
@@ -195,7 +199,7 @@ class Worker:
 
     async def _ask(self, server: str, question: Coroutine[Any, Any, None]) -> None:
         try:
-            with self._telemetry.asking(server.lower()):
+            with self._metrics.asking(server.lower()):
                 async with asyncio.timeout(5.0):
                     await question
             if self._away.pop(server, None) is not None:
@@ -207,7 +211,7 @@ class Worker:
 
     async def _maintain_partitions(self) -> None:
         """Create the ledger's days ahead and drop those past the retention."""
-        self._telemetry.partitions_maintained.set_to_current_time()  # the days ahead were made before
+        self._metrics.partitions_maintained.set_to_current_time()  # the days ahead were made before
         while True:
             await self._look_ahead()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
@@ -215,7 +219,7 @@ class Worker:
                 async with self._store.session() as connection:
                     await ensure_days(connection)
                     dropped = await drop_old_days(connection, self._settings.retention_days)
-                self._telemetry.partitions_maintained.set_to_current_time()
+                self._metrics.partitions_maintained.set_to_current_time()
                 if dropped:
                     log.info("ledger_days_dropped", days=dropped)
             except Exception as error:  # next time; the days are made ahead so that it may fail for long
@@ -224,10 +228,10 @@ class Worker:
     async def _look_ahead(self) -> None:
         """Note what will end one day: the days of the ledger, and certificates. A time stays true while none looks."""
         for certificate, ends in expiries(self._settings):
-            self._telemetry.certificate_expires.labels(certificate).set(ends)
+            self._metrics.certificate_expires.labels(certificate).set(ends)
         with suppress(Exception):  # Postgres is away, which is said elsewhere
             async with self._store.session() as connection:
-                self._telemetry.ledger_ends.set(await ledger_end(connection))
+                self._metrics.ledger_ends.set(await ledger_end(connection))
 
 
 def _collect_garbage_seldom() -> None:

@@ -40,7 +40,7 @@ STEPS = (
 )
 # What is under none of them: callbacks of the event loop.
 CALLBACKS = (
-    ("log and metrics", ("worker/observability/telemetry", "worker/observability/logs", "structlog/")),
+    ("log and metrics", ("worker/observability/", "structlog/")),
     ("Kafka responses", ("aiokafka/",)),
     ("Postgres responses", ("asyncpg/",)),
     ("rest of the worker", ("worker/stream", "worker/batch", "worker/service")),

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Outcome
 from worker.messages.envelope import Record
+from worker.observability.hooks import Activity
 from worker.store.port import (
     BatchTooLarge,
     ConcurrentUpdate,
@@ -206,15 +206,16 @@ async def test_the_spans_of_other_lanes_know_nothing_of_a_refused_record(monkeyp
     """What failed together is told by each; what was found in a lane, by its own. Seen to fail: the first told all."""
     monkeypatch.setattr(worker.batch.pipeline, "decide", _decide_badly)
     spans, store = spans_in_memory(), MemoryStore(facts_of(CATALOGUE))
-    processor = Processor(Pipeline(store, LINK_BASE, tracing=spans.tracing), spans.tracing)
+    processor = Processor(Pipeline(store, LINK_BASE, spans.tracing), spans.tracing)
     lanes = [await Lane.open(store, partition, processor) for partition in range(LANES)]
-    wholes = [spans.tracing.start_batch(lane.token.name) for lane in lanes]
-    asked = zip(lanes, reversed(_POISONED), wholes, strict=True)
-    turn = [replace(lane.work(*records), span=whole) for lane, records, whole in asked]
-    with spans.tracing.within(wholes):
+    turn = [lane.work(*records) for lane, records in zip(lanes, reversed(_POISONED), strict=True)]
+    batches = [Activity(lane.token.name, 0) for lane in lanes]
+    for batch in batches:
+        spans.tracing.begins(batch)
+    with spans.tracing.within(batches):
         await processor.process(turn)
-    for whole in wholes:
-        spans.tracing.end(whole)
+    for batch in batches:
+        spans.tracing.ended(batch)
     told = [[name for name, _ in events(span)] for span in spans.named("process")]
     assert told[:2] == [["batch_failed"]] * 2
     assert told[2][-1] == "record_refused"

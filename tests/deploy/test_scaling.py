@@ -10,7 +10,7 @@ import yaml
 
 from tests.deploy.manifests import DEPLOY, of_kind, rendered
 from tests.infrastructure.tools import tool
-from worker.observability.telemetry import Telemetry
+from worker.observability.metrics import Metrics
 
 PRODUCTION = "kubernetes/overlays/production"
 TOPIC = "dpp.passport.create.v1"
@@ -83,7 +83,7 @@ def test_a_pause_at_no_workers_ends_with_workers() -> None:
 def test_autoscaler_asks_for_series_that_there_are() -> None:
     """The metrics are the worker's, and job and namespace are what the monitor and the overlay give them."""
     query = _trigger()["query"]
-    names = {metric.name for metric in Telemetry().registry.collect()}
+    names = {metric.name for metric in Metrics().registry.collect()}
     assert set(re.findall(r"passport_\w+", query)) <= names
     monitor = of_kind(rendered("monitoring"), "PodMonitor")["passport-worker"]["spec"]
     (endpoint,) = monitor["podMetricsEndpoints"]

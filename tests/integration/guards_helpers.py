@@ -27,7 +27,7 @@ from confluent_kafka.admin import (
 
 from tests.workbench import Workbench, tenant, until
 from worker.app import make_worker
-from worker.observability.spans import NO_TRACING, Tracing
+from worker.observability.spans import Tracing
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
@@ -66,7 +66,7 @@ class Running:
     def metric(self, name: str, partition: int = 0) -> float | None:
         """A sample of the worker's own registry."""
         labels = {"topic": self.topic, "partition": str(partition)}
-        return self.worker._telemetry.registry.get_sample_value(name, labels)
+        return self.worker._metrics.registry.get_sample_value(name, labels)
 
     def reopenings(self, partition: int = 0) -> int:
         """How often the lane was opened again on doubt."""
@@ -82,7 +82,13 @@ class Running:
 
     async def emitted(self, offset: int, partition: int = 0) -> None:
         """Until the lane has committed that offset."""
-        await until(lambda: self.lane(partition).emitted == offset, 20, f"E at {offset} in partition {partition}")
+
+        def is_there() -> bool:
+            sessions = self.assignment._sessions
+            opened = [one for session in sessions._open for one in session._open.values()] if sessions else []
+            return any(one.emitted == offset for one in opened if one.name.partition == partition)
+
+        await until(is_there, 20, f"E at {offset} in partition {partition}")
 
     async def committed(self, partition: int = 0) -> int | None:
         """E, as the broker says it."""
@@ -94,7 +100,7 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    bench: Workbench, *, opened: bool = True, settings: Settings | None = None, tracing: Tracing = NO_TRACING
+    bench: Workbench, *, opened: bool = True, settings: Settings | None = None, tracing: Tracing | None = None
 ) -> AsyncIterator[Running]:
     """The worker in this process, stopped at the end; `opened` waits until its lanes read."""
     settings = settings or bench.settings

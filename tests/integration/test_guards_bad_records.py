@@ -101,7 +101,9 @@ async def test_b8_a_lane_that_reopens_during_a_lenient_fetch_loses_nothing(
     async with running(bench) as one:
         async with held(bench, LANE_ROWS):
             await publish(bench, commands(bench, 0, 1))
-            await until(lambda: one.lane().busy and not len(one.lane().inbox), 20, "the first is held up in Postgres")
+            await until(
+                lambda: one.lane().inbox.is_busy and not len(one.lane().inbox), 20, "the first is held up in Postgres"
+            )
             await publish_raw(bench, [raw(bench, n, *_bad_name(n == 3)) for n in range(5)], BAD)
             await asyncio.wait_for(release.wait(), 20)
         await bench.wait_for_results(6)

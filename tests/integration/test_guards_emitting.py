@@ -16,7 +16,6 @@ from aiokafka.producer.sender import (
     SendProduceReqHandler,
 )
 from aiokafka.structs import TopicPartition
-from opentelemetry.trace import INVALID_SPAN
 
 from tests.infrastructure.kafka import LocalKafka
 from tests.integration.guards_helpers import changed, commands, publish, running, set_topic
@@ -24,6 +23,7 @@ from tests.invariants import check_invariants
 from tests.workbench import Workbench, make_workbench, until
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
+from worker.observability.hooks import Hooks
 from worker.stream import group as group_module
 from worker.stream import producer as producer_module
 from worker.stream.cluster import connection, topics
@@ -63,7 +63,7 @@ async def test_b3_a_result_that_cannot_be_sent_holds_the_offset_back(bench: Work
         await publish(bench, commands(bench, 0, 10))
         await until(lambda: one.reopenings() >= 2, 30, "sends that fail")
         assert await one.committed() in (None, 0)
-        assert one.lane().applied == 10
+        assert one.lane().lag.applied == 10
         assert await asyncio.to_thread(bench.results) == []
         await set_topic(bench, bench.settings.topic_created, "max.message.bytes", str(2 * 1024 * 1024))
         await bench.wait_for_results(10)
@@ -223,13 +223,15 @@ async def test_b5_no_question_to_a_frozen_broker_waits_for_ever(
         await cluster.ping()
         await known.ping()
         topic, group = bench.settings.topic_commands, bench.settings.group_id
-        old, new, idle = (Emitter(bench.settings, f"{group}.{topic}.{name}") for name in ("old", "new", "idle"))
+        old, new, idle = (
+            Emitter(bench.settings, f"{group}.{topic}.{name}", Hooks()) for name in ("old", "new", "idle")
+        )
         await old.start()
         await idle.start()
         own_kafka.freeze()
         try:
             questions: dict[str, Callable[[], Awaitable[object]]] = {
-                "emit": lambda: old.emit([Part(TopicPartition("elsewhere", 0), [_answer(1)], 2, INVALID_SPAN)]),
+                "emit": lambda: old.emit([Part(TopicPartition("elsewhere", 0), [_answer(1)], 2)]),
                 "start": new.start,
                 "close": idle.close,
                 "log ends": lambda: one.assignment.log_ends(topic, [0]),

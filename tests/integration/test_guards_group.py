@@ -13,7 +13,7 @@ from tests.integration.guards_helpers import LANE_ROWS, Running, commands, held,
 from tests.invariants import check_invariants
 from tests.workbench import REPOSITORY, Workbench, until
 from worker import service
-from worker.store.port import Owner
+from worker.store.port import Owner, Registered
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
 from worker.stream.opening import Opening
@@ -48,25 +48,25 @@ async def test_a_member_of_an_older_generation_does_not_take_a_lane_by_force(ben
         connection = await bench.connect()
         await connection.execute("UPDATE lane SET generation_id = 1000000, member_id = 'before the reset'")
         await connection.close()
-        stale, present = (
-            await _registered(one, coordinator.generation - 1),
-            await _registered(one, coordinator.generation),
-        )
-        assert (stale.state, stale.token) == (LaneState.LOST, None)
+        stale, none = await _registered(one, coordinator.generation - 1)
+        assert (stale.state, none) == (LaneState.LOST, None)
         assert stale.reason == "held for generation 1000000 by before the reset"
-        assert present.token is not None
+        _, present = await _registered(one, coordinator.generation)
+        assert present is not None
         assert present.token.epoch == 2
 
 
-async def _registered(one: Running, generation: int) -> Lane:
+async def _registered(one: Running, generation: int) -> tuple[Lane, Registered | None]:
     """A lane of partition 0 after step 2 of an opening by this worker's member in that generation."""
     shared, news = one.worker._shared, asyncio.Event()
     lane = Lane(one.lane().name, Inbox(100, Budget(1000)), shared.hooks)
     owner = Owner(generation, one.assignment._consumer._coordinator.member_id, f"{generation}")
-    opening = Opening([lane], owner, Emitter(shared.settings, owner.producer), shared, one.assignment, news)
+    opening = Opening(
+        [lane], owner, Emitter(shared.settings, owner.producer, shared.hooks), shared, one.assignment, news
+    )
     opening.stop()
     await opening._register([lane])
-    return lane
+    return lane, opening._registered.get(lane)
 
 
 # B6

@@ -120,7 +120,7 @@ async def test_b10_a_position_out_of_range_halts_the_lane(bench: Workbench) -> N
         consumer.resume(place)
         await until(lambda: one.lane().state is LaneState.HALTED, 20, "halted")
         assert "the log starts at 15" in one.lane().reason
-        assert one.lane().applied == 0
+        assert one.lane().lag.applied == 0
         assert one.lane(1).state is LaneState.RUNNING
 
 
@@ -159,7 +159,7 @@ async def test_b13_a_poll_takes_nothing_for_a_lane_that_wants_nothing(bench: Wor
         for start in range(0, 60, 6):
             await publish(bench, commands(bench, start, start + 6, None))
             await asyncio.sleep(0.05)
-        await until(lambda: one.lane(1).applied == 30, 20, "the other lane is done")
+        await until(lambda: one.lane(1).lag.applied == 30, 20, "the other lane is done")
         assert not one.lane(0).wants_records
         one.lane(0).look_at = 0.0
         await bench.wait_for_results(60)

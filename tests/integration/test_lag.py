@@ -98,7 +98,7 @@ async def test_a_lane_that_waits_for_keys_is_behind(bench: Workbench) -> None:
         await publish(bench, [command])
         await until(lambda: one.lane().state is LaneState.WAITING, 20, "it waits for keys")
         await _ages(one, 1, since)
-        value = one.worker._telemetry.registry.get_sample_value
+        value = one.worker._metrics.registry.get_sample_value
         assert value("passport_jwks_up") == 0
         assert (value("passport_jwks_failures_total") or 0) > 0
 
@@ -106,7 +106,7 @@ async def test_a_lane_that_waits_for_keys_is_behind(bench: Workbench) -> None:
 async def test_surroundings_are_known_from_the_start(bench: Workbench) -> None:
     """Servers, the group, and how long the ledger lasts."""
     async with running(bench) as one:
-        value = one.worker._telemetry.registry.get_sample_value
+        value = one.worker._metrics.registry.get_sample_value
         assert [value("passport_server_up", {"server": server}) for server in ("postgres", "kafka")] == [1, 1]
         assert value("passport_assigned_partitions") == 2
         assert (value("passport_rebalances_total") or 0) >= 1

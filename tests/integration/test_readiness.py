@@ -21,7 +21,7 @@ WAITING = "waiting for the group to assign partitions"
 
 
 def _assigned(worker: service.Worker) -> float | None:
-    return worker._telemetry.registry.get_sample_value("passport_assigned_partitions")
+    return worker._metrics.registry.get_sample_value("passport_assigned_partitions")
 
 
 async def test_a_worker_too_many_is_ready_and_has_nothing(bench: Workbench) -> None:

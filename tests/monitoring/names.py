@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prometheus_client import Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from worker.observability.telemetry import Telemetry
+from worker.observability.metrics import Metrics
 
 _PROCESS = frozenset({"process_cpu_seconds_total", "process_resident_memory_bytes"})
 """Made by the client library, by whose names and meanings every process is watched."""
@@ -41,13 +41,13 @@ class Metric:
 
 def metrics() -> list[Metric]:
     """All metrics of our own, by name."""
-    telemetry = Telemetry()
-    return sorted(map(_metric, _declared(telemetry)), key=lambda one: one.name)
+    metrics = Metrics()
+    return sorted(map(_metric, _declared(metrics)), key=lambda one: one.name)
 
 
-def _declared(telemetry: Telemetry) -> Iterator[MetricWrapperBase]:
-    """Those that the telemetry holds; what else is in its registry is the client library's, or build information."""
-    for one in telemetry.registry._collector_to_names:  # the public way shows no labels of metrics without samples
+def _declared(metrics: Metrics) -> Iterator[MetricWrapperBase]:
+    """Those that the worker declares; what else is in its registry is the client library's, or build information."""
+    for one in metrics.registry._collector_to_names:  # the public way shows no labels of metrics without samples
         if isinstance(one, MetricWrapperBase):
             yield one
 

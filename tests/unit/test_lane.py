@@ -3,44 +3,35 @@
 import time
 
 import pytest
-from opentelemetry.trace import INVALID_SPAN
 
+from tests.told import Told
 from tests.unit.builders import record
-from worker.observability.telemetry import LANE_STATES, Telemetry
-from worker.store.port import ExpectedPosition, FencingToken, LaneName, Registered
+from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.inbox import Budget, Inbox
-from worker.stream.lane import Batch, Lane, LaneState
+from worker.stream.lane import Lane, LaneState
+from worker.stream.open_lane import Batch, OpenLane
 
 NAME = LaneName("group", "commands", 3)
 TOKEN = FencingToken(NAME, 1, 5)
 
 
-def _lane(telemetry: Telemetry | None = None) -> Lane:
-    return Lane(NAME, Inbox(10, Budget(1024 * 1024)), telemetry or Telemetry())
+def _lane(told: Told | None = None) -> Lane:
+    return Lane(NAME, Inbox(10, Budget(1024 * 1024)), told or Told())
 
 
-def _running(telemetry: Telemetry | None = None, applied: int = 0) -> Lane:
+def _running(told: Told | None = None, applied: int = 0) -> OpenLane:
     """A lane that stands at an offset, and reads."""
-    lane = _lane(telemetry)
-    lane.registered(Registered(TOKEN, frozenset()))
-    lane.place(applied, applied, applied)
-    lane.run()
-    return lane
+    one = OpenLane(_lane(told), TOKEN, (applied, applied, applied), told or Told())
+    one.run()
+    return one
 
 
 def _fetch(lane: Lane, *offsets: int) -> None:
     lane.inbox.put([record(offset=offset) for offset in offsets], offsets[-1] + 1)
 
 
-def _take(lane: Lane, most: int = 10) -> Batch:
-    return lane.take(most, 1024 * 1024, INVALID_SPAN)
-
-
-def _shown(telemetry: Telemetry) -> list[str]:
-    """The states that the metrics show the lane in."""
-    value = telemetry.registry.get_sample_value
-    labels = {"topic": NAME.topic, "partition": str(NAME.partition)}
-    return [state for state in LANE_STATES if value("passport_lane_state", {**labels, "state": state}) == 1]
+def _take(one: OpenLane, most: int = 10) -> Batch:
+    return one.take(most, 1024 * 1024)
 
 
 # States
@@ -48,21 +39,21 @@ def _shown(telemetry: Telemetry) -> list[str]:
 
 def test_a_new_lane_is_opening_and_shown_so() -> None:
     """Before any session has looked at it. Seen to fail while only a change was told: it was in no state at all."""
-    telemetry = Telemetry()
-    lane = _lane(telemetry)
+    told = Told()
+    lane = _lane(told)
     assert (lane.state, lane.is_at_work, lane.wants_records) == (LaneState.OPENING, False, False)
-    assert _shown(telemetry) == ["opening"]
+    assert told.states == {3: "opening"}
 
 
 @pytest.mark.parametrize("state", [state for state in LaneState if state is not LaneState.CLOSED])
 def test_a_lane_is_in_one_state_for_a_reason(state: LaneState) -> None:
-    """It reads in two of them; the metrics show one."""
-    telemetry = Telemetry()
-    lane = _lane(telemetry)
+    """It reads in two of them; whoever watches is told of it."""
+    told = Told()
+    lane = _lane(told)
     lane.stand(state, "why")
     assert (lane.state, lane.reason) == (state, "why")
     assert lane.is_at_work is lane.wants_records is (state in (LaneState.RUNNING, LaneState.WAITING))
-    assert _shown(telemetry) == [state.value]
+    assert told.states == {3: state.value}
 
 
 def test_a_lane_is_not_looked_at_for_as_long_as_it_stands_so() -> None:
@@ -76,38 +67,33 @@ def test_a_lane_is_not_looked_at_for_as_long_as_it_stands_so() -> None:
 
 def test_a_closed_lane_stays_closed_and_is_shown_nowhere() -> None:
     """Whatever a session that was cut off still says of it: the partition may have a new lane here."""
-    telemetry = Telemetry()
-    lane = _running(telemetry)
+    told = Told()
+    lane = _running(told).lane
     lane.close()
     lane.stand(LaneState.RUNNING)
     lane.reopen("doubt")
     lane.lose("lost", 1.0)
     assert (lane.state, lane.reason, lane.is_at_work) == (LaneState.CLOSED, "closed", False)
-    assert _shown(telemetry) == []
+    assert told.states == {}
 
 
-def test_a_lane_that_reopens_has_to_be_placed_again() -> None:
-    """It keeps its hold, reads nothing, and is counted."""
-    telemetry = Telemetry()
-    lane = _running(telemetry)
-    _fetch(lane, 0)
-    lane.reopen("doubt", 0.2)
-    assert (lane.state, lane.reason) == (LaneState.OPENING, "reopening after doubt")
-    assert (lane.token, lane.is_placed, lane.is_behind, lane.has_something) == (TOKEN, False, False, False)
-    assert lane.look_at > time.monotonic()
-    labels = {"topic": NAME.topic, "partition": str(NAME.partition)}
-    assert telemetry.registry.get_sample_value("passport_lane_reopenings_total", labels) == 1
+def test_a_lane_that_reopens_reads_nothing() -> None:
+    """And is counted."""
+    told = Told()
+    one = _running(told)
+    _fetch(one.lane, 0)
+    one.lane.reopen("doubt", 0.2)
+    assert (one.lane.state, one.lane.reason) == (LaneState.OPENING, "reopening after doubt")
+    assert (one.lane.wants_records, one.has_something, told.reopened) == (False, False, [3])
+    assert one.lane.look_at > time.monotonic()
 
 
-def test_a_lost_lane_has_no_hold_and_is_asked_for_later() -> None:
-    """Then it is ours again with another epoch, and others may have something open."""
-    lane = _running()
+def test_a_lost_lane_is_asked_for_later() -> None:
+    """Somebody else may have something open for it until then."""
+    lane = _running().lane
     lane.lose("held for generation 7 by other", 30.0)
-    assert (lane.state, lane.token, lane.is_at_work) == (LaneState.LOST, None, False)
+    assert (lane.state, lane.is_at_work) == (LaneState.LOST, False)
     assert lane.look_at > time.monotonic() + 20.0
-    later = FencingToken(NAME, 1, 9)
-    lane.registered(Registered(later, frozenset({"other"})))
-    assert (lane.token, lane.to_fence, lane.is_placed) == (later, frozenset({"other"}), False)
 
 
 # Where it stands
@@ -115,100 +101,93 @@ def test_a_lost_lane_has_no_hold_and_is_asked_for_later() -> None:
 
 @pytest.mark.parametrize(("applied", "emitted", "behind"), [(7, 7, False), (7, 3, True), (0, 0, False)])
 def test_a_lane_is_behind_while_the_ledger_has_what_kafka_has_not(applied: int, emitted: int, behind: bool) -> None:
-    """Only one whose place is known; and not while it works, when that is the normal course of a turn."""
-    lane = _lane()
-    lane.registered(Registered(TOKEN, frozenset()))
-    assert not lane.is_behind
-    lane.place(applied, emitted, 0)
-    assert lane.is_behind is behind
-    assert lane.expected == ExpectedPosition(TOKEN, applied, emitted)
-    lane.emit(applied)
-    assert not lane.is_behind
-    lane.run()
-    lane.apply(applied + 1)
-    assert not lane.is_behind
+    """Until its results are out."""
+    one = OpenLane(_lane(), TOKEN, (applied, emitted, 0), Told())
+    assert one.is_behind is behind
+    assert one.expected == ExpectedPosition(TOKEN, applied, emitted)
+    one.emit(applied)
+    assert not one.is_behind
 
 
 def test_a_lane_that_runs_reads_from_where_it_stands() -> None:
     """What was fetched before is forgotten: it may not follow."""
-    lane = _running(applied=4)
+    lane = _running(applied=4).lane
     _fetch(lane, 4, 5)
     lane.inbox.fail("out of range")
-    lane.place(9, 9, 9)
-    lane.run()
-    assert (len(lane.inbox), lane.inbox.fetch_offset, lane.inbox.failure) == (0, 9, None)
-    assert not lane.has_something
-    assert not lane.busy
+    one = OpenLane(lane, TOKEN, (9, 9, 9), Told())
+    one.run()
+    assert (len(one.lane.inbox), one.lane.inbox.fetch_offset, one.lane.inbox.failure) == (0, 9, None)
+    assert not one.has_something
+    assert not one.lane.inbox.is_busy
 
 
 def test_there_is_something_where_only_markers_came() -> None:
     """The offset behind them has to be committed (guard B12); they are taken as a batch without records."""
-    lane = _running(applied=4)
-    lane.inbox.put([], 6)
-    assert lane.has_something
-    batch = _take(lane)
+    one = _running(applied=4)
+    one.lane.inbox.put([], 6)
+    assert one.has_something
+    batch = _take(one)
     assert (batch.records, batch.stop, batch.size) == ([], 6, 0)
-    assert lane.has_something, "until it is applied"
-    lane.put_back(batch)
-    lane.apply(_take(lane).stop)
-    assert not lane.has_something
-    assert lane.busy
-    lane.emit(6)
-    assert not lane.busy
+    assert one.has_something, "until it is applied"
+    one.put_back(batch)
+    one.apply(_take(one).stop)
+    assert not one.has_something
+    assert one.lane.inbox.is_busy
+    one.emit(6)
+    assert not one.lane.inbox.is_busy
 
 
 def test_a_lane_is_busy_until_all_that_was_fetched_is_out() -> None:
     """Whether it waits, is at work, or on its way."""
-    lane = _running()
-    assert not lane.busy
-    _fetch(lane, 0, 1, 2)
-    first = _take(lane, 2)
-    assert (first.stop, first.lane) == (2, lane)
-    lane.apply(first.stop)
-    lane.emit(first.stop)
-    assert (lane.expected, lane.busy, lane.has_something) == (ExpectedPosition(TOKEN, 2, 2), True, True)
-    second = _take(lane, 2)
-    lane.apply(second.stop)
-    assert (lane.expected, lane.busy, lane.has_something) == (ExpectedPosition(TOKEN, 3, 2), True, False)
-    lane.emit(second.stop)
-    assert not lane.busy
+    one = _running()
+    assert not one.lane.inbox.is_busy
+    _fetch(one.lane, 0, 1, 2)
+    first = _take(one, 2)
+    assert (first.stop, first.lane) == (2, one)
+    one.apply(first.stop)
+    one.emit(first.stop)
+    assert (one.expected, one.lane.inbox.is_busy, one.has_something) == (ExpectedPosition(TOKEN, 2, 2), True, True)
+    second = _take(one, 2)
+    one.apply(second.stop)
+    assert (one.expected, one.lane.inbox.is_busy, one.has_something) == (ExpectedPosition(TOKEN, 3, 2), True, False)
+    one.emit(second.stop)
+    assert not one.lane.inbox.is_busy
 
 
 def test_a_batch_that_is_put_back_is_taken_again() -> None:
     """With all that was in it, and the age of the oldest; its place is as it was."""
-    lane = _running()
-    _fetch(lane, 0, 1, 2)
-    oldest_ms = lane.lag.oldest_ms
-    lane.put_back(_take(lane))
-    assert (len(lane.inbox), lane.lag.oldest_ms) == (3, oldest_ms)
-    assert [one.offset for one in _take(lane, 1).records] == [0]
+    one = _running()
+    _fetch(one.lane, 0, 1, 2)
+    oldest_ms = one.lane.lag.oldest_ms
+    one.put_back(_take(one))
+    assert (len(one.lane.inbox), one.lane.lag.oldest_ms) == (3, oldest_ms)
+    assert [one.offset for one in _take(one, 1).records] == [0]
 
 
 def test_a_lane_that_moves_has_made_progress() -> None:
     """By that `/livez` knows a lane that hangs."""
-    lane = _running()
-    _fetch(lane, 0)
-    for move in (lane.apply, lane.emit):
-        lane.progressed_at = 0.0
+    one = _running()
+    _fetch(one.lane, 0)
+    for move in (one.apply, one.emit):
+        one.lane.progressed_at = 0.0
         move(1)
-        assert time.monotonic() - lane.progressed_at < 5.0
+        assert time.monotonic() - one.lane.progressed_at < 5.0
 
 
 @pytest.mark.parametrize("at_work", [False, True], ids=["waits", "at work"])
 def test_the_age_of_the_oldest_command_goes_on_while_a_lane_reopens(at_work: bool) -> None:
     """Nobody reads meanwhile, and still it waits. Seen to fail where only a batch that was at work counted."""
-    lane = _running()
-    _fetch(lane, 0, 1)
+    one = _running()
+    _fetch(one.lane, 0, 1)
     if at_work:
-        _take(lane, 1)
-    oldest_ms = lane.lag.oldest_ms
+        _take(one, 1)
+    oldest_ms = one.lane.lag.oldest_ms
     assert oldest_ms is not None
-    lane.reopen("doubt")
-    assert lane.lag.oldest_ms == oldest_ms
-    assert lane.lag_seconds() > 0
-    lane.place(0, 0, 0)
-    lane.run()
-    assert lane.lag_seconds() == 0
+    one.lane.reopen("doubt")
+    assert one.lane.lag.oldest_ms == oldest_ms
+    assert one.lane.lag_seconds() > 0
+    one.run()
+    assert one.lane.lag_seconds() == 0
 
 
 @pytest.mark.parametrize("leave", ["reopen", "lose"])
@@ -218,9 +197,8 @@ def test_a_lane_that_leaves_work_gives_back_what_it_held(leave: str) -> None:
     Seen to fail while it kept its records: 16 MiB of one halted lane left all others a record at a time.
     """
     budget = Budget(1000)
-    lane, other = (Lane(NAME, Inbox(10, budget), Telemetry()) for _ in range(2))
-    lane.place(0, 0, 0)
-    lane.run()
+    lane, other = (Lane(NAME, Inbox(10, budget), Told()) for _ in range(2))
+    lane.run(0)
     _fetch(lane, 0, 1, 2)
     _fetch(other, 0)
     assert not other.inbox.wants_more
@@ -233,10 +211,8 @@ def test_a_lane_that_leaves_work_gives_back_what_it_held(leave: str) -> None:
 def test_a_halted_lane_stays_halted_while_a_session_begins(state: LaneState) -> None:
     """Whatever ended the one before: nobody is to see it go and come. It is asked for anew all the same."""
     lane = _lane()
-    lane.registered(Registered(TOKEN, frozenset()))
     lane.stand(state, "why", 60.0)
-    lane.begin()
-    assert (lane.token, lane.is_placed) == (None, False)
+    lane.wait("opening")
     assert lane.look_at <= time.monotonic()
     lane.wait("no leader", 60.0)
     assert lane.look_at > time.monotonic()

@@ -11,11 +11,11 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import EndTxnRequest, InitProducerIdRequest, TxnOffsetCommitRequest
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import TopicPartition
-from opentelemetry.trace import INVALID_SPAN
 
 from worker.domain.command import DeadLetter
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
+from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.stream import producer as module
 from worker.stream.producer import EmissionFailed, Emitter, Part, Unanswered, _send_once
@@ -91,7 +91,7 @@ class _Producer:
 
 def _emitter(fates: Mapping[TopicPartition, str] | None = None, partitions: int = 3) -> tuple[Emitter, _Producer]:
     """An emitter that has started, into topics of so many partitions."""
-    emitter, producer = Emitter(Settings(), "unique"), _Producer(fates or {})
+    emitter, producer = Emitter(Settings(), "unique", Hooks()), _Producer(fates or {})
     emitter._producer._closed = True  # it never started, and complains of not being stopped
     emitter._producer = producer
     emitter._partitions = dict.fromkeys((*Settings().result_topics, DEAD), partitions)
@@ -103,7 +103,7 @@ def _answer(offset: int, kind: Kind = Kind.REJECTED, value: bytes = b"{}", lette
 
 
 def _part(partition: int, *answers: Answer, stop: int = 9) -> Part:
-    return Part(TopicPartition(COMMANDS, partition), answers, stop, INVALID_SPAN)
+    return Part(TopicPartition(COMMANDS, partition), answers, stop)
 
 
 def _rejected(*lanes: int) -> list[Part]:

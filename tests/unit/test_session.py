@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 from aiokafka.protocol.transaction import InitProducerIdRequest
-from structlog.testing import capture_logs
 
 from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask, facts_of
 from tests.memory_store import MemoryStore
 from tests.spans import events, spans_in_memory
+from tests.told import Told
 from tests.workbench import until
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
@@ -21,8 +21,6 @@ from worker.messages.envelope import Limits, Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
 from worker.observability.hooks import Hooks
-from worker.observability.spans import NO_TRACING, Tracing
-from worker.observability.telemetry import Telemetry
 from worker.settings import Settings
 from worker.store.port import (
     BatchTooLarge,
@@ -40,6 +38,7 @@ from worker.stream.command_reader import CommandReader
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
+from worker.stream.open_lane import OpenLane
 from worker.stream.producer import EmissionFailed, Part
 from worker.stream.session import LanesFailed, Member, Session
 
@@ -132,11 +131,11 @@ class _Emitter:
 class _World:
     """Both servers in memory, and the lanes of one worker."""
 
-    def __init__(self, lanes: int, batch_records: int, tracing: Tracing, hooks: Hooks) -> None:
+    def __init__(self, lanes: int, batch_records: int, hooks: Hooks) -> None:
         self.kafka, self.store = _Kafka(), MemoryStore(facts_of(CATALOGUE))
         self.budget = Budget(12 * 1024 * 1024)
         self.settings = Settings(batch_records=batch_records)
-        processor = Processor(Pipeline(self.store, LINK_BASE, hooks))
+        processor = Processor(Pipeline(self.store, LINK_BASE, hooks), hooks)
         self.shared = LaneDependencies(
             settings=self.settings,
             store=self.store,
@@ -144,7 +143,6 @@ class _World:
             command_reader=CommandReader(Limits(), None),
             cluster=cast(Any, self.kafka),
             hooks=hooks,
-            tracing=tracing,
         )
         self.lanes = [
             Lane(LaneName(GROUP, TOPIC, at), Inbox(2 * batch_records, self.budget), hooks) for at in range(lanes)
@@ -155,6 +153,10 @@ class _World:
     def another(self) -> Session:
         """A session of all lanes."""
         return Session(self.lanes, Member(1, "member"), self.shared, self.kafka)
+
+    def open(self, partition: int) -> OpenLane:
+        """What the session knows of a lane that it has opened."""
+        return self.session._open[self.lanes[partition]]
 
     async def live(self) -> None:
         """Let the session live until all of its lanes are at work."""
@@ -222,8 +224,8 @@ def _no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
 
 
-def _world(lanes: int, batch_records: int = 100, tracing: Tracing = NO_TRACING, hooks: Hooks | None = None) -> _World:
-    world = _World(lanes, batch_records, tracing, hooks or Telemetry())
+def _world(lanes: int, batch_records: int = 100, hooks: Hooks | None = None) -> _World:
+    world = _World(lanes, batch_records, hooks or Hooks())
     _Emitter.kafka = world.kafka
     return world
 
@@ -245,30 +247,24 @@ async def test_new_lanes_open_and_answer() -> None:
         0: [0, 1, 2],
         2: [0],
     }
-    assert [lane.expected.emitted for lane in world.lanes] == [3, 0, 1]
+    assert [world.open(partition).emitted for partition in range(3)] == [3, 0, 1]
 
 
-async def test_the_line_goes_on_where_nobody_watches() -> None:
-    """With the hooks that do nothing it opens, answers and emits the ledger again as with those that count."""
-    world = _world(2, hooks=Hooks())
-    await world.keep(0, 2, emitted=1)
+async def test_a_turn_is_told_once_with_all_of_its_lanes() -> None:
+    """And lanes with what they are doing; a lane without commands has no part in it."""
+    told = Told()
+    world = _world(3, hooks=told)
     await world.live()
-    world.fetch(1, 3)
-    await world.until_out(2, 3)
-    await world.close()
-
-
-async def test_a_turn_is_one_line_of_the_log() -> None:
-    """Which says what became of which offsets. It was one a lane and turn: a twelfth of the CPU with 48 of them."""
-    world = _world(3)
-    await world.live()
-    with capture_logs() as logs:
-        world.fetch(0, 3)
-        world.fetch(2, 1)
-        await world.until_out(3, 0, 1)
-    (turn,) = [line for line in logs if line["event"] == "turn"]
-    assert turn["offsets"] == {0: (0, 3), 2: (0, 1)}
-    assert (turn["topic"], turn["records"], turn["outcomes"]) == (TOPIC, 4, {"created": 4})
+    assert told.states == {0: "running", 1: "running", 2: "running"}
+    world.fetch(0, 3)
+    world.fetch(2, 1)
+    await world.until_out(3, 0, 1)
+    (turn,) = told.turns
+    assert {one.lane.partition: (one.start, one.stop, len(one.commands)) for one in turn.lanes} == {
+        0: (0, 3, 3),
+        2: (0, 1, 1),
+    }
+    assert turn.outcomes == {"created": 4}
     await world.close()
 
 
@@ -361,9 +357,10 @@ async def test_an_opening_that_failed_is_repeated_with_the_same_id(monkeypatch: 
 async def _taken(world: _World, *waiting: int) -> list[int]:
     """How many records of each lane a turn takes, where so many wait."""
     for lane, count in zip(world.lanes, waiting, strict=True):
-        lane.registered((await world.store.register([lane.name], Owner(1, "m", "p")))[lane.name])  # type: ignore[arg-type]
-        lane.place(0, 0, 0)
-        lane.run()
+        one = (await world.store.register([lane.name], Owner(1, "m", "p")))[lane.name]
+        assert isinstance(one, Registered)
+        world.session._open[lane] = OpenLane(lane, one.token, (0, 0, 0), Hooks())
+        lane.run(0)
         world.fetch(lane.name.partition, count)
     return _counts(world)
 
@@ -433,7 +430,7 @@ async def test_postgres_works_on_a_turn_while_kafka_has_the_one_before() -> None
     world.kafka.going_on.clear()
     world.fetch(0, 20)
     world.fetch(0, 20)
-    lane = world.lanes[0]
+    lane = world.open(0)
     await until(lambda: lane.applied == 20, 10, "the second turn is in Postgres")
     await asyncio.sleep(0.1)
     assert (lane.applied, lane.emitted) == (20, 0)
@@ -470,7 +467,7 @@ async def test_what_is_too_much_at_once_comes_again_in_smaller_turns(monkeypatch
 async def test_too_much_at_once_is_told_of_each_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail while each lane told of it again, on the spans of all, of which some had ended."""
     spans = spans_in_memory()
-    world = _world(3, tracing=spans.tracing)
+    world = _world(3, hooks=spans.tracing)
     process, is_first = world.shared.processor.process, [True]
 
     async def once_too_much(turn: Sequence[Work]) -> list[Done]:
@@ -604,8 +601,8 @@ async def test_idle_lanes_note_what_is_out(monkeypatch: pytest.MonkeyPatch) -> N
     await world.live()
     world.fetch(0, 3)
     await world.until_out(3, 0)
-    await until(lambda: world.lanes[0].noted == 3, 10, "it is noted")
-    lanes = [lane.expected.token for lane in world.lanes]
+    await until(lambda: world.open(0).noted == 3, 10, "it is noted")
+    lanes = [world.open(partition).token for partition in range(2)]
     assert [one and one.emitted for one in (await world.store.positions(lanes)).values()] == [3, 0]
     monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
     world.fetch(1, 2)

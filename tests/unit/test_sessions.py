@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.workbench import until
-from worker.observability.telemetry import Telemetry
+from worker.observability.hooks import Hooks
 from worker.store.port import LaneName, StoreUnavailable
 from worker.stream import sessions as module
 from worker.stream.inbox import Budget, Inbox
@@ -22,9 +22,8 @@ OUTAGE = StoreUnavailable("away")
 
 
 def _lanes(count: int) -> list[Lane]:
-    telemetry = Telemetry()
     return [
-        Lane(LaneName("group", "commands", at), Inbox(10, Budget(1024 * 1024)), telemetry)
+        Lane(LaneName("group", "commands", at), Inbox(10, Budget(1024 * 1024)), Hooks())
         for at in reversed(range(count))
     ]
 

@@ -1,5 +1,6 @@
 """A turn through the line: command → facts → outcome → answer, for all lanes in one Postgres transaction."""
 
+import time
 from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -10,9 +11,7 @@ from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created, Outcome
 from worker.messages.events import RECORD_BYTES, Answer, describe
-from worker.observability import span_names
 from worker.observability.hooks import Committed, Hooks
-from worker.observability.spans import NO_TRACING, Tracing
 from worker.store.port import BatchTooLarge, Store
 
 ANSWER_FRAME_BYTES = 512
@@ -36,13 +35,10 @@ class Decided(NamedTuple):
 class Pipeline:
     """Decides turns over a store. `digital_link_base` is the URL that GS1 Digital Links start with."""
 
-    def __init__(
-        self, store: Store, digital_link_base: str, hooks: Hooks | None = None, tracing: Tracing = NO_TRACING
-    ) -> None:
+    def __init__(self, store: Store, digital_link_base: str, hooks: Hooks | None = None) -> None:
         self._store = store
         self._digital_link_base = digital_link_base
         self._hooks = hooks or Hooks()
-        self._tracing = tracing
 
     async def transaction(self, turn: Sequence[Work]) -> list[list[Answer]]:
         """Commit the effects of work of different lanes, in this order; the answers of each.
@@ -55,11 +51,11 @@ class Pipeline:
         lap("look-up")
         if len(commands) > 1 and _size_ahead(turn, facts) > TURN_ANSWER_BYTES:
             raise BatchTooLarge
-        with self._tracing.transaction(span_names.IN_POSTGRES, len(commands)):
+        with self._hooks.transaction("postgresql", len(commands)):
             return await self._commit(turn, commands, facts)
 
     async def _commit(self, turn: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
-        lap = self._hooks.stopwatch()
+        began, lap = time.perf_counter(), self._hooks.stopwatch()
         async with self._store.batch([work.expected for work in turn]) as batch:
             lap("begin")
             await batch.gather(commands, facts)
@@ -70,7 +66,9 @@ class Pipeline:
             lap("decide")
             await batch.record(created, by_lane, [work.stop for work in turn])
             lap("write")
-        self._hooks.committed(Committed(len(turn), created, others, facts.companies, lap("commit")))
+        lap("commit")
+        seconds = time.perf_counter() - began
+        self._hooks.committed(Committed(len(turn), created, others, facts.companies, seconds))
         return by_lane
 
 

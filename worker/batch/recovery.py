@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import Enum
 
 import stamina
 import structlog
@@ -11,7 +12,7 @@ from worker.batch.work import Done, InVain, Work, halves, is_divisible
 from worker.domain.command import Command, UnreadableRecord
 from worker.messages.envelope import Record, dead_letter
 from worker.messages.events import Answer
-from worker.observability.spans import NO_TRACING, Tracing
+from worker.observability.hooks import Activity, Hooks
 from worker.store.port import BatchTooLarge, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -21,12 +22,44 @@ _ATTEMPTS = 8
 _ATTEMPTS_TOGETHER = 2
 
 
+class Remedy(Enum):
+    """What helps against a failure of a transaction, after those tries that `Retriable` gets anyway."""
+
+    WAIT = "wait"
+    """The database is away: whoever has the turn waits for it."""
+    LEAVE = "leave"
+    """A lane is somebody else's: the others go on without it."""
+    SHRINK = "shrink"
+    """It was too much at once."""
+    ISOLATE = "isolate"
+    """It is a lane's own: the others go on without it."""
+    SEARCH = "search"
+    """It may be a record's own: it is found by halving."""
+
+
+def remedy(error: Exception, turn: Sequence[Work]) -> Remedy:
+    """The one classification of failures."""
+    match error:
+        case LostLane() if any(work.expected.token in error.tokens for work in turn):
+            return Remedy.LEAVE
+        case BatchTooLarge():
+            return Remedy.SHRINK
+        case StoreSlow():
+            return Remedy.SHRINK if is_divisible(turn) else Remedy.ISOLATE
+        case InVain():
+            return Remedy.ISOLATE
+        case LostLane() | StoreUnavailable():
+            return Remedy.WAIT
+        case _:
+            return Remedy.SEARCH
+
+
 class Processor:
     """Turns that come through: what fails is run again, tried lane by lane, and narrowed down to its record."""
 
-    def __init__(self, pipeline: Pipeline, tracing: Tracing = NO_TRACING) -> None:
+    def __init__(self, pipeline: Pipeline, hooks: Hooks | None = None) -> None:
         self._pipeline = pipeline
-        self._tracing = tracing
+        self._hooks = hooks or Hooks()
 
     async def process(self, turn: Sequence[Work]) -> list[Done]:
         """Commit the effects of a turn; what became of each lane's work, in order.
@@ -41,28 +74,32 @@ class Processor:
             return []
         try:
             return [*await self._with_retries(turn)]
-        except LostLane as lost:
-            left = [work for work in turn if work.expected.token not in lost.tokens]
-            if len(left) == len(turn):
-                raise
-            others = iter(await self.process(left))
-            return [lost if work.expected.token in lost.tokens else next(others) for work in turn]
-        except BatchTooLarge as large:
-            return [large] * len(turn)
-        except StoreSlow as slow:
-            self._note_failure(turn, slow)
-            return [BatchTooLarge()] * len(turn) if is_divisible(turn) else [slow]
         except Exception as error:
-            if isinstance(error, StoreUnavailable) and not isinstance(error, InVain):
-                raise
-            self._note_failure(turn, error)
-            if len(turn) == 1:
-                return [await self._narrow_down(turn[0], error)]
-            done: list[Done] = []
-            for work in turn:
-                with self._tracing.within([work.span]):
-                    done += await self.process([work])
-            return done
+            match remedy(error, turn):
+                case Remedy.LEAVE if isinstance(error, LostLane):
+                    return await self._without(error, turn)
+                case Remedy.SHRINK:
+                    if isinstance(error, StoreSlow):
+                        self._note_failure(turn, error)
+                    return [BatchTooLarge()] * len(turn)
+                case Remedy.ISOLATE | Remedy.SEARCH as found:
+                    self._note_failure(turn, error)
+                    if len(turn) > 1:
+                        return await self._each_alone(turn)
+                    return [await self._narrow_down(turn[0]) if found is Remedy.SEARCH else _of_lane(error)]
+                case _:
+                    raise
+
+    async def _without(self, lost: LostLane, turn: Sequence[Work]) -> list[Done]:
+        others = iter(await self.process([work for work in turn if work.expected.token not in lost.tokens]))
+        return [lost if work.expected.token in lost.tokens else next(others) for work in turn]
+
+    async def _each_alone(self, turn: Sequence[Work]) -> list[Done]:
+        done: list[Done] = []
+        for work in turn:
+            with self._hooks.within([Activity(work.expected.token.name, work.start)]):
+                done += await self.process([work])
+        return done
 
     async def _with_retries(self, turn: Sequence[Work]) -> list[list[Answer]]:
         """A deadlock or a serialization failure is nobody's fault: run the turn again, a few times.
@@ -82,48 +119,38 @@ class Processor:
             raise InVain(f"tried in vain: {error}") from error
         raise AssertionError("stamina returns or raises")
 
-    async def _narrow_down(self, work: Work, error: Exception) -> Done:
+    async def _narrow_down(self, work: Work) -> Done:
         """What the record-by-record search cannot answer is the lane's failure, unless the database is away."""
         try:
-            return await self._half_by_half(work, error)
-        except (LostLane, InVain, StoreSlow) as failure:
-            return failure
-        except StoreUnavailable:
-            raise
+            return await self._search(work)
         except Exception as failure:
-            return InVain(f"{type(failure).__name__}")
+            if remedy(failure, [work]) is Remedy.WAIT:
+                raise
+            return _of_lane(failure)
 
-    async def _half_by_half(self, work: Work, error: Exception) -> list[Answer]:
-        """Answers to work that has failed with `error`, down to the record that fails by itself."""
-        if isinstance(error, InVain):
-            raise error
-        if len(work.commands) <= 1:
-            return await self._try_once_more(work)
+    async def _search(self, work: Work) -> list[Answer]:
+        """Answers to work that has failed, down to the record that fails by itself, and again: that one is refused."""
+        if not is_divisible([work]):
+            try:
+                return await self._alone(work)
+            except Exception as failure:
+                if not work.commands or remedy(failure, [work]) is not Remedy.SEARCH:
+                    raise
+                return await self._refuse_record(work, failure)
         answers: list[Answer] = []
         for half in halves(work):
             try:
-                answers += (await self._with_retries([half]))[0]
-            except LostLane:
-                raise
+                answers += await self._alone(half)
             except Exception as failure:
-                if isinstance(failure, StoreUnavailable) and not (
-                    isinstance(failure, StoreSlow) and is_divisible([half])
-                ):
+                if remedy(failure, [half]) not in (Remedy.SHRINK, Remedy.SEARCH):
                     raise
                 self._note_failure([half], failure)
-                answers += await self._half_by_half(half, failure)
+                answers += await self._search(half)
         return answers
 
-    async def _try_once_more(self, work: Work) -> list[Answer]:
-        """Only a record that fails by itself and again is refused."""
-        try:
-            return (await self._with_retries([work]))[0]
-        except (LostLane, StoreUnavailable):
-            raise
-        except Exception as error:
-            if not work.commands:
-                raise
-            return await self._refuse_record(work, error)
+    async def _alone(self, work: Work) -> list[Answer]:
+        (answers,) = await self._with_retries([work])
+        return answers
 
     def _note_failure(self, turn: Sequence[Work], error: Exception) -> None:
         for work in turn:
@@ -131,19 +158,26 @@ class Processor:
             log.warning(
                 "batch_failed", partition=lane.partition, start=work.start, stop=work.stop, error=_in_short(error)
             )
-            self._tracing.trouble(work.span, "batch_failed", type(error).__name__, work.start)
+            self._hooks.troubled(lane, "batch_failed", type(error), work.start)
 
     async def _refuse_record(self, work: Work, error: Exception) -> list[Answer]:
         log.error("record_refused", offset=work.start, reason=PROCESSING_FAILED, error=_in_short(error))
-        self._tracing.trouble(work.span, "record_refused", type(error).__name__, work.start)
+        self._hooks.troubled(work.expected.token.name, "record_refused", type(error), work.start)
         command = unprocessable(work.commands[0], work.records[0])
-        return (await self._with_retries([replace(work, commands=[command])]))[0]
+        return await self._alone(replace(work, commands=[command]))
 
 
 def unprocessable(command: Command, record: Record) -> Command:
     """The command of a record whose processing failed by its own fault, as rule 1 refuses it."""
     refusal = UnreadableRecord(PROCESSING_FAILED, "Expected a record that can be processed; it failed repeatedly")
     return replace(command, body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
+
+
+def _of_lane(failure: Exception) -> Done:
+    """A failure as the end of one lane's work."""
+    if isinstance(failure, LostLane | StoreUnavailable | BatchTooLarge):
+        return failure
+    return InVain(type(failure).__name__)
 
 
 def _in_short(error: Exception) -> str:

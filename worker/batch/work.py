@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from opentelemetry.trace import INVALID_SPAN, Span
-
 from worker.domain.command import Command
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
@@ -13,16 +11,12 @@ from worker.store.port import BatchTooLarge, ExpectedPosition, LostLane, StoreUn
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Consecutive records of one lane as commands, for the offsets from where the lane stands to below `stop`.
-
-    `span` is that of the batch.
-    """
+    """Consecutive records of one lane as commands, for the offsets from where the lane stands to below `stop`."""
 
     expected: ExpectedPosition
     records: Sequence[Record]
     commands: Sequence[Command]
     stop: int
-    span: Span = INVALID_SPAN
 
     @property
     def start(self) -> int:

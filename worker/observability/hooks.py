@@ -1,18 +1,30 @@
-"""What the line tells from the side, so that it need not know of metrics and logs."""
+"""What the line tells from the side, so that it need not know of metrics, spans and logs."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Literal, NamedTuple, Protocol
 
 from worker.domain.catalogue import Company
 from worker.domain.command import Command
 from worker.domain.outcomes import Created, Outcome
 from worker.messages.events import Answer
+from worker.messages.refusals import Kind
 from worker.store.port import LaneName
 
-Stopwatch = Callable[[str], float]
-"""Called at the end of each step with its name; seconds since the first one began."""
+Stopwatch = Callable[[str], None]
+"""Called at the end of each step with its name."""
+Destination = Callable[[Kind, int], tuple[str, int]]
+"""Topic and partition where the results of a kind go that answer commands of a partition."""
+
+
+class Activity(NamedTuple):
+    """What a lane is at: the batch that starts at an offset, or its opening, where that is None."""
+
+    lane: LaneName
+    start: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,33 @@ class Answered:
     answers: Sequence[Answer]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What a turn did, of those lanes that had commands; it took `seconds` in Postgres."""
+
+    lanes: Sequence[Answered]
+    seconds: float
+
+    @cached_property
+    def outcomes(self) -> Counter[str]:
+        """How many of each: `created`, `replayed`, `overage-required`, `conflict`, `rejected`."""
+        return Counter(outcome_name(answer) for one in self.lanes for answer in one.answers)
+
+
+class Sent(Protocol):
+    """What a Kafka transaction carries for one lane."""
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """Topic and partition of the commands."""
+        ...
+
+    @property
+    def answers(self) -> Sequence[Answer]:
+        """In order."""
+        ...
+
+
 class Watched(Protocol):
     """A lane, as far as it is asked when somebody looks."""
 
@@ -50,26 +89,56 @@ class Watched(Protocol):
 
 
 class Hooks:
-    """What the line tells whoever watches it, event by event. Here nobody does: `Telemetry` overrides all of it.
+    """What the line tells whoever watches it, event by event. Here nobody does.
 
-    No event is asked for anything, and none may fail the line: what overrides one raises nothing.
+    No event is asked for anything, and none may fail the line: what overrides one raises nothing of its own. Metrics,
+    spans and logs each override the events that they want, and `together` tells them all.
     """
+
+    # What lanes are at
+
+    def begins(self, activity: Activity) -> None:
+        """A batch was taken, or a lane opens, unless it is known to."""
+
+    def ended(self, activity: Activity, failure: BaseException | None = None) -> None:
+        """It is over, unless it was already."""
+
+    def within(self, activities: Sequence[Activity]) -> AbstractContextManager[None]:
+        """What follows belongs to these. What is raised in it has failed and ended them all."""
+        return nullcontext()
+
+    def decoded(self, batch: Activity, stop: int, commands: Sequence[Command]) -> None:
+        """The records of a batch, which goes up to below `stop`, are commands."""
+
+    def troubled(self, lane: LaneName, event: str, error: type[Exception], offset: int) -> None:
+        """The current batch of a lane failed from an offset on, and goes on: `batch_failed` or `record_refused`."""
+
+    def too_large(self) -> None:
+        """What is current was too much for one transaction, and is tried in smaller parts."""
 
     # Turns
 
     def step(self, name: str) -> AbstractContextManager[None]:
-        """A step of a turn, while it takes: decode, store or emit."""
+        """A step of a turn, while it takes: decode, store, emit or re-emit."""
         return nullcontext()
 
     def stopwatch(self) -> Stopwatch:
         """A transaction in Postgres begins: what is returned is told of each of its steps."""
-        return lambda step: 0.0
+        return lambda step: None
+
+    def transaction(self, system: Literal["postgresql", "kafka"], records: int) -> AbstractContextManager[None]:
+        """One side's transaction for all that is current, while it takes."""
+        return nullcontext()
+
+    def sending(self, parts: Sequence[Sent], destination: Destination) -> AbstractContextManager[None]:
+        """These results are being sent to where `destination` says, while it takes."""
+        return nullcontext()
 
     def committed(self, done: Committed) -> None:
         """A transaction in Postgres was committed."""
 
-    def turn(self, answered: Sequence[Answered], started: float) -> None:
-        """A turn is in Postgres, which began at `started`, a `time.monotonic()`."""
+    def turn(self, turn: Turn) -> None:
+        """A turn that had commands is in Postgres."""
 
     def visible(self, appended_ms: Sequence[int]) -> None:
         """Results came out; when the oldest command of each batch was appended."""
@@ -104,3 +173,8 @@ class Hooks:
 
     def unassigned(self) -> None:
         """It has none any more: the group shares them out anew, or the worker leaves it."""
+
+
+def outcome_name(answer: Answer) -> str:
+    """`created`, `replayed`, `overage-required`, `conflict` or `rejected`."""
+    return "replayed" if answer.replayed else answer.kind.label

@@ -1,6 +1,8 @@
 """All metrics of one worker, by name: `deploy/monitoring/metrics.md` is made from them."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import nan
 
 from prometheus_client import (
@@ -174,3 +176,21 @@ class Metrics:
         self.jwks_up.set(1)
         for moment in (self.ledger_ends, self.partitions_maintained, self.jwks_read):
             moment.set(nan)  # not known yet; 1970 would set off alerts
+
+    @contextmanager
+    def asking(self, server: str) -> Iterator[None]:
+        """Whether a server of `SERVERS` answers: down on any exception."""
+        up = 0
+        try:
+            yield
+            up = 1
+        finally:
+            self.server_up.labels(server).set(up)
+
+    def keys_read(self, good: bool) -> None:
+        """The authorization server's keys were read, or could not be."""
+        self.jwks_up.set(good)
+        if good:
+            self.jwks_read.set_to_current_time()
+        else:
+            self.jwks_failures.inc()

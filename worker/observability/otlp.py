@@ -15,10 +15,10 @@ class CannotTrace(Exception):
     """The environment asks for traces in a way that cannot be had; the text says what to do."""
 
 
-def tracing_from_environment() -> Tracing:
-    """What the environment asks for; no traces where it says nothing. Raises `CannotTrace`."""
+def tracing_from_environment() -> Tracing | None:
+    """What the environment asks for; None where it says nothing. Raises `CannotTrace`."""
     if not _asked_for():
-        return Tracing()
+        return None
     for name in _PROTOCOLS:
         if _variable(name) not in ("", _SPOKEN):
             raise CannotTrace(f"{name}: expected {_SPOKEN}, the only protocol that the worker speaks")

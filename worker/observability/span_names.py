@@ -28,8 +28,11 @@ CAUSATION_ID = "passport.causation_id"
 """The same as the header `ce_causationid` of the result: `<topic>/<partition>/<offset>` of the command."""
 
 PROCESS: Attributes = {MESSAGING_OPERATION_NAME: "process", MESSAGING_OPERATION_TYPE: "process"}
-IN_POSTGRES: Attributes = {DB_SYSTEM_NAME: "postgresql"}
-IN_KAFKA: Attributes = {MESSAGING_SYSTEM: "kafka"}
+SYSTEM: Mapping[str, Attributes] = {
+    "postgresql": {DB_SYSTEM_NAME: "postgresql"},
+    "kafka": {MESSAGING_SYSTEM: "kafka"},
+}
+"""Of a transaction, by whose it is."""
 SEND: Attributes = {MESSAGING_OPERATION_NAME: "send", MESSAGING_OPERATION_TYPE: "send"}
 
 

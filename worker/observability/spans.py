@@ -10,18 +10,17 @@ the types of its exceptions, since their messages may quote a record.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from time import time_ns
-from typing import Protocol
+from typing import Literal
 
 import structlog
 from opentelemetry.context import Context, attach, create_key, detach, get_value, set_value
 from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
-    NoOpTracerProvider,
     Span,
     SpanKind,
     StatusCode,
@@ -32,55 +31,35 @@ from opentelemetry.trace import (
 
 from worker import __version__
 from worker.domain.command import Command
-from worker.messages.events import Answer
-from worker.messages.refusals import Kind
 from worker.observability import span_names as names
+from worker.observability.hooks import Activity, Destination, Hooks, Sent, Stopwatch
 from worker.observability.span_links import context_of, is_sampled, worth_a_link
 from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
 
-Source = tuple[str, int]
-"""Where commands come from: topic and partition."""
-Destination = Callable[[Kind, int], tuple[str, int]]
-"""Topic and partition where the results of a kind go that answer commands of a partition."""
-
 FLUSH_SECONDS = 1.5
 """How long a stop waits for the collector; what it has not taken by then is lost."""
 
-_WHOLE = create_key("passport-whole")
-"""Where a context holds the spans of the batches, or of the openings, whose step is current."""
+_CURRENT = create_key("passport-activities")
+"""Where a context holds the spans of the batches, or of the openings, whose step is current, by partition: first that
+which the step's own span is below."""
+
+Place = tuple[str, int]
+"""Topic and partition of a lane."""
 
 
-class Sent(Protocol):
-    """What a Kafka transaction carries for one lane; `span` is that of its batch, or of its opening."""
-
-    @property
-    def source(self) -> Source:
-        """Where its commands came from."""
-        ...
-
-    @property
-    def answers(self) -> Sequence[Answer]:
-        """In order."""
-        ...
-
-    @property
-    def span(self) -> Span:
-        """What the spans of its results link to."""
-        ...
-
-
-class Tracing:
-    """Makes the spans of a worker. Without a `provider` there are none, and nothing is looked at to make them.
+class Tracing(Hooks):
+    """Makes the spans of a worker.
 
     `shutdown` hands over what was not exported yet, and may block for long.
     """
 
-    def __init__(self, provider: TracerProvider | None = None, shutdown: Callable[[], None] | None = None) -> None:
-        self._on = provider is not None
+    def __init__(self, provider: TracerProvider, shutdown: Callable[[], None] | None = None) -> None:
         self._shutdown = shutdown
-        self._tracer = (provider or NoOpTracerProvider()).get_tracer("passport-worker", __version__, names.SCHEMA_URL)
+        self._tracer = provider.get_tracer("passport-worker", __version__, names.SCHEMA_URL)
+        self._spans: dict[Activity, Span] = {}
+        """Of what is not over."""
 
     async def close(self) -> None:
         """Hand over the last spans, in a thread that may be left behind: a collector that hangs holds up no stop."""
@@ -92,70 +71,80 @@ class Tracing:
         if late:
             log.warning("traces_not_handed_over", waited_seconds=FLUSH_SECONDS)
 
-    # What lanes do
+    # What lanes are at
 
-    def start_batch(self, name: LaneName) -> Span:
-        """The span of one batch of a lane, in a trace of its own; somebody has to end it."""
-        return self._tracer.start_span(
-            f"process {name.topic}", Context(), SpanKind.CONSUMER, {**names.PROCESS, **names.lane(name)}
-        )
-
-    def start_opening(self, name: LaneName) -> Span:
-        """The span of a lane's opening, in a trace of its own; somebody has to end it. A halt is its failure."""
-        return self._tracer.start_span(f"open {name.topic}", Context(), attributes=names.lane(name))
-
-    def end(self, whole: Span, failure: BaseException | None = None) -> None:
-        """The end of a batch or an opening, unless it has ended."""
-        if whole.is_recording():
-            if failure is not None:
-                _mark(whole, failure)
-            whole.end()
-
-    def describe(self, batch: Span, commands: Sequence[Command], start: int, stop: int) -> None:
-        """Tell a batch's span what was found at offsets from `start` to below `stop`, and link it to their contexts."""
-        if not batch.is_recording():
+    def begins(self, activity: Activity) -> None:
+        """Starts a span in a trace of its own: a batch belongs to many commands. A halt is an opening's failure."""
+        if activity in self._spans:
             return
-        batch.set_attributes(
+        name = activity.lane
+        if activity.start is None:
+            span = self._tracer.start_span(f"open {name.topic}", Context(), attributes=names.lane(name))
+        else:
+            attributes = {**names.PROCESS, **names.lane(name)}
+            span = self._tracer.start_span(f"process {name.topic}", Context(), SpanKind.CONSUMER, attributes)
+        self._spans[activity] = span
+
+    def ended(self, activity: Activity, failure: BaseException | None = None) -> None:
+        """Ends its span, once."""
+        span = self._spans.pop(activity, None)
+        if span is not None:
+            if failure is not None:
+                _mark(span, failure)
+            span.end()
+
+    def decoded(self, batch: Activity, stop: int, commands: Sequence[Command]) -> None:
+        """Links the batch to the contexts of its commands."""
+        span = self._spans.get(batch, INVALID_SPAN)
+        if not span.is_recording():
+            return
+        start = batch.start or 0
+        span.set_attributes(
             {names.MESSAGING_BATCH_MESSAGE_COUNT: len(commands), names.BATCH_START: start, names.BATCH_STOP: stop}
         )
         for offset, trace in worth_a_link(commands):
             context = get_current_span(context_of(trace)).get_span_context()
-            batch.add_link(context, {names.MESSAGING_KAFKA_OFFSET: offset})
+            span.add_link(context, {names.MESSAGING_KAFKA_OFFSET: offset})
 
     @contextmanager
-    def within(self, wholes: Sequence[Span]) -> Iterator[None]:
-        """A step of these batches, or openings, together: what is raised fails and ends them.
-
-        The span of a step has its place in one trace only, that of the first that is recorded.
-        """
-        if not self._on or not wholes:
-            yield
-            return
-        first = next((whole for whole in wholes if whole.is_recording()), wholes[0])
-        others = (whole for whole in wholes if whole is not first)
-        token = attach(set_span_in_context(first, set_value(_WHOLE, (first, *others))))
+    def within(self, activities: Sequence[Activity]) -> Iterator[None]:
+        """The span of a step has its place in one trace only, that of the first of these that is recorded."""
+        going_on = [one for one in activities if one in self._spans]
+        going_on.sort(key=lambda one: not self._spans[one].is_recording())
+        spans = {(one.lane.topic, one.lane.partition): self._spans[one] for one in going_on}
+        first = next(iter(spans.values()), INVALID_SPAN)
+        token = attach(set_span_in_context(first, set_value(_CURRENT, spans)))
         try:
             yield
         except BaseException as error:
-            for whole in wholes:
-                self.end(whole, error)
+            for one in activities:
+                self.ended(one, error)
             raise
         finally:
             detach(token)
 
+    def troubled(self, lane: LaneName, event: str, error: type[Exception], offset: int) -> None:
+        """The batch's status shows that it was no good one, also where it is answered in the end."""
+        span = _current_spans().get((lane.topic, lane.partition), INVALID_SPAN)
+        span.add_event(event, {names.ERROR_TYPE: error.__name__, names.MESSAGING_KAFKA_OFFSET: offset})
+        span.set_attribute(names.ERROR_TYPE, error.__name__)
+        span.set_status(StatusCode.ERROR, error.__name__)
+
+    def too_large(self) -> None:
+        """It is no failure: a note on the batches."""
+        for span in _current_spans().values():
+            span.add_event("batch_too_large")
+
+    # Turns
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """The span of a step of whatever is current."""
-        if not self._on:
-            yield
-            return
-        with self._current(self._tracer.start_span(name)):
+        with self._as_current(self._tracer.start_span(name)):
             yield
 
-    def stopwatch(self) -> Callable[[str], None]:
-        """Makes the spans of steps that follow each other within whatever is current: each when the step has ended."""
-        if not self._on:
-            return _no_span
+    def stopwatch(self) -> Stopwatch:
+        """Spans of steps that follow each other within whatever is current: each is made when the step has ended."""
         began_ns = time_ns()
 
         def lap(step: str) -> None:
@@ -166,28 +155,14 @@ class Tracing:
 
         return lap
 
-    def event(self, name: str) -> None:
-        """Note on the batches what is no failure."""
-        for whole in _wholes():
-            whole.add_event(name)
-
-    def trouble(self, whole: Span, name: str, error_type: str, offset: int) -> None:
-        """Note on a batch a failure, from `offset` on, that it survives. Its status shows that it was no good one."""
-        whole.add_event(name, {names.ERROR_TYPE: error_type, names.MESSAGING_KAFKA_OFFSET: offset})
-        whole.set_attribute(names.ERROR_TYPE, error_type)
-        whole.set_status(StatusCode.ERROR, error_type)
-
     @contextmanager
-    def transaction(self, attributes: names.Attributes, records: int) -> Iterator[None]:
-        """The span of one side's transaction for all batches of a turn, linked both ways to those of other traces."""
-        if not self._on:
-            yield
-            return
-        others = _wholes()[1:]
+    def transaction(self, system: Literal["postgresql", "kafka"], records: int) -> Iterator[None]:
+        """One span for all batches of a turn, below the first, and linked both ways to those of other traces."""
+        _, *others = _current_spans().values() or [INVALID_SPAN]
         span = self._tracer.start_span(
             "transaction",
             attributes={
-                **attributes,
+                **names.SYSTEM[system],
                 names.MESSAGING_BATCH_MESSAGE_COUNT: records,
                 names.TRANSACTION_LANES: 1 + len(others),
             },
@@ -195,17 +170,12 @@ class Tracing:
         )
         for one in others:
             one.add_link(span.get_span_context())
-        with self._current(span):
+        with self._as_current(span):
             yield
-
-    # What a producer does
 
     @contextmanager
     def sending(self, parts: Sequence[Sent], destination: Destination) -> Iterator[None]:
         """One span a sampled result, as long as their Kafka transaction, with which it fails."""
-        if not self._on:
-            yield
-            return
         began = time_ns()
         try:
             yield
@@ -217,9 +187,10 @@ class Tracing:
     def _send_spans(
         self, parts: Sequence[Sent], destination: Destination, began_ns: int, failure: BaseException | None
     ) -> None:
-        ended_ns = time_ns()
+        ended_ns, current = time_ns(), _current_spans()
         for part in parts:
-            (source, partition), links = part.source, [Link(part.span.get_span_context())]
+            source, partition = part.source
+            links = [Link(current[source, partition].get_span_context())] if (source, partition) in current else []
             for answer in part.answers:
                 if answer.trace is None or not is_sampled(answer.trace):
                     continue
@@ -238,7 +209,7 @@ class Tracing:
                 span.end(ended_ns)
 
     @contextmanager
-    def _current(self, span: Span) -> Iterator[None]:
+    def _as_current(self, span: Span) -> Iterator[None]:
         """Make a span the current one and end it; what is raised fails it."""
         token = attach(set_span_in_context(span))
         try:
@@ -251,17 +222,9 @@ class Tracing:
             span.end()
 
 
-NO_TRACING = Tracing()
-"""Makes no spans."""
-
-
-def _no_span(_step: str) -> None:
-    """Where there are no traces."""
-
-
-def _wholes() -> tuple[Span, ...]:
-    spans = get_value(_WHOLE)
-    return spans if isinstance(spans, tuple) else (INVALID_SPAN,)
+def _current_spans() -> Mapping[Place, Span]:
+    found = get_value(_CURRENT)
+    return found if isinstance(found, dict) else {}
 
 
 def _mark(span: Span, error: BaseException) -> None:

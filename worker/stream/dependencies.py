@@ -6,7 +6,6 @@ from typing import Protocol
 
 from worker.batch.recovery import Processor
 from worker.observability.hooks import Hooks
-from worker.observability.spans import Tracing
 from worker.settings import Settings
 from worker.store.port import Store
 from worker.stream.cluster.connection import Cluster
@@ -35,4 +34,3 @@ class LaneDependencies:
     command_reader: CommandReader
     cluster: Cluster
     hooks: Hooks
-    tracing: Tracing

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from math import inf
 
@@ -10,6 +10,8 @@ import structlog
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from worker.domain.timestamps import iso_8601
+from worker.observability.hooks import Activity
+from worker.store.port import FencingToken
 from worker.stream.background import Background
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane, LaneState
@@ -25,8 +27,15 @@ HALTED_LOOK_SECONDS = 30.0
 class Halts:
     """The halted lanes of a session. `news` is set when one of them may go on."""
 
-    def __init__(self, shared: LaneDependencies, consumer: Consumer, news: asyncio.Event) -> None:
-        self._shared, self._consumer, self._news = shared, consumer, news
+    def __init__(
+        self,
+        shared: LaneDependencies,
+        consumer: Consumer,
+        tokens: Mapping[Lane, FencingToken],
+        news: asyncio.Event,
+    ) -> None:
+        """`tokens` are of those lanes that are the session's, and on which nobody else has anything open."""
+        self._shared, self._consumer, self._tokens, self._news = shared, consumer, tokens, news
         self._topic = shared.settings.topic_commands
         self._lanes: set[Lane] = set()
         self._misfit = asyncio.Event()
@@ -46,7 +55,7 @@ class Halts:
 
     def halt(self, lane: Lane, reason: str) -> None:
         """This lane only."""
-        self._shared.tracing.end(lane.span, Halt(reason))
+        self._shared.hooks.ended(Activity(lane.name), Halt(reason))
         now = time.time()
         if lane.state is LaneState.HALTED:
             lane.log.warning("lane_still_halted", reason=reason)
@@ -74,7 +83,8 @@ class Halts:
     async def _look(self) -> None:
         lanes = set(self._lanes)
         try:
-            looks = await look([lane for lane in lanes if not lane.to_fence], self._shared, self._consumer)
+            ours = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
+            looks = await look(ours, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
             for lane in lanes:
                 self.halt(lane, reason_without_topic(self._topic))

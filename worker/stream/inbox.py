@@ -49,7 +49,7 @@ class Inbox:
         """Why what is fetched does not follow on what the lane has."""
         self.changed = asyncio.Event()
         """Set when there is something new: the session's own, which all of its inboxes share."""
-        self.fetch_offset = 0
+        self.fetch_offset = self._answered = 0
 
     def __len__(self) -> int:
         return len(self._records)
@@ -60,7 +60,12 @@ class Inbox:
         self._taken.clear()
         self._hold(-self._bytes)
         self.failure = None
-        self.fetch_offset = offset
+        self.fetch_offset = self._answered = offset
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something that was fetched is not answered yet, wherever it is held up."""
+        return self._answered < self.fetch_offset
 
     def fail(self, reason: str) -> None:
         """Make the lane open again."""
@@ -109,6 +114,7 @@ class Inbox:
 
     def answered(self, offset: int) -> None:
         """All results below `offset` are visible: what was held for them is free."""
+        self._answered = offset
         while self._taken and self._taken[0][0] <= offset:
             self._hold(-self._taken.popleft()[1])
 

@@ -16,13 +16,16 @@ class Lag:
         """Batches whose results are not visible: the offset behind each, and when its oldest record was appended."""
         self._oldest_ms: int | None = None
         self._surveyed = False
+        self.applied: int | None = None
+        """A, since the lane was open first."""
         self.stands_at: int | None = None
         """Offset of the first record that has no result, where a lane that does not work stands."""
         self.log_end: int | None = None
         """Offset behind the last readable record, as far as somebody has asked."""
 
-    def restart(self) -> None:
+    def restart(self, applied: int) -> None:
         """The lane starts afresh; the inbox is empty then."""
+        self.applied = applied
         self._taken.clear()
         self._surveyed = False
 
@@ -50,9 +53,10 @@ class Lag:
         """Whether a survey has already found the command that waits there."""
         return self._surveyed and self.stands_at == stands_at and self._oldest_ms is not None
 
-    def records(self, applied: int | None) -> int:
+    @property
+    def records(self) -> int:
         """Offsets from where the lane is to the end of the log; markers count (guard B12)."""
-        at = applied if applied is not None and not self._surveyed else self.stands_at
+        at = self.applied if self.applied is not None and not self._surveyed else self.stands_at
         return 0 if at is None or self.log_end is None else max(0, self.log_end - at)
 
     @property

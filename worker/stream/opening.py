@@ -2,21 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from worker.observability.hooks import Activity
 from worker.store import failpoints
-from worker.store.port import LostLane, NewerOwner, Owner
+from worker.store.port import FencingToken, LostLane, NewerOwner, Owner, Registered
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.fencing import fence
 from worker.stream.halts import Halts
 from worker.stream.lane import Lane, LaneState
-from worker.stream.producer import Emitter
-from worker.stream.reemission import SOON_SECONDS, read_ledger
+from worker.stream.open_lane import OpenLane
+from worker.stream.producer import Emitter, Part
+from worker.stream.reemission import read_ledger
 from worker.stream.standing import Standing, look
 
 LEADER_SECONDS = 1.0
+SOON_SECONDS = 0.2
+"""When to look again for what the servers say will be there soon."""
 
 
 class Opening:
@@ -35,8 +39,14 @@ class Opening:
         self._lanes, self._owner, self._emitter = lanes, owner, emitter
         self._shared, self._consumer, self._news = shared, consumer, news
         self._group, self._topic = shared.settings.group_id, shared.settings.topic_commands
+        self._registered: dict[Lane, Registered] = {}
+        """Ours, as soon as all that others may have open has ended."""
         self._fences: dict[str, asyncio.Task[None]] = {}
-        self._halts = Halts(shared, consumer, news)
+        self._tokens: dict[Lane, FencingToken] = {}
+        """Ours alone."""
+        self._behind: dict[Lane, OpenLane] = {}
+        """Placed: they run when Kafka has all that the ledger has."""
+        self._halts = Halts(shared, consumer, self._tokens, news)
 
     def stop(self) -> None:
         """Nothing goes on in the background."""
@@ -44,36 +54,42 @@ class Opening:
         for task in self._fences.values():
             task.cancel()
 
-    async def go_on(self, settle: Callable[[], Awaitable[None]]) -> None:
-        """As far as the lanes get without waiting; `settle` waits for the session's transaction that is in flight.
+    async def go_on(self, settle: Callable[[], Awaitable[None]]) -> list[OpenLane]:
+        """As far as the lanes get without waiting; those that are open now.
 
-        Raises what the servers do, after which all lanes have to be registered again.
+        `settle` waits for the session's transaction that is in flight. Raises what the servers do, after which all
+        lanes have to be registered again.
         """
         now = time.monotonic()
         due = [lane for lane in self._lanes if not lane.is_at_work and lane.look_at <= now]
         if not due:
-            return
-        await self._register([lane for lane in due if lane.token is None])
-        fenced = [lane for lane in due if lane.token is not None and self._is_fenced(lane)]
-        await self._list_only([lane for lane in fenced if lane.to_fence])
-        unplaced = [lane for lane in fenced if lane.token is not None and not lane.is_placed]
+            return []
+        await self._register(due)
+        await self._list_only([lane for lane in due if lane in self._registered and self._is_fenced(lane)])
+        unplaced = {lane: self._tokens[lane] for lane in due if lane in self._tokens and lane not in self._behind}
         if unplaced:
             await settle()  # E is not asked for while a transaction of ours may still move it
             await self._place(unplaced)
-        behind = [lane for lane in fenced if lane.is_behind and may_emit(lane, self._emitter)]
+        behind = [self._behind[lane] for lane in due if lane in self._behind]
+        behind = [one for one in behind if one.is_behind and may_emit(one.lane, self._emitter)]
         if behind:
             await settle()
             await self._emit_again(behind)
+        return [self._run(one) for one in list(self._behind.values()) if not one.is_behind]
 
     # 2. Register
 
-    async def _register(self, lanes: Collection[Lane]) -> None:
+    async def _register(self, due: Collection[Lane]) -> None:
         """Only the newest generation may have a lane. A group that was reset counts from 1 again: the broker knows."""
+        for lane in due:
+            if lane.state is LaneState.LOST:
+                self._tokens.pop(lane, None)
+        lanes = [lane for lane in due if lane not in self._tokens and lane not in self._registered]
         if not lanes:
             return
         store, owner = self._shared.store, self._owner
         for lane in lanes:
-            lane.span = self._shared.tracing.start_opening(lane.name)
+            self._shared.hooks.begins(Activity(lane.name))
         found = await store.register([lane.name for lane in lanes], owner)
         newer = [name for name, one in found.items() if isinstance(one, NewerOwner)]
         if newer and await self._shared.cluster.is_member(self._group, owner.generation, owner.member):
@@ -83,12 +99,16 @@ class Opening:
             one = found[lane.name]
             if isinstance(one, NewerOwner):
                 self._lose(lane, f"held for generation {one.generation} by {one.member}")
+                continue
+            lane.wait("opening")
+            if one.producers:
+                self._registered[lane] = one
             else:
-                lane.registered(one)
+                self._tokens[lane] = one.token
 
     def _lose(self, lane: Lane, reason: str) -> None:
         """A newer generation holds it, unless the group was reset or we took it from ourselves: ask again, later."""
-        self._shared.tracing.end(lane.span, LostLane([]))
+        self._shared.hooks.ended(Activity(lane.name), LostLane([]))
         lane.lose(reason, self._shared.settings.kafka_session_timeout_seconds)
 
     # 3. Fence
@@ -96,7 +116,7 @@ class Opening:
     def _is_fenced(self, lane: Lane) -> bool:
         """Whether all that other producers may have left open for the lane has ended. Each is fenced once a session."""
         waiting = []
-        for one in lane.to_fence:
+        for one in self._registered[lane].producers:
             task = self._fences.get(one)
             if task is None:
                 task = self._fences[one] = asyncio.create_task(self._fence(one), name=f"fence {one}")
@@ -122,20 +142,21 @@ class Opening:
         if not lanes:
             return
         failpoints.reach("fence")
-        ours = await self._shared.store.list_only([lane.token for lane in lanes if lane.token], self._owner.producer)
+        tokens = {lane: self._registered[lane].token for lane in lanes}
+        ours = await self._shared.store.list_only(tokens.values(), self._owner.producer)
         failpoints.reach("list")
-        for lane in lanes:
-            if lane.token in ours:
-                lane.to_fence = frozenset()
+        for lane, token in tokens.items():
+            del self._registered[lane]
+            if token in ours:
+                self._tokens[lane] = token
             else:
                 self._lose(lane, "a newer epoch holds it")
 
     # 5. Look, and compare
 
-    async def _place(self, lanes: Collection[Lane]) -> None:
+    async def _place(self, lanes: Mapping[Lane, FencingToken]) -> None:
         for lane in lanes:
-            if not lane.span.is_recording():  # it was open before
-                lane.span = self._shared.tracing.start_opening(lane.name)
+            self._shared.hooks.begins(Activity(lane.name))  # also of one that was open before
         try:
             looks = await look(lanes, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
@@ -149,46 +170,50 @@ class Opening:
             elif found.reason_to_halt() is not None:
                 self._halts.look_into([lane])
             else:
-                await self._start(lane, found)
+                await self._start(lane, lanes[lane], found)
 
-    async def _start(self, lane: Lane, found: Standing) -> None:
+    async def _start(self, lane: Lane, token: FencingToken, found: Standing) -> None:
         position = found.position
-        assert lane.token is not None
         if found.is_new or (position.topic is None and found.log.topic is not None):
             try:
-                await self._shared.store.start_lane(lane.token, position.applied, found.log.topic)
+                await self._shared.store.start_lane(token, position.applied, found.log.topic)
             except LostLane as lost:
                 self._lose(lane, str(lost))
                 return
-        lane.place(position.applied, found.emitted, position.emitted)
-        if not lane.is_behind:
-            self._run(lane)
+        stands = position.applied, found.emitted, position.emitted
+        self._behind[lane] = OpenLane(lane, token, stands, self._shared.hooks)
 
     # Emit again, and run
 
-    async def _emit_again(self, lanes: Sequence[Lane]) -> None:
+    async def _emit_again(self, lanes: Sequence[OpenLane]) -> None:
         """Ledger rows [E, A): after a crash, or because an operator reset the offsets back."""
-        parts = await read_ledger(self._shared.store, lanes)
+        parts = dict[OpenLane, Part]()
+        for one, part in (await read_ledger(self._shared.store, lanes)).items():
+            if part is not None:
+                parts[one] = part
+            else:
+                del self._behind[one.lane]
+                one.lane.reopen(f"answers from {one.emitted} on were dropped from the ledger meanwhile", SOON_SECONDS)
         if not parts:
             return
-        with self._shared.tracing.within([lane.span for lane in parts]), self._shared.tracing.step("re-emit"):
+        hooks = self._shared.hooks
+        with hooks.within([Activity(one.name) for one in parts]), hooks.step("re-emit"):
             await self._emitter.emit(list(parts.values()))
-        for lane, part in parts.items():
-            self._shared.hooks.emitted_again(lane.name, len(part.answers))
-            lane.log.info("ledger_emitted_again", start=lane.emitted, stop=part.stop, records=len(part.answers))
-            lane.emit(part.stop)
+        for one, part in parts.items():
+            hooks.emitted_again(one.name, len(part.answers))
+            one.lane.log.info("ledger_emitted_again", start=one.emitted, stop=part.stop, records=len(part.answers))
+            one.emit(part.stop)
         failpoints.reach("ledger re-emission")
         self._news.set()
-        for lane in parts:
-            if not lane.is_behind:
-                self._run(lane)
 
-    def _run(self, lane: Lane) -> None:
-        lane.run()
-        self._consumer.begin_at(self._topic, lane.name.partition, lane.expected.applied)
+    def _run(self, one: OpenLane) -> OpenLane:
+        del self._behind[one.lane]
+        one.run()
+        self._consumer.begin_at(self._topic, one.name.partition, one.applied)
         failpoints.reach("seek")
-        self._shared.tracing.end(lane.span)
-        lane.log.info("lane_open", applied=lane.applied, emitted=lane.emitted, epoch=lane.expected.token.epoch)
+        self._shared.hooks.ended(Activity(one.name))
+        one.lane.log.info("lane_open", applied=one.applied, emitted=one.emitted, epoch=one.token.epoch)
+        return one
 
 
 def may_emit(lane: Lane, emitter: Emitter) -> bool:

@@ -12,13 +12,11 @@ from aiokafka.errors import InvalidTxnState, KafkaError, TopicAuthorizationFaile
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
 from aiokafka.structs import TopicPartition
-from opentelemetry.trace import Span
 
 from worker.domain.command import Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.refusals import Kind
-from worker.observability import span_names
-from worker.observability.spans import NO_TRACING, Tracing
+from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.store import failpoints
 from worker.stream.cluster.connection import client_options, close_within, has_leader
@@ -63,13 +61,12 @@ class Unanswered(Exception):
 class Part:
     """What a transaction carries for one lane: its answers in order, and `stop`, the offset behind what they answer.
 
-    `source` is the partition of the commands, and `span` that of their batch, or of the lane's opening.
+    `source` is the partition of the commands.
     """
 
     source: TopicPartition
     answers: Sequence[Answer]
     stop: int
-    span: Span
 
 
 class NoLeader(Exception):
@@ -100,9 +97,9 @@ class _Delivery:
 class Emitter:
     """One producer, whose transactional id nobody had before and nobody will have again."""
 
-    def __init__(self, settings: Settings, transactional_id: str, tracing: Tracing = NO_TRACING) -> None:
+    def __init__(self, settings: Settings, transactional_id: str, hooks: Hooks) -> None:
         self._settings = settings
-        self._tracing = tracing
+        self._hooks = hooks
         self._topics = dict(zip(Kind, settings.result_topics, strict=True))
         self._partitions: dict[str, int] = {}
         self.has_begun = False
@@ -147,8 +144,8 @@ class Emitter:
         deliveries = self._deliveries(parts)
         try:
             with (
-                self._tracing.transaction(span_names.IN_KAFKA, sum(len(part.answers) for part in parts)),
-                self._tracing.sending(parts, self._destination),
+                self._hooks.transaction("kafka", sum(len(part.answers) for part in parts)),
+                self._hooks.sending(parts, self._destination),
             ):
                 async with asyncio.timeout(EMIT_SECONDS):
                     await self._transaction(deliveries, {part.source: part.stop for part in parts})

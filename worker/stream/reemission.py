@@ -4,22 +4,20 @@ from collections.abc import Sequence
 
 from worker.messages.events import Answer, header_bytes
 from worker.store.port import Store
-from worker.stream.lane import Lane
+from worker.stream.open_lane import OpenLane
 from worker.stream.producer import Part
 
 REEMIT_RECORDS = 1000
 REEMIT_BYTES = 4 * 1024 * 1024
 """No more lanes are read for a transaction once it has so many records, or bytes."""
-SOON_SECONDS = 0.2
-"""When to look again for what the servers say will be there soon."""
 
 
-async def read_ledger(store: Store, lanes: Sequence[Lane]) -> dict[Lane, Part]:
-    """Ledger rows of [E, A), of some lanes. Whose rows were dropped meanwhile reopens.
+async def read_ledger(store: Store, lanes: Sequence[OpenLane]) -> dict[OpenLane, Part | None]:
+    """Ledger rows of [E, A), of some lanes; None for one whose rows were dropped meanwhile.
 
     A day that is dropped while its rows are read would look like a gap in the offsets, so we ask after reading.
     """
-    read: dict[Lane, Sequence[Answer]] = {}
+    read: dict[OpenLane, Sequence[Answer]] = {}
     records = size = 0
     for lane in lanes:
         if records >= REEMIT_RECORDS or size >= REEMIT_BYTES:
@@ -30,15 +28,15 @@ async def read_ledger(store: Store, lanes: Sequence[Lane]) -> dict[Lane, Part]:
         read[lane] = answers
         records, size = records + len(answers), size + sum(map(_size, answers))
     positions = await store.positions([lane.expected.token for lane in read])
-    parts: dict[Lane, Part] = {}
+    parts: dict[OpenLane, Part | None] = {}
     for lane, found in read.items():
         expected = lane.expected
         position = positions.get(expected.token)
         if position is None or expected.emitted < position.ledger_from:
-            lane.reopen(f"answers from {expected.emitted} on were dropped from the ledger meanwhile", SOON_SECONDS)
+            parts[lane] = None
         else:
             stop = found[-1].offset + 1 if found else expected.applied
-            parts[lane] = Part(lane.source, found, stop, lane.span)
+            parts[lane] = Part(lane.source, found, stop)
     return parts
 
 

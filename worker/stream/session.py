@@ -11,13 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
-from worker.batch.work import Work
+from worker.batch.work import Done, Work
 from worker.oauth.jwks import KeysUnavailable
-from worker.observability.hooks import Answered
+from worker.observability.hooks import Activity, Answered, Turn
 from worker.store import failpoints
 from worker.store.port import BatchTooLarge, LostLane, Owner, StoreUnavailable
 from worker.stream.dependencies import Consumer, LaneDependencies
-from worker.stream.lane import Batch, Lane, LaneState
+from worker.stream.lane import Lane, LaneState
+from worker.stream.open_lane import Batch, OpenLane
 from worker.stream.opening import Opening, may_emit
 from worker.stream.producer import Doubt, Emitter, Part
 
@@ -48,13 +49,14 @@ class Session:
         settings = shared.settings
         self.id = f"{settings.group_id}.{settings.topic_commands}.{uuid4().hex}"
         self._lanes, self._owner = lanes, Owner(member.generation, member.member_id, self.id)
-        self._shared, self._consumer = shared, consumer
-        self._emitter = Emitter(settings, self.id, shared.tracing)
+        self._shared, self._hooks, self._consumer = shared, shared.hooks, consumer
+        self._emitter = Emitter(settings, self.id, shared.hooks)
         self._is_started = self._is_closing = False
         self._news = asyncio.Event()
         """Something came, ended, or may be looked at."""
         self._in_flight: asyncio.Task[None] | None = None
         self._most = settings.batch_records
+        self._open: dict[Lane, OpenLane] = {}
         self._turns = 0
         for lane in lanes:
             lane.inbox.changed = self._news
@@ -85,13 +87,15 @@ class Session:
             await self._emitter.start()
             self._is_started = True
             failpoints.reach("init")
+        self._open.clear()
         for lane in self._lanes:
-            lane.begin()
+            lane.wait("opening")
         opening = Opening(self._lanes, self._owner, self._emitter, self._shared, self._consumer, self._news)
         try:
             while not self._is_closing:
                 self._news.clear()
-                await opening.go_on(self._settle)
+                for one in await opening.go_on(self._settle):
+                    self._open[one.lane] = one
                 if not await self._turn():
                     await self._rest()
             await self._settle()
@@ -99,7 +103,7 @@ class Session:
                 await self._note_emitted()
         except Exception as error:
             for lane in self._lanes:
-                self._shared.tracing.end(lane.span, error)
+                self._hooks.ended(Activity(lane.name), error)
             with suppress(Exception):  # Postgres alone may be away; and the first failure is the one to tell of
                 await self._settle()
             raise
@@ -122,9 +126,9 @@ class Session:
         batches = self._take()
         if not batches:
             return False
-        with self._shared.tracing.within([batch.span for batch in batches]):
+        with self._hooks.within([batch.activity for batch in batches]):
             batches = await self._decode(batches)
-        with self._shared.tracing.within([batch.span for batch in batches]):
+        with self._hooks.within([batch.activity for batch in batches]):
             parts = await self._apply(batches)
             await self._settle()
             if parts:
@@ -136,29 +140,33 @@ class Session:
     def _take(self) -> list[Batch]:
         """From each lane as much as from the others, or all that it has; those that wait longest come first."""
         now = time.monotonic()
-        for lane in self._lanes:
-            if not lane.busy:
+        for lane in self._open:
+            if not lane.inbox.is_busy:
                 lane.progressed_at = now
         self._turns += 1
-        ready = [lane for lane in self._lanes if self._is_ready(lane)]
+        ready = [one for one in list(self._open.values()) if self._is_ready(one)]
         if len(ready) > self._most:
-            ready = sorted(ready, key=lambda lane: lane.served)[: self._most]
+            ready = sorted(ready, key=lambda one: one.served)[: self._most]
         records, size = self._most, TURN_BYTES
         batches: list[Batch] = []
-        for lane in sorted(ready, key=lambda lane: len(lane.inbox)):
+        for one in sorted(ready, key=lambda one: len(one.lane.inbox)):
             left = len(ready) - len(batches)
-            batch = lane.take(records // left, max(1, size // left), self._shared.tracing.start_batch(lane.name))
-            lane.served = self._turns
+            batch = one.take(records // left, max(1, size // left))
+            self._hooks.begins(batch.activity)
+            one.served = self._turns
             records, size = records - len(batch.records), size - batch.size
             batches.append(batch)
         return batches
 
-    def _is_ready(self, lane: Lane) -> bool:
+    def _is_ready(self, one: OpenLane) -> bool:
         """Whether the lane may take part in a turn, and has something for it."""
-        if lane.is_at_work and lane.inbox.failure is not None:
+        lane = one.lane
+        if lane.inbox.failure is not None:
+            del self._open[lane]
             lane.reopen(lane.inbox.failure)
             self._news.set()
-        if not lane.has_something or lane.look_at > time.monotonic():
+            return False
+        if not one.has_something or lane.look_at > time.monotonic():
             return False
         if not may_emit(lane, self._emitter):
             return False
@@ -169,52 +177,50 @@ class Session:
     async def _decode(self, batches: Sequence[Batch]) -> list[Batch]:
         """Records become commands whose credentials are checked. A lane whose keys are away waits, the others go on."""
         decoded = []
-        with self._shared.hooks.step("decode"):
+        with self._hooks.step("decode"):
             for batch in batches:
                 try:
                     batch.commands = await self._shared.command_reader.commands(batch.records)
-                    self._shared.tracing.describe(batch.span, batch.commands, batch.lane.expected.applied, batch.stop)
+                    self._hooks.decoded(batch.activity, batch.stop, batch.commands)
                     decoded.append(batch)
                 except KeysUnavailable as away:
                     self._put_back(batch)
-                    batch.lane.stand(LaneState.WAITING, f"waiting for OAuth keys: {away}", KEYS_SECONDS)
+                    batch.lane.lane.stand(LaneState.WAITING, f"waiting for OAuth keys: {away}", KEYS_SECONDS)
         failpoints.reach("decode")
         return decoded
 
     def _put_back(self, batch: Batch) -> None:
         batch.lane.put_back(batch)
-        self._shared.tracing.end(batch.span)
+        self._hooks.ended(batch.activity)
 
-    async def _apply(self, batches: Sequence[Batch]) -> dict[Lane, Part]:
+    async def _apply(self, batches: Sequence[Batch]) -> dict[OpenLane, Part]:
         """Postgres: effects, ledger and positions, in one transaction; what is to be emitted for each lane."""
         if not batches:
             return {}
         started = time.monotonic()
-        turn = [Work(batch.lane.expected, batch.records, batch.commands, batch.stop, batch.span) for batch in batches]
-        with self._shared.hooks.step("store"):
+        turn = [Work(batch.lane.expected, batch.records, batch.commands, batch.stop) for batch in batches]
+        with self._hooks.step("store"):
             done = await self._shared.processor.process(turn)
-        is_too_large = any(isinstance(one, BatchTooLarge) for one in done)
-        if is_too_large:
-            self._shared.tracing.event("batch_too_large")
-        parts, failed = dict[Lane, Part](), dict[int, StoreUnavailable]()
+        self._fit_size(batches, done)
+        parts, failed = dict[OpenLane, Part](), dict[int, StoreUnavailable]()
         answered: list[Answered] = []
         for batch, work, one in zip(batches, turn, done, strict=True):
             lane = batch.lane
             if isinstance(one, BatchTooLarge):
                 self._put_back(batch)
             elif isinstance(one, LostLane):
-                self._shared.tracing.end(batch.span, one)
-                lane.lose(str(one), self._shared.settings.kafka_session_timeout_seconds)
+                self._hooks.ended(batch.activity, one)
+                del self._open[lane.lane]
+                lane.lane.lose(str(one), self._shared.settings.kafka_session_timeout_seconds)
             elif isinstance(one, StoreUnavailable):
                 failed[lane.name.partition] = one
             else:
                 lane.apply(batch.stop)
                 if work.commands:
                     answered.append(Answered(lane.name, work.start, work.stop, work.commands, one))
-                parts[lane] = Part(lane.source, one, batch.stop, batch.span)
-        self._shared.hooks.turn(answered, started)
-        taken, most = sum(len(batch.records) for batch in batches), self._shared.settings.batch_records
-        self._most = max(1, taken // 4) if is_too_large else min(2 * self._most, most)
+                parts[lane] = Part(lane.source, one, batch.stop)
+        if answered:
+            self._hooks.turn(Turn(answered, time.monotonic() - started))
         if failed:
             await self._settle()
             if parts:
@@ -222,15 +228,24 @@ class Session:
             raise LanesFailed("; ".join(f"partition {at}: {error}" for at, error in failed.items()), failed)
         return parts
 
-    async def _emit(self, parts: Mapping[Lane, Part]) -> None:
+    def _fit_size(self, batches: Sequence[Batch], done: Sequence[Done]) -> None:
+        """How many records the next turn takes at most."""
+        if any(isinstance(one, BatchTooLarge) for one in done):
+            self._hooks.too_large()
+            self._most = max(1, sum(len(batch.records) for batch in batches) // 4)
+        else:
+            self._most = min(2 * self._most, self._shared.settings.batch_records)
+
+    async def _emit(self, parts: Mapping[OpenLane, Part]) -> None:
         """Kafka: all results and the offsets behind them, in one transaction."""
-        with self._shared.tracing.within([part.span for part in parts.values()]):
-            with self._shared.hooks.step("emit"):
+        batches = [Activity(lane.name, lane.emitted) for lane in parts]
+        with self._hooks.within(batches):
+            with self._hooks.step("emit"):
                 await self._emitter.emit(list(parts.values()))
             for lane, part in parts.items():
                 lane.emit(part.stop)
-        for part in parts.values():
-            self._shared.tracing.end(part.span)
+        for batch in batches:
+            self._hooks.ended(batch)
 
     async def _settle(self) -> None:
         """Wait for the Kafka part in flight; raises what became of it."""
@@ -260,12 +275,8 @@ class Session:
 
     async def _note_emitted(self) -> None:
         """Keep the lower bounds of E exact while lanes rest, for the day that Kafka forgets the group's offsets."""
-        offsets = {
-            lane.token: lane.emitted
-            for lane in self._lanes
-            if lane.token is not None and lane.is_placed and lane.emitted is not None and lane.emitted > lane.noted
-        }
+        offsets = {one.token: one.emitted for one in self._open.values() if one.emitted > one.noted}
         if offsets:
             await self._shared.store.mark_emitted(offsets)
-            for lane in self._lanes:
-                lane.noted = offsets.get(lane.token, lane.noted) if lane.token else lane.noted
+            for one in self._open.values():
+                one.noted = offsets.get(one.token, one.noted)

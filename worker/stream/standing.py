@@ -1,11 +1,11 @@
 """Where lanes stand, as both servers say: E, then A, and the logs that they count in."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
 
-from worker.store.port import LostLane, Position
+from worker.store.port import FencingToken, LostLane, Position
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane
 from worker.stream.positions import Log, reason_to_halt
@@ -29,7 +29,7 @@ Look = Standing | LostLane | str
 """Where a lane stands; that it is lost; or what it has to wait for."""
 
 
-async def look(lanes: Collection[Lane], shared: LaneDependencies, consumer: Consumer) -> dict[Lane, Look]:
+async def look(lanes: Mapping[Lane, FencingToken], shared: LaneDependencies, consumer: Consumer) -> dict[Lane, Look]:
     """Where lanes stand, without effects. A lane that never ran stands at the start of its log.
 
     Raises what the servers do, and `UnknownTopicOrPartitionError` where the topic is not there any more.
@@ -39,13 +39,13 @@ async def look(lanes: Collection[Lane], shared: LaneDependencies, consumer: Cons
     identity = await shared.cluster.identity(topic)
     logs = await consumer.log_ends(topic, partitions)
     committed = await shared.cluster.committed(group_id, topic, partitions)
-    positions = await shared.store.positions([lane.token for lane in lanes if lane.token is not None])
+    positions = await shared.store.positions(lanes.values())
     looks: dict[Lane, Look] = {}
-    for lane in lanes:
-        partition, token = lane.name.partition, lane.token
+    for lane, token in lanes.items():
+        partition = lane.name.partition
         emitted = committed[partition]
-        if token is None or token not in positions:
-            looks[lane] = LostLane([] if token is None else [token])
+        if token not in positions:
+            looks[lane] = LostLane([token])
         elif partition not in logs:
             looks[lane] = f"partition {partition} of {topic} has no leader"
         elif isinstance(emitted, KafkaError):

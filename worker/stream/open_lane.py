@@ -1,0 +1,92 @@
+"""A lane that its session has opened: the right to write for it, and where it stands."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiokafka.structs import TopicPartition
+
+from worker.domain.command import Command
+from worker.messages.envelope import Record
+from worker.observability.hooks import Activity, Hooks
+from worker.store.port import ExpectedPosition, FencingToken, LaneName
+from worker.stream.lane import Lane
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a turn takes of one lane: records in order, at offsets from `start` to below `stop`, and their bytes."""
+
+    lane: "OpenLane"
+    start: int
+    stop: int
+    records: Sequence[Record]
+    size: int
+    commands: Sequence[Command] = ()
+
+    @property
+    def activity(self) -> Activity:
+        """What the hooks call it."""
+        return Activity(self.lane.name, self.start)
+
+
+class OpenLane:
+    """The books of a lane: A (`applied`), E (`emitted`), and the lower bound of E that Postgres has (`noted`)."""
+
+    def __init__(self, lane: Lane, token: FencingToken, position: tuple[int, int, int], hooks: Hooks) -> None:
+        """`position` is A, E, and what is noted of E."""
+        self.lane, self.token = lane, token
+        self.name: LaneName = lane.name
+        self.applied, self.emitted, self.noted = position
+        self.served = 0
+        """The turn that took records of it last."""
+        self._hooks = hooks
+
+    @property
+    def source(self) -> TopicPartition:
+        """Where its commands come from, for Kafka."""
+        return TopicPartition(self.name.topic, self.name.partition)
+
+    @property
+    def expected(self) -> ExpectedPosition:
+        """What it brings to a turn."""
+        return ExpectedPosition(self.token, self.applied, self.emitted)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the ledger has answers that Kafka lacks: between turns, only where the lane is being opened."""
+        return self.emitted < self.applied
+
+    @property
+    def has_something(self) -> bool:
+        """Whether there is something to take: records, or a fetch offset that moved past markers."""
+        inbox = self.lane.inbox
+        return self.lane.is_at_work and (len(inbox) > 0 or inbox.fetch_offset != self.applied)
+
+    def run(self) -> None:
+        """All that Kafka lacked is out: from now on it reads."""
+        self.lane.run(self.applied)
+
+    def take(self, most: int, most_bytes: int) -> Batch:
+        """Records that wait, in order: at most so many, and no more once they have so many bytes."""
+        records, stop, size = self.lane.inbox.take(most, most_bytes)
+        self.lane.lag.take(records, stop)
+        return Batch(self, self.applied, stop, records, size)
+
+    def put_back(self, batch: Batch) -> None:
+        """Undo the last `take`."""
+        if batch.records:
+            self.lane.inbox.put_back(batch.records)
+            self.lane.lag.put_back()
+
+    def apply(self, stop: int) -> None:
+        """All effects below `stop` are kept."""
+        self.applied = self.lane.lag.applied = stop
+        self.lane.progressed_at = time.monotonic()
+
+    def emit(self, stop: int) -> None:
+        """All results below `stop` are visible."""
+        self.emitted = stop
+        self.lane.inbox.answered(stop)
+        self._hooks.visible(self.lane.lag.answered(stop))
+        self.lane.progressed_at = time.monotonic()
