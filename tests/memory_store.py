@@ -100,7 +100,7 @@ class MemoryStore:
         return Facts(api_keys=known.api_keys, companies=known.companies, products=known.products)
 
     @asynccontextmanager
-    async def batch(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["MemoryBatch"]:
+    async def transaction(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["MemoryTransaction"]:
         """See the port. Effects are applied on a clean exit only."""
         if lost := [one.token for one in expected if self._lanes[one.token.name].epoch != one.token.epoch]:
             raise LostLane(lost)
@@ -108,21 +108,23 @@ class MemoryStore:
             position = self._lanes[one.token.name].position
             if position is None or position.applied != one.applied:
                 raise StoreUnavailable(f"{one.token.name}: expected to be at {one.applied}, found {position}")
-        batch = MemoryBatch(self.facts)
-        yield batch
-        bodies = {answer.passport_id: answer.value for one in batch.answers for answer in one if not answer.replayed}
-        for created in batch.created:
+        transaction = MemoryTransaction(self.facts)
+        yield transaction
+        bodies = {
+            answer.passport_id: answer.value for one in transaction.answers for answer in one if not answer.replayed
+        }
+        for created in transaction.created:
             self.facts.absorb(created, bodies[created.passport_id])
-        self.passports.extend(batch.created)
-        for one, answers, applied in zip(expected, batch.answers, batch.positions, strict=True):
+        self.passports.extend(transaction.created)
+        for one, answers, applied in zip(expected, transaction.answers, transaction.positions, strict=True):
             lane = self._lanes[one.token.name]
             assert lane.position is not None
             lane.ledger.update({answer.offset: answer for answer in answers})
             lane.position = replace(lane.position, applied=applied, emitted=max(lane.position.emitted, one.emitted))
 
 
-class MemoryBatch:
-    """See `worker.store.port.Batch`."""
+class MemoryTransaction:
+    """See `worker.store.port.Transaction`."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts

@@ -31,7 +31,7 @@ from worker.messages.events import Answer
 from worker.store.port import BatchTooLarge, LostLane, StoreUnavailable
 from worker.store.postgres import SESSION_SETTINGS, PostgresStore
 from worker.store.sql import Connection
-from worker.store.transaction import PostgresBatch
+from worker.store.transaction import PostgresTransaction
 
 LANES = 6
 RECORDS = 120
@@ -59,15 +59,15 @@ async def impatient(
 
 def _before(monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[int], Awaitable[None]]) -> list[int]:
     """Let somebody act before a step of each transaction; the numbers of the transactions that came so far."""
-    original: Any = getattr(PostgresBatch, step)
+    original: Any = getattr(PostgresTransaction, step)
     numbers: list[int] = []
 
-    async def meddled(batch: PostgresBatch, *arguments: Any) -> Any:
+    async def meddled(batch: PostgresTransaction, *arguments: Any) -> Any:
         numbers.append(len(numbers) + 1)
         await act(numbers[-1])
         return await original(batch, *arguments)
 
-    monkeypatch.setattr(PostgresBatch, step, meddled)
+    monkeypatch.setattr(PostgresTransaction, step, meddled)
     return numbers
 
 
@@ -258,12 +258,12 @@ async def test_facts_that_are_overtaken_every_time_refuse_one_record(
         await rogue.execute("DELETE FROM passport WHERE id = 'rogue'")
         await _insert_passport(rogue)
 
-    async def hide(batch: PostgresBatch, *arguments: Any) -> Any:
+    async def hide(batch: PostgresTransaction, *arguments: Any) -> Any:
         await rogue.execute("DELETE FROM passport WHERE id = 'rogue'")
         return await gather(batch, *arguments)
 
-    gather = PostgresBatch.gather
-    monkeypatch.setattr(PostgresBatch, "gather", hide)
+    gather = PostgresTransaction.gather
+    monkeypatch.setattr(PostgresTransaction, "gather", hide)
     _before(monkeypatch, "record", act)
     assert await lane.verdicts(ask(RIVAL, 2), ask(OPEN)) == ["created", "400 Unreadable command"]
 

@@ -13,7 +13,7 @@ from asyncpg.transaction import Transaction
 import worker.batch.pipeline
 import worker.store.postgres as store_settings
 from tests.contract.world import CATALOGUE, GROWTH, OPEN, RIVAL, Lane, ask, books_of, facts_of, processor_of, verdict
-from tests.memory_store import MemoryBatch, MemoryStore
+from tests.memory_store import MemoryStore, MemoryTransaction
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
@@ -34,7 +34,7 @@ from worker.store.port import (
     StoreUnavailable,
 )
 from worker.store.postgres import PostgresStore
-from worker.store.transaction import PostgresBatch
+from worker.store.transaction import PostgresTransaction
 
 POISON = "poison"
 _TRIGGER = f"""
@@ -118,16 +118,16 @@ async def test_what_the_driver_cannot_encode_is_the_records_fault(
     postgres: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An argument that never gets as far as the database is found by halving like one that it refuses."""
-    record = PostgresBatch.record
+    record = PostgresTransaction.record
 
-    async def garbled(batch: PostgresBatch, created: Any, answers: Any, positions: Any) -> None:
+    async def garbled(batch: PostgresTransaction, created: Any, answers: Any, positions: Any) -> None:
         rows = [
             [replace(one, key="\ud800") if one.key == "poisoned" and one.dead_letter is None else one for one in own]
             for own in answers
         ]
         await record(batch, created, rows, positions)
 
-    monkeypatch.setattr(PostgresBatch, "record", garbled)
+    monkeypatch.setattr(PostgresTransaction, "record", garbled)
     lane = await Lane.open(postgres)
     answers = await lane.process(*_with_poison(_good(6), [3], _poison()))
     _check_refused(answers[3], _poison())
@@ -221,7 +221,7 @@ async def test_an_outage_refuses_nobody(
     before = await books_of(postgres)
     work = lane.work(ask(OPEN), ask(RIVAL, 2))
     with monkeypatch.context() as patched:
-        patched.setattr(PostgresBatch, "record", _failing(outage, after_effects))
+        patched.setattr(PostgresTransaction, "record", _failing(outage, after_effects))
         with pytest.raises(StoreUnavailable):
             await lane.processor.process([work])
     lane = await Lane.open(postgres)
@@ -231,9 +231,9 @@ async def test_an_outage_refuses_nobody(
 
 
 def _failing(error: Exception, after_effects: bool) -> Any:
-    record = PostgresBatch.record
+    record = PostgresTransaction.record
 
-    async def failing(batch: PostgresBatch, *arguments: Any) -> None:
+    async def failing(batch: PostgresTransaction, *arguments: Any) -> None:
         if after_effects:
             await record(batch, *arguments)
         raise error
@@ -251,7 +251,7 @@ async def test_what_the_store_says_of_itself_refuses_nobody(
     async def failing(*_: object) -> None:
         raise kind([lane.token])
 
-    monkeypatch.setattr(MemoryBatch, "record", failing)
+    monkeypatch.setattr(MemoryTransaction, "record", failing)
     with pytest.raises(kind):
         await lane.process(*_good(3))
     assert await lane.answers() == []
@@ -261,17 +261,17 @@ async def test_an_outage_between_the_halves_keeps_the_first(
     allergic: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was committed before stays, with its answers; the lane opens again behind it."""
-    record = PostgresBatch.record
+    record = PostgresTransaction.record
     lane = await Lane.open(allergic)
     work = lane.work(ask(OPEN), ask(OPEN, 2), _poison(), ask(OPEN, 3))
 
-    async def failing(batch: PostgresBatch, created: Any, answers: Any, positions: Any) -> None:
+    async def failing(batch: PostgresTransaction, created: Any, answers: Any, positions: Any) -> None:
         if len(answers[0]) == 2 and positions == [work.stop]:
             raise ConnectionResetError
         await record(batch, created, answers, positions)
 
     with monkeypatch.context() as patched:
-        patched.setattr(PostgresBatch, "record", failing)
+        patched.setattr(PostgresTransaction, "record", failing)
         with pytest.raises(StoreUnavailable):
             await lane.processor.process([work])
     again = await Lane.open(allergic)
@@ -289,7 +289,7 @@ _DAYS = (
 async def test_missing_days_are_made_when_a_batch_meets_that(postgres: PostgresStore, parents: list[str]) -> None:
     """The database was away over midnights: nobody is refused, and nobody waits for housekeeping.
 
-    Seen to fail without the look at `DayMissing` in `PostgresStore.batch`: the lane reopened until housekeeping came.
+    Seen to fail without the look at `DayMissing` in `PostgresStore.transaction`: the lane reopened until housekeeping came.
     """
     lane = await Lane.open(postgres)
     async with postgres.session() as connection:
@@ -375,14 +375,14 @@ async def test_lanes_that_are_too_slow_together_come_again_smaller(monkeypatch: 
     store = MemoryStore(facts_of(CATALOGUE))
     processor = processor_of(store)
     lanes = [await Lane.open(store, partition, processor) for partition in range(3)]
-    record = MemoryBatch.record
+    record = MemoryTransaction.record
 
-    async def slow(batch: MemoryBatch, created: Any, answers: Any, positions: Any) -> None:
+    async def slow(batch: MemoryTransaction, created: Any, answers: Any, positions: Any) -> None:
         if sum(map(len, answers)) > each:
             raise StoreSlow("took too long")
         await record(batch, created, answers, positions)
 
-    monkeypatch.setattr(MemoryBatch, "record", slow)
+    monkeypatch.setattr(MemoryTransaction, "record", slow)
     turn = [lane.work(*(ask(OPEN, n, f"s{at}") for at in range(each))) for n, lane in enumerate(lanes)]
     assert [type(one) for one in await processor.process(turn)] == [BatchTooLarge] * 3
     assert [type(one) for work in turn for one in await processor.process([work])] == [list] * 3

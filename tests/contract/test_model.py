@@ -139,11 +139,11 @@ async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
     work = lane.work(*asked)
     facts = await lane.store.look_up(work.commands, TURN_ANSWER_BYTES)
     with suppress(_Crash):
-        async with lane.store.batch([work.expected]) as batch:
-            await batch.gather(work.commands, facts)
+        async with lane.store.transaction([work.expected]) as transaction:
+            await transaction.gather(work.commands, facts)
             if late:
                 created, _, answers = decide_all(work.commands, facts, LINK_BASE)
-                await batch.record(created, [answers], [work.stop])
+                await transaction.record(created, [answers], [work.stop])
             raise _Crash
 
 

@@ -152,8 +152,8 @@ async def _standing(store: Store, *applied: int) -> list[FencingToken]:
     tokens = _tokens(await _register(store, "a", *NAMES[: len(applied)]))
     for token in tokens:
         await store.start_lane(token, 0)
-    async with store.batch([ExpectedPosition(token, 0, 0) for token in tokens]) as batch:
-        await batch.record([], [[]] * len(tokens), applied)
+    async with store.transaction([ExpectedPosition(token, 0, 0) for token in tokens]) as transaction:
+        await transaction.record([], [[]] * len(tokens), applied)
     return tokens
 
 
@@ -183,7 +183,7 @@ async def test_a_lost_lane_is_named_with_all_that_are_lost(store: Store) -> None
     tokens = await _standing(store, 0, 0, 0)
     await _register(store, "b", NAME, THIRD)
     with pytest.raises(LostLane) as caught:
-        async with store.batch([ExpectedPosition(token, 0, 0) for token in tokens]):
+        async with store.transaction([ExpectedPosition(token, 0, 0) for token in tokens]):
             pytest.fail("a turn with lanes of somebody else")
     assert caught.value.tokens == {tokens[0], tokens[2]}
     assert str(caught.value) == f"a newer epoch holds {TOPIC}/0 (epoch 1), {TOPIC}/2 (epoch 1)"

@@ -125,8 +125,8 @@ async def _advanced(store: Store, applied: int) -> FencingToken:
     """A lane from offset 0 to `applied`."""
     token = await _fence(store)
     await store.start_lane(token, 0)
-    async with store.batch([ExpectedPosition(token, 0, 0)]) as batch:
-        await batch.record([], [[]], [applied])
+    async with store.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
+        await transaction.record([], [[]], [applied])
     return token
 
 
@@ -149,8 +149,8 @@ async def test_a_batch_carries_the_emitted_offset_along(store: Store) -> None:
     """It rises with a batch, too, and never falls."""
     token = await _advanced(store, 10)
     for start, emitted, expected in ((10, 7, 7), (11, 5, 7), (12, 12, 12)):
-        async with store.batch([ExpectedPosition(token, start, emitted)]) as batch:
-            await batch.record([], [[]], [start + 1])
+        async with store.transaction([ExpectedPosition(token, start, emitted)]) as transaction:
+            await transaction.record([], [[]], [start + 1])
         assert await _position(store, token) == Position(start + 1, expected, 0)
 
 
@@ -162,8 +162,8 @@ async def test_a_lost_hold_changes_nothing(store: Store) -> None:
     with pytest.raises(LostLane):
         await store.start_lane(lost, 3)
     with pytest.raises(LostLane):
-        async with store.batch([ExpectedPosition(lost, 10, 10)]) as batch:
-            await batch.record([], [[]], [11])
+        async with store.transaction([ExpectedPosition(lost, 10, 10)]) as transaction:
+            await transaction.record([], [[]], [11])
     assert await _position(store, token) == Position(10, 0, 0)
 
 
@@ -183,7 +183,7 @@ async def test_a_batch_from_another_position_does_not_begin(store: Store, expect
     """The lane has to open again and read where it stands."""
     token = await _advanced(store, 10)
     with pytest.raises(StoreUnavailable):
-        async with store.batch([ExpectedPosition(token, expected, 0)]):
+        async with store.transaction([ExpectedPosition(token, expected, 0)]):
             pytest.fail("a batch that would leave a gap or do work twice")
 
 
@@ -191,7 +191,7 @@ async def test_a_lane_that_never_started_takes_no_batch(store: Store) -> None:
     """Its position is nowhere, not at 0."""
     token = await _fence(store)
     with pytest.raises(StoreUnavailable):
-        async with store.batch([ExpectedPosition(token, 0, 0)]):
+        async with store.transaction([ExpectedPosition(token, 0, 0)]):
             pytest.fail("a batch of a lane without a position")
 
 
@@ -201,11 +201,11 @@ class _Broken(Exception):
 
 async def _break(lane: Lane, work: Work, recorded: bool) -> None:
     facts = await lane.store.look_up(work.commands, TURN_ANSWER_BYTES)
-    async with lane.store.batch([work.expected]) as batch:
-        await batch.gather(work.commands, facts)
+    async with lane.store.transaction([work.expected]) as transaction:
+        await transaction.gather(work.commands, facts)
         if recorded:
             created, _, answers = decide_all(work.commands, facts, "https://a")
-            await batch.record(created, [answers], [work.stop])
+            await transaction.record(created, [answers], [work.stop])
         raise _Broken
 
 
@@ -264,8 +264,8 @@ _ANSWERS = {
 async def test_answers_come_back_as_they_were_recorded(store: Store, answer: Answer) -> None:
     """Every byte of every part."""
     token = await _advanced(store, 0)
-    async with store.batch([ExpectedPosition(token, 0, 0)]) as batch:
-        await batch.record([], [[answer]], [1])
+    async with store.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
+        await transaction.record([], [[answer]], [1])
     assert await store.answers(token, 0, 1, 10) == [answer]
 
 
@@ -292,8 +292,8 @@ async def test_large_answers_are_read_few_at_a_time(postgres: PostgresStore) -> 
     letter = DeadLetter(None, b"x" * (ANSWERS_BYTES // 2 - 1000), (), "reason")
     large = [replace(ANSWER, offset=0, value=b"x" * (ANSWERS_BYTES + 1), dead_letter=None)]
     large += [replace(ANSWER, offset=offset, dead_letter=letter) for offset in range(1, 6)]
-    async with postgres.batch([ExpectedPosition(token, 0, 0)]) as batch:
-        await batch.record([], [large], [6])
+    async with postgres.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
+        await transaction.record([], [large], [6])
     start, sizes = 0, []
     while read := await postgres.answers(token, start, 6, 1000):
         sizes.append(len(read))
@@ -307,8 +307,8 @@ async def test_dead_letters_with_large_or_many_headers_are_read_few_at_a_time(po
     large = DeadLetter(b"k", b"{}", (("h", b"x" * (ANSWERS_BYTES // 2)), ("n", None)), "reason")
     many = DeadLetter(None, None, (("", b""),) * (ANSWERS_BYTES // 150), "reason")
     letters = [replace(ANSWER, offset=at, dead_letter=letter) for at, letter in enumerate([large, large, many, many])]
-    async with postgres.batch([ExpectedPosition(token, 0, 0)]) as batch:
-        await batch.record([], [letters], [4])
+    async with postgres.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
+        await transaction.record([], [letters], [4])
     read = [await postgres.answers(token, start, 4, 1000) for start in range(4)]
     assert read == [letters[:1], letters[1:2], letters[2:3], letters[3:]]
 
@@ -317,8 +317,8 @@ async def test_answers_are_read_in_windows(store: Store) -> None:
     """From start to before stop, the first ones up to the limit, over gaps between offsets."""
     token = await _advanced(store, 0)
     offsets = (2, 3, 5, 8)
-    async with store.batch([ExpectedPosition(token, 0, 0)]) as batch:
-        await batch.record([], [[replace(ANSWER, offset=offset) for offset in offsets]], [9])
+    async with store.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
+        await transaction.record([], [[replace(ANSWER, offset=offset) for offset in offsets]], [9])
     for start, stop, limit, expected in ((0, 9, 9, offsets), (3, 8, 9, (3, 5)), (0, 9, 3, (2, 3, 5)), (6, 8, 9, ())):
         read = await store.answers(token, start, stop, limit)
         assert tuple(answer.offset for answer in read) == expected

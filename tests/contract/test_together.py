@@ -11,7 +11,7 @@ import worker.batch.pipeline
 import worker.batch.recovery
 from tests.contract.test_halving import POISON
 from tests.contract.world import CATALOGUE, GROWTH, LINK_BASE, OPEN, Lane, ask, facts_of, processor_of, verdict
-from tests.memory_store import MemoryBatch, MemoryStore
+from tests.memory_store import MemoryStore, MemoryTransaction
 from tests.spans import attributes, events, spans_in_memory
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
@@ -33,7 +33,7 @@ from worker.store.port import (
     StoreUnavailable,
 )
 from worker.store.postgres import PostgresStore
-from worker.store.transaction import PostgresBatch
+from worker.store.transaction import PostgresTransaction
 
 LANES = 3
 
@@ -65,7 +65,7 @@ def _verdicts(done: Done) -> list[str] | type[BaseException]:
 def _count_transactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of lanes of each transaction that recorded."""
     sizes: list[int] = []
-    for batch in (MemoryBatch, PostgresBatch):
+    for batch in (MemoryTransaction, PostgresTransaction):
         monkeypatch.setattr(batch, "record", _counting(sizes, batch.record))
     return sizes
 
@@ -262,7 +262,7 @@ async def test_an_outage_while_lanes_are_tried_alone_ends_the_turn(
 def _fail_with(monkeypatch: pytest.MonkeyPatch, partition: int, error: Callable[[int], Exception | None]) -> list[int]:
     """Let a lane's part of a transaction fail; how many lanes each transaction had. `error` knows how many records."""
     sizes: list[int] = []
-    for batch in (MemoryBatch, PostgresBatch):
+    for batch in (MemoryTransaction, PostgresTransaction):
         monkeypatch.setattr(batch, "record", _failing(batch.record, sizes, partition, error))
     return sizes
 
@@ -354,7 +354,7 @@ async def test_an_outage_is_everybodys(postgres: PostgresStore, monkeypatch: pyt
         raise ConnectionResetError
 
     with monkeypatch.context() as patched:
-        patched.setattr(PostgresBatch, "record", away)
+        patched.setattr(PostgresTransaction, "record", away)
         with pytest.raises(StoreUnavailable):
             await _each(lanes)
     again = await _lanes(postgres)

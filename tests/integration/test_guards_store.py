@@ -99,12 +99,12 @@ async def test_b14_a_batch_prepares_nothing_under_its_locks(bench: Workbench, mo
         await store.start_lane(token, 0)
         letter = DeadLetter(None, None, (), "tombstone")
         answer = Answer(0, int(time.time() * 1000), Kind.REJECTED, "key", b"{}", dead_letter=letter)
-        async with store.batch([ExpectedPosition(token, 0, 0)]) as batch:
-            prepared = await _prepared(batch._connection)
+        async with store.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
+            prepared = await _prepared(transaction._connection)
             monkeypatch.delattr(Connection, "executemany")
-            await batch.record([], [[answer]], [1])
-            assert await _prepared(batch._connection) == prepared
-        assert {sql.load(query) for query in postgres.BATCH_STATEMENTS} <= prepared
+            await transaction.record([], [[answer]], [1])
+            assert await _prepared(transaction._connection) == prepared
+        assert {sql.load(query) for query in postgres.TURN_STATEMENTS} <= prepared
     finally:
         await store.close()
 
@@ -144,10 +144,10 @@ async def test_b14_a_paused_transaction_gives_its_lane_back(
         taken: list[FencingToken] = []
 
         async def pause_in_a_batch() -> None:
-            async with paused.batch([ExpectedPosition(token, 0, 0)]) as batch:
-                await batch.record([], [[]], [7])
+            async with paused.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
+                await transaction.record([], [[]], [7])
                 if preparing:
-                    await batch._connection.prepare("SELECT 7")
+                    await transaction._connection.prepare("SELECT 7")
                 taken.append(await asyncio.wait_for(fence(heir, name, 2, "heir"), 8))
 
         with pytest.raises(StoreUnavailable):

@@ -208,8 +208,8 @@ class _World:
         await self.store.list_only([registered.token], "old")
         await self.store.start_lane(registered.token, 0)
         answers = [Answer(at, NOW_MS, Kind.REJECTED, "k", b"{}") for at in range(count)]
-        async with self.store.batch([ExpectedPosition(registered.token, 0, 0)]) as batch:
-            await batch.record([], [answers], [count])
+        async with self.store.transaction([ExpectedPosition(registered.token, 0, 0)]) as transaction:
+            await transaction.record([], [answers], [count])
         self.kafka.committed_offsets[partition] = emitted
 
 

@@ -56,15 +56,15 @@ class Pipeline:
 
     async def _commit(self, turn: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
         began, lap = time.perf_counter(), self._hooks.stopwatch()
-        async with self._store.batch([work.expected for work in turn]) as batch:
+        async with self._store.transaction([work.expected for work in turn]) as transaction:
             lap("begin")
-            await batch.gather(commands, facts)
+            await transaction.gather(commands, facts)
             lap("gather")
             created, others, answers = decide_all(commands, facts, self._digital_link_base)
             each = iter(answers)
             by_lane = [list(islice(each, len(work.commands))) for work in turn]
             lap("decide")
-            await batch.record(created, by_lane, [work.stop for work in turn])
+            await transaction.record(created, by_lane, [work.stop for work in turn])
             lap("write")
         lap("commit")
         seconds = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""What a database failure means for the batch: run it again, narrow it down, or wait for the database."""
+"""What a database failure means for the turn: run it again, narrow it down, or wait for the database."""
 
 import asyncpg
 

@@ -1,4 +1,4 @@
-"""Facts, read set-based: what no batch changes ahead of time, the rest under the locks of the transaction.
+"""Facts, read set-based: what no turn changes ahead of time, the rest under the locks of the transaction.
 
 These are companies, then GTINs, then the rest.
 """
@@ -24,7 +24,7 @@ _Asked = tuple[Command, Company, CreatePassport]
 
 
 REPLAYED_BYTES = 8 * 1024 * 1024
-"""How large the created events may be together that a batch reads to replay them."""
+"""How large the created events may be together that a turn reads to replay them."""
 _ANY = 2**62
 """More bytes than there can be: a single command must pass, whatever it takes."""
 
@@ -96,7 +96,7 @@ class LookUp:
 
 
 class Gathering:
-    """Adds to the `facts` of one batch, within its transaction, what was not looked up ahead."""
+    """Adds to the `facts` of one turn, within its transaction, what was not looked up ahead."""
 
     def __init__(self, connection: sql.Connection, facts: Facts) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""The small port between the worker and its store: lanes, and one transaction a batch."""
+"""The small port between the worker and its store: lanes, and one transaction a turn."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -69,7 +69,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPosition:
-    """What a lane brings to a batch: its token, where it has to stand (A), and a lower bound of E to keep along."""
+    """What a lane brings to a turn: its token, where it has to stand (A), and a lower bound of E to keep along."""
 
     token: FencingToken
     applied: int
@@ -102,11 +102,11 @@ class ConcurrentUpdate(Retriable):
 
 
 class BatchTooLarge(Exception):
-    """What belongs to these records is too much for one batch. Nothing was done; come again with fewer."""
+    """What belongs to these records is too much for one transaction. Nothing was done; come again with fewer."""
 
 
 class BadRecord(Exception):
-    """The database refused the data of some record of the batch, and rolled back. Narrow it down."""
+    """The database refused the data of some record of the turn, and rolled back. Narrow it down."""
 
 
 class StoreUnavailable(Exception):
@@ -117,7 +117,7 @@ class StoreSlow(StoreUnavailable):
     """The database did not finish in its time, and what was begun was rolled back. Less at once may go through."""
 
 
-class Batch(Protocol):
+class Transaction(Protocol):
     """One transaction over the commands of one or more lanes: gather once, record once."""
 
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
@@ -171,13 +171,13 @@ class Store(Protocol):
         ...
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
-        """API keys, companies and products that the commands name: no batch changes them, so they need no lock.
+        """API keys, companies and products that the commands name: no turn changes them, so they need no lock.
 
         Raises `BatchTooLarge` where they name several products that are larger than `most_bytes` together.
         """
         ...
 
-    def batch(self, expected: Sequence[ExpectedPosition]) -> AbstractAsyncContextManager[Batch]:
+    def transaction(self, expected: Sequence[ExpectedPosition]) -> AbstractAsyncContextManager[Transaction]:
         """A transaction for these lanes that commits on a clean exit.
 
         Raises `LostLane` of those whose epoch is not ours, `StoreUnavailable` where a lane is somewhere else, and

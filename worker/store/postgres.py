@@ -1,4 +1,4 @@
-"""The store in PostgreSQL, on asyncpg: fencing, positions, the ledger, and one transaction a batch."""
+"""The store in PostgreSQL, on asyncpg: fencing, positions, the ledger, and one transaction a turn."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
@@ -29,7 +29,7 @@ from worker.store.port import (
     TopicIdentity,
 )
 from worker.store.rows import answer_of, position_of
-from worker.store.transaction import PostgresBatch, lock_lanes
+from worker.store.transaction import PostgresTransaction, lock_lanes
 
 SESSION_SETTINGS = {
     "application_name": "passport-worker",
@@ -45,11 +45,11 @@ SESSION_SETTINGS = {
 }
 COMMAND_TIMEOUT_SECONDS = 25.0
 TRANSACTION_SECONDS = 27.0
-"""For a batch up to its COMMIT. Less than the server's own limit, which some servers lack and some drivers hide."""
+"""For a turn up to its COMMIT. Less than the server's own limit, which some servers lack and some drivers hide."""
 TRANSACTION_TIMEOUT = "30s"
 """From PostgreSQL 17 on. A session that prepares a statement does not count as idle, for however long it is paused."""
 
-BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
+TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
     "lock_companies": ([],),
     "bindings": ([], 0, 0),
@@ -61,7 +61,7 @@ BATCH_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "release_gtins": ([],),
     "record": tuple([] for _ in range(25)),
 }
-"""What a batch may run, with arguments that touch nothing: run once ahead, so that nothing is prepared under locks."""
+"""What a turn may run, with arguments that touch nothing: run once ahead, so that nothing is prepared under locks."""
 
 ANSWERS_BYTES = 2 * 1024 * 1024
 """How much a lane reads from the ledger at once: a thousand dead letters of a megabyte must not come together."""
@@ -180,7 +180,7 @@ class PostgresStore:
             return await LookUp(connection, most_bytes).look_up(commands)
 
     @asynccontextmanager
-    async def batch(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["PostgresBatch"]:
+    async def transaction(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["PostgresTransaction"]:
         """See the port. Makes the days that are missing, when it meets that."""
         try:
             async with self.session() as connection:
@@ -190,7 +190,7 @@ class PostgresStore:
                     await transaction.start()
                     await lock_lanes(connection, expected)
                     failpoints.reach("lane lock")
-                    yield PostgresBatch(connection, expected)
+                    yield PostgresTransaction(connection, expected)
                 failpoints.reach("before COMMIT")
                 await _commit(transaction)
                 failpoints.reach("after COMMIT")
@@ -205,10 +205,10 @@ class PostgresStore:
         await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)
 
     async def _prepare_ahead(self, connection: sql.Connection) -> None:
-        """Prepare what a batch runs before its first one on this connection (guard B14)."""
+        """Prepare what a turn runs before its first one on this connection (guard B14)."""
         backend = connection.get_server_pid()
         if backend not in self._prepared:
-            for query, arguments in BATCH_STATEMENTS.items():
+            for query, arguments in TURN_STATEMENTS.items():
                 await connection.fetch(sql.load(query), *arguments)
             await connection.executemany(sql.load("dead_letters"), [])  # none, but it is prepared
             self._prepared.add(backend)

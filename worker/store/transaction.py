@@ -25,8 +25,8 @@ async def lock_lanes(connection: sql.Connection, expected: Sequence[ExpectedPosi
             raise StoreUnavailable(f"{one.token.name}: expected to be at {one.applied}, found {found}")
 
 
-class PostgresBatch:
-    """See `worker.store.port.Batch`."""
+class PostgresTransaction:
+    """See `worker.store.port.Transaction`."""
 
     def __init__(self, connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
         self._connection = connection
