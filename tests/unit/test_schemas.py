@@ -14,7 +14,7 @@ from worker.domain.catalogue import Product
 from worker.domain.command import ApiKey, Command, CreatePassport, Source
 from worker.domain.outcomes import Asked, Outcome
 from worker.domain.seeding import seed_fields
-from worker.messages import results
+from worker.messages import passport, results
 from worker.messages.body import ROLES, read_body
 from worker.messages.events import created_body, describe
 from worker.messages.refusals import Kind
@@ -27,7 +27,7 @@ LINK_BASE = "https://id.tracepass.eu/p"
 ASKED = Asked(COMPANY, "6650a1b2c3d4e5f6a7b8c9d0", "04012345000016", "BP-48V-100-000001")
 PARTY = {"legalName": "EuroBat GmbH", "gln": "4012345000009", "country": "DE"}
 MODELS: dict[Kind, type[BaseModel]] = {
-    Kind.CREATED: results.Created,
+    Kind.CREATED: passport.Created,
     Kind.OVERAGE_REQUIRED: results.OverageRequired,
     Kind.CONFLICT: results.Conflict,
     Kind.REJECTED: results.Rejected,
@@ -168,7 +168,7 @@ def test_who_checks_with_todays_schema_takes_a_result_that_gained_a_field(outcom
 
 def test_results_know_the_roles_of_the_command() -> None:
     """Parties are repeated under the role they were sent with."""
-    fields = results.PassportParties.model_fields
+    fields = passport.PassportParties.model_fields
     assert tuple(field.alias or name for name, field in fields.items()) == ROLES
 
 

@@ -8,12 +8,13 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import WithDefaultSchema
 
 from worker.messages.body import CreatePassportBody
+from worker.messages.passport import Created
 from worker.messages.refusals import Kind
-from worker.messages.results import Conflict, Created, OverageRequired, Rejected
+from worker.messages.results import Conflict, OverageRequired, Rejected
 
 JsonSchema = dict[str, object]
 
-_DIALECT = GenerateJsonSchema.schema_dialect
+DIALECT = GenerateJsonSchema.schema_dialect
 _ID_BASE = "https://schemas.tracepass.eu/eu.tracepass.passport."
 """An `$id` is this base, then the rest of the message's CloudEvents type, then `.json`. Once published it stays."""
 
@@ -66,7 +67,7 @@ def _document(message: _Message) -> JsonSchema:
     schema = message.model.model_json_schema(schema_generator=_Generator)
     return {
         **schema,
-        "$schema": _DIALECT,
+        "$schema": DIALECT,
         "$id": f"{_ID_BASE}{message.label}.v1.json",
         "title": message.title,
         "description": message.description,

@@ -1,0 +1,118 @@
+"""The body of a created passport as a model, from which its JSON Schema is generated; the hot path writes bytes."""
+
+from typing import Annotated, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+
+from worker.messages import body
+
+ObjectId = Annotated[str, Field(pattern="^[0-9a-f]{24}$", description="ObjectId in lower case")]
+Gtin = Annotated[str, Field(pattern="^[0-9]{14}$", description="GTIN-14")]
+SerialNumber = Annotated[str, Field(min_length=1, max_length=100, description="Serial number, as sent")]
+Count = Annotated[int, Field(ge=0)]
+Cents = Annotated[int, Field(ge=0, description="Price in cents")]
+Timestamp = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
+        description="ISO 8601 in UTC with milliseconds",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+
+
+class Result(BaseModel):
+    """Our own output: an optional field is left out, never null.
+
+    The schemas do not forbid further fields: within v1 a result may gain optional ones, and who checks with an older
+    schema must not refuse them. That today's worker writes none that is not described here is for the tests to see.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+
+class PassportGs1(Result):
+    """GS1 identification of the unit."""
+
+    gtin: Gtin
+    serial_number: SerialNumber = Field(alias="serialNumber")
+    digital_link_uri: str = Field(
+        alias="digitalLinkUri", description="GS1 Digital Link URI", json_schema_extra={"format": "uri"}
+    )
+    conformant: bool = Field(description="Whether the serial number is a GS1 AI 21 value")
+
+
+class FieldCounts(Result):
+    """The fields of the passport, counted by status."""
+
+    total: Count
+    empty: Count
+    approved: Count
+    pending_review: Count = Field(alias="pendingReview")
+    flagged: Count
+
+
+class ApprovedField(Result):
+    """A field that was filled from the catalogue."""
+
+    value: Annotated[JsonValue, WithJsonSchema({"not": {"enum": [None, ""]}})]
+    status: Literal["approved"]
+    source: Literal["product", "template", "company"] = Field(description="Where the value comes from")
+
+
+class EmptyField(Result):
+    """A field that is still to be filled."""
+
+    value: None
+    status: Literal["empty"]
+
+
+class PassportParty(body.Party):
+    """An economic operator, with the known fields as they were sent."""
+
+    # Not the list of the command's schema: a country that is added there must not break who reads this one.
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2")] = ""
+
+
+_NOT_SENT = cast(PassportParty, None)
+
+
+class PassportParties(Result):
+    """Economic operators by role. A role is a field, so that further ones may come."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    manufacturer: PassportParty = _NOT_SENT
+    importer: PassportParty = _NOT_SENT
+    authorised_representative: PassportParty = Field(default=_NOT_SENT, alias="authorisedRepresentative")
+    distributor: PassportParty = _NOT_SENT
+    recycler: PassportParty = _NOT_SENT
+    producer_responsibility_org: PassportParty = Field(default=_NOT_SENT, alias="producerResponsibilityOrg")
+
+
+class Overage(Result):
+    """What a passport above the plan's quota was charged."""
+
+    price_cents: Cents = Field(alias="priceCents")
+
+
+class Created(Result):
+    """A new passport; a replayed event has the same body."""
+
+    id: ObjectId = Field(alias="_id")
+    company_id: ObjectId = Field(alias="companyId")
+    product_id: ObjectId = Field(alias="productId")
+    template_id: ObjectId = Field(alias="templateId")
+    gs1: PassportGs1
+    status: Literal["draft"]
+    completion_percentage: int = Field(
+        alias="completionPercentage", ge=0, le=100, description="Approved fields of all fields, rounded down"
+    )
+    field_counts: FieldCounts = Field(alias="fieldCounts")
+    fields: dict[str, ApprovedField | EmptyField] = Field(description="Fields of the product's template, by key")
+    parties: PassportParties | SkipJsonSchema[None] = Field(
+        default=None, description="Economic operators by role, if they were sent"
+    )
+    overage: Overage | SkipJsonSchema[None] = Field(default=None, description="Present if the passport was charged")
+    created_at: Timestamp = Field(alias="createdAt")
