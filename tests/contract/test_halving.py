@@ -289,7 +289,7 @@ _DAYS = (
 async def test_missing_days_are_made_when_a_batch_meets_that(postgres: PostgresStore, parents: list[str]) -> None:
     """The database was away over midnights: nobody is refused, and nobody waits for housekeeping.
 
-    Seen to fail without the look at `DayMissing` in `PostgresStore.transaction`: the lane reopened until housekeeping came.
+    Seen to fail without the look at `DayMissing` in the store: the lane reopened until housekeeping came.
     """
     lane = await Lane.open(postgres)
     async with postgres.session() as connection:

@@ -50,12 +50,13 @@ def _examples() -> Iterator[Any]:
 
 
 def _generated(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_file() and path.name != "README.md"]
+    paths = [*folder.iterdir(), *(folder / "operations").glob("*")]
+    return [path for path in paths if path.is_file() and path.name != "README.md"]
 
 
 def test_committed_files_are_what_the_code_says() -> None:
     """A changed model, setting or topic needs `python -m worker.asyncapi`, and the change shows in review."""
-    committed = {path.name: path.read_text(encoding="utf-8") for path in _generated(SCHEMAS)}
+    committed = {path.relative_to(SCHEMAS).as_posix(): path.read_text(encoding="utf-8") for path in _generated(SCHEMAS)}
     assert committed == contract_files(SCHEMAS / "examples", DEFAULTS)
 
 

@@ -10,7 +10,8 @@ from worker.asyncapi.catalogue_page import CATALOGUE_PAGE, catalogue_page
 from worker.asyncapi.document import asyncapi
 from worker.asyncapi.messages import Examples
 from worker.asyncapi.settings_page import SETTINGS_PAGE, settings_page
-from worker.messages.schemas import schemas, text_of
+from worker.messages.schemas import DIALECT, schemas, text_of
+from worker.operations.reports import REPORTS
 from worker.settings import Settings
 
 ASYNCAPI = "asyncapi.yaml"
@@ -20,13 +21,26 @@ def contract_files(examples: Path, settings: Settings) -> dict[str, str]:
     """Text of every generated file by its name. `examples` is the folder of the examples that are written by hand."""
     files = {name: text_of(schema) for name, schema in schemas().items()}
     document = asyncapi(settings, _read(examples, list(files)))
-    return {**files, ASYNCAPI: _yaml(document), CATALOGUE_PAGE: catalogue_page(), SETTINGS_PAGE: settings_page()}
+    pages = {CATALOGUE_PAGE: catalogue_page(), SETTINGS_PAGE: settings_page()}
+    return {**files, ASYNCAPI: _yaml(document), **pages, **_reports()}
+
+
+def _reports() -> dict[str, str]:
+    """Schemas of what the operators' verbs print with `--json`."""
+    return {
+        f"operations/{name}.json": text_of(
+            {"$schema": DIALECT, **model.model_json_schema(by_alias=True, mode="serialization")}
+        )
+        for name, model in REPORTS.items()
+    }
 
 
 def write_contract(directory: Path, settings: Settings) -> None:
     """Write every generated file to `directory`, which holds the examples."""
     for name, text in contract_files(directory / "examples", settings).items():
-        (directory / name).write_text(text, encoding="utf-8")
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def _read(folder: Path, names: list[str]) -> Examples:

@@ -1,13 +1,11 @@
 """The command line: `passport-worker run | migrate | topics create | catalogue load | validate | settings | demo`."""
 
-import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TypeVar
+from typing import Annotated, BinaryIO
 
 import structlog
 from cyclopts import App, CycloptsError, Parameter
@@ -18,7 +16,9 @@ from worker.app import make_worker
 from worker.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.catalogue.warnings import warnings_of
+from worker.cli import operations
 from worker.cli.errors import BadUsage, Failed
+from worker.cli.running import run_async, settings_with_warnings, warn, warn_of_unknown_variables
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
 from worker.observability.logs import configure_logs
@@ -46,9 +46,7 @@ topics = App(name="topics", help="Kafka topics.")
 catalogue = App(name="catalogue", help="Reference data: plans, companies, API keys, templates, products.")
 app.command(topics)
 app.command(catalogue)
-
-
-Result = TypeVar("Result")
+app.command(operations.lanes)
 
 
 @app.command
@@ -64,7 +62,7 @@ def run() -> None:
         await make_worker(settings, tracing).run()
         _leave()
 
-    _run(serve)
+    run_async(serve)
 
 
 def _leave() -> None:
@@ -82,7 +80,7 @@ def migrate_command(
     *, grant_to: Annotated[str | None, Parameter(help="A role that gets what `run` needs, and no more.")] = None
 ) -> None:
     """Bring the database to this version's schema. Safe to repeat, and when many start it at once."""
-    settings = _settings()
+    settings = settings_with_warnings()
 
     async def bring_up() -> None:
         connection = await connect(settings.database_url)
@@ -97,7 +95,7 @@ def migrate_command(
         if grant_to is not None:
             print(f"{grant_to} may do what `run` does")
 
-    _run(bring_up)
+    run_async(bring_up)
 
 
 @topics.command(name="create")
@@ -106,7 +104,7 @@ def topics_create(
     check: Annotated[bool, Parameter(help="Create nothing; exit 1 if one is missing or differs.", negative=())] = False,
 ) -> None:
     """Create the topics that are missing. Existing ones are left as they are; where they differ, it says what to do."""
-    settings = _settings()
+    settings = settings_with_warnings()
     configure_logs()
 
     async def create() -> bool:
@@ -125,17 +123,17 @@ def topics_create(
             print("all topics are there, as they should be")
         return not (names or drift)
 
-    if not _run(create) and check:
+    if not run_async(create) and check:
         sys.exit(1)
 
 
 @catalogue.command(name="load")
 def catalogue_load(file: Annotated[Path, Parameter(help="A JSON or YAML file.")], /) -> None:
     """Insert or update plans, companies, API keys, templates and products. Safe to repeat and while workers run."""
-    settings = _settings()
+    settings = settings_with_warnings()
     try:
         contents = read_catalogue(file)
-        _run(lambda: _load(contents, settings))
+        run_async(lambda: _load(contents, settings))
     except UnreadableFile as error:
         raise BadUsage(str(error)) from error
     except CatalogueError as error:
@@ -153,9 +151,9 @@ async def _load(contents: Catalogue, settings: Settings) -> None:
             raise Failed(str(problem))
         unusual = warnings_of(contents, await templates_of(connection, contents))
         for warning in islice(unusual, _MOST_WARNINGS):
-            _warn(warning)
+            warn(warning)
         if others := sum(1 for _ in unusual):
-            _warn(f"and {others} more of them")
+            warn(f"and {others} more of them")
         loaded = await load_catalogue(connection, contents)
     finally:
         await connection.close()
@@ -171,7 +169,7 @@ def validate(file: Annotated[Path, _FILE], /) -> None:
 
     Values are plain commands or structured CloudEvents. Exit 1 if any is bad.
     """
-    limits = _settings().limits
+    limits = settings_with_warnings().limits
     good = bad = 0
     try:
         with _opened(file) as stream:
@@ -184,7 +182,7 @@ def validate(file: Annotated[Path, _FILE], /) -> None:
                 good += not verdict.problems
         _say(summary(good, bad))
         if good + bad == 0:
-            _warn(f"there was no command in {file}")
+            warn(f"there was no command in {file}")
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough; Python's own flush at the end must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -219,9 +217,9 @@ def demo(
 
     if commands < 1:
         raise BadUsage(f"--commands: expected a number of at least 1, got {commands}")
-    settings = _settings()
+    settings = settings_with_warnings()
     configure_logs(quiet=True)
-    _run(lambda: run_demo(settings, commands=commands, keep=keep, live=live))
+    run_async(lambda: run_demo(settings, commands=commands, keep=keep, live=live))
 
 
 @app.command(name="settings")
@@ -230,35 +228,11 @@ def settings_command() -> None:
 
     Exit 2 if one is bad, with what is wrong.
     """
-    _warn_of_unknown_variables()
+    warn_of_unknown_variables()
     found = listed()
     for one in found:
         _say(str(one))
     sys.exit(2 if any(one.problem for one in found) else 0)
-
-
-def _settings() -> Settings:
-    _warn_of_unknown_variables()
-    return Settings()
-
-
-def _warn_of_unknown_variables() -> None:
-    for variable, nearest in unknown_variables(os.environ):
-        _warn(f"{variable} is no setting{f'; did you mean {nearest}?' if nearest else ''}")
-
-
-def _warn(text: str) -> None:
-    print(f"passport-worker: warning: {text}", file=sys.stderr)
-
-
-def _run(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Run on uvloop where it is installed (the `uvloop` extra)."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main())
-    result: Result = uvloop.run(main())
-    return result
 
 
 def _bad_settings(error: ValidationError) -> str:

@@ -20,6 +20,10 @@ _NO_PARTITION = ("23514", None)
 """A check violation of no constraint: today's partition is not there yet, whatever the record."""
 
 
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What a question over a connection raises."""
+
+
 class DayMissing(StoreUnavailable):
     """The ledger, keys or dead letters have no partition for today."""
 

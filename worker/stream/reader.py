@@ -9,9 +9,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, IllegalStateError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from worker.messages.envelope import Record, without_excess
+from worker.messages.envelope import without_excess
 from worker.settings import Settings
 from worker.stream.cluster.topic_watch import TopicWatch
+from worker.stream.fetched import record_of
 from worker.stream.lane import Lane
 from worker.stream.lenient_fetch import fetch_leniently
 from worker.stream.quarantine import Quarantine
@@ -144,7 +145,7 @@ class Reader:
     async def _feed(self, place: TopicPartition, lane: Lane, fetched: list[ConsumerRecord]) -> None:
         """Hand records to a lane, if it is still the one that was polled for."""
         if self._is_read_for(place, lane):
-            records = [without_excess(_record(one), self._settings.limits) for one in fetched]
+            records = [without_excess(record_of(one), self._settings.limits) for one in fetched]
             lane.inbox.put(records, await self._consumer.position(place))
             self._measure(place, lane)
 
@@ -153,15 +154,3 @@ class Reader:
         end = self._consumer.last_stable_offset(place)
         if end is not None and end >= 0:
             lane.lag.log_end = end
-
-
-def _record(fetched: ConsumerRecord) -> Record:
-    return Record(
-        fetched.topic,
-        fetched.partition,
-        fetched.offset,
-        fetched.timestamp,
-        fetched.key,
-        fetched.value,
-        fetched.headers,
-    )

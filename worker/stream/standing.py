@@ -25,6 +25,12 @@ class Standing:
         return reason_to_halt(self.position, self.emitted, self.log, newest_result)
 
 
+def standing_of(position: Position | None, committed: int | None, log: Log) -> Standing:
+    """From what both servers say of a lane; one that never ran stands at the start of its log."""
+    known = position or Position(log.first, log.first, log.first)
+    return Standing(known, known.emitted if committed is None else committed, log, position is None)
+
+
 Look = Standing | LostLane | str
 """Where a lane stands; that it is lost; or what it has to wait for."""
 
@@ -51,12 +57,5 @@ async def look(lanes: Mapping[Lane, FencingToken], shared: LaneDependencies, con
         elif isinstance(emitted, KafkaError):
             looks[lane] = f"asking for the group's offset again after {emitted}"
         else:
-            first, end = logs[partition]
-            position = positions[token] or Position(first, first, first)
-            looks[lane] = Standing(
-                position,
-                position.emitted if emitted is None else emitted,
-                Log(identity, first, end),
-                positions[token] is None,
-            )
+            looks[lane] = standing_of(positions[token], emitted, Log(identity, *logs[partition]))
     return looks

@@ -126,6 +126,11 @@ def explain(error: Exception, settings: Settings) -> str:
     return f"Kafka: {_told(error)}"
 
 
+def is_passing(error: Exception) -> bool:
+    """Whether it is worth while to ask a cluster again after one of `CLUSTER_ERRORS`."""
+    return isinstance(error, KafkaConnectionError) or (isinstance(error, KafkaError) and error.retriable)
+
+
 class Cluster:
     """Questions to the cluster that are not about records. Every method raises `CLUSTER_ERRORS`."""
 

@@ -1,0 +1,103 @@
+"""`passport-worker lanes`: each state made to happen, and each server away."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.operations.asking import Told, answered, ask
+from tests.workbench import Workbench, run_command, tenant
+
+pytestmark = pytest.mark.real_kafka
+
+
+def _lanes(told: Told) -> list[dict[str, Any]]:
+    lanes: list[dict[str, Any]] = told.report["lanes"]
+    return lanes
+
+
+async def test_lanes_that_never_ran(bench: Workbench) -> None:
+    """Nothing is wrong while nothing waits; with commands and nobody to take them it is."""
+    told = await ask(bench, "lanes")
+    assert (told.code, [one["state"] for one in _lanes(told)]) == (0, ["never-run"] * 2)
+    bench.publish([bench.command(tenant(0), 0, "u", partition=1)])
+    told = await ask(bench, "lanes")
+    assert (told.code, told.codes) == (1, ["lane-never-run"])
+    assert told.report["problems"][0]["place"] == f"{bench.settings.topic_commands}/1"
+
+
+async def test_lanes_in_step_name_their_member(bench: Workbench, tmp_path: Path) -> None:
+    """With its host, A and E; and once the worker has stopped nobody has them, which is well while nothing waits."""
+    worker = bench.start_worker(tmp_path / "worker.log")
+    bench.publish({**bench.command(tenant(0), 0, f"u{n}"), "partition": 0} for n in range(5))
+    await bench.wait_for_results(5)
+    told = await ask(bench, "lanes")
+    assert told.code == 0
+    first, second = _lanes(told)
+    assert [(one["state"], one["applied"], one["emitted"], one["logEnd"]) for one in (first, second)] == [
+        ("in-step", 5, 5, 5),
+        ("in-step", 0, 0, 0),
+    ]
+    assert first["member"].startswith("passport-worker-")
+    assert (first["host"], first["lagRecords"], first["lagSeconds"]) == ("127.0.0.1", 0, 0)
+    bench.stop_worker(worker)
+    told = await ask(bench, "lanes")
+    assert (told.code, {one["state"] for one in _lanes(told)}) == (0, {"unowned"})
+
+
+async def test_what_waits_has_an_age(bench: Workbench, tmp_path: Path) -> None:
+    """Of the record at E; nobody takes it, and that is wrong."""
+    await answered(bench, tmp_path / "worker.log", 4)
+    bench.publish([{**bench.command(tenant(0), 0, "later"), "partition": 0}])
+    await asyncio.sleep(1.1)
+    told = await ask(bench, "lanes")
+    waiting, other = _lanes(told)
+    assert (told.code, told.codes, waiting["state"], other["state"]) == (1, ["lane-unowned"], "unowned", "unowned")
+    assert (waiting["lagRecords"], other["lagSeconds"]) == (1, 0)
+    assert 1 <= waiting["lagSeconds"] < 60
+
+
+async def test_a_lane_that_is_behind(bench: Workbench, tmp_path: Path) -> None:
+    """It has a worker, whose way to Postgres is blocked."""
+    bench.start_worker(tmp_path / "worker.log")
+    bench.publish([{**bench.command(tenant(0), 0, "first"), "partition": 0}])
+    await bench.wait_for_results(1)
+    connection = await bench.connect()
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE company_usage IN EXCLUSIVE MODE")
+        bench.publish([{**bench.command(tenant(0), 0, "second"), "partition": 0}])
+        told = await ask(bench, "lanes")
+    await connection.close()
+    assert (told.code, [one["state"] for one in _lanes(told)]) == (0, ["behind", "in-step"])
+
+
+async def test_a_halted_lane_says_why(bench: Workbench, tmp_path: Path) -> None:
+    """As the worker's own log does, which it needs no access to."""
+    await answered(bench, tmp_path / "worker.log", 4)
+    commit_offset(bench, 0, 90)
+    told = await ask(bench, "lanes")
+    assert (told.code, told.codes, _lanes(told)[0]["state"]) == (1, ["lane-halted"], "halted")
+    assert "E=90 (committed in Kafka), A=2 (applied in Postgres)" in _lanes(told)[0]["advice"]
+
+
+async def test_one_server_away_leaves_what_the_other_knows(bench: Workbench, tmp_path: Path) -> None:
+    """And one line names the one that is away."""
+    await answered(bench, tmp_path / "worker.log", 4)
+    away = await ask(bench, "lanes", PASSPORT_DATABASE_URL="postgresql://localhost:1/x")
+    assert (away.code, away.codes) == (1, ["postgres-away"])
+    assert [(one["applied"], one["emitted"], one["state"]) for one in _lanes(away)] == [(None, 2, "unknown")] * 2
+    away = await ask(bench, "lanes", PASSPORT_KAFKA_BOOTSTRAP_SERVERS="localhost:1")
+    assert (away.code, away.codes) == (1, ["kafka-away"])
+    assert [(one["applied"], one["logEnd"], one["state"]) for one in _lanes(away)] == [(2, None, "unknown")] * 2
+
+
+async def test_people_get_a_table(bench: Workbench, tmp_path: Path) -> None:
+    """One line a lane, and what is wrong below."""
+    await answered(bench, tmp_path / "worker.log", 4)
+    commit_offset(bench, 1, 90)
+    done = await asyncio.to_thread(run_command, "lanes", COLUMNS="200", **bench.environment)
+    assert done.returncode == 1
+    assert "partition" in done.stdout
+    assert f"lane-halted {bench.settings.topic_commands}/1: E=90" in done.stdout

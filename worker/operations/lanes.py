@@ -1,0 +1,90 @@
+"""`passport-worker lanes`: where every lane stands, by both servers, and what to do about those that do not move."""
+
+import time
+from collections.abc import Mapping
+
+from worker.operations.report import Problem
+from worker.operations.reports import LaneReport, LanesReport, LaneState
+from worker.operations.servers import Servers
+from worker.store.inspection import LaneRow
+from worker.stream.group_view import PartitionView, appended_at, group_view
+from worker.stream.published import newest_results
+from worker.stream.standing import Standing, standing_of
+
+_UNOWNED = "Commands wait in it, and nobody has it: start a worker (`passport-worker run`)."
+
+
+async def lanes(servers: Servers) -> LanesReport:
+    """What both servers know of every lane; what one of them knows while the other is away."""
+    settings, topic = servers.settings, servers.settings.topic_commands
+    view = await servers.kafka(lambda: group_view(settings, servers.cluster))
+    rows = await servers.postgres(lambda database: database.lanes(settings.group_id, topic))
+    problems = [one for one in (view, rows) if isinstance(one, Problem)]
+    seen: Mapping[int, PartitionView] = {} if isinstance(view, Problem) else view
+    known: Mapping[int, LaneRow] = {} if isinstance(rows, Problem) else rows
+    stands = {at: _standing(known.get(at), one) for at, one in seen.items()}
+    waiting = {at: one.emitted for at, one in stands.items() if one.emitted < one.log.end}
+    ages = await servers.kafka(lambda: appended_at(settings, waiting))
+    ahead = [at for at, one in stands.items() if one.emitted > one.position.applied]
+    newest = await newest_results(settings, servers.cluster, topic, ahead)
+    found = []
+    for at in sorted({*seen, *known}):
+        one = lane_report(topic, at, known.get(at), seen.get(at))
+        if at in seen and not isinstance(rows, Problem):
+            one = judged(one, stands[at], newest.get(at))
+        oldest_ms = None if isinstance(ages, Problem) else ages.get(at)
+        if at in seen:
+            seconds = 0.0 if oldest_ms is None else round(max(0.0, time.time() - oldest_ms / 1000), 3)
+            one = one.model_copy(update={"lag_seconds": seconds})
+        found.append(one)
+    problems += [
+        Problem(code=f"lane-{one.state}", place=f"{topic}/{one.partition}", text=one.advice)
+        for one in found
+        if one.advice is not None
+    ]
+    return LanesReport(problems=tuple(problems), group=settings.group_id, lanes=tuple(found))
+
+
+def _standing(row: LaneRow | None, view: PartitionView) -> Standing:
+    return standing_of(None if row is None else row.position, view.committed, view.log)
+
+
+def lane_report(topic: str, partition: int, row: LaneRow | None, view: PartitionView | None) -> LaneReport:
+    """What is known of a lane, without a judgement; each server's part is left out where it says nothing."""
+    position = None if row is None else row.position
+    emitted = None if view is None else view.committed
+    if emitted is None and position is not None:
+        emitted = position.emitted
+    return LaneReport(
+        topic=topic,
+        partition=partition,
+        applied=position and position.applied,
+        emitted=emitted,
+        ledger_from=position and position.ledger_from,
+        log_start=view and view.log.first,
+        log_end=view and view.log.end,
+        lag_records=None if view is None else view.log.end - (view.log.first if emitted is None else emitted),
+        lag_seconds=None,
+        generation=row and row.generation,
+        member=view and view.member and view.member.id,
+        host=view and view.member and view.member.host,
+        state="unknown",
+        advice=None,
+    )
+
+
+def judged(lane: LaneReport, standing: Standing, newest_result: int | None) -> LaneReport:
+    """The same with its state; advice where somebody has to do something."""
+    state, advice = _judgement(lane, standing, newest_result)
+    return lane.model_copy(update={"state": state, "advice": advice})
+
+
+def _judgement(lane: LaneReport, standing: Standing, newest_result: int | None) -> tuple[LaneState, str | None]:
+    if (reason := standing.reason_to_halt(newest_result)) is not None:
+        return "halted", reason
+    has_lag = standing.emitted < standing.log.end
+    if lane.member is None:
+        return ("never-run" if standing.is_new else "unowned"), (_UNOWNED if has_lag else None)
+    if standing.is_new:
+        return "never-run", None
+    return ("behind" if has_lag else "in-step"), None

@@ -1,0 +1,94 @@
+"""What a verb is about: a place, or a range of a topic's partitions, as somebody types it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+Bound = int | datetime
+"""An offset, or a time, which stands for the first record that was appended then or later."""
+
+_PLACE = re.compile(r"(?:(?P<topic>[a-zA-Z0-9._-]{1,249})[/:])?(?P<partition>[0-9]{1,9})[/:](?P<offset>[0-9]{1,18})")
+
+
+class BadSelection(ValueError):
+    """What was typed names no place or range; the text says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A record of a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        """As `ce_causationid` writes it."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+def place_of(text: str, topic: str) -> Place:
+    """`topic/partition/offset`, with `:` too, or `partition/offset` of `topic`. Raises `BadSelection`."""
+    match = _PLACE.fullmatch(text)
+    if match is None:
+        raise BadSelection(f"expected topic/partition/offset or partition/offset, got {text!r}")
+    return Place(match["topic"] or topic, int(match["partition"]), int(match["offset"]))
+
+
+def bound_of(text: str) -> Bound:
+    """An offset, or a time as RFC 3339 writes it. Raises `BadSelection`."""
+    if re.fullmatch(r"[0-9]{1,18}", text):
+        return int(text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise BadSelection(f"expected an offset, or a time such as 2026-11-26T08:00:00Z, got {text!r}")
+    return time
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Offsets of some partitions, or of all; `stop` is exclusive. None: from the start, up to the end."""
+
+    partitions: tuple[int, ...] = ()
+    start: Bound | None = None
+    stop: Bound | None = None
+
+
+class Times(Protocol):
+    """What knows when records of the command topic were appended."""
+
+    async def first_since(self, partitions: Sequence[int], time: datetime) -> Mapping[int, int]:
+        """Offset of the first record appended then or later; where the log ends, if there is none."""
+        ...
+
+
+async def offsets_of(chosen: Range, bounds: Mapping[int, tuple[int, int]], times: Times) -> dict[int, tuple[int, int]]:
+    """The range in offsets, within `bounds`, the first and the last that may be chosen, by partition.
+
+    Raises `BadSelection` for a partition that is not in `bounds`.
+    """
+    unknown = [one for one in chosen.partitions if one not in bounds]
+    if unknown:
+        raise BadSelection(f"there is no partition {unknown[0]}; the topic has {len(bounds)}, from 0 on")
+    partitions = sorted(set(chosen.partitions) or bounds)
+    starts = await _offsets(chosen.start, partitions, times)
+    stops = await _offsets(chosen.stop, partitions, times)
+    found = {}
+    for one in partitions:
+        first, end = bounds[one]
+        start = max(first, starts.get(one, first))
+        found[one] = (start, max(start, min(end, stops.get(one, end))))
+    return found
+
+
+async def _offsets(bound: Bound | None, partitions: Sequence[int], times: Times) -> Mapping[int, int]:
+    if bound is None:
+        return {}
+    if isinstance(bound, int):
+        return dict.fromkeys(partitions, bound)
+    return await times.first_since(partitions, bound)

@@ -1,0 +1,59 @@
+"""A consumer group on the command topic as Kafka sees it, for operators."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from worker.settings import Settings
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.group_members import GroupMember, members_by_partition
+from worker.stream.lenient_fetch import fetch_leniently
+from worker.stream.log_reader import log_reader
+from worker.stream.positions import Log
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionView:
+    """A partition of the command topic: its log, the group's committed offset, and whom the group gave it."""
+
+    log: Log
+    committed: int | None
+    member: GroupMember | None
+
+
+async def group_view(settings: Settings, cluster: Cluster) -> dict[int, PartitionView]:
+    """Of every partition of the command topic. Raises `CLUSTER_ERRORS`, also where there is no such topic."""
+    group_id, topic = settings.group_id, settings.topic_commands
+    identity = await cluster.identity(topic)
+    partitions = range((await cluster.partition_counts([topic]))[topic])
+    async with log_reader(settings) as logs:
+        bounds = await logs.bounds(topic, partitions)
+    committed = await cluster.committed(group_id, topic, partitions)
+    members = await members_by_partition(cluster, group_id, topic)
+    view = {}
+    for one in partitions:
+        offset = committed[one]
+        if isinstance(offset, KafkaError):
+            raise offset
+        view[one] = PartitionView(Log(identity, *bounds[one]), offset, members.get(one))
+    return view
+
+
+async def appended_at(settings: Settings, places: Mapping[int, int]) -> dict[int, int]:
+    """When the first record at or behind an offset of each partition was appended, in ms; not where there is none."""
+    topic = settings.topic_commands
+    many = asyncio.Semaphore(8)
+
+    async def look(partition: int, offset: int) -> tuple[int, int | None]:
+        async with many:
+            try:
+                record = await fetch_leniently(settings, TopicPartition(topic, partition), offset)
+            except LookupError:
+                return partition, None
+            return partition, record.timestamp_ms
+
+    found = await asyncio.gather(*(look(*one) for one in places.items()))
+    return {partition: at for partition, at in found if at is not None}

@@ -1,0 +1,124 @@
+"""Reading topics from outside, for operators: without a group, `read_committed`, one by one where a record is bad."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import CorruptRecordException
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from worker.messages.envelope import Record
+from worker.settings import Settings
+from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
+from worker.stream.fetched import record_of
+from worker.stream.lenient_fetch import fetch_leniently
+
+FETCH_BYTES = 1024 * 1024
+"""For a partition at once; as many again wait until they are asked for."""
+RECORDS_AT_ONCE = 2000
+SINGLY = 500
+"""How many records are read one by one after a bad one was met among them (guard B8)."""
+_POLL_MS = 500
+
+
+class Bounds(NamedTuple):
+    """The first offset of a log, and the offset behind its last readable record."""
+
+    first: int
+    end: int
+
+
+class LogReader:
+    """Some partitions of any topics. Every method raises `CLUSTER_ERRORS`, none waits for ever."""
+
+    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer) -> None:
+        self._settings, self._consumer = settings, consumer
+
+    async def bounds(self, topic: str, partitions: Collection[int]) -> dict[int, Bounds]:
+        """Where the logs of a topic begin and end now."""
+        places = [TopicPartition(topic, one) for one in partitions]
+        async with asyncio.timeout(ANSWER_SECONDS):
+            firsts = await self._consumer.beginning_offsets(places)
+            ends = await self._consumer.end_offsets(places)
+        return {place.partition: Bounds(firsts[place], ends[place]) for place in places}
+
+    async def first_since(self, topic: str, partitions: Sequence[int], time: datetime) -> dict[int, int]:
+        """Offset of the first record appended then or later; where the log ends, if there is none."""
+        places = [TopicPartition(topic, one) for one in partitions]
+        milliseconds = round(time.timestamp() * 1000)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            found = await self._consumer.offsets_for_times(dict.fromkeys(places, milliseconds))
+            ends = await self._consumer.end_offsets(places)
+        return {place.partition: ends[place] if (at := found.get(place)) is None else at.offset for place in places}
+
+    def assign(self, starts: Mapping[TopicPartition, int]) -> None:
+        """From now on `read` may be asked for these partitions, of which each begins at its offset."""
+        self._consumer.assign(list(starts))
+        for place, start in starts.items():
+            self._consumer.seek(place, start)
+
+    async def read(self, place: TopicPartition, start: int, stop: int) -> AsyncIterator[list[Record]]:
+        """Records of an assigned partition at offsets from `start` to below `stop`, past markers and aborted ones.
+
+        Another partition may be read between two of its lists.
+        """
+        at, singly = start, 0
+        while at < stop:
+            try:
+                fetched = await self._fetch(place, 1 if singly else RECORDS_AT_ONCE)
+            except (UnicodeDecodeError, CorruptRecordException):
+                self._consumer.seek(place, at)
+                if not singly:
+                    singly = SINGLY
+                    continue
+                record = await fetch_leniently(self._settings, place, at)
+                at = record.offset + 1
+                self._consumer.seek(place, at)
+                if record.offset < stop:
+                    yield [record]
+                continue
+            singly = max(0, singly - len(fetched))
+            async with asyncio.timeout(ANSWER_SECONDS):
+                at = await self._consumer.position(place)
+            if fetched:
+                yield [record_of(one) for one in fetched if one.offset < stop]
+
+    async def _fetch(self, place: TopicPartition, most: int) -> Sequence[ConsumerRecord]:
+        """What there is; a partition whose leader is away gives nothing for `ANSWER_SECONDS`, and then raises."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while True:
+                before = await self._consumer.position(place)
+                found = await self._consumer.getmany(place, timeout_ms=_POLL_MS, max_records=most)
+                records: Sequence[ConsumerRecord] = found.get(place, ())
+                if records or await self._consumer.position(place) != before:
+                    return records
+
+    async def one(self, topic: str, partition: int, offset: int) -> Record | None:
+        """The record at just that offset; None where there is none."""
+        try:
+            record = await fetch_leniently(self._settings, TopicPartition(topic, partition), offset)
+        except LookupError:
+            return None
+        return record if record.offset == offset else None
+
+
+@asynccontextmanager
+async def log_reader(settings: Settings) -> AsyncIterator[LogReader]:
+    """A reader of its own connections. Raises `CLUSTER_ERRORS`."""
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_wait_ms=_POLL_MS,
+    )
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await consumer.start()
+        yield LogReader(settings, consumer)
+    finally:
+        await close_within(consumer.stop(), 2.0)
