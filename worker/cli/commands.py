@@ -16,8 +16,8 @@ from worker.app import make_worker
 from worker.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.catalogue.warnings import warnings_of
-from worker.cli import operations
 from worker.cli.errors import BadUsage, Failed
+from worker.cli.lanes import lanes
 from worker.cli.running import run_async, settings_with_warnings, warn, warn_of_unknown_variables
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
@@ -46,7 +46,7 @@ topics = App(name="topics", help="Kafka topics.")
 catalogue = App(name="catalogue", help="Reference data: plans, companies, API keys, templates, products.")
 app.command(topics)
 app.command(catalogue)
-app.command(operations.lanes)
+app.command(lanes)
 
 
 @app.command

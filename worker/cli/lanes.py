@@ -1,27 +1,14 @@
-"""The operators' verbs on the command line: each reads its arguments, asks `worker.operations` and shows the report."""
+"""`passport-worker lanes`."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, NoReturn, TypeVar
+from typing import NoReturn
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 
+from worker.cli.asking import AsJson, ask, examples
 from worker.cli.output import show, table
-from worker.cli.running import run_async, settings_with_warnings
 from worker.operations.lanes import lanes as look_at_lanes
-from worker.operations.report import Report
 from worker.operations.reports import LanesReport
-from worker.operations.servers import Servers, both_servers
-
-AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())]
-
-
-def examples(*commands: str) -> str:
-    """The end of a page of help."""
-    return "\n".join(("Examples:", *(f"  passport-worker {one}" for one in commands)))
-
-
-SomeReport = TypeVar("SomeReport", bound=Report)
 
 lanes = App(
     name="lanes",
@@ -37,7 +24,7 @@ def lanes_command(*, as_json: AsJson = False) -> NoReturn:
     A is the next offset to decide (Postgres), E the next whose result is not visible (Kafka). Exit 1 where a lane is
     halted, or has commands and no worker.
     """
-    report = _ask(look_at_lanes)
+    report = ask(look_at_lanes)
     show(report, as_json=as_json, draw=lambda console: _draw_lanes(console, report))
 
 
@@ -63,13 +50,3 @@ def _draw_lanes(console: Console, report: LanesReport) -> None:
             right=("partition", "A", "E", "log", "lag", "oldest"),
         )
     )
-
-
-def _ask(question: Callable[[Servers], Awaitable[SomeReport]]) -> SomeReport:
-    settings = settings_with_warnings()
-
-    async def asking() -> SomeReport:
-        async with both_servers(settings) as servers:
-            return await question(servers)
-
-    return run_async(asking)

@@ -1,0 +1,50 @@
+"""What operators did: a row of `operation` each, begun before the first effect."""
+
+import asyncio
+import getpass
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from worker.store import sql
+from worker.store.inspection import Inspection
+
+
+@dataclass(slots=True)
+class Operation:
+    """One that is under way. `progress` is kept when it ends."""
+
+    id: UUID
+    progress: dict[str, Any] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def operation(
+    database: Inspection, verb: str, reason: str, arguments: Mapping[str, Any]
+) -> AsyncIterator[Operation]:
+    """Keep a row of what happens inside: `done`, `failed` by an exception, or `interrupted` by a signal.
+
+    `arguments` go into the database: no credential may be among them. Raises what the database does.
+    """
+    one = Operation(uuid4())
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    await database.connection.execute(sql.load("begin_operation"), one.id, verb, who, reason, json.dumps(arguments))
+    try:
+        yield one
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        with suppress(Exception):
+            await _end(database, one, "interrupted")
+        raise
+    except Exception:
+        with suppress(Exception):  # the first failure is the one to tell of
+            await _end(database, one, "failed")
+        raise
+    await _end(database, one, "done")
+
+
+async def _end(database: Inspection, one: Operation, outcome: str) -> None:
+    await database.connection.execute(sql.load("end_operation"), one.id, outcome, json.dumps(one.progress))

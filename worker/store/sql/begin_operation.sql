@@ -1,0 +1,2 @@
+-- What an operator is about to do. Safe: one row of its own.
+INSERT INTO operation (id, verb, who, reason, arguments) VALUES ($1, $2, $3, $4, $5)
