@@ -42,6 +42,8 @@ class MemoryStore:
         self.passports: list[Created] = []
         self._lanes: dict[LaneName, _Lane] = {}
 
+    incarnation = 0
+
     async def register(
         self, names: Collection[LaneName], owner: Owner, *, force: bool = False
     ) -> dict[LaneName, Registered | NewerOwner]:
@@ -73,6 +75,14 @@ class MemoryStore:
         """See the port."""
         lanes = {token: self._lanes[token.name] for token in tokens}
         return {token: lane.position for token, lane in lanes.items() if lane.epoch == token.epoch}
+
+    async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
+        """See the port."""
+        return {
+            name.partition: lane.position.applied if lane.position else None
+            for name, lane in self._lanes.items()
+            if (name.group_id, name.topic) == (group_id, topic)
+        }
 
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
         """See the port."""

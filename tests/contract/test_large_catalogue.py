@@ -93,7 +93,7 @@ async def test_a_lane_with_too_large_answers_is_told_before_its_transaction(
     """By the sizes of records and products. Seen to fail without `_size_ahead`: it had taken locks by then."""
     lane = await Lane.open(store)
     monkeypatch.setattr(pipeline, "TURN_ANSWER_BYTES", 700_000)
-    monkeypatch.setattr(PostgresStore, "batch", None)
+    monkeypatch.setattr(PostgresStore, "transaction", None)
     with pytest.raises(BatchTooLarge):
         await lane.process(*_records(1, "a"), *_records(1, "b"))
 

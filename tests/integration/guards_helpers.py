@@ -95,7 +95,7 @@ class Running:
         group = self.worker._settings.group_id
         offset = (await self.worker._cluster.committed(group, self.topic, [partition]))[partition]
         assert not isinstance(offset, KafkaError)
-        return offset
+        return None if offset is None else offset.offset
 
 
 @asynccontextmanager

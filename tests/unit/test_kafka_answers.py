@@ -18,7 +18,7 @@ from worker.stream.cluster.describe_transactions_v0 import (
     TransactionStateRequest,
     transaction_state,
 )
-from worker.stream.cluster.offset_fetch_v7 import OffsetFetchResponse_v7, committed_offsets
+from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetFetchResponse_v7, committed_offsets
 from worker.stream.published import _cause
 
 TOPIC = "dpp.passport.create.v1"
@@ -83,7 +83,7 @@ def _fetched(code: int, *partitions: tuple[int, int, int]) -> OffsetFetchRespons
 def test_offsets_of_many_partitions_come_with_their_errors() -> None:
     """A partition has its offset, none, or an error, which says neither; another topic's partitions are not ours."""
     found = dict(committed_offsets(_fetched(0, (0, 7, 0), (1, -1, 0), (2, -1, 88), (3, 5, 3)), TOPIC))
-    assert (found.pop(0), found.pop(1)) == (7, None)
+    assert (found.pop(0), found.pop(1)) == (Committed(7, ""), None)
     assert {partition: str(error) for partition, error in found.items()} == {
         2: f"[Error -1] UnknownError: the offset of {TOPIC}/2: error 88",
         3: f"[Error 3] UnknownTopicOrPartitionError: the offset of {TOPIC}/3: error 3",
@@ -102,13 +102,13 @@ def test_an_error_of_the_whole_answer_is_raised(code: int, error: type[Exception
 
 def test_a_partition_without_an_answer_is_not_in_it() -> None:
     """Whoever asked for it must not take that for no offset."""
-    assert committed_offsets(_fetched(0, (4, 0, 0)), TOPIC) == {4: 0}
+    assert committed_offsets(_fetched(0, (4, 0, 0)), TOPIC) == {4: Committed(0, "")}
 
 
 def test_an_old_broker_answers_without_tags() -> None:
     """Version 3 has neither leader epochs nor tags."""
     old = SimpleNamespace(API_VERSION=3, error_code=0, topics=[(TOPIC, [(0, 7, "", 0), (1, -1, "", 0)])])
-    assert committed_offsets(old, TOPIC) == {0: 7, 1: None}
+    assert committed_offsets(old, TOPIC) == {0: Committed(7, ""), 1: None}
 
 
 # Causes of results

@@ -64,7 +64,7 @@ def test_another_topic_of_the_same_name_halts_the_lane(topic: TopicIdentity, wha
     ("newest_result", "told", "not_told"),
     [
         (99, "reset the group's offset of this partition back to 100", "never reset"),
-        (100, "never reset the offset", "back to 100"),
+        (100, "Never reset the offsets", "back to 100"),
         (None, "If somebody set the offset ahead by hand, stop the workers, reset the group's offset", "has a result"),
     ],
     ids=["skipped by hand", "restored database", "unknown"],
@@ -75,4 +75,4 @@ def test_kafka_ahead_of_postgres_has_two_causes(newest_result: int | None, told:
     assert reason is not None
     assert told in reason
     assert not_told not in reason
-    assert (newest_result != 99) == ("never reset the offset" in reason)
+    assert (newest_result != 99) == ("Never reset the offsets" in reason)

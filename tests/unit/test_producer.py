@@ -10,7 +10,7 @@ from aiokafka.errors import InvalidTxnState, KafkaConnectionError, MessageSizeTo
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import EndTxnRequest, InitProducerIdRequest, TxnOffsetCommitRequest
 from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.domain.command import DeadLetter
 from worker.messages.events import Answer
@@ -120,7 +120,10 @@ async def test_results_come_before_offsets_and_offsets_before_the_commit() -> No
     assert (emitter.has_begun, emitter.is_open) == (False, False)
     await emitter.emit([_part(0, _answer(3), stop=5), _part(2, _answer(7, Kind.CREATED), stop=8), _part(1, stop=4)])
     assert producer.steps == ["begin", "offsets of passport-worker", "commit"]
-    assert producer.offsets == {TopicPartition(COMMANDS, lane): stop for lane, stop in ((0, 5), (2, 8), (1, 4))}
+    assert producer.offsets == {
+        TopicPartition(COMMANDS, lane): OffsetAndMetadata(stop, f"passport-worker {stop}")
+        for lane, stop in ((0, 5), (2, 8), (1, 4))
+    }
     assert producer.batches.keys() == {_at(0), TopicPartition(CREATED, 2)}
     assert (emitter.has_begun, emitter.is_open) == (True, False)
 

@@ -34,11 +34,13 @@ from worker.store.port import (
 from worker.stream import halts, reemission
 from worker.stream import opening as opening_module
 from worker.stream import session as module
+from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.command_reader import CommandReader
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
+from worker.stream.positions import reason_of_lost_commits
 from worker.stream.producer import EmissionFailed, Part
 from worker.stream.session import LanesFailed, Member, Session
 
@@ -51,6 +53,8 @@ class _Kafka:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.committed_offsets: dict[int, int] = {}
+        self.metadata = "set by hand"
+        """Beside each committed offset, which takes the place of {}."""
         self.ends: dict[int, int] = {}
         self.turns: list[dict[int, list[int]]] = []
         """The offsets that each Kafka transaction answered, by partition."""
@@ -67,9 +71,13 @@ class _Kafka:
     async def identity(self, topic: str) -> TopicIdentity:
         return TopicIdentity("cluster", topic)
 
-    async def committed(self, group_id: str, topic: str, partitions: Collection[int]) -> dict[int, int | None]:
-        self.steps.append("offsets")
-        return {one: self.committed_offsets.get(one) for one in partitions}
+    async def committed(
+        self, group_id: str, topic: str, partitions: Collection[int], *, stable: bool = True
+    ) -> dict[int, Committed | None]:
+        if stable:
+            self.steps.append("offsets")
+        found = {one: self.committed_offsets.get(one) for one in partitions}
+        return {one: None if at is None else Committed(at, self.metadata.format(at)) for one, at in found.items()}
 
     async def ask_transaction_coordinator(self, transactional_id: str, request: InitProducerIdRequest) -> Any:
         self.steps.append(f"fence {transactional_id}")
@@ -82,6 +90,9 @@ class _Kafka:
 
     async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         return {one: (0, self.ends.get(one, 1_000_000)) for one in partitions}
+
+    def all_partitions(self, topic: str) -> Collection[int]:
+        return range(4)
 
     def begin_at(self, topic: str, partition: int, offset: int) -> None:
         self.begun[partition] = offset
@@ -318,6 +329,48 @@ async def test_a_lane_that_halts_holds_up_nobody(monkeypatch: pytest.MonkeyPatch
     await world.until_out(-1, 2)
     await until(lambda: world.lanes[0].state is LaneState.HALTED, 10, "it halts")
     assert "E=9 (committed in Kafka), A=5 (applied in Postgres)" in world.lanes[0].reason
+    await world.close()
+
+
+async def test_commits_that_postgres_has_lost_halt_every_lane() -> None:
+    """Also those that fit, and also where the lane that lost them is another worker's: none would see its passports."""
+    world = _world(3)
+    world.kafka.metadata = "passport-worker {}"
+    await world.keep(0, 5, emitted=9)
+    await world.keep(1, 5, emitted=5)
+    world.lanes = world.lanes[1:]
+    world.session = world.another()
+    world.begin()
+    await until(lambda: all(lane.state is LaneState.HALTED for lane in world.lanes), 10, "all halt")
+    assert {lane.reason.split(" (looked")[0] for lane in world.lanes} == {
+        reason_of_lost_commits({0: 9}, {0: 5}),
+    }
+    await world.close()
+
+
+async def test_lanes_open_again_when_another_database_answers() -> None:
+    """A copy that was put back beneath a running worker: whether it lacks commits is only seen on opening."""
+    world = _world(1)
+    await world.live()
+    world.store.incarnation = 1
+    world.fetch(0, 1)
+    assert world.task is not None
+    with pytest.raises(StoreUnavailable, match="another database answers"):
+        await asyncio.wait_for(world.task, 10)
+    world.lanes[0].reopen("another database")
+    await world.live()
+    world.fetch(0, 1)
+    await world.until_out(1)
+    await world.close()
+
+
+async def test_an_offset_of_a_worker_for_a_lane_that_postgres_does_not_know_halts_every_lane() -> None:
+    """The copy is older than the lane."""
+    world = _world(2)
+    world.kafka.metadata = "passport-worker {}"
+    world.kafka.committed_offsets[1] = 3
+    world.begin()
+    await until(lambda: all(lane.state is LaneState.HALTED for lane in world.lanes), 10, "all halt")
     await world.close()
 
 

@@ -8,6 +8,7 @@ from worker.operations.reports import LaneReport, LanesReport, LaneState
 from worker.operations.servers import Servers
 from worker.store.inspection import LaneRow
 from worker.stream.group_view import PartitionView, appended_at, group_view
+from worker.stream.positions import lost_commits, reason_of_lost_commits
 from worker.stream.published import newest_results
 from worker.stream.standing import Standing, standing_of
 
@@ -22,7 +23,10 @@ async def lanes(servers: Servers) -> LanesReport:
     problems = [one for one in (view, rows) if isinstance(one, Problem)]
     seen: Mapping[int, PartitionView] = {} if isinstance(view, Problem) else view
     known: Mapping[int, LaneRow] = {} if isinstance(rows, Problem) else rows
-    stands = {at: _standing(known.get(at), one) for at, one in seen.items()}
+    applied = {at: None if one.position is None else one.position.applied for at, one in known.items()}
+    lost = lost_commits({at: one.committed for at, one in seen.items()}, applied)
+    reason = reason_of_lost_commits(lost, applied) if lost else None
+    stands = {at: _standing(known.get(at), one, reason) for at, one in seen.items()}
     waiting = {at: one.emitted for at, one in stands.items() if one.emitted < one.log.end}
     ages = await servers.kafka(lambda: appended_at(settings, waiting))
     ahead = [at for at, one in stands.items() if one.emitted > one.position.applied]
@@ -45,14 +49,14 @@ async def lanes(servers: Servers) -> LanesReport:
     return LanesReport(problems=tuple(problems), group=settings.group_id, lanes=tuple(found))
 
 
-def _standing(row: LaneRow | None, view: PartitionView) -> Standing:
-    return standing_of(None if row is None else row.position, view.committed, view.log)
+def _standing(row: LaneRow | None, view: PartitionView, lost_commits: str | None) -> Standing:
+    return standing_of(None if row is None else row.position, view.committed, view.log, lost_commits)
 
 
 def lane_report(topic: str, partition: int, row: LaneRow | None, view: PartitionView | None) -> LaneReport:
     """What is known of a lane, without a judgement; each server's part is left out where it says nothing."""
     position = None if row is None else row.position
-    emitted = None if view is None else view.committed
+    emitted = None if view is None or view.committed is None else view.committed.offset
     if emitted is None and position is not None:
         emitted = position.emitted
     return LaneReport(

@@ -138,6 +138,11 @@ class Transaction(Protocol):
 class Store(Protocol):
     """Every method raises `StoreUnavailable` while the database cannot be reached."""
 
+    @property
+    def incarnation(self) -> int:
+        """Grows when another database answers than before: perhaps a copy, which lacks commits."""
+        ...
+
     async def register(
         self, names: Collection[LaneName], owner: Owner, *, force: bool = False
     ) -> dict[LaneName, Registered | NewerOwner]:
@@ -153,6 +158,10 @@ class Store(Protocol):
 
     async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
         """Of those tokens that are still good; None for a lane that never ran."""
+        ...
+
+    async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
+        """A of every lane of a group on a topic, by partition; None for one that never ran."""
         ...
 
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:

@@ -14,6 +14,7 @@ from worker.messages.events import Answer
 from worker.store import failpoints, sql
 from worker.store.errors import DayMissing, meaning_of
 from worker.store.facts import LookUp
+from worker.store.incarnation import Incarnation
 from worker.store.partitions import ensure_days
 from worker.store.port import (
     ExpectedPosition,
@@ -98,11 +99,17 @@ class PostgresStore:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connecting = asyncio.Lock()
         self._prepared: set[int] = set()
+        self._incarnation = Incarnation()
 
     async def ping(self) -> None:
-        """Raises `StoreUnavailable` unless the database answers."""
+        """Raises `StoreUnavailable` unless the database answers, and is the one that it was."""
         async with self.session() as connection:
-            await connection.execute("SELECT 1")
+            await self._incarnation.check(connection)
+
+    @property
+    def incarnation(self) -> int:
+        """See the port."""
+        return self._incarnation.number
 
     async def close(self) -> None:
         """Let go of all connections, within a second or two."""
@@ -152,6 +159,12 @@ class PostgresStore:
             if (token.lane_id, token.epoch) in lanes
         }
 
+    async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
+        """See the port."""
+        async with self.session() as connection:
+            rows = await connection.fetch(sql.load("lanes"), group_id, topic)
+        return {row["partition"]: row["applied"] for row in rows}
+
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
         """See the port."""
         ids = (None, None) if topic is None else (topic.cluster_id, topic.topic_id)
@@ -200,7 +213,8 @@ class PostgresStore:
             raise Retriable(str(missing)) from missing
 
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Limit transactions, whatever state their session is in (guard B14)."""
+        """Know the database, and limit transactions, whatever state their session is in (guard B14)."""
+        await self._incarnation.check(connection)
         self._prepared.discard(connection.get_server_pid())
         await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)
 

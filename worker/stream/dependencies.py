@@ -19,6 +19,10 @@ class Consumer(Protocol):
         """First offset of each log and the offset behind its last readable record; not of those without a leader."""
         ...
 
+    def all_partitions(self, topic: str) -> Collection[int]:
+        """Those that the topic has, whoever has them."""
+        ...
+
     def begin_at(self, topic: str, partition: int, offset: int) -> None:
         """Seek to `offset` and let fetches begin."""
         ...

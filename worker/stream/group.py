@@ -145,6 +145,11 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             ends = await self._consumer.end_offsets(led)
         return {place.partition: (firsts[place], ends[place]) for place in led}
 
+    def all_partitions(self, topic: str) -> Collection[int]:
+        """See `Consumer`."""
+        found: Collection[int] = self._consumer.partitions_for_topic(topic) or ()
+        return {*found, *(place.partition for place in self.lanes if place.topic == topic)}
+
     def begin_at(self, topic: str, partition: int, offset: int) -> None:
         """See `Consumer`."""
         place = TopicPartition(topic, partition)

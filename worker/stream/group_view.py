@@ -10,6 +10,7 @@ from aiokafka.structs import TopicPartition
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.group_members import GroupMember, members_by_partition
+from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.lenient_fetch import fetch_leniently
 from worker.stream.log_reader import log_reader
 from worker.stream.positions import Log
@@ -20,7 +21,7 @@ class PartitionView:
     """A partition of the command topic: its log, the group's committed offset, and whom the group gave it."""
 
     log: Log
-    committed: int | None
+    committed: Committed | None
     member: GroupMember | None
 
 

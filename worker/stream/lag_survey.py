@@ -51,4 +51,4 @@ async def _first_unanswered(lane: Lane, shared: LaneDependencies, first: int) ->
     committed = (await shared.cluster.committed(name.group_id, name.topic, [name.partition]))[name.partition]
     if isinstance(committed, KafkaError):
         raise committed
-    return first if committed is None else committed
+    return first if committed is None else committed.offset

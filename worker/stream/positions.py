@@ -1,8 +1,10 @@
 """What the positions of a lane say when it opens: go on, emit again, or halt (DESIGN: A session)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.store.port import Position, TopicIdentity
+from worker.stream.cluster.offset_fetch_v7 import Committed
 
 
 class Halt(Exception):
@@ -21,6 +23,33 @@ class Log:
     end: int
 
 
+def lost_commits(committed: Mapping[int, Committed | None], applied: Mapping[int, int | None]) -> dict[int, int]:
+    """Lanes whose commits Postgres has lost, with E of each: a worker published their results, and A says otherwise.
+
+    `committed` was asked for before `applied`, which is None or missing for lanes that Postgres does not know.
+    """
+    return {
+        partition: one.offset
+        for partition, one in committed.items()
+        if one is not None and one.is_ours and ((at := applied.get(partition)) is None or one.offset > at)
+    }
+
+
+def reason_of_lost_commits(lost: Mapping[int, int], applied: Mapping[int, int | None]) -> str:
+    """Why no lane may run, and what to do about it: none would see the passports that were lost."""
+    told = ", ".join(f"{one} (E={lost[one]}, A={applied.get(one)})" for one in sorted(lost)[:_MOST_TOLD])
+    others = f" and {len(lost) - _MOST_TOLD} more" if len(lost) > _MOST_TOLD else ""
+    return (
+        "Postgres was restored from an older copy, or lost commits in a failover: results were published that it does "
+        f"not know, of partitions {told}{others}. Load the catalogue with its key revocations, then {_RECOVER}"
+    )
+
+
+_RECOVER = (
+    "run `passport-worker lanes recover`. Never reset the offsets: the commands would be answered a second time, "
+    "otherwise than the first."
+)
+_MOST_TOLD = 5
 _NEW_NAME = (
     "Use a new topic name (PASSPORT_TOPIC_COMMANDS): in a topic of the old name the places, event ids and positions of "
     "old commands would be used again."
@@ -70,18 +99,14 @@ def _other_topic(began: TopicIdentity, found: TopicIdentity) -> str:
 
 def _kafka_is_ahead(applied: int, newest_result: int | None) -> str:
     set_back = f"stop the workers, reset the group's offset of this partition back to {applied}, and start them"
-    restore = (
-        "put back the copy of Postgres that has these commits, and never reset the offset: the commands would be "
-        "answered a second time, otherwise than the first"
-    )
     if newest_result is None:
         return (
             f"Kafka is ahead, and no result could be seen that tells why. If somebody set the offset ahead by hand, "
-            f"{set_back}. If Postgres was restored from an older copy or lost commits in a failover, {restore}."
+            f"{set_back}. If Postgres was restored from an older copy or lost commits in a failover, {_RECOVER}"
         )
     if newest_result >= applied:
         return (
             f"results up to command {newest_result} are published, so Postgres was restored from an older copy or lost "
-            f"commits in a failover: {restore}."
+            f"commits in a failover: {_RECOVER}"
         )
     return f"no command from {applied} on has a result, so somebody set the offset ahead by hand: {set_back}."

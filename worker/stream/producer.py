@@ -11,7 +11,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import InvalidTxnState, KafkaError, TopicAuthorizationFailedError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.domain.command import Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
@@ -20,6 +20,7 @@ from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.store import failpoints
 from worker.stream.cluster.connection import client_options, close_within, has_leader
+from worker.stream.cluster.offset_fetch_v7 import worker_metadata
 
 START_SECONDS = 30.0
 EMIT_SECONDS = 20.0
@@ -159,7 +160,8 @@ class Emitter:
         failpoints.reach("begin")
         await self._deliver_all(deliveries)
         failpoints.reach("acks")
-        await producer.send_offsets_to_transaction(dict(offsets), self._settings.group_id)
+        marked = {place: OffsetAndMetadata(stop, worker_metadata(stop)) for place, stop in offsets.items()}
+        await producer.send_offsets_to_transaction(marked, self._settings.group_id)
         failpoints.reach("offsets")
         commit = asyncio.ensure_future(producer.commit_transaction())
         await asyncio.sleep(0)

@@ -57,7 +57,7 @@ class Session:
         self._in_flight: asyncio.Task[None] | None = None
         self._most = settings.batch_records
         self._open: dict[Lane, OpenLane] = {}
-        self._turns = 0
+        self._turns = self._incarnation = 0
         for lane in lanes:
             lane.inbox.changed = self._news
 
@@ -88,6 +88,7 @@ class Session:
             self._is_started = True
             failpoints.reach("init")
         self._open.clear()
+        self._incarnation = self._shared.store.incarnation
         for lane in self._lanes:
             lane.wait("opening")
         opening = Opening(self._lanes, self._owner, self._emitter, self._shared, self._consumer, self._news)
@@ -123,6 +124,8 @@ class Session:
         False where nothing waits. Never two Kafka parts at once; and where little is waiting, that part is awaited, so
         that all that comes meanwhile goes into one turn.
         """
+        if self._shared.store.incarnation != self._incarnation:
+            raise StoreUnavailable("another database answers than the one that these lanes were opened on")
         batches = self._take()
         if not batches:
             return False

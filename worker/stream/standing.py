@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from aiokafka.errors import KafkaError
 
 from worker.store.port import FencingToken, LostLane, Position
+from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane
-from worker.stream.positions import Log, reason_to_halt
+from worker.stream.positions import Log, lost_commits, reason_of_lost_commits, reason_to_halt
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +20,21 @@ class Standing:
     emitted: int
     log: Log
     is_new: bool
+    lost_commits: str | None = None
+    """Why no lane at all may run."""
 
     def reason_to_halt(self, newest_result: int | None = None) -> str | None:
         """See `worker.stream.positions.reason_to_halt`."""
-        return reason_to_halt(self.position, self.emitted, self.log, newest_result)
+        return self.lost_commits or reason_to_halt(self.position, self.emitted, self.log, newest_result)
 
 
-def standing_of(position: Position | None, committed: int | None, log: Log) -> Standing:
+def standing_of(
+    position: Position | None, committed: Committed | None, log: Log, lost_commits: str | None = None
+) -> Standing:
     """From what both servers say of a lane; one that never ran stands at the start of its log."""
     known = position or Position(log.first, log.first, log.first)
-    return Standing(known, known.emitted if committed is None else committed, log, position is None)
+    emitted = known.emitted if committed is None else committed.offset
+    return Standing(known, emitted, log, position is None, lost_commits)
 
 
 Look = Standing | LostLane | str
@@ -41,10 +47,10 @@ async def look(lanes: Mapping[Lane, FencingToken], shared: LaneDependencies, con
     Raises what the servers do, and `UnknownTopicOrPartitionError` where the topic is not there any more.
     """
     group_id, topic = shared.settings.group_id, shared.settings.topic_commands
-    partitions = [lane.name.partition for lane in lanes]
     identity = await shared.cluster.identity(topic)
-    logs = await consumer.log_ends(topic, partitions)
-    committed = await shared.cluster.committed(group_id, topic, partitions)
+    logs = await consumer.log_ends(topic, [lane.name.partition for lane in lanes])
+    committed = await shared.cluster.committed(group_id, topic, [lane.name.partition for lane in lanes])
+    lost = await _lost_commits(shared, consumer)
     positions = await shared.store.positions(lanes.values())
     looks: dict[Lane, Look] = {}
     for lane, token in lanes.items():
@@ -57,5 +63,18 @@ async def look(lanes: Mapping[Lane, FencingToken], shared: LaneDependencies, con
         elif isinstance(emitted, KafkaError):
             looks[lane] = f"asking for the group's offset again after {emitted}"
         else:
-            looks[lane] = standing_of(positions[token], emitted, Log(identity, *logs[partition]))
+            looks[lane] = standing_of(positions[token], emitted, Log(identity, *logs[partition]), lost)
     return looks
+
+
+async def _lost_commits(shared: LaneDependencies, consumer: Consumer) -> str | None:
+    """Why no lane may run, where any lane has lost commits, whoever has it.
+
+    The others are at work: A is asked for after E, and of E a lower bound is enough.
+    """
+    group_id, topic = shared.settings.group_id, shared.settings.topic_commands
+    committed = await shared.cluster.committed(group_id, topic, consumer.all_partitions(topic), stable=False)
+    known = {at: one for at, one in committed.items() if not isinstance(one, KafkaError)}
+    applied = await shared.store.applied(group_id, topic)
+    lost = lost_commits(known, applied)
+    return reason_of_lost_commits(lost, applied) if lost else None

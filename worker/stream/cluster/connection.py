@@ -31,7 +31,7 @@ from aiokafka.structs import TopicPartition
 from worker.settings import Settings
 from worker.store.port import TopicIdentity
 from worker.stream.cluster.metadata_v10 import TopicsRequest, identity_of, operations_by_topic
-from worker.stream.cluster.offset_fetch_v7 import StableOffsetsRequest, committed_offsets
+from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetsRequest, committed_offsets
 from worker.stream.cluster.topic_settings import TopicShape
 
 ANSWER_SECONDS = 15.0
@@ -177,14 +177,17 @@ class Cluster:
             raise
 
     async def committed(
-        self, group_id: str, topic: str, partitions: Collection[int]
-    ) -> dict[int, int | KafkaError | None]:
+        self, group_id: str, topic: str, partitions: Collection[int], *, stable: bool = True
+    ) -> dict[int, Committed | KafkaError | None]:
         """The group's committed offsets, None where there is none. Ask after fencing (DESIGN: A session).
 
         An answer without a partition, or with an error, says neither (guard B17): a partition has its error, such as
-        UNSTABLE_OFFSET_COMMIT while a transaction is not over, and an error of the whole is raised.
+        UNSTABLE_OFFSET_COMMIT while a transaction is not over, and an error of the whole is raised. Where `stable` is
+        not asked for, a partition whose transaction is not over has the offset of the one before.
         """
-        response = await self._ask_coordinator(group_id, StableOffsetsRequest(group_id, topic, sorted(partitions)))
+        response = await self._ask_coordinator(
+            group_id, OffsetsRequest(group_id, topic, sorted(partitions), stable=stable)
+        )
         offsets = committed_offsets(response, topic)
         return {one: offsets.get(one, KafkaError("the coordinator did not answer for it")) for one in partitions}
 

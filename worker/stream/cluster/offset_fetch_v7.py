@@ -1,7 +1,7 @@
 """Version 7 of OffsetFetch, the first that waits for pending transactions (KIP-447); aiokafka has up to 3."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -59,13 +59,13 @@ class OffsetFetchRequest_v7(RequestStruct):  # type: ignore[misc]
     )
 
 
-class StableOffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]):  # type: ignore[misc]
-    """Committed offsets of a group; stable ones where the broker knows that (Kafka 2.5 and later)."""
+class OffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]):  # type: ignore[misc]
+    """Committed offsets of a group; only stable ones if asked for, where the broker knows that (Kafka 2.5 on)."""
 
     API_KEY = 9
 
-    def __init__(self, group_id: str, topic: str, partitions: list[int]) -> None:
-        self._group_id, self._topic, self._partitions = group_id, topic, partitions
+    def __init__(self, group_id: str, topic: str, partitions: list[int], *, stable: bool) -> None:
+        self._group_id, self._topic, self._partitions, self._stable = group_id, topic, partitions, stable
 
     def build(
         self, request_struct_class: type[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]
@@ -73,21 +73,39 @@ class StableOffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7
         """As aiokafka asks for it."""
         if request_struct_class.API_VERSION < 7:
             return request_struct_class(self._group_id, [(self._topic, self._partitions)])
-        return request_struct_class(self._group_id, [(self._topic, self._partitions, {})], True, {})
+        return request_struct_class(self._group_id, [(self._topic, self._partitions, {})], self._stable, {})
 
 
-def committed_offsets(response: Any, topic: str) -> Mapping[int, int | KafkaError | None]:
+class Committed(NamedTuple):
+    """A group's committed offset of a partition, with the text that whoever committed it has put beside it."""
+
+    offset: int
+    metadata: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a worker committed it, together with the results in front of it; else some tool did."""
+        return self.metadata == worker_metadata(self.offset)
+
+
+def worker_metadata(offset: int) -> str:
+    """What a worker puts beside an offset that it commits."""
+    return f"passport-worker {offset}"
+
+
+def committed_offsets(response: Any, topic: str) -> Mapping[int, Committed | KafkaError | None]:
     """Offset of each partition in the answer, None where there is none; an error of a partition says neither.
 
     Raises `KafkaError` for an error of the whole answer.
     """
     if response.error_code:
         raise _error(response.error_code, "the group's offsets")
-    offsets: dict[int, int | KafkaError | None] = {}
+    offsets: dict[int, Committed | KafkaError | None] = {}
     for name, partitions, *_ in response.topics:
-        for partition, offset, *_, code in (part[:-1] if response.API_VERSION >= 7 else part for part in partitions):
+        for part in partitions:
+            partition, offset, *_, metadata, code = part[:-1] if response.API_VERSION >= 7 else part
             if name == topic:
-                found = None if offset < 0 else offset
+                found = None if offset < 0 else Committed(offset, metadata or "")
                 offsets[partition] = _error(code, f"the offset of {name}/{partition}") if code else found
     return offsets
 
