@@ -1,6 +1,7 @@
 """What the operators' verbs have in common on the command line: options, examples, and how they ask the servers."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
@@ -8,6 +9,7 @@ from cyclopts import Parameter
 from worker.cli.errors import BadUsage
 from worker.cli.running import run_async, settings_with_warnings
 from worker.operations.report import Report
+from worker.operations.selection import BadSelection, bound_of
 from worker.operations.servers import Servers, both_servers
 
 Execute = Annotated[bool, Parameter(help="Do it; otherwise it only says what it would do.", negative=())]
@@ -39,3 +41,16 @@ def reason_to_execute(reason: str | None) -> str:
     if reason is None or not reason.strip():
         raise BadUsage("--execute: expected --reason TEXT beside it, which is kept in the database")
     return reason
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time as RFC 3339 writes it. Raises `BadUsage`."""
+    if text is None:
+        return None
+    try:
+        time = bound_of(text)
+    except BadSelection as error:
+        raise BadUsage(str(error)) from error
+    if isinstance(time, int):
+        raise BadUsage(f"expected a time such as 2026-11-26T08:00:00Z, got {text!r}")
+    return time

@@ -1,14 +1,21 @@
 """`passport-worker lanes`."""
 
-from typing import NoReturn
+from typing import Annotated, Literal, NoReturn
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 
-from worker.cli.asking import AsJson, ask, examples
+from worker.cli.asking import AsJson, Execute, Reason, ask, examples, moment, reason_to_execute
+from worker.cli.errors import BadUsage
 from worker.cli.output import show, table
+from worker.cli.progress import shown
 from worker.operations.lanes import lanes as look_at_lanes
-from worker.operations.reports import LanesReport
+from worker.operations.recover import Request, recover
+from worker.operations.recovery_write import CannotWrite
+from worker.operations.report import Problem
+from worker.operations.reports import LanesReport, RecoverReport
+from worker.operations.selection import BadSelection
+from worker.operations.servers import SERVER_ERRORS, Servers
 
 lanes = App(
     name="lanes",
@@ -50,3 +57,83 @@ def _draw_lanes(console: Console, report: LanesReport) -> None:
             right=("partition", "A", "E", "log", "lag", "oldest"),
         )
     )
+
+
+_FROM_RESULTS = Parameter(help="What was published is the truth: the only source.", negative=())
+_SEARCH = Parameter(help="From when on results are read (RFC 3339); as far back as needed, if not given.")
+_ALLOW = Parameter(help="A refusal to pass over: its original is still to be answered.", negative=())
+
+
+@lanes.command(
+    name="recover",
+    help_epilogue=examples(
+        "lanes recover", 'lanes recover --execute --reason "restored the backup of Tuesday, ticket 4711"'
+    ),
+)
+def recover_command(  # noqa: PLR0913 - options of a command
+    *partitions: Annotated[int, Parameter(help="Partitions of the command topic; all, if none is given.")],
+    from_results: Annotated[
+        bool, Parameter(help="Take what was published as the truth: the only way.", negative=())
+    ] = True,
+    search_from: Annotated[str | None, _SEARCH] = None,
+    allow: Annotated[list[Literal["original-missing"]] | None, _ALLOW] = None,
+    execute: Execute = False,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """After Postgres was restored from an older copy: make it hold exactly what was published.
+
+    Load the catalogue first: companies, and above all revocations of keys, are in no topic. Without --execute it only
+    says what it would do, and what is in the way. Interrupted, run it again.
+    """
+    request = Request(
+        partitions, moment(search_from), frozenset(allow or ()), execute, reason_to_execute(reason) if execute else ""
+    )
+
+    async def asking(servers: Servers) -> RecoverReport:
+        try:
+            with shown() as progress:
+                return await recover(servers, request, progress)
+        except SERVER_ERRORS as error:
+            found = servers.problem(error)
+            return _nothing(Problem(code=found.code, text=f"{found.text} Nothing is lost: run it again."))
+        except CannotWrite as error:
+            return _nothing(Problem(code="not-written", text=str(error)))
+        except BadSelection as error:
+            raise BadUsage(str(error)) from error
+
+    report = ask(asking)
+    show(report, as_json=as_json, draw=lambda console: _draw_recovery(console, report))
+
+
+def _nothing(problem: Problem) -> RecoverReport:
+    return RecoverReport(problems=(problem,), executed=False, operation=None, warnings=(), lanes=())
+
+
+def _draw_recovery(console: Console, report: RecoverReport) -> None:
+    names = ("partition", "A", "E", "published to", "commands", "created", "replayed", "refused", "dead letters")
+    rows = []
+    for one in report.lanes:
+        created, replayed = one.outcomes.get("created", 0), one.outcomes.get("replayed", 0)
+        others = one.commands - created - replayed
+        published = one.published_end or None
+        rows.append(
+            (
+                one.partition,
+                one.applied,
+                one.emitted,
+                published,
+                one.commands,
+                created,
+                replayed,
+                others,
+                one.dead_letters,
+            )
+        )
+    console.print(table(names, rows, right=names))
+    for warning in report.warnings:
+        console.print(f"warning: {warning}")
+    if report.executed:
+        console.print("Written. Halted lanes look again within 30 s. `passport-worker audit` proves that all is well.")
+    elif report.ok:
+        console.print("Nothing was written: --execute --reason TEXT does it.")

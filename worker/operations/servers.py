@@ -11,6 +11,7 @@ from worker.settings import Settings
 from worker.store.connect import CannotConnect
 from worker.store.errors import DATABASE_ERRORS
 from worker.store.inspection import Inspection, inspection
+from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain, is_passing
 
 AWAY_SECONDS = 10.0
@@ -19,6 +20,9 @@ PAUSE_SECONDS = 0.3
 
 KAFKA_AWAY = "kafka-away"
 POSTGRES_AWAY = "postgres-away"
+
+SERVER_ERRORS = (CannotConnect, StoreUnavailable, *CLUSTER_ERRORS, *DATABASE_ERRORS)
+"""What verbs raise when a server does not do what it was asked."""
 
 Known = TypeVar("Known")
 
@@ -32,30 +36,38 @@ class Servers:
 
     async def kafka(self, question: Callable[[], Awaitable[Known]]) -> Known | Problem:
         """What Kafka says, or why it says nothing for `AWAY_SECONDS`."""
+        return await self._ask(question, lambda error: isinstance(error, CLUSTER_ERRORS) and is_passing(error))
+
+    async def postgres(self, question: Callable[[Inspection], Awaitable[Known]]) -> Known | Problem:
+        """What Postgres says, or why it says nothing for `AWAY_SECONDS`."""
+
+        async def ask() -> Known:
+            async with inspection(self.settings.database_url) as database:
+                return await question(database)
+
+        return await self._ask(ask, lambda error: isinstance(error.__cause__, OSError))
+
+    async def _ask(
+        self, question: Callable[[], Awaitable[Known]], may_pass: Callable[[Exception], bool]
+    ) -> Known | Problem:
         deadline = time.monotonic() + AWAY_SECONDS
         while True:
             try:
                 async with asyncio.timeout(AWAY_SECONDS):
                     return await question()
-            except CLUSTER_ERRORS as error:
-                if not is_passing(error) or time.monotonic() + PAUSE_SECONDS > deadline:
-                    return Problem(code=KAFKA_AWAY, text=explain(error, self.settings))
+            except SERVER_ERRORS as error:
+                if not may_pass(error) or time.monotonic() + PAUSE_SECONDS > deadline:
+                    return self.problem(error)
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def postgres(self, question: Callable[[Inspection], Awaitable[Known]]) -> Known | Problem:
-        """What Postgres says, or why it says nothing for `AWAY_SECONDS`."""
-        deadline = time.monotonic() + AWAY_SECONDS
-        while True:
-            try:
-                async with asyncio.timeout(AWAY_SECONDS), inspection(self.settings.database_url) as database:
-                    return await question(database)
-            except CannotConnect as error:
-                if not isinstance(error.__cause__, OSError) or time.monotonic() + PAUSE_SECONDS > deadline:
-                    return Problem(code=POSTGRES_AWAY, text=str(error))
-            except DATABASE_ERRORS as error:
-                said, *_ = str(error).splitlines() or ["no answer in time"]
-                return Problem(code=POSTGRES_AWAY, text=f"Postgres: {type(error).__name__}: {said}")
-            await asyncio.sleep(PAUSE_SECONDS)
+    def problem(self, error: Exception) -> Problem:
+        """One of `SERVER_ERRORS`, for people."""
+        if isinstance(error, CannotConnect):
+            return Problem(code=POSTGRES_AWAY, text=str(error))
+        if isinstance(error, CLUSTER_ERRORS):
+            return Problem(code=KAFKA_AWAY, text=explain(error, self.settings))
+        said, *_ = str(error).splitlines() or [""]
+        return Problem(code=POSTGRES_AWAY, text=f"Postgres: {type(error).__name__}: {said}")
 
 
 @asynccontextmanager

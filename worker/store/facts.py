@@ -116,6 +116,12 @@ class Gathering:
         await self._serials({(body.gtin, body.serial) for _, _, body in asked})
         return self._claimed
 
+    async def reserve(self, company_ids: set[str], owners: dict[str, str]) -> dict[str, str]:
+        """Lock companies, and GTINs for their owners; the GTINs that this transaction registered, and for whom."""
+        await self._lock_companies(company_ids)
+        await self._gtin_owners(owners)
+        return self._claimed
+
     async def _fetch(self, query: str, *keys: Collection[Any]) -> Rows:
         return await _fetch(self._connection, query, *keys)
 

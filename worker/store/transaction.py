@@ -37,6 +37,11 @@ class PostgresTransaction:
         """See the port."""
         self._claimed = await Gathering(self._connection, facts).gather(commands)
 
+    async def reserve(self, created: Sequence[Created], facts: Facts) -> None:
+        """Lock what these passports change, in the protocol's order, without a decision; `facts` are filled."""
+        owners = {one.gtin: one.company_id for one in created}
+        self._claimed = await Gathering(self._connection, facts).reserve({one.company_id for one in created}, owners)
+
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
     ) -> None:

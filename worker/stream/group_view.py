@@ -1,7 +1,7 @@
 """A consumer group on the command topic as Kafka sees it, for operators."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
@@ -32,7 +32,7 @@ async def group_view(settings: Settings, cluster: Cluster) -> dict[int, Partitio
     partitions = range((await cluster.partition_counts([topic]))[topic])
     async with log_reader(settings) as logs:
         bounds = await logs.bounds(topic, partitions)
-    committed = await cluster.committed(group_id, topic, partitions)
+    committed = await cluster.committed(group_id, topic, partitions, stable=False)
     members = await members_by_partition(cluster, group_id, topic)
     view = {}
     for one in partitions:
@@ -41,6 +41,15 @@ async def group_view(settings: Settings, cluster: Cluster) -> dict[int, Partitio
             raise offset
         view[one] = PartitionView(Log(identity, *bounds[one]), offset, members.get(one))
     return view
+
+
+async def stable_offsets(settings: Settings, cluster: Cluster, partitions: Collection[int]) -> dict[int, int | None]:
+    """E of partitions, None where the group has none; those are left out on which a transaction is open.
+
+    Raises `CLUSTER_ERRORS`.
+    """
+    committed = await cluster.committed(settings.group_id, settings.topic_commands, partitions)
+    return {at: None if one is None else one.offset for at, one in committed.items() if not isinstance(one, KafkaError)}
 
 
 async def appended_at(settings: Settings, places: Mapping[int, int]) -> dict[int, int]:

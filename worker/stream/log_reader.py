@@ -54,17 +54,19 @@ class LogReader:
             ends = await self._consumer.end_offsets(places)
         return {place.partition: ends[place] if (at := found.get(place)) is None else at.offset for place in places}
 
-    def assign(self, starts: Mapping[TopicPartition, int]) -> None:
-        """From now on `read` may be asked for these partitions, of which each begins at its offset."""
-        self._consumer.assign(list(starts))
-        for place, start in starts.items():
+    def assign(self, starts: Mapping[tuple[str, int], int]) -> None:
+        """From now on `read` may be asked for these partitions, by topic and number; each begins at its offset."""
+        places = {TopicPartition(*one): start for one, start in starts.items()}
+        self._consumer.assign(list(places))
+        for place, start in places.items():
             self._consumer.seek(place, start)
 
-    async def read(self, place: TopicPartition, start: int, stop: int) -> AsyncIterator[list[Record]]:
+    async def read(self, topic: str, partition: int, start: int, stop: int) -> AsyncIterator[list[Record]]:
         """Records of an assigned partition at offsets from `start` to below `stop`, past markers and aborted ones.
 
-        Another partition may be read between two of its lists.
+        `start` is where it was assigned at. Another partition may be read between two of its lists.
         """
+        place = TopicPartition(topic, partition)
         at, singly = start, 0
         while at < stop:
             try:

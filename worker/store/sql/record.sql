@@ -14,8 +14,8 @@ WITH made AS (
     INSERT INTO overage_charge (passport_id, company_id, price_cents, charged_at)
     SELECT id, company_id, price_cents, created_at FROM made WHERE price_cents IS NOT NULL
 ), keys AS (
-    -- A backlog of more than 24 hours can bind a key twice in one batch, or in one day: the later one stays. A clock that
-    -- is days ahead finds no partition of its day; tomorrow's is there.
+    -- A backlog of more than 24 hours can bind a key twice in one batch, or in one day, and lanes are not equally far:
+    -- the later one stays. A clock that is days ahead finds no partition of its day; tomorrow's is there.
     INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at)
     SELECT DISTINCT ON (key_id)
            key_id, least(greatest((created_at AT TIME ZONE 'UTC')::date, today), today + 1), fingerprint, id, created_at
@@ -24,6 +24,7 @@ WITH made AS (
      ORDER BY key_id, position DESC
         ON CONFLICT (id, day) DO UPDATE
        SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at
+     WHERE idempotency_key.created_at <= excluded.created_at
 ), slots AS (
     UPDATE company_usage u
        SET slots_used = u.slots_used + taken.passports

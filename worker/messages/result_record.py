@@ -1,0 +1,94 @@
+"""Back from a published record to what it was made of: the inverse of `worker.messages.events`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from worker.domain.command import DeadLetter, Source, TraceContext
+from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
+from worker.messages.refusals import Kind
+
+_DEAD_LETTER_HEADERS = 6
+"""Ours are the last; the copy of a record may have some of the same names in front."""
+
+
+class Misfit(ValueError):
+    """A record that no worker publishes; the text says what of it does not fit."""
+
+
+def cause_of(headers: Sequence[Header]) -> str | None:
+    """Which command a result names, `<topic>/<partition>/<offset>`; None where it names none."""
+    for name, value in headers:
+        if name == "ce_causationid" and value is not None:
+            return value.decode("utf-8", "replace")
+    return None
+
+
+def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header], kind: Kind, source: Source) -> Answer:
+    """The answer that a result of a kind was made of; `source` is the command that it names.
+
+    Raises `Misfit` unless the answer yields just these bytes again.
+    """
+    found = {name: text for name, text in headers if text is not None}
+    is_created = kind is Kind.CREATED
+    try:
+        answer = Answer(
+            source.offset,
+            _milliseconds(found["ce_time"]),
+            kind,
+            (key or b"").decode("utf-8"),
+            value or b"",
+            found["ce_companyid"].decode("utf-8") if "ce_companyid" in found else None,
+            found["ce_subject"].decode("utf-8") if is_created else None,
+            "idempotency-replayed" in found,
+            TraceContext(found["traceparent"], found.get("tracestate")) if "traceparent" in found else None,
+        )
+    except (KeyError, ValueError) as error:
+        raise Misfit(f"{type(error).__name__} in its headers or its key") from error
+    if (unlike := difference(event_of(answer, source.topic, source.partition), key, value, headers)) is not None:
+        raise Misfit(f"{unlike} is not what a worker writes")
+    return answer
+
+
+def letter_cause(headers: Sequence[Header], group_id: str) -> tuple[str, int, int, int] | None:
+    """Topic, partition, offset and append time in ms of the command that a dead letter of a group is a copy of."""
+    ours = dict(headers[-_DEAD_LETTER_HEADERS:])
+    if ours.get("dlq-consumer-group") != group_id.encode("utf-8"):
+        return None
+    try:
+        topic, partition, offset, at = (
+            (ours[f"dlq-original-{name}"] or b"").decode("utf-8")
+            for name in ("topic", "partition", "offset", "timestamp")
+        )
+        return topic, int(partition), int(offset), int(at)
+    except (KeyError, ValueError):
+        return None
+
+
+def letter_of(
+    key: bytes | None, value: bytes | None, headers: Sequence[Header], source: Source, group_id: str
+) -> DeadLetter:
+    """The dead letter that such a record was made of. Raises `Misfit` unless it yields just these bytes again."""
+    reason = dict(headers[-_DEAD_LETTER_HEADERS:]).get("dlq-reason") or b""
+    letter = DeadLetter(key, value, tuple(headers[:-_DEAD_LETTER_HEADERS]), reason.decode("ascii", "replace"))
+    unlike = difference(dead_letter_event(letter, source, group_id), key, value, headers)
+    if unlike is not None:
+        raise Misfit(f"{unlike} is not what a worker writes")
+    return letter
+
+
+def difference(wanted: Event, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> str | None:
+    """What of a record differs from the one that is wanted: key, value or a header; None where nothing does."""
+    if key != wanted.key:
+        return "the key"
+    if value != wanted.value:
+        return "the value"
+    if [*headers] == wanted.headers:
+        return None
+    unlike = next((theirs for theirs, ours in zip(headers, wanted.headers, strict=False) if theirs != ours), None)
+    return "the number of headers" if unlike is None else f"the header {unlike[0]}"
+
+
+def _milliseconds(time: bytes) -> int:
+    """Of a time as `iso_8601` writes it. Raises `ValueError`."""
+    moment = datetime.fromisoformat(time.decode("ascii"))
+    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000

@@ -1,0 +1,124 @@
+"""What happened to the commands of one lane, as Kafka has it: windows of commands, and the records that name them."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from worker.messages.envelope import Record
+from worker.messages.refusals import Kind
+from worker.messages.result_record import cause_of, letter_cause
+from worker.operations.merge import CauseLog, Named
+from worker.settings import Settings
+from worker.stream.log_reader import Bounds, LogReader
+
+CLOCKS_DIFFER = timedelta(hours=1)
+"""How much earlier than its command a result may seem to have been appended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Some commands in order, and the offsets that they stand for: from `start` to below `stop`."""
+
+    start: int
+    stop: int
+    commands: list[Record]
+
+
+class History:
+    """Commands of one partition at offsets from `start` to below `stop`, and the logs that answer them, by kind.
+
+    None stands for dead letters.
+    """
+
+    def __init__(
+        self,
+        place: tuple[str, int],
+        offsets: tuple[int, int],
+        commands: AsyncIterator[list[Record]],
+        logs: Mapping[Kind | None, CauseLog],
+    ) -> None:
+        """`place` is topic and partition of the commands."""
+        self.topic, self.partition = place
+        self.start, self.stop = offsets
+        self._commands, self._logs = commands, logs
+
+    async def windows(self) -> AsyncIterator[Window]:
+        """One after the other, without a gap; after each, `named` has what belongs to it."""
+        at, held = self.start, list[Record]()
+        async for commands in self._commands:
+            if held:
+                yield Window(at, held[-1].offset + 1, held)
+                at = held[-1].offset + 1
+            held = commands
+        if at < self.stop:
+            yield Window(at, self.stop, held)
+
+    async def named(self, stop: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
+        """What names commands below `stop`, log by log; repeats may name any command before."""
+        for kind, log in self._logs.items():
+            async for found in log.until(stop):
+                yield kind, found
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Where results and dead letters of a partition go, for as many partitions as the topics have."""
+
+    settings: Settings
+    counts: Mapping[str, int]
+
+    def place(self, kind: Kind | None, partition: int) -> tuple[str, int]:
+        """Topic and partition; None stands for dead letters."""
+        topic = self.settings.dead_letter_topic if kind is None else self.settings.result_topics[kind - 1]
+        return topic, partition % self.counts[topic]
+
+
+_LOGS: tuple[Kind | None, ...] = (*Kind, None)
+
+
+async def history(
+    reader: LogReader, topics: Topics, partition: int, offsets: tuple[int, int], since: datetime
+) -> History:
+    """Read one lane's commands at `offsets` (start, stop), and the logs from `since` to where they end now.
+
+    Raises `CLUSTER_ERRORS`, here and while it is read. One history at a time can be read with a reader.
+    """
+    commands = topics.settings.topic_commands
+    places = {kind: topics.place(kind, partition) for kind in _LOGS}
+    bounds, starts = dict[Kind | None, Bounds](), dict[Kind | None, int]()
+    for kind, (topic, number) in places.items():
+        bounds[kind] = (await reader.bounds(topic, [number]))[number]
+        starts[kind] = (await reader.first_since(topic, [number], since))[number]
+    start, stop = offsets
+    reader.assign({(commands, partition): start} | {places[kind]: starts[kind] for kind in _LOGS})
+    logs = {
+        kind: CauseLog(
+            reader.read(*places[kind], starts[kind], bounds[kind].end), _cause(topics.settings, partition, kind)
+        )
+        for kind in _LOGS
+    }
+    return History((commands, partition), offsets, reader.read(commands, partition, start, stop), logs)
+
+
+def before(appended_ms: int) -> datetime:
+    """From when on results of commands can have been appended that were appended then or later."""
+    return datetime.fromtimestamp(max(0, appended_ms) / 1000, UTC) - CLOCKS_DIFFER
+
+
+def _cause(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:
+    topic = settings.topic_commands
+    if kind is None:
+
+        def cause_of_letter(record: Record) -> int | None:
+            found = letter_cause(record.headers, settings.group_id)
+            return found[2] if found is not None and found[:2] == (topic, partition) else None
+
+        return cause_of_letter
+    place = re.compile(rf"{re.escape(topic)}/{partition}/([0-9]{{1,18}})")
+
+    def cause_of_result(record: Record) -> int | None:
+        found = place.fullmatch(cause_of(record.headers) or "")
+        return int(found[1]) if found else None
+
+    return cause_of_result

@@ -1,0 +1,173 @@
+"""`passport-worker lanes recover`: after Postgres lost commits, make it hold exactly what was published.
+
+Results are the truth: each was published together with the offset behind it, after its commit. A command whose result
+is visible was decided so; all that follows from it is in the command and in the result. What was never published is
+decided later, as if it had not been decided before.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker.operations.history import Topics
+from worker.operations.journal import operation
+from worker.operations.lost import Lost
+from worker.operations.progress import Progress
+from worker.operations.recovery_plan import LanePlan, planned
+from worker.operations.recovery_survey import Survey
+from worker.operations.recovery_write import Writer
+from worker.operations.report import Problem
+from worker.operations.reports import RecoveredLane, RecoverReport
+from worker.operations.servers import Servers
+from worker.store.inspection import Inspection, inspection
+from worker.store.port import Registered
+from worker.store.restoring import Plan, raise_epochs
+from worker.stream.fencing import fence
+from worker.stream.log_reader import LogReader, log_reader
+
+FENCE_SECONDS = 60.0
+ALLOWABLE = ("original-missing",)
+"""Refusals that an operator may pass over: that original is still to be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to recover: these partitions, or all. `search_from` is from when on results are read, None: as needed."""
+
+    partitions: tuple[int, ...]
+    search_from: datetime | None
+    allow: frozenset[str]
+    execute: bool
+    reason: str
+
+
+async def recover(servers: Servers, request: Request, progress: Progress) -> RecoverReport:
+    """Plan all, and write it where `request.execute` says so and nothing refuses it.
+
+    Raises `CLUSTER_ERRORS`, `CannotConnect`, `DATABASE_ERRORS` and `BadSelection`; started again, it goes on.
+    """
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(inspection(servers.settings.database_url))
+        reader = await stack.enter_async_context(log_reader(servers.settings))
+        one = _Recovery(servers, database, reader, progress)
+        if not request.execute:
+            return await one.plan(request)
+        arguments = {"partitions": request.partitions, "allow": sorted(request.allow)}
+        kept = await stack.enter_async_context(operation(database, "lanes recover", request.reason, arguments))
+        registered = await one.take_over(request.partitions)
+        report = await one.plan(request)
+        if report.ok:
+            report = await one.write(report, registered)
+        kept.progress |= {"lanes": {lane.partition: lane.target for lane in report.lanes}, "ok": report.ok}
+        return report.model_copy(update={"operation": str(kept.id), "executed": report.ok})
+
+
+class _Recovery:
+    """Both servers, and what was found on the way."""
+
+    def __init__(self, servers: Servers, database: Inspection, reader: LogReader, progress: Progress) -> None:
+        self._servers, self._database, self._reader, self._progress = servers, database, reader, progress
+        self._settings = servers.settings
+        self._lost: Sequence[Lost] = ()
+
+    async def take_over(self, partitions: Sequence[int]) -> dict[int, Registered]:
+        """No worker may write for any lane, and none has anything open on those that are recovered."""
+        settings = self._settings
+        registered = await raise_epochs(self._database.connection, settings.group_id, settings.topic_commands)
+        ids = {id for at, one in registered.items() if not partitions or at in partitions for id in one.producers}
+        async with asyncio.timeout(FENCE_SECONDS):
+            await asyncio.gather(*(fence(self._servers.cluster, settings, id) for id in sorted(ids)))
+        return registered
+
+    async def plan(self, request: Request) -> RecoverReport:
+        """Everything that is to be restored, and why it cannot be; nothing is written."""
+        survey = Survey(self._servers, self._database, self._reader, request.search_from)
+        self._lost = await survey.lost_lanes(request.partitions)
+        lost = [one for one in self._lost if one.target > one.applied]
+        topics = await self._topics()
+        plan = Plan(self._database.connection)
+        await plan.begin()
+        self._progress.begin("planning", sum(one.target - one.applied for one in lost))
+        for one in lost:
+            if not one.refusals.counts:
+                async with planned(self._reader, topics, one, self._settings.group_id) as lane:
+                    await self._plan_lane(lane, one, plan)
+        by_partition = {one.partition: one for one in lost}
+        for code, partition, offset, detail, total in await plan.refused():
+            by_partition[partition].refuse(code, self._settings.topic_commands, offset, detail, total)
+        warnings = [
+            f"company {company} has {slots} passports, and its plan {most}"
+            for company, slots, most in await plan.above_their_plan()
+        ]
+        return _report(self._settings.topic_commands, self._lost, request.allow, warnings)
+
+    async def _plan_lane(self, lane: LanePlan, one: Lost, plan: Plan) -> None:
+        at = one.applied
+        async for stop, chunk in lane.chunks():
+            await plan.add(one.partition, [(each.answer, each.created) for each in chunk])
+            for each in chunk:
+                one.count(each)
+            self._progress.advance(stop - at)
+            at = stop
+        one.refusals.update(lane.refusals)
+
+    async def write(self, report: RecoverReport, registered: dict[int, Registered]) -> RecoverReport:
+        """Lane by lane, in transactions of some thousand records; what was written stays, whatever comes."""
+        lost = [one for one in self._lost if one.target > one.applied]
+        topics = await self._topics()
+        self._progress.begin("writing", sum(one.target - one.applied for one in lost))
+        async with Writer(self._servers, self._database, registered) as writer:
+            for one in lost:
+                async with planned(self._reader, topics, one, self._settings.group_id) as lane:
+                    await writer.write(lane, one, self._progress)
+        moved = await Survey(self._servers, self._database, self._reader, None).moved(self._lost)
+        return report.model_copy(
+            update={
+                "problems": tuple(
+                    Problem(
+                        code="offset-moved",
+                        place=f"{self._settings.topic_commands}/{one.partition}",
+                        text=f"The group's offset was {one.emitted}, and has moved meanwhile: run it again.",
+                    )
+                    for one in moved
+                )
+            }
+        )
+
+    async def _topics(self) -> Topics:
+        names = [*self._settings.result_topics, self._settings.dead_letter_topic]
+        return Topics(self._settings, await self._servers.cluster.partition_counts(names))
+
+
+def _report(topic: str, lost: Sequence[Lost], allow: frozenset[str], warnings: Sequence[str]) -> RecoverReport:
+    problems = [
+        Problem(code=code, place=str(place), text=text)
+        for one in lost
+        for code, place, text in one.refusals.places
+        if code not in allow
+    ]
+    return RecoverReport(
+        problems=tuple(problems),
+        executed=False,
+        operation=None,
+        warnings=tuple(warnings),
+        lanes=tuple(
+            RecoveredLane(
+                topic=topic,
+                partition=one.partition,
+                applied=one.applied,
+                emitted=one.emitted,
+                published_end=one.published_end,
+                target=one.target,
+                commands=sum(one.outcomes.values()),
+                outcomes=dict(one.outcomes),
+                dead_letters=one.dead_letters,
+                charges=one.charges,
+                keys_bound=one.keys_bound,
+                refusals=dict(one.refusals.counts),
+            )
+            for one in lost
+        ),
+    )

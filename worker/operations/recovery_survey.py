@@ -1,0 +1,89 @@
+"""Which lanes lost commits, how far their results were published, and what is in the way of recovering them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from worker.operations.history import Topics, before, history
+from worker.operations.lost import Lost
+from worker.operations.selection import BadSelection
+from worker.operations.servers import Servers
+from worker.store.inspection import Inspection, LaneRow
+from worker.store.restoring import Plan
+from worker.stream.cluster.group_members import has_members
+from worker.stream.group_view import PartitionView, appended_at, group_view, stable_offsets
+from worker.stream.log_reader import LogReader
+
+_BEYOND = 2**62
+
+
+class Survey:
+    """Asks both servers. Raises `CLUSTER_ERRORS` and `DATABASE_ERRORS`."""
+
+    def __init__(self, servers: Servers, database: Inspection, reader: LogReader, search_from: datetime | None) -> None:
+        self._servers, self._database, self._reader, self._search_from = servers, database, reader, search_from
+        self._settings = servers.settings
+        self._topic = servers.settings.topic_commands
+
+    async def lost_lanes(self, partitions: Sequence[int]) -> list[Lost]:
+        """The chosen lanes, or all, with what can be seen from outside. Raises `BadSelection`."""
+        view = await group_view(self._settings, self._servers.cluster)
+        if unknown := [one for one in partitions if one not in view]:
+            raise BadSelection(f"there is no partition {unknown[0]}; {self._topic} has {len(view)}, from 0 on")
+        chosen = sorted(set(partitions) or view)
+        rows = await self._database.lanes(self._settings.group_id, self._topic)
+        stable = await stable_offsets(self._settings, self._servers.cluster, chosen)
+        applied = {at: _applied(rows.get(at)) for at in chosen}
+        looks = {at: min(applied[at], view[at].log.end - 1) for at in chosen if view[at].log.end > view[at].log.first}
+        ages = await appended_at(self._settings, looks)
+        counts = await self._servers.cluster.partition_counts(
+            [*self._settings.result_topics, self._settings.dead_letter_topic]
+        )
+        is_active = await has_members(self._servers.cluster, self._settings.group_id)
+        found = []
+        for at in chosen:
+            since = self._search_from or before(ages.get(at, 0))
+            row = rows.get(at)
+            published_end = await self._published_end(Topics(self._settings, counts), at, applied[at], since)
+            lane = Lost(at, applied[at], stable.get(at), published_end, since, None if row is None else row.id)
+            if lane.target > lane.applied:
+                await self._look_for_obstacles(lane, view[at], has_open=at not in stable, is_active=is_active)
+            found.append(lane)
+        return found
+
+    async def moved(self, lost: Sequence[Lost]) -> list[Lost]:
+        """Those whose offset in the group is another one now: somebody published meanwhile."""
+        stable = await stable_offsets(self._settings, self._servers.cluster, [one.partition for one in lost])
+        return [one for one in lost if stable.get(one.partition) != one.emitted]
+
+    async def _published_end(self, topics: Topics, partition: int, applied: int, since: datetime) -> int:
+        """One past the newest command that a visible result names; 0 where none does."""
+        logs = await history(self._reader, topics, partition, (applied, applied), since)
+        newest = -1
+        async for kind, found in logs.named(_BEYOND):
+            if kind is not None and found:
+                newest = max(newest, *(one.cause for one in found))
+        return newest + 1
+
+    async def _look_for_obstacles(self, lane: Lost, view: PartitionView, *, has_open: bool, is_active: bool) -> None:
+        log, at = view.log, lane.applied
+        if has_open:
+            lane.refuse("open-transaction", self._topic, at, "a transaction is open that may still move the offset")
+        if log.end < lane.target:
+            text = f"the log ends at {log.end}, and results were published up to {lane.target - 1}"
+            lane.refuse("log-shorter", self._topic, log.end, text)
+        if log.first > at:
+            lane.refuse("command-expired", self._topic, at, f"the log starts at {log.first}")
+        emitted = lane.emitted if lane.emitted is not None else 0
+        if is_active and emitted <= at < lane.published_end:
+            text = "its worker cannot see that commits are lost: stop all workers first"
+            lane.refuse("group-active", self._topic, at, text)
+        if lane.lane_id is not None:
+            rows, first = await Plan(self._database.connection).ledger_rows(lane.lane_id, at, lane.target)
+            if rows:
+                text = "the ledger has answers behind its lane's position"
+                lane.refuse("ledger-not-empty", self._topic, first or at, text, rows)
+
+
+def _applied(row: LaneRow | None) -> int:
+    """A; 0 for a lane that Postgres does not know."""
+    return 0 if row is None or row.position is None else row.position.applied

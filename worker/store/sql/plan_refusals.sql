@@ -1,0 +1,34 @@
+-- Why what is planned cannot be restored: all of it by code and partition, with the first places of each. Read only.
+WITH refused AS (
+    SELECT 'passport-exists' AS code, r.partition, r."offset", r.id AS detail
+      FROM planned_passport r JOIN passport p ON p.id = r.id
+     UNION ALL
+    SELECT 'serial-taken', r.partition, r."offset", p.id
+      FROM planned_passport r JOIN passport p ON p.gtin = r.gtin AND p.serial = r.serial AND p.id <> r.id
+     UNION ALL
+    SELECT 'serial-taken', partition, "offset", id
+      FROM (SELECT *, count(*) OVER (PARTITION BY gtin, serial) AS times FROM planned_passport) AS counted
+     WHERE times > 1
+     UNION ALL
+    SELECT 'gtin-taken', r.partition, r."offset", r.gtin
+      FROM planned_passport r JOIN gtin_registration g ON g.gtin = r.gtin AND g.company_id <> r.company_id
+     UNION ALL
+    SELECT 'gtin-taken', r.partition, r."offset", r.gtin
+      FROM planned_passport r
+      JOIN (SELECT gtin FROM planned_passport GROUP BY gtin HAVING count(DISTINCT company_id) > 1) AS shared USING (gtin)
+     UNION ALL
+    SELECT 'company-unknown', r.partition, r."offset", r.company_id
+      FROM planned_company r
+     WHERE NOT EXISTS (SELECT FROM company_usage u WHERE u.company_id = r.company_id)
+     UNION ALL
+    SELECT 'original-missing', r.partition, r."offset", r.id
+      FROM planned_replay r
+     WHERE NOT EXISTS (SELECT FROM planned_passport o WHERE o.id = r.id AND o.digest = r.digest)
+       AND NOT EXISTS (SELECT FROM passport p WHERE p.id = r.id AND sha256(p.created_body) = r.digest)
+)
+SELECT code, partition, "offset", detail, total
+  FROM (SELECT *, count(*) OVER (PARTITION BY code, partition) AS total,
+               row_number() OVER (PARTITION BY code, partition ORDER BY "offset") AS place
+          FROM refused) AS counted
+ WHERE place <= $1
+ ORDER BY partition, code, "offset"
