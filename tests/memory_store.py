@@ -41,8 +41,9 @@ class MemoryStore:
         self.facts = facts
         self.passports: list[Created] = []
         self._lanes: dict[LaneName, _Lane] = {}
-
-    incarnation = 0
+        self.incarnation = 0
+        self.set_back: list[tuple[int, int, int]] = []
+        """What `note_set_back` was told: partition, start and stop."""
 
     async def register(
         self, names: Collection[LaneName], owner: Owner, *, force: bool = False
@@ -90,6 +91,10 @@ class MemoryStore:
         position = lane.position or Position(offset, offset, offset)
         lane.position = replace(position, topic=position.topic or topic)
         return lane.position
+
+    async def note_set_back(self, token: FencingToken, start: int, stop: int, member: str) -> None:
+        """See the port."""
+        self.set_back.append((token.name.partition, start, stop))
 
     async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
         """See the port."""

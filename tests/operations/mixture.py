@@ -9,7 +9,7 @@ import asyncpg
 
 from tests.workbench import Workbench, add_tenant, gtin, tenant
 
-LIMITED = {0: (None, None, None), 1: (40, 75, None), 2: (30, None, None), 3: (None, None, 25)}
+LIMITED = {0: (None, None, None), 1: (8, 75, None), 2: (6, None, None), 3: (None, None, 8)}
 """By number of a tenant: slots, price of overage, writes a day."""
 
 _BAD = [b"{", b"[]", b'{"a":1,"a":2}', b"\xff", b"", None]

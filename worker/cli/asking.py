@@ -1,20 +1,44 @@
 """What the operators' verbs have in common on the command line: options, examples, and how they ask the servers."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
 from worker.cli.errors import BadUsage
+from worker.cli.progress import shown
 from worker.cli.running import run_async, settings_with_warnings
-from worker.operations.report import Report
-from worker.operations.selection import BadSelection, bound_of
-from worker.operations.servers import Servers, both_servers
+from worker.operations.progress import Progress
+from worker.operations.report import Problem, Report
+from worker.operations.selection import BadSelection, Range, bound_of
+from worker.operations.servers import SERVER_ERRORS, Servers, both_servers
 
 Execute = Annotated[bool, Parameter(help="Do it; otherwise it only says what it would do.", negative=())]
 Reason = Annotated[str | None, Parameter(help="Why; kept in the database (table operation).")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())]
+
+
+_PARTITION = Parameter(help="A partition; repeat it. All, if none is given.", negative=())
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RangeOptions:
+    """Which records of the command topic."""
+
+    partition: Annotated[tuple[int, ...], _PARTITION] = ()
+    start: Annotated[str | None, Parameter(name="--from", help="The first offset, or a time (RFC 3339).")] = None
+    stop: Annotated[str | None, Parameter(name="--to", help="The offset behind the last one, or a time.")] = None
+
+    def range(self) -> Range:
+        """As the verbs take it. Raises `BadUsage`."""
+        try:
+            start, stop = (None if text is None else bound_of(text) for text in (self.start, self.stop))
+        except BadSelection as error:
+            raise BadUsage(str(error)) from error
+        return Range(self.partition, start, stop)
 
 
 SomeReport = TypeVar("SomeReport", bound=Report)
@@ -54,3 +78,22 @@ def moment(text: str | None) -> datetime | None:
     if isinstance(time, int):
         raise BadUsage(f"expected a time such as 2026-11-26T08:00:00Z, got {text!r}")
     return time
+
+
+def ask_long(
+    question: Callable[[Servers, Progress], Awaitable[SomeReport]],
+    failed: Callable[[Problem], SomeReport],
+) -> SomeReport:
+    """What a long verb says, with progress on stderr; `failed` makes its report where a server does not answer."""
+
+    async def asking(servers: Servers) -> SomeReport:
+        try:
+            with shown() as progress:
+                return await question(servers, progress)
+        except SERVER_ERRORS as error:
+            found = servers.problem(error)
+            return failed(Problem(code=found.code, text=f"{found.text} Nothing is lost: run it again."))
+        except BadSelection as error:
+            raise BadUsage(str(error)) from error
+
+    return ask(asking)

@@ -16,6 +16,7 @@ from worker.app import make_worker
 from worker.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.catalogue.warnings import warnings_of
+from worker.cli.audit import app as audit_app
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.lanes import lanes
 from worker.cli.running import run_async, settings_with_warnings, warn, warn_of_unknown_variables
@@ -47,6 +48,7 @@ catalogue = App(name="catalogue", help="Reference data: plans, companies, API ke
 app.command(topics)
 app.command(catalogue)
 app.command(lanes)
+app.command(audit_app)
 
 
 @app.command

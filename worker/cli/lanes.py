@@ -5,17 +5,15 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from worker.cli.asking import AsJson, Execute, Reason, ask, examples, moment, reason_to_execute
-from worker.cli.errors import BadUsage
+from worker.cli.asking import AsJson, Execute, Reason, ask, ask_long, examples, moment, reason_to_execute
 from worker.cli.output import show, table
-from worker.cli.progress import shown
 from worker.operations.lanes import lanes as look_at_lanes
+from worker.operations.progress import Progress
 from worker.operations.recover import Request, recover
 from worker.operations.recovery_write import CannotWrite
 from worker.operations.report import Problem
 from worker.operations.reports import LanesReport, RecoverReport
-from worker.operations.selection import BadSelection
-from worker.operations.servers import SERVER_ERRORS, Servers
+from worker.operations.servers import Servers
 
 lanes = App(
     name="lanes",
@@ -90,19 +88,13 @@ def recover_command(  # noqa: PLR0913 - options of a command
         partitions, moment(search_from), frozenset(allow or ()), execute, reason_to_execute(reason) if execute else ""
     )
 
-    async def asking(servers: Servers) -> RecoverReport:
+    async def asking(servers: Servers, progress: Progress) -> RecoverReport:
         try:
-            with shown() as progress:
-                return await recover(servers, request, progress)
-        except SERVER_ERRORS as error:
-            found = servers.problem(error)
-            return _nothing(Problem(code=found.code, text=f"{found.text} Nothing is lost: run it again."))
+            return await recover(servers, request, progress)
         except CannotWrite as error:
             return _nothing(Problem(code="not-written", text=str(error)))
-        except BadSelection as error:
-            raise BadUsage(str(error)) from error
 
-    report = ask(asking)
+    report = ask_long(asking, _nothing)
     show(report, as_json=as_json, draw=lambda console: _draw_recovery(console, report))
 
 

@@ -10,7 +10,7 @@ from worker.messages.refusals import Kind
 from worker.messages.result_record import cause_of, letter_cause
 from worker.operations.merge import CauseLog, Named
 from worker.settings import Settings
-from worker.stream.log_reader import Bounds, LogReader
+from worker.stream.log_reader import LogReader
 
 CLOCKS_DIFFER = timedelta(hours=1)
 """How much earlier than its command a result may seem to have been appended."""
@@ -25,6 +25,16 @@ class Window:
     commands: list[Record]
 
 
+@dataclass(slots=True)
+class NamingLog:
+    """A log of results or dead letters: where it is, up to where it is read, and whether it lacks what was in front."""
+
+    place: tuple[str, int]
+    end: int
+    has_dropped: bool
+    causes: CauseLog
+
+
 class History:
     """Commands of one partition at offsets from `start` to below `stop`, and the logs that answer them, by kind.
 
@@ -35,18 +45,19 @@ class History:
         self,
         place: tuple[str, int],
         offsets: tuple[int, int],
-        commands: AsyncIterator[list[Record]],
-        logs: Mapping[Kind | None, CauseLog],
+        reader: LogReader,
+        logs: Mapping[Kind | None, NamingLog],
     ) -> None:
         """`place` is topic and partition of the commands."""
         self.topic, self.partition = place
         self.start, self.stop = offsets
-        self._commands, self._logs = commands, logs
+        self.logs = logs
+        self._reader = reader
 
     async def windows(self) -> AsyncIterator[Window]:
         """One after the other, without a gap; after each, `named` has what belongs to it."""
         at, held = self.start, list[Record]()
-        async for commands in self._commands:
+        async for commands in self._reader.read(self.topic, self.partition, self.start, self.stop):
             if held:
                 yield Window(at, held[-1].offset + 1, held)
                 at = held[-1].offset + 1
@@ -56,9 +67,17 @@ class History:
 
     async def named(self, stop: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
         """What names commands below `stop`, log by log; repeats may name any command before."""
-        for kind, log in self._logs.items():
-            async for found in log.until(stop):
+        for kind, log in self.logs.items():
+            async for found in log.causes.until(stop):
                 yield kind, found
+
+    async def look_again(self) -> None:
+        """From now on `named` goes on to where the logs end now."""
+        for log in self.logs.values():
+            topic, partition = log.place
+            end = (await self._reader.bounds(topic, [partition]))[partition].end
+            log.causes.go_on(self._reader.read(topic, partition, log.end, end))
+            log.end = end
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +103,16 @@ async def history(
 
     Raises `CLUSTER_ERRORS`, here and while it is read. One history at a time can be read with a reader.
     """
-    commands = topics.settings.topic_commands
-    places = {kind: topics.place(kind, partition) for kind in _LOGS}
-    bounds, starts = dict[Kind | None, Bounds](), dict[Kind | None, int]()
-    for kind, (topic, number) in places.items():
-        bounds[kind] = (await reader.bounds(topic, [number]))[number]
-        starts[kind] = (await reader.first_since(topic, [number], since))[number]
-    start, stop = offsets
-    reader.assign({(commands, partition): start} | {places[kind]: starts[kind] for kind in _LOGS})
-    logs = {
-        kind: CauseLog(
-            reader.read(*places[kind], starts[kind], bounds[kind].end), _cause(topics.settings, partition, kind)
-        )
-        for kind in _LOGS
-    }
-    return History((commands, partition), offsets, reader.read(commands, partition, start, stop), logs)
+    commands, start = topics.settings.topic_commands, offsets[0]
+    logs, starts = dict[Kind | None, NamingLog](), {(commands, partition): start}
+    for kind in _LOGS:
+        topic, number = place = topics.place(kind, partition)
+        bounds = (await reader.bounds(topic, [number]))[number]
+        begin = starts[place] = (await reader.first_since(topic, [number], since))[number]
+        causes = CauseLog(reader.read(topic, number, begin, bounds.end), _cause(topics.settings, partition, kind))
+        logs[kind] = NamingLog(place, bounds.end, 0 < bounds.first == begin, causes)
+    reader.assign(starts)
+    return History((commands, partition), offsets, reader, logs)
 
 
 def before(appended_ms: int) -> datetime:

@@ -26,6 +26,10 @@ class CauseLog:
         self._held: list[Record] = []
         self._at = 0
 
+    def go_on(self, records: AsyncIterator[list[Record]]) -> None:
+        """The log has more by now."""
+        self._records = records
+
     async def until(self, stop: int) -> AsyncIterator[list[Named]]:
         """All that is left in front of the first record that names a command at `stop` or behind it, in pieces."""
         while True:

@@ -1,5 +1,8 @@
 """How far a long verb is, told while it runs."""
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 
@@ -15,11 +18,15 @@ class Progress(Protocol):
         ...
 
 
-class Silent:
-    """Shows nothing."""
+def paced(progress: Progress, rate: float) -> Callable[[int], Awaitable[None]]:
+    """Tells a progress of records, and waits where they come faster than `rate` a second; 0 is no limit."""
+    began, done = time.monotonic(), 0
 
-    def begin(self, what: str, total: int) -> None:
-        """See `Progress`."""
+    async def advance(records: int) -> None:
+        nonlocal done
+        done += records
+        progress.advance(records)
+        if rate > 0:
+            await asyncio.sleep(max(0.0, done / rate - (time.monotonic() - began)))
 
-    def advance(self, records: int) -> None:
-        """See `Progress`."""
+    return advance

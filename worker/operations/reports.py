@@ -62,5 +62,25 @@ class RecoverReport(Report):
     lanes: tuple[RecoveredLane, ...]
 
 
-REPORTS: Mapping[str, type[BaseModel]] = {"lanes": LanesReport, "lanes-recover": RecoverReport}
+class AuditedLane(Model):
+    """Commands of a partition whose results were compared with the ledger."""
+
+    topic: str
+    partition: int
+    start: int = Field(alias="from", description="The first offset.")
+    stop: int = Field(alias="to", description="The offset behind the last one.")
+    commands: int
+    results: int = Field(description="Records of result topics that name these commands.")
+    repeats: int = Field(description="How many of them, and of dead letters, were not the first.")
+    expired: int = Field(description="Results that the log has dropped with its retention.")
+    findings: dict[str, int] = Field(description="How many of each code.")
+
+
+class AuditReport(Report):
+    """`passport-worker audit`: whether each command has exactly one result, with the ledger's bytes."""
+
+    lanes: tuple[AuditedLane, ...]
+
+
+REPORTS: Mapping[str, type[BaseModel]] = {"lanes": LanesReport, "lanes-recover": RecoverReport, "audit": AuditReport}
 """By the name of the verb."""

@@ -1,10 +1,9 @@
 """What a verb is about: a place, or a range of a topic's partitions, as somebody types it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 Bound = int | datetime
 """An offset, or a time, which stands for the first record that was appended then or later."""
@@ -59,15 +58,13 @@ class Range:
     stop: Bound | None = None
 
 
-class Times(Protocol):
-    """What knows when records of the command topic were appended."""
-
-    async def first_since(self, partitions: Sequence[int], time: datetime) -> Mapping[int, int]:
-        """Offset of the first record appended then or later; where the log ends, if there is none."""
-        ...
+FirstSince = Callable[[Sequence[int], datetime], Awaitable[Mapping[int, int]]]
+"""Offset of each partition's first record that was appended then or later; where the log ends, if there is none."""
 
 
-async def offsets_of(chosen: Range, bounds: Mapping[int, tuple[int, int]], times: Times) -> dict[int, tuple[int, int]]:
+async def offsets_of(
+    chosen: Range, bounds: Mapping[int, tuple[int, int]], first_since: FirstSince
+) -> dict[int, tuple[int, int]]:
     """The range in offsets, within `bounds`, the first and the last that may be chosen, by partition.
 
     Raises `BadSelection` for a partition that is not in `bounds`.
@@ -76,8 +73,8 @@ async def offsets_of(chosen: Range, bounds: Mapping[int, tuple[int, int]], times
     if unknown:
         raise BadSelection(f"there is no partition {unknown[0]}; the topic has {len(bounds)}, from 0 on")
     partitions = sorted(set(chosen.partitions) or bounds)
-    starts = await _offsets(chosen.start, partitions, times)
-    stops = await _offsets(chosen.stop, partitions, times)
+    starts = await _offsets(chosen.start, partitions, first_since)
+    stops = await _offsets(chosen.stop, partitions, first_since)
     found = {}
     for one in partitions:
         first, end = bounds[one]
@@ -86,9 +83,9 @@ async def offsets_of(chosen: Range, bounds: Mapping[int, tuple[int, int]], times
     return found
 
 
-async def _offsets(bound: Bound | None, partitions: Sequence[int], times: Times) -> Mapping[int, int]:
+async def _offsets(bound: Bound | None, partitions: Sequence[int], first_since: FirstSince) -> Mapping[int, int]:
     if bound is None:
         return {}
     if isinstance(bound, int):
         return dict.fromkeys(partitions, bound)
-    return await times.first_since(partitions, bound)
+    return await first_since(partitions, bound)

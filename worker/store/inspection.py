@@ -4,10 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from worker.messages.events import Answer
 from worker.store import sql
 from worker.store.connect import connect
 from worker.store.port import Position
-from worker.store.rows import position_of
+from worker.store.rows import answer_of, position_of
+
+LEDGER_ROWS = 2000
+LEDGER_BYTES = 8 * 1024 * 1024
+"""How much of the ledger is read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,15 @@ class LaneRow:
     member: str
     producers: frozenset[str]
     position: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """Offsets of a partition, from `start` to below `stop`, whose results an operation has repeated."""
+
+    partition: int
+    start: int
+    stop: int
 
 
 class Inspection:
@@ -47,6 +61,22 @@ class Inspection:
             )
             for row in rows
         }
+
+    async def ledger(self, lane_id: int, start: int, stop: int) -> list[Answer]:
+        """All rows of a lane at offsets from `start` to below `stop`, in order."""
+        found: list[Answer] = []
+        while start < stop:
+            rows = await self.connection.fetch(sql.load("answers"), lane_id, start, stop, LEDGER_ROWS, LEDGER_BYTES)
+            if not rows:
+                break
+            found += map(answer_of, rows)
+            start = found[-1].offset + 1
+        return found
+
+    async def covered_repeats(self, topic: str) -> list[Covered]:
+        """What operators had repeated on a command topic: by a replay, or by setting offsets back."""
+        rows = await self.connection.fetch(sql.load("covered_repeats"), topic)
+        return [Covered(row["partition"], row["start"], row["stop"]) for row in rows]
 
 
 @asynccontextmanager

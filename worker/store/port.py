@@ -171,6 +171,10 @@ class Store(Protocol):
         """
         ...
 
+    async def note_set_back(self, token: FencingToken, start: int, stop: int, member: str) -> None:
+        """Keep that results of [start, stop) come again, since somebody set the group's offset back."""
+        ...
+
     async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
         """Raise lower bounds of E: every answer below is in Kafka. No effect where a token is no longer good."""
         ...

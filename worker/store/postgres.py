@@ -175,6 +175,12 @@ class PostgresStore:
             raise LostLane([token])
         return position
 
+    async def note_set_back(self, token: FencingToken, start: int, stop: int, member: str) -> None:
+        """See the port."""
+        name = token.name
+        async with self.session() as connection:
+            await connection.execute(sql.load("note_set_back"), name.topic, name.partition, start, member, stop)
+
     async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
         """See the port."""
         columns = [token.lane_id for token in offsets], [token.epoch for token in offsets], list(offsets.values())

@@ -22,6 +22,8 @@ RECORDS_AT_ONCE = 2000
 SINGLY = 500
 """How many records are read one by one after a bad one was met among them (guard B8)."""
 _POLL_MS = 500
+_LONG_POLL_MS = 20
+"""How long a broker may wait for records of partitions that have none, while others wait for their turn."""
 
 
 class Bounds(NamedTuple):
@@ -64,10 +66,13 @@ class LogReader:
     async def read(self, topic: str, partition: int, start: int, stop: int) -> AsyncIterator[list[Record]]:
         """Records of an assigned partition at offsets from `start` to below `stop`, past markers and aborted ones.
 
-        `start` is where it was assigned at. Another partition may be read between two of its lists.
+        Another partition may be read between two of its lists.
         """
         place = TopicPartition(topic, partition)
         at, singly = start, 0
+        self._consumer.resume(place)
+        if await self._consumer.position(place) != start:
+            self._consumer.seek(place, start)
         while at < stop:
             try:
                 fetched = await self._fetch(place, 1 if singly else RECORDS_AT_ONCE)
@@ -87,6 +92,7 @@ class LogReader:
                 at = await self._consumer.position(place)
             if fetched:
                 yield [record_of(one) for one in fetched if one.offset < stop]
+        self._consumer.pause(place)
 
     async def _fetch(self, place: TopicPartition, most: int) -> Sequence[ConsumerRecord]:
         """What there is; a partition whose leader is away gives nothing for `ANSWER_SECONDS`, and then raises."""
@@ -116,7 +122,7 @@ async def log_reader(settings: Settings) -> AsyncIterator[LogReader]:
         enable_auto_commit=False,
         auto_offset_reset="none",
         max_partition_fetch_bytes=FETCH_BYTES,
-        fetch_max_wait_ms=_POLL_MS,
+        fetch_max_wait_ms=_LONG_POLL_MS,
     )
     try:
         async with asyncio.timeout(ANSWER_SECONDS):

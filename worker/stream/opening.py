@@ -180,6 +180,8 @@ class Opening:
             except LostLane as lost:
                 self._lose(lane, str(lost))
                 return
+        if found.emitted < position.emitted:
+            await self._shared.store.note_set_back(token, found.emitted, position.applied, self._owner.member)
         stands = position.applied, found.emitted, position.emitted
         self._behind[lane] = OpenLane(lane, token, stands, self._shared.hooks)
 

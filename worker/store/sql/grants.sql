@@ -38,5 +38,6 @@ GRANT SELECT ON TABLE ledger TO {role}; -- emit answers again
 GRANT INSERT ON TABLE ledger TO {role}; -- a row a record
 GRANT SELECT ON TABLE dead_letter TO {role}; -- emit them again
 GRANT INSERT ON TABLE dead_letter TO {role}; -- copies of records that could not be processed
+GRANT INSERT ON TABLE operation TO {role}; -- note that offsets were set back
 GRANT EXECUTE ON FUNCTION make_day(text, date) TO {role}; -- partitions of the coming days
 GRANT EXECUTE ON FUNCTION drop_day(date) TO {role}; -- housekeeping: a day past the retention

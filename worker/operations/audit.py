@@ -1,0 +1,92 @@
+"""`passport-worker audit`: proves on a live system that each command has exactly one result, as the ledger has it."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+from worker.messages.events import Answer
+from worker.operations.history import Topics, before, history
+from worker.operations.lane_audit import LaneAudit, Ledger
+from worker.operations.progress import Progress, paced
+from worker.operations.report import Problem
+from worker.operations.reports import AuditedLane, AuditReport
+from worker.operations.selection import Range, offsets_of
+from worker.operations.servers import Servers
+from worker.store.inspection import Covered, Inspection, LaneRow, inspection
+from worker.stream.group_view import appended_at, group_view
+from worker.stream.log_reader import log_reader
+
+
+async def audit(
+    servers: Servers, chosen: Range, progress: Progress, *, allow_repeats: bool, rate: float = 0.0
+) -> AuditReport:
+    """Every chosen command up to E, lane by lane. E was asked for before A and before the ends of the logs: lanes move.
+
+    `rate` is the most commands a second; 0 is no limit. Raises `CLUSTER_ERRORS`, `CannotConnect`, `DATABASE_ERRORS` and
+    `BadSelection`.
+    """
+    settings, topic = servers.settings, servers.settings.topic_commands
+    async with AsyncExitStack() as stack:
+        view = await group_view(settings, servers.cluster)
+        database = await stack.enter_async_context(inspection(settings.database_url))
+        reader = await stack.enter_async_context(log_reader(settings))
+        rows = await database.lanes(settings.group_id, topic)
+        ends = {at: _emitted(rows.get(at), one.committed and one.committed.offset) for at, one in view.items()}
+        bounds = {at: _auditable(one.log.first, rows.get(at), ends[at]) for at, one in view.items()}
+        offsets = await offsets_of(chosen, bounds, partial(reader.first_since, topic))
+        counts = await servers.cluster.partition_counts([*settings.result_topics, settings.dead_letter_topic])
+        ages = await appended_at(settings, {at: start for at, (start, stop) in offsets.items() if start < stop})
+        progress.begin("auditing", sum(stop - start for start, stop in offsets.values()))
+        covered = await database.covered_repeats(topic)
+        lanes, problems = list[AuditedLane](), list[Problem]()
+        for at, (start, stop) in offsets.items():
+            logs = await history(reader, Topics(settings, counts), at, (start, stop), before(ages.get(at, 0)))
+            one = LaneAudit(logs, _ledger(database, rows.get(at)), settings.group_id)
+            await one.run(paced(progress, rate))
+            if not allow_repeats:
+                _note_doubled(one, at, covered)
+            lanes.append(_audited(topic, at, (start, stop), one))
+            problems += [Problem(code=each.code, place=str(each.place), text=each.text) for each in one.findings.first]
+        return AuditReport(problems=tuple(problems), lanes=tuple(lanes))
+
+
+def _emitted(row: LaneRow | None, committed: int | None) -> int:
+    if committed is not None:
+        return committed
+    return 0 if row is None or row.position is None else row.position.emitted
+
+
+def _auditable(first: int, row: LaneRow | None, emitted: int) -> tuple[int, int]:
+    """What the log and the ledger still have of commands up to E."""
+    start = first if row is None or row.position is None else max(first, row.position.ledger_from)
+    return start, max(start, emitted)
+
+
+def _ledger(database: Inspection, row: LaneRow | None) -> Ledger:
+    async def read(start: int, stop: int) -> Sequence[Answer]:
+        return [] if row is None else await database.ledger(row.id, start, stop)
+
+    return read
+
+
+def _note_doubled(one: LaneAudit, partition: int, covered: Sequence[Covered]) -> None:
+    """Results that came more often than once and once for each operation that repeated them."""
+    for log in one.logs.values():
+        for offset, times in log.repeats:
+            allowed = sum(each.partition == partition and each.start <= offset < each.stop for each in covered)
+            if times > allowed:
+                one.add(f"{log.prefix}doubled", offset, f"{1 + times} are visible, and {1 + allowed} are accounted for")
+
+
+def _audited(topic: str, partition: int, offsets: tuple[int, int], one: LaneAudit) -> AuditedLane:
+    return AuditedLane(
+        topic=topic,
+        partition=partition,
+        start=offsets[0],
+        stop=offsets[1],
+        commands=one.commands,
+        results=one.results,
+        repeats=sum(log.repeats.total for log in one.logs.values()),
+        expired=one.expired,
+        findings=dict(one.findings.counts),
+    )

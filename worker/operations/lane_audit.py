@@ -1,0 +1,191 @@
+"""One lane's history beside its ledger: which results are missing, different, doubled, out of order or unasked."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from worker.domain.command import Source
+from worker.messages.events import Answer, Event, dead_letter_event, event_of
+from worker.messages.refusals import Kind
+from worker.messages.result_record import difference
+from worker.operations.history import History, Window
+from worker.operations.merge import Named
+from worker.operations.selection import Place
+
+MOST_PLACES = 20
+LOOK_AGAIN_SECONDS = 10
+"""How long what is missing at the end may take to become visible."""
+_LATE = 500
+
+Ledger = Callable[[int, int], Awaitable[Sequence[Answer]]]
+"""The rows of the lane at offsets from the first to below the second, in order."""
+
+
+class Finding(NamedTuple):
+    """Something that breaks the promise, and where."""
+
+    code: str
+    place: Place
+    text: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """How often each code, and the first of each."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: list[Finding] = field(default_factory=list)
+
+    def add(self, code: str, place: Place, text: str) -> None:
+        """Note one."""
+        self.counts[code] += 1
+        if self.counts[code] <= MOST_PLACES:
+            self.first.append(Finding(code, place, text))
+
+
+class Repeats:
+    """How often each offset of a range came again, up to 255 times; a byte an offset, once there is any."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self._start, self._size = start, stop - start
+        self._counts = bytearray()
+        self.total = 0
+
+    def add(self, offset: int) -> None:
+        """Once more."""
+        if not self._counts:
+            self._counts = bytearray(self._size)
+        at = offset - self._start
+        self._counts[at] = min(255, self._counts[at] + 1)
+        self.total += 1
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self._start + at, count) for at, count in enumerate(self._counts) if count)
+
+
+class Log:
+    """What came of one log: results of a kind, or, where that is None, dead letters."""
+
+    def __init__(self, kind: Kind | None, start: int, stop: int) -> None:
+        self.kind = kind
+        self.newest = self.first = -1
+        self.missing: dict[int, None] = {}
+        self.repeats = Repeats(start, stop)
+
+    @property
+    def prefix(self) -> str:
+        """What codes of findings about it begin with."""
+        return "dead-letter-" if self.kind is None else ""
+
+    def wants(self, answer: Answer) -> bool:
+        """Whether something of that answer goes there."""
+        return answer.dead_letter is not None if self.kind is None else answer.kind is self.kind
+
+
+class LaneAudit:
+    """Audits one lane; what it has found is complete when `run` has ended."""
+
+    def __init__(self, history: History, ledger: Ledger, group_id: str) -> None:
+        self._history, self._ledger, self._group_id = history, ledger, group_id
+        self.findings = Findings()
+        self.commands = self.results = self.expired = 0
+        self.logs = {kind: Log(kind, history.start, history.stop) for kind in history.logs}
+        self._late: list[tuple[Log, Named]] = []
+
+    async def run(self, advance: Callable[[int], Awaitable[None]]) -> None:
+        """Read it all; `advance` is told of commands. Raises what the servers do."""
+        async for window in self._history.windows():
+            await self._window(window)
+            await advance(len(window.commands))
+        await self._compare_late()
+        for _ in range(LOOK_AGAIN_SECONDS):
+            if not any(log.missing for log in self.logs.values()) or not await self._look_again():
+                break
+        for log in self.logs.values():
+            for offset in log.missing:
+                self._note_missing(log, offset)
+
+    async def _window(self, window: Window) -> None:
+        rows = {answer.offset: answer for answer in await self._ledger(window.start, window.stop)}
+        asked = {command.offset for command in window.commands}
+        for offset in asked - rows.keys():
+            self.add("ledger-missing", offset, "the ledger has no row of it")
+        self.commands += len(asked)
+        for log in self.logs.values():
+            log.missing |= dict.fromkeys(offset for offset, answer in rows.items() if log.wants(answer))
+        async for kind, found in self._history.named(window.stop):
+            log = self.logs[kind]
+            for one in found:
+                if one.cause >= window.start:
+                    self._result(log, one, rows.get(one.cause), is_asked=one.cause in asked)
+                elif one.cause >= self._history.start:
+                    self._late.append((log, one))
+            if len(self._late) >= _LATE:
+                await self._compare_late()
+
+    def _result(self, log: Log, one: Named, answer: Answer | None, *, is_asked: bool) -> None:
+        """One record that names a command, whose row of the ledger is `answer`."""
+        self.results += log.kind is not None
+        cause = one.cause
+        if answer is None or not log.wants(answer):
+            if not (answer is None and is_asked):  # that the ledger lacks it was noted
+                self.add(f"{log.prefix}unasked", cause, f"{_told(one)} answers it, and it has no such answer")
+            return
+        if cause in log.missing:
+            del log.missing[cause]
+            if cause < log.newest:
+                self.add(f"{log.prefix}out-of-order", cause, f"{_told(one)} stands behind a later command's")
+            log.first = cause if log.first < 0 else log.first
+            log.newest = max(log.newest, cause)
+        else:
+            log.repeats.add(cause)
+        record = one.record
+        unlike = difference(self._wanted(log, answer), record.key, record.value, record.headers)
+        if unlike is not None:
+            self.add(f"{log.prefix}different", cause, f"{unlike} of {_told(one)} is not that of the ledger")
+
+    async def _compare_late(self) -> None:
+        """Records of commands of earlier windows: repeats, or what was missing until now."""
+        late, self._late = self._late, []
+        for log, one in sorted(late, key=lambda each: each[1].cause):
+            (answer,) = await self._ledger(one.cause, one.cause + 1) or (None,)
+            self._result(log, one, answer, is_asked=answer is not None)
+
+    async def _look_again(self) -> bool:
+        """What became visible meanwhile; False where all that is missing has expired."""
+        if all(self._has_expired(log, offset) for log in self.logs.values() for offset in log.missing):
+            return False
+        await asyncio.sleep(1.0)
+        await self._history.look_again()
+        async for kind, found in self._history.named(self._history.stop):
+            self._late += [(self.logs[kind], one) for one in found if one.cause >= self._history.start]
+        await self._compare_late()
+        return True
+
+    def _note_missing(self, log: Log, offset: int) -> None:
+        if self._has_expired(log, offset):
+            self.expired += 1
+        else:
+            self.add(f"{log.prefix}missing", offset, "nothing is visible of what the ledger says")
+
+    def _has_expired(self, log: Log, offset: int) -> bool:
+        """Whether the log has dropped records that old."""
+        return self._history.logs[log.kind].has_dropped and (log.first < 0 or offset < log.first)
+
+    def _wanted(self, log: Log, answer: Answer) -> Event:
+        topic, partition = self._history.topic, self._history.partition
+        if log.kind is not None:
+            return event_of(answer, topic, partition)
+        assert answer.dead_letter is not None
+        source = Source(topic, partition, answer.offset, answer.appended_ms)
+        return dead_letter_event(answer.dead_letter, source, self._group_id)
+
+    def add(self, code: str, offset: int, text: str) -> None:
+        """Note a finding about a command."""
+        self.findings.add(code, Place(self._history.topic, self._history.partition, offset), text)
+
+
+def _told(one: Named) -> str:
+    return f"{one.record.topic}/{one.record.partition}/{one.record.offset}"
