@@ -16,6 +16,7 @@ from worker.app import make_worker
 from worker.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.catalogue.warnings import warnings_of
+from worker.cli.doctor import doctor
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.lanes import lanes
 from worker.cli.migrate import migrate_command
@@ -46,6 +47,7 @@ catalogue = App(name="catalogue", help="Reference data: plans, companies, API ke
 app.command(topics)
 app.command(catalogue)
 app.command(lanes)
+app.command(doctor)
 app.command(migrate_command, name="migrate")
 
 
