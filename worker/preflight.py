@@ -1,70 +1,107 @@
-"""What must be true before a worker joins its group, check by check."""
+"""What must be true before a worker joins its group, check by check; `run` and `doctor` share it."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
 
 from worker.messages.hints import Finding
 from worker.settings import Settings
+from worker.store.address import place_of
 from worker.store.connect import why_refused
 from worker.store.grants import check_rights
-from worker.store.migrate import check_schema
+from worker.store.migrate import SCHEMA, check_schema, known_migrations
 from worker.store.port import StoreUnavailable
-from worker.store.postgres import PostgresStore
+from worker.store.sql import Connection
 from worker.stream.cluster.connection import Cluster, Refused, explain
 from worker.stream.cluster.permissions import check_permissions
+from worker.stream.cluster.topic_settings import TOPIC_IDS
 from worker.stream.cluster.topics import check_topics
 
-Check = Callable[[], Awaitable[Sequence[Finding]]]
-"""What it found; it raises where its server is away. It presumes that those before it found nothing fatal."""
+KAFKA, KAFKA_RIGHTS = "kafka.reachable", "kafka.rights"
+POSTGRES, POSTGRES_RIGHTS = "postgres.reachable", "postgres.rights"
+"""Ids of what others presume."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A question whose findings have these ids, each at least once, unless another of them has failed.
+
+    It raises where its server is away. It has no answer where one that it presumes has failed.
+    """
+
+    ids: tuple[str, ...]
+    ask: Callable[[], Awaitable[Sequence[Finding]]]
+    presumes: tuple[str, ...] = ()
+
+
+class Sessions(Protocol):
+    """Connections to the database, as the store of a worker has them."""
+
+    def session(self) -> AbstractAsyncContextManager[Connection]:
+        """One, thrown away after a failure. Raises `StoreUnavailable`."""
+        ...
 
 
 class Preflight:
-    """The checks of both servers. They change nothing."""
+    """The checks of both servers, in an order in which each presumes those before it. They change nothing."""
 
-    def __init__(self, settings: Settings, store: PostgresStore, cluster: Cluster) -> None:
+    def __init__(self, settings: Settings, store: Sessions, cluster: Cluster) -> None:
         self._settings, self._store, self._cluster = settings, store, cluster
-        self.of_postgres: tuple[Check, ...] = (self._connection, self._rights, self._schema)
-        self.of_kafka: tuple[Check, ...] = (self._reachable, self._permissions, self._topics)
+        self.of_postgres: tuple[Check, ...] = (
+            Check((POSTGRES,), self._connection),
+            Check((POSTGRES_RIGHTS,), self._rights, (POSTGRES,)),
+            Check((SCHEMA,), self._schema, (POSTGRES, POSTGRES_RIGHTS)),
+        )
+        self.of_kafka: tuple[Check, ...] = (
+            Check((KAFKA,), self._reachable),
+            Check((KAFKA_RIGHTS,), self._permissions, (KAFKA,)),
+            Check(TOPIC_IDS, self._topics, (KAFKA, KAFKA_RIGHTS)),
+        )
 
     async def _connection(self) -> list[Finding]:
         try:
-            await self._store.ping()
+            async with self._store.session() as connection:
+                await connection.execute("SELECT 1")
         except StoreUnavailable as error:
             if refused := why_refused(error.__cause__):
                 return [refused]
             raise
-        return []
+        return [_well(POSTGRES, f"Postgres answers at {place_of(self._settings.database_url)}")]
 
     async def _rights(self) -> list[Finding]:
         async with self._store.session() as connection:
-            return _one_or_none(await check_rights(connection))
+            return [await check_rights(connection) or _well(POSTGRES_RIGHTS, "its role may do all that `run` does")]
 
     async def _schema(self) -> list[Finding]:
         async with self._store.session() as connection:
-            return _one_or_none(await check_schema(connection))
+            newest = known_migrations()[-1].name
+            return [await check_schema(connection) or _well(SCHEMA, f"at {newest}, as this version expects")]
 
     async def _reachable(self) -> list[Finding]:
         try:
             await self._cluster.ping()
         except Refused as error:
-            return [Finding("kafka.reachable", explain(error, self._settings), "Correct them, or Kafka's.")]
-        return []
+            return [Finding(KAFKA, explain(error, self._settings), "Correct them, or Kafka's.")]
+        return [_well(KAFKA, f"Kafka answers at {self._settings.kafka_bootstrap_servers}")]
 
     async def _permissions(self) -> list[Finding]:
-        return _one_or_none(await check_permissions(self._cluster, self._settings))
+        lacking = await check_permissions(self._cluster, self._settings)
+        return [lacking or _well(KAFKA_RIGHTS, "Kafka allows all that `run` does")]
 
     async def _topics(self) -> list[Finding]:
         return await check_topics(self._cluster, self._settings)
 
 
-def _one_or_none(finding: Finding | None) -> list[Finding]:
-    return [] if finding is None else [finding]
+def _well(id: str, found: str) -> Finding:
+    return Finding(id, found, status="ok")
 
 
 async def findings(checks: Sequence[Check]) -> list[Finding]:
     """Of one check after the other, up to the first that found something fatal."""
     found: list[Finding] = []
     for check in checks:
-        found += await check()
+        found += await check.ask()
         if any(one.is_fatal for one in found):
             break
     return found

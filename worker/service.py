@@ -170,7 +170,7 @@ class Worker:
         """Log what is only unusual. Raises `CannotStart` with all that is fatal."""
         found = await findings(checks)
         for one in found:
-            if not one.is_fatal:
+            if one.status == "warning":
                 log.warning("unusual", check=one.id, finding=one.finding, advice=one.advice)
         if fatal := [str(one) for one in found if one.is_fatal]:
             raise CannotStart(" ".join(fatal))

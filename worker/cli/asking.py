@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from worker.cli.errors import BadUsage
 from worker.cli.progress import shown
 from worker.cli.running import run_async, settings_with_warnings
+from worker.observability.logs import configure_logs
 from worker.operations.progress import Progress
 from worker.operations.report import Problem, Report
 from worker.operations.selection import BadSelection, Range, bound_of
@@ -52,6 +53,7 @@ def examples(*commands: str) -> str:
 def ask(question: Callable[[Servers], Awaitable[SomeReport]]) -> SomeReport:
     """What a verb says of the servers of the settings."""
     settings = settings_with_warnings()
+    configure_logs(quiet=True)  # stdout is the report's
 
     async def asking() -> SomeReport:
         async with both_servers(settings) as servers:

@@ -17,8 +17,10 @@ from worker.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.catalogue.warnings import warnings_of
 from worker.cli.audit import app as audit_app
+from worker.cli.doctor import doctor
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.lanes import lanes
+from worker.cli.migrate import migrate_command
 from worker.cli.running import run_async, settings_with_warnings, warn, warn_of_unknown_variables
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
@@ -28,9 +30,7 @@ from worker.service import CannotStart
 from worker.settings import PREFIX, Settings
 from worker.store.catalogue import load_catalogue, templates_of
 from worker.store.connect import CannotConnect, connect
-from worker.store.grants import grant_run_rights
-from worker.store.migrate import MigrationError, check_schema, migrate
-from worker.store.partitions import ensure_days
+from worker.store.migrate import MigrationError, check_schema
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
 from worker.stream.cluster.topics import compare_topics, create_topics
 
@@ -49,6 +49,8 @@ app.command(topics)
 app.command(catalogue)
 app.command(lanes)
 app.command(audit_app)
+app.command(doctor)
+app.command(migrate_command, name="migrate")
 
 
 @app.command
@@ -75,29 +77,6 @@ def _leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-@app.command(name="migrate")
-def migrate_command(
-    *, grant_to: Annotated[str | None, Parameter(help="A role that gets what `run` needs, and no more.")] = None
-) -> None:
-    """Bring the database to this version's schema. Safe to repeat, and when many start it at once."""
-    settings = settings_with_warnings()
-
-    async def bring_up() -> None:
-        connection = await connect(settings.database_url)
-        try:
-            applied = await migrate(connection)
-            await ensure_days(connection)
-            if grant_to is not None:
-                await grant_run_rights(connection, grant_to)
-        finally:
-            await connection.close()
-        print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
-        if grant_to is not None:
-            print(f"{grant_to} may do what `run` does")
-
-    run_async(bring_up)
 
 
 @topics.command(name="create")

@@ -3,23 +3,34 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["ok", "warning", "failed", "skipped"]
+"""What became of a check: as expected; only unusual; wrong; or not made, and the finding says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found: what is not as it should be, and advice; nobody starts a worker while one is fatal.
+    """What a check found, what it expected, and what to do; `run` does not start where one of its checks has failed.
 
-    `id` is the check's, such as `postgres.schema`. `finding` has no full stop at its end, `advice` has one.
+    `id` is the check's, such as `postgres.schema`. `finding` has no full stop at its end, `advice` has one; it is empty
+    where there is nothing to do.
     """
 
     id: str
     finding: str
-    advice: str
-    is_fatal: bool = True
+    advice: str = ""
+    status: Status = "failed"
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the check has failed."""
+        return self.status == "failed"
 
     def __str__(self) -> str:
         """In one text, for people."""
-        return f"{self.finding}{'. ' if self.advice[0].isupper() else ': '}{self.advice}"
+        between = (". " if self.advice[0].isupper() else ": ") if self.advice else ""
+        return f"{self.finding}{between}{self.advice}"
 
 
 def place(before: str) -> str:

@@ -102,6 +102,16 @@ class JwksSource:
             raise KeysUnavailable(self._problem)
         return key
 
+    async def read_now(self) -> int:
+        """Read the key set, however new the last one is; the number of keys that can be used.
+
+        Raises `KeysUnavailable` when it cannot be read.
+        """
+        await self._refresh()
+        if self._problem is not None:
+            raise KeysUnavailable(self._problem)
+        return len(self._keys)
+
     async def _read_anew(self) -> None:
         """For a moment only: all commands of a turn wait for this one, also those that need no key of the server's."""
         if self._reading is None or self._reading.done():

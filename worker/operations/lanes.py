@@ -7,6 +7,7 @@ from worker.operations.report import Problem
 from worker.operations.reports import LaneReport, LanesReport, LaneState
 from worker.operations.servers import Servers
 from worker.store.inspection import LaneRow
+from worker.stream.cluster.permissions import Acl
 from worker.stream.group_view import PartitionView, appended_at, group_view
 from worker.stream.positions import lost_commits, reason_of_lost_commits
 from worker.stream.published import newest_results
@@ -18,8 +19,9 @@ _UNOWNED = "Commands wait in it, and nobody has it: start a worker (`passport-wo
 async def lanes(servers: Servers) -> LanesReport:
     """What both servers know of every lane; what one of them knows while the other is away."""
     settings, topic = servers.settings, servers.settings.topic_commands
-    view = await servers.kafka(lambda: group_view(settings, servers.cluster))
-    rows = await servers.postgres(lambda database: database.lanes(settings.group_id, topic))
+    acls = (Acl("Read", "topic", topic), Acl("Describe", "group", settings.group_id))
+    view = await servers.kafka(lambda: group_view(settings, servers.cluster), acls)
+    rows = await servers.postgres(lambda database: database.lanes(settings.group_id, topic), ("lane",))
     problems = [one for one in (view, rows) if isinstance(one, Problem)]
     seen: Mapping[int, PartitionView] = {} if isinstance(view, Problem) else view
     known: Mapping[int, LaneRow] = {} if isinstance(rows, Problem) else rows

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from worker.messages.hints import Status
 from worker.operations.report import Model, Report
 
 LaneState = Literal["in-step", "behind", "unowned", "never-run", "halted", "unknown"]
@@ -82,5 +83,28 @@ class AuditReport(Report):
     lanes: tuple[AuditedLane, ...]
 
 
-REPORTS: Mapping[str, type[BaseModel]] = {"lanes": LanesReport, "lanes-recover": RecoverReport, "audit": AuditReport}
+class CheckReport(Model):
+    """What became of one check."""
+
+    id: str = Field(description="Such as `kafka.reachable`; stable.")
+    status: Status = Field(
+        description="ok: as expected. warning: unusual, and a worker runs. failed: a worker does not run or not well. "
+        "skipped: not configured, or not to be known; the finding says why."
+    )
+    finding: str = Field(description="What was found, and what was expected.")
+    advice: str | None = Field(description="What to do, where something is wrong.")
+
+
+class DoctorReport(Report):
+    """`passport-worker doctor`: what a worker needs, check by check."""
+
+    checks: tuple[CheckReport, ...]
+
+
+REPORTS: Mapping[str, type[BaseModel]] = {
+    "audit": AuditReport,
+    "doctor": DoctorReport,
+    "lanes": LanesReport,
+    "lanes-recover": RecoverReport,
+}
 """By the name of the verb."""

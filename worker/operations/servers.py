@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -10,16 +10,20 @@ from worker.operations.report import Problem
 from worker.settings import Settings
 from worker.store.connect import CannotConnect
 from worker.store.errors import DATABASE_ERRORS
+from worker.store.errors import is_denied as postgres_denies
 from worker.store.inspection import Inspection, inspection
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain, is_passing
+from worker.stream.cluster.permissions import Acl, check_permissions
+from worker.stream.cluster.permissions import is_denied as kafka_denies
 
 AWAY_SECONDS = 10.0
 """How long a short verb waits for a server."""
 PAUSE_SECONDS = 0.3
 
-KAFKA_AWAY = "kafka-away"
-POSTGRES_AWAY = "postgres-away"
+KAFKA_AWAY, KAFKA_DENIES = "kafka-away", "kafka-rights"
+POSTGRES_AWAY, POSTGRES_DENIES = "postgres-away", "postgres-rights"
+"""Codes of problems."""
 
 SERVER_ERRORS = (CannotConnect, StoreUnavailable, *CLUSTER_ERRORS, *DATABASE_ERRORS)
 """What verbs raise when a server does not do what it was asked."""
@@ -34,27 +38,37 @@ class Servers:
         self.settings = settings
         self.cluster = Cluster(settings)
 
-    async def kafka(self, question: Callable[[], Awaitable[Known]]) -> Known | Problem:
-        """What Kafka says, or why it says nothing for `AWAY_SECONDS`."""
-        return await self._ask(question, lambda error: isinstance(error, CLUSTER_ERRORS) and is_passing(error))
+    async def kafka(self, question: Callable[[], Awaitable[Known]], needs: Sequence[Acl] = ()) -> Known | Problem:
+        """What Kafka says; or which needed ACLs are missing, or why it says nothing for `AWAY_SECONDS`."""
 
-    async def postgres(self, question: Callable[[Inspection], Awaitable[Known]]) -> Known | Problem:
-        """What Postgres says, or why it says nothing for `AWAY_SECONDS`."""
+        async def ask() -> Known | Problem:
+            if lacking := await check_permissions(self.cluster, self.settings, needs):
+                return Problem(code=KAFKA_DENIES, text=str(lacking))
+            return await question()
 
-        async def ask() -> Known:
+        return await self._ask(ask, lambda error: isinstance(error, CLUSTER_ERRORS) and is_passing(error))
+
+    async def postgres(
+        self, question: Callable[[Inspection], Awaitable[Known]], needs: Collection[str] = ()
+    ) -> Known | Problem:
+        """What Postgres says; or which tables it needs and may not read, or why it says nothing for `AWAY_SECONDS`."""
+
+        async def ask() -> Known | Problem:
             async with inspection(self.settings.database_url) as database:
+                if needs and (lacking := await database.lacks(needs)):
+                    return Problem(code=POSTGRES_DENIES, text=str(lacking))
                 return await question(database)
 
         return await self._ask(ask, lambda error: isinstance(error.__cause__, OSError))
 
     async def _ask(
-        self, question: Callable[[], Awaitable[Known]], may_pass: Callable[[Exception], bool]
+        self, ask: Callable[[], Awaitable[Known | Problem]], may_pass: Callable[[Exception], bool]
     ) -> Known | Problem:
         deadline = time.monotonic() + AWAY_SECONDS
         while True:
             try:
                 async with asyncio.timeout(AWAY_SECONDS):
-                    return await question()
+                    return await ask()
             except SERVER_ERRORS as error:
                 if not may_pass(error) or time.monotonic() + PAUSE_SECONDS > deadline:
                     return self.problem(error)
@@ -65,9 +79,10 @@ class Servers:
         if isinstance(error, CannotConnect):
             return Problem(code=POSTGRES_AWAY, text=str(error))
         if isinstance(error, CLUSTER_ERRORS):
-            return Problem(code=KAFKA_AWAY, text=explain(error, self.settings))
-        said, *_ = str(error).splitlines() or [""]
-        return Problem(code=POSTGRES_AWAY, text=f"Postgres: {type(error).__name__}: {said}")
+            return Problem(code=KAFKA_DENIES if kafka_denies(error) else KAFKA_AWAY, text=explain(error, self.settings))
+        said, *_ = str(error).splitlines() or ["no answer in time"]
+        code = POSTGRES_DENIES if postgres_denies(error) else POSTGRES_AWAY
+        return Problem(code=code, text=f"Postgres: {type(error).__name__}: {said}")
 
 
 @asynccontextmanager

@@ -31,8 +31,16 @@ async def connect(database_url: str) -> "asyncpg.Connection[asyncpg.Record]":
     try:
         return await asyncpg.connect(database_url, timeout=10.0)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        # The others may quote the URL.
-        said = f": {error}" if isinstance(error, OSError | asyncpg.PostgresError) else ""
-        reached = f"cannot connect to PASSPORT_DATABASE_URL ({place_of(database_url)})"
-        refused = why_refused(error)
-        raise CannotConnect(str(refused or f"{reached}: {type(error).__name__}{said}")) from error
+        raise CannotConnect(str(why_refused(error) or why_unreachable(database_url, error))) from error
+
+
+def why_unreachable(database_url: str, error: BaseException | None) -> str:
+    """Where there is no connection, and what was said to it, without a password."""
+    return f"cannot connect to PASSPORT_DATABASE_URL ({place_of(database_url)}): {said_by(error)}"
+
+
+def said_by(error: BaseException | None) -> str:
+    """What failed, in one line; nothing of the texts that may quote the URL."""
+    said, *_ = str(error).splitlines() or [""]
+    told = f": {said}" if isinstance(error, OSError | asyncpg.PostgresError) else ""
+    return f"{type(error).__name__}{told}"

@@ -24,6 +24,11 @@ DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, Timeo
 """What a question over a connection raises."""
 
 
+def is_denied(error: BaseException | None) -> bool:
+    """Whether it, or what it was raised for, says that the role lacks a right."""
+    return error is not None and (isinstance(error, asyncpg.InsufficientPrivilegeError) or is_denied(error.__cause__))
+
+
 class DayMissing(StoreUnavailable):
     """The ledger, keys or dead letters have no partition for today."""
 

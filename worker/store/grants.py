@@ -1,6 +1,10 @@
-"""What a database role needs for `run`: giving it, and asking whether it is there. `sql/grants.sql` is the one list."""
+"""What database roles need: giving it, and asking whether it is there.
+
+`sql/grants.sql` is the one list of what `run` needs, `sql/read_grants.sql` that of who only looks.
+"""
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,12 +20,11 @@ _GRANT = re.compile(
     r"ON (?P<kind>SCHEMA|TABLE|FUNCTION) (?P<object>.+) TO ",
     re.MULTILINE,
 )
-_AS_OWNER = "run `passport-worker migrate --grant-to` as the owner of the tables."
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One line of `sql/grants.sql`. `columns` are as written there, None for the whole table; a schema has no name."""
+    """One line of a list. `columns` are as written there, None for the whole table; a schema has no name."""
 
     privilege: str
     columns: str | None
@@ -35,14 +38,36 @@ class Right:
         return f"{self.privilege}{columns} on {on}"
 
 
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A kind of role: the query that lists its rights, and the option of `migrate` that gives them."""
+
+    query: str
+    option: str
+
+
+RUN = Role("grants", "--grant-to")
+READER = Role("read_grants", "--grant-read-to")
+
+
 @cache
+def rights_of(kind: Role) -> tuple[Right, ...]:
+    """All that a kind of role needs."""
+    return tuple(Right(**match.groupdict()) for match in _GRANT.finditer(sql.load(kind.query)))
+
+
 def run_rights() -> tuple[Right, ...]:
     """All that `run` needs."""
-    return tuple(Right(**match.groupdict()) for match in _GRANT.finditer(sql.load("grants")))
+    return rights_of(RUN)
 
 
 async def grant_run_rights(connection: Connection, role: str) -> None:
-    """Give `role` what `run` needs. Safe to repeat, and by many at once; the connection is that of the tables' owner.
+    """Give `role` what `run` needs; see `grant_rights`."""
+    await grant_rights(connection, role, RUN)
+
+
+async def grant_rights(connection: Connection, role: str, kind: Role) -> None:
+    """Give `role` what its kind needs. Safe to repeat, and by many at once; the connection is the tables' owner's.
 
     Raises `MigrationError` for a role that does not exist, and where we are not the owner.
     """
@@ -52,11 +77,12 @@ async def grant_run_rights(connection: Connection, role: str) -> None:
         if names is None:
             raise MigrationError(f'The role "{role}" does not exist: make it first, with CREATE ROLE.')
         try:
-            await connection.execute(sql.load("grants").format(**names))
+            await connection.execute(sql.load(kind.query).format(**names))
         except asyncpg.InsufficientPrivilegeError as error:
-            raise MigrationError(f"{error}: {_AS_OWNER}") from error
-        _, lacking = await _lacking(connection, role)
-    if lacking:  # whoever has a right but may not give it gets a mere warning
+            advice = f"run `passport-worker migrate {kind.option}` as the owner of the tables."
+            raise MigrationError(f"{error}: {advice}") from error
+        lacking = await _lacking(connection, rights_of(kind), role)
+    if lacking.rights:  # whoever has a right but may not give it gets a mere warning
         raise MigrationError(
             f"Could not give {role} {lacking}: run `passport-worker migrate` as the owner of the tables."
         )
@@ -64,19 +90,39 @@ async def grant_run_rights(connection: Connection, role: str) -> None:
 
 async def check_rights(connection: Connection) -> Finding | None:
     """None when the connection's role may do all that `run` does; else what it lacks, and what to do. Read only."""
-    role, lacking = await _lacking(connection, None)
-    if not lacking:
-        return None
-    return Finding(
-        "postgres.rights",
-        f"The role {role} lacks {lacking}",
-        f"run `passport-worker migrate --grant-to {role}` as the owner.",
-    )
+    return (await _lacking(connection, rights_of(RUN))).finding(RUN)
 
 
-async def _lacking(connection: Connection, role: str | None) -> tuple[str, str]:
-    """The name of the role, and what it lacks in words: nothing where all is well."""
-    rights = run_rights()
+async def check_reading(connection: Connection, tables: Collection[str]) -> Finding | None:
+    """None when the connection's role may read these tables, as a reader does; else what it lacks. Read only."""
+    wanted = [one for one in rights_of(READER) if one.kind == "SCHEMA" or one.object in tables]
+    return (await _lacking(connection, wanted)).finding(READER)
+
+
+async def only_reads(connection: Connection) -> bool:
+    """Whether the connection's role may read all that readers read, and may do nothing of what changes something."""
+    changes = [one for one in rights_of(RUN) if one.privilege not in ("SELECT", "USAGE")]
+    may_change = len((await _lacking(connection, changes)).rights) < len(changes)
+    return not may_change and not (await _lacking(connection, rights_of(READER))).rights
+
+
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    role: str
+    rights: tuple[Right, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.rights))
+
+    def finding(self, kind: Role) -> Finding | None:
+        if not self.rights:
+            return None
+        advice = f"run `passport-worker migrate {kind.option} {self.role}` as the owner."
+        return Finding("postgres.rights", f"The role {self.role} lacks {self}", advice)
+
+
+async def _lacking(connection: Connection, rights: Sequence[Right], role: str | None = None) -> _Lacking:
+    """Those of the rights that a role lacks, by default the connection's own."""
     columns = zip(*((right.privilege, right.columns, right.kind, right.object) for right in rights), strict=True)
     rows = await connection.fetch(sql.load("missing_rights"), *map(list, columns), role)
-    return (rows[0]["role"] if rows else ""), ", ".join(str(rights[row["place"] - 1]) for row in rows)
+    return _Lacking(rows[0]["role"] if rows else "", tuple(rights[row["place"] - 1] for row in rows))

@@ -1,12 +1,16 @@
 """What operators ask of the database: read only, by index, over one connection."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 from worker.messages.events import Answer
+from worker.messages.hints import Finding
 from worker.store import sql
 from worker.store.connect import connect
+from worker.store.grants import check_reading
 from worker.store.port import Position
 from worker.store.rows import answer_of, position_of
 
@@ -38,6 +42,16 @@ class Covered:
     partition: int
     start: int
     stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOperation:
+    """What an operator began and nobody has ended. `who` is a user and a host."""
+
+    id: UUID
+    verb: str
+    who: str
+    begun_at: datetime
 
 
 class Inspection:
@@ -77,6 +91,15 @@ class Inspection:
         """What operators had repeated on a command topic: by a replay, or by setting offsets back."""
         rows = await self.connection.fetch(sql.load("covered_repeats"), topic)
         return [Covered(row["partition"], row["start"], row["stop"]) for row in rows]
+
+    async def open_operations(self, seconds: float) -> list[OpenOperation]:
+        """Those that were begun longer ago than that, oldest first."""
+        rows = await self.connection.fetch(sql.load("open_operations"), seconds)
+        return [OpenOperation(**row) for row in rows]
+
+    async def lacks(self, tables: Collection[str]) -> Finding | None:
+        """See `worker.store.grants.check_reading`."""
+        return await check_reading(self.connection, tables)
 
 
 @asynccontextmanager

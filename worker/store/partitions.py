@@ -31,6 +31,11 @@ async def ledger_end(connection: Connection) -> float:
     return ends
 
 
+async def old_days(connection: Connection, retention_days: int) -> list[date]:
+    """Days that ended more than `retention_days` days ago and are still there, oldest first. Read only."""
+    return [row["day"] for row in await connection.fetch(sql.load("old_days"), retention_days)]
+
+
 async def drop_old_days(connection: Connection, retention_days: int) -> list[str]:
     """Forget what ended more than `retention_days` days ago; days that were dropped, as names of their partitions.
 
@@ -41,8 +46,8 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
     if retention_days < _SHORTEST_RETENTION_DAYS:
         raise ValueError(f"Expected a retention of at least {_SHORTEST_RETENTION_DAYS} days, got {retention_days}")
     dropped: list[str] = []
-    for row in await connection.fetch(sql.load("old_days"), retention_days):
-        names = await _drop_day(connection, row["day"], retention_days)
+    for day in await old_days(connection, retention_days):
+        names = await _drop_day(connection, day, retention_days)
         if not names:
             break
         dropped += names

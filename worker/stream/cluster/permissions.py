@@ -1,9 +1,11 @@
-"""The one list of what the worker has to be allowed in Kafka, and the check at the start that it is."""
+"""The one list of what the worker and its readers have to be allowed in Kafka, and the check that it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
@@ -15,13 +17,14 @@ from aiokafka.protocol.transaction import EndTxnRequest
 from worker.messages.hints import Finding
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.group_members import has_members
 
 
 @dataclass(frozen=True, slots=True)
 class Acl:
     """One operation on one resource, in the words of Kafka and Strimzi; `prefixed`: on all whose names begin so."""
 
-    operation: Literal["Read", "Write", "DescribeConfigs"]
+    operation: Literal["Read", "Write", "Describe", "DescribeConfigs"]
     resource: Literal["topic", "group", "transactionalId"]
     name: str
     prefixed: bool = False
@@ -44,25 +47,60 @@ def needed_acls(settings: Settings) -> tuple[Acl, ...]:
     )
 
 
-async def check_permissions(cluster: Cluster, settings: Settings) -> Finding | None:
-    """None when Kafka allows all that `run` does. Changes nothing, and holds up no other worker."""
-    missing = await missing_acls(cluster, settings)
+def reader_acls(settings: Settings) -> tuple[Acl, ...]:
+    """All that is needed to look at everything and change nothing. Who may read a group may describe it, too."""
+    topics = (settings.topic_commands, *settings.result_topics, settings.dead_letter_topic)
+    return (
+        *(Acl("Read", "topic", topic) for topic in topics),
+        Acl("Describe", "group", settings.group_id),
+        *(Acl("DescribeConfigs", "topic", topic) for topic in topics),
+    )
+
+
+_DENIED = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+
+def is_denied(error: Exception) -> bool:
+    """Whether it says that an ACL is missing."""
+    return isinstance(error, _DENIED)
+
+
+async def check_permissions(
+    cluster: Cluster, settings: Settings, needed: Sequence[Acl] | None = None
+) -> Finding | None:
+    """None when Kafka allows what is needed, by default all that `run` does.
+
+    Changes nothing, and holds up no other worker. Raises as `Cluster` does.
+    """
+    missing = await _missing(cluster, needed_acls(settings) if needed is None else needed)
     if not missing:
         return None
     who = f"user {settings.kafka_sasl_username}" if settings.kafka_sasl_username else "this worker"
     return Finding("kafka.rights", f"Kafka denies {who} {', '.join(map(str, missing))}", "Allow it, with one ACL each.")
 
 
-async def missing_acls(cluster: Cluster, settings: Settings) -> list[Acl]:
-    """Those that are not there. Raises as `Cluster` does."""
-    topics = [acl.name for acl in needed_acls(settings) if acl.resource == "topic"]
-    operations = await cluster.allowed_on_topics(sorted(set(topics)))
-    return [acl for acl in needed_acls(settings) if not await _is_there(acl, cluster, operations)]
+async def only_reads(cluster: Cluster, settings: Settings) -> bool:
+    """Whether Kafka allows all that readers do, and nothing of what writes. Raises as `Cluster` does."""
+    writes = [one for one in needed_acls(settings) if one.operation == "Write"]
+    return len(await _missing(cluster, writes)) == len(writes) and not await _missing(cluster, reader_acls(settings))
+
+
+async def _missing(cluster: Cluster, needed: Sequence[Acl]) -> list[Acl]:
+    """Those that are not there."""
+    topics = {acl.name for acl in needed if acl.resource == "topic"}
+    operations = await cluster.allowed_on_topics(sorted(topics)) if topics else {}
+    return [acl for acl in needed if not await _is_there(acl, cluster, operations)]
 
 
 async def _is_there(acl: Acl, cluster: Cluster, operations: dict[str, frozenset[str]]) -> bool:
     if acl.resource == "group":
-        return await _may_read_group(cluster, acl.name)
+        may = _may_describe_group if acl.operation == "Describe" else _may_read_group
+        return await may(cluster, acl.name)
     if acl.resource == "transactionalId":
         return await _may_write_transactions(cluster, acl.name)
     if acl.operation == "DescribeConfigs":
@@ -88,6 +126,15 @@ async def _may_read_group(cluster: Cluster, group_id: str) -> bool:
     """A heartbeat of nobody: any broker looks at the ACL first, and then knows no such member."""
     response = await cluster.ask(HeartbeatRequest(group_id, -1, ""))
     return bool(response.error_code != GroupAuthorizationFailedError.errno)
+
+
+async def _may_describe_group(cluster: Cluster, group_id: str) -> bool:
+    """Asked by doing it."""
+    try:
+        await has_members(cluster, group_id)
+    except GroupAuthorizationFailedError:
+        return False
+    return True
 
 
 async def _may_write_transactions(cluster: Cluster, prefix: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from worker.domain.timestamps import DAY_MS
-from worker.messages.hints import Finding
+from worker.messages.hints import Finding, Status
 from worker.settings import Settings
 
 _WEEK_MS = 7 * 24 * 3600 * 1000
@@ -15,9 +15,11 @@ _FRAME_BYTES = 64 * 1024
 """What a dead letter may be larger than the command that it copies."""
 
 
-TIMESTAMP_TYPE, PARTITIONS, MESSAGE_SIZE = "topics.timestamp-type", "topics.partitions", "topics.message-size"
+EXIST, TIMESTAMP_TYPE = "topics.exist", "topics.timestamp-type"
+PARTITIONS, MESSAGE_SIZE = "topics.partitions", "topics.message-size"
 COMPRESSION, RETENTION, REPLICATION = "topics.compression", "topics.retention", "topics.replication"
 """Ids of what is found about topics."""
+TOPIC_IDS = (EXIST, TIMESTAMP_TYPE, PARTITIONS, MESSAGE_SIZE, COMPRESSION, RETENTION, REPLICATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class _Rule:
     key: str
     expected: str | int
     why: str
-    is_fatal: bool = False
+    status: Status = "warning"
 
     def broken_by(self, topic: str, found: Found) -> list[Finding]:
         """Nothing where the broker does not tell."""
@@ -65,7 +67,7 @@ class _Rule:
             if not -1 < int(value) < self.expected:
                 return []
         told = f"{topic}: {self.key} is {value}, expected {self.expected}{or_more}: {self.why}"
-        return [Finding(self.id, told, _how_to_set(topic, self.key, self.expected), self.is_fatal)]
+        return [Finding(self.id, told, _how_to_set(topic, self.key, self.expected), self.status)]
 
 
 _COMMAND_RULES = (
@@ -78,7 +80,7 @@ _COMMAND_RULES = (
     _Rule(MESSAGE_SIZE, "max.message.bytes", str(_COMMAND_BYTES), "result and dead-letter topics have to take more"),
     _Rule(RETENTION, "retention.ms", _WEEK_MS, "commands that are not answered by then are lost"),
     _Rule(
-        RETENTION, "cleanup.policy", "delete", "compaction deletes commands that are not answered yet", is_fatal=True
+        RETENTION, "cleanup.policy", "delete", "compaction deletes commands that are not answered yet", status="failed"
     ),
 )
 _CLOCK_LIMITS = ("before", "after", "difference")
@@ -119,7 +121,7 @@ def differences(settings: Settings, found: Mapping[str, Found], partitions: int,
     for name, one in found.items():
         if one.shape.replicas < replicas:
             told = f"{name}: has {one.shape.replicas} replicas, expected {replicas} or more"
-            drift.append(Finding(REPLICATION, told, "Add some, with kafka-reassign-partitions.sh.", is_fatal=False))
+            drift.append(Finding(REPLICATION, told, "Add some, with kafka-reassign-partitions.sh.", status="warning"))
     return drift
 
 
@@ -130,17 +132,17 @@ def outlived_ledger(settings: Settings, commands: Found) -> Iterator[Finding]:
         days = f"the ledger keeps {settings.retention_days} days"
         told = f"{settings.topic_commands}: retention.ms is {retention_ms}, but {days}"
         advice = "Raise PASSPORT_RETENTION_DAYS, or a late replay repeats no result."
-        yield Finding(RETENTION, told, advice, is_fatal=False)
+        yield Finding(RETENTION, told, advice, status="warning")
 
 
 def _of_commands(settings: Settings, found: Found, partitions: int) -> Iterator[Finding]:
     name, count, kind = settings.topic_commands, found.shape.partitions, found.settings.get("message.timestamp.type")
     if count < partitions:
         why = "Result and dead-letter topics come first; then keys move to other partitions"
-        yield _too_few(found, name, partitions, why, False)
+        yield _too_few(found, name, partitions, why, "warning")
     elif count > partitions:
         advice = f"Partitions can never be lowered: set PASSPORT_TOPIC_PARTITIONS={count}."
-        yield Finding(PARTITIONS, f"{name}: has {count} partitions, expected {partitions}", advice, is_fatal=False)
+        yield Finding(PARTITIONS, f"{name}: has {count} partitions, expected {partitions}", advice, status="warning")
     if kind != "LogAppendTime" and not settings.allow_producer_time:
         yield Finding(
             TIMESTAMP_TYPE,
@@ -154,21 +156,25 @@ def _of_commands(settings: Settings, found: Found, partitions: int) -> Iterator[
 def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dead: bool) -> Iterator[Finding]:
     if found.shape.partitions < partitions:
         why = "A result stands in the partition of the same number as its command"
-        yield _too_few(found, name, partitions, why, True)
+        yield _too_few(found, name, partitions, why, "failed")
     rules = [
         _Rule(
-            MESSAGE_SIZE, "max.message.bytes", bytes_needed, "an answer that does not fit stops its lane", is_fatal=True
+            MESSAGE_SIZE,
+            "max.message.bytes",
+            bytes_needed,
+            "an answer that does not fit stops its lane",
+            status="failed",
         ),
-        _Rule(MESSAGE_SIZE, "segment.bytes", bytes_needed, "an answer beyond it stops its lane", is_fatal=True),
+        _Rule(MESSAGE_SIZE, "segment.bytes", bytes_needed, "an answer beyond it stops its lane", status="failed"),
         _Rule(RETENTION, "retention.ms", _WEEK_MS, "results that are not read by then are lost"),
-        _Rule(RETENTION, "cleanup.policy", "delete", "a dead letter without a key would stop its lane", is_fatal=True)
+        _Rule(RETENTION, "cleanup.policy", "delete", "a dead letter without a key would stop its lane", status="failed")
         if dead
         else _Rule(RETENTION, "cleanup.policy", "delete", "compaction deletes results of the same key"),
     ]
     if found.settings.get("message.timestamp.type") == "CreateTime":
         why = "where clocks differ by more, an answer stops its lane"
         rules += [
-            _Rule(TIMESTAMP_TYPE, f"message.timestamp.{key}.max.ms", _MINUTE_MS, why, is_fatal=True)
+            _Rule(TIMESTAMP_TYPE, f"message.timestamp.{key}.max.ms", _MINUTE_MS, why, status="failed")
             for key in _CLOCK_LIMITS
         ]
     for rule in rules:
@@ -177,13 +183,13 @@ def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dea
     if in_sync >= replicas > 1:
         why = f"expected less than its {replicas} replicas: one broker that is away stops all lanes"
         advice = _how_to_set(name, "min.insync.replicas", replicas - 1)
-        yield Finding(REPLICATION, f"{name}: min.insync.replicas is {in_sync}, {why}", advice, is_fatal=False)
+        yield Finding(REPLICATION, f"{name}: min.insync.replicas is {in_sync}, {why}", advice, status="warning")
 
 
-def _too_few(found: Found, name: str, partitions: int, why: str, is_fatal: bool) -> Finding:
+def _too_few(found: Found, name: str, partitions: int, why: str, status: Status) -> Finding:
     how = f"kafka-topics.sh --alter --topic {name} --partitions {partitions}"
     told = f"{name}: has {found.shape.partitions} partitions, expected {partitions}. {why}"
-    return Finding(PARTITIONS, told, f"Raise them with {how}; they can never be lowered again.", is_fatal)
+    return Finding(PARTITIONS, told, f"Raise them with {how}; they can never be lowered again.", status)
 
 
 def _how_to_set(topic: str, key: str, value: str | int) -> str:

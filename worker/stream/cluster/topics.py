@@ -9,7 +9,8 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from worker.messages.hints import Finding
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
-from worker.stream.cluster.topic_settings import Found, differences, outlived_ledger, wanted_topics
+from worker.stream.cluster.topic_settings import EXIST, Found, differences, outlived_ledger, wanted_topics
+from worker.stream.cluster.topic_summary import as_expected
 
 
 async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str], list[str]]:
@@ -45,15 +46,20 @@ def _drift(settings: Settings, found: Mapping[str, Found]) -> list[str]:
 
 
 async def check_topics(cluster: Cluster, settings: Settings) -> list[Finding]:
-    """Those that are missing; where all are there, what is not as it should be."""
+    """Those that are missing; where all are there, what is not as it should be, and by id what is."""
     names = [one.name for one in wanted_topics(settings)]
     found = await _find(cluster, names)
     missing = [name for name in names if name not in found]
     if missing:
-        advice = "Run `passport-worker topics create`."
-        return [Finding("topics.exist", f"missing topics: {', '.join(missing)}", advice)]
+        return [Finding(EXIST, f"missing topics: {', '.join(missing)}", "Run `passport-worker topics create`.")]
     commands = found[settings.topic_commands]
-    return [*differences(settings, found, commands.shape.partitions), *outlived_ledger(settings, commands)]
+    wrong = [
+        *differences(settings, found, commands.shape.partitions, settings.topic_replication),
+        *outlived_ledger(settings, commands),
+    ]
+    told = {one.id for one in wrong}
+    well = as_expected(settings, found).items()
+    return [*wrong, *(Finding(id, text, status="ok") for id, text in well if id not in told)]
 
 
 async def _find(cluster: Cluster, names: Sequence[str]) -> dict[str, Found]:

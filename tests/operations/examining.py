@@ -1,0 +1,28 @@
+"""What `doctor` reports, asked in this process: many cases would start as many others."""
+
+from worker.operations.doctor import CHECKS, doctor
+from worker.operations.reports import CheckReport
+from worker.operations.servers import both_servers
+from worker.settings import Settings
+
+NOT_CONFIGURED = {"oauth.jwks", "certificates.client", "certificates.ca"}
+
+
+async def examined(settings: Settings) -> dict[str, CheckReport]:
+    """What `doctor` reports of each check."""
+    async with both_servers(settings) as both:
+        report = await doctor(both)
+    assert tuple(one.id for one in report.checks) == CHECKS
+    assert [one.code for one in report.problems] == [one.id for one in report.checks if one.status == "failed"]
+    assert all((one.advice is not None) or one.status in ("ok", "skipped") for one in report.checks)
+    return {one.id: one for one in report.checks}
+
+
+async def only(settings: Settings, id: str, status: str) -> CheckReport:
+    """The report of a check, which is not ok; all that do not presume it are."""
+    found = await examined(settings)
+    assert {one.id for one in found.values() if one.status in ("failed", "warning")} == {id}, found
+    assert found[id].status == status
+    skipped = {one.id for one in found.values() if one.status == "skipped"} - NOT_CONFIGURED - {"clock.log"}
+    assert all(found[one].finding == f"not checked, since {id} has failed" for one in skipped), found
+    return found[id]

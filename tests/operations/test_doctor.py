@@ -1,0 +1,233 @@
+"""`passport-worker doctor`: healthy, and each check alone broken on the real servers."""
+
+import asyncio
+import time
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.infrastructure.certificates import Authority
+from tests.integration.guards_helpers import changed, publish, raise_partitions, running, set_topic
+from tests.operations.asking import ask
+from tests.operations.examining import NOT_CONFIGURED, examined, only
+from tests.unit.oauth_builders import jwk, key_set, rsa_key
+from tests.workbench import Workbench, make_past_day, run_command, tenant
+from worker.demo.embedded import free_port
+from worker.operations import examination, servers
+
+pytestmark = pytest.mark.real_kafka
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is away is given up after a second."""
+    monkeypatch.setattr(examination, "AWAY_SECONDS", 1.0)
+    monkeypatch.setattr(servers, "AWAY_SECONDS", 1.0)
+
+
+async def test_a_healthy_deployment(bench: Workbench) -> None:
+    """Every check is ok, or skipped for what is not configured, and exit 0 even for the strict."""
+    async with running(bench):
+        await publish(bench, [bench.command(tenant(0), 0, "u")])
+        told = await ask(bench, "doctor", "--strict")
+    assert told.code == 0, told
+    found = {one["id"]: one for one in told.report["checks"]}
+    assert {id for id, one in found.items() if one["status"] != "ok"} == NOT_CONFIGURED
+    assert {found[id]["status"] for id in NOT_CONFIGURED} == {"skipped"}
+    assert found["oauth.jwks"]["finding"] == "OAuth is off: PASSPORT_OAUTH_JWKS is not set"
+    assert found["topics.partitions"]["finding"].startswith("commands: 2, results and dead letters: 2 or more")
+
+
+async def test_before_the_first_worker(bench: Workbench) -> None:
+    """All is well, too, and no clock can be told from an empty log."""
+    found = await examined(bench.settings)
+    assert {id for id, one in found.items() if one.status != "ok"} == NOT_CONFIGURED | {"clock.log"}
+    assert found["clock.log"].finding == "no command was appended in the last 5 minutes"
+
+
+async def test_a_warning_is_a_problem_for_the_strict_alone(bench: Workbench) -> None:
+    """And people are told what to do in either case."""
+    await set_topic(bench, bench.settings.topic_created, "cleanup.policy", "compact")
+    told = await ask(bench, "doctor")
+    assert (told.code, told.codes) == (0, [])
+    strict = await asyncio.to_thread(run_command, "doctor", "--strict", COLUMNS="200", **bench.environment)
+    assert strict.returncode == 1
+    problem = f"topics.retention {bench.settings.topic_created}: cleanup.policy is compact, expected delete: "
+    assert strict.stdout.splitlines()[-1].startswith(problem)
+    assert "kafka-configs.sh" in strict.stdout
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_kafka_is_away(bench: Workbench) -> None:
+    """What Postgres knows is told all the same."""
+    away = changed(bench.settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
+    told = await only(away, "kafka.reachable", "failed")
+    assert "ConnectionRefusedError" in told.finding
+    assert told.advice == "Start it, or correct PASSPORT_KAFKA_BOOTSTRAP_SERVERS."
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_postgres_is_away(bench: Workbench) -> None:
+    """What Kafka knows is told all the same, and no password."""
+    place = f"127.0.0.1:{free_port()}/x"
+    told = await only(
+        changed(bench.settings, database_url=f"postgresql://w:hunter2@{place}"), "postgres.reachable", "failed"
+    )
+    assert told.finding.startswith(f"cannot connect to PASSPORT_DATABASE_URL ({place}): ConnectionRefusedError")
+
+
+async def test_a_database_that_will_not_have_us(bench: Workbench) -> None:
+    """As `run` is told it, and at once."""
+    url = bench.settings.database_url.rpartition("/")[0] + "/nosuch"
+    told = await only(changed(bench.settings, database_url=url), "postgres.reachable", "failed")
+    assert told.finding == 'The database refuses us: database "nosuch" does not exist'
+    assert "CREATE DATABASE" in (told.advice or "")
+
+
+@pytest.mark.parametrize(
+    ("id", "topic", "key", "value", "status"),
+    [
+        ("topics.timestamp-type", "topic_commands", "message.timestamp.type", "CreateTime", "failed"),
+        ("topics.message-size", "topic_created", "max.message.bytes", "1000", "failed"),
+        ("topics.compression", "topic_commands", "compression.type", "gzip", "warning"),
+        ("topics.retention", "topic_commands", "retention.ms", "2592000000", "warning"),
+    ],
+)
+async def test_settings_of_topics(bench: Workbench, id: str, topic: str, key: str, value: str, status: str) -> None:
+    """What is, and what was expected; 30 days are more than the ledger's 8."""
+    name = getattr(bench.settings, topic)
+    await set_topic(bench, name, key, value)
+    told = await only(bench.settings, id, status)
+    assert name in told.finding
+    assert value in told.finding
+
+
+async def test_topics_that_are_missing(bench: Workbench) -> None:
+    """What would be asked of them is skipped, and says why."""
+    name = f"{bench.settings.topic_rejected}.no"
+    told = await only(changed(bench.settings, topic_rejected=name), "topics.exist", "failed")
+    assert (told.finding, told.advice) == (f"missing topics: {name}", "Run `passport-worker topics create`.")
+
+
+async def test_numbers_of_partitions_and_replicas(bench: Workbench) -> None:
+    """Every result topic with too few is named."""
+    told = await only(changed(bench.settings, topic_replication=2), "topics.replication", "warning")
+    assert "has 1 replicas, expected 2 or more" in told.finding
+    await raise_partitions(bench, bench.settings.topic_commands, 3)
+    told = await only(bench.settings, "topics.partitions", "failed")
+    assert told.finding.count("has 2 partitions, expected 3") == 5
+
+
+async def test_a_schema_that_is_older(bench: Workbench) -> None:
+    """Whoever reads its tables waits for the migration."""
+    await _execute(bench, "DELETE FROM schema_migration WHERE version > 4")
+    told = await only(bench.settings, "postgres.schema", "failed")
+    assert told.advice == "run `passport-worker migrate`."
+
+
+async def test_commits_that_are_not_kept(bench: Workbench) -> None:
+    """As the database has it for this role, whatever the server's file says."""
+    name = bench.settings.database_url.rpartition("/")[2]
+    await _execute(bench, f"ALTER DATABASE {name} SET synchronous_commit = off")
+    told = await only(bench.settings, "postgres.durability", "failed")
+    assert "fsync=on, full_page_writes=on, synchronous_commit=off" in told.finding
+
+
+async def test_daily_partitions(bench: Workbench) -> None:
+    """Those that are made too late, and those that nobody dropped."""
+    connection = await bench.connect()
+    today = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    old = today - timedelta(days=bench.settings.retention_days + 2)
+    await make_past_day(connection, "ledger", old)
+    told = await only(bench.settings, "days.dropped", "warning")
+    assert f"daily partitions since {old} are still there" in told.finding
+    await connection.execute(f"DROP TABLE ledger_{old:%Y%m%d}, ledger_{today + timedelta(days=1):%Y%m%d}")
+    await only(bench.settings, "days.ahead", "warning")
+    await connection.execute(f"DROP TABLE dead_letter_{today:%Y%m%d}")
+    await only(bench.settings, "days.ahead", "failed")
+    await connection.close()
+
+
+async def test_a_halted_lane(bench: Workbench) -> None:
+    """With the worker's own reason."""
+    await _execute(
+        bench,
+        "INSERT INTO lane (group_id, topic, partition, applied, emitted, ledger_from) VALUES ($1, $2, 0, 0, 0, 0)",
+        bench.settings.group_id,
+        bench.settings.topic_commands,
+    )
+    commit_offset(bench, 0, 9)
+    found = await examined(bench.settings)
+    assert {one.id for one in found.values() if one.status == "failed"} == {"lanes.halted"}
+    assert "halted lanes: 1 of 2, expected none: partition 0: E=9" in found["lanes.halted"].finding
+    assert found["lanes.unowned"].status == "warning"  # it ran, and nobody has it
+
+
+async def test_commands_that_nobody_takes(bench: Workbench) -> None:
+    """Where one waits, that is wrong."""
+    await publish(bench, [bench.command(tenant(0), 0, "u", partition=1)])
+    told = await only(bench.settings, "lanes.unowned", "failed")
+    assert told.finding.endswith("expected none: partition 1 has 1 waiting")
+
+
+async def test_clocks_that_are_ahead_and_commands_that_are_old(bench: Workbench) -> None:
+    """By the times of records, which a trusted producer can set: two minutes ahead, then ten minutes old."""
+    settings = changed(bench.settings, allow_producer_time=True)
+    await set_topic(bench, settings.topic_commands, "message.timestamp.type", "CreateTime")
+    now = int(time.time() * 1000)
+    await publish(bench, [{**bench.command(tenant(0), 0, "a", partition=0), "timestamp": now + 120_000}])
+    found = await examined(settings)
+    assert found["clock.log"].status == "failed"
+    assert "the newest command was appended 11" in found["clock.log"].finding
+    assert found["lanes.lag"].status == "ok"
+    await publish(bench, [{**bench.command(tenant(0), 0, "b", partition=1), "timestamp": now - 600_000}])
+    found = await examined(settings)
+    assert found["lanes.lag"].status == "warning"
+    assert "commands waiting: 2, the oldest since 60" in found["lanes.lag"].finding
+
+
+async def test_an_operation_that_nobody_ended(bench: Workbench) -> None:
+    """After an hour; the verb and who began it are named."""
+    statement = (
+        "INSERT INTO operation (id, verb, begun_at, who, reason, arguments) "
+        "VALUES ($1, 'replay', now() - $2::interval, 'ann@box', 'r', '{}')"
+    )
+    await _execute(bench, statement, uuid4(), timedelta(minutes=50))
+    assert (await examined(bench.settings))["operations.open"].status == "ok"
+    id = uuid4()
+    await _execute(bench, statement, id, timedelta(minutes=70))
+    told = await only(bench.settings, "operations.open", "warning")
+    assert f"begun over an hour ago and not ended: 1, expected none: replay {id} of " in told.finding
+
+
+async def test_keys_of_access_tokens(bench: Workbench, tmp_path: Path) -> None:
+    """A set without a usable key is as good as none."""
+    file = tmp_path / "jwks.json"
+    settings = changed(bench.settings, oauth_jwks=str(file), oauth_issuer="i", oauth_audience="a")
+    told = await only(settings, "oauth.jwks", "failed")
+    assert told.finding == "Expected a readable JWKS, got FileNotFoundError"
+    file.write_bytes(key_set())
+    told = await only(settings, "oauth.jwks", "failed")
+    assert told.finding == "usable keys: 0, expected one or more"
+    file.write_bytes(key_set(jwk(rsa_key(), "k")))
+    assert (await examined(settings))["oauth.jwks"].status == "ok"
+
+
+async def test_certificates(bench: Workbench, tmp_path: Path) -> None:
+    """Those of tests end within a day; what is no certificate has no end."""
+    authority = Authority(tmp_path)
+    certificate, _ = authority.issue("worker")
+    await only(changed(bench.settings, kafka_ssl_certfile=str(certificate)), "certificates.client", "warning")
+    await only(changed(bench.settings, kafka_ssl_cafile=str(authority.file)), "certificates.ca", "warning")
+    (tmp_path / "text").write_text("no certificate")
+    told = await only(changed(bench.settings, kafka_ssl_cafile=str(tmp_path / "text")), "certificates.ca", "failed")
+    assert told.finding == "expected a readable certificate, got ValueError"
+
+
+async def _execute(bench: Workbench, statement: str, *arguments: object) -> None:
+    connection = await bench.connect()
+    await connection.execute(statement, *arguments)
+    await connection.close()

@@ -1,0 +1,122 @@
+"""What `doctor` makes of what it is told: a table for what no test can make happen on a shared server."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from worker.messages.hints import Finding
+from worker.operations import judgements
+from worker.operations.reports import LaneReport, LanesReport
+from worker.store.inspection import OpenOperation
+from worker.store.server_state import ServerState
+
+STATE = ServerState("18.1", 18, False, "on", "on", "on", False, 40)
+NOW = datetime(2026, 5, 9, 12, tzinfo=UTC).timestamp()
+DAY = 86_400.0
+
+
+def _lane(partition: int, **values: object) -> LaneReport:
+    one = LaneReport(
+        topic="t",
+        partition=partition,
+        applied=5,
+        emitted=5,
+        ledger_from=0,
+        log_start=0,
+        log_end=5,
+        lag_records=0,
+        lag_seconds=0.0,
+        generation=1,
+        member="m",
+        host="h",
+        state="in-step",
+        advice=None,
+    )
+    return one.model_copy(update=values)
+
+
+def _of_lanes(*lanes: LaneReport) -> dict[str, Finding]:
+    return {one.id: one for one in judgements.of_lanes(LanesReport(group="g", lanes=lanes))}
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        (judgements.of_version(STATE), "ok"),
+        (judgements.of_version(replace(STATE, version="14.9", major=14)), "failed"),
+        (judgements.of_durability(STATE), "ok"),
+        (judgements.of_durability(replace(STATE, synchronous_commit="remote_apply", has_standbys=True)), "ok"),
+        (judgements.of_durability(replace(STATE, synchronous_commit="local")), "ok"),
+        (judgements.of_durability(replace(STATE, synchronous_commit="local", has_standbys=True)), "warning"),
+        (judgements.of_durability(replace(STATE, synchronous_commit="remote_write", has_standbys=True)), "warning"),
+        (judgements.of_durability(replace(STATE, synchronous_commit="off")), "failed"),
+        (judgements.of_durability(replace(STATE, fsync="off")), "failed"),
+        (judgements.of_durability(replace(STATE, full_page_writes="off")), "failed"),
+        (judgements.of_primary(STATE), "ok"),
+        (judgements.of_primary(replace(STATE, in_recovery=True)), "failed"),
+        (judgements.of_connections(STATE, 40), "ok"),
+        (judgements.of_connections(STATE, 41), "warning"),
+        (judgements.of_postgres_clock(4.9), "ok"),
+        (judgements.of_postgres_clock(-5.1), "warning"),
+        (judgements.of_postgres_clock(-61), "failed"),
+        (judgements.of_log_clock(None), "skipped"),
+        (judgements.of_log_clock(-301), "skipped"),
+        (judgements.of_log_clock(-299), "ok"),
+        (judgements.of_log_clock(5.1), "warning"),
+        (judgements.of_log_clock(61), "failed"),
+        (judgements.of_days_ahead(NOW + DAY, NOW), "ok"),
+        (judgements.of_days_ahead(NOW + DAY - 1, NOW), "warning"),
+        (judgements.of_days_ahead(NOW, NOW), "failed"),
+        (judgements.of_old_days([], 8), "ok"),
+        (judgements.of_old_days([date(2026, 4, 1)], 8), "warning"),
+        (judgements.of_keys(1), "ok"),
+        (judgements.of_keys(0), "failed"),
+        (judgements.of_certificate("ca", NOW + 30 * DAY, NOW), "ok"),
+        (judgements.of_certificate("ca", NOW + 30 * DAY - 1, NOW), "warning"),
+        (judgements.of_certificate("client", NOW, NOW), "failed"),
+        (judgements.of_operations([]), "ok"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Finding) else value,
+)
+def test_each_bound(found: Finding, status: str) -> None:
+    """On both of its sides; whoever is told that something is wrong is told what to do."""
+    assert found.status == status
+    assert bool(found.advice) is (status in ("warning", "failed"))
+    assert not found.finding.endswith(".")
+    assert status == "skipped" or "expected" in found.finding
+
+
+def test_lanes_in_step_are_well() -> None:
+    """And those that never ran, while nothing waits in them."""
+    found = _of_lanes(_lane(0), _lane(1, member=None, state="never-run"))
+    assert {one.status for one in found.values()} == {"ok"}
+    assert found["lanes.unowned"].finding == "lanes without a worker: 1 of 2, expected none"
+
+
+@pytest.mark.parametrize(
+    ("lane", "id", "status"),
+    [
+        (_lane(0, state="halted", lag_records=-4, advice="Because."), "lanes.halted", "failed"),
+        (_lane(0, state="behind", lag_records=9, lag_seconds=300.1), "lanes.lag", "warning"),
+        (_lane(0, state="unowned", member=None), "lanes.unowned", "warning"),
+        (_lane(0, state="unowned", member=None, lag_records=1), "lanes.unowned", "failed"),
+        (_lane(0, state="never-run", member=None, lag_records=1), "lanes.unowned", "failed"),
+    ],
+    ids=lambda value: f"{value.state} {value.lag_records}" if isinstance(value, LaneReport) else value,
+)
+def test_lanes_that_are_not_well(lane: LaneReport, id: str, status: str) -> None:
+    """Each is a finding of one check alone."""
+    found = _of_lanes(lane, _lane(1))
+    assert {one.id: one.status for one in found.values() if one.status != "ok"} == {id: status}
+
+
+def test_many_are_told_by_the_first_five() -> None:
+    """A line stays a line."""
+    begun = datetime(2026, 5, 9, tzinfo=UTC) - timedelta(days=1)
+    many = [OpenOperation(UUID(int=n), "replay", "ann@box", begun) for n in range(7)]
+    found = judgements.of_operations(many)
+    assert found.status == "warning"
+    assert found.finding.startswith("operations begun over an hour ago and not ended: 7, expected none: replay 0000")
+    assert found.finding.endswith("of ann@box, begun 2026-05-08 00:00 UTC; and 2 more")

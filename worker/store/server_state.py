@@ -1,0 +1,40 @@
+"""What the database server says of itself: version, what it keeps, its clock, and connections that are left."""
+
+import time
+from dataclasses import dataclass
+
+from worker.store import sql
+from worker.store.sql import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """Settings as they hold for our role and database; `free_connections` are those that it may still open.
+
+    `version` is the server's own text, `major` its first number. `has_standbys`: commits wait for other servers.
+    """
+
+    version: str
+    major: int
+    in_recovery: bool
+    fsync: str
+    full_page_writes: str
+    synchronous_commit: str
+    has_standbys: bool
+    free_connections: int
+
+
+async def server_state(connection: Connection) -> ServerState:
+    """As it is now. Raises what the driver does."""
+    row = await connection.fetchrow(sql.load("server_state"))
+    assert row is not None, "our role and our database are there"
+    return ServerState(**row)
+
+
+async def clock_ahead(connection: Connection) -> float:
+    """Seconds by which the server's clock is ahead of ours, negative where it is behind; right to half a round trip."""
+    query = sql.load("clock")
+    await connection.fetchval(query)  # prepares it, which takes round trips, too
+    before = time.time()
+    there: float = await connection.fetchval(query)
+    return there - (before + time.time()) / 2

@@ -1,0 +1,51 @@
+"""What topics are like where nothing is wrong with them, in words."""
+
+from collections.abc import Mapping
+
+from worker.domain.timestamps import DAY_MS
+from worker.settings import Settings
+from worker.stream.cluster import topic_settings as ids
+from worker.stream.cluster.topic_settings import Found
+
+_UNTOLD = "not told by the broker"
+
+
+def as_expected(settings: Settings, found: Mapping[str, Found]) -> dict[str, str]:
+    """By the id of each check of topics, what it found and had expected. All topics are there."""
+    commands = found[settings.topic_commands]
+    results = [found[name] for name in (*settings.result_topics, settings.dead_letter_topic)]
+    said = {key: commands.settings.get(key) or _UNTOLD for key in ("message.timestamp.type", "compression.type")}
+    trusted = " (PASSPORT_ALLOW_PRODUCER_TIME)" if settings.allow_producer_time else ""
+    return {
+        ids.EXIST: f"{len(found)} topics are there, as expected",
+        ids.TIMESTAMP_TYPE: f"commands: {said['message.timestamp.type']}, expected LogAppendTime{trusted}",
+        ids.PARTITIONS: (
+            f"commands: {commands.shape.partitions}, results and dead letters: "
+            f"{min(one.shape.partitions for one in results)} or more, expected at least as many as commands"
+        ),
+        ids.MESSAGE_SIZE: (
+            f"commands: {_least([commands], 'max.message.bytes')} bytes, results and dead letters: "
+            f"{_least(results, 'max.message.bytes')} or more, expected room for every answer"
+        ),
+        ids.COMPRESSION: f"commands: {said['compression.type']}, expected uncompressed",
+        ids.RETENTION: (
+            f"commands: {_days(commands)}, expected 7 days or more, and less than the ledger's "
+            f"{settings.retention_days} days (PASSPORT_RETENTION_DAYS)"
+        ),
+        ids.REPLICATION: (
+            f"replicas: {min(one.shape.replicas for one in found.values())} or more, expected "
+            f"{settings.topic_replication} (PASSPORT_TOPIC_REPLICATION)"
+        ),
+    }
+
+
+def _least(topics: list[Found], key: str) -> str:
+    values = [int(one.settings[key]) for one in topics if one.settings.get(key)]
+    return str(min(values)) if values else _UNTOLD
+
+
+def _days(commands: Found) -> str:
+    value = commands.settings.get("retention.ms")
+    if not value:
+        return _UNTOLD
+    return "no end" if int(value) < 0 else f"{int(value) / DAY_MS:g} days"
