@@ -5,7 +5,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
-from worker.cli.errors import BadUsage
+from worker.cli.errors import BadUsage, Failed
 from worker.cli.running import run_async, settings_with_warnings
 from worker.operations.report import Report
 from worker.operations.servers import Servers, both_servers
@@ -24,14 +24,17 @@ def examples(*commands: str) -> str:
 
 
 def ask(question: Callable[[Servers], Awaitable[SomeReport]]) -> SomeReport:
-    """What a verb says of the servers of the settings."""
+    """What a verb says of the servers of the settings. Raises `Failed` where a signal ends it first."""
     settings = settings_with_warnings()
 
     async def asking() -> SomeReport:
         async with both_servers(settings) as servers:
             return await question(servers)
 
-    return run_async(asking)
+    try:
+        return run_async(asking)
+    except KeyboardInterrupt:
+        raise Failed("interrupted") from None
 
 
 def reason_to_execute(reason: str | None) -> str:

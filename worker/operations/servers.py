@@ -42,12 +42,18 @@ class Servers:
                     return Problem(code=KAFKA_AWAY, text=explain(error, self.settings))
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def postgres(self, question: Callable[[Inspection], Awaitable[Known]]) -> Known | Problem:
-        """What Postgres says, or why it says nothing for `AWAY_SECONDS`."""
+    async def postgres(
+        self, question: Callable[[Inspection], Awaitable[Known]], *, is_long: bool = False
+    ) -> Known | Problem:
+        """What Postgres says, or why it says nothing for `AWAY_SECONDS`.
+
+        A long question may take longer, once there is a connection.
+        """
+        limit = None if is_long else AWAY_SECONDS
         deadline = time.monotonic() + AWAY_SECONDS
         while True:
             try:
-                async with asyncio.timeout(AWAY_SECONDS), inspection(self.settings.database_url) as database:
+                async with asyncio.timeout(limit), inspection(self.settings.database_url) as database:
                     return await question(database)
             except CannotConnect as error:
                 if not isinstance(error.__cause__, OSError) or time.monotonic() + PAUSE_SECONDS > deadline:
