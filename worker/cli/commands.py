@@ -13,7 +13,9 @@ from worker import __version__
 from worker.app import make_worker
 from worker.cli.catalogue import catalogue
 from worker.cli.errors import BadUsage, Failed
+from worker.cli.keys import keys
 from worker.cli.lanes import lanes
+from worker.cli.quota import quota
 from worker.cli.running import run_async, settings_with_warnings, warn, warn_of_unknown_variables
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
@@ -40,7 +42,9 @@ app = App(
 topics = App(name="topics", help="Kafka topics.")
 app.command(topics)
 app.command(catalogue)
+app.command(keys)
 app.command(lanes)
+app.command(quota)
 
 
 @app.command
@@ -206,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
     tokens = sys.argv[1:] if arguments is None else arguments
     try:
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-        if tokens in ([], [topics.name[0]], [catalogue.name[0]]):
+        if tokens in ([], *([group.name[0]] for group in (topics, catalogue, keys, quota))):
             sys.exit(2)  # a command is missing; its help was shown
     except CycloptsError as error:
         _fail(f"{error}\nTry `passport-worker --help`.", 2)
