@@ -363,6 +363,12 @@ async def test_people_get_a_table_and_warnings(bench: Workbench, tmp_path: Path)
     assert done.stdout.splitlines()[-1] == "differs Loading the file would add rows: 0, and change rows: 1."
     equal = await _run(bench, "diff", _file(tmp_path, HOSTILE))
     assert (equal.returncode, equal.stdout) == (0, "rows that would be added: 0, changed: 0\n")
+    plans = [{**HOSTILE["plans"][0], "id": f"new {number}"} for number in range(1_001)]
+    many = await _run(bench, "load", "--dry-run", _file(tmp_path, {"plans": plans}))
+    assert many.stdout.splitlines()[-2:] == [
+        "and 1 more; --json has all of them",
+        "rows that would be added: 1001, changed: 0",
+    ]
 
 
 async def test_what_is_in_the_way_is_told(servers: Infrastructure, bench: Workbench, tmp_path: Path) -> None:

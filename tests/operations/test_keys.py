@@ -258,3 +258,7 @@ async def test_people_get_lines(bench: Workbench) -> None:
     assert done.stderr == "Refused from 2026-01-01T00:00:00Z on. The line is for your catalogue file.\n"
     listed = await asyncio.to_thread(run_command, "keys", "list", COLUMNS="200", **bench.environment)
     assert re.search(rf"{OWNER.company_id} +test +{HASH[:16]}… +revoked +2026-01-01T00:00:00Z", listed.stdout)
+    many = "INSERT INTO api_key SELECT sha256(n::text::bytea), $1, 'zz' || n FROM generate_series(1, 1000) n"
+    await _query(bench, many, tenant(9).company_id)
+    listed = await asyncio.to_thread(run_command, "keys", "list", COLUMNS="200", **bench.environment)
+    assert listed.stdout.splitlines()[-1] == "and 10 more; --json has all of them, --company those of one"

@@ -159,3 +159,11 @@ async def test_people_get_a_table(bench: Workbench) -> None:
     rows = done.stdout.splitlines()[-5:]
     assert re.search(r"Company +\w+ +120 of 100 +120% +0 of 10 +0% +0 +0 *$", rows[0])
     assert re.search(r"Company +\w+ +5 +- +8 of 10 +80% +0 +0 *$", rows[4])
+    connection = await bench.connect()
+    await connection.execute(
+        "INSERT INTO company SELECT lpad(to_hex(n), 24, 'e'), 'n', (SELECT min(id) FROM plan) "
+        "FROM generate_series(4096, 5095) n"
+    )
+    await connection.close()
+    done = await asyncio.to_thread(run_command, "quota", "show", COLUMNS="200", **bench.environment)
+    assert done.stdout.splitlines()[-1] == "and 7 more that are further from an end; --json has all of them"

@@ -116,11 +116,11 @@ def _show_changes(file: Path, *, as_json: bool, must_be_equal: bool) -> NoReturn
 
 
 def _draw_changes(console: Console, report: CatalogueDiffReport) -> None:
-    lines = [line for change in report.changes[:_MOST_CHANGES] for line in _lines(change)][:_MOST_CHANGES]
+    lines = [line for change in report.changes for line in _lines(change)]
     if lines:
-        console.print(table(("row", "id", "field", "change", "old", "new"), lines))
-    if len(report.changes) > _MOST_CHANGES or len(lines) == _MOST_CHANGES:
-        console.print("and more; --json has all of it")
+        console.print(table(("row", "id", "field", "change", "old", "new"), lines[:_MOST_CHANGES]))
+    if (others := len(lines) - _MOST_CHANGES) > 0:
+        console.print(f"and {others} more; --json has all of them")
     if not report.problems:
         console.print(f"rows that would be added: {report.added}, changed: {report.changed}")
 

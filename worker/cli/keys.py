@@ -25,6 +25,8 @@ keys = App(
 
 _HASH_PREFIX = Parameter(name="HASHPREFIX", help="The first digits of its SHA-256, at least 6 (`keys list`).")
 _DIGITS = 16
+_MOST_ROWS = 1_000
+"""So many are shown to people; JSON has all of them."""
 
 Company = Annotated[str, Parameter(help="Its id, 24 hexadecimal digits.")]
 HashPrefix = Annotated[str, _HASH_PREFIX]
@@ -161,6 +163,8 @@ def _draw_list(console: Console, report: KeysListReport) -> None:
     columns = ("company", "label", "sha256", "state", "revoked at")
     rows = (
         (one.company, one.label, f"{one.sha256[:_DIGITS]}…", one.state, catalogue_line(one).get("revokedAt"))
-        for one in report.keys
+        for one in report.keys[:_MOST_ROWS]
     )
     console.print(table(columns, rows))
+    if (others := len(report.keys) - _MOST_ROWS) > 0:
+        console.print(f"and {others} more; --json has all of them, --company those of one")
