@@ -27,11 +27,16 @@ _MODELS: dict[tuple[str, ...], type[Row]] = {
 }
 
 
+def without_api_keys(text: str) -> str:
+    """The same, with `tp_…` in place of each API key."""
+    return _API_KEY.sub("tp_…", text)
+
+
 class CatalogueError(Exception):
     """A catalogue that cannot be loaded: every problem found, one line each, with its path; no API key is repeated."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = [_API_KEY.sub("tp_…", problem) for problem in problems]
+        self.problems = [without_api_keys(problem) for problem in problems]
         super().__init__("\n".join(self.problems))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
-from worker.cli.errors import BadUsage
+from worker.cli.errors import BadUsage, Failed
 from worker.cli.progress import shown
 from worker.cli.running import run_async, settings_with_warnings
 from worker.observability.logs import configure_logs
@@ -51,7 +51,7 @@ def examples(*commands: str) -> str:
 
 
 def ask(question: Callable[[Servers], Awaitable[SomeReport]]) -> SomeReport:
-    """What a verb says of the servers of the settings."""
+    """What a verb says of the servers of the settings. Raises `Failed` where a signal ends it first."""
     settings = settings_with_warnings()
     configure_logs(quiet=True)  # stdout is the report's
 
@@ -59,7 +59,10 @@ def ask(question: Callable[[Servers], Awaitable[SomeReport]]) -> SomeReport:
         async with both_servers(settings) as servers:
             return await question(servers)
 
-    return run_async(asking)
+    try:
+        return run_async(asking)
+    except KeyboardInterrupt:
+        raise Failed("interrupted") from None
 
 
 def reason_to_execute(reason: str | None) -> str:

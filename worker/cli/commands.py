@@ -1,9 +1,7 @@
-"""The command line: `passport-worker run | migrate | topics create | catalogue load | validate | settings | demo`."""
+"""The command line: `run`, `migrate`, `topics`, `validate`, `settings`, `demo`; other verbs have files of their own."""
 
 import os
 import sys
-from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -13,14 +11,14 @@ from pydantic import ValidationError
 
 from worker import __version__
 from worker.app import make_worker
-from worker.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
-from worker.catalogue.models import Catalogue
-from worker.catalogue.warnings import warnings_of
 from worker.cli.audit import app as audit_app
+from worker.cli.catalogue import catalogue
 from worker.cli.doctor import doctor
 from worker.cli.errors import BadUsage, Failed
+from worker.cli.keys import keys
 from worker.cli.lanes import lanes
 from worker.cli.migrate import migrate_command
+from worker.cli.quota import quota
 from worker.cli.running import run_async, settings_with_warnings, warn, warn_of_unknown_variables
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
@@ -28,9 +26,8 @@ from worker.observability.logs import configure_logs
 from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.service import CannotStart
 from worker.settings import PREFIX, Settings
-from worker.store.catalogue import load_catalogue, templates_of
-from worker.store.connect import CannotConnect, connect
-from worker.store.migrate import MigrationError, check_schema
+from worker.store.connect import CannotConnect
+from worker.store.migrate import MigrationError
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
 from worker.stream.cluster.topics import compare_topics, create_topics
 
@@ -44,13 +41,14 @@ app = App(
     help_format="plaintext",
 )
 topics = App(name="topics", help="Kafka topics.")
-catalogue = App(name="catalogue", help="Reference data: plans, companies, API keys, templates, products.")
 app.command(topics)
 app.command(catalogue)
+app.command(keys)
 app.command(lanes)
 app.command(audit_app)
 app.command(doctor)
 app.command(migrate_command, name="migrate")
+app.command(quota)
 
 
 @app.command
@@ -106,39 +104,6 @@ def topics_create(
 
     if not run_async(create) and check:
         sys.exit(1)
-
-
-@catalogue.command(name="load")
-def catalogue_load(file: Annotated[Path, Parameter(help="A JSON or YAML file.")], /) -> None:
-    """Insert or update plans, companies, API keys, templates and products. Safe to repeat and while workers run."""
-    settings = settings_with_warnings()
-    try:
-        contents = read_catalogue(file)
-        run_async(lambda: _load(contents, settings))
-    except UnreadableFile as error:
-        raise BadUsage(str(error)) from error
-    except CatalogueError as error:
-        raise Failed("\n  ".join([f"{file} cannot be loaded:", *error.problems])) from error
-
-
-_MOST_WARNINGS = 100
-
-
-async def _load(contents: Catalogue, settings: Settings) -> None:
-    connection = await connect(settings.database_url)
-    try:
-        problem = await check_schema(connection)
-        if problem is not None:
-            raise Failed(str(problem))
-        unusual = warnings_of(contents, await templates_of(connection, contents))
-        for warning in islice(unusual, _MOST_WARNINGS):
-            warn(warning)
-        if others := sum(1 for _ in unusual):
-            warn(f"and {others} more of them")
-        loaded = await load_catalogue(connection, contents)
-    finally:
-        await connection.close()
-    print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
 
 
 _FILE = Parameter(help="NDJSON, or a single JSON document; - for stdin.", allow_leading_hyphen=True)
@@ -226,7 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
     tokens = sys.argv[1:] if arguments is None else arguments
     try:
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-        if tokens in ([], [topics.name[0]], [catalogue.name[0]]):
+        if tokens in ([], *([group.name[0]] for group in (topics, catalogue, keys, quota))):
             sys.exit(2)  # a command is missing; its help was shown
     except CycloptsError as error:
         _fail(f"{error}\nTry `passport-worker --help`.", 2)

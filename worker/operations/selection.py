@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 Bound = int | datetime
 """An offset, or a time, which stands for the first record that was appended then or later."""
@@ -41,12 +41,20 @@ def bound_of(text: str) -> Bound:
     if re.fullmatch(r"[0-9]{1,18}", text):
         return int(text)
     try:
+        return time_of(text)
+    except BadSelection:
+        raise BadSelection(f"expected an offset, or a time such as 2026-11-26T08:00:00Z, got {text!r}") from None
+
+
+def time_of(text: str) -> datetime:
+    """A time as RFC 3339 writes it, in UTC. Raises `BadSelection`."""
+    try:
         time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise BadSelection(f"expected an offset, or a time such as 2026-11-26T08:00:00Z, got {text!r}")
-    return time
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise BadSelection(f"expected a time such as 2026-11-26T08:00:00Z, got {text!r}")
 
 
 @dataclass(frozen=True, slots=True)

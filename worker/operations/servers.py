@@ -49,9 +49,12 @@ class Servers:
         return await self._ask(ask, lambda error: isinstance(error, CLUSTER_ERRORS) and is_passing(error))
 
     async def postgres(
-        self, question: Callable[[Inspection], Awaitable[Known]], needs: Collection[str] = ()
+        self, question: Callable[[Inspection], Awaitable[Known]], needs: Collection[str] = (), *, is_long: bool = False
     ) -> Known | Problem:
-        """What Postgres says; or which tables it needs and may not read, or why it says nothing for `AWAY_SECONDS`."""
+        """What Postgres says; or which tables it needs and may not read, or why it says nothing for `AWAY_SECONDS`.
+
+        A long question may take longer, once there is a connection.
+        """
 
         async def ask() -> Known | Problem:
             async with inspection(self.settings.database_url) as database:
@@ -59,15 +62,20 @@ class Servers:
                     return Problem(code=POSTGRES_DENIES, text=str(lacking))
                 return await question(database)
 
-        return await self._ask(ask, lambda error: isinstance(error.__cause__, OSError))
+        return await self._ask(
+            ask, lambda error: isinstance(error.__cause__, OSError), None if is_long else AWAY_SECONDS
+        )
 
     async def _ask(
-        self, ask: Callable[[], Awaitable[Known | Problem]], may_pass: Callable[[Exception], bool]
+        self,
+        ask: Callable[[], Awaitable[Known | Problem]],
+        may_pass: Callable[[Exception], bool],
+        limit: float | None = AWAY_SECONDS,
     ) -> Known | Problem:
         deadline = time.monotonic() + AWAY_SECONDS
         while True:
             try:
-                async with asyncio.timeout(AWAY_SECONDS):
+                async with asyncio.timeout(limit):
                     return await ask()
             except SERVER_ERRORS as error:
                 if not may_pass(error) or time.monotonic() + PAUSE_SECONDS > deadline:

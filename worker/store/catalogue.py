@@ -30,8 +30,7 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
     """
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(sql.load("lock_catalogue"))
-        problems = [*await _missing_references(connection, catalogue), *await _taken_keys(connection, catalogue)]
-        if problems:
+        if problems := await problems_of_loading(connection, catalogue):
             raise CatalogueError(problems)
         return Loaded(
             plans=await _plans(connection, catalogue.plans),
@@ -40,6 +39,11 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
             templates=await _templates(connection, catalogue.templates),
             products=await _products(connection, catalogue.products),
         )
+
+
+async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> list[str]:
+    """References to rows that are neither in file nor database, and API keys of other companies. Read only."""
+    return [*await _missing_references(connection, catalogue), *await _taken_keys(connection, catalogue)]
 
 
 async def templates_of(connection: Connection, catalogue: Catalogue) -> dict[str, Fields]:

@@ -1,0 +1,67 @@
+"""`passport-worker catalogue export`: the database's catalogue as a file; loading it changes nothing."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import IO, Any
+
+from worker.catalogue.rows import CatalogueRow, RowKind
+from worker.operations.catalogue import CATALOGUE_RIGHTS
+from worker.operations.checked import ask_database, company_unknown
+from worker.operations.report import Problem
+from worker.operations.servers import Servers
+from worker.store.api_keys import has_company
+from worker.store.inspection import Inspection
+from worker.store.sql import Connection
+from worker.store.stored_catalogue import all_rows
+
+_SECTIONS: tuple[tuple[str, RowKind], ...] = (
+    ("plans", "plan"),
+    ("companies", "company"),
+    ("templates", "template"),
+    ("products", "product"),
+)
+
+
+async def export(servers: Servers, company: str | None, file: IO[str]) -> Problem | None:
+    """Write all of it as JSON in ASCII, a row a line; of one company what it has and uses. What is in the way is told.
+
+    The database is read as of one moment, row after row, so memory stays bounded.
+    """
+
+    async def question(database: Inspection) -> Problem | None:
+        if company is not None and not await has_company(database.connection, company):
+            return company_unknown(company)
+        async with database.connection.transaction(isolation="repeatable_read", readonly=True):
+            await _write(database.connection, company, file)
+        return None
+
+    return await ask_database(servers, CATALOGUE_RIGHTS, question, is_long=True)
+
+
+async def _write(connection: Connection, company: str | None, file: IO[str]) -> None:
+    for number, (section, kind) in enumerate(_SECTIONS):
+        file.write(f'{"," if number else "{"}\n"{section}": [')
+        rows = _companies(connection, company) if kind == "company" else _values(all_rows(connection, kind, company))
+        separator = "\n"
+        async for values in rows:
+            file.write(separator + json.dumps(values))
+            separator = ",\n"
+        file.write("\n]")
+    file.write("\n}\n")
+
+
+async def _values(rows: AsyncIterator[CatalogueRow]) -> AsyncIterator[Any]:
+    async for row in rows:
+        yield row.values
+
+
+async def _companies(connection: Connection, company: str | None) -> AsyncIterator[Any]:
+    """Each with its keys; both come in the same order."""
+    keys = all_rows(connection, "api-key", company)
+    key = await anext(keys, None)
+    async for row in all_rows(connection, "company", company):
+        own = []
+        while key is not None and key.company_id == row.id:
+            own.append(key.values)
+            key = await anext(keys, None)
+        yield {**row.values, "apiKeys": own} if own else row.values

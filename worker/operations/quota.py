@@ -1,0 +1,46 @@
+"""`passport-worker quota show`: what companies have used of their plans, and who is near an end."""
+
+from datetime import date
+
+from worker.operations.checked import ask_database, company_unknown
+from worker.operations.report import Problem
+from worker.operations.reports import CompanyQuota, QuotaShowReport
+from worker.operations.servers import Servers
+from worker.store.api_keys import has_company
+from worker.store.inspection import Inspection
+from worker.store.quotas import Quota, quotas, today
+from worker.store.verb_rights import reading
+
+_RIGHTS = reading("company", "plan", "company_usage", "daily_writes", "overage_charge")
+
+
+async def show_quotas(servers: Servers, company: str | None, near: float | None) -> QuotaShowReport:
+    """Of one company or of all; `near` leaves out those that have used a smaller share of their slots and writes."""
+
+    async def question(database: Inspection) -> tuple[date, list[Quota]] | Problem:
+        if company is not None and not await has_company(database.connection, company):
+            return company_unknown(company)
+        day = await today(database.connection)
+        return day, await quotas(database.connection, company, near, day)
+
+    found = await ask_database(servers, _RIGHTS, question, is_long=True)
+    if isinstance(found, Problem):
+        return QuotaShowReport(problems=(found,), day=None, quotas=())
+    day, rows = found
+    return QuotaShowReport(day=day, quotas=tuple(_report(one) for one in rows))
+
+
+def _report(quota: Quota) -> CompanyQuota:
+    return CompanyQuota(
+        company=quota.company_id,
+        name=quota.name,
+        plan=quota.plan,
+        slots_used=quota.slots_used,
+        slots_limit=quota.slots_limit,
+        slots_share=quota.slots_share,
+        writes_today=quota.writes,
+        writes_limit=quota.writes_limit,
+        writes_share=quota.writes_share,
+        charges=quota.charges,
+        charged_cents=quota.charged_cents,
+    )

@@ -1,0 +1,59 @@
+"""API keys as operators make, find and revoke them: by their hashes, since nobody keeps the keys."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from worker.store import sql
+from worker.store.sql import Connection
+
+NO_OVERLAP = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key as the database has it. `is_revoked` is told by the database's clock; `revoked_at` may lie ahead."""
+
+    digest: bytes
+    company_id: str
+    label: str
+    revoked_at: datetime | None
+    is_revoked: bool
+
+
+async def has_company(connection: Connection, company_id: str) -> bool:
+    """Whether the catalogue has it."""
+    found: bool = await connection.fetchval(sql.load("has_company"), company_id)
+    return found
+
+
+async def list_keys(connection: Connection, company_id: str | None) -> list[StoredKey]:
+    """All keys of a company, or of all companies, by company and label."""
+    return [_key(row) for row in await connection.fetch(sql.load("list_api_keys"), company_id)]
+
+
+async def find_keys(connection: Connection, prefix: str, most: int) -> list[StoredKey]:
+    """At most `most` keys whose hash begins with these hexadecimal digits."""
+    first, last = (bytes.fromhex(prefix.ljust(64, digit)) for digit in "0f")
+    return [_key(row) for row in await connection.fetch(sql.load("find_api_keys"), first, last, most)]
+
+
+async def add_key(connection: Connection, digest: bytes, company_id: str, label: str) -> StoredKey:
+    """Let a company use the key of this hash from now on. Raises what the database does."""
+    row = await connection.fetchrow(sql.load("add_api_key"), digest, company_id, label)
+    assert row is not None, "an INSERT returns its row"
+    return _key(row)
+
+
+async def revoke_key(
+    connection: Connection, digest: bytes, at: datetime | None, overlap: timedelta = NO_OVERLAP
+) -> StoredKey:
+    """Revoke from `at` on (None: now), later by `overlap`; what is revoked earlier stays so. The key as it is then."""
+    row = await connection.fetchrow(sql.load("revoke_api_key"), digest, at, overlap)
+    assert row is not None, "no key is ever deleted"
+    return _key(row)
+
+
+def _key(row: asyncpg.Record) -> StoredKey:
+    return StoredKey(row["sha256"], row["company_id"], row["label"], row["revoked_at"], row["is_revoked"])

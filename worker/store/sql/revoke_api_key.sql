@@ -1,0 +1,6 @@
+-- Revoke an API key from a time on ($2; null: now), later by $3. Safe: never gives a key more time than it has; the row as it
+-- is then is returned. Now is a whole millisecond, as append times are.
+UPDATE api_key
+   SET revoked_at = least(revoked_at, coalesce($2::timestamptz, date_trunc('milliseconds', now())) + $3::interval)
+ WHERE sha256 = $1
+RETURNING sha256, company_id, label, revoked_at, revoked_at <= now() AS is_revoked

@@ -1,0 +1,7 @@
+-- API keys as they are kept: those of these hashes ($1; null: all), of one company ($2; null: of all), in the order of
+-- `stored_companies`. Read only; no index on the company, this reads the table.
+SELECT sha256, company_id, label, revoked_at
+  FROM api_key
+ WHERE ($1::bytea[] IS NULL OR sha256 = ANY ($1))
+   AND ($2::text IS NULL OR company_id = $2)
+ ORDER BY company_id, label, sha256

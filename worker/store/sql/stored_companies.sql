@@ -1,0 +1,6 @@
+-- Companies as they are kept: those that are named ($1; null: all), one of them ($2; null: all). Read only.
+SELECT id, name, plan_id, subscription, prefill::text AS prefill
+  FROM company
+ WHERE ($1::text[] IS NULL OR id = ANY ($1))
+   AND ($2::text IS NULL OR id = $2)
+ ORDER BY id

@@ -1,0 +1,6 @@
+-- Products as they are kept: those that are named ($1; null: all), of one company ($2; null: of all). Read only.
+SELECT id, company_id, template_id, name, model, default_field_values::text AS default_field_values
+  FROM product
+ WHERE ($1::text[] IS NULL OR id = ANY ($1))
+   AND ($2::text IS NULL OR company_id = $2)
+ ORDER BY id

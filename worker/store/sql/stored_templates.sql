@@ -1,0 +1,6 @@
+-- Templates as they are kept: those that are named ($1; null: all), of one company's products ($2; null: of all). Read only.
+SELECT id, category, version, fields::text AS fields
+  FROM template
+ WHERE ($1::text[] IS NULL OR id = ANY ($1))
+   AND ($2::text IS NULL OR id IN (SELECT template_id FROM product WHERE company_id = $2))
+ ORDER BY id
