@@ -19,6 +19,7 @@ from worker.cli.keys import keys
 from worker.cli.lanes import lanes
 from worker.cli.migrate import migrate_command
 from worker.cli.quota import quota
+from worker.cli.replay import app as replay_app
 from worker.cli.running import run_async, settings_with_warnings, warn, warn_of_unknown_variables
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
@@ -49,6 +50,7 @@ app.command(audit_app)
 app.command(doctor)
 app.command(migrate_command, name="migrate")
 app.command(quota)
+app.command(replay_app)
 
 
 @app.command

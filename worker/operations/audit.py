@@ -31,7 +31,7 @@ async def audit(
         database = await stack.enter_async_context(inspection(settings.database_url))
         reader = await stack.enter_async_context(log_reader(settings))
         rows = await database.lanes(settings.group_id, topic)
-        ends = {at: _emitted(rows.get(at), one.committed and one.committed.offset) for at, one in view.items()}
+        ends = {at: emitted_of(rows.get(at), one.committed and one.committed.offset) for at, one in view.items()}
         bounds = {at: _auditable(one.log.first, rows.get(at), ends[at]) for at, one in view.items()}
         offsets = await offsets_of(chosen, bounds, partial(reader.first_since, topic))
         counts = await servers.cluster.partition_counts([*settings.result_topics, settings.dead_letter_topic])
@@ -50,7 +50,8 @@ async def audit(
         return AuditReport(problems=tuple(problems), lanes=tuple(lanes))
 
 
-def _emitted(row: LaneRow | None, committed: int | None) -> int:
+def emitted_of(row: LaneRow | None, committed: int | None) -> int:
+    """E of a lane: the group's offset, or what Postgres has noted of it."""
     if committed is not None:
         return committed
     return 0 if row is None or row.position is None else row.position.emitted

@@ -14,12 +14,21 @@ from worker.store import sql
 from worker.store.inspection import Inspection
 
 
+class UnknownOperation(ValueError):
+    """There is no such operation; the text says what was looked for."""
+
+
 @dataclass(slots=True)
 class Operation:
-    """One that is under way. `progress` is kept when it ends."""
+    """One that is under way. `progress` is kept when it ends, and by `note`."""
 
     id: UUID
+    arguments: Mapping[str, Any]
     progress: dict[str, Any] = field(default_factory=dict)
+
+    async def note(self, database: Inspection) -> None:
+        """Keep its progress now."""
+        await database.connection.execute(sql.load("note_progress"), self.id, json.dumps(self.progress))
 
 
 @asynccontextmanager
@@ -30,11 +39,29 @@ async def operation(
 
     `arguments` go into the database: no credential may be among them. Raises what the database does.
     """
-    one = Operation(uuid4())
+    one = Operation(uuid4(), arguments)
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     await database.connection.execute(sql.load("begin_operation"), one.id, verb, who, reason, json.dumps(arguments))
-    try:
+    async with _until_its_end(database, one):
         yield one
+
+
+@asynccontextmanager
+async def resumed(database: Inspection, verb: str, id: UUID) -> AsyncIterator[Operation]:
+    """Go on with an operation that was begun, with its own arguments. Raises `UnknownOperation`."""
+    row = await database.connection.fetchrow(sql.load("operation"), id)
+    if row is None or row["verb"] != verb:
+        raise UnknownOperation(f"expected the id of a {verb}, and there is none {id}")
+    one = Operation(id, json.loads(row["arguments"]), json.loads(row["progress"]))
+    await database.connection.execute(sql.load("resume_operation"), id)
+    async with _until_its_end(database, one):
+        yield one
+
+
+@asynccontextmanager
+async def _until_its_end(database: Inspection, one: Operation) -> AsyncIterator[None]:
+    try:
+        yield
     except (asyncio.CancelledError, KeyboardInterrupt):
         with suppress(Exception):
             await _end(database, one, "interrupted")

@@ -18,7 +18,11 @@ class Progress(Protocol):
         ...
 
 
-def paced(progress: Progress, rate: float) -> Callable[[int], Awaitable[None]]:
+Advance = Callable[[int], Awaitable[None]]
+"""So many more records are done."""
+
+
+def paced(progress: Progress, rate: float) -> Advance:
     """Tells a progress of records, and waits where they come faster than `rate` a second; 0 is no limit."""
     began, done = time.monotonic(), 0
 

@@ -70,9 +70,11 @@ FirstSince = Callable[[Sequence[int], datetime], Awaitable[Mapping[int, int]]]
 """Offset of each partition's first record that was appended then or later; where the log ends, if there is none."""
 
 
-async def offsets_of(
-    chosen: Range, bounds: Mapping[int, tuple[int, int]], first_since: FirstSince
-) -> dict[int, tuple[int, int]]:
+Offsets = tuple[int, int]
+"""The first, and the one behind the last."""
+
+
+async def offsets_of(chosen: Range, bounds: Mapping[int, Offsets], first_since: FirstSince) -> dict[int, Offsets]:
     """The range in offsets, within `bounds`, the first and the last that may be chosen, by partition.
 
     Raises `BadSelection` for a partition that is not in `bounds`.

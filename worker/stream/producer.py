@@ -96,10 +96,16 @@ class _Delivery:
 
 
 class Emitter:
-    """One producer, whose transactional id nobody had before and nobody will have again."""
+    """One producer; of a session, it has a transactional id that nobody had before and nobody will have again.
 
-    def __init__(self, settings: Settings, transactional_id: str, hooks: Hooks) -> None:
+    `offsets_group` is the group whose offsets it commits, where that is not the workers'.
+    """
+
+    def __init__(
+        self, settings: Settings, transactional_id: str, hooks: Hooks, *, offsets_group: str | None = None
+    ) -> None:
         self._settings = settings
+        self._offsets_group = offsets_group or settings.group_id
         self._hooks = hooks
         self._topics = dict(zip(Kind, settings.result_topics, strict=True))
         self._partitions: dict[str, int] = {}
@@ -161,7 +167,7 @@ class Emitter:
         await self._deliver_all(deliveries)
         failpoints.reach("acks")
         marked = {place: OffsetAndMetadata(stop, worker_metadata(stop)) for place, stop in offsets.items()}
-        await producer.send_offsets_to_transaction(marked, self._settings.group_id)
+        await producer.send_offsets_to_transaction(marked, self._offsets_group)
         failpoints.reach("offsets")
         commit = asyncio.ensure_future(producer.commit_transaction())
         await asyncio.sleep(0)
