@@ -97,7 +97,7 @@ def ask_long(
                 return await question(servers, progress)
         except SERVER_ERRORS as error:
             found = servers.problem(error)
-            return failed(Problem(code=found.code, text=f"{found.text} Nothing is lost: run it again."))
+            return failed(Problem(code=found.code, text=f"{found.text.rstrip('.')}. Nothing is lost: run it again."))
         except BadSelection as error:
             raise BadUsage(str(error)) from error
 
