@@ -1,7 +1,6 @@
 """The life of a worker: start, be a member of the group, keep house, stop."""
 
 import asyncio
-import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -90,7 +89,6 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or `stop`. Raises `CannotStart`."""
-        _collect_garbage_seldom()
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self.stop)
@@ -232,13 +230,6 @@ class Worker:
         with suppress(Exception):  # Postgres is away, which is said elsewhere
             async with self._store.session() as connection:
                 self._metrics.ledger_ends.set(await ledger_end(connection))
-
-
-def _collect_garbage_seldom() -> None:
-    """A batch makes tens of thousands of objects and hardly a cycle; looking for cycles took a fifth of the CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
 
 
 def _patiently() -> AsyncIterator[stamina.Attempt]:

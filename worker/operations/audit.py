@@ -1,5 +1,6 @@
 """`passport-worker audit`: proves on a live system that each command has exactly one result, as the ledger has it."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -64,8 +65,13 @@ def _auditable(first: int, row: LaneRow | None, emitted: int) -> tuple[int, int]
 
 
 def _ledger(database: Inspection, row: LaneRow | None) -> Ledger:
+    one_at_a_time = asyncio.Lock()  # as a connection wants it
+
     async def read(start: int, stop: int) -> Sequence[Answer]:
-        return [] if row is None else await database.ledger(row.id, start, stop)
+        if row is None:
+            return []
+        async with one_at_a_time:
+            return await database.ledger(row.id, start, stop)
 
     return read
 

@@ -17,7 +17,10 @@ from worker.operations.selection import Place
 MOST_PLACES = 20
 LOOK_AGAIN_SECONDS = 10
 """How long what is missing at the end may take to become visible."""
-_LATE = 500
+_LATE = 2000
+"""So many repeats are compared at once."""
+_NEAR = 2000
+"""Rows of the ledger so near to each other are read together."""
 
 Ledger = Callable[[int, int], Awaitable[Sequence[Answer]]]
 """The rows of the lane at offsets from the first to below the second, in order."""
@@ -96,9 +99,19 @@ class LaneAudit:
 
     async def run(self, advance: Callable[[int], Awaitable[None]]) -> None:
         """Read it all; `advance` is told of commands. Raises what the servers do."""
-        async for window in self._history.windows():
-            await self._window(window)
-            await advance(len(window.commands))
+        ahead: tuple[Window, asyncio.Task[Sequence[Answer]]] | None = None
+        try:
+            async for window in self._history.windows():  # the ledger is asked for one while the one before is compared
+                found, ahead = ahead, (window, asyncio.ensure_future(self._ledger(window.start, window.stop)))
+                if found is not None:
+                    await self._window(found[0], await found[1])
+                    await advance(len(found[0].commands))
+            if ahead is not None:
+                await self._window(ahead[0], await ahead[1])
+                await advance(len(ahead[0].commands))
+        finally:
+            if ahead is not None:
+                ahead[1].cancel()
         await self._compare_late()
         for _ in range(LOOK_AGAIN_SECONDS):
             if not any(log.missing for log in self.logs.values()) or not await self._look_again():
@@ -107,14 +120,16 @@ class LaneAudit:
             for offset in log.missing:
                 self._note_missing(log, offset)
 
-    async def _window(self, window: Window) -> None:
-        rows = {answer.offset: answer for answer in await self._ledger(window.start, window.stop)}
+    async def _window(self, window: Window, answers: Sequence[Answer]) -> None:
+        rows = {answer.offset: answer for answer in answers}
         asked = {command.offset for command in window.commands}
         for offset in asked - rows.keys():
             self.add("ledger-missing", offset, "the ledger has no row of it")
         self.commands += len(asked)
-        for log in self.logs.values():
-            log.missing |= dict.fromkeys(offset for offset, answer in rows.items() if log.wants(answer))
+        for offset, answer in rows.items():
+            self.logs[answer.kind].missing[offset] = None
+            if answer.dead_letter is not None:
+                self.logs[None].missing[offset] = None
         async for kind, found in self._history.named(window.stop):
             log = self.logs[kind]
             for one in found:
@@ -148,9 +163,14 @@ class LaneAudit:
 
     async def _compare_late(self) -> None:
         """Records of commands of earlier windows: repeats, or what was missing until now."""
-        late, self._late = self._late, []
-        for log, one in sorted(late, key=lambda each: each[1].cause):
-            (answer,) = await self._ledger(one.cause, one.cause + 1) or (None,)
+        late, self._late = sorted(self._late, key=lambda each: each[1].cause), []
+        rows: dict[int, Answer] = {}
+        known = -1
+        for at, (log, one) in enumerate(late):
+            if one.cause > known:
+                known = max(each.cause for _, each in late[at:] if each.cause < one.cause + _NEAR)
+                rows = {answer.offset: answer for answer in await self._ledger(one.cause, known + 1)}
+            answer = rows.get(one.cause)
             self._result(log, one, answer, is_asked=answer is not None)
 
     async def _look_again(self) -> bool:

@@ -16,7 +16,7 @@ from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, clo
 from worker.stream.fetched import record_of
 from worker.stream.lenient_fetch import fetch_leniently
 
-FETCH_BYTES = 1024 * 1024
+FETCH_BYTES = 2 * 1024 * 1024
 """For a partition at once; as many again wait until they are asked for."""
 RECORDS_AT_ONCE = 2000
 SINGLY = 500
@@ -60,6 +60,7 @@ class LogReader:
         """From now on `read` may be asked for these partitions, by topic and number; each begins at its offset."""
         places = {TopicPartition(*one): start for one, start in starts.items()}
         self._consumer.assign(list(places))
+        self._consumer.pause(*places)  # a fetch of what is empty would hold up those behind it
         for place, start in places.items():
             self._consumer.seek(place, start)
 
