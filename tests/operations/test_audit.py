@@ -1,27 +1,20 @@
 """`passport-worker audit`: nothing on a whole system, and exactly what somebody has tampered with on another."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
 
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import limit_tenants, mixture
-from tests.workbench import Result, Workbench, settings_of
-from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.topics import create_topics
+from tests.operations.tampering import NAMES, Records, copied, records_of, with_value
+from tests.workbench import Result, Workbench
 
 pytestmark = pytest.mark.real_kafka
 
 COUNT = 300
-
-Records = dict[str, list[Result]]
-"""By the name of a setting, all records of its topic in order."""
-
-_NAMES = ("CREATED", "OVERAGE_REQUIRED", "CONFLICT", "REJECTED", "DEAD_LETTERS")
 
 
 async def _answer(bench: Workbench, log: Path) -> None:
@@ -36,30 +29,6 @@ async def _answer(bench: Workbench, log: Path) -> None:
     worker = bench.start_worker(log)
     await bench.wait_for_results(COUNT)
     assert await asyncio.to_thread(bench.stop_worker, worker) == 0
-
-
-def _topics(bench: Workbench) -> dict[str, str]:
-    return dict(zip(_NAMES, (*bench.settings.result_topics, bench.dead_letters), strict=True))
-
-
-def _records(bench: Workbench) -> Records:
-    return {name: bench.read([topic]) for name, topic in _topics(bench).items()}
-
-
-async def _copied(bench: Workbench, records: Records, suffix: str) -> Mapping[str, str]:
-    """Topics with these records in place of the worker's; the settings that name them."""
-    names = {f"PASSPORT_TOPIC_{name}": f"{topic}.{suffix}" for name, topic in _topics(bench).items()}
-    cluster = Cluster(settings_of({**bench.environment, **names}))
-    await create_topics(cluster, cluster._settings)
-    await cluster.close()
-    producer = Producer({"bootstrap.servers": bench.settings.kafka_bootstrap_servers})
-    for name, found in records.items():
-        for one in found:
-            topic = names[f"PASSPORT_TOPIC_{name}"]
-            producer.produce(topic, one.value, one.key, one.partition, headers=list(one.headers))
-            producer.poll(0)
-    assert producer.flush(30) == 0
-    return names
 
 
 def _findings(told: Told) -> dict[str, int]:
@@ -108,7 +77,7 @@ def _change(records: Records, name: str) -> Result:
     one = records[name][at]
     value = bytearray(one.value or b"x")
     value[-1] ^= 1
-    records[name][at] = Result(one.topic, one.partition, one.offset, one.key, bytes(value), one.headers)
+    records[name][at] = with_value(one, bytes(value))
     return one
 
 
@@ -128,15 +97,15 @@ async def test_what_was_tampered_with_is_found_and_nothing_else(
 ) -> None:
     """One record of each topic, dead letters too."""
     await _answer(bench, tmp_path / "worker.log")
-    records = _records(bench)
+    records = records_of(bench)
     sizes = {name: len(found) for name, found in records.items()}
     assert min(sizes.values()) >= 3, f"every outcome is among them: {sizes}"
-    places = sorted(_place(tamper(records, name)) for name in _NAMES)
-    told = await ask(bench, "audit", **await _copied(bench, records, "tampered"))
+    places = sorted(_place(tamper(records, name)) for name in NAMES)
+    told = await ask(bench, "audit", **await copied(bench, records, "tampered"))
     assert _findings(told) == {code: 4, f"dead-letter-{code}": 1}
     assert sorted(problem["place"] for problem in told.report["problems"]) == places
     if code == "doubled":
-        allowed = await ask(bench, "audit", "--allow-repeats", **await _copied(bench, {}, "tampered"))
+        allowed = await ask(bench, "audit", "--allow-repeats", **await copied(bench, {}, "tampered"))
         assert allowed.code == 0
 
 
@@ -153,12 +122,12 @@ async def test_a_result_that_nobody_asked_for_and_a_row_that_is_gone(bench: Work
         'DELETE FROM ledger WHERE "offset" = 7 AND lane_id = (SELECT id FROM lane WHERE partition = 0)'
     )
     await connection.close()
-    records = _records(bench)
+    records = records_of(bench)
     one = records["REJECTED"][3]
     headers = tuple(
         (name, value.replace(b"/0/", b"/1/").replace(b"/1/", b"/1/99") if name == "ce_causationid" and value else value)
         for name, value in one.headers
     )
     records["REJECTED"].append(Result(one.topic, 1, 0, one.key, one.value, headers))
-    told = await ask(bench, "audit", **await _copied(bench, records, "more"))
+    told = await ask(bench, "audit", **await copied(bench, records, "more"))
     assert _findings(told) == {"ledger-missing": 1}, "what names a command behind E is not there yet"

@@ -2,17 +2,24 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+import asyncpg
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
+from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.integration.guards_helpers import expire
 from tests.invariants import check_invariants
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import contents, copy_database, drop_database, limit_tenants, mixture
-from tests.workbench import Workbench
+from tests.operations.tampering import Records, copied, records_of, with_headers, with_value
+from tests.workbench import Result, Workbench
 
 pytestmark = pytest.mark.real_kafka
 
@@ -88,3 +95,169 @@ async def test_a_copy_holds_afterwards_what_the_whole_database_holds(
         await check_invariants(bench)
         again = await one.recover()
         assert {lane["commands"] for lane in again.report["lanes"]} == {0}
+
+
+class _Refusals:
+    """Makes each refusal happen on one damaged system, one after the other, and mends it again."""
+
+    def __init__(self, one: Damaged) -> None:
+        self._one, self._bench = one, one.bench
+        self._records = records_of(one.bench)
+        self._copies = 0
+
+    async def expect(self, code: str, **environment: str) -> None:
+        """It is refused for this alone, planned or executed, and the database is as it was."""
+        before = await contents(self._one.old)
+        for arguments in ((), EXECUTE):
+            told = await ask(
+                self._bench, "lanes recover", *arguments, PASSPORT_DATABASE_URL=self._one.old, **environment
+            )
+            assert (told.code, set(told.codes), told.report["executed"]) == (1, {code}, False), (code, told)
+            assert {name for lane in told.report["lanes"] for name in lane["refusals"]} == {code}
+        assert await contents(self._one.old) == before
+
+    async def tampered(self, code: str, tamper: Callable[[Records], None], *allow: str) -> None:
+        """With the records of the topics as `tamper` leaves them."""
+        records = {name: list(found) for name, found in self._records.items()}
+        tamper(records)
+        self._copies += 1
+        names = await copied(self._bench, records, f"copy{self._copies}")
+        await self.expect(code, **names)
+        if allow:
+            told = await ask(self._bench, "lanes recover", *allow, PASSPORT_DATABASE_URL=self._one.old, **names)
+            assert told.code == 0
+
+    async def with_row(self, code: str, damage: str, mend: str, *arguments: object) -> None:
+        """With something in the database that is in the way."""
+        await self._execute(damage, *arguments)
+        await self.expect(code)
+        await self._execute(mend, *arguments)
+
+    async def _execute(self, statement: str, *arguments: object) -> None:
+        connection = await asyncpg.connect(self._one.old)
+        await connection.execute(statement, *arguments)
+        await connection.close()
+
+
+def _last(records: Records, name: str, **headers: str) -> tuple[int, Result]:
+    """The last record of a topic that has these headers; it is behind what the copy knows."""
+    found = records[name]
+    return next(
+        (at, found[at])
+        for at in reversed(range(len(found)))
+        if all(found[at].header(key.replace("_", "-")) == value for key, value in headers.items())
+    )
+
+
+async def test_each_refusal_leaves_the_database_as_it_was(bench: Workbench, tmp_path: Path) -> None:
+    """What was published and what Postgres holds contradict each other: nothing is guessed."""
+    async with damaged(bench, tmp_path, 5) as one:
+        refusals = _Refusals(one)
+        await _published_refusals(refusals)
+        await _database_refusals(refusals, one)
+        await _kafka_refusals(refusals, one)
+
+
+async def _published_refusals(refusals: _Refusals) -> None:
+    def drop(records: Records) -> None:
+        records["CREATED"].pop(_last(records, "CREATED")[0])
+
+    def differ(records: Records) -> None:
+        records["CREATED"].append(with_value(_last(records, "CREATED")[1], b"{}"))
+
+    def contradict(records: Records) -> None:
+        at, found = _last(records, "REJECTED")
+        records["REJECTED"][at] = with_headers(found, ce_time=b"2026-01-01T00:00:00.000Z")
+
+    def drop_letter(records: Records) -> None:
+        records["DEAD_LETTERS"].pop()
+
+    def lose_original(records: Records) -> None:
+        at, found = _last(records, "CREATED", idempotency_replayed="true")
+        records["CREATED"][at] = with_headers(found, ce_subject=b"f" * 24)
+
+    def name_beyond(records: Records) -> None:
+        _, found = _last(records, "REJECTED")
+        topic, partition, _ = found.cause.rsplit("/", 2)
+        records["REJECTED"].append(with_headers(found, ce_causationid=f"{topic}/{partition}/99999".encode()))
+
+    await refusals.tampered("result-missing", drop)
+    await refusals.tampered("results-differ", differ)
+    await refusals.tampered("result-contradicts", contradict)
+    await refusals.tampered("dead-letter-missing", drop_letter)
+    await refusals.tampered("original-missing", lose_original, "--allow", "original-missing")
+    await refusals.tampered("log-shorter", name_beyond)
+
+
+async def _database_refusals(refusals: _Refusals, one: Damaged) -> None:
+    found = records_of(one.bench)["CREATED"]
+    known = {row[0] for row in (await contents(one.old))["passport"]}
+    lost = next(each for each in reversed(found) if each.header("ce_subject") not in known)
+    body = lost.body
+    gs1 = cast(dict[str, str], body["gs1"])
+    company, passport, gtin, serial = str(body["companyId"]), str(body["_id"]), gs1["gtin"], gs1["serialNumber"]
+    insert = "INSERT INTO passport VALUES ({id}, '{other}', 'p', 't', {gtin}, {serial}, now(), '{{}}')"
+    other = "f" * 24
+    await refusals.with_row(
+        "passport-exists",
+        insert.format(id="$1", other=other, gtin="'00000000000000'", serial="'x'"),
+        "DELETE FROM passport WHERE id = $1",
+        passport,
+    )
+    await refusals.with_row(
+        "serial-taken",
+        insert.format(id=f"'{other}'", other=other, gtin="$1::text", serial="$2::text"),
+        "DELETE FROM passport WHERE gtin = $1 AND serial = $2",
+        gtin,
+        serial,
+    )
+    await refusals.with_row(
+        "gtin-taken",
+        f"INSERT INTO gtin_registration VALUES ($1, '{other}') ON CONFLICT (gtin) DO UPDATE SET company_id = '{other}'"
+        " WHERE $2::text <> ''",
+        "UPDATE gtin_registration SET company_id = $2 WHERE gtin = $1",
+        gtin,
+        company,
+    )
+    await refusals.with_row(
+        "company-unknown",
+        "WITH gone AS (DELETE FROM company_usage WHERE company_id = $1 RETURNING *) "
+        "INSERT INTO daily_writes SELECT 'slots', '2000-01-01', slots_used + 1 FROM gone",
+        "WITH kept AS (DELETE FROM daily_writes WHERE company_id = 'slots' RETURNING writes) "
+        "INSERT INTO company_usage SELECT $1, writes - 1 FROM kept",
+        company,
+    )
+    await refusals.with_row(
+        "ledger-not-empty",
+        'INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, value) '
+        "SELECT id, applied, now(), 4, false, $1, '{}' FROM lane WHERE partition = 0",
+        "DELETE FROM ledger WHERE key = $1",
+        "in-the-way",
+    )
+
+
+async def _kafka_refusals(refusals: _Refusals, one: Damaged) -> None:
+    settings = one.bench.settings
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "transactional.id": "somebody"})
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": settings.group_id})
+    place = TopicPartition(settings.topic_commands, 0, 3)
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.send_offsets_to_transaction([place], consumer.consumer_group_metadata(), 20)
+    await refusals.expect("open-transaction")
+    producer.abort_transaction(20)
+    ends = [consumer.committed([TopicPartition(settings.topic_commands, at)], 20)[0] for at in range(2)]
+    applied = {row[2]: row[3] for row in (await contents(one.old))["lane"]}
+    for at in range(2):
+        commit_offset(one.bench, at, int(str(applied.get(at) or 0)))
+    consumer.subscribe([settings.topic_commands])
+    deadline = time.monotonic() + 20
+    while not consumer.assignment() and time.monotonic() < deadline:
+        consumer.poll(0.2)
+    await refusals.expect("group-active")
+    consumer.close()
+    for at, end in enumerate(ends):
+        commit_offset(one.bench, at, end.offset)
+    for at in range(2):
+        await expire(one.bench, int(str(applied.get(at) or 0)) + 1, at)
+    await refusals.expect("command-expired")

@@ -11,9 +11,8 @@ import pytest
 
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import contents, limit_tenants, mixture
-from tests.workbench import REPOSITORY, Result, Workbench, settings_of
-from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.topics import create_topics
+from tests.operations.tampering import copied
+from tests.workbench import REPOSITORY, Result, Workbench
 
 pytestmark = pytest.mark.real_kafka
 
@@ -151,21 +150,11 @@ async def test_to_other_topics_and_what_it_refuses(bench: Workbench, tmp_path: P
     """The result topics stay as they are; what lies before the ledger, and replays that nobody began, are refused."""
     await _answered(bench, tmp_path / "worker.log")
     before = _everything(bench)
-    names = {
-        f"PASSPORT_TOPIC_{name}": f"{topic}.copy"
-        for name, topic in zip(
-            ("CREATED", "OVERAGE_REQUIRED", "CONFLICT", "REJECTED", "DEAD_LETTERS"),
-            (*bench.settings.result_topics, bench.dead_letters),
-            strict=True,
-        )
-    }
-    cluster = Cluster(settings_of({**bench.environment, **names}))
-    await create_topics(cluster, cluster._settings)
-    await cluster.close()
+    names = await copied(bench, {}, "copy")
     assert (await _replay(bench, "--topic-suffix", ".copy", *EXECUTE)).code == 0
     assert _again(before, _everything(bench)) == Counter()
-    copied = bench.read(list(names.values()))
-    assert Counter((one.key, one.value, one.headers) for one in copied) == Counter(
+    there = bench.read(list(names.values()))
+    assert Counter((one.key, one.value, one.headers) for one in there) == Counter(
         (one.key, one.value, one.headers) for one in before
     )
     connection = await bench.connect()

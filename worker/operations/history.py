@@ -117,7 +117,7 @@ async def history(
 
 def before(appended_ms: int) -> datetime:
     """From when on results of commands can have been appended that were appended then or later."""
-    return datetime.fromtimestamp(max(0, appended_ms) / 1000, UTC) - CLOCKS_DIFFER
+    return datetime.fromtimestamp(max(0.0, appended_ms / 1000 - CLOCKS_DIFFER.total_seconds()), UTC)
 
 
 def _cause(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:
