@@ -1,13 +1,17 @@
 """`passport-worker lanes recover`: an old copy of the database is made to hold what was published, and nothing else."""
 
 import asyncio
+import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -19,7 +23,8 @@ from tests.invariants import check_invariants
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import contents, copy_database, drop_database, limit_tenants, mixture
 from tests.operations.tampering import Records, copied, records_of, with_headers, with_value
-from tests.workbench import Result, Workbench
+from tests.workbench import REPOSITORY, Result, Workbench, get, tenant, until
+from worker.demo.embedded import free_port
 
 pytestmark = pytest.mark.real_kafka
 
@@ -59,7 +64,8 @@ async def damaged(
     old = await copy_database(bench.settings.database_url, "old")
     try:
         worker = bench.start_worker(logs / "second.log")
-        bench.publish(mixture(seed, after, before))
+        bench.publish(mixture(seed, after - 1, before))
+        _publish_with_a_marker(bench)
         await bench.wait_for_results(before + after)
         assert await asyncio.to_thread(bench.stop_worker, worker) == 0
         yield Damaged(bench, old, bench.settings.database_url, before + after)
@@ -68,7 +74,19 @@ async def damaged(
         await drop_database(old)
 
 
-@pytest.mark.parametrize("seed", range(3))
+def _publish_with_a_marker(bench: Workbench) -> None:
+    """A command of a transactional producer: the offset behind it is no command."""
+    producer = Producer(
+        {"bootstrap.servers": bench.settings.kafka_bootstrap_servers, "transactional.id": f"{bench.dead_letters}-tx"}
+    )
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    command: dict[str, Any] = bench.command(tenant(9), 9, "in a transaction", partition=0)
+    producer.produce(bench.settings.topic_commands, **command)
+    producer.commit_transaction(20)
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("RECOVER_SEEDS", "3"))))
 async def test_a_copy_holds_afterwards_what_the_whole_database_holds(
     bench: Workbench, tmp_path: Path, seed: int
 ) -> None:
@@ -95,6 +113,39 @@ async def test_a_copy_holds_afterwards_what_the_whole_database_holds(
         await check_invariants(bench)
         again = await one.recover()
         assert {lane["commands"] for lane in again.report["lanes"]} == {0}
+
+
+async def test_killed_at_each_of_its_steps_it_goes_on(bench: Workbench, tmp_path: Path) -> None:
+    """In front of and behind each COMMIT; what was written stays, and nothing is written twice."""
+    async with damaged(bench, tmp_path, 3) as one:
+        environment = {**os.environ, **bench.environment, "PASSPORT_DATABASE_URL": one.old}
+        for step, number in (("lane lock", 1), ("before COMMIT", 1), ("after COMMIT", 1), ("before COMMIT", 1)):
+            done = await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-m", "tests.end_to_end.crashing_worker", "lanes", "recover", *EXECUTE],
+                cwd=REPOSITORY,
+                env={**environment, "TEST_CRASH": f"{step}:{number}:kill"},
+                capture_output=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == -signal.SIGKILL, (step, done)
+        assert (await one.recover(*EXECUTE)).code == 0
+        assert await contents(one.old) == await contents(one.whole)
+
+
+async def test_halted_workers_go_on_by_themselves(bench: Workbench, tmp_path: Path) -> None:
+    """They were never stopped: every lane halts, is recovered beneath its worker, and is looked at again."""
+    async with damaged(bench, tmp_path, 4) as one:
+        port = free_port()
+        bench.start_worker(tmp_path / "third.log", PASSPORT_DATABASE_URL=one.old, PASSPORT_HTTP_PORT=str(port))
+        await until(lambda: get(f"http://127.0.0.1:{port}/readyz")[1].count("halted") == 2, 30, "halted lanes")
+        bench.publish(mixture(4, 50, one.count))
+        assert (await one.recover(*EXECUTE)).code == 0
+        results = await bench.wait_for_results(one.count + 50, 90)
+        assert len(results) == one.count + 50
+        audited = await ask(bench, "audit", PASSPORT_DATABASE_URL=one.old)
+        assert audited.code == 0
 
 
 class _Refusals:
@@ -139,13 +190,17 @@ class _Refusals:
         await connection.close()
 
 
-def _last(records: Records, name: str, **headers: str) -> tuple[int, Result]:
+def _last(records: Records, topic: str, **headers: str) -> tuple[int, Result]:
     """The last record of a topic that has these headers; it is behind what the copy knows."""
-    found = records[name]
+    found = records[topic]
+
+    def known(one: Result) -> set[tuple[str, str | None]]:
+        return {(key.replace("-", "_"), one.header(key)) for key, _ in one.headers}
+
     return next(
         (at, found[at])
         for at in reversed(range(len(found)))
-        if all(found[at].header(key.replace("_", "-")) == value for key, value in headers.items())
+        if all((name, value) in known(found[at]) for name, value in headers.items())
     )
 
 
@@ -181,7 +236,14 @@ async def _published_refusals(refusals: _Refusals) -> None:
         topic, partition, _ = found.cause.rsplit("/", 2)
         records["REJECTED"].append(with_headers(found, ce_causationid=f"{topic}/{partition}/99999".encode()))
 
+    def name_a_marker(records: Records) -> None:
+        _, found = _last(records, "CREATED", ce_companyid=tenant(9).company_id)
+        topic, partition, offset = found.cause.rsplit("/", 2)
+        marker = f"{topic}/{partition}/{int(offset) + 1}".encode()
+        records["CREATED"].append(with_headers(found, ce_causationid=marker))
+
     await refusals.tampered("result-missing", drop)
+    await refusals.tampered("result-unasked", name_a_marker)
     await refusals.tampered("results-differ", differ)
     await refusals.tampered("result-contradicts", contradict)
     await refusals.tampered("dead-letter-missing", drop_letter)
