@@ -163,12 +163,17 @@ async def test_once_it_is_mended_it_is_answered_as_a_new_command(bench: Workbenc
     results = await _answered(bench, tmp_path / "worker.log")
     assert bench.label_of(results[place].topic) == "rejected"
     assert bench.label_of(results[_place(bench, 1, again.offset)].topic) == "created"
+    listed = await ask(bench, "dead-letters list", *wanted)
+    assert {one["company"] for one in listed.report["deadLetters"]} == {tenant(0).company_id}
     refused = await ask(bench, "dead-letters redrive", *wanted, *EXECUTE)
     assert refused.codes == ["redriven-before"] * 2
     twice = await ask(bench, "dead-letters redrive", "1/0", "--again", *EXECUTE)
     assert [(one["outcome"], one["times"]) for one in twice.report["redrives"]] == [("published", 2)]
     assert len(_repetitions(bench, place)) == 2
+    listed = await ask(bench, "dead-letters list", "--limit", "1", "--to", "1")
     shown = await ask(bench, "dead-letters show", "1/0")
+    assert shown.report["deadLetter"]["company"] == tenant(0).company_id
+    assert listed.report["deadLetters"][0]["redriven"] == shown.report["deadLetter"]["redriven"]
     assert [one["times"] for one in shown.report["redrives"]] == [1, 2]
     assert shown.report["deadLetter"]["redriven"]["place"] == twice.report["redrives"][0]["newPlace"]
     connection = await bench.connect()

@@ -160,23 +160,28 @@ def _draw_list(console: Console, report: DeadLettersListReport) -> None:
 
 def _row(one: DeadLetterReport) -> tuple[object, ...]:
     appended = None if one.appended_at is None else f"{one.appended_at:%Y-%m-%d %H:%M:%S}Z"
-    return (one.place, one.code, appended, one.key, one.value_bytes, one.company, _again(one.redriven))
+    return (_short(one.place), one.code, appended, one.key, one.value_bytes, one.company, _again(one.redriven))
 
 
 def _again(one: RedrivenReport | None) -> str | None:
     if one is None:
         return None
-    return f"{one.times}. time: {one.place or 'interrupted; redrive it again, which finds out'}"
+    return f"as {_short(one.place)}" if one.place is not None else "interrupted: redrive it again"
+
+
+def _short(place: str) -> str:
+    """Without the topic; the verbs take it like this, too."""
+    return "/".join(place.split("/")[1:])
 
 
 def _draw_one(console: Console, report: DeadLettersShowReport) -> None:
     one = report.dead_letter
     if one is None:
         return
-    console.print(table(("of", "code", "appended", "key", "bytes", "company", "published again"), [_row(one)]))
+    console.print(table(("place", "code", "appended", "key", "bytes", "company", "published again"), [_row(one)]))
     console.print(table(("header", "value"), [(each.name, each.value) for each in report.headers]))
     for each in report.redrives:
-        _print(console, f"published again, {_again(each)} (operation {each.operation})")
+        _print(console, f"published again, {each.times}. time: {_again(each)} (operation {each.operation})")
     if report.value is None:
         _print(console, "The value is null.")
         return

@@ -24,7 +24,7 @@ class DeadLetterReport(Model):
     appended_at: datetime | None = Field(description="When the command was appended.")
     key: str | None = Field(description="The record's key, in a list its first 256 bytes; escaped.")
     value_bytes: int | None = Field(description="Null for a null value.")
-    company: str | None = Field(description="Whose it is, where its answer knew.")
+    company: str | None = Field(description="Whose it is, where its answer or that of its repetition knew.")
     redriven: RedrivenReport | None = Field(description="The last time that it was published again.")
 
 
