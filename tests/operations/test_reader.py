@@ -75,9 +75,11 @@ QUIET = {"clock.log", "oauth.jwks", "certificates.client"}
 """Skipped here: no command was appended, OAuth is off, the user has a password."""
 
 
-async def test_a_reader_may_look_at_lanes_and_at_all_that_doctor_checks(reader: Reader) -> None:
+async def test_a_reader_may_look_at_lanes_dead_letters_and_all_that_doctor_checks(reader: Reader) -> None:
     """That it lacks what `run` needs is told, and is no failure."""
     assert (await reader.ask("lanes")).code == 0
+    assert (await reader.ask("dead-letters list")).code == 0
+    assert (await reader.ask("dead-letters show", "0/0")).codes == ["no-dead-letter"]
     told = await reader.ask("doctor")
     found = {one["id"]: one for one in told.report["checks"]}
     assert told.code == 0
@@ -167,15 +169,33 @@ async def test_connections_that_are_left_by_the_limit_of_the_database(reader: Re
 
 
 async def test_the_workers_own_role_and_user(reader: Reader) -> None:
-    """Nothing is wrong; what operators did is not theirs to read. An ACL too few for `run` is named."""
+    """Nothing is wrong. An ACL too few for `run` is named."""
     reader.permissions.give(*needed_acls(reader.bench.settings))
     await reader.as_owner(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {reader.roles.run}")
     await reader.grant("--grant-to")
     found = await reader.examine()
-    assert {id for id, one in found.items() if one["status"] == "skipped"} == QUIET | {"operations.open"}
-    assert found["operations.open"]["finding"] == f"The role {reader.roles.run} lacks SELECT on table operation"
+    assert {id for id, one in found.items() if one["status"] == "skipped"} == QUIET
     write = Acl("Write", "topic", reader.bench.settings.topic_created)
     reader.permissions.take(write)
     found = await reader.examine()
     assert found["kafka.rights"]["status"] == "failed"
     assert found["kafka.rights"]["finding"] == f"Kafka denies user {USER} {write}"
+
+
+async def test_what_redrive_lacks_is_named_first(reader: Reader) -> None:
+    """The role of `run` has its rights in Postgres, but not the right to write commands; a reader has neither."""
+    role, write = reader.roles.run, Acl("Write", "topic", reader.bench.settings.topic_commands)
+    await reader.as_owner(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
+    await reader.grant()
+    told = await reader.ask("dead-letters redrive", "0/0")
+    assert told.codes == ["postgres-rights"]
+    assert "INSERT on table redrive" in told.report["problems"][0]["text"]
+    await reader.grant("--grant-to")
+    reader.permissions.give(*needed_acls(reader.bench.settings))
+    told = await reader.ask("dead-letters redrive", "0/0")
+    assert (told.codes, told.report["problems"][0]["text"]) == (
+        ["kafka-rights"],
+        f"Kafka denies user {USER} {write}. Allow it, with one ACL each.",
+    )
+    reader.permissions.give(write)
+    assert (await reader.ask("dead-letters redrive", "0/0")).codes == ["no-dead-letter"]

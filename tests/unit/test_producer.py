@@ -18,7 +18,7 @@ from worker.messages.refusals import Kind
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.stream import producer as module
-from worker.stream.producer import EmissionFailed, Emitter, Part, Unanswered, _send_once
+from worker.stream.producer import EmissionFailed, Emitter, Part, Unanswered, send_once
 
 COMMANDS = "dpp.passport.create.v1"
 CREATED, REJECTED = "dpp.passport.created.v1", "dpp.passport.rejected.v1"
@@ -261,7 +261,7 @@ async def test_what_must_not_be_sent_twice_gets_no_error_that_is_tried_again(
         raise KafkaConnectionError("reset")
 
     client: Any = SimpleNamespace(send=send)
-    _send_once(client)
+    send_once(client)
     with pytest.raises(raised, match="reset"):
         await client.send(1, request_of)
     assert sent == [request_of]

@@ -13,6 +13,7 @@ from worker import __version__
 from worker.app import make_worker
 from worker.cli.audit import app as audit_app
 from worker.cli.catalogue import catalogue
+from worker.cli.dead_letters import dead_letters
 from worker.cli.doctor import doctor
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.keys import keys
@@ -47,6 +48,7 @@ app.command(catalogue)
 app.command(keys)
 app.command(lanes)
 app.command(audit_app)
+app.command(dead_letters)
 app.command(doctor)
 app.command(migrate_command, name="migrate")
 app.command(quota)
@@ -193,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     tokens = sys.argv[1:] if arguments is None else arguments
     try:
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-        if tokens in ([], *([group.name[0]] for group in (topics, catalogue, keys, quota))):
+        if tokens in ([], *([group.name[0]] for group in (topics, catalogue, dead_letters, keys, quota))):
             sys.exit(2)  # a command is missing; its help was shown
     except CycloptsError as error:
         _fail(f"{error}\nTry `passport-worker --help`.", 2)

@@ -105,6 +105,15 @@ def _key_id(token: str) -> str | None:
     return key_id if isinstance(key_id, str) else None
 
 
+def stated_expiry(token: str) -> float | None:
+    """When a token expires as it says itself, in Unix seconds; None where it is no token. Nothing is verified."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except _UNREADABLE:
+        return None
+    return _seconds(claims.get("exp"))
+
+
 def _scopes(claim: object) -> frozenset[str]:
     """Scopes of a space-separated string (RFC 8693 section 4.2), or of a list of strings as some servers write it.
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, JsonValue
 from worker.catalogue.differences import How
 from worker.catalogue.rows import RowKind
 from worker.messages.hints import Status
+from worker.operations.letter_reports import DeadLettersListReport, DeadLettersRedriveReport, DeadLettersShowReport
 from worker.operations.report import Model, Report
 
 LaneState = Literal["in-step", "behind", "unowned", "never-run", "halted", "unknown"]
@@ -222,6 +223,9 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "audit": AuditReport,
     "catalogue-diff": CatalogueDiffReport,
     "catalogue-load": CatalogueDiffReport,
+    "dead-letters-list": DeadLettersListReport,
+    "dead-letters-redrive": DeadLettersRedriveReport,
+    "dead-letters-show": DeadLettersShowReport,
     "doctor": DoctorReport,
     "keys-create": KeysCreateReport,
     "keys-list": KeysListReport,

@@ -75,11 +75,12 @@ def answer_of(row: asyncpg.Record) -> Answer:
         passport_id=row["passport_id"],
         replayed=row["replayed"],
         trace=trace,
-        dead_letter=None if row["reason"] is None else _dead_letter(row),
+        dead_letter=None if row["reason"] is None else dead_letter_of(row),
     )
 
 
-def _dead_letter(row: asyncpg.Record) -> DeadLetter:
+def dead_letter_of(row: asyncpg.Record) -> DeadLetter:
+    """Those columns of a row of `answers.sql` or `find_dead_letter.sql` that a dead letter has."""
     names = (name.decode("utf-8") for name in row["header_names"])
     headers = tuple(zip(names, row["header_values"], strict=True))
     return DeadLetter(row["dead_key"], row["dead_value"], headers, row["reason"])

@@ -13,6 +13,13 @@ SEE_TABLES = (Right("USAGE", None, "SCHEMA", "{schema}"), Right("SELECT", None, 
 KEEP_OPERATIONS = tuple(Right(privilege, None, "TABLE", "operation") for privilege in ("SELECT", "INSERT", "UPDATE"))
 """What a verb needs that is written down in `operation`."""
 
+KEEP_REDRIVES = (
+    Right("SELECT", None, "TABLE", "redrive"),
+    Right("INSERT", None, "TABLE", "redrive"),
+    Right("UPDATE", "new_offset, operation_id", "TABLE", "redrive"),
+)
+"""What a verb needs that publishes commands again."""
+
 
 def reading(*tables: str) -> tuple[Right, ...]:
     """SELECT on whole tables."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException
@@ -115,11 +115,16 @@ class LogReader:
 
 
 @asynccontextmanager
-async def log_reader(settings: Settings) -> AsyncIterator[LogReader]:
-    """A reader of its own connections. Raises `CLUSTER_ERRORS`."""
+async def log_reader(
+    settings: Settings, isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
+) -> AsyncIterator[LogReader]:
+    """A reader of its own connections. To an uncommitted one, logs end behind what transactions have open.
+
+    Raises `CLUSTER_ERRORS`.
+    """
     consumer = AIOKafkaConsumer(
         **client_options(settings),
-        isolation_level="read_committed",
+        isolation_level=isolation,
         enable_auto_commit=False,
         auto_offset_reset="none",
         max_partition_fetch_bytes=FETCH_BYTES,

@@ -122,7 +122,7 @@ class Emitter:
             max_batch_size=RECORD_BATCH_BYTES,
             max_request_size=4 * 1024 * 1024,
         )
-        _send_once(self._producer.client)
+        send_once(self._producer.client)
 
     async def start(self) -> None:
         """InitProducerId, and how many partitions the result topics have.
@@ -267,7 +267,7 @@ class Emitter:
         await close_within(self._producer.client.close(), 0.5)
 
 
-def _send_once(client: AIOKafkaClient) -> None:
+def send_once(client: AIOKafkaClient) -> None:
     """Make a lost answer to a request of `_SENT_ONCE` the end of this client's transactions."""
     send = client.send
 

@@ -38,6 +38,13 @@ GRANT SELECT ON TABLE ledger TO {role}; -- emit answers again
 GRANT INSERT ON TABLE ledger TO {role}; -- a row a record
 GRANT SELECT ON TABLE dead_letter TO {role}; -- emit them again
 GRANT INSERT ON TABLE dead_letter TO {role}; -- copies of records that could not be processed
-GRANT INSERT ON TABLE operation TO {role}; -- note that offsets were set back
 GRANT EXECUTE ON FUNCTION make_day(text, date) TO {role}; -- partitions of the coming days
 GRANT EXECUTE ON FUNCTION drop_day(date) TO {role}; -- housekeeping: a day past the retention
+
+-- What operators do with this role: recover, redrive.
+GRANT SELECT ON TABLE operation TO {role}; -- is it over?
+GRANT INSERT ON TABLE operation TO {role}; -- begin one, and note that offsets were set back
+GRANT UPDATE ON TABLE operation TO {role}; -- end one
+GRANT SELECT ON TABLE redrive TO {role}; -- was it published again?
+GRANT INSERT ON TABLE redrive TO {role}; -- before it is
+GRANT UPDATE (new_offset, operation_id) ON TABLE redrive TO {role}; -- where it was

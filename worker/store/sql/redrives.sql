@@ -1,0 +1,7 @@
+-- How often a command was published again, oldest first, and by which operations. Read only, by primary key.
+SELECT r.times, r.log_end, r.new_offset, r.operation_id, o.who, o.begun_at,
+       o.outcome IS DISTINCT FROM 'done' AS is_unfinished, o.arguments ->> 'group' AS group_id
+  FROM redrive r
+  JOIN operation o ON o.id = r.operation_id
+ WHERE r.topic = $1 AND r.partition = $2 AND r."offset" = $3
+ ORDER BY r.times
