@@ -2,12 +2,15 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 
 from tests.workbench import Workbench, add_tenant, gtin, tenant
+from worker.store.grants import Role, grant_rights
 
 LIMITED = {0: (None, None, None), 1: (8, 75, None), 2: (6, None, None), 3: (None, None, 8)}
 """By number of a tenant: slots, price of overage, writes a day."""
@@ -112,5 +115,20 @@ async def drop_database(url: str) -> None:
     connection = await asyncpg.connect(urlsplit(url)._replace(path="/postgres").geturl())
     try:
         await connection.execute(f"DROP DATABASE IF EXISTS {urlsplit(url).path[1:]} WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def as_role(url: str, kind: Role) -> AsyncIterator[str]:
+    """The URL of the same database for a role that has the rights of the workers, or of readers."""
+    name, parts = f"role_{uuid4().hex[:8]}", urlsplit(url)
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'of-a-test'")
+        await grant_rights(connection, name, kind)
+        yield parts._replace(netloc=f"{name}:of-a-test@{parts.netloc.rpartition('@')[2]}").geturl()
+        await connection.execute(f"DROP OWNED BY {name}")
+        await connection.execute(f"DROP ROLE {name}")
     finally:
         await connection.close()

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest_asyncio
 
 from tests.conftest import fresh_database
@@ -146,6 +147,10 @@ async def test_what_is_in_the_way_is_told(bench: Workbench, servers: Infrastruct
         owner = {"PASSPORT_DATABASE_URL": roles.owner_url}
         granted = await asyncio.to_thread(run_command, "migrate", "--grant-to", roles.run, **owner)
         assert granted.returncode == 0, granted
+        assert (await ask(bench, "quota show", PASSPORT_DATABASE_URL=roles.run_url)).code == 0
+        connection = await asyncpg.connect(roles.owner_url)
+        await connection.execute(f"REVOKE SELECT ON overage_charge FROM {roles.run}")
+        await connection.close()
         told = await ask(bench, "quota show", PASSPORT_DATABASE_URL=roles.run_url)
         assert (told.code, told.codes) == (1, ["postgres-rights"])
         assert f"The role {roles.run} lacks SELECT on table overage_charge" in told.report["problems"][0]["text"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.operations.asking import Told, ask
-from tests.operations.mixture import contents, limit_tenants, mixture
+from tests.operations.mixture import as_role, contents, limit_tenants, mixture
 from tests.operations.tampering import copied
 from tests.workbench import REPOSITORY, Result, Workbench
+from worker.store.grants import READER, RUN
 
 pytestmark = pytest.mark.real_kafka
 
@@ -57,10 +58,12 @@ async def test_all_answers_once_more_beside_a_running_worker(bench: Workbench, t
     """While it goes on: every byte of results and dead letters, and no passport, charge or count changes."""
     await _answered(bench, tmp_path / "worker.log")
     tables, before = await _effects(bench), _everything(bench)
-    planned = await _replay(bench)
+    async with as_role(bench.settings.database_url, READER) as reader:
+        planned = await ask(bench, "replay", PASSPORT_DATABASE_URL=reader)
     assert (planned.code, planned.report["executed"], planned.report["id"]) == (0, False, None)
     assert _again(before, _everything(bench)) == Counter(), "it only said what it would do"
-    done = await _replay(bench, *EXECUTE)
+    async with as_role(bench.settings.database_url, RUN) as run:
+        done = await ask(bench, "replay", "--rate", "0", *EXECUTE, PASSPORT_DATABASE_URL=run)
     assert (done.code, [lane["next"] == lane["to"] for lane in done.report["lanes"]]) == (0, [True] * 2)
     again = _again(before, _everything(bench))
     assert again == Counter(map(_bytes, before))

@@ -28,7 +28,8 @@ GRANT UPDATE (fingerprint, passport_id, created_at) ON TABLE idempotency_key TO 
 -- Passports: made, never changed.
 GRANT SELECT ON TABLE passport TO {role}; -- serials that are taken, and bodies to replay
 GRANT INSERT ON TABLE passport TO {role}; -- create one
-GRANT INSERT ON TABLE overage_charge TO {role}; -- charge for one; the worker reads no charges
+GRANT INSERT ON TABLE overage_charge TO {role}; -- charge for one
+GRANT SELECT ON TABLE overage_charge TO {role}; -- quota, recover: what was charged; the worker reads none
 
 -- Lanes and the ledger. Keys, ledger and dead letters go with their day, by function.
 GRANT SELECT ON TABLE lane TO {role}; -- the positions
