@@ -15,6 +15,7 @@ from worker.cli.audit import app as audit_app
 from worker.cli.catalogue import catalogue
 from worker.cli.doctor import doctor
 from worker.cli.errors import BadUsage, Failed
+from worker.cli.explain import app as explain_app
 from worker.cli.keys import keys
 from worker.cli.lanes import lanes
 from worker.cli.migrate import migrate_command
@@ -47,6 +48,7 @@ app.command(keys)
 app.command(lanes)
 app.command(audit_app)
 app.command(doctor)
+app.command(explain_app)
 app.command(migrate_command, name="migrate")
 app.command(quota)
 

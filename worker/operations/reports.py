@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, JsonValue
 from worker.catalogue.differences import How
 from worker.catalogue.rows import RowKind
 from worker.messages.hints import Status
+from worker.operations.explain_report import ExplainReport
 from worker.operations.report import Model, Report
 
 LaneState = Literal["in-step", "behind", "unowned", "never-run", "halted", "unknown"]
@@ -202,6 +203,7 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "catalogue-diff": CatalogueDiffReport,
     "catalogue-load": CatalogueDiffReport,
     "doctor": DoctorReport,
+    "explain": ExplainReport,
     "keys-create": KeysCreateReport,
     "keys-list": KeysListReport,
     "keys-revoke": KeysRevokeReport,
