@@ -7,29 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import jwt
 import pytest
 import pytest_asyncio
-from jsonschema import Draft202012Validator
 
 from tests.conftest import fresh_database
 from tests.infrastructure.choose import Infrastructure
-from tests.integration.guards_helpers import changed, transaction
-from tests.operations.asking import SCHEMAS, ask
+from tests.integration.guards_helpers import transaction
+from tests.operations.asking import ask
+from tests.operations.explaining import SECRETS, TOKEN, codes, told
 from tests.outcomes import BLOCKED, FULL, GOOD, OTHER, answer_all
 from tests.workbench import Result, Workbench, gtin, make_workbench, run_command
 from worker.operations import servers as both_sides
-from worker.operations.explain import explain
-from worker.operations.locate import Address, CompanyKey, PassportId, Serial
-from worker.operations.selection import place_of
-from worker.operations.servers import both_servers
+from worker.operations.locate import CompanyKey, PassportId, Serial
 from worker.store.grants import READER, grant_rights
 
 pytestmark = pytest.mark.real_kafka
 
 HOSTILE = "\x1b[31mred\x07\u202e"
-SECRETS = ("tp_secret", "tp_live")
-TOKEN = jwt.encode({"exp": 1_900_000_000, "sub": "x" * 20}, "k" * 32, "HS256", {"kid": "key-7"})
 
 OUTCOMES = [
     ("created", 13),
@@ -54,33 +48,6 @@ OUTCOMES = [
     ("created", 13),
 ]
 """Of the commands of `tests.outcomes`, which stand in partition 0 in this order."""
-
-
-class _Quiet:
-    """A progress that nobody sees."""
-
-    def begin(self, what: str, total: int) -> None:
-        """Nothing."""
-
-    def advance(self, records: int) -> None:
-        """Nothing."""
-
-
-async def told(bench: Workbench, address: Address | str, *, scan: bool = False, **settings: Any) -> dict[str, Any]:
-    """The report as JSON prints it; it fits its schema and holds no credentials."""
-    asked = place_of(address, bench.settings.topic_commands) if isinstance(address, str) else address
-    async with both_servers(changed(bench.settings, **settings)) as servers:
-        report = await explain(servers, asked, _Quiet(), scan=scan)
-    text = report.model_dump_json(by_alias=True)
-    assert not [one for one in (*SECRETS, TOKEN, TOKEN.split(".")[1]) if one in text]
-    document: dict[str, Any] = json.loads(text)
-    Draft202012Validator(json.loads((SCHEMAS / "explain.json").read_text())).validate(document)
-    return document
-
-
-def codes(report: dict[str, Any]) -> list[str]:
-    """Of its problems."""
-    return [one["code"] for one in report["problems"]]
 
 
 @dataclass

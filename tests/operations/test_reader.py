@@ -78,6 +78,7 @@ QUIET = {"clock.log", "oauth.jwks", "certificates.client"}
 async def test_a_reader_may_look_at_lanes_and_at_all_that_doctor_checks(reader: Reader) -> None:
     """That it lacks what `run` needs is told, and is no failure."""
     assert (await reader.ask("lanes")).code == 0
+    assert (await reader.ask("explain", "0/0")).codes == ["beyond-the-end"]
     told = await reader.ask("doctor")
     found = {one["id"]: one for one in told.report["checks"]}
     assert told.code == 0

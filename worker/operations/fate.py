@@ -105,9 +105,11 @@ def _no_record(story: Story) -> Fate:
     if offset < position.ledger_from:
         told = f"{expired}, and its answer, if it had one, from the ledger, which begins at {position.ledger_from}."
         return Fate("expired", (told,))
-    return Fate(
-        "no-command", (f"{expired}; the ledger, complete from {position.ledger_from} on, has no answer to it.",)
+    told = (
+        f"The log begins at {log.first}. The ledger, complete from {position.ledger_from} on, has no answer: it was no "
+        "command, but a transaction's marker or an aborted record."
     )
+    return Fate("no-command", (told,))
 
 
 def _away(story: Story) -> Fate:
