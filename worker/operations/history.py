@@ -12,6 +12,8 @@ from worker.operations.merge import CauseLog, Named
 from worker.settings import Settings
 from worker.stream.log_reader import LogReader
 
+_FIRST = datetime.fromtimestamp(0, UTC)
+"""No client may ask for records before that."""
 CLOCKS_DIFFER = timedelta(hours=1)
 """How much earlier than its command a result may seem to have been appended."""
 
@@ -117,7 +119,7 @@ async def history(
 
 def before(appended_ms: int) -> datetime:
     """From when on results of commands can have been appended that were appended then or later."""
-    return datetime.fromtimestamp(max(0, appended_ms) / 1000, UTC) - CLOCKS_DIFFER
+    return max(datetime.fromtimestamp(max(0, appended_ms) / 1000, UTC) - CLOCKS_DIFFER, _FIRST)
 
 
 def cause_reader(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from worker.messages.envelope import Record
 from worker.messages.refusals import Kind
@@ -17,8 +16,6 @@ from worker.stream.probe import READ_BYTES, Probe, probe
 
 AROUND = 5000
 """So many offsets around a result's place are read where it does not stand there: repeats may stand anywhere."""
-
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 Cause = Callable[[Record], int | None]
 
@@ -51,8 +48,7 @@ class KafkaSide:
             return None
         topic, partition = self.topics.place(kind, place.partition)
         end = (await self.reader.bounds(topic, [partition]))[partition].end
-        since = max(before(appended_ms), _EPOCH)
-        first = (await self.reader.first_since(topic, [partition], since))[partition]
+        first = (await self.reader.first_since(topic, [partition], before(appended_ms)))[partition]
         log = NamingRecords(self.probe, (topic, partition), cause_reader(self.settings, place.partition, kind))
         found, at = await log.search(first, end, place.offset)
         if found is None:
