@@ -287,12 +287,15 @@ async def test_people_get_a_story_and_no_escape_sequence(answered: Answered) -> 
     done = await asyncio.to_thread(run_command, "explain", "1/0", COLUMNS="200", **answered.bench.environment)
     assert (done.returncode, done.stderr) == (0, "")
     words = [line.split()[0] for line in done.stdout.splitlines() if line[:1].isalpha()]
-    assert words == ["record", "command", "facts", "rule", "outcome", "event"]
-    assert "6: the body is valid" in done.stdout
+    assert words == ["step", "asked", "record", "command", "facts", "rule", "outcome", "event"]
+    assert "6: the body is valid: not so" in done.stdout
     assert "productId: Expected 24 hexadecimal digits" in done.stdout
     assert r"\x1b[31mred\x07\u202e" in done.stdout
     assert not {"\x1b", "\x07", "\u202e"} & {*done.stdout}
     assert not [one for one in SECRETS if one in done.stdout]
+    typed = ("--gtin", gtin(1), "--serial", "[red]\u202e")
+    done = await asyncio.to_thread(run_command, "explain", *typed, **answered.bench.environment)
+    assert (done.returncode, r"serial number [red]\u202e" in done.stdout) == (1, True)
 
 
 async def test_on_the_command_line(answered: Answered) -> None:

@@ -1,6 +1,7 @@
 """`passport-worker explain`."""
 
 import json
+from datetime import datetime
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
@@ -107,11 +108,11 @@ def _draw(console: Console, report: ExplainReport) -> None:
     """From the record to its event, in the order in which it happened; `table` escapes what records say."""
     parts = (_record(report), _command(report), _facts(report), _rule(report), _outcome(report), _event(report))
     names = ("record", "command", "facts", "rule", "outcome", "event")
-    rows = [(name, text) for name, text in zip(names, parts, strict=True) if text]
+    rows = [("asked", report.asked), *((name, text) for name, text in zip(names, parts, strict=True) if text)]
     if report.ok or report.outcome is not None or report.command is not None:
         rows += [("note", one) for one in report.notes]
     rows += [("also", str(one)) for one in report.others]
-    console.print(table(("", report.asked), rows))
+    console.print(table(("step", "what became of it"), rows))
 
 
 def _record(report: ExplainReport) -> str:
@@ -119,7 +120,7 @@ def _record(report: ExplainReport) -> str:
         return "" if report.place is None else str(report.place)
     one = report.command
     key = "no key" if one.key is None else f"key {one.key} ({one.key_bytes} bytes)"
-    return f"{report.place}, appended {one.appended_at.isoformat()}, {key}, value of {one.value_bytes} bytes"
+    return f"{report.place}, appended {_time(one.appended_at)}, {key}, value of {one.value_bytes} bytes"
 
 
 def _command(report: ExplainReport) -> str:
@@ -128,6 +129,11 @@ def _command(report: ExplainReport) -> str:
         return ""
     key = "no idempotency key" if one.idempotency_key is None else f"idempotency key {one.idempotency_key}"
     return f"{_asked(one)}; {key}; {_credentials(one.credentials)}"
+
+
+def _time(moment: datetime) -> str:
+    """As events write it."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _asked(command: CommandReport) -> str:
@@ -143,7 +149,7 @@ def _credentials(one: CredentialsReport) -> str:
         label = "" if one.label is None else f" {one.label}"
         return f"API key{label}" + ("" if one.hash_digits is None else f" ({one.hash_digits}…)")
     if one.kind == "access-token":
-        until = "" if one.expires_at is None else f", good until {one.expires_at.isoformat()}"
+        until = "" if one.expires_at is None else f", good until {_time(one.expires_at)}"
         return f"access token of key {one.key_id}{until}"
     return f"credentials: {one.kind}"
 
@@ -151,9 +157,9 @@ def _credentials(one: CredentialsReport) -> str:
 def _facts(report: ExplainReport) -> str:
     told = []
     if (bound := report.binding) is not None:
-        told.append(f"the key is bound to passport {bound.passport_id} since {bound.since.isoformat()}")
+        told.append(f"the key is bound to passport {bound.passport_id} since {_time(bound.since)}")
     if (charge := report.charge) is not None:
-        told.append(f"{charge.price_cents} cents were charged at {charge.charged_at.isoformat()}")
+        told.append(f"{charge.price_cents} cents were charged at {_time(charge.charged_at)}")
     if (lane := report.lane) is not None:
         told.append(f"the lane is at A={lane.applied}, E={lane.emitted}")
     if report.trace_id is not None:
@@ -164,7 +170,8 @@ def _facts(report: ExplainReport) -> str:
 def _rule(report: ExplainReport) -> str:
     if report.outcome is None or report.outcome.rule is None:
         return ""
-    return f"{report.outcome.rule.number}: {report.outcome.rule.name}"
+    kept = {"created": "", "replayed": ": it is, and to the same body"}.get(report.outcome.code, ": not so")
+    return f"{report.outcome.rule.number}: {report.outcome.rule.name}{kept}"
 
 
 def _outcome(report: ExplainReport) -> str:
