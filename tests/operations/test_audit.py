@@ -131,3 +131,10 @@ async def test_a_result_that_nobody_asked_for_and_a_row_that_is_gone(bench: Work
     records["REJECTED"].append(Result(one.topic, 1, 0, one.key, one.value, headers))
     told = await ask(bench, "audit", **await copied(bench, records, "more"))
     assert _findings(told) == {"ledger-missing": 1}, "what names a command behind E is not there yet"
+
+
+async def test_lanes_without_commands(bench: Workbench) -> None:
+    """Nothing is there to be proved, and nothing is wrong."""
+    assert (await ask(bench, "lanes")).code == 0  # the broker may have to make the groups' topic first
+    told = await ask(bench, "audit")
+    assert (told.report["problems"], [lane["commands"] for lane in told.report["lanes"]]) == ([], [0, 0])

@@ -44,5 +44,5 @@ def test_every_code_is_met() -> None:
 
 def test_a_body_that_no_outcome_has_is_no_outcome() -> None:
     """Of whatever kind."""
-    with pytest.raises(ValueError, match="no refusal 'Nobody'"):
+    with pytest.raises(ValueError, match="no outcome of kind rejected"):
         outcome_code(Answer(0, 0, Kind.REJECTED, "k", b'{"error":"Nobody"}'))

@@ -19,6 +19,13 @@ def company_id(text: str) -> str:
     return text.lower()
 
 
+def object_id(name: str, text: str) -> str:
+    """24 hexadecimal digits, in lower case; `name` is the option's."""
+    if _COMPANY.fullmatch(text) is None:
+        raise BadUsage(f"{name}: expected 24 hexadecimal digits, got {text!r}")
+    return text.lower()
+
+
 def moment(name: str, text: str) -> datetime:
     """A time as RFC 3339 writes it; `name` is the option's."""
     try:

@@ -16,6 +16,7 @@ from worker.cli.catalogue import catalogue
 from worker.cli.dead_letters import dead_letters
 from worker.cli.doctor import doctor
 from worker.cli.errors import BadUsage, Failed
+from worker.cli.explain import app as explain_app
 from worker.cli.keys import keys
 from worker.cli.lanes import lanes
 from worker.cli.migrate import migrate_command
@@ -50,6 +51,7 @@ app.command(lanes)
 app.command(audit_app)
 app.command(dead_letters)
 app.command(doctor)
+app.command(explain_app)
 app.command(migrate_command, name="migrate")
 app.command(quota)
 app.command(replay_app)

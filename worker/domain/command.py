@@ -28,7 +28,12 @@ class Source:
     def passport_id(self) -> str:
         """24-hex ObjectId: 4 bytes of append time in seconds, then 8 bytes of SHA-256 over the path."""
         seconds = (self.appended_ms // 1000) & 0xFFFFFFFF
-        return f"{seconds:08x}{sha256(self.path.encode()).hexdigest()[:16]}"
+        return f"{seconds:08x}{digits_of_path(self.path)}"
+
+
+def digits_of_path(path: str) -> str:
+    """What the id of a passport says of where its command stands: its last 16 digits."""
+    return sha256(path.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

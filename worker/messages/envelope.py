@@ -89,7 +89,7 @@ def open_envelope(record: Record, limits: Limits) -> Envelope:
     source = Source(record.topic, record.partition, record.offset, clamp_ms(record.timestamp_ms))
     found = _known_headers(record.headers)
     key = _idempotency_key(found["idempotency-key"])
-    body = record.unreadable or _limit_broken(record, found, limits) or _read_value(record.value, found, limits)
+    body = _body_of(record, found, limits)
     digest = fingerprint(body) if key is not None and isinstance(body, dict) else None
     credentials, token = _credentials(found["authorization"])
     content: CreatePassport | InvalidBody | UnreadableRecord = read_body(body) if isinstance(body, dict) else body
@@ -105,6 +105,15 @@ def open_envelope(record: Record, limits: Limits) -> Envelope:
         dead_letter=dead_letter(record, content.code) if isinstance(content, UnreadableRecord) else None,
     )
     return Envelope(command, token)
+
+
+def body_of(record: Record, limits: Limits) -> JsonObject | UnreadableRecord:
+    """What a record asks for, whether it is valid or not."""
+    return _body_of(record, _known_headers(record.headers), limits)
+
+
+def _body_of(record: Record, found: dict[str, list[bytes | None]], limits: Limits) -> JsonObject | UnreadableRecord:
+    return record.unreadable or _limit_broken(record, found, limits) or _read_value(record.value, found, limits)
 
 
 def dead_letter(record: Record, reason: str) -> DeadLetter:

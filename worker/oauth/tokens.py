@@ -93,6 +93,24 @@ class TokenVerifier:
         return AccessToken(company_id.lower(), scopes, expires_at, not_before)
 
 
+@dataclass(frozen=True, slots=True)
+class TokenLabel:
+    """What may be told of a token that nobody verified: which key it says has signed it, and until when it is good."""
+
+    key_id: str | None
+    expires_at: float | None
+
+
+def label_of(token: str) -> TokenLabel:
+    """Key id and expiry in Unix seconds, each None where the token does not say it."""
+    try:
+        read = jwt.decode_complete(token, options={"verify_signature": False})
+    except _UNREADABLE:
+        return TokenLabel(None, None)
+    key_id = read["header"].get("kid")
+    return TokenLabel(key_id if isinstance(key_id, str) else None, _seconds(read["payload"].get("exp")))
+
+
 def _key_id(token: str) -> str | None:
     """The key id of a token that one of our algorithms may have signed, or None."""
     try:

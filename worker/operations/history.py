@@ -12,6 +12,7 @@ from worker.operations.merge import CauseLog, Named
 from worker.settings import Settings
 from worker.stream.log_reader import LogReader
 
+"""No client may ask for records before that."""
 CLOCKS_DIFFER = timedelta(hours=1)
 """How much earlier than its command a result may seem to have been appended."""
 
@@ -109,7 +110,7 @@ async def history(
         topic, number = place = topics.place(kind, partition)
         bounds = (await reader.bounds(topic, [number]))[number]
         begin = starts[place] = (await reader.first_since(topic, [number], since))[number]
-        causes = CauseLog(reader.read(topic, number, begin, bounds.end), _cause(topics.settings, partition, kind))
+        causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause_reader(topics.settings, partition, kind))
         logs[kind] = NamingLog(place, bounds.end, 0 < bounds.first == begin, causes)
     reader.assign(starts)
     return History((commands, partition), offsets, reader, logs)
@@ -120,7 +121,11 @@ def before(appended_ms: int) -> datetime:
     return datetime.fromtimestamp(max(0.0, appended_ms / 1000 - CLOCKS_DIFFER.total_seconds()), UTC)
 
 
-def _cause(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:
+def cause_reader(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:
+    """Tells which command of a partition a published record names, by its offset; None for one that names none.
+
+    Of a result of that kind; None stands for dead letters.
+    """
     topic = settings.topic_commands
     if kind is None:
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, JsonValue
 from worker.catalogue.differences import How
 from worker.catalogue.rows import RowKind
 from worker.messages.hints import Status
+from worker.operations.explain_report import ExplainReport
 from worker.operations.letter_reports import DeadLettersListReport, DeadLettersRedriveReport, DeadLettersShowReport
 from worker.operations.report import Model, Report
 
@@ -227,6 +228,7 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "dead-letters-redrive": DeadLettersRedriveReport,
     "dead-letters-show": DeadLettersShowReport,
     "doctor": DoctorReport,
+    "explain": ExplainReport,
     "keys-create": KeysCreateReport,
     "keys-list": KeysListReport,
     "keys-revoke": KeysRevokeReport,

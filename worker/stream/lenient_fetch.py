@@ -35,23 +35,26 @@ async def fetch_leniently(settings: Settings, place: TopicPartition, offset: int
             node = client.cluster.leader_for_partition(place)
             wanted = [(place.topic, [(place.partition, offset, _FETCH_BYTES)])]
             response = await client.send(node, FetchRequest(500, 1, _FETCH_BYTES, READ_COMMITTED, wanted, rack_id=""))
-        return _first(response, place, offset)
+        found = next(walk(response, place, offset), None)
+        if found is None:
+            raise LookupError(f"{place} has no record at offset {offset} or behind it")
+        return lenient_record(found)
     finally:
         await close_within(client.close(), 1.0)
 
 
-def _first(response: Any, place: TopicPartition, offset: int) -> Record:
-    """aiokafka's own walk over the batches, which knows what a `read_committed` reader sees, with lenient batches."""
+def walk(response: Any, place: TopicPartition, offset: int) -> PartitionRecords:
+    """aiokafka's own walk over the batches, which knows what a `read_committed` reader sees, with lenient batches.
+
+    It raises `CorruptRecordException` where it comes to a batch whose bytes fail their checksum.
+    """
     part = response.topics[0][1][0]
     aborted, message_set = part[-3 if response.API_VERSION >= 11 else -2], bytes(part[-1] or b"")
-    walk = PartitionRecords(place, _LenientBatches(message_set), aborted, offset, None, None, True, READ_COMMITTED)
-    found = next(walk, None)
-    if found is None:
-        raise LookupError(f"{place} has no record at offset {offset} or behind it")
-    return _record(found)
+    return PartitionRecords(place, _LenientBatches(message_set), aborted, offset, None, None, True, READ_COMMITTED)
 
 
-def _record(found: ConsumerRecord) -> Record:
+def lenient_record(found: ConsumerRecord) -> Record:
+    """A record of a walk; one whose header names are not UTF-8 is marked as unreadable, and they are escaped."""
     names = [name.encode("utf-8", "surrogateescape") for name, _ in found.headers]
     headers: list[Header] = [
         (name.decode("utf-8", "backslashreplace"), value) for name, (_, value) in zip(names, found.headers, strict=True)

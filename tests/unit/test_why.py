@@ -1,0 +1,151 @@
+"""From an answer back to its rule and to sentences: for every outcome, from its kind and body alone."""
+
+import json
+from typing import get_args
+
+import pytest
+
+from tests.unit.builders import COMPANY, EARLIER, GTIN, LINK_BASE, NOW_MS, PRODUCT, SERIAL, command, product
+from worker.domain.outcomes import (
+    Asked,
+    Created,
+    DailyWritesSpent,
+    Forbidden,
+    GtinRegistered,
+    HardBlock,
+    IdempotencyKeyReused,
+    Invalid,
+    MalformedIdempotencyKey,
+    Outcome,
+    OverageRequired,
+    ProductNotFound,
+    Replayed,
+    SerialExists,
+    SubscriptionInactive,
+    Unauthorized,
+    Unreadable,
+)
+from worker.messages.events import created_body, describe
+from worker.messages.refusals import Kind
+from worker.messages.rules import RULES, body_of_value, outcome_class
+from worker.messages.why import why
+
+ASKED = Asked(COMPANY, PRODUCT, GTIN, SERIAL)
+CREATED = Created(EARLIER, COMPANY, product(), GTIN, SERIAL, None, None, NOW_MS, 20_000, None, None)
+CHARGED = Created(EARLIER, COMPANY, product(), GTIN, SERIAL, None, 75, NOW_MS, 20_000, None, None)
+MANY = {f"parties.{name}": ["Expected one of the roles"] for name in "abcdefgh"}
+
+CASES: list[tuple[Outcome, int, str]] = [
+    (CREATED, 13, f"No rule was in the way: passport {EARLIER} was created."),
+    (
+        CHARGED,
+        13,
+        f"No rule was in the way: passport {EARLIER} was created. No slot was free, overage was confirmed, and 75 "
+        "cents were charged.",
+    ),
+    (
+        Replayed(COMPANY, EARLIER, created_body(CREATED, LINK_BASE)),
+        5,
+        f"Its idempotency key was bound to passport {EARLIER}, created with the same body at 2026-05-09T10:00:00.000Z: "
+        "that created event was published again, and nothing was created.",
+    ),
+    (
+        Unreadable("Expected a JSON object, got an empty value"),
+        1,
+        "The record is no command: Expected a JSON object, got an empty value. A copy is on the dead-letter topic.",
+    ),
+    (
+        Unauthorized(),
+        2,
+        "The credentials are missing, malformed or unknown, or had been revoked or had expired when the record was "
+        "appended. Nobody is told which of them.",
+    ),
+    (Forbidden(COMPANY), 3, "The access token does not carry the scope passports:write."),
+    (
+        MalformedIdempotencyKey(COMPANY),
+        4,
+        "The idempotency-key header is not one UTF-8 value of 1 to 255 characters without control characters, so the "
+        "place of the record is the key of the result.",
+    ),
+    (
+        IdempotencyKeyReused(COMPANY),
+        5,
+        "Its idempotency key was bound to a passport that was created with another body, less than 24 hours before.",
+    ),
+    (
+        Invalid(COMPANY, {"gs1.gtin": ["GTIN must be 14 digits"], "gs1.serialNumber": ["Required"]}),
+        6,
+        "The body is not valid. gs1.gtin: GTIN must be 14 digits; gs1.serialNumber: Required.",
+    ),
+    (
+        Invalid(COMPANY, MANY, 7),
+        6,
+        "The body is not valid. "
+        + "; ".join(f"parties.{name}: Expected one of the roles" for name in "abcde")
+        + "; and 10 more.",
+    ),
+    (
+        SubscriptionInactive(ASKED, "past_due"),
+        7,
+        "The company's subscription was past_due, and its plan needs one that is active or trialing.",
+    ),
+    (
+        ProductNotFound(ASKED),
+        8,
+        f"The company has no product {PRODUCT}. Whether another company has it is not told.",
+    ),
+    (
+        DailyWritesSpent(ASKED, 200, 200),
+        9,
+        "The plan's writes of that UTC day were spent, by the record's append time. API rate limit: 200 writes/day via "
+        "/api/v1. Currently 200 today; requested 1. Retry tomorrow (UTC) or upgrade your plan.",
+    ),
+    (GtinRegistered(ASKED), 10, f"GTIN {GTIN} was registered by another company before, which is not named."),
+    (
+        SerialExists(ASKED, EARLIER),
+        11,
+        f"Passport {EARLIER} of the same company has serial number {SERIAL} of GTIN {GTIN} already.",
+    ),
+    (
+        OverageRequired(ASKED, 100, 101, 75),
+        12,
+        "No slot was free: 101 of the plan's 100 were used. The plan sells more, for 75 cents each, and the command "
+        "did not say confirmOverage: true.",
+    ),
+    (HardBlock(ASKED, 100, 100), 12, "No slot was free: 100 of the plan's 100 were used. The plan sells no more."),
+]
+
+
+@pytest.mark.parametrize(("outcome", "number", "sentences"), CASES, ids=lambda one: type(one).__name__)
+def test_an_answer_tells_its_outcome_rule_and_reason(outcome: Outcome, number: int, sentences: str) -> None:
+    """All three are made from kind and body, as they are published."""
+    answer = describe(command(), outcome, LINK_BASE)
+    body = body_of_value(answer.value)
+    found = outcome_class(answer.kind, body, replayed=answer.replayed)
+    assert found is type(outcome)
+    assert RULES[found].number == number
+    assert why(found, body) == sentences
+
+
+def test_every_outcome_is_among_them() -> None:
+    """None can be added without a rule and sentences; the rules are thirteen."""
+    assert {type(outcome) for outcome, _, _ in CASES} == set(get_args(Outcome)) == RULES.keys()
+    assert {rule.number for rule in RULES.values()} == set(range(1, 14))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{", b"[]", b"{}", b'{"status":400}', b'{"status":409,"error":7}', b'{"status":418,"error":"Teapot"}'],
+)
+def test_an_answer_of_another_version_is_told_so(value: bytes) -> None:
+    """Whatever its bytes are."""
+    outcome = outcome_class(Kind.REJECTED, body_of_value(value))
+    assert outcome is None
+    assert why(outcome, {}) == "This version of the worker writes no such answer: ask the one that wrote it."
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome, _, _ in CASES], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("damage", ["{}", '{"details":[],"request":[],"overage":7}', '{"request":{"gs1":null}}'])
+def test_a_body_that_lacks_something_raises_nothing(outcome: Outcome, damage: str) -> None:
+    """A result topic may hold anything."""
+    assert why(type(outcome), json.loads(damage))

@@ -1,0 +1,113 @@
+"""What Kafka has of one command: its record, its result and its dead letter, found without reading whole logs."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from worker.messages.envelope import Record
+from worker.messages.refusals import Kind
+from worker.operations.history import Topics, before, cause_reader
+from worker.operations.selection import Place
+from worker.settings import Settings
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.offset_fetch_v7 import Committed
+from worker.stream.log_reader import Bounds, LogReader, log_reader
+from worker.stream.probe import READ_BYTES, Probe, probe
+
+AROUND = 5000
+"""So many offsets around a result's place are read where it does not stand there: repeats may stand anywhere."""
+
+Cause = Callable[[Record], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSide:
+    """Open readers, and how the command topic stood at the start; `emitted` lacks partitions without an offset."""
+
+    settings: Settings
+    reader: LogReader
+    probe: Probe
+    topics: Topics
+    bounds: Mapping[int, Bounds]
+    emitted: Mapping[int, int]
+
+    async def command(self, place: Place) -> Record | None:
+        """The record at a place of the command topic; None where none is visible."""
+        bounds = self.bounds.get(place.partition)
+        if bounds is None or not bounds.first <= place.offset < bounds.end:
+            return None
+        return await self.probe.one(place.topic, place.partition, place.offset)
+
+    async def naming(self, kind: Kind | None, place: Place, appended_ms: int, *, everywhere: bool) -> Record | None:
+        """The first result of a kind that names a command, or its dead letter (None); as far as a search finds it.
+
+        `everywhere`: read the log from the command's time on, where the search finds nothing.
+        """
+        name = self.settings.dead_letter_topic if kind is None else self.settings.result_topics[kind - 1]
+        if name not in self.topics.counts:
+            return None
+        topic, partition = self.topics.place(kind, place.partition)
+        end = (await self.reader.bounds(topic, [partition]))[partition].end
+        first = (await self.reader.first_since(topic, [partition], before(appended_ms)))[partition]
+        log = NamingRecords(self.probe, (topic, partition), cause_reader(self.settings, place.partition, kind))
+        found, at = await log.search(first, end, place.offset)
+        if found is None:
+            found = await log.first(max(first, at - AROUND // 2), min(end, at + AROUND // 2), place.offset)
+        if found is None and everywhere:
+            found = await log.first(first, end, place.offset)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class NamingRecords:
+    """A partition of results, or of dead letters; `cause` tells which command of ours each names."""
+
+    probe: Probe
+    place: tuple[str, int]
+    cause: Cause
+
+    async def search(self, low: int, high: int, wanted: int) -> tuple[Record | None, int]:
+        """Binary search: first results ascend by the command they name. The record, and where it should stand."""
+        found = None
+        while low < high:
+            middle = (low + high) // 2
+            one = await self._next_named(middle, high)
+            if one is not None and one[0] < wanted:
+                low = one[1].offset + 1
+                continue
+            if one is not None and one[0] == wanted:
+                found = one[1]
+            high = middle
+        return found, low
+
+    async def first(self, start: int, stop: int, wanted: int) -> Record | None:
+        """The first record that names it, by reading all of these offsets."""
+        async for record in self.probe.records(*self.place, start, stop, at_once=READ_BYTES):
+            if self.cause(record) == wanted:
+                return record
+        return None
+
+    async def _next_named(self, start: int, stop: int) -> tuple[int, Record] | None:
+        """The first record at or behind an offset that names a command of ours: others may share the partition."""
+        async for record in self.probe.records(*self.place, start, stop):
+            if (cause := self.cause(record)) is not None:
+                return cause, record
+        return None
+
+
+async def open_kafka(settings: Settings, cluster: Cluster, stack: AsyncExitStack) -> KafkaSide:
+    """Asks where the logs and the group stand. Raises `CLUSTER_ERRORS`, also where there is no command topic."""
+    topic = settings.topic_commands
+    await cluster.identity(topic)
+    counts = await cluster.partition_counts([topic, *settings.result_topics, settings.dead_letter_topic])
+    partitions = range(counts[topic])
+    committed = await cluster.committed(settings.group_id, topic, partitions, stable=False)
+    reader = await stack.enter_async_context(log_reader(settings))
+    return KafkaSide(
+        settings,
+        reader,
+        await stack.enter_async_context(probe(settings)),
+        Topics(settings, counts),
+        await reader.bounds(topic, partitions),
+        {at: one.offset for at, one in committed.items() if isinstance(one, Committed)},
+    )
