@@ -18,6 +18,7 @@ from worker.operations.servers import SERVER_ERRORS, Servers, both_servers
 
 Execute = Annotated[bool, Parameter(help="Do it; otherwise it only says what it would do.", negative=())]
 Reason = Annotated[str | None, Parameter(help="Why; kept in the database (table operation).")]
+Patience = Annotated[float, Parameter(help="Seconds that each server is waited for before it begins.")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())]
 
 
@@ -88,10 +89,16 @@ def moment(text: str | None) -> datetime | None:
 def ask_long(
     question: Callable[[Servers, Progress], Awaitable[SomeReport]],
     failed: Callable[[Problem], SomeReport],
+    patience: float | None = None,
 ) -> SomeReport:
-    """What a long verb says, with progress on stderr; `failed` makes its report where a server does not answer."""
+    """What a long verb says, with progress on stderr; `failed` makes its report where a server does not answer.
+
+    `patience` is how many seconds each server is waited for at the start; None where the verb sees to that.
+    """
 
     async def asking(servers: Servers) -> SomeReport:
+        if patience is not None and (away := await servers.both_answer(patience)) is not None:
+            return failed(away)
         try:
             with shown() as progress:
                 return await question(servers, progress)

@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from worker.cli.asking import AsJson, RangeOptions, ask_long, examples
+from worker.cli.asking import AsJson, Patience, RangeOptions, ask_long, examples
 from worker.cli.output import show, table
 from worker.operations.audit import audit
 from worker.operations.progress import Progress
@@ -28,6 +28,7 @@ def audit_command(
     chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
     allow_repeats: Annotated[bool, _ALLOW] = False,
     rate: Annotated[float, _RATE] = 0,
+    patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Prove that each command has exactly one visible result, with the bytes of the ledger, beside running workers.
@@ -39,7 +40,7 @@ def audit_command(
     async def asking(servers: Servers, progress: Progress) -> AuditReport:
         return await audit(servers, chosen.range(), progress, allow_repeats=allow_repeats, rate=rate)
 
-    report = ask_long(asking, lambda problem: AuditReport(problems=(problem,), lanes=()))
+    report = ask_long(asking, lambda problem: AuditReport(problems=(problem,), lanes=()), patience)
     show(report, as_json=as_json, draw=lambda console: _draw(console, report))
 
 

@@ -7,7 +7,17 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
-from worker.cli.asking import AsJson, Execute, RangeOptions, Reason, ask, ask_long, examples, reason_to_execute
+from worker.cli.asking import (
+    AsJson,
+    Execute,
+    Patience,
+    RangeOptions,
+    Reason,
+    ask,
+    ask_long,
+    examples,
+    reason_to_execute,
+)
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.output import show, table
 from worker.messages.hints import did_you_mean, printable
@@ -113,6 +123,7 @@ def redrive_command(  # noqa: PLR0913 - options of a command
     again: Annotated[bool, Parameter(help="Also what was published again before.", negative=())] = False,
     execute: Execute = False,
     reason: Reason = None,
+    patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Publish commands again, once what was wrong is mended: these, or all of a range with a --code.
@@ -129,7 +140,7 @@ def redrive_command(  # noqa: PLR0913 - options of a command
         these = tuple(place_of(one, servers.settings.topic_commands) for one in places)
         return await redrive(servers, Request(these, wanted, wanted_code, again, execute, why), progress)
 
-    report = ask_long(asking, _nothing)
+    report = ask_long(asking, _nothing, patience)
     show(report, as_json=as_json, draw=lambda console: _draw_redrive(console, report))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from worker.cli.asking import AsJson, Execute, Reason, ask, ask_long, examples, moment, reason_to_execute
+from worker.cli.asking import AsJson, Execute, Patience, Reason, ask, ask_long, examples, moment, reason_to_execute
 from worker.cli.output import show, table
 from worker.operations.lanes import lanes as look_at_lanes
 from worker.operations.progress import Progress
@@ -77,6 +77,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
     allow: Annotated[list[Literal["original-missing"]] | None, _ALLOW] = None,
     execute: Execute = False,
     reason: Reason = None,
+    patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
     """After Postgres was restored from an older copy: make it hold exactly what was published.
@@ -94,7 +95,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
         except CannotWrite as error:
             return _nothing(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _nothing)
+    report = ask_long(asking, _nothing, patience)
     show(report, as_json=as_json, draw=lambda console: _draw_recovery(console, report))
 
 

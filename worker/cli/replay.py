@@ -6,7 +6,7 @@ from uuid import UUID
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from worker.cli.asking import AsJson, Execute, RangeOptions, Reason, ask_long, examples, reason_to_execute
+from worker.cli.asking import AsJson, Execute, Patience, RangeOptions, Reason, ask_long, examples, reason_to_execute
 from worker.cli.errors import BadUsage
 from worker.cli.output import show, table
 from worker.messages.outcome_code import CODES
@@ -44,6 +44,7 @@ def replay_command(  # noqa: PLR0913 - options of a command
     resume_id: Annotated[UUID | None, Parameter(name="--resume", help=_RESUME.help)] = None,
     execute: Execute = False,
     reason: Reason = None,
+    patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Publish answers of the ledger once more, byte for byte, dead letters too, beside running workers.
@@ -71,7 +72,7 @@ def replay_command(  # noqa: PLR0913 - options of a command
         except CannotReplay as error:
             return _failed(Problem(code="replay-stopped", text=str(error)))
 
-    report = ask_long(asking, _failed)
+    report = ask_long(asking, _failed, patience)
     show(report, as_json=as_json, draw=lambda console: _draw(console, report))
 
 

@@ -46,7 +46,7 @@ class Servers:
                 return Problem(code=KAFKA_DENIES, text=str(lacking))
             return await question()
 
-        return await self._ask(ask, lambda error: isinstance(error, CLUSTER_ERRORS) and is_passing(error))
+        return await self._ask(ask)
 
     async def postgres(
         self, question: Callable[[Inspection], Awaitable[Known]], needs: Collection[str] = (), *, is_long: bool = False
@@ -62,23 +62,35 @@ class Servers:
                     return Problem(code=POSTGRES_DENIES, text=str(lacking))
                 return await question(database)
 
-        return await self._ask(
-            ask, lambda error: isinstance(error.__cause__, OSError), None if is_long else AWAY_SECONDS
-        )
+        return await self._ask(ask, None if is_long else AWAY_SECONDS)
+
+    async def both_answer(self, patience: float) -> Problem | None:
+        """Wait for both servers, for so many seconds each; None once they answer, else which of them does not."""
+        settings = self.settings
+
+        async def committed() -> None:
+            await self.cluster.committed(settings.group_id, settings.topic_commands, [0])
+
+        async def connected() -> None:
+            async with inspection(settings.database_url):
+                pass
+
+        found = await self._ask(committed, patience=patience)
+        return found or await self._ask(connected, patience=patience)
 
     async def _ask(
         self,
         ask: Callable[[], Awaitable[Known | Problem]],
-        may_pass: Callable[[Exception], bool],
         limit: float | None = AWAY_SECONDS,
+        patience: float = AWAY_SECONDS,
     ) -> Known | Problem:
-        deadline = time.monotonic() + AWAY_SECONDS
+        deadline = time.monotonic() + patience
         while True:
             try:
                 async with asyncio.timeout(limit):
                     return await ask()
             except SERVER_ERRORS as error:
-                if not may_pass(error) or time.monotonic() + PAUSE_SECONDS > deadline:
+                if not _may_pass(error) or time.monotonic() + PAUSE_SECONDS > deadline:
                     return self.problem(error)
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -101,3 +113,10 @@ async def both_servers(settings: Settings) -> AsyncIterator[Servers]:
         yield servers
     finally:
         await servers.cluster.close()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it is worth while to ask again."""
+    if isinstance(error, CLUSTER_ERRORS):
+        return is_passing(error)
+    return isinstance(error.__cause__, OSError)
