@@ -116,11 +116,20 @@ _QUICK = ("contract", "model", "unit")
 """Folders of tests for the loop at the desk."""
 
 
+_LONGEST = ("operations", "chaos", "end_to_end")
+"""Folders with the longest files: processes that share the tests by file take them first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All others are slow."""
+
+    def folder(item: pytest.Item) -> str:
+        return item.path.relative_to(Path(__file__).parent).parts[0]
+
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).parts[0] not in _QUICK:
+        if folder(item) not in _QUICK:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: folder(item) not in _LONGEST)
 
 
 @pytest.hookimpl(trylast=True)

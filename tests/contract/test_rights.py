@@ -118,7 +118,6 @@ FORBIDDEN = [
     "DELETE FROM idempotency_key",
     "UPDATE idempotency_key SET day = day + 1",
     "DELETE FROM lane",
-    "SELECT FROM overage_charge",
     "SELECT FROM {today}",
     "SELECT rolpassword FROM pg_authid",
     "SET ROLE postgres",

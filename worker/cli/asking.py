@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.progress import shown
-from worker.cli.running import run_async, settings_with_warnings
+from worker.cli.running import collect_garbage_seldom, run_async, settings_with_warnings
 from worker.observability.logs import configure_logs
 from worker.operations.progress import Progress
 from worker.operations.report import Problem, Report
@@ -108,4 +108,5 @@ def ask_long(
         except BadSelection as error:
             raise BadUsage(str(error)) from error
 
+    collect_garbage_seldom()
     return ask(asking)

@@ -22,7 +22,13 @@ from worker.cli.lanes import lanes
 from worker.cli.migrate import migrate_command
 from worker.cli.quota import quota
 from worker.cli.replay import app as replay_app
-from worker.cli.running import run_async, settings_with_warnings, warn, warn_of_unknown_variables
+from worker.cli.running import (
+    collect_garbage_seldom,
+    run_async,
+    settings_with_warnings,
+    warn,
+    warn_of_unknown_variables,
+)
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
 from worker.observability.logs import configure_logs
@@ -65,6 +71,7 @@ def run() -> None:
         log.warning("unknown_setting", variable=variable, nearest=nearest)
     settings = Settings()
     tracing = tracing_from_environment()
+    collect_garbage_seldom()
 
     async def serve() -> None:
         await make_worker(settings, tracing).run()

@@ -32,7 +32,6 @@ def warn(text: str) -> None:
 
 def run_async(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run on uvloop where it is installed (the `uvloop` extra)."""
-    _collect_garbage_seldom()
     try:
         import uvloop
     except ImportError:
@@ -41,8 +40,11 @@ def run_async(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     return result
 
 
-def _collect_garbage_seldom() -> None:
-    """A batch makes tens of thousands of objects and hardly a cycle; looking for cycles took a fifth of the CPU."""
+def collect_garbage_seldom() -> None:
+    """For what goes on for long: a batch makes tens of thousands of objects and hardly a cycle.
+
+    Looking for cycles took a fifth of the CPU.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)

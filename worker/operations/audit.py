@@ -17,6 +17,9 @@ from worker.store.inspection import Covered, Inspection, LaneRow, inspection
 from worker.stream.group_view import appended_at, group_view
 from worker.stream.log_reader import log_reader
 
+AT_ONCE = 2
+"""Lanes that are read at once: while one waits for a server, the other is compared."""
+
 
 async def audit(
     servers: Servers, chosen: Range, progress: Progress, *, allow_repeats: bool, rate: float = 0.0
@@ -38,17 +41,30 @@ async def audit(
         counts = await servers.cluster.partition_counts([*settings.result_topics, settings.dead_letter_topic])
         ages = await appended_at(settings, {at: start for at, (start, stop) in offsets.items() if start < stop})
         progress.begin("auditing", sum(stop - start for start, stop in offsets.values()))
-        covered = await database.covered_repeats(topic)
-        lanes, problems = list[AuditedLane](), list[Problem]()
-        for at, (start, stop) in offsets.items():
-            logs = await history(reader, Topics(settings, counts), at, (start, stop), before(ages.get(at, 0)))
-            one = LaneAudit(logs, _ledger(database, rows.get(at)), settings.group_id)
-            await one.run(paced(progress, rate))
-            if not allow_repeats:
-                _note_doubled(one, at, covered)
-            lanes.append(_audited(topic, at, (start, stop), one))
-            problems += [Problem(code=each.code, place=str(each.place), text=each.text) for each in one.findings.first]
-        return AuditReport(problems=tuple(problems), lanes=tuple(lanes))
+        covered = [] if allow_repeats else await database.covered_repeats(topic)
+        advance, many = paced(progress, rate), asyncio.Semaphore(AT_ONCE)
+
+        async def lane(at: int) -> tuple[AuditedLane, list[Problem]]:
+            async with many, log_reader(settings) as own_reader, inspection(settings.database_url) as own_database:
+                since = before(ages.get(at, 0))
+                logs = await history(own_reader, Topics(settings, counts), at, offsets[at], since)
+                one = LaneAudit(logs, _ledger(own_database, rows.get(at)), settings.group_id)
+                await one.run(advance)
+                if not allow_repeats:
+                    _note_doubled(one, at, covered)
+                found = [Problem(code=each.code, place=str(each.place), text=each.text) for each in one.findings.first]
+                return _audited(topic, at, offsets[at], one), found
+
+        tasks = [asyncio.create_task(lane(at)) for at in offsets]
+        try:
+            found = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return AuditReport(
+            problems=tuple(problem for _, problems in found for problem in problems),
+            lanes=tuple(audited for audited, _ in found),
+        )
 
 
 def emitted_of(row: LaneRow | None, committed: int | None) -> int:

@@ -46,7 +46,7 @@ class Servers:
                 return Problem(code=KAFKA_DENIES, text=str(lacking))
             return await question()
 
-        return await self._ask(ask)
+        return await self._ask(ask, of_kafka=True)
 
     async def postgres(
         self, question: Callable[[Inspection], Awaitable[Known]], needs: Collection[str] = (), *, is_long: bool = False
@@ -62,7 +62,7 @@ class Servers:
                     return Problem(code=POSTGRES_DENIES, text=str(lacking))
                 return await question(database)
 
-        return await self._ask(ask, None if is_long else AWAY_SECONDS)
+        return await self._ask(ask, None if is_long else AWAY_SECONDS, of_kafka=False)
 
     async def both_answer(self, patience: float) -> Problem | None:
         """Wait for both servers, for so many seconds each; None once they answer, else which of them does not."""
@@ -75,14 +75,16 @@ class Servers:
             async with inspection(settings.database_url):
                 pass
 
-        found = await self._ask(committed, patience=patience)
-        return found or await self._ask(connected, patience=patience)
+        found = await self._ask(committed, patience=patience, of_kafka=True)
+        return found or await self._ask(connected, patience=patience, of_kafka=False)
 
     async def _ask(
         self,
         ask: Callable[[], Awaitable[Known | Problem]],
         limit: float | None = AWAY_SECONDS,
         patience: float = AWAY_SECONDS,
+        *,
+        of_kafka: bool,
     ) -> Known | Problem:
         deadline = time.monotonic() + patience
         while True:
@@ -91,14 +93,14 @@ class Servers:
                     return await ask()
             except SERVER_ERRORS as error:
                 if not _may_pass(error) or time.monotonic() + PAUSE_SECONDS > deadline:
-                    return self.problem(error)
+                    return self.problem(error, of_kafka=of_kafka)
             await asyncio.sleep(PAUSE_SECONDS)
 
-    def problem(self, error: Exception) -> Problem:
-        """One of `SERVER_ERRORS`, for people."""
+    def problem(self, error: Exception, *, of_kafka: bool = True) -> Problem:
+        """One of `SERVER_ERRORS`, for people; `of_kafka` tells whose a `TimeoutError` is."""
         if isinstance(error, CannotConnect):
             return Problem(code=POSTGRES_AWAY, text=str(error))
-        if isinstance(error, CLUSTER_ERRORS):
+        if isinstance(error, CLUSTER_ERRORS) and (of_kafka or not isinstance(error, TimeoutError)):
             return Problem(code=KAFKA_DENIES if kafka_denies(error) else KAFKA_AWAY, text=explain(error, self.settings))
         said, *_ = str(error).splitlines() or ["no answer in time"]
         code = POSTGRES_DENIES if postgres_denies(error) else POSTGRES_AWAY

@@ -16,7 +16,7 @@ from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, clo
 from worker.stream.fetched import record_of
 from worker.stream.lenient_fetch import fetch_leniently
 
-FETCH_BYTES = 2 * 1024 * 1024
+FETCH_BYTES = 1024 * 1024
 """For a partition at once; as many again wait until they are asked for."""
 RECORDS_AT_ONCE = 2000
 SINGLY = 500
