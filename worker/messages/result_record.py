@@ -17,7 +17,7 @@ class Misfit(ValueError):
 
 def cause_of(headers: Sequence[Header]) -> str | None:
     """Which command a result names, `<topic>/<partition>/<offset>`; None where it names none."""
-    for name, value in headers:
+    for name, value in reversed(headers):  # it is among the last
         if name == "ce_causationid" and value is not None:
             return value.decode("utf-8", "replace")
     return None
