@@ -16,6 +16,7 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.kafka_user import Permissions, kafka_user_acls
 from tests.infrastructure.secure_kafka import USER, SecureKafka, secure_kafka
 from tests.invariants import check_invariants
+from tests.operations.asking import ask
 from tests.outcomes import answer_all, check_outcomes
 from tests.workbench import Workbench, get, make_workbench, run_command, settings_of, tenant, until
 from worker.demo.embedded import free_port
@@ -85,6 +86,29 @@ async def test_everything_works_with_just_these_acls(bench: Workbench, kafka: Se
     assert bench.stop_worker(third) == 0
     counted = Counter(result.cause for result in await check_invariants(bench, reemitted=True))
     assert sorted(counted.values()) == [1] * (10 + 20) + [2] * again
+
+
+async def test_an_operator_needs_to_read_results_and_groups_of_replays(
+    bench: Workbench, kafka: SecureKafka, permissions: Permissions
+) -> None:
+    """Beside what a worker has; what is missing is named by the broker's own word."""
+    environment, settings = kafka.worker_environment(), bench.settings
+    replay = ("--rate", "0", "--execute", "--reason", "a test of rights")
+    refused = await ask(bench, "replay", *replay, **environment)
+    assert refused.codes == ["kafka-rights"]
+    assert "AuthorizationFailed" in refused.report["problems"][0]["text"]
+    more = (
+        *(Acl("Read", "topic", one) for one in (*settings.result_topics, bench.dead_letters)),
+        Acl("Read", "group", f"{settings.group_id}.replay.", prefixed=True),
+    )
+    permissions.give(*more)
+    try:
+        assert (await ask(bench, "replay", *replay, **environment)).code == 0
+        assert (await ask(bench, "audit", **environment)).code == 0
+        assert (await ask(bench, "lanes recover", "--execute", "--reason", "a test", **environment)).code == 0
+    finally:
+        for acl in more:
+            permissions.take(acl)
 
 
 @pytest.mark.parametrize("acl", kafka_user_acls(), ids=str)

@@ -81,6 +81,9 @@ async def test_a_reader_may_look_at_lanes_dead_letters_and_all_that_doctor_check
     assert (await reader.ask("dead-letters list")).code == 0
     assert (await reader.ask("dead-letters show", "0/0")).codes == ["no-dead-letter"]
     assert (await reader.ask("explain", "0/0")).codes == ["beyond-the-end"]
+    assert (await reader.ask("audit")).code == 0
+    assert (await reader.ask("replay")).code == 0
+    assert (await reader.ask("lanes recover")).code == 0
     told = await reader.ask("doctor")
     found = {one["id"]: one for one in told.report["checks"]}
     assert told.code == 0

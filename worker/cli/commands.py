@@ -10,7 +10,6 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from worker import __version__
-from worker.app import make_worker
 from worker.cli.audit import app as audit_app
 from worker.cli.catalogue import catalogue
 from worker.cli.dead_letters import dead_letters
@@ -33,7 +32,6 @@ from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.validation import summary, verdicts
 from worker.observability.logs import configure_logs
 from worker.observability.otlp import CannotTrace, tracing_from_environment
-from worker.service import CannotStart
 from worker.settings import PREFIX, Settings
 from worker.store.connect import CannotConnect
 from worker.store.migrate import MigrationError
@@ -66,6 +64,9 @@ app.command(replay_app)
 @app.command
 def run() -> None:
     """Answer commands until SIGTERM or SIGINT. The standard OTEL_* variables switch traces on."""
+    from worker.app import make_worker  # HTTP and metrics take a quarter of a second, which no other command needs
+    from worker.service import CannotStart
+
     configure_logs()
     for variable, nearest in unknown_variables(os.environ):
         log.warning("unknown_setting", variable=variable, nearest=nearest)
@@ -77,7 +78,10 @@ def run() -> None:
         await make_worker(settings, tracing).run()
         _leave()
 
-    run_async(serve)
+    try:
+        run_async(serve)
+    except CannotStart as error:
+        raise Failed(str(error)) from error
 
 
 def _leave() -> None:
@@ -214,7 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), 2)
     except CannotTrace as error:
         _fail(f"bad settings:\n  {error}", 2)
-    except (MigrationError, CannotConnect, CannotStart, Failed) as error:
+    except (MigrationError, CannotConnect, Failed) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(0)
