@@ -51,17 +51,20 @@ class Damaged:
 
 
 @asynccontextmanager
-async def damaged(
-    bench: Workbench, logs: Path, seed: int, before: int = 150, after: int = 250
-) -> AsyncIterator[Damaged]:
-    """Copy the database at a moment of a run, while its worker is killed in the middle of its work; then go on."""
+async def damaged(bench: Workbench, logs: Path, seed: int, *, has_run: bool = True) -> AsyncIterator[Damaged]:
+    """Copy the database at a moment of a run, while its worker is killed in the middle of its work; then go on.
+
+    Unless it `has_run`, no worker has ever met the database that is copied.
+    """
+    before, after = 150, 250
     chance = random.Random(seed)
     await limit_tenants(bench)
-    worker = bench.start_worker(logs / "first.log")
     bench.publish(mixture(seed, before))
-    await asyncio.sleep(1.0 + chance.random())
-    worker.kill()
-    worker.wait()
+    if has_run:
+        worker = bench.start_worker(logs / "first.log")
+        await asyncio.sleep(1.0 + chance.random())
+        worker.kill()
+        worker.wait()
     old = await copy_database(bench.settings.database_url, "old")
     try:
         worker = bench.start_worker(logs / "second.log")
@@ -114,6 +117,15 @@ async def test_a_copy_holds_afterwards_what_the_whole_database_holds(
         await check_invariants(bench)
         again = await one.recover()
         assert {lane["commands"] for lane in again.report["lanes"]} == {0}
+
+
+async def test_a_copy_from_before_the_first_worker_is_recovered(bench: Workbench, tmp_path: Path) -> None:
+    """It knows no lane at all: Kafka does, and every lane halts. Recovered are they from their first command on."""
+    async with damaged(bench, tmp_path, 8, has_run=False) as one:
+        lost = await ask(bench, "lanes", PASSPORT_DATABASE_URL=one.old)
+        assert (lost.code, {lane["state"] for lane in lost.report["lanes"]}) == (1, {"halted"})
+        assert (await one.recover(*EXECUTE)).code == 0
+        assert await contents(one.old) == await contents(one.whole)
 
 
 async def test_killed_at_each_of_its_steps_it_goes_on(bench: Workbench, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import as_role, contents, limit_tenants, mixture
 from tests.operations.tampering import copied
-from tests.workbench import REPOSITORY, Result, Workbench
+from tests.workbench import REPOSITORY, Result, Workbench, until
 from worker.store.grants import READER, RUN
 
 pytestmark = pytest.mark.real_kafka
@@ -178,4 +178,35 @@ def _run(bench: Workbench, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=60,
         check=False,
+    )
+
+
+async def test_a_signal_ends_it_after_the_transaction_in_flight(bench: Workbench, tmp_path: Path) -> None:
+    """It says so, and which replay to go on with; resumed, each answer has come once more."""
+    await _answered(bench, tmp_path / "worker.log")
+    before = _everything(bench)
+    process = _begin(bench, "replay", "--rate", "60", *EXECUTE)
+    assert process.stderr is not None
+    line = await asyncio.to_thread(process.stderr.readline)
+    await until(lambda: len(_everything(bench)) > len(before), 20, "it has begun")
+    process.terminate()
+    _, rest = await asyncio.to_thread(process.communicate, None, 20)
+    assert (process.returncode, "interrupted" in rest) == (1, True), rest
+    replay_id = line.removeprefix("replay ").partition(":")[0]
+    connection = await bench.connect()
+    (outcome,) = [row["outcome"] for row in await connection.fetch("SELECT outcome FROM operation")]
+    await connection.close()
+    assert outcome == "interrupted"
+    assert (await _replay(bench, "--resume", replay_id)).code == 0
+    assert _again(before, _everything(bench)) == Counter(map(_bytes, before))
+
+
+def _begin(bench: Workbench, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **bench.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )

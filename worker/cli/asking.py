@@ -1,5 +1,6 @@
 """What the operators' verbs have in common on the command line: options, examples, and how they ask the servers."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from cyclopts import Parameter
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.progress import shown
 from worker.cli.running import collect_garbage_seldom, run_async, settings_with_warnings
+from worker.cli.signals import Stop, Stoppable, obey
 from worker.observability.logs import configure_logs
 from worker.operations.progress import Progress
 from worker.operations.report import Problem, Report
@@ -51,19 +53,20 @@ def examples(*commands: str) -> str:
     return "\n".join(("Examples:", *(f"  passport-worker {one}" for one in commands)))
 
 
-def ask(question: Callable[[Servers], Awaitable[SomeReport]]) -> SomeReport:
-    """What a verb says of the servers of the settings. Raises `Failed` where a signal ends it first."""
+def ask(question: Callable[[Servers], Awaitable[SomeReport]], stop: Stop | None = None) -> SomeReport:
+    """What a verb says of the servers of the settings. Raises `Failed` where a signal ends it first; see `obey`."""
     settings = settings_with_warnings()
     configure_logs(quiet=True)  # stdout is the report's
 
     async def asking() -> SomeReport:
+        obey(stop)
         async with both_servers(settings) as servers:
             return await question(servers)
 
     try:
         return run_async(asking)
-    except KeyboardInterrupt:
-        raise Failed("interrupted") from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise Failed("interrupted; what was done stays, and nothing is lost") from None
 
 
 def reason_to_execute(reason: str | None) -> str:
@@ -95,13 +98,14 @@ def ask_long(
 
     `patience` is how many seconds each server is waited for at the start; None where the verb sees to that.
     """
+    stop = Stop()
 
     async def asking(servers: Servers) -> SomeReport:
         if patience is not None and (away := await servers.both_answer(patience)) is not None:
             return failed(away)
         try:
             with shown() as progress:
-                return await question(servers, progress)
+                return await question(servers, Stoppable(progress, stop))
         except SERVER_ERRORS as error:
             found = servers.problem(error)
             return failed(Problem(code=found.code, text=f"{found.text.rstrip('.')}. Nothing is lost: run it again."))
@@ -109,4 +113,4 @@ def ask_long(
             raise BadUsage(str(error)) from error
 
     collect_garbage_seldom()
-    return ask(asking)
+    return ask(asking, stop)

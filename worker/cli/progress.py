@@ -34,6 +34,7 @@ class _Lines:
 
     def begin(self, what: str, total: int) -> None:
         self._what, self._done, self._total = what, 0, total
+        print(f"{what}: {total:,} records", file=sys.stderr, flush=True)
 
     def advance(self, records: int) -> None:
         self._done += records
