@@ -137,8 +137,8 @@ async def test_servers_away_are_named(bench: Workbench, tmp_path: Path) -> None:
     told = await asyncio.gather(
         ask(bench, "dead-letters list", **away),
         ask(bench, "dead-letters show", "0/0", **away),
-        ask(bench, "dead-letters redrive", "0/0", **away),
-        ask(bench, "dead-letters redrive", "0/0", **kafka),
+        ask(bench, "dead-letters redrive", "0/0", "--patience", "1", **away),
+        ask(bench, "dead-letters redrive", "0/0", "--patience", "1", **kafka),
     )
     assert [one.codes for one in told] == [["postgres-away"]] * 3 + [["kafka-away"]]
 

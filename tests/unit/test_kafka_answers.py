@@ -85,7 +85,7 @@ def test_offsets_of_many_partitions_come_with_their_errors() -> None:
     found = dict(committed_offsets(_fetched(0, (0, 7, 0), (1, -1, 0), (2, -1, 88), (3, 5, 3)), TOPIC))
     assert (found.pop(0), found.pop(1)) == (Committed(7, ""), None)
     assert {partition: str(error) for partition, error in found.items()} == {
-        2: f"[Error -1] UnknownError: the offset of {TOPIC}/2: error 88",
+        2: f"UnstableOffset: the offset of {TOPIC}/2: error 88",
         3: f"[Error 3] UnknownTopicOrPartitionError: the offset of {TOPIC}/3: error 3",
     }
     assert all(isinstance(error, KafkaError) for error in found.values())

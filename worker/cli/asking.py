@@ -10,13 +10,13 @@ from cyclopts import Parameter
 
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.progress import shown
-from worker.cli.running import collect_garbage_seldom, run_async, settings_with_warnings
+from worker.cli.running import collect_garbage_seldom, run_async, settings_with_warnings, warn
 from worker.cli.signals import Stop, Stoppable, obey
 from worker.observability.logs import configure_logs
 from worker.operations.progress import Progress
 from worker.operations.report import Problem, Report
 from worker.operations.selection import BadSelection, Range, bound_of
-from worker.operations.servers import SERVER_ERRORS, Servers, both_servers
+from worker.operations.servers import AWAY_SECONDS, SERVER_ERRORS, Servers, both_servers
 
 Execute = Annotated[bool, Parameter(help="Do it; otherwise it only says what it would do.", negative=())]
 Reason = Annotated[str | None, Parameter(help="Why; kept in the database (table operation).")]
@@ -101,8 +101,10 @@ def ask_long(
     stop = Stop()
 
     async def asking(servers: Servers) -> SomeReport:
-        if patience is not None and (away := await servers.both_answer(patience)) is not None:
-            return failed(away)
+        if patience is not None and (away := await servers.both_answer(min(patience, AWAY_SECONDS))) is not None:
+            warn(f"waiting for a server: {away.text}")
+            if (away := await servers.both_answer(max(0.0, patience - AWAY_SECONDS))) is not None:
+                return failed(away)
         try:
             with shown() as progress:
                 return await question(servers, Stoppable(progress, stop))

@@ -20,6 +20,7 @@ class _Bars:
         self._task: TaskID | None = None
 
     def begin(self, what: str, total: int) -> None:
+        self._bar.print(what)  # it stays, with the id of a replay, when the bar has gone
         self._task = self._bar.add_task(what, total=total)
 
     def advance(self, records: int) -> None:

@@ -70,14 +70,14 @@ def replay_command(  # noqa: PLR0913 - options of a command
                 return await resume(servers, resume_id, rate, progress)
             return await replay(servers, request, progress)
         except CannotReplay as error:
-            return _failed(Problem(code="replay-stopped", text=str(error)))
+            return _failed(Problem(code="replay-stopped", text=str(error)), error.id)
 
     report = ask_long(asking, _failed, patience)
     show(report, as_json=as_json, draw=lambda console: _draw(console, report))
 
 
-def _failed(problem: Problem) -> ReplayReport:
-    return ReplayReport(problems=(problem,), id=None, executed=False, lanes=())
+def _failed(problem: Problem, id: UUID | None = None) -> ReplayReport:
+    return ReplayReport(problems=(problem,), id=None if id is None else str(id), executed=False, lanes=())
 
 
 def _draw(console: Console, report: ReplayReport) -> None:

@@ -12,11 +12,13 @@ from worker.messages.refusals import Kind
 from worker.messages.result_record import difference
 from worker.operations.history import History, Window
 from worker.operations.merge import Named
+from worker.operations.progress import Advance
 from worker.operations.selection import Place
 
 MOST_PLACES = 20
 LOOK_AGAIN_SECONDS = 10
 """How long what is missing at the end may take to become visible."""
+_BEYOND = 2**62
 _LATE = 2000
 """So many repeats are compared at once."""
 _NEAR = 2000
@@ -97,7 +99,7 @@ class LaneAudit:
         self.logs = {kind: Log(kind, history.start, history.stop) for kind in history.logs}
         self._late: list[tuple[Log, Named]] = []
 
-    async def run(self, advance: Callable[[int], Awaitable[None]]) -> None:
+    async def run(self, advance: Advance) -> None:
         """Read it all; `advance` is told of commands. Raises what the servers do."""
         ahead: tuple[Window, asyncio.Task[Sequence[Answer]]] | None = None
         try:
@@ -105,14 +107,14 @@ class LaneAudit:
                 found, ahead = ahead, (window, asyncio.ensure_future(self._ledger(window.start, window.stop)))
                 if found is not None:
                     await self._window(found[0], await found[1])
-                    await advance(len(found[0].commands))
+                    await advance(len(found[0].commands), len(found[0].commands))
             if ahead is not None:
                 await self._window(ahead[0], await ahead[1])
-                await advance(len(ahead[0].commands))
+                await advance(len(ahead[0].commands), len(ahead[0].commands))
         finally:
             if ahead is not None:
                 ahead[1].cancel()
-        await self._compare_late()
+        await self._read_on()
         for _ in range(LOOK_AGAIN_SECONDS):
             if not any(log.missing for log in self.logs.values()) or not await self._look_again():
                 break
@@ -150,7 +152,10 @@ class LaneAudit:
             return
         if cause in log.missing:
             del log.missing[cause]
-            if cause < log.newest:
+            if cause < log.newest and self._has_expired(log, cause):
+                self.expired += 1  # and this is the repeat of it
+                log.repeats.add(cause)
+            elif cause < log.newest:
                 self.add(f"{log.prefix}out-of-order", cause, f"{_told(one)} stands behind a later command's")
             log.first = cause if log.first < 0 else log.first
             log.newest = max(log.newest, cause)
@@ -173,15 +178,22 @@ class LaneAudit:
             answer = rows.get(one.cause)
             self._result(log, one, answer, is_asked=answer is not None)
 
+    async def _read_on(self) -> None:
+        """Repeats of these commands may stand anywhere behind, up to where the logs end."""
+        async for kind, found in self._history.named(_BEYOND):
+            ours = (one for one in found if self._history.start <= one.cause < self._history.stop)
+            self._late += [(self.logs[kind], one) for one in ours]
+            if len(self._late) >= _LATE:
+                await self._compare_late()
+        await self._compare_late()
+
     async def _look_again(self) -> bool:
         """What became visible meanwhile; False where all that is missing has expired."""
         if all(self._has_expired(log, offset) for log in self.logs.values() for offset in log.missing):
             return False
         await asyncio.sleep(1.0)
         await self._history.look_again()
-        async for kind, found in self._history.named(self._history.stop):
-            self._late += [(self.logs[kind], one) for one in found if one.cause >= self._history.start]
-        await self._compare_late()
+        await self._read_on()
         return True
 
     def _note_missing(self, log: Log, offset: int) -> None:

@@ -18,17 +18,17 @@ class Progress(Protocol):
         ...
 
 
-Advance = Callable[[int], Awaitable[None]]
-"""So many more records are done."""
+Advance = Callable[[int, int], Awaitable[None]]
+"""So many more records are done, of which so many count for the pace."""
 
 
 def paced(progress: Progress, rate: float) -> Advance:
-    """Tells a progress of records, and waits where they come faster than `rate` a second; 0 is no limit."""
+    """Tells a progress of records, and waits where what counts comes faster than `rate` a second; 0 is no limit."""
     began, done = time.monotonic(), 0
 
-    async def advance(records: int) -> None:
+    async def advance(records: int, counted: int) -> None:
         nonlocal done
-        done += records
+        done += counted
         progress.advance(records)
         if rate > 0:
             await asyncio.sleep(max(0.0, done / rate - (time.monotonic() - began)))

@@ -5,7 +5,6 @@ is visible was decided so; all that follows from it is in the command and in the
 decided later, as if it had not been decided before.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,17 +16,15 @@ from worker.operations.lost import Lost
 from worker.operations.progress import Progress
 from worker.operations.recovery_plan import LanePlan, planned
 from worker.operations.recovery_survey import Survey
-from worker.operations.recovery_write import Writer
+from worker.operations.recovery_write import Writer, take_over
 from worker.operations.report import Problem
 from worker.operations.reports import RecoveredLane, RecoverReport
 from worker.operations.servers import Servers
 from worker.store.inspection import Inspection, inspection
 from worker.store.port import Registered
-from worker.store.restoring import Plan, raise_epochs
-from worker.stream.fencing import fence
+from worker.store.restoring import Plan
 from worker.stream.log_reader import LogReader, log_reader
 
-FENCE_SECONDS = 60.0
 ALLOWABLE = ("original-missing",)
 """Refusals that an operator may pass over: that original is still to be answered."""
 
@@ -56,7 +53,7 @@ async def recover(servers: Servers, request: Request, progress: Progress) -> Rec
             return await one.plan(request)
         arguments = {"partitions": request.partitions, "allow": sorted(request.allow)}
         kept = await stack.enter_async_context(operation(database, "lanes recover", request.reason, arguments))
-        registered = await one.take_over(request.partitions)
+        registered = await take_over(database, servers.cluster, servers.settings, request.partitions)
         report = await one.plan(request)
         if report.ok:
             report = await one.write(report, registered)
@@ -71,15 +68,6 @@ class _Recovery:
         self._servers, self._database, self._reader, self._progress = servers, database, reader, progress
         self._settings = servers.settings
         self._lost: Sequence[Lost] = ()
-
-    async def take_over(self, partitions: Sequence[int]) -> dict[int, Registered]:
-        """No worker may write for any lane, and none has anything open on those that are recovered."""
-        settings = self._settings
-        registered = await raise_epochs(self._database.connection, settings.group_id, settings.topic_commands)
-        ids = {id for at, one in registered.items() if not partitions or at in partitions for id in one.producers}
-        async with asyncio.timeout(FENCE_SECONDS):
-            await asyncio.gather(*(fence(self._servers.cluster, settings, id) for id in sorted(ids)))
-        return registered
 
     async def plan(self, request: Request) -> RecoverReport:
         """Everything that is to be restored, and why it cannot be; nothing is written."""

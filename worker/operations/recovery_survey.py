@@ -1,5 +1,6 @@
 """Which lanes lost commits, how far their results were published, and what is in the way of recovering them."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from worker.stream.group_view import PartitionView, appended_at, group_view, sta
 from worker.stream.log_reader import LogReader
 
 _BEYOND = 2**62
+_LOOKS, _LOOK_SECONDS = 20, 0.25
 
 
 class Survey:
@@ -31,7 +33,7 @@ class Survey:
             raise BadSelection(f"there is no partition {unknown[0]}; {self._topic} has {len(view)}, from 0 on")
         chosen = sorted(set(partitions) or view)
         rows = await self._database.lanes(self._settings.group_id, self._topic)
-        stable = await stable_offsets(self._settings, self._servers.cluster, chosen)
+        stable = await self._stable_offsets(chosen)
         applied = {at: _applied(rows.get(at)) for at in chosen}
         looks = {at: min(applied[at], view[at].log.end - 1) for at in chosen if view[at].log.end > view[at].log.first}
         ages = await appended_at(self._settings, looks)
@@ -45,15 +47,29 @@ class Survey:
             row = rows.get(at)
             published_end = await self._published_end(Topics(self._settings, counts), at, applied[at], since)
             lane = Lost(at, applied[at], stable.get(at), published_end, since, None if row is None else row.id)
+            if at not in stable:
+                text = "a transaction is open that may still move the group's offset"
+                lane.refuse("open-transaction", self._topic, lane.applied, text)
             if lane.target > lane.applied:
-                await self._look_for_obstacles(lane, view[at], has_open=at not in stable, is_active=is_active)
+                await self._look_for_obstacles(lane, view[at], is_active=is_active)
             found.append(lane)
         return found
 
     async def moved(self, lost: Sequence[Lost]) -> list[Lost]:
         """Those whose offset in the group is another one now: somebody published meanwhile."""
-        stable = await stable_offsets(self._settings, self._servers.cluster, [one.partition for one in lost])
+        stable = await self._stable_offsets([one.partition for one in lost])
         return [one for one in lost if stable.get(one.partition) != one.emitted]
+
+    async def _stable_offsets(self, partitions: Sequence[int]) -> dict[int, int | None]:
+        """Of those that are stable now, or soon: each transaction of a running worker keeps them open for a moment."""
+        stable: dict[int, int | None] = {}
+        for _ in range(_LOOKS):
+            left = [one for one in partitions if one not in stable]
+            if not left:
+                break
+            stable |= await stable_offsets(self._settings, self._servers.cluster, left)
+            await asyncio.sleep(_LOOK_SECONDS if len(stable) < len(partitions) else 0)
+        return stable
 
     async def _published_end(self, topics: Topics, partition: int, applied: int, since: datetime) -> int:
         """One past the newest command that a visible result names; 0 where none does."""
@@ -64,18 +80,16 @@ class Survey:
                 newest = max(newest, *(one.cause for one in found))
         return newest + 1
 
-    async def _look_for_obstacles(self, lane: Lost, view: PartitionView, *, has_open: bool, is_active: bool) -> None:
+    async def _look_for_obstacles(self, lane: Lost, view: PartitionView, *, is_active: bool) -> None:
         log, at = view.log, lane.applied
-        if has_open:
-            lane.refuse("open-transaction", self._topic, at, "a transaction is open that may still move the offset")
         if log.end < lane.target:
             text = f"the log ends at {log.end}, and results were published up to {lane.target - 1}"
             lane.refuse("log-shorter", self._topic, log.end, text)
         if log.first > at:
             lane.refuse("command-expired", self._topic, at, f"the log starts at {log.first}")
         emitted = lane.emitted if lane.emitted is not None else 0
-        if is_active and emitted <= at < lane.published_end:
-            text = "its worker cannot see that commits are lost: stop all workers first"
+        if is_active and emitted < lane.published_end:  # once A is between the two, nothing looks wrong any more
+            text = "its worker cannot see that commits are lost: stop all workers first, until it is recovered"
             lane.refuse("group-active", self._topic, at, text)
         if lane.lane_id is not None:
             rows, first = await Plan(self._database.connection).ledger_rows(lane.lane_id, at, lane.target)

@@ -14,16 +14,21 @@ from worker.operations.progress import Progress
 from worker.operations.recovery_plan import LanePlan
 from worker.operations.refits import Restored
 from worker.operations.servers import Servers
+from worker.settings import Settings
 from worker.store.inspection import Inspection
 from worker.store.partitions import ensure_days
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, LostLane, Registered, Retriable
 from worker.store.postgres import PostgresStore
 from worker.store.restoring import make_lanes, raise_epochs
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.group_members import has_members
+from worker.stream.fencing import fence
 
 log = structlog.get_logger(__name__)
 
 CHUNK_RECORDS = 2000
 CHUNK_BYTES = 8 * 1024 * 1024
+FENCE_SECONDS = 60.0
 _TRIES = 20
 """How often a chunk is tried: workers of halted lanes register them again, and others hold locks for a while."""
 
@@ -39,7 +44,7 @@ class Writer(AbstractAsyncContextManager["Writer"]):
         self._settings, self._database = servers.settings, database
         self._tokens = {at: one.token for at, one in registered.items()}
         self._store = PostgresStore(servers.settings.database_url, 2)
-        self._identity = servers.cluster.identity
+        self._cluster, self._identity = servers.cluster, servers.cluster.identity
 
     async def __aenter__(self) -> Self:
         """Days are made first."""
@@ -54,6 +59,7 @@ class Writer(AbstractAsyncContextManager["Writer"]):
 
     async def write(self, lane: LanePlan, lost: Lost, progress: Progress) -> None:
         """All of one lane. Raises `CannotWrite`, `StoreUnavailable` and `CLUSTER_ERRORS`."""
+        await self._expect_nobody(lost)
         if lost.partition not in self._tokens or lost.applied == 0:
             await self._begin(lost.partition)
         at = lost.applied
@@ -72,7 +78,22 @@ class Writer(AbstractAsyncContextManager["Writer"]):
             await make_lanes(self._database.connection, [name])
             await self._take_over()
         identity = await self._identity(self._settings.topic_commands)
-        await self._store.start_lane(self._tokens[partition], 0, identity)
+        for _ in range(_TRIES):
+            try:
+                await self._store.start_lane(self._tokens[partition], 0, identity)
+            except LostLane:
+                await self._take_over()
+            else:
+                return
+        raise CannotWrite(f"partition {partition}: others hold it, tried {_TRIES} times; stop all workers")
+
+    async def _expect_nobody(self, lost: Lost) -> None:
+        """Where results are published beyond E, a worker that opened the lane now would decide them anew."""
+        if lost.published_end > (lost.emitted or 0) and await has_members(self._cluster, self._settings.group_id):
+            raise CannotWrite(
+                f"partition {lost.partition}: workers have started, and cannot see that its commits are lost. Stop all "
+                "of them, and start none before this was run again"
+            )
 
     async def _write(self, lost: Lost, applied: int, stop: int, part: Sequence[Restored]) -> None:
         for tried in range(_TRIES):
@@ -80,6 +101,7 @@ class Writer(AbstractAsyncContextManager["Writer"]):
                 await self._transaction(self._tokens[lost.partition], lost, (applied, stop), part)
             except LostLane:  # its worker has registered it again; it halts as before
                 log.warning("lane_taken_over_again", partition=lost.partition)
+                await self._expect_nobody(lost)
                 await self._take_over()
             except Retriable as error:
                 log.warning("chunk_is_tried_again", partition=lost.partition, error=str(error)[:5])
@@ -99,10 +121,27 @@ class Writer(AbstractAsyncContextManager["Writer"]):
             await transaction.record(created, [[one.answer for one in part]], [stop])
 
     async def _take_over(self) -> None:
-        """Their epochs are raised; nothing can be open, since a lane that has lost commits runs nowhere."""
-        settings = self._settings
-        raised = await raise_epochs(self._database.connection, settings.group_id, settings.topic_commands)
+        """Raise epochs again; whoever held a lane meanwhile can have nothing open any more."""
+        raised = await take_over(self._database, self._cluster, self._settings, ())
         self._tokens = {at: one.token for at, one in raised.items()}
+
+
+async def take_over(
+    database: Inspection, cluster: Cluster, settings: Settings, partitions: Sequence[int]
+) -> dict[int, Registered]:
+    """No worker may write for any lane, and none has anything open on these partitions, or on any if none is named.
+
+    Raises `CannotWrite` where Kafka does not end what is open within `FENCE_SECONDS`.
+    """
+    registered = await raise_epochs(database.connection, settings.group_id, settings.topic_commands)
+    ids = {id for at, one in registered.items() if not partitions or at in partitions for id in one.producers}
+    try:
+        async with asyncio.timeout(FENCE_SECONDS):
+            await asyncio.gather(*(fence(cluster, settings, id) for id in sorted(ids)))
+    except TimeoutError as error:
+        told = ", ".join(sorted(ids))
+        raise CannotWrite(f"Kafka did not end within {FENCE_SECONDS:.0f} s what may be open of {told}") from error
+    return registered
 
 
 def _parts(chunk: Sequence[Restored], stop: int) -> list[tuple[int, list[Restored]]]:

@@ -15,15 +15,13 @@ from worker.operations.journal import Operation, UnknownOperation, operation, re
 from worker.operations.progress import Advance, Progress, paced
 from worker.operations.reports import ReplayedLane, ReplayReport
 from worker.operations.selection import BadSelection, Offsets, Range, offsets_of
-from worker.operations.servers import Servers
+from worker.operations.servers import SERVER_ERRORS, Servers
 from worker.store.inspection import Inspection, LaneRow, inspection
 from worker.stream.group_view import group_view
 from worker.stream.log_reader import log_reader
 from worker.stream.producer import EmissionFailed
-from worker.stream.replaying import Replayer
+from worker.stream.replaying import Replayer, with_suffix
 
-WINDOW = 2000
-"""How many offsets are read and published at once."""
 VERB = "replay"
 
 
@@ -59,7 +57,14 @@ class Request:
 
 
 class CannotReplay(Exception):
-    """It has stopped; the text says where, why, and how to go on. What was published stays."""
+    """It has stopped; the text says where, why, and how to go on. What was published stays.
+
+    `id` is the replay's, where it had begun.
+    """
+
+    def __init__(self, text: str, id: UUID | None = None) -> None:
+        super().__init__(text if id is None else f"{text} Go on with `passport-worker replay --resume {id}`.")
+        self.id = id
 
 
 @dataclass(slots=True)
@@ -83,8 +88,10 @@ async def replay(servers: Servers, request: Request, progress: Progress) -> Repl
     """
     settings = servers.settings
     async with inspection(settings.database_url) as database:
+        await _expect_topics(servers, request.topic_suffix)
         offsets = await _offsets(servers, database, request.range)
-        one = _Replay(servers, database, request.chosen, request.topic_suffix, paced(progress, request.rate))
+        rate = 0.0 if request.reason is None else request.rate
+        one = _Replay(servers, database, request.chosen, request.topic_suffix, paced(progress, rate))
         if request.reason is None:
             progress.begin("counting", _size(offsets))
             return _report(settings.topic_commands, None, offsets, await one.count(offsets))
@@ -128,14 +135,31 @@ async def _offsets(servers: Servers, database: Inspection, chosen: Range) -> dic
     for at, one in view.items():
         first = _ledger_from(rows.get(at))
         bounds[at] = (first, max(first, emitted_of(rows.get(at), one.committed and one.committed.offset)))
-    if isinstance(chosen.start, int):
-        for at in chosen.partitions or view:
-            if at in bounds and chosen.start < bounds[at][0]:
-                raise BadSelection(
-                    f"the ledger of partition {at} begins at {bounds[at][0]}: expected --from at or behind it"
-                )
     async with log_reader(settings) as reader:
-        return await offsets_of(chosen, bounds, partial(reader.first_since, settings.topic_commands))
+        first_since = partial(reader.first_since, settings.topic_commands)
+        found = await offsets_of(chosen, bounds, first_since)
+        if chosen.start is not None:
+            whole = {at: (0, bounds[at][1]) for at in found}
+            asked = await offsets_of(Range(tuple(found), chosen.start), whole, first_since)
+            for at in found:
+                if asked[at][0] < (begins := bounds[at][0]):
+                    raise BadSelection(
+                        f"the ledger of partition {at} begins at {begins}: expected --from at or behind it"
+                    )
+        return found
+
+
+async def _expect_topics(servers: Servers, suffix: str) -> None:
+    """Raises `BadSelection` unless the topics of that suffix are as those of the results."""
+    ours, theirs = servers.settings, with_suffix(servers.settings, suffix)
+    names = [(*one.result_topics, one.dead_letter_topic) for one in (ours, theirs)]
+    counts = await servers.cluster.partition_counts(sorted({*names[0], *names[1]}))
+    for name, other in zip(*names, strict=True):
+        wanted, there = counts.get(name), counts.get(other)
+        if wanted != there:
+            raise BadSelection(
+                f"expected a topic {other} of {wanted} partitions, as {name} has, found {there or 'none'}"
+            )
 
 
 def _size(offsets: Mapping[int, Offsets]) -> int:
@@ -174,8 +198,8 @@ class _Replay:
                     await replayer.send(answers, end)
                     counts[at].add(answers)
                     counts[at].next = end
-            except EmissionFailed as error:
-                raise CannotReplay(f"{error}. Go on with `passport-worker replay --resume {kept.id}`.") from error
+            except (EmissionFailed, *SERVER_ERRORS) as error:
+                raise CannotReplay(f"Partition {at}: {error}.", kept.id) from error
             finally:
                 await replayer.close()
         return counts
@@ -196,13 +220,13 @@ class _Replay:
         """Chosen answers of each window, and the offset behind it. Raises `CannotReplay`."""
         while start < stop:
             row = (await self._rows()).get(partition)
-            end = min(stop, start + WINDOW)
-            answers = [] if row is None else await self._database.ledger(row.id, start, end)
+            answers = [] if row is None else await self._database.ledger_page(row.id, start, stop)
             if start < (begins := _ledger_from((await self._rows()).get(partition))):
                 raise CannotReplay(f"The ledger of partition {partition} begins at {begins} by now: days were dropped.")
+            end = answers[-1].offset + 1 if answers else stop
             chosen = [one for one in answers if self._chosen.fits(one)]
             yield end, chosen
-            await self._advance(end - start)
+            await self._advance(end - start, len(chosen))
             start = end
 
     async def _rows(self) -> Mapping[int, LaneRow]:

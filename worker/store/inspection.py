@@ -80,12 +80,17 @@ class Inspection:
         """All rows of a lane at offsets from `start` to below `stop`, in order."""
         found: list[Answer] = []
         while start < stop:
-            rows = await self.connection.fetch(sql.load("answers"), lane_id, start, stop, LEDGER_ROWS, LEDGER_BYTES)
-            if not rows:
+            page = await self.ledger_page(lane_id, start, stop)
+            if not page:
                 break
-            found += map(answer_of, rows)
+            found += page
             start = found[-1].offset + 1
         return found
+
+    async def ledger_page(self, lane_id: int, start: int, stop: int) -> list[Answer]:
+        """The first rows of a lane at these offsets: at most `LEDGER_ROWS`, fewer where they are large."""
+        rows = await self.connection.fetch(sql.load("answers"), lane_id, start, stop, LEDGER_ROWS, LEDGER_BYTES)
+        return [answer_of(row) for row in rows]
 
     async def covered_repeats(self, topic: str) -> list[Covered]:
         """What operators had repeated on a command topic: by a replay, or by setting offsets back."""

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.group_members import GroupMember, members_by_partition
-from worker.stream.cluster.offset_fetch_v7 import Committed
+from worker.stream.cluster.offset_fetch_v7 import Committed, UnstableOffset
 from worker.stream.lenient_fetch import fetch_leniently
 from worker.stream.log_reader import log_reader
 from worker.stream.positions import Log
@@ -49,7 +49,13 @@ async def stable_offsets(settings: Settings, cluster: Cluster, partitions: Colle
     Raises `CLUSTER_ERRORS`.
     """
     committed = await cluster.committed(settings.group_id, settings.topic_commands, partitions)
-    return {at: None if one is None else one.offset for at, one in committed.items() if not isinstance(one, KafkaError)}
+    stable: dict[int, int | None] = {}
+    for at, one in committed.items():
+        if isinstance(one, KafkaError) and not isinstance(one, UnstableOffset):
+            raise one
+        if not isinstance(one, KafkaError):
+            stable[at] = None if one is None else one.offset
+    return stable
 
 
 async def appended_at(settings: Settings, places: Mapping[int, int]) -> dict[int, int]:

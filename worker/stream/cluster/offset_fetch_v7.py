@@ -110,6 +110,14 @@ def committed_offsets(response: Any, topic: str) -> Mapping[int, Committed | Kaf
     return offsets
 
 
+class UnstableOffset(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
+    """A transaction that is not over may still move the offset; aiokafka does not know the error."""
+
+    errno = 88
+    message = "UNSTABLE_OFFSET_COMMIT"
+
+
 def _error(code: int, what: str) -> KafkaError:
-    error: KafkaError = for_code(code)(f"{what}: error {code}")
+    kind = UnstableOffset if code == UnstableOffset.errno else for_code(code)
+    error: KafkaError = kind(f"{what}: error {code}")
     return error
