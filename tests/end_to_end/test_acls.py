@@ -95,7 +95,7 @@ async def test_an_operator_needs_to_read_results_and_groups_of_replays(
     environment, settings = kafka.worker_environment(), bench.settings
     replay = ("--rate", "0", "--execute", "--reason", "a test of rights")
     refused = await ask(bench, "replay", *replay, **environment)
-    assert refused.codes == ["kafka-rights"]
+    assert refused.codes == ["replay-stopped"]
     assert "AuthorizationFailed" in refused.report["problems"][0]["text"]
     more = (
         *(Acl("Read", "topic", one) for one in (*settings.result_topics, bench.dead_letters)),

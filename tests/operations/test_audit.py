@@ -60,6 +60,8 @@ async def test_a_whole_system_has_no_finding(bench: Workbench, tmp_path: Path) -
         "set back, and noted by its worker"
     )
     assert (await ask(bench, "audit", "--allow-repeats")).code == 0
+    part = await ask(bench, "audit", "--partition", "0", "--from", "20", "--to", "40")
+    assert (part.code, part.report["lanes"][0]["repeats"] >= 20) == (0, True), "they stand behind later results"
 
 
 def _drop(records: Records, name: str) -> Result:
