@@ -11,7 +11,7 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import Roles, two_roles
 from tests.workbench import make_past_day
 from worker.store import sql
-from worker.store.grants import Right, check_rights, grant_run_rights, run_rights
+from worker.store.grants import RUN, Right, check_rights, grant_rights, rights_of
 from worker.store.migrate import MigrationError, check_schema, migrate
 from worker.store.partitions import drop_old_days, ensure_days
 from worker.store.sql import Connection
@@ -27,7 +27,7 @@ async def sessions(servers: Infrastructure) -> AsyncIterator[Sessions]:
         owner = await asyncpg.connect(roles.owner_url)
         run = await asyncpg.connect(roles.run_url)
         await migrate(owner)
-        await grant_run_rights(owner, roles.run)
+        await grant_rights(owner, roles.run, RUN)
         yield roles, owner, run
         await owner.close()
         await run.close()
@@ -36,9 +36,9 @@ async def sessions(servers: Infrastructure) -> AsyncIterator[Sessions]:
 def test_every_line_of_the_grants_is_one_right() -> None:
     """What is granted is what is asked for at the start: no line escapes the parser."""
     lines = [line for line in sql.load("grants").splitlines() if line.startswith("GRANT ")]
-    assert len(run_rights()) == len(lines) > 30
+    assert len(rights_of(RUN)) == len(lines) > 30
     assert all(" TO {role}; -- " in line for line in lines)
-    assert str(run_rights()[0]) == "USAGE on the tables' schema"
+    assert str(rights_of(RUN)[0]) == "USAGE on the tables' schema"
 
 
 async def test_the_run_role_has_just_these_rights(sessions: Sessions) -> None:
@@ -53,13 +53,13 @@ async def test_the_run_role_has_just_these_rights(sessions: Sessions) -> None:
         "WHERE acl.grantee IN ($1::regrole, 0) AND pronamespace = 'public'::regnamespace",
         f'"{roles.run}"',
     )
-    wanted = [one for one in run_rights() if one.kind != "SCHEMA"]
+    wanted = [one for one in rights_of(RUN) if one.kind != "SCHEMA"]
     assert sorted((privilege, name.replace(",", ", "), column or "") for privilege, name, column in rows) == sorted(
         (one.privilege, one.object, column) for one in wanted for column in (one.columns or "").split(", ")
     )
 
 
-@pytest.mark.parametrize("right", run_rights(), ids=str)
+@pytest.mark.parametrize("right", rights_of(RUN), ids=str)
 async def test_a_right_that_is_taken_away_is_named(sessions: Sessions, right: Right) -> None:
     """Each by itself, with the role and what to do; given again, all is well."""
     roles, owner, run = sessions
@@ -70,7 +70,7 @@ async def test_a_right_that_is_taken_away_is_named(sessions: Sessions, right: Ri
     assert str(await check_rights(run)) == (
         f"The role {roles.run} lacks {right}: run `passport-worker migrate --grant-to {roles.run}` as the owner."
     )
-    await grant_run_rights(owner, roles.run)
+    await grant_rights(owner, roles.run, RUN)
     assert await check_rights(run) is None
 
 
@@ -79,7 +79,7 @@ async def test_one_column_too_few_is_too_few(sessions: Sessions) -> None:
     roles, owner, run = sessions
     await owner.execute(f"REVOKE UPDATE (epoch) ON TABLE lane FROM {roles.run}")
     assert "lacks UPDATE (epoch, generation" in str(await check_rights(run))
-    await grant_run_rights(owner, roles.run)
+    await grant_rights(owner, roles.run, RUN)
 
 
 async def test_owner_and_superuser_lack_nothing(sessions: Sessions, servers: Infrastructure) -> None:
@@ -230,7 +230,7 @@ async def test_a_role_that_does_not_exist_is_named(sessions: Sessions, name: str
     """And nothing else happens: its name is never taken for SQL, and everybody is no role."""
     _, owner, _ = sessions
     with pytest.raises(MigrationError, match=f'The role "{name}" does not exist'):
-        await grant_run_rights(owner, name)
+        await grant_rights(owner, name, RUN)
 
 
 async def test_only_the_owner_can_give_rights(sessions: Sessions) -> None:
@@ -238,7 +238,7 @@ async def test_only_the_owner_can_give_rights(sessions: Sessions) -> None:
     roles, owner, run = sessions
     await owner.execute(f"REVOKE SELECT ON plan FROM {roles.run}")
     with pytest.raises(MigrationError, match=r"permission denied for table plan: run .* as the owner"):
-        await grant_run_rights(run, roles.run)
-    await grant_run_rights(owner, roles.run)
+        await grant_rights(run, roles.run, RUN)
+    await grant_rights(owner, roles.run, RUN)
     with pytest.raises(MigrationError, match=r"Could not give pg_monitor .*SELECT on table schema_migration"):
-        await grant_run_rights(run, "pg_monitor")
+        await grant_rights(run, "pg_monitor", RUN)

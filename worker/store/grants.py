@@ -45,6 +45,11 @@ class Role:
     query: str
     option: str
 
+    @property
+    def advice(self) -> str:
+        """What to do for a role that lacks some of them."""
+        return f"run `passport-worker migrate {self.option} {{role}}` as the owner."
+
 
 RUN = Role("grants", "--grant-to")
 READER = Role("read_grants", "--grant-read-to")
@@ -54,16 +59,6 @@ READER = Role("read_grants", "--grant-read-to")
 def rights_of(kind: Role) -> tuple[Right, ...]:
     """All that a kind of role needs."""
     return tuple(Right(**match.groupdict()) for match in _GRANT.finditer(sql.load(kind.query)))
-
-
-def run_rights() -> tuple[Right, ...]:
-    """All that `run` needs."""
-    return rights_of(RUN)
-
-
-async def grant_run_rights(connection: Connection, role: str) -> None:
-    """Give `role` what `run` needs; see `grant_rights`."""
-    await grant_rights(connection, role, RUN)
 
 
 async def grant_rights(connection: Connection, role: str, kind: Role) -> None:
@@ -81,7 +76,7 @@ async def grant_rights(connection: Connection, role: str, kind: Role) -> None:
         except asyncpg.InsufficientPrivilegeError as error:
             advice = f"run `passport-worker migrate {kind.option}` as the owner of the tables."
             raise MigrationError(f"{error}: {advice}") from error
-        lacking = await _lacking(connection, rights_of(kind), role)
+        lacking = await lacking_of(connection, rights_of(kind), role)
     if lacking.rights:  # whoever has a right but may not give it gets a mere warning
         raise MigrationError(
             f"Could not give {role} {lacking}: run `passport-worker migrate` as the owner of the tables."
@@ -90,39 +85,41 @@ async def grant_rights(connection: Connection, role: str, kind: Role) -> None:
 
 async def check_rights(connection: Connection) -> Finding | None:
     """None when the connection's role may do all that `run` does; else what it lacks, and what to do. Read only."""
-    return (await _lacking(connection, rights_of(RUN))).finding(RUN)
+    return (await lacking_of(connection, rights_of(RUN))).finding(RUN.advice)
 
 
 async def check_reading(connection: Connection, tables: Collection[str]) -> Finding | None:
     """None when the connection's role may read these tables, as a reader does; else what it lacks. Read only."""
     wanted = [one for one in rights_of(READER) if one.kind == "SCHEMA" or one.object in tables]
-    return (await _lacking(connection, wanted)).finding(READER)
+    return (await lacking_of(connection, wanted)).finding(READER.advice)
 
 
 async def only_reads(connection: Connection) -> bool:
     """Whether the connection's role may read all that readers read, and may do nothing of what changes something."""
     changes = [one for one in rights_of(RUN) if one.privilege not in ("SELECT", "USAGE")]
-    may_change = len((await _lacking(connection, changes)).rights) < len(changes)
-    return not may_change and not (await _lacking(connection, rights_of(READER))).rights
+    may_change = len((await lacking_of(connection, changes)).rights) < len(changes)
+    return not may_change and not (await lacking_of(connection, rights_of(READER))).rights
 
 
 @dataclass(frozen=True, slots=True)
-class _Lacking:
+class Lacking:
+    """Rights that a role lacks; its name is known where there are any."""
+
     role: str
     rights: tuple[Right, ...]
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.rights))
 
-    def finding(self, kind: Role) -> Finding | None:
+    def finding(self, advice: str) -> Finding | None:
+        """None where it lacks nothing; the advice may name `{role}`."""
         if not self.rights:
             return None
-        advice = f"run `passport-worker migrate {kind.option} {self.role}` as the owner."
-        return Finding("postgres.rights", f"The role {self.role} lacks {self}", advice)
+        return Finding("postgres.rights", f"The role {self.role} lacks {self}", advice.format(role=self.role))
 
 
-async def _lacking(connection: Connection, rights: Sequence[Right], role: str | None = None) -> _Lacking:
+async def lacking_of(connection: Connection, rights: Sequence[Right], role: str | None = None) -> Lacking:
     """Those of the rights that a role lacks, by default the connection's own."""
     columns = zip(*((right.privilege, right.columns, right.kind, right.object) for right in rights), strict=True)
     rows = await connection.fetch(sql.load("missing_rights"), *map(list, columns), role)
-    return _Lacking(rows[0]["role"] if rows else "", tuple(rights[row["place"] - 1] for row in rows))
+    return Lacking(rows[0]["role"] if rows else "", tuple(rights[row["place"] - 1] for row in rows))

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from worker.messages.hints import Finding
-from worker.store import sql
-from worker.store.grants import Right
+from worker.store.grants import Right, lacking_of
 from worker.store.sql import Connection
 
 SEE_TABLES = (Right("USAGE", None, "SCHEMA", "{schema}"), Right("SELECT", None, "TABLE", "schema_migration"))
@@ -28,11 +27,5 @@ def reading(*tables: str) -> tuple[Right, ...]:
 
 async def check_verb_rights(connection: Connection, rights: Iterable[Right]) -> Finding | None:
     """None when the connection's role has all of them; else what it lacks, and what to do. Read only."""
-    wanted = (*SEE_TABLES, *rights)
-    columns = zip(*((right.privilege, right.columns, right.kind, right.object) for right in wanted), strict=True)
-    rows = await connection.fetch(sql.load("missing_rights"), *map(list, columns), None)
-    if not rows:
-        return None
-    lacking = ", ".join(str(wanted[row["place"] - 1]) for row in rows)
     advice = "name the owner of the tables, or a role with these rights, in PASSPORT_DATABASE_URL."
-    return Finding("postgres.rights", f"The role {rows[0]['role']} lacks {lacking}", advice)
+    return (await lacking_of(connection, (*SEE_TABLES, *rights))).finding(advice)
