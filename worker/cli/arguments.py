@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from worker.cli.errors import BadUsage
 from worker.operations.selection import BadSelection, time_of
 
-_COMPANY = re.compile(r"[0-9A-Fa-f]{24}")
+_OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=366)
@@ -14,15 +14,17 @@ _LONGEST = timedelta(days=366)
 
 def company_id(text: str) -> str:
     """24 hexadecimal digits, in lower case."""
-    if _COMPANY.fullmatch(text) is None:
-        raise BadUsage(f"expected the id of a company, 24 hexadecimal digits, got {text!r}")
-    return text.lower()
+    return _digits(text, "expected the id of a company, 24 hexadecimal digits")
 
 
 def object_id(name: str, text: str) -> str:
     """24 hexadecimal digits, in lower case; `name` is the option's."""
-    if _COMPANY.fullmatch(text) is None:
-        raise BadUsage(f"{name}: expected 24 hexadecimal digits, got {text!r}")
+    return _digits(text, f"{name}: expected 24 hexadecimal digits")
+
+
+def _digits(text: str, expected: str) -> str:
+    if _OBJECT_ID.fullmatch(text) is None:
+        raise BadUsage(f"{expected}, got {text!r}")
     return text.lower()
 
 

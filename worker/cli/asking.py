@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
@@ -74,19 +73,6 @@ def reason_to_execute(reason: str | None) -> str:
     if reason is None or not reason.strip():
         raise BadUsage("--execute: expected --reason TEXT beside it, which is kept in the database")
     return reason
-
-
-def moment(text: str | None) -> datetime | None:
-    """A time as RFC 3339 writes it. Raises `BadUsage`."""
-    if text is None:
-        return None
-    try:
-        time = bound_of(text)
-    except BadSelection as error:
-        raise BadUsage(str(error)) from error
-    if isinstance(time, int):
-        raise BadUsage(f"expected a time such as 2026-11-26T08:00:00Z, got {text!r}")
-    return time
 
 
 def ask_long(

@@ -5,7 +5,8 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from worker.cli.asking import AsJson, Execute, Patience, Reason, ask, ask_long, examples, moment, reason_to_execute
+from worker.cli.arguments import moment
+from worker.cli.asking import AsJson, Execute, Patience, Reason, ask, ask_long, examples, reason_to_execute
 from worker.cli.output import show, table
 from worker.operations.lanes import lanes as look_at_lanes
 from worker.operations.progress import Progress
@@ -57,7 +58,6 @@ def _draw_lanes(console: Console, report: LanesReport) -> None:
     )
 
 
-_FROM_RESULTS = Parameter(help="What was published is the truth: the only source.", negative=())
 _SEARCH = Parameter(help="From when on results are read (RFC 3339); as far back as needed, if not given.")
 _ALLOW = Parameter(help="A refusal to pass over: its original is still to be answered.", negative=())
 
@@ -85,9 +85,8 @@ def recover_command(  # noqa: PLR0913 - options of a command
     Load the catalogue first: companies, and above all revocations of keys, are in no topic. Without --execute it only
     says what it would do, and what is in the way. Interrupted, run it again.
     """
-    request = Request(
-        partitions, moment(search_from), frozenset(allow or ()), execute, reason_to_execute(reason) if execute else ""
-    )
+    since = None if search_from is None else moment("--search-from", search_from)
+    request = Request(partitions, since, frozenset(allow or ()), execute, reason_to_execute(reason) if execute else "")
 
     async def asking(servers: Servers, progress: Progress) -> RecoverReport:
         try:
