@@ -186,6 +186,11 @@ class Settings(BaseSettings):
         return self.topic_created, self.topic_overage_required, self.topic_conflict, self.topic_rejected
 
     @property
+    def answer_topics(self) -> tuple[str, ...]:
+        """Those of results, and that of dead letters."""
+        return *self.result_topics, self.dead_letter_topic
+
+    @property
     def limits(self) -> Limits:
         """Bounds of a readable record."""
         return Limits(self.limit_value_bytes, self.limit_headers, self.limit_header_bytes, self.limit_json_depth)

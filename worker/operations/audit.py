@@ -2,18 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from functools import partial
 
 from worker.messages.events import Answer
-from worker.operations.history import Topics, before, history
+from worker.operations.history import before, history, topics_of
 from worker.operations.lane_audit import LaneAudit, Ledger
 from worker.operations.progress import Progress, paced
 from worker.operations.report import Problem
 from worker.operations.reports import AuditedLane, AuditReport
 from worker.operations.selection import Range, offsets_of
 from worker.operations.servers import Servers
-from worker.store.inspection import Covered, Inspection, LaneRow, inspection
+from worker.store.inspection import Covered, Inspection, LaneRow, inspection, position_in
 from worker.stream.group_view import appended_at, group_view
 from worker.stream.log_reader import log_reader
 
@@ -30,15 +29,13 @@ async def audit(
     `BadSelection`.
     """
     settings, topic = servers.settings, servers.settings.topic_commands
-    async with AsyncExitStack() as stack:
+    async with inspection(settings.database_url) as database, log_reader(settings) as reader:
         view = await group_view(settings, servers.cluster)
-        database = await stack.enter_async_context(inspection(settings.database_url))
-        reader = await stack.enter_async_context(log_reader(settings))
         rows = await database.lanes(settings.group_id, topic)
         ends = {at: emitted_of(rows.get(at), one.committed and one.committed.offset) for at, one in view.items()}
         bounds = {at: _auditable(one.log.first, rows.get(at), ends[at]) for at, one in view.items()}
         offsets = await offsets_of(chosen, bounds, partial(reader.first_since, topic))
-        counts = await servers.cluster.partition_counts([*settings.result_topics, settings.dead_letter_topic])
+        topics = await topics_of(settings, servers.cluster)
         ages = await appended_at(settings, {at: start for at, (start, stop) in offsets.items() if start < stop})
         progress.begin("auditing", sum(stop - start for start, stop in offsets.values()))
         covered = [] if allow_repeats else await database.covered_repeats(topic)
@@ -47,13 +44,12 @@ async def audit(
         async def lane(at: int) -> tuple[AuditedLane, list[Problem]]:
             async with many, log_reader(settings) as own_reader, inspection(settings.database_url) as own_database:
                 since = before(ages.get(at, 0))
-                logs = await history(own_reader, Topics(settings, counts), at, offsets[at], since)
+                logs = await history(own_reader, topics, at, offsets[at], since)
                 one = LaneAudit(logs, _ledger(own_database, rows.get(at)), settings.group_id)
                 await one.run(advance)
                 if not allow_repeats:
                     _note_doubled(one, at, covered)
-                found = [Problem(code=each.code, place=str(each.place), text=each.text) for each in one.findings.first]
-                return _audited(topic, at, offsets[at], one), found
+                return _audited(topic, at, offsets[at], one), one.findings.problems()
 
         tasks = [asyncio.create_task(lane(at)) for at in offsets]
         try:
@@ -69,14 +65,12 @@ async def audit(
 
 def emitted_of(row: LaneRow | None, committed: int | None) -> int:
     """E of a lane: the group's offset, or what Postgres has noted of it."""
-    if committed is not None:
-        return committed
-    return 0 if row is None or row.position is None else row.position.emitted
+    return position_in(row).emitted if committed is None else committed
 
 
 def _auditable(first: int, row: LaneRow | None, emitted: int) -> tuple[int, int]:
     """What the log and the ledger still have of commands up to E."""
-    start = first if row is None or row.position is None else max(first, row.position.ledger_from)
+    start = max(first, position_in(row).ledger_from)
     return start, max(start, emitted)
 
 

@@ -10,9 +10,11 @@ from worker.messages.refusals import Kind
 from worker.messages.result_record import cause_of, letter_cause
 from worker.operations.merge import CauseLog, Named
 from worker.settings import Settings
+from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LogReader
 
-"""No client may ask for records before that."""
+NAMED_TO_THE_END = 2**62
+"""What `History.named` is asked for by who wants all that the logs have."""
 CLOCKS_DIFFER = timedelta(hours=1)
 """How much earlier than its command a result may seem to have been appended."""
 
@@ -92,6 +94,11 @@ class Topics:
         """Topic and partition; None stands for dead letters."""
         topic = self.settings.dead_letter_topic if kind is None else self.settings.result_topics[kind - 1]
         return topic, partition % self.counts[topic]
+
+
+async def topics_of(settings: Settings, cluster: Cluster) -> Topics:
+    """As the cluster has them. Raises `CLUSTER_ERRORS`."""
+    return Topics(settings, await cluster.partition_counts([*settings.answer_topics]))
 
 
 _LOGS: tuple[Kind | None, ...] = (*Kind, None)

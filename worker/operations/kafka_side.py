@@ -99,7 +99,7 @@ async def open_kafka(settings: Settings, cluster: Cluster, stack: AsyncExitStack
     """Asks where the logs and the group stand. Raises `CLUSTER_ERRORS`, also where there is no command topic."""
     topic = settings.topic_commands
     await cluster.identity(topic)
-    counts = await cluster.partition_counts([topic, *settings.result_topics, settings.dead_letter_topic])
+    counts = await cluster.partition_counts([topic, *settings.answer_topics])
     partitions = range(counts[topic])
     committed = await cluster.committed(settings.group_id, topic, partitions, stable=False)
     reader = await stack.enter_async_context(log_reader(settings))

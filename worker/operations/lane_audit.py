@@ -1,16 +1,14 @@
 """One lane's history beside its ledger: which results are missing, different, doubled, out of order or unasked."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from worker.domain.command import Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.refusals import Kind
 from worker.messages.result_record import difference
-from worker.operations.history import History, Window
+from worker.operations.findings import Findings
+from worker.operations.history import NAMED_TO_THE_END, History, Window
 from worker.operations.merge import Named
 from worker.operations.progress import Advance
 from worker.operations.selection import Place
@@ -18,7 +16,6 @@ from worker.operations.selection import Place
 MOST_PLACES = 20
 LOOK_AGAIN_SECONDS = 10
 """How long what is missing at the end may take to become visible."""
-_BEYOND = 2**62
 _LATE = 2000
 """So many repeats are compared at once."""
 _NEAR = 2000
@@ -26,28 +23,6 @@ _NEAR = 2000
 
 Ledger = Callable[[int, int], Awaitable[Sequence[Answer]]]
 """The rows of the lane at offsets from the first to below the second, in order."""
-
-
-class Finding(NamedTuple):
-    """Something that breaks the promise, and where."""
-
-    code: str
-    place: Place
-    text: str
-
-
-@dataclass(slots=True)
-class Findings:
-    """How often each code, and the first of each."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    first: list[Finding] = field(default_factory=list)
-
-    def add(self, code: str, place: Place, text: str) -> None:
-        """Note one."""
-        self.counts[code] += 1
-        if self.counts[code] <= MOST_PLACES:
-            self.first.append(Finding(code, place, text))
 
 
 class Repeats:
@@ -94,7 +69,7 @@ class LaneAudit:
 
     def __init__(self, history: History, ledger: Ledger, group_id: str) -> None:
         self._history, self._ledger, self._group_id = history, ledger, group_id
-        self.findings = Findings()
+        self.findings = Findings(MOST_PLACES)
         self.commands = self.results = self.expired = 0
         self.logs = {kind: Log(kind, history.start, history.stop) for kind in history.logs}
         self._late: list[tuple[Log, Named]] = []
@@ -148,7 +123,7 @@ class LaneAudit:
         cause = one.cause
         if answer is None or not log.wants(answer):
             if not (answer is None and is_asked):  # that the ledger lacks it was noted
-                self.add(f"{log.prefix}unasked", cause, f"{_told(one)} answers it, and it has no such answer")
+                self.add(f"{log.prefix}unasked", cause, f"{Place.of(one.record)} answers it, and it has no such answer")
             return
         if cause in log.missing:
             del log.missing[cause]
@@ -156,7 +131,7 @@ class LaneAudit:
                 self.expired += 1  # and this is the repeat of it
                 log.repeats.add(cause)
             elif cause < log.newest:
-                self.add(f"{log.prefix}out-of-order", cause, f"{_told(one)} stands behind a later command's")
+                self.add(f"{log.prefix}out-of-order", cause, f"{Place.of(one.record)} stands behind a later command's")
             log.first = cause if log.first < 0 else log.first
             log.newest = max(log.newest, cause)
         else:
@@ -164,7 +139,7 @@ class LaneAudit:
         record = one.record
         unlike = difference(self._wanted(log, answer), record.key, record.value, record.headers)
         if unlike is not None:
-            self.add(f"{log.prefix}different", cause, f"{unlike} of {_told(one)} is not that of the ledger")
+            self.add(f"{log.prefix}different", cause, f"{unlike} of {Place.of(one.record)} is not that of the ledger")
 
     async def _compare_late(self) -> None:
         """Records of commands of earlier windows: repeats, or what was missing until now."""
@@ -180,7 +155,7 @@ class LaneAudit:
 
     async def _read_on(self) -> None:
         """Repeats of these commands may stand anywhere behind, up to where the logs end."""
-        async for kind, found in self._history.named(_BEYOND):
+        async for kind, found in self._history.named(NAMED_TO_THE_END):
             ours = (one for one in found if self._history.start <= one.cause < self._history.stop)
             self._late += [(self.logs[kind], one) for one in ours]
             if len(self._late) >= _LATE:
@@ -217,7 +192,3 @@ class LaneAudit:
     def add(self, code: str, offset: int, text: str) -> None:
         """Note a finding about a command."""
         self.findings.add(code, Place(self._history.topic, self._history.partition, offset), text)
-
-
-def _told(one: Named) -> str:
-    return f"{one.record.topic}/{one.record.partition}/{one.record.offset}"

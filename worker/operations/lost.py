@@ -5,29 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from worker.observability.hooks import outcome_name
+from worker.operations.findings import Findings
 from worker.operations.refits import Restored
 from worker.operations.selection import Place
-
-MOST_PLACES = 5
-
-
-@dataclass(slots=True)
-class Refusals:
-    """Why a lane cannot be restored: how often each code, and the first places of it with what was found."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    places: list[tuple[str, Place, str]] = field(default_factory=list)
-
-    def update(self, others: "Refusals") -> None:
-        """Add those of somebody else."""
-        self.counts.update(others.counts)
-        self.places += others.places
-
-    def add(self, code: str, place: Place, text: str, times: int = 1) -> None:
-        """Note one; `times` is how many of the kind it stands for."""
-        if self.counts[code] < MOST_PLACES:
-            self.places.append((code, place, text))
-        self.counts[code] += times
+from worker.store.restoring import MOST_PLACES
 
 
 @dataclass(slots=True)
@@ -44,7 +25,7 @@ class Lost:
     published_end: int
     since: datetime
     lane_id: int | None
-    refusals: Refusals = field(default_factory=Refusals)
+    refusals: Findings = field(default_factory=lambda: Findings(MOST_PLACES))
     outcomes: Counter[str] = field(default_factory=Counter)
     dead_letters: int = 0
     charges: int = 0
@@ -54,6 +35,11 @@ class Lost:
     def target(self) -> int:
         """Behind everything that was published."""
         return max(self.published_end, self.emitted or 0)
+
+    @property
+    def to_restore(self) -> int:
+        """How many offsets; 0 for a lane that lost nothing."""
+        return max(0, self.target - self.applied)
 
     def count(self, one: Restored) -> None:
         """One more command is to be restored."""

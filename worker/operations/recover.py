@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.operations.history import Topics
+from worker.operations.history import Topics, topics_of
 from worker.operations.journal import operation
 from worker.operations.lost import Lost
 from worker.operations.progress import Progress
@@ -24,9 +24,6 @@ from worker.store.inspection import Inspection, inspection
 from worker.store.port import Registered
 from worker.store.restoring import Plan
 from worker.stream.log_reader import LogReader, log_reader
-
-ALLOWABLE = ("original-missing",)
-"""Refusals that an operator may pass over: that original is still to be answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,8 @@ async def recover(servers: Servers, request: Request, progress: Progress) -> Rec
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(inspection(servers.settings.database_url))
         reader = await stack.enter_async_context(log_reader(servers.settings))
-        one = _Recovery(servers, database, reader, progress)
+        topics = await topics_of(servers.settings, servers.cluster)
+        one = _Recovery(servers, database, reader, topics, progress)
         if not request.execute:
             return await one.plan(request)
         arguments = {"partitions": request.partitions, "allow": sorted(request.allow)}
@@ -64,23 +62,25 @@ async def recover(servers: Servers, request: Request, progress: Progress) -> Rec
 class _Recovery:
     """Both servers, and what was found on the way."""
 
-    def __init__(self, servers: Servers, database: Inspection, reader: LogReader, progress: Progress) -> None:
-        self._servers, self._database, self._reader, self._progress = servers, database, reader, progress
+    def __init__(
+        self, servers: Servers, database: Inspection, reader: LogReader, topics: Topics, progress: Progress
+    ) -> None:
+        self._servers, self._database, self._reader = servers, database, reader
+        self._topics, self._progress = topics, progress
         self._settings = servers.settings
         self._lost: Sequence[Lost] = ()
 
     async def plan(self, request: Request) -> RecoverReport:
         """Everything that is to be restored, and why it cannot be; nothing is written."""
         survey = Survey(self._servers, self._database, self._reader, request.search_from)
-        self._lost = await survey.lost_lanes(request.partitions)
-        lost = [one for one in self._lost if one.target > one.applied]
-        topics = await self._topics()
+        self._lost = await survey.lost_lanes(self._topics, request.partitions)
+        lost = [one for one in self._lost if one.to_restore]
         plan = Plan(self._database.connection)
         await plan.begin()
-        self._progress.begin("planning", sum(one.target - one.applied for one in lost))
+        self._progress.begin("planning", sum(one.to_restore for one in lost))
         for one in lost:
             if not one.refusals.counts:
-                async with planned(self._reader, topics, one, self._settings.group_id) as lane:
+                async with planned(self._reader, self._topics, one, self._settings.group_id) as lane:
                     await self._plan_lane(lane, one, plan)
         by_partition = {one.partition: one for one in lost}
         for code, partition, offset, detail, total in await plan.refused():
@@ -103,12 +103,11 @@ class _Recovery:
 
     async def write(self, report: RecoverReport, registered: dict[int, Registered]) -> RecoverReport:
         """Lane by lane, in transactions of some thousand records; what was written stays, whatever comes."""
-        lost = [one for one in self._lost if one.target > one.applied]
-        topics = await self._topics()
-        self._progress.begin("writing", sum(one.target - one.applied for one in lost))
+        lost = [one for one in self._lost if one.to_restore]
+        self._progress.begin("writing", sum(one.to_restore for one in lost))
         async with Writer(self._servers, self._database, registered) as writer:
             for one in lost:
-                async with planned(self._reader, topics, one, self._settings.group_id) as lane:
+                async with planned(self._reader, self._topics, one, self._settings.group_id) as lane:
                     await writer.write(lane, one, self._progress)
         moved = await Survey(self._servers, self._database, self._reader, None).moved(self._lost)
         return report.model_copy(
@@ -124,18 +123,9 @@ class _Recovery:
             }
         )
 
-    async def _topics(self) -> Topics:
-        names = [*self._settings.result_topics, self._settings.dead_letter_topic]
-        return Topics(self._settings, await self._servers.cluster.partition_counts(names))
-
 
 def _report(topic: str, lost: Sequence[Lost], allow: frozenset[str], warnings: Sequence[str]) -> RecoverReport:
-    problems = [
-        Problem(code=code, place=str(place), text=text)
-        for one in lost
-        for code, place, text in one.refusals.places
-        if code not in allow
-    ]
+    problems = [found for one in lost for found in one.refusals.problems() if found.code not in allow]
     return RecoverReport(
         problems=tuple(problems),
         executed=False,

@@ -11,11 +11,13 @@ from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
 from worker.messages.result_record import Misfit, answer_of, letter_of
+from worker.operations.findings import Findings
 from worker.operations.history import History, Topics, Window, history
-from worker.operations.lost import Lost, Refusals
+from worker.operations.lost import Lost
 from worker.operations.merge import Named
 from worker.operations.refits import Contradiction, Restored, needs_letter, restored, source_of
 from worker.operations.selection import Place
+from worker.store.restoring import MOST_PLACES
 from worker.stream.log_reader import LogReader
 
 _DIGEST = 16
@@ -52,7 +54,7 @@ class LanePlan:
     def __init__(self, history: History, group_id: str, seen: tuple[Digests, Digests]) -> None:
         """`seen` are digests of the results and of the dead letters of the history's offsets."""
         self._history, self._group_id, self._seen = history, group_id, seen
-        self.refusals = Refusals()
+        self.refusals = Findings(MOST_PLACES)
 
     async def chunks(self) -> AsyncIterator[tuple[int, list[Restored]]]:
         """What has to be restored, in order, and the offset behind each chunk; refused commands are not among it."""
@@ -78,12 +80,12 @@ class LanePlan:
         record, place = one.record, self._place(one.cause)
         repeats = self._seen[kind is None].repeats(one.cause, _digest(kind, record))
         if repeats is False:
-            self.refusals.add("results-differ", place, f"{_told(record)} differs from what was published first")
+            self.refusals.add("results-differ", place, f"{Place.of(record)} differs from what was published first")
         if repeats is not None:
             return
         command = commands.get(one.cause)
         if command is None:
-            self.refusals.add("result-unasked", place, f"{_told(record)} names it, and it is no command")
+            self.refusals.add("result-unasked", place, f"{Place.of(record)} names it, and it is no command")
             return
         try:
             source = source_of(command)
@@ -93,7 +95,7 @@ class LanePlan:
                 results[one.cause] = answer_of(record.key, record.value, record.headers, kind, source)
         except Misfit as misfit:
             results.setdefault(one.cause, None)
-            self.refusals.add("result-contradicts", place, f"{_told(record)}: {misfit}")
+            self.refusals.add("result-contradicts", place, f"{Place.of(record)}: {misfit}")
 
     def _fitting(
         self, window: Window, results: dict[int, Answer | None], letters: dict[int, DeadLetter]
@@ -130,7 +132,3 @@ def _digest(kind: Kind | None, record: Record) -> bytes:
     """Never all zero, which stands for none."""
     digest = blake2b(repr((kind, record.key, record.value, [*record.headers])).encode(), digest_size=_DIGEST)
     return digest.digest()
-
-
-def _told(record: Record) -> str:
-    return f"{record.topic}/{record.partition}/{record.offset}"

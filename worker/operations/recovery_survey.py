@@ -4,17 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from worker.operations.history import Topics, before, history
+from worker.operations.history import NAMED_TO_THE_END, Topics, before, history
 from worker.operations.lost import Lost
 from worker.operations.selection import BadSelection
 from worker.operations.servers import Servers
-from worker.store.inspection import Inspection, LaneRow
+from worker.store.inspection import Inspection, position_in
 from worker.store.restoring import Plan
 from worker.stream.cluster.group_members import has_members
 from worker.stream.group_view import PartitionView, appended_at, group_view, stable_offsets
 from worker.stream.log_reader import LogReader
 
-_BEYOND = 2**62
 _LOOKS, _LOOK_SECONDS = 20, 0.25
 
 
@@ -26,7 +25,7 @@ class Survey:
         self._settings = servers.settings
         self._topic = servers.settings.topic_commands
 
-    async def lost_lanes(self, partitions: Sequence[int]) -> list[Lost]:
+    async def lost_lanes(self, topics: Topics, partitions: Sequence[int]) -> list[Lost]:
         """The chosen lanes, or all, with what can be seen from outside. Raises `BadSelection`."""
         view = await group_view(self._settings, self._servers.cluster)
         if unknown := [one for one in partitions if one not in view]:
@@ -34,23 +33,20 @@ class Survey:
         chosen = sorted(set(partitions) or view)
         rows = await self._database.lanes(self._settings.group_id, self._topic)
         stable = await self._stable_offsets(chosen)
-        applied = {at: _applied(rows.get(at)) for at in chosen}
+        applied = {at: position_in(rows.get(at)).applied for at in chosen}
         looks = {at: min(applied[at], view[at].log.end - 1) for at in chosen if view[at].log.end > view[at].log.first}
         ages = await appended_at(self._settings, looks)
-        counts = await self._servers.cluster.partition_counts(
-            [*self._settings.result_topics, self._settings.dead_letter_topic]
-        )
         is_active = await has_members(self._servers.cluster, self._settings.group_id)
         found = []
         for at in chosen:
             since = self._search_from or before(ages.get(at, 0))
             row = rows.get(at)
-            published_end = await self._published_end(Topics(self._settings, counts), at, applied[at], since)
+            published_end = await self._published_end(topics, at, applied[at], since)
             lane = Lost(at, applied[at], stable.get(at), published_end, since, None if row is None else row.id)
             if at not in stable:
                 text = "a transaction is open that may still move the group's offset"
                 lane.refuse("open-transaction", self._topic, lane.applied, text)
-            if lane.target > lane.applied:
+            if lane.to_restore:
                 await self._look_for_obstacles(lane, view[at], is_active=is_active)
             found.append(lane)
         return found
@@ -75,7 +71,7 @@ class Survey:
         """One past the newest command that a visible result names; 0 where none does."""
         logs = await history(self._reader, topics, partition, (applied, applied), since)
         newest = -1
-        async for kind, found in logs.named(_BEYOND):
+        async for kind, found in logs.named(NAMED_TO_THE_END):
             if kind is not None and found:
                 newest = max(newest, *(one.cause for one in found))
         return newest + 1
@@ -87,8 +83,8 @@ class Survey:
             lane.refuse("log-shorter", self._topic, log.end, text)
         if log.first > at:
             lane.refuse("command-expired", self._topic, at, f"the log starts at {log.first}")
-        emitted = lane.emitted if lane.emitted is not None else 0
-        if is_active and emitted < lane.published_end:  # once A is between the two, nothing looks wrong any more
+        # once A is between the two, nothing looks wrong any more
+        if is_active and (lane.emitted or 0) < lane.published_end:
             text = "its worker cannot see that commits are lost: stop all workers first, until it is recovered"
             lane.refuse("group-active", self._topic, at, text)
         if lane.lane_id is not None:
@@ -96,8 +92,3 @@ class Survey:
             if rows:
                 text = "the ledger has answers behind its lane's position"
                 lane.refuse("ledger-not-empty", self._topic, first or at, text, rows)
-
-
-def _applied(row: LaneRow | None) -> int:
-    """A; 0 for a lane that Postgres does not know."""
-    return 0 if row is None or row.position is None else row.position.applied

@@ -16,7 +16,7 @@ from worker.operations.progress import Advance, Progress, paced
 from worker.operations.reports import ReplayedLane, ReplayReport
 from worker.operations.selection import BadSelection, Offsets, Range, offsets_of
 from worker.operations.servers import SERVER_ERRORS, Servers
-from worker.store.inspection import Inspection, LaneRow, inspection
+from worker.store.inspection import Inspection, LaneRow, inspection, position_in
 from worker.stream.group_view import group_view
 from worker.stream.log_reader import log_reader
 from worker.stream.producer import EmissionFailed
@@ -133,7 +133,7 @@ async def _offsets(servers: Servers, database: Inspection, chosen: Range) -> dic
     rows = await database.lanes(settings.group_id, settings.topic_commands)
     bounds = {}
     for at, one in view.items():
-        first = _ledger_from(rows.get(at))
+        first = position_in(rows.get(at)).ledger_from
         bounds[at] = (first, max(first, emitted_of(rows.get(at), one.committed and one.committed.offset)))
     async with log_reader(settings) as reader:
         first_since = partial(reader.first_since, settings.topic_commands)
@@ -152,7 +152,7 @@ async def _offsets(servers: Servers, database: Inspection, chosen: Range) -> dic
 async def _expect_topics(servers: Servers, suffix: str) -> None:
     """Raises `BadSelection` unless the topics of that suffix are as those of the results."""
     ours, theirs = servers.settings, with_suffix(servers.settings, suffix)
-    names = [(*one.result_topics, one.dead_letter_topic) for one in (ours, theirs)]
+    names = [one.answer_topics for one in (ours, theirs)]
     counts = await servers.cluster.partition_counts(sorted({*names[0], *names[1]}))
     for name, other in zip(*names, strict=True):
         wanted, there = counts.get(name), counts.get(other)
@@ -164,10 +164,6 @@ async def _expect_topics(servers: Servers, suffix: str) -> None:
 
 def _size(offsets: Mapping[int, Offsets]) -> int:
     return sum(stop - start for start, stop in offsets.values())
-
-
-def _ledger_from(row: LaneRow | None) -> int:
-    return 0 if row is None or row.position is None else row.position.ledger_from
 
 
 class _Replay:
@@ -218,10 +214,10 @@ class _Replay:
 
     async def _windows(self, partition: int, start: int, stop: int) -> AsyncIterator[tuple[int, list[Answer]]]:
         """Chosen answers of each window, and the offset behind it. Raises `CannotReplay`."""
+        row = (await self._rows()).get(partition)
         while start < stop:
-            row = (await self._rows()).get(partition)
             answers = [] if row is None else await self._database.ledger_page(row.id, start, stop)
-            if start < (begins := _ledger_from((await self._rows()).get(partition))):
+            if start < (begins := position_in((await self._rows()).get(partition)).ledger_from):
                 raise CannotReplay(f"The ledger of partition {partition} begins at {begins} by now: days were dropped.")
             end = answers[-1].offset + 1 if answers else stop
             chosen = [one for one in answers if self._chosen.fits(one)]

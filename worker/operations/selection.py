@@ -4,6 +4,9 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
+
+from worker.messages.envelope import Record
 
 Bound = int | datetime
 """An offset, or a time, which stands for the first record that was appended then or later."""
@@ -22,6 +25,11 @@ class Place:
     topic: str
     partition: int
     offset: int
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Where a record stands."""
+        return cls(record.topic, record.partition, record.offset)
 
     def __str__(self) -> str:
         """As `ce_causationid` writes it."""

@@ -35,6 +35,11 @@ class LaneRow:
     position: Position | None
 
 
+def position_in(row: LaneRow | None) -> Position:
+    """Where a lane stands; one that never ran, or that Postgres does not know, at 0."""
+    return Position(0, 0, 0) if row is None or row.position is None else row.position
+
+
 @dataclass(frozen=True, slots=True)
 class Covered:
     """Offsets of a partition, from `start` to below `stop`, whose results an operation has repeated."""

@@ -36,7 +36,7 @@ class Acl:
 
 def needed_acls(settings: Settings) -> tuple[Acl, ...]:
     """All that `run` needs. Describe is not among them, as Read and Write bring it along; nor is the cluster."""
-    answers = (*settings.result_topics, settings.dead_letter_topic)
+    answers = settings.answer_topics
     return (
         Acl("Read", "topic", settings.topic_commands),
         Acl("Read", "group", settings.group_id),
@@ -49,7 +49,7 @@ def needed_acls(settings: Settings) -> tuple[Acl, ...]:
 
 def reader_acls(settings: Settings) -> tuple[Acl, ...]:
     """All that is needed to look at everything and change nothing. Who may read a group may describe it, too."""
-    topics = (settings.topic_commands, *settings.result_topics, settings.dead_letter_topic)
+    topics = (settings.topic_commands, *settings.answer_topics)
     return (
         *(Acl("Read", "topic", topic) for topic in topics),
         Acl("Describe", "group", settings.group_id),

@@ -99,7 +99,7 @@ def wanted_topics(settings: Settings) -> list[Wanted]:
     }
     result = {"max.message.bytes": str(_RESULT_BYTES), "retention.ms": str(_WEEK_MS), "cleanup.policy": "delete"}
     count = settings.topic_partitions
-    results = [Wanted(name, count, result) for name in (*settings.result_topics, settings.dead_letter_topic)]
+    results = [Wanted(name, count, result) for name in settings.answer_topics]
     return [Wanted(settings.topic_commands, count, command), *results]
 
 
@@ -115,7 +115,7 @@ def differences(settings: Settings, found: Mapping[str, Found], partitions: int,
         drift += _of_commands(settings, commands, partitions)
         partitions = max(partitions, commands.shape.partitions)
         bytes_needed = max(bytes_needed, int(commands.settings.get("max.message.bytes", 0)) + _FRAME_BYTES)
-    for name in (*settings.result_topics, settings.dead_letter_topic):
+    for name in settings.answer_topics:
         if name in found:
             drift += _of_results(name, found[name], partitions, bytes_needed, name == settings.dead_letter_topic)
     for name, one in found.items():

@@ -13,7 +13,7 @@ _UNTOLD = "not told by the broker"
 def as_expected(settings: Settings, found: Mapping[str, Found]) -> dict[str, str]:
     """By the id of each check of topics, what it found and had expected. All topics are there."""
     commands = found[settings.topic_commands]
-    results = [found[name] for name in (*settings.result_topics, settings.dead_letter_topic)]
+    results = [found[name] for name in settings.answer_topics]
     said = {key: commands.settings.get(key) or _UNTOLD for key in ("message.timestamp.type", "compression.type")}
     trusted = " (PASSPORT_ALLOW_PRODUCER_TIME)" if settings.allow_producer_time else ""
     return {
