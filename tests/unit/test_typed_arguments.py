@@ -60,6 +60,7 @@ def test_a_new_key_is_new_and_does_not_show_itself() -> None:
         (("keys", "revoke", KEY), "HASHPREFIX: expected 6 to 64 hexadecimal digits"),
         (("keys", "revoke", "abcdef", "--at", "tomorrow"), "--at: expected a time such as 2026-11-26T08:00:00Z"),
         (("keys", "revoke", "abcdef", "--at", "2026-11-26T08:00:00"), "--at: expected a time such as"),
+        (("lanes", "recover", "--search-from", "12"), "--search-from: expected a time such as 2026-11-26T08:00:00Z"),
         (("keys", "rotate", "abcde"), "HASHPREFIX: expected 6 to 64 hexadecimal digits"),
         (("keys", "rotate", "abcdef", "--overlap", "soon"), "--overlap: expected a time such as 90m, 24h or 7d"),
         (("catalogue", "load", "file.json", "--json"), "--json: expected --dry-run beside it"),
