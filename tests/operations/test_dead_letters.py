@@ -40,12 +40,14 @@ def _command(bench: Workbench, serial: str, partition: int = 0, **more: Any) -> 
     return one
 
 
-async def _refused(bench: Workbench, log: Path, *commands: dict[str, Any], **environment: str) -> None:
-    """Have them answered by a worker of these settings, which is stopped again."""
+async def _refused(
+    bench: Workbench, log: Path, *commands: dict[str, Any], waiting: int = 0, **environment: str
+) -> None:
+    """Have them, and as many as wait already, answered by a worker of these settings, which is stopped again."""
     before = len(bench.results())
     bench.publish(commands)
     worker = bench.start_worker(log, **(environment or STRICT))
-    await bench.wait_for_results(before + len(commands))
+    await bench.wait_for_results(before + waiting + len(commands))
     assert await asyncio.to_thread(bench.stop_worker, worker) == 0
 
 
@@ -345,8 +347,7 @@ async def test_two_at_once_publish_one(bench: Workbench, tmp_path: Path) -> None
 async def test_a_header_name_that_is_not_utf8_is_refused(bench: Workbench, tmp_path: Path) -> None:
     """No worker reads it today, either."""
     await publish_raw(bench, [raw(bench, 0, ("QQ-name", b"here"))], (b"QQ-name", b"\xff\xfe-name"))
-    await _refused(bench, tmp_path / "worker.log", _command(bench, "a", 1))
-    await bench.wait_for_results(2)
+    await _refused(bench, tmp_path / "worker.log", _command(bench, "a", 1), waiting=1)
     told = await ask(bench, "dead-letters redrive", "0/0", *EXECUTE)
     assert (told.codes, told.report["problems"][0]["place"]) == (["header-name-not-utf8"], _place(bench, 0, 0))
     shown = await ask(bench, "dead-letters show", "0/0")
