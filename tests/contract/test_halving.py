@@ -68,7 +68,7 @@ def _good(count: int = 50) -> list[Record]:
         lambda at: ask(OPEN, 1, f"s{at // 10}", key=f"k{at // 10}"),
         lambda at: ask(RIVAL, at % 3, f"s{at % 7}"),
         lambda at: ask(GROWTH, 5, f"s{at}", confirmOverage=at > 30),
-        lambda at: replace(ask(OPEN), value=b"{" * (at + 1)),
+        lambda at: ask(OPEN)._replace(value=b"{" * (at + 1)),
         lambda at: ask(OPEN, 7, f"s{at}"),
     ]
     return [kinds[at % len(kinds)](at) for at in range(count)]
@@ -77,7 +77,7 @@ def _good(count: int = 50) -> list[Record]:
 async def _answers_without(good: Sequence[Record], at: Sequence[int]) -> list[Answer]:
     """What the good ones are answered where tombstones stand in for the poisoned ones."""
     lane = await Lane.open(MemoryStore(facts_of(CATALOGUE)))
-    return await lane.process(*_with_poison(good, at, replace(ask(OPEN), value=None)))
+    return await lane.process(*_with_poison(good, at, ask(OPEN)._replace(value=None)))
 
 
 def _with_poison(good: Sequence[Record], at: Sequence[int], poison: Record) -> list[Record]:

@@ -70,7 +70,7 @@ def _odd(draw: st.DrawFn, one: Tenant, number: int, oddity: str) -> Record:
         one = replace(one, product_id=draw(st.sampled_from([PAST_DUE.product_id, "f" * 24])))
     serial = "\n" if oddity == "bad serial" else draw(_serials)
     record = ask(one, number, serial, key="\x7f" if oddity == "bad key" else draw(_keys))
-    return replace(record, value={"tombstone": None, "not JSON": b"["}.get(oddity, record.value))
+    return record._replace(value={"tombstone": None, "not JSON": b"["}.get(oddity, record.value))
 
 
 @st.composite
@@ -92,7 +92,7 @@ def _history(draw: st.DrawFn) -> list[Record]:
     records += [records[at] for at in again]
     jumps = draw(st.lists(_jumps, min_size=len(records), max_size=len(records)))
     times = accumulate(jumps[1:], initial=draw(_origins))
-    return [replace(record, timestamp_ms=at_ms) for record, at_ms in zip(records, times, strict=True)]
+    return [record._replace(timestamp_ms=at_ms) for record, at_ms in zip(records, times, strict=True)]
 
 
 @dataclass(frozen=True)

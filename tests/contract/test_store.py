@@ -214,7 +214,7 @@ async def test_a_batch_that_fails_leaves_nothing_behind(store: Store, recorded: 
     """Whether it failed before its effects were written or after: no passport, no claim, no answer, no step."""
     lane = await Lane.open(store)
     before = await books_of(store)
-    work = lane.work(ask(GROWTH, key="k"), replace(ask(OPEN), value=None))
+    work = lane.work(ask(GROWTH, key="k"), ask(OPEN)._replace(value=None))
     with pytest.raises(_Broken):
         await _break(lane, work, recorded)
     assert await books_of(store) == before
@@ -240,23 +240,23 @@ _LETTER = DeadLetter(b"key", b"value", (("h", b"v"),), "not-json")
 _TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _ANSWERS = {
     "rejected": ANSWER,
-    "overage required": replace(ANSWER, kind=Kind.OVERAGE_REQUIRED, company_id=OPEN.company_id),
-    "conflict": replace(ANSWER, kind=Kind.CONFLICT, company_id=OPEN.company_id),
-    "empty value": replace(ANSWER, value=b""),
-    "value of 1 MB": replace(ANSWER, value=bytes(range(256)) * 4096),
-    "key beyond ASCII": replace(ANSWER, key="schlüssel-\U0001f511-'\"\\"),
-    "longest key": replace(ANSWER, key="\U0001f511" * 255),
-    "earliest": replace(ANSWER, appended_ms=0),
-    "latest": replace(ANSWER, appended_ms=LATEST_MS),
-    "odd millisecond": replace(ANSWER, appended_ms=NOW_MS + 1),
-    "trace": replace(ANSWER, trace=TraceContext(_TRACEPARENT, None)),
-    "trace and state": replace(ANSWER, trace=TraceContext(_TRACEPARENT, b"a=\xff\x00")),
-    "dead letter": replace(ANSWER, dead_letter=_LETTER),
-    "tombstone": replace(ANSWER, dead_letter=replace(_LETTER, key=None, value=None, headers=())),
-    "empty bytes are not null": replace(ANSWER, dead_letter=replace(_LETTER, key=b"", value=b"", headers=(("", b""),))),
-    "null headers": replace(ANSWER, dead_letter=replace(_LETTER, headers=(("a", None), ("a", b"1"), ("a", None)))),
-    "odd header names": replace(ANSWER, dead_letter=replace(_LETTER, headers=(("a\0b", b"\0"), ("ünï", b"\xff")))),
-    "dead letter of 1 MB": replace(ANSWER, dead_letter=replace(_LETTER, value=b"\0" * 1024 * 1024)),
+    "overage required": ANSWER._replace(kind=Kind.OVERAGE_REQUIRED, company_id=OPEN.company_id),
+    "conflict": ANSWER._replace(kind=Kind.CONFLICT, company_id=OPEN.company_id),
+    "empty value": ANSWER._replace(value=b""),
+    "value of 1 MB": ANSWER._replace(value=bytes(range(256)) * 4096),
+    "key beyond ASCII": ANSWER._replace(key="schlüssel-\U0001f511-'\"\\"),
+    "longest key": ANSWER._replace(key="\U0001f511" * 255),
+    "earliest": ANSWER._replace(appended_ms=0),
+    "latest": ANSWER._replace(appended_ms=LATEST_MS),
+    "odd millisecond": ANSWER._replace(appended_ms=NOW_MS + 1),
+    "trace": ANSWER._replace(trace=TraceContext(_TRACEPARENT, None)),
+    "trace and state": ANSWER._replace(trace=TraceContext(_TRACEPARENT, b"a=\xff\x00")),
+    "dead letter": ANSWER._replace(dead_letter=_LETTER),
+    "tombstone": ANSWER._replace(dead_letter=replace(_LETTER, key=None, value=None, headers=())),
+    "empty bytes are not null": ANSWER._replace(dead_letter=replace(_LETTER, key=b"", value=b"", headers=(("", b""),))),
+    "null headers": ANSWER._replace(dead_letter=replace(_LETTER, headers=(("a", None), ("a", b"1"), ("a", None)))),
+    "odd header names": ANSWER._replace(dead_letter=replace(_LETTER, headers=(("a\0b", b"\0"), ("ünï", b"\xff")))),
+    "dead letter of 1 MB": ANSWER._replace(dead_letter=replace(_LETTER, value=b"\0" * 1024 * 1024)),
 }
 
 
@@ -277,7 +277,7 @@ async def test_answers_of_all_outcomes_come_back_in_order(store: Store) -> None:
         ask(OPEN, 1, "ß'\U0001f50b", key="k", headers=trace, parties={"importer": {"legalName": "Ö", "gln": "0" * 13}}),
         ask(OPEN, 1, "ß'\U0001f50b", key="k", parties={"importer": {"legalName": "Ö", "gln": "0" * 13}}),
         ask(RIVAL),
-        replace(ask(OPEN, headers=[("n\0", None), *trace]), value=None, key=None),
+        ask(OPEN, headers=[("n\0", None), *trace])._replace(value=None, key=None),
         *(ask(HARD, 2, str(number)) for number in range(3)),
         ask(UNKNOWN),
     )
@@ -290,8 +290,8 @@ async def test_large_answers_are_read_few_at_a_time(postgres: PostgresStore) -> 
     """A thousand dead letters of a megabyte must not be in memory together; one is always read."""
     token = await _advanced(postgres, 0)
     letter = DeadLetter(None, b"x" * (ANSWERS_BYTES // 2 - 1000), (), "reason")
-    large = [replace(ANSWER, offset=0, value=b"x" * (ANSWERS_BYTES + 1), dead_letter=None)]
-    large += [replace(ANSWER, offset=offset, dead_letter=letter) for offset in range(1, 6)]
+    large = [ANSWER._replace(offset=0, value=b"x" * (ANSWERS_BYTES + 1), dead_letter=None)]
+    large += [ANSWER._replace(offset=offset, dead_letter=letter) for offset in range(1, 6)]
     async with postgres.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
         await transaction.record([], [large], [6])
     start, sizes = 0, []
@@ -306,7 +306,7 @@ async def test_dead_letters_with_large_or_many_headers_are_read_few_at_a_time(po
     token = await _advanced(postgres, 0)
     large = DeadLetter(b"k", b"{}", (("h", b"x" * (ANSWERS_BYTES // 2)), ("n", None)), "reason")
     many = DeadLetter(None, None, (("", b""),) * (ANSWERS_BYTES // 150), "reason")
-    letters = [replace(ANSWER, offset=at, dead_letter=letter) for at, letter in enumerate([large, large, many, many])]
+    letters = [ANSWER._replace(offset=at, dead_letter=letter) for at, letter in enumerate([large, large, many, many])]
     async with postgres.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
         await transaction.record([], [letters], [4])
     read = [await postgres.answers(token, start, 4, 1000) for start in range(4)]
@@ -318,7 +318,7 @@ async def test_answers_are_read_in_windows(store: Store) -> None:
     token = await _advanced(store, 0)
     offsets = (2, 3, 5, 8)
     async with store.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
-        await transaction.record([], [[replace(ANSWER, offset=offset) for offset in offsets]], [9])
+        await transaction.record([], [[ANSWER._replace(offset=offset) for offset in offsets]], [9])
     for start, stop, limit, expected in ((0, 9, 9, offsets), (3, 8, 9, (3, 5)), (0, 9, 3, (2, 3, 5)), (6, 8, 9, ())):
         read = await store.answers(token, start, stop, limit)
         assert tuple(answer.offset for answer in read) == expected
@@ -347,9 +347,9 @@ _REUSED = "422 Idempotency-Key has already been used with a different request bo
 _PRODUCT_OF_RIVAL = replace(OPEN, product_id=RIVAL.product_id)
 _NO_PRODUCT = replace(OPEN, product_id="f" * 24)
 _CASES = {
-    "1 unreadable": _Case([replace(ask(OPEN), value=b"{")], ["400 Unreadable command"]),
+    "1 unreadable": _Case([ask(OPEN)._replace(value=b"{")], ["400 Unreadable command"]),
     "2 unknown key": _Case([ask(UNKNOWN)], ["401 Unauthorized"]),
-    "2 no credentials": _Case([replace(ask(OPEN), headers=[])], ["401 Unauthorized"]),
+    "2 no credentials": _Case([ask(OPEN)._replace(headers=[])], ["401 Unauthorized"]),
     "2 revoked key": _Case(
         [ask(REVOKED, serial=str(at), at_ms=REVOKED_MS + at) for at in (-1, 0, 1)],
         ["created", "401 Unauthorized", "401 Unauthorized"],
@@ -492,7 +492,7 @@ async def test_a_key_that_is_bound_again_replays_its_newest_passport(store: Stor
     lane = await Lane.open(store)
     asked = [ask(OPEN, serial=str(days), key="k", at_ms=NOW_MS + days * DAY_MS) for days in range(4)]
     created = await lane.process(*asked[:3])
-    [replayed] = await lane.process(replace(asked[2], timestamp_ms=NOW_MS + 3 * DAY_MS - 1))
+    [replayed] = await lane.process(asked[2]._replace(timestamp_ms=NOW_MS + 3 * DAY_MS - 1))
     assert (replayed.value, replayed.passport_id) == (created[2].value, created[2].passport_id)
     [newest] = await lane.process(asked[3])
     [(_, passport_id, created_ms)] = (await books_of(store)).bindings.values()

@@ -158,7 +158,7 @@ def with_token(record: Record, company_id: str, scope: str = "passports:write", 
     """The record with an access token, which `Lane` takes as verified, in place of its API key."""
     others = [header for header in record.headers if header[0] != "authorization"]
     token = f"Bearer {company_id}|{scope}|{expires_ms / 1000}".encode()
-    return replace(record, headers=[("authorization", token), *others])
+    return record._replace(headers=[("authorization", token), *others])
 
 
 def _opened(record: Record) -> Command:
@@ -167,7 +167,7 @@ def _opened(record: Record) -> Command:
         return envelope.command
     company_id, scope, expires_at = envelope.token.split("|")
     token = AccessToken(company_id, frozenset([scope]), float(expires_at), 0.0)
-    return replace(envelope.command, credentials=token)
+    return envelope.command._replace(credentials=token)
 
 
 def processor_of(store: Store) -> Processor:
@@ -206,7 +206,7 @@ class Lane:
     def work(self, *asked: Record) -> Work:
         """The records as the next batch."""
         partition = self.token.name.partition
-        records = [replace(one, partition=partition, offset=self.applied + at) for at, one in enumerate(asked)]
+        records = [one._replace(partition=partition, offset=self.applied + at) for at, one in enumerate(asked)]
         commands = [_opened(record) for record in records]
         return Work(ExpectedPosition(self.token, self.applied, 0), records, commands, self.applied + len(records))
 

@@ -68,9 +68,9 @@ def command(**changes: object) -> Command:
     """A valid command without an idempotency key; `serial` and `confirm_overage` change its body."""
     wanted = CreatePassport(PRODUCT, GTIN, SERIAL, None, False)
     names = {"product_id", "gtin", "serial", "parties", "confirm_overage"} & changes.keys()
-    wanted = replace(wanted, **{name: changes.pop(name) for name in names})  # type: ignore[arg-type]  # test data
+    wanted = wanted._replace(**{name: changes.pop(name) for name in names})  # type: ignore[arg-type]  # test data
     plain = Command(Source(TOPIC, 3, 7, NOW_MS), f"{TOPIC}:3:7", None, False, None, ApiKey(DIGEST), wanted, None, None)
-    return replace(plain, **changes)  # type: ignore[arg-type]  # test data
+    return plain._replace(**changes)  # type: ignore[arg-type]  # test data
 
 
 def keyed(key: str = "key-1", of: Mapping[str, object] | None = None, **changes: object) -> Command:

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,7 @@ def test_examples_are_as_their_schemas_say(name: str, part: str, value: object) 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
 def test_headers_of_every_answer_are_as_described_and_no_others(outcome: Outcome, trace: TraceContext | None) -> None:
     """The document says all that the worker writes beside the body."""
-    answer = describe(replace(opened(), trace=trace), outcome, LINK_BASE)
+    answer = describe(opened()._replace(trace=trace), outcome, LINK_BASE)
     headers = {name: (value or b"").decode() for name, value in event_of(answer, TOPIC, 3).headers}
     _validator(answer.kind.label, "headers").validate(headers)
     own = MESSAGES[answer.kind.label]["headers"]["allOf"][1]["properties"]

@@ -274,20 +274,20 @@ Breakage = Callable[[Command, Facts], Command]
 
 
 def _unreadable(wanted: Command, known: Facts) -> Command:
-    return replace(wanted, body=UnreadableRecord("bom", "Expected …"))
+    return wanted._replace(body=UnreadableRecord("bom", "Expected …"))
 
 
 def _unauthorized(wanted: Command, known: Facts) -> Command:
-    return replace(wanted, credentials=replace(_token(), expires_at=0.0))
+    return wanted._replace(credentials=replace(_token(), expires_at=0.0))
 
 
 def _forbidden(wanted: Command, known: Facts) -> Command:
     expires_at = wanted.credentials.expires_at if isinstance(wanted.credentials, AccessToken) else 4e9
-    return replace(wanted, credentials=_token(scope="openid", expires_at=expires_at))
+    return wanted._replace(credentials=_token(scope="openid", expires_at=expires_at))
 
 
 def _malformed_key(wanted: Command, known: Facts) -> Command:
-    return replace(wanted, key_is_malformed=True)
+    return wanted._replace(key_is_malformed=True)
 
 
 def _reused_key(wanted: Command, known: Facts) -> Command:
@@ -296,7 +296,7 @@ def _reused_key(wanted: Command, known: Facts) -> Command:
 
 
 def _invalid(wanted: Command, known: Facts) -> Command:
-    return wanted if isinstance(wanted.body, UnreadableRecord) else replace(wanted, body=INVALID)
+    return wanted if isinstance(wanted.body, UnreadableRecord) else wanted._replace(body=INVALID)
 
 
 def _inactive(wanted: Command, known: Facts) -> Command:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -226,7 +225,7 @@ class _World:
 
 
 def _record(partition: int, offset: int) -> Record:
-    return replace(ask(OPEN, partition, f"{offset}"), partition=partition, offset=offset)
+    return ask(OPEN, partition, f"{offset}")._replace(partition=partition, offset=offset)
 
 
 @pytest.fixture(autouse=True)
@@ -480,10 +479,10 @@ async def test_lanes_share_the_bytes_of_a_turn(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "TURN_BYTES", 40_000)
     for lane in world.lanes:
         start = lane.inbox.fetch_offset
-        large = [replace(_record(0, start + at), value=b"x" * 5_000) for at in range(9)]
+        large = [_record(0, start + at)._replace(value=b"x" * 5_000) for at in range(9)]
         lane.inbox.put(large, start + 9)
     assert _counts(world) == [2, 2]
-    world.lanes[1].inbox.put([replace(_record(1, 99), value=b"x" * 100_000)] * 3, 100)
+    world.lanes[1].inbox.put([_record(1, 99)._replace(value=b"x" * 100_000)] * 3, 100)
     monkeypatch.setattr(module, "TURN_BYTES", 1)
     assert _counts(world) == [1, 1]
 

@@ -170,7 +170,7 @@ class Processor:
 def unprocessable(command: Command, record: Record) -> Command:
     """The command of a record whose processing failed by its own fault, as rule 1 refuses it."""
     refusal = UnreadableRecord(PROCESSING_FAILED, "Expected a record that can be processed; it failed repeatedly")
-    return replace(command, body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
+    return command._replace(body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
 
 
 def _of_lane(failure: Exception) -> Done:

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from typing import NamedTuple
 
 Party = Mapping[str, str]
 FieldErrors = Mapping[str, list[str]]
 """Dotted path to the messages about it, as the seed's `details.fieldErrors`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where and when the record was appended; all identity and time of its answer derive from here."""
 
     topic: str
@@ -68,8 +68,7 @@ class NoCredentials(StrEnum):
 Credentials = ApiKey | AccessToken | NoCredentials
 
 
-@dataclass(frozen=True, slots=True)
-class CreatePassport:
+class CreatePassport(NamedTuple):
     """A valid body: product id in lower case, parties as sent with their known fields (None where not sent)."""
 
     product_id: str
@@ -113,8 +112,7 @@ class DeadLetter:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One record on its way to a decision.
 
     `key` is the key of the result. `idempotency_key` is the producer's, or None; when `key_is_malformed`, rule 4

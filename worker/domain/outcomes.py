@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.domain.catalogue import Product
 from worker.domain.command import FieldErrors, Party
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(NamedTuple):
     """Rule 13: a new passport. `overage_price_cents` is set when it was charged as confirmed overage."""
 
     passport_id: str

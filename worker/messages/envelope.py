@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
+from typing import NamedTuple
 
 from worker.domain.command import (
     ApiKey,
@@ -46,8 +47,7 @@ class Limits:
     json_depth: int = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record as Kafka holds it. `unreadable` is set where the client library itself could not read it."""
 
     topic: str
@@ -69,15 +69,14 @@ def without_excess(record: Record, limits: Limits) -> Record:
         return record
     kept = [header for name in _KNOWN_HEADERS for header in islice(_named(name, record.headers), 2)]
     omitted = ("dlq-omitted-headers", str(len(record.headers) - len(kept)).encode("ascii"))
-    return replace(record, headers=[*kept, omitted], unreadable=record.unreadable or _too_many_headers(limits))
+    return record._replace(headers=[*kept, omitted], unreadable=record.unreadable or _too_many_headers(limits))
 
 
 def _named(name: str, headers: Sequence[Header]) -> Iterator[Header]:
     return (header for header in headers if header[0].lower() == name)
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A command whose credentials may still need a check: `token` is an OAuth access token that nobody verified."""
 
     command: Command

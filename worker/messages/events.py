@@ -1,10 +1,9 @@
 """From an outcome to its answer: topic kind, key, CloudEvents headers and body bytes, the same for the same record."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha1
 from json.encoder import encode_basestring_ascii as quoted
-from typing import assert_never
+from typing import NamedTuple, assert_never
 from uuid import NAMESPACE_URL
 
 from worker.domain import gs1
@@ -43,8 +42,7 @@ RECORD_BYTES = 2 * 1024 * 1024 - 64 * 1024
 _TYPES = {kind: f"eu.tracepass.passport.{kind.label}.v1".encode() for kind in Kind}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the ledger keeps of one record, and all that its result records are made of.
 
     `passport_id` is set for created and replayed answers; `company_id` once the credentials were good.
@@ -84,8 +82,7 @@ def _with_length(size: int) -> int:
     return size + (size.bit_length() + 7) // 7
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A record to publish."""
 
     key: bytes | None
@@ -240,10 +237,11 @@ def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Even
 
 def _uuid5_of_url(name: str) -> bytes:
     """UUIDv5 in the URL namespace (RFC 9562 section 5.5), as `uuid.uuid5` computes it."""
-    digest = sha1(NAMESPACE_URL.bytes + name.encode("utf-8"), usedforsecurity=False).hexdigest()
+    digest = sha1(_URL + name.encode("utf-8"), usedforsecurity=False).hexdigest()
     variant = _VARIANT[digest[16]]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}".encode("ascii")
 
 
+_URL = NAMESPACE_URL.bytes
 _VARIANT = {f"{digit:x}": f"{digit & 0b0011 | 0b1000:x}" for digit in range(16)}
 """RFC 9562 section 4.1: the first bits of the ninth octet are 10."""

@@ -1,7 +1,5 @@
 """A command that is published again says which record it repeats; the worker pays no heed to that header."""
 
-from dataclasses import replace
-
 from worker.messages.envelope import Record
 
 REDRIVEN_FROM = "redriven-from"
@@ -11,7 +9,7 @@ REDRIVEN_FROM = "redriven-from"
 def redriven(original: Record) -> Record:
     """What is to be published: the same key, value and headers, and `redriven-from` behind them."""
     place = _place(original.topic, original.partition, original.offset)
-    return replace(original, headers=[*original.headers, (REDRIVEN_FROM, place)])
+    return original._replace(headers=[*original.headers, (REDRIVEN_FROM, place)])
 
 
 def repeats(record: Record, topic: str, partition: int, offset: int) -> bool:

@@ -15,11 +15,11 @@ class Misfit(ValueError):
     """A record that no worker publishes; the text says what of it does not fit."""
 
 
-def cause_of(headers: Sequence[Header]) -> str | None:
+def cause_of(headers: Sequence[Header]) -> bytes | None:
     """Which command a result names, `<topic>/<partition>/<offset>`; None where it names none."""
     for name, value in reversed(headers):  # it is among the last
         if name == "ce_causationid" and value is not None:
-            return value.decode("utf-8", "replace")
+            return value
     return None
 
 

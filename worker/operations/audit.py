@@ -16,7 +16,7 @@ from worker.store.inspection import Covered, Inspection, LaneRow, inspection, po
 from worker.stream.group_view import appended_at, group_view
 from worker.stream.log_reader import log_reader
 
-AT_ONCE = 3
+AT_ONCE = 6
 """Lanes that are read at once: while one waits for a server, the other is compared."""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from worker.domain.command import Source
 from worker.domain.outcomes import Unreadable
@@ -134,7 +134,7 @@ class _Asking:
         published = _published(story.result, kind, story.place)
         if story.answer is None and published is not None:
             story.answer, story.from_ledger = published, False
-        elif published is None or replace(story.answer or published, dead_letter=None) != published:
+        elif published is None or (story.answer or published)._replace(dead_letter=None) != published:
             at = record_place(story.result)
             text = f"The result at {at} is not what the ledger has, or no worker's: run `passport-worker audit`."
             self.problems.append(Problem(code="result-differs", place=str(story.place), text=text))

@@ -141,10 +141,10 @@ def cause_reader(settings: Settings, partition: int, kind: Kind | None) -> Calla
             return found[2] if found is not None and found[:2] == (topic, partition) else None
 
         return cause_of_letter
-    place = re.compile(rf"{re.escape(topic)}/{partition}/([0-9]{{1,18}})")
+    place = re.compile(re.escape(f"{topic}/{partition}/").encode("utf-8") + rb"([0-9]{1,18})")
 
     def cause_of_result(record: Record) -> int | None:
-        found = place.fullmatch(cause_of(record.headers) or "")
+        found = place.fullmatch(cause_of(record.headers) or b"")
         return int(found[1]) if found else None
 
     return cause_of_result

@@ -1,7 +1,7 @@
 """One lane's history beside its ledger: which results are missing, different, doubled, out of order or unasked."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 
 from worker.domain.command import Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
@@ -16,13 +16,13 @@ from worker.operations.selection import Place
 MOST_PLACES = 20
 LOOK_AGAIN_SECONDS = 10
 """How long what is missing at the end may take to become visible."""
-_LATE = 2000
+_LATE = 500
 """So many repeats are compared at once."""
 _NEAR = 2000
 """Rows of the ledger so near to each other are read together."""
 
 Ledger = Callable[[int, int], Awaitable[Sequence[Answer]]]
-"""The rows of the lane at offsets from the first to below the second, in order."""
+"""The first rows of the lane at offsets from the first to below the second, in order, as many as are read at once."""
 
 
 class Repeats:
@@ -81,10 +81,10 @@ class LaneAudit:
             async for window in self._history.windows():  # the ledger is asked for one while the one before is compared
                 found, ahead = ahead, (window, asyncio.ensure_future(self._ledger(window.start, window.stop)))
                 if found is not None:
-                    await self._window(found[0], await found[1])
+                    await self._window(*found)
                     await advance(len(found[0].commands), len(found[0].commands))
             if ahead is not None:
-                await self._window(ahead[0], await ahead[1])
+                await self._window(*ahead)
                 await advance(len(ahead[0].commands), len(ahead[0].commands))
         finally:
             if ahead is not None:
@@ -97,20 +97,30 @@ class LaneAudit:
             for offset in log.missing:
                 self._note_missing(log, offset)
 
-    async def _window(self, window: Window, answers: Sequence[Answer]) -> None:
-        rows = {answer.offset: answer for answer in answers}
+    async def _window(self, window: Window, first: Awaitable[Sequence[Answer]]) -> None:
+        """Compare it, as many rows of the ledger at a time as come together."""
         asked = {command.offset for command in window.commands}
+        self.commands += len(asked)
+        start, answers = window.start, await first
+        while True:
+            stop = answers[-1].offset + 1 if answers else window.stop
+            await self._compare(start, stop, {offset for offset in asked if start <= offset < stop}, answers)
+            if stop >= window.stop:
+                break
+            start, answers = stop, await self._ledger(stop, window.stop)
+
+    async def _compare(self, start: int, stop: int, asked: Set[int], answers: Sequence[Answer]) -> None:
+        rows = {answer.offset: answer for answer in answers}
         for offset in asked - rows.keys():
             self.add("ledger-missing", offset, "the ledger has no row of it")
-        self.commands += len(asked)
         for offset, answer in rows.items():
             self.logs[answer.kind].missing[offset] = None
             if answer.dead_letter is not None:
                 self.logs[None].missing[offset] = None
-        async for kind, found in self._history.named(window.stop):
+        async for kind, found in self._history.named(stop):
             log = self.logs[kind]
             for one in found:
-                if one.cause >= window.start:
+                if one.cause >= start:
                     self._result(log, one, rows.get(one.cause), is_asked=one.cause in asked)
                 elif one.cause >= self._history.start:
                     self._late.append((log, one))
@@ -148,8 +158,10 @@ class LaneAudit:
         known = -1
         for at, (log, one) in enumerate(late):
             if one.cause > known:
-                known = max(each.cause for _, each in late[at:] if each.cause < one.cause + _NEAR)
-                rows = {answer.offset: answer for answer in await self._ledger(one.cause, known + 1)}
+                last = max(each.cause for _, each in late[at:] if each.cause < one.cause + _NEAR)
+                answers = await self._ledger(one.cause, last + 1)
+                known = answers[-1].offset if answers else last
+                rows = {answer.offset: answer for answer in answers}
             answer = rows.get(one.cause)
             self._result(log, one, answer, is_asked=answer is not None)
 

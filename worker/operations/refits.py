@@ -1,7 +1,7 @@
 """Whether a published result fits its command, and what Postgres has to hold again because of it."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from worker.domain.catalogue import Product
@@ -56,7 +56,7 @@ def restored(record: Record, answer: Answer, letter: DeadLetter | None) -> Resto
     body = _body_of(answer)
     is_unreadable = answer.kind is Kind.REJECTED and body.get("error") == _UNREADABLE
     _expect(letter is None or is_unreadable, "there is a dead letter of a command that was read")
-    kept = answer if letter is None else replace(answer, dead_letter=letter)
+    kept = answer if letter is None else answer._replace(dead_letter=letter)
     if answer.kind is not Kind.CREATED:
         return Restored(kept, None)
     if answer.replayed:

@@ -216,7 +216,7 @@ class _Replay:
         """Chosen answers of each window, and the offset behind it. Raises `CannotReplay`."""
         row = (await self._rows()).get(partition)
         while start < stop:
-            answers = [] if row is None else await self._database.ledger_page(row.id, start, stop)
+            answers = [] if row is None else await self._database.ledger(row.id, start, stop)
             if start < (begins := position_in((await self._rows()).get(partition)).ledger_from):
                 raise CannotReplay(f"The ledger of partition {partition} begins at {begins} by now: days were dropped.")
             end = answers[-1].offset + 1 if answers else stop

@@ -82,18 +82,7 @@ class Inspection:
         }
 
     async def ledger(self, lane_id: int, start: int, stop: int) -> list[Answer]:
-        """All rows of a lane at offsets from `start` to below `stop`, in order."""
-        found: list[Answer] = []
-        while start < stop:
-            page = await self.ledger_page(lane_id, start, stop)
-            if not page:
-                break
-            found += page
-            start = found[-1].offset + 1
-        return found
-
-    async def ledger_page(self, lane_id: int, start: int, stop: int) -> list[Answer]:
-        """The first rows of a lane at these offsets: at most `LEDGER_ROWS`, fewer where they are large."""
+        """The first rows of a lane at these offsets, in order: at most `LEDGER_ROWS`, fewer where they are large."""
         rows = await self.connection.fetch(sql.load("answers"), lane_id, start, stop, LEDGER_ROWS, LEDGER_BYTES)
         return [answer_of(row) for row in rows]
 

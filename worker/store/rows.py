@@ -64,19 +64,13 @@ def dead_letter_row(lane_id: int, offset: int, letter: DeadLetter) -> tuple[Any,
 
 def answer_of(row: asyncpg.Record) -> Answer:
     """A row of `answers.sql`."""
-    trace = None if row["traceparent"] is None else TraceContext(row["traceparent"], row["tracestate"])
-    return Answer(
-        offset=row["offset"],
-        appended_ms=row["appended_ms"],
-        kind=Kind(row["kind"]),
-        key=row["key"],
-        value=row["value"],
-        company_id=row["company_id"],
-        passport_id=row["passport_id"],
-        replayed=row["replayed"],
-        trace=trace,
-        dead_letter=None if row["reason"] is None else dead_letter_of(row),
-    )
+    offset, appended_ms, kind, replayed, key, company_id, passport_id, traceparent, tracestate, value, reason, *_ = row
+    trace = None if traceparent is None else TraceContext(traceparent, tracestate)
+    letter = None if reason is None else dead_letter_of(row)
+    return Answer(offset, appended_ms, _KINDS[kind], key, value, company_id, passport_id, replayed, trace, letter)
+
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 def dead_letter_of(row: asyncpg.Record) -> DeadLetter:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 from worker.domain.command import Command, NoCredentials
 from worker.messages.envelope import Limits, Record, open_envelope
@@ -32,5 +31,5 @@ class CommandReader:
                 commands.append(envelope.command)
             else:
                 verified = await self._verifier.verify(envelope.token) or NoCredentials.UNKNOWN_TOKEN
-                commands.append(replace(envelope.command, credentials=verified))
+                commands.append(envelope.command._replace(credentials=verified))
         return commands

@@ -18,7 +18,8 @@ from worker.stream.lenient_fetch import fetch_leniently
 
 FETCH_BYTES = 1024 * 1024
 """For a partition at once; as many again wait until they are asked for."""
-RECORDS_AT_ONCE = 1500
+RECORDS_AT_ONCE = 300
+"""More take longer each: they do not stay in the processor's cache."""
 SINGLY = 500
 """How many records are read one by one after a bad one was met among them (guard B8)."""
 _POLL_MS = 500
