@@ -13,7 +13,8 @@ from worker.operations.progress import Progress
 from worker.operations.recover import Request, recover
 from worker.operations.recovery_write import CannotWrite
 from worker.operations.report import Problem
-from worker.operations.reports import LanesReport, RecoverReport
+from worker.operations.reports import LanesReport, RecoverReport, ResetReport
+from worker.operations.reset import reset
 from worker.operations.servers import Servers
 
 lanes = App(
@@ -96,6 +97,54 @@ def recover_command(  # noqa: PLR0913 - options of a command
 
     report = ask_long(asking, _nothing, patience)
     show(report, as_json=as_json, draw=lambda console: _draw_recovery(console, report))
+
+
+_EXPIRED = Parameter(
+    help="commands-expired: go on behind commands that the log has dropped; publish them again before.", negative=()
+)
+
+
+@lanes.command(
+    name="reset",
+    help_epilogue=examples("lanes reset", 'lanes reset 3 --execute --reason "the offset was set ahead, ticket 4711"'),
+)
+def reset_command(
+    *partitions: Annotated[int, Parameter(help="Partitions of the command topic; all, if none is given.")],
+    allow: Annotated[list[Literal["commands-expired"]] | None, _EXPIRED] = None,
+    execute: Execute = False,
+    reason: Reason = None,
+    patience: Patience = 60,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """Let halted lanes go on whose offset was set by hand, or whose next commands have expired; stop all workers first.
+
+    E goes to where results end, so that none is lost and none comes twice. It is never used for lost commits: `lanes
+    recover` is. Without --execute it only says what it would do.
+    """
+    why = reason_to_execute(reason) if execute else None
+
+    async def asking(servers: Servers, progress: Progress) -> ResetReport:
+        try:
+            return await reset(servers, partitions, progress, allow=frozenset(allow or ()), reason=why)
+        except CannotWrite as error:
+            return _not_reset(Problem(code="not-written", text=str(error)))
+
+    report = ask_long(asking, _not_reset, patience)
+    show(report, as_json=as_json, draw=lambda console: _draw_reset(console, report))
+
+
+def _not_reset(problem: Problem) -> ResetReport:
+    return ResetReport(problems=(problem,), executed=False, operation=None, lanes=())
+
+
+def _draw_reset(console: Console, report: ResetReport) -> None:
+    names = ("partition", "A", "E", "A afterwards", "E afterwards")
+    rows = [(one.partition, one.applied, one.emitted, one.applied_after, one.emitted_after) for one in report.lanes]
+    console.print(table(names, rows, right=names))
+    if report.executed:
+        console.print("Moved: start the workers. `passport-worker audit` proves that all is well.")
+    elif report.ok:
+        console.print("Nothing was moved: --execute --reason TEXT does it.")
 
 
 def _nothing(problem: Problem) -> RecoverReport:

@@ -28,7 +28,7 @@ async def lanes(servers: Servers) -> LanesReport:
     applied = {at: None if one.position is None else one.position.applied for at, one in known.items()}
     lost = lost_commits({at: one.committed for at, one in seen.items()}, applied)
     reason = reason_of_lost_commits(lost, applied) if lost else None
-    stands = {at: _standing(known.get(at), one, reason) for at, one in seen.items()}
+    stands = {at: lane_standing(known.get(at), one, reason) for at, one in seen.items()}
     waiting = {at: one.emitted for at, one in stands.items() if one.emitted < one.log.end}
     ages = await servers.kafka(lambda: appended_at(settings, waiting))
     ahead = [at for at, one in stands.items() if one.emitted > one.position.applied]
@@ -51,7 +51,8 @@ async def lanes(servers: Servers) -> LanesReport:
     return LanesReport(problems=tuple(problems), group=settings.group_id, lanes=tuple(found))
 
 
-def _standing(row: LaneRow | None, view: PartitionView, lost_commits: str | None) -> Standing:
+def lane_standing(row: LaneRow | None, view: PartitionView, lost_commits: str | None) -> Standing:
+    """By what both servers say of it."""
     return standing_of(None if row is None else row.position, view.committed, view.log, lost_commits)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from worker.operations.history import NAMED_TO_THE_END, Topics, before, history
 from worker.operations.lost import Lost
-from worker.operations.selection import BadSelection
+from worker.operations.selection import chosen_partitions
 from worker.operations.servers import Servers
 from worker.store.inspection import Inspection, position_in
 from worker.store.restoring import Plan
@@ -28,9 +28,7 @@ class Survey:
     async def lost_lanes(self, topics: Topics, partitions: Sequence[int]) -> list[Lost]:
         """The chosen lanes, or all, with what can be seen from outside. Raises `BadSelection`."""
         view = await group_view(self._settings, self._servers.cluster)
-        if unknown := [one for one in partitions if one not in view]:
-            raise BadSelection(f"there is no partition {unknown[0]}; {self._topic} has {len(view)}, from 0 on")
-        chosen = sorted(set(partitions) or view)
+        chosen = chosen_partitions(partitions, view)
         rows = await self._database.lanes(self._settings.group_id, self._topic)
         stable = await self._stable_offsets(chosen)
         applied = {at: position_in(rows.get(at)).applied for at in chosen}
@@ -41,8 +39,8 @@ class Survey:
         for at in chosen:
             since = self._search_from or before(ages.get(at, 0))
             row = rows.get(at)
-            published_end = await self._published_end(topics, at, applied[at], since)
-            lane = Lost(at, applied[at], stable.get(at), published_end, since, None if row is None else row.id)
+            published = await published_end(self._reader, topics, at, applied[at], since)
+            lane = Lost(at, applied[at], stable.get(at), published, since, None if row is None else row.id)
             if at not in stable:
                 text = "a transaction is open that may still move the group's offset"
                 lane.refuse("open-transaction", self._topic, lane.applied, text)
@@ -67,15 +65,6 @@ class Survey:
             await asyncio.sleep(_LOOK_SECONDS if len(stable) < len(partitions) else 0)
         return stable
 
-    async def _published_end(self, topics: Topics, partition: int, applied: int, since: datetime) -> int:
-        """One past the newest command that a visible result names; 0 where none does."""
-        logs = await history(self._reader, topics, partition, (applied, applied), since)
-        newest = -1
-        async for kind, found in logs.named(NAMED_TO_THE_END):
-            if kind is not None and found:
-                newest = max(newest, *(one.cause for one in found))
-        return newest + 1
-
     async def _look_for_obstacles(self, lane: Lost, view: PartitionView, *, is_active: bool) -> None:
         log, at = view.log, lane.applied
         if log.end < lane.target:
@@ -92,3 +81,16 @@ class Survey:
             if rows:
                 text = "the ledger has answers behind its lane's position"
                 lane.refuse("ledger-not-empty", self._topic, first or at, text, rows)
+
+
+async def published_end(reader: LogReader, topics: Topics, partition: int, applied: int, since: datetime) -> int:
+    """One past the newest command of a partition that a result names which is visible since then; 0 where none does.
+
+    `applied` is where its lane stands. Raises `CLUSTER_ERRORS`.
+    """
+    logs = await history(reader, topics, partition, (applied, applied), since)
+    newest = -1
+    async for kind, found in logs.named(NAMED_TO_THE_END):
+        if kind is not None and found:
+            newest = max(newest, *(one.cause for one in found))
+    return newest + 1

@@ -68,6 +68,25 @@ class RecoverReport(Report):
     lanes: tuple[RecoveredLane, ...]
 
 
+class ResetLane(Model):
+    """Where a lane stands, and where it is to stand; both are the same where nothing is in its way."""
+
+    topic: str
+    partition: int
+    applied: int = Field(description="A as it was found.")
+    emitted: int = Field(description="E as it was found.")
+    applied_after: int
+    emitted_after: int
+
+
+class ResetReport(Report):
+    """`passport-worker lanes reset`: halted lanes, and the positions from which they can go on."""
+
+    executed: bool = Field(description="Whether they were moved; otherwise this is what would be.")
+    operation: str | None = Field(description="Id of the row that was kept of it.")
+    lanes: tuple[ResetLane, ...]
+
+
 class AuditedLane(Model):
     """Commands of a partition whose results were compared with the ledger."""
 
@@ -235,6 +254,7 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "keys-rotate": KeysRotateReport,
     "lanes": LanesReport,
     "lanes-recover": RecoverReport,
+    "lanes-reset": ResetReport,
     "replay": ReplayReport,
     "quota-show": QuotaShowReport,
 }

@@ -1,7 +1,7 @@
 """What a verb is about: a place, or a range of a topic's partitions, as somebody types it."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -87,10 +87,7 @@ async def offsets_of(chosen: Range, bounds: Mapping[int, Offsets], first_since: 
 
     Raises `BadSelection` for a partition that is not in `bounds`.
     """
-    unknown = [one for one in chosen.partitions if one not in bounds]
-    if unknown:
-        raise BadSelection(f"there is no partition {unknown[0]}; the topic has {len(bounds)}, from 0 on")
-    partitions = sorted(set(chosen.partitions) or bounds)
+    partitions = chosen_partitions(chosen.partitions, bounds)
     starts = await _offsets(chosen.start, partitions, first_since)
     stops = await _offsets(chosen.stop, partitions, first_since)
     found = {}
@@ -99,6 +96,13 @@ async def offsets_of(chosen: Range, bounds: Mapping[int, Offsets], first_since: 
         start = max(first, starts.get(one, first))
         found[one] = (start, max(start, min(end, stops.get(one, end))))
     return found
+
+
+def chosen_partitions(chosen: Collection[int], known: Collection[int]) -> list[int]:
+    """Those of the command topic that were named, or all that are known. Raises `BadSelection`."""
+    if unknown := sorted(set(chosen).difference(known)):
+        raise BadSelection(f"there is no partition {unknown[0]}; the topic has {len(known)}, from 0 on")
+    return sorted(set(chosen) or known)
 
 
 async def _offsets(bound: Bound | None, partitions: Sequence[int], first_since: FirstSince) -> Mapping[int, int]:

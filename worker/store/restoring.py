@@ -7,7 +7,7 @@ from typing import NamedTuple
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer
 from worker.store import sql
-from worker.store.port import FencingToken, LaneName, Registered
+from worker.store.port import FencingToken, LaneName, LostLane, Registered
 
 MOST_PLACES = 5
 
@@ -87,3 +87,9 @@ async def make_lanes(connection: sql.Connection, names: Sequence[LaneName]) -> N
     """Lanes that the database does not know."""
     for name in names:
         await connection.execute(sql.load("make_lane"), name.group_id, name.topic, name.partition)
+
+
+async def move_applied(connection: sql.Connection, token: FencingToken, applied: int, to: int) -> None:
+    """A lane that stands at `applied` goes on at `to`. Raises `LostLane` where it does not stand there any more."""
+    if await connection.fetchval(sql.load("move_applied"), token.lane_id, token.epoch, to, applied) is None:
+        raise LostLane([token])

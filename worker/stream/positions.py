@@ -56,6 +56,9 @@ _NEW_NAME = (
 )
 
 
+_RESET = "`passport-worker lanes reset`"
+
+
 def reason_to_halt(position: Position, emitted: int, log: Log, newest_result: int | None) -> str | None:
     """Why a lane must not run, and what to do about it; None when the positions fit together.
 
@@ -71,14 +74,14 @@ def reason_to_halt(position: Position, emitted: int, log: Log, newest_result: in
     if emitted < position.ledger_from:
         return (
             f"{at}: answers below {position.ledger_from} were dropped from the ledger after its retention. Stop the "
-            f"workers, reset the group's offset of this partition to {position.ledger_from} or later, up to {applied}, "
-            "and start them."
+            f"workers, reset the group's offset of this partition to {position.ledger_from} or later, up to {applied} "
+            f"({_RESET}), and start them."
         )
     if log.first > applied:
         return (
             f"{at}: the log starts at {log.first}, so unread commands have expired. Publish commands {applied} to "
-            f"{log.first - 1} again from their source, then stop the workers, set lane.applied and the group's offset "
-            f"to {log.first}, and start them."
+            f"{log.first - 1} again from their source, then stop the workers, let the lane go on at {log.first} "
+            "(`passport-worker lanes reset --allow commands-expired`), and start them."
         )
     if log.end < applied:
         cause = "the topic was made anew, or Kafka lost what it had acknowledged"
@@ -98,7 +101,9 @@ def _other_topic(began: TopicIdentity, found: TopicIdentity) -> str:
 
 
 def _kafka_is_ahead(applied: int, newest_result: int | None) -> str:
-    set_back = f"stop the workers, reset the group's offset of this partition back to {applied}, and start them"
+    set_back = (
+        f"stop the workers, reset the group's offset of this partition back to {applied} ({_RESET}), and start them"
+    )
     if newest_result is None:
         return (
             f"Kafka is ahead, and no result could be seen that tells why. If somebody set the offset ahead by hand, "

@@ -1,0 +1,152 @@
+"""`passport-worker lanes reset`: halted lanes go on, and each command has exactly one result all the same."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaException
+
+from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.integration.guards_helpers import expire
+from tests.invariants import check_invariants
+from tests.operations.asking import Told, answered, ask
+from tests.operations.mixture import as_role
+from tests.workbench import Workbench, tenant, until
+from worker.operations.reset import EXPIRED, Reset, reset_of
+from worker.store.grants import RUN
+from worker.store.port import Position, TopicIdentity
+from worker.stream.positions import Log
+from worker.stream.standing import Standing
+
+EXECUTE = ("--execute", "--reason", "somebody mistyped")
+HERE = TopicIdentity("cluster-1", "topic-1")
+APPLIED = Position(applied=100, emitted=90, ledger_from=50, topic=HERE)
+
+
+@pytest.mark.parametrize(
+    ("emitted", "published", "first", "wanted"),
+    [
+        (120, 0, 0, Reset(100, 90)),
+        (120, 95, 0, Reset(100, 95)),
+        (120, 100, 0, Reset(100, 100)),
+        (120, 101, 0, Reset(100, 120, "commits-lost")),
+        (49, 0, 0, Reset(100, 90)),
+        (49, 100, 0, Reset(100, 100)),
+        (95, 0, 110, Reset(110, 95, EXPIRED)),
+        (120, 97, 110, Reset(110, 97, EXPIRED)),
+        (90, 0, 201, Reset(201, 90, EXPIRED)),
+    ],
+)
+def test_where_a_lane_goes_on(emitted: int, published: int, first: int, wanted: Reset) -> None:
+    """Where results end, as Kafka shows or Postgres knows it; never beyond what was decided."""
+    assert reset_of(Standing(APPLIED, emitted, Log(HERE, first, 201), is_new=False), published) == wanted
+
+
+@pytest.mark.parametrize(
+    ("log", "lost", "code"),
+    [
+        (Log(TopicIdentity("cluster-1", "topic-2"), 0, 200), None, "other-topic"),
+        (Log(HERE, 0, 99), None, "log-shorter"),
+        (Log(HERE, 0, 200), "results were published that it does not know", "commits-lost"),
+    ],
+)
+def test_where_no_position_is_right(log: Log, lost: str | None, code: str) -> None:
+    """The lane stays where it is."""
+    assert reset_of(Standing(APPLIED, 120, log, is_new=False, lost_commits=lost), 0) == Reset(100, 120, code)
+
+
+def _positions(told: Told) -> list[tuple[int, ...]]:
+    names = ("applied", "emitted", "appliedAfter", "emittedAfter")
+    return [tuple(lane[name] for name in names) for lane in told.report["lanes"]]
+
+
+def _more(bench: Workbench, count: int) -> list[dict[str, Any]]:
+    return [{**bench.command(tenant(0), 0, f"more{n}"), "partition": 0} for n in range(count)]
+
+
+def _set_ahead(bench: Workbench) -> bool:
+    try:
+        commit_offset(bench, 0, 40)
+    except KafkaException:
+        return False
+    return True
+
+
+async def _all_answered(bench: Workbench, log: Path, count: int) -> None:
+    worker = bench.start_worker(log)
+    await bench.wait_for_results(count)
+    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+    assert len(await check_invariants(bench)) == count
+    assert (await ask(bench, "audit")).code == 0
+
+
+@pytest.mark.real_kafka
+async def test_an_offset_set_ahead_goes_back_to_where_results_end(bench: Workbench, tmp_path: Path) -> None:
+    """What was decided and not published is published then: back to A, as one would by hand, it never would be."""
+    await answered(bench, tmp_path / "first.log", 20)
+    bench.publish(_more(bench, 6))
+    worker = bench.start_worker(tmp_path / "second.log", crash="after COMMIT:1:kill")
+    await until(lambda: worker.poll() is not None, 30, "a crash")
+    await until(lambda: _set_ahead(bench), 30, "a group without the member that died")
+    async with as_role(bench.settings.database_url, RUN) as url:
+        told = await ask(bench, "lanes reset", PASSPORT_DATABASE_URL=url)
+        first, second = _positions(told)
+        assert (told.report["executed"], first[1:], second) == (False, (40, first[0], 10), (10, 10, 10, 10))
+        assert first[0] > 10
+        assert _positions(await ask(bench, "lanes reset", "0", *EXECUTE, PASSPORT_DATABASE_URL=url)) == [first]
+    await _all_answered(bench, tmp_path / "third.log", 26)
+
+
+@pytest.mark.real_kafka
+async def test_an_offset_below_the_ledger_goes_to_where_results_end(bench: Workbench, tmp_path: Path) -> None:
+    """Nothing comes twice."""
+    await answered(bench, tmp_path / "first.log", 20)
+    connection = await bench.connect()
+    await connection.execute("UPDATE lane SET ledger_from = 5")
+    await connection.close()
+    commit_offset(bench, 0, 3)
+    told = await ask(bench, "lanes reset", *EXECUTE)
+    assert (told.report["executed"], _positions(told)) == (True, [(10, 3, 10, 10), (10, 10, 10, 10)])
+    bench.publish(_more(bench, 1))
+    await _all_answered(bench, tmp_path / "second.log", 21)
+
+
+@pytest.mark.real_kafka
+async def test_expired_commands_are_passed_over_where_that_is_allowed(bench: Workbench, tmp_path: Path) -> None:
+    """Those that the log still has are answered."""
+    await answered(bench, tmp_path / "first.log", 20)
+    bench.publish(_more(bench, 6))
+    await expire(bench, 13)
+    told = await ask(bench, "lanes reset", *EXECUTE)
+    assert (told.codes, told.report["executed"]) == ([EXPIRED], False)
+    assert "Publish commands 10 to 12 again" in told.report["problems"][0]["text"]
+    told = await ask(bench, "lanes reset", "--allow", EXPIRED, *EXECUTE)
+    assert _positions(told) == [(10, 10, 13, 10), (10, 10, 10, 10)]
+    worker = bench.start_worker(tmp_path / "second.log")
+    results = await bench.wait_for_results(23)
+    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+    answers = sorted(one.cause for one in results if one.cause.startswith(f"{bench.settings.topic_commands}/0/1"))
+    assert [cause.rpartition("/")[2] for cause in answers] == ["1", "13", "14", "15"]
+
+
+@pytest.mark.real_kafka
+async def test_lost_commits_and_running_workers_are_refused(bench: Workbench, tmp_path: Path) -> None:
+    """Nothing is moved; and where nothing is halted there is nothing to move."""
+    await answered(bench, tmp_path / "first.log", 20)
+    assert _positions(await ask(bench, "lanes reset", *EXECUTE)) == [(10, 10, 10, 10)] * 2
+    commit_offset(bench, 0, 15)
+    worker = bench.start_worker(tmp_path / "second.log")
+    await until(lambda: "lane_halted" in (tmp_path / "second.log").read_text(), 30, "a halted lane")
+    told = await ask(bench, "lanes reset", *EXECUTE)
+    assert (told.codes, told.report["executed"]) == (["group-active"], False)
+    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+    connection = await bench.connect()
+    await connection.execute("UPDATE lane SET applied = 4, emitted = 4 WHERE partition = 1")
+    await connection.close()
+    told = await ask(bench, "lanes reset", *EXECUTE)
+    assert (told.codes, told.report["executed"]) == (["commits-lost"] * 2, False)
+    assert [(lane["applied"], lane["emitted"]) for lane in (await ask(bench, "lanes")).report["lanes"]] == [
+        (10, 15),
+        (4, 10),
+    ]

@@ -1,0 +1,143 @@
+"""`passport-worker lanes reset`: halted lanes whose positions were moved by hand, or outlived by a log, may go on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.operations.history import Topics, before, topics_of
+from worker.operations.journal import operation
+from worker.operations.lanes import lane_standing
+from worker.operations.progress import Progress
+from worker.operations.recovery_survey import published_end
+from worker.operations.recovery_write import take_over
+from worker.operations.report import Problem
+from worker.operations.reports import ResetLane, ResetReport
+from worker.operations.selection import chosen_partitions
+from worker.operations.servers import Servers
+from worker.store.inspection import Inspection, inspection
+from worker.store.port import LostLane, Registered
+from worker.store.restoring import move_applied
+from worker.stream.cluster.group_members import has_members
+from worker.stream.group_offsets import GroupHasMembers, move_offsets
+from worker.stream.group_view import appended_at, group_view
+from worker.stream.log_reader import LogReader, log_reader
+from worker.stream.positions import lost_commits, reason_of_lost_commits
+from worker.stream.standing import Standing
+
+EXPIRED = "commands-expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Where a lane is to stand, and the code of what is in the way of moving it there."""
+
+    applied: int
+    emitted: int
+    obstacle: str | None = None
+
+
+def reset_of(standing: Standing, published: int) -> Reset:
+    """Where a lane can go on without losing or repeating a result; where it stands, if no position does that.
+
+    `published` is one past the newest command that has a visible result. E goes to where results end, as far as the
+    ledger has them; A goes nowhere but behind commands that have expired.
+    """
+    position, log, emitted = standing.position, standing.log, standing.emitted
+    if position.topic is not None and log.topic is not None and position.topic != log.topic:
+        return Reset(position.applied, emitted, "other-topic")
+    if standing.lost_commits is not None or published > position.applied:
+        return Reset(position.applied, emitted, "commits-lost")
+    if log.end < position.applied:
+        return Reset(position.applied, emitted, "log-shorter")
+    if not position.ledger_from <= emitted <= position.applied:
+        emitted = min(position.applied, max(position.emitted, position.ledger_from, published))
+    has_expired = log.first > position.applied
+    return Reset(max(position.applied, log.first), emitted, EXPIRED if has_expired else None)
+
+
+async def reset(
+    servers: Servers, partitions: Sequence[int], progress: Progress, *, allow: frozenset[str], reason: str | None
+) -> ResetReport:
+    """Look at these lanes, or all; where there is a `reason`, move them. Started again, it goes on.
+
+    Raises `CLUSTER_ERRORS`, `CannotConnect`, `DATABASE_ERRORS`, `CannotWrite` and `BadSelection`.
+    """
+    async with inspection(servers.settings.database_url) as database, log_reader(servers.settings) as reader:
+        one = _Resetting(servers, database, reader, await topics_of(servers.settings, servers.cluster), allow)
+        report = await one.look(partitions, progress)
+        if reason is None or not report.ok:
+            return report
+        async with operation(database, "lanes reset", reason, {"partitions": [*partitions]}) as kept:
+            registered = await take_over(database, servers.cluster, servers.settings, partitions)
+            report = await one.look(partitions, progress)
+            if report.ok:
+                report = await one.move(report, registered)
+            kept.progress |= {"lanes": [each.model_dump(mode="json") for each in report.lanes], "ok": report.ok}
+            return report.model_copy(update={"operation": str(kept.id), "executed": report.ok})
+
+
+class _Resetting:
+    def __init__(
+        self, servers: Servers, database: Inspection, reader: LogReader, topics: Topics, allow: frozenset[str]
+    ) -> None:
+        self._servers, self._database, self._reader, self._topics = servers, database, reader, topics
+        self._settings, self._topic, self._allow = servers.settings, servers.settings.topic_commands, allow
+
+    async def look(self, partitions: Sequence[int], progress: Progress) -> ResetReport:
+        """What would be moved, and what is in the way."""
+        stands = await self._standings(partitions)
+        halted = {at: one for at, one in stands.items() if one.reason_to_halt() is not None}
+        progress.begin("looking at halted lanes", len(halted))
+        looks = {at: one.position.applied for at, one in halted.items() if one.log.first <= one.position.applied}
+        ages = await appended_at(self._settings, looks)
+        problems, lanes = list[Problem](), list[ResetLane]()
+        for at, one in stands.items():
+            target = Reset(one.position.applied, one.emitted)
+            if at in halted:
+                since = before(ages.get(at, 0))
+                published = await published_end(self._reader, self._topics, at, one.position.applied, since)
+                progress.advance(1)
+                target = reset_of(one, published)
+                if target.obstacle is not None and target.obstacle not in self._allow:
+                    text = one.reason_to_halt(published - 1) or ""
+                    problems.append(Problem(code=target.obstacle, place=f"{self._topic}/{at}", text=text))
+            lanes.append(_lane(self._topic, at, one, target))
+        if halted and await has_members(self._servers.cluster, self._settings.group_id):
+            problems.append(_group_active(self._settings.group_id))
+        return ResetReport(problems=tuple(problems), executed=False, operation=None, lanes=tuple(lanes))
+
+    async def _standings(self, partitions: Sequence[int]) -> dict[int, Standing]:
+        view = await group_view(self._settings, self._servers.cluster)
+        rows = await self._database.lanes(self._settings.group_id, self._topic)
+        applied = {at: None if one.position is None else one.position.applied for at, one in rows.items()}
+        lost = lost_commits({at: one.committed for at, one in view.items()}, applied)
+        reason = reason_of_lost_commits(lost, applied) if lost else None
+        return {at: lane_standing(rows.get(at), view[at], reason) for at in chosen_partitions(partitions, view)}
+
+    async def move(self, report: ResetReport, registered: Mapping[int, Registered]) -> ResetReport:
+        """Nothing of a worker is under way any more; where one has come meanwhile, it is told."""
+        offsets = {lane.partition: lane.emitted_after for lane in report.lanes if lane.emitted_after != lane.emitted}
+        try:
+            for lane in report.lanes:
+                if lane.applied_after > lane.applied:
+                    token = registered[lane.partition].token
+                    await move_applied(self._database.connection, token, lane.applied, lane.applied_after)
+            if offsets:
+                await move_offsets(self._settings, offsets)
+        except (GroupHasMembers, LostLane):
+            return report.model_copy(update={"problems": (_group_active(self._settings.group_id),)})
+        return report
+
+
+def _group_active(group_id: str) -> Problem:
+    return Problem(code="group-active", text=f"The group {group_id} has members: stop all workers first.")
+
+
+def _lane(topic: str, partition: int, found: Standing, target: Reset) -> ResetLane:
+    return ResetLane(
+        topic=topic,
+        partition=partition,
+        applied=found.position.applied,
+        emitted=found.emitted,
+        applied_after=target.applied,
+        emitted_after=target.emitted,
+    )
