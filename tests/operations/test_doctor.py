@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.certificates import Authority
@@ -16,7 +17,7 @@ from tests.operations.examining import NOT_CONFIGURED, examined, only
 from tests.unit.oauth_builders import jwk, key_set, rsa_key
 from tests.workbench import Workbench, make_past_day, run_command, tenant
 from worker.demo.embedded import free_port
-from worker.operations import examination, servers
+from worker.operations import examination, judgements, servers
 
 pytestmark = pytest.mark.real_kafka
 
@@ -134,6 +135,41 @@ async def test_commits_that_are_not_kept(bench: Workbench) -> None:
     await _execute(bench, f"ALTER DATABASE {name} SET synchronous_commit = off")
     told = await only(bench.settings, "postgres.durability", "failed")
     assert "fsync=on, full_page_writes=on, synchronous_commit=off" in told.finding
+
+
+async def test_a_session_that_forgot_its_transaction(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who it is, and whom it keeps waiting; one that waits itself is not to blame."""
+    monkeypatch.setattr(judgements, "LOCK_SECONDS", 0.2)
+    forgetful, patient = await bench.connect(), await bench.connect()
+    await forgetful.execute("BEGIN; LOCK TABLE company; SET application_name = 'somebody by hand'")
+    waiting = asyncio.create_task(patient.fetch("SELECT FROM company"))
+    await asyncio.sleep(0.5)
+    found = await only(bench.settings, "postgres.locks", "failed")
+    assert f": 1, expected none: session {forgetful.get_server_pid()} (role " in found.finding
+    assert "application somebody by hand" in found.finding
+    assert "idle in transaction since" in found.finding
+    assert found.finding.endswith("keeps 1 waiting")
+    await forgetful.execute("ROLLBACK")
+    await waiting
+    assert (await examined(bench.settings))["postgres.locks"].status == "ok"
+    for one in (forgetful, patient):
+        await one.close()
+
+
+async def test_a_transaction_that_hangs(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it begins, as the tool that ends it wants to know it."""
+    topic = bench.settings.topic_created
+    producer = Producer({"bootstrap.servers": bench.settings.kafka_bootstrap_servers, "transactional.id": f"{topic}-x"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(topic, b"{}", partition=0)
+    producer.flush(20)
+    assert (await examined(bench.settings))["topics.transactions"].status == "ok"
+    monkeypatch.setattr(judgements, "TRANSACTION_SECONDS", -60.0)
+    found = await only(bench.settings, "topics.transactions", "failed")
+    assert f": 1, expected none: {topic}/0 at 0, since " in found.finding
+    producer.abort_transaction(20)
+    assert (await examined(bench.settings))["topics.transactions"].status == "ok"
 
 
 async def test_daily_partitions(bench: Workbench) -> None:

@@ -10,7 +10,8 @@ from worker.messages.hints import Finding
 from worker.operations import judgements
 from worker.operations.reports import LaneReport, LanesReport
 from worker.store.inspection import OpenOperation
-from worker.store.server_state import ServerState
+from worker.store.server_state import LockHolder, ServerState
+from worker.stream.open_transactions import OpenTransaction
 
 STATE = ServerState("18.1", 18, False, "on", "on", "on", False, 40)
 NOW = datetime(2026, 5, 9, 12, tzinfo=UTC).timestamp()
@@ -58,6 +59,11 @@ def _of_lanes(*lanes: LaneReport) -> dict[str, Finding]:
         (judgements.of_primary(replace(STATE, in_recovery=True)), "failed"),
         (judgements.of_connections(STATE, 40), "ok"),
         (judgements.of_connections(STATE, 41), "warning"),
+        (judgements.of_locks([]), "ok"),
+        (judgements.of_locks([LockHolder(4711, None, "", None, None, None, 2)]), "failed"),
+        (judgements.of_open_transactions([], NOW), "ok"),
+        (judgements.of_open_transactions([OpenTransaction("t", 0, 7, int((NOW - 960) * 1000))], NOW), "ok"),
+        (judgements.of_open_transactions([OpenTransaction("t", 0, 7, int((NOW - 961) * 1000))], NOW), "failed"),
         (judgements.of_postgres_clock(4.9), "ok"),
         (judgements.of_postgres_clock(-5.1), "warning"),
         (judgements.of_postgres_clock(-61), "failed"),

@@ -15,10 +15,11 @@ from worker.store.grants import check_reading
 from worker.store.inspection import Inspection
 from worker.store.migrate import SCHEMA
 from worker.store.partitions import ledger_end, old_days
-from worker.store.server_state import clock_ahead, server_state
+from worker.store.server_state import clock_ahead, lock_holders, server_state
 from worker.store.sql import Connection
 from worker.stream.cluster.topic_settings import EXIST
 from worker.stream.log_clock import newest_append
+from worker.stream.open_transactions import open_transactions
 
 _TABLES, _TOPICS = (POSTGRES, POSTGRES_RIGHTS, SCHEMA), (KAFKA, KAFKA_RIGHTS, EXIST)
 """What is presumed by whom reads them."""
@@ -54,6 +55,9 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
             judgements.of_connections(found, settings.database_pool_size),
         ]
 
+    async def locks(connection: Connection) -> list[Finding]:
+        return [judgements.of_locks(await lock_holders(connection, judgements.LOCK_SECONDS))]
+
     async def clock(connection: Connection) -> list[Finding]:
         return [judgements.of_postgres_clock(await clock_ahead(connection))]
 
@@ -80,6 +84,7 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
     of_state = ("postgres.version", "postgres.durability", "postgres.primary", "postgres.connections")
     return (
         Check(of_state, asking(state), (POSTGRES,)),
+        Check(("postgres.locks",), asking(locks), (POSTGRES,)),
         Check(("clock.postgres",), asking(clock), (POSTGRES,)),
         Check(("days.ahead", "days.dropped"), asking(days), _TABLES),
         Check(("operations.open",), asking(operations), _TABLES),
@@ -93,7 +98,14 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
         newest = await newest_append(servers.settings, servers.cluster, judgements.RECENT_SECONDS)
         return [judgements.of_log_clock(None if newest is None else newest / 1000 - time.time())]
 
-    return (Check(("clock.log",), clock, _TOPICS),)
+    async def transactions() -> list[Finding]:
+        settings = servers.settings
+        topics = (settings.topic_commands, *settings.answer_topics)
+        return [
+            judgements.of_open_transactions(await open_transactions(settings, servers.cluster, topics), time.time())
+        ]
+
+    return (Check(("clock.log",), clock, _TOPICS), Check(("topics.transactions",), transactions, _TOPICS))
 
 
 def checks_of_both(servers: Servers) -> tuple[Check, ...]:

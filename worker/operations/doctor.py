@@ -22,9 +22,9 @@ from worker.stream.cluster import permissions
 CHECKS = (
     *("kafka.reachable", "kafka.rights"),
     *("topics.exist", "topics.timestamp-type", "topics.partitions", "topics.message-size", "topics.compression"),
-    *("topics.retention", "topics.replication"),
+    *("topics.retention", "topics.replication", "topics.transactions"),
     *("postgres.reachable", "postgres.version", "postgres.schema", "postgres.rights", "postgres.durability"),
-    *("postgres.primary", "postgres.connections"),
+    *("postgres.primary", "postgres.connections", "postgres.locks"),
     *("clock.postgres", "clock.log", "days.ahead", "days.dropped"),
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
     *("oauth.jwks", "certificates.client", "certificates.ca"),

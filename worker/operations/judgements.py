@@ -1,12 +1,13 @@
 """What the checks of `doctor` make of what they were told: pure, so that a table of cases tells all of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 
 from worker.messages.hints import Finding, Status
 from worker.operations.reports import LaneReport, LanesReport
 from worker.store.inspection import OpenOperation
-from worker.store.server_state import ServerState
+from worker.store.server_state import LockHolder, ServerState
+from worker.stream.open_transactions import OpenTransaction
 
 OLDEST_POSTGRES = 15
 SKEW_SECONDS, WRONG_CLOCK_SECONDS = 5.0, 60.0
@@ -19,6 +20,10 @@ LAG_SECONDS = 300.0
 CERTIFICATE_DAYS = 30
 OPEN_SECONDS = 3600.0
 """An operator's command may take so long."""
+LOCK_SECONDS = 10.0
+"""A worker's transaction takes less, unless it waits itself."""
+TRANSACTION_SECONDS = 960.0
+"""A minute more than the longest that brokers let a transaction stay open (`transaction.max.timeout.ms`)."""
 _MOST_NAMED = 5
 
 
@@ -56,6 +61,40 @@ def of_connections(state: ServerState, pool_size: int) -> Finding:
     found = f"free connections: {state.free_connections}, expected {pool_size} or more (PASSPORT_DATABASE_POOL_SIZE)"
     advice = "Raise max_connections or the limit of role or database, lower the pool's size, or end other sessions."
     return _judged("postgres.connections", found, advice, warning=state.free_connections < pool_size)
+
+
+def of_locks(holders: Sequence[LockHolder]) -> Finding:
+    """`postgres.locks`, from who has kept others waiting for more than `LOCK_SECONDS`."""
+    named = [f"session {one.pid} ({', '.join(_told_of(one))}) keeps {one.kept_waiting} waiting" for one in holders]
+    found = (
+        f"sessions that keep others waiting for {LOCK_SECONDS:.0f} s or longer: {len(holders)}, expected none"
+        + _listed(named)
+    )
+    advice = (
+        "End what that session does: a migration by hand, a forgotten BEGIN; or have it ended (pg_terminate_backend)."
+    )
+    return _judged("postgres.locks", found, advice, failed=bool(holders))
+
+
+def _told_of(holder: LockHolder) -> Iterator[str]:
+    for name, value in (("role", holder.role), ("application", holder.application), ("at", holder.address)):
+        if value:
+            yield f"{name} {value}"
+    if holder.state is not None:
+        yield holder.state if holder.since is None else f"{holder.state} since {_time(holder.since.timestamp())}"
+
+
+def of_open_transactions(transactions: Sequence[OpenTransaction], now: float) -> Finding:
+    """`topics.transactions`, from the oldest open one of each partition; `now` in Unix seconds."""
+    hanging = [one for one in transactions if now - one.appended_ms / 1000 > TRANSACTION_SECONDS]
+    named = [f"{one.topic}/{one.partition} at {one.offset}, since {_time(one.appended_ms / 1000)}" for one in hanging]
+    minutes = TRANSACTION_SECONDS / 60
+    found = f"transactions open for over {minutes:.0f} minutes: {len(hanging)}, expected none" + _listed(named)
+    advice = (
+        "Nothing behind them can be read. Have an administrator of Kafka end them: kafka-transactions.sh abort with "
+        "--topic, --partition and --start-offset as named; then `passport-worker audit`, and `replay` what is missing."
+    )
+    return _judged("topics.transactions", found, advice, failed=bool(hanging))
 
 
 def of_postgres_clock(ahead: float) -> Finding:

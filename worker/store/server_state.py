@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from worker.store import sql
 from worker.store.sql import Connection
@@ -22,6 +23,24 @@ class ServerState:
     synchronous_commit: str
     has_standbys: bool
     free_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """A session, and how many others wait for its locks; None for what its role keeps from us."""
+
+    pid: int
+    role: str | None
+    application: str | None
+    address: str | None
+    state: str | None
+    since: datetime | None
+    kept_waiting: int
+
+
+async def lock_holders(connection: Connection, seconds: float) -> list[LockHolder]:
+    """Who has kept others waiting for so long. Raises what the driver does."""
+    return [LockHolder(**row) for row in await connection.fetch(sql.load("lock_holders"), seconds)]
 
 
 async def server_state(connection: Connection) -> ServerState:
