@@ -71,6 +71,7 @@ async def reader(servers: Infrastructure, kafka: SecureKafka) -> AsyncIterator[R
         yield one
 
 
+EXECUTE = ("--execute", "--reason", "a test")
 QUIET = {"clock.log", "oauth.jwks", "certificates.client"}
 """Skipped here: no command was appended, OAuth is off, the user has a password."""
 
@@ -84,6 +85,7 @@ async def test_a_reader_may_look_at_lanes_dead_letters_and_all_that_doctor_check
     assert (await reader.ask("audit")).code == 0
     assert (await reader.ask("replay")).code == 0
     assert (await reader.ask("lanes recover")).code == 0
+    assert (await reader.ask("lanes reset")).code == 0
     told = await reader.ask("doctor")
     found = {one["id"]: one for one in told.report["checks"]}
     assert told.code == 0
@@ -184,6 +186,33 @@ async def test_the_workers_own_role_and_user(reader: Reader) -> None:
     found = await reader.examine()
     assert found["kafka.rights"]["status"] == "failed"
     assert found["kafka.rights"]["finding"] == f"Kafka denies user {USER} {write}"
+
+
+REPAIRS = (("audit",), ("lanes recover", *EXECUTE), ("lanes reset", *EXECUTE), ("replay", *EXECUTE))
+
+
+async def test_what_long_verbs_lack_is_named_first(reader: Reader) -> None:
+    """In Postgres a reader lacks what repairs; in Kafka the workers' own user lacks what they do not use."""
+    role, settings = reader.roles.run, reader.bench.settings
+    await reader.as_owner(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
+    await reader.grant()
+    for verb, *arguments in REPAIRS[1:]:
+        told = await reader.ask(verb, *arguments)
+        assert told.codes == ["postgres-rights"], verb
+        assert f"run `passport-worker migrate --grant-to {role}`" in told.report["problems"][0]["text"]
+    await reader.grant("--grant-to")
+    reader.permissions.give(*needed_acls(settings))
+    results = [Acl("Read", "topic", topic) for topic in settings.answer_topics]
+    for one in results:
+        reader.permissions.take(one)
+    progress = Acl("Read", "group", f"{settings.group_id}.replay.", prefixed=True)
+    for (verb, *arguments), lacking in zip(REPAIRS, ([*results], [*results], [*results], [progress]), strict=True):
+        told = await reader.ask(verb, *arguments)
+        text = f"Kafka denies user {USER} {', '.join(map(str, lacking))}. Allow it, with one ACL each."
+        assert (told.codes, told.report["problems"][0]["text"]) == (["kafka-rights"], text), verb
+    reader.permissions.give(*results, progress)
+    for verb, *arguments in REPAIRS:
+        assert (await reader.ask(verb, *arguments)).code == 0, verb
 
 
 async def test_what_redrive_lacks_is_named_first(reader: Reader) -> None:

@@ -12,10 +12,12 @@ from worker.cli.progress import shown
 from worker.cli.running import collect_garbage_seldom, run_async, settings_with_warnings, warn
 from worker.cli.signals import Stop, Stoppable, obey
 from worker.observability.logs import configure_logs
+from worker.operations.needs import Needs, lacks
 from worker.operations.progress import Progress
 from worker.operations.report import Problem, Report
 from worker.operations.selection import BadSelection, Range, bound_of
 from worker.operations.servers import AWAY_SECONDS, SERVER_ERRORS, Servers, both_servers
+from worker.settings import Settings
 
 Execute = Annotated[bool, Parameter(help="Do it; otherwise it only says what it would do.", negative=())]
 Reason = Annotated[str | None, Parameter(help="Why; kept in the database (table operation).")]
@@ -79,10 +81,12 @@ def ask_long(
     question: Callable[[Servers, Progress], Awaitable[SomeReport]],
     failed: Callable[[Problem], SomeReport],
     patience: float | None = None,
+    needs: Callable[[Settings], Needs] | None = None,
 ) -> SomeReport:
     """What a long verb says, with progress on stderr; `failed` makes its report where a server does not answer.
 
-    `patience` is how many seconds each server is waited for at the start; None where the verb sees to that.
+    `patience` is how many seconds each server is waited for at the start, and `needs` what it has to be allowed; None
+    where the verb sees to that.
     """
     stop = Stop()
 
@@ -92,6 +96,8 @@ def ask_long(
             if (away := await servers.both_answer(max(0.0, patience - AWAY_SECONDS))) is not None:
                 return failed(away)
         try:
+            if needs is not None and (denied := await lacks(servers, needs(servers.settings))) is not None:
+                return failed(denied)
             with shown() as progress:
                 return await question(servers, Stoppable(progress, stop))
         except SERVER_ERRORS as error:

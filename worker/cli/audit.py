@@ -8,6 +8,7 @@ from rich.console import Console
 from worker.cli.asking import AsJson, Patience, RangeOptions, ask_long, examples
 from worker.cli.output import show, table
 from worker.operations.audit import audit
+from worker.operations.needs import to_look
 from worker.operations.progress import Progress
 from worker.operations.reports import AuditReport
 from worker.operations.servers import Servers
@@ -40,7 +41,7 @@ def audit_command(
     async def asking(servers: Servers, progress: Progress) -> AuditReport:
         return await audit(servers, chosen.range(), progress, allow_repeats=allow_repeats, rate=rate)
 
-    report = ask_long(asking, lambda problem: AuditReport(problems=(problem,), lanes=()), patience)
+    report = ask_long(asking, lambda problem: AuditReport(problems=(problem,), lanes=()), patience, to_look)
     show(report, as_json=as_json, draw=lambda console: _draw(console, report))
 
 

@@ -9,6 +9,7 @@ from worker.cli.arguments import moment
 from worker.cli.asking import AsJson, Execute, Patience, Reason, ask, ask_long, examples, reason_to_execute
 from worker.cli.output import show, table
 from worker.operations.lanes import lanes as look_at_lanes
+from worker.operations.needs import to_look, to_repair
 from worker.operations.progress import Progress
 from worker.operations.recover import Request, recover
 from worker.operations.recovery_write import CannotWrite
@@ -95,7 +96,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
         except CannotWrite as error:
             return _nothing(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _nothing, patience)
+    report = ask_long(asking, _nothing, patience, to_repair if execute else to_look)
     show(report, as_json=as_json, draw=lambda console: _draw_recovery(console, report))
 
 
@@ -129,7 +130,7 @@ def reset_command(
         except CannotWrite as error:
             return _not_reset(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _not_reset, patience)
+    report = ask_long(asking, _not_reset, patience, to_repair if execute else to_look)
     show(report, as_json=as_json, draw=lambda console: _draw_reset(console, report))
 
 

@@ -10,11 +10,13 @@ from worker.cli.asking import AsJson, Execute, Patience, RangeOptions, Reason, a
 from worker.cli.errors import BadUsage
 from worker.cli.output import show, table
 from worker.messages.outcome_code import CODES
+from worker.operations.needs import Needs, to_count, to_publish
 from worker.operations.progress import Progress
 from worker.operations.replay import CannotReplay, Chosen, Request, replay, resume
 from worker.operations.report import Problem
 from worker.operations.reports import ReplayReport
 from worker.operations.servers import Servers
+from worker.settings import Settings
 
 app = App(
     name="replay",
@@ -72,7 +74,12 @@ def replay_command(  # noqa: PLR0913 - options of a command
         except CannotReplay as error:
             return _failed(Problem(code="replay-stopped", text=str(error)), error.id)
 
-    report = ask_long(asking, _failed, patience)
+    def needs(settings: Settings) -> Needs:
+        if resume_id is not None:
+            return to_publish(settings, None)
+        return to_publish(settings, topic_suffix) if execute else to_count(settings)
+
+    report = ask_long(asking, _failed, patience, needs)
     show(report, as_json=as_json, draw=lambda console: _draw(console, report))
 
 

@@ -85,7 +85,12 @@ async def grant_rights(connection: Connection, role: str, kind: Role) -> None:
 
 async def check_rights(connection: Connection) -> Finding | None:
     """None when the connection's role may do all that `run` does; else what it lacks, and what to do. Read only."""
-    return (await lacking_of(connection, rights_of(RUN))).finding(RUN.advice)
+    return await check_role(connection, RUN)
+
+
+async def check_role(connection: Connection, kind: Role) -> Finding | None:
+    """None when the connection's role may do all that this kind does; else what it lacks, and what to do. Read only."""
+    return (await lacking_of(connection, rights_of(kind))).finding(kind.advice)
 
 
 async def check_reading(connection: Connection, tables: Collection[str]) -> Finding | None:
