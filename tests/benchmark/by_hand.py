@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.benchmark.catalogue import BenchProduct, fields_json, product
 from worker.store.facts import key_id
+from worker.store.frames import Frame, own_values, taken_apart
 from worker.store.sql import Connection
 
 _TYPE = b"eu.tracepass.passport.created.v1"
@@ -26,6 +27,7 @@ class Deed:
     serial: str
     appended_at: datetime
     body: bytes
+    frame: Frame
     key: str
     fingerprint: bytes
     headers: list[tuple[str, bytes]]
@@ -57,6 +59,7 @@ def deed(topic: str, partition: int, offset: int, appended_ms: int, value: bytes
         serial,
         appended_at,
         body,
+        _frame(one.product_id, body, passport_id, serial, appended_ms),
         headers["idempotency-key"].decode(),
         digest,
         _headers(path, passport_id, one, created_at, digest),
@@ -68,6 +71,18 @@ def _known(product_id: str) -> tuple[BenchProduct, str]:
     """The product, and its passports' fields as JSON; a pipeline without rules would hold them in memory."""
     company, number = divmod(int(product_id, 16) & 0xFFFF_FFFF_FFFF, 256)
     return product(company, number), fields_json(company, number)
+
+
+_frames: dict[str, Frame] = {}
+
+
+def _frame(product_id: str, body: bytes, passport_id: str, serial: str, appended_ms: int) -> Frame:
+    """What passports of the product share, made once; a pipeline without rules would hold it in memory."""
+    found = _frames.get(product_id)
+    if found is None:
+        own = own_values(passport_id, _known(product_id)[0].gtin, serial, appended_ms)
+        found = _frames[product_id] = taken_apart(body, own)
+    return found
 
 
 def _headers(path: str, passport_id: str, one: BenchProduct, created_at: str, digest: bytes) -> list[tuple[str, bytes]]:
@@ -88,11 +103,11 @@ _WRITE = """
 WITH made AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
                          $8::bytea[], $9::text[], $10::bytea[], $11::int[], $12::bigint[], $13::bytea[])
-        AS made (id, company_id, product_id, template_id, gtin, serial, at, body, key, fingerprint, lane_id, "offset",
-                 key_id)
+        AS made (id, company_id, product_id, template_id, gtin, serial, at, frame_id, key, fingerprint, lane_id,
+                 "offset", key_id)
 ), passports AS (
-    INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body)
-    SELECT id, company_id, product_id, template_id, gtin, serial, at, body FROM made
+    INSERT INTO passport (id, company_id, gtin, serial, created_at, frame_id)
+    SELECT id, company_id, gtin, serial, at, frame_id FROM made
 ), keys AS (
     INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at)
     SELECT key_id, (at AT TIME ZONE 'UTC')::date, fingerprint, id, at FROM made
@@ -121,14 +136,29 @@ async def write_set(connection: Connection, deeds: Sequence[Deed], lanes: Mappin
         [one.product.gtin for one in deeds],
         [one.serial for one in deeds],
         [one.appended_at for one in deeds],
-        [one.body for one in deeds],
+        [one.frame.id for one in deeds],
         [one.key for one in deeds],
         [one.fingerprint for one in deeds],
         [lanes[one.partition] for one in deeds],
         [one.offset for one in deeds],
         [key_id(one.product.company_id, one.key) for one in deeds],
     ]
+    await write_frames(connection, deeds)
     await connection.execute(_WRITE, *columns)
+
+
+async def write_frames(connection: Connection, deeds: Sequence[Deed]) -> None:
+    """Those that nobody has written yet, as far as this process knows."""
+    new = {one.frame.id: one for one in deeds if one.frame.id not in _written}
+    if new:
+        rows = [
+            (id, one.product.product_id, one.product.template_id, one.frame.text.decode()) for id, one in new.items()
+        ]
+        await connection.executemany("INSERT INTO passport_frame VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", rows)
+        _written.update(new)
+
+
+_written: set[bytes] = set()
 
 
 async def make_lanes(connection: Connection, group_id: str, topic: str, partitions: int) -> dict[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.benchmark.by_hand import deed
+from tests.benchmark.by_hand import Deed, deed, write_frames
 from tests.benchmark.catalogue import product
 from tests.benchmark.commands import Shape, commands
 from tests.workbench import make_past_day
@@ -15,7 +15,7 @@ from worker.store.facts import key_id
 from worker.store.sql import Connection
 
 _CHUNK = 200_000
-_PASSPORT = ("id", "company_id", "product_id", "template_id", "gtin", "serial", "created_at", "created_body")
+_PASSPORT = ("id", "company_id", "gtin", "serial", "created_at", "frame_id")
 _KEY = ("id", "day", "fingerprint", "passport_id", "created_at")
 _SPREAD_DAYS = 7
 
@@ -25,6 +25,7 @@ async def preload_passports(database_url: str, count: int, shape: Shape) -> None
     connection = await asyncpg.connect(database_url)
     try:
         await _make_days(connection)
+        await write_frames(connection, [_sample(shape)])
         until = datetime.now(UTC)
         for start in range(0, count, _CHUNK):
             made = [_made(number, count, until) for number in range(start, min(start + _CHUNK, count))]
@@ -53,13 +54,16 @@ def _made(number: int, count: int, until: datetime) -> _Made:
 
 
 def _passports(made: Sequence[_Made], shape: Shape) -> Iterator[tuple[Any, ...]]:
-    """A body of the usual length serves all of them."""
-    sample = next(commands(1, shape, 1, "PRELOAD"))
-    body = deed("preload", 0, 0, 0, sample.value, dict(sample.headers)).body
+    """One frame serves all of them, as the passports of a product have one together."""
+    frame = _sample(shape).frame
     for number, identity, at in made:
         one = product(number % shape.companies, number // shape.companies % shape.products)
-        owner = (one.company_id, one.product_id, one.template_id)
-        yield identity, *owner, one.gtin, f"PRELOADED-{number:09d}", at, body
+        yield identity, one.company_id, one.gtin, f"PRELOADED-{number:09d}", at, frame.id
+
+
+def _sample(shape: Shape) -> Deed:
+    command = next(commands(1, shape, 1, "PRELOAD"))
+    return deed("preload", 0, 0, 0, command.value, dict(command.headers))
 
 
 def _keys(made: Sequence[_Made], shape: Shape) -> Iterator[tuple[Any, ...]]:

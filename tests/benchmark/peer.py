@@ -7,7 +7,7 @@ from faststream import FastStream
 from faststream.kafka import KafkaBroker, KafkaMessage
 
 from tests.benchmark import loop
-from tests.benchmark.by_hand import Deed, deed, make_lanes
+from tests.benchmark.by_hand import Deed, deed, make_lanes, write_frames
 from worker.settings import Settings
 from worker.store.facts import key_id
 from worker.store.sql import Connection
@@ -16,10 +16,7 @@ _SLOTS = "UPDATE company_usage SET slots_used = slots_used + 1 WHERE company_id 
 _DAYS = (
     "INSERT INTO daily_writes AS w VALUES ($1, $2, 1) ON CONFLICT (company_id, day) DO UPDATE SET writes = w.writes + 1"
 )
-_PASSPORT = (
-    "INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-)
+_PASSPORT = "INSERT INTO passport (id, company_id, gtin, serial, created_at, frame_id) VALUES ($1, $2, $3, $4, $5, $6)"
 _KEY = "INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at) VALUES ($1, $2, $3, $4, $5)"
 _LEDGER = (
     'INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id) '
@@ -32,6 +29,7 @@ async def write_one(connection: Connection, one: Deed, lane_id: int) -> None:
     """The rows of one passport, in one transaction."""
     company_id = one.product.company_id
     day: date = one.appended_at.date()
+    await write_frames(connection, [one])
     async with connection.transaction():
         await connection.execute(_SLOTS, company_id)
         await connection.execute(_DAYS, company_id, day)
@@ -47,12 +45,10 @@ def _passport(one: Deed) -> tuple[object, ...]:
     return (
         one.passport_id,
         made.company_id,
-        made.product_id,
-        made.template_id,
         made.gtin,
         one.serial,
         one.appended_at,
-        one.body,
+        one.frame.id,
     )
 
 

@@ -221,12 +221,7 @@ async def test_a_deadlock_is_run_again(
 
 
 async def _insert_passport(rogue: Connection) -> None:
-    await rogue.execute(
-        "INSERT INTO passport VALUES ('rogue', $1, $2, $2, $3, 's', now(), '{}')",
-        OPEN.company_id,
-        OPEN.product_id,
-        gtin(1),
-    )
+    await rogue.execute("INSERT INTO passport VALUES (now(), 'rogue', $1, $2, 's', '')", OPEN.company_id, gtin(1))
 
 
 async def test_facts_that_another_writer_overtakes_are_read_again(

@@ -288,7 +288,7 @@ async def _books_in_postgres(connection: Connection) -> Books:
 
     created_ms = "round(extract(epoch FROM created_at) * 1000)::bigint"
     writes = await fetch("SELECT company_id, day - date '1970-01-01', writes FROM daily_writes")
-    passports = await fetch("SELECT gtin, serial, company_id, id, created_body FROM passport")
+    passports = await fetch("SELECT gtin, serial, company_id, id, p.created_body FROM passport p")
     keys = f"SELECT id, fingerprint, passport_id, {created_ms} FROM idempotency_key ORDER BY created_at"
     return Books(
         dict(await fetch("SELECT company_id, slots_used FROM company_usage WHERE slots_used <> 0")),

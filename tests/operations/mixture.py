@@ -70,6 +70,7 @@ def _command(chance: random.Random, number: int) -> dict[str, object]:  # noqa: 
 
 TABLES = {
     "passport": "SELECT * FROM passport ORDER BY id",
+    "passport_frame": "SELECT * FROM passport_frame ORDER BY id",
     "overage_charge": "SELECT * FROM overage_charge ORDER BY passport_id",
     "idempotency_key": "SELECT id, fingerprint, passport_id, created_at FROM idempotency_key ORDER BY id, created_at",
     "company_usage": "SELECT * FROM company_usage ORDER BY company_id",

@@ -271,7 +271,7 @@ async def test_no_big_table_is_read_whole(answered: Answered, monkeypatch: pytes
         assert one["Index Name"].endswith(("_pkey", "_id_key", "passport_gtin_serial_key", "_offset_key")), one
 
 
-_BIG = ("ledger", "passport", "dead_letter", "idempotency_key", "overage_charge")
+_BIG = ("ledger", "passport", "passport_frame", "dead_letter", "idempotency_key", "overage_charge")
 
 
 def _is_big(relation: str) -> bool:

@@ -266,12 +266,12 @@ async def _published_refusals(refusals: _Refusals) -> None:
 
 async def _database_refusals(refusals: _Refusals, one: Damaged) -> None:
     found = records_of(one.bench)["CREATED"]
-    known = {row[0] for row in (await contents(one.old))["passport"]}
+    known = {row[1] for row in (await contents(one.old))["passport"]}
     lost = next(each for each in reversed(found) if each.header("ce_subject") not in known)
     body = lost.body
     gs1 = cast(dict[str, str], body["gs1"])
     company, passport, gtin, serial = str(body["companyId"]), str(body["_id"]), gs1["gtin"], gs1["serialNumber"]
-    insert = "INSERT INTO passport VALUES ({id}, '{other}', 'p', 't', {gtin}, {serial}, now(), '{{}}')"
+    insert = "INSERT INTO passport VALUES (now(), {id}, '{other}', {gtin}, {serial}, '')"
     other = "f" * 24
     await refusals.with_row(
         "passport-exists",
@@ -305,7 +305,7 @@ async def _database_refusals(refusals: _Refusals, one: Damaged) -> None:
     await refusals.with_row(
         "ledger-not-empty",
         'INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, value) '
-        "SELECT id, applied, now(), 4, false, $1, '{}' FROM lane WHERE partition = 0",
+        "SELECT id, applied, now(), 4, false, $1, '{}' FROM lane",
         "DELETE FROM ledger WHERE key = $1",
         "in-the-way",
     )

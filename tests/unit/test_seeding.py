@@ -5,7 +5,8 @@ import tracemalloc
 
 import pytest
 
-from worker.domain.seeding import Cache, SeededFields, seed_fields
+from worker.domain.cache import Cache
+from worker.domain.seeding import SeededFields, seed_fields
 
 
 def _seed(template: object, defaults: object, prefill: object) -> SeededFields:

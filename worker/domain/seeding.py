@@ -1,11 +1,12 @@
 """How the fields of a new passport are filled: product default, template default, company prefill, in this order."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from sys import getsizeof
-from typing import Generic, TypeVar, cast
+from typing import cast
+
+from worker.domain.cache import Cache
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -27,38 +28,6 @@ class SeededFields:
         """`floor(100 * approved / total)`; 0 for a template without fields."""
         return 100 * self.approved // self.total if self.total else 0
 
-
-Made = TypeVar("Made")
-
-
-class Cache(Generic[Made]):
-    """What was made of JSON texts; what was used least lately goes where all together is larger than `most_bytes`."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._kept: OrderedDict[tuple[str, ...], tuple[Made, int]] = OrderedDict()
-        self.bytes = 0
-
-    def get(self, texts: tuple[str, ...]) -> Made | None:
-        """What was made of these texts, if it is still there."""
-        found = self._kept.get(texts)
-        if found is None:
-            return None
-        self._kept.move_to_end(texts)
-        return found[0]
-
-    def put(self, texts: tuple[str, ...], made: Made, size: int) -> None:
-        """Keep what was made of texts that are not here; `size` is how many bytes of memory it takes by itself."""
-        size += sum(map(getsizeof, texts)) + _ENTRY_BYTES
-        self._kept[texts] = made, size
-        self.bytes += size
-        while self.bytes > self._most_bytes:
-            _, (_, gone) = self._kept.popitem(last=False)
-            self.bytes -= gone
-
-
-_ENTRY_BYTES = 400
-"""About what an entry takes besides its texts and what was made of them."""
 
 _seeded: Cache[SeededFields] = Cache(24 * 1024 * 1024)
 _templates: Cache[Mapping[str, tuple[str, str]]] = Cache(8 * 1024 * 1024)

@@ -16,6 +16,7 @@ from worker.domain.facts import Binding, Facts
 from worker.domain.seeding import seed_fields
 from worker.domain.timestamps import utc_day
 from worker.store import sql
+from worker.store.frames import Frames, created_body_of
 from worker.store.port import BatchTooLarge
 
 Rows = list[asyncpg.Record]
@@ -98,8 +99,8 @@ class LookUp:
 class Gathering:
     """Adds to the `facts` of one turn, within its transaction, what was not looked up ahead."""
 
-    def __init__(self, connection: sql.Connection, facts: Facts) -> None:
-        self._connection = connection
+    def __init__(self, connection: sql.Connection, facts: Facts, frames: Frames) -> None:
+        self._connection, self._frames = connection, frames
         self.facts = facts
         self._claimed: dict[str, str] = {}
 
@@ -137,11 +138,14 @@ class Gathering:
             return
         first_day = min(utc_day(command.source.appended_ms) for command, _ in known) - 1
         most_bytes = REPLAYED_BYTES if len(ids) > 1 else _ANY
-        for row in await self._connection.fetch(sql.load("bindings"), list(ids), first_day, most_bytes):
-            found, fingerprint, passport_id, created_ms, created_body = row
-            if created_body is None:
-                raise BatchTooLarge
-            self.facts.bindings[ids[found]] = Binding(fingerprint, passport_id, created_body, created_ms)
+        rows = await self._connection.fetch(sql.load("bindings"), list(ids), first_day, most_bytes)
+        if any(row["frame_id"] is None for row in rows):
+            raise BatchTooLarge
+        frames = await self._frames.load(self._connection, {row["frame_id"] for row in rows})
+        for row in rows:
+            found, fingerprint, passport_id, created_ms, *_ = row
+            body = created_body_of(passport_id, row, frames)
+            self.facts.bindings[ids[found]] = Binding(fingerprint, passport_id, body, created_ms)
 
     async def _writes(self, asked: list[_Asked]) -> None:
         """Of companies whose plan has a budget."""

@@ -10,9 +10,10 @@ from worker.messages.events import Answer
 from worker.messages.hints import Finding
 from worker.store import sql
 from worker.store.connect import connect
+from worker.store.frames import Frames
 from worker.store.grants import check_reading
 from worker.store.port import Position
-from worker.store.rows import answer_of, position_of
+from worker.store.rows import answers_of, position_of
 
 LEDGER_ROWS = 2000
 LEDGER_BYTES = 8 * 1024 * 1024
@@ -64,6 +65,7 @@ class Inspection:
 
     def __init__(self, connection: sql.Connection) -> None:
         self.connection = connection
+        self._frames = Frames()
 
     async def lanes(self, group_id: str, topic: str) -> dict[int, LaneRow]:
         """Every lane of a group on a topic, by partition."""
@@ -84,7 +86,7 @@ class Inspection:
     async def ledger(self, lane_id: int, start: int, stop: int) -> list[Answer]:
         """The first rows of a lane at these offsets, in order: at most `LEDGER_ROWS`, fewer where they are large."""
         rows = await self.connection.fetch(sql.load("answers"), lane_id, start, stop, LEDGER_ROWS, LEDGER_BYTES)
-        return [answer_of(row) for row in rows]
+        return await answers_of(rows, self._frames, self.connection)
 
     async def covered_repeats(self, topic: str) -> list[Covered]:
         """What operators had repeated on a command topic: by a replay, or by setting offsets back."""

@@ -14,6 +14,7 @@ from worker.messages.events import Answer
 from worker.store import failpoints, sql
 from worker.store.errors import DayMissing, meaning_of
 from worker.store.facts import LookUp
+from worker.store.frames import Frames
 from worker.store.incarnation import Incarnation
 from worker.store.partitions import ensure_days
 from worker.store.port import (
@@ -29,7 +30,7 @@ from worker.store.port import (
     StoreUnavailable,
     TopicIdentity,
 )
-from worker.store.rows import answer_of, position_of
+from worker.store.rows import answers_of, position_of
 from worker.store.transaction import PostgresTransaction, lock_lanes
 
 SESSION_SETTINGS = {
@@ -60,9 +61,12 @@ TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "serials": ([], []),
     "settle_gtins": ([], []),
     "release_gtins": ([],),
-    "record": tuple([] for _ in range(25)),
+    "record": tuple([] for _ in range(29)),
 }
 """What a turn may run, with arguments that touch nothing: run once ahead, so that nothing is prepared under locks."""
+
+MOST_KNOWN_FRAMES = 50_000
+"""Of each session, in memory: some 5 MB."""
 
 ANSWERS_BYTES = 2 * 1024 * 1024
 """How much a lane reads from the ledger at once: a thousand dead letters of a megabyte must not come together."""
@@ -99,6 +103,9 @@ class PostgresStore:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connecting = asyncio.Lock()
         self._prepared: set[int] = set()
+        self._frames = Frames()
+        self._known_frames: dict[int, set[bytes]] = {}
+        """By session: what one database has, another may have lost, and a session is never with another."""
         self._incarnation = Incarnation()
 
     async def ping(self) -> None:
@@ -191,7 +198,7 @@ class PostgresStore:
         """See the port."""
         async with self.session() as connection:
             rows = await connection.fetch(sql.load("answers"), token.lane_id, start, stop, limit, ANSWERS_BYTES)
-        return [answer_of(row) for row in rows]
+            return await answers_of(rows, self._frames, connection)
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """See the port."""
@@ -209,10 +216,13 @@ class PostgresStore:
                     await transaction.start()
                     await lock_lanes(connection, expected)
                     failpoints.reach("lane lock")
-                    yield PostgresTransaction(connection, expected)
+                    known = self._frames_known_to(connection)
+                    inside = PostgresTransaction(connection, expected, self._frames, known)
+                    yield inside
                 failpoints.reach("before COMMIT")
                 await _commit(transaction)
                 failpoints.reach("after COMMIT")
+                _remember(known, inside.written)
         except DayMissing as missing:  # the database was away over midnights, and housekeeping is minutes away
             async with self.session() as connection:
                 await ensure_days(connection)
@@ -222,6 +232,7 @@ class PostgresStore:
         """Know the database, and limit transactions, whatever state their session is in (guard B14)."""
         await self._incarnation.check(connection)
         self._prepared.discard(connection.get_server_pid())
+        self._known_frames.pop(connection.get_server_pid(), None)
         await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)
 
     async def _prepare_ahead(self, connection: sql.Connection) -> None:
@@ -232,6 +243,14 @@ class PostgresStore:
                 await connection.fetch(sql.load(query), *arguments)
             await connection.executemany(sql.load("dead_letters"), [])  # none, but it is prepared
             self._prepared.add(backend)
+
+    def _frames_known_to(self, connection: sql.Connection) -> set[bytes]:
+        """Of sessions that have ended nothing is kept: there are no more than the pool has room for."""
+        backend = connection.get_server_pid()
+        known = self._known_frames[backend] = self._known_frames.pop(backend, set())
+        while len(self._known_frames) > self._pool_size:
+            del self._known_frames[next(iter(self._known_frames))]
+        return known
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[sql.Connection]:
@@ -258,6 +277,13 @@ class PostgresStore:
             if self._pool is None:
                 self._pool = await _pool(self._database_url, self._pool_size, self._begin_session)
             return self._pool
+
+
+def _remember(known: set[bytes], written: Collection[bytes]) -> None:
+    """What is forgotten is written once more, which changes nothing."""
+    if len(known) + len(written) > MOST_KNOWN_FRAMES:
+        known.clear()
+    known.update(written)
 
 
 async def _commit(transaction: Transaction) -> None:

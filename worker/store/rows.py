@@ -1,6 +1,6 @@
 """Values as rows and columns of Postgres, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -9,7 +9,9 @@ from worker.domain.command import DeadLetter, TraceContext
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
+from worker.store import sql
 from worker.store.facts import key_id
+from worker.store.frames import Frame, Frames, Own, created_body_of
 from worker.store.port import Position, TopicIdentity
 
 
@@ -21,17 +23,17 @@ def position_of(row: asyncpg.Record) -> Position | None:
     return Position(row["applied"], row["emitted"], row["ledger_from"], topic)
 
 
-def passport_columns(created: Sequence[Created], bodies: dict[str | None, bytes]) -> list[list[Any]]:
-    """Parameters of `record.sql`: passports, with their bodies by id."""
+def passport_columns(created: Sequence[Created], kept: Sequence[tuple[Frame, Own]]) -> list[list[Any]]:
+    """Parameters of `record.sql`: passports, with the frame of each and what is its own."""
     return [
         [one.passport_id for one in created],
         [one.company_id for one in created],
-        [one.product.id for one in created],
-        [one.product.template_id for one in created],
         [one.gtin for one in created],
         [one.serial for one in created],
         [one.created_ms for one in created],
-        [bodies[one.passport_id] for one in created],
+        [frame.id for frame, _ in kept],
+        [own.gs1.decode("ascii") or None for _, own in kept],
+        [own.rest.decode("ascii") or None for _, own in kept],
         [None if one.idempotency_key is None else key_id(one.company_id, one.idempotency_key) for one in created],
         [one.fingerprint for one in created],
         [one.overage_price_cents for one in created],
@@ -62,9 +64,26 @@ def dead_letter_row(lane_id: int, offset: int, letter: DeadLetter) -> tuple[Any,
     return (lane_id, offset, letter.reason, letter.key, letter.value, names, values)
 
 
-def answer_of(row: asyncpg.Record) -> Answer:
-    """A row of `answers.sql`."""
+def frame_columns(frames: Collection[tuple[Frame, Created]]) -> list[list[Any]]:
+    """Parameters of `record.sql`: frames, each with a passport of its product."""
+    return [
+        [frame.id for frame, _ in frames],
+        [one.product.id for _, one in frames],
+        [one.product.template_id for _, one in frames],
+        [frame.text.decode("ascii") for frame, _ in frames],
+    ]
+
+
+async def answers_of(rows: Sequence[asyncpg.Record], frames: Frames, connection: sql.Connection) -> list[Answer]:
+    """Rows of `answers.sql`, with the frames that they need, which may have to be read."""
+    by_id = await frames.load(connection, {id for row in rows if (id := row["frame_id"]) is not None})
+    return [_answer_of(row, by_id) for row in rows]
+
+
+def _answer_of(row: asyncpg.Record, frames: Mapping[bytes, Frame]) -> Answer:
     offset, appended_ms, kind, replayed, key, company_id, passport_id, traceparent, tracestate, value, reason, *_ = row
+    if passport_id is not None:
+        value = created_body_of(passport_id, row, frames)
     trace = None if traceparent is None else TraceContext(traceparent, tracestate)
     letter = None if reason is None else dead_letter_of(row)
     return Answer(offset, appended_ms, _KINDS[kind], key, value, company_id, passport_id, replayed, trace, letter)

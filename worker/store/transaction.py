@@ -1,6 +1,6 @@
 """The inside of a turn's transaction: lanes are locked first, then facts gathered, then all effects written at once."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from worker.domain.command import Command
 from worker.domain.facts import Facts
@@ -8,8 +8,9 @@ from worker.domain.outcomes import Created
 from worker.messages.events import Answer
 from worker.store import sql
 from worker.store.facts import Gathering
+from worker.store.frames import Frame, Frames, own_of
 from worker.store.port import ExpectedPosition, LostLane, StoreUnavailable
-from worker.store.rows import dead_letter_row, ledger_columns, passport_columns
+from worker.store.rows import dead_letter_row, frame_columns, ledger_columns, passport_columns
 
 
 async def lock_lanes(connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
@@ -28,19 +29,24 @@ async def lock_lanes(connection: sql.Connection, expected: Sequence[ExpectedPosi
 class PostgresTransaction:
     """See `worker.store.port.Transaction`."""
 
-    def __init__(self, connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
-        self._connection = connection
-        self._expected = expected
+    def __init__(
+        self, connection: sql.Connection, expected: Sequence[ExpectedPosition], frames: Frames, known: Set[bytes]
+    ) -> None:
+        """`known` are ids of frames that this session has seen in the database."""
+        self._connection, self._expected = connection, expected
+        self._frames, self._known = frames, known
+        self.written: dict[bytes, tuple[Frame, Created]] = {}
         self._claimed: dict[str, str] = {}
 
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
         """See the port."""
-        self._claimed = await Gathering(self._connection, facts).gather(commands)
+        self._claimed = await Gathering(self._connection, facts, self._frames).gather(commands)
 
     async def reserve(self, created: Sequence[Created], facts: Facts) -> None:
         """Lock what these passports change, in the protocol's order, without a decision; `facts` are filled."""
         owners = {one.gtin: one.company_id for one in created}
-        self._claimed = await Gathering(self._connection, facts).reserve({one.company_id for one in created}, owners)
+        gathering = Gathering(self._connection, facts, self._frames)
+        self._claimed = await gathering.reserve({one.company_id for one in created}, owners)
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
@@ -49,13 +55,19 @@ class PostgresTransaction:
         await self._settle_gtins(created)
         lane_ids = [one.token.lane_id for one in self._expected]
         rows = [(lane_id, answer) for lane_id, own in zip(lane_ids, answers, strict=True) for answer in own]
+        bodies = {answer.passport_id: answer.value for _, answer in rows if not answer.replayed}
+        kept = [self._frames.take_apart(one.product.id, bodies[one.passport_id], own_of(one)) for one in created]
+        self.written = {
+            frame.id: (frame, one) for (frame, _), one in zip(kept, created, strict=True) if frame.id not in self._known
+        }
         await self._connection.execute(
             sql.load("record"),
-            *passport_columns(created, {answer.passport_id: answer.value for _, answer in rows if not answer.replayed}),
+            *passport_columns(created, kept),
             *ledger_columns(rows),
             lane_ids,
             positions,
             [one.emitted for one in self._expected],
+            *frame_columns(self.written.values()),
         )
         for lane_id, answer in rows:
             if answer.dead_letter is not None:

@@ -1,18 +1,22 @@
 -- Answers as they were recorded, in input order, with their dead letters: at most $4 of them, and at most about $5
--- bytes of memory, but at least one. Read only. The lengths are read without the values.
+-- bytes of memory, but at least one. Read only. The lengths are read without the values. A created event is told as its
+-- passport's own values and the frame that they fill.
 SELECT "offset", appended_ms, kind, replayed, key, company_id, passport_id, traceparent, tracestate, value,
-       reason, dead_key, dead_value, header_names, header_values
-  FROM (SELECT *, sum(octet_length(value) + coalesce(octet_length(dead_value), 0) + coalesce(octet_length(dead_key), 0)
+       reason, dead_key, dead_value, header_names, header_values, frame_id, gtin, serial, created_ms, gs1, rest
+  FROM (SELECT *, sum(bytes_of_value + coalesce(octet_length(dead_value), 0) + coalesce(octet_length(dead_key), 0)
                       + (SELECT coalesce(sum(100 + octet_length(h.name) + coalesce(octet_length(h.value), 0)), 0)
                            FROM unnest(header_names, header_values) AS h (name, value)))
                       OVER (ORDER BY "offset") AS bytes,
                row_number() OVER (ORDER BY "offset") AS place
           FROM (SELECT l."offset", round(extract(epoch FROM l.appended_at) * 1000)::bigint AS appended_ms, l.kind,
                        l.replayed, l.key, l.company_id, l.passport_id, l.traceparent, l.tracestate,
-                       coalesce(l.value, p.created_body) AS value, d.reason, d.key AS dead_key, d.value AS dead_value,
-                       d.header_names, d.header_values
+                       l.value, coalesce(octet_length(l.value), octet_length(f.text) + 300) AS bytes_of_value,
+                       d.reason, d.key AS dead_key, d.value AS dead_value, d.header_names, d.header_values,
+                       p.frame_id, p.gtin, p.serial, round(extract(epoch FROM p.created_at) * 1000)::bigint AS created_ms,
+                       p.gs1, p.rest
                   FROM ledger l
                   LEFT JOIN passport p ON p.id = l.passport_id
+                  LEFT JOIN passport_frame f ON f.id = p.frame_id
                   LEFT JOIN dead_letter d
                     ON d.lane_id = l.lane_id AND d."offset" = l."offset" AND d.recorded_on = l.recorded_on
                  WHERE l.lane_id = $1 AND l."offset" >= $2 AND l."offset" < $3

@@ -28,6 +28,8 @@ GRANT UPDATE (fingerprint, passport_id, created_at) ON TABLE idempotency_key TO 
 -- Passports: made, never changed.
 GRANT SELECT ON TABLE passport TO {role}; -- serials that are taken, and bodies to replay
 GRANT INSERT ON TABLE passport TO {role}; -- create one
+GRANT SELECT ON TABLE passport_frame TO {role}; -- what passports share of their bodies
+GRANT INSERT ON TABLE passport_frame TO {role}; -- write it when it is first used
 GRANT INSERT ON TABLE overage_charge TO {role}; -- charge for one
 GRANT SELECT ON TABLE overage_charge TO {role}; -- quota, recover: what was charged; the worker reads none
 

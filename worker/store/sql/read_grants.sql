@@ -16,6 +16,7 @@ GRANT SELECT ON TABLE daily_writes TO {role}; -- how much of a day's budget is s
 GRANT SELECT ON TABLE gtin_registration TO {role}; -- whose GTIN
 GRANT SELECT ON TABLE idempotency_key TO {role}; -- to what a key is bound
 GRANT SELECT ON TABLE passport TO {role}; -- what was created
+GRANT SELECT ON TABLE passport_frame TO {role}; -- what passports share of their events
 GRANT SELECT ON TABLE overage_charge TO {role}; -- what was charged
 
 -- Lanes and the ledger; the days of both are read through their parents.

@@ -2,14 +2,18 @@
 -- Safe: runs under the locks that the facts were read under; a constraint that fires all the same rolls all back.
 WITH made AS (
     SELECT *, timestamptz 'epoch' + created_ms * interval '1 millisecond' AS created_at
-      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bytea[],
+      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::text[],
                   $9::bytea[], $10::bytea[], $11::int[])
            WITH ORDINALITY
-        AS made (id, company_id, product_id, template_id, gtin, serial, created_ms, created_body,
-                 key_id, fingerprint, price_cents, position)
+        AS made (id, company_id, gtin, serial, created_ms, frame_id, gs1, rest, key_id, fingerprint, price_cents, position)
+), frames AS (
+    -- Those that this session has not met: another one may write the same, and never another text under that id.
+    INSERT INTO passport_frame (id, product_id, template_id, text)
+    SELECT * FROM unnest($26::bytea[], $27::text[], $28::text[], $29::text[])
+        ON CONFLICT DO NOTHING
 ), passports AS (
-    INSERT INTO passport (id, company_id, product_id, template_id, gtin, serial, created_at, created_body)
-    SELECT id, company_id, product_id, template_id, gtin, serial, created_at, created_body FROM made
+    INSERT INTO passport (created_at, id, company_id, gtin, serial, frame_id, gs1, rest)
+    SELECT created_at, id, company_id, gtin, serial, frame_id, gs1, rest FROM made
 ), charges AS (
     INSERT INTO overage_charge (passport_id, company_id, price_cents, charged_at)
     SELECT id, company_id, price_cents, created_at FROM made WHERE price_cents IS NOT NULL

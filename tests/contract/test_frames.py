@@ -1,0 +1,92 @@
+"""Passports in the database: frames that are written once, the function that fills them, and passports from before."""
+
+from itertools import product
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.contract.world import GROWTH, LINK_BASE, OPEN, Lane, ask
+from tests.unit.test_frames import passport
+from worker.domain.outcomes import Created
+from worker.messages.events import created_body
+from worker.store import migrate as migrations
+from worker.store.frames import own_of, taken_apart
+from worker.store.migrate import known_migrations, migrate
+from worker.store.postgres import PostgresStore
+from worker.store.sql import Connection
+
+SERIALS = ("s-1", "A.b_c~9", "x" * 100, "a/b", "100%", '"', "\\", "é", "\U0001f50b", '},"status":', "s s")
+MOMENTS = (0, 1, 1_778_320_800_123, 253_402_300_799_999)
+OWN: tuple[dict[str, Any], ...] = (
+    {},
+    {"overage_price_cents": 75},
+    {"parties": {"manufacturer": {"name": 'ü","createdAt":"', "gln": "4006381000000"}}},
+    {"parties": {"importer": {}}, "overage_price_cents": 0},
+)
+
+
+ROLE = "worker_of_the_version_before"
+
+
+def passports() -> list[Created]:
+    """Every kind of serial number with everything that is a passport's own, each under a GTIN of its own."""
+    cases = product(SERIALS, MOMENTS, OWN)
+    return [
+        passport(number, serial, f"{number:014d}", moment, **own) for number, (serial, moment, own) in enumerate(cases)
+    ]
+
+
+async def _frames(connection: Connection) -> int:
+    count: int = await connection.fetchval("SELECT count(*) FROM passport_frame")
+    return count
+
+
+async def test_a_frame_is_written_when_it_is_first_used(postgres: PostgresStore) -> None:
+    """Once a product, whichever session meets it, and again by none: not even where it was rolled back before."""
+    lane = await Lane.open(postgres)
+    async with postgres.session() as connection:
+        await connection.execute("DELETE FROM passport_frame")
+    await lane.process(*(ask(OPEN, serial=f"a{number}") for number in range(3)))
+    await lane.process(ask(OPEN, serial="b"), ask(GROWTH, 2, "b"))
+    async with postgres.session() as connection:
+        assert await _frames(connection) == 2
+        other = PostgresStore(postgres._database_url, 1)
+        lane = await Lane.open(other)
+        await lane.process(ask(OPEN, serial="c"))
+        created = [answer.value for answer in await lane.answers()]
+        await other.close()
+        assert await _frames(connection) == 2
+        bodies = [row["body"] for row in await connection.fetch("SELECT p.created_body AS body FROM passport p")]
+    assert sorted(bodies) == sorted(created)
+
+
+async def test_passports_from_before_are_taken_apart_as_new_ones_are(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By migration 0006, in SQL: with the same frames, and bodies that are the same byte for byte; grants stay."""
+    connection = await asyncpg.connect(database_url)
+    brought = tuple(one for one in known_migrations() if one.version < 6)
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "known_migrations", lambda: brought)
+        await migrate(connection)
+    bodies = {one.passport_id: created_body(one, LINK_BASE) for one in passports()}
+    await connection.execute(f"CREATE ROLE {ROLE}; GRANT SELECT, INSERT ON passport TO {ROLE}")
+    for one in passports():
+        await connection.execute(
+            "INSERT INTO passport "
+            "VALUES ($1, $2, $3, $4, $5, $6, timestamptz 'epoch' + $7 * interval '1 millisecond', $8)",
+            *(one.passport_id, one.company_id, one.product.id, one.product.template_id, one.gtin, one.serial),
+            *(one.created_ms, bodies[one.passport_id]),
+        )
+    assert "0006_passport_frames.sql" in await migrate(connection)
+    rows = await connection.fetch("SELECT p.id, p.created_body AS body, frame_id FROM passport p")
+    assert {row["id"]: row["body"] for row in rows} == bodies
+    frames = {one.passport_id: taken_apart(bodies[one.passport_id], own_of(one)).id for one in passports()}
+    assert {row["id"]: row["frame_id"] for row in rows} == frames
+    assert await _frames(connection) == len(set(frames.values())) == 3
+    for table, privilege in product(("passport", "passport_frame"), ("SELECT", "INSERT", "UPDATE")):
+        granted = await connection.fetchval("SELECT has_table_privilege($1, $2, $3)", ROLE, table, privilege)
+        assert granted is (privilege != "UPDATE"), (table, privilege)
+    await connection.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
+    await connection.close()
