@@ -62,7 +62,8 @@ async def damaged(bench: Workbench, logs: Path, seed: int, *, has_run: bool = Tr
     bench.publish(mixture(seed, before))
     if has_run:
         worker = bench.start_worker(logs / "first.log")
-        await asyncio.sleep(1.0 + chance.random())
+        await until(lambda: (logs / "first.log").read_text().count("lane_open") == 2, 30, "open lanes")
+        await asyncio.sleep(0.7 * chance.random())
         worker.kill()
         worker.wait()
     old = await copy_database(bench.settings.database_url, "old")

@@ -78,12 +78,15 @@ class _Recovery:
         plan = Plan(self._database.connection)
         await plan.begin()
         self._progress.begin("planning", sum(one.to_restore for one in lost))
+        unseen = [one for one in lost if one.refusals.counts]
         for one in lost:
-            if not one.refusals.counts:
+            if one not in unseen:
                 async with planned(self._reader, self._topics, one, self._settings.group_id) as lane:
                     await self._plan_lane(lane, one, plan)
         by_partition = {one.partition: one for one in lost}
         for code, partition, offset, detail, total in await plan.refused():
+            if code == "original-missing" and unseen:
+                continue  # it may be among what was not looked at
             by_partition[partition].refuse(code, self._settings.topic_commands, offset, detail, total)
         warnings = [
             f"company {company} has {slots} passports, and its plan {most}"
