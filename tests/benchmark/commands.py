@@ -8,7 +8,7 @@ from uuid import UUID
 
 from confluent_kafka import Producer
 
-from tests.benchmark.catalogue import PRODUCTS_A_COMPANY, BenchProduct, product
+from tests.benchmark.catalogue import FIELDS, PRODUCTS_A_COMPANY, BenchProduct, product
 
 PARTIES = {
     "manufacturer": {"legalName": "EuroBat GmbH", "gln": "4012345000009", "country": "DE"},
@@ -27,12 +27,14 @@ class Shape:
     """How commands spread: `hot_share` of them go to company 0, the rest evenly over all companies.
 
     Every partition holds commands of every company, unless `by_company`, as with the company as the record's key.
+    `fields` are those of each template.
     """
 
     companies: int = 10
     products: int = PRODUCTS_A_COMPANY
     hot_share: float = 0.0
     by_company: bool = False
+    fields: int = FIELDS
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ async def make_database(servers: Servers, name: str, shape: Shape) -> str:
     try:
         await migrate(connection)
         await ensure_days(connection)
-        await load_companies(connection, shape.companies, shape.products)
+        await load_companies(connection, shape.companies, shape.products, shape.fields)
         await connection.execute("ANALYZE")
     finally:
         await connection.close()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.benchmark.commands import Shape
+from tests.benchmark.cost import FIELDS, cost
 from tests.benchmark.figures import Figures, console
 from tests.benchmark.flood import flood
 from tests.benchmark.growth import preload_passports
@@ -138,6 +139,23 @@ def _worker(run: Run) -> None:
     run.figures.add("worker, CPU", found.cpu_microseconds, "µs/command")
 
 
+def _cost(run: Run) -> None:
+    with run.place(Shape(fields=FIELDS)) as place:
+        found = cost(place, run.size.commands)
+    name = f"{FIELDS} fields"
+    run.figures.add(f"{name}, worker", found.per_second, "commands/s")
+    run.figures.add(f"{name}, worker's CPU", found.worker_microseconds, "µs/command")
+    if found.postgres_microseconds is not None:
+        run.figures.add(f"{name}, Postgres's CPU", found.postgres_microseconds, "µs/command")
+    for what, value in (
+        ("WAL", found.wal),
+        ("passport", found.passports),
+        ("key", found.keys),
+        ("ledger", found.ledger),
+    ):
+        run.figures.add(f"{name}, {what}", value, "bytes/command")
+
+
 def _two(run: Run) -> None:
     run.speed("two workers", TWO_WORKERS, run.size.commands)
 
@@ -251,6 +269,7 @@ def _profile(run: Run) -> None:
 EVERY_ROUND: dict[str, Callable[[Run], None]] = {
     "pipe": _pipe,
     "worker": _worker,
+    "cost": _cost,
     "peer": _peer,
     "postgres": _postgres,
     "two": _two,

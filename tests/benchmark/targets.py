@@ -38,7 +38,10 @@ class Target:
 
 
 TARGETS = (
-    Target("worker / pipe floor", "worker", "pipe floor", 0.5, 0.7),
+    Target("worker / pipe floor", "worker", "pipe floor", 0.7, 0.85),
+    Target("worker's CPU / pipe floor's", "worker, CPU", "pipe floor, CPU", 1.5, 1.2, "", True),
+    Target("WAL of a passport of 52 fields", "52 fields, WAL", None, 1200, 900, "bytes", True),
+    Target("a passport of 52 fields on disk", "52 fields, passport", None, 350, 250, "bytes", True),
     Target("worker / peer", "worker", "peer", 15, 30),
     Target("p50 at half load", "latency at half load, p50", None, 50, None, "ms", True),
     Target("p99 at half load", "latency at half load, p99", None, 130, 100, "ms", True),
