@@ -36,7 +36,7 @@ STEPS = (
     ("encode", ("worker/messages/events",)),
     ("decide", ("worker/domain/decide", "worker/domain/facts", "decide_all (")),
     ("gather", ("worker/store/facts",)),
-    ("write", ("worker/store/postgres",)),
+    ("write", ("worker/store/",)),
 )
 # What is under none of them: callbacks of the event loop.
 CALLBACKS = (
@@ -88,11 +88,15 @@ def _spy(pid: int, stacks: Path) -> "subprocess.Popen[bytes]":
 
 
 def steps_of(stacks: str) -> Counter[str]:
-    """Samples by step, from py-spy's raw lines: `frame;frame;… count`. A frame's name may hold anything."""
+    """Samples by step, from py-spy's raw lines: `frame;frame;… count`. A frame's name may hold anything.
+
+    It looks at a process that goes on, and now and then sees rubbish.
+    """
     counted: Counter[str] = Counter()
     for line in filter(None, stacks.split("\n")):
         frames, _, count = line.rpartition(" ")
-        counted[_step(frames.split(";"))] += int(count)
+        if count.isascii() and count.isdigit():
+            counted[_step(frames.split(";"))] += int(count)
     return counted
 
 
