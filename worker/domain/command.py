@@ -36,8 +36,7 @@ def digits_of_path(path: str) -> str:
     return sha256(path.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKey(NamedTuple):
     """A `tp_` API key, known by the SHA-256 of the whole key only."""
 
     digest: bytes

@@ -78,47 +78,49 @@ def _judge_idempotency_key(command: Command, company_id: str, facts: Facts) -> O
 
 def _judge_request(command: Command, body: CreatePassport, company: Company, facts: Facts) -> Outcome:
     """Rules 7 to 11, for a valid body."""
-    asked = Asked(company.id, body.product_id, body.gtin, body.serial)
     if not company.may_write:  # rule 7
-        return SubscriptionInactive(asked, company.subscription or "")
+        return SubscriptionInactive(_asked(company, body), company.subscription or "")
     product = facts.products.get(body.product_id)
     if product is None or product.company_id != company.id:  # rule 8
-        return ProductNotFound(asked)
+        return ProductNotFound(_asked(company, body))
     writes_per_day = company.plan.max_v1_writes_per_day
     if writes_per_day is not None:  # rule 9
         writes_today = facts.writes.get((company.id, utc_day(command.source.appended_ms)), 0)
         if writes_today >= writes_per_day:
-            return DailyWritesSpent(asked, writes_per_day, writes_today)
+            return DailyWritesSpent(_asked(company, body), writes_per_day, writes_today)
     if facts.gtin_owners.get(body.gtin, company.id) != company.id:  # rule 10
-        return GtinRegistered(asked)
+        return GtinRegistered(_asked(company, body))
     existing = facts.serials.get((body.gtin, body.serial))
     if existing is not None:  # rule 11
-        return SerialExists(asked, existing)
-    return _take_slot(command, body, company, product, asked, facts)
+        return SerialExists(_asked(company, body), existing)
+    return _take_slot(command, body, company, product, facts)
 
 
-def _take_slot(  # noqa: PLR0913 - all that the last rules look at
-    command: Command, body: CreatePassport, company: Company, product: Product, asked: Asked, facts: Facts
-) -> Outcome:
+def _asked(company: Company, body: CreatePassport) -> Asked:
+    return Asked(company.id, body.product_id, body.gtin, body.serial)
+
+
+def _take_slot(command: Command, body: CreatePassport, company: Company, product: Product, facts: Facts) -> Outcome:
     """Rules 12 and 13: slots are cumulative; overage is charged only when confirmed."""
     plan, used = company.plan, facts.slots_used.get(company.id, 0)
     overage_price_cents = None
     if plan.max_dpps is not None and used >= plan.max_dpps:  # rule 12
         if plan.overage_price_cents is None:
-            return HardBlock(asked, plan.max_dpps, used)
+            return HardBlock(_asked(company, body), plan.max_dpps, used)
         if not body.confirm_overage:
-            return OverageRequired(asked, plan.max_dpps, used, plan.overage_price_cents)
+            return OverageRequired(_asked(company, body), plan.max_dpps, used, plan.overage_price_cents)
         overage_price_cents = plan.overage_price_cents
+    appended_ms = command.source.appended_ms
     return Created(  # rule 13
-        passport_id=command.source.passport_id,
-        company_id=company.id,
-        product=product,
-        gtin=body.gtin,
-        serial=body.serial,
-        parties=body.parties,
-        overage_price_cents=overage_price_cents,
-        created_ms=command.source.appended_ms,
-        utc_day=utc_day(command.source.appended_ms),
-        idempotency_key=command.idempotency_key,
-        fingerprint=command.fingerprint,
+        command.source.passport_id,
+        company.id,
+        product,
+        body.gtin,
+        body.serial,
+        body.parties,
+        overage_price_cents,
+        appended_ms,
+        utc_day(appended_ms),
+        command.idempotency_key,
+        command.fingerprint,
     )

@@ -1,13 +1,13 @@
 """Everything that a decision may look at, read once for a batch, and moved on by each created passport of it."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from worker.domain.catalogue import ApiKeyGrant, Company, Product
 from worker.domain.outcomes import Created
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """An idempotency key's created passport: the created event's value, and when it was created (ms)."""
 
     fingerprint: bytes

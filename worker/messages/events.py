@@ -102,7 +102,8 @@ def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answ
             created_body(outcome, digital_link_base),
             outcome.company_id,
             outcome.passport_id,
-            trace=command.trace,
+            False,
+            command.trace,
         )
     if isinstance(outcome, Replayed):
         return Answer(

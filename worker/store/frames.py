@@ -48,7 +48,6 @@ class Frame:
         self._format = _HOLE.sub(b"%b", text.replace(b"%", b"%%"))
         self._in_order: Callable[[Own], object] = itemgetter(*holes) if holes else lambda _: ()
         self._has_gs1 = _GS1 in text
-        self._shared = len(text) - len(holes)
 
     def filled(self, own: Own) -> bytes:
         """The value of the created event."""
@@ -59,11 +58,13 @@ class Frame:
         """The same with `gs1` and `rest` as a body has them; None where it is not this frame's."""
         if self._has_gs1:
             own = own._replace(gs1=_gs1_of(body, own.gtin) or b"")
-        rest = len(body) - len(self.filled(own))
+        filled = self.filled(own)
+        rest = len(body) - len(filled)
         if rest > 0:
             end = len(body) - len(_BEFORE_TIME) - len(own.time) - len(_END)
             own = own._replace(rest=body[end - rest : end])
-        return own if self.filled(own) == body else None
+            filled = self.filled(own)
+        return own if filled == body else None
 
 
 def taken_apart(body: bytes, own: Own) -> Frame:
