@@ -531,6 +531,25 @@ async def test_what_is_too_much_at_once_comes_again_in_smaller_turns(monkeypatch
     await world.close()
 
 
+async def test_what_was_too_much_is_seldom_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail while turns doubled up to it: of three that were decoded, each third was thrown away."""
+    world = _world(1)
+    process, sizes = world.shared.processor.process, list[int]()
+
+    async def narrow(turn: Sequence[Work]) -> list[Done]:
+        sizes.append(len(turn[0].commands))
+        return [BatchTooLarge()] if sizes[-1] > 95 else await process(turn)
+
+    monkeypatch.setattr(world.shared.processor, "process", narrow)
+    await world.live()
+    world.fetch(0, 5_000)
+    await world.until_out(5_000)
+    await world.close()
+    in_vain = [size for size in sizes if size > 95]
+    assert len(in_vain) < len(sizes) / 10
+    assert sum(sizes) < 1.15 * 5_000
+
+
 async def test_too_much_at_once_is_told_of_each_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail while each lane told of it again, on the spans of all, of which some had ended."""
     spans = spans_in_memory()

@@ -28,6 +28,8 @@ others are at work."""
 IDLE_SECONDS = 1.0
 """Idle lanes note after this time that all of their answers are out."""
 KEYS_SECONDS = 1.0
+CEILING_RISES = 64
+"""A turn that is too large was decoded in vain: after one, turns stay below that size, and try it again only slowly."""
 
 
 class LanesFailed(Doubt):
@@ -55,7 +57,7 @@ class Session:
         self._news = asyncio.Event()
         """Something came, ended, or may be looked at."""
         self._in_flight: asyncio.Task[None] | None = None
-        self._most = settings.batch_records
+        self._most = self._ceiling = settings.batch_records
         self._open: dict[Lane, OpenLane] = {}
         self._turns = self._incarnation = 0
         for lane in lanes:
@@ -235,9 +237,11 @@ class Session:
         """How many records the next turn takes at most."""
         if any(isinstance(one, BatchTooLarge) for one in done):
             self._hooks.too_large()
-            self._most = max(1, sum(len(batch.records) for batch in batches) // 4)
+            size = sum(len(batch.records) for batch in batches)
+            self._most, self._ceiling = max(1, size // 4), max(1, size * 3 // 4)
         else:
-            self._most = min(2 * self._most, self._shared.settings.batch_records)
+            self._ceiling += 1 + self._ceiling // CEILING_RISES
+            self._most = min(2 * self._most, self._ceiling, self._shared.settings.batch_records)
 
     async def _emit(self, parts: Mapping[OpenLane, Part]) -> None:
         """Kafka: all results and the offsets behind them, in one transaction."""
