@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.builders import as_json, body
+from worker.domain.command import CreatePassport
 from worker.messages import body as bodies
 from worker.messages import json_value
 
@@ -57,6 +58,35 @@ parts: st.SearchStrategy[object] = st.sampled_from(
 )
 
 
+party_values: st.SearchStrategy[object] = parts | st.sampled_from(
+    [
+        "4012345000009",
+        "DE",
+        "de",
+        "https://a.example",
+        "HTTP://[::1]",
+        "http://",
+        "ftp://a.example",
+        "x" * 201,
+        4012345000009,
+    ]
+)
+parties = st.dictionaries(
+    st.sampled_from([*bodies.ROLES, "owner"]),
+    st.dictionaries(st.sampled_from([*bodies._PARTY_PROBLEMS, "x"]), party_values) | parts,
+    max_size=3,
+)
+
+
+@settings(max_examples=400)
+@given(parties)
+def test_parties_are_judged_alike(value: dict[str, object]) -> None:
+    """Those of a body that is otherwise well."""
+    asked = json.loads(as_json(body(parties=value)))
+    flawless, judged = bodies._flawless(asked), bodies._judged(asked)
+    assert flawless == (judged if isinstance(judged, CreatePassport) else None)
+
+
 @settings(max_examples=400)
 @given(
     st.dictionaries(
@@ -70,15 +100,16 @@ def test_bodies_are_judged_alike(value: dict[str, object]) -> None:
     assert flawless is None or flawless == bodies._judged(value)
 
 
-@pytest.mark.parametrize(
-    "more", [{}, {"confirmOverage": True}, {"parties": {"manufacturer": {"url": "https://a.example", "gln": "ü"}}}]
-)
+PARTY = {"legalName": "ü", "url": "https://a.example", "gln": "4012345000009"}
+
+
+@pytest.mark.parametrize("more", [{}, {"confirmOverage": True}, {"parties": {"manufacturer": PARTY}}])
 def test_what_producers_send_goes_the_short_way(more: dict[str, object]) -> None:
     """Or it would be of no use."""
     value = as_json(body(**more))
     plain = json_value._plain_object(value, 32)
     assert plain == json.loads(value)
-    assert (bodies._flawless(plain or {}) is None) is ("parties" in more)
+    assert bodies._flawless(plain or {}) is not None
 
 
 @pytest.mark.parametrize(

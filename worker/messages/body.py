@@ -189,9 +189,9 @@ def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
 
 
 def _flawless(body: JsonObject) -> CreatePassport | None:
-    """A body without parties in which nothing is wrong; None for others. By the same checks as the model's."""
-    product_id, identity = body.get("productId"), body.get("gs1")
-    if "parties" in body or type(product_id) is not str or type(identity) is not dict:
+    """A body in which nothing is wrong; None for others. By the same checks as the model's, in a third of the time."""
+    product_id, identity, parties = body.get("productId"), body.get("gs1"), body.get("parties", {})
+    if type(product_id) is not str or type(identity) is not dict or type(parties) is not dict:
         return None
     gtin, serial, confirmed = identity.get("gtin"), identity.get("serialNumber"), body.get("confirmOverage", False)
     if (
@@ -201,9 +201,29 @@ def _flawless(body: JsonObject) -> CreatePassport | None:
         and _product_id_problem(product_id) is None
         and gs1.gtin_problem(gtin) is None
         and gs1.serial_problem(serial) is None
+        and all(role in ROLES and _is_flawless_party(party) for role, party in parties.items())
     ):
-        return CreatePassport(product_id.lower(), gtin, serial, None, confirmed)
+        return _as_command(body)
     return None
+
+
+def _is_flawless_party(party: object) -> bool:
+    if type(party) is not dict or "legalName" not in party or not ("gln" in party or "legacyOperatorId" in party):
+        return False
+    for name, value in party.items():
+        problem = _PARTY_PROBLEMS.get(name)
+        if problem is not None and (type(value) is not str or problem(value) is not None):
+            return False
+    return True
+
+
+_PARTY_PROBLEMS: Mapping[str, Callable[[str], str | None]] = {
+    "legalName": _legal_name_problem,
+    "gln": gs1.gln_problem,
+    "country": _country_problem,
+    "legacyOperatorId": _operator_id_problem,
+    "url": _url_problem,
+}
 
 
 def _judged(body: JsonObject) -> CreatePassport | InvalidBody:

@@ -199,27 +199,27 @@ def _company(outcome: Refused) -> str | None:
 
 def event_of(answer: Answer, topic: str, partition: int) -> Event:
     """The result record: CloudEvents 1.0 binary mode. `topic` is the command topic."""
-    path = f"{topic}/{partition}/{answer.offset}"
-    subject = answer.passport_id or answer.key
+    offset, appended_ms, kind, key, value, company_id, passport_id, replayed, trace, _ = answer
+    path = f"{topic}/{partition}/{offset}".encode()
     headers: list[Header] = [
         ("ce_specversion", b"1.0"),
         ("ce_id", _uuid5_of_url(path)),
         ("ce_source", b"/passport-worker"),
-        ("ce_type", _TYPES[answer.kind]),
-        ("ce_time", iso_8601(answer.appended_ms).encode("ascii")),
-        ("ce_subject", subject.encode("utf-8")),
+        ("ce_type", _TYPES[kind]),
+        ("ce_time", iso_8601(appended_ms).encode("ascii")),
+        ("ce_subject", (passport_id or key).encode("utf-8")),
     ]
-    if answer.company_id is not None:
-        headers.append(("ce_companyid", answer.company_id.encode("utf-8")))
-    headers.append(("ce_causationid", path.encode("utf-8")))
+    if company_id is not None:
+        headers.append(("ce_companyid", company_id.encode("utf-8")))
+    headers.append(("ce_causationid", path))
     headers.append(("content-type", b"application/json"))
-    if answer.trace is not None:
-        headers.append(("traceparent", answer.trace.traceparent))
-        if answer.trace.tracestate is not None:
-            headers.append(("tracestate", answer.trace.tracestate))
-    if answer.replayed:
+    if trace is not None:
+        headers.append(("traceparent", trace.traceparent))
+        if trace.tracestate is not None:
+            headers.append(("tracestate", trace.tracestate))
+    if replayed:
         headers.append(("idempotency-replayed", b"true"))
-    return Event(answer.key.encode("utf-8"), answer.value, headers)
+    return Event(key.encode("utf-8"), value, headers)
 
 
 def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Event:
@@ -236,9 +236,9 @@ def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Even
     return Event(letter.key, letter.value, headers)
 
 
-def _uuid5_of_url(name: str) -> bytes:
+def _uuid5_of_url(name: bytes) -> bytes:
     """UUIDv5 in the URL namespace (RFC 9562 section 5.5), as `uuid.uuid5` computes it."""
-    digest = sha1(_URL + name.encode("utf-8"), usedforsecurity=False).hexdigest()
+    digest = sha1(_URL + name, usedforsecurity=False).hexdigest()
     variant = _VARIANT[digest[16]]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}".encode("ascii")
 

@@ -23,38 +23,53 @@ def position_of(row: asyncpg.Record) -> Position | None:
     return Position(row["applied"], row["emitted"], row["ledger_from"], topic)
 
 
-def passport_columns(created: Sequence[Created], kept: Sequence[tuple[Frame, Own]]) -> list[list[Any]]:
+Column = Sequence[Any]
+"""An argument of a query. Shorter ones are filled up with null, so that one without any value need not be sent."""
+
+
+def passport_columns(created: Sequence[Created], kept: Sequence[tuple[Frame, Own]]) -> list[Column]:
     """Parameters of `record.sql`: passports, with the frame of each and what is its own."""
+    if not created:
+        return [()] * 11
+    ids, companies, _, gtins, serials, _, prices, created_ms, _, keys, fingerprints = zip(*created, strict=True)
     return [
-        [one.passport_id for one in created],
-        [one.company_id for one in created],
-        [one.gtin for one in created],
-        [one.serial for one in created],
-        [one.created_ms for one in created],
+        ids,
+        companies,
+        gtins,
+        serials,
+        created_ms,
         [frame.id for frame, _ in kept],
-        [own.gs1.decode("ascii") or None for _, own in kept],
-        [own.rest.decode("ascii") or None for _, own in kept],
-        [None if one.idempotency_key is None else key_id(one.company_id, one.idempotency_key) for one in created],
-        [one.fingerprint for one in created],
-        [one.overage_price_cents for one in created],
+        _sparse([own.gs1.decode("ascii") or None for _, own in kept]),
+        _sparse([own.rest.decode("ascii") or None for _, own in kept]),
+        [None if key is None else key_id(company, key) for company, key in zip(companies, keys, strict=True)],
+        fingerprints,
+        _sparse(prices),
     ]
 
 
-def ledger_columns(rows: Sequence[tuple[int, Answer]]) -> list[list[Any]]:
+def ledger_columns(lane_ids: Column, answers: Sequence[Answer]) -> list[Column]:
     """Parameters of `record.sql`: the ledger's rows, each with the id of its lane."""
+    if not answers:
+        return [()] * 11
+    columns = zip(*answers, strict=True)
+    offsets, appended_ms, kinds, keys, values, companies, passports, replayed, traces, _ = columns
     return [
-        [lane_id for lane_id, _ in rows],
-        [answer.offset for _, answer in rows],
-        [answer.appended_ms for _, answer in rows],
-        [answer.kind for _, answer in rows],
-        [answer.replayed for _, answer in rows],
-        [answer.key for _, answer in rows],
-        [answer.company_id for _, answer in rows],
-        [answer.passport_id for _, answer in rows],
-        [None if answer.trace is None else answer.trace.traceparent for _, answer in rows],
-        [None if answer.trace is None else answer.trace.tracestate for _, answer in rows],
-        [None if answer.passport_id is not None else answer.value for _, answer in rows],
+        lane_ids,
+        offsets,
+        appended_ms,
+        kinds,
+        replayed if True in replayed else (),
+        keys,
+        _sparse(companies),
+        _sparse(passports),
+        _sparse([one and one.traceparent for one in traces]),
+        _sparse([one and one.tracestate for one in traces]),
+        _sparse([value if id is None else None for id, value in zip(passports, values, strict=True)]),
     ]
+
+
+def _sparse(column: Column) -> Column:
+    return () if column.count(None) == len(column) else column
 
 
 def dead_letter_row(lane_id: int, offset: int, letter: DeadLetter) -> tuple[Any, ...]:
@@ -64,7 +79,7 @@ def dead_letter_row(lane_id: int, offset: int, letter: DeadLetter) -> tuple[Any,
     return (lane_id, offset, letter.reason, letter.key, letter.value, names, values)
 
 
-def frame_columns(frames: Collection[tuple[Frame, Created]]) -> list[list[Any]]:
+def frame_columns(frames: Collection[tuple[Frame, Created]]) -> list[Column]:
     """Parameters of `record.sql`: frames, each with a passport of its product."""
     return [
         [frame.id for frame, _ in frames],

@@ -54,8 +54,9 @@ class PostgresTransaction:
         """See the port."""
         await self._settle_gtins(created)
         lane_ids = [one.token.lane_id for one in self._expected]
-        rows = [(lane_id, answer) for lane_id, own in zip(lane_ids, answers, strict=True) for answer in own]
-        bodies = {answer.passport_id: answer.value for _, answer in rows if not answer.replayed}
+        rows = [answer for own in answers for answer in own]
+        row_lanes = [lane_id for lane_id, own in zip(lane_ids, answers, strict=True) for _ in own]
+        bodies = {answer.passport_id: answer.value for answer in rows if not answer.replayed}
         kept = [self._frames.take_apart(one.product.id, bodies[one.passport_id], own_of(one)) for one in created]
         self.written = {
             frame.id: (frame, one) for (frame, _), one in zip(kept, created, strict=True) if frame.id not in self._known
@@ -63,13 +64,13 @@ class PostgresTransaction:
         await self._connection.execute(
             sql.load("record"),
             *passport_columns(created, kept),
-            *ledger_columns(rows),
+            *ledger_columns(row_lanes, rows),
             lane_ids,
             positions,
             [one.emitted for one in self._expected],
             *frame_columns(self.written.values()),
         )
-        for lane_id, answer in rows:
+        for lane_id, answer in zip(row_lanes, rows, strict=True):
             if answer.dead_letter is not None:
                 # Each by itself: a worker that is frozen between the pieces of an `executemany`, which asyncpg writes
                 # without Sync, would keep its lane for ever before PostgreSQL 17 (guard B14).

@@ -42,7 +42,8 @@ WITH made AS (
 ), rows AS (
     INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id,
                         traceparent, tracestate, value)
-    SELECT a.lane_id, a."offset", timestamptz 'epoch' + a.appended_ms * interval '1 millisecond', a.kind, a.replayed, a.key,
+    SELECT a.lane_id, a."offset", timestamptz 'epoch' + a.appended_ms * interval '1 millisecond', a.kind,
+           coalesce(a.replayed, false), a.key,
            a.company_id, a.passport_id, a.traceparent, a.tracestate, a.value
       FROM unnest($12::int[], $13::bigint[], $14::bigint[], $15::smallint[], $16::boolean[], $17::text[], $18::text[],
                   $19::text[], $20::bytea[], $21::bytea[], $22::bytea[])
