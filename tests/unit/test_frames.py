@@ -56,8 +56,9 @@ def test_what_is_taken_apart_is_filled_again(passports: list[Created], base: str
     frames = Frames()
     for one in passports:
         body = created_body(one, base)
-        frame, own = frames.take_apart(PRODUCT, body, own_of(one))
+        frame, own = frames.take_apart(one.product, body, own_of(one))
         assert frame.filled(own) == body
+        assert frame.text == taken_apart(body, own_of(one)).text
         assert Frame(frame.text).filled(own) == body
         assert bool(own.rest) is bool(one.parties or one.overage_price_cents is not None)
 
@@ -94,7 +95,7 @@ def test_a_text_that_no_worker_writes_is_its_own_frame() -> None:
     """With `rest` or without, it comes back; what could be taken for a hole is refused."""
     one = passport(1, "s")
     for body in (b"{}", b"100 %", created_body(one, "b").replace(b'"gs1"', b'"gs2"')):
-        frame, own = Frames().take_apart(PRODUCT, body, own_of(one))
+        frame, own = Frames().take_apart(one.product, body, own_of(one))
         assert (frame.text, frame.filled(own)) == (body, body)
     with pytest.raises(ValueError, match="control characters"):
-        Frames().take_apart(PRODUCT, b'{"a":"\x03"}', own_of(one))
+        Frames().take_apart(one.product, b'{"a":"\x03"}', own_of(one))

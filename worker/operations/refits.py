@@ -26,7 +26,7 @@ def widest_limits() -> Limits:
 
 _WIDEST = widest_limits()
 _UNREADABLE = REFUSALS[Unreadable].error
-_NOT_KEPT = SeededFields(0, 0, "{}")
+_NOT_KEPT = SeededFields(0, 0, "")
 """A passport's row refers to its product; the fields are in its body."""
 
 

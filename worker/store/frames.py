@@ -13,12 +13,14 @@ from typing import NamedTuple
 import asyncpg
 
 from worker.domain.cache import Cache
+from worker.domain.catalogue import Product
 from worker.domain.outcomes import Created
 from worker.domain.timestamps import iso_8601
 from worker.store import sql
 
-_HOLE = re.compile(rb"[\x01-\x06]")
-_ID, _GTIN, _SERIAL, _TIME, _GS1, _REST = (bytes([number]) for number in range(1, 7))
+_HOLES = bytes(range(1, 7))
+_NO_HOLES = bytes(set(range(256)) - {*_HOLES})
+_ID, _GTIN, _SERIAL, _TIME, _GS1, _REST = (bytes([hole]) for hole in _HOLES)
 _PLAIN = re.compile(r"[0-9A-Za-z._~-]+")
 """A serial number that is the same in JSON and in a URI."""
 _BEHIND_GTIN, _BEHIND_GS1, _FIELDS = b'"gs1":{"gtin":"', b'},"status":', b'"fields":'
@@ -44,8 +46,10 @@ class Frame:
     def __init__(self, text: bytes) -> None:
         self.id = sha256(text).digest()[:16]
         self.text = text
-        holes = [hole[0] - 1 for hole in _HOLE.findall(text)]
-        self._format = _HOLE.sub(b"%b", text.replace(b"%", b"%%"))
+        holes = [hole - 1 for hole in _holes_in(text)]
+        self._format = text.replace(b"%", b"%%")
+        for hole in _HOLES:
+            self._format = self._format.replace(bytes([hole]), b"%b")
         self._in_order: Callable[[Own], object] = itemgetter(*holes) if holes else lambda _: ()
         self._has_gs1 = _GS1 in text
 
@@ -67,12 +71,13 @@ class Frame:
         return own if filled == body else None
 
 
-def taken_apart(body: bytes, own: Own) -> Frame:
+def taken_apart(body: bytes, own: Own, fields_size: int | None = None) -> Frame:
     """The frame of a created event; one without holes where the text is not what a worker writes.
 
-    Raises `ValueError` for a text that holds control characters.
+    `fields_size` is the length of the fields, where it is known. Raises `ValueError` for a text that holds control
+    characters.
     """
-    if _HOLE.search(body):
+    if _holes_in(body):
         raise ValueError("a created event holds control characters")
     start, behind_gtin = b'{"_id":"' + own.id + b'"', _BEHIND_GTIN + own.gtin
     gs1, fields = _gs1_of(body, own.gtin), body.find(_FIELDS)
@@ -80,8 +85,10 @@ def taken_apart(body: bytes, own: Own) -> Frame:
     if gs1 is None or fields < 0 or not (body.startswith(start) and body.endswith(end)):
         return Frame(body)
     at = body.index(behind_gtin) + len(behind_gtin)
-    text = body.decode("ascii")
-    _, behind_fields = _object_end(text, fields + len(_FIELDS))
+    if fields_size is None:
+        _, behind_fields = _object_end(body.decode("ascii"), fields + len(_FIELDS))
+    else:
+        behind_fields = fields + len(_FIELDS) + fields_size
     if _PLAIN.fullmatch(own.serial.decode()):
         shared = gs1.replace(b'":"%b"' % own.serial, b'":"%b"' % _SERIAL)
         path, holes = b'/01/%b/21/%b"' % (own.gtin, own.serial), b'/01/%b/21/%b"' % (_GTIN, _SERIAL)
@@ -91,6 +98,11 @@ def taken_apart(body: bytes, own: Own) -> Frame:
     before = start.replace(own.id, _ID) + body[len(start) : at - len(own.gtin)] + _GTIN
     behind = body[at + len(gs1) : behind_fields + 1]
     return Frame(before + shared + behind + _REST + _BEFORE_TIME + _TIME + _END)
+
+
+def _holes_in(text: bytes) -> bytes:
+    """In their order; a regular expression takes ten times as long."""
+    return text.translate(None, _NO_HOLES)
 
 
 def _gs1_of(body: bytes, gtin: bytes) -> bytes | None:
@@ -125,13 +137,13 @@ class Frames:
         self._by_product: Cache[Frame] = Cache(8 * 1024 * 1024)
         self._by_id: Cache[Frame] = Cache(8 * 1024 * 1024)
 
-    def take_apart(self, product_id: str, body: bytes, own: Own) -> tuple[Frame, Own]:
+    def take_apart(self, product: Product, body: bytes, own: Own) -> tuple[Frame, Own]:
         """A created event as frame and own values, which give just this text again. Raises `ValueError`."""
-        key = (product_id,)
+        key = (product.id,)
         last = self._by_product.get(key)
         if last is not None and (found := last.own_of(body, own)) is not None:
             return last, found
-        frame = taken_apart(body, own)
+        frame = taken_apart(body, own, len(product.seeded.json) or None)
         found = frame.own_of(body, own)
         if found is None:
             frame = Frame(body)

@@ -57,7 +57,7 @@ class PostgresTransaction:
         rows = [answer for own in answers for answer in own]
         row_lanes = [lane_id for lane_id, own in zip(lane_ids, answers, strict=True) for _ in own]
         bodies = {answer.passport_id: answer.value for answer in rows if not answer.replayed}
-        kept = [self._frames.take_apart(one.product.id, bodies[one.passport_id], own_of(one)) for one in created]
+        kept = [self._frames.take_apart(one.product, bodies[one.passport_id], own_of(one)) for one in created]
         self.written = {
             frame.id: (frame, one) for (frame, _), one in zip(kept, created, strict=True) if frame.id not in self._known
         }
