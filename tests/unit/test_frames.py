@@ -94,7 +94,8 @@ def test_passports_of_a_product_share_one_frame(others: list[tuple[str, dict[str
 def test_a_text_that_no_worker_writes_is_its_own_frame() -> None:
     """With `rest` or without, it comes back; what could be taken for a hole is refused."""
     one = passport(1, "s")
-    for body in (b"{}", b"100 %", created_body(one, "b").replace(b'"gs1"', b'"gs2"')):
+    ours = created_body(one, "b")
+    for body in (b"{}", b"100 %", ours.replace(b'"gs1"', b'"gs2"'), ours.replace(b"draft", "dräft".encode())):
         frame, own = Frames().take_apart(one.product, body, own_of(one))
         assert (frame.text, frame.filled(own)) == (body, body)
     with pytest.raises(ValueError, match="control characters"):

@@ -82,7 +82,8 @@ def taken_apart(body: bytes, own: Own, fields_size: int | None = None) -> Frame:
     start, behind_gtin = b'{"_id":"' + own.id + b'"', _BEHIND_GTIN + own.gtin
     gs1, fields = _gs1_of(body, own.gtin), body.find(_FIELDS)
     end = _BEFORE_TIME + own.time + _END
-    if gs1 is None or fields < 0 or not (body.startswith(start) and body.endswith(end)):
+    is_ours = body.isascii() and body.startswith(start) and body.endswith(end)
+    if gs1 is None or fields < 0 or not is_ours:
         return Frame(body)
     at = body.index(behind_gtin) + len(behind_gtin)
     if fields_size is None:

@@ -85,7 +85,7 @@ def frame_columns(frames: Collection[tuple[Frame, Created]]) -> list[Column]:
         [frame.id for frame, _ in frames],
         [one.product.id for _, one in frames],
         [one.product.template_id for _, one in frames],
-        [frame.text.decode("ascii") for frame, _ in frames],
+        [frame.text.decode("utf-8") for frame, _ in frames],
     ]
 
 
