@@ -21,7 +21,7 @@ from worker.store import sql
 _HOLES = bytes(range(1, 7))
 _NO_HOLES = bytes(set(range(256)) - {*_HOLES})
 _ID, _GTIN, _SERIAL, _TIME, _GS1, _REST = (bytes([hole]) for hole in _HOLES)
-_PLAIN = re.compile(r"[0-9A-Za-z._~-]+")
+_PLAIN = re.compile(rb"[0-9A-Za-z._~-]+")
 """A serial number that is the same in JSON and in a URI."""
 _BEHIND_GTIN, _BEHIND_GS1, _FIELDS = b'"gs1":{"gtin":"', b'},"status":', b'"fields":'
 _BEFORE_TIME, _END = b'"createdAt":"', b'"}'
@@ -59,8 +59,13 @@ class Frame:
         return value
 
     def own_of(self, body: bytes, own: Own) -> Own | None:
-        """The same with `gs1` and `rest` as a body has them; None where it is not this frame's."""
+        """The same with `gs1` and `rest` as a body has them; None where it is not this frame's.
+
+        A body is one frame's alone, whatever was met before: a recovered database holds the same as an undamaged one.
+        """
         if self._has_gs1:
+            if _PLAIN.fullmatch(own.serial):
+                return None
             own = own._replace(gs1=_gs1_of(body, own.gtin) or b"")
         filled = self.filled(own)
         rest = len(body) - len(filled)
@@ -90,7 +95,7 @@ def taken_apart(body: bytes, own: Own, fields_size: int | None = None) -> Frame:
         _, behind_fields = _object_end(body.decode("ascii"), fields + len(_FIELDS))
     else:
         behind_fields = fields + len(_FIELDS) + fields_size
-    if _PLAIN.fullmatch(own.serial.decode()):
+    if _PLAIN.fullmatch(own.serial):
         shared = gs1.replace(b'":"%b"' % own.serial, b'":"%b"' % _SERIAL)
         path, holes = b'/01/%b/21/%b"' % (own.gtin, own.serial), b'/01/%b/21/%b"' % (_GTIN, _SERIAL)
         shared = shared.replace(path, holes)
