@@ -6,18 +6,21 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.contract.world import GROWTH, LINK_BASE, OPEN, Lane, ask
+from tests.contract.world import GROWTH, LINK_BASE, OPEN, Lane, ask, verdict
 from tests.unit.test_frames import passport
 from worker.domain.outcomes import Created
 from worker.messages.events import created_body
+from worker.store import facts
 from worker.store import migrate as migrations
+from worker.store import postgres as postgres_store
 from worker.store.frames import own_of, taken_apart
 from worker.store.migrate import known_migrations, migrate
+from worker.store.port import BatchTooLarge, StoreUnavailable
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 
 SERIALS = ("s-1", "A.b_c~9", "x" * 100, "a/b", "100%", '"', "\\", "é", "\U0001f50b", '},"status":', "s s")
-MOMENTS = (0, 1, 1_778_320_800_123, 253_402_300_799_999)
+MOMENTS = (0, 1, 1_778_320_800_123, 200_000_000_000_001, 253_402_300_799_999)
 OWN: tuple[dict[str, Any], ...] = (
     {},
     {"overage_price_cents": 75},
@@ -59,6 +62,39 @@ async def test_a_frame_is_written_when_it_is_first_used(postgres: PostgresStore)
         assert await _frames(connection) == 2
         bodies = [row["body"] for row in await connection.fetch("SELECT p.created_body AS body FROM passport p")]
     assert sorted(bodies) == sorted(created)
+
+
+async def test_a_frame_that_is_gone_is_no_reason_to_decide_anew(postgres: PostgresStore) -> None:
+    """A key looked free where its passport's frame was lost: whoever needs it waits for the database to be mended."""
+    lane = await Lane.open(postgres)
+    await lane.process(ask(OPEN, key="k"))
+    async with postgres.session() as connection:
+        await connection.execute("DELETE FROM passport_frame")
+    other = PostgresStore(postgres._database_url, 1)
+    lane = await Lane.open(other)
+    with pytest.raises(StoreUnavailable, match="passport_frame"):
+        await lane.process(ask(OPEN, key="k"))
+    with pytest.raises(StoreUnavailable, match="passport_frame"):
+        await lane.answers()
+    await other.close()
+
+
+async def test_what_is_a_passports_own_is_measured_as_well(
+    postgres: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parties may be larger than all that a product's passports share, and in JSON three times what was sent."""
+    lane = await Lane.open(postgres)
+    name = "\U0001f50b" * 200
+    parties = {"manufacturer": {"legalName": name, "gln": "4012345000009", "url": f"https://a.example/{name * 9}"}}
+    records = [ask(OPEN, serial=f"s{number}", key=f"k{number}", parties=parties) for number in range(3)]
+    answers = await lane.process(*records)
+    assert min(len(answer.value) for answer in answers) > 20_000
+    monkeypatch.setattr(facts, "REPLAYED_BYTES", 60_000)
+    monkeypatch.setattr(postgres_store, "ANSWERS_BYTES", 60_000)
+    assert len(await lane.answers()) == 2
+    with pytest.raises(BatchTooLarge):
+        await lane.process(*records)
+    assert [verdict(one) for one in await lane.process(*records[:2])] == ["replayed"] * 2
 
 
 async def test_passports_from_before_are_taken_apart_as_new_ones_are(

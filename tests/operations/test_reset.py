@@ -13,7 +13,7 @@ from tests.invariants import check_invariants
 from tests.operations.asking import Told, answered, ask
 from tests.operations.mixture import as_role
 from tests.workbench import Workbench, tenant, until
-from worker.operations.reset import EXPIRED, Reset, reset_of
+from worker.operations.reset import EXPIRED, Reset, reset_of, why
 from worker.store.grants import RUN
 from worker.store.port import Position, TopicIdentity
 from worker.stream.positions import Log
@@ -54,6 +54,24 @@ def test_where_a_lane_goes_on(emitted: int, published: int, first: int, wanted: 
 def test_where_no_position_is_right(log: Log, lost: str | None, code: str) -> None:
     """The lane stays where it is."""
     assert reset_of(Standing(APPLIED, 120, log, is_new=False, lost_commits=lost), 0) == Reset(100, 120, code)
+
+
+@pytest.mark.parametrize(
+    ("standing", "published", "told"),
+    [
+        (Standing(APPLIED, 120, Log(HERE, 110, 200), is_new=False), 100, "--allow commands-expired"),
+        (Standing(APPLIED, 120, Log(HERE, 0, 90), is_new=False), 90, "Use a new topic name"),
+        (Standing(APPLIED, 95, Log(HERE, 110, 200), is_new=False), 105, "`passport-worker lanes recover`"),
+    ],
+)
+def test_what_is_told_fits_what_is_in_the_way(standing: Standing, published: int, told: str) -> None:
+    """Never what was refused just now, nor what would have commands answered twice."""
+    code = reset_of(standing, published).obstacle
+    assert code is not None
+    text = why(code, standing, published)
+    assert told in text
+    assert ("--allow" in text) is (code == EXPIRED)
+    assert "by hand" not in text
 
 
 def _positions(told: Told) -> list[tuple[int, ...]]:

@@ -10,6 +10,7 @@ from worker.messages.hints import Finding
 from worker.operations import judgements
 from worker.operations.reports import LaneReport, LanesReport
 from worker.store.inspection import OpenOperation
+from worker.store.postgres import SESSION_SETTINGS
 from worker.store.server_state import LockHolder, ServerState
 from worker.stream.open_transactions import OpenTransaction
 
@@ -61,6 +62,7 @@ def _of_lanes(*lanes: LaneReport) -> dict[str, Finding]:
         (judgements.of_connections(STATE, 41), "warning"),
         (judgements.of_locks([]), "ok"),
         (judgements.of_locks([LockHolder(4711, None, "", None, None, None, 2)]), "failed"),
+        (judgements.of_locks([LockHolder(None, None, None, None, None, None, 1)]), "failed"),
         (judgements.of_open_transactions([], NOW), "ok"),
         (judgements.of_open_transactions([OpenTransaction("t", 0, 7, int((NOW - 960) * 1000))], NOW), "ok"),
         (judgements.of_open_transactions([OpenTransaction("t", 0, 7, int((NOW - 961) * 1000))], NOW), "failed"),
@@ -92,6 +94,12 @@ def test_each_bound(found: Finding, status: str) -> None:
     assert bool(found.advice) is (status in ("warning", "failed"))
     assert not found.finding.endswith(".")
     assert status == "skipped" or "expected" in found.finding
+
+
+def test_whoever_keeps_a_worker_waiting_is_found_before_it_gives_up() -> None:
+    """Seen to fail with 10 s, which is when a worker's wait ends and begins again."""
+    assert SESSION_SETTINGS["lock_timeout"] == "10s"
+    assert judgements.LOCK_SECONDS < 10 / 2
 
 
 def test_lanes_in_step_are_well() -> None:

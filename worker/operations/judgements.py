@@ -20,8 +20,8 @@ LAG_SECONDS = 300.0
 CERTIFICATE_DAYS = 30
 OPEN_SECONDS = 3600.0
 """An operator's command may take so long."""
-LOCK_SECONDS = 10.0
-"""A worker's transaction takes less, unless it waits itself."""
+LOCK_SECONDS = 3.0
+"""A worker's own transaction is over by then, most likely; and it gives up waiting after 10 s, to try again."""
 TRANSACTION_SECONDS = 960.0
 """A minute more than the longest that brokers let a transaction stay open (`transaction.max.timeout.ms`)."""
 _MOST_NAMED = 5
@@ -65,7 +65,7 @@ def of_connections(state: ServerState, pool_size: int) -> Finding:
 
 def of_locks(holders: Sequence[LockHolder]) -> Finding:
     """`postgres.locks`, from who has kept others waiting for more than `LOCK_SECONDS`."""
-    named = [f"session {one.pid} ({', '.join(_told_of(one))}) keeps {one.kept_waiting} waiting" for one in holders]
+    named = [f"{_session(one)} keeps {one.kept_waiting} waiting" for one in holders]
     found = (
         f"sessions that keep others waiting for {LOCK_SECONDS:.0f} s or longer: {len(holders)}, expected none"
         + _listed(named)
@@ -74,6 +74,12 @@ def of_locks(holders: Sequence[LockHolder]) -> Finding:
         "End what that session does: a migration by hand, a forgotten BEGIN; or have it ended (pg_terminate_backend)."
     )
     return _judged("postgres.locks", found, advice, failed=bool(holders))
+
+
+def _session(holder: LockHolder) -> str:
+    if holder.pid is None:
+        return "a prepared transaction (pg_prepared_xacts)"
+    return f"session {holder.pid} ({', '.join(_told_of(holder))})"
 
 
 def _told_of(holder: LockHolder) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """`passport-worker lanes reset`: halted lanes whose positions were moved by hand, or outlived by a log, may go on."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,10 +21,13 @@ from worker.stream.cluster.group_members import has_members
 from worker.stream.group_offsets import GroupHasMembers, move_offsets
 from worker.stream.group_view import appended_at, group_view
 from worker.stream.log_reader import LogReader, log_reader
-from worker.stream.positions import lost_commits, reason_of_lost_commits
+from worker.stream.open_transactions import open_transactions
+from worker.stream.positions import NEW_NAME, lost_commits, reason_of_lost_commits
 from worker.stream.standing import Standing
 
 EXPIRED = "commands-expired"
+_LOOKS, _LOOK_SECONDS = 20, 0.25
+"""How long markers of what was fenced just now are waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,10 @@ async def reset(
             return report
         async with operation(database, "lanes reset", reason, {"partitions": [*partitions]}) as kept:
             registered = await take_over(database, servers.cluster, servers.settings, partitions)
+            hanging = await one.hanging()
             report = await one.look(partitions, progress)
+            if hanging:
+                report = report.model_copy(update={"problems": (*report.problems, *hanging)})
             if report.ok:
                 report = await one.move(report, registered)
             kept.progress |= {"lanes": [each.model_dump(mode="json") for each in report.lanes], "ok": report.ok}
@@ -87,8 +94,7 @@ class _Resetting:
         stands = await self._standings(partitions)
         halted = {at: one for at, one in stands.items() if one.reason_to_halt() is not None}
         progress.begin("looking at halted lanes", len(halted))
-        looks = {at: one.position.applied for at, one in halted.items() if one.log.first <= one.position.applied}
-        ages = await appended_at(self._settings, looks)
+        ages = await self._ages(halted)
         problems, lanes = list[Problem](), list[ResetLane]()
         for at, one in stands.items():
             target = Reset(one.position.applied, one.emitted)
@@ -98,12 +104,30 @@ class _Resetting:
                 progress.advance(1)
                 target = reset_of(one, published)
                 if target.obstacle is not None and target.obstacle not in self._allow:
-                    text = one.reason_to_halt(published - 1) or ""
+                    text = why(target.obstacle, one, published)
                     problems.append(Problem(code=target.obstacle, place=f"{self._topic}/{at}", text=text))
             lanes.append(_lane(self._topic, at, one, target))
         if halted and await has_members(self._servers.cluster, self._settings.group_id):
             problems.append(_group_active(self._settings.group_id))
         return ResetReport(problems=tuple(problems), executed=False, operation=None, lanes=tuple(lanes))
+
+    async def _ages(self, halted: Mapping[int, Standing]) -> Mapping[int, int]:
+        """When the first command was appended whose result may still be missing; not where nobody can tell."""
+        if self._settings.allow_producer_time:
+            return {}
+        noted = {at: one.position.emitted for at, one in halted.items() if one.position.emitted >= one.log.first}
+        return await appended_at(self._settings, noted)
+
+    async def hanging(self) -> list[Problem]:
+        """Results behind a transaction that is open cannot be seen, and would come twice."""
+        topics = (*self._settings.answer_topics,)
+        for _ in range(_LOOKS):
+            found = await open_transactions(self._settings, self._servers.cluster, topics)
+            if not found:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        text = "A transaction is open there, and hides the results behind it: see topics.transactions of `doctor`."
+        return [Problem(code="open-transaction", place=f"{one.topic}/{one.partition}", text=text) for one in found]
 
     async def _standings(self, partitions: Sequence[int]) -> dict[int, Standing]:
         view = await group_view(self._settings, self._servers.cluster)
@@ -126,6 +150,22 @@ class _Resetting:
         except (GroupHasMembers, LostLane):
             return report.model_copy(update={"problems": (_group_active(self._settings.group_id),)})
         return report
+
+
+def why(code: str, standing: Standing, published: int) -> str:
+    """What is in the way, and what to do."""
+    applied, log = standing.position.applied, standing.log
+    if code == EXPIRED:
+        return (
+            f"They have expired unread. Publish commands {applied} to {log.first - 1} again from their source, then "
+            f"pass over them with --allow {EXPIRED}."
+        )
+    if code == "commits-lost":
+        told = standing.lost_commits or f"results up to command {published - 1} are published, and A is {applied}"
+        return f"Postgres lost commits: {told}. `passport-worker lanes recover` is for that."
+    if code == "log-shorter":
+        return f"The log ends at {log.end}, and A is {applied}. {NEW_NAME}"
+    return standing.reason_to_halt(published - 1) or ""
 
 
 def _group_active(group_id: str) -> Problem:

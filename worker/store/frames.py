@@ -17,6 +17,7 @@ from worker.domain.catalogue import Product
 from worker.domain.outcomes import Created
 from worker.domain.timestamps import iso_8601
 from worker.store import sql
+from worker.store.port import StoreUnavailable
 
 _HOLES = bytes(range(1, 7))
 _NO_HOLES = bytes(set(range(256)) - {*_HOLES})
@@ -158,11 +159,13 @@ class Frames:
         return frame, found
 
     async def load(self, connection: sql.Connection, ids: Collection[bytes]) -> Mapping[bytes, Frame]:
-        """All of these, by id."""
+        """All of these, by id. Raises `StoreUnavailable` where the database has lost one."""
         found = {one: frame for one in ids if (frame := self._by_id.get((one,))) is not None}
         if missing := [one for one in ids if one not in found]:
             for _, text in await connection.fetch(sql.load("frames"), missing):
                 frame = Frame(text.encode())
                 found[frame.id] = frame
                 self._by_id.put((frame.id,), frame, 2 * len(frame.text))
+            if lost := [one for one in missing if one not in found]:
+                raise StoreUnavailable(f"the database lacks what passports share: passport_frame {lost[0].hex()}")
         return found

@@ -55,6 +55,7 @@ TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
     "lock_companies": ([],),
     "bindings": ([], 0, 0),
+    "frames": ([],),
     "writes": ([], []),
     "gtin_owners": ([],),
     "claim_gtins": ([], []),

@@ -27,9 +27,12 @@ class ServerState:
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """A session, and how many others wait for its locks; None for what its role keeps from us."""
+    """A session, and how many others wait for its locks; None for what its role keeps from us.
 
-    pid: int
+    A prepared transaction has no session, and no `pid`.
+    """
+
+    pid: int | None
     role: str | None
     application: str | None
     address: str | None

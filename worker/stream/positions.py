@@ -50,10 +50,11 @@ _RECOVER = (
     "otherwise than the first."
 )
 _MOST_TOLD = 5
-_NEW_NAME = (
+NEW_NAME = (
     "Use a new topic name (PASSPORT_TOPIC_COMMANDS): in a topic of the old name the places, event ids and positions of "
     "old commands would be used again."
 )
+"""What to do where a topic is not the one that it was."""
 
 
 _RESET = "`passport-worker lanes reset`"
@@ -68,7 +69,7 @@ def reason_to_halt(position: Position, emitted: int, log: Log, newest_result: in
     applied = position.applied
     at = f"E={emitted} (committed in Kafka), A={applied} (applied in Postgres)"
     if position.topic is not None and log.topic is not None and position.topic != log.topic:
-        return f"{at}: {_other_topic(position.topic, log.topic)}. {_NEW_NAME}"
+        return f"{at}: {_other_topic(position.topic, log.topic)}. {NEW_NAME}"
     if emitted > applied:
         return f"{at}: {_kafka_is_ahead(applied, newest_result)}"
     if emitted < position.ledger_from:
@@ -85,13 +86,13 @@ def reason_to_halt(position: Position, emitted: int, log: Log, newest_result: in
         )
     if log.end < applied:
         cause = "the topic was made anew, or Kafka lost what it had acknowledged"
-        return f"{at}: the log ends at {log.end}, so {cause}. {_NEW_NAME}"
+        return f"{at}: the log ends at {log.end}, so {cause}. {NEW_NAME}"
     return None
 
 
 def reason_without_topic(topic: str) -> str:
     """Why a lane whose topic has vanished must not run, and what to do about it."""
-    return f"there is no topic {topic} any more. {_NEW_NAME}"
+    return f"there is no topic {topic} any more. {NEW_NAME}"
 
 
 def _other_topic(began: TopicIdentity, found: TopicIdentity) -> str:

@@ -240,8 +240,9 @@ class Session:
             size = sum(len(batch.records) for batch in batches)
             self._most, self._ceiling = max(1, size // 4), max(1, size * 3 // 4)
         else:
-            self._ceiling += 1 + self._ceiling // CEILING_RISES
-            self._most = min(2 * self._most, self._ceiling, self._shared.settings.batch_records)
+            most = self._shared.settings.batch_records
+            self._ceiling = min(most, self._ceiling + 1 + self._ceiling // CEILING_RISES)
+            self._most = min(2 * self._most, self._ceiling)
 
     async def _emit(self, parts: Mapping[OpenLane, Part]) -> None:
         """Kafka: all results and the offsets behind them, in one transaction."""

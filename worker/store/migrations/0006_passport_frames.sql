@@ -40,7 +40,8 @@ CREATE FUNCTION created_body(p HOME.passport) RETURNS bytea
 SELECT convert_to(
            replace(replace(replace(replace(replace(replace(f.text,
                chr(1), p.id), chr(2), p.gtin), chr(3), p.serial),
-               chr(4), to_char(p.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+               chr(4), to_char(date_trunc('milliseconds', p.created_at + interval '500 microseconds') AT TIME ZONE 'UTC',
+                               'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
                chr(5), coalesce(p.gs1, '')), chr(6), coalesce(p.rest, '')), 'UTF8')
   FROM HOME.passport_frame f
  WHERE f.id = p.frame_id
@@ -53,6 +54,7 @@ $$
                      JOIN pg_roles r ON r.oid = a.grantee,
                           unnest(ARRAY['passport', 'passport_frame']) AS n (name)
                     WHERE c.oid = 'passport_whole'::regclass AND a.grantee <> c.relowner
+                      AND (n.name = 'passport' OR a.privilege_type IN ('SELECT', 'INSERT'))
     LOOP
         EXECUTE format('GRANT %s ON %I TO %I', granted.privilege, granted.name, granted.role);
     END LOOP;

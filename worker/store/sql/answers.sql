@@ -10,7 +10,9 @@ SELECT "offset", appended_ms, kind, replayed, key, company_id, passport_id, trac
                row_number() OVER (ORDER BY "offset") AS place
           FROM (SELECT l."offset", round(extract(epoch FROM l.appended_at) * 1000)::bigint AS appended_ms, l.kind,
                        l.replayed, l.key, l.company_id, l.passport_id, l.traceparent, l.tracestate,
-                       l.value, coalesce(octet_length(l.value), octet_length(f.text) + 300) AS bytes_of_value,
+                       l.value, coalesce(octet_length(l.value), octet_length(f.text) + 300
+                                                         + coalesce(octet_length(p.gs1), 0) + coalesce(octet_length(p.rest), 0))
+                           AS bytes_of_value,
                        d.reason, d.key AS dead_key, d.value AS dead_value, d.header_names, d.header_values,
                        p.frame_id, p.gtin, p.serial, round(extract(epoch FROM p.created_at) * 1000)::bigint AS created_ms,
                        p.gs1, p.rest

@@ -5,7 +5,7 @@ SELECT holder.pid, holder.usename AS role, holder.application_name AS applicatio
   FROM pg_locks AS waiting
   JOIN pg_stat_activity AS waiter ON waiter.pid = waiting.pid AND waiter.datname = current_database()
  CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
-  JOIN pg_stat_activity AS holder ON holder.pid = blocking.pid
+  LEFT JOIN pg_stat_activity AS holder ON holder.pid = blocking.pid
  WHERE waiting.waitstart < clock_timestamp() - make_interval(secs => $1)
    AND NOT EXISTS (SELECT FROM pg_locks AS own WHERE own.pid = holder.pid AND NOT own.granted)
  GROUP BY holder.pid, holder.usename, holder.application_name, holder.client_addr, holder.state, holder.xact_start

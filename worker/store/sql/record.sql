@@ -1,7 +1,8 @@
 -- All effects of a batch at once: passports and what follows from them, ledger rows, and the lanes' new positions.
 -- Safe: runs under the locks that the facts were read under; a constraint that fires all the same rolls all back.
 WITH made AS (
-    SELECT *, timestamptz 'epoch' + created_ms * interval '1 millisecond' AS created_at
+    SELECT *, timestamptz 'epoch' + (created_ms / 1000) * interval '1 second'
+              + (created_ms % 1000) * interval '1 millisecond' AS created_at  -- in one, far years are not exact
       FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::text[],
                   $9::bytea[], $10::bytea[], $11::int[])
            WITH ORDINALITY
@@ -42,7 +43,9 @@ WITH made AS (
 ), rows AS (
     INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id,
                         traceparent, tracestate, value)
-    SELECT a.lane_id, a."offset", timestamptz 'epoch' + a.appended_ms * interval '1 millisecond', a.kind,
+    SELECT a.lane_id, a."offset", 
+           timestamptz 'epoch' + (a.appended_ms / 1000) * interval '1 second'
+           + (a.appended_ms % 1000) * interval '1 millisecond', a.kind,
            coalesce(a.replayed, false), a.key,
            a.company_id, a.passport_id, a.traceparent, a.tracestate, a.value
       FROM unnest($12::int[], $13::bigint[], $14::bigint[], $15::smallint[], $16::boolean[], $17::text[], $18::text[],
