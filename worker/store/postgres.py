@@ -103,10 +103,12 @@ class PostgresStore:
         self._database_url, self._pool_size = database_url, pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connecting = asyncio.Lock()
-        self._prepared: set[int] = set()
         self._frames = Frames()
-        self._known_frames: dict[int, set[bytes]] = {}
-        """By session: what one database has, another may have lost, and a session is never with another."""
+        self._prepared: dict[int, set[bytes]] = {}
+        """By session that is prepared: the ids of frames that it has seen.
+
+        What one database has, another may have lost, and a session is never with another.
+        """
         self._incarnation = Incarnation()
 
     async def ping(self) -> None:
@@ -211,13 +213,12 @@ class PostgresStore:
         """See the port. Makes the days that are missing, when it meets that."""
         try:
             async with self.session() as connection:
-                await self._prepare_ahead(connection)
+                known = await self._prepare_ahead(connection)
                 transaction = connection.transaction(isolation="read_committed")
                 async with asyncio.timeout(TRANSACTION_SECONDS):
                     await transaction.start()
                     await lock_lanes(connection, expected)
                     failpoints.reach("lane lock")
-                    known = self._frames_known_to(connection)
                     inside = PostgresTransaction(connection, expected, self._frames, known)
                     yield inside
                 failpoints.reach("before COMMIT")
@@ -232,25 +233,24 @@ class PostgresStore:
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Know the database, and limit transactions, whatever state their session is in (guard B14)."""
         await self._incarnation.check(connection)
-        self._prepared.discard(connection.get_server_pid())
-        self._known_frames.pop(connection.get_server_pid(), None)
+        self._prepared.pop(connection.get_server_pid(), None)
         await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)
 
-    async def _prepare_ahead(self, connection: sql.Connection) -> None:
-        """Prepare what a turn runs before its first one on this connection (guard B14)."""
+    async def _prepare_ahead(self, connection: sql.Connection) -> set[bytes]:
+        """Prepare what a turn runs before its first one on this connection (guard B14); the frames that it has seen.
+
+        Of sessions that have ended nothing is kept: there are no more than the pool has room for.
+        """
         backend = connection.get_server_pid()
-        if backend not in self._prepared:
+        known = self._prepared.pop(backend, None)
+        if known is None:
             for query, arguments in TURN_STATEMENTS.items():
                 await connection.fetch(sql.load(query), *arguments)
             await connection.executemany(sql.load("dead_letters"), [])  # none, but it is prepared
-            self._prepared.add(backend)
-
-    def _frames_known_to(self, connection: sql.Connection) -> set[bytes]:
-        """Of sessions that have ended nothing is kept: there are no more than the pool has room for."""
-        backend = connection.get_server_pid()
-        known = self._known_frames[backend] = self._known_frames.pop(backend, set())
-        while len(self._known_frames) > self._pool_size:
-            del self._known_frames[next(iter(self._known_frames))]
+            known = set()
+        self._prepared[backend] = known
+        while len(self._prepared) > self._pool_size:
+            del self._prepared[next(iter(self._prepared))]
         return known
 
     @asynccontextmanager
