@@ -33,7 +33,7 @@ from worker.operations.told_command import digest_of, masked, safe
 from worker.store.inspection import Inspection, LaneRow
 from worker.store.lookups import bindings_of, charge_of, owner_of
 from worker.stream.cluster.connection import CLUSTER_ERRORS
-from worker.stream.cluster.permissions import Acl, reader_acls
+from worker.stream.cluster.permissions import looking_acls
 
 _TABLES = ("lane", "ledger", "passport", "dead_letter", "idempotency_key", "overage_charge")
 NOT_COMMANDS = "other-topic"
@@ -50,7 +50,9 @@ async def explain(servers: Servers, address: Address, progress: Progress, *, sca
         text = f"Commands are on {settings.topic_commands}: give the place of one (ce_causationid of its result)."
         return _report(address, Located(None, text), Fate("not-found"), None, [], NOT_COMMANDS)
     async with AsyncExitStack() as stack:
-        kafka = await servers.kafka(lambda: open_kafka(settings, servers.cluster, stack), _acls(servers))
+        kafka = await servers.kafka(
+            lambda: open_kafka(settings, servers.cluster, stack), looking_acls(servers.settings)
+        )
         problems = [kafka] if isinstance(kafka, Problem) else []
         asking = _Asking(servers, address, progress, scan, None if isinstance(kafka, Problem) else kafka)
         report = await servers.postgres(asking.report, _TABLES, is_long=True)
@@ -58,10 +60,6 @@ async def explain(servers: Servers, address: Address, progress: Progress, *, sca
             problems.append(report)
             report = await asking.report(None)
     return report.model_copy(update={"problems": (*problems, *report.problems)})
-
-
-def _acls(servers: Servers) -> list[Acl]:
-    return [one for one in reader_acls(servers.settings) if one.operation != "DescribeConfigs"]
 
 
 @dataclass(slots=True)

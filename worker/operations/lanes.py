@@ -7,7 +7,7 @@ from worker.operations.report import Problem
 from worker.operations.reports import LaneReport, LanesReport, LaneState
 from worker.operations.servers import Servers
 from worker.store.inspection import LaneRow
-from worker.stream.cluster.permissions import Acl
+from worker.stream.cluster.permissions import asking_acls
 from worker.stream.group_view import PartitionView, appended_at, group_view
 from worker.stream.positions import lost_commits, reason_of_lost_commits
 from worker.stream.published import newest_results
@@ -19,16 +19,12 @@ _UNOWNED = "Commands wait in it, and nobody has it: start a worker (`passport-wo
 async def lanes(servers: Servers) -> LanesReport:
     """What both servers know of every lane; what one of them knows while the other is away."""
     settings, topic = servers.settings, servers.settings.topic_commands
-    acls = (Acl("Read", "topic", topic), Acl("Describe", "group", settings.group_id))
-    view = await servers.kafka(lambda: group_view(settings, servers.cluster), acls)
+    view = await servers.kafka(lambda: group_view(settings, servers.cluster), asking_acls(settings))
     rows = await servers.postgres(lambda database: database.lanes(settings.group_id, topic), ("lane",))
     problems = [one for one in (view, rows) if isinstance(one, Problem)]
     seen: Mapping[int, PartitionView] = {} if isinstance(view, Problem) else view
     known: Mapping[int, LaneRow] = {} if isinstance(rows, Problem) else rows
-    applied = {at: None if one.position is None else one.position.applied for at, one in known.items()}
-    lost = lost_commits({at: one.committed for at, one in seen.items()}, applied)
-    reason = reason_of_lost_commits(lost, applied) if lost else None
-    stands = {at: lane_standing(known.get(at), one, reason) for at, one in seen.items()}
+    stands = standings(seen, known)
     waiting = {at: one.emitted for at, one in stands.items() if one.emitted < one.log.end}
     ages = await servers.kafka(lambda: appended_at(settings, waiting))
     ahead = [at for at, one in stands.items() if one.emitted > one.position.applied]
@@ -51,9 +47,13 @@ async def lanes(servers: Servers) -> LanesReport:
     return LanesReport(problems=tuple(problems), group=settings.group_id, lanes=tuple(found))
 
 
-def lane_standing(row: LaneRow | None, view: PartitionView, lost_commits: str | None) -> Standing:
-    """By what both servers say of it."""
-    return standing_of(None if row is None else row.position, view.committed, view.log, lost_commits)
+def standings(seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow]) -> dict[int, Standing]:
+    """Where every lane that Kafka has stands, by what both servers say; commits that one has lost concern all."""
+    positions = {at: one.position for at, one in known.items()}
+    applied = {at: None if one is None else one.applied for at, one in positions.items()}
+    lost = lost_commits({at: one.committed for at, one in seen.items()}, applied)
+    reason = reason_of_lost_commits(lost, applied) if lost else None
+    return {at: standing_of(positions.get(at), one.committed, one.log, reason) for at, one in seen.items()}
 
 
 def lane_report(topic: str, partition: int, row: LaneRow | None, view: PartitionView | None) -> LaneReport:

@@ -6,7 +6,7 @@ from worker.operations.report import Problem
 from worker.operations.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
 from worker.settings import Settings
 from worker.store.grants import READER, RUN, Role, check_role
-from worker.stream.cluster.permissions import Acl, check_permissions
+from worker.stream.cluster.permissions import Acl, asking_acls, check_permissions, looking_acls, own_transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +19,17 @@ class Needs:
 
 def to_look(settings: Settings) -> Needs:
     """To read the logs and the database."""
-    results = (Acl("Read", "topic", one) for one in settings.answer_topics)
-    return Needs(READER, (*_to_ask(settings), *results))
+    return Needs(READER, looking_acls(settings))
 
 
 def to_repair(settings: Settings) -> Needs:
     """To fence workers and move lanes as well."""
-    return Needs(RUN, (*to_look(settings).acls, *_to_write(settings)))
+    return Needs(RUN, (*looking_acls(settings), *_to_write(settings)))
 
 
 def to_count(settings: Settings) -> Needs:
     """To say what a replay would publish: that is in the database."""
-    return Needs(READER, _to_ask(settings))
+    return Needs(READER, asking_acls(settings))
 
 
 def to_publish(settings: Settings, topic_suffix: str | None) -> Needs:
@@ -38,16 +37,11 @@ def to_publish(settings: Settings, topic_suffix: str | None) -> Needs:
     topics = () if topic_suffix is None else (f"{one}{topic_suffix}" for one in settings.answer_topics)
     progress = Acl("Read", "group", f"{settings.group_id}.replay.", prefixed=True)
     writes = (Acl("Write", "topic", one) for one in topics)
-    return Needs(RUN, (*_to_ask(settings), *_to_write(settings), progress, *writes))
-
-
-def _to_ask(settings: Settings) -> tuple[Acl, ...]:
-    return Acl("Read", "topic", settings.topic_commands), Acl("Describe", "group", settings.group_id)
+    return Needs(RUN, (*asking_acls(settings), *_to_write(settings), progress, *writes))
 
 
 def _to_write(settings: Settings) -> tuple[Acl, ...]:
-    own = f"{settings.group_id}.{settings.topic_commands}."
-    return Acl("Read", "group", settings.group_id), Acl("Write", "transactionalId", own, prefixed=True)
+    return Acl("Read", "group", settings.group_id), own_transactions(settings)
 
 
 async def lacks(servers: Servers, needs: Needs) -> Problem | None:

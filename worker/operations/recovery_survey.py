@@ -14,7 +14,8 @@ from worker.stream.cluster.group_members import has_members
 from worker.stream.group_view import PartitionView, appended_at, group_view, stable_offsets
 from worker.stream.log_reader import LogReader
 
-_LOOKS, _LOOK_SECONDS = 20, 0.25
+LOOKS, LOOK_SECONDS = 20, 0.25
+"""How often, and how far apart, something is looked at that may just now be ending."""
 
 
 class Survey:
@@ -57,12 +58,12 @@ class Survey:
     async def _stable_offsets(self, partitions: Sequence[int]) -> dict[int, int | None]:
         """Of those that are stable now, or soon: each transaction of a running worker keeps them open for a moment."""
         stable: dict[int, int | None] = {}
-        for _ in range(_LOOKS):
+        for _ in range(LOOKS):
             left = [one for one in partitions if one not in stable]
             if not left:
                 break
             stable |= await stable_offsets(self._settings, self._servers.cluster, left)
-            await asyncio.sleep(_LOOK_SECONDS if len(stable) < len(partitions) else 0)
+            await asyncio.sleep(LOOK_SECONDS if len(stable) < len(partitions) else 0)
         return stable
 
     async def _look_for_obstacles(self, lane: Lost, view: PartitionView, *, is_active: bool) -> None:

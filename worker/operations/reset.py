@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from worker.operations.history import Topics, before, topics_of
 from worker.operations.journal import operation
-from worker.operations.lanes import lane_standing
+from worker.operations.lanes import standings
 from worker.operations.progress import Progress
-from worker.operations.recovery_survey import published_end
+from worker.operations.recovery_survey import LOOK_SECONDS, LOOKS, published_end
 from worker.operations.recovery_write import take_over
 from worker.operations.report import Problem
 from worker.operations.reports import ResetLane, ResetReport
@@ -22,12 +22,10 @@ from worker.stream.group_offsets import GroupHasMembers, move_offsets
 from worker.stream.group_view import appended_at, group_view
 from worker.stream.log_reader import LogReader, log_reader
 from worker.stream.open_transactions import open_transactions
-from worker.stream.positions import NEW_NAME, lost_commits, reason_of_lost_commits
+from worker.stream.positions import NEW_NAME
 from worker.stream.standing import Standing
 
 EXPIRED = "commands-expired"
-_LOOKS, _LOOK_SECONDS = 20, 0.25
-"""How long markers of what was fenced just now are waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,22 +118,19 @@ class _Resetting:
 
     async def hanging(self) -> list[Problem]:
         """Results behind a transaction that is open cannot be seen, and would come twice."""
-        topics = (*self._settings.answer_topics,)
-        for _ in range(_LOOKS):
-            found = await open_transactions(self._settings, self._servers.cluster, topics)
+        for _ in range(LOOKS):  # markers of what was fenced just now may be on their way
+            found = await open_transactions(self._settings, self._servers.cluster, self._settings.answer_topics)
             if not found:
                 break
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
         text = "A transaction is open there, and hides the results behind it: see topics.transactions of `doctor`."
         return [Problem(code="open-transaction", place=f"{one.topic}/{one.partition}", text=text) for one in found]
 
     async def _standings(self, partitions: Sequence[int]) -> dict[int, Standing]:
         view = await group_view(self._settings, self._servers.cluster)
         rows = await self._database.lanes(self._settings.group_id, self._topic)
-        applied = {at: None if one.position is None else one.position.applied for at, one in rows.items()}
-        lost = lost_commits({at: one.committed for at, one in view.items()}, applied)
-        reason = reason_of_lost_commits(lost, applied) if lost else None
-        return {at: lane_standing(rows.get(at), view[at], reason) for at in chosen_partitions(partitions, view)}
+        stands = standings(view, rows)
+        return {at: stands[at] for at in chosen_partitions(partitions, view)}
 
     async def move(self, report: ResetReport, registered: Mapping[int, Registered]) -> ResetReport:
         """Nothing of a worker is under way any more; where one has come meanwhile, it is told."""

@@ -43,18 +43,29 @@ def needed_acls(settings: Settings) -> tuple[Acl, ...]:
         *(Acl("Write", "topic", topic) for topic in answers),
         # Does the broker set the append time? Does every answer fit? A setting that stops a lane is found at the start.
         *(Acl("DescribeConfigs", "topic", topic) for topic in (settings.topic_commands, *answers)),
-        Acl("Write", "transactionalId", f"{settings.group_id}.{settings.topic_commands}.", prefixed=True),
+        own_transactions(settings),
     )
+
+
+def own_transactions(settings: Settings) -> Acl:
+    """To fence, and to publish under, all ids of the group's workers and of its operators' verbs."""
+    return Acl("Write", "transactionalId", f"{settings.group_id}.{settings.topic_commands}.", prefixed=True)
+
+
+def asking_acls(settings: Settings) -> tuple[Acl, ...]:
+    """All that is needed to see how far the group is."""
+    return Acl("Read", "topic", settings.topic_commands), Acl("Describe", "group", settings.group_id)
+
+
+def looking_acls(settings: Settings) -> tuple[Acl, ...]:
+    """All that is needed to read the group's logs as well."""
+    return (*asking_acls(settings), *(Acl("Read", "topic", topic) for topic in settings.answer_topics))
 
 
 def reader_acls(settings: Settings) -> tuple[Acl, ...]:
     """All that is needed to look at everything and change nothing. Who may read a group may describe it, too."""
     topics = (settings.topic_commands, *settings.answer_topics)
-    return (
-        *(Acl("Read", "topic", topic) for topic in topics),
-        Acl("Describe", "group", settings.group_id),
-        *(Acl("DescribeConfigs", "topic", topic) for topic in topics),
-    )
+    return (*looking_acls(settings), *(Acl("DescribeConfigs", "topic", topic) for topic in topics))
 
 
 _DENIED = (
