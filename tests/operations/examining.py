@@ -2,15 +2,15 @@
 
 from worker.operations.doctor import CHECKS, doctor
 from worker.operations.reports import CheckReport
-from worker.operations.servers import both_servers
+from worker.operations.servers import AWAY_SECONDS, both_servers
 from worker.settings import Settings
 
 NOT_CONFIGURED = {"oauth.jwks", "certificates.client", "certificates.ca"}
 
 
-async def examined(settings: Settings) -> dict[str, CheckReport]:
+async def examined(settings: Settings, patience: float = AWAY_SECONDS) -> dict[str, CheckReport]:
     """What `doctor` reports of each check."""
-    async with both_servers(settings) as both:
+    async with both_servers(settings, patience) as both:
         report = await doctor(both)
     assert tuple(one.id for one in report.checks) == CHECKS
     assert [one.code for one in report.problems] == [one.id for one in report.checks if one.status == "failed"]
@@ -18,9 +18,9 @@ async def examined(settings: Settings) -> dict[str, CheckReport]:
     return {one.id: one for one in report.checks}
 
 
-async def only(settings: Settings, id: str, status: str) -> CheckReport:
+async def only(settings: Settings, id: str, status: str, patience: float = AWAY_SECONDS) -> CheckReport:
     """The report of a check, which is not ok; all that do not presume it are."""
-    found = await examined(settings)
+    found = await examined(settings, patience)
     assert {one.id for one in found.values() if one.status in ("failed", "warning")} == {id}, found
     assert found[id].status == status
     skipped = {one.id for one in found.values() if one.status == "skipped"} - NOT_CONFIGURED - {"clock.log"}

@@ -17,7 +17,7 @@ from tests.workbench import Workbench, make_past_day
 from worker.operations.explain import explain
 from worker.operations.locate import Address
 from worker.operations.selection import place_of
-from worker.operations.servers import both_servers
+from worker.operations.servers import AWAY_SECONDS, both_servers
 
 SECRETS = ("tp_secret", "tp_live")
 TOKEN = jwt.encode({"exp": 1_900_000_000, "sub": "x" * 20}, "k" * 32, "HS256", {"kid": "key-7"})
@@ -33,10 +33,12 @@ class Quiet:
         """Nothing."""
 
 
-async def told(bench: Workbench, address: Address | str, *, scan: bool = False, **settings: Any) -> dict[str, Any]:
+async def told(
+    bench: Workbench, address: Address | str, *, scan: bool = False, patience: float = AWAY_SECONDS, **settings: Any
+) -> dict[str, Any]:
     """The report as JSON prints it; it fits its schema and holds no credentials."""
     asked = place_of(address, bench.settings.topic_commands) if isinstance(address, str) else address
-    async with both_servers(changed(bench.settings, **settings)) as servers:
+    async with both_servers(changed(bench.settings, **settings), patience) as servers:
         report = await explain(servers, asked, Quiet(), scan=scan)
     text = report.model_dump_json(by_alias=True)
     assert not [one for one in (*SECRETS, TOKEN, TOKEN.split(".")[1]) if one in text]

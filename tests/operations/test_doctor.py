@@ -17,16 +17,9 @@ from tests.operations.examining import NOT_CONFIGURED, examined, only
 from tests.unit.oauth_builders import jwk, key_set, rsa_key
 from tests.workbench import Workbench, make_past_day, run_command, tenant
 from worker.demo.embedded import free_port
-from worker.operations import examination, judgements, servers
+from worker.operations import judgements
 
 pytestmark = pytest.mark.real_kafka
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is away is given up after a second."""
-    monkeypatch.setattr(examination, "AWAY_SECONDS", 1.0)
-    monkeypatch.setattr(servers, "AWAY_SECONDS", 1.0)
 
 
 async def test_a_healthy_deployment(bench: Workbench) -> None:
@@ -61,22 +54,19 @@ async def test_a_warning_is_a_problem_for_the_strict_alone(bench: Workbench) -> 
     assert "kafka-configs.sh" in strict.stdout
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_kafka_is_away(bench: Workbench) -> None:
     """What Postgres knows is told all the same."""
     away = changed(bench.settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
-    told = await only(away, "kafka.reachable", "failed")
+    told = await only(away, "kafka.reachable", "failed", patience=1.0)
     assert "ConnectionRefusedError" in told.finding
     assert told.advice == "Start it, or correct PASSPORT_KAFKA_BOOTSTRAP_SERVERS."
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_postgres_is_away(bench: Workbench) -> None:
     """What Kafka knows is told all the same, and no password."""
     place = f"127.0.0.1:{free_port()}/x"
-    told = await only(
-        changed(bench.settings, database_url=f"postgresql://w:hunter2@{place}"), "postgres.reachable", "failed"
-    )
+    away = changed(bench.settings, database_url=f"postgresql://w:hunter2@{place}")
+    told = await only(away, "postgres.reachable", "failed", patience=1.0)
     assert told.finding.startswith(f"cannot connect to PASSPORT_DATABASE_URL ({place}): ConnectionRefusedError")
 
 

@@ -17,7 +17,6 @@ from tests.operations.asking import ask
 from tests.operations.explaining import SECRETS, TOKEN, codes, told
 from tests.outcomes import BLOCKED, FULL, GOOD, OTHER, answer_all
 from tests.workbench import Result, Workbench, gtin, make_workbench, run_command
-from worker.operations import servers as both_sides
 from worker.operations.locate import CompanyKey, PassportId, Serial
 from worker.store.grants import READER, grant_rights
 
@@ -194,10 +193,9 @@ async def test_why_there_is_no_answer(answered: Answered) -> None:
     assert report["problems"][0]["text"] == "The topic has no partition 7."
 
 
-async def test_without_postgres_the_results_tell(answered: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_postgres_the_results_tell(answered: Answered) -> None:
     """By place and by a passport's id, which is a hash of its place; a key's binding only Postgres knows."""
-    monkeypatch.setattr(both_sides, "AWAY_SECONDS", 0.1)
-    away: Any = {"database_url": "postgresql://localhost:1/x"}
+    away: Any = {"database_url": "postgresql://localhost:1/x", "patience": 1.0}
     for offset, (code, rule) in enumerate(OUTCOMES):
         report = await told(answered.bench, f"0/{offset}", **away)
         assert (report["outcome"]["code"], report["outcome"]["rule"]["number"]) == (code, rule)
@@ -210,10 +208,9 @@ async def test_without_postgres_the_results_tell(answered: Answered, monkeypatch
     assert codes(report) == ["postgres-away", "not-found"]
 
 
-async def test_without_kafka_the_ledger_tells(answered: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_kafka_the_ledger_tells(answered: Answered) -> None:
     """Also from a passport to its place, by a search of the ledger."""
-    monkeypatch.setattr(both_sides, "AWAY_SECONDS", 0.1)
-    away: Any = {"kafka_bootstrap_servers": "localhost:1"}
+    away: Any = {"kafka_bootstrap_servers": "localhost:1", "patience": 1.0}
     report = await told(answered.bench, Serial(gtin(2), "two"), **away)
     assert (report["place"]["offset"], report["outcome"]["code"], codes(report)) == (7, "created", ["kafka-away"])
     assert (report["outcome"]["emitted"], report["outcome"]["result"], report["command"]) == (None, None, None)

@@ -13,10 +13,8 @@ import pytest
 
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import Roles, two_roles
-from tests.integration.guards_helpers import changed
 from tests.operations.asking import ask
 from tests.workbench import Result, Tenant, Workbench, make_workbench, run_command, tenant
-from worker.operations import servers as both_sides
 from worker.operations.keys import create
 from worker.operations.servers import both_servers
 
@@ -232,11 +230,10 @@ async def test_a_database_that_is_away_or_of_another_version(bench: Workbench) -
     assert "run `passport-worker migrate`" in older.report["problems"][0]["text"]
 
 
-async def test_what_became_of_a_change_may_not_be_known(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_became_of_a_change_may_not_be_known(bench: Workbench) -> None:
     """Where the answer does not come in time: it says who knows, and the key is not printed."""
-    monkeypatch.setattr(both_sides, "AWAY_SECONDS", 1.5)
     connection = await bench.connect()
-    async with connection.transaction(), both_servers(changed(bench.settings)) as both:
+    async with connection.transaction(), both_servers(bench.settings, patience=1.5) as both:
         await connection.execute("LOCK TABLE api_key IN SHARE MODE")
         report = await create(both, OWNER.company_id, "x", "")
     await connection.close()

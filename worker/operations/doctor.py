@@ -35,7 +35,7 @@ CHECKS = (
 async def doctor(servers: Servers, *, strict: bool = False) -> DoctorReport:
     """Make every check that can be made; with `strict` a warning is a problem, too. Changes nothing."""
     store = PostgresStore(servers.settings.database_url, 1)
-    examination = Examination(servers.settings)
+    examination = Examination(servers)
     try:
         of_kafka, of_postgres = _of_run(servers, store)
         await asyncio.gather(

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from worker.messages.hints import Finding
 from worker.operations.reports import CheckReport
-from worker.operations.servers import AWAY_SECONDS, PAUSE_SECONDS
+from worker.operations.servers import PAUSE_SECONDS, Servers
 from worker.preflight import KAFKA, POSTGRES, Check
-from worker.settings import Settings
 from worker.store.connect import said_by, why_unreachable
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
@@ -25,8 +24,9 @@ _RANKS = ("failed", "warning", "skipped", "ok")
 class Examination:
     """What checks found, by their ids."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, servers: Servers) -> None:
+        self._settings = servers.settings
+        self._patience = servers.patience
         self._found: dict[str, list[Finding]] = {}
 
     async def make(self, checks: Iterable[Check]) -> None:
@@ -36,7 +36,8 @@ class Examination:
                 self._skip(check, failed[0])
                 continue
             try:
-                found = await (_patiently(check) if check.ids[0] in _START else _at_once(check))
+                patience = self._patience if check.ids[0] in _START else 0.0
+                found = await self._ask(check, patience)
             except _ERRORS as error:
                 found = [self._told(error, id) for id in check.ids]
             for one in found:
@@ -46,6 +47,18 @@ class Examination:
     def reports(self, ids: Iterable[str]) -> tuple[CheckReport, ...]:
         """Of each check one, whose findings are all that is wrong. Raises `KeyError` for one that was not made."""
         return tuple(_report_of(self._found[id]) for id in ids)
+
+    async def _ask(self, check: Check, patience: float) -> Sequence[Finding]:
+        """Again for so many seconds; then it raises."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                async with asyncio.timeout(self._patience):
+                    return await check.ask()
+            except _ERRORS:
+                if time.monotonic() + PAUSE_SECONDS > deadline:
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
     def _has_failed(self, id: str) -> bool:
         return any(one.is_fatal for one in self._found.get(id, ()))
@@ -63,29 +76,12 @@ class Examination:
             away = why_unreachable(self._settings.database_url, cause)
             text = away if id == POSTGRES else f"Postgres: {said_by(cause)}"
         elif isinstance(error, TimeoutError):
-            text = f"no answer in {AWAY_SECONDS:.0f} s"
+            text = f"no answer in {self._patience:.0f} s"
         else:
             text = explain(error, self._settings)
         if is_denied(error):
             return Finding(id, f"not checked: {text}", "See kafka.rights.", "skipped")
         return Finding(id, text, _START.get(id, "Try again; the server's log may tell more."))
-
-
-async def _at_once(check: Check) -> Sequence[Finding]:
-    async with asyncio.timeout(AWAY_SECONDS):
-        return await check.ask()
-
-
-async def _patiently(check: Check) -> Sequence[Finding]:
-    """For `AWAY_SECONDS`; then it raises."""
-    deadline = time.monotonic() + AWAY_SECONDS
-    while True:
-        try:
-            return await _at_once(check)
-        except _ERRORS:
-            if time.monotonic() + PAUSE_SECONDS > deadline:
-                raise
-        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _report_of(found: Sequence[Finding]) -> CheckReport:

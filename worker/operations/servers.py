@@ -32,26 +32,27 @@ Known = TypeVar("Known")
 
 
 class Servers:
-    """The cluster and the database of the settings."""
+    """The cluster and the database of the settings; a short question waits `patience` seconds for either."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, patience: float = AWAY_SECONDS) -> None:
         self.settings = settings
+        self.patience = patience
         self.cluster = Cluster(settings)
 
     async def kafka(self, question: Callable[[], Awaitable[Known]], needs: Sequence[Acl] = ()) -> Known | Problem:
-        """What Kafka says; or which needed ACLs are missing, or why it says nothing for `AWAY_SECONDS`."""
+        """What Kafka says; or which needed ACLs are missing, or why it says nothing for so long."""
 
         async def ask() -> Known | Problem:
             if lacking := await check_permissions(self.cluster, self.settings, needs):
                 return Problem(code=KAFKA_DENIES, text=str(lacking))
             return await question()
 
-        return await self._ask(ask, of_kafka=True)
+        return await self._ask(ask, self.patience, self.patience, of_kafka=True)
 
     async def postgres(
         self, question: Callable[[Inspection], Awaitable[Known]], needs: Collection[str] = (), *, is_long: bool = False
     ) -> Known | Problem:
-        """What Postgres says; or which tables it needs and may not read, or why it says nothing for `AWAY_SECONDS`.
+        """What Postgres says; or which tables it needs and may not read, or why it says nothing for so long.
 
         A long question may take longer, once there is a connection.
         """
@@ -62,7 +63,7 @@ class Servers:
                     return Problem(code=POSTGRES_DENIES, text=str(lacking))
                 return await question(database)
 
-        return await self._ask(ask, None if is_long else AWAY_SECONDS, of_kafka=False)
+        return await self._ask(ask, None if is_long else self.patience, self.patience, of_kafka=False)
 
     async def both_answer(self, patience: float) -> Problem | None:
         """Wait for both servers, for so many seconds each; None once they answer, else which of them does not."""
@@ -75,17 +76,18 @@ class Servers:
             async with inspection(settings.database_url):
                 pass
 
-        found = await self._ask(committed, patience=patience, of_kafka=True)
-        return found or await self._ask(connected, patience=patience, of_kafka=False)
+        found = await self._ask(committed, self.patience, patience, of_kafka=True)
+        return found or await self._ask(connected, self.patience, patience, of_kafka=False)
 
     async def _ask(
         self,
         ask: Callable[[], Awaitable[Known | Problem]],
-        limit: float | None = AWAY_SECONDS,
-        patience: float = AWAY_SECONDS,
+        limit: float | None,
+        patience: float,
         *,
         of_kafka: bool,
     ) -> Known | Problem:
+        """Each attempt takes `limit` seconds at most; a server that is away is asked again for `patience` seconds."""
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -108,9 +110,9 @@ class Servers:
 
 
 @asynccontextmanager
-async def both_servers(settings: Settings) -> AsyncIterator[Servers]:
+async def both_servers(settings: Settings, patience: float = AWAY_SECONDS) -> AsyncIterator[Servers]:
     """Nothing is connected before it is asked."""
-    servers = Servers(settings)
+    servers = Servers(settings, patience)
     try:
         yield servers
     finally:
