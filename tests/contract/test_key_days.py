@@ -81,7 +81,7 @@ async def test_days_before_yesterday_are_not_opened(postgres: PostgresStore) -> 
         try:
             for back, is_opened in ((1, False), (3, True)):
                 first_day = (today - _FIRST_DAY).days - back
-                plan = await connection.fetch(f"EXPLAIN {sql.load('bindings')}", [b"k" * 16], first_day, 1000)
+                plan = await connection.fetch(f"EXPLAIN {sql.load('bindings')}", b"k" * 16, first_day, 1000)
                 assert (f"idempotency_key_{old:%Y%m%d}" in str(plan)) is is_opened
                 assert f"idempotency_key_{today:%Y%m%d}" in str(plan)
         finally:

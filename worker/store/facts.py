@@ -16,6 +16,7 @@ from worker.domain.facts import Binding, Facts
 from worker.domain.seeding import seed_fields
 from worker.domain.timestamps import utc_day
 from worker.store import sql
+from worker.store.columns import hashes, texts
 from worker.store.frames import Frames, created_body_of
 from worker.store.port import BatchTooLarge
 
@@ -138,7 +139,7 @@ class Gathering:
             return
         first_day = min(utc_day(command.source.appended_ms) for command, _ in known) - 1
         most_bytes = REPLAYED_BYTES if len(ids) > 1 else _ANY
-        rows = await self._connection.fetch(sql.load("bindings"), list(ids), first_day, most_bytes)
+        rows = await self._connection.fetch(sql.load("bindings"), hashes(ids), first_day, most_bytes)
         if any(row["frame_id"] is None for row in rows):
             raise BatchTooLarge
         frames = await self._frames.load(self._connection, {row["frame_id"] for row in rows})
@@ -170,7 +171,10 @@ class Gathering:
             self.facts.gtin_owners[gtin] = company_id
 
     async def _serials(self, serials: set[tuple[str, str]]) -> None:
-        for gtin, serial, passport_id in await self._fetch("serials", *_columns(serials)):
+        if not serials:
+            return
+        columns = map(texts, zip(*serials, strict=True))
+        for gtin, serial, passport_id in await self._connection.fetch(sql.load("serials"), *columns):
             self.facts.serials[gtin, serial] = passport_id
 
 

@@ -30,7 +30,7 @@ from worker.store.port import (
     StoreUnavailable,
     TopicIdentity,
 )
-from worker.store.rows import answers_of, position_of
+from worker.store.rows import answers_of, frame_columns, ledger_columns, passport_columns, position_of
 from worker.store.transaction import PostgresTransaction, lock_lanes
 
 SESSION_SETTINGS = {
@@ -54,15 +54,15 @@ TRANSACTION_TIMEOUT = "30s"
 TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
     "lock_companies": ([],),
-    "bindings": ([], 0, 0),
+    "bindings": (b"", 0, 0),
     "frames": ([],),
     "writes": ([], []),
     "gtin_owners": ([],),
     "claim_gtins": ([], []),
-    "serials": ([], []),
+    "serials": ("", ""),
     "settle_gtins": ([], []),
     "release_gtins": ([],),
-    "record": tuple([] for _ in range(29)),
+    "record": (*passport_columns((), ()), *ledger_columns((), ()), [], [], [], *frame_columns(())),
 }
 """What a turn may run, with arguments that touch nothing: run once ahead, so that nothing is prepared under locks."""
 

@@ -10,6 +10,7 @@ from worker.domain.outcomes import Created
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
 from worker.store import sql
+from worker.store.columns import NO_KEY, hashes, optional_texts, texts
 from worker.store.facts import key_id
 from worker.store.frames import Frame, Frames, Own, created_body_of
 from worker.store.port import Position, TopicIdentity
@@ -30,19 +31,19 @@ Column = Sequence[Any]
 def passport_columns(created: Sequence[Created], kept: Sequence[tuple[Frame, Own]]) -> list[Column]:
     """Parameters of `record.sql`: passports, with the frame of each and what is its own."""
     if not created:
-        return [()] * 11
+        return ["", "", "", "", [], b"", "", "", b"", b"", []]
     ids, companies, _, gtins, serials, _, prices, created_ms, _, keys, fingerprints = zip(*created, strict=True)
     return [
-        ids,
-        companies,
-        gtins,
-        serials,
+        texts(ids),
+        texts(companies),
+        texts(gtins),
+        texts(serials),
         created_ms,
-        [frame.id for frame, _ in kept],
-        _sparse([own.gs1.decode("ascii") or None for _, own in kept]),
-        _sparse([own.rest.decode("ascii") or None for _, own in kept]),
-        [None if key is None else key_id(company, key) for company, key in zip(companies, keys, strict=True)],
-        fingerprints,
+        hashes(frame.id for frame, _ in kept),
+        optional_texts([own.gs1.decode("ascii") for _, own in kept]),
+        optional_texts([own.rest.decode("ascii") for _, own in kept]),
+        hashes(NO_KEY if key is None else key_id(company, key) for company, key in zip(companies, keys, strict=True)),
+        hashes(fingerprint or 2 * NO_KEY for fingerprint in fingerprints),
         _sparse(prices),
     ]
 
@@ -50,7 +51,7 @@ def passport_columns(created: Sequence[Created], kept: Sequence[tuple[Frame, Own
 def ledger_columns(lane_ids: Column, answers: Sequence[Answer]) -> list[Column]:
     """Parameters of `record.sql`: the ledger's rows, each with the id of its lane."""
     if not answers:
-        return [()] * 11
+        return [[], [], [], [], [], "", "", "", [], [], []]
     columns = zip(*answers, strict=True)
     offsets, appended_ms, kinds, keys, values, companies, passports, replayed, traces, _ = columns
     return [
@@ -59,9 +60,9 @@ def ledger_columns(lane_ids: Column, answers: Sequence[Answer]) -> list[Column]:
         appended_ms,
         kinds,
         replayed if True in replayed else (),
-        keys,
-        _sparse(companies),
-        _sparse(passports),
+        texts(keys),
+        optional_texts(companies),
+        optional_texts(passports),
         _sparse([one and one.traceparent for one in traces]),
         _sparse([one and one.tracestate for one in traces]),
         _sparse([value if id is None else None for id, value in zip(passports, values, strict=True)]),

@@ -9,6 +9,6 @@ SELECT k.id, k.fingerprint, k.passport_id, round(extract(epoch FROM k.created_at
   FROM idempotency_key k
   JOIN passport p ON p.id = k.passport_id
   LEFT JOIN passport_frame f ON f.id = p.frame_id
- WHERE k.id = ANY ($1::bytea[])
+ WHERE k.id = ANY (ARRAY(SELECT substr($1::bytea, at, 16) FROM generate_series(1, length($1::bytea), 16) AS at))
    AND k.day >= least(date '1970-01-01' + $2::int, (now() AT TIME ZONE 'UTC')::date - 1)
  ORDER BY k.created_at

@@ -1,12 +1,17 @@
 -- All effects of a batch at once: passports and what follows from them, ledger rows, and the lanes' new positions.
 -- Safe: runs under the locks that the facts were read under; a constraint that fires all the same rolls all back.
+-- Texts come joined by U+001F, hashes one behind the other: `worker/store/columns.py` says why.
 WITH made AS (
     SELECT *, timestamptz 'epoch' + (created_ms / 1000) * interval '1 second'
-              + (created_ms % 1000) * interval '1 millisecond' AS created_at  -- in one, far years are not exact
-      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::text[],
-                  $9::bytea[], $10::bytea[], $11::int[])
+              + (created_ms % 1000) * interval '1 millisecond' AS created_at,  -- in one, far years are not exact
+           substr($6::bytea, 16 * at::int - 15, 16) AS frame_id,
+           nullif(substr($9::bytea, 16 * at::int - 15, 16), decode(repeat('00', 16), 'hex')) AS key_id,
+           substr($10::bytea, 32 * at::int - 31, 32) AS fingerprint
+      FROM unnest(string_to_array($1, E'\x1f'), string_to_array($2, E'\x1f'), string_to_array($3, E'\x1f'),
+                  string_to_array($4, E'\x1f'), $5::bigint[], string_to_array($7, E'\x1f', ''),
+                  string_to_array($8, E'\x1f', ''), $11::int[])
            WITH ORDINALITY
-        AS made (id, company_id, gtin, serial, created_ms, frame_id, gs1, rest, key_id, fingerprint, price_cents, position)
+        AS made (id, company_id, gtin, serial, created_ms, gs1, rest, price_cents, at)
 ), frames AS (
     -- Those that this session has not met: another one may write the same, and never another text under that id.
     INSERT INTO passport_frame (id, product_id, template_id, text)
@@ -26,7 +31,7 @@ WITH made AS (
            key_id, least(greatest((created_at AT TIME ZONE 'UTC')::date, today), today + 1), fingerprint, id, created_at
       FROM made, (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
      WHERE key_id IS NOT NULL
-     ORDER BY key_id, position DESC
+     ORDER BY key_id, at DESC
         ON CONFLICT (id, day) DO UPDATE
        SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at
      WHERE idempotency_key.created_at <= excluded.created_at
@@ -48,8 +53,9 @@ WITH made AS (
            + (a.appended_ms % 1000) * interval '1 millisecond', a.kind,
            coalesce(a.replayed, false), a.key,
            a.company_id, a.passport_id, a.traceparent, a.tracestate, a.value
-      FROM unnest($12::int[], $13::bigint[], $14::bigint[], $15::smallint[], $16::boolean[], $17::text[], $18::text[],
-                  $19::text[], $20::bytea[], $21::bytea[], $22::bytea[])
+      FROM unnest($12::int[], $13::bigint[], $14::bigint[], $15::smallint[], $16::boolean[],
+                  string_to_array($17, E'\x1f'), string_to_array($18, E'\x1f', ''), string_to_array($19, E'\x1f', ''),
+                  $20::bytea[], $21::bytea[], $22::bytea[])
         AS a (lane_id, "offset", appended_ms, kind, replayed, key, company_id, passport_id, traceparent, tracestate,
               value)
 )
