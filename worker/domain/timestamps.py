@@ -19,11 +19,12 @@ def utc_day(appended_ms: int) -> int:
     return appended_ms // DAY_MS
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=64)
 def _second_text(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=4096)
 def iso_8601(appended_ms: int) -> str:
     """For example `2026-05-09T10:00:00.000Z`: milliseconds and `Z`."""
     second, millisecond = divmod(appended_ms, 1000)

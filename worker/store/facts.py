@@ -3,9 +3,9 @@
 These are companies, then GTINs, then the rest.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -14,16 +14,13 @@ from worker.domain.command import AccessToken, ApiKey, Command, CreatePassport
 from worker.domain.decide import authenticated_company
 from worker.domain.facts import Binding, Facts
 from worker.domain.seeding import seed_fields
-from worker.domain.timestamps import utc_day
+from worker.domain.timestamps import LATEST_MS, utc_day
 from worker.store import sql
 from worker.store.columns import hashes, texts
 from worker.store.frames import Frames, created_body_of
 from worker.store.port import BatchTooLarge
 
 Rows = list[asyncpg.Record]
-_Asked = tuple[Command, Company, CreatePassport]
-"""A command with a valid body, and its company."""
-
 
 REPLAYED_BYTES = 8 * 1024 * 1024
 """How large the created events may be together that a turn reads to replay them."""
@@ -36,6 +33,43 @@ def key_id(company_id: str, key: str) -> bytes:
     return sha256(f"{company_id}:{key}".encode()).digest()[:16]
 
 
+class _Asked(NamedTuple):
+    """What commands with good credentials ask for, before any of it is locked or read."""
+
+    companies: set[str]
+    keys: dict[bytes, tuple[str, str]]
+    """Company and idempotency key, by `key_id`."""
+    oldest_day: int
+    """UTC day of the oldest command."""
+    days: set[tuple[str, int]]
+    """Of companies whose plan has a budget."""
+    owners: dict[str, str]
+    """By GTIN, the company that asks first."""
+    serials: set[tuple[str, str]]
+
+
+def _asked(commands: Sequence[Command], facts: Facts) -> _Asked:
+    """In one pass, since a turn has a thousand of them."""
+    companies, keys, oldest_day = set[str](), dict[bytes, tuple[str, str]](), utc_day(LATEST_MS)
+    days, owners, serials = set[tuple[str, int]](), dict[str, str](), set[tuple[str, str]]()
+    for command in commands:
+        company = authenticated_company(command, facts)
+        if company is None:
+            continue
+        companies.add(company.id)
+        day = utc_day(command.source.appended_ms)
+        oldest_day = min(oldest_day, day)
+        if command.idempotency_key is not None:
+            keys[key_id(company.id, command.idempotency_key)] = company.id, command.idempotency_key
+        body = command.body
+        if isinstance(body, CreatePassport):
+            owners.setdefault(body.gtin, company.id)
+            serials.add((body.gtin, body.serial))
+            if company.plan.max_v1_writes_per_day is not None:
+                days.add((company.id, day))
+    return _Asked(companies, keys, oldest_day, days, owners, serials)
+
+
 class LookUp:
     """Reads the API keys, companies and products that commands name: reference data, under no lock."""
 
@@ -46,20 +80,23 @@ class LookUp:
 
     async def look_up(self, commands: Sequence[Command]) -> Facts:
         """What there is, as facts. Raises `BatchTooLarge` before more than `most_bytes` are in memory."""
-        await self._credentials(commands)
-        product_ids = {command.body.product_id for command in commands if isinstance(command.body, CreatePassport)}
-        if product_ids and self.facts.companies:
-            await self._products(product_ids)
-        return self.facts
-
-    async def _credentials(self, commands: Sequence[Command]) -> None:
-        digests = {one.credentials.digest for one in commands if isinstance(one.credentials, ApiKey)}
-        company_ids = {one.credentials.company_id for one in commands if isinstance(one.credentials, AccessToken)}
+        digests, company_ids, product_ids = set[bytes](), set[str](), set[str]()
+        for command in commands:
+            credentials, body = command.credentials, command.body
+            if isinstance(credentials, ApiKey):
+                digests.add(credentials.digest)
+            elif isinstance(credentials, AccessToken):
+                company_ids.add(credentials.company_id)
+            if isinstance(body, CreatePassport):
+                product_ids.add(body.product_id)
         for digest, revoked_ms, company_id, *company in await self._fetch("api_keys", digests):
             self.facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
             self._company(company_id, *company)
         for company_id, *company in await self._fetch("companies", company_ids):
             self._company(company_id, *company)
+        if product_ids and self.facts.companies:
+            await self._products(product_ids)
+        return self.facts
 
     def _company(  # noqa: PLR0913 - the columns of a row
         self,
@@ -107,15 +144,12 @@ class Gathering:
 
     async def gather(self, commands: Sequence[Command]) -> dict[str, str]:
         """Lock and read; the GTINs that this transaction registered, and for which companies."""
-        known = [(command, company) for command in commands if (company := authenticated_company(command, self.facts))]
-        await self._lock_companies({company.id for _, company in known})
-        await self._bindings(known)
-        asked = [
-            (command, company, body) for command, company in known if isinstance(body := command.body, CreatePassport)
-        ]
-        await self._writes(asked)
-        await self._gtin_owners({body.gtin: company.id for _, company, body in reversed(asked)})
-        await self._serials({(body.gtin, body.serial) for _, _, body in asked})
+        asked = _asked(commands, self.facts)
+        await self._lock_companies(asked.companies)
+        await self._bindings(asked.keys, asked.oldest_day)
+        await self._writes(asked.days)
+        await self._gtin_owners(asked.owners)
+        await self._serials(asked.serials)
         return self._claimed
 
     async def reserve(self, company_ids: set[str], owners: dict[str, str]) -> dict[str, str]:
@@ -131,15 +165,12 @@ class Gathering:
         for company_id, slots_used in await self._fetch("lock_companies", company_ids):
             self.facts.slots_used[company_id] = slots_used
 
-    async def _bindings(self, known: Sequence[tuple[Command, Company]]) -> None:
+    async def _bindings(self, ids: Mapping[bytes, tuple[str, str]], oldest_day: int) -> None:
         """Of keys that can still be bound when the oldest of these commands came: rule 5 looks back for 24 hours."""
-        keys = {(company.id, key) for command, company in known if (key := command.idempotency_key) is not None}
-        ids = {key_id(*key): key for key in keys}
         if not ids:
             return
-        first_day = min(utc_day(command.source.appended_ms) for command, _ in known) - 1
         most_bytes = REPLAYED_BYTES if len(ids) > 1 else _ANY
-        rows = await self._connection.fetch(sql.load("bindings"), hashes(ids), first_day, most_bytes)
+        rows = await self._connection.fetch(sql.load("bindings"), hashes(ids), oldest_day - 1, most_bytes)
         if any(row["frame_id"] is None for row in rows):
             raise BatchTooLarge
         frames = await self._frames.load(self._connection, {row["frame_id"] for row in rows})
@@ -148,13 +179,7 @@ class Gathering:
             body = created_body_of(passport_id, row, frames)
             self.facts.bindings[ids[found]] = Binding(fingerprint, passport_id, body, created_ms)
 
-    async def _writes(self, asked: list[_Asked]) -> None:
-        """Of companies whose plan has a budget."""
-        days = {
-            (company.id, utc_day(command.source.appended_ms))
-            for command, company, _ in asked
-            if company.plan.max_v1_writes_per_day is not None
-        }
+    async def _writes(self, days: set[tuple[str, int]]) -> None:
         for company_id, day, writes in await self._fetch("writes", *_columns(days)):
             self.facts.writes[company_id, day] = writes
 

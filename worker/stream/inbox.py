@@ -42,6 +42,8 @@ class Inbox:
     def __init__(self, records_wanted: int, budget: Budget) -> None:
         self._records_wanted, self._budget = records_wanted, budget
         self._records: deque[Record] = deque()
+        self._sizes: deque[int] = deque()
+        """Of each record that waits, what it takes in memory."""
         self._taken: deque[tuple[int, int]] = deque()
         """Batches that are at work: the offset behind each, and its bytes."""
         self._bytes = 0
@@ -57,6 +59,7 @@ class Inbox:
     def restart(self, offset: int) -> None:
         """Forget what was fetched: the lane starts at `offset`."""
         self._records.clear()
+        self._sizes.clear()
         self._taken.clear()
         self._hold(-self._bytes)
         self.failure = None
@@ -86,8 +89,10 @@ class Inbox:
 
     def put(self, records: Sequence[Record], fetch_offset: int) -> None:
         """Add what was fetched, and where the next fetch starts."""
+        sizes = list(map(_size, records))
         self._records.extend(records)
-        self._hold(sum(map(_size, records)))
+        self._sizes.extend(sizes)
+        self._hold(sum(sizes))
         if records or fetch_offset != self.fetch_offset:
             self.fetch_offset = fetch_offset
             self.changed.set()
@@ -96,6 +101,7 @@ class Inbox:
         """Undo the last `take`, which took these."""
         if records:
             self._records.extendleft(reversed(records))
+            self._sizes.extendleft(map(_size, reversed(records)))
             self._taken.pop()
             self.changed.set()
 
@@ -104,9 +110,8 @@ class Inbox:
         records: list[Record] = []
         size = 0
         while self._records and len(records) < most and size < most_bytes:
-            record = self._records.popleft()
-            size += _size(record)
-            records.append(record)
+            records.append(self._records.popleft())
+            size += self._sizes.popleft()
         stop = records[-1].offset + 1 if self._records else self.fetch_offset
         if records:
             self._taken.append((stop, size))
@@ -125,5 +130,7 @@ class Inbox:
 
 def _size(record: Record) -> int:
     """About what a record takes in memory, as it came and decoded. A producer may put anything into its headers."""
-    headers = sum(128 + len(value or b"") for _, value in record.headers)
-    return 512 + headers + 2 * len(record.value or b"") + len(record.key or b"")
+    size = 512 + 2 * len(record.value or b"") + len(record.key or b"")
+    for _, value in record.headers:
+        size += 128 + len(value or b"")
+    return size

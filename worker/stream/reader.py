@@ -145,7 +145,8 @@ class Reader:
     async def _feed(self, place: TopicPartition, lane: Lane, fetched: list[ConsumerRecord]) -> None:
         """Hand records to a lane, if it is still the one that was polled for."""
         if self._is_read_for(place, lane):
-            records = [without_excess(record_of(one), self._settings.limits) for one in fetched]
+            limits = self._settings.limits
+            records = [without_excess(record_of(one), limits) for one in fetched]
             lane.inbox.put(records, await self._consumer.position(place))
             self._measure(place, lane)
 
