@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
 from typing import NamedTuple
@@ -136,8 +137,11 @@ def _known_headers(headers: Sequence[Header]) -> dict[str, list[bytes | None]]:
 def _limit_broken(record: Record, found: dict[str, list[bytes | None]], limits: Limits) -> UnreadableRecord | None:
     if len(record.headers) > limits.headers:
         return _too_many_headers(limits)
-    if any(value is not None and len(value) > limits.header_bytes for _, value in record.headers):
-        return UnreadableRecord("header-too-large", f"Expected header values of at most {limits.header_bytes} bytes")
+    for _, value in record.headers:
+        if value is not None and len(value) > limits.header_bytes:
+            return UnreadableRecord(
+                "header-too-large", f"Expected header values of at most {limits.header_bytes} bytes"
+            )
     if len(found["authorization"]) > 1:
         return UnreadableRecord("repeated-authorization", "Expected one authorization header")
     return None
@@ -188,8 +192,13 @@ def _credentials(values: list[bytes | None]) -> tuple[ApiKey | NoCredentials, st
     """The API key, or the access token that somebody has to verify, or what was seen in place of them."""
     if len(values) != 1 or values[0] is None:
         return NoCredentials.REPEATED if len(values) > 1 else NoCredentials.MISSING, None
+    read = _recently_read if len(values[0]) <= _KEPT_BYTES else _read_bearer
+    return read(values[0])
+
+
+def _read_bearer(value: bytes) -> tuple[ApiKey | NoCredentials, str | None]:
     try:
-        text = values[0].decode("utf-8")
+        text = value.decode("utf-8")
     except UnicodeDecodeError:
         return NoCredentials.NOT_UTF8, None
     match = _BEARER.fullmatch(text)
@@ -200,6 +209,11 @@ def _credentials(values: list[bytes | None]) -> tuple[ApiKey | NoCredentials, st
     if token.startswith("tp_"):
         return ApiKey(sha256(token.encode()).digest()), None
     return NoCredentials.OAUTH_OFF, token
+
+
+_recently_read = lru_cache(maxsize=256)(_read_bearer)
+"""A factory's commands come with one API key, or one token for an hour."""
+_KEPT_BYTES = 2048
 
 
 def _trace_context(traceparents: list[bytes | None], tracestates: list[bytes | None]) -> TraceContext | None:

@@ -37,8 +37,8 @@ class _Asked(NamedTuple):
     """What commands with good credentials ask for, before any of it is locked or read."""
 
     companies: set[str]
-    keys: dict[bytes, tuple[str, str]]
-    """Company and idempotency key, by `key_id`."""
+    key_ids: dict[tuple[str, str], bytes]
+    """By company and idempotency key."""
     oldest_day: int
     """UTC day of the oldest command."""
     days: set[tuple[str, int]]
@@ -50,7 +50,7 @@ class _Asked(NamedTuple):
 
 def _asked(commands: Sequence[Command], facts: Facts) -> _Asked:
     """In one pass, since a turn has a thousand of them."""
-    companies, keys, oldest_day = set[str](), dict[bytes, tuple[str, str]](), utc_day(LATEST_MS)
+    companies, key_ids, oldest_day = set[str](), dict[tuple[str, str], bytes](), utc_day(LATEST_MS)
     days, owners, serials = set[tuple[str, int]](), dict[str, str](), set[tuple[str, str]]()
     for command in commands:
         company = authenticated_company(command, facts)
@@ -59,15 +59,16 @@ def _asked(commands: Sequence[Command], facts: Facts) -> _Asked:
         companies.add(company.id)
         day = utc_day(command.source.appended_ms)
         oldest_day = min(oldest_day, day)
-        if command.idempotency_key is not None:
-            keys[key_id(company.id, command.idempotency_key)] = company.id, command.idempotency_key
+        key = command.idempotency_key
+        if key is not None:
+            key_ids[company.id, key] = key_id(company.id, key)
         body = command.body
         if isinstance(body, CreatePassport):
             owners.setdefault(body.gtin, company.id)
             serials.add((body.gtin, body.serial))
             if company.plan.max_v1_writes_per_day is not None:
                 days.add((company.id, day))
-    return _Asked(companies, keys, oldest_day, days, owners, serials)
+    return _Asked(companies, key_ids, oldest_day, days, owners, serials)
 
 
 class LookUp:
@@ -140,23 +141,25 @@ class Gathering:
     def __init__(self, connection: sql.Connection, facts: Facts, frames: Frames) -> None:
         self._connection, self._frames = connection, frames
         self.facts = facts
-        self._claimed: dict[str, str] = {}
+        self.claimed: dict[str, str] = {}
+        """The GTINs that this transaction registered, and for which companies."""
+        self.key_ids: Mapping[tuple[str, str], bytes] = {}
+        """By company and idempotency key, of those that commands brought."""
 
-    async def gather(self, commands: Sequence[Command]) -> dict[str, str]:
-        """Lock and read; the GTINs that this transaction registered, and for which companies."""
+    async def gather(self, commands: Sequence[Command]) -> None:
+        """Lock and read."""
         asked = _asked(commands, self.facts)
         await self._lock_companies(asked.companies)
-        await self._bindings(asked.keys, asked.oldest_day)
+        await self._bindings(asked.key_ids, asked.oldest_day)
         await self._writes(asked.days)
         await self._gtin_owners(asked.owners)
         await self._serials(asked.serials)
-        return self._claimed
+        self.key_ids = asked.key_ids
 
-    async def reserve(self, company_ids: set[str], owners: dict[str, str]) -> dict[str, str]:
-        """Lock companies, and GTINs for their owners; the GTINs that this transaction registered, and for whom."""
+    async def reserve(self, company_ids: set[str], owners: dict[str, str]) -> None:
+        """Lock companies, and GTINs for their owners."""
         await self._lock_companies(company_ids)
         await self._gtin_owners(owners)
-        return self._claimed
 
     async def _fetch(self, query: str, *keys: Collection[Any]) -> Rows:
         return await _fetch(self._connection, query, *keys)
@@ -165,19 +168,22 @@ class Gathering:
         for company_id, slots_used in await self._fetch("lock_companies", company_ids):
             self.facts.slots_used[company_id] = slots_used
 
-    async def _bindings(self, ids: Mapping[bytes, tuple[str, str]], oldest_day: int) -> None:
+    async def _bindings(self, key_ids: Mapping[tuple[str, str], bytes], oldest_day: int) -> None:
         """Of keys that can still be bound when the oldest of these commands came: rule 5 looks back for 24 hours."""
-        if not ids:
+        if not key_ids:
             return
-        most_bytes = REPLAYED_BYTES if len(ids) > 1 else _ANY
-        rows = await self._connection.fetch(sql.load("bindings"), hashes(ids), oldest_day - 1, most_bytes)
+        most_bytes = REPLAYED_BYTES if len(key_ids) > 1 else _ANY
+        rows = await self._connection.fetch(sql.load("bindings"), hashes(key_ids.values()), oldest_day - 1, most_bytes)
         if any(row["frame_id"] is None for row in rows):
             raise BatchTooLarge
+        if not rows:
+            return
         frames = await self._frames.load(self._connection, {row["frame_id"] for row in rows})
+        keys = {id: key for key, id in key_ids.items()}
         for row in rows:
             found, fingerprint, passport_id, created_ms, *_ = row
             body = created_body_of(passport_id, row, frames)
-            self.facts.bindings[ids[found]] = Binding(fingerprint, passport_id, body, created_ms)
+            self.facts.bindings[keys[found]] = Binding(fingerprint, passport_id, body, created_ms)
 
     async def _writes(self, days: set[tuple[str, int]]) -> None:
         for company_id, day, writes in await self._fetch("writes", *_columns(days)):
@@ -188,7 +194,7 @@ class Gathering:
         await self._read_owners(wanted)
         unregistered = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in owners}
         claims = await self._fetch("claim_gtins", unregistered, unregistered.values())
-        self._claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
+        self.claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
         await self._read_owners(unregistered)
 
     async def _read_owners(self, gtins: Collection[str]) -> None:

@@ -62,7 +62,7 @@ TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "serials": ("", ""),
     "settle_gtins": ([], []),
     "release_gtins": ([],),
-    "record": (*passport_columns((), ()), *ledger_columns((), ()), [], [], [], *frame_columns(())),
+    "record": (*passport_columns((), (), {}), *ledger_columns((), ()), [], [], [], *frame_columns(())),
 }
 """What a turn may run, with arguments that touch nothing: run once ahead, so that nothing is prepared under locks."""
 

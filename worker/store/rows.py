@@ -28,8 +28,13 @@ Column = Sequence[Any]
 """An argument of a query. Shorter ones are filled up with null, so that one without any value need not be sent."""
 
 
-def passport_columns(created: Sequence[Created], kept: Sequence[tuple[Frame, Own]]) -> list[Column]:
-    """Parameters of `record.sql`: passports, with the frame of each and what is its own."""
+def passport_columns(
+    created: Sequence[Created], kept: Sequence[tuple[Frame, Own]], key_ids: Mapping[tuple[str, str], bytes]
+) -> list[Column]:
+    """Parameters of `record.sql`: passports, with the frame of each and what is its own.
+
+    `key_ids`, by company and idempotency key, are those that are computed already.
+    """
     if not created:
         return ["", "", "", "", [], b"", "", "", b"", b"", []]
     ids, companies, _, gtins, serials, _, prices, created_ms, _, keys, fingerprints = zip(*created, strict=True)
@@ -42,7 +47,10 @@ def passport_columns(created: Sequence[Created], kept: Sequence[tuple[Frame, Own
         hashes(frame.id for frame, _ in kept),
         optional_texts([own.gs1.decode("ascii") for _, own in kept]),
         optional_texts([own.rest.decode("ascii") for _, own in kept]),
-        hashes(NO_KEY if key is None else key_id(company, key) for company, key in zip(companies, keys, strict=True)),
+        hashes(
+            NO_KEY if key is None else key_ids.get((company, key)) or key_id(company, key)
+            for company, key in zip(companies, keys, strict=True)
+        ),
         hashes(fingerprint or 2 * NO_KEY for fingerprint in fingerprints),
         _sparse(prices),
     ]

@@ -1,6 +1,6 @@
 """The inside of a turn's transaction: lanes are locked first, then facts gathered, then all effects written at once."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 from worker.domain.command import Command
 from worker.domain.facts import Facts
@@ -36,17 +36,21 @@ class PostgresTransaction:
         self._connection, self._expected = connection, expected
         self._frames, self._known = frames, known
         self.written: dict[bytes, tuple[Frame, Created]] = {}
-        self._claimed: dict[str, str] = {}
+        self._claimed: Mapping[str, str] = {}
+        self._key_ids: Mapping[tuple[str, str], bytes] = {}
 
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
         """See the port."""
-        self._claimed = await Gathering(self._connection, facts, self._frames).gather(commands)
+        gathering = Gathering(self._connection, facts, self._frames)
+        await gathering.gather(commands)
+        self._claimed, self._key_ids = gathering.claimed, gathering.key_ids
 
     async def reserve(self, created: Sequence[Created], facts: Facts) -> None:
         """Lock what these passports change, in the protocol's order, without a decision; `facts` are filled."""
         owners = {one.gtin: one.company_id for one in created}
         gathering = Gathering(self._connection, facts, self._frames)
-        self._claimed = await gathering.reserve({one.company_id for one in created}, owners)
+        await gathering.reserve({one.company_id for one in created}, owners)
+        self._claimed = gathering.claimed
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
@@ -63,7 +67,7 @@ class PostgresTransaction:
         }
         await self._connection.execute(
             sql.load("record"),
-            *passport_columns(created, kept),
+            *passport_columns(created, kept, self._key_ids),
             *ledger_columns(row_lanes, rows),
             lane_ids,
             positions,
