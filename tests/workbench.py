@@ -21,9 +21,9 @@ from urllib.error import HTTPError, URLError
 from uuid import uuid4
 
 import asyncpg
-from biip.checksums import gs1_standard_check_digit
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from worker.domain.gs1 import with_check_digit
 from worker.settings import Settings
 from worker.store.migrate import migrate
 from worker.store.partitions import ensure_days
@@ -37,8 +37,7 @@ LABELS = ("created", "overage-required", "conflict", "rejected")
 
 def gtin(number: int) -> str:
     """A valid GTIN-14 for a number."""
-    digits = f"{number:013d}"
-    return f"{digits}{gs1_standard_check_digit(digits)}"
+    return with_check_digit(f"{number:013d}")
 
 
 _ANY_PARTITION = range(1_000_000)

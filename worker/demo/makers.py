@@ -5,7 +5,8 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
-from biip.checksums import gs1_standard_check_digit
+
+from worker.domain.gs1 import with_check_digit
 
 SHARES = {
     "Nordic Cells AB": 36,
@@ -57,11 +58,6 @@ def makers() -> tuple[Maker, ...]:
         )
         for number, company in enumerate(tree["companies"], 1)
     )
-
-
-def with_check_digit(digits: str) -> str:
-    """A GTIN or GLN from its digits but the last. The prefix 952 is reserved by GS1 for examples."""
-    return f"{digits}{gs1_standard_check_digit(digits)}"
 
 
 def _line(number: int, product: dict[str, Any]) -> Line:

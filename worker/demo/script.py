@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.demo.makers import SHARES, Line, Maker, with_check_digit
+from worker.demo.makers import SHARES, Line, Maker
 from worker.demo.tally import STRANGERS, Result
+from worker.domain.gs1 import with_check_digit
 
 Header = tuple[str, bytes]
 

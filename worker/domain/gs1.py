@@ -4,8 +4,6 @@ import re
 from functools import lru_cache
 from urllib.parse import quote
 
-from biip.checksums import gs1_standard_check_digit
-
 _FOURTEEN_DIGITS = re.compile(r"[0-9]{14}")
 _THIRTEEN_DIGITS = re.compile(r"[0-9]{13}")
 _CSET_82_UP_TO_20 = re.compile(r"""[!"%-?A-Z_a-z]{1,20}""")
@@ -14,13 +12,19 @@ UNSAFE_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Characters that no kept string may hold: Unicode category Cc and lone surrogates."""
 
 
+def with_check_digit(digits: str) -> str:
+    """ASCII digits and their GS1 check digit (GS1 General Specifications 7.9.1: weights 3, 1, 3, … from the right)."""
+    weighted = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(digits)))
+    return f"{digits}{-weighted % 10}"
+
+
 @lru_cache(maxsize=16384)
 def check_digit_is_valid(digits: str) -> bool:
     """Whether the last of these ASCII digits is the GS1 check digit of the others.
 
     Remembers its answers, and may: only texts of a fixed length come here, never what a producer makes up.
     """
-    return gs1_standard_check_digit(digits[:-1]) == int(digits[-1])
+    return with_check_digit(digits[:-1]) == digits
 
 
 def gtin_problem(text: str) -> str | None:
