@@ -112,7 +112,9 @@ class MemoryStore:
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """See the port."""
         known = self.facts
-        return Facts(api_keys=known.api_keys, companies=known.companies, products=known.products)
+        return Facts(
+            api_keys=known.api_keys, signing_keys=known.signing_keys, companies=known.companies, products=known.products
+        )
 
     @asynccontextmanager
     async def transaction(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["MemoryTransaction"]:

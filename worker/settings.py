@@ -150,6 +150,12 @@ class Settings(BaseSettings):
         "company_id", min_length=1, description="The claim of an access token that holds the company's id."
     )
 
+    signature_audience: str | None = Field(
+        None,
+        description="Whom signed commands must be for (`aud`); if not set, the command topic. "
+        "Set it where installations have topics of the same name.",
+    )
+
     batch_records: int = Field(2000, ge=1, le=100_000, description="Most records a transaction, of all lanes together.")
     retention_days: int = Field(
         8,

@@ -20,7 +20,7 @@ from tests.benchmark.throughput import WORKER
 
 # From the innermost frame outwards, the first that holds one of these marks names the step: `function (file:line)`.
 STEPS = (
-    ("authenticate", ("_credentials (", "authenticated_company (", "worker/oauth/")),
+    ("authenticate", ("_credentials (", "authenticate (", "worker/oauth/", "worker/signing/", "messages/signature.py")),
     (
         "parse",
         (

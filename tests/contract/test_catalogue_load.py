@@ -63,7 +63,7 @@ async def _everything(connection: Connection) -> list[list[dict[str, Any]]]:
 async def test_the_sample_is_loaded_and_counted(connection: Connection) -> None:
     """The published sample goes in as it is; each company gets its counter."""
     catalogue = read_catalogue(EXAMPLE)
-    assert await load_catalogue(connection, catalogue) == Loaded(5, 6, 7, 2, 8)
+    assert await load_catalogue(connection, catalogue) == Loaded(5, 6, 7, 0, 2, 8)
     assert [len(rows) for rows in await _everything(connection)] == [5, 6, 7, 2, 8, 6]
     assert {row["slots_used"] for row in await _rows(connection, "company_usage")} == {0}
 
@@ -76,7 +76,7 @@ async def test_what_was_loaded_is_what_the_worker_reads(connection: Connection) 
     assert grants == {digests[0]: None, digests[1]: 1774994400000}
     company = await connection.fetchrow(sql.load("companies"), [COMPANY])
     assert company is not None
-    assert tuple(company) == (COMPANY, "active", "demo-growth", 5000, 75, 10000)
+    assert tuple(company) == (COMPANY, "active", None, "demo-growth", 5000, 75, 10000)
     product, template, owner = await connection.fetch(sql.load("products"), [PRODUCT], [COMPANY], 1_000_000)
     assert (product["id"], template["id"], owner["company_id"]) == (PRODUCT, None, COMPANY)
     seeded = seed_fields(template["text"], product["text"], owner["text"])
@@ -125,7 +125,7 @@ async def test_a_changed_row_is_changed_in_all_fields(connection: Connection) ->
     (plans, companies, keys, templates, products, _) = await _everything(connection)
     assert [tuple(row.values()) for row in (*plans, *companies)] == [
         ("growth", None, 0, None),
-        (COMPANY, "New", "growth", None, "{}"),
+        (COMPANY, "New", "growth", None, "{}", None),
     ]
     assert [tuple(row.values()) for row in keys] == [(sha256(b"tp_a").digest(), COMPANY, "", None)]
     assert [tuple(row.values()) for row in templates] == [(TEMPLATE, "textile", 2, "[]")]
@@ -150,7 +150,7 @@ async def test_what_the_file_leaves_out_stays(connection: Connection) -> None:
 async def test_references_may_be_to_rows_of_the_database(connection: Connection) -> None:
     """A file may bring a product alone, for a company and a template that were loaded before."""
     await load_catalogue(connection, _catalogue(plans=[PLAN], companies=[_company()], templates=[_template()]))
-    assert await load_catalogue(connection, _catalogue(products=[_product()])) == Loaded(0, 0, 0, 0, 1)
+    assert await load_catalogue(connection, _catalogue(products=[_product()])) == Loaded(0, 0, 0, 0, 0, 1)
 
 
 async def test_missing_references_are_reported_together(connection: Connection) -> None:

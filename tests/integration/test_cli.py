@@ -230,7 +230,10 @@ def test_what_is_of_no_use_in_a_catalogue_is_loaded_and_warned_of(bench: Workben
         "model: m, defaultFieldValues: {color: red, mass: heavy}}]\n"
     )
     done = _run("catalogue", "load", str(file), **bench.environment)
-    assert (done.returncode, done.stdout) == (0, "loaded 1 plans, 1 companies, 0 api keys, 0 templates, 1 products\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "loaded 1 plans, 1 companies, 0 api keys, 0 signing keys, 0 templates, 1 products\n",
+    )
     subscription, *defaults = done.stderr.splitlines()
     assert subscription.startswith("passport-worker: warning: companies[0].subscription: Expected one of active, ")
     assert subscription.endswith(', or null, got "aktive"; did you mean active?')

@@ -27,7 +27,7 @@ from tests.unit.builders import (
     keyed,
     product,
 )
-from worker.domain.catalogue import Plan
+from worker.domain.catalogue import Company, Plan
 from worker.domain.command import (
     AccessToken,
     ApiKey,
@@ -38,7 +38,8 @@ from worker.domain.command import (
     Source,
     UnreadableRecord,
 )
-from worker.domain.decide import authenticated_company, decide
+from worker.domain.credentials import authenticate
+from worker.domain.decide import decide
 from worker.domain.facts import Binding, Facts
 from worker.domain.outcomes import (
     Asked,
@@ -133,8 +134,8 @@ def test_rule_2_credentials_are_judged_at_the_append_time(
 ) -> None:
     """Valid before revocation and expiry, from not-before on, for a company that is known."""
     wanted, known = command(credentials=credentials), facts(revoked_ms=revoked_ms)
-    company = authenticated_company(wanted, known)
-    assert (company.id if company else None) == company_id
+    company = authenticate(wanted, known)
+    assert (company.id if isinstance(company, Company) else None) == company_id
     assert isinstance(decide(wanted, known), Unauthorized) is (company_id is None)
 
 

@@ -12,6 +12,7 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Created, Outcome
 from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observability.hooks import Committed, Hooks
+from worker.signing.verifier import Verifier
 from worker.store.port import BatchTooLarge, Store
 
 ANSWER_FRAME_BYTES = 512
@@ -39,6 +40,7 @@ class Pipeline:
         self._store = store
         self._digital_link_base = digital_link_base
         self._hooks = hooks or Hooks()
+        self._verifier = Verifier()
 
     async def transaction(self, turn: Sequence[Work]) -> list[list[Answer]]:
         """Commit the effects of work of different lanes, in this order; the answers of each.
@@ -49,6 +51,9 @@ class Pipeline:
         lap = self._hooks.stopwatch()
         facts = await self._store.look_up(commands, TURN_ANSWER_BYTES)
         lap("look-up")
+        if facts.signing_keys:
+            await self._verifier.make_ready(commands, facts)
+            lap("verify")
         if len(commands) > 1 and _size_ahead(turn, facts) > TURN_ANSWER_BYTES:
             raise BatchTooLarge
         with self._hooks.transaction("postgresql", len(commands)):

@@ -7,8 +7,20 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from worker.catalogue.models import ApiKey, Catalogue, Company, Plan, Product, Row, Template, TemplateField, hash_of_key
+from worker.catalogue.models import (
+    ApiKey,
+    Catalogue,
+    Company,
+    Plan,
+    Product,
+    Row,
+    SigningKey,
+    Template,
+    TemplateField,
+    hash_of_key,
+)
 from worker.catalogue.syntax import Problem, UnreadableText, ValuePath, decode, parse, problems_of, show
+from worker.signing.jwk import NotAKey, read_jwk
 
 _API_KEY = re.compile(r"tp_[^\s`]*[^\s`:]")
 """Wherever one got into a message; the colon that ends a path stays."""
@@ -21,6 +33,7 @@ _MODELS: dict[tuple[str, ...], type[Row]] = {
     ("plans",): Plan,
     ("companies",): Company,
     ("companies", "apiKeys"): ApiKey,
+    ("companies", "signingKeys"): SigningKey,
     ("templates",): Template,
     ("templates", "fields"): TemplateField,
     ("products",): Product,
@@ -83,14 +96,20 @@ def _validated(tree: object, problems: list[Problem]) -> Catalogue | None:
         return Catalogue.model_validate(tree)
     except ValidationError as error:
         known = {path for path, _ in problems}
-        details = error.errors(include_url=False, include_context=False, include_input=False)
+        details = error.errors(include_url=False, include_input=False)
         problems += [
-            (detail["loc"], _message(detail))
+            (_path(detail), _message(detail))
             for detail in details
             if detail["type"] not in _TOLD_BEFORE
             and (detail["type"] == "extra_forbidden" or detail["loc"] not in known)
         ]
         return None
+
+
+def _path(detail: ErrorDetails) -> ValuePath:
+    """Of a JWK to the member that is wrong."""
+    member = detail.get("ctx", {}).get("member") if detail["type"] == "jwk" else None
+    return detail["loc"] if member is None else (*detail["loc"], member)
 
 
 def _message(detail: ErrorDetails) -> str:
@@ -111,14 +130,14 @@ def _rows(value: object, name: str) -> Iterator[tuple[int, dict[str, object]]]:
         yield from ((position, row) for position, row in enumerate(rows) if isinstance(row, dict))
 
 
-def _api_keys(tree: object) -> Iterator[tuple[ValuePath, dict[str, object]]]:
+def _keys(tree: object, name: str) -> Iterator[tuple[ValuePath, dict[str, object]]]:
     for company, row in _rows(tree, "companies"):
-        for key, api_key in _rows(row, "apiKeys"):
-            yield ("companies", company, "apiKeys", key), api_key
+        for at, key in _rows(row, name):
+            yield ("companies", company, name, at), key
 
 
 def _key_choices(tree: object) -> Iterator[Problem]:
-    for path, api_key in _api_keys(tree):
+    for path, api_key in _keys(tree, "apiKeys"):
         if ("sha256" in api_key) == ("key" in api_key):
             yield path, "Expected exactly one of sha256 and key"
 
@@ -131,7 +150,8 @@ def _repetitions(tree: object) -> Iterator[Problem]:
     for template, row in _rows(tree, "templates"):
         fields = _rows(row, "fields")
         yield from _repeated((("templates", template, "fields", at, "key"), field.get("key")) for at, field in fields)
-    yield from _repeated((path, _raw_digest(api_key)) for path, api_key in _api_keys(tree))
+    yield from _repeated((path, _raw_digest(api_key)) for path, api_key in _keys(tree, "apiKeys"))
+    yield from _repeated((path, _raw_key_id(key)) for path, key in _keys(tree, "signingKeys"))
 
 
 def _lower(value: object) -> object:
@@ -141,6 +161,13 @@ def _lower(value: object) -> object:
 def _raw_digest(api_key: dict[str, object]) -> object:
     key = api_key.get("key")
     return hash_of_key(key).hex() if isinstance(key, str) else _lower(api_key.get("sha256"))
+
+
+def _raw_key_id(signing_key: dict[str, object]) -> object:
+    try:
+        return read_jwk(signing_key.get("jwk")).key_id
+    except NotAKey:
+        return None
 
 
 def _repeated(values: Iterable[tuple[ValuePath, object]]) -> Iterator[Problem]:

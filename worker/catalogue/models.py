@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from worker.domain.gs1 import UNSAFE_TEXT
+from worker.signing.jwk import NotAKey, SigningJwk, read_jwk
 
 _OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
@@ -100,6 +101,16 @@ HashedKey = Annotated[
 Moment = Annotated[datetime | None, PlainValidator(_moment)]
 
 
+def _jwk(value: object) -> SigningJwk:
+    try:
+        return read_jwk(value)
+    except NotAKey as error:
+        raise PydanticCustomError("jwk", "{text}", {"text": str(error), "member": error.member}) from None
+
+
+PublicJwk = Annotated[SigningJwk, PlainValidator(_jwk)]
+
+
 def _json_bytes(value: object) -> int:
     """Length as JSON; what JSON cannot say is reported elsewhere."""
     return len(json.dumps(value, default=str))
@@ -169,6 +180,19 @@ class ApiKey(Row):
         return digest
 
 
+class SigningKey(Row):
+    """A public key with which a company's producers sign. What is not given of a key that is kept stays as it was."""
+
+    jwk: PublicJwk = Field(
+        description="Public key as a JWK (RFC 7517): Ed25519 or P-256. A `kid` in it must be the SHA-256 thumbprint."
+    )
+    label: Label = Field("", description="Where the key is used, for people.")
+    not_before: Moment = Field(None, description="Commands that were appended before are refused; null: none are.")
+    revoked_at: Moment = Field(
+        None, description="Commands that were appended from then on are refused; null takes a revocation back."
+    )
+
+
 class Company(Row):
     """A tenant."""
 
@@ -184,6 +208,14 @@ class Company(Row):
         description="Values by the key of a field, where product and template have no default; at most 128 KiB.",
     )
     api_keys: tuple[ApiKey, ...] = Field((), description="Its API keys. Those that are not listed stay as they are.")
+    signing_keys: tuple[SigningKey, ...] = Field(
+        (), description="Public keys that sign its commands. Those that are not listed stay as they are."
+    )
+    signatures_required_from: Moment = Field(
+        None,
+        description="Commands that were appended from then on have to be signed: API keys and access tokens are "
+        "refused. Where it is not given, it stays as it was; null: none has to be.",
+    )
 
 
 class TemplateField(Row):

@@ -20,7 +20,10 @@ Problem = tuple[ValuePath, str]
 
 _LARGEST_DOUBLE = 2**1024 - 2**970
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_REVOKED_AT = re.compile(r"companies\[\d+]\.apiKeys\[\d+]\.revokedAt")
+_MOMENT = re.compile(
+    r"companies\[\d+]\.(apiKeys\[\d+]\.revokedAt|signingKeys\[\d+]\.(notBefore|revokedAt)|signaturesRequiredFrom)"
+)
+"""What YAML may read as a time."""
 _BARE_KEY = re.compile(r"\w+")
 
 
@@ -139,7 +142,7 @@ def show(path: ValuePath) -> str:
 
 
 def problems_of(value: object, path: ValuePath = ()) -> Iterator[Problem]:
-    """What JSON could not say, or would say in two ways, with its path. A time is let pass as an API key's `revokedAt`.
+    """What JSON could not say, or would say in two ways, with its path. A time is let pass where one is expected.
 
     Raises `RecursionError` for a value that contains itself.
     """
@@ -175,7 +178,7 @@ def _problem_of_scalar(value: object, path: ValuePath) -> str | None:
         return "Expected a number within the range of a double"
     if value is None or isinstance(value, bool | int | float):
         return None
-    if isinstance(value, datetime) and _REVOKED_AT.fullmatch(show(path)):
+    if isinstance(value, datetime) and _MOMENT.fullmatch(show(path)):
         return None
     kind = "a date" if isinstance(value, date) else f"a YAML {type(value).__name__}"
     return f"Expected a JSON value, got {kind} (text that looks like one needs quotes)"

@@ -1,4 +1,4 @@
-"""Reference data that a decision looks at: plan, company, API key, product."""
+"""Reference data that a decision looks at: plan, company, API key, signing key, product."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """A tenant. `subscription` is None where the plan needs none."""
+    """A tenant. `subscription` is None where the plan needs none.
+
+    Commands that were appended from `signatures_required_ms` on have to be signed (None: none has to be).
+    """
 
     id: str
     plan: Plan
     subscription: str | None
+    signatures_required_ms: int | None = None
 
     @property
     def may_write(self) -> bool:
@@ -34,6 +38,16 @@ class ApiKeyGrant:
     """Whose API key it is, and the append time in ms from which it is no longer valid (None: never revoked)."""
 
     company_id: str
+    revoked_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """Whose public key it is, its JWK (RFC 7517) as text, and the append times in ms between which it is good."""
+
+    company_id: str
+    jwk: str
+    not_before_ms: int | None
     revoked_ms: int | None
 
 

@@ -52,8 +52,26 @@ class AccessToken:
     not_before: float
 
 
+class Signature(NamedTuple):
+    """A record's own signature, as it says itself: nothing is proven yet.
+
+    `digest` is the SHA-256 of the whole header, `key_id` the RFC 7638 thumbprint of the key. `misfit` names the first
+    claim of `aud`, `sha256`, `key` and `ct` that is not this record's. Times are rounded up to milliseconds, which is
+    exact against append times.
+    """
+
+    digest: bytes
+    key_id: str
+    algorithm: str
+    signed: bytes
+    signature: bytes
+    misfit: str | None
+    not_before_ms: int
+    expires_ms: int
+
+
 class NoCredentials(StrEnum):
-    """What was seen where nothing can be checked: all are equally unknown to rule 2, but an operator has to know."""
+    """What was seen where nothing can be checked: rule 2 knows none of them, but an operator has to."""
 
     MISSING = "none"
     REPEATED = "repeated-header"
@@ -62,9 +80,10 @@ class NoCredentials(StrEnum):
     MALFORMED = "malformed"
     OAUTH_OFF = "access-token-while-oauth-off"
     UNKNOWN_TOKEN = "unknown-access-token"
+    MALFORMED_SIGNATURE = "malformed-signature"
 
 
-Credentials = ApiKey | AccessToken | NoCredentials
+Credentials = ApiKey | AccessToken | Signature | NoCredentials
 
 
 class CreatePassport(NamedTuple):

@@ -1,7 +1,8 @@
 """The thirteen rules in their order: the first that fails answers."""
 
 from worker.domain.catalogue import Company, Product
-from worker.domain.command import AccessToken, ApiKey, Command, CreatePassport, InvalidBody, UnreadableRecord
+from worker.domain.command import AccessToken, Command, CreatePassport, InvalidBody, UnreadableRecord
+from worker.domain.credentials import authenticate
 from worker.domain.facts import Facts
 from worker.domain.outcomes import (
     Asked,
@@ -33,9 +34,9 @@ def decide(command: Command, facts: Facts) -> Outcome:
     body = command.body
     if isinstance(body, UnreadableRecord):  # rule 1
         return Unreadable(body.reason)
-    company = authenticated_company(command, facts)  # rule 2
-    if company is None:
-        return Unauthorized()
+    company = authenticate(command, facts)  # rule 2
+    if isinstance(company, Unauthorized):
+        return company
     credentials = command.credentials
     if isinstance(credentials, AccessToken) and REQUIRED_SCOPE not in credentials.scopes:  # rule 3
         return Forbidden(company.id)
@@ -47,21 +48,6 @@ def decide(command: Command, facts: Facts) -> Outcome:
     if isinstance(body, InvalidBody):  # rule 6
         return Invalid(company.id, body.field_errors, body.omitted)
     return _judge_request(command, body, company, facts)
-
-
-def authenticated_company(command: Command, facts: Facts) -> Company | None:
-    """Rule 2, judged at the record's append time: whose credentials these are, if they are good."""
-    credentials, appended_ms = command.credentials, command.source.appended_ms
-    if isinstance(credentials, ApiKey):
-        grant = facts.api_keys.get(credentials.digest)
-        if grant is None or (grant.revoked_ms is not None and appended_ms >= grant.revoked_ms):
-            return None
-        return facts.companies.get(grant.company_id)
-    if isinstance(credentials, AccessToken):
-        if not credentials.not_before * 1000 <= appended_ms < credentials.expires_at * 1000:
-            return None
-        return facts.companies.get(credentials.company_id)
-    return None
 
 
 def _judge_idempotency_key(command: Command, company_id: str, facts: Facts) -> Outcome | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from worker.domain.catalogue import ApiKeyGrant, Company, Product
+from worker.domain.catalogue import ApiKeyGrant, Company, Product, SigningKey
 from worker.domain.outcomes import Created
 
 
@@ -21,6 +21,10 @@ class Facts:
     """Facts for one batch of commands. A missing entry means: there is none."""
 
     api_keys: dict[bytes, ApiKeyGrant] = field(default_factory=dict)
+    signing_keys: dict[str, SigningKey] = field(default_factory=dict)
+    """By key id."""
+    proven: set[bytes] = field(default_factory=set)
+    """Digests of signatures that were verified with the signing keys that are here."""
     companies: dict[str, Company] = field(default_factory=dict)
     products: dict[str, Product] = field(default_factory=dict)
     slots_used: dict[str, int] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from worker.domain.catalogue import Product
@@ -40,9 +41,24 @@ class Unreadable:
     reason: str
 
 
+class SignatureProblem(StrEnum):
+    """Why a signature is refused, in the order in which this is looked for; and that there has to be one."""
+
+    MALFORMED = "signature-malformed"
+    KEY_UNKNOWN = "signature-key-unknown"
+    KEY_NOT_VALID = "signature-key-not-valid"
+    MISMATCH = "signature-mismatch"
+    EXPIRED = "signature-expired"
+    TOO_LONG_LIVED = "signature-too-long-lived"
+    WRONG = "signature-wrong"
+    REQUIRED = "signature-required"
+
+
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """Rule 2."""
+    """Rule 2; the reason is told of signatures only."""
+
+    reason: SignatureProblem | None = None
 
 
 @dataclass(frozen=True, slots=True)

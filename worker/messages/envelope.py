@@ -15,6 +15,7 @@ from worker.domain.command import (
     DeadLetter,
     InvalidBody,
     NoCredentials,
+    Signature,
     Source,
     TraceContext,
     UnreadableRecord,
@@ -23,14 +24,17 @@ from worker.domain.timestamps import clamp_ms
 from worker.messages.body import read_body
 from worker.messages.events import RECORD_BYTES, header_bytes
 from worker.messages.json_value import JsonObject, fingerprint, read_object
+from worker.messages.signature import HEADER as SIGNATURE
+from worker.messages.signature import STRUCTURED, Signed, read_signature
 
 Header = tuple[str, bytes | None]
 
 MOST_HEADERS = 10_000
 """Ten times the largest limit that can be set."""
 
-_KNOWN_HEADERS = ("authorization", "idempotency-key", "content-type", "traceparent", "tracestate")
+_KNOWN_HEADERS = ("authorization", SIGNATURE, "idempotency-key", "content-type", "traceparent", "tracestate")
 
+_STRUCTURED = STRUCTURED.encode("ascii")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _TRACE_BYTES = 512
@@ -84,14 +88,21 @@ class Envelope(NamedTuple):
     token: str | None
 
 
-def open_envelope(record: Record, limits: Limits) -> Envelope:
-    """Read one record (rules 1 and 4). Headers match without regard to case."""
+def open_envelope(record: Record, limits: Limits, audience: str | None = None) -> Envelope:
+    """Read one record (rules 1 and 4). Headers match without regard to case.
+
+    `audience` is whom signatures have to be for; None: the record's topic.
+    """
     source = Source(record.topic, record.partition, record.offset, clamp_ms(record.timestamp_ms))
     found = _known_headers(record.headers)
     key = _idempotency_key(found["idempotency-key"])
     body = _body_of(record, found, limits)
     digest = fingerprint(body) if key is not None and isinstance(body, dict) else None
-    credentials, token = _credentials(found["authorization"])
+    credentials: ApiKey | Signature | NoCredentials
+    if found[SIGNATURE]:
+        credentials, token = _signature(record, found, key, limits, audience), None
+    else:
+        credentials, token = _credentials(found["authorization"])
     content: CreatePassport | InvalidBody | UnreadableRecord = read_body(body) if isinstance(body, dict) else body
     command = Command(  # by position, which takes half the time
         source,
@@ -161,7 +172,7 @@ def _read_value(
     if len(value) > limits.value_bytes:
         return UnreadableRecord("value-too-large", f"Expected a value of at most {limits.value_bytes} bytes")
     parsed = read_object(value, limits.json_depth)
-    if isinstance(parsed, dict) and _is_structured_cloud_event(found["content-type"]):
+    if isinstance(parsed, dict) and is_structured_cloud_event(found["content-type"]):
         data = parsed.get("data")
         if not isinstance(data, dict):
             return UnreadableRecord("cloudevent-without-data", "Expected a CloudEvent with a JSON object in data")
@@ -169,10 +180,10 @@ def _read_value(
     return parsed
 
 
-def _is_structured_cloud_event(content_types: list[bytes | None]) -> bool:
+def is_structured_cloud_event(content_types: list[bytes | None]) -> bool:
     """CloudEvents 1.0 Kafka binding, section 3.1: the media type decides, its parameters do not."""
     return any(
-        content_type is not None and content_type.split(b";", 1)[0].strip().lower() == b"application/cloudevents+json"
+        content_type is not None and content_type.split(b";", 1)[0].strip().lower() == _STRUCTURED
         for content_type in content_types
     )
 
@@ -186,6 +197,14 @@ def _idempotency_key(values: list[bytes | None]) -> str | None:
     except UnicodeDecodeError:
         return None
     return key if 1 <= len(key) <= 255 and not _CONTROL.search(key) else None
+
+
+def _signature(
+    record: Record, found: dict[str, list[bytes | None]], key: str | None, limits: Limits, audience: str | None
+) -> Signature | NoCredentials:
+    is_structured = is_structured_cloud_event(found["content-type"])
+    signed = Signed(audience or record.topic, record.value or b"", key, bool(found["idempotency-key"]), is_structured)
+    return read_signature(found[SIGNATURE], signed, limits.header_bytes)
 
 
 def _credentials(values: list[bytes | None]) -> tuple[ApiKey | NoCredentials, str | None]:

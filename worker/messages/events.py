@@ -162,9 +162,9 @@ def _refused_body(outcome: Refused, refusal: Refusal) -> dict[str, object]:
 def _particulars(outcome: Refused, refusal: Refusal) -> dict[str, object]:  # noqa: C901 - one case a rule
     """What the body of this refusal has beside what all have; an `error` in place of the one that all have."""
     match outcome:
-        case Unauthorized() | IdempotencyKeyReused() | ProductNotFound():
+        case Unauthorized(None) | IdempotencyKeyReused() | ProductNotFound():
             return {}
-        case Unreadable(reason):
+        case Unreadable(reason) | Unauthorized(reason):
             return {"details": {"reason": reason}}
         case Forbidden():
             return {"details": {"requiredScope": REQUIRED_SCOPE}}

@@ -112,10 +112,19 @@ class ValidationError(Result):
     status: int = _exactly(REFUSALS[outcomes.Invalid].status)
 
 
+class UnauthorizedDetails(Result):
+    """Why a signature is refused, or that the company's commands have to be signed."""
+
+    reason: str = Field(json_schema_extra={"enum": list(outcomes.SignatureProblem)})
+
+
 class Unauthorized(Result):
-    """The credentials are missing, unknown, revoked or expired."""
+    """The credentials are missing, unknown, revoked or expired, or a signature is not good."""
 
     error: str = _exactly(REFUSALS[outcomes.Unauthorized].error)
+    details: UnauthorizedDetails | SkipJsonSchema[None] = Field(
+        default=None, description="Only of signatures; of other credentials nothing is told"
+    )
     status: int = _exactly(REFUSALS[outcomes.Unauthorized].status)
 
 

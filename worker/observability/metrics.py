@@ -21,7 +21,7 @@ from worker.messages.refusals import REFUSALS
 
 OUTCOMES = ("created", "replayed", "overage-required", "conflict", "rejected")
 STEPS = ("decode", "store", "emit")
-STORE_STEPS = ("look-up", "begin", "gather", "decide", "write", "commit")
+STORE_STEPS = ("look-up", "verify", "begin", "gather", "decide", "write", "commit")
 SERVERS = ("postgres", "kafka")
 
 _PLACE = ("topic", "partition")

@@ -17,7 +17,7 @@ from worker.store.inspection import Inspection
 from worker.store.stored_catalogue import stored_rows
 from worker.store.verb_rights import reading
 
-CATALOGUE_RIGHTS = reading("plan", "company", "api_key", "template", "product")
+CATALOGUE_RIGHTS = reading("plan", "company", "api_key", "signing_key", "template", "product")
 """Who reads hashes of keys as well."""
 
 DIFFERS = "differs"

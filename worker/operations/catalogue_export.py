@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import IO, Any
 
-from worker.catalogue.rows import CatalogueRow, RowKind
+from worker.catalogue.rows import CatalogueRow, RowKind, Values
 from worker.operations.catalogue import CATALOGUE_RIGHTS
 from worker.operations.checked import ask_database, company_unknown
 from worker.operations.report import Problem
@@ -56,12 +56,26 @@ async def _values(rows: AsyncIterator[CatalogueRow]) -> AsyncIterator[Any]:
 
 
 async def _companies(connection: Connection, company: str | None) -> AsyncIterator[Any]:
-    """Each with its keys; both come in the same order."""
-    keys = all_rows(connection, "api-key", company)
-    key = await anext(keys, None)
+    """Each with its keys; all come in the same order."""
+    api_keys = _Keys(all_rows(connection, "api-key", company))
+    signing_keys = _Keys(all_rows(connection, "signing-key", company))
     async for row in all_rows(connection, "company", company):
+        own = {"apiKeys": await api_keys.of(row.id), "signingKeys": await signing_keys.of(row.id)}
+        yield {**row.values, **{name: keys for name, keys in own.items() if keys}}
+
+
+class _Keys:
+    """Keys by the id of their company, read as far as somebody has asked."""
+
+    def __init__(self, rows: AsyncIterator[CatalogueRow]) -> None:
+        self._rows = rows
+        self._next: CatalogueRow | None = None
+
+    async def of(self, company_id: str) -> list[Values]:
+        """Those of the next company."""
         own = []
-        while key is not None and key.company_id == row.id:
+        while (key := self._next or await anext(self._rows, None)) is not None and key.company_id == company_id:
             own.append(key.values)
-            key = await anext(keys, None)
-        yield {**row.values, "apiKeys": own} if own else row.values
+            self._next = None
+        self._next = key
+        return own

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from worker.catalogue.file import CatalogueError
-from worker.catalogue.models import ApiKey, Catalogue, Company, Plan, Product, Template, TemplateField
+from worker.catalogue.models import ApiKey, Catalogue, Company, Plan, Product, SigningKey, Template, TemplateField
 from worker.catalogue.warnings import Fields
 from worker.store import sql
 from worker.store.sql import Connection
@@ -18,6 +18,7 @@ class Loaded:
     plans: int
     companies: int
     api_keys: int
+    signing_keys: int
     templates: int
     products: int
 
@@ -26,7 +27,7 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
     """Insert or update every row of the catalogue in one transaction; what it does not name stays as it was.
 
     It holds for all commands that come after it. Raises `CatalogueError`, with nothing changed, for references to rows
-    that are neither in the file nor in the database, and for API keys that already belong to another company.
+    that are neither in the file nor in the database, and for keys that already belong to another company.
     """
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(sql.load("lock_catalogue"))
@@ -36,14 +37,19 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
             plans=await _plans(connection, catalogue.plans),
             companies=await _companies(connection, catalogue.companies),
             api_keys=await _api_keys(connection, catalogue.companies),
+            signing_keys=await _signing_keys(connection, catalogue.companies),
             templates=await _templates(connection, catalogue.templates),
             products=await _products(connection, catalogue.products),
         )
 
 
 async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> list[str]:
-    """References to rows that are neither in file nor database, and API keys of other companies. Read only."""
-    return [*await _missing_references(connection, catalogue), *await _taken_keys(connection, catalogue)]
+    """References to rows that are neither in file nor database, and keys of other companies. Read only."""
+    return [
+        *await _missing_references(connection, catalogue),
+        *await _taken_keys(connection, catalogue),
+        *await _taken_signing_keys(connection, catalogue),
+    ]
 
 
 async def templates_of(connection: Connection, catalogue: Catalogue) -> dict[str, Fields]:
@@ -86,16 +92,35 @@ def _orphans(catalogue: Catalogue, companies: set[str], templates: set[str]) -> 
             yield f"products[{at}].templateId: Expected a template of file or database, got {product.template_id}"
 
 
+_OTHERS_KEY = "Expected a key of this company, got one that belongs to another company"
+
+
 async def _taken_keys(connection: Connection, catalogue: Catalogue) -> list[str]:
     digests = [api_key.digest for _, api_key in _keys_of(catalogue.companies)]
     rows = await connection.fetch(sql.load("api_key_owners"), digests)
     owners = {row["sha256"]: row["company_id"] for row in rows}
     return [
-        f"companies[{at}].apiKeys[{key}]: Expected a key of this company, got one that belongs to another company"
+        f"companies[{at}].apiKeys[{key}]: {_OTHERS_KEY}"
         for at, company in enumerate(catalogue.companies)
         for key, api_key in enumerate(company.api_keys)
         if owners.get(api_key.digest, company.id) != company.id
     ]
+
+
+async def _taken_signing_keys(connection: Connection, catalogue: Catalogue) -> list[str]:
+    key_ids = [key.jwk.key_id for _, key in _signing_keys_of(catalogue.companies)]
+    rows = await connection.fetch(sql.load("signing_key_owners"), key_ids)
+    owners = {row["kid"]: row["company_id"] for row in rows}
+    return [
+        f"companies[{at}].signingKeys[{number}]: {_OTHERS_KEY}"
+        for at, company in enumerate(catalogue.companies)
+        for number, key in enumerate(company.signing_keys)
+        if owners.get(key.jwk.key_id, company.id) != company.id
+    ]
+
+
+def _signing_keys_of(companies: Iterable[Company]) -> list[tuple[str, SigningKey]]:
+    return [(company.id, key) for company in companies for key in company.signing_keys]
 
 
 def _keys_of(companies: Iterable[Company]) -> list[tuple[str, ApiKey]]:
@@ -122,6 +147,8 @@ async def _companies(connection: Connection, companies: tuple[Company, ...]) -> 
         [company.plan for company in companies],
         [company.subscription for company in companies],
         [json.dumps(company.prefill) for company in companies],
+        [company.signatures_required_from for company in companies],
+        [company.id for company in companies if "signatures_required_from" not in company.model_fields_set],
     )
     await connection.execute(sql.load("create_usage"), ids)
     return len(companies)
@@ -136,6 +163,27 @@ async def _api_keys(connection: Connection, companies: tuple[Company, ...]) -> i
         [api_key.label for _, api_key in keys],
         [api_key.revoked_at for _, api_key in keys],
         [api_key.digest for _, api_key in keys if "revoked_at" not in api_key.model_fields_set],
+    )
+    return len(keys)
+
+
+async def _signing_keys(connection: Connection, companies: tuple[Company, ...]) -> int:
+    keys = _signing_keys_of(companies)
+
+    def untold(field: str) -> list[str]:
+        return [key.jwk.key_id for _, key in keys if field not in key.model_fields_set]
+
+    await connection.execute(
+        sql.load("upsert_signing_keys"),
+        [key.jwk.key_id for _, key in keys],
+        [company_id for company_id, _ in keys],
+        [json.dumps(key.jwk.members) for _, key in keys],
+        [key.label for _, key in keys],
+        [key.not_before for _, key in keys],
+        [key.revoked_at for _, key in keys],
+        untold("label"),
+        untold("not_before"),
+        untold("revoked_at"),
     )
     return len(keys)
 

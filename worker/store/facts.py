@@ -3,15 +3,16 @@
 These are companies, then GTINs, then the rest.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import asyncpg
 
-from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product
-from worker.domain.command import AccessToken, ApiKey, Command, CreatePassport
-from worker.domain.decide import authenticated_company
+from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product, SigningKey
+from worker.domain.command import AccessToken, ApiKey, Command, CreatePassport, Signature
+from worker.domain.credentials import authenticate
 from worker.domain.facts import Binding, Facts
 from worker.domain.seeding import seed_fields
 from worker.domain.timestamps import LATEST_MS, utc_day
@@ -21,6 +22,9 @@ from worker.store.frames import Frames, created_body_of
 from worker.store.port import BatchTooLarge
 
 Rows = list[asyncpg.Record]
+
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
+"""No other key id is registered, and not every text is one that Postgres takes."""
 
 REPLAYED_BYTES = 8 * 1024 * 1024
 """How large the created events may be together that a turn reads to replay them."""
@@ -53,8 +57,8 @@ def _asked(commands: Sequence[Command], facts: Facts) -> _Asked:
     companies, key_ids, oldest_day = set[str](), dict[tuple[str, str], bytes](), utc_day(LATEST_MS)
     days, owners, serials = set[tuple[str, int]](), dict[str, str](), set[tuple[str, str]]()
     for command in commands:
-        company = authenticated_company(command, facts)
-        if company is None:
+        company = authenticate(command, facts)
+        if not isinstance(company, Company):
             continue
         companies.add(company.id)
         day = utc_day(command.source.appended_ms)
@@ -72,7 +76,7 @@ def _asked(commands: Sequence[Command], facts: Facts) -> _Asked:
 
 
 class LookUp:
-    """Reads the API keys, companies and products that commands name: reference data, under no lock."""
+    """Reads the keys, companies and products that commands name: reference data, under no lock."""
 
     def __init__(self, connection: sql.Connection, most_bytes: int) -> None:
         self._connection, self._most_bytes = connection, most_bytes
@@ -81,28 +85,39 @@ class LookUp:
 
     async def look_up(self, commands: Sequence[Command]) -> Facts:
         """What there is, as facts. Raises `BatchTooLarge` before more than `most_bytes` are in memory."""
-        digests, company_ids, product_ids = set[bytes](), set[str](), set[str]()
+        digests, company_ids, key_ids, product_ids = set[bytes](), set[str](), set[str](), set[str]()
         for command in commands:
             credentials, body = command.credentials, command.body
             if isinstance(credentials, ApiKey):
                 digests.add(credentials.digest)
             elif isinstance(credentials, AccessToken):
                 company_ids.add(credentials.company_id)
+            elif isinstance(credentials, Signature):
+                key_ids.add(credentials.key_id)
             if isinstance(body, CreatePassport):
                 product_ids.add(body.product_id)
+        await self._companies(digests, company_ids, key_ids)
+        if product_ids and self.facts.companies:
+            await self._products(product_ids)
+        return self.facts
+
+    async def _companies(self, digests: set[bytes], company_ids: set[str], key_ids: set[str]) -> None:
+        """By API keys, access tokens and signing keys."""
         for digest, revoked_ms, company_id, *company in await self._fetch("api_keys", digests):
             self.facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
             self._company(company_id, *company)
         for company_id, *company in await self._fetch("companies", company_ids):
             self._company(company_id, *company)
-        if product_ids and self.facts.companies:
-            await self._products(product_ids)
-        return self.facts
+        rows = await self._fetch("signing_keys", [key_id for key_id in key_ids if _THUMBPRINT.fullmatch(key_id)])
+        for key_id, jwk, not_before_ms, revoked_ms, company_id, *company in rows:
+            self.facts.signing_keys[key_id] = SigningKey(company_id, jwk, not_before_ms, revoked_ms)
+            self._company(company_id, *company)
 
     def _company(  # noqa: PLR0913 - the columns of a row
         self,
         company_id: str,
         subscription: str | None,
+        required_ms: int | None,
         plan_id: str,
         max_dpps: int | None,
         price_cents: int | None,
@@ -111,7 +126,7 @@ class LookUp:
         plan = self._plans.get(plan_id)
         if plan is None:
             plan = self._plans[plan_id] = Plan(plan_id, max_dpps, price_cents, writes_per_day)
-        self.facts.companies[company_id] = Company(company_id, plan, subscription)
+        self.facts.companies[company_id] = Company(company_id, plan, subscription, required_ms)
 
     async def _products(self, product_ids: set[str]) -> None:
         """Those of companies whose credentials are here; nobody else could use them."""

@@ -184,7 +184,7 @@ class Store(Protocol):
         ...
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
-        """API keys, companies and products that the commands name: no turn changes them, so they need no lock.
+        """Keys, companies and products that the commands name: no turn changes them, so they need no lock.
 
         Raises `BatchTooLarge` where they name several products that are larger than `most_bytes` together.
         """

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from worker.catalogue.rows import CatalogueRow, RowKind, key_values
+from worker.catalogue.rows import CatalogueRow, RowKind, jwk_of, key_values, moments
 from worker.store import sql
 from worker.store.sql import Connection
 
@@ -18,7 +18,7 @@ _PATIENCE_SECONDS = 30.0
 
 
 async def stored_rows(connection: Connection, kind: RowKind, ids: Iterable[str]) -> dict[str, CatalogueRow]:
-    """Those of these ids that there are; an API key's id is its hash in hexadecimal digits."""
+    """Those of these ids that there are, which are as `CatalogueRow` has them."""
     wanted = [bytes.fromhex(one) for one in ids] if kind == "api-key" else list(ids)
     rows = await connection.fetch(sql.load(_QUERIES[kind]), wanted, None, timeout=_PATIENCE_SECONDS)
     return {made.id: made for made in (_MAKERS[kind](row) for row in rows)}
@@ -27,7 +27,7 @@ async def stored_rows(connection: Connection, kind: RowKind, ids: Iterable[str])
 async def all_rows(connection: Connection, kind: RowKind, company_id: str | None) -> AsyncIterator[CatalogueRow]:
     """All of a kind, or what one company has and uses; within a transaction, never all in memory.
 
-    Companies come by id, API keys by the id of their company, in the same order.
+    Companies come by id, keys by the id of their company, in the same order.
     """
     query = sql.load(_QUERIES[kind])
     async for row in connection.cursor(query, None, company_id, prefetch=_ROWS_AT_ONCE, timeout=_PATIENCE_SECONDS):
@@ -51,6 +51,7 @@ def _company(row: asyncpg.Record) -> CatalogueRow:
         "plan": row["plan_id"],
         "subscription": row["subscription"],
         "prefill": json.loads(row["prefill"]),
+        **moments(signaturesRequiredFrom=row["signatures_required_from"]),
     }
     return CatalogueRow("company", row["id"], None, values)
 
@@ -59,6 +60,15 @@ def _api_key(row: asyncpg.Record) -> CatalogueRow:
     digest: bytes = row["sha256"]
     values = key_values(digest, row["label"], row["revoked_at"])
     return CatalogueRow("api-key", digest.hex(), row["company_id"], values)
+
+
+def _signing_key(row: asyncpg.Record) -> CatalogueRow:
+    values = {
+        "jwk": jwk_of(row["kid"], json.loads(row["jwk"])),
+        "label": row["label"],
+        **moments(notBefore=row["not_before"], revokedAt=row["revoked_at"]),
+    }
+    return CatalogueRow("signing-key", row["kid"], row["company_id"], values)
 
 
 def _template(row: asyncpg.Record) -> CatalogueRow:
@@ -88,6 +98,7 @@ _QUERIES: Mapping[RowKind, str] = {
     "plan": "stored_plans",
     "company": "stored_companies",
     "api-key": "stored_api_keys",
+    "signing-key": "stored_signing_keys",
     "template": "stored_templates",
     "product": "stored_products",
 }
@@ -95,6 +106,7 @@ _MAKERS: Mapping[RowKind, Callable[[asyncpg.Record], CatalogueRow]] = {
     "plan": _plan,
     "company": _company,
     "api-key": _api_key,
+    "signing-key": _signing_key,
     "template": _template,
     "product": _product,
 }

@@ -14,8 +14,9 @@ _RECORDS_AT_ONCE = 250
 class CommandReader:
     """Opens envelopes; `verifier` is None while OAuth is off, and then every access token is unknown."""
 
-    def __init__(self, limits: Limits, verifier: TokenVerifier | None) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, verifier: TokenVerifier | None, audience: str | None = None) -> None:
+        """`audience` is whom signatures have to be for; None: the records' topic."""
+        self._limits, self._audience = limits, audience
         self._verifier = verifier
         self._decoded = 0
 
@@ -26,7 +27,7 @@ class CommandReader:
             self._decoded += 1
             if self._decoded % _RECORDS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-            envelope = open_envelope(record, self._limits)
+            envelope = open_envelope(record, self._limits, self._audience)
             if envelope.token is None or self._verifier is None:
                 commands.append(envelope.command)
             else:

@@ -1,6 +1,7 @@
 -- Grants of API keys by hash. Read only; a change holds for all records that come after it.
 -- Rounded up: a record is before the revocation in any fraction of its millisecond.
 SELECT k.sha256, ceil(extract(epoch FROM k.revoked_at) * 1000)::bigint AS revoked_ms, c.id, c.subscription,
+       ceil(extract(epoch FROM c.signatures_required_from) * 1000)::bigint AS required_ms,
        p.id AS plan_id, p.max_dpps, p.overage_price_cents, p.max_v1_writes_per_day
   FROM api_key k
   JOIN company c ON c.id = k.company_id

@@ -7,6 +7,7 @@ GRANT SELECT ON TABLE schema_migration TO {role}; -- is the database at this ver
 GRANT SELECT ON TABLE plan TO {role}; -- limits and prices
 GRANT SELECT ON TABLE company TO {role}; -- plan, subscription and prefill
 GRANT SELECT (company_id, label, revoked_at) ON TABLE api_key TO {role}; -- whose key, and since when it is none
+GRANT SELECT ON TABLE signing_key TO {role}; -- public keys of who signs, whose, and from when until when
 GRANT SELECT ON TABLE product TO {role}; -- whose product, and its values
 GRANT SELECT ON TABLE template TO {role}; -- the fields of a passport
 

@@ -1,5 +1,5 @@
 -- Companies as they are kept: those that are named ($1; null: all), one of them ($2; null: all). Read only.
-SELECT id, name, plan_id, subscription, prefill::text AS prefill
+SELECT id, name, plan_id, subscription, prefill::text AS prefill, signatures_required_from
   FROM company
  WHERE ($1::text[] IS NULL OR id = ANY ($1))
    AND ($2::text IS NULL OR id = $2)

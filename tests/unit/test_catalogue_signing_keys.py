@@ -1,0 +1,173 @@
+"""Signing keys of a catalogue file: public ones that can verify, refused by the path of the member that is wrong."""
+
+import json
+import secrets
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.unit.signing_builders import P_256, RFC_8037, key_id
+from worker.catalogue.file import CatalogueError, parse_catalogue
+from worker.catalogue.models import Catalogue
+from worker.catalogue.rows import rows_of
+from worker.messages.signature import to_base64url
+from worker.signing.jwk import members_of, public_key, read_jwk, thumbprint
+
+COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
+JWK, EC_JWK = members_of(RFC_8037.public_key()), members_of(P_256.public_key())
+X = "Expected 32 bytes in base64url without padding, 43 characters"
+MOMENT = "Expected an ISO 8601 date and time with a time zone, or null"
+LEAKED = "Expected a public key, got a member of a private one: make another key, this one is no secret now"
+SECRET = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"
+KID = f"Expected the key's SHA-256 thumbprint (RFC 7638), {key_id(RFC_8037)}"
+PATH = "companies[0].signingKeys[0]"
+
+
+def _text(*keys: object, **company: object) -> str:
+    row = {"_id": COMPANY, "name": "n", "plan": "p", "subscription": None, "signingKeys": keys, **company}
+    return json.dumps({"companies": [row]})
+
+
+def _parsed(*keys: object, **company: object) -> Catalogue:
+    return parse_catalogue(_text(*keys, **company))
+
+
+def _problems(*keys: object, **company: object) -> list[str]:
+    with pytest.raises(CatalogueError) as caught:
+        _parsed(*keys, **company)
+    return caught.value.problems
+
+
+def _edwards(number: int) -> dict[str, str]:
+    return {**JWK, "x": to_base64url(number.to_bytes(32, "little")).decode()}
+
+
+def test_both_kinds_of_keys_are_taken() -> None:
+    """The id is RFC 7638's, as RFC 8037 A.3 computes it; what a JWK says besides is dropped."""
+    said = {"kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "alg": "Ed25519", "use": "sig", "x5c": ["AA"]}
+    catalogue = _parsed({"jwk": {**JWK, **said}, "label": "mes"}, {"jwk": {**EC_JWK, "alg": "ES256"}})
+    first, second = catalogue.companies[0].signing_keys
+    assert (first.jwk.key_id, dict(first.jwk.members)) == (said["kid"], JWK)
+    assert (second.jwk.key_id, dict(second.jwk.members)) == (key_id(P_256), EC_JWK)
+    assert (first.label, first.not_before, first.revoked_at, second.label) == ("mes", None, None, "")
+
+
+def test_a_thumbprint_of_p_256() -> None:
+    """Members in the order of their names, without white space (RFC 7638, section 3)."""
+    assert thumbprint(EC_JWK) == thumbprint(dict(reversed(EC_JWK.items())))
+    assert thumbprint(EC_JWK) != thumbprint({**EC_JWK, "crv": "P-384"})
+
+
+@pytest.mark.parametrize(
+    ("jwk", "problem"),
+    [
+        (None, ".jwk: Expected a public key as a JWK, an object"),
+        ("x", ".jwk: Expected a public key as a JWK, an object"),
+        ({**JWK, "d": SECRET}, f".jwk.d: {LEAKED}"),
+        ({**EC_JWK, "d": SECRET}, f".jwk.d: {LEAKED}"),
+        ({"kty": "oct", "k": SECRET}, f".jwk.k: {LEAKED}"),
+        ({"kty": "RSA", "n": "AQAB", "e": "AQAB", "p": SECRET}, f".jwk.p: {LEAKED}"),
+        ({}, ".jwk.kty: Expected OKP (for Ed25519) or EC (for P-256)"),
+        ({"kty": "RSA", "n": "AQAB", "e": "AQAB"}, ".jwk.kty: Expected OKP (for Ed25519) or EC (for P-256)"),
+        ({"kty": ["OKP"]}, ".jwk.kty: Expected OKP (for Ed25519) or EC (for P-256)"),
+        ({**JWK, "crv": "X25519"}, ".jwk.crv: Expected Ed25519"),
+        ({**JWK, "crv": "Ed448"}, ".jwk.crv: Expected Ed25519"),
+        ({**EC_JWK, "crv": "P-384"}, ".jwk.crv: Expected P-256"),
+        ({**EC_JWK, "crv": "secp256k1"}, ".jwk.crv: Expected P-256"),
+        ({"kty": "OKP", "crv": "Ed25519"}, f".jwk.x: {X}"),
+        ({**JWK, "x": JWK["x"] + "="}, f".jwk.x: {X}"),
+        ({**JWK, "x": JWK["x"][:-1] + "p"}, f".jwk.x: {X}"),
+        ({**JWK, "x": JWK["x"][:-1] + "é"}, f".jwk.x: {X}"),
+        ({**EC_JWK, "y": 1}, f".jwk.y: {X}"),
+        ({**EC_JWK, "y": EC_JWK["x"]}, ".jwk: Expected a point on the curve P-256"),
+        ({**EC_JWK, "x": "A" * 43, "y": "A" * 43}, ".jwk: Expected a point on the curve P-256"),
+        (_edwards(2), ".jwk.x: Expected a point on the curve Ed25519"),
+        (_edwards(2**255 - 19), ".jwk.x: Expected a point on the curve Ed25519"),
+        (_edwards(1 + 2**255), ".jwk.x: Expected a point on the curve Ed25519"),
+        (_edwards(0), ".jwk.x: Expected a point of full order on the curve Ed25519"),
+        (_edwards(1), ".jwk.x: Expected a point of full order on the curve Ed25519"),
+        (_edwards(2**255 - 20), ".jwk.x: Expected a point of full order on the curve Ed25519"),
+        ({**JWK, "kid": key_id(P_256)}, f".jwk.kid: {KID}"),
+        ({**JWK, "alg": "ES256"}, ".jwk.alg: Expected EdDSA or Ed25519"),
+        ({**JWK, "alg": ["EdDSA"]}, ".jwk.alg: Expected EdDSA or Ed25519"),
+        ({**JWK, "use": "enc"}, ".jwk.use: Expected sig"),
+    ],
+    ids=range(30),
+)  # fmt: skip
+def test_what_is_no_such_key_is_refused_by_its_path(jwk: object, problem: str) -> None:
+    """And no member's value is repeated, least of all a private one's."""
+    problems = _problems({"jwk": jwk})
+    assert problems == [f"{PATH}{problem}"]
+    assert SECRET not in problems[0]
+
+
+def test_the_fields_of_a_key() -> None:
+    """Each with its path, all at once; so is what signatures are required from."""
+    key = {"jwk": JWK, "label": 1, "notBefore": "2026-01-01", "revokedAt": 5, "kid": "x"}
+    assert sorted(_problems(key, {}, signaturesRequiredFrom="now")) == [
+        f"companies[0].signaturesRequiredFrom: {MOMENT}",
+        f"{PATH}.kid: Expected no other field than jwk, label, notBefore, revokedAt",
+        f"{PATH}.label: Expected text without control characters",
+        f"{PATH}.notBefore: {MOMENT}",
+        f"{PATH}.revokedAt: {MOMENT}",
+        "companies[0].signingKeys[1].jwk: Required",
+    ]
+
+
+def test_a_key_stands_once_in_a_file() -> None:
+    """However it is written."""
+    assert _problems({"jwk": JWK}, {"jwk": {**JWK, "kid": key_id(RFC_8037)}}) == [
+        "companies[0].signingKeys[1]: Expected a value of its own, got that of companies[0].signingKeys[0]"
+    ]
+
+
+def test_yaml_times_are_moments() -> None:
+    """Without quotes, too."""
+    text = (
+        f"companies: [{{_id: {COMPANY}, name: n, plan: p, subscription: null, "
+        f"signaturesRequiredFrom: 2026-05-09T10:00:00Z, signingKeys: [{{jwk: {json.dumps(JWK)}, "
+        "notBefore: 2026-05-09T10:00:00Z, revokedAt: 2026-05-09T11:00:00+00:00}]}]"
+    )
+    company = parse_catalogue(text, ".yaml").companies[0]
+    assert company.signatures_required_from == company.signing_keys[0].not_before
+    assert company.signing_keys[0].revoked_at is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "company", "expected"),
+    [
+        ({}, {}, ({}, {})),
+        ({"label": "", "notBefore": None}, {"signaturesRequiredFrom": None},
+         ({"label": "", "notBefore": None}, {"signaturesRequiredFrom": None})),
+        ({"revokedAt": "2026-05-09T12:00:00+02:00"}, {"signaturesRequiredFrom": "2026-05-09T10:00:00Z"},
+         ({"revokedAt": "2026-05-09T10:00:00Z"}, {"signaturesRequiredFrom": "2026-05-09T10:00:00Z"})),
+    ],
+)  # fmt: skip
+def test_rows_have_what_the_file_says(
+    key: dict[str, Any], company: dict[str, Any], expected: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    """What it leaves out is no difference to anything."""
+    rows = {row.kind: row for row in rows_of(_parsed({"jwk": JWK, **key}, **company))}
+    own: dict[str, Any] = {"_id": COMPANY, "name": "n", "plan": "p", "subscription": None, "prefill": {}}
+    assert rows["company"].values == {**own, **expected[1]}
+    signing_key = rows["signing-key"]
+    assert (signing_key.id, signing_key.company_id) == (key_id(RFC_8037), COMPANY)
+    assert signing_key.values == {"jwk": {**JWK, "kid": key_id(RFC_8037)}, **expected[0]}
+
+
+def test_every_key_that_is_made_is_taken_and_half_of_all_bytes_are_no_point() -> None:
+    """OpenSSL itself takes any 32 bytes."""
+    for _ in range(50):
+        for key in (Ed25519PrivateKey.generate().public_key(), generate_private_key(SECP256R1()).public_key()):
+            members = members_of(key)
+            assert members_of(public_key(read_jwk(members).members)) == members
+    taken = 0
+    for _ in range(200):
+        try:
+            read_jwk(_edwards(secrets.randbits(255)))
+            taken += 1
+        except ValueError:
+            pass
+    assert 50 < taken < 150

@@ -1,0 +1,62 @@
+"""Rule 2, judged at the record's append time: whose command it is."""
+
+from worker.domain.catalogue import Company
+from worker.domain.command import AccessToken, ApiKey, Command, NoCredentials, Signature
+from worker.domain.facts import Facts
+from worker.domain.outcomes import SignatureProblem, Unauthorized
+from worker.domain.timestamps import DAY_MS
+
+LONGEST_LIFE_MS = DAY_MS
+"""A signature that is good for longer than an idempotency key is bound could create again what was created."""
+
+_UNKNOWN = Unauthorized()
+
+
+def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
+    """The company whose credentials these are. A signature counts once it is among `facts.proven`."""
+    credentials, appended_ms = command.credentials, command.source.appended_ms
+    if isinstance(credentials, Signature):
+        problem = problem_before_proof(credentials, appended_ms, facts)
+        if problem is None and credentials.digest not in facts.proven:
+            problem = SignatureProblem.WRONG
+        return (
+            facts.companies[facts.signing_keys[credentials.key_id].company_id] if not problem else Unauthorized(problem)
+        )
+    company = _bearer(credentials, appended_ms, facts)
+    if company is None:
+        is_signed = credentials is NoCredentials.MALFORMED_SIGNATURE
+        return Unauthorized(SignatureProblem.MALFORMED) if is_signed else _UNKNOWN
+    if company.signatures_required_ms is not None and appended_ms >= company.signatures_required_ms:
+        return Unauthorized(SignatureProblem.REQUIRED)
+    return company
+
+
+def problem_before_proof(signature: Signature, appended_ms: int, facts: Facts) -> SignatureProblem | None:
+    """Why a signature is refused whatever its bytes are; None where they decide."""
+    key = facts.signing_keys.get(signature.key_id)
+    if key is None:
+        return SignatureProblem.KEY_UNKNOWN
+    if (key.not_before_ms is not None and appended_ms < key.not_before_ms) or (
+        key.revoked_ms is not None and appended_ms >= key.revoked_ms
+    ):
+        return SignatureProblem.KEY_NOT_VALID
+    if signature.misfit is not None:
+        return SignatureProblem.MISMATCH
+    if not signature.not_before_ms <= appended_ms < signature.expires_ms:
+        return SignatureProblem.EXPIRED
+    if signature.expires_ms > appended_ms + LONGEST_LIFE_MS:
+        return SignatureProblem.TOO_LONG_LIVED
+    return None
+
+
+def _bearer(credentials: ApiKey | AccessToken | NoCredentials, appended_ms: int, facts: Facts) -> Company | None:
+    if isinstance(credentials, ApiKey):
+        grant = facts.api_keys.get(credentials.digest)
+        if grant is None or (grant.revoked_ms is not None and appended_ms >= grant.revoked_ms):
+            return None
+        return facts.companies.get(grant.company_id)
+    if isinstance(credentials, AccessToken):
+        if not credentials.not_before * 1000 <= appended_ms < credentials.expires_at * 1000:
+            return None
+        return facts.companies.get(credentials.company_id)
+    return None

@@ -1,0 +1,109 @@
+"""Reading the header `jws-signature`: a compact JWS (RFC 7515) of claims about one record. Nothing here raises."""
+
+import re
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import sha256
+from math import ceil
+from typing import NamedTuple
+
+from worker.domain.command import NoCredentials, Signature
+from worker.messages.json_value import JsonObject, read_object
+
+HEADER = "jws-signature"
+TYPE = "dpp-command+jwt"
+STRUCTURED = "application/cloudevents+json"
+"""The content type that changes what a value means, and the one that `ct` tells of."""
+
+_COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_LAST_CHARACTERS = {0: None, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
+"""By length modulo 4: where bits are left over, they are 0, so that the same bytes have no second text."""
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_JSON_DEPTH = 32
+_LATEST_SECONDS = 10**13
+
+
+class Signed(NamedTuple):
+    """What claims are compared with: `key` is the well-formed idempotency key, `has_key` whether one was sent."""
+
+    audience: str
+    value: bytes
+    key: str | None
+    has_key: bool
+    is_structured: bool
+
+
+def read_signature(values: Sequence[bytes | None], record: Signed, most_bytes: int) -> Signature | NoCredentials:
+    """The one signature of a record, unproven; `MALFORMED_SIGNATURE` for anything else."""
+    header = values[0]
+    match = None if len(values) > 1 or header is None or len(header) > most_bytes else _COMPACT.fullmatch(header)
+    if match is None or header is None:
+        return NoCredentials.MALFORMED_SIGNATURE
+    protected, signature, claims = _protected(match[1]), from_base64url(match[3]), _object(match[2])
+    if protected is None or signature is None or claims is None:
+        return NoCredentials.MALFORMED_SIGNATURE
+    expires_ms, not_before_ms = _milliseconds(claims.get("exp")), _milliseconds(claims.get("nbf", 0))
+    if expires_ms is None or not_before_ms is None:
+        return NoCredentials.MALFORMED_SIGNATURE
+    algorithm, key_id = protected
+    digest, misfit = sha256(header).digest(), _misfit(claims, record)
+    return Signature(digest, key_id, algorithm, header[: match.end(2)], signature, misfit, not_before_ms, expires_ms)
+
+
+def _misfit(claims: JsonObject, record: Signed) -> str | None:
+    """The first claim that is not this record's."""
+    audience = claims.get("aud")
+    if audience != record.audience and not (isinstance(audience, list) and record.audience in audience):
+        return "aud"
+    if claims.get("sha256") != digest_text(record.value):
+        return "sha256"
+    is_same = not record.has_key and "key" not in claims if record.key is None else claims.get("key") == record.key
+    if not is_same:
+        return "key"
+    return None if (claims.get("ct") == STRUCTURED) is record.is_structured else "ct"
+
+
+def digest_text(value: bytes) -> str:
+    """SHA-256 in base64url, as the claim `sha256` has it."""
+    return to_base64url(sha256(value).digest()).decode("ascii")
+
+
+def to_base64url(data: bytes) -> bytes:
+    """RFC 7515, appendix C: without padding."""
+    return b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
+
+
+def from_base64url(text: bytes) -> bytes | None:
+    """What was encoded, or None where an encoder would not have written this; `text` has only the 64 characters."""
+    last = _LAST_CHARACTERS.get(len(text) % 4, b"")
+    if last is not None and text[-1] not in last:
+        return None
+    return a2b_base64(text.translate(_TO_STANDARD) + b"==")
+
+
+def _object(part: bytes) -> JsonObject | None:
+    data = from_base64url(part)
+    parsed = None if data is None else read_object(data, _JSON_DEPTH)
+    return parsed if isinstance(parsed, dict) else None
+
+
+@lru_cache(maxsize=256)
+def _protected(part: bytes) -> tuple[str, str] | None:
+    """Algorithm and key id: the same in every signature of a key."""
+    header = _object(part)
+    if header is None or header.get("typ") != TYPE or "crit" in header:
+        return None
+    algorithm, key_id = header.get("alg"), header.get("kid")
+    return (algorithm, key_id) if isinstance(algorithm, str) and isinstance(key_id, str) else None
+
+
+def _milliseconds(claim: object) -> int | None:
+    """A NumericDate (RFC 7519 section 2) in milliseconds, rounded up; None where it is none."""
+    if isinstance(claim, bool) or not isinstance(claim, int | float):
+        return None
+    if isinstance(claim, int):
+        return claim * 1000
+    seconds = min(max(claim, -_LATEST_SECONDS), _LATEST_SECONDS)
+    return ceil(round(seconds * 1000, 2))  # a double holds less than microseconds of a date

@@ -1,0 +1,1 @@
+"""Signatures of single commands: public keys (JWK), verifying, and signing."""

@@ -1,0 +1,125 @@
+"""Public keys of companies as JSON Web Keys (RFC 7517): Ed25519 (RFC 8037) and P-256 (RFC 7518 section 6.2)."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey, EllipticCurvePublicNumbers
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from worker.messages.signature import from_base64url, to_base64url
+
+PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
+
+PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+ALGORITHMS: Mapping[str, tuple[str, ...]] = {"Ed25519": ("EdDSA", "Ed25519"), "P-256": ("ES256",)}
+"""By curve: the one of RFC 8037, its name since RFC 9864, and ECDSA."""
+
+_TYPES = {"OKP": "Ed25519", "EC": "P-256"}
+_COORDINATE = re.compile(r"[A-Za-z0-9_-]{43}")
+_PRIME = 2**255 - 19
+_D = -121665 * pow(121666, -1, _PRIME) % _PRIME
+"""Of the curve Ed25519 (RFC 8032 section 5.1)."""
+
+
+class NotAKey(ValueError):
+    """No public key that we take: at which member, None for all of them; no member's value is repeated."""
+
+    def __init__(self, member: str | None, expected: str) -> None:
+        super().__init__(f"Expected {expected}")
+        self.member = member
+
+
+@dataclass(frozen=True, slots=True)
+class SigningJwk:
+    """A checked public key: its thumbprint, and its required members in the order of RFC 7638."""
+
+    key_id: str
+    members: Mapping[str, str]
+
+
+def read_jwk(jwk: object) -> SigningJwk:
+    """The key in a JWK; members that say nothing of it are dropped. Raises `NotAKey`."""
+    if not isinstance(jwk, dict):
+        raise NotAKey(None, "a public key as a JWK, an object")
+    for name in PRIVATE_MEMBERS:
+        if name in jwk:
+            raise NotAKey(
+                name, "a public key, got a member of a private one: make another key, this one is no secret now"
+            )
+    curve = _TYPES.get(kty) if isinstance(kty := jwk.get("kty"), str) else None
+    if curve is None:
+        raise NotAKey("kty", "OKP (for Ed25519) or EC (for P-256)")
+    if jwk.get("crv") != curve:
+        raise NotAKey("crv", curve)
+    names = ("x",) if curve == "Ed25519" else ("x", "y")
+    for name in names:
+        _bytes_of(jwk, name)
+    members = {"crv": curve, "kty": kty, **{name: jwk[name] for name in names}}
+    public_key(members)
+    return _consistent(jwk, SigningJwk(thumbprint(members), members))
+
+
+def _consistent(jwk: Mapping[str, object], read: SigningJwk) -> SigningJwk:
+    """With what the JWK says about itself."""
+    fitting = ALGORITHMS[read.members["crv"]]
+    if jwk.get("alg", fitting[0]) not in fitting:
+        raise NotAKey("alg", " or ".join(fitting))
+    if jwk.get("use", "sig") != "sig":
+        raise NotAKey("use", "sig")
+    if jwk.get("kid", read.key_id) != read.key_id:
+        raise NotAKey("kid", f"the key's SHA-256 thumbprint (RFC 7638), {read.key_id}")
+    return read
+
+
+def thumbprint(members: Mapping[str, str]) -> str:
+    """RFC 7638, of the required members."""
+    text = json.dumps(dict(sorted(members.items())), separators=(",", ":"))
+    return to_base64url(sha256(text.encode("ascii")).digest()).decode("ascii")
+
+
+def public_key(members: Mapping[str, str]) -> PublicKey:
+    """The key that verifies. Raises `NotAKey` for a point that is not on the curve, or of small order."""
+    x = _bytes_of(members, "x")
+    if members["crv"] == "Ed25519":
+        _check_edwards_point(x)
+        return Ed25519PublicKey.from_public_bytes(x)
+    y = _bytes_of(members, "y")
+    try:
+        return EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), SECP256R1()).public_key()
+    except ValueError:
+        raise NotAKey(None, "a point on the curve P-256") from None
+
+
+def members_of(key: PublicKey) -> dict[str, str]:
+    """The required members of a key's JWK."""
+    if isinstance(key, Ed25519PublicKey):
+        return {"crv": "Ed25519", "kty": "OKP", "x": to_base64url(key.public_bytes_raw()).decode("ascii")}
+    numbers = key.public_numbers()
+    x, y = (to_base64url(one.to_bytes(32)).decode("ascii") for one in (numbers.x, numbers.y))
+    return {"crv": "P-256", "kty": "EC", "x": x, "y": y}
+
+
+def _bytes_of(jwk: Mapping[str, object], name: str) -> bytes:
+    text = jwk.get(name)
+    data = from_base64url(text.encode("ascii")) if isinstance(text, str) and _COORDINATE.fullmatch(text) else None
+    if data is None:
+        raise NotAKey(name, "32 bytes in base64url without padding, 43 characters")
+    return data
+
+
+def _check_edwards_point(data: bytes) -> None:
+    """RFC 8032 section 5.1.3, which OpenSSL leaves to the first signature; and eight times the point is not zero."""
+    sign, y = data[31] >> 7, int.from_bytes(data, "little") & (2**255 - 1)
+    x_squared = (y * y - 1) * pow(_D * y * y + 1, -1, _PRIME) % _PRIME
+    is_square = pow(x_squared, (_PRIME - 1) // 2, _PRIME) == 1 or (x_squared == 0 and not sign)
+    if y >= _PRIME or not is_square:
+        raise NotAKey("x", "a point on the curve Ed25519")
+    u = (1 + y) * pow(1 - y, -1, _PRIME) % _PRIME if y != 1 else 0
+    try:  # X25519 multiplies by eight, and refuses zero
+        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(u.to_bytes(32, "little")))
+    except ValueError:
+        raise NotAKey("x", "a point of full order on the curve Ed25519") from None

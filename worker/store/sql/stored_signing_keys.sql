@@ -1,0 +1,7 @@
+-- Signing keys as they are kept: those of these ids ($1; null: all), of one company ($2; null: of all), in the order of
+-- `stored_companies`. Read only; no index on the company, this reads the table.
+SELECT kid, company_id, jwk::text AS jwk, label, not_before, revoked_at
+  FROM signing_key
+ WHERE ($1::text[] IS NULL OR kid = ANY ($1))
+   AND ($2::text IS NULL OR company_id = $2)
+ ORDER BY company_id, label, kid
