@@ -151,6 +151,10 @@ def _credentials(one: CredentialsReport) -> str:
     if one.kind == "access-token":
         until = "" if one.expires_at is None else f", good until {_time(one.expires_at)}"
         return f"access token of key {one.key_id}{until}"
+    if one.kind == "signature":
+        misfit = "" if one.misfit is None else f", whose claim {one.misfit} is not this record's"
+        until = "" if one.expires_at is None else f", good until {_time(one.expires_at)}"
+        return f"signature of key {one.label or ''} {one.key_id}{until}{misfit}".replace("  ", " ")
     return f"credentials: {one.kind}"
 
 

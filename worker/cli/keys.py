@@ -1,14 +1,17 @@
-"""`passport-worker keys`: API keys, made and revoked at once."""
+"""`passport-worker keys`: API keys, made and revoked at once; and private keys that sign commands, into a file."""
 
 import json
+import os
 import sys
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
 from worker.catalogue.file import without_api_keys
+from worker.catalogue.rows import jwk_of
 from worker.cli.arguments import company_id, duration, moment
 from worker.cli.asking import AsJson, Reason, ask, examples
 from worker.cli.errors import BadUsage
@@ -16,10 +19,12 @@ from worker.cli.output import show, table
 from worker.domain.gs1 import UNSAFE_TEXT
 from worker.operations.keys import BadPrefix, catalogue_line, create, list_all, prefix_of, revoke, rotate
 from worker.operations.reports import KeyReport, KeysCreateReport, KeysListReport
+from worker.signing.signer import Signer, generate_pem
 
 keys = App(
     name="keys",
-    help="API keys of companies. A key is shown once; its SHA-256 is what is kept, and what names it here.",
+    help="Keys of companies. An API key is shown once; its SHA-256 is what is kept, and what names it here. `generate` "
+    "makes a private key that signs commands in place of it.",
     help_format="plaintext",
 )
 
@@ -53,6 +58,40 @@ def keys_create(
     owner, named = company_id(company), _label(label)
     report = ask(lambda servers: create(servers, owner, named, reason or ""))
     show(report, as_json=as_json, draw=lambda console: _draw_new(console, report))
+
+
+@keys.command(
+    name="generate",
+    help_epilogue=examples("keys generate mes-1.pem --label mes-1", "keys generate mes-1.pem --algorithm ES256"),
+)
+def keys_generate(
+    file: Annotated[Path, Parameter(name="FILE", help="Where the private key goes; not over a file that is there.")],
+    /,
+    *,
+    algorithm: Annotated[Literal["EdDSA", "ES256"], Parameter(help="EdDSA: Ed25519. ES256: P-256.")] = "EdDSA",
+    label: Annotated[str, Parameter(help="Where the key is used, for people.")] = "",
+) -> None:
+    """Make a private key that signs commands, in a file that only you may read, and print its line for the catalogue.
+
+    The line has the public key, for the company's `signingKeys`. No server is asked: whoever signs runs this, and sends
+    only the line.
+    """
+    named = _label(label) if label else ""
+    pem = generate_pem(algorithm)
+    try:
+        _write_new(file, pem)
+    except FileExistsError:
+        raise BadUsage(f"FILE: expected a name that is free, got {file}, which is there") from None
+    except OSError as error:
+        raise BadUsage(f"FILE: cannot write {file}: {error.strerror}") from error
+    jwk = Signer.from_pem(pem, "").jwk
+    print(json.dumps({"jwk": jwk_of(jwk.key_id, jwk.members), "label": named}))
+    print(f"{file} signs. The line is for the company's signingKeys in the catalogue file.", file=sys.stderr)
+
+
+def _write_new(file: Path, content: bytes) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+        opened.write(content)
 
 
 @keys.command(

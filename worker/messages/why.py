@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker.domain import outcomes
-from worker.domain.outcomes import Outcome
+from worker.domain.outcomes import Outcome, SignatureProblem
 from worker.messages.rules import field_errors
 
 Body = Mapping[str, Any]
@@ -40,7 +40,27 @@ def _unreadable(body: Body) -> str:
     return f"The record is no command: {_detail(body, 'reason')}. A copy is on the dead-letter topic."
 
 
-def _unauthorized(_: Body) -> str:
+SIGNATURE_SENTENCES: Mapping[str, str] = {
+    SignatureProblem.MALFORMED: "Its jws-signature header is not one compact JWS with typ, alg, kid, exp and no crit.",
+    SignatureProblem.KEY_UNKNOWN: "No company has a signing key with the kid that its signature names.",
+    SignatureProblem.KEY_NOT_VALID: (
+        "Its signing key was not valid yet, or was revoked, when the record was appended."
+    ),
+    SignatureProblem.MISMATCH: (
+        "Its signature is of another record: aud, sha256, key or ct is not that of this topic, value, idempotency key "
+        "and content type."
+    ),
+    SignatureProblem.EXPIRED: "The record was appended when its signature had expired, or before its nbf.",
+    SignatureProblem.TOO_LONG_LIVED: "Its signature would be good for over 24 hours from the record's append time on.",
+    SignatureProblem.WRONG: "Its signature is not one of the key that it names, over what it says.",
+    SignatureProblem.REQUIRED: "The company's commands have to be signed, and this one has an API key or access token.",
+}
+"""By reason: what was wrong."""
+
+
+def _unauthorized(body: Body) -> str:
+    if (of_signature := SIGNATURE_SENTENCES.get(_detail(body, "reason"))) is not None:
+        return of_signature
     return (
         "The credentials are missing, malformed or unknown, or had been revoked or had expired when the record was "
         "appended. Nobody is told which of them."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from worker.domain.command import ApiKey, Command, NoCredentials
+from worker.domain.command import ApiKey, Command, NoCredentials, Signature
 from worker.messages.events import Answer
 
 log = structlog.get_logger(__name__)
@@ -93,4 +93,6 @@ def _kind_of_credentials(command: Command) -> str:
     credentials = command.credentials
     if isinstance(credentials, NoCredentials):
         return credentials.value
+    if isinstance(credentials, Signature):
+        return "signature"
     return "api-key" if isinstance(credentials, ApiKey) else "access-token"

@@ -29,7 +29,7 @@ from worker.operations.story import (
     outcome_report,
     record_place,
 )
-from worker.operations.told_command import digest_of, masked, safe
+from worker.operations.told_command import credentials_of, masked, safe
 from worker.store.inspection import Inspection, LaneRow
 from worker.store.lookups import bindings_of, charge_of, owner_of
 from worker.stream.cluster.connection import CLUSTER_ERRORS
@@ -94,6 +94,7 @@ class _Asking:
         if located.place is None:
             return _report(self.address, located, Fate("not-found"), None, self.problems)
         story = Story(located.place, lane=lanes.get(located.place.partition))
+        story.audience = self.servers.settings.signature_audience
         if self.kafka is not None:
             story.log = self.kafka.bounds.get(story.place.partition)
             story.emitted = self.kafka.emitted.get(story.place.partition)
@@ -178,7 +179,7 @@ def _take_letter(story: Story, group_id: str) -> None:
 
 
 async def _look_up(story: Story, database: Inspection) -> None:
-    """What else hangs on the answer: the key's binding, the passport's charge, the API key's label."""
+    """What else hangs on the answer: the key's binding, the passport's charge, the label of API or signing key."""
     connection, answer = database.connection, story.answer
     if answer is not None and answer.company_id is not None:
         bound = await bindings_of(connection, answer.company_id, answer.key)
@@ -186,8 +187,8 @@ async def _look_up(story: Story, database: Inspection) -> None:
         story.bound = next(iter([*own, *bound]), None)
     if answer is not None and answer.passport_id is not None:
         story.charge = await charge_of(connection, answer.passport_id)
-    if story.record is not None and (digest := digest_of(story.record)) is not None:
-        story.owner = await owner_of(connection, digest)
+    if story.record is not None:
+        story.owner = await owner_of(connection, credentials_of(story.record))
 
 
 def _report(  # noqa: PLR0913 - the parts of a report

@@ -27,11 +27,18 @@ class RecordPlace(Model):
 class CredentialsReport(Model):
     """What may be told of credentials."""
 
-    kind: str = Field(description="`api-key`, `access-token`, or what was seen in place of them, such as `none`.")
-    label: str | None = Field(description="Of an API key that the database knows; readers may not see it.")
+    kind: str = Field(
+        description="`api-key`, `access-token`, `signature`, or what was seen in place of them, such as `none`."
+    )
+    label: str | None = Field(description="Of a key that the database knows; readers may not see that of an API key.")
     hash_digits: str | None = Field(description="The first digits of its SHA-256, where the database knows the key.")
-    key_id: str | None = Field(description="Which key an access token says has signed it; nobody verified it here.")
-    expires_at: datetime | None = Field(description="Until when an access token says it is good.")
+    key_id: str | None = Field(
+        description="Which key an access token or a signature says has signed it; nobody verified it here."
+    )
+    expires_at: datetime | None = Field(description="Until when an access token or a signature says it is good.")
+    misfit: str | None = Field(
+        None, description="The first of a signature's claims `aud`, `sha256`, `key` and `ct` that is not this record's."
+    )
 
 
 class AskedReport(Model):

@@ -23,7 +23,11 @@ MOST_COMMANDS = 10_000
 """So many are published again at once, and no more."""
 NOT_PUBLISHED = "not-published"
 
-_RIGHTS = (*reading("lane", "ledger", "dead_letter", "api_key"), *KEEP_OPERATIONS, *KEEP_REDRIVES)
+_RIGHTS = (
+    *reading("lane", "ledger", "dead_letter", "api_key", "signing_key", "company", "plan"),
+    *KEEP_OPERATIONS,
+    *KEEP_REDRIVES,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
-from worker.domain.command import ApiKey, DeadLetter, UnreadableRecord
+from worker.domain.command import ApiKey, Command, DeadLetter, InvalidBody, Signature, UnreadableRecord
+from worker.domain.credentials import authenticate
+from worker.domain.outcomes import Unauthorized
 from worker.messages.envelope import Limits, Record, dead_letter, open_envelope, without_excess
 from worker.messages.redriven import redriven
+from worker.messages.why import SIGNATURE_SENTENCES
 from worker.oauth.tokens import stated_expiry
+from worker.settings import Settings
+from worker.signing.verifier import Verifier
 from worker.store.api_keys import find_keys
 from worker.store.dead_letters import Redrive
+from worker.store.facts import LookUp
 from worker.store.sql import Connection
 
 EXPIRED = "expired"
@@ -85,11 +91,15 @@ def _unreadable(record: Record, limits: Limits) -> UnreadableRecord | None:
 
 
 async def credentials_warning(
-    connection: Connection, original: Record, limits: Limits, now: datetime, *, has_oauth: bool
+    connection: Connection, original: Record, settings: Settings, now: datetime
 ) -> str | None:
     """Why the new command would be answered with 401, as far as can be told; None where nothing speaks for it."""
-    envelope = open_envelope(original, limits)
+    envelope = open_envelope(original, settings.limits, settings.signature_audience)
     credentials = envelope.command.credentials
+    if (problem := await _signature_problem(connection, envelope.command, now)) is not None:
+        return problem
+    if isinstance(credentials, Signature):
+        return None
     if isinstance(credentials, ApiKey):
         keys = await find_keys(connection, credentials.digest.hex(), 1)
         if not keys:
@@ -97,7 +107,7 @@ async def credentials_warning(
         return f"its API key ({keys[0].label!r}) is revoked" if keys[0].is_revoked else None
     if envelope.token is None:
         return f"it has no credentials that can be known ({credentials})"
-    if not has_oauth:
+    if not settings.oauth_jwks:
         return "it has an access token, and OAuth is off"
     expires_at = stated_expiry(envelope.token)
     if expires_at is None:
@@ -107,3 +117,17 @@ async def credentials_warning(
             f"its access token has expired, at {datetime.fromtimestamp(max(0.0, expires_at), UTC):%Y-%m-%dT%H:%M:%SZ}"
         )
     return None
+
+
+async def _signature_problem(connection: Connection, command: Command, now: datetime) -> str | None:
+    """What the rule says of a signature, or that there has to be one, if the record was appended now."""
+    source = command.source._replace(appended_ms=int(now.timestamp() * 1000))
+    again = command._replace(source=source, body=InvalidBody({}))
+    facts = await LookUp(connection, 0).look_up([again])
+    if isinstance(again.credentials, Signature):
+        Verifier().prove(again.credentials, source.appended_ms, facts)
+    found = authenticate(again, facts)
+    if not isinstance(found, Unauthorized) or found.reason is None:
+        return None
+    sentence = SIGNATURE_SENTENCES[found.reason]
+    return f"{found.reason}: {sentence[0].lower()}{sentence[1:-1]}"

@@ -186,14 +186,7 @@ class Redriving:
         failpoints.reach("redrive row")
 
     async def _warn(self, place: Place, original: Record) -> None:
-        settings = self._settings
-        why = await credentials_warning(
-            self._database.connection,
-            original,
-            settings.limits,
-            datetime.now(UTC),
-            has_oauth=settings.oauth_jwks is not None,
-        )
+        why = await credentials_warning(self._database.connection, original, self._settings, datetime.now(UTC))
         if why is not None:
             self._found.warnings.append(f"{place}: {why}, so that the new command is answered with 401")
 

@@ -50,6 +50,7 @@ class Story:
     bound: Made | None = None
     charge: Charge | None = None
     owner: KeyOwner | None = None
+    audience: str | None = None
 
     @property
     def trace(self) -> TraceContext | None:
@@ -85,7 +86,7 @@ def command_of(story: Story) -> CommandReport | None:
     if story.record is None:
         return None
     was_good = story.answer is not None and story.answer.company_id is not None
-    return command_report(story.record, story.owner, is_known=was_good)
+    return command_report(story.record, story.owner, story.audience, is_known=was_good)
 
 
 def lane_position(story: Story) -> LanePosition | None:

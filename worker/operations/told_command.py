@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-from worker.domain.command import ApiKey, CreatePassport
+from worker.domain.command import ApiKey, CreatePassport, Credentials, Signature
 from worker.domain.timestamps import clamp_ms
 from worker.messages.envelope import Record, body_of, open_envelope
 from worker.oauth.tokens import label_of
@@ -27,14 +27,16 @@ def masked(text: str) -> str:
     return _API_KEY.sub("tp_…", safe(text))
 
 
-def digest_of(record: Record) -> bytes | None:
-    """The hash of the API key that a command came with."""
-    credentials = open_envelope(record, WIDEST).command.credentials
-    return credentials.digest if isinstance(credentials, ApiKey) else None
+def credentials_of(record: Record) -> Credentials:
+    """What a command came with; access tokens are not read."""
+    return open_envelope(record, WIDEST).command.credentials
 
 
-def command_report(record: Record, owner: KeyOwner | None, *, is_known: bool) -> CommandReport:
-    """The command without its credentials; whether they were good, and whose API key it is as far as we may know."""
+def command_report(record: Record, owner: KeyOwner | None, audience: str | None, *, is_known: bool) -> CommandReport:
+    """The command without its credentials; whether they were good, and whose key it is as far as we may know.
+
+    `audience` is whom signatures have to be for; None: the record's topic.
+    """
     command = open_envelope(record, WIDEST).command
     return CommandReport(
         appended_at=moment(record.timestamp_ms),
@@ -43,7 +45,7 @@ def command_report(record: Record, owner: KeyOwner | None, *, is_known: bool) ->
         value_bytes=len(record.value or b""),
         headers=len(record.headers),
         idempotency_key=command.idempotency_key,
-        credentials=_credentials(record, owner, is_known=is_known),
+        credentials=_credentials(record, owner, audience, is_known=is_known),
         asked=_asked(record),
     )
 
@@ -53,10 +55,19 @@ def moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(clamp_ms(milliseconds) / 1000, UTC)
 
 
-def _credentials(record: Record, owner: KeyOwner | None, *, is_known: bool) -> CredentialsReport:
+def _credentials(record: Record, owner: KeyOwner | None, audience: str | None, *, is_known: bool) -> CredentialsReport:
     """A key that was good is known to the database, whether or not we may look for its hash there."""
-    envelope = open_envelope(record, WIDEST)
+    envelope = open_envelope(record, WIDEST, audience)
     found = envelope.command.credentials
+    if isinstance(found, Signature):
+        return CredentialsReport(
+            kind="signature",
+            label=owner and safe(owner.label),
+            hash_digits=None,
+            key_id=masked(found.key_id)[:_MOST_KEY_ID],
+            expires_at=moment(found.expires_ms),
+            misfit=found.misfit,
+        )
     if isinstance(found, ApiKey):
         return CredentialsReport(
             kind="api-key",

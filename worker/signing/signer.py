@@ -62,14 +62,18 @@ class Signer:
             return cls(private, audience)
         raise NotASigningKey("Expected a private key of Ed25519 or P-256")
 
-    def headers(self, value: bytes, key: str | None, content_type: bytes | None, now: float) -> list[Header]:
-        """The header for a record of this value, idempotency key and content type, signed at `now` (Unix seconds)."""
-        claims: dict[str, object] = {"aud": self._audience, "exp": int(now) + LIFETIME_SECONDS}
+    def headers(self, value: bytes, key: str | None, content_type: bytes | None, at: float) -> list[Header]:
+        """The header for a record of this value, idempotency key and content type, signed at Unix seconds `at`."""
+        return [(HEADER, self.sign(self.claims(value, key, content_type, at)))]
+
+    def claims(self, value: bytes, key: str | None, content_type: bytes | None, at: float) -> dict[str, object]:
+        """What is said of such a record, for an hour from `at` on."""
+        claims: dict[str, object] = {"aud": self._audience, "exp": int(at) + LIFETIME_SECONDS}
         if key is not None:
             claims["key"] = key
         if is_structured_cloud_event([content_type]):
             claims["ct"] = STRUCTURED
-        return [(HEADER, self.sign({**claims, "sha256": digest_text(value)}))]
+        return {**claims, "sha256": digest_text(value)}
 
     def sign(self, claims: dict[str, object]) -> bytes:
         """A compact JWS of these claims."""

@@ -24,12 +24,15 @@ from worker.store.port import BatchTooLarge
 Rows = list[asyncpg.Record]
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
-"""No other key id is registered, and not every text is one that Postgres takes."""
-
 REPLAYED_BYTES = 8 * 1024 * 1024
 """How large the created events may be together that a turn reads to replay them."""
 _ANY = 2**62
 """More bytes than there can be: a single command must pass, whatever it takes."""
+
+
+def is_thumbprint(text: str) -> bool:
+    """Whether it can be the id of a signing key: of no other text is the database asked, which does not take all."""
+    return _THUMBPRINT.fullmatch(text) is not None
 
 
 def key_id(company_id: str, key: str) -> bytes:
@@ -108,7 +111,7 @@ class LookUp:
             self._company(company_id, *company)
         for company_id, *company in await self._fetch("companies", company_ids):
             self._company(company_id, *company)
-        rows = await self._fetch("signing_keys", [key_id for key_id in key_ids if _THUMBPRINT.fullmatch(key_id)])
+        rows = await self._fetch("signing_keys", [key_id for key_id in key_ids if is_thumbprint(key_id)])
         for key_id, jwk, not_before_ms, revoked_ms, company_id, *company in rows:
             self.facts.signing_keys[key_id] = SigningKey(company_id, jwk, not_before_ms, revoked_ms)
             self._company(company_id, *company)

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import asyncpg
 
+from worker.domain.command import ApiKey, Credentials, Signature
 from worker.store import sql
-from worker.store.facts import key_id
+from worker.store.facts import is_thumbprint, key_id
 from worker.store.sql import Connection
 
 
@@ -28,7 +29,7 @@ class Charge:
 
 
 class KeyOwner(NamedTuple):
-    """Whose an API key is, and its label."""
+    """Whose a key is, and its label."""
 
     company_id: str
     label: str
@@ -64,10 +65,15 @@ async def charge_of(connection: Connection, passport_id: str) -> Charge | None:
     return None if row is None else Charge(**row)
 
 
-async def owner_of(connection: Connection, digest: bytes) -> KeyOwner | None:
-    """Of the API key with that hash; None where there is none, and for a role that may not see hashes."""
+async def owner_of(connection: Connection, credentials: Credentials) -> KeyOwner | None:
+    """Of an API key or a signing key; None where there is none, and for a role that may not see hashes of API keys."""
     try:
-        row = await connection.fetchrow(sql.load("api_key_owner"), digest)
+        if isinstance(credentials, ApiKey):
+            row = await connection.fetchrow(sql.load("api_key_owner"), credentials.digest)
+        elif isinstance(credentials, Signature) and is_thumbprint(credentials.key_id):
+            row = await connection.fetchrow(sql.load("signing_key_owner"), credentials.key_id)
+        else:
+            return None
     except asyncpg.InsufficientPrivilegeError:
         return None
     return None if row is None else KeyOwner(*row)
