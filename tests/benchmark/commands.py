@@ -27,7 +27,7 @@ class Shape:
     """How commands spread: `hot_share` of them go to company 0, the rest evenly over all companies.
 
     Every partition holds commands of every company, unless `by_company`, as with the company as the record's key.
-    `fields` are those of each template.
+    `fields` are those of each template. With an `algorithm` commands are signed; else they have API keys.
     """
 
     companies: int = 10
@@ -35,6 +35,7 @@ class Shape:
     hot_share: float = 0.0
     by_company: bool = False
     fields: int = FIELDS
+    algorithm: str | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tests.benchmark.catalogue import load_companies
 from tests.benchmark.commands import BenchCommand, Gate, Shape, commands, produce_all
 from tests.benchmark.reader import Arrival, ResultReader
 from tests.benchmark.servers import Servers
+from tests.benchmark.signed import add_signing_keys, signed
 from tests.workbench import REPOSITORY, settings_of
 from worker.settings import Settings
 from worker.store.migrate import migrate
@@ -89,9 +90,10 @@ class Place:
 
     def stream(self, count: int) -> Iterator[BenchCommand]:
         """`count` new commands; those that are taken count as sent."""
+        algorithm, topic = self.shape.algorithm, self.settings.topic_commands
         for one in commands(count, self.shape, self.partitions, f"{self.token}-{self.sent}"):
             self.sent += 1
-            yield one
+            yield one if algorithm is None else signed(one, algorithm, topic)
 
     def publish(self, count: int) -> None:
         """Publish `count` new commands, readable at once."""
@@ -176,6 +178,8 @@ async def make_database(servers: Servers, name: str, shape: Shape) -> str:
         await migrate(connection)
         await ensure_days(connection)
         await load_companies(connection, shape.companies, shape.products, shape.fields)
+        if shape.algorithm is not None:
+            await add_signing_keys(connection, shape.companies)
         await connection.execute("ANALYZE")
     finally:
         await connection.close()

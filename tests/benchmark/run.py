@@ -19,6 +19,7 @@ from tests.benchmark.profile import profile
 from tests.benchmark.rebalance import rebalance
 from tests.benchmark.restart import restart
 from tests.benchmark.servers import Servers
+from tests.benchmark.signed import ALGORITHMS
 from tests.benchmark.throughput import (
     PEER,
     PIPE_FLOOR,
@@ -137,6 +138,14 @@ def _postgres_floor(run: Run, name: str, shape: Shape) -> None:
 def _worker(run: Run) -> None:
     found = run.speed("worker", WORKER, run.size.commands)
     run.figures.add("worker, CPU", found.cpu_microseconds, "µs/command")
+
+
+def _signed(run: Run) -> None:
+    """Each right after the same commands with API keys: neighbours of a shared machine come and go."""
+    for algorithm in ALGORITHMS:
+        for name, shape in ((f"before {algorithm}", Shape()), (f"signed, {algorithm}", Shape(algorithm=algorithm))):
+            found = run.speed(name, WORKER, run.size.commands, shape=shape)
+            run.figures.add(f"{name}, CPU", found.cpu_microseconds, "µs/command")
 
 
 def _cost(run: Run) -> None:
@@ -269,6 +278,7 @@ def _profile(run: Run) -> None:
 EVERY_ROUND: dict[str, Callable[[Run], None]] = {
     "pipe": _pipe,
     "worker": _worker,
+    "signed": _signed,
     "cost": _cost,
     "peer": _peer,
     "postgres": _postgres,

@@ -40,6 +40,8 @@ class Target:
 TARGETS = (
     Target("worker / pipe floor", "worker", "pipe floor", 0.7, 0.85),
     Target("worker's CPU / pipe floor's", "worker, CPU", "pipe floor, CPU", 1.5, 1.2, "", True),
+    Target("signed (EdDSA) / API keys", "signed, EdDSA", "before EdDSA", 0.45, None),
+    Target("signed (ES256) / API keys", "signed, ES256", "before ES256", 0.45, None),
     Target("WAL of a passport of 52 fields", "52 fields, WAL", None, 1200, 900, "bytes", True),
     Target("a passport of 52 fields on disk", "52 fields, passport", None, 350, 250, "bytes", True),
     Target("worker / peer", "worker", "peer", 15, 30),
