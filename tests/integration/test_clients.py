@@ -1,6 +1,7 @@
 """The programs of `schemas/clients/`, as they stand, against a real worker on a real Kafka: what people copy works."""
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -17,17 +18,21 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.kafka import KafkaMissing, kafka_jars
 from tests.infrastructure.tools import tool
 from tests.schema_checks import check_event
-from tests.workbench import REPOSITORY, Workbench, make_workbench
+from tests.workbench import REPOSITORY, Workbench, make_workbench, run_command
 from worker.settings import Settings
+from worker.signing.signer import Signer
 
 pytestmark = pytest.mark.real_kafka
 
+EUROBAT = "6650a0b1c2d3e4f5a6b7c8d9"
 DEFAULTS = Settings.model_construct()
 RESULT = re.compile(r"(?P<key>\S+) (?P<outcome>eu\.tracepass\.passport\.\S+) (?P<body>\{.*)")
 
 
 CLIENTS = REPOSITORY / "schemas" / "clients"
 PROGRAMS = sorted(path.name for path in CLIENTS.iterdir() if path.is_file())
+SIGNING = [name for name in PROGRAMS if name.lower().startswith("signed")]
+BEARING = [name for name in PROGRAMS if name not in SIGNING]
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +62,13 @@ def _command(name: str) -> list[str]:
     return [tool("java"), "-cp", f"{jars}/*", str(CLIENTS / name)]
 
 
-async def _run(bench: Workbench, name: str, directory: Path) -> list[re.Match[str]]:
+async def _run(bench: Workbench, name: str, directory: Path, **environment: str) -> list[re.Match[str]]:
     """The results that the program printed; fails with what it said if it did not end well."""
     done = await asyncio.to_thread(
         subprocess.run,
         _command(name),
         cwd=directory,
-        env={**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bench.settings.kafka_bootstrap_servers},
+        env={**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bench.settings.kafka_bootstrap_servers, **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -74,18 +79,55 @@ async def _run(bench: Workbench, name: str, directory: Path) -> list[re.Match[st
 
 
 def test_the_page_links_to_every_program() -> None:
-    """And there are two in Python and one in Java."""
+    """And there are two in Python and one in Java, and one of each that signs."""
     page = (REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"\]\(clients/(\S+)\)", page)) == PROGRAMS
-    assert sorted(name.rpartition(".")[2] for name in PROGRAMS) == ["java", "py", "py"]
+    assert sorted(name.rpartition(".")[2] for name in PROGRAMS) == ["java", "java", "py", "py", "py"]
+    assert sorted(name.rpartition(".")[2] for name in SIGNING) == ["java", "py"]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", BEARING)
 async def test_a_program_publishes_a_command_and_prints_its_result(
     answering: Workbench, tmp_path: Path, name: str
 ) -> None:
     """The last line is the answer to its own command: created, under its key, with a body as the schema says."""
-    printed = await _run(answering, name, tmp_path)
+    await _check_printed(answering, await _run(answering, name, tmp_path))
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "ES256"])
+@pytest.mark.parametrize("name", SIGNING)
+async def test_a_program_signs_its_command(answering: Workbench, tmp_path: Path, name: str, algorithm: str) -> None:
+    """With a key of `keys generate`, whose line the catalogue has; its company takes no API key any more."""
+    file = tmp_path / "mes-1.pem"
+    made = await asyncio.to_thread(run_command, "keys", "generate", str(file), "--algorithm", algorithm)
+    line = json.loads(made.stdout)
+    company: dict[str, object] = {"_id": EUROBAT, "name": "EuroBat", "plan": "demo-growth", "subscription": "active"}
+    moved = {**company, "signingKeys": [line], "signaturesRequiredFrom": "2026-01-01T00:00:00Z"}
+    await _load(answering, tmp_path, moved)
+    try:
+        key = {"PASSPORT_SIGNING_KEY": str(file), "PASSPORT_SIGNING_KID": line["jwk"]["kid"]}
+        printed = await _run(answering, name, tmp_path, **key, PASSPORT_SIGNING_ALG=algorithm)
+    finally:
+        await _load(answering, tmp_path, {**company, "signaturesRequiredFrom": None})
+    await _check_printed(answering, printed)
+    commands = await asyncio.to_thread(answering.read, [answering.settings.topic_commands])
+    (command,) = [one for one in commands if one.header("idempotency-key") == printed[-1]["key"]]
+    sent = (command.header("jws-signature") or "").encode()
+    assert dict(command.headers).keys() == {"jws-signature", "idempotency-key"}
+    head, _, _ = sent.rpartition(b".")
+    told = json.loads(base64.urlsafe_b64decode(head.partition(b".")[2] + b"=="))
+    ours = Signer.from_pem(file.read_bytes(), answering.settings.topic_commands).sign(told)
+    assert (ours == sent) if algorithm == "EdDSA" else ours.startswith(head + b"."), "the same bytes as ours"
+
+
+async def _load(bench: Workbench, directory: Path, company: dict[str, object]) -> None:
+    file = directory / "catalogue.json"
+    file.write_text(json.dumps({"companies": [company]}))
+    loaded = await asyncio.to_thread(run_command, "catalogue", "load", str(file), **bench.environment)
+    assert loaded.returncode == 0, loaded
+
+
+async def _check_printed(answering: Workbench, printed: list[re.Match[str]]) -> None:
     assert printed, "it printed no result"
     last = printed[-1]
     assert last["outcome"] == "eu.tracepass.passport.created.v1"

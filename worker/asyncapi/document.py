@@ -11,6 +11,7 @@ from worker.stream.cluster.topic_settings import Wanted, wanted_topics
 
 _BINDING = "0.5.0"
 _COMMANDS = ("create", "create-structured", "create-binary")
+_CREDENTIALS = ("apiKey", "accessToken", "signature")
 _NUMBERS = ("retention.ms", "max.message.bytes")
 _DELIVERY = (
     "Exactly one result for each command record, whatever crashes, visible to consumers with "
@@ -117,6 +118,13 @@ def _security_schemes() -> JsonSchema:
             "bearerFormat": "JWT",
             "description": "An OAuth 2.0 access token with the scope passports:write, in the same header",
         },
+        "signature": {
+            "type": "httpApiKey",
+            "in": "header",
+            "name": "jws-signature",
+            "description": "A signature of each command by the company's private key, in a Kafka header of its own: no "
+            "secret, and good for that record only",
+        },
     }
 
 
@@ -163,7 +171,7 @@ def _operations(settings: Settings) -> JsonSchema:
     group = {"groupId": {"type": "string", "enum": [settings.group_id]}, "bindingVersion": _BINDING}
     receive = {
         **_operation("receive", "commands", _COMMANDS, "Answers each create-passport command once.", _DELIVERY),
-        "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in ("apiKey", "accessToken")],
+        "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in _CREDENTIALS],
         "bindings": {"kafka": group},
     }
     send: JsonSchema = {

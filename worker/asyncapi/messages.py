@@ -51,6 +51,12 @@ def _command_headers() -> JsonSchema:
             "pattern": "^[ \\t]*[bB][eE][aA][rR][eE][rR][ \\t]+[^ \\t]+[ \\t]*$",
             "description": "`Bearer tp_…` (an API key) or `Bearer <JWT>` (an OAuth 2.0 access token with exp and kid)",
         },
+        "jws-signature": {
+            "type": "string",
+            "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
+            "description": "In place of `authorization`: a compact JWS of claims about this record (README, Sign). "
+            "With both, it decides",
+        },
         "idempotency-key": {
             "type": "string",
             "minLength": 1,
@@ -63,7 +69,7 @@ def _command_headers() -> JsonSchema:
     return {
         "type": "object",
         "description": "Names match without regard to case; further headers are ignored.",
-        "required": ["authorization"],
+        "anyOf": [{"required": ["authorization"]}, {"required": ["jws-signature"]}],
         "properties": properties,
     }
 

@@ -1,0 +1,92 @@
+// Publishes one signed command and prints results until its own is there: java -cp 'libs/*' SignedPassports.java (17 or
+// later). Signing needs nothing but the JDK.
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.KeyFactory;
+import java.security.MessageDigest;
+import java.security.PrivateKey;
+import java.security.Signature;
+import java.security.spec.PKCS8EncodedKeySpec;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.Base64;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
+
+public class SignedPassports {
+    static final String SERVERS = System.getenv().getOrDefault("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092");
+    static final Path PRIVATE_KEY = Path.of(System.getenv("PASSPORT_SIGNING_KEY")); // PEM: passport-worker keys generate
+    static final String KEY_ID = System.getenv("PASSPORT_SIGNING_KID"); // the "kid" that it prints
+    static final String ALGORITHM = System.getenv().getOrDefault("PASSPORT_SIGNING_ALG", "EdDSA"); // or ES256, of P-256
+    static final String AUDIENCE = "dpp.passport.create.v1"; // the command topic, unless the operator names another
+    static final List<String> RESULTS = List.of("dpp.passport.created.v1", "dpp.passport.overage-required.v1",
+            "dpp.passport.conflict.v1", "dpp.passport.rejected.v1");
+
+    static PrivateKey privateKey() throws Exception {
+        var pem = Files.readString(PRIVATE_KEY).replaceAll("-----[A-Z ]+-----", "");
+        var spec = new PKCS8EncodedKeySpec(Base64.getMimeDecoder().decode(pem));
+        return KeyFactory.getInstance(ALGORITHM.equals("ES256") ? "EC" : "Ed25519").generatePrivate(spec);
+    }
+
+    static String base64url(byte[] bytes) {
+        return Base64.getUrlEncoder().withoutPadding().encodeToString(bytes);
+    }
+
+    // The key must need no escapes in JSON, as those of a UUID.
+    static byte[] signature(byte[] value, String idempotencyKey) throws Exception {
+        var header = "{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"dpp-command+jwt\"}".formatted(ALGORITHM, KEY_ID);
+        var claims = "{\"aud\":\"%s\",\"exp\":%d,\"key\":\"%s\",\"sha256\":\"%s\"}".formatted(AUDIENCE,
+                Instant.now().getEpochSecond() + 3600, idempotencyKey,
+                base64url(MessageDigest.getInstance("SHA-256").digest(value)));
+        var signed = base64url(header.getBytes(UTF_8)) + "." + base64url(claims.getBytes(UTF_8));
+        var signer = Signature.getInstance(ALGORITHM.equals("ES256") ? "SHA256withECDSAinP1363Format" : "Ed25519");
+        signer.initSign(privateKey());
+        signer.update(signed.getBytes(UTF_8));
+        return (signed + "." + base64url(signer.sign())).getBytes(UTF_8);
+    }
+
+    static void produce(String key) throws Exception {
+        Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "enable.idempotence", true, "acks", "all");
+        var gtin = "04012345000016";
+        var value = """
+                {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "BP-%s"}}
+                """.formatted(gtin, key.substring(0, 13)).getBytes(UTF_8);
+        var command = new ProducerRecord<>("dpp.passport.create.v1", gtin, value);
+        command.headers().add("jws-signature", signature(value, key));
+        command.headers().add("idempotency-key", key.getBytes(UTF_8));
+        try (var producer = new KafkaProducer<>(config, new StringSerializer(), new ByteArraySerializer())) {
+            producer.send(command).get();
+        }
+    }
+
+    static void consume(String until) {
+        Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "group.id", "passport-results",
+                "isolation.level", "read_committed", "auto.offset.reset", "earliest", "enable.auto.commit", false);
+        try (var consumer = new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer())) {
+            consumer.subscribe(RESULTS);
+            for (var found = false; !found; consumer.commitSync()) {
+                for (var result : consumer.poll(Duration.ofSeconds(1))) {
+                    var outcome = new String(result.headers().lastHeader("ce_type").value(), UTF_8);
+                    System.out.println(result.key() + " " + outcome + " " + result.value());
+                    found |= result.key().equals(until);
+                }
+            }
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        var key = UUID.randomUUID().toString();
+        produce(key);
+        consume(key);
+    }
+}
