@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from worker import __version__
+from worker.cli.arguments import moment
 from worker.cli.audit import app as audit_app
 from worker.cli.catalogue import catalogue
 from worker.cli.dead_letters import dead_letters
@@ -29,6 +30,7 @@ from worker.cli.running import (
     warn_of_unknown_variables,
 )
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
+from worker.cli.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
 from worker.cli.validation import summary, verdicts
 from worker.observability.logs import configure_logs
 from worker.observability.otlp import CannotTrace, tracing_from_environment
@@ -127,23 +129,46 @@ _FILE = Parameter(help="NDJSON, or a single JSON document; - for stdin.", allow_
 
 
 @app.command
-def validate(file: Annotated[Path, _FILE], /) -> None:
+def validate(  # noqa: PLR0913 - its options
+    file: Annotated[Path, _FILE],
+    /,
+    *,
+    signing_key: Annotated[
+        Path | None, Parameter(help="A PEM file: print the header jws-signature of each good command, for an hour.")
+    ] = None,
+    signature: Annotated[
+        str | None, Parameter(help="A jws-signature: say what the worker would say of it, with these commands.")
+    ] = None,
+    idempotency_key: Annotated[str | None, Parameter(help="The header beside a signature.")] = None,
+    catalogue: Annotated[
+        Path | None, Parameter(help="A catalogue file: whether a key of it has signed, and was valid.")
+    ] = None,
+    at: Annotated[
+        str | None, Parameter(help="When --signature is judged, such as 2026-12-31T23:00:00Z; else now.")
+    ] = None,
+) -> None:
     """Say what the worker would say of each command in a file, without credentials, Kafka and Postgres.
 
-    Values are plain commands or structured CloudEvents. Exit 1 if any is bad.
+    Values are plain commands or structured CloudEvents. Exit 1 if any is bad. Signatures are made and checked for
+    PASSPORT_SIGNATURE_AUDIENCE, or the command topic.
     """
-    limits = settings_with_warnings().limits
+    settings = settings_with_warnings()
+    limits, audience = settings.limits, settings.signature_audience or settings.topic_commands
+    signer = signer_of(signing_key, audience)
+    check = check_of(signature, audience, idempotency_key, catalogue, None if at is None else moment("--at", at))
     good = bad = 0
     try:
         with _opened(file) as stream:
-            for verdict in verdicts(stream, limits):
+            for verdict in with_signatures(verdicts(stream, limits), check, limits):
                 for problem in verdict.problems:
                     _say(f"line {verdict.line}: {problem}")
                 for warning in verdict.warnings:
                     _say(f"line {verdict.line}: warning: {warning}")
+                if signer is not None and not verdict.problems:
+                    _say(f"line {verdict.line}: {signed_header(signer, verdict.value, idempotency_key, limits)}")
                 bad += bool(verdict.problems)
                 good += not verdict.problems
-        _say(summary(good, bad))
+        _say(summary(good, bad, not_checked(check)))
         if good + bad == 0:
             warn(f"there was no command in {file}")
         sys.stdout.flush()

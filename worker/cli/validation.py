@@ -41,6 +41,7 @@ class Verdict:
     line: int
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    value: bytes = b""
 
 
 def verdicts(stream: BinaryIO, limits: Limits) -> Iterator[Verdict]:
@@ -61,7 +62,7 @@ def verdicts(stream: BinaryIO, limits: Limits) -> Iterator[Verdict]:
 
 def problems_of(value: bytes, limits: Limits) -> tuple[str, ...]:
     """What the worker finds wrong with a record of this value: `path: message`, or why it cannot be read."""
-    headers = [_CLOUD_EVENT] if _is_cloud_event(value, limits) else []
+    headers = [_CLOUD_EVENT] if is_cloud_event(value, limits) else []
     body = open_envelope(Record("", 0, 0, 0, None, value, headers), limits).command.body
     if isinstance(body, UnreadableRecord):
         return (f"unreadable ({body.code}): {body.reason}{_place(value, body.reason)}",)
@@ -96,13 +97,13 @@ def _unknown_fields(value: object, model: type[BaseModel], above: str) -> Iterat
             yield f"{above}{name}", name, known
 
 
-def summary(good: int, bad: int) -> str:
+def summary(good: int, bad: int, not_checked: str = NOT_CHECKED) -> str:
     """The last line of the output."""
-    return f"{good + bad} command{'' if good + bad == 1 else 's'}: {good} good, {bad} bad. {NOT_CHECKED}"
+    return f"{good + bad} command{'' if good + bad == 1 else 's'}: {good} good, {bad} bad. {not_checked}"
 
 
 def _verdict(line: int, value: bytes, limits: Limits) -> Verdict:
-    return Verdict(line, problems_of(value, limits), warnings_of(value, limits))
+    return Verdict(line, problems_of(value, limits), warnings_of(value, limits), value)
 
 
 def _place(value: bytes, reason: str) -> str:
@@ -166,7 +167,7 @@ def _without_end(text: bytes) -> bytes:
     return text.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _is_cloud_event(value: bytes, limits: Limits) -> bool:
+def is_cloud_event(value: bytes, limits: Limits) -> bool:
     """A content type would say it, which a file has not."""
     if b'"specversion"' not in value or len(value) > limits.value_bytes:
         return False
