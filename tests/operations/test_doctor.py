@@ -229,6 +229,19 @@ async def test_an_operation_that_nobody_ended(bench: Workbench) -> None:
     assert f"begun over an hour ago and not ended: 1, expected none: replay {id} of " in told.finding
 
 
+async def test_companies_that_have_to_sign_and_cannot(bench: Workbench) -> None:
+    """Not those that have a key that is valid now, nor those that move tomorrow."""
+    move = "UPDATE company SET signatures_required_from = now() + $2::interval WHERE id = $1"
+    one, later, good = (tenant(number).company_id for number in range(3))
+    for company, ahead in ((one, timedelta()), (later, timedelta(days=1)), (good, timedelta())):
+        await _execute(bench, move, company, ahead)
+    key = "INSERT INTO signing_key VALUES ($1, $2, '{}', '', now() + $3::interval, now() + $4::interval)"
+    for letter, company, begins, ends in (("a", one, -2, -1), ("b", one, 1, 2), ("c", good, -1, 1)):
+        await _execute(bench, key, letter * 43, company, timedelta(days=begins), timedelta(days=ends))
+    told = await only(bench.settings, "keys.signing", "warning")
+    assert told.finding == f"companies that have to sign and have no valid signing key: 1, expected none: {one}"
+
+
 async def test_keys_of_access_tokens(bench: Workbench, tmp_path: Path) -> None:
     """A set without a usable key is as good as none."""
     file = tmp_path / "jwks.json"

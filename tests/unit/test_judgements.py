@@ -79,6 +79,8 @@ def _of_lanes(*lanes: LaneReport) -> dict[str, Finding]:
         (judgements.of_days_ahead(NOW, NOW), "failed"),
         (judgements.of_old_days([], 8), "ok"),
         (judgements.of_old_days([date(2026, 4, 1)], 8), "warning"),
+        (judgements.of_signing_keys([]), "ok"),
+        (judgements.of_signing_keys(["6650a0b1c2d3e4f5a6b7c8d9"]), "warning"),
         (judgements.of_keys(1), "ok"),
         (judgements.of_keys(0), "failed"),
         (judgements.of_certificate("ca", NOW + 30 * DAY, NOW), "ok"),

@@ -11,6 +11,7 @@ from worker.operations import judgements
 from worker.operations.lanes import lanes
 from worker.operations.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
 from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Sessions
+from worker.store.api_keys import companies_without_signing_key
 from worker.store.grants import check_reading
 from worker.store.inspection import Inspection
 from worker.store.migrate import SCHEMA
@@ -88,7 +89,14 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
         Check(("clock.postgres",), asking(clock), (POSTGRES,)),
         Check(("days.ahead", "days.dropped"), asking(days), _TABLES),
         Check(("operations.open",), asking(operations), _TABLES),
+        Check(("keys.signing",), asking(_signing), _TABLES),
     )
+
+
+async def _signing(connection: Connection) -> list[Finding]:
+    if lacking := await check_reading(connection, ("company", "signing_key")):
+        return [replace(lacking, id="keys.signing", status="skipped")]
+    return [judgements.of_signing_keys(await companies_without_signing_key(connection))]
 
 
 def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:

@@ -27,7 +27,7 @@ CHECKS = (
     *("postgres.primary", "postgres.connections", "postgres.locks"),
     *("clock.postgres", "clock.log", "days.ahead", "days.dropped"),
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
-    *("oauth.jwks", "certificates.client", "certificates.ca"),
+    *("keys.signing", "oauth.jwks", "certificates.client", "certificates.ca"),
 )
 """All ids, in the order of the report."""
 

@@ -188,6 +188,13 @@ def of_operations(operations: Sequence[OpenOperation]) -> Finding:
     return _judged("operations.open", found, advice, warning=bool(operations))
 
 
+def of_signing_keys(without: Sequence[str]) -> Finding:
+    """`keys.signing`, from the companies that have to sign and cannot."""
+    found = f"companies that have to sign and have no valid signing key: {len(without)}, expected none"
+    advice = "All of their commands get 401. Load a key of each, or take `signaturesRequiredFrom` back with null."
+    return _judged("keys.signing", found + _listed(without), advice, warning=bool(without))
+
+
 def of_keys(usable: int) -> Finding:
     """`oauth.jwks`, from the number of keys that were read and can be used."""
     found = f"usable keys: {usable}, expected one or more"

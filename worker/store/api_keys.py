@@ -28,6 +28,11 @@ async def has_company(connection: Connection, company_id: str) -> bool:
     return found
 
 
+async def companies_without_signing_key(connection: Connection) -> list[str]:
+    """Ids of companies that have to sign by now, and have no valid key for it: all of their commands are refused."""
+    return [company_id for (company_id,) in await connection.fetch(sql.load("companies_without_signing_key"))]
+
+
 async def list_keys(connection: Connection, company_id: str | None) -> list[StoredKey]:
     """All keys of a company, or of all companies, by company and label."""
     return [_key(row) for row in await connection.fetch(sql.load("list_api_keys"), company_id)]

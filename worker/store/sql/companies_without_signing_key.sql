@@ -1,0 +1,9 @@
+-- Companies whose commands have to be signed by now, and that have no key which is valid now. Read only; reads both tables.
+SELECT c.id
+  FROM company c
+ WHERE c.signatures_required_from <= now()
+   AND NOT EXISTS (SELECT FROM signing_key k
+                    WHERE k.company_id = c.id
+                      AND coalesce(k.not_before <= now(), true)
+                      AND coalesce(k.revoked_at > now(), true))
+ ORDER BY c.id
