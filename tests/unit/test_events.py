@@ -43,6 +43,7 @@ from worker.domain.outcomes import (
     ProductNotFound,
     Replayed,
     SerialExists,
+    SignatureProblem,
     SubscriptionInactive,
     Unauthorized,
     Unreadable,
@@ -60,6 +61,8 @@ from worker.messages.events import (
 )
 from worker.messages.refusals import Kind
 
+REASONS = ("malformed", "key-unknown", "key-not-valid", "mismatch", "expired", "too-long-lived", "wrong", "required")
+
 ASKED = Asked(COMPANY, PRODUCT, GTIN, "A\ud7ff€")
 REQUEST = f'"request":{{"productId":"{PRODUCT}","gs1":{{"gtin":"{GTIN}","serialNumber":"A\\ud7ff\\u20ac"}}}}'
 PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -74,6 +77,15 @@ REFUSALS: list[tuple[Outcome, Kind, str | None, str]] = [
         '{"error":"Unreadable command","details":{"reason":"Expected UTF-8, got an invalid byte at 0"},"status":400}',
     ),
     (Unauthorized(), Kind.REJECTED, None, '{"error":"Unauthorized","status":401}'),
+    *(
+        (
+            Unauthorized(reason),
+            Kind.REJECTED,
+            None,
+            f'{{"error":"Unauthorized","details":{{"reason":"signature-{text}"}},"status":401}}',
+        )
+        for reason, text in zip(SignatureProblem, REASONS, strict=True)
+    ),
     (
         Forbidden(COMPANY),
         Kind.REJECTED,

@@ -14,6 +14,7 @@ EVERY: tuple[Outcome, ...] = (
     outcomes.Replayed("c" * 24, "e" * 24, b"{}"),
     outcomes.Unreadable("Expected JSON"),
     outcomes.Unauthorized(),
+    outcomes.Unauthorized(outcomes.SignatureProblem.WRONG),
     outcomes.Forbidden("c" * 24),
     outcomes.MalformedIdempotencyKey("c" * 24),
     outcomes.IdempotencyKeyReused("c" * 24),

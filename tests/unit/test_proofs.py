@@ -21,9 +21,9 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     seen: list[bytes] = []
     is_right = module.is_right
 
-    def counted(signature: Signature, jwk: str) -> bool:
+    def counted(signature: Signature, key: module._Key) -> bool:
         seen.append(signature.digest)
-        return is_right(signature, jwk)
+        return is_right(signature, key)
 
     monkeypatch.setattr(module, "is_right", counted)
     return seen

@@ -15,10 +15,12 @@ from tests.unit.builders import BEARER, LIMITS, LINK_BASE, NOW_MS, TOPIC, as_jso
 from worker.domain import gs1
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
+from worker.domain.outcomes import Unauthorized, Unreadable
 from worker.domain.timestamps import clamp_ms, iso_8601
 from worker.messages.envelope import Header, Record, open_envelope
 from worker.messages.events import dead_letter_event, describe, event_of
 from worker.messages.json_value import fingerprint, read_object
+from worker.messages.signature import to_base64url
 
 settings.register_profile("stable", max_examples=30, derandomize=True, deadline=None, database=None)
 settings.load_profile("stable")
@@ -30,7 +32,17 @@ values = st.recursive(
 )
 objects = st.dictionaries(any_text, values, max_size=3)
 known_names = st.sampled_from(
-    ["authorization", "Idempotency-Key", "content-type", "TraceParent", "tracestate", "ce_id", "", "\u212aey"]
+    [
+        "authorization",
+        "jws-signature",
+        "Idempotency-Key",
+        "content-type",
+        "TraceParent",
+        "tracestate",
+        "ce_id",
+        "",
+        "\u212aey",
+    ]
 )
 known_values = st.sampled_from(
     [
@@ -138,6 +150,27 @@ def _answered(command: Command) -> None:
 def test_any_bytes_get_an_answer(value: bytes | None, sent: list[Header], timestamp_ms: int, key: bytes | None) -> None:
     """Whatever is in a record, it is an answer and never an exception."""
     _answered(open_envelope(Record(TOPIC, 3, 7, timestamp_ms, key, value, sent), LIMITS).command)
+
+
+parts = st.binary(max_size=40).map(to_base64url) | objects.map(as_json).map(to_base64url)
+moments = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | values
+
+
+@given(
+    st.lists(st.lists(parts | st.binary(max_size=9), max_size=4).map(b".".join), min_size=1, max_size=2),
+    st.fixed_dictionaries({"exp": moments}, optional={"nbf": moments, "aud": values, "key": values, "ct": values}),
+    headers,
+)
+def test_any_signature_gets_an_answer(some: list[bytes], claims: dict[str, object], sent: list[Header]) -> None:
+    """Whatever is in its parts; and none of these creates a passport."""
+    header = to_base64url(as_json({"alg": "EdDSA", "kid": "k" * 43, "typ": "dpp-command+jwt"}))
+    formed = b".".join([header, to_base64url(as_json(claims)), to_base64url(bytes(64))])
+    for signatures in (some, [formed]):
+        own: list[Header] = [("jws-signature", one) for one in signatures]
+        record = Record(TOPIC, 3, 7, NOW_MS, None, as_json(body()), [*own, *sent])
+        command = open_envelope(record, LIMITS).command
+        _answered(command)
+        assert isinstance(decide(command, facts()), Unauthorized | Unreadable)
 
 
 @given(objects, st.sampled_from(["productId", "gs1", "parties", "confirmOverage", "data", "x"]), values, headers)

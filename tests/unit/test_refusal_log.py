@@ -10,9 +10,10 @@ from structlog.testing import capture_logs
 
 from tests.unit.builders import BEARER, LIMITS, LINK_BASE, command, record
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, jwk, key_set, rsa_key, token
+from tests.unit.signing_builders import jws, signed
 from tests.unit.test_events import REFUSALS as BODIES
 from worker.domain.outcomes import Forbidden, Unauthorized
-from worker.messages.envelope import Header
+from worker.messages.envelope import Header, open_envelope
 from worker.messages.events import Answer, describe
 from worker.oauth.jwks import JwksSource
 from worker.oauth.tokens import TokenVerifier
@@ -165,3 +166,12 @@ async def test_the_kind_of_credentials_that_was_seen_is_told(
     for value in values:
         secret = (value or b"").split()[-1:]
         assert not secret or secret[0].decode(errors="replace") not in str(lines)
+
+
+@pytest.mark.parametrize(("signature", "seen"), [("x", "malformed-signature"), (jws(), "signature")], ids=range(2))
+def test_a_signature_is_told_as_one(signature: str, seen: str) -> None:
+    """Also where an API key is beside it."""
+    one = open_envelope(signed(signature, BEARER), LIMITS).command
+    with capture_logs() as lines:
+        RefusalLog().tell("t", 0, UNAUTHORIZED, one)
+    assert [line["credentials"] for line in lines] == [seen]

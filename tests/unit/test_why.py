@@ -21,6 +21,7 @@ from worker.domain.outcomes import (
     ProductNotFound,
     Replayed,
     SerialExists,
+    SignatureProblem,
     SubscriptionInactive,
     Unauthorized,
     Unreadable,
@@ -28,7 +29,7 @@ from worker.domain.outcomes import (
 from worker.messages.events import created_body, describe
 from worker.messages.refusals import Kind
 from worker.messages.rules import RULES, body_of_value, outcome_class
-from worker.messages.why import why
+from worker.messages.why import SIGNATURE_SENTENCES, why
 
 ASKED = Asked(COMPANY, PRODUCT, GTIN, SERIAL)
 CREATED = Created(EARLIER, COMPANY, product(), GTIN, SERIAL, None, None, NOW_MS, 20_000, None, None)
@@ -125,6 +126,17 @@ def test_an_answer_tells_its_outcome_rule_and_reason(outcome: Outcome, number: i
     assert found is type(outcome)
     assert RULES[found].number == number
     assert why(found, body) == sentences
+
+
+@pytest.mark.parametrize("reason", SignatureProblem)
+def test_each_reason_of_a_signature_has_its_sentence(reason: SignatureProblem) -> None:
+    """No two have the same, and none is that of other credentials."""
+    answer = describe(command(), Unauthorized(reason), LINK_BASE)
+    body = body_of_value(answer.value)
+    assert outcome_class(answer.kind, body) is Unauthorized
+    told = why(Unauthorized, body)
+    assert [one for one, sentence in SIGNATURE_SENTENCES.items() if sentence == told] == [reason]
+    assert told != why(Unauthorized, {})
 
 
 def test_every_outcome_is_among_them() -> None:

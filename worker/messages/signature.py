@@ -80,7 +80,7 @@ def from_base64url(text: bytes) -> bytes | None:
     last = _LAST_CHARACTERS.get(len(text) % 4, b"")
     if last is not None and text[-1] not in last:
         return None
-    return a2b_base64(text.translate(_TO_STANDARD) + b"==")
+    return a2b_base64(text.translate(_TO_STANDARD) + b"=" * (-len(text) % 4))
 
 
 def _object(part: bytes) -> JsonObject | None:

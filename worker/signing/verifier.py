@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
@@ -25,11 +26,25 @@ _SIGNATURE_BYTES = 64
 _ES256 = ECDSA(SHA256())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Key:
+    """A public key, and the algorithms that fit it; the same object for the same JWK, as long as it is remembered."""
+
+    public: PublicKey
+    algorithms: tuple[str, ...]
+
+
+@lru_cache(maxsize=4_096)
+def _key(jwk: str) -> _Key:
+    members = json.loads(jwk)
+    return _Key(public_key(members), ALGORITHMS[members["crv"]])
+
+
 class Verifier:
     """Proves signatures; a proof is of the whole header, under one key, and of nothing that is compared outside it."""
 
     def __init__(self) -> None:
-        self._proofs: OrderedDict[bytes, str] = OrderedDict()
+        self._proofs: OrderedDict[bytes, _Key] = OrderedDict()
 
     async def make_ready(self, commands: Sequence[Command], facts: Facts) -> None:
         """Fill `facts.proven`: of commands that nothing cheaper refuses, those whose signature is right."""
@@ -45,36 +60,29 @@ class Verifier:
         """Add a signature to `facts.proven` if it is right; whether it had to be verified for that."""
         if problem_before_proof(signature, appended_ms, facts) is not None:
             return False
-        jwk = facts.signing_keys[signature.key_id].jwk
-        if self._proofs.get(signature.digest) == jwk:
+        key = _key(facts.signing_keys[signature.key_id].jwk)
+        if self._proofs.get(signature.digest) is key:
             self._proofs.move_to_end(signature.digest)
             facts.proven.add(signature.digest)
             return False
-        if is_right(signature, jwk):
+        if is_right(signature, key):
             facts.proven.add(signature.digest)
-            self._proofs[signature.digest] = jwk
+            self._proofs[signature.digest] = key
             if len(self._proofs) > REMEMBERED:
                 self._proofs.popitem(last=False)
         return True
 
 
-def is_right(signature: Signature, jwk: str) -> bool:
+def is_right(signature: Signature, key: _Key) -> bool:
     """Whether the key has signed; the key says which algorithms fit (RFC 8725 section 3.1)."""
-    curve, key = _key(jwk)
-    if signature.algorithm not in ALGORITHMS[curve] or len(signature.signature) != _SIGNATURE_BYTES:
+    if signature.algorithm not in key.algorithms or len(signature.signature) != _SIGNATURE_BYTES:
         return False
     try:
-        if isinstance(key, Ed25519PublicKey):
-            key.verify(signature.signature, signature.signed)
+        if isinstance(key.public, Ed25519PublicKey):
+            key.public.verify(signature.signature, signature.signed)
         else:  # R and S, each of 32 bytes (RFC 7518 section 3.4)
             r, s = int.from_bytes(signature.signature[:32]), int.from_bytes(signature.signature[32:])
-            key.verify(encode_dss_signature(r, s), signature.signed, _ES256)
+            key.public.verify(encode_dss_signature(r, s), signature.signed, _ES256)
     except InvalidSignature:
         return False
     return True
-
-
-@lru_cache(maxsize=4_096)
-def _key(jwk: str) -> tuple[str, PublicKey]:
-    members = json.loads(jwk)
-    return members["crv"], public_key(members)
