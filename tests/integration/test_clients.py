@@ -51,7 +51,8 @@ async def answering(servers: Infrastructure, tmp_path_factory: pytest.TempPathFa
         await asyncio.to_thread(bench.kill_workers)
 
 
-def _command(name: str) -> list[str]:
+def command_of(name: str) -> list[str]:
+    """How a program is run; skips the test where what runs it is missing."""
     if name.endswith(".py"):
         return [sys.executable, str(CLIENTS / name)]
     tool("javac")
@@ -66,7 +67,7 @@ async def _run(bench: Workbench, name: str, directory: Path, **environment: str)
     """The results that the program printed; fails with what it said if it did not end well."""
     done = await asyncio.to_thread(
         subprocess.run,
-        _command(name),
+        command_of(name),
         cwd=directory,
         env={**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bench.settings.kafka_bootstrap_servers, **environment},
         capture_output=True,
@@ -75,7 +76,12 @@ async def _run(bench: Workbench, name: str, directory: Path, **environment: str)
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{bench.log_tail()}"
-    return [match for line in done.stdout.splitlines() if (match := RESULT.fullmatch(line))]
+    return printed_results(done.stdout)
+
+
+def printed_results(stdout: str) -> list[re.Match[str]]:
+    """Key, outcome and body of each result that a program printed."""
+    return [match for line in stdout.splitlines() if (match := RESULT.fullmatch(line))]
 
 
 def test_the_page_links_to_every_program() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.choose import server_directory
+from tests.infrastructure.processes import descendants, parents
 from tests.integration.test_clients import CLIENTS
 from tests.workbench import Workbench, settings_of
 
@@ -67,26 +68,12 @@ class Demo:
 
     def interrupt(self, how: signal.Signals = signal.SIGINT) -> int:
         """Ctrl-C, and the exit code; fails when a child of the demo outlives it."""
-        children = _descendants(self.process.pid)
+        children = descendants(self.process.pid)
         assert children
         self.process.send_signal(how)
         code = self.process.wait(60)
-        assert not children & _parents().keys()
+        assert not children & parents().keys()
         return code
-
-
-def _parents() -> dict[int, int]:
-    """Parents of all processes, by process id."""
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-    return {int(pid): int(parent) for pid, parent in map(str.split, listed.stdout.splitlines())}
-
-
-def _descendants(ancestor: int) -> set[int]:
-    parents = _parents()
-    found: set[int] = set()
-    while more := {pid for pid, parent in parents.items() if parent in {ancestor, *found}} - found:
-        found |= more
-    return found
 
 
 StartDemo = Callable[..., Demo]

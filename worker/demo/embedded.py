@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,15 +45,18 @@ def _package_folder(name: str) -> Path:
 
 
 class ServerProcess:
-    """A child process that serves one loopback port, in a session of its own: Ctrl-C reaches only its parent."""
+    """A child process that serves one loopback port."""
 
     stop_signal = signal.SIGTERM
     user: str | None = None  # the system user to run as; None is our own
+    environment: Mapping[str, str] | None = None  # None is our own
+    own_session = True  # so that Ctrl-C reaches only its parent
 
     def __init__(self, name: str, directory: Path, port: int | None = None) -> None:
         self.name = name
         self.port = port or free_port()
         self.log = directory / f"{name}.log"
+        self.working_directory: Path | None = directory  # None is our own
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
@@ -65,15 +69,32 @@ class ServerProcess:
         assert self._process is not None, f"{self.name} does not run"
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; an error when it was not started."""
+        assert self._process is not None, f"{self.name} does not run"
+        return self._process.poll()
+
+    def assert_running(self) -> None:
+        """Raises `ServerFailed` with the end of the log when it has ended by itself."""
+        if self.exit_code is not None:
+            raise ServerFailed(f"{self.name} ended with exit code {self.exit_code}:\n{self.log_tail()}")
+
     def start(self) -> Self:
         """Start and wait until the port answers; leaves no process behind if it fails. Raises `ServerFailed`."""
-        command, user, folder = self.command(), self.user, self.log.parent
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, user=user, cwd=folder
+            process = self._process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=self.own_session,
+                user=self.user,
+                cwd=self.working_directory,
+                env=self.environment,
             )
         try:
-            self._wait_until_serving(self._process)
+            self._wait_until_serving(process)
         except BaseException:  # Ctrl-C too: nobody else would stop it, as `with` has not been entered yet
             self.kill()
             raise

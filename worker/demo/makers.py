@@ -8,6 +8,9 @@ import yaml
 
 from worker.domain.gs1 import with_check_digit
 
+from worker.catalogue.file import parse_catalogue
+from worker.catalogue.models import Catalogue
+
 SHARES = {
     "Nordic Cells AB": 36,
     "EuroBat GmbH": 30,
@@ -42,6 +45,11 @@ class Maker:
 def catalogue_text() -> str:
     """The demo's catalogue file, from the installed package."""
     return (files("worker.demo") / "catalogue.yaml").read_text(encoding="utf-8")
+
+
+def sample_catalogue() -> Catalogue:
+    """The same, as values."""
+    return parse_catalogue(catalogue_text(), ".yaml")
 
 
 def makers() -> tuple[Maker, ...]:

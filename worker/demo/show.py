@@ -2,29 +2,23 @@
 
 import asyncio
 import signal
-import time
-from collections.abc import Awaitable
-from typing import TypeVar
+from contextlib import AsyncExitStack
 
 from rich.console import Console
 
+from worker.demo.makers import sample_catalogue
 from worker.demo.play import Play
-from worker.demo.stage import Stage, stage
+from worker.demo.stage import Interrupted, Stage, Telling, stage, temporary_folder
 from worker.demo.summary import HOW_TO_KEEP, RUN_AGAIN, by_hand, summary
 from worker.demo.table import LiveView, PlainView, View
 from worker.settings import Settings
 
-T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REFRESH_SECONDS = 0.1
 
 
 class PromiseBroken(Exception):
     """A command had no result, two, or one in the wrong place; the text says which."""
-
-
-class Interrupted(Exception):
-    """Ctrl-C before anything was published."""
 
 
 class Interruption:
@@ -51,27 +45,6 @@ class Interruption:
         self.asked.set()
 
 
-class Telling:
-    """Progress as plain lines."""
-
-    def __init__(self, console: Console, interruption: Interruption) -> None:
-        self._console, self._interruption = console, interruption
-
-    async def __call__(self, text: str, work: Awaitable[T]) -> T:
-        """See `Steps`."""
-        self._console.print(f"  {text} … ", end="")
-        started = time.monotonic()
-        try:
-            result = await work
-        except BaseException:
-            self._console.print("failed")
-            raise
-        self._console.print(f"{time.monotonic() - started:.1f} s")
-        if self._interruption.asked.is_set():
-            raise Interrupted
-        return result
-
-
 async def run_demo(settings: Settings, *, commands: int, keep: bool, live: bool) -> None:
     """Play `commands` commands and check that each got one result.
 
@@ -94,7 +67,10 @@ async def _demo(  # noqa: PLR0913 - what the command line says, and what outlive
     settings: Settings, commands: int, keep: bool, live: bool, console: Console, interruption: Interruption
 ) -> None:
     _print(console, "passport-worker demo: simulated factories, the real worker, a check of the promise", "")
-    async with stage(settings, Telling(console, interruption)) as set_up:
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
+        tell = Telling(console, interruption.asked)
+        set_up = await stack.enter_async_context(stage(settings, sample_catalogue(), folder, tell))
         view = LiveView(console) if live and console.is_terminal else PlainView(console)
         play = Play(set_up.settings, commands, interruption.asked)
         console.print()

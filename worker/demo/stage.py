@@ -1,19 +1,22 @@
-"""Everything the demo runs on: a temporary folder, embedded servers where none are named, topics, catalogue, worker."""
+"""What demo and sandbox run on: embedded servers where none are named, topics, a catalogue, the real worker."""
 
 import asyncio
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from shlex import quote
+from typing import TypeVar
 
-from worker.catalogue.file import parse_catalogue
+from rich.console import Console
+
+from worker.catalogue.models import Catalogue
 from worker.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
-from worker.demo.makers import catalogue_text
 from worker.demo.worker_process import WorkerProcess
 from worker.settings import PREFIX, Settings
 from worker.store.catalogue import load_catalogue
@@ -25,51 +28,82 @@ from worker.stream.cluster.topics import create_topics
 
 T = TypeVar("T")
 
-POSTGRES, BROKER = "PostgreSQL", "the broker"
+POSTGRES, BROKER, WORKER = "PostgreSQL", "the broker", "the worker"
 _NOT_NAMES = ("topic_partitions", "topic_replication")
-_TOPICS = [name for name in Settings.model_fields if name.startswith("topic_") and name not in _NOT_NAMES]
+TOPICS = [name for name in Settings.model_fields if name.startswith("topic_") and name not in _NOT_NAMES]
 
 
-class Steps(Protocol):
-    """How the demo tells what it is doing."""
+class Interrupted(Exception):
+    """Somebody asked to end it before all was up."""
+
+
+class Telling:
+    """Tells step by step how the stage comes up, in plain lines."""
+
+    def __init__(self, console: Console, asked: asyncio.Event | None = None) -> None:
+        self._console, self._asked = console, asked
 
     async def __call__(self, text: str, work: Awaitable[T]) -> T:
-        """Say `text`, await the work, say how long it took; raises once somebody pressed Ctrl-C."""
-        ...
+        """Say `text`, await the work, say how long it took. Raises `Interrupted` where `asked` is set by then."""
+        self._console.print(f"  {text} … ", end="")
+        started = time.monotonic()
+        try:
+            result = await work
+        except BaseException:
+            self._console.print("failed")
+            raise
+        self._console.print(f"{time.monotonic() - started:.1f} s")
+        if self._asked is not None and self._asked.is_set():
+            raise Interrupted
+        return result
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What runs now, and at which addresses; `environment` are the settings that are the demo's own, by variable."""
+    """What runs now, and at which addresses; `environment` are the settings that are the stage's own, by variable."""
 
     settings: Settings
     worker: WorkerProcess
+    servers: tuple[ServerProcess, ...]
     environment: dict[str, str]
 
 
+def exports(environment: Mapping[str, str]) -> Iterator[str]:
+    """Variables as lines of a shell."""
+    return (f"export {name}={quote(value)}" for name, value in environment.items())
+
+
 @asynccontextmanager
-async def stage(given: Settings, step: Steps) -> AsyncIterator[Stage]:
-    """Set everything up, and take down what is ours, whatever happens."""
+async def stage(
+    given: Settings, catalogue: Catalogue, folder: Path, tell: Telling, *, own_sessions: bool = True
+) -> AsyncIterator[Stage]:
+    """Set everything up in a folder, and take down what is ours, whatever happens; see `ServerProcess.own_session`.
+
+    Raises `ServerMissing` before anything has started, `ServerFailed`, `CatalogueError`, and what `Telling` says.
+    """
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(temporary_folder())
+
+        async def start(name: str, server: ServerProcess) -> None:
+            server.own_session = own_sessions
+            stack.callback(server.stop)
+            await tell(f"starting {name}", _in_thread(server))
+
         servers = _servers_wanted(given, folder)
         changes = _names_of_its_own(given, frozenset(servers))
         for name, server in servers.items():
-            stack.callback(server.stop)
-            await step(f"starting {name}", _in_thread(server))
+            await start(name, server)
             changes.update(_addresses(server))
         asked_for = given.http_port if "http_port" in given.model_fields_set else 0
         changes["http_port"] = str(asked_for or free_port())
         settings = Settings(**{**given.model_dump(exclude_unset=True), **changes})
-        await step("migrating the database, loading the catalogue", _prepare_database(settings))
-        await step("creating topics", _create_topics(settings))
+        await tell("migrating the database, loading the catalogue", _prepare_database(settings, catalogue))
+        await tell("creating topics", _create_topics(settings))
         if settings.topic_commands != given.topic_commands:
             stack.push_async_callback(_delete_topics, settings)
         environment = {f"{PREFIX}{key.upper()}": value for key, value in changes.items()}
         worker = WorkerProcess(settings, environment, folder)
-        stack.push_async_callback(worker.stop)
-        await step("starting the worker", worker.start())
-        yield Stage(settings, worker, environment)
+        await start(WORKER, worker)
+        yield Stage(settings, worker, (*servers.values(), worker), environment)
 
 
 @contextmanager
@@ -115,7 +149,7 @@ def _names_of_its_own(given: Settings, embedded: frozenset[str]) -> dict[str, st
     mark = f"demo-{secrets.token_hex(3)}"
     names = {"group_id": f"{given.group_id}-{mark}"}
     if POSTGRES in embedded:
-        topics = {name: topic for name in _TOPICS if (topic := getattr(given, name))}
+        topics = {name: topic for name in TOPICS if (topic := getattr(given, name))}
         names |= {name: f"{topic}.{mark}" for name, topic in topics.items()}
     return names
 
@@ -133,20 +167,23 @@ def _addresses(server: ServerProcess) -> dict[str, str]:
 
 
 async def _in_thread(server: ServerProcess) -> None:
-    """Start a server. When cancelled, wait until it has started or failed: only then can it be stopped."""
+    """Start a server. When cancelled, end it and wait until its start has failed: only then is nothing left of it."""
     starting = asyncio.ensure_future(asyncio.to_thread(server.start))
     try:
         await asyncio.shield(starting)
     except asyncio.CancelledError:
-        await asyncio.wait({starting})
+        while not starting.done():
+            server.kill()
+            await asyncio.wait({starting}, timeout=0.05)
+        starting.exception()  # it has been read
         raise
 
 
-async def _prepare_database(settings: Settings) -> None:
+async def _prepare_database(settings: Settings, catalogue: Catalogue) -> None:
     connection = await connect(settings.database_url)
     try:
         await migrate(connection)
-        await load_catalogue(connection, parse_catalogue(catalogue_text(), ".yaml"))
+        await load_catalogue(connection, catalogue)
     finally:
         await connection.close()
 

@@ -8,7 +8,7 @@ from shlex import quote
 
 from worker.demo.makers import makers
 from worker.demo.play import Play
-from worker.demo.stage import Stage
+from worker.demo.stage import Stage, exports
 from worker.demo.tally import percentile
 
 RUN_AGAIN = "passport-worker run"
@@ -41,8 +41,7 @@ def by_hand(stage: Stage) -> Iterator[str]:
     command = {"productId": line.product_id, "gs1": {"gtin": line.gtin, "serialNumber": "BY-HAND-1"}}
     yield "# By hand, in another shell, which needs these settings (and those PASSPORT_* of this one, where it has any)"
     yield f"  export PATH={quote(str(Path(sys.executable).parent))}:$PATH"
-    for name, value in stage.environment.items():
-        yield f"  export {name}={quote(value)}"
+    yield from (f"  {line}" for line in exports(stage.environment))
     yield f"  export KAFKA_BOOTSTRAP_SERVERS={quote(kafka)} PASSPORT_API_KEY={maker.api_key}"
     yield f"# A command for product {line.product_id} of {maker.name}, and its result, as in the programs of the README"
     yield f"  echo '{json.dumps(command)}' |"
