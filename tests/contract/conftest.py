@@ -6,9 +6,10 @@ import pytest
 import pytest_asyncio
 
 from tests.conftest import fresh_database
-from tests.contract.world import CATALOGUE, facts_of, furnish, wipe
+from tests.contract.world import CATALOGUE, furnish, wipe
 from tests.infrastructure.choose import Infrastructure
 from tests.memory_store import MemoryStore
+from worker.catalogue.facts import facts_of
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
 

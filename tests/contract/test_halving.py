@@ -12,8 +12,9 @@ from asyncpg.transaction import Transaction
 
 import worker.batch.pipeline
 import worker.store.postgres as store_settings
-from tests.contract.world import CATALOGUE, GROWTH, OPEN, RIVAL, Lane, ask, books_of, facts_of, processor_of, verdict
+from tests.contract.world import CATALOGUE, GROWTH, OPEN, RIVAL, Lane, ask, books_of, processor_of, verdict
 from tests.memory_store import MemoryStore, MemoryTransaction
+from worker.catalogue.facts import facts_of
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts

@@ -27,7 +27,6 @@ from tests.contract.world import (
     Lane,
     ask,
     books_of,
-    facts_of,
     processor_of,
     verdict,
     wipe,
@@ -36,6 +35,7 @@ from tests.contract.world import (
 from tests.memory_store import MemoryStore
 from tests.workbench import Tenant
 from worker.batch.pipeline import TURN_ANSWER_BYTES, decide_all
+from worker.catalogue.facts import facts_of
 from worker.domain.timestamps import DAY_MS
 from worker.messages.envelope import Record
 from worker.messages.events import Answer

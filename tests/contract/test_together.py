@@ -10,12 +10,13 @@ from asyncpg.transaction import Transaction
 import worker.batch.pipeline
 import worker.batch.recovery
 from tests.contract.test_halving import POISON
-from tests.contract.world import CATALOGUE, GROWTH, LINK_BASE, OPEN, Lane, ask, facts_of, processor_of, verdict
+from tests.contract.world import CATALOGUE, GROWTH, LINK_BASE, OPEN, Lane, ask, processor_of, verdict
 from tests.memory_store import MemoryStore, MemoryTransaction
 from tests.spans import attributes, events, spans_in_memory
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.batch.work import Done, InVain
+from worker.catalogue.facts import facts_of
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts

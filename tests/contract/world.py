@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import asyncpg
@@ -14,11 +13,7 @@ from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.batch.work import Work
 from worker.catalogue.file import parse_catalogue
-from worker.catalogue.models import Catalogue
-from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product
 from worker.domain.command import AccessToken, Command
-from worker.domain.facts import Facts
-from worker.domain.seeding import seed_fields
 from worker.domain.timestamps import DAY_MS, iso_8601
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.events import Answer
@@ -81,36 +76,6 @@ CATALOGUE = parse_catalogue(
     ".json",
 )
 """`growth` has 3 slots, overage at 75 cents and 4 writes a day; `hard` has 2 slots and sells no more."""
-
-
-def facts_of(catalogue: Catalogue) -> Facts:
-    """The catalogue as the store in memory holds it."""
-    plans = {
-        one.id: Plan(one.id, one.max_dpps, one.overage_price_cents, one.max_v1_writes_per_day)
-        for one in catalogue.plans
-    }
-    prefills = {one.id: json.dumps(one.prefill) for one in catalogue.companies}
-    fields = {
-        one.id: json.dumps([field.model_dump(by_alias=True) for field in one.fields]) for one in catalogue.templates
-    }
-    products = {}
-    for one in catalogue.products:
-        seeded = seed_fields(fields[one.template_id], json.dumps(one.default_field_values), prefills[one.company_id])
-        products[one.id] = Product(one.id, one.company_id, one.template_id, seeded)
-    return Facts(
-        api_keys={
-            key.digest: ApiKeyGrant(one.id, None if key.revoked_at is None else _ms(key.revoked_at))
-            for one in catalogue.companies
-            for key in one.api_keys
-        },
-        companies={one.id: Company(one.id, plans[one.plan], one.subscription) for one in catalogue.companies},
-        products=products,
-    )
-
-
-def _ms(moment: datetime) -> int:
-    """Milliseconds since the epoch, a fraction of one rounded up."""
-    return -((datetime(1970, 1, 1, tzinfo=UTC) - moment) // timedelta(milliseconds=1))
 
 
 async def furnish(database_url: str) -> None:

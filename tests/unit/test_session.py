@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
-from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask, facts_of
+from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask
 from tests.memory_store import MemoryStore
 from tests.spans import events, spans_in_memory
 from tests.told import Told
@@ -16,6 +16,7 @@ from tests.workbench import until
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.batch.work import Done, Work
+from worker.catalogue.facts import facts_of
 from worker.messages.envelope import Limits, Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind

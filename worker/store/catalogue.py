@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from worker.catalogue.facts import fields_as_json
 from worker.catalogue.file import CatalogueError
 from worker.catalogue.models import ApiKey, Catalogue, Company, Plan, Product, SigningKey, Template, TemplateField
+from worker.catalogue.references import Known, missing_references
 from worker.catalogue.warnings import Fields
 from worker.store import sql
 from worker.store.sql import Connection
@@ -72,24 +74,8 @@ async def _missing_references(connection: Connection, catalogue: Catalogue) -> l
         [product.template_id for product in catalogue.products],
     )
     assert known is not None
-    plans = {plan.id for plan in catalogue.plans}.union(known["plans"] or ())
-    companies = {company.id for company in catalogue.companies}.union(known["companies"] or ())
-    templates = {template.id for template in catalogue.templates}.union(known["templates"] or ())
-    return [*_without_plan(catalogue, plans), *_orphans(catalogue, companies, templates)]
-
-
-def _without_plan(catalogue: Catalogue, plans: set[str]) -> Iterator[str]:
-    for at, company in enumerate(catalogue.companies):
-        if company.plan not in plans:
-            yield f"companies[{at}].plan: Expected a plan of file or database, got {company.plan}"
-
-
-def _orphans(catalogue: Catalogue, companies: set[str], templates: set[str]) -> Iterator[str]:
-    for at, product in enumerate(catalogue.products):
-        if product.company_id not in companies:
-            yield f"products[{at}].companyId: Expected a company of file or database, got {product.company_id}"
-        if product.template_id not in templates:
-            yield f"products[{at}].templateId: Expected a template of file or database, got {product.template_id}"
+    found = Known(known["plans"] or (), known["companies"] or (), known["templates"] or ())
+    return [*missing_references(catalogue, found)]
 
 
 _OTHERS_KEY = "Expected a key of this company, got one that belongs to another company"
@@ -194,19 +180,9 @@ async def _templates(connection: Connection, templates: tuple[Template, ...]) ->
         [template.id for template in templates],
         [template.category for template in templates],
         [template.version for template in templates],
-        [_fields(template) for template in templates],
+        [fields_as_json(template) for template in templates],
     )
     return len(templates)
-
-
-def _fields(template: Template) -> str:
-    """As the seeding reads them: an array of `{key, dataType, defaultValue}`."""
-    return json.dumps(
-        [
-            {"key": field.key, "dataType": field.data_type, "defaultValue": field.default_value}
-            for field in template.fields
-        ]
-    )
 
 
 async def _products(connection: Connection, products: tuple[Product, ...]) -> int:
