@@ -29,6 +29,7 @@ from worker.cli.running import (
     warn,
     warn_of_unknown_variables,
 )
+from worker.cli.sandbox import sandbox
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
 from worker.cli.validation import summary, verdicts
@@ -61,6 +62,7 @@ app.command(explain_app)
 app.command(migrate_command, name="migrate")
 app.command(quota)
 app.command(replay_app)
+app.command(sandbox)
 
 
 @app.command

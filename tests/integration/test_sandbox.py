@@ -1,0 +1,278 @@
+"""`passport-worker sandbox` as somebody else's CI runs it: a process of its own, without any setting."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer
+
+from tests.infrastructure.choose import server_directory
+from tests.infrastructure.processes import descendants, parents
+from tests.integration.test_clients import CLIENTS, PROGRAMS, command_of, printed_results
+from tests.schema_checks import check_event
+from tests.workbench import REPOSITORY, gtin, tenant
+
+SECONDS = 60.0
+_EXPORT = re.compile(r"export (\w+)=(\S+)")
+
+
+class Sandbox:
+    """One that runs. What it says of itself goes to a file, so that it never waits for a reader."""
+
+    def __init__(self, folder: Path, errors: Path, *arguments: str, **environment: str) -> None:
+        self._errors = errors
+        self.environment = _without_settings(folder)
+        with errors.open("wb") as told:
+            self.process = subprocess.Popen(
+                ["passport-worker", "sandbox", *arguments],
+                env={**self.environment, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=told,
+                text=True,
+                start_new_session=True,
+            )
+
+    @property
+    def told(self) -> str:
+        """What it has written to standard error."""
+        return self._errors.read_text(encoding="utf-8")
+
+    def settings(self) -> dict[str, str]:
+        """Once it is ready: what it printed, all of which is lines of a shell."""
+        assert self.process.stdout is not None
+        lines = self.process.stdout.read().splitlines()
+        found = [match for line in lines if (match := _EXPORT.fullmatch(line))]
+        assert len(found) == len(lines) > 0, self.told
+        return {match[1]: match[2] for match in found}
+
+    def wait_until_told(self, text: str) -> None:
+        """Until standard error has that text."""
+        _wait(lambda: text in self.told, lambda: self.told)
+
+
+def _without_settings(folder: Path) -> dict[str, str]:
+    """An environment in which the command is found, and has its data in `folder`."""
+    clean = {name: value for name, value in os.environ.items() if "PASSPORT_" not in name}
+    return {**clean, "TMPDIR": str(folder), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def _wait(condition: Callable[[], bool], told: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.05)
+
+
+StartSandbox = Callable[..., Sandbox]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where sandboxes have their data; at the end nothing may be left in it."""
+    with server_directory() as path:
+        yield path
+        _wait(lambda: not any(path.iterdir()), lambda: list(path.iterdir()))
+
+
+@pytest.fixture
+def start_sandbox(folder: Path, tmp_path: Path) -> Iterator[StartSandbox]:
+    """Starts a sandbox with some arguments and settings."""
+    started: list[Sandbox] = []
+
+    def start(*arguments: str, **environment: str) -> Sandbox:
+        started.append(Sandbox(folder, tmp_path / f"told-{len(started)}.txt", *arguments, **environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.terminate()
+        assert one.process.wait(SECONDS) is not None
+
+
+def _answer(settings: dict[str, str], api_key: str, product_id: str) -> tuple[str, dict[str, object]]:
+    """Type and body of the result of a command that says its own time wrongly."""
+    servers = {"bootstrap.servers": settings["PASSPORT_KAFKA_BOOTSTRAP_SERVERS"]}
+    body = {"productId": product_id, "gs1": {"gtin": gtin(7), "serialNumber": "a"}}
+    producer = Producer(servers)
+    headers: list[tuple[str, str | bytes | None]] = [("authorization", f"Bearer {api_key}")]
+    producer.produce(settings["PASSPORT_TOPIC_COMMANDS"], json.dumps(body), headers=headers, timestamp=1)
+    assert producer.flush(30) == 0
+    reading = {"group.id": "tests", "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
+    consumer = Consumer({**servers, **reading})
+    topics = ("CREATED", "OVERAGE_REQUIRED", "CONFLICT", "REJECTED")
+    consumer.subscribe([settings[f"PASSPORT_TOPIC_{name}"] for name in topics])
+    try:
+        result = consumer.poll(SECONDS)
+        assert result is not None
+        assert result.error() is None
+        kind = dict(result.headers() or [])["ce_type"]
+        return str(kind, "ascii") if isinstance(kind, bytes) else str(kind), json.loads(result.value() or b"")
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_example_programs_run_against_it(start_sandbox: StartSandbox, tmp_path: Path, name: str) -> None:
+    """With what it printed and no other setting; the last line is the answer to the program's own command."""
+    sandbox = start_sandbox()
+    command, settings = command_of(name), sandbox.settings()
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**sandbox.environment, **settings}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    last = printed_results(done.stdout)[-1]
+    assert last["outcome"] == "eu.tracepass.passport.created.v1"
+    check_event("created", last["body"].encode())
+
+
+def test_lines_of_the_page_work(tmp_path: Path, folder: Path) -> None:
+    """What `schemas/README.md` says to put into a script of somebody's CI; nothing is left when that has ended."""
+    page = (REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```sh\n(.*passport-worker sandbox.*?)^```", page, re.DOTALL | re.MULTILINE)
+    script = tmp_path / "ci.sh"
+    script.write_text(
+        f"set -eu\npytest() {{ python {CLIENTS / 'confluent_kafka_client.py'}; }}\n{block}echo $PPID $$\n"
+    )
+    environment = _without_settings(folder)
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    assert printed_results(done.stdout)[-1]["outcome"] == "eu.tracepass.passport.created.v1"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_is_left_when_it_is_ended(start_sandbox: StartSandbox, how: signal.Signals) -> None:
+    """A clean exit upon each signal; nothing outlives even what it cannot see coming. The folder is looked at, too."""
+    sandbox = start_sandbox()
+    sandbox.settings()
+    family = descendants(sandbox.process.pid)
+    assert len(family) > 5
+    sandbox.process.send_signal(how)
+    assert sandbox.process.wait(SECONDS) == (-how if how is signal.SIGKILL else 0), sandbox.told
+    _wait(lambda: not family & parents().keys(), lambda: family & parents().keys())
+
+
+def test_nothing_is_left_when_its_second_process_is_killed(start_sandbox: StartSandbox) -> None:
+    """Where the kernel runs out of memory it may choose that one; the exit code then tells of it."""
+    sandbox = start_sandbox()
+    sandbox.settings()
+    family = descendants(sandbox.process.pid)
+    (second,) = (pid for pid, parent in parents().items() if parent == sandbox.process.pid)
+    os.kill(second, signal.SIGKILL)
+    assert sandbox.process.wait(SECONDS) == 1
+    _wait(lambda: not family & parents().keys(), lambda: family & parents().keys())
+
+
+@pytest.mark.parametrize("step", ["starting PostgreSQL", "starting the worker"])
+def test_it_can_be_ended_while_it_starts(start_sandbox: StartSandbox, step: str) -> None:
+    """No settings are printed then, and nothing is left."""
+    sandbox = start_sandbox()
+    sandbox.wait_until_told(step)
+    family = descendants(sandbox.process.pid)
+    sandbox.process.terminate()
+    printed, _ = sandbox.process.communicate(timeout=SECONDS)
+    assert (printed, sandbox.process.returncode) == ("", 0)
+    assert not family & parents().keys()
+
+
+def test_it_ends_with_its_parent(folder: Path, tmp_path: Path) -> None:
+    """A program that started it and is killed; its sandbox has no terminal and no signal to learn that from."""
+    program = f"""
+import subprocess, sys, time
+sandbox = subprocess.Popen(["passport-worker", "sandbox"], stdout=subprocess.PIPE, start_new_session=True)
+sandbox.stdout.read()
+print(sandbox.pid, flush=True)
+time.sleep({SECONDS})
+"""
+    environment = _without_settings(folder)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        family = {pid := int(parent.stdout.readline()), *descendants(pid)}
+        assert len(family) > 5
+        parent.kill()
+    _wait(lambda: not family & parents().keys(), lambda: family & parents().keys())
+
+
+def test_a_server_that_ends_by_itself_ends_it(start_sandbox: StartSandbox) -> None:
+    """Tests would wait for answers in vain; it says whose end it was."""
+    sandbox = start_sandbox()
+    settings = sandbox.settings()
+    listed = subprocess.run(["ps", "-ewwo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    port = settings["PASSPORT_KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2]
+    (broker,) = re.findall(rf"^ *(\d+) .*noida-db start .*--kafka-port {port}\b", listed, re.MULTILINE)
+    os.kill(int(broker), signal.SIGKILL)
+    assert sandbox.process.wait(SECONDS) == 1
+    assert "broker ended with exit code -9" in sandbox.told
+
+
+def test_a_catalogue_of_ones_own_takes_the_place_of_the_sample(start_sandbox: StartSandbox, tmp_path: Path) -> None:
+    """Its keys and products are known, by the append time of the broker; no key of the sample is told."""
+    one = tenant(1)
+    ids = {"_id": one.product_id, "companyId": one.company_id, "templateId": one.product_id}
+    catalogue = {
+        "plans": [{"id": "p", "maxDpps": None, "overagePriceCents": None, "maxV1WritesPerDay": None}],
+        "companies": [
+            {"_id": one.company_id, "name": "C", "plan": "p", "subscription": None, "apiKeys": [{"key": one.api_key}]}
+        ],
+        "templates": [{"_id": one.product_id, "category": "battery", "version": 1, "fields": []}],
+        "products": [{**ids, "name": "n", "model": "m"}],
+    }
+    (tmp_path / "catalogue.json").write_text(json.dumps(catalogue), encoding="utf-8")
+    settings = start_sandbox("--catalogue", str(tmp_path / "catalogue.json")).settings()
+    assert "PASSPORT_API_KEY" not in settings
+    kind, body = _answer(settings, one.api_key, one.product_id)
+    assert kind == "eu.tracepass.passport.created.v1"
+    assert not str(body["createdAt"]).startswith("1970")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        (None, 2, "No such file"),
+        ("plans: [{id: p}]", 1, "plans[0].maxDpps: Required"),
+        (
+            '{"companies": [{"_id": "' + 24 * "a" + '", "name": "C", "plan": "none", "subscription": null}]}',
+            1,
+            "companies[0].plan: Expected a plan of file or database, got none",
+        ),
+    ],
+    ids=["missing", "wrong", "refers to nothing"],
+)
+def test_a_bad_catalogue_is_refused(
+    start_sandbox: StartSandbox, tmp_path: Path, text: str | None, code: int, said: str
+) -> None:
+    """By path and expectation; no settings are printed, and nothing is left."""
+    path = tmp_path / "catalogue.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    sandbox = start_sandbox("--catalogue", str(path))
+    printed, _ = sandbox.process.communicate(timeout=SECONDS)
+    assert (printed, sandbox.process.returncode) == ("", code), sandbox.told
+    assert said in sandbox.told
+
+
+def test_servers_of_the_environment_are_left_alone_and_names_are_taken(start_sandbox: StartSandbox) -> None:
+    """A CI may have those of production; two sandboxes run side by side, one with what the other printed."""
+    first = start_sandbox(
+        PASSPORT_DATABASE_URL="postgresql://nobody@192.0.2.1/production",
+        PASSPORT_KAFKA_BOOTSTRAP_SERVERS="192.0.2.1:9092",
+        PASSPORT_KAFKA_SECURITY_PROTOCOL="SSL",
+        PASSPORT_HTTP_PORT="1",
+        PASSPORT_TOPIC_REJECTED="refusals",
+    ).settings()
+    assert first["PASSPORT_TOPIC_REJECTED"] == "refusals"
+    second = start_sandbox(**first).settings()
+    assert {"127.0.0.1"} == {one["PASSPORT_KAFKA_BOOTSTRAP_SERVERS"].partition(":")[0] for one in (first, second)}
+    assert first["PASSPORT_KAFKA_BOOTSTRAP_SERVERS"] != second["PASSPORT_KAFKA_BOOTSTRAP_SERVERS"]
+    for settings in (first, second):
+        kind, body = _answer(settings, "tp_guessed", "6650a1b2c3d4e5f6a7b8c9d0")
+        assert (kind, body["status"]) == ("eu.tracepass.passport.rejected.v1", 401)
