@@ -1,0 +1,94 @@
+"""The worker's answers without its servers, for unit tests of who publishes commands or reads results."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from worker.batch.pipeline import decide_all
+from worker.catalogue.facts import facts_of
+from worker.catalogue.file import read_catalogue
+from worker.catalogue.models import Catalogue
+from worker.domain.command import Source
+from worker.messages.envelope import Header, Record, open_envelope, without_excess
+from worker.messages.events import Answer, Event, dead_letter_event, event_of
+from worker.messages.outcome_code import outcome_code
+from worker.messages.refusals import Kind
+from worker.settings import Settings
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the worker publishes for a command: a record of a result topic and, if it is unreadable, its dead letter.
+
+    `outcome` says in a word what became of it: `created`, `replayed`, `serial-exists` and what `outcome_code` has more.
+    """
+
+    outcome: str
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+    dead_letter: Event | None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The value, parsed."""
+        parsed: dict[str, Any] = json.loads(self.value or b"null")
+        return parsed
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, such as `ce_type` or `idempotency-replayed`."""
+        return next((value.decode("utf-8") for one, value in self.headers if one == name and value is not None), None)
+
+
+class Passports:
+    """The rules over a catalogue: each answer is the worker's, byte for byte, for the same record after the same ones.
+
+    Nobody has a passport at first, and what an answer creates counts for those that come after it. Of credentials, API
+    keys are known; access tokens are not. Takes a catalogue file, or a parsed one, and raises its `CatalogueError`.
+    Settings, such as names of topics and limits, are those of the environment unless they are given.
+    """
+
+    def __init__(self, catalogue: Path | str | Catalogue, settings: Settings | None = None) -> None:
+        parsed = catalogue if isinstance(catalogue, Catalogue) else read_catalogue(Path(catalogue))
+        self._facts = facts_of(parsed)
+        self._settings = settings or Settings()
+        self._topics = dict(zip(Kind, self._settings.result_topics, strict=True))
+        self._answered = 0
+
+    def answer(
+        self,
+        value: bytes | None,
+        headers: Sequence[Header],
+        at: datetime,
+        *,
+        key: bytes | None = None,
+        place: tuple[int, int] | None = None,
+    ) -> Result:
+        """The result of a record that the broker appends `at` that time, which has a time zone.
+
+        All that is in it comes from the record, its time, and its `place`: partition and offset, by default of a log of
+        one partition. `key` is the record's own, which only a dead letter shows again.
+        """
+        if at.tzinfo is None:
+            raise ValueError(f"at: expected a time with a time zone, got {at.isoformat()}")
+        partition, offset = place if place is not None else (0, self._answered)
+        self._answered += 1
+        at_ms = (at - _EPOCH) // timedelta(milliseconds=1)
+        record = Record(self._settings.topic_commands, partition, offset, at_ms, key, value, headers)
+        limits = self._settings.limits
+        command = open_envelope(without_excess(record, limits), limits).command
+        (answer,) = decide_all([command], self._facts, self._settings.digital_link_base).answers
+        return self._result(command.source, answer)
+
+    def _result(self, source: Source, answer: Answer) -> Result:
+        event = event_of(answer, source.topic, source.partition)
+        letter = answer.dead_letter
+        copy = None if letter is None else dead_letter_event(letter, source, self._settings.group_id)
+        topic = self._topics[answer.kind]
+        return Result(outcome_code(answer), topic, event.key, event.value, event.headers, copy)
