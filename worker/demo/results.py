@@ -1,56 +1,24 @@
-"""What the demo makes of a result: a column of its table, and why it came out so in a few words."""
+"""What the demo makes of a result: a column of its table, and the code of its outcome."""
 
 import json
-from typing import Any
 
 from worker.demo.tally import Result
-from worker.domain import outcomes
+from worker.messages.outcome_code import CREATED, REPLAYED
 from worker.messages.refusals import REFUSALS, Kind
+from worker.messages.rules import outcome_class
 from worker.stream.clients import ResultRecord
-
-_REASONS = {
-    REFUSALS[outcome].error: reason
-    for outcome, reason in (
-        (outcomes.Unreadable, "unreadable"),
-        (outcomes.Unauthorized, "unknown credentials"),
-        (outcomes.Forbidden, "scope missing"),
-        (outcomes.Invalid, "invalid"),
-        (outcomes.ProductNotFound, "product not found"),
-        (outcomes.SubscriptionInactive, "subscription inactive"),
-        (outcomes.HardBlock, "quota reached, no overage"),
-        (outcomes.IdempotencyKeyReused, "key used with another body"),
-    )
-}
-
-_COLUMNS = {
-    Kind.CREATED: "created",
-    Kind.OVERAGE_REQUIRED: "overage",
-    Kind.CONFLICT: "conflict",
-    Kind.REJECTED: "rejected",
-}
 
 
 def result_of(record: ResultRecord) -> Result:
     """A record of a result topic as the tally counts it."""
     body = json.loads(record.value)
-    is_replayed = record.headers.get("idempotency-replayed") == "true"
-    column = "replayed" if is_replayed else _COLUMNS[record.kind]
-    status = 201 if record.kind is Kind.CREATED else int(body["status"])
+    if record.kind is Kind.CREATED:
+        is_replayed = record.headers.get("idempotency-replayed") == "true"
+        column, status = REPLAYED if is_replayed else CREATED, 201
+        reason = f"{column}, overage charged" if "overage" in body and not is_replayed else column
+    else:
+        outcome = outcome_class(record.kind, body)
+        column, status = record.kind.label.removesuffix("-required"), int(body["status"])
+        reason = column if outcome is None else REFUSALS[outcome].code
     place = record.topic, record.partition
-    return Result(record.headers["ce_causationid"], place, column, status, _reason(column, body), body)
-
-
-def _reason(column: str, body: dict[str, Any]) -> str:
-    """The bodies have sentences; these are shorter."""
-    if column == "created":
-        return "created, overage charged" if "overage" in body else "created"
-    if column == "replayed":
-        return "replayed"
-    if column == "overage":
-        return "overage to be confirmed"
-    if column == "conflict":
-        is_serial = body["conflict"] == REFUSALS[outcomes.SerialExists].conflict
-        return "serial exists" if is_serial else "GTIN of another company"
-    if body["status"] == REFUSALS[outcomes.DailyWritesSpent].status:
-        return "daily writes spent"
-    return _REASONS[body["error"]]
+    return Result(record.headers["ce_causationid"], place, column, status, reason, body)

@@ -33,7 +33,8 @@ def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run) -> in
     The second process returns from here, too, or raises what `stage` says. Whichever ends first, and however, it leaves
     no process and no folder behind. A second signal ends all at once.
     """
-    parent, signals = os.getppid(), list[int]()
+    parent = os.getppid()  # looked at, since the kernel's signal (PR_SET_PDEATHSIG) comes when a thread of it ends
+    signals = list[int]()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the second process is told by the pipe alone
         signal.signal(number, lambda number, _: signals.append(number))
     with temporary_folder() as folder:
