@@ -64,7 +64,7 @@ class Passports:
     def answer(
         self,
         value: bytes | None,
-        headers: Sequence[Header],
+        headers: Sequence[tuple[str, str | bytes | None]],
         at: datetime,
         *,
         key: bytes | None = None,
@@ -73,14 +73,15 @@ class Passports:
         """The result of a record that the broker appends `at` that time, which has a time zone.
 
         All that is in it comes from the record, its time, and its `place`: partition and offset, by default of a log of
-        one partition. `key` is the record's own, which only a dead letter shows again.
+        one partition. `key` is the record's own, which only a dead letter shows again. Texts stand for their UTF-8.
         """
         if at.tzinfo is None:
             raise ValueError(f"at: expected a time with a time zone, got {at.isoformat()}")
         partition, offset = place if place is not None else (0, self._answered)
         self._answered += 1
         at_ms = (at - _EPOCH) // timedelta(milliseconds=1)
-        record = Record(self._settings.topic_commands, partition, offset, at_ms, key, value, headers)
+        sent = [(name, text.encode("utf-8") if isinstance(text, str) else text) for name, text in headers]
+        record = Record(self._settings.topic_commands, partition, offset, at_ms, key, value, sent)
         limits = self._settings.limits
         command = open_envelope(without_excess(record, limits), limits).command
         (answer,) = decide_all([command], self._facts, self._settings.digital_link_base).answers

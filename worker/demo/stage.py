@@ -28,7 +28,7 @@ from worker.stream.cluster.topics import create_topics
 
 T = TypeVar("T")
 
-POSTGRES, BROKER, WORKER = "PostgreSQL", "the broker", "the worker"
+POSTGRES, BROKER = "PostgreSQL", "the broker"
 _NOT_NAMES = ("topic_partitions", "topic_replication")
 TOPICS = [name for name in Settings.model_fields if name.startswith("topic_") and name not in _NOT_NAMES]
 
@@ -102,7 +102,7 @@ async def stage(
             stack.push_async_callback(_delete_topics, settings)
         environment = {f"{PREFIX}{key.upper()}": value for key, value in changes.items()}
         worker = WorkerProcess(settings, environment, folder)
-        await start(WORKER, worker)
+        await start("the worker", worker)
         yield Stage(settings, worker, (*servers.values(), worker), environment)
 
 
