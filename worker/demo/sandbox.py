@@ -62,7 +62,7 @@ def _kill_group(leader: int) -> None:
 
 
 def _close_stdout() -> None:
-    """Who reads the settings may read to the end, such as `source <(passport-worker sandbox)`."""
+    """Who reads the settings may read to the end, such as `source <(exec passport-worker sandbox)`."""
     sys.stdout.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
