@@ -6,10 +6,9 @@ from typing import Any
 
 import yaml
 
-from worker.domain.gs1 import with_check_digit
-
 from worker.catalogue.file import parse_catalogue
 from worker.catalogue.models import Catalogue
+from worker.domain.gs1 import with_check_digit
 
 SHARES = {
     "Nordic Cells AB": 36,
