@@ -11,12 +11,13 @@ from worker.batch.pipeline import decide_all
 from worker.catalogue.facts import facts_of
 from worker.catalogue.file import read_catalogue
 from worker.catalogue.models import Catalogue
-from worker.domain.command import Source
+from worker.domain.command import Signature, Source
 from worker.messages.envelope import Header, Record, open_envelope, without_excess
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.outcome_code import outcome_code
 from worker.messages.refusals import Kind
 from worker.settings import Settings
+from worker.signing.verifier import Verifier
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,9 +50,9 @@ class Result:
 class Passports:
     """The rules over a catalogue: each answer is the worker's, byte for byte, for the same record after the same ones.
 
-    Nobody has a passport at first, and what an answer creates counts for those that come after it. Of credentials, API
-    keys are known; access tokens are not. Takes a catalogue file, or a parsed one, and raises its `CatalogueError`.
-    Settings, such as names of topics and limits, are those of the environment unless they are given.
+    Nobody has a passport at first, and what an answer creates counts for those that come after it. API keys and
+    signatures are known by the catalogue; access tokens are not. Takes a catalogue file, or a parsed one, and raises
+    `CatalogueError`. Settings, such as names of topics and limits, are those of the environment unless given.
     """
 
     def __init__(self, catalogue: Path | str | Catalogue, settings: Settings | None = None) -> None:
@@ -59,6 +60,7 @@ class Passports:
         self._facts = facts_of(parsed)
         self._settings = settings or Settings()
         self._topics = dict(zip(Kind, self._settings.result_topics, strict=True))
+        self._verifier = Verifier()
         self._answered = 0
 
     def answer(
@@ -83,7 +85,9 @@ class Passports:
         sent = [(name, text.encode("utf-8") if isinstance(text, str) else text) for name, text in headers]
         record = Record(self._settings.topic_commands, partition, offset, at_ms, key, value, sent)
         limits = self._settings.limits
-        command = open_envelope(without_excess(record, limits), limits).command
+        command = open_envelope(without_excess(record, limits), limits, self._settings.signature_audience).command
+        if isinstance(command.credentials, Signature):
+            self._verifier.prove(command.credentials, at_ms, self._facts)
         (answer,) = decide_all([command], self._facts, self._settings.digital_link_base).answers
         return self._result(command.source, answer)
 

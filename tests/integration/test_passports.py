@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from tests.operations.mixture import limit_tenants, mixture
+from tests.signing import add_signing_key, signed, signer_of
 from tests.workbench import Workbench, add_tenant, run_command, tenant
 from worker.domain.outcomes import Forbidden
 from worker.messages.outcome_code import CODES
@@ -35,15 +36,22 @@ def _commands(bench: Workbench) -> list[Message]:
 @pytest.mark.real_kafka
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_every_result_is_the_workers(bench: Workbench, tmp_path: Path, seed: int) -> None:
-    """300 records of every outcome that API keys lead to, and dead letters; the catalogue is what the verb exports."""
+    """300 records of every outcome that API keys lead to, and dead letters; the catalogue is what the verb exports.
+
+    And two that are signed, one of which says more than its record.
+    """
     await limit_tenants(bench)
+    await add_signing_key(bench, tenant(0))
     connection = await bench.connect()
     await add_tenant(connection, tenant(4), subscription="past_due")
     await connection.close()
     file = tmp_path / "catalogue.json"
     exported = await asyncio.to_thread(run_command, "catalogue", "export", **bench.environment)
     file.write_text(exported.stdout, encoding="utf-8")
-    bench.publish({**one, "partition": 0} for one in mixture(seed, COUNT))
+    signer = signer_of(tenant(0), bench.settings.topic_commands)
+    command = bench.command(tenant(0), 0, "signed", key="signed")
+    commands = [*mixture(seed, COUNT - 2), signed(command, signer), signed(command, signer, key="another")]
+    bench.publish({**one, "partition": 0} for one in commands)
     bench.start_worker(tmp_path / "worker.log")
     results = {one.cause: one for one in await bench.wait_for_results(COUNT)}
     letters = {one.header("dlq-original-offset"): one for one in bench.read([bench.dead_letters])}

@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.unit.signing_builders import RFC_8037
 from tests.workbench import REPOSITORY, gtin
 from worker.catalogue.file import CatalogueError, parse_catalogue
 from worker.settings import Settings
+from worker.signing.signer import Signer
 from worker.testing import Passports
 
 SAMPLE = REPOSITORY / "deploy" / "catalogue.example.yaml"
@@ -53,6 +56,25 @@ def test_time_is_the_appends_alone() -> None:
     revoked = datetime(2026, 3, 31, 22, tzinfo=UTC)
     for moment, outcome in ((revoked - timedelta(milliseconds=1), "created"), (revoked, "unauthorized")):
         assert passports.answer(_value("r"), _headers(REVOKED_KEY), moment).outcome == outcome
+
+
+def test_signatures_are_checked_by_the_catalogues_keys() -> None:
+    """And a company that has moved takes no API key any more."""
+    file = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+    signer = Signer(RFC_8037, Settings().topic_commands)
+    company = next(one for one in file["companies"] if any(key.get("key") == KEY for key in one["apiKeys"]))
+    company |= {"signingKeys": [{"jwk": dict(signer.jwk.members)}], "signaturesRequiredFrom": NOW.isoformat()}
+    passports, value = Passports(parse_catalogue(yaml.safe_dump(file), ".yaml")), _value("a")
+    good = signer.headers(value, None, None, NOW.timestamp())
+    assert passports.answer(value, good, NOW).outcome == "created"
+    for headers, moment, reason in (
+        (good, NOW + timedelta(hours=1), "signature-expired"),
+        (signer.headers(_value("b"), None, None, NOW.timestamp()), NOW, "signature-mismatch"),
+        (_headers(), NOW, "signature-required"),
+    ):
+        said = passports.answer(value, headers, moment)
+        assert (said.outcome, said.body["details"]) == ("unauthorized", {"reason": reason})
+    assert passports.answer(_value("c"), _headers(), NOW - timedelta(milliseconds=1)).outcome == "created"
 
 
 def test_ids_come_from_the_place_and_names_from_the_settings() -> None:

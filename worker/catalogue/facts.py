@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from worker.catalogue.file import CatalogueError
 from worker.catalogue.models import Catalogue, Template
 from worker.catalogue.references import Known, missing_references
-from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product
+from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product, SigningKey
 from worker.domain.facts import Facts
 from worker.domain.seeding import seed_fields
 
@@ -21,13 +21,28 @@ def facts_of(catalogue: Catalogue) -> Facts:
     }
     return Facts(
         api_keys={
-            key.digest: ApiKeyGrant(one.id, None if key.revoked_at is None else _milliseconds(key.revoked_at))
+            key.digest: ApiKeyGrant(one.id, milliseconds(key.revoked_at))
             for one in catalogue.companies
             for key in one.api_keys
         },
-        companies={one.id: Company(one.id, plans[one.plan], one.subscription) for one in catalogue.companies},
+        signing_keys=signing_keys_of(catalogue),
+        companies={
+            one.id: Company(one.id, plans[one.plan], one.subscription, milliseconds(one.signatures_required_from))
+            for one in catalogue.companies
+        },
         products=_products(catalogue),
     )
+
+
+def signing_keys_of(catalogue: Catalogue) -> dict[str, SigningKey]:
+    """By the key's thumbprint."""
+    return {
+        key.jwk.key_id: SigningKey(
+            one.id, json.dumps(key.jwk.members), milliseconds(key.not_before), milliseconds(key.revoked_at)
+        )
+        for one in catalogue.companies
+        for key in one.signing_keys
+    }
 
 
 def _products(catalogue: Catalogue) -> dict[str, Product]:
@@ -45,6 +60,6 @@ def fields_as_json(template: Template) -> str:
     return json.dumps([field.model_dump(by_alias=True) for field in template.fields])
 
 
-def _milliseconds(moment: datetime) -> int:
-    """Since the epoch, a fraction of one rounded up."""
-    return -((datetime(1970, 1, 1, tzinfo=UTC) - moment) // timedelta(milliseconds=1))
+def milliseconds(moment: datetime | None) -> int | None:
+    """Since the epoch, a fraction of one rounded up, as the store has them."""
+    return None if moment is None else -((datetime(1970, 1, 1, tzinfo=UTC) - moment) // timedelta(milliseconds=1))

@@ -1,12 +1,12 @@
 """What `validate` does about signatures: it signs values, and says of a signature what the worker would say."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from worker.catalogue.facts import milliseconds, signing_keys_of
 from worker.catalogue.file import CatalogueError, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.cli.errors import BadUsage
@@ -55,11 +55,8 @@ class Check:
         """As a worker looks them up; without a catalogue, a key that has signed all."""
         facts = Facts()
         if self.catalogue is not None:
-            for company in self.catalogue.companies:
-                facts.companies[company.id] = Company(company.id, _ANY_PLAN, None)
-                for key in company.signing_keys:
-                    moments = (_milliseconds(key.not_before), _milliseconds(key.revoked_at))
-                    facts.signing_keys[key.jwk.key_id] = SigningKey(company.id, json.dumps(key.jwk.members), *moments)
+            facts.signing_keys = signing_keys_of(self.catalogue)
+            facts.companies = {one.id: Company(one.id, _ANY_PLAN, None) for one in self.catalogue.companies}
             if isinstance(credentials, Signature):
                 Verifier().prove(credentials, self.at_ms, facts)
         elif isinstance(credentials, Signature):
@@ -81,7 +78,7 @@ def check_of(
         contents = None if catalogue is None else read_catalogue(catalogue)
     except CatalogueError as error:
         raise BadUsage("\n  ".join(["--catalogue:", *error.problems])) from error
-    at_ms = _milliseconds(at)
+    at_ms = milliseconds(at)
     return Check(signature, audience, key, contents, int(time.time() * 1000) if at_ms is None else at_ms)
 
 
@@ -121,8 +118,3 @@ def not_checked(check: Check | None) -> str:
 def _content_type(value: bytes, limits: Limits) -> bytes | None:
     """A file has no headers: what looks like a structured CloudEvent is one."""
     return STRUCTURED.encode("ascii") if is_cloud_event(value, limits) else None
-
-
-def _milliseconds(moment: datetime | None) -> int | None:
-    """Rounded up, as the store has them."""
-    return None if moment is None else -int(-moment.timestamp() * 1_000_000 // 1000)
