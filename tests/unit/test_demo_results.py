@@ -8,7 +8,7 @@ from worker.demo.results import result_of
 from worker.domain.outcomes import MalformedIdempotencyKey, Outcome
 from worker.messages.refusals import REFUSALS
 from worker.messages.rules import KEY_FIELD
-from worker.stream.clients import ResultRecord
+from worker.stream.results import ResultRecord
 
 
 @pytest.mark.parametrize("outcome", REFUSALS, ids=lambda outcome: outcome.__name__)
@@ -17,6 +17,6 @@ def test_every_refusal_has_its_code(outcome: type[Outcome]) -> None:
     refusal = REFUSALS[outcome]
     wrong = {KEY_FIELD: ["…"]} if outcome is MalformedIdempotencyKey else {}
     body = {"error": refusal.error, "status": refusal.status, "details": {"fieldErrors": wrong}}
-    headers = {"ce_causationid": "commands/0/0"}
-    result = result_of(ResultRecord(refusal.kind, "t", 0, headers, json.dumps(body).encode()))
+    headers = [("ce_causationid", b"commands/0/0")]
+    result = result_of(ResultRecord(refusal.kind, "t", 0, 0, b"k", json.dumps(body).encode(), headers), refusal.kind)
     assert (result.status, result.reason) == (refusal.status, refusal.code)

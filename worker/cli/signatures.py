@@ -10,13 +10,14 @@ from worker.catalogue.facts import milliseconds, signing_keys_of
 from worker.catalogue.file import CatalogueError, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.cli.errors import BadUsage
-from worker.cli.validation import NOT_CHECKED, Verdict, is_cloud_event
+from worker.cli.validation import NOT_CHECKED, Verdict
 from worker.domain.catalogue import Company, Plan, SigningKey
 from worker.domain.command import Signature
 from worker.domain.credentials import authenticate
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Unauthorized
 from worker.messages.envelope import Header, Limits, Record, open_envelope
+from worker.messages.problems import is_cloud_event
 from worker.messages.signature import HEADER, STRUCTURED
 from worker.messages.why import SIGNATURE_SENTENCES
 from worker.signing.signer import NotASigningKey, Signer

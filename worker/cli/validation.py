@@ -4,7 +4,6 @@ Values come one a line (NDJSON), or as a single document over many lines, and ar
 stays bounded, whatever the input: no more of a value is held than the worker would read.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -12,11 +11,12 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
-from worker.domain.command import InvalidBody, UnreadableRecord
+from worker.domain.command import UnreadableRecord
 from worker.messages.body import CreatePassportBody, Parties, looks_like_cloud_event
-from worker.messages.envelope import Header, Limits, Record, open_envelope
-from worker.messages.hints import did_you_mean, place, printable
+from worker.messages.envelope import Limits
+from worker.messages.hints import did_you_mean, printable
 from worker.messages.json_value import read_object
+from worker.messages.problems import problems_of
 
 NOT_CHECKED = (
     "Not checked: headers (credentials, idempotency key, the content-type that a CloudEvent needs), duplicates, "
@@ -24,9 +24,6 @@ NOT_CHECKED = (
 )
 _BOM = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 64 * 1024
-_CLOUD_EVENT: Header = ("content-type", b"application/cloudevents+json")
-
-_SYNTAX_ERROR = re.compile(r"at character (\d+)$")
 _MOST_WARNINGS = 20
 _LONGEST_PATH = 100
 
@@ -58,18 +55,6 @@ def verdicts(stream: BinaryIO, limits: Limits) -> Iterator[Verdict]:
     for number, text in chain(head, lines):
         if text.strip():
             yield _verdict(number, _without_end(text), limits)
-
-
-def problems_of(value: bytes, limits: Limits) -> tuple[str, ...]:
-    """What the worker finds wrong with a record of this value: `path: message`, or why it cannot be read."""
-    headers = [_CLOUD_EVENT] if is_cloud_event(value, limits) else []
-    body = open_envelope(Record("", 0, 0, 0, None, value, headers), limits).command.body
-    if isinstance(body, UnreadableRecord):
-        return (f"unreadable ({body.code}): {body.reason}{_place(value, body.reason)}",)
-    if isinstance(body, InvalidBody):
-        found = tuple(printable(f"{path}: {text}") for path, texts in body.field_errors.items() for text in texts)
-        return (*found, f"further fields that are wrong: {body.omitted}") if body.omitted else found
-    return ()
 
 
 def warnings_of(value: bytes, limits: Limits) -> tuple[str, ...]:
@@ -104,14 +89,6 @@ def summary(good: int, bad: int, not_checked: str = NOT_CHECKED) -> str:
 
 def _verdict(line: int, value: bytes, limits: Limits) -> Verdict:
     return Verdict(line, problems_of(value, limits), warnings_of(value, limits), value)
-
-
-def _place(value: bytes, reason: str) -> str:
-    """Line and column of a syntax error, in a document over many lines."""
-    found = _SYNTAX_ERROR.search(reason)
-    if found is None or b"\n" not in value:
-        return ""
-    return f" ({place(value.decode()[: int(found[1])])})"
 
 
 def _lines(stream: BinaryIO, longest: int) -> Iterator[_Line]:
@@ -165,11 +142,3 @@ def _code(value: bytes, limits: Limits) -> str | None:
 
 def _without_end(text: bytes) -> bytes:
     return text.removesuffix(b"\n").removesuffix(b"\r")
-
-
-def is_cloud_event(value: bytes, limits: Limits) -> bool:
-    """A content type would say it, which a file has not."""
-    if b'"specversion"' not in value or len(value) > limits.value_bytes:
-        return False
-    parsed = read_object(value, limits.json_depth)
-    return isinstance(parsed, dict) and looks_like_cloud_event(parsed)

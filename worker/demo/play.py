@@ -13,7 +13,7 @@ from worker.demo.results import result_of
 from worker.demo.script import Command, Script
 from worker.demo.tally import Result, Sent, Tally
 from worker.settings import Settings
-from worker.stream.clients import ResultRecord, ResultWatcher
+from worker.stream.results import ResultRecord, ResultWatcher
 
 QUIET_SECONDS = 1.0
 """After the last result is in: time for one that comes twice to show up."""
@@ -39,7 +39,7 @@ class Play:
         self._commands: dict[str, Command] = {}
         self._script = Script(makers(), f"{chance.getrandbits(24):06x}", chance)
         self._factories = Factories(settings, self._script, chance, self._appended)
-        self._watcher = ResultWatcher(settings, self._read, self.tally.note_dead_letter)
+        self._watcher = ResultWatcher(settings, dead_letters=True)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -57,7 +57,7 @@ class Play:
         self.started = self.last_news = time.monotonic()
         self._tasks = [
             asyncio.create_task(self._factories.publish(self.count, self._stopping)),
-            asyncio.create_task(self._watcher.run()),
+            asyncio.create_task(self._watch()),
         ]
         return self
 
@@ -99,8 +99,20 @@ class Play:
         if result is not None:
             self._answered(command, result)
 
+    async def _watch(self) -> None:
+        """Until cancelled."""
+        while True:
+            seen = await self._watcher.poll()
+            now = time.monotonic()
+            for record in seen:
+                self._read(record, now)
+
     def _read(self, record: ResultRecord, now: float) -> None:
-        result = result_of(record)
+        if record.kind is None:
+            place = [record.header(f"dlq-original-{name}") or "" for name in ("topic", "partition", "offset")]
+            self.tally.note_dead_letter("/".join(place))
+            return
+        result = result_of(record, record.kind)
         sent = self.tally.note_result(result, now)
         if sent is not None:
             self._answered(self._commands[sent.cause], result)
