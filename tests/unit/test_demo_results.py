@@ -18,5 +18,6 @@ def test_every_refusal_has_its_code(outcome: type[Outcome]) -> None:
     wrong = {KEY_FIELD: ["…"]} if outcome is MalformedIdempotencyKey else {}
     body = {"error": refusal.error, "status": refusal.status, "details": {"fieldErrors": wrong}}
     headers = [("ce_causationid", b"commands/0/0")]
-    result = result_of(ResultRecord(refusal.kind, "t", 0, 0, b"k", json.dumps(body).encode(), headers), refusal.kind)
+    record = ResultRecord(refusal.kind, "t", 0, 0, 0, b"k", json.dumps(body).encode(), headers)
+    result = result_of(record, refusal.kind)
     assert (result.status, result.reason) == (refusal.status, refusal.code)

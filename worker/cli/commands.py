@@ -20,6 +20,7 @@ from worker.cli.explain import app as explain_app
 from worker.cli.keys import keys
 from worker.cli.lanes import lanes
 from worker.cli.migrate import migrate_command
+from worker.cli.output import leave_closed_pipe, say
 from worker.cli.quota import quota
 from worker.cli.replay import app as replay_app
 from worker.cli.running import (
@@ -32,6 +33,8 @@ from worker.cli.running import (
 from worker.cli.sandbox import sandbox
 from worker.cli.settings_list import bad_settings, listed, unknown_variables
 from worker.cli.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
+from worker.cli.submit import app as submit_app
+from worker.cli.tail import app as tail_app
 from worker.cli.validation import summary, verdicts
 from worker.observability.logs import configure_logs
 from worker.observability.otlp import CannotTrace, tracing_from_environment
@@ -63,6 +66,8 @@ app.command(migrate_command, name="migrate")
 app.command(quota)
 app.command(replay_app)
 app.command(sandbox)
+app.command(submit_app)
+app.command(tail_app)
 
 
 @app.command
@@ -163,29 +168,22 @@ def validate(  # noqa: PLR0913 - its options
         with _opened(file) as stream:
             for verdict in with_signatures(verdicts(stream, limits), check, limits):
                 for problem in verdict.problems:
-                    _say(f"line {verdict.line}: {problem}")
+                    say(f"line {verdict.line}: {problem}")
                 for warning in verdict.warnings:
-                    _say(f"line {verdict.line}: warning: {warning}")
+                    say(f"line {verdict.line}: warning: {warning}")
                 if signer is not None and not verdict.problems:
-                    _say(f"line {verdict.line}: {signed_header(signer, verdict.value, idempotency_key, limits)}")
+                    say(f"line {verdict.line}: {signed_header(signer, verdict.value, idempotency_key, limits)}")
                 bad += bool(verdict.problems)
                 good += not verdict.problems
-        _say(summary(good, bad, not_checked(check)))
+        say(summary(good, bad, not_checked(check)))
         if good + bad == 0:
             warn(f"there was no command in {file}")
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough; Python's own flush at the end must not complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except BrokenPipeError:
+        leave_closed_pipe(1)
     except KeyboardInterrupt:  # no verdict on what was not read
         raise Failed("interrupted") from None
     sys.exit(1 if bad else 0)
-
-
-def _say(text: str) -> None:
-    """Print it, whatever the terminal's encoding can show."""
-    encoding = sys.stdout.encoding
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _opened(file: Path) -> BinaryIO:
@@ -221,7 +219,7 @@ def settings_command() -> None:
     warn_of_unknown_variables()
     found = listed()
     for one in found:
-        _say(str(one))
+        say(str(one))
     sys.exit(2 if any(one.problem for one in found) else 0)
 
 

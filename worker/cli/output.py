@@ -1,5 +1,6 @@
 """How a report of the operators' verbs is shown: a table and what is wrong, or one JSON document; and the exit code."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
@@ -39,3 +40,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     for row in rows:
         made.add_row(*(Text("-" if cell is None else printable(str(cell))) for cell in row))
     return made
+
+
+def say(text: str) -> None:
+    """Print it, whatever the terminal's encoding can show."""
+    encoding = sys.stdout.encoding
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def leave_closed_pipe(code: int) -> NoReturn:
+    """Whoever reads our output has seen enough: Python's own flush at the end must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -17,13 +17,12 @@ from worker.messages.envelope import Limits
 from worker.messages.hints import did_you_mean, printable
 from worker.messages.json_value import read_object
 from worker.messages.problems import problems_of
+from worker.submit.lines import BOM, bounded_lines, without_end
 
 NOT_CHECKED = (
     "Not checked: headers (credentials, idempotency key, the content-type that a CloudEvent needs), duplicates, "
     "and what depends on the company's data."
 )
-_BOM = b"\xef\xbb\xbf"
-_CHUNK_BYTES = 64 * 1024
 _MOST_WARNINGS = 20
 _LONGEST_PATH = 100
 
@@ -43,7 +42,7 @@ class Verdict:
 
 def verdicts(stream: BinaryIO, limits: Limits) -> Iterator[Verdict]:
     """One verdict a value, in order. Blank lines are no values; every other one is, and none stops the rest."""
-    lines = _lines(stream, limits.value_bytes)
+    lines: Iterator[_Line] = enumerate(bounded_lines(stream, limits.value_bytes), 1)
     head = list(_up_to(lines, limits.value_bytes, filled=2))
     if _goes_on(head, limits):
         head.extend(_up_to(lines, limits.value_bytes + 2 - sum(len(text) for _, text in head)))
@@ -54,7 +53,7 @@ def verdicts(stream: BinaryIO, limits: Limits) -> Iterator[Verdict]:
             lines = (line for line in lines if _code(line[1], limits) is None)  # there are more if it is too large
     for number, text in chain(head, lines):
         if text.strip():
-            yield _verdict(number, _without_end(text), limits)
+            yield _verdict(number, without_end(text), limits)
 
 
 def warnings_of(value: bytes, limits: Limits) -> tuple[str, ...]:
@@ -91,15 +90,6 @@ def _verdict(line: int, value: bytes, limits: Limits) -> Verdict:
     return Verdict(line, problems_of(value, limits), warnings_of(value, limits), value)
 
 
-def _lines(stream: BinaryIO, longest: int) -> Iterator[_Line]:
-    number = 0
-    while text := stream.readline(longest + 2):  # the end of a line may be CR LF
-        number += 1
-        yield number, text
-        while not text.endswith(b"\n") and text:
-            text = stream.readline(_CHUNK_BYTES)
-
-
 def _up_to(lines: Iterator[_Line], most_bytes: int, filled: int | None = None) -> Iterator[_Line]:
     """The next lines, until that many are not blank, or until they are more than `most_bytes`."""
     while most_bytes >= 0 and filled != 0 and (line := next(lines, None)) is not None:
@@ -122,7 +112,7 @@ def _goes_on(head: list[_Line], limits: Limits) -> bool:
 def _document(lines: list[_Line], limits: Limits) -> Verdict | None:
     """The verdict on all lines as one value; None if they are values of their own, of which the first is broken."""
     (first, text), *others = [line for line in lines if line[1].strip()]
-    whole = _without_end(b"".join(text for _, text in lines))
+    whole = without_end(b"".join(text for _, text in lines))
     is_broken = len(whole) > limits.value_bytes or _code(_bare(whole), limits) is not None
     if is_broken and _bare(text).startswith(b"{") and any(_code(other, limits) is None for _, other in others):
         return None
@@ -131,14 +121,10 @@ def _document(lines: list[_Line], limits: Limits) -> Verdict | None:
 
 def _bare(text: bytes) -> bytes:
     """Without what an editor may have put around it."""
-    return text.removeprefix(_BOM).strip()
+    return text.removeprefix(BOM).strip()
 
 
 def _code(value: bytes, limits: Limits) -> str | None:
     """Why this is no JSON object, or None if it is one."""
     parsed = read_object(value, limits.json_depth)
     return parsed.code if isinstance(parsed, UnreadableRecord) else None
-
-
-def _without_end(text: bytes) -> bytes:
-    return text.removesuffix(b"\n").removesuffix(b"\r")

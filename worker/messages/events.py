@@ -203,7 +203,7 @@ def event_of(answer: Answer, topic: str, partition: int) -> Event:
     path = f"{topic}/{partition}/{offset}".encode()
     headers: list[Header] = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", _uuid5_of_url(path)),
+        ("ce_id", uuid5_of_url(path)),
         ("ce_source", b"/passport-worker"),
         ("ce_type", _TYPES[kind]),
         ("ce_time", iso_8601(appended_ms).encode("ascii")),
@@ -236,7 +236,7 @@ def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Even
     return Event(letter.key, letter.value, headers)
 
 
-def _uuid5_of_url(name: bytes) -> bytes:
+def uuid5_of_url(name: bytes) -> bytes:
     """UUIDv5 in the URL namespace (RFC 9562 section 5.5), as `uuid.uuid5` computes it."""
     digest = sha1(_URL + name, usedforsecurity=False).hexdigest()
     variant = _VARIANT[digest[16]]

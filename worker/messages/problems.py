@@ -11,7 +11,8 @@ from worker.messages.json_value import read_object
 CLOUD_EVENT: Header = ("content-type", b"application/cloudevents+json")
 """The header of a structured CloudEvent."""
 
-_SYNTAX_ERROR = re.compile(r"at character (\d+)$")
+SYNTAX_ERROR = re.compile(r"at character (\d+)$")
+"""How the reason ends of what is no JSON: the position, from 0."""
 
 
 def problems_of(value: bytes, limits: Limits) -> tuple[str, ...]:
@@ -36,7 +37,7 @@ def is_cloud_event(value: bytes, limits: Limits) -> bool:
 
 def _place(value: bytes, reason: str) -> str:
     """Line and column of a syntax error, in a document over many lines."""
-    found = _SYNTAX_ERROR.search(reason)
+    found = SYNTAX_ERROR.search(reason)
     if found is None or b"\n" not in value:
         return ""
     return f" ({place(value.decode()[: int(found[1])])})"

@@ -26,6 +26,7 @@ class ResultRecord(NamedTuple):
     kind: Kind | None
     topic: str
     partition: int
+    offset: int
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
@@ -100,7 +101,14 @@ class ResultWatcher:
 
     def _seen(self, topic: str, record: ConsumerRecord) -> ResultRecord:
         return ResultRecord(
-            self._kinds[topic], topic, record.partition, record.timestamp, record.key, record.value, record.headers
+            self._kinds[topic],
+            topic,
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            record.headers,
         )
 
     async def close(self) -> None:

@@ -68,6 +68,16 @@ def reader_acls(settings: Settings) -> tuple[Acl, ...]:
     return (*looking_acls(settings), *(Acl("DescribeConfigs", "topic", topic) for topic in topics))
 
 
+def result_acls(settings: Settings) -> tuple[Acl, ...]:
+    """All that is needed to read results."""
+    return tuple(Acl("Read", "topic", topic) for topic in settings.result_topics)
+
+
+def submitting_acls(settings: Settings) -> tuple[Acl, ...]:
+    """All that is needed to publish commands and to read their results."""
+    return Acl("Write", "topic", settings.topic_commands), *result_acls(settings)
+
+
 _DENIED = (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,

@@ -1,6 +1,6 @@
 """What the topics of the worker should be like, and where one that exists differs. No Kafka is asked here."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.domain.timestamps import DAY_MS
@@ -84,6 +84,11 @@ _COMMAND_RULES = (
     ),
 )
 _CLOCK_LIMITS = ("before", "after", "difference")
+
+
+def missing_topics(names: Sequence[str]) -> Finding:
+    """What to say of topics that are not there."""
+    return Finding(EXIST, f"missing topics: {', '.join(names)}", "Run `passport-worker topics create`.")
 
 
 def wanted_topics(settings: Settings) -> list[Wanted]:

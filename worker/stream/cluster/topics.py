@@ -9,7 +9,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from worker.messages.hints import Finding
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
-from worker.stream.cluster.topic_settings import EXIST, Found, differences, outlived_ledger, wanted_topics
+from worker.stream.cluster.topic_settings import Found, differences, missing_topics, outlived_ledger, wanted_topics
 from worker.stream.cluster.topic_summary import as_expected
 
 
@@ -51,7 +51,7 @@ async def check_topics(cluster: Cluster, settings: Settings) -> list[Finding]:
     found = await _find(cluster, names)
     missing = [name for name in names if name not in found]
     if missing:
-        return [Finding(EXIST, f"missing topics: {', '.join(missing)}", "Run `passport-worker topics create`.")]
+        return [missing_topics(missing)]
     commands = found[settings.topic_commands]
     wrong = [
         *differences(settings, found, commands.shape.partitions, settings.topic_replication),

@@ -1,0 +1,48 @@
+"""From a result, or from what the worker would not take, to what the answers file says of a row."""
+
+import orjson
+
+from worker.domain import outcomes
+from worker.messages.hints import printable
+from worker.messages.refusals import REFUSALS, Kind
+from worker.messages.rules import body_of_value, field_errors
+from worker.stream.results import ResultRecord
+from worker.submit.row import CREATED, INVALID, REPLAYED, Answer, Row
+
+_SERIAL_EXISTS = REFUSALS[outcomes.SerialExists].conflict
+
+
+def answer_of(record: ResultRecord) -> Answer:
+    """Of a result, whose key is the row's."""
+    key = (record.key or b"").decode("utf-8", "replace")
+    if record.kind is Kind.CREATED:
+        outcome = REPLAYED if record.is_replayed else CREATED
+        uri = _digital_link(record.value or b"")
+        return Answer(outcome, "201", record.header("ce_subject") or "", uri, "", key, record.cause)
+    assert record.kind is not None
+    body = body_of_value(record.value or b"")
+    passport_id = str(body.get("passportId", "")) if body.get("conflict") == _SERIAL_EXISTS else ""
+    status = str(body.get("status", ""))
+    return Answer(record.kind.label, status, passport_id, "", error_of(body), key, record.cause)
+
+
+def _digital_link(value: bytes) -> str:
+    try:
+        return str(orjson.loads(value)["gs1"]["digitalLinkUri"])
+    except (ValueError, KeyError, TypeError):  # a stranger's
+        return ""
+
+
+def error_of(body: dict[str, object]) -> str:
+    """The body's `error`, and behind it what its `details` say."""
+    error, details = printable(str(body.get("error", ""))), body.get("details")
+    if not isinstance(details, dict):
+        return error
+    fields = [f"{path}: {text}" for path, texts in field_errors(body).items() for text in texts]
+    others = [str(text) for name, text in details.items() if name in ("reason", "status", "requiredScope")]
+    return printable(f"{error}: {'; '.join(fields + others)}")
+
+
+def invalid(row: Row) -> Answer:
+    """Of a row that is not sent; it has no key, and no place."""
+    return Answer(INVALID, error="; ".join(row.problems))

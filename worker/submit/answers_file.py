@@ -1,0 +1,93 @@
+"""The answers file: what is written survives a kill at any moment, and tells where to go on."""
+
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from worker.submit.row import Answer, BadFile, Row, Table
+
+
+class InUse(Exception):
+    """Another process is at work on the same answers."""
+
+
+class AnswersFile:
+    """Enter it to hold the file against others. First `earlier` is read to its end, then `append` goes on behind it."""
+
+    def __init__(self, path: Path, table: Table) -> None:
+        self.path = path
+        self.outcomes: Counter[str] = Counter()
+        """Of all rows that are answered in the file."""
+        self._table = table
+        self._good_bytes = 0
+        self._file: BinaryIO
+
+    def __enter__(self) -> Self:
+        """Raises `BadFile` where it cannot be written, and `InUse`."""
+        try:
+            self._file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "rb+", buffering=0)
+        except OSError as error:
+            raise BadFile(f"cannot write {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise InUse(f"another process writes {self.path}: wait for it, or end it") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """An empty file says nothing, so it goes."""
+        if os.fstat(self._file.fileno()).st_size == 0:
+            self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def earlier(self) -> Iterator[str]:
+        """The key of each row that an earlier run has written, in order, up to a torn line.
+
+        Raises `BadFile` where these are not the answers of such a table.
+        """
+        head = self._table.head
+        with self.path.open("rb") as stream:
+            found = stream.read(len(head))
+            if not head.startswith(found):
+                raise BadFile(f"{self.path} has other columns: {_OTHER}")
+            if found == head:
+                self._good_bytes = len(head)
+                yield from self._keys(stream)
+
+    def _keys(self, stream: BinaryIO) -> Iterator[str]:
+        """Only the last line may be torn."""
+        torn: str | None = None
+        for number, record in enumerate(self._table.records(iter(stream)), 1):
+            if torn is not None:
+                raise BadFile(f"{self.path}, {torn}: {_OTHER}")
+            try:
+                noted = self._table.noted(record)
+            except ValueError as error:
+                torn = f"row {number}, is no answer ({error})"
+                continue
+            self._good_bytes += len(record)
+            self.outcomes[noted.outcome] += 1
+            yield noted.key
+
+    def begin(self) -> None:
+        """Cut off a torn line; from now on rows are appended."""
+        self._file.truncate(self._good_bytes)
+        self._file.seek(self._good_bytes)
+        if self._good_bytes < len(self._table.head):
+            self._file.write(self._table.head)
+
+    def append(self, row: Row, answer: Answer) -> None:
+        """One write a row: nobody ever sees a part of a line, but where it was killed."""
+        self._file.write(self._table.line(row, answer))
+        self.outcomes[answer.outcome] += 1
+
+    def sync(self) -> None:
+        """Until it is on the disk."""
+        os.fsync(self._file.fileno())
+
+
+_OTHER = "these are answers to another file, or to other options; move them away to begin anew"

@@ -1,0 +1,85 @@
+"""A row of a file on its way: what it asks for, what is wrong with it, and what was answered."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from worker.messages.json_value import JsonObject
+
+CREATED, REPLAYED, INVALID = "created", "replayed", "invalid"
+OUTCOMES = (CREATED, REPLAYED, "overage-required", "conflict", "rejected", INVALID)
+"""All that `answer.outcome` says; `invalid` was not asked, since the worker would not take it."""
+GOOD = frozenset({CREATED, REPLAYED})
+
+
+class BadFile(Exception):
+    """The file, or an option about its columns, is not what can be submitted; the text says what was expected."""
+
+
+class Asked(NamedTuple):
+    """A command: the value that is sent, its body, and whether it is a structured CloudEvent."""
+
+    value: bytes
+    body: JsonObject
+    is_cloud_event: bool = False
+
+
+class Row(NamedTuple):
+    """A row, from 1, and the line where it begins; `kept` is what the answers file repeats, without its end.
+
+    Either it asks for something, or `problems` say what is wrong with it.
+    """
+
+    number: int
+    line: int
+    kept: bytes
+    asked: Asked | None
+    problems: tuple[str, ...] = ()
+
+
+class Answer(NamedTuple):
+    """What the answers file says of a row, as texts; empty where there is nothing to say. `key` is the row's."""
+
+    outcome: str
+    status: str = ""
+    passport_id: str = ""
+    digital_link_uri: str = ""
+    error: str = ""
+    key: str = ""
+    place: str = ""
+
+
+NAMES = ("outcome", "status", "passportId", "digitalLinkUri", "error", "key", "place")
+"""Of the fields of an answer, in their order; columns are called `answer.<name>`."""
+
+
+class Noted(NamedTuple):
+    """What an answers file says of one of its rows."""
+
+    outcome: str
+    key: str
+
+
+class Table(Protocol):
+    """A file of rows in one of the formats, and how its answers are written."""
+
+    suffix: str
+    """Of the answers file: `csv` or `ndjson`."""
+
+    head: bytes
+    """What the answers file begins with, before its first row."""
+
+    def rows(self) -> Iterator[Row]:
+        """All that are to be submitted, in order, read lazily and anew each time."""
+        ...
+
+    def line(self, row: Row, answer: Answer) -> bytes:
+        """What the answers file says of a row, with its end."""
+        ...
+
+    def records(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """What `line` made, from the lines behind the head; the last may be torn."""
+        ...
+
+    def noted(self, record: bytes) -> Noted:
+        """Back from a record. Raises `ValueError` for one that was not made by `line`, or is torn."""
+        ...

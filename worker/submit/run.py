@@ -1,0 +1,175 @@
+"""Sending rows and waiting for their answers: the one part of `submit` that speaks to Kafka."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+from worker.messages.events import Event, Header
+from worker.messages.problems import CLOUD_EVENT
+from worker.settings import Settings
+from worker.stream.command_batches import CommandBatches, Delivery
+from worker.stream.results import ResultWatcher
+from worker.submit.answering import answer_of, invalid
+from worker.submit.answers_file import AnswersFile
+from worker.submit.credentials import Credentials
+from worker.submit.keys import idempotency_key, record_key
+from worker.submit.row import Asked, Row
+from worker.submit.window import Slot, Window
+
+_AT_ONCE = 500
+"""Rows that are made into batches before the event loop goes on."""
+_LOOK_SECONDS = 0.1
+_SYNC_SECONDS = 1.0
+_REST_SECONDS = 0.005
+_KEY = "idempotency-key"
+_MOST_EARLY = 50_000
+"""More results than that are not taken while the broker acknowledges nothing."""
+
+
+class Watching(Protocol):
+    """Is told that there may be news, and asked whether somebody wants it to end."""
+
+    @property
+    def is_asked_to_end(self) -> bool:
+        """Whether no more rows shall be sent."""
+        ...
+
+    def tell(self) -> None:
+        """More may have been answered; called about ten times a second."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Most rows a second, if any; most rows in the window; seconds without any answer that are too many."""
+
+    per_second: float | None = None
+    in_flight: int = 5_000
+    patience_seconds: float = 300.0
+
+
+class NoAnswers(Exception):
+    """Rows wait, and their answers do not come; the text says why it gives up."""
+
+
+class Submission:
+    """Rows of a file on their way. What it has to keep is in the answers file: a next one goes on from there."""
+
+    def __init__(self, settings: Settings, credentials: Credentials, pace: Pace, answers: AnswersFile) -> None:
+        self._credentials, self._pace, self._answers = credentials, pace, answers
+        self._watcher = ResultWatcher(settings)
+        self._batches = CommandBatches(settings)
+        self._window = Window(settings.topic_commands, answers.append)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._last_news = 0.0
+
+    async def run(self, rows: Iterator[Row], watching: Watching) -> None:
+        """Until all rows are answered, or, once it is asked to end, those that were sent.
+
+        Raises `CLUSTER_ERRORS` and `NoAnswers`.
+        """
+        try:
+            await self._watcher.start()
+            partition_of = await self._batches.start()
+            self._answers.begin()
+            self._last_news = time.monotonic()
+            self._begin(self._watch())
+            self._begin(self._sync())
+            sending = self._begin(self._send(rows, watching, partition_of))
+            while not sending.done() or self._window:
+                await asyncio.sleep(_LOOK_SECONDS)
+                if self._failure is not None:
+                    raise self._failure
+                watching.tell()
+                self._look_for_answers()
+        finally:
+            for one in self._tasks:
+                one.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(self._watcher.close(), self._batches.close())
+            self._answers.sync()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = self._failure or error
+
+    def _look_for_answers(self) -> None:
+        if not self._window:
+            self._last_news = time.monotonic()
+        elif time.monotonic() - self._last_news > self._pace.patience_seconds:
+            raise NoAnswers(
+                f"no answer came for {self._pace.patience_seconds:g} s, and {len(self._window):,} rows wait: "
+                "is a worker running?"
+            )
+
+    async def _watch(self) -> None:
+        window = self._window
+        while True:
+            if window.early > _MOST_EARLY:
+                await asyncio.sleep(_REST_SECONDS)
+                continue
+            for record in await self._watcher.poll():
+                cause = record.cause
+                if window.expects(cause) and window.hear(cause, answer_of(record)):
+                    self._last_news = time.monotonic()
+
+    async def _sync(self) -> None:
+        while True:
+            await asyncio.sleep(_SYNC_SECONDS)
+            await asyncio.to_thread(self._answers.sync)
+
+    async def _send(self, rows: Iterator[Row], watching: Watching, partition_of: Callable[[bytes], int]) -> None:
+        pace, taken, started = self._pace, 0, time.monotonic()
+        while not watching.is_asked_to_end:
+            room = pace.in_flight - len(self._window)
+            least = min(_AT_ONCE, max(1, pace.in_flight // 2))
+            if pace.per_second:
+                least, room = 1, min(room, 1 + int((time.monotonic() - started) * pace.per_second) - taken)
+            if room < least:
+                await asyncio.sleep(_REST_SECONDS)
+                continue
+            chunk = list(islice(rows, min(room, _AT_ONCE)))
+            if not chunk:
+                return
+            taken += len(chunk)
+            await self._send_some(chunk, partition_of)
+
+    async def _send_some(self, rows: list[Row], partition_of: Callable[[bytes], int]) -> None:
+        at = time.time()
+        lanes: dict[int, tuple[list[Slot], list[Event]]] = {}
+        for row in rows:
+            if row.asked is None:
+                self._window.add(row, invalid(row))
+                continue
+            key = record_key(row.asked.body)
+            slots, commands = lanes.setdefault(partition_of(key), ([], []))
+            slots.append(self._window.add(row))
+            commands.append(Event(key, row.asked.value, self._headers(row.asked, at)))
+        for partition, (slots, commands) in lanes.items():
+            self._window.handed_over(partition, len(slots))
+            waiting = iter(slots)
+            for delivery in await self._batches.publish(partition, commands):
+                self._begin(self._acknowledge(delivery, partition, list(islice(waiting, delivery.count))))
+
+    def _headers(self, asked: Asked, at: float) -> list[Header]:
+        key = idempotency_key(asked.body)
+        content_type = CLOUD_EVENT[1] if asked.is_cloud_event else None
+        headers = [*self._credentials.headers(asked.value, key, content_type, at), (_KEY, key.encode("ascii"))]
+        return [*headers, CLOUD_EVENT] if asked.is_cloud_event else headers
+
+    async def _acknowledge(self, delivery: Delivery, partition: int, slots: list[Slot]) -> None:
+        first = await delivery.first_offset()
+        if first is None:
+            raise NoAnswers("the broker has forgotten where some commands stand, so that their answers cannot be told")
+        self._window.acknowledged(partition, first, slots)
