@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from worker.submit.row import Answer, BadFile, Row, Table
+from worker.submit.row import Answer, BadFile, Row, Table, Torn
 
 
 class InUse(Exception):
@@ -21,6 +21,8 @@ class AnswersFile:
         self.path = path
         self.outcomes: Counter[str] = Counter()
         """Of all rows that are answered in the file."""
+        self.torn = b""
+        """What a kill has left of the line of the row behind these."""
         self._table = table
         self._good_bytes = 0
         self._file: BinaryIO
@@ -59,16 +61,14 @@ class AnswersFile:
                 yield from self._keys(stream)
 
     def _keys(self, stream: BinaryIO) -> Iterator[str]:
-        """Only the last line may be torn."""
-        torn: str | None = None
         for number, record in enumerate(self._table.records(iter(stream)), 1):
-            if torn is not None:
-                raise BadFile(f"{self.path}, {torn}: {_OTHER}")
             try:
                 noted = self._table.noted(record)
+            except Torn:
+                self.torn = record  # all up to the end of the file
+                return
             except ValueError as error:
-                torn = f"row {number}, is no answer ({error})"
-                continue
+                raise BadFile(f"{self.path}, row {number}, is no answer ({error}): {_OTHER}") from error
             self._good_bytes += len(record)
             self.outcomes[noted.outcome] += 1
             yield noted.key

@@ -24,22 +24,23 @@ def check(table: Table, answers: AnswersFile | None, tell: Callable[[Row], None]
     for row in table.rows():
         checked.rows += 1
         checked.bad += row.asked is None
-        noted = next(earlier, None)
-        if noted is not None:
-            _compare(row, noted, answers)
-            checked.answered += 1
+        if answers is not None and checked.answered == checked.rows - 1:
+            checked.answered += _is_answered(row, next(earlier, None), table, answers)
         tell(row)
-    if next(earlier, None) is not None:
-        assert answers is not None
+    if answers is not None and (next(earlier, None) is not None or (answers.torn and checked.answered == checked.rows)):
         raise BadFile(f"{answers.path} has more rows than the file: they are answers to another one")
     return checked
 
 
-def _compare(row: Row, key: str, answers: AnswersFile | None) -> None:
-    expected = "" if row.asked is None else idempotency_key(row.asked.body)
-    if key != expected:
-        assert answers is not None
+def _is_answered(row: Row, key: str | None, table: Table, answers: AnswersFile) -> bool:
+    """Whether the answers have the next row, too, under its `key`; a torn line is none."""
+    if key is None:
+        is_other = answers.torn and not table.is_part(answers.torn, row)
+    else:
+        is_other = key != ("" if row.asked is None else idempotency_key(row.asked.body))
+    if is_other:
         raise BadFile(
-            f"row {row.number}, line {row.line}: {answers.path} has the answer to another row there. "
-            "Is it of another file, or of other options? Move it away to begin anew"
+            f"row {row.number}, line {row.line}: {answers.path} has the answer to another row there; "
+            "is it of another file, or of other options? Move it away to begin anew"
         )
+    return key is not None

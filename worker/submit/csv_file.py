@@ -14,7 +14,7 @@ from worker.messages.envelope import Limits
 from worker.messages.problems import problems_of
 from worker.submit.columns import ANSWER_COLUMNS, Choices, Columns
 from worker.submit.lines import BOM, bounded_lines, without_end
-from worker.submit.row import Answer, Asked, BadFile, Noted, Row
+from worker.submit.row import Answer, Asked, BadFile, Noted, Row, Torn
 
 _LONGEST_LINE = 1024 * 1024
 _DELIMITERS = (",", ";", "\t")
@@ -23,6 +23,8 @@ _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 """What `surrogateescape` makes of bytes that are no UTF-8, and nothing else does."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection)."""
+
+_END = "\r\n"
 
 _SYNTAX = (
     ("unexpected end of data", "a quote is opened and never closed"),
@@ -67,12 +69,12 @@ class _Cells:
     """Writes cells into one line, without its end."""
 
     def __init__(self, delimiter: str) -> None:
-        self._writer = csv.writer(self, delimiter=delimiter, lineterminator="")
+        self._writer = csv.writer(self, delimiter=delimiter, lineterminator=_END)
         self._line = ""
 
     def write(self, text: str) -> None:
-        """What Python's writer calls with a line."""
-        self._line = text
+        """What Python's writer calls with a line, in which it quotes what stands in its end, and nothing else."""
+        self._line = text.removesuffix(_END)
 
     def line(self, cells: Sequence[str]) -> bytes:
         """In quotes where they need it."""
@@ -179,13 +181,21 @@ class CsvFile:
 
     def noted(self, record: bytes) -> Noted:
         """See `Table`."""
-        if not record.endswith(b"\r\n"):
-            raise ValueError("the line is torn")
-        cells = next(csv.reader([record.decode("utf-8")], delimiter=self._delimiter))
+        if not record.endswith(b"\r\n") or record.count(b'"') % 2:
+            raise Torn("torn")
+        try:
+            cells = next(csv.reader([record.decode("utf-8")], delimiter=self._delimiter, strict=True))
+        except csv.Error as error:
+            raise ValueError(_told(error)) from error
         if len(cells) != len(self._columns.kept) + len(ANSWER_COLUMNS):
-            raise ValueError("another number of cells")
+            raise ValueError(f"{len(cells)} cells")
         added = dict(zip(ANSWER_COLUMNS, cells[-len(ANSWER_COLUMNS) :], strict=True))
         return Noted(added["answer.outcome"], added["answer.key"])
+
+    def is_part(self, torn: bytes, row: Row) -> bool:
+        """See `Table`. What is added has no line breaks."""
+        rest = torn.removeprefix(row.kept)
+        return row.kept.startswith(torn) or (rest != torn and b"\n" not in rest)
 
 
 def _header(stream: BinaryIO) -> tuple[list[str], str]:

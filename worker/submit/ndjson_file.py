@@ -14,7 +14,7 @@ from worker.messages.json_value import JsonObject, read_object
 from worker.messages.problems import SYNTAX_ERROR, problems_of
 from worker.submit.columns import Choices, fill
 from worker.submit.lines import BOM, bounded_lines, without_end
-from worker.submit.row import NAMES, Answer, Asked, BadFile, Noted, Row
+from worker.submit.row import NAMES, Answer, Asked, BadFile, Noted, Row, Torn
 
 _ANSWER = b',"answer":{"outcome":"'
 """What `line` puts behind the fields of a row; cut off again where an answers file is the input."""
@@ -93,10 +93,16 @@ class NdjsonFile:
 
     def noted(self, record: bytes) -> Noted:
         """See `Table`."""
-        if not record.endswith(b"}}\n"):
-            raise ValueError("the line is torn")
+        if not record.endswith(b"\n"):
+            raise Torn("torn")
         answer = json.loads(record[record.rindex(_ANSWER[1:]) + len(b'"answer":') : -2])
+        if tuple(answer) != NAMES:
+            raise ValueError("another answer")
         return Noted(answer["outcome"], answer["key"])
+
+    def is_part(self, torn: bytes, row: Row) -> bool:
+        """See `Table`. It is one line, and no other than this one's was being written."""
+        return True
 
 
 def _without_answer(text: bytes) -> tuple[str | None, bytes]:

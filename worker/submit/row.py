@@ -15,6 +15,10 @@ class BadFile(Exception):
     """The file, or an option about its columns, is not what can be submitted; the text says what was expected."""
 
 
+class Torn(ValueError):
+    """A record that a kill has cut off in the middle."""
+
+
 class Asked(NamedTuple):
     """A command: the value that is sent, its body, and whether it is a structured CloudEvent."""
 
@@ -81,5 +85,9 @@ class Table(Protocol):
         ...
 
     def noted(self, record: bytes) -> Noted:
-        """Back from a record. Raises `ValueError` for one that was not made by `line`, or is torn."""
+        """Back from a record. Raises `Torn`, and `ValueError` for one that `line` has not made."""
+        ...
+
+    def is_part(self, torn: bytes, row: Row) -> bool:
+        """Whether a torn record may be a part of the line of a row."""
         ...

@@ -1,0 +1,185 @@
+"""What `submit` writes survives a kill at any byte, is compared before it goes on, and says what a result said."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
+
+import pytest
+
+from tests.unit.sheets import BODY, GTIN, HEAD, LINE, PRODUCT, table
+from worker.domain import outcomes
+from worker.messages.refusals import REFUSALS, Kind
+from worker.stream.results import ResultRecord
+from worker.submit.answering import answer_of, error_of, invalid
+from worker.submit.answers_file import AnswersFile, InUse
+from worker.submit.check import Checked, check
+from worker.submit.credentials import BadCredentials, Bearer
+from worker.submit.keys import idempotency_key, record_key
+from worker.submit.row import NAMES, Answer, BadFile, Table
+
+ROWS = 5
+CONTENT = f"{HEAD}\n" + "".join(f'{PRODUCT},{GTIN},"U""{n}"\n' for n in range(ROWS))
+NDJSON = b"".join(LINE.replace(b"U1", b"U%d" % n) + b"\n" for n in range(ROWS))
+
+
+def _written(path: Path, sheet: Table, count: int = ROWS) -> bytes:
+    """Answers to the first rows, as a run without a kill writes them."""
+    with AnswersFile(path, sheet) as answers:
+        check(sheet, answers, lambda row: None)
+        answers.begin()
+        for row, _ in zip(sheet.rows(), range(count), strict=False):
+            assert row.asked is not None
+            answers.append(row, Answer("created", "201", key=idempotency_key(row.asked.body)))
+        answers.sync()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(("name", "content"), [("units.csv", CONTENT.encode()), ("units.ndjson", NDJSON)])
+def test_a_kill_at_any_byte_leaves_what_can_be_gone_on_from(tmp_path: Path, name: str, content: bytes) -> None:
+    """A torn line, or a torn head, is cut off; whole ones stay; in the end there is the same file."""
+    sheet, path = table(tmp_path, content, name=name), tmp_path / "answers"
+    whole = _written(path, sheet)
+    assert whole.startswith(sheet.head)
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        with AnswersFile(path, sheet) as answers:
+            checked = check(sheet, answers, lambda row: None)
+            assert checked.answered == whole[len(sheet.head) : max(size, len(sheet.head))].count(b"\n")
+            assert answers.outcomes.total() == checked.answered
+            answers.begin()
+            for row in list(sheet.rows())[checked.answered :]:
+                assert row.asked is not None
+                answers.append(row, Answer("created", "201", key=idempotency_key(row.asked.body)))
+        assert path.read_bytes() == whole
+
+
+def test_answers_to_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
+    """Another column, another row, another order, fewer rows: each is told, and nothing is changed."""
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    whole = _written(path, sheet)
+    lines = CONTENT.splitlines(keepends=True)
+    others = (
+        (
+            CONTENT.replace("gs1.serialNumber", "gs1.serialNumber,confirmOverage").replace('"\n', '",\n'),
+            "other columns",
+        ),
+        (CONTENT.replace('U""3', "U4"), "row 4, line 5: .* another row"),
+        ("".join([lines[0], *reversed(lines[1:])]), "row 1, line 2: .* another row"),
+        ("".join(lines[:-1]), "more rows"),
+    )
+    for content, told in others:
+        other = table(tmp_path, content, name="other.csv")
+        with pytest.raises(BadFile, match=told), AnswersFile(path, other) as answers:
+            check(other, answers, lambda row: None)
+        assert path.read_bytes() == whole
+    quote, status = whole.replace(b'"U""1"', b'"U1""', 1), whole.replace(b",201,", b",", 1)
+    for damaged in (quote, status, whole + b"x", whole[:-9] + b"\r\n"):
+        path.write_bytes(damaged)
+        with pytest.raises(BadFile, match=r"another|no answer|more rows"), AnswersFile(path, sheet) as answers:
+            check(sheet, answers, lambda row: None)
+        assert path.read_bytes() == damaged
+
+
+def test_a_row_that_was_not_sent_has_no_key_and_is_compared_too(tmp_path: Path) -> None:
+    """What was bad and is corrected now is another file."""
+    sheet, path = table(tmp_path, f"{HEAD}\n{PRODUCT},1,U1\n"), tmp_path / "answers"
+    with AnswersFile(path, sheet) as answers:
+        assert check(sheet, answers, lambda row: None) == Checked(rows=1, bad=1)
+        answers.begin()
+        answers.append(bad := next(sheet.rows()), invalid(bad))
+    with AnswersFile(path, sheet) as answers:
+        assert check(sheet, answers, lambda row: None) == Checked(rows=1, bad=1, answered=1)
+        assert answers.outcomes == {"invalid": 1}
+    corrected = table(tmp_path, f"{HEAD}\n{PRODUCT},{GTIN},U1\n")
+    with pytest.raises(BadFile, match="another row"), AnswersFile(path, corrected) as answers:
+        check(corrected, answers, lambda row: None)
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    """A second one is told so; a file in which nothing was written goes; one that cannot be written is told."""
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    with AnswersFile(path, sheet), pytest.raises(InUse), AnswersFile(path, sheet):
+        pass
+    assert not path.exists()
+    with pytest.raises(BadFile, match="cannot write"), AnswersFile(tmp_path / "none" / "answers", sheet):
+        pass
+
+
+def test_the_key_is_that_of_the_body() -> None:
+    """UUIDv5 (URL) of the fingerprint: white space and order do not matter, everything else does."""
+    canonical = json.dumps(BODY, sort_keys=True, separators=(",", ":")).encode()
+    name = f"urn:passport-worker:submit:{sha256(canonical).hexdigest()}"
+    assert idempotency_key(dict(BODY)) == str(uuid5(NAMESPACE_URL, name))
+    assert idempotency_key(dict(reversed(BODY.items()))) == idempotency_key(dict(BODY))
+    assert idempotency_key({**BODY, "confirmOverage": True}) != idempotency_key(dict(BODY))
+    assert record_key(dict(BODY)) == GTIN.encode()
+
+
+def _record(kind: Kind, body: object, *headers: tuple[str, bytes]) -> ResultRecord:
+    value = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return ResultRecord(kind, "t", 1, 2, 3, b"key", value, [("ce_causationid", b"commands/1/7"), *headers])
+
+
+def test_a_created_result_tells_passport_and_link() -> None:
+    """And whether it was replayed."""
+    body = {"_id": "p", "gs1": {"digitalLinkUri": "https://id.example/01/1/21/2"}}
+    created = _record(Kind.CREATED, body, ("ce_subject", b"p"))
+    expected = Answer("created", "201", "p", "https://id.example/01/1/21/2", "", "key", "commands/1/7")
+    assert answer_of(created) == expected
+    replayed = created._replace(headers=[*created.headers, ("idempotency-replayed", b"true")])
+    assert answer_of(replayed) == expected._replace(outcome="replayed")
+    assert answer_of(created._replace(value=b"a stranger's", headers=[])) == Answer("created", "201", key="key")
+
+
+def test_a_conflict_tells_whose_passport_it_is() -> None:
+    """Ours, with the id; of another company nothing is known."""
+    refusal = REFUSALS[outcomes.SerialExists]
+    body = {"error": refusal.error, "conflict": refusal.conflict, "passportId": "p", "status": 409}
+    assert answer_of(_record(Kind.CONFLICT, body)) == Answer(
+        "conflict", "409", "p", "", "Serial number already exists for this GTIN", "key", "commands/1/7"
+    )
+
+
+@pytest.mark.parametrize("outcome", REFUSALS, ids=lambda one: one.__name__)
+def test_every_refusal_has_outcome_status_and_error(outcome: type[outcomes.Outcome]) -> None:
+    """As the topic is called, as the body says it."""
+    refusal = REFUSALS[outcome]
+    answer = answer_of(_record(refusal.kind, {"error": refusal.error, "status": refusal.status}))
+    assert answer[:2] == (refusal.kind.label, str(refusal.status))
+    assert answer.error == refusal.error
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"error": "overage_required", "message": "DPP quota"}, "overage_required"),
+        ({"error": "Unauthorized", "details": {"reason": "signature-expired"}}, "Unauthorized: signature-expired"),
+        ({"error": "subscription_inactive", "details": {"status": "past_due"}}, "subscription_inactive: past_due"),
+        ({"error": "E", "details": {"fieldErrors": {"a.b": ["x", "y"], "c": ["z"]}}}, "E: a.b: x; a.b: y; c: z"),
+        ({"error": "E\x1b[2J", "details": 7}, "E\\x1b[2J"),
+        ({}, ""),
+    ],
+)
+def test_errors_say_what_the_details_say(body: dict[str, object], told: str) -> None:
+    """In one line, which no terminal obeys."""
+    assert error_of(body) == told
+
+
+def test_names_and_fields_of_an_answer_are_as_many() -> None:
+    """In the order of the columns."""
+    assert len(NAMES) == len(Answer._fields)
+
+
+@pytest.mark.parametrize("secret", ["tp_abc", " tp_abc\n", "Bearer tp_abc", "bearer  tp_abc\r\n"])
+def test_credentials_are_one_word(secret: str) -> None:
+    """As a file, a variable or a prompt gives it."""
+    assert Bearer(secret).headers(b"", "key", None, 0.0) == [("authorization", b"Bearer tp_abc")]
+
+
+@pytest.mark.parametrize("secret", ["", "  \n", "Bearer ", "two words", "tp_\x00", "tp_ä", "a\nb"])
+def test_what_is_no_credential_is_refused_and_not_repeated(secret: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(BadCredentials) as refused:
+        Bearer(secret)
+    assert not secret.strip() or secret.strip() not in str(refused.value)
