@@ -15,12 +15,13 @@ from tests.infrastructure.certificates import Authority
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.kafka_user import Permissions, kafka_user_acls
 from tests.infrastructure.secure_kafka import USER, SecureKafka, secure_kafka
+from tests.integration.submitting import kafka_alone, outcomes, sheet
 from tests.invariants import check_invariants
 from tests.operations.asking import ask
 from tests.outcomes import answer_all, check_outcomes
 from tests.workbench import Workbench, get, make_workbench, run_command, settings_of, tenant, until
 from worker.demo.embedded import free_port
-from worker.stream.cluster.permissions import Acl, needed_acls
+from worker.stream.cluster.permissions import Acl, needed_acls, submitting_acls
 
 pytestmark = pytest.mark.real_kafka
 
@@ -108,6 +109,40 @@ async def test_an_operator_needs_to_read_results_and_groups_of_replays(
     finally:
         for acl in more:
             permissions.take(acl)
+
+
+async def test_a_producer_needs_to_write_commands_and_read_results(
+    bench: Workbench, kafka: SecureKafka, permissions: Permissions, tmp_path: Path
+) -> None:
+    """And no more, for `submit` and `tail`; what is missing is named."""
+    settings, own = bench.settings, kafka_user_acls()
+    needed = submitting_acls(settings)
+    assert needed == (
+        Acl("Write", "topic", settings.topic_commands),
+        *(Acl("Read", "topic", topic) for topic in settings.result_topics),
+    )
+    bench.start_worker(tmp_path / "worker.log")  # as an administrator
+    file = sheet(tmp_path / "units.csv", ("acl-1", "acl-2"))
+    for acl in own:
+        permissions.take(acl)
+    try:
+        permissions.give(*needed[:-1])
+        for verb in (("submit", str(file)), ("tail",)):
+            refused = await asyncio.to_thread(run_command, *verb, **_producer(bench, kafka))
+            assert refused.returncode == 1
+            assert f"Kafka denies user {USER} {needed[-1]}. Allow it" in refused.stderr
+        permissions.give(needed[-1])
+        done = await asyncio.to_thread(run_command, "submit", str(file), **_producer(bench, kafka))
+        assert done.returncode == 0, done
+        assert outcomes(file) == ["created", "created"]
+    finally:
+        for acl in needed:
+            permissions.take(acl)
+        permissions.give(*own)
+
+
+def _producer(bench: Workbench, kafka: SecureKafka) -> dict[str, str]:
+    return {**kafka_alone(bench), **kafka.worker_environment()}
 
 
 @pytest.mark.parametrize("acl", kafka_user_acls(), ids=str)

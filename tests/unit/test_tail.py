@@ -63,9 +63,7 @@ def test_no_terminal_obeys_what_a_stranger_wrote(record: ResultRecord) -> None:
     """Control characters, C1 and bytes that are no UTF-8 become escapes, in both forms; nothing raises."""
     for text in (line(record), json_line(record)):
         assert text.isprintable()
-    assert (
-        json.loads(json_line(record))["outcome"] == record.kind and record.kind.label if record.kind is None else True
-    )
+    assert json.loads(json_line(record))["outcome"] in ("created", "conflict", "rejected")
     assert json_line(record).isascii()
 
 

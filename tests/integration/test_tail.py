@@ -1,0 +1,111 @@
+"""`tail` beside a real broker and a real worker: what comes, what came, and an end that is none of an error."""
+
+import asyncio
+import json
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.submitting import kafka_alone, start
+from tests.workbench import Workbench, run_command, tenant
+
+pytestmark = pytest.mark.real_kafka
+
+
+@pytest.fixture
+async def answering(bench: Workbench, tmp_path: Path) -> AsyncIterator[Workbench]:
+    """A bench with a worker that has answered two commands of each of two tenants."""
+    worker = bench.start_worker(tmp_path / "worker.log")
+    bench.publish(_commands(bench, "before"))
+    await bench.wait_for_results(4)
+    yield bench
+    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+
+
+def _commands(bench: Workbench, prefix: str) -> list[dict[str, object]]:
+    """A good one and one for a product that is not there, of two tenants."""
+    return [
+        bench.command(tenant(who), who, f"{prefix}-{name}", key=f"{prefix}-{who}-{name}", **more)
+        for who in (1, 2)
+        for name, more in (("good", {}), ("bad", {"productId": "f" * 24}))
+    ]
+
+
+async def _lines(process: subprocess.Popen[str], count: int) -> list[str]:
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        return [await asyncio.to_thread(process.stdout.readline) for _ in range(count)]
+
+
+async def _end(process: subprocess.Popen[str]) -> str:
+    """Ctrl-C; what it said on stderr."""
+    process.send_signal(signal.SIGINT)
+    rest, told = await asyncio.to_thread(process.communicate, timeout=10)
+    assert (process.returncode, rest) == (0, ""), told
+    return told
+
+
+async def test_what_comes_is_shown_as_it_comes(answering: Workbench) -> None:
+    """Nothing of before; JSON for programs, one object a line, written at once. Ctrl-C is a clean end."""
+    process = start(answering, "tail", "--json", "--outcome", "created", "--company", tenant(1).company_id)
+    reading = asyncio.create_task(_lines(process, 1))
+    for number in range(100):  # until it is ready, and one more is there
+        answering.publish(_commands(answering, f"now{number}"))
+        await asyncio.sleep(0.3)
+        if reading.done():
+            break
+    found = json.loads((await reading)[0])
+    process.send_signal(signal.SIGINT)
+    await asyncio.to_thread(process.communicate, timeout=10)
+    assert process.returncode == 0
+    assert (found["outcome"], found["status"], found["company"]) == ("created", 201, tenant(1).company_id)
+    assert found["key"].startswith("now")
+    assert found["key"].endswith("-1-good")
+    assert found["command"].startswith(f"{answering.settings.topic_commands}/")
+    assert found["body"]["_id"] == found["passportId"]
+
+
+async def test_what_came_is_shown_too(answering: Workbench) -> None:
+    """`--since`; filters by key and outcomes; lines for people."""
+    process = start(answering, "tail", "--since", "1h")
+    assert len(set(await _lines(process, 4))) == 4
+    assert await _end(process) == ""
+    process = start(answering, "tail", "--since", "1h", "--outcome", "rejected,conflict", "--key", "before-2-bad")
+    (line,) = await _lines(process, 1)
+    assert await _end(process) == ""
+    cells = line.split("  ")
+    assert cells[1].strip() == "rejected"
+    assert line.rstrip().endswith(f"404  {tenant(2).company_id}  before-2-bad  Product not found")
+
+
+async def test_a_pipe_that_is_closed_ends_it(answering: Workbench) -> None:
+    """`tail --json | head -1`: no complaint, and exit 0."""
+    process = start(answering, "tail", "--since", "1h", "--json")
+    await _lines(process, 1)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    for number in range(50):
+        answering.publish(_commands(answering, f"more{number}"))
+        await asyncio.sleep(0.2)
+        if process.poll() is not None:
+            break
+    assert (process.poll(), process.stderr.read()) == (0, "")
+    process.stderr.close()
+
+
+async def test_what_is_missing_or_wrong_is_told(bench: Workbench) -> None:
+    """Topics, the broker, and options."""
+    settings = kafka_alone(bench)
+    for arguments, environment, code, told in (
+        ((), {"PASSPORT_TOPIC_REJECTED": "not-there"}, 1, "missing topics: not-there"),
+        ((), {"PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 1, "Kafka cannot be reached"),
+        (("--outcome", "crated"), {}, 2, "--outcome: expected one of created, replayed"),
+        (("--company", "x"), {}, 2, "expected the id of a company"),
+        (("--since", "yesterday"), {}, 2, "--since: expected a time such as"),
+    ):
+        done = await asyncio.to_thread(run_command, "tail", *arguments, **{**settings, **environment})
+        assert (done.returncode, told in done.stderr) == (code, True), done
