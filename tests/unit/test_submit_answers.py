@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.sheets import BODY, GTIN, HEAD, LINE, PRODUCT, table
 from worker.domain import outcomes
+from worker.domain.seeding import compact_json
 from worker.messages.refusals import REFUSALS, Kind
 from worker.stream.results import ResultRecord
 from worker.submit.answering import answer_of, error_of, invalid
@@ -123,8 +124,12 @@ def _record(kind: Kind, body: object, *headers: tuple[str, bytes]) -> ResultReco
 
 def test_a_created_result_tells_passport_and_link() -> None:
     """And whether it was replayed."""
-    body = {"_id": "p", "gs1": {"digitalLinkUri": "https://id.example/01/1/21/2"}}
-    created = _record(Kind.CREATED, body, ("ce_subject", b"p"))
+    link = {"digitalLinkUri": "https://id.example/01/1/21/2"}
+    created = _record(Kind.CREATED, {"_id": "p", "gs1": link}, ("ce_subject", b"p"))
+    strange = '"digitalLinkUri":"'
+    worker = compact_json({"gs1": {"serialNumber": strange, **link}}).encode()
+    assert answer_of(created._replace(value=worker)).digital_link_uri == link["digitalLinkUri"]
+    assert answer_of(created._replace(value=b'{"digitalLinkUri":"\\"}')).digital_link_uri == ""
     expected = Answer("created", "201", "p", "https://id.example/01/1/21/2", "", "key", "commands/1/7")
     assert answer_of(created) == expected
     replayed = created._replace(headers=[*created.headers, ("idempotency-replayed", b"true")])

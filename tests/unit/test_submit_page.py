@@ -1,0 +1,38 @@
+"""The page for producers says of `submit` and `tail` what they do: sheet, options, columns and outcomes are theirs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.unit.sheets import bodies, table
+from tests.workbench import REPOSITORY, run_command
+from worker.cli.tail import TAIL_OUTCOMES
+from worker.submit.columns import PATHS
+from worker.submit.row import NAMES, OUTCOMES
+
+PAGE = (REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8")
+SUBMIT = PAGE.partition("## Submit a file")[2].partition("\n## ")[0]
+TAIL = PAGE.partition("**To look on**")[2].partition("\n\n")[0]
+
+
+def test_the_sheet_on_the_page_is_good(tmp_path: Path) -> None:
+    """Each of its rows."""
+    sheet = re.findall(r"```csv\n(.*?)```", SUBMIT, re.DOTALL)[0]
+    assert None not in bodies(list(table(tmp_path, sheet).rows()))
+
+
+@pytest.mark.parametrize(("verb", "section"), [("submit", SUBMIT), ("tail", TAIL)])
+def test_options_are_those_of_the_command_line(verb: str, section: str) -> None:
+    """All that the page names, and all that there are, those with a default that nobody needs to know aside."""
+    named = set(re.findall(r"--[a-z][a-z-]+", section))
+    there = set(re.findall(r"--[a-z][a-z-]+", run_command(verb, "--help").stdout)) - {"--help", "--version"}
+    assert named == there
+
+
+def test_names_are_those_of_the_code() -> None:
+    """Outcomes, columns and fields."""
+    assert all(f"`{one}`" in SUBMIT for one in OUTCOMES)
+    assert all(f"`.{one}`" in SUBMIT or f"`answer.{one}`" in SUBMIT for one in NAMES)
+    assert all(f"`{one}`" in SUBMIT for one in PATHS if not one.startswith("parties."))
+    assert set(TAIL_OUTCOMES) < set(OUTCOMES)
