@@ -1,6 +1,7 @@
 """`submit` through a real broker and a real worker: one answer a row, in order, whatever ends it in between."""
 
 import asyncio
+import json
 import random
 import signal
 import subprocess
@@ -272,3 +273,28 @@ async def test_memory_does_not_grow_with_the_file(answering: Workbench, tmp_path
     assert process.returncode == 0, (tmp_path / "submit.log").read_text()
     assert len(answers(file)) == 100_000
     assert 0 < highest < 150e6
+
+
+async def test_rows_are_signed_when_they_are_sent(answering: Workbench, tmp_path: Path) -> None:
+    """Plain and as CloudEvents, with a private key in place of a secret; the worker knows its public half."""
+    one = tenant(2)
+    pem, file = tmp_path / "mes.pem", tmp_path / "units.ndjson"
+    made = await asyncio.to_thread(run_command, "keys", "generate", str(pem))
+    jwk = json.loads(made.stdout)["jwk"]
+    insert = "INSERT INTO signing_key VALUES ($1, $2, $3, 'test')"
+    members = json.dumps({name: jwk[name] for name in ("crv", "kty", "x")})
+    connection = await answering.connect()
+    try:
+        await connection.execute(insert, jwk["kid"], one.company_id, members)
+    finally:
+        await connection.close()
+    body = b'{"productId":"%s","gs1":{"gtin":"%s","serialNumber":"U%d"}}'
+    values = [body % (one.product_id.encode(), gtin(3).encode(), number) for number in range(3)]
+    values[1] = b'{"specversion":"1.0","id":"1","source":"/mes","type":"create","data":' + values[1] + b"}"
+    file.write_bytes(b"\n".join(values))
+    done = await _submit(answering, file, "--signing-key", str(pem), PASSPORT_API_KEY="")
+    assert done.returncode == 0, (done, ndjson_answers(file))
+    commands = await asyncio.to_thread(answering.read, [answering.settings.topic_commands])
+    assert all(command.header("jws-signature") and not command.header("authorization") for command in commands)
+    both = await _submit(answering, file, "--signing-key", str(pem), "--credentials-file", str(pem))
+    assert (both.returncode, "--signing-key: expected without" in both.stderr) == (2, True)

@@ -17,6 +17,7 @@ from worker.cli.errors import BadUsage, Failed
 from worker.cli.output import leave_closed_pipe, say
 from worker.cli.running import collect_garbage_seldom, run_async, settings_with_warnings
 from worker.cli.signals import Stop, obey
+from worker.cli.signatures import signer_of
 from worker.cli.submit_progress import SubmitProgress, counted, shown
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
@@ -53,6 +54,7 @@ _SET = Parameter(name="--set", help="PATH=VALUE: a field with the same value in 
 _IGNORE = Parameter(name="--ignore", help="A column that is no field.", negative=())
 _PAD = Parameter(name="--pad-gtin", help="Put back zeros that a spreadsheet took from GTINs.", negative=())
 _ONLY = Parameter(help=f"Of an answers file, only rows with this answer: {', '.join(OUTCOMES)}.", negative=())
+_SIGNING = Parameter(help="A PEM file with a private key, which signs each command (keys generate).")
 _SECRET = Parameter(help=f"A file with an API key or an access token; else {API_KEY}, else it is asked for.")
 _CONFIRM = Parameter(
     help="Accept what passports above the plan's quota cost: confirmOverage in each body.", negative=()
@@ -84,6 +86,22 @@ class ColumnOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class CredentialsOptions:
+    """Who submits."""
+
+    signing_key: Annotated[Path | None, _SIGNING] = None
+    credentials_file: Annotated[Path | None, _SECRET] = None
+
+    def credentials(self, settings: Settings) -> Credentials:
+        """Of a file, the environment or whoever sits at the terminal. Raises `BadUsage`."""
+        if self.signing_key is not None and self.credentials_file is not None:
+            raise BadUsage("--signing-key: expected without --credentials-file, since the signature decides")
+        signer = signer_of(self.signing_key, settings.signature_audience or settings.topic_commands)
+        return signer or _bearer(self.credentials_file)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class PaceOptions:
     """How fast."""
 
@@ -106,7 +124,7 @@ def submit_command(  # noqa: PLR0913 - options of a command
     *,
     columns: ColumnOptions = ColumnOptions(),
     only: Annotated[tuple[str, ...], _ONLY] = (),
-    credentials_file: Annotated[Path | None, _SECRET] = None,
+    who: CredentialsOptions = CredentialsOptions(),
     skip_bad: Annotated[bool, _SKIP] = False,
     dry_run: Annotated[bool, _DRY] = False,
     paced: PaceOptions = PaceOptions(),
@@ -123,7 +141,7 @@ def submit_command(  # noqa: PLR0913 - options of a command
         table = table_of(file, settings.limits, choices, only)
         if dry_run:
             _dry_run(table)
-        credentials = _credentials(credentials_file)
+        credentials = who.credentials(settings)
         with AnswersFile(answers_path(file, table), table) as answers:
             _submit(_Order(settings, table, credentials, pace, skip_bad), answers)
     except BadFile as error:
@@ -151,8 +169,7 @@ def _pairs(option: str, expected: str, given: Iterable[tuple[str, str, str]]) ->
     return pairs
 
 
-def _credentials(file: Path | None) -> Credentials:
-    """Of the file, the environment or whoever sits at the terminal. Raises `BadUsage`."""
+def _bearer(file: Path | None) -> Bearer:
     try:
         if file is not None:
             return Bearer(file.read_text(encoding="utf-8"))
@@ -166,7 +183,7 @@ def _credentials(file: Path | None) -> Credentials:
         pass
     except BadCredentials as error:
         raise BadUsage(f"{API_KEY if file is None else file}: {error}") from error
-    raise BadUsage(f"no credentials: expected --credentials-file FILE, or {API_KEY} in the environment")
+    raise BadUsage(f"no credentials: expected --signing-key FILE, --credentials-file FILE, or {API_KEY} set")
 
 
 class _Telling:
