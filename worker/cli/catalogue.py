@@ -31,7 +31,7 @@ from worker.store.catalogue import load_catalogue, templates_of
 from worker.store.connect import connect
 from worker.store.migrate import check_schema
 
-catalogue = App(
+app = App(
     name="catalogue",
     help="Reference data: plans, companies, API keys, templates, products.",
     help_format="plaintext",
@@ -48,7 +48,7 @@ _IN_MEMORY = 16 * 1024 * 1024
 _LONGEST_VALUE = 60
 
 
-@catalogue.command(
+@app.command(
     name="load", help_epilogue=examples("catalogue load catalogue.yaml", "catalogue load catalogue.yaml --dry-run")
 )
 def catalogue_load(file: File, /, *, dry_run: DryRun = False, as_json: AsJson = False) -> None:
@@ -91,7 +91,7 @@ def _warn_of(unusual: Iterable[str]) -> None:
         warn(f"and {others} more of them")
 
 
-@catalogue.command(
+@app.command(
     name="diff",
     help_epilogue=examples("catalogue diff catalogue.yaml", "catalogue diff catalogue.yaml --json | jq '.changes[]'"),
 )
@@ -146,7 +146,7 @@ def _value(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
-@catalogue.command(
+@app.command(
     name="export",
     help_epilogue=examples("catalogue export > catalogue.json", "catalogue export --company 6650a0b1c2d3e4f5a6b7c8d9"),
 )

@@ -37,7 +37,7 @@ from worker.operations.report import Problem
 from worker.operations.selection import BadSelection, Range, place_of
 from worker.operations.servers import Servers
 
-dead_letters = App(
+app = App(
     name="dead-letters",
     help="Commands that could not be read or processed: their copies, and publishing them again.",
     help_format="plaintext",
@@ -51,7 +51,7 @@ _SHOWN_CHARACTERS = 4_000
 """Of a value, for people; JSON has all of it."""
 
 
-@dead_letters.command(
+@app.command(
     name="list",
     help_epilogue=examples(
         "dead-letters list --from 2026-11-26T00:00:00Z --code value-too-large",
@@ -80,7 +80,7 @@ def list_command(
     show(report, as_json=as_json, draw=lambda console: _draw_list(console, report))
 
 
-@dead_letters.command(
+@app.command(
     name="show",
     help_epilogue=examples("dead-letters show 3/4711", "dead-letters show 3/4711 --output value.bin"),
 )
@@ -109,7 +109,7 @@ def show_command(
     show(report, as_json=as_json, draw=lambda console: _draw_one(console, report))
 
 
-@dead_letters.command(
+@app.command(
     name="redrive",
     help_epilogue=examples(
         "dead-letters redrive --code value-too-large --from 2026-11-26T00:00:00Z",

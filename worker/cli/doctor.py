@@ -10,7 +10,7 @@ from worker.cli.output import show, table
 from worker.operations.doctor import doctor as examine
 from worker.operations.reports import DoctorReport
 
-doctor = App(
+app = App(
     name="doctor",
     help_format="plaintext",
     help_epilogue=examples("doctor", "doctor --strict --json | jq '.checks[] | select(.status != \"ok\")'"),
@@ -19,7 +19,7 @@ doctor = App(
 Strict = Annotated[bool, Parameter(help="Exit 1 for warnings, too.", negative=())]
 
 
-@doctor.default
+@app.default
 def doctor_command(*, strict: Strict = False, as_json: AsJson = False) -> NoReturn:
     """Whether all is as a worker needs it: servers, topics, rights, clocks, daily partitions, lanes, certificates.
 

@@ -21,7 +21,7 @@ from worker.operations.keys import BadPrefix, catalogue_line, create, list_all, 
 from worker.operations.reports import KeyReport, KeysCreateReport, KeysListReport
 from worker.signing.signer import Signer, generate_pem
 
-keys = App(
+app = App(
     name="keys",
     help="Keys of companies. An API key is shown once; its SHA-256 is what is kept, and what names it here. `generate` "
     "makes a private key that signs commands in place of it.",
@@ -37,7 +37,7 @@ Company = Annotated[str, Parameter(help="Its id, 24 hexadecimal digits.")]
 HashPrefix = Annotated[str, _HASH_PREFIX]
 
 
-@keys.command(
+@app.command(
     name="create",
     help_epilogue=examples(
         "keys create --company 6650a0b1c2d3e4f5a6b7c8d9 --label mes-2",
@@ -60,7 +60,7 @@ def keys_create(
     show(report, as_json=as_json, draw=lambda console: _draw_new(console, report))
 
 
-@keys.command(
+@app.command(
     name="generate",
     help_epilogue=examples("keys generate mes-1.pem --label mes-1", "keys generate mes-1.pem --algorithm ES256"),
 )
@@ -94,7 +94,7 @@ def _write_new(file: Path, content: bytes) -> None:
         opened.write(content)
 
 
-@keys.command(
+@app.command(
     name="list",
     help_epilogue=examples(
         "keys list --company 6650a0b1c2d3e4f5a6b7c8d9",
@@ -108,7 +108,7 @@ def keys_list(*, company: Company | None = None, as_json: AsJson = False) -> NoR
     show(report, as_json=as_json, draw=lambda console: _draw_list(console, report))
 
 
-@keys.command(
+@app.command(
     name="revoke",
     help_epilogue=examples(
         "keys revoke 3f2a9c --reason 'found in a public repository'",
@@ -135,7 +135,7 @@ def keys_revoke(
     show(report, as_json=as_json, draw=lambda console: _draw_revoked(console, report.revoked))
 
 
-@keys.command(
+@app.command(
     name="rotate",
     help_epilogue=examples("keys rotate 3f2a9c", "keys rotate 3f2a9c --overlap 7d --reason 'yearly'"),
 )

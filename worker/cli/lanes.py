@@ -18,14 +18,14 @@ from worker.operations.reports import LanesReport, RecoverReport, ResetReport
 from worker.operations.reset import reset
 from worker.operations.servers import Servers
 
-lanes = App(
+app = App(
     name="lanes",
     help_format="plaintext",
     help_epilogue=examples("lanes", "lanes --json | jq '.lanes[] | select(.state != \"in-step\")'"),
 )
 
 
-@lanes.default
+@app.default
 def lanes_command(*, as_json: AsJson = False) -> NoReturn:
     """Where every lane stands: one per partition of the command topic.
 
@@ -64,7 +64,7 @@ _SEARCH = Parameter(help="From when on results are read (RFC 3339); as far back 
 _ALLOW = Parameter(help="A refusal to pass over: its original is still to be answered.", negative=())
 
 
-@lanes.command(
+@app.command(
     name="recover",
     help_epilogue=examples(
         "lanes recover", 'lanes recover --execute --reason "restored the backup of Tuesday, ticket 4711"'
@@ -105,7 +105,7 @@ _EXPIRED = Parameter(
 )
 
 
-@lanes.command(
+@app.command(
     name="reset",
     help_epilogue=examples("lanes reset", 'lanes reset 3 --execute --reason "the offset was set ahead, ticket 4711"'),
 )

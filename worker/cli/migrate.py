@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from worker.cli.running import run_async, settings_with_warnings
 from worker.store.connect import connect
@@ -10,7 +10,10 @@ from worker.store.grants import READER, RUN, grant_rights
 from worker.store.migrate import migrate
 from worker.store.partitions import ensure_days
 
+app = App(name="migrate", help_format="plaintext")
 
+
+@app.default
 def migrate_command(
     *,
     grant_to: Annotated[str | None, Parameter(help="A role that gets what `run` needs, and no more.")] = None,

@@ -12,13 +12,13 @@ from worker.cli.output import show, table
 from worker.operations.quota import show_quotas
 from worker.operations.reports import CompanyQuota, QuotaShowReport
 
-quota = App(name="quota", help="What companies have used of their plans.", help_format="plaintext")
+app = App(name="quota", help="What companies have used of their plans.", help_format="plaintext")
 
 _MOST_ROWS = 1_000
 """So many are shown to people; JSON has all of them."""
 
 
-@quota.command(
+@app.command(
     name="show",
     help_epilogue=examples("quota show --near 0.8", "quota show 6650a0b1c2d3e4f5a6b7c8d9 --json"),
 )

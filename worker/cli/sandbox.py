@@ -14,7 +14,7 @@ from worker.cli.running import run_async, settings_with_warnings
 from worker.observability.logs import configure_logs
 from worker.settings import PREFIX
 
-sandbox = App(
+app = App(
     name="sandbox",
     help_format="plaintext",
     help_epilogue=examples("sandbox > sandbox.env", "sandbox --catalogue catalogue.yaml > sandbox.env"),
@@ -25,7 +25,7 @@ _OWN = tuple(f"{PREFIX}{name}_" for name in ("KAFKA", "DATABASE", "HTTP"))
 """What settings of servers begin with."""
 
 
-@sandbox.default
+@app.default
 def sandbox_command(*, catalogue: Annotated[Path | None, _CATALOGUE] = None) -> NoReturn:
     """Serve other people's tests: an embedded broker and PostgreSQL of its own, and the real worker.
 
