@@ -104,7 +104,7 @@ def test_demo_keeps_the_promise(start_demo: StartDemo) -> None:
     promise = PROMISE.search(demo.text)
     assert promise is not None, demo.text
     assert promise.groups() == ("300", "300")
-    for outcome in ("201 created", "201 replayed", "400 unreadable", "401 ", "409 serial exists", "429 "):
+    for outcome in ("201 created", "201 replayed", "400 unreadable", "401 ", "409 serial-exists", "429 "):
         assert outcome in demo.text
     assert "tp_demo_guessed" not in demo.text
 
