@@ -1,7 +1,7 @@
 """Reading: one Kafka record becomes one command, whatever its bytes; nothing here raises."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -33,6 +33,9 @@ MOST_HEADERS = 10_000
 """Ten times the largest limit that can be set."""
 
 _KNOWN_HEADERS = ("authorization", SIGNATURE, "idempotency-key", "content-type", "traceparent", "tracestate")
+
+Found = Mapping[str, Sequence[bytes | None]]
+"""The values of those known headers that are there, by name in lower case."""
 
 _STRUCTURED = STRUCTURED.encode("ascii")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -95,24 +98,24 @@ def open_envelope(record: Record, limits: Limits, audience: str | None = None) -
     """
     source = Source(record.topic, record.partition, record.offset, clamp_ms(record.timestamp_ms))
     found = _known_headers(record.headers)
-    key = _idempotency_key(found["idempotency-key"])
+    key = _idempotency_key(found.get("idempotency-key", ()))
     body = _body_of(record, found, limits)
     digest = fingerprint(body) if key is not None and isinstance(body, dict) else None
     credentials: ApiKey | Signature | NoCredentials
-    if found[SIGNATURE]:
+    if SIGNATURE in found:
         credentials, token = _signature(record, found, key, limits, audience), None
     else:
-        credentials, token = _credentials(found["authorization"])
+        credentials, token = _credentials(found.get("authorization", ()))
     content: CreatePassport | InvalidBody | UnreadableRecord = read_body(body) if isinstance(body, dict) else body
     command = Command(  # by position, which takes half the time
         source,
         key if key is not None else f"{record.topic}:{record.partition}:{record.offset}",
         key,
-        key is None and bool(found["idempotency-key"]),
+        key is None and "idempotency-key" in found,
         digest,
         credentials,
         content,
-        _trace_context(found["traceparent"], found["tracestate"]),
+        _trace_context(found.get("traceparent", ()), found.get("tracestate", ())),
         dead_letter(record, content.code) if isinstance(content, UnreadableRecord) else None,
     )
     return Envelope(command, token)
@@ -123,7 +126,7 @@ def body_of(record: Record, limits: Limits) -> JsonObject | UnreadableRecord:
     return _body_of(record, _known_headers(record.headers), limits)
 
 
-def _body_of(record: Record, found: dict[str, list[bytes | None]], limits: Limits) -> JsonObject | UnreadableRecord:
+def _body_of(record: Record, found: Found, limits: Limits) -> JsonObject | UnreadableRecord:
     return record.unreadable or _limit_broken(record, found, limits) or _read_value(record.value, found, limits)
 
 
@@ -136,16 +139,19 @@ def dead_letter(record: Record, reason: str) -> DeadLetter:
     return DeadLetter(record.key, record.value, headers, reason)
 
 
-def _known_headers(headers: Sequence[Header]) -> dict[str, list[bytes | None]]:
-    found: dict[str, list[bytes | None]] = {name: [] for name in _KNOWN_HEADERS}
+def _known_headers(headers: Sequence[Header]) -> Found:
+    found: dict[str, list[bytes | None]] = {}
     for name, value in headers:
-        values = found.get(name.lower())
-        if values is not None:
-            values.append(value)
+        known = name.lower()
+        if known in _KNOWN_HEADERS:
+            if known in found:
+                found[known].append(value)
+            else:
+                found[known] = [value]
     return found
 
 
-def _limit_broken(record: Record, found: dict[str, list[bytes | None]], limits: Limits) -> UnreadableRecord | None:
+def _limit_broken(record: Record, found: Found, limits: Limits) -> UnreadableRecord | None:
     if len(record.headers) > limits.headers:
         return _too_many_headers(limits)
     for _, value in record.headers:
@@ -153,7 +159,7 @@ def _limit_broken(record: Record, found: dict[str, list[bytes | None]], limits: 
             return UnreadableRecord(
                 "header-too-large", f"Expected header values of at most {limits.header_bytes} bytes"
             )
-    if len(found["authorization"]) > 1:
+    if len(found.get("authorization", ())) > 1:
         return UnreadableRecord("repeated-authorization", "Expected one authorization header")
     return None
 
@@ -162,9 +168,7 @@ def _too_many_headers(limits: Limits) -> UnreadableRecord:
     return UnreadableRecord("too-many-headers", f"Expected at most {limits.headers} headers")
 
 
-def _read_value(
-    value: bytes | None, found: dict[str, list[bytes | None]], limits: Limits
-) -> JsonObject | UnreadableRecord:
+def _read_value(value: bytes | None, found: Found, limits: Limits) -> JsonObject | UnreadableRecord:
     if value is None:
         return UnreadableRecord("tombstone", "Expected a JSON object, got a tombstone (null value)")
     if not value:
@@ -172,7 +176,7 @@ def _read_value(
     if len(value) > limits.value_bytes:
         return UnreadableRecord("value-too-large", f"Expected a value of at most {limits.value_bytes} bytes")
     parsed = read_object(value, limits.json_depth)
-    if isinstance(parsed, dict) and is_structured_cloud_event(found["content-type"]):
+    if isinstance(parsed, dict) and is_structured_cloud_event(found.get("content-type", ())):
         data = parsed.get("data")
         if not isinstance(data, dict):
             return UnreadableRecord("cloudevent-without-data", "Expected a CloudEvent with a JSON object in data")
@@ -180,7 +184,7 @@ def _read_value(
     return parsed
 
 
-def is_structured_cloud_event(content_types: list[bytes | None]) -> bool:
+def is_structured_cloud_event(content_types: Sequence[bytes | None]) -> bool:
     """CloudEvents 1.0 Kafka binding, section 3.1: the media type decides, its parameters do not."""
     return any(
         content_type is not None and content_type.split(b";", 1)[0].strip().lower() == _STRUCTURED
@@ -188,7 +192,7 @@ def is_structured_cloud_event(content_types: list[bytes | None]) -> bool:
     )
 
 
-def _idempotency_key(values: list[bytes | None]) -> str | None:
+def _idempotency_key(values: Sequence[bytes | None]) -> str | None:
     """The well-formed key, or None (absent, or malformed: null, not UTF-8, not 1-255 characters, repeated)."""
     if len(values) != 1 or values[0] is None:
         return None
@@ -200,14 +204,14 @@ def _idempotency_key(values: list[bytes | None]) -> str | None:
 
 
 def _signature(
-    record: Record, found: dict[str, list[bytes | None]], key: str | None, limits: Limits, audience: str | None
+    record: Record, found: Found, key: str | None, limits: Limits, audience: str | None
 ) -> Signature | NoCredentials:
-    is_structured = is_structured_cloud_event(found["content-type"])
-    signed = Signed(audience or record.topic, record.value or b"", key, bool(found["idempotency-key"]), is_structured)
+    is_structured = is_structured_cloud_event(found.get("content-type", ()))
+    signed = Signed(audience or record.topic, record.value or b"", key, "idempotency-key" in found, is_structured)
     return read_signature(found[SIGNATURE], signed, limits.header_bytes)
 
 
-def _credentials(values: list[bytes | None]) -> tuple[ApiKey | NoCredentials, str | None]:
+def _credentials(values: Sequence[bytes | None]) -> tuple[ApiKey | NoCredentials, str | None]:
     """The API key, or the access token that somebody has to verify, or what was seen in place of them."""
     if len(values) != 1 or values[0] is None:
         return NoCredentials.REPEATED if len(values) > 1 else NoCredentials.MISSING, None
@@ -235,7 +239,7 @@ _recently_read = lru_cache(maxsize=256)(_read_bearer)
 _KEPT_BYTES = 2048
 
 
-def _trace_context(traceparents: list[bytes | None], tracestates: list[bytes | None]) -> TraceContext | None:
+def _trace_context(traceparents: Sequence[bytes | None], tracestates: Sequence[bytes | None]) -> TraceContext | None:
     """W3C Trace Context: a malformed or repeated `traceparent` drops both; several `tracestate` are one list.
 
     Both are bounded, whatever a header may hold: they come back with the result, which has to fit into its topic.
