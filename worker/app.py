@@ -29,9 +29,7 @@ def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
         settings=settings,
         store=store,
         processor=Processor(pipeline, hooks),
-        command_reader=CommandReader(
-            settings.limits, _verifier(settings, metrics.keys_read), settings.signature_audience
-        ),
+        command_reader=CommandReader(settings.limits, _verifier(settings, metrics.keys_read), settings.audience),
         cluster=Cluster(settings),
         hooks=hooks,
     )

@@ -197,6 +197,11 @@ class Settings(BaseSettings):
         return *self.result_topics, self.dead_letter_topic
 
     @property
+    def audience(self) -> str:
+        """Whom signatures must be for: the command topic unless set."""
+        return self.signature_audience or self.topic_commands
+
+    @property
     def limits(self) -> Limits:
         """Bounds of a readable record."""
         return Limits(self.limit_value_bytes, self.limit_headers, self.limit_header_bytes, self.limit_json_depth)

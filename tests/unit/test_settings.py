@@ -131,3 +131,9 @@ def test_other_variables_are_nobodys_mistake() -> None:
     """Settings in any case, those of the tests, the API key of the README's programs, and what is not ours at all."""
     names = [*VARIABLES, "passport_group_id", "PASSPORT_TEST_DATABASE_URL", "PASSPORT_API_KEY", "PASSPORTS_DB", "PATH"]
     assert list(unknown_variables(dict.fromkeys(names, "x"))) == []
+
+
+@pytest.mark.parametrize(("given", "audience"), [(None, "t"), ("", "t"), ("eu-1", "eu-1")])
+def test_signatures_are_for_the_command_topic_unless_another_audience_is_set(given: str | None, audience: str) -> None:
+    """As with the dead-letter topic, an empty text is none."""
+    assert Settings(topic_commands="t", signature_audience=given).audience == audience

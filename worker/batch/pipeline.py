@@ -51,11 +51,11 @@ class Pipeline:
         lap = self._hooks.stopwatch()
         facts = await self._store.look_up(commands, TURN_ANSWER_BYTES)
         lap("look-up")
+        if len(commands) > 1 and _size_ahead(turn, facts) > TURN_ANSWER_BYTES:
+            raise BatchTooLarge
         if facts.signing_keys:
             await self._verifier.make_ready(commands, facts)
             lap("verify")
-        if len(commands) > 1 and _size_ahead(turn, facts) > TURN_ANSWER_BYTES:
-            raise BatchTooLarge
         with self._hooks.transaction("postgresql", len(commands)):
             return await self._commit(turn, commands, facts)
 

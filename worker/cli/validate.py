@@ -43,7 +43,7 @@ def validate(  # noqa: PLR0913 - its options
     PASSPORT_SIGNATURE_AUDIENCE, or the command topic.
     """
     settings = settings_with_warnings()
-    limits, audience = settings.limits, settings.signature_audience or settings.topic_commands
+    limits, audience = settings.limits, settings.audience
     signer = signer_of(signing_key, audience)
     check = check_of(signature, audience, idempotency_key, catalogue, None if at is None else moment("--at", at))
     good = bad = 0

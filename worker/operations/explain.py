@@ -94,7 +94,7 @@ class _Asking:
         if located.place is None:
             return _report(self.address, located, Fate("not-found"), None, self.problems)
         story = Story(located.place, lane=lanes.get(located.place.partition))
-        story.audience = self.servers.settings.signature_audience
+        story.audience = self.servers.settings.audience
         if self.kafka is not None:
             story.log = self.kafka.bounds.get(story.place.partition)
             story.emitted = self.kafka.emitted.get(story.place.partition)

@@ -94,7 +94,7 @@ async def credentials_warning(
     connection: Connection, original: Record, settings: Settings, now: datetime
 ) -> str | None:
     """Why the new command would be answered with 401, as far as can be told; None where nothing speaks for it."""
-    envelope = open_envelope(original, settings.limits, settings.signature_audience)
+    envelope = open_envelope(original, settings.limits, settings.audience)
     credentials = envelope.command.credentials
     if (problem := await _signature_problem(connection, envelope.command, now)) is not None:
         return problem

@@ -1,8 +1,9 @@
 """Loading a catalogue into the database: all of it or nothing, again and again, while workers run."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from worker.catalogue.facts import fields_as_json
 from worker.catalogue.file import CatalogueError
@@ -50,7 +51,6 @@ async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> l
     return [
         *await _missing_references(connection, catalogue),
         *await _taken_keys(connection, catalogue),
-        *await _taken_signing_keys(connection, catalogue),
     ]
 
 
@@ -78,31 +78,27 @@ async def _missing_references(connection: Connection, catalogue: Catalogue) -> l
     return [*missing_references(catalogue, found)]
 
 
-_OTHERS_KEY = "Expected a key of this company, got one that belongs to another company"
-
-
 async def _taken_keys(connection: Connection, catalogue: Catalogue) -> list[str]:
-    digests = [api_key.digest for _, api_key in _keys_of(catalogue.companies)]
-    rows = await connection.fetch(sql.load("api_key_owners"), digests)
-    owners = {row["sha256"]: row["company_id"] for row in rows}
+    """API keys and signing keys that are another company's."""
+    companies = catalogue.companies
+    digests = [[key.digest for key in company.api_keys] for company in companies]
+    key_ids = [[key.jwk.key_id for key in company.signing_keys] for company in companies]
+    api_keys = await connection.fetch(sql.load("api_key_owners"), list(chain(*digests)))
+    signing_keys = await connection.fetch(sql.load("signing_key_owners"), list(chain(*key_ids)))
     return [
-        f"companies[{at}].apiKeys[{key}]: {_OTHERS_KEY}"
-        for at, company in enumerate(catalogue.companies)
-        for key, api_key in enumerate(company.api_keys)
-        if owners.get(api_key.digest, company.id) != company.id
+        *_others_keys(companies, "apiKeys", digests, dict(map(tuple, api_keys))),
+        *_others_keys(companies, "signingKeys", key_ids, dict(map(tuple, signing_keys))),
     ]
 
 
-async def _taken_signing_keys(connection: Connection, catalogue: Catalogue) -> list[str]:
-    key_ids = [key.jwk.key_id for _, key in _signing_keys_of(catalogue.companies)]
-    rows = await connection.fetch(sql.load("signing_key_owners"), key_ids)
-    owners = {row["kid"]: row["company_id"] for row in rows}
-    return [
-        f"companies[{at}].signingKeys[{number}]: {_OTHERS_KEY}"
-        for at, company in enumerate(catalogue.companies)
-        for number, key in enumerate(company.signing_keys)
-        if owners.get(key.jwk.key_id, company.id) != company.id
-    ]
+def _others_keys(
+    companies: Sequence[Company], name: str, keys: Sequence[Sequence[object]], owners: Mapping[object, str]
+) -> Iterator[str]:
+    for at, (company, own) in enumerate(zip(companies, keys, strict=True)):
+        for number, key in enumerate(own):
+            if owners.get(key, company.id) != company.id:
+                text = "Expected a key of this company, got one that belongs to another company"
+                yield f"companies[{at}].{name}[{number}]: {text}"
 
 
 def _signing_keys_of(companies: Iterable[Company]) -> list[tuple[str, SigningKey]]:
