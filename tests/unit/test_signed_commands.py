@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, g
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.unit.builders import BEARER, COMPANY, NOW_MS, OTHER_COMPANY, as_json, body, facts
+from tests.unit.builders import BEARER, COMPANY, NOW_MS, OTHER_COMPANY, as_json, body, command, facts
 from tests.unit.signing_builders import (
     KEY,
     NOW,
@@ -28,7 +28,9 @@ from tests.unit.signing_builders import (
     known,
     signed,
 )
-from worker.domain.outcomes import Created, MalformedIdempotencyKey, Outcome, Unauthorized, Unreadable
+from worker.domain.command import AccessToken
+from worker.domain.decide import decide
+from worker.domain.outcomes import Created, Forbidden, MalformedIdempotencyKey, Outcome, Unauthorized, Unreadable
 from worker.domain.timestamps import DAY_MS
 from worker.messages.envelope import Header
 from worker.signing.signer import NotASigningKey, Signer
@@ -328,6 +330,9 @@ def test_a_company_that_has_moved_takes_no_bearer_secret(from_ms: int | None, is
     bearer = signed(None)._replace(headers=[BEARER])
     assert reason(judge(bearer, world)) == ("required" if is_refused else "created")
     assert reason(judge(signed(jws()), world)) == "created"
+    for scopes, passes in ((frozenset({"passports:write"}), "created"), (frozenset[str](), Forbidden(COMPANY))):
+        found = decide(command(credentials=AccessToken(COMPANY, scopes, NOW + 60.0, 0.0)), world)
+        assert (reason(found) == "required") if is_refused else (found == passes or reason(found) == passes)
     unknown = bearer._replace(headers=[("authorization", b"Bearer tp_unknown")])
     assert judge(unknown, world) == Unauthorized()
     assert judge(bearer._replace(headers=[]), world) == Unauthorized()
