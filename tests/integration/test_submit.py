@@ -157,7 +157,7 @@ async def test_overage_is_confirmed_in_a_second_round(answering: Workbench, tmp_
     waiting = [row["gs1.serialNumber"] for row in answers(file) if row["answer.outcome"] == "overage-required"]
     assert {row["answer.error"] for row in answers(file)} == {"", "overage_required"}
     again = Path(f"{file}.answers.csv")
-    options = ("--only", "overage-required", "--confirm-overage")
+    options = ("--only", "overage-required,rejected", "--confirm-overage")
     assert (await _submit(answering, again, *options, PASSPORT_API_KEY=one.api_key)).returncode == 0
     assert outcomes(again) == ["created"] * 2
     assert [row["gs1.serialNumber"] for row in answers(again)] == waiting

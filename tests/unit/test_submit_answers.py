@@ -1,6 +1,7 @@
 """What `submit` writes survives a kill at any byte, is compared before it goes on, and says what a result said."""
 
 import json
+import resource
 from hashlib import sha256
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
@@ -95,6 +96,35 @@ def test_a_row_that_was_not_sent_has_no_key_and_is_compared_too(tmp_path: Path) 
     corrected = table(tmp_path, f"{HEAD}\n{PRODUCT},{GTIN},U1\n")
     with pytest.raises(BadFile, match="another row"), AnswersFile(path, corrected) as answers:
         check(corrected, answers, lambda row: None)
+
+
+def test_a_full_disk_ends_it_and_nothing_is_lost(tmp_path: Path) -> None:
+    """A line that does not fit is told, and cut off by the next run."""
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    whole = _written(path, sheet)
+    path.unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) - 10, before[1]))
+    try:
+        with pytest.raises(OSError, match="cannot write all of a line"):
+            _written(path, sheet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == whole[:-10]
+    for left in (b"", b"\0" * 7):  # zeros, as a power cut may leave them
+        path.write_bytes(whole[:-10] + left)
+        with AnswersFile(path, sheet) as answers:
+            assert check(sheet, answers, lambda row: None).answered == ROWS - 1
+
+
+def test_a_quote_that_was_lost_is_not_searched_for_to_the_end(tmp_path: Path) -> None:
+    """What cannot be a part of one row's line is no torn one: the file is left as it is."""
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    whole = _written(path, sheet)
+    rows = whole[len(sheet.head) :]
+    path.write_bytes(sheet.head + rows.replace(b'"U""0"', b'"U"0"') + b"x\r\n" * 5_000_000)
+    with pytest.raises(BadFile, match="another row"), AnswersFile(path, sheet) as answers:
+        check(sheet, answers, lambda row: None)
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is typed behind several verbs, as values. Each raises `BadUsage`, which says what was expected."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from worker.cli.errors import BadUsage
@@ -43,3 +44,8 @@ def duration(name: str, text: str) -> timedelta:
     if found is None or found > _LONGEST:
         raise BadUsage(f"{name}: expected a time such as 90m, 24h or 7d, at most 366d, got {text!r}")
     return found
+
+
+def separated(given: Iterable[str]) -> tuple[str, ...]:
+    """Names that were repeated, or separated by commas."""
+    return tuple(one for text in given for one in text.split(","))

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
+from worker.cli.arguments import separated
 from worker.cli.asking import examples
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.output import leave_closed_pipe, say
@@ -138,7 +139,7 @@ def submit_command(  # noqa: PLR0913 - options of a command
     configure_logs(quiet=True)
     collect_garbage_seldom()
     try:
-        table = table_of(file, settings.limits, choices, only)
+        table = table_of(file, settings.limits, choices, separated(only))
         if dry_run:
             _dry_run(table)
         credentials = who.credentials(settings)

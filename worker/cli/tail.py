@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Parameter
 
-from worker.cli.arguments import company_id, duration
+from worker.cli.arguments import company_id, duration, separated
 from worker.cli.asking import examples
 from worker.cli.errors import BadUsage, Failed
 from worker.cli.output import leave_closed_pipe, say
@@ -69,7 +69,7 @@ def tail_command(
     as_json: Annotated[bool, _JSON] = False,
 ) -> NoReturn:
     """Show results as they become visible, until Ctrl-C. Joins no group, and needs no database."""
-    outcomes = frozenset(one for text in outcome for one in text.split(","))
+    outcomes = frozenset(separated(outcome))
     if unknown := outcomes.difference(TAIL_OUTCOMES):
         raise BadUsage(f"--outcome: expected one of {', '.join(TAIL_OUTCOMES)}, got {min(unknown)!r}")
     wanted = Filter(None if company is None else company_id(company), outcomes, key)

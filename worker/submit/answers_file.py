@@ -1,5 +1,6 @@
 """The answers file: what is written survives a kill at any moment, and tells where to go on."""
 
+import errno
 import fcntl
 import os
 from collections import Counter
@@ -65,7 +66,7 @@ class AnswersFile:
             try:
                 noted = self._table.noted(record)
             except Torn:
-                self.torn = record  # all up to the end of the file
+                self.torn = record.rstrip(b"\0")  # up to the file's end; zeros are what a power cut may leave
                 return
             except ValueError as error:
                 raise BadFile(f"{self.path}, row {number}, is no answer ({error}): {_OTHER}") from error
@@ -82,7 +83,9 @@ class AnswersFile:
 
     def append(self, row: Row, answer: Answer) -> None:
         """One write a row: nobody ever sees a part of a line, but where it was killed."""
-        self._file.write(self._table.line(row, answer))
+        line = self._table.line(row, answer)
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, f"cannot write all of a line to {self.path}: the disk is full")
         self.outcomes[answer.outcome] += 1
 
     def sync(self) -> None:

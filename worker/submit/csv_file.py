@@ -11,12 +11,15 @@ import orjson
 from worker.domain.command import InvalidBody
 from worker.messages.body import read_body
 from worker.messages.envelope import Limits
+from worker.messages.hints import printable
 from worker.messages.problems import problems_of
 from worker.submit.columns import ANSWER_COLUMNS, Choices, Columns
 from worker.submit.lines import BOM, bounded_lines, without_end
 from worker.submit.row import Answer, Asked, BadFile, Noted, Row, Torn
 
 _LONGEST_LINE = 1024 * 1024
+_LONGEST_RECORD = 8 * _LONGEST_LINE
+"""Of an answers file: what is longer has lost a quote."""
 _DELIMITERS = (",", ";", "\t")
 _QUOTED = re.compile(r'"[^"]*"')
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
@@ -161,7 +164,7 @@ class CsvFile:
         names = self._columns.header
         found = (names[index] for index, one in enumerate(cells[: len(names)]) if _NOT_UTF8.search(one))
         name = next(found, None)
-        return "" if name is None else f"column {name}: "
+        return "" if name is None else f"column {printable(name)}: "
 
     def line(self, row: Row, answer: Answer) -> bytes:
         """See `Table`. A spreadsheet that opens it takes none of what is added for a formula."""
@@ -170,14 +173,16 @@ class CsvFile:
 
     def records(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         """See `Table`. A line break within quotes ends none: there, the number of quotes is odd."""
-        begun = b""
+        begun: list[bytes] = []
+        size = quotes = 0
         for line in lines:
-            begun += line
-            if begun.count(b'"') % 2 == 0:
-                yield begun
-                begun = b""
+            begun.append(line)
+            size, quotes = size + len(line), quotes + line.count(b'"')
+            if quotes % 2 == 0 or size > _LONGEST_RECORD:
+                yield b"".join(begun)
+                begun, size, quotes = [], 0, 0
         if begun:
-            yield begun
+            yield b"".join(begun)
 
     def noted(self, record: bytes) -> Noted:
         """See `Table`."""
