@@ -262,16 +262,23 @@ async def test_two_at_once_do_not_mix(bench: Workbench, tmp_path: Path) -> None:
     first.communicate()
 
 
-async def test_memory_does_not_grow_with_the_file(answering: Workbench, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rows", "bytes_each"), [(100_000, 0), (8_000, 60_000)], ids=["many", "large"])
+async def test_memory_does_not_grow_with_the_file(
+    answering: Workbench, tmp_path: Path, rows: int, bytes_each: int
+) -> None:
     """`python -m tests.benchmark.submit` measures it with a million rows."""
-    file = sheet(tmp_path / "units.csv", (f"U{number}" for number in range(100_000)))
+    file = sheet(tmp_path / "units.csv", (f"U{number}" for number in range(rows)))
+    if bytes_each:
+        file = tmp_path / "units.ndjson"
+        line = f'{{"note":"{"x" * bytes_each}","productId":"{tenant(0).product_id}","gs1":{{"gtin":"{gtin(1)}",'
+        file.write_text("".join(f'{line}"serialNumber":"U{number}"}}}}\n' for number in range(rows)))
     process = start(answering, "submit", str(file), log=tmp_path / "submit.log")
     highest = 0
     while process.poll() is None:
         highest = max(highest, await asyncio.to_thread(peak_bytes, process))
         await asyncio.sleep(0.2)
     assert process.returncode == 0, (tmp_path / "submit.log").read_text()
-    assert len(answers(file)) == 100_000
+    assert await _passports(answering) == rows
     assert 0 < highest < 150e6
 
 

@@ -9,7 +9,7 @@ TOPIC = "commands"
 
 
 def _row(number: int) -> Row:
-    return Row(number, number + 1, b"", None)
+    return Row(number, number + 1, b"x", None)
 
 
 class _Written:
@@ -31,10 +31,10 @@ def test_rows_are_let_out_in_order() -> None:
     written.window.handed_over(0, 2)
     written.window.acknowledged(0, 10, slots)
     assert written.hear(f"{TOPIC}/0/11")
-    assert (written.rows, len(written.window)) == ([], 3)
+    assert (written.rows, len(written.window), written.window.kept_bytes) == ([], 3, 3)
     assert written.hear(f"{TOPIC}/0/10")
     assert [number for number, _ in written.rows] == [1, 2, 3]
-    assert len(written.window) == 0
+    assert (len(written.window), written.window.kept_bytes) == (0, 0)
 
 
 def test_results_of_others_are_not_ours() -> None:

@@ -21,6 +21,9 @@ from worker.submit.window import Slot, Window
 
 _AT_ONCE = 1_250
 """Rows that are made into batches before the event loop goes on: small batches cost the broker more than all else."""
+_BYTES_AT_ONCE = 1024 * 1024
+_MOST_BYTES = 8 * 1024 * 1024
+"""Of rows on their way: those of a spreadsheet never are so many; NDJSON may have 64 KiB a row."""
 _GATHER_SECONDS = 0.02
 """Rest after results have come, so that more come at once."""
 _LOOK_SECONDS = 0.1
@@ -141,10 +144,10 @@ class Submission:
             least = min(_AT_ONCE, max(1, pace.in_flight // 2))
             if pace.per_second:
                 least, room = 1, min(room, 1 + int((time.monotonic() - started) * pace.per_second) - taken)
-            if room < least:
+            if room < least or self._window.kept_bytes > _MOST_BYTES:
                 await asyncio.sleep(_REST_SECONDS)
                 continue
-            chunk = list(islice(rows, min(room, _AT_ONCE)))
+            chunk = _some(rows, min(room, _AT_ONCE))
             if not chunk:
                 return
             taken += len(chunk)
@@ -178,3 +181,14 @@ class Submission:
         if first is None:
             raise NoAnswers("the broker has forgotten where some commands stand, so that their answers cannot be told")
         self._window.acknowledged(partition, first, slots)
+
+
+def _some(rows: Iterator[Row], most: int) -> list[Row]:
+    """The next few; fewer where they are large."""
+    taken, size = [], 0
+    for row in islice(rows, most):
+        taken.append(row)
+        size += len(row.kept)
+        if size > _BYTES_AT_ONCE:
+            break
+    return taken

@@ -24,6 +24,8 @@ class Window:
     """
 
     def __init__(self, topic: str, write: Callable[[Row, Answer], None]) -> None:
+        self.kept_bytes = 0
+        """Of its rows, as the answers file repeats them."""
         self._prefix = f"{topic}/"
         self._write = write
         self._rows: deque[Slot] = deque()
@@ -43,6 +45,7 @@ class Window:
         """The next row of the file; with an answer, if it is not sent."""
         slot = Slot(row, answer)
         self._rows.append(slot)
+        self.kept_bytes += len(row.kept)
         self._let_out()
         return slot
 
@@ -83,7 +86,9 @@ class Window:
     def _let_out(self) -> None:
         rows = self._rows
         while rows and (answer := rows[0].answer) is not None:
-            self._write(rows.popleft().row, answer)
+            row = rows.popleft().row
+            self.kept_bytes -= len(row.kept)
+            self._write(row, answer)
 
 
 def _place(cause: str) -> tuple[int, int]:
