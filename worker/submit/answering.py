@@ -17,9 +17,10 @@ def answer_of(record: ResultRecord) -> Answer:
     """Of a result, whose key is the row's."""
     key = (record.key or b"").decode("utf-8", "replace")
     if record.kind is Kind.CREATED:
-        outcome = REPLAYED if record.is_replayed else CREATED
-        uri = _digital_link(record.value or b"")
-        return Answer(outcome, "201", record.header("ce_subject") or "", uri, "", key, record.cause)
+        headers = dict(record.headers)
+        outcome = REPLAYED if headers.get("idempotency-replayed") == b"true" else CREATED
+        passport_id = (headers.get("ce_subject") or b"").decode("utf-8", "replace")
+        return Answer(outcome, "201", passport_id, _digital_link(record.value or b""), "", key, record.cause)
     assert record.kind is not None
     body = body_of_value(record.value or b"")
     passport_id = str(body.get("passportId", "")) if body.get("conflict") == _SERIAL_EXISTS else ""
