@@ -97,7 +97,7 @@ class CredentialsOptions:
         """Of a file, the environment or whoever sits at the terminal. Raises `BadUsage`."""
         if self.signing_key is not None and self.credentials_file is not None:
             raise BadUsage("--signing-key: expected without --credentials-file, since the signature decides")
-        signer = signer_of(self.signing_key, settings.signature_audience or settings.topic_commands)
+        signer = signer_of(self.signing_key, settings.audience)
         return signer or _bearer(self.credentials_file)
 
 
