@@ -49,7 +49,7 @@ _MOST_TOLD = 100
 _TELL_ROWS = 1_000
 _GO_ON = "the same command goes on from there"
 
-_FILE = Parameter(help="CSV (UTF-8, a header line) or NDJSON.")
+_FILE = Parameter(help="CSV (UTF-8, a header line) or NDJSON.", allow_leading_hyphen=True)
 _MAP = Parameter(name="--map", help="COLUMN=PATH: a column that is called otherwise than its field.", negative=())
 _SET = Parameter(name="--set", help="PATH=VALUE: a field with the same value in each row.", negative=())
 _IGNORE = Parameter(name="--ignore", help="A column that is no field.", negative=())

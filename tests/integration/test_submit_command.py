@@ -1,0 +1,88 @@
+"""`submit` as somebody types it, as far as it needs no server: exit codes, what it says, how it asks for a secret."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.sheets import GTIN, HEAD, LINE, PRODUCT
+from tests.workbench import REPOSITORY, run_command
+
+GOOD = f"{HEAD}\n{PRODUCT},{GTIN},U1\n"
+AWAY = {"PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+
+
+def _file(folder: Path, content: str, name: str = "units.csv") -> str:
+    (folder / name).write_text(content, encoding="utf-8")
+    return str(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "code", "told"),
+    [
+        (GOOD, (), 0, "1 row: 1 good, 0 bad. Nothing was sent."),
+        (GOOD.replace("U1", ""), (), 1, "row 1, line 2, column gs1.serialNumber: Required"),
+        (GOOD.replace("U1", "U1,"), (), 1, "row 1, line 2, expected 3 cells, as the header line has, got 4"),
+        (GOOD.replace("gs1.gtin", "gtin"), (), 2, "column 'gtin' is the path of no field; did you mean gs1.gtin?"),
+        (GOOD.replace("gs1.gtin", "EAN"), ("--map", "EAN=gs1.gtin"), 0, "1 good"),
+        (GOOD, ("--map", "EAN"), 2, "--map: expected COLUMN=PATH, got 'EAN'"),
+        (GOOD, ("--set", "productId="), 2, "--set: expected PATH=VALUE, got 'productId='"),
+        (GOOD, ("--set", "a=1", "--set", "a=2"), 2, "--set: a is given twice"),
+        (GOOD, ("--only", "created"), 2, "--only: expected an answers file"),
+        (GOOD, ("--rate", "0"), 2, "--rate: expected a number above 0"),
+        (GOOD, ("--in-flight", "-1"), 2, "--in-flight: expected a number above 0"),
+        (GOOD, ("--patience", "nan"), 2, "--patience: expected a number above 0"),
+        ("", (), 2, "line 1: expected a header line"),
+        (f"{HEAD}\n", (), 0, "0 rows: 0 good, 0 bad."),
+        (LINE.decode().replace(GTIN, "1"), (), 1, "row 1, line 1, field gs1.gtin: GTIN must be 14 digits"),
+    ],
+)
+def test_a_dry_run_needs_no_server_and_no_credentials(
+    tmp_path: Path, content: str, options: tuple[str, ...], code: int, told: str
+) -> None:
+    """Findings on stdout, bad usage on stderr; no file is written."""
+    name = "units.ndjson" if content.startswith("{") else "units.csv"
+    done = run_command("submit", _file(tmp_path, content, name), "--dry-run", *options, **AWAY)
+    assert done.returncode == code, done
+    assert told in (done.stderr if code == 2 else done.stdout)
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """So is a folder, and standard input, which cannot be read twice."""
+    for name in (tmp_path, tmp_path / "none", "-"):
+        done = run_command("submit", str(name), "--dry-run")
+        assert (done.returncode, f"cannot read {name}: expected a file" in done.stderr) == (2, True), done
+
+
+@pytest.mark.parametrize(("typed", "code", "told"), [("tp_secret", 1, "cannot be reached"), ("", 2, "expected an API")])
+def test_a_secret_is_asked_for_without_an_echo(tmp_path: Path, typed: str, code: int, told: str) -> None:
+    """Where somebody sits at a terminal; nothing of it is shown."""
+    ours, theirs = pty.openpty()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", "submit", _file(tmp_path, GOOD)],
+        cwd=REPOSITORY,
+        env={**clean, **AWAY},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"token: " not in shown:
+        shown += os.read(ours, 1024)
+    os.write(ours, f"{typed}\n".encode())
+    try:
+        while more := os.read(ours, 1024):
+            shown += more
+    except OSError:  # Linux says so when nobody is left at the other end
+        pass
+    os.close(ours)
+    assert process.wait(20) == code
+    assert told in shown.decode()
+    assert b"tp_secret" not in shown
