@@ -131,8 +131,8 @@ async def test_a_session_that_forgot_its_transaction(bench: Workbench, monkeypat
     """Who it is, and whom it keeps waiting; one that waits itself is not to blame."""
     monkeypatch.setattr(judgements, "LOCK_SECONDS", 0.2)
     forgetful, patient = await bench.connect(), await bench.connect()
-    await forgetful.execute("BEGIN; LOCK TABLE company; SET application_name = 'somebody by hand'")
-    waiting = asyncio.create_task(patient.fetch("SELECT FROM company"))
+    await forgetful.execute("BEGIN; LOCK TABLE product; SET application_name = 'somebody by hand'")
+    waiting = asyncio.create_task(patient.fetch("SELECT FROM product"))
     await asyncio.sleep(0.5)
     found = await only(bench.settings, "postgres.locks", "failed")
     assert f": 1, expected none: session {forgetful.get_server_pid()} (role " in found.finding

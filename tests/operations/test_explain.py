@@ -137,6 +137,7 @@ async def test_an_access_token_tells_its_key_id_and_expiry(answered: Answered) -
         "hashDigits": None,
         "keyId": "key-7",
         "expiresAt": "2030-03-17T17:46:40Z",
+        "misfit": None,
     }
 
 
