@@ -42,7 +42,7 @@ def test_json_is_read_alike(value: bytes, max_depth: int) -> None:
     """The same object, in the same order; where the short way is not certain, it says nothing."""
     plain = json_value._plain_object(value, max_depth)
     read = json_value._read_object(value, max_depth)
-    assert plain is None or (plain == read and list(plain) == list(read))
+    assert plain is None or (plain == read and repr(plain) == repr(read))
 
 
 @settings(max_examples=400)
@@ -120,7 +120,8 @@ def test_what_producers_send_goes_the_short_way(more: dict[str, object]) -> None
         b'{"b":{"a":"x","a":"y"}}',
         b'{"a" :"x","a" :"y"}',
         b'{"a":"://","a":"y"}',
-        b'{"a":1}',
+        b'{"a":1.0}',
+        b'{"a":1,"b":9007199254740992}',
         b'{"a":[]}',
         b"\xef\xbb\xbf{}",
         b'{"a":"\\ud800"}',
@@ -129,5 +130,5 @@ def test_what_producers_send_goes_the_short_way(more: dict[str, object]) -> None
     ],
 )
 def test_what_is_not_certain_goes_the_long_way(value: bytes) -> None:
-    """Keys that repeat, however they are spelled; numbers and lists; what is no JSON object; depth."""
+    """Keys that repeat, however they are spelled; large numbers, fractions and lists; what is no JSON object; depth."""
     assert json_value._plain_object(value, 3) is None

@@ -82,7 +82,8 @@ def _plain_object(value: bytes, max_depth: int) -> JsonObject | None:
     """An object that is certainly as `_read_object` reads it; None where that is not certain.
 
     orjson keeps the last of keys that repeat: an object with as many keys as its text has colons repeats none, as each
-    key brings one. It reads large numbers otherwise: there are none. What it refuses is for the other one to explain.
+    key brings one. It reads some numbers otherwise: there are none but integers that a double holds exactly. What it
+    refuses is for the other one to explain.
     """
     if value.count(b"{") + value.count(b"[") > max_depth:
         return None
@@ -95,6 +96,8 @@ def _plain_object(value: bytes, max_depth: int) -> JsonObject | None:
     return parsed
 
 
+_EXACT = 2**53
+"""Below it integers are read and written alike by all."""
 _NOT_PLAIN = -(2**31)
 """Less than what any number of keys could make up for."""
 
@@ -106,9 +109,13 @@ def _keys_of(value: JsonObject) -> int:
         kind = type(item)
         if kind is dict:
             count += _keys_of(item)  # type: ignore[arg-type]  # as its type says
-        elif kind is not str and kind is not bool and item is not None:
+        elif kind is not str and kind is not bool and item is not None and not _is_exact(item):
             return _NOT_PLAIN
     return count
+
+
+def _is_exact(item: object) -> bool:
+    return type(item) is int and -_EXACT < item < _EXACT
 
 
 def _read_object(value: bytes, max_depth: int) -> JsonObject | UnreadableRecord:
@@ -145,7 +152,7 @@ def _json_type(value: object) -> str:
 
 def fingerprint(body: JsonObject) -> bytes:
     """SHA-256 of the canonical JSON: sorted keys, no white space, escapes for all that is not printable ASCII."""
-    if _keys_of(body) > 0:  # no numbers, which others write otherwise
+    if _keys_of(body) > 0:  # no numbers that others write otherwise
         try:
             text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:  # lone surrogates
