@@ -18,7 +18,7 @@ from worker.submit.answers_file import AnswersFile, InUse
 from worker.submit.check import Checked, check
 from worker.submit.credentials import BadCredentials, Bearer
 from worker.submit.keys import idempotency_key, record_key
-from worker.submit.row import NAMES, Answer, BadFile, Table
+from worker.submit.row import NAMES, BadFile, RowAnswer, Table
 
 ROWS = 5
 CONTENT = f"{HEAD}\n" + "".join(f'{PRODUCT},{GTIN},"U""{n}"\n' for n in range(ROWS))
@@ -32,7 +32,7 @@ def _written(path: Path, sheet: Table, count: int = ROWS) -> bytes:
         answers.begin()
         for row, _ in zip(sheet.rows(), range(count), strict=False):
             assert row.asked is not None
-            answers.append(row, Answer("created", "201", key=idempotency_key(row.asked.body)))
+            answers.append(row, RowAnswer("created", "201", key=idempotency_key(row.asked.body)))
         answers.sync()
     return path.read_bytes()
 
@@ -52,7 +52,7 @@ def test_a_kill_at_any_byte_leaves_what_can_be_gone_on_from(tmp_path: Path, name
             answers.begin()
             for row in list(sheet.rows())[checked.answered :]:
                 assert row.asked is not None
-                answers.append(row, Answer("created", "201", key=idempotency_key(row.asked.body)))
+                answers.append(row, RowAnswer("created", "201", key=idempotency_key(row.asked.body)))
         assert path.read_bytes() == whole
 
 
@@ -160,18 +160,18 @@ def test_a_created_result_tells_passport_and_link() -> None:
     worker = compact_json({"gs1": {"serialNumber": strange, **link}}).encode()
     assert answer_of(created._replace(value=worker)).digital_link_uri == link["digitalLinkUri"]
     assert answer_of(created._replace(value=b'{"digitalLinkUri":"\\"}')).digital_link_uri == ""
-    expected = Answer("created", "201", "p", "https://id.example/01/1/21/2", "", "key", "commands/1/7")
+    expected = RowAnswer("created", "201", "p", "https://id.example/01/1/21/2", "", "key", "commands/1/7")
     assert answer_of(created) == expected
     replayed = created._replace(headers=[*created.headers, ("idempotency-replayed", b"true")])
     assert answer_of(replayed) == expected._replace(outcome="replayed")
-    assert answer_of(created._replace(value=b"a stranger's", headers=[])) == Answer("created", "201", key="key")
+    assert answer_of(created._replace(value=b"a stranger's", headers=[])) == RowAnswer("created", "201", key="key")
 
 
 def test_a_conflict_tells_whose_passport_it_is() -> None:
     """Ours, with the id; of another company nothing is known."""
     refusal = REFUSALS[outcomes.SerialExists]
     body = {"error": refusal.error, "conflict": refusal.conflict, "passportId": "p", "status": 409}
-    assert answer_of(_record(Kind.CONFLICT, body)) == Answer(
+    assert answer_of(_record(Kind.CONFLICT, body)) == RowAnswer(
         "conflict", "409", "p", "", "Serial number already exists for this GTIN", "key", "commands/1/7"
     )
 
@@ -203,7 +203,7 @@ def test_errors_say_what_the_details_say(body: dict[str, object], told: str) -> 
 
 def test_names_and_fields_of_an_answer_are_as_many() -> None:
     """In the order of the columns."""
-    assert len(NAMES) == len(Answer._fields)
+    assert len(NAMES) == len(RowAnswer._fields)
 
 
 @pytest.mark.parametrize("secret", ["tp_abc", " tp_abc\n", "Bearer tp_abc", "bearer  tp_abc\r\n"])

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.sheets import BODY, GTIN, HEAD, PRODUCT, bodies, rows_of, table
 from worker.messages.body import MOST_FIELD_ERRORS
 from worker.submit.columns import PATHS, Choices
-from worker.submit.row import Answer, BadFile, Row
+from worker.submit.row import BadFile, Row, RowAnswer
 
 
 def _told(rows: Sequence[Row]) -> list[tuple[int, int, str]]:
@@ -149,7 +149,7 @@ def test_bytes_that_are_no_utf8_are_told_by_column(tmp_path: Path) -> None:
     bad, good = sheet.rows()
     assert _told([bad]) == [(1, 2, "column gs1.serialNumber: expected UTF-8")]
     assert good.asked is not None
-    assert "Gr\ufffd\ufffde".encode() in sheet.line(bad, Answer("invalid"))
+    assert "Gr\ufffd\ufffde".encode() in sheet.line(bad, RowAnswer("invalid"))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_the_answers_file_opens_in_a_spreadsheet(tmp_path: Path) -> None:
     """In the form of its input, with a byte order mark for Excel; what is added is no formula, the rest as it was."""
     sheet = table(tmp_path, f"{HEAD};note\n{PRODUCT};{GTIN};U1;\n".replace(",", ";"), Choices(ignored=["note"]))
     (row,) = sheet.rows()
-    answer = Answer("rejected", "404", "", "", '=1+1; "x"', "key", "-topic/0/1")
+    answer = RowAnswer("rejected", "404", "", "", '=1+1; "x"', "key", "-topic/0/1")
     assert sheet.head.decode("utf-8") == (
         "\ufeffproductId;gs1.gtin;gs1.serialNumber;note;answer.outcome;answer.status;answer.passportId;"
         "answer.digitalLinkUri;answer.error;answer.key;answer.place\r\n"
@@ -191,7 +191,7 @@ def test_cells_over_several_lines_stay_one_record(tmp_path: Path) -> None:
     """In the answers file as in the input."""
     sheet = table(tmp_path, f'{HEAD},note\n{PRODUCT},{GTIN},U1,"a ""b""\r\nc\n"\n' * 1, Choices(ignored=["note"]))
     (row,) = sheet.rows()
-    lines = sheet.line(row, Answer("created", key="k")) + sheet.line(row, Answer("replayed", key="k"))
+    lines = sheet.line(row, RowAnswer("created", key="k")) + sheet.line(row, RowAnswer("replayed", key="k"))
     records = list(sheet.records(iter(lines.splitlines(keepends=True))))
     assert [sheet.noted(one).outcome for one in records] == ["created", "replayed"]
 
@@ -201,7 +201,7 @@ def test_answers_are_an_input_too(tmp_path: Path) -> None:
     first = table(tmp_path, f"{HEAD}\n" + "".join(f"{PRODUCT},{GTIN},U{n}\n" for n in range(3)))
     outcomes = ("created", "overage-required", "overage-required")
     content = first.head + b"".join(
-        first.line(row, Answer(outcome, key="k")) for row, outcome in zip(first.rows(), outcomes, strict=True)
+        first.line(row, RowAnswer(outcome, key="k")) for row, outcome in zip(first.rows(), outcomes, strict=True)
     )
     again = table(tmp_path, content, only=["overage-required"], name="units.csv.answers.csv")
     assert again.head == first.head

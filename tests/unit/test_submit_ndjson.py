@@ -8,7 +8,7 @@ import pytest
 from tests.unit.sheets import BODY, GTIN, HEAD, LIMITS, LINE, bodies, rows_of, table
 from worker.submit.columns import Choices
 from worker.submit.formats import answers_path, table_of
-from worker.submit.row import Answer, BadFile
+from worker.submit.row import BadFile, RowAnswer
 
 
 def test_ndjson_goes_byte_for_byte(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_bad_line_of_ndjson_is_told_as_the_worker_says_it(tmp_path: Path, line
     assert last.asked is not None
     assert (bad.number, bad.line) == (2, 2)
     assert bad.problems[0].startswith(told)
-    written = sheet.line(bad, Answer("invalid", error=told))
+    written = sheet.line(bad, RowAnswer("invalid", error=told))
     assert json.loads(written)["answer"]["error"] == told
     assert sheet.noted(written) == ("invalid", "")
 
@@ -53,7 +53,7 @@ def test_answers_of_ndjson_leave_the_rest_as_it_was(tmp_path: Path) -> None:
     """They stand behind the fields, and are cut off again where an answers file is the input."""
     lines = (LINE, LINE[:-1] + b',"answer":{"mine":1} }')
     sheet = table(tmp_path, b"\n".join(lines), name="units")
-    content = b"".join(sheet.line(row, Answer("conflict", key="k")) for row in sheet.rows())
+    content = b"".join(sheet.line(row, RowAnswer("conflict", key="k")) for row in sheet.rows())
     assert json.loads(content.splitlines()[0])["answer"]["outcome"] == "conflict"
     again = table(tmp_path, content, only=["conflict"], name="units.answers.ndjson")
     assert [row.asked.value for row in again.rows() if row.asked] == list(lines)

@@ -2,7 +2,7 @@
 
 import random
 
-from worker.submit.row import Answer, Row
+from worker.submit.row import Row, RowAnswer
 from worker.submit.window import Window
 
 TOPIC = "commands"
@@ -20,14 +20,14 @@ class _Written:
         self.window = Window(TOPIC, lambda row, answer: self.rows.append((row.number, answer.place)))
 
     def hear(self, place: str) -> bool:
-        return self.window.expects(place) and self.window.hear(place, Answer("created", place=place))
+        return self.window.expects(place) and self.window.hear(place, RowAnswer("created", place=place))
 
 
 def test_rows_are_let_out_in_order() -> None:
     """One that is answered waits for those before it, and so does one that was not sent."""
     written = _Written()
     slots = [written.window.add(_row(n)) for n in (1, 2)]
-    written.window.add(_row(3), Answer("invalid"))
+    written.window.add(_row(3), RowAnswer("invalid"))
     written.window.handed_over(0, 2)
     written.window.acknowledged(0, 10, slots)
     assert written.hear(f"{TOPIC}/0/11")

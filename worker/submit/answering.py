@@ -7,25 +7,25 @@ from worker.messages.hints import printable
 from worker.messages.refusals import REFUSALS, Kind
 from worker.messages.rules import body_of_value, field_errors
 from worker.stream.results import ResultRecord
-from worker.submit.row import CREATED, INVALID, REPLAYED, Answer, Row
+from worker.submit.row import CREATED, INVALID, REPLAYED, Row, RowAnswer
 
 _LINK = b'"digitalLinkUri":"'
 _SERIAL_EXISTS = REFUSALS[outcomes.SerialExists].conflict
 
 
-def answer_of(record: ResultRecord) -> Answer:
+def answer_of(record: ResultRecord) -> RowAnswer:
     """Of a result, whose key is the row's."""
     key = (record.key or b"").decode("utf-8", "replace")
     if record.kind is Kind.CREATED:
         headers = dict(record.headers)
         outcome = REPLAYED if headers.get("idempotency-replayed") == b"true" else CREATED
         passport_id = (headers.get("ce_subject") or b"").decode("utf-8", "replace")
-        return Answer(outcome, "201", passport_id, _digital_link(record.value or b""), "", key, record.cause)
+        return RowAnswer(outcome, "201", passport_id, _digital_link(record.value or b""), "", key, record.cause)
     assert record.kind is not None
     body = body_of_value(record.value or b"")
     passport_id = str(body.get("passportId", "")) if body.get("conflict") == _SERIAL_EXISTS else ""
     status = str(body.get("status", ""))
-    return Answer(record.kind.label, status, passport_id, "", error_of(body), key, record.cause)
+    return RowAnswer(record.kind.label, status, passport_id, "", error_of(body), key, record.cause)
 
 
 def _digital_link(value: bytes) -> str:
@@ -53,6 +53,6 @@ def error_of(body: dict[str, object]) -> str:
     return printable(f"{error}: {'; '.join(fields + others)}")
 
 
-def invalid(row: Row) -> Answer:
+def invalid(row: Row) -> RowAnswer:
     """Of a row that is not sent; it has no key, and no place."""
-    return Answer(INVALID, error="; ".join(row.problems))
+    return RowAnswer(INVALID, error="; ".join(row.problems))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from worker.submit.row import Answer, BadFile, Row, Table, Torn
+from worker.submit.row import BadFile, Row, RowAnswer, Table, Torn
 
 
 class InUse(Exception):
@@ -81,7 +81,7 @@ class AnswersFile:
         if self._good_bytes < len(self._table.head):
             self._file.write(self._table.head)
 
-    def append(self, row: Row, answer: Answer) -> None:
+    def append(self, row: Row, answer: RowAnswer) -> None:
         """One write a row: nobody ever sees a part of a line, but where it was killed."""
         line = self._table.line(row, answer)
         if self._file.write(line) != len(line):

@@ -15,7 +15,7 @@ from worker.messages.hints import printable
 from worker.messages.problems import problems_of
 from worker.submit.columns import ANSWER_COLUMNS, Choices, Columns
 from worker.submit.lines import BOM, bounded_lines, without_end
-from worker.submit.row import Answer, Asked, BadFile, Noted, Row, Torn
+from worker.submit.row import Asked, BadFile, Noted, Row, RowAnswer, Torn
 
 _LONGEST_LINE = 1024 * 1024
 _LONGEST_RECORD = 8 * _LONGEST_LINE
@@ -166,7 +166,7 @@ class CsvFile:
         name = next(found, None)
         return "" if name is None else f"column {printable(name)}: "
 
-    def line(self, row: Row, answer: Answer) -> bytes:
+    def line(self, row: Row, answer: RowAnswer) -> bytes:
         """See `Table`. A spreadsheet that opens it takes none of what is added for a formula."""
         added = [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in answer]
         return b"".join((row.kept, self._delimiter.encode("ascii"), self._cells.line(added), b"\r\n"))

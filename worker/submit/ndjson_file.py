@@ -14,7 +14,7 @@ from worker.messages.json_value import JsonObject, read_object
 from worker.messages.problems import SYNTAX_ERROR, problems_of
 from worker.submit.columns import Choices, fill
 from worker.submit.lines import BOM, bounded_lines, without_end
-from worker.submit.row import NAMES, Answer, Asked, BadFile, Noted, Row, Torn
+from worker.submit.row import NAMES, Asked, BadFile, Noted, Row, RowAnswer, Torn
 
 _ANSWER = b',"answer":{"outcome":"'
 """What `line` puts behind the fields of a row; cut off again where an answers file is the input."""
@@ -78,7 +78,7 @@ class NdjsonFile:
                 return text
         return json.dumps(whole, separators=(",", ":")).encode("ascii")
 
-    def line(self, row: Row, answer: Answer) -> bytes:
+    def line(self, row: Row, answer: RowAnswer) -> bytes:
         """See `Table`. Behind the fields of an object, so that the rest is as it was; beside what is no object."""
         added = orjson.dumps(dict(zip(NAMES, answer, strict=True)))
         kept = row.kept.rstrip()

@@ -40,7 +40,7 @@ class Row(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-class Answer(NamedTuple):
+class RowAnswer(NamedTuple):
     """What the answers file says of a row, as texts; empty where there is nothing to say. `key` is the row's."""
 
     outcome: str
@@ -76,7 +76,7 @@ class Table(Protocol):
         """All that are to be submitted, in order, read lazily and anew each time."""
         ...
 
-    def line(self, row: Row, answer: Answer) -> bytes:
+    def line(self, row: Row, answer: RowAnswer) -> bytes:
         """What the answers file says of a row, with its end."""
         ...
 

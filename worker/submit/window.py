@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from worker.submit.row import Answer, Row
+from worker.submit.row import Row, RowAnswer
 
 
 class Slot:
@@ -11,7 +11,7 @@ class Slot:
 
     __slots__ = ("answer", "row")
 
-    def __init__(self, row: Row, answer: Answer | None = None) -> None:
+    def __init__(self, row: Row, answer: RowAnswer | None = None) -> None:
         self.row = row
         self.answer = answer
 
@@ -23,7 +23,7 @@ class Window:
     keys. One that comes before the acknowledgement is kept until that is there; of what others sent, until then.
     """
 
-    def __init__(self, topic: str, write: Callable[[Row, Answer], None]) -> None:
+    def __init__(self, topic: str, write: Callable[[Row, RowAnswer], None]) -> None:
         self.kept_bytes = 0
         """Of its rows, as the answers file repeats them."""
         self._prefix = f"{topic}/"
@@ -31,7 +31,7 @@ class Window:
         self._rows: deque[Slot] = deque()
         self._waiting: dict[str, Slot] = {}
         self._unacknowledged: Counter[int] = Counter()
-        self._early: dict[int, dict[int, Answer]] = {}
+        self._early: dict[int, dict[int, RowAnswer]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -41,7 +41,7 @@ class Window:
         """Results that are kept as somebody's."""
         return sum(map(len, self._early.values()))
 
-    def add(self, row: Row, answer: Answer | None = None) -> Slot:
+    def add(self, row: Row, answer: RowAnswer | None = None) -> Slot:
         """The next row of the file; with an answer, if it is not sent."""
         slot = Slot(row, answer)
         self._rows.append(slot)
@@ -71,7 +71,7 @@ class Window:
         """Whether a result with this cause is that of one of our rows, or may turn out to be."""
         return cause in self._waiting or self._unacknowledged[_place(cause)[0]] > 0
 
-    def hear(self, cause: str, answer: Answer) -> bool:
+    def hear(self, cause: str, answer: RowAnswer) -> bool:
         """Whether it is the answer to one of our rows; one that comes again is none."""
         slot = self._waiting.pop(cause, None)
         if slot is not None:
