@@ -16,7 +16,7 @@ from worker.submit.answering import answer_of, invalid
 from worker.submit.answers_file import AnswersFile
 from worker.submit.credentials import Credentials
 from worker.submit.keys import idempotency_key, record_key
-from worker.submit.row import Asked, Row
+from worker.submit.row import Asked, Row, RowAnswer
 from worker.submit.window import Slot, Window
 
 _AT_ONCE = 1_250
@@ -67,7 +67,7 @@ class Submission:
         self._credentials, self._pace, self._answers = credentials, pace, answers
         self._watcher = ResultWatcher(settings)
         self._batches = CommandBatches(settings)
-        self._window = Window(settings.topic_commands, answers.append)
+        self._window = Window(settings.topic_commands, self._written)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._last_news = 0.0
@@ -108,6 +108,10 @@ class Submission:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
+
+    def _written(self, row: Row, answer: RowAnswer) -> None:
+        self._answers.append(row, answer)
+        self._last_news = time.monotonic()
 
     def _look_for_answers(self) -> None:
         if not self._window:
