@@ -28,7 +28,7 @@ _GATHER_SECONDS = 0.02
 """Rest after results have come, so that more come at once."""
 _LOOK_SECONDS = 0.1
 _SYNC_SECONDS = 1.0
-_REST_SECONDS = 0.005
+_REST_SECONDS = 0.02
 _KEY = "idempotency-key"
 _MOST_EARLY = 50_000
 """More results than that are not taken while the broker acknowledges nothing."""
