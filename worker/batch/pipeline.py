@@ -15,7 +15,7 @@ from worker.observability.hooks import Committed, Hooks
 from worker.signing.verifier import Verifier
 from worker.store.port import BatchTooLarge, Store
 
-ANSWER_FRAME_BYTES = 512
+ANSWER_OVERHEAD_BYTES = 512
 """About what an answer holds besides what was asked and the product's fields."""
 TURN_ANSWER_BYTES = 8 * 1024 * 1024
 """How much the answers of one transaction may hold together, since they are all in memory at once."""
@@ -105,7 +105,7 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
 
 def _size_ahead(turn: Sequence[Work], facts: Facts) -> int:
     """About how many bytes the answers will have, before any of them is made."""
-    size = sum(ANSWER_FRAME_BYTES + len(record.value or b"") for work in turn for record in work.records)
+    size = sum(ANSWER_OVERHEAD_BYTES + len(record.value or b"") for work in turn for record in work.records)
     for work in turn:
         for command in work.commands:
             if isinstance(command.body, CreatePassport) and command.body.product_id in facts.products:

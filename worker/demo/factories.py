@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from worker.demo.script import Command, Script
 from worker.settings import Settings
-from worker.stream.clients import CommandPublisher
+from worker.stream.command_publisher import CommandPublisher
 
 STREAM_SECONDS = 15.0
 SLOWEST, FASTEST = 60.0, 1000.0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 Party = Mapping[str, str]
 FieldErrors = Mapping[str, list[str]]
-"""Dotted path to the messages about it, as the seed's `details.fieldErrors`."""
+"""Dotted path to the messages about it, as the REST API's `details.fieldErrors`."""
 
 
 class Source(NamedTuple):

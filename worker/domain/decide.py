@@ -63,7 +63,7 @@ def _judge_idempotency_key(command: Command, company_id: str, facts: Facts) -> O
 
 
 def _judge_request(command: Command, body: CreatePassport, company: Company, facts: Facts) -> Outcome:
-    """Rules 7 to 11, for a valid body."""
+    """Rules 7 to 13, for a valid body."""
     if not company.may_write:  # rule 7
         return SubscriptionInactive(_asked(company, body), company.subscription or "")
     product = facts.products.get(body.product_id)

@@ -131,7 +131,7 @@ def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answ
 
 
 def created_body(created: Created, digital_link_base: str) -> bytes:
-    """The seed's 201 body. Text that is the same for a product was encoded once."""
+    """The REST API's 201 body. Text that is the same for a product was encoded once."""
     seeded = created.product.seeded
     serial = quoted(created.serial)
     uri = quoted(gs1.digital_link_uri(digital_link_base, created.gtin, created.serial))

@@ -19,7 +19,7 @@ class Rule:
 
 
 READABLE = Rule(1, "the record is readable")
-CREDENTIALS = Rule(2, "the credentials are known, not revoked and not expired")
+CREDENTIALS = Rule(2, "the credentials are known and valid at the append time; a signature fits its record")
 SCOPE = Rule(3, "the credentials carry the scope passports:write")
 KEY_WELL_FORMED = Rule(4, "the idempotency key is well formed")
 KEY_FREE = Rule(5, "the idempotency key is not bound yet")
