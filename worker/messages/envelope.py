@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
 from typing import NamedTuple
@@ -42,6 +41,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _TRACE_BYTES = 512
 """W3C Trace Context, section 3.3.1.1, of `tracestate`; a `traceparent` of a version to come is not longer, either."""
+_USUAL_API_KEY = re.compile(rb"Bearer (tp_[!-~]+)")
+"""As nearly all commands have it, in two thirds of the time; `_BEARER` takes it for the same."""
 _BEARER = re.compile(r"[ \t]*bearer[ \t]+(\S+)[ \t]*", re.IGNORECASE)
 
 
@@ -215,13 +216,11 @@ def _credentials(values: Sequence[bytes | None]) -> tuple[ApiKey | NoCredentials
     """The API key, or the access token that somebody has to verify, or what was seen in place of them."""
     if len(values) != 1 or values[0] is None:
         return NoCredentials.REPEATED if len(values) > 1 else NoCredentials.MISSING, None
-    read = _recently_read if len(values[0]) <= _KEPT_BYTES else _read_bearer
-    return read(values[0])
-
-
-def _read_bearer(value: bytes) -> tuple[ApiKey | NoCredentials, str | None]:
+    usual = _USUAL_API_KEY.fullmatch(values[0])
+    if usual is not None:
+        return ApiKey(sha256(usual[1]).digest()), None
     try:
-        text = value.decode("utf-8")
+        text = values[0].decode("utf-8")
     except UnicodeDecodeError:
         return NoCredentials.NOT_UTF8, None
     match = _BEARER.fullmatch(text)
@@ -232,11 +231,6 @@ def _read_bearer(value: bytes) -> tuple[ApiKey | NoCredentials, str | None]:
     if token.startswith("tp_"):
         return ApiKey(sha256(token.encode()).digest()), None
     return NoCredentials.OAUTH_OFF, token
-
-
-_recently_read = lru_cache(maxsize=256)(_read_bearer)
-"""A factory's commands come with one API key, or one token for an hour."""
-_KEPT_BYTES = 2048
 
 
 def _trace_context(traceparents: Sequence[bytes | None], tracestates: Sequence[bytes | None]) -> TraceContext | None:
