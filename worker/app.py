@@ -6,12 +6,13 @@ from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.oauth.jwks import JwksSource
 from worker.oauth.tokens import TokenVerifier
+from worker.observability.activity import Activity
 from worker.observability.counting import Counting
 from worker.observability.metrics import Metrics
 from worker.observability.spans import Tracing
 from worker.observability.together import together
 from worker.observability.turn_log import TurnLog
-from worker.service import Worker
+from worker.service import Watchers, Worker
 from worker.settings import Settings
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster
@@ -22,7 +23,9 @@ from worker.stream.dependencies import LaneDependencies
 def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
     """A worker that nobody has started. Raises `CannotStart` under `python -O`."""
     metrics = Metrics()
-    hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog())  # spans first: samples show theirs
+    activity = Activity()
+    # Spans first: samples show theirs.
+    hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog(), activity)
     store = PostgresStore(settings.database_url, settings.database_pool_size)
     pipeline = Pipeline(store, settings.digital_link_base, hooks)
     shared = LaneDependencies(
@@ -33,7 +36,7 @@ def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
         cluster=Cluster(settings),
         hooks=hooks,
     )
-    return Worker(shared, store, metrics, tracing)
+    return Worker(shared, store, Watchers(metrics, activity, tracing))
 
 
 def _verifier(settings: Settings, tell: Callable[[bool], None]) -> TokenVerifier | None:

@@ -2,19 +2,24 @@
 
 import asyncio
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import stamina
 import structlog
 
+from worker.observability.activity import Activity
 from worker.observability.certificates import expiries
 from worker.observability.health import HealthServer
 from worker.observability.metrics import Metrics
 from worker.observability.spans import Tracing
 from worker.preflight import Check, Preflight, findings
+from worker.store.activity import write_activity
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
 from worker.stream.background import Background, apart
@@ -32,6 +37,18 @@ STOP_SECONDS = 7.0
 """For the lanes and the group; what follows takes some two seconds at most, and a stop less than ten in all."""
 
 
+ACTIVITY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watchers:
+    """Who is told of the line, and asked by a worker for what it has seen."""
+
+    metrics: Metrics
+    activity: Activity
+    tracing: Tracing | None
+
+
 class CannotStart(Exception):
     """Something that waiting will not mend; the text says what to do."""
 
@@ -39,14 +56,13 @@ class CannotStart(Exception):
 class Worker:
     """One worker process: a member of the consumer group with its lanes, health server and housekeeping."""
 
-    def __init__(
-        self, shared: LaneDependencies, store: PostgresStore, metrics: Metrics, tracing: Tracing | None
-    ) -> None:
-        """`shared` is what its lanes work with; `store` is theirs, too, and `metrics` and `tracing` watch them."""
+    def __init__(self, shared: LaneDependencies, store: PostgresStore, watchers: Watchers) -> None:
+        """`shared` is what its lanes work with; `store` is theirs, too, and `watchers` watch them."""
         if not __debug__:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
-        self._shared, self._store, self._tracing = shared, store, tracing
-        self._settings, self._metrics, self._cluster = shared.settings, metrics, shared.cluster
+        self._shared, self._store, self._tracing = shared, store, watchers.tracing
+        self._settings, self._metrics, self._cluster = shared.settings, watchers.metrics, shared.cluster
+        self._activity, self._member = watchers.activity, f"{socket.gethostname()}/{uuid4().hex[:12]}"
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
         self._phase: str | None = "starting"
@@ -132,10 +148,14 @@ class Worker:
         background = Background()
         background.start("watch-servers", self._watch_servers)
         background.start("housekeeping", self._maintain_partitions)
+        background.start("activity", self._write_activity)
         try:
             await self._be_member()
         finally:
             background.stop()
+            with suppress(Exception):  # Postgres is away, or slow: nobody waits for the last seconds
+                async with asyncio.timeout(1.0):
+                    await self._tell_activity()
 
     async def _prepare(self) -> None:
         """Wait for both servers, and check that all is as it must be."""
@@ -222,6 +242,19 @@ class Worker:
                     log.info("ledger_days_dropped", days=dropped)
             except Exception as error:  # next time; the days are made ahead so that it may fail for long
                 log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}")
+
+    async def _write_activity(self) -> None:
+        """What people see of the last minutes, beside the turns."""
+        while True:
+            await asyncio.sleep(ACTIVITY_SECONDS)
+            with suppress(Exception):  # Postgres is away, which is said elsewhere; the minutes are kept meanwhile
+                await self._tell_activity()
+
+    async def _tell_activity(self) -> None:
+        if minutes := self._activity.untold():
+            async with self._store.session() as connection:
+                await write_activity(connection, self._settings.group_id, self._member, minutes)
+            self._activity.told(minutes)
 
     async def _look_ahead(self) -> None:
         """Note what will end one day: the days of the ledger, and certificates. A time stays true while none looks."""

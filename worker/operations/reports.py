@@ -218,6 +218,35 @@ class QuotaShowReport(Report):
     quotas: tuple[CompanyQuota, ...]
 
 
+class MinuteActivity(Model):
+    """Answers of a minute, by their event."""
+
+    minute: datetime = Field(description="Its beginning.")
+    created: int
+    replayed: int
+    overage_required: int
+    conflict: int
+    rejected: int
+
+
+class RefusedCompany(Model):
+    """Commands of a company that were refused for one reason."""
+
+    company: str | None = Field(
+        description="Null where the credentials did not say whose they are, or too many were refused at once."
+    )
+    name: str | None
+    code: str
+    count: int
+
+
+class ActivityReport(Report):
+    """What workers did in the last hour, as they write it down every ten seconds; the console shows it."""
+
+    minutes: tuple[MinuteActivity, ...] = Field(description="All of the hour, oldest first, by the database's clock.")
+    refusals: tuple[RefusedCompany, ...] = Field(description="The 200 of most, largest first.")
+
+
 class ReplayedLane(Model):
     """A partition whose answers are published once more."""
 
@@ -240,6 +269,7 @@ class ReplayReport(Report):
 
 
 REPORTS: Mapping[str, type[BaseModel]] = {
+    "activity": ActivityReport,
     "audit": AuditReport,
     "catalogue-diff": CatalogueDiffReport,
     "catalogue-load": CatalogueDiffReport,
@@ -258,4 +288,4 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "replay": ReplayReport,
     "quota-show": QuotaShowReport,
 }
-"""By the name of the verb."""
+"""By the name of the verb; of `activity`, by that of the console's address."""

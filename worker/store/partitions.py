@@ -5,6 +5,7 @@ from datetime import date
 import asyncpg
 
 from worker.store import sql
+from worker.store.activity import KEPT_DAYS
 from worker.store.sql import Connection
 
 _CHUNK_ROWS = 5_000
@@ -52,6 +53,7 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
             break
         dropped += names
     await _delete_in_chunks(connection, "delete_daily_writes", retention_days)
+    await _delete_in_chunks(connection, "delete_activity", KEPT_DAYS)
     return dropped
 
 

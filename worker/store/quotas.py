@@ -33,6 +33,9 @@ async def today(connection: Connection) -> date:
     return day
 
 
-async def quotas(connection: Connection, company_id: str | None, near: float | None, day: date) -> list[Quota]:
+async def quotas(
+    connection: Connection, company_id: str | None, near: float | None, day: date, most: int | None = None
+) -> list[Quota]:
     """Of one company or of all, nearest to an end first; `near` leaves out those that have used a smaller share."""
-    return [Quota(*row.values()) for row in await connection.fetch(sql.load("quotas"), company_id, near, day)]
+    rows = await connection.fetch(sql.load("quotas"), company_id, near, day, most)
+    return [Quota(*row.values()) for row in rows]

@@ -45,6 +45,12 @@ GRANT INSERT ON TABLE dead_letter TO {role}; -- copies of records that could not
 GRANT EXECUTE ON FUNCTION make_day(text, date) TO {role}; -- partitions of the coming days
 GRANT EXECUTE ON FUNCTION drop_day(date) TO {role}; -- housekeeping: a day past the retention
 
+-- What people see in the console.
+GRANT SELECT ON TABLE activity TO {role}; -- find the minutes that are written
+GRANT INSERT ON TABLE activity TO {role}; -- write a minute
+GRANT UPDATE (counts) ON TABLE activity TO {role}; -- write it again
+GRANT DELETE ON TABLE activity TO {role}; -- housekeeping: minutes that are old
+
 -- What operators do with this role: recover, redrive.
 GRANT SELECT ON TABLE operation TO {role}; -- is it over?
 GRANT INSERT ON TABLE operation TO {role}; -- begin one, and note that offsets were set back

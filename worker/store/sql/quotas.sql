@@ -1,5 +1,5 @@
 -- What one company ($1; null: all) has used of its plan, on a UTC day ($3) and in its month, nearest to an end first; only
--- those that have used at least a share ($2; null: any) of their slots or of the day's writes. Read only, and by index where
+-- those that have used at least a share ($2; null: any) of their slots or of the day's writes; at most $4 (null: all). Read only, and by index where
 -- many rows are: the day's writes, the month's charges.
 SELECT used.*, charged.charges, charged.cents
   FROM (
@@ -24,3 +24,4 @@ SELECT used.*, charged.charges, charged.cents
   ) AS charged ON true
  WHERE $2::float8 IS NULL OR greatest(used.slots_share, used.writes_share) >= $2
  ORDER BY greatest(used.slots_share, used.writes_share) DESC NULLS LAST, used.id
+ LIMIT $4::int

@@ -25,6 +25,7 @@ GRANT SELECT ON TABLE lane TO {role}; -- the positions
 GRANT SELECT ON TABLE ledger TO {role}; -- what was answered
 GRANT SELECT ON TABLE dead_letter TO {role}; -- what could not be processed
 
--- What operators did.
+-- What workers and operators did.
+GRANT SELECT ON TABLE activity TO {role}; -- minute by minute
 GRANT SELECT ON TABLE operation TO {role}; -- who, when and why
 GRANT SELECT ON TABLE redrive TO {role}; -- what was published again
