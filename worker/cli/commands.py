@@ -23,7 +23,8 @@ log = structlog.get_logger(__name__)
 
 GROUPS = ("catalogue", "dead-letters", "keys", "quota", "topics")
 """Of commands, and nothing by themselves."""
-VERBS = (*GROUPS, "audit", "doctor", "explain", "lanes", "migrate", "replay", "sandbox", "submit", "tail", "validate")
+_OTHERS = ("audit", "console", "doctor", "explain", "lanes", "migrate", "replay", "sandbox", "submit", "tail", "validate")
+VERBS = (*GROUPS, *_OTHERS)
 
 app = App(
     name="passport-worker",

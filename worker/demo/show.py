@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack
 
 from rich.console import Console
 
+from worker.demo.console_process import ConsoleProcess
 from worker.demo.makers import sample_catalogue
 from worker.demo.play import Play
-from worker.demo.stage import Interrupted, Stage, Telling, stage, temporary_folder
+from worker.demo.stage import Interrupted, Stage, Telling, stage, start, temporary_folder
 from worker.demo.summary import HOW_TO_KEEP, RUN_AGAIN, by_hand, summary
 from worker.demo.table import LiveView, PlainView, View
 from worker.settings import Settings
@@ -71,6 +72,9 @@ async def _demo(  # noqa: PLR0913 - what the command line says, and what outlive
         folder = stack.enter_context(temporary_folder())
         tell = Telling(console, interruption.asked)
         set_up = await stack.enter_async_context(stage(settings, sample_catalogue(), folder, tell))
+        console_page = ConsoleProcess(set_up.environment, folder)
+        await start(stack, tell, "the console", console_page)
+        _print(console, f"Look at it while it runs: {console_page.url}")
         view = LiveView(console) if live and console.is_terminal else PlainView(console)
         play = Play(set_up.settings, commands, interruption.asked)
         console.print()
@@ -80,7 +84,7 @@ async def _demo(  # noqa: PLR0913 - what the command line says, and what outlive
         if breaches := play.breaches():
             raise PromiseBroken("; ".join(breaches))
         if keep and not interruption.asked.is_set():
-            _print(console, *by_hand(set_up))
+            _print(console, *by_hand(set_up, console_page.url))
             await _stay(set_up, console, interruption)
         else:
             _print(console, HOW_TO_KEEP)

@@ -82,16 +82,11 @@ async def stage(
     Raises `ServerMissing` before anything has started, `ServerFailed`, `CatalogueError`, and what `Telling` says.
     """
     async with AsyncExitStack() as stack:
-
-        async def start(name: str, server: ServerProcess) -> None:
-            server.own_session = own_sessions
-            stack.callback(server.stop)
-            await tell(f"starting {name}", _in_thread(server))
-
         servers = _servers_wanted(given, folder)
         changes = _names_of_its_own(given, frozenset(servers))
         for name, server in servers.items():
-            await start(name, server)
+            server.own_session = own_sessions
+            await start(stack, tell, name, server)
             changes.update(_addresses(server))
         asked_for = given.http_port if "http_port" in given.model_fields_set else 0
         changes["http_port"] = str(asked_for or free_port())
@@ -102,8 +97,15 @@ async def stage(
             stack.push_async_callback(_delete_topics, settings)
         environment = {f"{PREFIX}{key.upper()}": value for key, value in changes.items()}
         worker = WorkerProcess(settings, environment, folder)
-        await start("the worker", worker)
+        worker.own_session = own_sessions
+        await start(stack, tell, "the worker", worker)
         yield Stage(settings, worker, (*servers.values(), worker), environment)
+
+
+async def start(stack: AsyncExitStack, tell: Telling, name: str, server: ServerProcess) -> None:
+    """Start a server, which is stopped with the stack, and say so. Raises `ServerFailed`, and what `Telling` says."""
+    stack.callback(server.stop)
+    await tell(f"starting {name}", _in_thread(server))
 
 
 @contextmanager

@@ -34,8 +34,11 @@ def summary(play: Play) -> Iterator[str]:
         yield f"Promise kept: {sent:,} in, {answered:,} out, none missing, none twice, order kept."
 
 
-def by_hand(stage: Stage) -> Iterator[str]:
-    """Lines to paste into a shell while everything runs: settings, a key and a product, and what to do with them."""
+def by_hand(stage: Stage, console: str) -> Iterator[str]:
+    """Lines to paste into a shell while everything runs: settings, a key and a product, and what to do with them.
+
+    `console` is the address of its pages.
+    """
     kafka, maker = stage.settings.kafka_bootstrap_servers, makers()[1]
     line = maker.lines[0]
     command = {"productId": line.product_id, "gs1": {"gtin": line.gtin, "serialNumber": "BY-HAND-1"}}
@@ -52,6 +55,7 @@ def by_hand(stage: Stage) -> Iterator[str]:
     yield "# What it has done, how it is, and what it says"
     yield '  psql "$PASSPORT_DATABASE_URL" -c \\'
     yield "    'SELECT id, gtin, serial, created_at FROM passport ORDER BY created_at DESC LIMIT 3'"
+    yield f"  xdg-open {console} || open {console}"
     yield f"  curl {stage.worker.url}/readyz {stage.worker.url}/metrics"
     yield f"  cat {quote(str(stage.worker.log))}"
     yield "# The worker may be stopped, to replay results or to run another version; all else goes on"

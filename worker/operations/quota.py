@@ -14,14 +14,19 @@ from worker.store.verb_rights import reading
 _RIGHTS = reading("company", "plan", "company_usage", "daily_writes", "overage_charge")
 
 
-async def show_quotas(servers: Servers, company: str | None, near: float | None) -> QuotaShowReport:
-    """Of one company or of all; `near` leaves out those that have used a smaller share of their slots and writes."""
+async def show_quotas(
+    servers: Servers, company: str | None, near: float | None, most: int | None = None
+) -> QuotaShowReport:
+    """Of one company or of all; `near` leaves out those that have used a smaller share of their slots and writes.
+
+    `most` is how many are told at most, those that are nearest to an end.
+    """
 
     async def question(database: Inspection) -> tuple[date, list[Quota]] | Problem:
         if company is not None and not await has_company(database.connection, company):
             return company_unknown(company)
         day = await today(database.connection)
-        return day, await quotas(database.connection, company, near, day)
+        return day, await quotas(database.connection, company, near, day, most)
 
     found = await ask_database(servers, _RIGHTS, question, is_long=True)
     if isinstance(found, Problem):

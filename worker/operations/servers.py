@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from worker.operations.report import Problem
@@ -29,14 +29,17 @@ SERVER_ERRORS = (CannotConnect, StoreUnavailable, *CLUSTER_ERRORS, *DATABASE_ERR
 """What verbs raise when a server does not do what it was asked."""
 
 Known = TypeVar("Known")
+Inspect = Callable[[], AbstractAsyncContextManager[Inspection]]
 
 
 class Servers:
     """The cluster and the database of the settings; a short question waits `patience` seconds for either."""
 
-    def __init__(self, settings: Settings, patience: float = AWAY_SECONDS) -> None:
+    def __init__(self, settings: Settings, patience: float = AWAY_SECONDS, inspect: Inspect | None = None) -> None:
+        """`inspect` gives a session of the database for a question; without it each question has one of its own."""
         self.settings = settings
         self.patience = patience
+        self._inspect = inspect or (lambda: inspection(settings.database_url))
         self.cluster = Cluster(settings)
 
     async def kafka(self, question: Callable[[], Awaitable[Known]], needs: Sequence[Acl] = ()) -> Known | Problem:
@@ -58,7 +61,7 @@ class Servers:
         """
 
         async def ask() -> Known | Problem:
-            async with inspection(self.settings.database_url) as database:
+            async with self._inspect() as database:
                 if needs and (lacking := await database.lacks(needs)):
                     return Problem(code=POSTGRES_DENIES, text=str(lacking))
                 return await question(database)
@@ -73,7 +76,7 @@ class Servers:
             await self.cluster.committed(settings.group_id, settings.topic_commands, [0])
 
         async def connected() -> None:
-            async with inspection(settings.database_url):
+            async with self._inspect():
                 pass
 
         found = await self._ask(committed, self.patience, patience, of_kafka=True)

@@ -1,0 +1,102 @@
+"""Who is refused by the console, and what each of its answers has; no server is asked for that."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import structlog
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from worker.console.guard import HEADERS, Guard
+from worker.console.search import LONGEST
+
+Client = TestClient[web.Request, web.Application]
+
+
+@asynccontextmanager
+async def _client(guard: Guard) -> AsyncIterator[Client]:
+    async def read(request: web.Request) -> web.Response:
+        if "boom" in request.query:
+            raise RuntimeError("tp_secret_of_ours")
+        return web.Response(text="read")
+
+    def page(status: int, text: str) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    app = web.Application(middlewares=[guard.middleware(page)])
+    app.router.add_get("/", read)
+    app.router.add_get("/livez", read)
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8090", 200),
+        ("127.0.0.1:8090", 200),
+        ("[::1]:8090", 200),
+        ("[::1]", 200),
+        ("console.example.com", 200),
+        ("Console.Example.COM:443", 200),
+        ("evil.example.com", 421),
+        ("localhost.evil.example.com", 421),
+        ("evil.example.com:127.0.0.1", 421),
+        ("127.0.0.1.nip.io", 421),
+        ("localhost:8090:1", 421),
+        ("", 421),
+    ],
+)
+async def test_it_is_asked_by_its_own_names_only(host: str, status: int) -> None:
+    """A page of somebody else, whose name leads to our address (DNS rebinding), gets nothing."""
+    async with _client(Guard(("console.example.com",))) as client:
+        answer = await client.get("/", headers={"Host": host})
+        assert answer.status == status
+        assert ("read" in await answer.text()) is (status == 200)
+
+
+async def test_probes_come_under_the_address_of_the_pod() -> None:
+    """And they bring no user."""
+    async with _client(Guard((), "X-User")) as client:
+        assert (await client.get("/livez", headers={"Host": "10.1.2.3:8090"})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"), [({}, 401), ({"X-User": " "}, 401), ({"x-user": "ann@example.com"}, 200)]
+)
+async def test_with_a_sign_on_nobody_reads_without_a_name(headers: dict[str, str], status: int) -> None:
+    """Whoever comes around the sign-on has none."""
+    async with _client(Guard((), "X-User")) as client:
+        assert (await client.get("/", headers=headers)).status == status
+
+
+@pytest.mark.parametrize("how", ["post", "put", "delete", "patch", "options"])
+async def test_it_only_reads(how: str) -> None:
+    """No other method has a handler."""
+    async with _client(Guard()) as client:
+        asking: Callable[..., Any] = getattr(client, how)
+        assert (await asking("/")).status == 405
+        assert (await client.head("/")).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/?boom"])
+async def test_every_answer_has_the_headers(path: str) -> None:
+    """Also errors, which say nothing of what went wrong inside."""
+    async with _client(Guard()) as client:
+        answer = await client.get(path)
+        assert HEADERS.items() <= dict(answer.headers).items()
+        assert "secret" not in await answer.text()
+
+
+async def test_who_reads_what_is_logged_without_what_looks_like_a_key() -> None:
+    """One line a request, with the user as the sign-on named him."""
+    with structlog.testing.capture_logs() as lines:
+        async with _client(Guard((), "X-User")) as client:
+            await client.get("/", params={"q": 'a "tp_secret_9'}, headers={"X-User": "ann"})
+            await client.get("/livez")
+    (line,) = lines
+    assert (line["event"], line["user"], line["asked"], line["status"]) == ("console_read", "ann", '/?q=a+"tp_…', 200)
+    assert len(line["asked"]) < LONGEST

@@ -1,0 +1,55 @@
+"""What is pasted into the console's search field, and what is said of what leads nowhere."""
+
+import pytest
+
+from worker.console.search import EXPECTED, LONGEST, address_of
+from worker.operations.locate import Address, CompanyKey, PassportId, Serial
+from worker.operations.selection import BadSelection, Place
+
+GTIN, COMPANY, TOPIC = "04012345000016", "6650a0b1c2d3e4f5a6b7c8d9", "commands"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("6650B2C3d4e5f6a7b8c9d0e1", PassportId("6650b2c3d4e5f6a7b8c9d0e1")),
+        (f" {GTIN} U1 ", Serial(GTIN, "U1")),
+        (f"{GTIN}, U 1", Serial(GTIN, "U 1")),
+        (f"{GTIN}/12/34", Serial(GTIN, "12/34")),
+        (f"(01){GTIN}(21)U-1", Serial(GTIN, "U-1")),
+        (f"https://id.tracepass.eu/p/01/{GTIN}/21/U%2F1%20%C3%BC", Serial(GTIN, "U/1 ü")),
+        (f"http://example.com/01/{GTIN}/21/U1?linkType=all#x", Serial(GTIN, "U1")),
+        (f"{COMPANY} order 4711/1", CompanyKey(COMPANY, "order 4711/1")),
+        (f"{COMPANY}\t" + "k" * 255, CompanyKey(COMPANY, "k" * 255)),
+        ("3/12017", Place(TOPIC, 3, 12017)),
+        ("other.topic:3:12017", Place("other.topic", 3, 12017)),
+    ],
+)
+def test_each_thing_in_hand_leads_to_its_address(text: str, address: Address) -> None:
+    """As it stands on a unit, in a result, in a producer's system."""
+    assert address_of(text, TOPIC) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", EXPECTED),
+        ("hello", EXPECTED),
+        ("<script>alert(1)</script>", EXPECTED),
+        ("04012345000017 U1", "GTIN: GTIN check digit is invalid"),
+        (f"{GTIN} ..", "serial number: "),
+        (f"{GTIN} " + "s" * 101, "serial number: "),
+        (f"{COMPANY} " + "k" * 256, "idempotency key: expected 1 to 255 characters"),
+        (f"{COMPANY} a\u0007b", "idempotency key: "),
+        ("٣/12", EXPECTED),
+        ("x" * (LONGEST + 1), f"expected at most {LONGEST} characters, got {LONGEST + 1}"),
+        ("tp_live_secret", "this looks like an API key, by which nothing is looked up"),
+        (f"{COMPANY} tp_live_secret", "this looks like an API key"),
+    ],
+)
+def test_what_leads_nowhere_is_told_with_what_was_expected(text: str, said: str) -> None:
+    """And an API key, pasted in a hurry, is not repeated."""
+    with pytest.raises(BadSelection) as caught:
+        address_of(text, TOPIC)
+    assert str(caught.value).startswith(said)
+    assert "secret" not in str(caught.value)

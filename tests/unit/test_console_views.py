@@ -1,0 +1,173 @@
+"""What the console's pages are drawn from, without servers: the verdict, the chart, the rules, the filters."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from worker.console import rendering
+from worker.console.chart import BASE, TOP, chart, nice_top
+from worker.console.sources import Known
+from worker.console.story import ALL_RULES, rule_steps
+from worker.console.verdict import verdicts
+from worker.messages.rules import RULES
+from worker.operations.explain_report import ExplainReport, OutcomeReport, RuleReport
+from worker.operations.report import Problem
+from worker.operations.reports import LaneReport, LanesReport, LaneState, MinuteActivity
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+def _lane(
+    partition: int, state: LaneState = "in-step", *, lag_seconds: float = 0.0, advice: str | None = None
+) -> LaneReport:
+    return LaneReport(
+        topic="t",
+        partition=partition,
+        applied=5,
+        emitted=5,
+        ledger_from=0,
+        log_start=0,
+        log_end=5,
+        lag_records=0,
+        lag_seconds=lag_seconds,
+        generation=1,
+        member=None if state in ("unowned", "never-run") else "m",
+        host=None,
+        state=state,
+        advice=advice,
+    )
+
+
+def _known(*lanes: LaneReport, problems: tuple[Problem, ...] = ()) -> Known[LanesReport]:
+    report = LanesReport(problems=problems, group="g", lanes=lanes)
+    return Known(report, 0.0, report, problems)
+
+
+@pytest.mark.parametrize(
+    ("known", "level", "title"),
+    [
+        (Known(), "unknown", "Asking Kafka and Postgres"),
+        (_known(_lane(0), _lane(1, "behind", lag_seconds=3)), "ok", "All 2 lanes are moving"),
+        (_known(_lane(0)), "ok", "The lane is moving"),
+        (_known(_lane(0), _lane(1, "halted", advice="E > A")), "bad", "1 of 2 lanes is halted"),
+        (_known(*(_lane(n, "unowned", advice="start") for n in range(2))), "bad", "2 of 2 lanes are without a worker"),
+        (_known(_lane(0), _lane(1, "behind", lag_seconds=61)), "warning", "1 of 2 lanes is late"),
+        (_known(_lane(0, "never-run"), _lane(1, "unowned")), "warning", "No worker is running"),
+        (_known(_lane(0, "unknown")), "unknown", "It is not known how lanes stand"),
+        (_known(), "unknown", "No lanes"),
+        (Known(problems=(Problem(code="kafka-away", text="x"),)), "bad", "Kafka is away"),
+        (_known(_lane(0), problems=(Problem(code="kafka-away", text="x"),)), "bad", "Kafka is away"),
+        (
+            _known(_lane(0), problems=(Problem(code="postgres-rights", text="x"),)),
+            "bad",
+            "Postgres denies us something",
+        ),
+    ],
+)
+def test_each_state_has_a_verdict(known: Known[LanesReport], level: str, title: str) -> None:
+    """The worst comes first."""
+    first = verdicts(known)[0]
+    assert (first.level, first.title) == (level, title)
+
+
+def test_what_is_wrong_is_told_from_the_worst_on() -> None:
+    """A halted lane before a late one, whatever else is wrong."""
+    lanes = (_lane(0, "behind", lag_seconds=100), _lane(1, "halted", advice="E > A"), _lane(2, "unowned", advice="x"))
+    found = verdicts(_known(*lanes))
+    assert [one.level for one in found] == ["bad", "bad", "warning"]
+    assert [lane.partition for one in found for lane in one.lanes] == [1, 2, 0]
+
+
+def _minutes(*created: int) -> list[MinuteActivity]:
+    return [
+        MinuteActivity(
+            minute=NOON + timedelta(minutes=at), created=count, replayed=0, overage_required=0, conflict=0, rejected=1
+        )
+        for at, count in enumerate(created)
+    ]
+
+
+def test_bars_stand_on_the_base_and_fit_below_the_top() -> None:
+    """Pieces of a bar meet; one refusal among many is at least a pixel high."""
+    drawn = chart(_minutes(0, 999, 500))
+    for bar in drawn.bars:
+        assert round(bar.pieces[0].y + bar.pieces[0].height, 2) == BASE
+        assert bar.pieces[-1].y >= TOP - 1
+        for lower, upper in zip(bar.pieces, bar.pieces[1:], strict=False):
+            assert round(upper.y + upper.height, 2) == lower.y
+        assert all(piece.height >= 1 for piece in bar.pieces)
+    assert drawn.totals == {"created": 1499, "replayed": 0, "overage_required": 0, "conflict": 0, "rejected": 3}
+    assert [value for _, value in drawn.lines] == [0, 500, 1000]
+    assert [bar.total for bar in drawn.bars] == [1, 1000, 501]
+
+
+def test_an_hour_without_answers_has_a_scale_and_no_bars() -> None:
+    """And an hour of nothing at all is no error."""
+    assert chart([]).bars == ()
+    assert [value for _, value in chart([]).lines] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("largest", "top"), [(0, 2), (2, 2), (3, 4), (5, 10), (11, 20), (401, 1000), (10**9, 10**9)])
+def test_scales_end_at_a_round_number(largest: int, top: int) -> None:
+    """Not smaller than the largest."""
+    assert nice_top(largest) == top
+
+
+def _report(code: str, rule: int | None) -> ExplainReport:
+    outcome = OutcomeReport(
+        code=code,
+        status=None,
+        rule=None if rule is None else RuleReport(number=rule, name=""),
+        why="",
+        event="rejected",
+        company_id=None,
+        passport_id=None,
+        key="k",
+        body={},
+        source="ledger",
+        emitted=True,
+        result=None,
+    )
+    return ExplainReport(
+        asked="",
+        place=None,
+        state="answered",
+        notes=(),
+        command=None,
+        lane=None,
+        outcome=outcome,
+        dead_letter=None,
+        binding=None,
+        charge=None,
+        trace_id=None,
+        others=(),
+    )
+
+
+def test_rules_are_told_up_to_the_one_that_answered() -> None:
+    """All thirteen of a passport that was created, five of a repetition, and none of an answer that is not known."""
+    assert [one.number for one in ALL_RULES] == list(range(1, 14)) == sorted({one.number for one in RULES.values()})
+    created, replayed, refused = (
+        rule_steps(_report(*one)) for one in (("created", 13), ("replayed", 5), ("invalid", 6))
+    )
+    assert [one.state for one in created] == ["passed"] * 12 + ["answered"]
+    assert (len(replayed), replayed[-1].state, replayed[-1].told) == (5, "answered", ": it is, and to the same body")
+    assert [one.state for one in refused] == ["passed"] * 5 + ["refused"]
+    assert rule_steps(_report("unknown", None)) == ()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(None, "-"), (0.04, "0.0 s"), (9.94, "9.9 s"), (59, "59 s"), (61, "1 min"), (7300, "2 h"), (1e6, "12 d")],
+)
+def test_ages_have_the_unit_that_fits(seconds: float | None, told: str) -> None:
+    """One unit, no arithmetic for whoever is on call."""
+    assert rendering.age(seconds) == told
+
+
+def test_texts_from_outside_hide_and_turn_nothing() -> None:
+    """Marks that turn the direction, controls, and API keys; a body keeps its lines."""
+    assert rendering.shown("a\u202eb\x00c tp_secret_1") == "a\\u202eb\\x00c tp_…"
+    assert rendering.shown(None) == "-"
+    assert rendering.pretty({"a": "\u2066<b>"}) == '{\n  "a": "\\u2066<b>"\n}'
+    assert rendering.percent(0.999) == "99 %"

@@ -1,0 +1,1 @@
+"""The console: what operators' verbs report, as pages that only look."""

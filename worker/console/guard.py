@@ -1,0 +1,97 @@
+"""What every answer of the console has, and whom it refuses: other hosts' names, readers whom nobody has named."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from worker.messages.hints import printable
+from worker.operations.told_command import masked
+
+log = structlog.get_logger(__name__)
+
+ALIVE = "/livez"
+"""Asked by kubelet under the address of the pod, and tells nothing."""
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; script-src 'self'; style-src 'self'; "
+        "connect-src 'self'; form-action 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_LONGEST_USER = 200
+_LONGEST_ASKED = 800
+
+ErrorPage = Callable[[int, str], web.StreamResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """`hosts`: names beside loopback's by which it may be asked; `user_header`: in which a sign-on names the reader."""
+
+    hosts: Collection[str] = ()
+    user_header: str | None = None
+
+    def refusal(self, request: web.Request) -> tuple[int, str] | None:
+        """Status and sentence; None for who may read."""
+        if request.path == ALIVE:
+            return None
+        named = request.headers.getall("Host", [])
+        if len(named) != 1 or _without_port(named[0]) not in {*LOOPBACK, *map(str.lower, self.hosts)}:
+            return 421, "This console is not asked by that name: add it with --allowed-host."
+        if self.user_header is not None and not self.user(request):
+            return 401, "The sign-on in front of this console did not say who you are."
+        return None
+
+    def user(self, request: web.Request) -> str | None:
+        """Who reads, by the sign-on."""
+        if self.user_header is None:
+            return None
+        return printable(request.headers.get(self.user_header, "").strip())[:_LONGEST_USER] or None
+
+    def middleware(self, page: ErrorPage) -> Middleware:
+        """Refuses, sets the headers of all answers, makes errors pages, and logs who has read what."""
+
+        @web.middleware
+        async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+            began = time.perf_counter()
+            refusal = self.refusal(request)
+            response = page(*refusal) if refusal else await _answered(request, handler, page)
+            response.headers.update(HEADERS)
+            if request.path != ALIVE and not request.path.startswith("/static/"):
+                log.info(
+                    "console_read",
+                    user=self.user(request),
+                    asked=masked(printable(unquote(request.path_qs)))[:_LONGEST_ASKED],
+                    status=response.status,
+                    ms=round((time.perf_counter() - began) * 1000, 1),
+                )
+            return response
+
+        return guarded
+
+
+def _without_port(host: str) -> str:
+    """As a browser sends it: lower case for the comparison, an IPv6 address in brackets."""
+    name, _, port = host.lower().rpartition(":")
+    return name if name and port.isdigit() and not host.endswith("]") else host.lower()
+
+
+async def _answered(request: web.Request, handler: Handler, page: ErrorPage) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return page(error.status, error.reason)
+    except Exception:
+        log.exception("console_failed", path=printable(request.path))
+        return page(500, "That is a fault of the console; its log tells more.")

@@ -1,0 +1,196 @@
+"""The console's pages, and the same reports as JSON under `/api/`."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from worker.console import rendering
+from worker.console.chart import chart
+from worker.console.search import EXPECTED, address_of
+from worker.console.sources import MOST_ROWS, NEWEST_LETTERS, Known, Sources
+from worker.console.story import rule_steps
+from worker.console.verdict import verdicts
+from worker.messages.reasons import DEAD_LETTER_REASONS
+from worker.operations.dead_letters import list_all
+from worker.operations.dead_letters import show as look_at
+from worker.operations.explain import explain
+from worker.operations.explain_report import ExplainReport
+from worker.operations.quota import show_quotas
+from worker.operations.report import Report
+from worker.operations.selection import BadSelection, Range, place_of
+from worker.operations.servers import Servers
+
+WAIT_SECONDS = 2.0
+"""For what nobody has asked before; later the page shows what is known, and how old it is."""
+_AT_ONCE = 2
+_EXPLAIN_SECONDS = 10.0
+_MOST_SHOWN = 12
+"""Rows of a panel."""
+
+Answer = TypeVar("Answer")
+
+
+class Quiet:
+    """Nobody sees how far a page is."""
+
+    def begin(self, what: str, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, records: int) -> None:
+        """Nothing."""
+
+
+class Pages:
+    """Answers requests. Two questions are asked at once at most, beside those of the overview."""
+
+    def __init__(self, servers: Servers, sources: Sources) -> None:
+        self._servers, self._sources = servers, sources
+        self._templates = rendering.environment()
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Of pages and of JSON."""
+        return [
+            web.get("/", self.overview),
+            web.get("/explain", self.explained),
+            web.get("/dead-letters", self.letters),
+            web.get("/dead-letters/{place:.+}", self.letter),
+            web.get("/company/{id:[0-9A-Fa-f]{24}}", self.company),
+            web.get("/api/lanes", _json(lambda _: _known(self._sources.lanes.get(WAIT_SECONDS)))),
+            web.get("/api/activity", _json(lambda _: _known(self._sources.activity.get(WAIT_SECONDS)))),
+            web.get("/api/quota", _json(lambda _: _known(self._sources.quotas.get(WAIT_SECONDS)))),
+            web.get("/api/quota/{id:[0-9A-Fa-f]{24}}", _json(self._quota)),
+            web.get("/api/dead-letters", _json(self._listed)),
+            web.get("/api/dead-letters/{place:.+}", _json(self._letter)),
+            web.get("/api/explain", _json(self._explain)),
+        ]
+
+    def error(self, status: int, text: str) -> web.Response:
+        """A page that says what is wrong."""
+        return self._page("error.html", status=status, text=text)
+
+    async def overview(self, request: web.Request) -> web.Response:
+        """`/`: is every lane moving, what happened, who is refused, whose quota ends, what is dead."""
+        sources = self._sources
+        lanes, activity, letters, quotas = await asyncio.gather(
+            sources.lanes.get(WAIT_SECONDS),
+            sources.activity.get(WAIT_SECONDS),
+            sources.letters.get(WAIT_SECONDS),
+            sources.quotas.get(WAIT_SECONDS),
+        )
+        left = [one for one in letters.report.dead_letters if one.redriven is None] if letters.report else []
+        newest = {one.code: one for one in reversed(left)}
+        return self._page(
+            "overview.html",
+            verdicts=verdicts(lanes),
+            lanes=lanes,
+            activity=activity,
+            letters=letters,
+            quotas=quotas,
+            chart=chart(activity.report.minutes) if activity.report else None,
+            dead=[(code, count, newest[code]) for code, count in Counter(one.code for one in left).most_common()],
+            most=_MOST_SHOWN,
+            newest_letters=NEWEST_LETTERS,
+            still="still" in request.query,
+        )
+
+    async def explained(self, request: web.Request) -> web.Response:
+        """`/explain?q=`: what became of a command, from record to event."""
+        asked = request.query.get("q", "").strip()
+        if not asked:
+            return self._page("search.html", problem=None)
+        try:
+            report = await self._explain(request)
+        except BadSelection as error:
+            return self._page("search.html", asked=asked, status=400, problem=str(error))
+        return self._page("explain.html", asked=asked, one=report, rules=rule_steps(report))
+
+    async def letters(self, request: web.Request) -> web.Response:
+        """`/dead-letters`: the newest, of one code or of all."""
+        code = request.query.get("code") or None
+        if code is not None and code not in DEAD_LETTER_REASONS:
+            return self.error(400, f"code: expected one of {', '.join(DEAD_LETTER_REASONS)}")
+        known = await self._sources.letters.get(WAIT_SECONDS)
+        found = known.report.dead_letters if known.report else ()
+        return self._page(
+            "dead_letters.html",
+            known=known,
+            code=code,
+            codes=sorted({one.code for one in found}),
+            found=[one for one in found if code in (None, one.code)],
+            newest_letters=NEWEST_LETTERS,
+        )
+
+    async def letter(self, request: web.Request) -> web.Response:
+        """`/dead-letters/PLACE`: all of one."""
+        try:
+            report = await self._letter(request)
+        except BadSelection as error:
+            return self.error(400, str(error))
+        status = 404 if report.dead_letter is None and report.problems[0].code == "no-dead-letter" else 200
+        return self._page("dead_letter.html", status=status, report=report, place=request.match_info["place"])
+
+    async def company(self, request: web.Request) -> web.Response:
+        """`/company/ID`: what it has used of its plan, and what it is refused."""
+        company = request.match_info["id"].lower()
+        quota, activity = await asyncio.gather(self._quota(request), self._sources.activity.get(WAIT_SECONDS))
+        refusals = [one for one in activity.report.refusals if one.company == company] if activity.report else []
+        status = 404 if any(one.code == "company-unknown" for one in quota.problems) else 200
+        return self._page("company.html", status=status, id=company, report=quota, refusals=refusals, activity=activity)
+
+    async def _explain(self, request: web.Request) -> ExplainReport:
+        address = address_of(request.query.get("q", ""), self._servers.settings.topic_commands)
+        return await self._in_turn(explain(self._servers, address, Quiet()))
+
+    async def _letter(self, request: web.Request) -> Any:
+        place = place_of(request.match_info["place"], self._servers.settings.topic_commands)
+        report, _ = await self._in_turn(look_at(self._servers, place))
+        return report
+
+    async def _listed(self, request: web.Request) -> Report:
+        limit = request.query.get("limit", str(NEWEST_LETTERS))
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MOST_ROWS:
+            raise BadSelection(f"limit: expected a number from 1 to {MOST_ROWS}")
+        return await self._in_turn(list_all(self._servers, Range(), None, int(limit)))
+
+    async def _quota(self, request: web.Request) -> Report:
+        return await self._in_turn(show_quotas(self._servers, request.match_info["id"].lower(), None))
+
+    async def _in_turn(self, question: Awaitable[Answer]) -> Answer:
+        """Raises `HTTPServiceUnavailable` where there is no answer in time."""
+        try:
+            async with asyncio.timeout(_EXPLAIN_SECONDS), self._turn:
+                return await question
+        except TimeoutError:
+            text = "There was no answer in time: others are being answered, or a server is slow. Try again."
+            raise web.HTTPServiceUnavailable(reason=text) from None
+
+    def _page(self, name: str, *, status: int = 200, asked: str = "", **values: object) -> web.Response:
+        common = {"asked": asked, "group": self._servers.settings.group_id, "expected": EXPECTED, "status": status}
+        text = rendering.page(self._templates, name, {**common, **values})
+        return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+
+
+def _json(question: Callable[[web.Request], Awaitable[Report]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """A report as the verb prints it with `--json`; 400 where there is none, since the question is none."""
+
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            report = await question(request)
+        except BadSelection as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.Response(text=report.model_dump_json(by_alias=True, indent=2), content_type="application/json")
+
+    return answer
+
+
+async def _known(asked: Awaitable[Known[Any]]) -> Report:
+    """The newest report, whatever it tells."""
+    known = await asked
+    if known.newest is None:
+        raise web.HTTPServiceUnavailable(reason="Not known yet. Try again.")
+    report: Report = known.newest
+    return report
