@@ -6,9 +6,9 @@ from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.oauth.jwks import JwksSource
 from worker.oauth.tokens import TokenVerifier
-from worker.observability.activity import Activity
 from worker.observability.counting import Counting
 from worker.observability.metrics import Metrics
+from worker.observability.minute_log import MinuteLog
 from worker.observability.spans import Tracing
 from worker.observability.together import together
 from worker.observability.turn_log import TurnLog
@@ -23,9 +23,9 @@ from worker.stream.dependencies import LaneDependencies
 def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
     """A worker that nobody has started. Raises `CannotStart` under `python -O`."""
     metrics = Metrics()
-    activity = Activity()
+    minutes = MinuteLog()
     # Spans first: samples show theirs.
-    hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog(), activity)
+    hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog(), minutes)
     store = PostgresStore(settings.database_url, settings.database_pool_size)
     pipeline = Pipeline(store, settings.digital_link_base, hooks)
     shared = LaneDependencies(
@@ -36,7 +36,7 @@ def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
         cluster=Cluster(settings),
         hooks=hooks,
     )
-    return Worker(shared, store, Watchers(metrics, activity, tracing))
+    return Worker(shared, store, Watchers(metrics, minutes, tracing))
 
 
 def _verifier(settings: Settings, tell: Callable[[bool], None]) -> TokenVerifier | None:

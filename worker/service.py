@@ -13,10 +13,10 @@ from uuid import uuid4
 import stamina
 import structlog
 
-from worker.observability.activity import Activity
 from worker.observability.certificates import expiries
 from worker.observability.health import HealthServer
 from worker.observability.metrics import Metrics
+from worker.observability.minute_log import MinuteLog
 from worker.observability.spans import Tracing
 from worker.preflight import Check, Preflight, findings
 from worker.store.activity import write_activity
@@ -45,7 +45,7 @@ class Watchers:
     """Who is told of the line, and asked by a worker for what it has seen."""
 
     metrics: Metrics
-    activity: Activity
+    minutes: MinuteLog
     tracing: Tracing | None
 
 
@@ -62,7 +62,7 @@ class Worker:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
         self._shared, self._store, self._tracing = shared, store, watchers.tracing
         self._settings, self._metrics, self._cluster = shared.settings, watchers.metrics, shared.cluster
-        self._activity, self._member = watchers.activity, f"{socket.gethostname()}/{uuid4().hex[:12]}"
+        self._minutes, self._member = watchers.minutes, f"{socket.gethostname()}/{uuid4().hex[:12]}"
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
         self._phase: str | None = "starting"
@@ -251,10 +251,10 @@ class Worker:
                 await self._tell_activity()
 
     async def _tell_activity(self) -> None:
-        if minutes := self._activity.untold():
+        if minutes := self._minutes.untold():
             async with self._store.session() as connection:
                 await write_activity(connection, self._settings.group_id, self._member, minutes)
-            self._activity.told(minutes)
+            self._minutes.told(minutes)
 
     async def _look_ahead(self) -> None:
         """Note what will end one day: the days of the ledger, and certificates. A time stays true while none looks."""

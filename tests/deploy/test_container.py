@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.dockerfile import FILE, ROOT, Build, arguments, stages, variables
+from tests.workbench import get
 from worker import __version__
 from worker.demo.embedded import free_port
 
@@ -59,6 +60,29 @@ def test_build_steps_make_a_program_that_runs(built: Build) -> None:
     assert "PASSPORT_KAFKA_BOOTSTRAP_SERVERS" in _run(built, program, "settings").stdout
     code = "from worker.store.migrate import known_migrations; print(len(known_migrations()))"
     assert int(_run(built, "python", "-c", code).stdout) >= 1
+
+
+def test_image_serves_the_console_with_its_style(built: Build) -> None:
+    """Templates and static files are in the wheel; while servers are away its pages say so."""
+    port = free_port()
+    process = subprocess.Popen(
+        [str(built.root / PROGRAM), "console", "--port", str(port)],
+        env=_environment(built) | {"PASSPORT_DATABASE_URL": "postgresql://127.0.0.1:1/none"},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 20
+        while (found := get(f"{address}/"))[0] != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert found[0] == 200
+        for file in ("console.css", "console.js"):
+            assert f"/static/{file}" in found[1]
+            assert get(f"{address}/static/{file}")[0] == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
 
 
 @pytest.mark.parametrize("module", ["uvloop", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"])

@@ -1,6 +1,7 @@
 """The Kubernetes manifests are valid, hang together, and set what the worker knows and accepts."""
 
 import re
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from tests.deploy.manifests import (
 from tests.deploy.strict import check
 from worker import __version__
 from worker.cli.commands import app
+from worker.cli.console import console_command
+from worker.console.guard import ALIVE
 from worker.observability.health import HealthServer
 from worker.service import STOP_SECONDS
 from worker.settings import Settings
@@ -34,6 +37,7 @@ SECRET_KEYS = {
     "passport-worker-database-ca": {"ca.crt"},
     "passport-worker-kafka": {"username", "password"},
     "passport-worker-kafka-ca": {"ca.crt"},
+    "passport-worker-console": {"url", "username", "password"},
 }
 """The Secrets that deploy/README.md tells people to make, with their keys."""
 
@@ -183,6 +187,23 @@ def test_probes_ask_paths_that_the_worker_serves(name: str) -> None:
 def _worker(manifests: tuple[Manifest, ...]) -> Manifest:
     (container,) = containers(pods(manifests)["passport-worker"])
     return container
+
+
+def test_the_console_is_asked_where_it_serves_and_its_service_finds_it() -> None:
+    """Probes under a path that needs no user, at the port that the command line has by default."""
+    manifests = rendered("kubernetes/components/console")
+    (container,) = containers(pods(manifests)["passport-worker-console"])
+    assert {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe")} == {ALIVE}
+    (port,) = container["ports"]
+    assert port["containerPort"] == signature(console_command).parameters["port"].default
+    spec = of_kind(manifests, "Service")["passport-worker-console"]["spec"]
+    found = {name for name, pod in pods(manifests).items() if selects({"matchLabels": spec["selector"]}, _labels(pod))}
+    assert (found, [one["targetPort"] for one in spec["ports"]]) == ({"passport-worker-console"}, [port["name"]])
+
+
+def _labels(pod: Manifest) -> dict[str, str]:
+    labels: dict[str, str] = pod["metadata"]["labels"]
+    return labels
 
 
 @everywhere

@@ -69,21 +69,26 @@ def _open_ports(specs: list[Manifest], rules: str, peers: str) -> set[int | str]
     return found
 
 
+_OPEN = {"passport-worker": {"http"}, "passport-worker-console": {"console"}}
+_MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+_SIGN_ON = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "oauth2-proxy"}}}
+
+
 @everywhere
-def test_nothing_comes_in_but_to_read_metrics(name: str) -> None:
-    """Only the worker's HTTP port is open, and only to the namespace `monitoring`."""
+def test_nothing_comes_in_but_to_read_metrics_and_pages(name: str) -> None:
+    """The worker's HTTP port is open to the namespace `monitoring`, the console's to the pods of the sign-on."""
     manifests = rendered(name)
     for workload, pod in pods(manifests).items():
         specs = _policies(manifests, pod, "Ingress")
         assert specs
-        assert _open_ports(specs, "ingress", "from") == ({"http"} if workload == "passport-worker" else set())
+        assert _open_ports(specs, "ingress", "from") == _OPEN.get(workload, set())
     peers = [
         peer
         for one in of_kind(manifests, "NetworkPolicy").values()
         for rule in one["spec"].get("ingress", [])
         for peer in rule["from"]
     ]
-    assert peers == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert sorted(peers, key=str) == sorted([_MONITORING, *([_SIGN_ON] if name.endswith("/console") else [])], key=str)
 
 
 @everywhere

@@ -29,7 +29,10 @@ def _built(folder: Path, heading: str) -> tuple[Manifest, ...]:
     return build(folder / "mine")
 
 
-@pytest.mark.parametrize("heading", ["## Your overlay", "### A platform without the operators"])
+_CONSOLE = "### The console on Kubernetes"
+
+
+@pytest.mark.parametrize("heading", ["## Your overlay", "### A platform without the operators", _CONSOLE])
 def test_overlays_of_the_page_render(heading: str, tmp_path: Path) -> None:
     """Each object is valid and in one namespace that enforces the restricted standard; image and settings are set."""
     manifests = _built(tmp_path, heading)
@@ -43,8 +46,27 @@ def test_overlays_of_the_page_render(heading: str, tmp_path: Path) -> None:
     assert {one["image"] for one in workloads} == {"registry.example.com/passport-worker:0.1.0"}
     settings = dict(re.findall(r"- (PASSPORT_\w+)=(\S+)", _section(heading)))
     (worker,) = containers(pods(manifests)["passport-worker"])
-    assert settings
+    assert settings or heading == _CONSOLE
     assert settings.items() <= environment(worker, manifests).items()
+
+
+def test_the_console_of_the_page_has_names_and_servers_of_its_own(tmp_path: Path) -> None:
+    """What the page says to patch is patched: host and header, the sign-on's pods, Strimzi's authority."""
+    manifests = _built(tmp_path, _CONSOLE)
+    pod = pods(manifests)["passport-worker-console"]
+    (container,) = containers(pod)
+    assert container["args"] == [
+        "console",
+        "--host=0.0.0.0",
+        "--allowed-host=passports.example.com",
+        "--user-header=X-User",
+    ]
+    policy = of_kind(manifests, "NetworkPolicy")["passport-worker-console-from-sign-on"]["spec"]
+    assert policy["ingress"][0]["from"] == [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "sign-on"}}}
+    ]
+    (authority,) = [one for one in pod["spec"]["volumes"] if one["name"] == "kafka-ca"]
+    assert authority["secret"]["secretName"] == "dpp-cluster-ca-cert"
 
 
 def test_without_operators_pods_reach_servers_outside_of_the_cluster(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 
 from tests.deploy.manifests import DEPLOY
 
-EXTRAS = ("uvloop", "otel")
+EXTRAS = ("uvloop", "otel", "console")
 """Those of the image."""
 
 TEXT = (DEPLOY / "requirements.txt").read_text(encoding="utf-8")

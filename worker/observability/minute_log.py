@@ -22,7 +22,7 @@ class _Minute:
     is_told: bool = False
 
 
-class Activity(Hooks):
+class MinuteLog(Hooks):
     """Counts by minutes of the worker's clock; whoever writes them down asks for what is `untold`.
 
     Refusals beyond `MOST_PAIRS` of company and code a minute count without their company.

@@ -5,8 +5,8 @@ from typing import Any
 
 from worker.domain import outcomes
 from worker.domain.outcomes import Asked, Outcome
-from worker.observability.activity import Activity
 from worker.observability.hooks import Committed
+from worker.observability.minute_log import MinuteLog
 from worker.store.activity import MOST_PAIRS, MinuteCounts
 
 MINUTE = 1_700_000_040.0
@@ -31,7 +31,7 @@ def _asked(company: str) -> Asked:
 
 def test_passports_count_by_their_number_and_refusals_by_company_and_code() -> None:
     """Also those whose company the credentials did not say."""
-    activity = Activity(_Clock())
+    activity = MinuteLog(_Clock())
     activity.committed(
         _committed(3, outcomes.Forbidden("a"), outcomes.Unauthorized(), outcomes.Replayed("a", "p", b""))
     )
@@ -48,7 +48,7 @@ def test_passports_count_by_their_number_and_refusals_by_company_and_code() -> N
 def test_a_minute_is_told_again_only_when_it_has_grown() -> None:
     """An idle worker writes nothing, and a minute that is over goes once it is written down."""
     clock = _Clock()
-    activity = Activity(clock)
+    activity = MinuteLog(clock)
     activity.committed(_committed(1))
     activity.told(activity.untold())
     assert activity.untold() == []
@@ -63,7 +63,7 @@ def test_a_minute_is_told_again_only_when_it_has_grown() -> None:
 
 def test_what_came_while_it_was_written_down_stays_untold() -> None:
     """What is told is what was asked for before."""
-    activity = Activity(_Clock())
+    activity = MinuteLog(_Clock())
     activity.committed(_committed(1))
     minutes = activity.untold()
     activity.committed(_committed(1))
@@ -73,7 +73,7 @@ def test_what_came_while_it_was_written_down_stays_untold() -> None:
 
 def test_a_thousand_hostile_companies_take_no_more_room_than_the_most() -> None:
     """Beyond it refusals count by code alone; none is lost."""
-    activity = Activity(_Clock())
+    activity = MinuteLog(_Clock())
     activity.committed(_committed(0, *(outcomes.Forbidden(f"{number}") for number in range(1000))))
     (minute,) = activity.untold()
     assert len(minute.refusals) == MOST_PAIRS + 1
@@ -84,7 +84,7 @@ def test_a_thousand_hostile_companies_take_no_more_room_than_the_most() -> None:
 def test_an_hour_is_kept_while_postgres_is_away() -> None:
     """The newest, whatever the outage takes."""
     clock = _Clock()
-    activity = Activity(clock)
+    activity = MinuteLog(clock)
     for number in range(100):
         clock.now = MINUTE + 60 * number
         activity.committed(_committed(number))
