@@ -12,8 +12,9 @@ from worker.store.inspection import Inspection
 _LIMITS = (
     "SET application_name = 'passport-worker console'; SET default_transaction_read_only = on; "
     "SET statement_timeout = '{milliseconds}ms'; SET lock_timeout = '{milliseconds}ms'; SET jit = off; "
-    # All but the quotas of all companies are look-ups: a plan made while a table was small must not scan it later.
-    "SET enable_seqscan = off"
+    # All but the quotas of all companies are look-ups: a plan that was made for other arguments, or while a table was
+    # small, must not scan it.
+    "SET plan_cache_mode = force_custom_plan; SET enable_seqscan = off"
 )
 
 

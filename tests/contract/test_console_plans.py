@@ -1,0 +1,118 @@
+"""Statements of the console's pages go by index, as its sessions plan them, over tables that have grown."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from tests.conftest import fresh_database
+from tests.infrastructure.choose import Infrastructure
+from tests.workbench import REPOSITORY
+from worker.store import sql
+from worker.store.migrate import migrate
+from worker.store.partitions import ensure_days
+from worker.store.reader_sessions import ReaderSessions
+from worker.store.sql import Connection
+
+GROWN = """
+INSERT INTO plan VALUES ('p', 100, 75, 200);
+INSERT INTO company SELECT lpad(to_hex(n), 24, '0'), 'c', 'p', NULL, '{}' FROM generate_series(1, 5000) n;
+INSERT INTO company_usage SELECT id, 90 FROM company;
+INSERT INTO daily_writes SELECT id, current_date, 5 FROM company;
+INSERT INTO lane (group_id, topic, partition, applied, emitted, ledger_from)
+    SELECT 'g', 't', n, 30000, 30000, 0 FROM generate_series(0, 5) n;
+INSERT INTO passport_frame VALUES (decode(repeat('00', 16), 'hex'), 'p', 't', 'x');
+INSERT INTO passport SELECT now(), lpad(to_hex(n), 24, '0'), lpad(to_hex(n % 5000 + 1), 24, '0'), '04012345000016',
+    n::text, decode(repeat('00', 16), 'hex') FROM generate_series(1, 180000) n;
+INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, passport_id)
+    SELECT lane.id, n, now(), 1, false, 'k', lpad(to_hex(n + 1), 24, '0') FROM lane, generate_series(0, 29999) n;
+INSERT INTO dead_letter (lane_id, "offset", reason, key, value, header_names, header_values)
+    SELECT lane.id, n * 10, 'not-json', '', '', '{}', '{}' FROM lane, generate_series(0, 2999) n;
+INSERT INTO idempotency_key SELECT substr(sha256(n::text::bytea), 1, 16), current_date, sha256(''), 'p', now()
+    FROM generate_series(1, 60000) n;
+INSERT INTO overage_charge SELECT id, company_id, 75, created_at FROM passport LIMIT 60000;
+INSERT INTO activity SELECT date_trunc('minute', now()) - n * interval '1 minute', 'g', m::text,
+    '{"outcomes": {"created": 1}, "refusals": [["c", "invalid", 1]]}'
+    FROM generate_series(0, 1440) n, generate_series(1, 9) m;
+"""
+COMPANY = f"'{1:024x}'"
+STATEMENTS = {
+    "lanes": "'g', 't'",
+    "activity_outcomes": "'g', 60",
+    "activity_refusals": "'g', 60, 200",
+    "list_dead_letters": "'g', 't', '{}', NULL, NULL, NULL, NULL, NULL, 200",
+    "find_dead_letter": "'g', 't', 3, 4710",
+    "redrives": "'t', 3, 4710",
+    "quotas": f"{COMPANY}, NULL, current_date, NULL",
+    "has_company": COMPANY,
+    "passport_by_id": COMPANY,
+    "passport_by_serial": "'04012345000016', '4711'",
+    "key_bindings": "substr(sha256('4711'), 1, 16)",
+    "charge": COMPANY,
+    "ledger_rows_behind": "'{1,2,3}', '{0,100,20000}', '{30000,30000,30000}'",
+    "answers": "3, 4711, 4712, 2000, 8000000",
+    "frames": "ARRAY[decode(repeat('00', 16), 'hex')]",
+}
+"""All that pages ask of tables that grow, with arguments as pages have them; but for quotas of all companies."""
+MAY_BE_SCANNED = {"lane", "plan", "redrive", "operation", "passport_frame"}
+"""Small, whatever the number of passports."""
+
+
+@pytest_asyncio.fixture(scope="module")
+async def session(servers: Infrastructure) -> AsyncIterator[Connection]:
+    """One of the console's sessions."""
+    async with fresh_database(servers.database_url) as url:
+        owner = await asyncpg.connect(url)
+        await migrate(owner)
+        await ensure_days(owner)
+        await owner.execute(GROWN)
+        await owner.execute("VACUUM ANALYZE")
+        await owner.close()
+        sessions = ReaderSessions(url)
+        async with sessions.inspection() as database:
+            yield database.connection
+        await sessions.close()
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for one in plan.get("Plans", ()):
+        yield from _nodes(one)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_no_big_table_is_scanned(session: Connection, name: str) -> None:
+    """Nor is much read to be thrown away: what an index gives is wanted."""
+    await session.execute(f"PREPARE one AS {sql.load(name)}")
+    (row,) = await session.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE one ({STATEMENTS[name]})")
+    await session.execute("DEALLOCATE one")
+    told = json.loads(row[0])[0]
+    for node in _nodes(told["Plan"]):
+        table = re.sub(r"_\d{8}$", "", node.get("Relation Name", ""))
+        if node["Node Type"] in ("Seq Scan", "Bitmap Heap Scan") or "Rows Removed by Filter" in node:
+            assert node.get("Rows Removed by Filter", 0) * node["Actual Loops"] < 100 or table in MAY_BE_SCANNED, node
+        assert node["Node Type"] != "Seq Scan" or table in MAY_BE_SCANNED or not table, node
+    assert told["Execution Time"] < 100, told
+
+
+async def test_the_console_asks_nothing_that_is_not_looked_at_here() -> None:
+    """Names of statements in the modules that pages ask; those of one company's keys and of one row aside."""
+    small = {"today", "this_minute", "api_key_owner", "signing_key_owner", "covered_repeats", "open_operations"}
+    changing = {"write_activity", "begin_redrive", "note_redrive", "answers_under_key"}
+    asked = set[str]()
+    for module in ("activity", "lookups", "dead_letters", "quotas", "inspection", "rows", "frames"):
+        text = (REPOSITORY / "worker" / "store" / f"{module}.py").read_text(encoding="utf-8")
+        asked |= set(re.findall(r'sql\.load\("(\w+)"\)', text))
+    assert asked - small - changing <= STATEMENTS.keys()
+
+
+async def test_a_session_only_reads_and_not_for_long(session: Connection) -> None:
+    """Whatever its role may do."""
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await session.execute("DELETE FROM redrive")
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await session.execute("SELECT pg_sleep(10)")
