@@ -18,7 +18,7 @@ from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.choose import server_directory
 from tests.infrastructure.processes import descendants, parents
 from tests.integration.test_clients import CLIENTS
-from tests.workbench import Workbench, settings_of
+from tests.workbench import Workbench, get, settings_of
 
 ROOT = Path(__file__).parents[2]
 PROMISE = re.compile(r"^Promise kept: ([\d,]+) in, ([\d,]+) out, none missing, none twice, order kept\.$", re.MULTILINE)
@@ -107,6 +107,18 @@ def test_demo_keeps_the_promise(start_demo: StartDemo) -> None:
     for outcome in ("201 created", "201 replayed", "400 unreadable", "401 ", "409 serial-exists", "429 "):
         assert outcome in demo.text
     assert "tp_demo_guessed" not in demo.text
+
+
+def test_the_console_shows_the_stream(start_demo: StartDemo) -> None:
+    """At the address that the demo prints first: lanes move, and within seconds the hour has answers."""
+    demo = start_demo("--commands", "100000")
+    address = demo.wait_for(r"^Look at it while it runs: (http://\S+)$")[1]
+    deadline = time.monotonic() + 40
+    while not re.search(r'aria-label="Answers a minute in the last hour: [1-9][\d,]* created', get(address)[1]):
+        assert time.monotonic() < deadline, demo.text
+        time.sleep(0.5)
+    assert "All 6 lanes are moving" in get(address)[1]
+    assert demo.interrupt() == 0, demo.text
 
 
 def test_interrupted_demo_still_checks_what_it_published(start_demo: StartDemo) -> None:
