@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.conftest import fresh_database
+from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.browser import SIZES, chromium, keep, serious_faults
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import two_roles
@@ -264,6 +265,33 @@ async def test_a_story_leads_on_at_every_step(browser: Browser, shown: Console, 
             assert answer is not None
             assert answer.status == 200, link
             assert await page.locator("h1 .state").all_inner_texts() != ["not-found"], link
+
+
+async def test_a_halted_lane_is_impossible_to_miss(browser: Browser, bench: Workbench, tmp_path: Path) -> None:
+    """First and largest, with what happened and what to do, at both widths, light and dark."""
+    bench.publish({**bench.command(tenant(0), 0, f"u{n}"), "partition": n % 2} for n in range(20))
+    worker = bench.start_worker(tmp_path / "worker.log")
+    await bench.wait_for_results(20)
+    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+    await asyncio.to_thread(commit_offset, bench, 1, 90)
+    bench.start_worker(tmp_path / "worker.log")
+    async with console(bench.environment, tmp_path / "console.log") as one:
+        for width, height in SIZES.items():
+            for scheme in ("light", "dark"):
+                size = {"width": width, "height": height}
+                async with page_of(browser, viewport=size, color_scheme=scheme) as page:
+                    await page.goto(one.url)
+                    first = page.locator("main > section").first
+                    await expect(first.locator("h2")).to_have_text("1 of 2 lanes is halted", timeout=20_000)
+                    text = await first.inner_text()
+                    assert "Lane 1 E=90" in text
+                    assert "passport-worker doctor" in text
+                    assert await first.evaluate("one => getComputedStyle(one.querySelector('h2')).fontSize") > "20px"
+                    box = await first.bounding_box()
+                    assert box is not None
+                    assert box["y"] + box["height"] < height, "it is seen without scrolling"
+                    assert await serious_faults(page) == []
+                    await keep(page, f"halted-{width}-{scheme}")
 
 
 async def test_json_is_what_the_verbs_print(shown: Console, seen: Workbench) -> None:

@@ -143,27 +143,28 @@ class Pages:
 
     async def _explain(self, request: web.Request) -> ExplainReport:
         address = address_of(request.query.get("q", ""), self._servers.settings.topic_commands)
-        return await self._in_turn(explain(self._servers, address, Quiet()))
+        return await self._in_turn(lambda: explain(self._servers, address, Quiet()))
 
     async def _letter(self, request: web.Request) -> Any:
         place = place_of(request.match_info["place"], self._servers.settings.topic_commands)
-        report, _ = await self._in_turn(look_at(self._servers, place))
+        report, _ = await self._in_turn(lambda: look_at(self._servers, place))
         return report
 
     async def _listed(self, request: web.Request) -> Report:
         limit = request.query.get("limit", str(NEWEST_LETTERS))
         if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MOST_ROWS:
             raise BadSelection(f"limit: expected a number from 1 to {MOST_ROWS}")
-        return await self._in_turn(list_all(self._servers, Range(), None, int(limit)))
+        return await self._in_turn(lambda: list_all(self._servers, Range(), None, int(limit)))
 
     async def _quota(self, request: web.Request) -> Report:
-        return await self._in_turn(show_quotas(self._servers, request.match_info["id"].lower(), None))
+        company = request.match_info["id"].lower()
+        return await self._in_turn(lambda: show_quotas(self._servers, company, None))
 
-    async def _in_turn(self, question: Awaitable[Answer]) -> Answer:
+    async def _in_turn(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
         """Raises `HTTPServiceUnavailable` where there is no answer in time."""
         try:
             async with asyncio.timeout(_EXPLAIN_SECONDS), self._turn:
-                return await question
+                return await question()
         except TimeoutError:
             text = "There was no answer in time: others are being answered, or a server is slow. Try again."
             raise web.HTTPServiceUnavailable(reason=text) from None
