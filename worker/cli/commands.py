@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 
 GROUPS = ("catalogue", "dead-letters", "keys", "quota", "topics")
 """Of commands, and nothing by themselves."""
-_OTHERS = ("audit", "console", "doctor", "explain", "lanes", "migrate", "replay", "sandbox", "submit", "tail", "validate")
-VERBS = (*GROUPS, *_OTHERS)
+_FOR_OPERATORS = ("audit", "console", "doctor", "explain", "lanes", "migrate", "replay")
+VERBS = (*GROUPS, *_FOR_OPERATORS, "sandbox", "submit", "tail", "validate")
 
 app = App(
     name="passport-worker",
