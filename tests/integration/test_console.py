@@ -233,6 +233,11 @@ async def test_main_follows_while_nobody_is_at_it(browser: Browser, shown: Conso
         await page.goto(shown.url)
         await page.evaluate("document.querySelector('.verdict h2').textContent = 'old'")
         await expect(page.locator(".verdict h2")).not_to_have_text("old", timeout=15_000)
+        await page.click("text=As a table")
+        await page.evaluate("document.querySelector('.verdict h2').textContent = 'old'")
+        await expect(page.locator(".verdict h2")).not_to_have_text("old", timeout=15_000)
+        await expect(page.locator("#minutes summary")).to_be_focused()
+        await expect(page.locator("#minutes table")).to_be_visible()
         await page.click("text=Pause")
         assert await page.inner_text("#live span") == "Updates paused"
         await page.keyboard.press("/")

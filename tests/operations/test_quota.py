@@ -129,9 +129,8 @@ async def test_what_is_many_is_looked_up_by_index(bench: Workbench) -> None:
     connection = await bench.connect()
     await connection.execute("ANALYZE")
     today = await connection.fetchval(sql.load("today"))
-    plan = "\n".join(
-        row[0] for row in await connection.fetch(f"EXPLAIN {sql.load('quotas')}", tenant(2).company_id, None, today)
-    )
+    arguments = (tenant(2).company_id, None, today, None)
+    plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql.load('quotas')}", *arguments))
     await connection.close()
     assert "overage_charge_company_id_charged_at_idx" in plan, plan
     assert "Seq Scan on overage_charge" not in plan

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 
@@ -25,12 +26,9 @@ from worker.operations.servers import Servers
 
 WAIT_SECONDS = 2.0
 """For what nobody has asked before; later the page shows what is known, and how old it is."""
-_AT_ONCE = 2
-_EXPLAIN_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0
 _MOST_SHOWN = 12
 """Rows of a panel."""
-
-Answer = TypeVar("Answer")
 
 
 class Quiet:
@@ -44,12 +42,12 @@ class Quiet:
 
 
 class Pages:
-    """Answers requests. Two questions are asked at once at most, beside those of the overview."""
+    """Answers requests. One command is explained at once: that holds a session of Postgres while it reads Kafka."""
 
     def __init__(self, servers: Servers, sources: Sources) -> None:
         self._servers, self._sources = servers, sources
         self._templates = rendering.environment()
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._explaining = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
         """Of pages and of JSON."""
@@ -143,36 +141,41 @@ class Pages:
 
     async def _explain(self, request: web.Request) -> ExplainReport:
         address = address_of(request.query.get("q", ""), self._servers.settings.topic_commands)
-        return await self._in_turn(lambda: explain(self._servers, address, Quiet()))
+        async with _in_time(), self._explaining:
+            return await explain(self._servers, address, Quiet())
 
     async def _letter(self, request: web.Request) -> Any:
         place = place_of(request.match_info["place"], self._servers.settings.topic_commands)
-        report, _ = await self._in_turn(lambda: look_at(self._servers, place))
+        async with _in_time():
+            report, _ = await look_at(self._servers, place)
         return report
 
     async def _listed(self, request: web.Request) -> Report:
         limit = request.query.get("limit", str(NEWEST_LETTERS))
         if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MOST_ROWS:
             raise BadSelection(f"limit: expected a number from 1 to {MOST_ROWS}")
-        return await self._in_turn(lambda: list_all(self._servers, Range(), None, int(limit)))
+        async with _in_time():
+            return await list_all(self._servers, Range(), None, int(limit))
 
     async def _quota(self, request: web.Request) -> Report:
-        company = request.match_info["id"].lower()
-        return await self._in_turn(lambda: show_quotas(self._servers, company, None))
-
-    async def _in_turn(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Raises `HTTPServiceUnavailable` where there is no answer in time."""
-        try:
-            async with asyncio.timeout(_EXPLAIN_SECONDS), self._turn:
-                return await question()
-        except TimeoutError:
-            text = "There was no answer in time: others are being answered, or a server is slow. Try again."
-            raise web.HTTPServiceUnavailable(reason=text) from None
+        async with _in_time():
+            return await show_quotas(self._servers, request.match_info["id"].lower(), None)
 
     def _page(self, name: str, *, status: int = 200, asked: str = "", **values: object) -> web.Response:
         common = {"asked": asked, "group": self._servers.settings.group_id, "expected": EXPECTED, "status": status}
         text = rendering.page(self._templates, name, {**common, **values})
         return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Raises `HTTPServiceUnavailable` where there is no answer in time."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            yield
+    except TimeoutError:
+        text = "There was no answer in time: others are being answered, or a server is slow. Try again."
+        raise web.HTTPServiceUnavailable(reason=text) from None
 
 
 def _json(question: Callable[[web.Request], Awaitable[Report]]) -> Callable[[web.Request], Awaitable[web.Response]]:

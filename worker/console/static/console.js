@@ -15,9 +15,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-const isBusy = () =>
-  document.hidden || paused || main.contains(document.activeElement) && document.activeElement !== main ||
-  !document.getSelection().isCollapsed;
+const isBusy = () => document.hidden || paused || !document.getSelection().isCollapsed;
 
 const told = (text) => {
   const line = live.querySelector("span");
@@ -32,7 +30,11 @@ const follow = async () => {
     const newer = page.getElementById("main");
     if (!newer || isBusy()) return;
     for (const one of main.querySelectorAll("details[open][id]")) newer.querySelector("#" + one.id)?.setAttribute("open", "");
+    const here = main.querySelector(":focus")?.outerHTML;
+    const again = here && [...newer.querySelectorAll("a, summary, [tabindex]")].find((one) => one.outerHTML === here);
+    if (here && !again) return; // who is at something that is gone stays at it
     main.replaceChildren(...newer.childNodes);
+    again?.focus({ preventScroll: true });
     document.title = page.title;
     lost = null;
     told(live.dataset.on);

@@ -1,0 +1,99 @@
+"""What pages say where there is no answer: no server is asked here, and none is there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from worker.console import pages
+from worker.console.guard import Guard
+from worker.console.pages import Pages
+from worker.console.sources import Sources
+from worker.operations.servers import Servers
+from worker.settings import Settings
+
+Client = TestClient[web.Request, web.Application]
+NOWHERE = Settings(kafka_bootstrap_servers="127.0.0.1:1", database_url="postgresql://127.0.0.1:1/none")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    """A browser without a screen."""
+    servers = Servers(NOWHERE, 0.1)
+    sources = Sources(servers)
+    made = Pages(servers, sources)
+    app = web.Application(middlewares=[Guard().middleware(made.error)])
+    app.router.add_routes(made.routes())
+    async with TestClient(TestServer(app)) as one:
+        yield one
+    await sources.close()
+    await servers.cluster.close()
+
+
+async def test_who_comes_while_another_is_answered_is_told_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In time, and the first one goes on: commands are explained one at a time."""
+    may_answer = asyncio.Event()
+    begun = list[str]()
+
+    async def explain(_servers: object, address: object, _progress: object) -> None:
+        begun.append(str(address))
+        await may_answer.wait()
+
+    monkeypatch.setattr(pages, "explain", explain)
+    monkeypatch.setattr(pages, "_ANSWER_SECONDS", 0.3)
+    answers = await asyncio.gather(*(client.get("/explain", params={"q": f"0/{number}"}) for number in range(3)))
+    assert [one.status for one in answers] == [503] * 3
+    assert begun == [f"{NOWHERE.topic_commands}/0/0"]
+    assert "There was no answer in time" in await answers[2].text()
+
+
+async def test_a_fault_of_ours_is_told_without_its_text(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went wrong inside is for the log."""
+
+    async def explain(*_: object) -> None:
+        raise RuntimeError("tp_inside")
+
+    monkeypatch.setattr(pages, "explain", explain)
+    answer = await client.get("/explain?q=0/1")
+    text = await answer.text()
+    assert (answer.status, "tp_" in text) == (500, False)
+    assert "That is a fault of the console" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/explain?q=zzz", 400, "Expected the id of a passport"),
+        ("/explain?q=tp_live_0123456789", 400, "This looks like an API key"),
+        ("/dead-letters?code=nonsense", 400, "code: expected one of bom, "),
+        ("/dead-letters/nowhere", 400, "expected topic/partition/offset or partition/offset"),
+        ("/dead-letters/%00%3Cb%3E", 400, "\\x00&lt;b&gt;"),
+        ("/company/123", 404, "Not Found"),
+        ("/explain?q=%3Cscript%3E", 400, 'value="&lt;script&gt;"'),
+    ],
+)
+async def test_what_is_no_question_is_answered_with_what_was_expected(
+    client: Client, path: str, status: int, said: str
+) -> None:
+    """On a page like all others; what was typed is escaped, and an API key not repeated."""
+    answer = await client.get(path)
+    text = await answer.text()
+    assert (answer.status, said in text) == (status, True), text
+    assert "0123456789" not in text
+    assert "<b>" not in text
+    assert "<script>" not in text
+
+
+async def test_while_nothing_is_known_no_number_is_shown(client: Client) -> None:
+    """A 0 would be a claim."""
+    text = await (await client.get("/")).text()
+    for _ in range(50):
+        if "Postgres is away" in text and "Kafka is away" in text:
+            break
+        await asyncio.sleep(0.1)
+        text = await (await client.get("/")).text()
+    assert text.count("<dd>-</dd>") == 6
+    assert "Not known: Postgres is away." in text
+    assert (await client.get("/api/lanes")).status == 200
