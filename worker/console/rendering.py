@@ -40,7 +40,7 @@ def number(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """Rounded down, so that 100 % is only what is full."""
-    return "-" if share is None else f"{int(share * 100)} %"
+    return "-" if share is None else f"{int(share * 100):,} %"
 
 
 def age(seconds: float | None) -> str:
