@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer
 
 from tests.infrastructure.choose import server_directory
 from tests.infrastructure.processes import descendants, parents
-from tests.integration.test_clients import CLIENTS, PROGRAMS, command_of, printed_results
+from tests.integration.test_clients import BEARING, CLIENTS, command_of, printed_results
 from tests.schema_checks import check_event
 from tests.workbench import REPOSITORY, gtin, tenant
 
@@ -119,7 +119,7 @@ def _answer(settings: dict[str, str], api_key: str, product_id: str) -> tuple[st
         consumer.close()
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", BEARING)
 def test_example_programs_run_against_it(start_sandbox: StartSandbox, tmp_path: Path, name: str) -> None:
     """With what it printed and no other setting; the last line is the answer to the program's own command."""
     sandbox = start_sandbox()
