@@ -11,6 +11,7 @@ from worker.console import pages
 from worker.console.guard import Guard
 from worker.console.pages import Pages
 from worker.console.sources import Sources
+from worker.operations.selection import BadSelection
 from worker.operations.servers import Servers
 from worker.settings import Settings
 
@@ -34,19 +35,23 @@ async def client() -> AsyncIterator[Client]:
 
 async def test_who_comes_while_another_is_answered_is_told_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """In time, and the first one goes on: commands are explained one at a time."""
-    may_answer = asyncio.Event()
-    begun = list[str]()
+    begun, may_answer = asyncio.Event(), asyncio.Event()
 
-    async def explain(_servers: object, address: object, _progress: object) -> None:
-        begun.append(str(address))
+    async def explain(*_: object) -> None:
+        begun.set()
         await may_answer.wait()
+        raise BadSelection("it has come to its end")
 
     monkeypatch.setattr(pages, "explain", explain)
-    monkeypatch.setattr(pages, "_ANSWER_SECONDS", 0.3)
-    answers = await asyncio.gather(*(client.get("/explain", params={"q": f"0/{number}"}) for number in range(3)))
-    assert [one.status for one in answers] == [503] * 3
-    assert begun == [f"{NOWHERE.topic_commands}/0/0"]
-    assert "There was no answer in time" in await answers[2].text()
+    first = asyncio.create_task(client.get("/explain?q=0/1"))
+    await begun.wait()
+    begun.clear()
+    monkeypatch.setattr(pages, "_ANSWER_SECONDS", 0.2)
+    second = await client.get("/explain?q=0/2")
+    assert (second.status, begun.is_set()) == (503, False)
+    assert "There was no answer in time" in await second.text()
+    may_answer.set()
+    assert "It has come to its end" in await (await first).text()
 
 
 async def test_a_fault_of_ours_is_told_without_its_text(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
