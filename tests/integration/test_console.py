@@ -2,92 +2,25 @@
 
 import asyncio
 import json
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
 
-import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
 from jsonschema import Draft202012Validator
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, expect
 
-from tests.conftest import fresh_database
-from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.browser import SIZES, chromium, keep, serious_faults
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import two_roles
+from tests.integration.console_helpers import HOSTILE, Console, console, hostile_commands, page_of
 from tests.operations.asking import SCHEMAS
 from tests.operations.mixture import limit_tenants, mixture
-from tests.workbench import REPOSITORY, Workbench, get, make_workbench, run_command, tenant
-from worker.demo.embedded import HOST, free_port
+from tests.workbench import Workbench, get, make_workbench, run_command, tenant
 
 pytestmark = pytest.mark.real_kafka
 
-HOSTILE = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "';alert(1)//",
-    "</title><svg onload=alert(1)>",
-    "{{7*7}}{% raw %}",
-    "javascript:alert(1)",
-    "\u202egnp.exe\u2066",
-    "<style>*{display:none}</style>",
-)
 COMMANDS = 300
-
-
-class Console:
-    """A console process, at `url`."""
-
-    def __init__(self, environment: Mapping[str, str], log: Path, *arguments: str) -> None:
-        self.port = free_port()
-        self.url = f"http://{HOST}:{self.port}"
-        self.log = log
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "console", "--port", str(self.port), *arguments],
-            cwd=REPOSITORY,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log.open("ab"),
-        )
-
-    @property
-    def told(self) -> str:
-        """Its log."""
-        return self.log.read_text()
-
-    async def serving(self) -> None:
-        """Until it answers."""
-        deadline = time.monotonic() + 20
-        while (await asyncio.to_thread(get, f"{self.url}/livez"))[0] != 200:
-            assert self._process.poll() is None, self.told
-            assert time.monotonic() < deadline, self.told
-            await asyncio.sleep(0.1)
-
-    def stop(self) -> int:
-        """SIGTERM, and the exit code."""
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(10)
-
-
-@asynccontextmanager
-async def console(environment: Mapping[str, str], log: Path, *arguments: str) -> AsyncIterator[Console]:
-    """One that is stopped at the end, and ends well."""
-    one = Console(environment, log, *arguments)
-    try:
-        await one.serving()
-        yield one
-    finally:
-        code = await asyncio.to_thread(one.stop)
-    assert code == 0, one.told
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -120,47 +53,11 @@ async def seen(servers: Infrastructure, tmp_path_factory: pytest.TempPathFactory
         yield bench
 
 
-def hostile_commands(bench: Workbench) -> list[dict[str, Any]]:
-    """Every text that a producer chooses, in a passport, in a refusal and in a dead letter."""
-    found: list[dict[str, Any]] = []
-    for number, text in enumerate(HOSTILE):
-        serial = text.replace("\u202e", "").replace("\u2066", "")[:100]
-        one = bench.command(tenant(4), 4, serial, key=text, partition=0)
-        party = {"legalName": text, "gln": "4012345000009", "legacyOperatorId": text[:100]}
-        refused = bench.command(
-            tenant(0), 0, text + "\u0007", key=f"{text}{number}", parties={text: party}, partition=1
-        )
-        headers = [("authorization", b"Bearer tp_hostile_" + text.encode()), (text, text.encode()), ("y", None)]
-        found += [
-            {**one, "key": text.encode()},
-            {**refused, "key": text.encode()},
-            {"value": b"{" + text.encode(), "key": text.encode(), "headers": headers, "partition": 0},
-        ]
-    return found
-
-
 @pytest_asyncio.fixture(scope="module")
 async def shown(seen: Workbench, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
     """The console over it, as a reader."""
     async with console(seen.environment, tmp_path_factory.mktemp("shown") / "console.log") as one:
         yield one
-
-
-@asynccontextmanager
-async def page_of(browser: Browser, **options: Any) -> AsyncIterator[Page]:
-    """A page in which nothing is refused by its policy, nothing fails and nothing pops up."""
-    context: BrowserContext = await browser.new_context(**options)
-    wrong: list[str] = []
-    page = await context.new_page()
-    page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("console", lambda message: wrong.append(message.text) if "status of 4" not in message.text else None)
-    page.on("request", lambda one: wrong.append(one.url) if not one.url.startswith(f"http://{HOST}:") else None)
-    try:
-        yield page
-        assert wrong == []
-    finally:
-        await context.close()
 
 
 async def places(bench: Workbench) -> dict[str, str]:
@@ -272,33 +169,6 @@ async def test_a_story_leads_on_at_every_step(browser: Browser, shown: Console, 
             assert await page.locator("h1 .state").all_inner_texts() != ["not-found"], link
 
 
-async def test_a_halted_lane_is_impossible_to_miss(browser: Browser, bench: Workbench, tmp_path: Path) -> None:
-    """First and largest, with what happened and what to do, at both widths, light and dark."""
-    bench.publish({**bench.command(tenant(0), 0, f"u{n}"), "partition": n % 2} for n in range(20))
-    worker = bench.start_worker(tmp_path / "worker.log")
-    await bench.wait_for_results(20)
-    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
-    await asyncio.to_thread(commit_offset, bench, 1, 90)
-    bench.start_worker(tmp_path / "worker.log")
-    async with console(bench.environment, tmp_path / "console.log") as one:
-        for width, height in SIZES.items():
-            for scheme in ("light", "dark"):
-                size = {"width": width, "height": height}
-                async with page_of(browser, viewport=size, color_scheme=scheme) as page:
-                    await page.goto(one.url)
-                    first = page.locator("main > section").first
-                    await expect(first.locator("h2")).to_have_text("1 of 2 lanes is halted", timeout=20_000)
-                    text = await first.inner_text()
-                    assert "Lane 1 E=90" in text
-                    assert "passport-worker doctor" in text
-                    assert await first.evaluate("one => getComputedStyle(one.querySelector('h2')).fontSize") > "20px"
-                    box = await first.bounding_box()
-                    assert box is not None
-                    assert box["y"] + box["height"] < height, "it is seen without scrolling"
-                    assert await serious_faults(page) == []
-                    await keep(page, f"halted-{width}-{scheme}")
-
-
 async def test_json_is_what_the_verbs_print(shown: Console, seen: Workbench) -> None:
     """The same documents, by the same schemas."""
     for path, schema in (
@@ -319,62 +189,3 @@ async def test_json_is_what_the_verbs_print(shown: Console, seen: Workbench) -> 
         status, text = await asyncio.to_thread(get, f"{shown.url}/api/{path}".replace("٣", "%D9%A3"))
         assert status == 400, text
         assert "expected" in json.loads(text)["error"]
-
-
-async def test_with_a_sign_on_in_front_it_serves_named_readers_only(seen: Workbench, tmp_path: Path) -> None:
-    """On another address than loopback's, by an allowed name, and who reads is logged; else 401 and 421."""
-    log = tmp_path / "console.log"
-    arguments = ("--host", "0.0.0.0", "--allowed-host", "console.example.com", "--user-header", "X-Forwarded-User")
-    async with console(seen.environment, log, *arguments) as one, aiohttp.ClientSession() as session:
-        host = {"Host": "console.example.com"}
-        for headers, status in (
-            (host, 401),
-            ({**host, "X-Forwarded-User": "ann@example.com"}, 200),
-            ({"Host": "evil.example.com", "X-Forwarded-User": "ann"}, 421),
-        ):
-            async with session.get(f"{one.url}/company/{tenant(0).company_id}", headers=headers) as answer:
-                assert answer.status == status
-                assert (tenant(0).company_id in await answer.text()) is (status == 200)
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    assert [line["user"] for line in lines if line["event"] == "console_read"] == [None, "ann@example.com", "ann"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--host", "0.0.0.0"), "--host 0.0.0.0: expected --user-header beside it"),
-        (("--port", "65536"), "--port: expected a number from 0 to 65535, got 65536"),
-    ],
-)
-async def test_what_would_be_open_to_others_does_not_start(arguments: tuple[str, ...], said: str) -> None:
-    """Exit 2, and what was expected."""
-    done = await asyncio.to_thread(run_command, "console", *arguments)
-    assert (done.returncode, said in done.stderr) == (2, True), done
-
-
-async def test_servers_that_are_away_are_named(browser: Browser, tmp_path: Path, servers: Infrastructure) -> None:
-    """With neither, with Postgres alone: each page says so within seconds, and shows what is known."""
-    async with fresh_database(servers.database_url) as url:
-        done = await asyncio.to_thread(run_command, "migrate", PASSPORT_DATABASE_URL=url)
-        assert done.returncode == 0
-        for database, titles in (
-            ("postgresql://127.0.0.1:1/none", ["Kafka is away", "Postgres is away"]),
-            (url, ["Kafka is away"]),
-        ):
-            environment = {"PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "PASSPORT_DATABASE_URL": database}
-            async with console(environment, tmp_path / "away.log") as one, page_of(browser) as page:
-                await page.goto(one.url)
-                await expect(page.locator(".verdict.bad")).to_have_count(len(titles), timeout=20_000)
-                assert sorted(await page.locator(".verdict h2").all_inner_texts()) == titles
-                text = await page.inner_text("main")
-                assert ("Nobody was refused" in text) is ("Postgres is away" not in titles), "what is not known is no 0"
-                await keep(page, f"away-{len(titles)}")
-                for path in (
-                    "/dead-letters",
-                    "/explain?q=0/1",
-                    "/dead-letters/0/1",
-                    f"/company/{tenant(0).company_id}",
-                ):
-                    answer = await page.goto(one.url + path)
-                    assert answer is not None
-                    assert answer.status in (200, 404), path

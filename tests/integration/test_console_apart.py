@@ -1,0 +1,123 @@
+"""The console's worst days, in a real browser: a halted lane, servers that are away; and readers behind a sign-on."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from tests.conftest import fresh_database
+from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.infrastructure.browser import SIZES, chromium, keep, serious_faults
+from tests.infrastructure.choose import Infrastructure
+from tests.integration.console_helpers import console, page_of
+from tests.workbench import Workbench, run_command, tenant
+
+pytestmark = pytest.mark.real_kafka
+
+
+@pytest_asyncio.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One for all."""
+    async with chromium() as one:
+        yield one
+
+
+async def test_a_halted_lane_is_impossible_to_miss(browser: Browser, bench: Workbench, tmp_path: Path) -> None:
+    """First and largest, with what happened and what to do, at both widths, light and dark."""
+    bench.publish({**bench.command(tenant(0), 0, f"u{n}"), "partition": n % 2} for n in range(20))
+    worker = bench.start_worker(tmp_path / "worker.log")
+    await bench.wait_for_results(20)
+    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+    await asyncio.to_thread(commit_offset, bench, 1, 90)
+    bench.start_worker(tmp_path / "worker.log")
+    async with console(bench.environment, tmp_path / "console.log") as one:
+        for width, height in SIZES.items():
+            for scheme in ("light", "dark"):
+                size = {"width": width, "height": height}
+                async with page_of(browser, viewport=size, color_scheme=scheme) as page:
+                    await page.goto(one.url)
+                    first = page.locator("main > section").first
+                    await expect(first.locator("h2")).to_have_text("1 of 2 lanes is halted", timeout=20_000)
+                    text = await first.inner_text()
+                    assert "Lane 1 E=90" in text
+                    assert "passport-worker doctor" in text
+                    assert await first.evaluate("one => getComputedStyle(one.querySelector('h2')).fontSize") > "20px"
+                    box = await first.bounding_box()
+                    assert box is not None
+                    assert box["y"] + box["height"] < height, "it is seen without scrolling"
+                    assert await serious_faults(page) == []
+                    await keep(page, f"halted-{width}-{scheme}")
+
+
+async def test_with_a_sign_on_in_front_it_serves_named_readers_only(bench: Workbench, tmp_path: Path) -> None:
+    """On another address than loopback's, by an allowed name, and who reads is logged; else 401 and 421."""
+    log = tmp_path / "console.log"
+    arguments = ("--host", "0.0.0.0", "--allowed-host", "console.example.com", "--user-header", "X-Forwarded-User")
+    async with console(bench.environment, log, *arguments) as one, aiohttp.ClientSession() as session:
+        host = {"Host": "console.example.com"}
+        for headers, status in (
+            (host, 401),
+            ({**host, "X-Forwarded-User": "ann@example.com"}, 200),
+            ({"Host": "evil.example.com", "X-Forwarded-User": "ann"}, 421),
+        ):
+            async with session.get(f"{one.url}/company/{tenant(0).company_id}", headers=headers) as answer:
+                assert answer.status == status
+                assert (tenant(0).company_id in await answer.text()) is (status == 200)
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    assert [line["user"] for line in lines if line["event"] == "console_read"] == [None, "ann@example.com", "ann"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--host", "0.0.0.0"), "--host 0.0.0.0: expected --user-header beside it"),
+        (("--port", "65536"), "--port: expected a number from 0 to 65535, got 65536"),
+    ],
+)
+async def test_what_would_be_open_to_others_does_not_start(arguments: tuple[str, ...], said: str) -> None:
+    """Exit 2, and what was expected."""
+    done = await asyncio.to_thread(run_command, "console", *arguments)
+    assert (done.returncode, said in done.stderr) == (2, True), done
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    """Jinja2 comes with `console`, and with the demo."""
+    code = "import sys; sys.modules['jinja2'] = None; from worker.cli.commands import main; main(['console'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    said = "passport-worker: jinja2 is not installed: pip install 'passport-worker[console]'\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+async def test_servers_that_are_away_are_named(browser: Browser, tmp_path: Path, servers: Infrastructure) -> None:
+    """With neither, with Postgres alone: each page says so within seconds, and shows what is known."""
+    async with fresh_database(servers.database_url) as url:
+        done = await asyncio.to_thread(run_command, "migrate", PASSPORT_DATABASE_URL=url)
+        assert done.returncode == 0
+        for database, titles in (
+            ("postgresql://127.0.0.1:1/none", ["Kafka is away", "Postgres is away"]),
+            (url, ["Kafka is away"]),
+        ):
+            environment = {"PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "PASSPORT_DATABASE_URL": database}
+            async with console(environment, tmp_path / "away.log") as one, page_of(browser) as page:
+                await page.goto(one.url)
+                await expect(page.locator(".verdict.bad")).to_have_count(len(titles), timeout=20_000)
+                assert sorted(await page.locator(".verdict h2").all_inner_texts()) == titles
+                text = await page.inner_text("main")
+                assert ("Nobody was refused" in text) is ("Postgres is away" not in titles), "what is not known is no 0"
+                await keep(page, f"away-{len(titles)}")
+                for path in (
+                    "/dead-letters",
+                    "/explain?q=0/1",
+                    "/dead-letters/0/1",
+                    f"/company/{tenant(0).company_id}",
+                ):
+                    answer = await page.goto(one.url + path)
+                    assert answer is not None
+                    assert answer.status in (200, 404), path
