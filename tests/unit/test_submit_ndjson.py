@@ -72,6 +72,19 @@ def test_overage_is_confirmed_in_ndjson_too(tmp_path: Path) -> None:
     assert "field gs1: Expected an object" in rows[2].problems
 
 
+def test_a_row_that_is_not_sent_is_kept_as_it_was(tmp_path: Path) -> None:
+    """What `--confirm-overage` and `--set` give is for this run alone: a later one over the answers has not been told."""
+    bad = LINE.replace(GTIN.encode(), b"1")
+    choices = Choices(fixed={"gs1.serialNumber": "U2"}, confirm_overage=True)
+    sheet = table(tmp_path, bad, choices, name="units.ndjson")
+    (row,) = sheet.rows()
+    assert (row.kept, row.problems) == (bad, ("field gs1.gtin: GTIN must be 14 digits",))
+    again = table(tmp_path, sheet.line(row, RowAnswer("invalid")), only=["invalid"], name="units.answers.ndjson")
+    assert [one.kept for one in again.rows()] == [bad]
+    (wrong,) = rows_of(tmp_path, LINE, Choices(fixed={"gs1.gtin": "1"}), name="units.ndjson")
+    assert (wrong.kept, wrong.problems) == (LINE, ("field gs1.gtin: GTIN must be 14 digits",))
+
+
 def test_ndjson_has_no_columns(tmp_path: Path) -> None:
     """So options about them are refused, all at once."""
     with pytest.raises(BadFile) as refused:

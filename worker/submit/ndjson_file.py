@@ -55,6 +55,7 @@ class NdjsonFile:
 
     def _row(self, number: int, line: int, text: bytes) -> Row:
         """The limit of a value is the worker's; so is every word on what is wrong."""
+        value = text
         whole = read_object(text, self._limits.json_depth) if len(text) <= self._limits.value_bytes else None
         if isinstance(whole, dict):
             is_event = looks_like_cloud_event(whole)
@@ -63,8 +64,7 @@ class NdjsonFile:
                 value = self._changed(text, whole, body)
                 if not isinstance(read_body(body), InvalidBody) and len(value) <= self._limits.value_bytes:
                     return Row(number, line, text, Asked(value, body, is_event))
-                text = text if value is text else value
-        problems = problems_of(text, self._limits)
+        problems = problems_of(value, self._limits)
         return Row(number, line, text, None, tuple(_of_one_line(one) for one in problems))
 
     def _changed(self, text: bytes, whole: JsonObject, body: JsonObject) -> bytes:
