@@ -1,24 +1,32 @@
 """What `submit` writes survives a kill at any byte, is compared before it goes on, and says what a result said."""
 
+import errno
 import json
+import os
 import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
-from tests.unit.sheets import BODY, GTIN, HEAD, LINE, PRODUCT, table
+from tests.unit.sheets import BODY, GTIN, HEAD, LIMITS, LINE, PRODUCT, table
 from worker.domain import outcomes
 from worker.domain.seeding import compact_json
 from worker.messages.refusals import REFUSALS, Kind
 from worker.stream.results import ResultRecord
 from worker.submit.answering import answer_of, error_of, invalid
-from worker.submit.answers_file import AnswersFile, InUse
+from worker.submit.answers_file import AnswersFile, CannotWrite, InUse
 from worker.submit.check import Checked, check
+from worker.submit.columns import Choices
 from worker.submit.credentials import BadCredentials, Bearer
+from worker.submit.formats import table_of
 from worker.submit.keys import idempotency_key, record_key
 from worker.submit.row import NAMES, BadFile, RowAnswer, Table
+from worker.submit.source import Changed
 
 ROWS = 5
 CONTENT = f"{HEAD}\n" + "".join(f'{PRODUCT},{GTIN},"U""{n}"\n' for n in range(ROWS))
@@ -98,23 +106,111 @@ def test_a_row_that_was_not_sent_has_no_key_and_is_compared_too(tmp_path: Path) 
         check(corrected, answers, lambda row: None)
 
 
+@contextmanager
+def _files_up_to(size: int) -> Iterator[None]:
+    """A disk that is full for whatever would be larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_a_full_disk_ends_it_and_nothing_is_lost(tmp_path: Path) -> None:
-    """A line that does not fit is told, and cut off by the next run."""
+    """A line that does not fit is told and not there; none comes behind it, even if there is room again."""
     sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
     whole = _written(path, sheet)
     path.unlink()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) - 10, before[1]))
-    try:
-        with pytest.raises(OSError, match="cannot write all of a line"):
-            _written(path, sheet)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert path.read_bytes() == whole[:-10]
+    rows = list(sheet.rows())
+    with AnswersFile(path, sheet) as answers:
+        check(sheet, answers, lambda row: None)
+        with _files_up_to(len(sheet.head) + 20):
+            answers.begin()
+            with pytest.raises(CannotWrite, match=r"cannot write .*answers: No space left"):
+                answers.append(rows[0], RowAnswer("created"))
+            assert path.read_bytes() == sheet.head
+        with pytest.raises(CannotWrite):
+            answers.append(rows[1], RowAnswer("created"))
+        answers.sync()
+    assert path.read_bytes() == sheet.head
+    with _files_up_to(3), pytest.raises(CannotWrite):
+        _written(tmp_path / "others", sheet)
+    assert not (tmp_path / "others").exists()
     for left in (b"", b"\0" * 7):  # zeros, as a power cut may leave them
         path.write_bytes(whole[:-10] + left)
         with AnswersFile(path, sheet) as answers:
             assert check(sheet, answers, lambda row: None).answered == ROWS - 1
+
+
+@pytest.mark.parametrize("zeros", [1, 5, 10_000, 200_000])
+@pytest.mark.parametrize("prefix", [0, 1, 7])
+def test_a_power_cut_leaves_a_file_that_can_be_gone_on_with(tmp_path: Path, prefix: int, zeros: int) -> None:
+    """Of the head a part, and zeros for what was not on the disk yet; with anything behind them it is another file."""
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    whole = _written(path, sheet)
+    path.write_bytes(sheet.head[:prefix] + bytes(zeros))
+    assert _written(path, sheet) == whole
+    path.write_bytes(sheet.head[:prefix] + bytes(zeros) + b"x")
+    with pytest.raises(BadFile, match="other columns"):
+        _written(path, sheet)
+
+
+def test_the_head_is_on_the_disk_before_the_first_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a power cut leaves no columns that nobody knows."""
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    synced: list[bytes] = []
+    monkeypatch.setattr("os.fsync", lambda number: synced.append(path.read_bytes()))
+    with AnswersFile(path, sheet) as answers:
+        check(sheet, answers, lambda row: None)
+        answers.begin()
+        assert synced == [sheet.head]
+
+
+def test_who_may_not_read_the_input_may_not_read_the_answers(tmp_path: Path) -> None:
+    """Except that we go on with them where the input is only for reading."""
+    for mode, expected in ((0o600, 0o600), (0o640, 0o640), (0o400, 0o600)):
+        (tmp_path / "units.csv").unlink(missing_ok=True)
+        table(tmp_path, CONTENT)
+        (tmp_path / "units.csv").chmod(mode)
+        path = tmp_path / f"answers-{mode}"
+        _written(path, table_of(tmp_path / "units.csv", LIMITS, Choices()))
+        assert path.stat().st_mode & 0o777 == expected
+
+
+@pytest.mark.parametrize("name", ["units.csv", "units.ndjson"])
+def test_a_file_that_changes_while_it_is_read_is_not_sent(tmp_path: Path, name: str) -> None:
+    """Another one of its name, one that grows, one that is written in its place: no row comes that was not checked."""
+    content = CONTENT.encode() if name.endswith("csv") else NDJSON
+    path, other = tmp_path / name, tmp_path / "other"
+
+    def grow() -> None:
+        with path.open("ab") as stream:
+            stream.write(content.splitlines(keepends=True)[-1])
+
+    def overwrite() -> None:
+        with path.open("rb+") as stream:
+            stream.write(content)
+
+    def replace() -> None:
+        other.write_bytes(content)
+        os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+        other.rename(path)
+
+    for change in (grow, overwrite, replace):
+        sheet = table(tmp_path, content * 4, name=name)
+        check(sheet, None, lambda row: None)
+        time.sleep(0.02)  # coarse clocks of file systems
+        change()
+        with pytest.raises(Changed, match="has changed while it was read"):
+            next(sheet.rows())
+    sheet = table(tmp_path, content + content.splitlines(keepends=True)[-1] * 10_000, name=name)
+    rows = sheet.rows()
+    next(rows)
+    time.sleep(0.02)
+    grow()
+    with pytest.raises(Changed):
+        list(rows)
 
 
 def test_a_quote_that_was_lost_is_not_searched_for_to_the_end(tmp_path: Path) -> None:
@@ -134,6 +230,18 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         pass
     assert not path.exists()
     with pytest.raises(BadFile, match="cannot write"), AnswersFile(tmp_path / "none" / "answers", sheet):
+        pass
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no other process."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    with pytest.raises(BadFile, match=r"cannot lock .*answers: No locks available"), AnswersFile(path, sheet):
         pass
 
 

@@ -73,7 +73,7 @@ def test_overage_is_confirmed_in_ndjson_too(tmp_path: Path) -> None:
 
 
 def test_a_row_that_is_not_sent_is_kept_as_it_was(tmp_path: Path) -> None:
-    """What `--confirm-overage` and `--set` give is for this run alone: a later one over the answers has not been told."""
+    """What `--confirm-overage` and `--set` give is for this run: a later one, over its answers, was not told."""
     bad = LINE.replace(GTIN.encode(), b"1")
     choices = Choices(fixed={"gs1.serialNumber": "U2"}, confirm_overage=True)
     sheet = table(tmp_path, bad, choices, name="units.ndjson")

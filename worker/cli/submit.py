@@ -25,13 +25,14 @@ from worker.settings import Settings
 from worker.stream.cluster.access import lacking
 from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
 from worker.stream.cluster.permissions import submitting_acls
-from worker.submit.answers_file import AnswersFile, InUse
+from worker.submit.answers_file import AnswersFile, CannotWrite, InUse
 from worker.submit.check import Checked, check
 from worker.submit.columns import Choices
 from worker.submit.credentials import BadCredentials, Bearer, Credentials
 from worker.submit.formats import answers_path, table_of
 from worker.submit.row import GOOD, OUTCOMES, BadFile, Row, Table
 from worker.submit.run import NoAnswers, Pace, Submission
+from worker.submit.source import Changed
 
 app = App(
     name="submit",
@@ -149,7 +150,7 @@ def submit_command(  # noqa: PLR0913 - options of a command
         raise BadUsage(str(error)) from error
     except InUse as error:
         raise Failed(str(error)) from error
-    except NoAnswers as error:
+    except (NoAnswers, CannotWrite, Changed) as error:
         raise Failed(f"{error}; {_GO_ON}") from error
     except CLUSTER_ERRORS as error:
         raise Failed(f"{explain(error, settings).rstrip('.')}; {_GO_ON}") from error
@@ -245,7 +246,7 @@ def _submit(order: _Order, answers: AnswersFile) -> NoReturn:
 
 
 def _send(order: _Order, answers: AnswersFile, checked: Checked, progress: SubmitProgress) -> None:
-    """What is not answered yet. Raises `CLUSTER_ERRORS`, `NoAnswers`, and `CancelledError` upon a second signal."""
+    """What is not answered yet. Raises what `Submission.run` does, and `CancelledError` upon a second signal."""
     stop = Stop()
 
     class Watched:

@@ -18,7 +18,10 @@ class Checked:
 
 
 def check(table: Table, answers: AnswersFile | None, tell: Callable[[Row], None]) -> Checked:
-    """Read all rows; `tell` hears of each. Raises `BadFile` where the answers are those of other rows."""
+    """Read all rows; `tell` hears of each.
+
+    Raises `BadFile` where the answers are those of other rows, and `Changed`.
+    """
     checked = Checked()
     earlier = iter(()) if answers is None else answers.earlier()
     for row in table.rows():

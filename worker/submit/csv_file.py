@@ -3,7 +3,6 @@
 import csv
 import re
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 import orjson
@@ -16,6 +15,7 @@ from worker.messages.problems import problems_of
 from worker.submit.columns import ANSWER_COLUMNS, Choices, Columns
 from worker.submit.lines import BOM, bounded_lines, without_end
 from worker.submit.row import Asked, BadFile, Noted, Row, RowAnswer, Torn
+from worker.submit.source import Source
 
 _LONGEST_LINE = 1024 * 1024
 _LONGEST_RECORD = 8 * _LONGEST_LINE
@@ -90,9 +90,9 @@ class CsvFile:
 
     suffix = "csv"
 
-    def __init__(self, path: Path, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
-        self._path, self._limits, self._only = path, limits, only
-        with path.open("rb") as stream:
+    def __init__(self, source: Source, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
+        self.source, self._limits, self._only = source, limits, only
+        with source.open() as stream:
             header, self._delimiter = _header(stream)
         self._columns = Columns(header, choices)
         self._outcome = header.index("answer.outcome") if "answer.outcome" in header else None
@@ -105,7 +105,7 @@ class CsvFile:
 
     def rows(self) -> Iterator[Row]:
         """See `Table`. Lines without a cell are no rows."""
-        with self._path.open("rb") as stream:
+        with self.source.open() as stream:
             yield from self._rows(stream)
 
     def _rows(self, stream: BinaryIO) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from worker.submit.csv_file import CsvFile
 from worker.submit.lines import BOM
 from worker.submit.ndjson_file import NdjsonFile
 from worker.submit.row import OUTCOMES, BadFile, Table
+from worker.submit.source import Source
 
 _NDJSON = (".ndjson", ".jsonl", ".json")
 _CSV = (".csv", ".tsv", ".txt")
@@ -21,10 +22,11 @@ def table_of(path: Path, limits: Limits, choices: Choices, only: Collection[str]
     if not path.is_file():  # it is read more than once
         raise BadFile(f"cannot read {path}: expected a file")
     try:
-        with path.open("rb") as stream:
+        source = Source(path)
+        with source.open() as stream:
             first = stream.read(4096).removeprefix(BOM).lstrip()
         is_ndjson = path.suffix.lower() in _NDJSON or (path.suffix.lower() not in _CSV and first.startswith(b"{"))
-        return (NdjsonFile if is_ndjson else CsvFile)(path, limits, choices, only)
+        return (NdjsonFile if is_ndjson else CsvFile)(source, limits, choices, only)
     except OSError as error:
         raise BadFile(f"cannot read {path}: {error.strerror}") from error
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import orjson
@@ -15,6 +14,7 @@ from worker.messages.problems import SYNTAX_ERROR, problems_of
 from worker.submit.columns import Choices, fill
 from worker.submit.lines import BOM, bounded_lines, without_end
 from worker.submit.row import NAMES, Asked, BadFile, Noted, Row, RowAnswer, Torn
+from worker.submit.source import Source
 
 _ANSWER = b',"answer":{"outcome":"'
 """What `line` puts behind the fields of a row; cut off again where an answers file is the input."""
@@ -26,7 +26,7 @@ class NdjsonFile:
     suffix = "ndjson"
     head = b""
 
-    def __init__(self, path: Path, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
+    def __init__(self, source: Source, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
         problems = [*choices.problems()]
         given = {"--map": choices.renamed, "--ignore": choices.ignored, "--pad-gtin": choices.pad_gtin}
         problems += [
@@ -34,12 +34,12 @@ class NdjsonFile:
         ]
         if problems:
             raise BadFile("\n  ".join(("the options do not fit the file:", *problems)))
-        self._path, self._limits, self._only = path, limits, only
+        self.source, self._limits, self._only = source, limits, only
         self._fixed = [(tuple(path.split(".")), value) for path, value in choices.values()]
 
     def rows(self) -> Iterator[Row]:
         """See `Table`. Blank lines are no rows."""
-        with self._path.open("rb") as stream:
+        with self.source.open() as stream:
             yield from self._rows(stream)
 
     def _rows(self, stream: BinaryIO) -> Iterator[Row]:

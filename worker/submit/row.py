@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from worker.messages.json_value import JsonObject
+from worker.submit.source import Source
 
 CREATED, REPLAYED, INVALID = "created", "replayed", "invalid"
 OUTCOMES = (CREATED, REPLAYED, "overage-required", "conflict", "rejected", INVALID)
@@ -65,6 +66,9 @@ class Noted(NamedTuple):
 
 class Table(Protocol):
     """A file of rows in one of the formats, and how its answers are written."""
+
+    source: Source
+    """The file itself."""
 
     suffix: str
     """Of the answers file: `csv` or `ndjson`."""

@@ -75,7 +75,7 @@ class Submission:
     async def run(self, rows: Iterator[Row], watching: Watching) -> None:
         """Until all rows are answered, or, once it is asked to end, those that were sent.
 
-        Raises `CLUSTER_ERRORS` and `NoAnswers`.
+        Raises `CLUSTER_ERRORS`, `NoAnswers`, `CannotWrite`, and what reading the rows raises.
         """
         try:
             await self._watcher.start()
