@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import resource
 import signal
 import subprocess
 import time
@@ -251,6 +252,20 @@ async def test_it_gives_up_where_nobody_answers(bench: Workbench, tmp_path: Path
         assert (done.returncode, "tp_secret" in done.stderr) == (2, False), done
 
 
+async def test_a_full_disk_ends_it_and_it_goes_on_later(answering: Workbench, tmp_path: Path) -> None:
+    """It says why; the answers end with a whole line, and each row is answered once there is room again."""
+    file = sheet(tmp_path / "units.csv", (f"U{number}" for number in range(3_000)))
+    process = start(answering, "submit", str(file))
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    _, told = await asyncio.to_thread(process.communicate, timeout=60)
+    assert process.returncode == 1
+    assert told.endswith(".answers.csv: No space left on device; the same command goes on from there\n"), told
+    assert answers_of(file).endswith(b"\r\n")
+    assert 0 < len(answers(file)) < 1_000
+    assert (await _submit(answering, file)).returncode == 0
+    assert len(answers(file)) == await _passports(answering) == 3_000
+
+
 async def test_two_at_once_do_not_mix(bench: Workbench, tmp_path: Path) -> None:
     """The second is told so."""
     file = sheet(tmp_path / "units.csv", ("U1", "U2"))
@@ -262,15 +277,17 @@ async def test_two_at_once_do_not_mix(bench: Workbench, tmp_path: Path) -> None:
     first.communicate()
 
 
-@pytest.mark.parametrize(("rows", "bytes_each"), [(100_000, 0), (8_000, 60_000)], ids=["many", "large"])
-async def test_memory_does_not_grow_with_the_file(
-    answering: Workbench, tmp_path: Path, rows: int, bytes_each: int
-) -> None:
+@pytest.mark.parametrize(
+    ("rows", "note"),
+    [(100_000, ""), (8_000, json.dumps("x" * 60_000)), (1_000, f"[{'[],' * 20_000}0]")],
+    ids=["many", "large", "nested"],
+)
+async def test_memory_does_not_grow_with_the_file(answering: Workbench, tmp_path: Path, rows: int, note: str) -> None:
     """`python -m tests.benchmark.submit` measures it with a million rows."""
     file = sheet(tmp_path / "units.csv", (f"U{number}" for number in range(rows)))
-    if bytes_each:
+    if note:
         file = tmp_path / "units.ndjson"
-        line = f'{{"note":"{"x" * bytes_each}","productId":"{tenant(0).product_id}","gs1":{{"gtin":"{gtin(1)}",'
+        line = f'{{"note":{note},"productId":"{tenant(0).product_id}","gs1":{{"gtin":"{gtin(1)}",'
         file.write_text("".join(f'{line}"serialNumber":"U{number}"}}}}\n' for number in range(rows)))
     process = start(answering, "submit", str(file), log=tmp_path / "submit.log")
     highest = 0

@@ -40,6 +40,13 @@ class Row(NamedTuple):
     asked: Asked | None
     problems: tuple[str, ...] = ()
 
+    def without_content(self) -> "Row":
+        """What is kept until its answer comes, of a row that was asked: a body takes many times its text."""
+        return self._replace(asked=_ASKED)
+
+
+_ASKED = Asked(b"", {})
+
 
 class RowAnswer(NamedTuple):
     """What the answers file says of a row, as texts; empty where there is nothing to say. `key` is the row's."""

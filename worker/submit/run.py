@@ -12,6 +12,7 @@ from worker.messages.problems import CLOUD_EVENT
 from worker.settings import Settings
 from worker.stream.command_batches import CommandBatches, Delivery
 from worker.stream.results import ResultWatcher
+from worker.submit.allowance import Allowance
 from worker.submit.answering import answer_of, invalid
 from worker.submit.answers_file import AnswersFile
 from worker.submit.credentials import Credentials
@@ -85,12 +86,13 @@ class Submission:
             self._begin(self._watch())
             self._begin(self._sync())
             sending = self._begin(self._send(rows, watching, partition_of))
-            while not sending.done() or self._window:
+            while self._failure is None and (not sending.done() or self._window):
                 await asyncio.sleep(_LOOK_SECONDS)
-                if self._failure is not None:
-                    raise self._failure
                 watching.tell()
                 self._look_for_answers()
+            await asyncio.sleep(0)  # until `_ended` has heard of what has just failed
+            if self._failure is not None:
+                raise self._failure
         finally:
             for one in self._tasks:
                 one.cancel()
@@ -142,19 +144,21 @@ class Submission:
             await asyncio.to_thread(self._answers.sync)
 
     async def _send(self, rows: Iterator[Row], watching: Watching, partition_of: Callable[[bytes], int]) -> None:
-        pace, taken, started = self._pace, 0, time.monotonic()
+        pace = self._pace
+        allowance = None if pace.per_second is None else Allowance(pace.per_second, time.monotonic())
         while not watching.is_asked_to_end:
             room = pace.in_flight - len(self._window)
             least = min(_AT_ONCE, max(1, pace.in_flight // 2))
-            if pace.per_second:
-                least, room = 1, min(room, 1 + int((time.monotonic() - started) * pace.per_second) - taken)
+            if allowance is not None:
+                least, room = 1, min(room, allowance.rows(time.monotonic()))
             if room < least or self._window.kept_bytes > _MOST_BYTES:
                 await asyncio.sleep(_REST_SECONDS)
                 continue
             chunk = _some(rows, min(room, _AT_ONCE))
             if not chunk:
                 return
-            taken += len(chunk)
+            if allowance is not None:
+                allowance.take(len(chunk))
             await self._send_some(chunk, partition_of)
 
     async def _send_some(self, rows: list[Row], partition_of: Callable[[bytes], int]) -> None:
@@ -166,8 +170,8 @@ class Submission:
                 continue
             key = record_key(row.asked.body)
             slots, commands = lanes.setdefault(partition_of(key), ([], []))
-            slots.append(self._window.add(row))
             commands.append(Event(key, row.asked.value, self._headers(row.asked, at)))
+            slots.append(self._window.add(row.without_content()))
         for partition, (slots, commands) in lanes.items():
             self._window.handed_over(partition, len(slots))
             waiting = iter(slots)

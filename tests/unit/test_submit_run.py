@@ -1,0 +1,59 @@
+"""What becomes of a submission that fails while it has nothing left to wait for."""
+
+import asyncio
+import resource
+from pathlib import Path
+
+import pytest
+
+from tests.unit.sheets import HEAD, table
+from worker.settings import Settings
+from worker.stream.results import ResultRecord
+from worker.submit import run
+from worker.submit.answers_file import AnswersFile, CannotWrite
+from worker.submit.check import check
+from worker.submit.credentials import Bearer
+
+
+class _Silent:
+    """A broker that is asked for nothing: no row is sent."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connects to nobody."""
+
+    async def start(self) -> None:
+        """At once."""
+
+    async def poll(self) -> list[ResultRecord]:
+        """Never anything."""
+        await asyncio.sleep(0.01)
+        return []
+
+    async def close(self) -> None:
+        """At once."""
+
+
+class _Watching:
+    is_asked_to_end = False
+
+    def tell(self) -> None:
+        """Nobody looks."""
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+async def test_a_failure_at_the_very_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """The row whose answer could not be written has left the window, and so nothing is waited for any more."""
+    monkeypatch.setattr(run, "ResultWatcher", _Silent)
+    monkeypatch.setattr(run, "CommandBatches", _Silent)
+    monkeypatch.setattr(run, "_LOOK_SECONDS", 0)
+    sheet = table(tmp_path, f"{HEAD}\n" + "x,,\n" * rows)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with AnswersFile(tmp_path / "answers", sheet) as answers:
+        check(sheet, answers, lambda row: None)
+        submission = run.Submission(Settings(), Bearer("tp_secret"), run.Pace(), answers)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(sheet.head) + 10, before[1]))
+        try:
+            with pytest.raises(CannotWrite):
+                await submission.run(sheet.rows(), _Watching())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
