@@ -6,6 +6,8 @@ from worker.submit.row import Row, RowAnswer
 from worker.submit.window import Window
 
 TOPIC = "commands"
+STRANGE = (f"{TOPIC}/0/{'9' * 5_000}", f"{TOPIC}/{'9' * 5_000}/5", f"{TOPIC}/0/05", f"{TOPIC}/0/\u0665", "x" * 100_000)
+"""Causes that no worker writes."""
 
 
 def _row(number: int) -> Row:
@@ -43,7 +45,16 @@ def test_results_of_others_are_not_ours() -> None:
     slot = written.window.add(_row(1))
     written.window.handed_over(0, 1)
     written.window.acknowledged(0, 10, [slot])
-    for place in (f"{TOPIC}/0/9", f"{TOPIC}/1/10", "others/0/10", "", "x/y/z", f"{TOPIC}/0/10/1", f"{TOPIC}/-1/10"):
+    for place in (
+        f"{TOPIC}/0/9",
+        f"{TOPIC}/1/10",
+        "others/0/10",
+        "",
+        "x/y/z",
+        f"{TOPIC}/0/10/1",
+        f"{TOPIC}/-1/10",
+        *STRANGE,
+    ):
         assert not written.hear(place)
     assert written.hear(f"{TOPIC}/0/10")
     assert not written.hear(f"{TOPIC}/0/10")
@@ -55,8 +66,8 @@ def test_a_result_may_come_before_the_acknowledgement() -> None:
     written = _Written()
     slots = [written.window.add(_row(n)) for n in (1, 2)]
     written.window.handed_over(0, 2)
-    for offset in (4, 5, 6):  # the first is another's
-        assert not written.hear(f"{TOPIC}/0/{offset}")
+    for place in (f"{TOPIC}/0/4", *STRANGE, f"{TOPIC}/0/5", f"{TOPIC}/0/6"):  # the first is another's
+        assert not written.hear(place)
     assert not written.hear("others/0/7")
     assert written.window.early == 3
     written.window.acknowledged(0, 5, slots)

@@ -7,6 +7,7 @@ import pytest
 from worker.cli.tail import Filter, json_line, line
 from worker.messages.refusals import Kind
 from worker.stream.results import ResultRecord
+from worker.submit.answering import answer_of
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 CREATED = ResultRecord(
@@ -65,6 +66,43 @@ def test_no_terminal_obeys_what_a_stranger_wrote(record: ResultRecord) -> None:
         assert text.isprintable()
     assert json.loads(json_line(record))["outcome"] in ("created", "conflict", "rejected")
     assert json_line(record).isascii()
+
+
+HOSTILE_BODIES = (
+    b"[" * 200_000,
+    b'{"a":' * 600 + b"1" + b"}" * 600,
+    b'{"a":' * 480 + b"1" + b"}" * 480,
+    b'{"error":"E","details":{"fieldErrors":{"a":5,"b":null,"c":["x",7]}}}',
+    b'{"details":{"fieldErrors":[5]}}',
+    b'{"status":"' + b"9" * 5_000 + b'"}',
+    b'{"status":' + b"9" * 5_000 + b"}",
+    b'{"status":' + b"9" * 4_000 + b"}",
+    '{"status":"٤٠٠"}'.encode(),
+    b'{"status":NaN,"error":Infinity}',
+    b'{"status":1e999}',
+    b'{"status":[[]],"error":{"a":1},"conflict":"serial_number_exists","passportId":"\\ud800\\n"}',
+    b'{"error":"\\ud800","gs1":{"digitalLinkUri":"\\ud800\\u0000"}}',
+    b'{"gs1":{"digitalLinkUri":7}}',
+    b"\xef\xbb\xbf{}",
+    b"\xff\xfe{\x00}\x00",
+)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("value", HOSTILE_BODIES, ids=range(len(HOSTILE_BODIES)))
+def test_whatever_stands_in_a_result_topic_is_shown(kind: Kind, value: bytes) -> None:
+    """As one line, and as JSON that any reader takes; what `submit` would keep of it can be written."""
+    record = CREATED._replace(kind=kind, value=value)
+    assert line(record).isprintable()
+    told = json.loads(json_line(record), parse_constant=pytest.fail)
+    assert (told["outcome"], told["result"]) == (kind.label, "created/1/2")
+    assert "".join(answer_of(record)).isprintable()
+    assert "".join(answer_of(record)).encode()
+
+
+def test_messages_that_are_some_are_told_beside_what_is_none() -> None:
+    """Of the fields of a stranger's body."""
+    assert "E: c: x; c: 7" in line(CREATED._replace(kind=Kind.REJECTED, value=HOSTILE_BODIES[3]))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ app = App(
     ),
 )
 
+_STATUS = re.compile("[0-9]{3}")
 TAIL_OUTCOMES = tuple(one for one in OUTCOMES if one != INVALID)
 _OUTCOME = Parameter(help=f"Only these: {', '.join(TAIL_OUTCOMES)}.", negative=())
 _SINCE = Parameter(help="Begin with what is as old as this: 90s, 15m, 1h, 7d; else with what comes from now on.")
@@ -124,7 +126,7 @@ def told_of(record: ResultRecord) -> dict[str, Any]:
     return {
         "time": record.header("ce_time") or iso_8601(clamp_ms(record.timestamp_ms)),
         "outcome": answer.outcome,
-        "status": int(answer.status) if answer.status.isdecimal() else None,
+        "status": int(answer.status) if _STATUS.fullmatch(answer.status) else None,
         "company": record.header("ce_companyid"),
         "key": answer.key,
         "passportId": answer.passport_id or None,

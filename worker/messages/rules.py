@@ -1,13 +1,16 @@
 """Which rule gives which outcome, and back from a published answer to its outcome: from its kind and body alone."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from worker.domain import outcomes
 from worker.domain.outcomes import Outcome
+from worker.messages.json_value import read_object
 from worker.messages.refusals import REFUSALS, Kind
+
+_DEPTH = 500
+"""Of a result that is looked into; commands have less, and what nests a thousand deep fails in the parser itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +79,15 @@ def _says(error: str, told: object) -> bool:
 
 
 def field_errors(body: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Messages by path, of a body that has some."""
+    """Messages by path, of a body that has some; a stranger's may have anything in their place, which is left out."""
     details = body.get("details")
     found = details.get("fieldErrors") if isinstance(details, dict) else None
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {path: [*map(str, texts)] for path, texts in found.items() if isinstance(texts, list)}
 
 
 def body_of_value(value: bytes) -> dict[str, Any]:
-    """The value of a result as an object; an empty one where it is none."""
-    try:
-        body = json.loads(value)
-    except ValueError:
-        return {}
+    """The value of a result as an object; an empty one where it is none that a command could be. Never raises."""
+    body = read_object(value, _DEPTH)
     return body if isinstance(body, dict) else {}

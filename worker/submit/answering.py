@@ -14,17 +14,17 @@ _SERIAL_EXISTS = REFUSALS[outcomes.SerialExists].conflict
 
 
 def answer_of(record: ResultRecord) -> RowAnswer:
-    """Of a result, whose key is the row's."""
+    """Of a result, whose key is the row's. Never raises, whoever wrote it."""
     key = (record.key or b"").decode("utf-8", "replace")
     if record.kind is Kind.CREATED:
         headers = dict(record.headers)
         outcome = REPLAYED if headers.get("idempotency-replayed") == b"true" else CREATED
-        passport_id = (headers.get("ce_subject") or b"").decode("utf-8", "replace")
+        passport_id = printable((headers.get("ce_subject") or b"").decode("utf-8", "replace"))
         return RowAnswer(outcome, "201", passport_id, _digital_link(record.value or b""), "", key, record.cause)
     assert record.kind is not None
     body = body_of_value(record.value or b"")
-    passport_id = str(body.get("passportId", "")) if body.get("conflict") == _SERIAL_EXISTS else ""
-    status = str(body.get("status", ""))
+    passport_id = printable(str(body.get("passportId", ""))) if body.get("conflict") == _SERIAL_EXISTS else ""
+    status = printable(str(body.get("status", "")))
     return RowAnswer(record.kind.label, status, passport_id, "", error_of(body), key, record.cause)
 
 
@@ -36,7 +36,7 @@ def _digital_link(value: bytes) -> str:
         link = orjson.loads(value[start : value.index(b'"', start + 1) + 1]) if at >= 0 else None
     except ValueError:
         link = None
-    return str(link or _child(body_of_value(value).get("gs1")).get("digitalLinkUri", ""))
+    return printable(str(link or _child(body_of_value(value).get("gs1")).get("digitalLinkUri", "")))
 
 
 def _child(value: object) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Rows from when they are sent until their answers are written: matched by place, let out in the order of the file."""
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
@@ -91,10 +92,10 @@ class Window:
             self._write(row, answer)
 
 
+_PLACE = re.compile("[^/]*/(0|[1-9][0-9]{0,9})/(0|[1-9][0-9]{0,18})")
+
+
 def _place(cause: str) -> tuple[int, int]:
     """Partition and offset; -1 and -1 of what no worker writes."""
-    _, _, rest = cause.partition("/")
-    partition, _, offset = rest.partition("/")
-    if partition.isdecimal() and offset.isdecimal():
-        return int(partition), int(offset)
-    return -1, -1
+    found = _PLACE.fullmatch(cause)
+    return (-1, -1) if found is None else (int(found[1]), int(found[2]))
