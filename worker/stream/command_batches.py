@@ -1,6 +1,7 @@
 """Publishing many commands at once: batches of an idempotent producer, filled by hand, which is cheap."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -36,13 +37,19 @@ class Delivery:
 
 
 class CommandBatches:
-    """One producer, which is idempotent: a retry after a lost acknowledgement is no second command."""
+    """One producer, which is idempotent: a retry after a lost acknowledgement is no second command.
+
+    It gives nothing up, however long a partition has no leader: whoever waits for answers knows when it is too long.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.topic = settings.topic_commands
         self._producer = AIOKafkaProducer(
             **client_options(settings), enable_idempotence=True, max_batch_size=_BATCH_BYTES
         )
+        # Only a partition without a leader makes an idempotent producer give a batch up. The option that says when,
+        # request_timeout_ms, also says how soon a broker is noticed that has fallen silent.
+        self._producer._message_accumulator._batch_ttl = math.inf
 
     async def start(self) -> Callable[[bytes], int]:
         """Connect; the partition of a record key, as Kafka's own clients choose it. Raises `CLUSTER_ERRORS`."""
