@@ -18,6 +18,7 @@ from worker.signing.jwk import members_of, public_key, read_jwk, thumbprint
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 JWK, EC_JWK = members_of(RFC_8037.public_key()), members_of(P_256.public_key())
 X = "Expected 32 bytes in base64url without padding, 43 characters"
+COORDINATE = "Expected a coordinate below the prime of P-256's field"
 MOMENT = "Expected an ISO 8601 date and time with a time zone, or null"
 LEAKED = "Expected a public key, got a member of a private one: make another key, this one is no secret now"
 SECRET = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"
@@ -32,6 +33,17 @@ def _text(*keys: object, **company: object) -> str:
 
 def _parsed(*keys: object, **company: object) -> Catalogue:
     return parse_catalogue(_text(*keys, **company))
+
+
+_P = 2**256 - 2**224 + 2**192 + 2**96 - 1
+_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+"""Of P-256 (SEC 2, section 2.4.2)."""
+
+
+def _p_256(x: int) -> dict[str, str]:
+    """The point with x = 0, however that is written."""
+    x_text, y_text = (to_base64url(one.to_bytes(32)).decode() for one in (x, pow(_B, (_P + 1) // 4, _P)))
+    return {"kty": "EC", "crv": "P-256", "x": x_text, "y": y_text}
 
 
 def _problems(*keys: object, **company: object) -> list[str]:
@@ -83,6 +95,8 @@ def test_a_thumbprint_of_p_256() -> None:
         ({**EC_JWK, "y": 1}, f".jwk.y: {X}"),
         ({**EC_JWK, "y": EC_JWK["x"]}, ".jwk: Expected a point on the curve P-256"),
         ({**EC_JWK, "x": "A" * 43, "y": "A" * 43}, ".jwk: Expected a point on the curve P-256"),
+        (_p_256(_P), f".jwk.x: {COORDINATE}"),
+        ({**_p_256(0), "y": _p_256(2**256 - 1)["x"]}, f".jwk.y: {COORDINATE}"),
         (_edwards(2), ".jwk.x: Expected a point on the curve Ed25519"),
         (_edwards(2**255 - 19), ".jwk.x: Expected a point on the curve Ed25519"),
         (_edwards(1 + 2**255), ".jwk.x: Expected a point on the curve Ed25519"),
@@ -94,7 +108,7 @@ def test_a_thumbprint_of_p_256() -> None:
         ({**JWK, "alg": ["EdDSA"]}, ".jwk.alg: Expected EdDSA or Ed25519"),
         ({**JWK, "use": "enc"}, ".jwk.use: Expected sig"),
     ],
-    ids=range(30),
+    ids=range(32),
 )  # fmt: skip
 def test_what_is_no_such_key_is_refused_by_its_path(jwk: object, problem: str) -> None:
     """And no member's value is repeated, least of all a private one's."""

@@ -20,6 +20,7 @@ ALGORITHMS: Mapping[str, tuple[str, ...]] = {"Ed25519": ("EdDSA", "Ed25519"), "P
 
 _TYPES = {"OKP": "Ed25519", "EC": "P-256"}
 _COORDINATE = re.compile(r"[A-Za-z0-9_-]{43}")
+_PRIME_P_256 = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _PRIME = 2**255 - 19
 _D = -121665 * pow(121666, -1, _PRIME) % _PRIME
 """Of the curve Ed25519 (RFC 8032 section 5.1)."""
@@ -87,9 +88,12 @@ def public_key(members: Mapping[str, str]) -> PublicKey:
     if members["crv"] == "Ed25519":
         _check_edwards_point(x)
         return Ed25519PublicKey.from_public_bytes(x)
-    y = _bytes_of(members, "y")
+    point = {"x": int.from_bytes(x), "y": int.from_bytes(_bytes_of(members, "y"))}
+    for name, coordinate in point.items():
+        if coordinate >= _PRIME_P_256:  # OpenSSL takes it modulo the prime: one point would have two thumbprints
+            raise NotAKey(name, "a coordinate below the prime of P-256's field")
     try:
-        return EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), SECP256R1()).public_key()
+        return EllipticCurvePublicNumbers(point["x"], point["y"], SECP256R1()).public_key()
     except ValueError:
         raise NotAKey(None, "a point on the curve P-256") from None
 
