@@ -48,8 +48,9 @@ def _problems(signature: str, catalogue: Path | None, key: str | None = KEY, val
         (jws(claims(exp=10**11)), ["signature-too-long-lived"], ["signature-too-long-lived"]),
         (jws()[:-4] + "AAAA", ["signature-wrong"], []),
         ("x", ["signature-malformed"], ["signature-malformed"]),
+        ("\udcff", ["signature-malformed"], ["signature-malformed"]),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_the_worker_would_say(catalogue: Path, signature: str, with_keys: list[str], without: list[str]) -> None:
     """With the keys of a catalogue all of it; without them what a signature says itself."""
@@ -65,6 +66,13 @@ def test_the_claim_that_does_not_fit_is_named(catalogue: Path) -> None:
     other = check_of(jws(), TOPIC, KEY, catalogue, None)
     assert other is not None
     assert (other.problem(VALUE + b" ", None, LIMITS) or "").endswith("It is sha256 that does not fit.")
+
+
+def test_a_key_that_is_no_utf8_fits_no_signature(catalogue: Path) -> None:
+    """As a shell hands bytes over; none is made for it, either."""
+    assert _problems(jws(), catalogue, key="\udcff") == ["signature-mismatch"]
+    with pytest.raises(BadUsage, match=r"^--idempotency-key: expected UTF-8"):
+        signed_header(Signer(RFC_8037, TOPIC), VALUE, "\udcff", LIMITS)
 
 
 def test_what_is_wrong_with_a_command_stays(catalogue: Path) -> None:

@@ -15,6 +15,7 @@ from worker.domain.catalogue import Company, Plan, SigningKey
 from worker.domain.command import Signature
 from worker.domain.credentials import authenticate
 from worker.domain.facts import Facts
+from worker.domain.gs1 import UNSAFE_TEXT
 from worker.domain.outcomes import Unauthorized
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.problems import is_cloud_event
@@ -41,8 +42,8 @@ class Check:
 
     def problem(self, value: bytes, content_type: bytes | None, limits: Limits) -> str | None:
         """Why the worker would refuse a record of this value for its signature; None where it would not."""
-        headers: list[Header] = [(HEADER, self.signature.encode())]
-        headers += [] if self.key is None else [("idempotency-key", self.key.encode())]
+        headers: list[Header] = [(HEADER, self.signature.encode("utf-8", "surrogateescape"))]
+        headers += [] if self.key is None else [("idempotency-key", self.key.encode("utf-8", "surrogateescape"))]
         headers += [] if content_type is None else [("content-type", content_type)]
         command = open_envelope(Record("", 0, 0, self.at_ms, None, value, headers), limits, self.audience).command
         found = authenticate(command, self._facts(command.credentials))
@@ -103,7 +104,9 @@ def with_signatures(found: Iterable[Verdict], check: Check | None, limits: Limit
 
 
 def signed_header(signer: Signer, value: bytes, key: str | None, limits: Limits) -> str:
-    """The header of a record of this value that is sent now, as `name: value`."""
+    """The header of a record of this value that is sent now, as `name: value`. Raises `BadUsage`."""
+    if key is not None and UNSAFE_TEXT.search(key):
+        raise BadUsage("--idempotency-key: expected UTF-8 without control characters, since no signature fits another")
     ((name, signature),) = signer.headers(value, key, _content_type(value, limits), time.time())
     return f"{name}: {(signature or b'').decode('ascii')}"
 
