@@ -51,6 +51,22 @@ def test_a_dry_run_needs_no_server_and_no_credentials(
     assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize(
+    ("content", "code", "told"),
+    [
+        ("\ufefftp_secret\r\n".encode(), 1, "cannot be reached"),
+        ("\ufefftp_secret".encode("utf-16-le"), 2, "cannot read"),
+    ],
+)
+def test_a_secret_in_a_file_of_a_windows_editor(tmp_path: Path, content: bytes, code: int, told: str) -> None:
+    """UTF-8 with a byte order mark, and nothing else."""
+    (tmp_path / "secret.txt").write_bytes(content)
+    options = ("--credentials-file", str(tmp_path / "secret.txt"))
+    done = run_command("submit", _file(tmp_path, GOOD), *options, **AWAY)
+    assert (done.returncode, told in done.stderr) == (code, True), done
+    assert "tp_secret" not in done.stderr
+
+
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """So is a folder, and standard input, which cannot be read twice."""
     for name in (tmp_path, tmp_path / "none", "-"):

@@ -174,7 +174,7 @@ def _pairs(option: str, expected: str, given: Iterable[tuple[str, str, str]]) ->
 def _bearer(file: Path | None) -> Bearer:
     try:
         if file is not None:
-            return Bearer(file.read_text(encoding="utf-8"))
+            return Bearer(file.read_text(encoding="utf-8-sig"))
         if (secret := os.environ.get(API_KEY)) is not None:
             return Bearer(secret)
         if sys.stdin.isatty():
