@@ -25,8 +25,9 @@ def _told(rows: Sequence[Row]) -> list[tuple[int, int, str]]:
         f'\ufeff"productId";"gs1.gtin";"gs1.serialNumber"\r\n"{PRODUCT}";"{GTIN}";"U1"\r\n',
         f"{HEAD}\n{PRODUCT},{GTIN},U1\n".replace(",", "\t"),
         f"\n\n{HEAD}\n".lstrip() + f"\n{PRODUCT},{GTIN},U1\n\n\n",
+        f"{HEAD}\r\n,,\r\n{PRODUCT},{GTIN},U1\r\n,,\r\n,\r\n,,,\r\n",
     ],
-    ids=["unix", "no end", "german excel", "all quoted", "tabs", "blank lines"],
+    ids=["unix", "no end", "german excel", "all quoted", "tabs", "blank lines", "rows that excel leaves behind"],
 )
 def test_a_spreadsheet_is_read_as_it_was_saved(tmp_path: Path, content: str) -> None:
     """Whatever stands between cells, around them, before the first and behind the last."""

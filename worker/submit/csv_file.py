@@ -104,7 +104,7 @@ class CsvFile:
         self.head = BOM + self._cells.line(names) + b"\r\n"
 
     def rows(self) -> Iterator[Row]:
-        """See `Table`. Lines without a cell are no rows."""
+        """See `Table`. Lines with nothing in their cells are no rows: spreadsheets leave some behind the last."""
         with self.source.open() as stream:
             yield from self._rows(stream)
 
@@ -122,7 +122,7 @@ class CsvFile:
                 return
             except csv.Error as error:
                 cells, flaw = [], texts.take_flaw() or _told(error)
-            if cells or flaw:
+            if flaw or any(cells):
                 number += 1
                 if not self._only or self._outcome_of(cells) in self._only:
                     yield self._row(number, line, cells, flaw)
