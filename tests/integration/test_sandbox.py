@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,36 @@ time.sleep({SECONDS})
     _wait(lambda: not family & parents().keys(), lambda: family & parents().keys())
 
 
+def test_it_ends_with_a_parent_that_has_ended_before_it_was_ready(folder: Path, tmp_path: Path) -> None:
+    """While it reads a catalogue, here from a pipe; nobody would end it any more."""
+    catalogue = tmp_path / "catalogue.json"
+    os.mkfifo(catalogue)
+    program = f"""
+import subprocess, sys, time
+command = ["passport-worker", "sandbox", "--catalogue", {str(catalogue)!r}]
+print(subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True).pid, flush=True)
+time.sleep({SECONDS})
+"""
+    writing: list[int] = []
+
+    def is_read() -> bool:
+        with suppress(OSError):  # until somebody reads
+            writing.append(os.open(catalogue, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(writing)
+
+    environment = _without_settings(folder)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        _wait(is_read, lambda: "it does not read")
+        parent.kill()
+    os.write(writing[0], b"{}")
+    os.close(writing[0])
+    _wait(lambda: pid not in parents(), parents)
+
+
 def test_a_server_that_ends_by_itself_ends_it(start_sandbox: StartSandbox) -> None:
     """Tests would wait for answers in vain; it says whose end it was."""
     sandbox = start_sandbox()
@@ -269,6 +300,9 @@ def test_servers_of_the_environment_are_left_alone_and_names_are_taken(start_san
         PASSPORT_KAFKA_BOOTSTRAP_SERVERS="192.0.2.1:9092",
         PASSPORT_KAFKA_SECURITY_PROTOCOL="SSL",
         PASSPORT_HTTP_PORT="1",
+        PASSPORT_OAUTH_JWKS="https://192.0.2.1/jwks.json",
+        PGSSLMODE="verify-full",
+        OTEL_TRACES_EXPORTER="none of ours",
         PASSPORT_TOPIC_REJECTED="refusals",
     ).settings()
     assert first["PASSPORT_TOPIC_REJECTED"] == "refusals"

@@ -21,8 +21,8 @@ app = App(
 )
 
 _CATALOGUE = Parameter(help="Load this catalogue in place of the sample of demo and programs.")
-_OWN = tuple(f"{PREFIX}{name}_" for name in ("KAFKA", "DATABASE", "HTTP"))
-"""What settings of servers begin with."""
+_OWN = (*(f"{PREFIX}{name}_" for name in ("KAFKA", "DATABASE", "HTTP", "OAUTH")), "OTEL_", "PG")
+"""What variables begin with that lead to somebody's servers: ours, of OpenTelemetry, of PostgreSQL's clients."""
 
 
 @app.default
@@ -31,8 +31,9 @@ def sandbox_command(*, catalogue: Annotated[Path | None, _CATALOGUE] = None) -> 
 
     Once it is ready it prints its settings as lines of a shell, and closes standard output; progress goes to stderr. It
     ends upon SIGTERM or Ctrl-C, and with the process that has started it, and leaves nothing behind. Servers that the
-    environment names are not used.
+    environment names are not used: PASSPORT_KAFKA_*, _DATABASE_*, _HTTP_*, _OAUTH_*, PG* and OTEL_* are dropped.
     """
+    parent = os.getppid()  # before all that takes time, in which it may end
     from worker.demo.sandbox import run_sandbox
 
     for variable in [one for one in os.environ if one.upper().startswith(_OWN)]:
@@ -41,7 +42,7 @@ def sandbox_command(*, catalogue: Annotated[Path | None, _CATALOGUE] = None) -> 
     configure_logs(quiet=True)
     try:
         loaded = None if catalogue is None else read_catalogue(catalogue)
-        sys.exit(run_sandbox(settings, loaded, run_async))
+        sys.exit(run_sandbox(settings, loaded, run_async, parent))
     except UnreadableFile as error:
         raise BadUsage(str(error)) from error
     except CatalogueError as error:

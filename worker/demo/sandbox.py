@@ -27,13 +27,12 @@ Run = Callable[[Callable[[], Coroutine[Any, Any, int]]], int]
 _LOOK_SECONDS = 0.1
 
 
-def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run) -> int:
-    """Serve until a signal comes or our parent ends; the exit code. None stands for the sample catalogue.
+def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run, parent: int) -> int:
+    """Serve until a signal comes or our parent, of that id, ends; the exit code. None stands for the sample catalogue.
 
     The second process returns from here, too, or raises what `stage` says. Whichever ends first, and however, it leaves
     no process and no folder behind. A second signal ends all at once.
     """
-    parent = os.getppid()  # looked at, since the kernel's signal (PR_SET_PDEATHSIG) comes when a thread of it ends
     signals = list[int]()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the second process is told by the pipe alone
         signal.signal(number, lambda number, _: signals.append(number))
@@ -47,6 +46,7 @@ def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run) -> in
         _close_stdout()
         pipe = os.fdopen(writing, "wb")
         while (found := os.waitpid(second, os.WNOHANG)) == (0, 0):
+            # It is looked at, since the kernel's signal (PR_SET_PDEATHSIG) comes when a thread of it ends.
             if signals or os.getppid() != parent:
                 pipe.close()
             if len(signals) > 1:
