@@ -149,13 +149,18 @@ LANE_ROWS = "SELECT 1 FROM lane WHERE partition = 0 FOR UPDATE"
 
 
 async def publish_raw(
-    bench: Workbench, records: Sequence[Raw], garble: tuple[bytes, bytes] = (b"", b""), partition: int = 0
+    bench: Workbench,
+    records: Sequence[Raw],
+    garble: tuple[bytes, bytes] = (b"", b""),
+    partition: int = 0,
+    topic: str | None = None,
 ) -> int:
     """One record batch in which some bytes are replaced and whose CRC is right again; its first offset.
 
-    No client library can write a header name that is not UTF-8, but a stranger's can.
+    To the command topic, unless another is named. No client library can write a header name that is
+    not UTF-8, but a stranger's can.
     """
-    producer = AIOKafkaProducer(bootstrap_servers=bench.settings.kafka_bootstrap_servers)
+    producer = AIOKafkaProducer(bootstrap_servers=bench.settings.kafka_bootstrap_servers, max_batch_size=1_000_000)
     await producer.start()
     try:
         batch = producer.create_batch()
@@ -164,7 +169,7 @@ async def publish_raw(
         batch.close()
         build = batch._build
         batch._build = lambda: _garbled(bytes(build()), *garble)
-        sent = await producer.send_batch(batch, bench.settings.topic_commands, partition=partition)
+        sent = await producer.send_batch(batch, topic or bench.settings.topic_commands, partition=partition)
         return int((await asyncio.wait_for(sent, 20)).offset)
     finally:
         await producer.stop()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.guards_helpers import publish_raw
 from tests.integration.submitting import (
     answers,
     answers_of,
@@ -142,6 +143,23 @@ async def test_results_of_others_under_our_keys_are_not_taken(answering: Workben
     assert [row["answer.key"] for row in answers(file)] == keys
     results = await answering.wait_for_results(6_000)
     assert Counter(answering.label_of(one.topic) for one in results) == {"created": 2_000, "rejected": 4_000}
+
+
+async def test_nothing_in_a_result_topic_ends_it(bench: Workbench, tmp_path: Path) -> None:
+    """What no worker writes, and what the client library cannot read."""
+    worker = bench.start_worker(tmp_path / "worker.log")
+    settings, file = bench.settings, sheet(tmp_path / "units.csv", (f"U{number}" for number in range(1_500)))
+    submitting = asyncio.create_task(_submit(bench, file, "--rate", "300"))
+    await _until_sent(bench, 100)
+    causes = [f"{settings.topic_commands}/{partition}/{'9' * 5_000}".encode() for partition in range(2)]
+    values = (b"[" * 200_000, b'{"details":{"fieldErrors":{"a":5}}}', b'{"status":NaN}', b"\xff")
+    for topic in settings.result_topics:
+        records = [(value, [("ce_causationid", cause)]) for cause in causes for value in values]
+        await publish_raw(bench, [*records, (b"{}", [("QQ-name", b"")])], (b"QQ-name", b"\xff\xfe-name"), topic=topic)
+    done = await submitting
+    assert done.returncode == 0, done
+    assert Counter(outcomes(file)) == {"created": 1_500}
+    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
 
 
 async def test_overage_is_confirmed_in_a_second_round(answering: Workbench, tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ import asyncio
 import json
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.guards_helpers import publish_raw
 from tests.integration.submitting import kafka_alone, start
 from tests.workbench import Workbench, run_command, tenant
 
@@ -79,6 +81,21 @@ async def test_what_came_is_shown_too(answering: Workbench) -> None:
     cells = line.split("  ")
     assert cells[1].strip() == "rejected"
     assert line.rstrip().endswith(f"404  {tenant(2).company_id}  before-2-bad  Product not found")
+
+
+async def test_whatever_stands_in_a_result_topic_is_shown(answering: Workbench) -> None:
+    """Between records that are read well, some that the client library fails at, on each of the topics."""
+    bad = [("QQ-name", b"x"), ("ce_causationid", b"commands/0/" + b"9" * 5_000)]
+    values = (b'{"error":"one"}', b'{"error":"two"}', b"[" * 200_000, b'{"error":NaN}')
+    for topic in answering.settings.result_topics:
+        records = [(value, bad if at == 1 else []) for at, value in enumerate(values)]
+        await publish_raw(answering, records, (b"QQ-name", b"\xff\xfe-name"), topic=topic)
+    process = start(answering, "tail", "--since", "1h", "--json")
+    found = [json.loads(line) for line in await _lines(process, 20)]
+    assert await _end(process) == ""
+    assert len({one["result"] for one in found}) == 20
+    errors = Counter(one["error"] for one in found if one["outcome"] == "conflict")
+    assert errors == {"one": 1, "two": 1, None: 2}
 
 
 async def test_a_pipe_that_is_closed_ends_it(answering: Workbench) -> None:
