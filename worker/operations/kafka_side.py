@@ -67,17 +67,24 @@ class NamingRecords:
     cause: Cause
 
     async def search(self, low: int, high: int, wanted: int) -> tuple[Record | None, int]:
-        """Binary search: first results ascend by the command they name. The record, and where it should stand."""
-        found = None
+        """First results ascend by the command they name. The record, and where it should stand.
+
+        Looks where it stands by proportion, since logs grow evenly for the most part; in the middle, where that is not
+        known or did not help.
+        """
+        found, least, most, size = None, None, None, 2 * (high - low)
         while low < high:
-            middle = (low + high) // 2
-            one = await self._next_named(middle, high)
+            at, helped, size = (low + high) // 2, 2 * (high - low) <= size, high - low
+            if helped and least is not None and most is not None:
+                at = min(high - 1, low + size * (wanted - least) // (most - least))
+            one = await self._next_named(at, high)
             if one is not None and one[0] < wanted:
-                low = one[1].offset + 1
+                low, least = one[1].offset + 1, one[0]
                 continue
-            if one is not None and one[0] == wanted:
-                found = one[1]
-            high = middle
+            if one is not None:
+                most = one[0]
+                found = one[1] if most == wanted else found
+            high = at
         return found, low
 
     async def first(self, start: int, stop: int, wanted: int) -> Record | None:
