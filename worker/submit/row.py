@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
     def without_content(self) -> "Row":
         """What is kept until its answer comes, of a row that was asked: a body takes many times its text."""
-        return self._replace(asked=_ASKED)
+        return Row(self.number, self.line, self.kept, _ASKED)
 
 
 _ASKED = Asked(b"", {})
