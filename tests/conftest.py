@@ -116,7 +116,7 @@ _QUICK = ("contract", "model", "unit")
 """Folders of tests for the loop at the desk."""
 
 
-_LONGEST = ("operations", "chaos", "end_to_end")
+_LONGEST = ("operations", "chaos", "end_to_end", "integration")
 """Folders with the longest files: processes that share the tests by file take them first."""
 
 
