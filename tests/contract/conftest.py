@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -10,8 +11,19 @@ from tests.contract.world import CATALOGUE, furnish, wipe
 from tests.infrastructure.choose import Infrastructure
 from tests.memory_store import MemoryStore
 from worker.catalogue.facts import facts_of
+from worker.store.migrate import migrate
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
+from worker.store.sql import Connection
+
+
+@pytest_asyncio.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    """A connection to a migrated database."""
+    connection = await asyncpg.connect(database_url)
+    await migrate(connection)
+    yield connection
+    await connection.close()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -1,25 +1,11 @@
 """What workers write down minute by minute, and what the console reads of it: overwritten, summed, deleted."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-
-import asyncpg
-import pytest_asyncio
 
 from worker.store import sql
 from worker.store.activity import MOST_PAIRS, MinuteCounts, outcome_counts, refusal_counts, this_minute, write_activity
-from worker.store.migrate import migrate
 from worker.store.partitions import drop_old_days
 from worker.store.sql import Connection
-
-
-@pytest_asyncio.fixture
-async def connection(database_url: str) -> AsyncIterator[Connection]:
-    """A connection to a migrated database."""
-    connection = await asyncpg.connect(database_url)
-    await migrate(connection)
-    yield connection
-    await connection.close()
 
 
 async def test_a_minute_is_overwritten_by_its_worker_and_summed_over_workers(connection: Connection) -> None:

@@ -2,36 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from worker.catalogue.file import CatalogueError, parse_catalogue, read_catalogue
 from worker.catalogue.models import Catalogue
 from worker.domain.seeding import seed_fields
 from worker.store import sql
 from worker.store.catalogue import Loaded, load_catalogue
-from worker.store.migrate import migrate
 from worker.store.sql import Connection
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "catalogue.example.yaml"
 COMPANY, OTHER = "6650a0b1c2d3e4f5a6b7c8d9", "6650a0b1c2d3e4f5a6b7c8da"
 TEMPLATE, PRODUCT = "6650a1b2c3d4e5f6a7b8c9d1", "6650a1b2c3d4e5f6a7b8c9d0"
 PLAN = {"id": "growth", "maxDpps": 100, "overagePriceCents": 75, "maxV1WritesPerDay": 200}
-
-
-@pytest_asyncio.fixture
-async def connection(database_url: str) -> AsyncIterator[Connection]:
-    """A connection to a migrated database."""
-    connection = await asyncpg.connect(database_url)
-    await migrate(connection)
-    yield connection
-    await connection.close()
 
 
 def _catalogue(**sections: object) -> Catalogue:

@@ -1,30 +1,18 @@
 """Days come before they are needed and go when they are old, and no lane believes in rows that are gone."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time, timedelta
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from tests.workbench import make_past_day
 from worker.store import partitions, sql
-from worker.store.migrate import migrate
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.sql import Connection
 
 RETENTION_DAYS = 7
 PARENTS = ("dead_letter", "idempotency_key", "ledger")
-
-
-@pytest_asyncio.fixture
-async def connection(database_url: str) -> AsyncIterator[Connection]:
-    """A connection to a migrated database."""
-    connection = await asyncpg.connect(database_url)
-    await migrate(connection)
-    yield connection
-    await connection.close()
 
 
 async def _today(connection: Connection) -> date:

@@ -1,12 +1,10 @@
 """Signing keys in the catalogue: loaded, kept where a file is silent, and looked up as a worker does it."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from tests.unit.builders import NOW_MS
 from tests.unit.builders import command as bearer
@@ -18,7 +16,6 @@ from worker.domain.facts import Facts
 from worker.messages.envelope import Limits, open_envelope
 from worker.signing.jwk import members_of
 from worker.store.catalogue import load_catalogue
-from worker.store.migrate import migrate
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 
@@ -26,15 +23,6 @@ COMPANY, OTHER = "6650a0b1c2d3e4f5a6b7c8d9", "6650a0b1c2d3e4f5a6b7c8da"
 PLAN = {"id": "growth", "maxDpps": 100, "overagePriceCents": 75, "maxV1WritesPerDay": 200}
 JWK, EC_JWK = members_of(RFC_8037.public_key()), members_of(P_256.public_key())
 KID = key_id(RFC_8037)
-
-
-@pytest_asyncio.fixture
-async def connection(database_url: str) -> AsyncIterator[Connection]:
-    """A connection to a migrated database."""
-    connection = await asyncpg.connect(database_url)
-    await migrate(connection)
-    yield connection
-    await connection.close()
 
 
 async def _load(connection: Connection, *keys: object, company_id: str = COMPANY, **fields: object) -> None:
