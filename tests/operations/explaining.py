@@ -16,21 +16,12 @@ from tests.outcomes import GOOD
 from tests.workbench import Workbench, make_past_day
 from worker.operations.explain import explain
 from worker.operations.locate import Address
+from worker.operations.progress import Quiet
 from worker.operations.selection import place_of
 from worker.operations.servers import AWAY_SECONDS, both_servers
 
 SECRETS = ("tp_secret", "tp_live")
 TOKEN = jwt.encode({"exp": 1_900_000_000, "sub": "x" * 20}, "k" * 32, "HS256", {"kid": "key-7"})
-
-
-class Quiet:
-    """A progress that nobody sees."""
-
-    def begin(self, what: str, total: int) -> None:
-        """Nothing."""
-
-    def advance(self, records: int) -> None:
-        """Nothing."""
 
 
 async def told(

@@ -19,6 +19,7 @@ from worker.operations.dead_letters import list_all
 from worker.operations.dead_letters import show as look_at
 from worker.operations.explain import explain
 from worker.operations.explain_report import ExplainReport
+from worker.operations.progress import Quiet
 from worker.operations.quota import show_quotas
 from worker.operations.report import Report
 from worker.operations.selection import BadSelection, Range, place_of
@@ -29,16 +30,6 @@ WAIT_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
 _MOST_SHOWN = 12
 """Rows of a panel."""
-
-
-class Quiet:
-    """Nobody sees how far a page is."""
-
-    def begin(self, what: str, total: int) -> None:
-        """Nothing."""
-
-    def advance(self, records: int) -> None:
-        """Nothing."""
 
 
 class Pages:

@@ -18,6 +18,16 @@ class Progress(Protocol):
         ...
 
 
+class Quiet:
+    """A progress that nobody sees."""
+
+    def begin(self, what: str, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, records: int) -> None:
+        """Nothing."""
+
+
 Advance = Callable[[int, int], Awaitable[None]]
 """So many more records are done, of which so many count for the pace."""
 
