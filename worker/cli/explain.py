@@ -14,7 +14,7 @@ from worker.cli.output import show, table
 from worker.domain import gs1
 from worker.operations.explain import explain
 from worker.operations.explain_report import CommandReport, CredentialsReport, ExplainReport
-from worker.operations.locate import Address, CompanyKey, PassportId, Serial
+from worker.operations.locate import Address, CompanyKey, PassportId, Serial, key_problem
 from worker.operations.progress import Progress
 from worker.operations.report import Problem
 from worker.operations.selection import BadSelection, place_of
@@ -27,7 +27,6 @@ app = App(
 )
 
 _ONE_OF = "expected one of: PLACE, --passport, --gtin with --serial, --company with --key"
-_LONGEST_KEY = 255
 _MOST_BODY = 600
 
 _PLACE = Parameter(name="PLACE", help="Of the command: topic/partition/offset, or partition/offset.")
@@ -80,8 +79,8 @@ def address_of(given: dict[str, str], topic: str) -> Address:
                 raise BadUsage(f"--serial: {problem}")
             return Serial(gtin, serial)
         case {"company": company, "key": key, **others} if not others:
-            if not 1 <= len(key) <= _LONGEST_KEY or gs1.UNSAFE_TEXT.search(key):
-                raise BadUsage(f"--key: expected 1 to {_LONGEST_KEY} characters without control characters")
+            if problem := key_problem(key):
+                raise BadUsage(f"--key: {problem}")
             return CompanyKey(company_id(company), key)
     raise BadUsage(_ONE_OF)
 

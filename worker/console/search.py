@@ -4,12 +4,11 @@ import re
 from urllib.parse import unquote
 
 from worker.domain import gs1
-from worker.operations.locate import Address, CompanyKey, PassportId, Serial
+from worker.operations.locate import Address, CompanyKey, PassportId, Serial, key_problem
 from worker.operations.selection import BadSelection, place_of
 
 LONGEST = 600
 """Characters."""
-_LONGEST_KEY = 255
 _ID = re.compile(r"[0-9A-Fa-f]{24}")
 _LINK = re.compile(r"https?://\S*/01/([0-9]{14})/21/([^/?#\s]+)\S*")
 _ELEMENTS = re.compile(r"\(01\) *([0-9]{14}) *\(21\) *(\S.*)")
@@ -37,8 +36,8 @@ def address_of(text: str, topic: str) -> Address:
     if match := _ELEMENTS.fullmatch(text) or _UNIT.fullmatch(text):
         return _unit(match[1], match[2])
     if match := _KEY.fullmatch(text):
-        if len(match[2]) > _LONGEST_KEY or gs1.UNSAFE_TEXT.search(match[2]):
-            raise BadSelection(f"idempotency key: expected 1 to {_LONGEST_KEY} characters without control characters")
+        if problem := key_problem(match[2]):
+            raise BadSelection(f"idempotency key: {problem}")
         return CompanyKey(match[1].lower(), match[2])
     try:
         return place_of(text, topic)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from worker.domain import gs1
 from worker.domain.command import digits_of_path
 from worker.operations.kafka_side import KafkaSide
 from worker.operations.progress import Progress
@@ -22,6 +23,7 @@ _AT_ONCE = 1000
 _SCANNED_ROWS = 50_000
 """Rows of a lane that are read at once for a key."""
 MOST_UNDER_KEY = 20
+_LONGEST_KEY = 255
 
 Offsets: TypeAlias = Mapping[int, tuple[int, int]]
 """By partition, a first offset and the one behind the last."""
@@ -48,6 +50,13 @@ class CompanyKey:
 
     company_id: str
     key: str
+
+
+def key_problem(key: str) -> str | None:
+    """What is wrong with an idempotency key by which nothing can be bound (rule 4), or None."""
+    if 1 <= len(key) <= _LONGEST_KEY and not gs1.UNSAFE_TEXT.search(key):
+        return None
+    return f"expected 1 to {_LONGEST_KEY} characters without control characters"
 
 
 Address: TypeAlias = Place | PassportId | Serial | CompanyKey
