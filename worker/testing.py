@@ -85,7 +85,7 @@ class Passports:
         sent = [(name, text.encode("utf-8") if isinstance(text, str) else text) for name, text in headers]
         record = Record(self._settings.topic_commands, partition, offset, at_ms, key, value, sent)
         limits = self._settings.limits
-        command = open_envelope(without_excess(record, limits), limits, self._settings.signature_audience).command
+        command = open_envelope(without_excess(record, limits), limits, self._settings.audience).command
         if isinstance(command.credentials, Signature):
             self._verifier.prove(command.credentials, at_ms, self._facts)
         (answer,) = decide_all([command], self._facts, self._settings.digital_link_base).answers

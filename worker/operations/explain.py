@@ -50,9 +50,7 @@ async def explain(servers: Servers, address: Address, progress: Progress, *, sca
         text = f"Commands are on {settings.topic_commands}: give the place of one (ce_causationid of its result)."
         return _report(address, Located(None, text), Fate("not-found"), None, [], NOT_COMMANDS)
     async with AsyncExitStack() as stack:
-        kafka = await servers.kafka(
-            lambda: open_kafka(settings, servers.cluster, stack), looking_acls(servers.settings)
-        )
+        kafka = await servers.kafka(lambda: open_kafka(settings, servers.cluster, stack), looking_acls(settings))
         problems = [kafka] if isinstance(kafka, Problem) else []
         asking = _Asking(servers, address, progress, scan, None if isinstance(kafka, Problem) else kafka)
         report = await servers.postgres(asking.report, _TABLES, is_long=True)

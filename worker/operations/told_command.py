@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from worker.domain.command import ApiKey, CreatePassport, Credentials, Signature
 from worker.domain.timestamps import clamp_ms
-from worker.messages.envelope import Record, body_of, open_envelope
+from worker.messages.envelope import Envelope, Record, body_of, open_envelope
 from worker.oauth.tokens import label_of
 from worker.operations.explain_report import AskedReport, CommandReport, CredentialsReport
 from worker.operations.refits import widest_limits
@@ -37,16 +37,16 @@ def command_report(record: Record, owner: KeyOwner | None, audience: str | None,
 
     `audience` is whom signatures have to be for; None: the record's topic.
     """
-    command = open_envelope(record, WIDEST).command
+    envelope = open_envelope(record, WIDEST, audience)
     return CommandReport(
         appended_at=moment(record.timestamp_ms),
         key=None if record.key is None else masked(record.key.decode("utf-8", "backslashreplace")),
         key_bytes=len(record.key or b""),
         value_bytes=len(record.value or b""),
         headers=len(record.headers),
-        idempotency_key=command.idempotency_key,
-        credentials=_credentials(record, owner, audience, is_known=is_known),
-        asked=_asked(record),
+        idempotency_key=envelope.command.idempotency_key,
+        credentials=_credentials(envelope, owner, is_known=is_known),
+        asked=_asked(record, envelope.command.body),
     )
 
 
@@ -55,9 +55,8 @@ def moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(clamp_ms(milliseconds) / 1000, UTC)
 
 
-def _credentials(record: Record, owner: KeyOwner | None, audience: str | None, *, is_known: bool) -> CredentialsReport:
+def _credentials(envelope: Envelope, owner: KeyOwner | None, *, is_known: bool) -> CredentialsReport:
     """A key that was good is known to the database, whether or not we may look for its hash there."""
-    envelope = open_envelope(record, WIDEST, audience)
     found = envelope.command.credentials
     if isinstance(found, Signature):
         return CredentialsReport(
@@ -89,15 +88,14 @@ def _credentials(record: Record, owner: KeyOwner | None, audience: str | None, *
     )
 
 
-def _asked(record: Record) -> AskedReport | None:
+def _asked(record: Record, content: object) -> AskedReport | None:
     """Of a valid body its values as the rules saw them; of another one those that are of the right type."""
-    command = open_envelope(record, WIDEST).command.body
-    if isinstance(command, CreatePassport):
+    if isinstance(content, CreatePassport):
         return AskedReport(
-            product_id=command.product_id,
-            gtin=command.gtin,
-            serial_number=command.serial,
-            confirm_overage=command.confirm_overage,
+            product_id=content.product_id,
+            gtin=content.gtin,
+            serial_number=content.serial,
+            confirm_overage=content.confirm_overage,
         )
     body = body_of(record, WIDEST)
     if not isinstance(body, dict):
