@@ -48,10 +48,7 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
 
 async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> list[str]:
     """References to rows that are neither in file nor database, and keys of other companies. Read only."""
-    return [
-        *await _missing_references(connection, catalogue),
-        *await _taken_keys(connection, catalogue),
-    ]
+    return [*await _missing_references(connection, catalogue), *await _taken_keys(connection, catalogue)]
 
 
 async def templates_of(connection: Connection, catalogue: Catalogue) -> dict[str, Fields]:

@@ -88,7 +88,7 @@ class LookUp:
 
     async def look_up(self, commands: Sequence[Command]) -> Facts:
         """What there is, as facts. Raises `BatchTooLarge` before more than `most_bytes` are in memory."""
-        digests, company_ids, key_ids, product_ids = set[bytes](), set[str](), set[str](), set[str]()
+        digests, company_ids, thumbprints, product_ids = set[bytes](), set[str](), set[str](), set[str]()
         for command in commands:
             credentials, body = command.credentials, command.body
             if isinstance(credentials, ApiKey):
@@ -96,24 +96,24 @@ class LookUp:
             elif isinstance(credentials, AccessToken):
                 company_ids.add(credentials.company_id)
             elif isinstance(credentials, Signature):
-                key_ids.add(credentials.key_id)
+                thumbprints.add(credentials.key_id)
             if isinstance(body, CreatePassport):
                 product_ids.add(body.product_id)
-        await self._companies(digests, company_ids, key_ids)
+        await self._companies(digests, company_ids, thumbprints)
         if product_ids and self.facts.companies:
             await self._products(product_ids)
         return self.facts
 
-    async def _companies(self, digests: set[bytes], company_ids: set[str], key_ids: set[str]) -> None:
+    async def _companies(self, digests: set[bytes], company_ids: set[str], thumbprints: set[str]) -> None:
         """By API keys, access tokens and signing keys."""
         for digest, revoked_ms, company_id, *company in await self._fetch("api_keys", digests):
             self.facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
             self._company(company_id, *company)
         for company_id, *company in await self._fetch("companies", company_ids):
             self._company(company_id, *company)
-        rows = await self._fetch("signing_keys", [key_id for key_id in key_ids if is_thumbprint(key_id)])
-        for key_id, jwk, not_before_ms, revoked_ms, company_id, *company in rows:
-            self.facts.signing_keys[key_id] = SigningKey(company_id, jwk, not_before_ms, revoked_ms)
+        rows = await self._fetch("signing_keys", [*filter(is_thumbprint, thumbprints)])
+        for thumbprint, jwk, not_before_ms, revoked_ms, company_id, *company in rows:
+            self.facts.signing_keys[thumbprint] = SigningKey(company_id, jwk, not_before_ms, revoked_ms)
             self._company(company_id, *company)
 
     def _company(  # noqa: PLR0913 - the columns of a row

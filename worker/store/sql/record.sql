@@ -48,7 +48,7 @@ WITH made AS (
 ), rows AS (
     INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id,
                         traceparent, tracestate, value)
-    SELECT a.lane_id, a."offset", 
+    SELECT a.lane_id, a."offset",
            timestamptz 'epoch' + (a.appended_ms / 1000) * interval '1 second'
            + (a.appended_ms % 1000) * interval '1 millisecond', a.kind,
            coalesce(a.replayed, false), a.key,
