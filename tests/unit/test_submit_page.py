@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.sheets import bodies, table
 from tests.workbench import REPOSITORY, run_command
-from worker.cli.tail import TAIL_OUTCOMES
+from worker.messages.outcome_code import OUTCOMES as TAIL_OUTCOMES
 from worker.submit.columns import PATHS
 from worker.submit.row import NAMES, OUTCOMES
 

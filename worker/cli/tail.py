@@ -18,6 +18,7 @@ from worker.cli.running import run_async, settings_with_warnings
 from worker.cli.signals import obey
 from worker.domain.timestamps import clamp_ms, iso_8601
 from worker.messages.hints import printable
+from worker.messages.outcome_code import OUTCOMES, REPLAYED
 from worker.messages.rules import body_of_value
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
@@ -26,7 +27,6 @@ from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
 from worker.stream.cluster.permissions import result_acls
 from worker.stream.results import ResultRecord, ResultWatcher
 from worker.submit.answering import answer_of
-from worker.submit.row import INVALID, OUTCOMES
 
 app = App(
     name="tail",
@@ -38,8 +38,7 @@ app = App(
 )
 
 _STATUS = re.compile("[0-9]{3}")
-TAIL_OUTCOMES = tuple(one for one in OUTCOMES if one != INVALID)
-_OUTCOME = Parameter(help=f"Only these: {', '.join(TAIL_OUTCOMES)}.", negative=())
+_OUTCOME = Parameter(help=f"Only these: {', '.join(OUTCOMES)}.", negative=())
 _SINCE = Parameter(help="Begin with what is as old as this: 90s, 15m, 1h, 7d; else with what comes from now on.")
 _JSON = Parameter(name="--json", help="Print one JSON object a line.", negative=())
 
@@ -72,8 +71,8 @@ def tail_command(
 ) -> NoReturn:
     """Show results as they become visible, until Ctrl-C. Joins no group, and needs no database."""
     outcomes = frozenset(separated(outcome))
-    if unknown := outcomes.difference(TAIL_OUTCOMES):
-        raise BadUsage(f"--outcome: expected one of {', '.join(TAIL_OUTCOMES)}, got {min(unknown)!r}")
+    if unknown := outcomes.difference(OUTCOMES):
+        raise BadUsage(f"--outcome: expected one of {', '.join(OUTCOMES)}, got {min(unknown)!r}")
     wanted = Filter(None if company is None else company_id(company), outcomes, key)
     begin = None if since is None else datetime.now(UTC) - duration("--since", since)
     settings = settings_with_warnings()
@@ -137,4 +136,4 @@ def told_of(record: ResultRecord) -> dict[str, Any]:
 
 
 def _outcome(record: ResultRecord) -> str:
-    return "replayed" if record.is_replayed else "" if record.kind is None else record.kind.label
+    return REPLAYED if record.is_replayed else "" if record.kind is None else record.kind.label

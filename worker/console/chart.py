@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from worker.operations.activity import ANSWERS
 from worker.operations.reports import MinuteActivity
 
-OUTCOMES = ("created", "replayed", "overage_required", "conflict", "rejected")
-"""From the bottom of a bar to its top."""
 TOP, BASE = 16.0, 150.0
 """Where the scale ends and begins; the times stand below."""
 _GAP = 0.25
@@ -25,7 +24,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A minute; `counts` are those of `OUTCOMES`."""
+    """A minute; `counts` are those of `ANSWERS`, the first of which is at the bottom of the bar."""
 
     minute: datetime
     x: float
@@ -50,7 +49,7 @@ class Chart:
 
 def chart(minutes: Sequence[MinuteActivity]) -> Chart:
     """Of all minutes, oldest first."""
-    counts = [tuple(getattr(one, outcome) for outcome in OUTCOMES) for one in minutes]
+    counts = [tuple(getattr(one, outcome) for outcome in ANSWERS) for one in minutes]
     top = nice_top(max((sum(one) for one in counts), default=0))
     plot = BASE - TOP
     step = 100 / max(1, len(minutes))
@@ -65,7 +64,7 @@ def chart(minutes: Sequence[MinuteActivity]) -> Chart:
         for number, (one, counted) in enumerate(zip(minutes, counts, strict=True))
     )
     lines = tuple((round(TOP + plot * (1 - share), 2), round(top * share)) for share in (0, 0.5, 1))
-    totals = {outcome: sum(one[place] for one in counts) for place, outcome in enumerate(OUTCOMES)}
+    totals = {outcome: sum(one[place] for one in counts) for place, outcome in enumerate(ANSWERS)}
     return Chart(bars, lines, totals)
 
 
@@ -82,7 +81,7 @@ def nice_top(largest: int) -> int:
 def _pieces(counts: Sequence[int], scale: float) -> tuple[Piece, ...]:
     """At least a pixel of what there is: one refusal among thousands is seen."""
     found, y = list[Piece](), BASE
-    for outcome, count in zip(OUTCOMES, counts, strict=True):
+    for outcome, count in zip(ANSWERS, counts, strict=True):
         if count:
             height = max(1.0, count * scale)
             y -= height

@@ -124,7 +124,7 @@ def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answ
         refusal.kind,
         command.key,
         compact_json(_refused_body(outcome, refusal)).encode("ascii"),
-        _company(outcome),
+        company_of(outcome),
         trace=command.trace,
         dead_letter=command.dead_letter,
     )
@@ -190,8 +190,8 @@ def _particulars(outcome: Refused, refusal: Refusal) -> dict[str, object]:  # no
             assert_never(outcome)
 
 
-def _company(outcome: Refused) -> str | None:
-    """None as long as the credentials were not good."""
+def company_of(outcome: Outcome) -> str | None:
+    """Whose command it was; None as long as the credentials were not good."""
     if isinstance(outcome, RefusedRequest):
         return outcome.asked.company_id
     return None if isinstance(outcome, Unreadable | Unauthorized) else outcome.company_id

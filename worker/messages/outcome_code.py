@@ -7,6 +7,8 @@ from worker.messages.rules import body_of_value, outcome_class
 CREATED, REPLAYED = "created", "replayed"
 CODES = (CREATED, REPLAYED, *(refusal.code for refusal in REFUSALS.values()))
 """Every code there is."""
+OUTCOMES = (CREATED, REPLAYED, *(kind.label for kind in Kind if kind is not Kind.CREATED))
+"""In a word, as metrics, `submit` and `tail` tell them: refusals by their result topic."""
 
 
 def outcome_code(answer: Answer) -> str:

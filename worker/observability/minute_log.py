@@ -3,29 +3,18 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from operator import attrgetter
-from typing import get_args
 
 from worker.domain.outcomes import Outcome
+from worker.messages.events import company_of
+from worker.messages.outcome_code import CREATED, REPLAYED
 from worker.messages.refusals import REFUSALS
 from worker.observability.hooks import Committed, Hooks
 from worker.store.activity import MOST_PAIRS, MinuteCounts
 
 _MOST_MINUTES = 60
 """So many are kept while Postgres is away."""
-
-
-def _company(outcome: type[Outcome]) -> Callable[[Outcome], str | None]:
-    """How an outcome says whose command it was; None where the credentials did not say."""
-    names = {one.name for one in fields(outcome)} if is_dataclass(outcome) else set()
-    if "asked" in names:
-        return attrgetter("asked.company_id")
-    return attrgetter("company_id") if "company_id" in names else lambda _: None
-
-
-_COMPANY = {outcome: _company(outcome) for outcome in get_args(Outcome)}
 
 
 @dataclass(slots=True)
@@ -37,7 +26,7 @@ class _Minute:
     def add(self, outcome: type[Outcome], company: str | None, count: int) -> None:
         """So many of an outcome other than created."""
         refusal = REFUSALS.get(outcome)
-        self.outcomes["replayed" if refusal is None else refusal.code] += count
+        self.outcomes[REPLAYED if refusal is None else refusal.code] += count
         if refusal is not None:
             pair = company, refusal.code
             if pair not in self.refusals and len(self.refusals) >= MOST_PAIRS:
@@ -61,8 +50,8 @@ class MinuteLog(Hooks):
         minute = self._minutes.setdefault(current, _Minute())
         minute.is_told = False
         if done.created:
-            minute.outcomes["created"] += len(done.created)
-        pairs = Counter([(type(one), _COMPANY[type(one)](one)) for one in done.others])  # a fifth of a microsecond each
+            minute.outcomes[CREATED] += len(done.created)
+        pairs = Counter([(type(one), company_of(one)) for one in done.others])
         for (outcome, company), count in pairs.items():
             minute.add(outcome, company, count)
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from worker.messages.outcome_code import CREATED, REPLAYED
 from worker.messages.refusals import REFUSALS
 from worker.operations.checked import ask_database
 from worker.operations.report import Problem
@@ -16,7 +17,9 @@ from worker.store.verb_rights import reading
 HOUR = 60
 """Minutes."""
 _RIGHTS = reading("activity", "company")
-_LABELS = {"created": "created", "replayed": "replayed", **{one.code: one.kind.label for one in REFUSALS.values()}}
+_LABELS = {CREATED: CREATED, REPLAYED: REPLAYED, **{one.code: one.kind.label for one in REFUSALS.values()}}
+ANSWERS = tuple(name for name in MinuteActivity.model_fields if name != "minute")
+"""Fields of a minute: how many answers it has of each outcome."""
 
 
 async def activity(servers: Servers) -> ActivityReport:
@@ -50,8 +53,7 @@ def _minutes(current: datetime, outcomes: Sequence[OutcomeCount]) -> tuple[Minut
     for one in outcomes:
         label = _LABELS.get(one.code, "rejected").replace("-", "_")
         counts.setdefault(one.minute, Counter())[label] += one.count  # a worker's clock may be ahead
-    names = [name for name in MinuteActivity.model_fields if name != "minute"]
     return tuple(
-        MinuteActivity(minute=minute, **{name: counted[name] for name in names})
+        MinuteActivity(minute=minute, **{name: counted[name] for name in ANSWERS})
         for minute, counted in sorted(counts.items())
     )

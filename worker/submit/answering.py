@@ -4,10 +4,11 @@ import orjson
 
 from worker.domain import outcomes
 from worker.messages.hints import printable
+from worker.messages.outcome_code import CREATED, REPLAYED
 from worker.messages.refusals import REFUSALS, Kind
 from worker.messages.rules import body_of_value, field_errors
 from worker.stream.results import ResultRecord
-from worker.submit.row import CREATED, INVALID, REPLAYED, Row, RowAnswer
+from worker.submit.row import INVALID, Row, RowAnswer
 
 _LINK = b'"digitalLinkUri":"'
 _SERIAL_EXISTS = REFUSALS[outcomes.SerialExists].conflict

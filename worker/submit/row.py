@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from worker.messages.json_value import JsonObject
+from worker.messages.outcome_code import CREATED, REPLAYED
+from worker.messages.outcome_code import OUTCOMES as RESULT_OUTCOMES
 from worker.submit.source import Source
 
-CREATED, REPLAYED, INVALID = "created", "replayed", "invalid"
-OUTCOMES = (CREATED, REPLAYED, "overage-required", "conflict", "rejected", INVALID)
+INVALID = "invalid"
+OUTCOMES = (*RESULT_OUTCOMES, INVALID)
 """All that `answer.outcome` says; `invalid` was not asked, since the worker would not take it."""
 GOOD = frozenset({CREATED, REPLAYED})
 
