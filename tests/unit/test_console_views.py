@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.unit.lane_reports import lane_report
 from worker.console import rendering
 from worker.console.chart import BASE, TOP, chart, nice_top
 from worker.console.sources import Known
@@ -20,22 +21,8 @@ NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 def _lane(
     partition: int, state: LaneState = "in-step", *, lag_seconds: float = 0.0, advice: str | None = None
 ) -> LaneReport:
-    return LaneReport(
-        topic="t",
-        partition=partition,
-        applied=5,
-        emitted=5,
-        ledger_from=0,
-        log_start=0,
-        log_end=5,
-        lag_records=0,
-        lag_seconds=lag_seconds,
-        generation=1,
-        member=None if state in ("unowned", "never-run") else "m",
-        host=None,
-        state=state,
-        advice=advice,
-    )
+    member = None if state in ("unowned", "never-run") else "m"
+    return lane_report(partition, lag_seconds=lag_seconds, member=member, host=None, state=state, advice=advice)
 
 
 def _known(*lanes: LaneReport, problems: tuple[Problem, ...] = ()) -> Known[LanesReport]:

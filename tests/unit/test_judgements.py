@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.unit.lane_reports import lane_report
 from worker.messages.hints import Finding
 from worker.operations import judgements
 from worker.operations.reports import LaneReport, LanesReport
@@ -17,26 +18,6 @@ from worker.stream.open_transactions import OpenTransaction
 STATE = ServerState("18.1", 18, False, "on", "on", "on", False, 40)
 NOW = datetime(2026, 5, 9, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
-
-
-def _lane(partition: int, **values: object) -> LaneReport:
-    one = LaneReport(
-        topic="t",
-        partition=partition,
-        applied=5,
-        emitted=5,
-        ledger_from=0,
-        log_start=0,
-        log_end=5,
-        lag_records=0,
-        lag_seconds=0.0,
-        generation=1,
-        member="m",
-        host="h",
-        state="in-step",
-        advice=None,
-    )
-    return one.model_copy(update=values)
 
 
 def _of_lanes(*lanes: LaneReport) -> dict[str, Finding]:
@@ -106,7 +87,7 @@ def test_whoever_keeps_a_worker_waiting_is_found_before_it_gives_up() -> None:
 
 def test_lanes_in_step_are_well() -> None:
     """And those that never ran, while nothing waits in them."""
-    found = _of_lanes(_lane(0), _lane(1, member=None, state="never-run"))
+    found = _of_lanes(lane_report(0), lane_report(1, member=None, state="never-run"))
     assert {one.status for one in found.values()} == {"ok"}
     assert found["lanes.unowned"].finding == "lanes without a worker: 1 of 2, expected none"
 
@@ -114,17 +95,17 @@ def test_lanes_in_step_are_well() -> None:
 @pytest.mark.parametrize(
     ("lane", "id", "status"),
     [
-        (_lane(0, state="halted", lag_records=-4, advice="Because."), "lanes.halted", "failed"),
-        (_lane(0, state="behind", lag_records=9, lag_seconds=300.1), "lanes.lag", "warning"),
-        (_lane(0, state="unowned", member=None), "lanes.unowned", "warning"),
-        (_lane(0, state="unowned", member=None, lag_records=1), "lanes.unowned", "failed"),
-        (_lane(0, state="never-run", member=None, lag_records=1), "lanes.unowned", "failed"),
+        (lane_report(0, state="halted", lag_records=-4, advice="Because."), "lanes.halted", "failed"),
+        (lane_report(0, state="behind", lag_records=9, lag_seconds=300.1), "lanes.lag", "warning"),
+        (lane_report(0, state="unowned", member=None), "lanes.unowned", "warning"),
+        (lane_report(0, state="unowned", member=None, lag_records=1), "lanes.unowned", "failed"),
+        (lane_report(0, state="never-run", member=None, lag_records=1), "lanes.unowned", "failed"),
     ],
     ids=lambda value: f"{value.state} {value.lag_records}" if isinstance(value, LaneReport) else value,
 )
 def test_lanes_that_are_not_well(lane: LaneReport, id: str, status: str) -> None:
     """Each is a finding of one check alone."""
-    found = _of_lanes(lane, _lane(1))
+    found = _of_lanes(lane, lane_report(1))
     assert {one.id: one.status for one in found.values() if one.status != "ok"} == {id: status}
 
 
