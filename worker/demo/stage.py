@@ -17,7 +17,7 @@ from rich.console import Console
 
 from worker.catalogue.models import Catalogue
 from worker.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
-from worker.demo.worker_process import WorkerProcess
+from worker.demo.own_process import WorkerProcess
 from worker.settings import PREFIX, Settings
 from worker.store.catalogue import load_catalogue
 from worker.store.connect import connect
