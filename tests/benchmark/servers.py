@@ -1,10 +1,13 @@
 """The servers of a run: a real Apache Kafka, and PostgreSQL with fsync on."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import asyncpg
 
 from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, infrastructure, server_directory
 from tests.infrastructure.kafka import KafkaMissing, LocalKafka
@@ -54,7 +57,26 @@ def servers() -> Iterator[Servers]:
             return
         with kafka, EmbeddedPostgres(directory, *_POSTGRES_SETTINGS) as postgres:
             kind = "Apache Kafka through Maven, PostgreSQL wheel"
+            if "NOWAL" not in os.environ:
+                asyncio.run(_recycle_wal(postgres.url))
             yield Servers(kafka.bootstrap_servers, postgres.url, directory, kind, True, (kafka.pid,))
+
+
+_WAL_SEGMENTS = 2048 // 16
+
+
+async def _recycle_wal(database_url: str) -> None:
+    """Leave `min_wal_size` of segments to be written again, as a server has that has run for a while.
+
+    A new one makes each 16 MB anew, with zeros and an fsync of them, while COMMITs wait.
+    """
+    connection = await asyncpg.connect(database_url)
+    try:
+        for _ in range(_WAL_SEGMENTS):
+            await connection.execute("SELECT pg_logical_emit_message(false, 'passport', ''), pg_switch_wal()")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
 
 @contextmanager
