@@ -165,15 +165,16 @@ async def _i4_ledger_is_complete(connection: Connection, account: Account) -> No
 async def _i5_counters(connection: Connection) -> None:
     wrong = await connection.fetch(
         """
-        SELECT u.company_id FROM company_usage u JOIN company c ON c.id = u.company_id JOIN plan p ON p.id = c.plan_id
-         WHERE u.slots_used <> (SELECT count(*) FROM passport WHERE company_id = u.company_id)
+        SELECT c.number
+          FROM company_usage u JOIN company c ON c.number = u.company_number JOIN plan p ON p.id = c.plan_id
+         WHERE u.slots_used <> (SELECT count(*) FROM passport WHERE company_number = c.number)
             OR u.slots_used - coalesce(p.max_dpps, u.slots_used)
-               > (SELECT count(*) FROM overage_charge WHERE company_id = u.company_id)
+               > (SELECT count(*) FROM overage_charge WHERE company_number = c.number)
         UNION
-        SELECT company_id FROM (
-            SELECT company_id, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS writes
+        SELECT company_number FROM (
+            SELECT company_number, (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS writes
               FROM passport GROUP BY 1, 2
-        ) AS made FULL JOIN daily_writes USING (company_id, day)
+        ) AS made FULL JOIN daily_writes USING (company_number, day)
          WHERE made.writes IS DISTINCT FROM daily_writes.writes
         """
     )
@@ -183,12 +184,14 @@ async def _i5_counters(connection: Connection) -> None:
 async def _i6_created_are_passports(connection: Connection, account: Account) -> None:
     created = set(account.created)
     assert len(created) == len(account.created)
-    assert created == {row["id"] async for row in connection.cursor("SELECT id FROM passport", prefetch=5000)}
+    assert created == {row["id"].hex() async for row in connection.cursor("SELECT id FROM passport", prefetch=5000)}
     wrong = await connection.fetch(
         """
         SELECT gtin FROM passport GROUP BY gtin, serial HAVING count(*) > 1
         UNION
-        SELECT gtin FROM (SELECT DISTINCT gtin, company_id FROM passport) AS made
+        SELECT gtin FROM (
+            SELECT DISTINCT gtin, c.id AS company_id FROM passport JOIN company c ON c.number = company_number
+        ) AS made
           FULL JOIN gtin_registration AS registered USING (gtin)
          WHERE made.company_id IS DISTINCT FROM registered.company_id
         """

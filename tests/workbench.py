@@ -310,7 +310,9 @@ async def add_tenant(
         one.company_id,
         subscription,
     )
-    await connection.execute("INSERT INTO company_usage VALUES ($1) ON CONFLICT DO NOTHING", one.company_id)
+    await connection.execute(
+        "INSERT INTO company_usage SELECT number FROM company WHERE id = $1 ON CONFLICT DO NOTHING", one.company_id
+    )
     await connection.execute(
         "INSERT INTO api_key VALUES ($1, $2, 'test', NULL) ON CONFLICT DO NOTHING",
         sha256(one.api_key.encode()).digest(),

@@ -101,22 +101,25 @@ def _headers(path: str, passport_id: str, one: BenchProduct, created_at: str, di
 
 _WRITE = """
 WITH made AS (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+    SELECT made.*, decode(hex_id, 'hex') AS id, c.number AS company_number
+      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
                          $8::bytea[], $9::text[], $10::bytea[], $11::int[], $12::bigint[], $13::bytea[])
-        AS made (id, company_id, product_id, template_id, gtin, serial, at, frame_id, key, fingerprint, lane_id,
+        AS made (hex_id, company_id, product_id, template_id, gtin, serial, at, frame_id, key, fingerprint, lane_id,
                  "offset", key_id)
+      JOIN company c ON c.id = made.company_id
 ), passports AS (
-    INSERT INTO passport (id, company_id, gtin, serial, created_at, frame_id)
-    SELECT id, company_id, gtin, serial, at, frame_id FROM made
+    INSERT INTO passport (id, company_number, gtin, serial, created_at, frame_id)
+    SELECT id, company_number, gtin, serial, at, frame_id FROM made
 ), keys AS (
-    INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at)
-    SELECT key_id, (at AT TIME ZONE 'UTC')::date, fingerprint, id, at FROM made
+    INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at, company_number)
+    SELECT key_id, (at AT TIME ZONE 'UTC')::date, fingerprint, id, at, company_number FROM made
 ), slots AS (
     UPDATE company_usage u SET slots_used = u.slots_used + n
-      FROM (SELECT company_id, count(*) AS n FROM made GROUP BY 1) AS taken WHERE u.company_id = taken.company_id
+      FROM (SELECT company_number, count(*) AS n FROM made GROUP BY 1) AS taken
+     WHERE u.company_number = taken.company_number
 ), days AS (
-    INSERT INTO daily_writes AS w SELECT company_id, (at AT TIME ZONE 'UTC')::date, count(*) FROM made GROUP BY 1, 2
-        ON CONFLICT (company_id, day) DO UPDATE SET writes = w.writes + excluded.writes
+    INSERT INTO daily_writes AS w SELECT company_number, (at AT TIME ZONE 'UTC')::date, count(*) FROM made GROUP BY 1, 2
+        ON CONFLICT (company_number, day) DO UPDATE SET writes = w.writes + excluded.writes
 ), answers AS (
     INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id)
     SELECT lane_id, "offset", at, 1, false, key, company_id, id FROM made
@@ -145,6 +148,11 @@ async def write_set(connection: Connection, deeds: Sequence[Deed], lanes: Mappin
     ]
     await write_frames(connection, deeds)
     await connection.execute(_WRITE, *columns)
+
+
+async def numbers_of_companies(connection: Connection) -> dict[str, int]:
+    """What large tables know them by."""
+    return {row["id"]: row["number"] for row in await connection.fetch("SELECT id, number FROM company")}
 
 
 async def write_frames(connection: Connection, deeds: Sequence[Deed]) -> None:

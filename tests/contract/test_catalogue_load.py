@@ -84,6 +84,17 @@ async def test_loading_again_changes_nothing(connection: Connection) -> None:
     assert await _everything(connection) == before
 
 
+async def test_a_company_has_one_number_for_good(connection: Connection) -> None:
+    """Four bytes of them have to last: who is loaded every hour takes none again."""
+    first, *later = (f"{number:024x}" for number in (7, 9, 8))
+    for ids in ([first], [first], [first, *later], [first, *later]):
+        companies = [_company(_id=one, apiKeys=[]) for one in ids]
+        await load_catalogue(connection, _catalogue(plans=[PLAN], companies=companies))
+    numbers = {row["id"]: row["number"] for row in await _rows(connection, "company")}
+    assert numbers == {first: 1, f"{8:024x}": 2, f"{9:024x}": 3}
+    assert [row["company_number"] for row in await _rows(connection, "company_usage")] == [1, 2, 3]
+
+
 async def test_a_changed_row_is_changed_in_all_fields(connection: Connection) -> None:
     """An upsert takes every field of the row from the file, those that became null too."""
     key = {"key": "tp_a", "label": "old", "revokedAt": "2026-01-01T00:00:00Z"}
@@ -113,7 +124,7 @@ async def test_a_changed_row_is_changed_in_all_fields(connection: Connection) ->
     (plans, companies, keys, templates, products, _) = await _everything(connection)
     assert [tuple(row.values()) for row in (*plans, *companies)] == [
         ("growth", None, 0, None),
-        (COMPANY, "New", "growth", None, "{}", None),
+        (COMPANY, "New", "growth", None, "{}", None, 1),
     ]
     assert [tuple(row.values()) for row in keys] == [(sha256(b"tp_a").digest(), COMPANY, "", None)]
     assert [tuple(row.values()) for row in templates] == [(TEMPLATE, "textile", 2, "[]")]

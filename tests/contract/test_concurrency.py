@@ -200,7 +200,10 @@ async def test_one_key_is_bound_once(postgres: PostgresStore) -> None:
 
 
 async def _take(rogue: Connection, company_id: str) -> None:
-    await rogue.execute("UPDATE company_usage SET slots_used = slots_used WHERE company_id = $1", company_id)
+    await rogue.execute(
+        "UPDATE company_usage SET slots_used = slots_used FROM company c WHERE c.number = company_number AND c.id = $1",
+        company_id,
+    )
 
 
 async def test_a_deadlock_is_run_again(
@@ -220,8 +223,14 @@ async def test_a_deadlock_is_run_again(
     assert len(tries) == 2
 
 
+ROGUE = bytes(range(12))
+
+
 async def _insert_passport(rogue: Connection) -> None:
-    await rogue.execute("INSERT INTO passport VALUES (now(), 'rogue', $1, $2, 's', '')", OPEN.company_id, gtin(1))
+    await rogue.execute(
+        "INSERT INTO passport SELECT now(), $1, number, $3, 's', '' FROM company WHERE id = $2",
+        *(ROGUE, OPEN.company_id, gtin(1)),
+    )
 
 
 async def test_facts_that_another_writer_overtakes_are_read_again(
@@ -237,7 +246,7 @@ async def test_facts_that_another_writer_overtakes_are_read_again(
     lane = await Lane.open(postgres)
     answers = await lane.process(ask(RIVAL, 2), ask(OPEN), ask(OPEN, serial="t"))
     assert [verdict(answer) for answer in answers] == ["created", "409 serial_exists", "created"]
-    assert b'"passportId":"rogue"' in answers[1].value
+    assert b'"passportId":"%b"' % ROGUE.hex().encode() in answers[1].value
     assert answers[1].dead_letter is None
     assert len(tries) == 2
 
@@ -250,11 +259,11 @@ async def test_facts_that_are_overtaken_every_time_refuse_one_record(
     lane = await Lane.open(postgres)
 
     async def act(_: int) -> None:
-        await rogue.execute("DELETE FROM passport WHERE id = 'rogue'")
+        await rogue.execute("DELETE FROM passport WHERE id = $1", ROGUE)
         await _insert_passport(rogue)
 
     async def hide(batch: PostgresTransaction, *arguments: Any) -> Any:
-        await rogue.execute("DELETE FROM passport WHERE id = 'rogue'")
+        await rogue.execute("DELETE FROM passport WHERE id = $1", ROGUE)
         return await gather(batch, *arguments)
 
     gather = PostgresTransaction.gather

@@ -21,20 +21,22 @@ from worker.store.sql import Connection
 GROWN = """
 INSERT INTO plan VALUES ('p', 100, 75, 200);
 INSERT INTO company SELECT lpad(to_hex(n), 24, '0'), 'c', 'p', NULL, '{}' FROM generate_series(1, 5000) n;
-INSERT INTO company_usage SELECT id, 90 FROM company;
-INSERT INTO daily_writes SELECT id, current_date, 5 FROM company;
+INSERT INTO company_usage SELECT number, 90 FROM company;
+INSERT INTO daily_writes SELECT number, current_date, 5 FROM company;
+INSERT INTO gtin_registration VALUES ('04012345000016', lpad('1', 24, '0'));
 INSERT INTO lane (group_id, topic, partition, applied, emitted, ledger_from)
     SELECT 'g', 't', n, 30000, 30000, 0 FROM generate_series(0, 5) n;
 INSERT INTO passport_frame VALUES (decode(repeat('00', 16), 'hex'), 'p', 't', 'x');
-INSERT INTO passport SELECT now(), lpad(to_hex(n), 24, '0'), lpad(to_hex(n % 5000 + 1), 24, '0'), '04012345000016',
+INSERT INTO passport SELECT now(), decode(lpad(to_hex(n), 24, '0'), 'hex'), n % 5000 + 1, '04012345000016',
     n::text, decode(repeat('00', 16), 'hex') FROM generate_series(1, 180000) n;
 INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, passport_id)
-    SELECT lane.id, n, now(), 1, false, 'k', lpad(to_hex(n + 1), 24, '0') FROM lane, generate_series(0, 29999) n;
+    SELECT lane.id, n, now(), 1, false, 'k',
+    decode(lpad(to_hex(n + 1), 24, '0'), 'hex') FROM lane, generate_series(0, 29999) n;
 INSERT INTO dead_letter (lane_id, "offset", reason, key, value, header_names, header_values)
     SELECT lane.id, n * 10, 'not-json', '', '', '{}', '{}' FROM lane, generate_series(0, 2999) n;
-INSERT INTO idempotency_key SELECT substr(sha256(n::text::bytea), 1, 16), current_date, sha256(''), 'p', now()
-    FROM generate_series(1, 60000) n;
-INSERT INTO overage_charge SELECT id, company_id, 75, created_at FROM passport LIMIT 60000;
+INSERT INTO idempotency_key SELECT substr(sha256(n::text::bytea), 1, 16), current_date, sha256(''), '', now(),
+    n % 5000 + 1 FROM generate_series(1, 60000) n;
+INSERT INTO overage_charge SELECT id, company_number, 75, created_at FROM passport LIMIT 60000;
 INSERT INTO activity SELECT date_trunc('minute', now()) - n * interval '1 minute', 'g', m::text,
     '{"outcomes": {"created": 1}, "refusals": [["c", "invalid", 1]]}'
     FROM generate_series(0, 1440) n, generate_series(1, 9) m;

@@ -6,15 +6,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.contract.world import GROWTH, LINK_BASE, OPEN, Lane, ask, verdict
+from tests.contract.world import GROWTH, LINK_BASE, OPEN, Lane, ask, migrate_to, verdict
 from tests.unit.test_frames import passport
 from worker.domain.outcomes import Created
 from worker.messages.events import created_body
 from worker.store import facts
-from worker.store import migrate as migrations
 from worker.store import postgres as postgres_store
 from worker.store.frames import own_of, taken_apart
-from worker.store.migrate import known_migrations, migrate
+from worker.store.migrate import migrate
 from worker.store.port import BatchTooLarge, StoreUnavailable
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
@@ -102,12 +101,12 @@ async def test_passports_from_before_are_taken_apart_as_new_ones_are(
 ) -> None:
     """By migration 0006, in SQL: with the same frames, and bodies that are the same byte for byte; grants stay."""
     connection = await asyncpg.connect(database_url)
-    brought = tuple(one for one in known_migrations() if one.version < 6)
-    with monkeypatch.context() as before:
-        before.setattr(migrations, "known_migrations", lambda: brought)
-        await migrate(connection)
+    await migrate_to(5, connection, monkeypatch)
     bodies = {one.passport_id: created_body(one, LINK_BASE) for one in passports()}
     await connection.execute(f"CREATE ROLE {ROLE}; GRANT SELECT, INSERT ON passport TO {ROLE}")
+    await connection.execute("INSERT INTO plan VALUES ('p')")
+    for company_id in {one.company_id for one in passports()}:
+        await connection.execute("INSERT INTO company VALUES ($1, 'c', 'p', NULL, '{}')", company_id)
     for one in passports():
         await connection.execute(
             "INSERT INTO passport "
@@ -116,7 +115,7 @@ async def test_passports_from_before_are_taken_apart_as_new_ones_are(
             *(one.created_ms, bodies[one.passport_id]),
         )
     assert "0006_passport_frames.sql" in await migrate(connection)
-    rows = await connection.fetch("SELECT p.id, p.created_body AS body, frame_id FROM passport p")
+    rows = await connection.fetch("SELECT encode(p.id, 'hex') AS id, p.created_body AS body, frame_id FROM passport p")
     assert {row["id"]: row["body"] for row in rows} == bodies
     frames = {one.passport_id: taken_apart(bodies[one.passport_id], own_of(one)).id for one in passports()}
     assert {row["id"]: row["frame_id"] for row in rows} == frames

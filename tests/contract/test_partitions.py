@@ -184,7 +184,7 @@ async def test_old_counts_go_in_chunks(connection: Connection, monkeypatch: pyte
     """Counts are kept for the retention, by the day they were written: a back-fill brings records of 2020."""
     monkeypatch.setattr(partitions, "_CHUNK_ROWS", 3)
     await connection.execute(
-        "INSERT INTO daily_writes SELECT 'c', date '2020-01-01' + age, 1, (now() AT TIME ZONE 'UTC')::date - age "
+        "INSERT INTO daily_writes SELECT 1, date '2020-01-01' + age, 1, (now() AT TIME ZONE 'UTC')::date - age "
         "FROM generate_series(0, 20) AS age"
     )
     await drop_old_days(connection, RETENTION_DAYS)

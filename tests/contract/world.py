@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import asyncpg
+import pytest
 
 from tests.memory_store import MemoryStore
 from tests.workbench import Tenant, gtin, tenant
@@ -17,9 +18,10 @@ from worker.domain.command import AccessToken, Command
 from worker.domain.timestamps import DAY_MS, iso_8601
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.events import Answer
+from worker.store import migrate as migrations
 from worker.store.catalogue import load_catalogue
 from worker.store.facts import key_id
-from worker.store.migrate import migrate
+from worker.store.migrate import known_migrations, migrate
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, Owner, Registered, Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
@@ -86,6 +88,14 @@ async def furnish(database_url: str) -> None:
         await load_catalogue(connection, CATALOGUE)
     finally:
         await connection.close()
+
+
+async def migrate_to(version: int, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As somebody has it who runs an earlier worker."""
+    brought = tuple(one for one in known_migrations() if one.version <= version)
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "known_migrations", lambda: brought)
+        await migrate(connection)
 
 
 _KEPT = ("passport", "overage_charge", "idempotency_key", "daily_writes", "gtin_registration", "ledger", "dead_letter")
@@ -251,15 +261,16 @@ async def _books_in_postgres(connection: Connection) -> Books:
     async def fetch(query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await connection.fetch(query)]
 
+    company = "JOIN company c ON c.number = company_number"
     created_ms = "round(extract(epoch FROM created_at) * 1000)::bigint"
-    writes = await fetch("SELECT company_id, day - date '1970-01-01', writes FROM daily_writes")
-    passports = await fetch("SELECT gtin, serial, company_id, id, p.created_body FROM passport p")
-    keys = f"SELECT id, fingerprint, passport_id, {created_ms} FROM idempotency_key ORDER BY created_at"
+    writes = await fetch(f"SELECT c.id, day - date '1970-01-01', writes FROM daily_writes {company}")
+    passports = await fetch(f"SELECT gtin, serial, c.id, encode(p.id, 'hex'), p.created_body FROM passport p {company}")
+    keys = f"SELECT id, fingerprint, encode(passport_id, 'hex'), {created_ms} FROM idempotency_key ORDER BY created_at"
     return Books(
-        dict(await fetch("SELECT company_id, slots_used FROM company_usage WHERE slots_used <> 0")),
+        dict(await fetch(f"SELECT c.id, slots_used FROM company_usage {company} WHERE slots_used <> 0")),
         {(company, day): count for company, day, count in writes},
         dict(await fetch("SELECT gtin, company_id FROM gtin_registration")),
         {(gtin, serial): (company, passport, body) for gtin, serial, company, passport, body in passports},
         {key: (digest, passport, at_ms) for key, digest, passport, at_ms in await fetch(keys)},
-        dict(await fetch("SELECT passport_id, price_cents FROM overage_charge")),
+        dict(await fetch("SELECT encode(passport_id, 'hex'), price_cents FROM overage_charge")),
     )

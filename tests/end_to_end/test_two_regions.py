@@ -85,7 +85,10 @@ async def _keep_only(bench: Workbench, tenants: range) -> None:
     """A region's catalogue has its own companies alone."""
     connection = await bench.connect()
     ours = [tenant(number).company_id for number in tenants]
-    for table in ("product", "api_key", "company_usage", "company"):
+    await connection.execute(
+        "DELETE FROM company_usage USING company c WHERE c.number = company_number AND c.id <> ALL($1)", ours
+    )
+    for table in ("product", "api_key", "company"):
         owner = "id" if table == "company" else "company_id"
         await connection.execute(f"DELETE FROM {table} WHERE {owner} <> ALL($1)", ours)
     await connection.close()

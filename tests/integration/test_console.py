@@ -69,7 +69,9 @@ async def places(bench: Workbench) -> dict[str, str]:
         'lane.id = lane_id WHERE topic = $1 ORDER BY kind, passport_id IS NULL, "offset" DESC',
         topic,
     )
-    passport = await database.fetchrow("SELECT id, gtin, serial FROM passport WHERE serial LIKE '%script%'")
+    passport = await database.fetchrow(
+        "SELECT encode(id, 'hex') AS id, gtin, serial FROM passport WHERE serial LIKE '%script%'"
+    )
     letter = await database.fetchrow(
         'SELECT partition, d."offset" FROM dead_letter d JOIN lane ON lane.id = lane_id ORDER BY 2 DESC LIMIT 1'
     )

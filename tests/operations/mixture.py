@@ -73,8 +73,8 @@ TABLES = {
     "passport_frame": "SELECT * FROM passport_frame ORDER BY id",
     "overage_charge": "SELECT * FROM overage_charge ORDER BY passport_id",
     "idempotency_key": "SELECT id, fingerprint, passport_id, created_at FROM idempotency_key ORDER BY id, created_at",
-    "company_usage": "SELECT * FROM company_usage ORDER BY company_id",
-    "daily_writes": "SELECT company_id, day, writes FROM daily_writes ORDER BY company_id, day",
+    "company_usage": "SELECT * FROM company_usage ORDER BY company_number",
+    "daily_writes": "SELECT company_number, day, writes FROM daily_writes ORDER BY company_number, day",
     "gtin_registration": "SELECT * FROM gtin_registration ORDER BY gtin",
     "lane": "SELECT group_id, topic, partition, applied, emitted, ledger_from, cluster_id, topic_id FROM lane "
     "ORDER BY partition",

@@ -267,22 +267,25 @@ async def _published_refusals(refusals: _Refusals) -> None:
 
 async def _database_refusals(refusals: _Refusals, one: Damaged) -> None:
     found = records_of(one.bench)["CREATED"]
-    known = {row[1] for row in (await contents(one.old))["passport"]}
+    known = {cast(bytes, row[1]).hex() for row in (await contents(one.old))["passport"]}
     lost = next(each for each in reversed(found) if each.header("ce_subject") not in known)
     body = lost.body
     gs1 = cast(dict[str, str], body["gs1"])
     company, passport, gtin, serial = str(body["companyId"]), str(body["_id"]), gs1["gtin"], gs1["serialNumber"]
-    insert = "INSERT INTO passport VALUES (now(), {id}, '{other}', {gtin}, {serial}, '')"
+    insert = (
+        f"INSERT INTO passport SELECT now(), decode({{id}}, 'hex'), number, {{gtin}}, {{serial}}, '' "
+        f"FROM company WHERE id = '{company}'"
+    )
     other = "f" * 24
     await refusals.with_row(
         "passport-exists",
-        insert.format(id="$1", other=other, gtin="'00000000000000'", serial="'x'"),
-        "DELETE FROM passport WHERE id = $1",
+        insert.format(id="$1", gtin="'00000000000000'", serial="'x'"),
+        "DELETE FROM passport WHERE id = decode($1, 'hex')",
         passport,
     )
     await refusals.with_row(
         "serial-taken",
-        insert.format(id=f"'{other}'", other=other, gtin="$1::text", serial="$2::text"),
+        insert.format(id=f"'{other}'", gtin="$1::text", serial="$2::text"),
         "DELETE FROM passport WHERE gtin = $1 AND serial = $2",
         gtin,
         serial,
@@ -297,10 +300,11 @@ async def _database_refusals(refusals: _Refusals, one: Damaged) -> None:
     )
     await refusals.with_row(
         "company-unknown",
-        "WITH gone AS (DELETE FROM company_usage WHERE company_id = $1 RETURNING *) "
-        "INSERT INTO daily_writes SELECT 'slots', '2000-01-01', slots_used + 1 FROM gone",
-        "WITH kept AS (DELETE FROM daily_writes WHERE company_id = 'slots' RETURNING writes) "
-        "INSERT INTO company_usage SELECT $1, writes - 1 FROM kept",
+        "WITH gone AS (DELETE FROM company_usage USING company c WHERE company_number = c.number AND c.id = $1 "
+        "RETURNING company_number, slots_used) "
+        "INSERT INTO daily_writes SELECT company_number, '2000-01-01', slots_used + 1 FROM gone",
+        "WITH kept AS (DELETE FROM daily_writes WHERE day = '2000-01-01' RETURNING company_number, writes) "
+        "INSERT INTO company_usage SELECT company_number, writes - 1 FROM kept WHERE $1 <> ''",
         company,
     )
     await refusals.with_row(

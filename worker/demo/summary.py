@@ -54,7 +54,7 @@ def by_hand(stage: Stage, console: str) -> Iterator[str]:
     yield "    -X isolation.level=read_committed -f '%h\\n%s\\n'"
     yield "# What it has done, how it is, and what it says"
     yield '  psql "$PASSPORT_DATABASE_URL" -c \\'
-    yield "    'SELECT id, gtin, serial, created_at FROM passport ORDER BY created_at DESC LIMIT 3'"
+    yield "    'SELECT right(id::text, 24), gtin, serial, created_at FROM passport ORDER BY created_at DESC LIMIT 3'"
     yield f"  xdg-open {console} || open {console}"
     yield f"  curl {stage.worker.url}/readyz {stage.worker.url}/metrics"
     yield f"  cat {quote(str(stage.worker.log))}"

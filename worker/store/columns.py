@@ -25,6 +25,14 @@ def optional_texts(column: Sequence[str | None]) -> str:
     return texts([one or "" for one in column])
 
 
+def ids(column: Sequence[str]) -> bytes:
+    """24 hexadecimal digits each, for `substr(…, 12 * position - 11, 12)`. Raises `ValueError` for another text."""
+    joined = bytes.fromhex("".join(column))
+    if len(joined) != 12 * len(column):
+        raise ValueError("an id has not 24 hexadecimal digits")
+    return joined
+
+
 def hashes(column: Iterable[bytes]) -> bytes:
     """For `substr(…, n * position - n + 1, n)`: all of them have n bytes."""
     return b"".join(column)

@@ -52,13 +52,14 @@ class _Asked(NamedTuple):
     """Of companies whose plan has a budget."""
     owners: dict[str, str]
     """By GTIN, the company that asks first."""
-    serials: set[tuple[str, str]]
+    serials: set[tuple[str, str, str]]
+    """By company."""
 
 
 def _asked(commands: Sequence[Command], facts: Facts) -> _Asked:
     """In one pass, since a turn has a thousand of them."""
     companies, key_ids, oldest_day = set[str](), dict[tuple[str, str], bytes](), utc_day(LATEST_MS)
-    days, owners, serials = set[tuple[str, int]](), dict[str, str](), set[tuple[str, str]]()
+    days, owners, serials = set[tuple[str, int]](), dict[str, str](), set[tuple[str, str, str]]()
     for command in commands:
         company = authenticate(command, facts)
         if not isinstance(company, Company):
@@ -72,7 +73,7 @@ def _asked(commands: Sequence[Command], facts: Facts) -> _Asked:
         body = command.body
         if isinstance(body, CreatePassport):
             owners.setdefault(body.gtin, company.id)
-            serials.add((body.gtin, body.serial))
+            serials.add((company.id, body.gtin, body.serial))
             if company.plan.max_v1_writes_per_day is not None:
                 days.add((company.id, day))
     return _Asked(companies, key_ids, oldest_day, days, owners, serials)
@@ -159,6 +160,8 @@ class Gathering:
     def __init__(self, connection: sql.Connection, facts: Facts, frames: Frames) -> None:
         self._connection, self._frames = connection, frames
         self.facts = facts
+        self.numbers: dict[str, int] = {}
+        """What large tables know the locked companies by."""
         self.claimed: dict[str, str] = {}
         """The GTINs that this transaction registered, and for which companies."""
         self.key_ids: Mapping[tuple[str, str], bytes] = {}
@@ -183,7 +186,8 @@ class Gathering:
         return await _fetch(self._connection, query, *keys)
 
     async def _lock_companies(self, company_ids: set[str]) -> None:
-        for company_id, slots_used in await self._fetch("lock_companies", company_ids):
+        for company_id, number, slots_used in await self._fetch("lock_companies", company_ids):
+            self.numbers[company_id] = number
             self.facts.slots_used[company_id] = slots_used
 
     async def _bindings(self, key_ids: Mapping[tuple[str, str], bytes], oldest_day: int) -> None:
@@ -204,8 +208,10 @@ class Gathering:
             self.facts.bindings[keys[found]] = Binding(fingerprint, passport_id, body, created_ms)
 
     async def _writes(self, days: set[tuple[str, int]]) -> None:
-        for company_id, day, writes in await self._fetch("writes", *_columns(days)):
-            self.facts.writes[company_id, day] = writes
+        asked = {(self.numbers[company_id], day): (company_id, day) for company_id, day in days}
+        columns = [number for number, _ in asked], [day for _, day in asked]
+        for number, day, writes in await self._fetch("writes", *columns):
+            self.facts.writes[asked[number, day]] = writes
 
     async def _gtin_owners(self, wanted: dict[str, str]) -> None:
         owners = self.facts.gtin_owners
@@ -219,10 +225,12 @@ class Gathering:
         for gtin, company_id in await self._fetch("gtin_owners", gtins):
             self.facts.gtin_owners[gtin] = company_id
 
-    async def _serials(self, serials: set[tuple[str, str]]) -> None:
+    async def _serials(self, serials: set[tuple[str, str, str]]) -> None:
+        """Each of its company's: of another's GTIN rule 10 has the say."""
         if not serials:
             return
-        columns = map(texts, zip(*serials, strict=True))
+        companies, gtins, texts_on_units = zip(*serials, strict=True)
+        columns = [self.numbers[company_id] for company_id in companies], texts(gtins), texts(texts_on_units)
         for gtin, serial, passport_id in await self._connection.fetch(sql.load("serials"), *columns):
             self.facts.serials[gtin, serial] = passport_id
 
@@ -230,7 +238,3 @@ class Gathering:
 async def _fetch(connection: sql.Connection, query: str, *keys: Collection[Any]) -> Rows:
     """The rows of a query by keys, a column of them an argument; nothing is asked where there are none."""
     return await connection.fetch(sql.load(query), *map(list, keys)) if keys[0] else []
-
-
-def _columns(rows: set[tuple[str, Any]]) -> tuple[list[Any], list[Any]]:
-    return [first for first, _ in rows], [second for _, second in rows]

@@ -10,7 +10,7 @@ from worker.domain.outcomes import Created
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
 from worker.store import sql
-from worker.store.columns import NO_KEY, hashes, optional_texts, texts
+from worker.store.columns import NO_KEY, hashes, ids, optional_texts, texts
 from worker.store.facts import key_id
 from worker.store.frames import Frame, Frames, Own, created_body_of
 from worker.store.port import Position, TopicIdentity
@@ -29,18 +29,21 @@ Column = Sequence[Any]
 
 
 def passport_columns(
-    created: Sequence[Created], kept: Sequence[tuple[Frame, Own]], key_ids: Mapping[tuple[str, str], bytes]
+    created: Sequence[Created],
+    kept: Sequence[tuple[Frame, Own]],
+    numbers: Mapping[str, int],
+    key_ids: Mapping[tuple[str, str], bytes],
 ) -> list[Column]:
     """Parameters of `record.sql`: passports, with the frame of each and what is its own.
 
-    `key_ids`, by company and idempotency key, are those that are computed already.
+    `numbers` are by id of a company; `key_ids`, by company and idempotency key, are those that are computed already.
     """
     if not created:
-        return ["", "", "", "", [], b"", "", "", b"", b"", []]
-    ids, companies, _, gtins, serials, _, prices, created_ms, _, keys, fingerprints = zip(*created, strict=True)
+        return [b"", [], "", "", [], b"", "", "", b"", b"", []]
+    passports, companies, _, gtins, serials, _, prices, created_ms, _, keys, fingerprints = zip(*created, strict=True)
     return [
-        texts(ids),
-        texts(companies),
+        ids(passports),
+        [numbers[company_id] for company_id in companies],
         texts(gtins),
         texts(serials),
         created_ms,

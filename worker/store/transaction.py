@@ -37,20 +37,21 @@ class PostgresTransaction:
         self._frames, self._known = frames, known
         self.written: dict[bytes, tuple[Frame, Created]] = {}
         self._claimed: Mapping[str, str] = {}
+        self._numbers: Mapping[str, int] = {}
         self._key_ids: Mapping[tuple[str, str], bytes] = {}
 
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
         """See the port."""
         gathering = Gathering(self._connection, facts, self._frames)
         await gathering.gather(commands)
-        self._claimed, self._key_ids = gathering.claimed, gathering.key_ids
+        self._claimed, self._numbers, self._key_ids = gathering.claimed, gathering.numbers, gathering.key_ids
 
     async def reserve(self, created: Sequence[Created], facts: Facts) -> None:
         """Lock what these passports change, in the protocol's order, without a decision; `facts` are filled."""
         owners = {one.gtin: one.company_id for one in created}
         gathering = Gathering(self._connection, facts, self._frames)
         await gathering.reserve({one.company_id for one in created}, owners)
-        self._claimed = gathering.claimed
+        self._claimed, self._numbers = gathering.claimed, gathering.numbers
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
@@ -67,7 +68,7 @@ class PostgresTransaction:
         }
         await self._connection.execute(
             sql.load("record"),
-            *passport_columns(created, kept, self._key_ids),
+            *passport_columns(created, kept, self._numbers, self._key_ids),
             *ledger_columns(row_lanes, rows),
             lane_ids,
             positions,

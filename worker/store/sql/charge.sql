@@ -1,2 +1,5 @@
--- What a passport was charged. Read only, by primary key.
-SELECT price_cents, charged_at FROM overage_charge WHERE passport_id = $1
+-- What a passport was charged. Read only, by primary keys.
+SELECT o.price_cents, o.charged_at
+  FROM passport p
+  JOIN overage_charge o ON o.company_number = p.company_number AND o.passport_id = p.id
+ WHERE p.id = decode($1, 'hex')

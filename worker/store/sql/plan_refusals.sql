@@ -1,10 +1,13 @@
 -- Why what is planned cannot be restored: all of it by code and partition, with the first places of each. Read only.
 WITH refused AS (
     SELECT 'passport-exists' AS code, r.partition, r."offset", r.id AS detail
-      FROM planned_passport r JOIN passport p ON p.id = r.id
+      FROM planned_passport r JOIN passport p ON p.id = decode(r.id, 'hex')
      UNION ALL
-    SELECT 'serial-taken', r.partition, r."offset", p.id
-      FROM planned_passport r JOIN passport p ON p.gtin = r.gtin AND p.serial = r.serial AND p.id <> r.id
+    SELECT 'serial-taken', r.partition, r."offset", encode(p.id, 'hex')
+      FROM planned_passport r
+      JOIN company c ON c.id = r.company_id
+      JOIN passport p ON p.company_number = c.number AND p.gtin = r.gtin AND p.serial = r.serial
+                     AND p.id <> decode(r.id, 'hex')
      UNION ALL
     SELECT 'serial-taken', partition, "offset", id
       FROM (SELECT *, count(*) OVER (PARTITION BY gtin, serial) AS times FROM planned_passport) AS counted
@@ -19,12 +22,12 @@ WITH refused AS (
      UNION ALL
     SELECT 'company-unknown', r.partition, r."offset", r.company_id
       FROM planned_company r
-     WHERE NOT EXISTS (SELECT FROM company_usage u WHERE u.company_id = r.company_id)
+     WHERE NOT EXISTS (SELECT FROM company c JOIN company_usage u ON u.company_number = c.number WHERE c.id = r.company_id)
      UNION ALL
     SELECT 'original-missing', r.partition, r."offset", r.id
       FROM planned_replay r
      WHERE NOT EXISTS (SELECT FROM planned_passport o WHERE o.id = r.id AND o.digest = r.digest)
-       AND NOT EXISTS (SELECT FROM passport p WHERE p.id = r.id AND sha256(p.created_body) = r.digest)
+       AND NOT EXISTS (SELECT FROM passport p WHERE p.id = decode(r.id, 'hex') AND sha256(p.created_body) = r.digest)
 )
 SELECT code, partition, "offset", detail, total
   FROM (SELECT *, count(*) OVER (PARTITION BY code, partition) AS total,

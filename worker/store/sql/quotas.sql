@@ -1,9 +1,10 @@
 -- What one company ($1; null: all) has used of its plan, on a UTC day ($3) and in its month, nearest to an end first; only
 -- those that have used at least a share ($2; null: any) of their slots or of the day's writes; at most $4 (null: all). Read only, and by index where
 -- many rows are: the day's writes, the month's charges.
-SELECT used.*, charged.charges, charged.cents
+SELECT used.id, used.name, used.plan_id, used.slots_used, used.max_dpps, used.slots_share, used.writes,
+       used.max_v1_writes_per_day, used.writes_share, charged.charges, charged.cents
   FROM (
-      SELECT c.id, c.name, c.plan_id, coalesce(u.slots_used, 0) AS slots_used, p.max_dpps,
+      SELECT c.id, c.number, c.name, c.plan_id, coalesce(u.slots_used, 0) AS slots_used, p.max_dpps,
              CASE WHEN p.max_dpps = 0 THEN 1
                   ELSE coalesce(u.slots_used, 0)::float8 / p.max_dpps END AS slots_share,
              coalesce(w.writes, 0) AS writes, p.max_v1_writes_per_day,
@@ -11,14 +12,14 @@ SELECT used.*, charged.charges, charged.cents
                   ELSE coalesce(w.writes, 0)::float8 / p.max_v1_writes_per_day END AS writes_share
         FROM company c
         JOIN plan p ON p.id = c.plan_id
-        LEFT JOIN company_usage u ON u.company_id = c.id
-        LEFT JOIN daily_writes w ON w.company_id = c.id AND w.day = $3::date
+        LEFT JOIN company_usage u ON u.company_number = c.number
+        LEFT JOIN daily_writes w ON w.company_number = c.number AND w.day = $3::date
        WHERE $1::text IS NULL OR c.id = $1
   ) AS used
   LEFT JOIN LATERAL (
       SELECT count(*) AS charges, coalesce(sum(o.price_cents), 0)::bigint AS cents
         FROM overage_charge o
-       WHERE o.company_id = used.id
+       WHERE o.company_number = used.number
          AND o.charged_at >= date_trunc('month', $3::date::timestamp) AT TIME ZONE 'UTC'
          AND o.charged_at < (date_trunc('month', $3::date::timestamp) + interval '1 month') AT TIME ZONE 'UTC'
   ) AS charged ON true

@@ -1,49 +1,49 @@
 -- All effects of a batch at once: passports and what follows from them, ledger rows, and the lanes' new positions.
 -- Safe: runs under the locks that the facts were read under; a constraint that fires all the same rolls all back.
--- Texts come joined by U+001F, hashes one behind the other: `worker/store/columns.py` says why.
+-- Texts come joined by U+001F, ids and hashes one behind the other: `worker/store/columns.py` says why.
 WITH made AS (
     SELECT *, timestamptz 'epoch' + (created_ms / 1000) * interval '1 second'
               + (created_ms % 1000) * interval '1 millisecond' AS created_at,  -- in one, far years are not exact
-           substr($6::bytea, 16 * at::int - 15, 16) AS frame_id,
+           substr($1::bytea, 12 * at::int - 11, 12) AS id, substr($6::bytea, 16 * at::int - 15, 16) AS frame_id,
            nullif(substr($9::bytea, 16 * at::int - 15, 16), decode(repeat('00', 16), 'hex')) AS key_id,
            substr($10::bytea, 32 * at::int - 31, 32) AS fingerprint
-      FROM unnest(string_to_array($1, E'\x1f'), string_to_array($2, E'\x1f'), string_to_array($3, E'\x1f'),
-                  string_to_array($4, E'\x1f'), $5::bigint[], string_to_array($7, E'\x1f', ''),
-                  string_to_array($8, E'\x1f', ''), $11::int[])
+      FROM unnest($2::int[], string_to_array($3, E'\x1f'), string_to_array($4, E'\x1f'), $5::bigint[],
+                  string_to_array($7, E'\x1f', ''), string_to_array($8, E'\x1f', ''), $11::int[])
            WITH ORDINALITY
-        AS made (id, company_id, gtin, serial, created_ms, gs1, rest, price_cents, at)
+        AS made (company_number, gtin, serial, created_ms, gs1, rest, price_cents, at)
 ), frames AS (
     -- Those that this session has not met: another one may write the same, and never another text under that id.
     INSERT INTO passport_frame (id, product_id, template_id, text)
     SELECT * FROM unnest($26::bytea[], $27::text[], $28::text[], $29::text[])
         ON CONFLICT DO NOTHING
 ), passports AS (
-    INSERT INTO passport (created_at, id, company_id, gtin, serial, frame_id, gs1, rest)
-    SELECT created_at, id, company_id, gtin, serial, frame_id, gs1, rest FROM made
+    INSERT INTO passport (created_at, id, company_number, gtin, serial, frame_id, gs1, rest)
+    SELECT created_at, id, company_number, gtin, serial, frame_id, gs1, rest FROM made
 ), charges AS (
-    INSERT INTO overage_charge (passport_id, company_id, price_cents, charged_at)
-    SELECT id, company_id, price_cents, created_at FROM made WHERE price_cents IS NOT NULL
+    INSERT INTO overage_charge (passport_id, company_number, price_cents, charged_at)
+    SELECT id, company_number, price_cents, created_at FROM made WHERE price_cents IS NOT NULL
 ), keys AS (
     -- A backlog of more than 24 hours can bind a key twice in one batch, or in one day, and lanes are not equally far:
     -- the later one stays. A clock that is days ahead finds no partition of its day; tomorrow's is there.
-    INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at)
+    INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at, company_number)
     SELECT DISTINCT ON (key_id)
-           key_id, least(greatest((created_at AT TIME ZONE 'UTC')::date, today), today + 1), fingerprint, id, created_at
+           key_id, least(greatest((created_at AT TIME ZONE 'UTC')::date, today), today + 1), fingerprint, id, created_at,
+           company_number
       FROM made, (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
      WHERE key_id IS NOT NULL
      ORDER BY key_id, at DESC
-        ON CONFLICT (id, day) DO UPDATE
+        ON CONFLICT (id, day, company_number) DO UPDATE
        SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at
      WHERE idempotency_key.created_at <= excluded.created_at
 ), slots AS (
     UPDATE company_usage u
        SET slots_used = u.slots_used + taken.passports
-      FROM (SELECT company_id, count(*) AS passports FROM made GROUP BY company_id) AS taken
-     WHERE u.company_id = taken.company_id
+      FROM (SELECT company_number, count(*) AS passports FROM made GROUP BY company_number) AS taken
+     WHERE u.company_number = taken.company_number
 ), days AS (
-    INSERT INTO daily_writes AS w (company_id, day, writes)
-    SELECT company_id, (created_at AT TIME ZONE 'UTC')::date, count(*) FROM made GROUP BY 1, 2
-        ON CONFLICT (company_id, day) DO UPDATE
+    INSERT INTO daily_writes AS w (company_number, day, writes)
+    SELECT company_number, (created_at AT TIME ZONE 'UTC')::date, count(*) FROM made GROUP BY 1, 2
+        ON CONFLICT (company_number, day) DO UPDATE
        SET writes = w.writes + excluded.writes, recorded_on = excluded.recorded_on
 ), rows AS (
     INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id,
@@ -52,7 +52,7 @@ WITH made AS (
            timestamptz 'epoch' + (a.appended_ms / 1000) * interval '1 second'
            + (a.appended_ms % 1000) * interval '1 millisecond', a.kind,
            coalesce(a.replayed, false), a.key,
-           a.company_id, a.passport_id, a.traceparent, a.tracestate, a.value
+           a.company_id, decode(a.passport_id, 'hex'), a.traceparent, a.tracestate, a.value
       FROM unnest($12::int[], $13::bigint[], $14::bigint[], $15::smallint[], $16::boolean[],
                   string_to_array($17, E'\x1f'), string_to_array($18, E'\x1f', ''), string_to_array($19, E'\x1f', ''),
                   $20::bytea[], $21::bytea[], $22::bytea[])

@@ -1,0 +1,114 @@
+"""Tables can be distributed by company (Citus): every unique key of a company's tables holds the company.
+
+By the database's own catalogue, so that a table or key that is new is looked at, too; `deploy/sizing.md` says the same.
+"""
+
+import re
+
+import asyncpg
+import pytest
+
+from tests.contract.world import migrate_to
+from tests.workbench import REPOSITORY
+from worker.store.migrate import migrate
+from worker.store.partitions import ensure_days
+from worker.store.sql import Connection
+
+BY_COMPANY = {"passport", "overage_charge", "company_usage", "daily_writes", "idempotency_key"}
+BY_LANE = {"ledger", "dead_letter"}
+CATALOGUE = {"plan", "company", "api_key", "signing_key", "template", "product"}
+REFERENCE = {*CATALOGUE, "gtin_registration", "passport_frame", "lane"}
+LOCAL = {"schema_migration", "operation", "redrive", "activity"}
+LED_BY_ID = {"passport_id_key": ["id", "company_number"], "idempotency_key_pkey": ["id", "day", "company_number"]}
+"""People look for a passport by its id alone; the id of a key is a hash over company and key."""
+
+TABLES = """
+SELECT relname FROM pg_class
+ WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+"""
+UNIQUE_KEYS = """
+SELECT i.indrelid::regclass::text AS relation, i.indexrelid::regclass::text AS index,
+       (SELECT array_agg(a.attname::text ORDER BY k.place)
+          FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum) AS columns
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+   AND i.indisunique
+"""
+DISTRIBUTION_TYPES = """
+SELECT DISTINCT a.atttypid::regtype::text, a.attnotnull FROM pg_attribute a
+ WHERE a.attrelid = ANY ($1::text[]::regclass[]) AND a.attname = 'company_number'
+"""
+FOREIGN_KEYS = """
+SELECT conname FROM pg_constraint
+ WHERE contype = 'f' AND conrelid = ANY ($1::text[]::regclass[]) AND confrelid <> ALL ($2::text[]::regclass[])
+"""
+
+
+async def test_every_table_is_one_of_four_kinds(connection: Connection) -> None:
+    """And the page for operators names each of them as what it is."""
+    found = {row["relname"] for row in await connection.fetch(TABLES)}
+    kinds = (BY_COMPANY, BY_LANE, REFERENCE, LOCAL)
+    assert found == set().union(*kinds)
+    assert len(found) == sum(map(len, kinds))
+    page = (REPOSITORY / "deploy" / "sizing.md").read_text(encoding="utf-8")
+    for kind, names in (
+        ("by `company_number`", BY_COMPANY),
+        ("by `lane_id`", BY_LANE),
+        ("reference", REFERENCE),
+        ("local", LOCAL),
+    ):
+        (row,) = re.findall(rf"^\| {re.escape(kind)} \| (.*?) \|", page, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", row)) == names, kind
+
+
+async def test_every_unique_key_begins_with_what_its_table_is_distributed_by(connection: Connection) -> None:
+    """But for two that hold it behind an id that is found by itself."""
+    keys = await connection.fetch(UNIQUE_KEYS)
+    assert {row["relation"] for row in keys} >= BY_COMPANY | BY_LANE
+    for relation, index, columns in keys:
+        if relation in BY_COMPANY and index in LED_BY_ID:
+            assert columns == LED_BY_ID[index]
+        elif relation in BY_COMPANY | BY_LANE:
+            assert columns[0] == ("company_number" if relation in BY_COMPANY else "lane_id"), (index, columns)
+
+
+async def test_a_companys_tables_lie_together(connection: Connection) -> None:
+    """Tables are colocated by a column of one type that is never null, and refer to no table that is elsewhere."""
+    assert [*map(tuple, await connection.fetch(DISTRIBUTION_TYPES, [*BY_COMPANY]))] == [("integer", True)]
+    assert await connection.fetch(FOREIGN_KEYS, [*BY_COMPANY, *BY_LANE], [*REFERENCE]) == []
+
+
+async def test_rows_from_before_keep_what_they_say(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By migration 0009: ids are the same in half of the bytes, and a key has the company of its passport."""
+    company, passport = "0" * 24, "66" + "ab" * 11
+    connection = await asyncpg.connect(database_url)
+    await migrate_to(8, connection, monkeypatch)
+    await ensure_days(connection)
+    await connection.execute(
+        f"""
+        INSERT INTO plan VALUES ('p', 1, 75, 9);
+        INSERT INTO company VALUES ('{company}', 'c', 'p', NULL, '{{}}');
+        INSERT INTO company_usage VALUES ('{company}', 1);
+        INSERT INTO daily_writes VALUES ('{company}', current_date, 1);
+        INSERT INTO passport VALUES (now(), '{passport}', '{company}', '04012345000016', 's', '');
+        INSERT INTO overage_charge VALUES ('{passport}', '{company}', 75, now());
+        INSERT INTO idempotency_key VALUES (repeat('k', 16)::bytea, current_date, sha256(''), '{passport}', now());
+        INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id)
+             VALUES (1, 0, now(), 1, false, 'k', '{company}', '{passport}');
+        INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, value)
+             VALUES (1, 1, now(), 4, false, 'k', '{{}}');
+        """
+    )
+    assert "0009_company_numbers.sql" in await migrate(connection)
+    number = await connection.fetchval("SELECT number FROM company")
+    for table in ("passport", "overage_charge", "idempotency_key"):
+        named = "id" if table == "passport" else "passport_id"
+        rows = await connection.fetch(f"SELECT company_number, encode({named}, 'hex') FROM {table}")
+        assert [*map(tuple, rows)] == [(number, passport)], table
+    for table in ("company_usage", "daily_writes"):
+        assert await connection.fetchval(f"SELECT company_number FROM {table}") == number, table
+    rows = await connection.fetch("SELECT company_id, encode(passport_id, 'hex') FROM ledger ORDER BY \"offset\"")
+    assert [*map(tuple, rows)] == [(company, passport), (None, None)]
+    assert await connection.fetchval("SELECT id FROM idempotency_key") == b"k" * 16
+    await connection.close()
