@@ -4,7 +4,8 @@
 WITH found AS MATERIALIZED (
     SELECT id, company_id, template_id, default_field_values::text AS text
       FROM product
-     WHERE id = ANY ($1::text[]) AND company_id = ANY ($2::text[])
+     WHERE id = ANY ($1::text[])
+       AND (company_id IN (SELECT unnest($2::text[]))) IS TRUE  -- hashed; `= ANY` goes through all of them for each row
 ), seeds AS (
     SELECT * FROM found
      UNION ALL
