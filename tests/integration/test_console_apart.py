@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
+from confluent_kafka import Producer
 from playwright.async_api import Browser, expect
 
 from tests.conftest import fresh_database
@@ -17,7 +18,10 @@ from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.browser import SIZES, chromium, keep, serious_faults
 from tests.infrastructure.choose import Infrastructure
 from tests.integration.console_helpers import console, page_of
-from tests.workbench import Workbench, run_command, tenant
+from tests.operations.explaining import codes, told
+from tests.workbench import Workbench, get, run_command, tenant
+from worker.messages.events import Answer, event_of
+from worker.messages.refusals import Kind
 
 pytestmark = pytest.mark.real_kafka
 
@@ -121,3 +125,36 @@ async def test_servers_that_are_away_are_named(browser: Browser, tmp_path: Path,
                     answer = await page.goto(one.url + path)
                     assert answer is not None
                     assert answer.status in (200, 404), path
+
+
+STRANGE = {
+    "too deep": (Kind.REJECTED, f'{{"status":400,"error":"x","a":{"[" * 400}{"]" * 400}}}', None, None),
+    "as deep as it may be": (Kind.REJECTED, f'{{"a":{"[" * 239}{"]" * 239}}}', None, None),
+    "omitted": (Kind.REJECTED, '{"status":400,"error":"Validation error","details":{"omitted":"<u>"}}', None, None),
+    "digits": (Kind.REJECTED, f'{{"status":{"9" * 4300},"error":{"9" * 4300}}}', None, None),
+    "true": (Kind.CONFLICT, '{"status":true,"error":{"a":"</script>"},"request":[],"details":7}', None, None),
+    "surrogates": (Kind.OVERAGE_REQUIRED, '{"status":402,"error":"overage_required\\ud800","a":"\\udfff"}', None, None),
+    "not JSON": (Kind.REJECTED, "<script>alert(1)</script>", None, None),
+    "ids": (Kind.CREATED, '{"_id":{"<u>":[]},"overage":{"priceCents":"<u>"}}', "\x00" * 24, "'; --"),
+    "no hexadecimal digits": (Kind.CREATED, "{}", "\u0663" * 24, "g" * 24),
+}
+"""Kind, body, company and passport of results that no worker writes."""
+
+
+async def test_whatever_a_stranger_publishes_as_a_result_is_told(bench: Workbench, tmp_path: Path) -> None:
+    """By verb and page; no server and no rule is broken by it."""
+    topic, settings = bench.settings.topic_commands, bench.settings
+    bench.publish({**bench.command(tenant(0), 0, f"u{n}"), "partition": 0} for n in range(len(STRANGE)))
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    for offset, (kind, body, company, passport) in enumerate(STRANGE.values()):
+        event = event_of(Answer(offset, 0, kind, "<k>\x00", body.encode(), company, passport), topic, 0)
+        producer.produce(settings.result_topics[kind - 1], event.value, event.key, 0, headers=event.headers)
+    assert producer.flush(20) == 0
+    async with console(bench.environment, tmp_path / "console.log") as one:
+        for offset, name in enumerate(STRANGE):
+            report = await told(bench, f"0/{offset}")
+            is_answer = name not in ("ids", "no hexadecimal digits")
+            assert (report["outcome"] is not None) is is_answer, (name, report)
+            assert codes(report) == ([] if is_answer else ["result-differs"]), (name, report)
+            status, page = await asyncio.to_thread(get, f"{one.url}/explain?q=0/{offset}")
+            assert (status, "<u>" in page, "</script></" in page) == (200, False, False), (name, page)

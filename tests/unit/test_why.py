@@ -161,3 +161,10 @@ def test_an_answer_of_another_version_is_told_so(value: bytes) -> None:
 def test_a_body_that_lacks_something_raises_nothing(outcome: Outcome, damage: str) -> None:
     """A result topic may hold anything."""
     assert why(type(outcome), json.loads(damage))
+
+
+@pytest.mark.parametrize("omitted", ['"<b>"', "[]", "{}", "null", "true", "-3", "1e300", "9" * 4300])
+def test_how_many_fields_are_left_out_is_a_number_or_not_told(omitted: str) -> None:
+    """A stranger's may be anything, one with more digits than Python writes among them."""
+    body = f'{{"status":400,"error":"Validation error","details":{{"fieldErrors":{{"a":["b"]}},"omitted":{omitted}}}}}'
+    assert why(Invalid, body_of_value(body.encode())) == "The body is not valid. a: b."

@@ -9,8 +9,8 @@ from worker.domain.outcomes import Outcome
 from worker.messages.json_value import read_object
 from worker.messages.refusals import REFUSALS, Kind
 
-_DEPTH = 500
-"""Of a result that is looked into; commands have less, and what nests a thousand deep fails in the parser itself."""
+_DEPTH = 240
+"""Of a result that is looked into: settings allow commands 200 levels, and pydantic's documents have 255."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from worker.messages.rules import field_errors
 Body = Mapping[str, Any]
 
 _MOST_FIELDS = 5
+_MOST_OMITTED = 2**31
 
 
 def why(outcome: type[Outcome] | None, body: Body) -> str:
@@ -86,8 +87,9 @@ def _invalid(body: Body) -> str:
     found = field_errors(body)
     told = [f"{path}: {', '.join(map(str, messages))}" for path, messages in list(found.items())[:_MOST_FIELDS]]
     details = body.get("details")
-    omitted = details.get("omitted", 0) if isinstance(details, dict) else 0
-    others = len(found) - len(told) + omitted
+    omitted = details.get("omitted") if isinstance(details, dict) else None
+    counted = omitted if type(omitted) is int and 0 < omitted < _MOST_OMITTED else 0  # else it is a stranger's
+    others = len(found) - len(told) + counted
     return f"The body is not valid. {'; '.join(told)}{f'; and {others} more' if others else ''}."
 
 

@@ -136,7 +136,7 @@ def _code(outcome: type[Outcome] | None) -> str:
 
 def _status(kind: Kind, body: Mapping[str, object]) -> int | None:
     status = _CREATED_STATUS if kind is Kind.CREATED else body.get("status")
-    return status if isinstance(status, int) else None
+    return status if type(status) is int else None
 
 
 def dead_letter_report(story: Story) -> DeadLetterReport | None:
