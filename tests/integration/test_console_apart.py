@@ -148,7 +148,7 @@ async def test_whatever_a_stranger_publishes_as_a_result_is_told(bench: Workbenc
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
     for offset, (kind, body, company, passport) in enumerate(STRANGE.values()):
         event = event_of(Answer(offset, 0, kind, "<k>\x00", body.encode(), company, passport), topic, 0)
-        producer.produce(settings.result_topics[kind - 1], event.value, event.key, 0, headers=event.headers)
+        producer.produce(settings.result_topics[kind - 1], event.value, event.key, 0, headers=[*event.headers])
     assert producer.flush(20) == 0
     async with console(bench.environment, tmp_path / "console.log") as one:
         for offset, name in enumerate(STRANGE):

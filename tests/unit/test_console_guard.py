@@ -22,7 +22,7 @@ async def _client(guard: Guard) -> AsyncIterator[Client]:
             raise RuntimeError("tp_secret_of_ours")
         return web.Response(text="read")
 
-    def page(status: int, text: str) -> web.Response:
+    def page(_: web.Request, status: int, text: str) -> web.Response:
         return web.Response(status=status, text=text)
 
     app = web.Application(middlewares=[guard.middleware(page)])

@@ -91,6 +91,37 @@ async def test_what_is_no_question_is_answered_with_what_was_expected(
     assert "<script>" not in text
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/api/explain?q=zzz", 400, "expected the id of a passport"),
+        ("/api/dead-letters?limit=0", 400, "limit: expected a number from 1 to 1000"),
+        ("/api/nothing", 404, "Not Found"),
+        ("/api/quota/123", 404, "Not Found"),
+        ("/api/explain?q=0/1", 500, "That is a fault of the console; its log tells more."),
+    ],
+)
+async def test_who_asks_for_json_is_told_in_json_what_is_wrong(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str, status: int, said: str
+) -> None:
+    """In the words of the page."""
+
+    async def explain(*_: object) -> None:
+        raise RuntimeError("tp_inside")
+
+    monkeypatch.setattr(pages, "explain", explain)
+    answer = await client.get(path)
+    assert (answer.status, answer.content_type) == (status, "application/json")
+    assert (await answer.json())["error"].startswith(said)
+    page = await client.get(path.removeprefix("/api"))
+    assert page.content_type == "text/html"
+    other = await client.get(path, headers={"Host": "evil.example.com"})
+    assert (other.status, await other.json()) == (
+        421,
+        {"error": "This console is not asked by that name: add it with --allowed-host."},
+    )
+
+
 async def test_while_nothing_is_known_no_number_is_shown(client: Client) -> None:
     """A 0 would be a claim."""
     text = await (await client.get("/")).text()

@@ -157,4 +157,6 @@ def test_texts_from_outside_hide_and_turn_nothing() -> None:
     assert rendering.shown("a\u202eb\x00c tp_secret_1") == "a\\u202eb\\x00c tp_…"
     assert rendering.shown(None) == "-"
     assert rendering.pretty({"a": "\u2066<b>"}) == '{\n  "a": "\\u2066<b>"\n}'
+    said = rendering.prose("<b> `run <i>` and ` and tp_secret_1")
+    assert said == "&lt;b&gt; <code>run &lt;i&gt;</code> and ` and tp_…"
     assert rendering.percent(0.999) == "99 %"

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from worker.messages.hints import printable
+from worker.operations.selection import BadSelection
 from worker.operations.told_command import masked
 
 log = structlog.get_logger(__name__)
@@ -32,7 +33,7 @@ HEADERS = {
 _LONGEST_USER = 200
 _LONGEST_ASKED = 800
 
-ErrorPage = Callable[[int, str], web.StreamResponse]
+ErrorPage = Callable[[web.Request, int, str], web.StreamResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,13 @@ class Guard:
         return printable(request.headers.get(self.user_header, "").strip())[:_LONGEST_USER] or None
 
     def middleware(self, page: ErrorPage) -> Middleware:
-        """Refuses, sets the headers of all answers, makes errors pages, and logs who has read what."""
+        """Refuses, sets the headers of all answers, has errors told by `page`, and logs who has read what."""
 
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             began = time.perf_counter()
             refusal = self.refusal(request)
-            response = page(*refusal) if refusal else await _answered(request, handler, page)
+            response = page(request, *refusal) if refusal else await _answered(request, handler, page)
             response.headers.update(HEADERS)
             if request.path != ALIVE and not request.path.startswith("/static/"):
                 log.info(
@@ -90,8 +91,10 @@ def _without_port(host: str) -> str:
 async def _answered(request: web.Request, handler: Handler, page: ErrorPage) -> web.StreamResponse:
     try:
         return await handler(request)
+    except BadSelection as error:
+        return page(request, 400, str(error))
     except web.HTTPException as error:
-        return page(error.status, error.reason)
+        return page(request, error.status, error.reason)
     except Exception:
         log.exception("console_failed", path=printable(request.path))
-        return page(500, "That is a fault of the console; its log tells more.")
+        return page(request, 500, "That is a fault of the console; its log tells more.")

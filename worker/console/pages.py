@@ -57,8 +57,10 @@ class Pages:
             web.get("/api/explain", _json(self._explain)),
         ]
 
-    def error(self, status: int, text: str) -> web.Response:
-        """A page that says what is wrong."""
+    def error(self, request: web.Request, status: int, text: str) -> web.Response:
+        """What is wrong, on a page; in JSON to who asked for JSON."""
+        if request.path.startswith("/api/"):
+            return web.json_response({"error": text}, status=status)
         return self._page("error.html", status=status, text=text)
 
     async def overview(self, request: web.Request) -> web.Response:
@@ -101,7 +103,7 @@ class Pages:
         """`/dead-letters`: the newest, of one code or of all."""
         code = request.query.get("code") or None
         if code is not None and code not in DEAD_LETTER_REASONS:
-            return self.error(400, f"code: expected one of {', '.join(DEAD_LETTER_REASONS)}")
+            raise BadSelection(f"code: expected one of {', '.join(DEAD_LETTER_REASONS)}")
         known = await self._sources.letters.get(WAIT_SECONDS)
         found = known.report.dead_letters if known.report else ()
         return self._page(
@@ -115,10 +117,7 @@ class Pages:
 
     async def letter(self, request: web.Request) -> web.Response:
         """`/dead-letters/PLACE`: all of one."""
-        try:
-            report = await self._letter(request)
-        except BadSelection as error:
-            return self.error(400, str(error))
+        report = await self._letter(request)
         status = 404 if report.dead_letter is None and report.problems[0].code == "no-dead-letter" else 200
         return self._page("dead_letter.html", status=status, report=report, place=request.match_info["place"])
 
@@ -170,13 +169,10 @@ async def _in_time() -> AsyncIterator[None]:
 
 
 def _json(question: Callable[[web.Request], Awaitable[Report]]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """A report as the verb prints it with `--json`; 400 where there is none, since the question is none."""
+    """A report as the verb prints it with `--json`."""
 
     async def answer(request: web.Request) -> web.Response:
-        try:
-            report = await question(request)
-        except BadSelection as error:
-            return web.json_response({"error": str(error)}, status=400)
+        report = await question(request)
         return web.Response(text=report.model_dump_json(by_alias=True, indent=2), content_type="application/json")
 
     return answer

@@ -1,12 +1,14 @@
 """Templates, and how values are shown in them: escaped, in UTC, with units."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from pydantic import JsonValue
 
 from worker import __version__
@@ -15,6 +17,7 @@ from worker.messages.hints import printable
 from worker.operations.told_command import masked
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+_CODE = re.compile("`([^`]+)`")
 
 
 def environment() -> Environment:
@@ -27,7 +30,15 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        number=number, age=age, clock=clock, moment=moment, shown=shown, percent=percent, masked=masked, pretty=pretty
+        number=number,
+        age=age,
+        clock=clock,
+        moment=moment,
+        shown=shown,
+        prose=prose,
+        percent=percent,
+        masked=masked,
+        pretty=pretty,
     )
     made.globals.update(version=__version__, ago=ago, away=SERVERS)
     return made
@@ -71,6 +82,11 @@ def moment(at: datetime | None) -> str:
 def shown(text: str | None) -> str:
     """What came from outside: no character that would turn or hide others, and no API key."""
     return "-" if text is None else printable(masked(text))
+
+
+def prose(text: str) -> Markup:
+    """A sentence of a report, escaped: what stands between backticks is code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(shown(text)))))
 
 
 def pretty(body: JsonValue) -> str:
