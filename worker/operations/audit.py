@@ -36,7 +36,8 @@ async def audit(
         bounds = {at: _auditable(one.log.first, rows.get(at), ends[at]) for at, one in view.items()}
         offsets = await offsets_of(chosen, bounds, partial(reader.first_since, topic))
         topics = await topics_of(settings, servers.cluster)
-        ages = await appended_at(settings, {at: start for at, (start, stop) in offsets.items() if start < stop})
+        starts = {at: start for at, (start, stop) in offsets.items() if start < stop}
+        ages = await appended_at(servers.cluster, topic, starts)
         progress.begin("auditing", sum(stop - start for start, stop in offsets.values()))
         covered = [] if allow_repeats else await database.covered_repeats(topic)
         advance, many = paced(progress, rate), asyncio.Semaphore(AT_ONCE)

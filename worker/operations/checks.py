@@ -103,7 +103,7 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
     """Those that need nothing but Kafka, and topics."""
 
     async def clock() -> list[Finding]:
-        newest = await newest_append(servers.settings, servers.cluster, judgements.RECENT_SECONDS)
+        newest = await newest_append(servers.cluster, servers.settings.topic_commands, judgements.RECENT_SECONDS)
         return [judgements.of_log_clock(None if newest is None else newest / 1000 - time.time())]
 
     async def transactions() -> list[Finding]:

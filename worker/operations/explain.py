@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from worker.domain.command import Source
@@ -51,14 +50,13 @@ async def explain(servers: Servers, address: Address, progress: Progress, *, sca
     if isinstance(address, Place) and address.topic != settings.topic_commands:
         text = f"Commands are on {settings.topic_commands}: give the place of one (ce_causationid of its result)."
         return _report(address, Located(None, text), Fate("not-found"), None, [], NOT_COMMANDS)
-    async with AsyncExitStack() as stack:
-        kafka = await servers.kafka(lambda: open_kafka(settings, servers.cluster, stack), looking_acls(settings))
-        problems = [kafka] if isinstance(kafka, Problem) else []
-        asking = _Asking(servers, address, progress, scan, None if isinstance(kafka, Problem) else kafka)
-        report = await servers.postgres(asking.report, _TABLES, is_long=True)
-        if isinstance(report, Problem):
-            problems.append(report)
-            report = await asking.report(None)
+    kafka = await servers.kafka(lambda: open_kafka(settings, servers.cluster), looking_acls(settings))
+    problems = [kafka] if isinstance(kafka, Problem) else []
+    asking = _Asking(servers, address, progress, scan, None if isinstance(kafka, Problem) else kafka)
+    report = await servers.postgres(asking.report, _TABLES, is_long=True)
+    if isinstance(report, Problem):
+        problems.append(report)
+        report = await asking.report(None)
     return report.model_copy(update={"problems": (*problems, *report.problems)})
 
 

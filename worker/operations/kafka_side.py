@@ -1,7 +1,7 @@
 """What Kafka has of one command: its record, its result and its dead letter, found without reading whole logs."""
 
+import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from worker.messages.envelope import Record
@@ -11,8 +11,8 @@ from worker.operations.selection import Place
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.offset_fetch_v7 import Committed
-from worker.stream.log_reader import Bounds, LogReader, log_reader
-from worker.stream.probe import READ_BYTES, Probe, probe
+from worker.stream.log_reader import Bounds
+from worker.stream.probe import READ_BYTES, Probe
 
 AROUND = 5000
 """So many offsets around a result's place are read where it does not stand there: repeats may stand anywhere."""
@@ -22,10 +22,9 @@ Cause = Callable[[Record], int | None]
 
 @dataclass(frozen=True, slots=True)
 class KafkaSide:
-    """Open readers, and how the command topic stood at the start; `emitted` lacks partitions without an offset."""
+    """How the command topic stood at the start, and who reads; `emitted` lacks partitions without an offset."""
 
     settings: Settings
-    reader: LogReader
     probe: Probe
     topics: Topics
     bounds: Mapping[int, Bounds]
@@ -47,8 +46,10 @@ class KafkaSide:
         if name not in self.topics.counts:
             return None
         topic, partition = self.topics.place(kind, place.partition)
-        end = (await self.reader.bounds(topic, [partition]))[partition].end
-        first = (await self.reader.first_since(topic, [partition], before(appended_ms)))[partition]
+        firsts, bounds = await asyncio.gather(
+            self.probe.first_since(topic, [partition], before(appended_ms)), self.probe.bounds(topic, [partition])
+        )
+        first, end = firsts[partition], bounds[partition].end
         log = NamingRecords(self.probe, (topic, partition), cause_reader(self.settings, place.partition, kind))
         found, at = await log.search(first, end, place.offset)
         if found is None:
@@ -102,19 +103,15 @@ class NamingRecords:
         return None
 
 
-async def open_kafka(settings: Settings, cluster: Cluster, stack: AsyncExitStack) -> KafkaSide:
+async def open_kafka(settings: Settings, cluster: Cluster) -> KafkaSide:
     """Asks where the logs and the group stand. Raises `CLUSTER_ERRORS`, also where there is no command topic."""
-    topic = settings.topic_commands
-    await cluster.identity(topic)
-    counts = await cluster.partition_counts([topic, *settings.answer_topics])
-    partitions = range(counts[topic])
-    committed = await cluster.committed(settings.group_id, topic, partitions, stable=False)
-    reader = await stack.enter_async_context(log_reader(settings))
-    return KafkaSide(
-        settings,
-        reader,
-        await stack.enter_async_context(probe(settings)),
-        Topics(settings, counts),
-        await reader.bounds(topic, partitions),
-        {at: one.offset for at, one in committed.items() if isinstance(one, Committed)},
+    topic, probe = settings.topic_commands, Probe(cluster)
+    _, counts = await asyncio.gather(
+        cluster.identity(topic), cluster.partition_counts([topic, *settings.answer_topics])
     )
+    partitions = range(counts[topic])
+    committed, bounds = await asyncio.gather(
+        cluster.committed(settings.group_id, topic, partitions, stable=False), probe.bounds(topic, partitions)
+    )
+    emitted = {at: one.offset for at, one in committed.items() if isinstance(one, Committed)}
+    return KafkaSide(settings, probe, Topics(settings, counts), bounds, emitted)

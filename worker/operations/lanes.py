@@ -26,7 +26,7 @@ async def lanes(servers: Servers) -> LanesReport:
     known: Mapping[int, LaneRow] = {} if isinstance(rows, Problem) else rows
     stands = standings(seen, known)
     waiting = {at: one.emitted for at, one in stands.items() if one.emitted < one.log.end}
-    ages = await servers.kafka(lambda: appended_at(settings, waiting))
+    ages = await servers.kafka(lambda: appended_at(servers.cluster, topic, waiting))
     ahead = [at for at, one in stands.items() if one.emitted > one.position.applied]
     newest = await newest_results(settings, servers.cluster, topic, ahead)
     found = []

@@ -18,8 +18,10 @@ from worker.store.inspection import Inspection, LaneRow
 from worker.store.lookups import Made, answered_under, bindings_of, passport_of_id, passport_of_serial, rows_behind
 
 TESTED_OFFSETS = 10_000
-"""So many places of each partition are tested, from the time of creation on."""
-_AT_ONCE = 1000
+"""So many places of each partition are tested, from the time of creation on, ..."""
+_LATEST_MS = 3_600_000
+"""... and none that is later than by so much: clocks of brokers differ, but not more."""
+_AT_ONCE = 100
 _SCANNED_ROWS = 50_000
 """Rows of a lane that are read at once for a key."""
 MOST_UNDER_KEY = 20
@@ -150,21 +152,37 @@ class Locator:
         return found
 
     async def _place_of(self, made: Made) -> Located:
-        """Tests the places that the log, then the ledger, has from the time of creation on; with --scan all others."""
-        if self.kafka is not None and self.kafka.bounds:
-            since = datetime.fromtimestamp(made.created_ms / 1000, UTC)
-            starts = await self.kafka.reader.first_since(self.topic, list(self.kafka.bounds), since)
-            if place := await self._tested(made, {one: (at, at + TESTED_OFFSETS) for one, at in starts.items()}):
-                return Located(place)
-        if self.database is not None:
-            starts = await self._first_rows_since(self.database, made.created_ms)
-            if place := await self._tested(made, {one: (at, at + TESTED_OFFSETS) for one, at in starts.items()}):
+        """Tests the places that the log, then the ledger, has of the hour of creation; with --scan all others."""
+        for places in (self._in_log, self._in_ledger):
+            if place := await self._tested(made, await places(made.created_ms)):
                 return Located(place)
         if not self.scan:
-            looked = f"None of the {TESTED_OFFSETS:,} places a partition from its creation on is that of this passport."
-            return Located(None, f"{looked} --scan tests all places.")
+            looked = f"None of the first {TESTED_OFFSETS:,} places a partition in the hour from its creation on"
+            return Located(None, f"{looked} is that of this passport. --scan tests all places.")
         place = await self._tested(made, self._all_places())
         return Located(place, f"No place on {self.topic} is that of this passport.")
+
+    async def _in_log(self, created_ms: int) -> Offsets:
+        if self.kafka is None or not self.kafka.bounds:
+            return {}
+        looks = (
+            self.kafka.probe.first_since(self.topic, self.kafka.bounds, datetime.fromtimestamp(at / 1000, UTC))
+            for at in (created_ms, created_ms + _LATEST_MS)
+        )
+        starts, stops = await asyncio.gather(*looks)
+        return {one: (at, min(at + TESTED_OFFSETS, stops[one])) for one, at in starts.items()}
+
+    async def _in_ledger(self, created_ms: int) -> Offsets:
+        if self.database is None:
+            return {}
+        ranges = await self._rows_since(self.database, created_ms)
+        rows = await rows_behind(self.database.connection, {self.lanes[one].id: found for one, found in ranges.items()})
+        in_time = {one for one, row in rows.items() if row.appended_ms <= created_ms + _LATEST_MS}
+        return {
+            one: (at, min(at + TESTED_OFFSETS, stop))
+            for one, (at, stop) in ranges.items()
+            if self.lanes[one].id in in_time
+        }
 
     def _ledger(self) -> dict[int, tuple[int, int]]:
         """The offsets that the ledger has of each partition."""
@@ -195,14 +213,15 @@ class Locator:
         before = f"{self.topic}/{partition}/"
         return next((offset for offset in offsets if digits_of_path(f"{before}{offset}") == digits), None)
 
-    async def _first_rows_since(self, database: Inspection, created_ms: int) -> dict[int, int]:
-        """By partition the first offset of the ledger that was appended then or later, found for all together."""
+    async def _rows_since(self, database: Inspection, created_ms: int) -> Offsets:
+        """The ledger's offsets of each partition that were appended then or later, found for all together."""
         ranges = {self.lanes[one].id: found for one, found in self._ledger().items()}
-        while halves := {lane: ((low + high) // 2, high) for lane, (low, high) in ranges.items() if low < high}:
+        found = dict(ranges)
+        while halves := {lane: ((low + high) // 2, high) for lane, (low, high) in found.items() if low < high}:
             rows = await rows_behind(database.connection, halves)
             for lane, (middle, _) in halves.items():
-                low, high = ranges[lane]
+                low, high = found[lane]
                 row = rows.get(lane)
                 earlier = row is not None and row.appended_ms < created_ms
-                ranges[lane] = (row.offset + 1, high) if row is not None and earlier else (low, middle)
-        return {partition: ranges[row.id][0] for partition, row in self.lanes.items() if row.id in ranges}
+                found[lane] = (row.offset + 1, high) if row is not None and earlier else (low, middle)
+        return {one: (found[row.id][0], ranges[row.id][1]) for one, row in self.lanes.items() if row.id in ranges}

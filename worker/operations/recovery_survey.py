@@ -34,7 +34,7 @@ class Survey:
         stable = await self._stable_offsets(chosen)
         applied = {at: position_in(rows.get(at)).applied for at in chosen}
         looks = {at: min(applied[at], view[at].log.end - 1) for at in chosen if view[at].log.end > view[at].log.first}
-        ages = await appended_at(self._settings, looks)
+        ages = await appended_at(self._servers.cluster, self._topic, looks)
         is_active = await has_members(self._servers.cluster, self._settings.group_id)
         found = []
         for at in chosen:

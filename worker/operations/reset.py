@@ -114,7 +114,7 @@ class _Resetting:
         if self._settings.allow_producer_time:
             return {}
         noted = {at: one.position.emitted for at, one in halted.items() if one.position.emitted >= one.log.first}
-        return await appended_at(self._settings, noted)
+        return await appended_at(self._servers.cluster, self._topic, noted)
 
     async def hanging(self) -> list[Problem]:
         """Results behind a transaction that is open cannot be seen, and would come twice."""

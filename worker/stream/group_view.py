@@ -5,15 +5,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.group_members import GroupMember, members_by_partition
 from worker.stream.cluster.offset_fetch_v7 import Committed, UnstableOffset
-from worker.stream.lenient_fetch import fetch_leniently
-from worker.stream.log_reader import log_reader
 from worker.stream.positions import Log
+from worker.stream.probe import ENDLESS, Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +26,13 @@ class PartitionView:
 async def group_view(settings: Settings, cluster: Cluster) -> dict[int, PartitionView]:
     """Of every partition of the command topic. Raises `CLUSTER_ERRORS`, also where there is no such topic."""
     group_id, topic = settings.group_id, settings.topic_commands
-    identity = await cluster.identity(topic)
-    partitions = range((await cluster.partition_counts([topic]))[topic])
-    async with log_reader(settings) as logs:
-        bounds = await logs.bounds(topic, partitions)
-    committed = await cluster.committed(group_id, topic, partitions, stable=False)
-    members = await members_by_partition(cluster, group_id, topic)
+    identity, counts = await asyncio.gather(cluster.identity(topic), cluster.partition_counts([topic]))
+    partitions = range(counts[topic])
+    bounds, committed, members = await asyncio.gather(
+        Probe(cluster).bounds(topic, partitions),
+        cluster.committed(group_id, topic, partitions, stable=False),
+        members_by_partition(cluster, group_id, topic),
+    )
     view = {}
     for one in partitions:
         offset = committed[one]
@@ -58,18 +57,14 @@ async def stable_offsets(settings: Settings, cluster: Cluster, partitions: Colle
     return stable
 
 
-async def appended_at(settings: Settings, places: Mapping[int, int]) -> dict[int, int]:
+async def appended_at(cluster: Cluster, topic: str, places: Mapping[int, int]) -> dict[int, int]:
     """When the first record at or behind an offset of each partition was appended, in ms; not where there is none."""
-    topic = settings.topic_commands
-    many = asyncio.Semaphore(8)
+    probe = Probe(cluster)
 
-    async def look(partition: int, offset: int) -> tuple[int, int | None]:
-        async with many:
-            try:
-                record = await fetch_leniently(settings, TopicPartition(topic, partition), offset)
-            except LookupError:
-                return partition, None
-            return partition, record.timestamp_ms
+    async def look(partition: int, offset: int) -> int | None:
+        async for record in probe.records(topic, partition, offset, ENDLESS):
+            return record.timestamp_ms
+        return None
 
     found = await asyncio.gather(*(look(*one) for one in places.items()))
-    return {partition: at for partition, at in found if at is not None}
+    return {partition: at for partition, at in zip(places, found, strict=True) if at is not None}

@@ -50,7 +50,8 @@ def walk(response: Any, place: TopicPartition, offset: int) -> PartitionRecords:
     """
     part = response.topics[0][1][0]
     aborted, message_set = part[-3 if response.API_VERSION >= 11 else -2], bytes(part[-1] or b"")
-    return PartitionRecords(place, _LenientBatches(message_set), aborted, offset, None, None, True, READ_COMMITTED)
+    batches = _LenientBatches(message_set, offset)
+    return PartitionRecords(place, batches, aborted, offset, None, None, True, READ_COMMITTED)
 
 
 def lenient_record(found: ConsumerRecord) -> Record:
@@ -75,8 +76,8 @@ def lenient_record(found: ConsumerRecord) -> Record:
 class _LenientBatches:
     """The batches of a fetch response, one after the other; the last may be there in part and is left out."""
 
-    def __init__(self, message_set: bytes) -> None:
-        self._left = message_set
+    def __init__(self, message_set: bytes, start: int) -> None:
+        self._left, self._start = message_set, start
 
     def has_next(self) -> bool:
         return len(self._left) >= _BATCH_OVERHEAD and len(self._left) >= self._length()
@@ -84,25 +85,36 @@ class _LenientBatches:
     def next_batch(self) -> "_LenientBatch":
         length = self._length()
         batch, self._left = self._left[:length], self._left[length:]
-        return _LenientBatch(bytearray(batch))
+        return _LenientBatch(bytearray(batch), self._start)
 
     def _length(self) -> int:
         return _BATCH_OVERHEAD + int.from_bytes(self._left[_BATCH_OVERHEAD - 4 : _BATCH_OVERHEAD], "big")
 
 
 class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka ships no types
-    """A record batch whose header names may hold any bytes: what is not UTF-8 becomes surrogates."""
+    """A record batch whose header names may hold any bytes: what is not UTF-8 becomes surrogates.
+
+    Of records at offsets below `start`, which nobody wants, nothing else is read.
+    """
 
     _pos: int
 
+    def __init__(self, buffer: bytearray, start: int) -> None:
+        super().__init__(buffer)
+        self._start = start
+
     def _read_msg(self, decode_varint: object = None) -> _DefaultRecordPy:
-        self._varint()  # length
+        length = self._varint()
+        end = self._pos + length
         self._pos += 1  # attributes
-        timestamp_delta, offset_delta = self._varint(), self._varint()
+        timestamp_delta, offset = self._varint(), self.base_offset + self._varint()
+        if offset < self._start:
+            self._pos = end
+            return _DefaultRecordPy(offset, 0, self.timestamp_type, None, None, [])
         key, value = self._bytes(), self._bytes()
         headers = [self._header() for _ in range(self._varint())]
         timestamp = self.max_timestamp if self.timestamp_type else self.first_timestamp + timestamp_delta
-        return _DefaultRecordPy(self.base_offset + offset_delta, timestamp, self.timestamp_type, key, value, headers)
+        return _DefaultRecordPy(offset, timestamp, self.timestamp_type, key, value, headers)
 
     def _header(self) -> Header:
         name = self._bytes() or b""

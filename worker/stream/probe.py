@@ -1,19 +1,22 @@
-"""Looking at single records anywhere in a log, many times in a row, over one connection: for operators who search."""
+"""Looking into logs from outside, at single records and where logs begin and end: for operators who search."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection
+from datetime import datetime
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
-from aiokafka.errors import OffsetOutOfRangeError, for_code
+from aiokafka.consumer.fetcher import READ_COMMITTED, UNKNOWN_OFFSET, PartitionRecords
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, NodeNotReadyError, OffsetOutOfRangeError, for_code
+from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from worker.messages.envelope import Record
-from worker.settings import Settings
-from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
+from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, has_leader
 from worker.stream.lenient_fetch import lenient_record, walk
+from worker.stream.log_reader import Bounds
 
 LOOK_BYTES = 16 * 1024
 """Enough to look at one record; brokers give the whole of a first batch that is larger."""
@@ -21,16 +24,31 @@ READ_BYTES = 1024 * 1024
 """Where many records in a row are wanted."""
 _WAIT_MS = 20
 """How long a broker may wait for records that are not there."""
+ENDLESS = 2**62
+"""Behind any offset."""
+_END, _START = -1, -2
+"""In place of times."""
 
 
 class Probe:
-    """Records of any topics as a `read_committed` reader sees them. Raises `CLUSTER_ERRORS`; no wait lasts.
+    """Any topics as a `read_committed` reader sees them, over the cluster's own connections.
 
-    One question at a time.
+    Several may ask at once. Raises `CLUSTER_ERRORS`; no wait lasts.
     """
 
-    def __init__(self, client: AIOKafkaClient) -> None:
-        self._client = client
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def bounds(self, topic: str, partitions: Collection[int]) -> dict[int, Bounds]:
+        """Where the logs of a topic begin and end now."""
+        firsts, ends = await asyncio.gather(*(self._offsets(topic, partitions, one) for one in (_START, _END)))
+        return {one: Bounds(firsts[one], ends[one]) for one in partitions}
+
+    async def first_since(self, topic: str, partitions: Collection[int], time: datetime) -> dict[int, int]:
+        """Offset of the first record appended then or later; where the log ends, if there is none."""
+        times = (round(time.timestamp() * 1000), _END)
+        found, ends = await asyncio.gather(*(self._offsets(topic, partitions, one) for one in times))
+        return {one: ends[one] if found[one] == UNKNOWN_OFFSET else found[one] for one in partitions}
 
     async def records(
         self, topic: str, partition: int, start: int, stop: int, *, at_once: int = LOOK_BYTES
@@ -54,25 +72,55 @@ class Probe:
         return None
 
     async def _fetch(self, place: TopicPartition, offset: int, at_once: int) -> PartitionRecords:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await self._client._wait_on_metadata(place.topic)
-            node = self._client.cluster.leader_for_partition(place)
-            wanted = [(place.topic, [(place.partition, offset, at_once)])]
-            request = FetchRequest(_WAIT_MS, 1, at_once, READ_COMMITTED, wanted, rack_id="")
-            response = await self._client.send(node, request)
-        code = response.topics[0][1][0][1]
-        if code not in (0, OffsetOutOfRangeError.errno):
-            raise for_code(code)(f"{place.topic}/{place.partition}: error {code}")
+        wanted = [(place.topic, [(place.partition, offset, at_once)])]
+        request = FetchRequest(_WAIT_MS, 1, at_once, READ_COMMITTED, wanted, rack_id="")
+        (response,) = await self._ask(place.topic, [place.partition], lambda _: request)
         return walk(response, place, offset)
 
+    async def _offsets(self, topic: str, partitions: Collection[int], time_ms: int) -> dict[int, int]:
+        def request(led: list[int]) -> Request:
+            return OffsetRequest(-1, READ_COMMITTED, [(topic, [(one, time_ms) for one in led])])
 
-@asynccontextmanager
-async def probe(settings: Settings) -> AsyncIterator[Probe]:
-    """A probe of its own connections. Raises `CLUSTER_ERRORS`."""
-    client = AIOKafkaClient(**client_options(settings))
-    try:
+        answers = await self._ask(topic, partitions, request)
+        return {one: offset for answer in answers for one, _, _, offset in answer.topics[0][1]}
+
+    async def _ask(
+        self, topic: str, partitions: Collection[int], request: Callable[[list[int]], Request]
+    ) -> list[Response]:
+        """The answers of those who lead partitions of a topic, each asked for those that it leads.
+
+        Who leads them may have changed since it was looked at last.
+        """
         async with asyncio.timeout(ANSWER_SECONDS):
-            await client.bootstrap()
-        yield Probe(client)
-    finally:
-        await close_within(client.close(), 1.0)
+            client = (await self._cluster.admin())._client
+            for is_last in (False, False, True):
+                try:
+                    await client._wait_on_metadata(topic)
+                    led = _by_leader(client, topic, partitions)
+                    answers = await asyncio.gather(*(client.send(node, request(ones)) for node, ones in led.items()))
+                    _check(answers)
+                    return list(answers)
+                except KafkaError as error:
+                    if is_last or not (error.invalid_metadata or isinstance(error, NodeNotReadyError)):
+                        raise
+                await client.force_metadata_update()
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _by_leader(client: AIOKafkaClient, topic: str, partitions: Collection[int]) -> dict[int, list[int]]:
+    found = defaultdict[int, list[int]](list)
+    for one in partitions:
+        place = TopicPartition(topic, one)
+        if not has_leader(client, place):
+            raise LeaderNotAvailableError(f"{topic}/{one}")
+        found[client.cluster.leader_for_partition(place)].append(one)
+    return found
+
+
+def _check(answers: Collection[Response]) -> None:
+    """Of a partition that begins behind an offset, or ends before it, there are just no records."""
+    for answer in answers:
+        for topic, parts in answer.topics:
+            for partition, code, *_ in parts:
+                if code not in (0, OffsetOutOfRangeError.errno):
+                    raise for_code(code)(f"{topic}/{partition}: error {code}")
