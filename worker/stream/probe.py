@@ -24,6 +24,8 @@ READ_BYTES = 1024 * 1024
 """Where many records in a row are wanted."""
 _WAIT_MS = 20
 """How long a broker may wait for records that are not there."""
+_PAUSES = (0.0, 0.1, 0.3, 1.0)
+"""Seconds until leaders are looked for again: that of a new topic may not know it yet."""
 ENDLESS = 2**62
 """Behind any offset."""
 _END, _START = -1, -2
@@ -93,7 +95,7 @@ class Probe:
         """
         async with asyncio.timeout(ANSWER_SECONDS):
             client = (await self._cluster.admin())._client
-            for is_last in (False, False, True):
+            for pause in (*_PAUSES, None):
                 try:
                     await client._wait_on_metadata(topic)
                     led = _by_leader(client, topic, partitions)
@@ -101,8 +103,9 @@ class Probe:
                     _check(answers)
                     return list(answers)
                 except KafkaError as error:
-                    if is_last or not (error.invalid_metadata or isinstance(error, NodeNotReadyError)):
+                    if pause is None or not (error.invalid_metadata or isinstance(error, NodeNotReadyError)):
                         raise
+                await asyncio.sleep(pause)
                 await client.force_metadata_update()
         raise AssertionError("the last attempt returns or raises")
 
