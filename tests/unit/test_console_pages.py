@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from worker.console import pages
+from worker.console import guard, pages
 from worker.console.guard import Guard
 from worker.console.pages import Pages
 from worker.console.sources import Sources
@@ -46,7 +46,7 @@ async def test_who_comes_while_another_is_answered_is_told_so(client: Client, mo
     first = asyncio.create_task(client.get("/explain?q=0/1"))
     await begun.wait()
     begun.clear()
-    monkeypatch.setattr(pages, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(guard, "ANSWER_SECONDS", 0.2)
     second = await client.get("/explain?q=0/2")
     assert (second.status, begun.is_set()) == (503, False)
     assert "There was no answer in time" in await second.text()

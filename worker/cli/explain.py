@@ -171,10 +171,8 @@ def _facts(report: ExplainReport) -> str:
 
 
 def _rule(report: ExplainReport) -> str:
-    if report.outcome is None or report.outcome.rule is None:
-        return ""
-    kept = {"created": "", "replayed": ": it is, and to the same body"}.get(report.outcome.code, ": not so")
-    return f"{report.outcome.rule.number}: {report.outcome.rule.name}{kept}"
+    one = report.outcome
+    return "" if one is None or one.rule is None else f"{one.rule.number}: {one.rule.name}{one.of_the_rule}"
 
 
 def _outcome(report: ExplainReport) -> str:

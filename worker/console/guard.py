@@ -1,5 +1,6 @@
 """What every answer of the console has, and whom it refuses: other hosts' names, readers whom nobody has named."""
 
+import asyncio
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+ANSWER_SECONDS = 10.0
 _LONGEST_USER = 200
 _LONGEST_ASKED = 800
 
@@ -90,9 +92,13 @@ def _without_port(host: str) -> str:
 
 async def _answered(request: web.Request, handler: Handler, page: ErrorPage) -> web.StreamResponse:
     try:
-        return await handler(request)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await handler(request)
     except BadSelection as error:
         return page(request, 400, str(error))
+    except TimeoutError:
+        text = "There was no answer in time: others are being answered, or a server is slow. Try again."
+        return page(request, 503, text)
     except web.HTTPException as error:
         return page(request, error.status, error.reason)
     except Exception:

@@ -2,19 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
 from worker.console import rendering
 from worker.console.chart import chart
-from worker.console.search import EXPECTED, address_of
+from worker.console.search import address_of
 from worker.console.sources import MOST_ROWS, NEWEST_LETTERS, Known, Sources
-from worker.console.story import rule_steps
 from worker.console.verdict import verdicts
 from worker.messages.reasons import DEAD_LETTER_REASONS
+from worker.messages.rules import ALL_RULES
 from worker.operations.dead_letters import list_all
 from worker.operations.dead_letters import show as look_at
 from worker.operations.explain import explain
@@ -25,9 +24,6 @@ from worker.operations.report import Report
 from worker.operations.selection import BadSelection, Range, place_of
 from worker.operations.servers import Servers
 
-WAIT_SECONDS = 2.0
-"""For what nobody has asked before; later the page shows what is known, and how old it is."""
-_ANSWER_SECONDS = 10.0
 _MOST_SHOWN = 12
 """Rows of a panel."""
 
@@ -48,9 +44,9 @@ class Pages:
             web.get("/dead-letters", self.letters),
             web.get("/dead-letters/{place:.+}", self.letter),
             web.get("/company/{id:[0-9A-Fa-f]{24}}", self.company),
-            web.get("/api/lanes", _json(lambda _: _known(self._sources.lanes.get(WAIT_SECONDS)))),
-            web.get("/api/activity", _json(lambda _: _known(self._sources.activity.get(WAIT_SECONDS)))),
-            web.get("/api/quota", _json(lambda _: _known(self._sources.quotas.get(WAIT_SECONDS)))),
+            web.get("/api/lanes", _json(lambda _: _known(self._sources.lanes.get()))),
+            web.get("/api/activity", _json(lambda _: _known(self._sources.activity.get()))),
+            web.get("/api/quota", _json(lambda _: _known(self._sources.quotas.get()))),
             web.get("/api/quota/{id:[0-9A-Fa-f]{24}}", _json(self._quota)),
             web.get("/api/dead-letters", _json(self._listed)),
             web.get("/api/dead-letters/{place:.+}", _json(self._letter)),
@@ -67,10 +63,10 @@ class Pages:
         """`/`: is every lane moving, what happened, who is refused, whose quota ends, what is dead."""
         sources = self._sources
         lanes, activity, letters, quotas = await asyncio.gather(
-            sources.lanes.get(WAIT_SECONDS),
-            sources.activity.get(WAIT_SECONDS),
-            sources.letters.get(WAIT_SECONDS),
-            sources.quotas.get(WAIT_SECONDS),
+            sources.lanes.get(),
+            sources.activity.get(),
+            sources.letters.get(),
+            sources.quotas.get(),
         )
         left = [one for one in letters.report.dead_letters if one.redriven is None] if letters.report else []
         newest = {one.code: one for one in reversed(left)}
@@ -97,14 +93,14 @@ class Pages:
             report = await self._explain(request)
         except BadSelection as error:
             return self._page("search.html", asked=asked, status=400, problem=str(error))
-        return self._page("explain.html", asked=asked, one=report, rules=rule_steps(report))
+        return self._page("explain.html", asked=asked, one=report, rules=ALL_RULES)
 
     async def letters(self, request: web.Request) -> web.Response:
         """`/dead-letters`: the newest, of one code or of all."""
         code = request.query.get("code") or None
         if code is not None and code not in DEAD_LETTER_REASONS:
             raise BadSelection(f"code: expected one of {', '.join(DEAD_LETTER_REASONS)}")
-        known = await self._sources.letters.get(WAIT_SECONDS)
+        known = await self._sources.letters.get()
         found = known.report.dead_letters if known.report else ()
         return self._page(
             "dead_letters.html",
@@ -124,48 +120,34 @@ class Pages:
     async def company(self, request: web.Request) -> web.Response:
         """`/company/ID`: what it has used of its plan, and what it is refused."""
         company = request.match_info["id"].lower()
-        quota, activity = await asyncio.gather(self._quota(request), self._sources.activity.get(WAIT_SECONDS))
+        quota, activity = await asyncio.gather(self._quota(request), self._sources.activity.get())
         refusals = [one for one in activity.report.refusals if one.company == company] if activity.report else []
         status = 404 if any(one.code == "company-unknown" for one in quota.problems) else 200
         return self._page("company.html", status=status, id=company, report=quota, refusals=refusals, activity=activity)
 
     async def _explain(self, request: web.Request) -> ExplainReport:
         address = address_of(request.query.get("q", ""), self._servers.settings.topic_commands)
-        async with _in_time(), self._explaining:
+        async with self._explaining:
             return await explain(self._servers, address, Quiet())
 
     async def _letter(self, request: web.Request) -> Any:
         place = place_of(request.match_info["place"], self._servers.settings.topic_commands)
-        async with _in_time():
-            report, _ = await look_at(self._servers, place)
+        report, _ = await look_at(self._servers, place)
         return report
 
     async def _listed(self, request: web.Request) -> Report:
         limit = request.query.get("limit", str(NEWEST_LETTERS))
         if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MOST_ROWS:
             raise BadSelection(f"limit: expected a number from 1 to {MOST_ROWS}")
-        async with _in_time():
-            return await list_all(self._servers, Range(), None, int(limit))
+        return await list_all(self._servers, Range(), None, int(limit))
 
     async def _quota(self, request: web.Request) -> Report:
-        async with _in_time():
-            return await show_quotas(self._servers, request.match_info["id"].lower(), None)
+        return await show_quotas(self._servers, request.match_info["id"].lower(), None)
 
     def _page(self, name: str, *, status: int = 200, asked: str = "", **values: object) -> web.Response:
-        common = {"asked": asked, "group": self._servers.settings.group_id, "expected": EXPECTED, "status": status}
-        text = rendering.page(self._templates, name, {**common, **values})
+        common = {"asked": asked, "group": self._servers.settings.group_id, "status": status}
+        text = self._templates.get_template(name).render({**common, **values})
         return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
-
-
-@asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    """Raises `HTTPServiceUnavailable` where there is no answer in time."""
-    try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            yield
-    except TimeoutError:
-        text = "There was no answer in time: others are being answered, or a server is slow. Try again."
-        raise web.HTTPServiceUnavailable(reason=text) from None
 
 
 def _json(question: Callable[[web.Request], Awaitable[Report]]) -> Callable[[web.Request], Awaitable[web.Response]]:

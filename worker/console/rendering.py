@@ -3,9 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -92,8 +90,3 @@ def prose(text: str) -> Markup:
 def pretty(body: JsonValue) -> str:
     """A body as people read it; the same characters are left out."""
     return "\n".join(map(shown, json.dumps(body, ensure_ascii=False, indent=2).split("\n")))
-
-
-def page(templates: Environment, name: str, values: Mapping[str, Any]) -> str:
-    """A whole page."""
-    return templates.get_template(name).render(values)

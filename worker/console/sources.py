@@ -26,6 +26,8 @@ FAILED = "failed"
 FRESH_SECONDS = 5.0
 FRESH_QUOTAS_SECONDS = 60.0
 """Those of all companies are a scan of them."""
+WAIT_SECONDS = 2.0
+"""For what nobody has asked before; later the page shows what is known, and how old it is."""
 NEAR_ITS_END = 0.8
 MOST_ROWS = 1_000
 NEWEST_LETTERS = 200
@@ -55,7 +57,7 @@ class Source(Generic[SomeReport]):
         self._asked = 0.0
         self._asking: asyncio.Task[None] | None = None
 
-    async def get(self, wait: float) -> Known[SomeReport]:
+    async def get(self, wait: float = WAIT_SECONDS) -> Known[SomeReport]:
         """What is known; where that is old or nothing, somebody is sent to ask, and waited for so many seconds."""
         if self._asking is None and time.time() - self._asked >= self._seconds:
             self._asking = asyncio.create_task(self._refresh())

@@ -53,6 +53,7 @@ RULES: Mapping[type[Outcome], Rule] = {
     outcomes.Created: CREATE,
 }
 """By outcome: every outcome has one."""
+ALL_RULES = tuple(sorted({*RULES.values()}, key=lambda one: one.number))
 
 KEY_FIELD = "Idempotency-Key"
 """The one field that rule 4 reports; no path of a body is called so."""

@@ -120,6 +120,11 @@ class OutcomeReport(Model):
     emitted: bool | None = Field(description="Whether the result is visible; null where Kafka does not tell.")
     result: RecordPlace | None = Field(description="Where it was found; it may be gone with its log's retention.")
 
+    @property
+    def of_the_rule(self) -> str:
+        """How its rule came out: the end of a sentence that the rule's name begins."""
+        return {"created": "", "replayed": ": it is, and to the same body"}.get(self.code, ": not so")
+
 
 class ExplainReport(Report):
     """`passport-worker explain`: what became of a command, and why."""
