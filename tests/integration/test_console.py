@@ -17,6 +17,7 @@ from tests.integration.console_helpers import HOSTILE, Console, console, hostile
 from tests.operations.asking import SCHEMAS
 from tests.operations.mixture import limit_tenants, mixture
 from tests.workbench import Workbench, get, make_workbench, run_command, tenant
+from worker.messages.refusals import Kind
 
 pytestmark = pytest.mark.real_kafka
 
@@ -39,9 +40,6 @@ async def seen(servers: Infrastructure, tmp_path_factory: pytest.TempPathFactory
         await limit_tenants(bench)
         owner = await asyncpg.connect(roles.owner_url)
         await owner.execute("UPDATE company SET name = $2 WHERE id = $1", tenant(0).company_id, HOSTILE[0] + HOSTILE[1])
-        await owner.execute(
-            "UPDATE plan SET id = id",
-        )
         await owner.close()
         bench.publish([*mixture(7, COMMANDS), *hostile_commands(bench)])
         worker = bench.start_worker(folder / "worker.log")
@@ -65,8 +63,8 @@ async def places(bench: Workbench) -> dict[str, str]:
     database = await bench.connect()
     topic = bench.settings.topic_commands
     by_kind = await database.fetch(
-        'SELECT DISTINCT ON (kind, passport_id IS NULL) kind, partition, "offset" FROM ledger JOIN lane ON '
-        'lane.id = lane_id WHERE topic = $1 ORDER BY kind, passport_id IS NULL, "offset" DESC',
+        'SELECT DISTINCT ON (kind, replayed) kind, replayed, partition, "offset" FROM ledger JOIN lane ON '
+        'lane.id = lane_id WHERE topic = $1 ORDER BY kind, replayed, "offset" DESC',
         topic,
     )
     passport = await database.fetchrow(
@@ -78,7 +76,12 @@ async def places(bench: Workbench) -> dict[str, str]:
     await database.close()
     assert passport is not None
     assert letter is not None
-    found = {f"explain-{row['kind']}": f"/explain?q={row['partition']}/{row['offset']}" for row in by_kind}
+    found = {
+        f"explain-{'replayed' if row['replayed'] else Kind(row['kind']).label}": (
+            f"/explain?q={row['partition']}/{row['offset']}"
+        )
+        for row in by_kind
+    }
     dead = f"{letter['partition']}/{letter['offset']}"
     return {
         "overview": "/",

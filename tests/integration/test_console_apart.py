@@ -125,6 +125,7 @@ async def test_servers_that_are_away_are_named(browser: Browser, tmp_path: Path,
                     answer = await page.goto(one.url + path)
                     assert answer is not None
                     assert answer.status in (200, 404), path
+                    await keep(page, f"away-{len(titles)}-{path.split('/')[1].partition('?')[0]}")
 
 
 STRANGE = {

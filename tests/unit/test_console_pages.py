@@ -75,7 +75,7 @@ async def test_a_fault_of_ours_is_told_without_its_text(client: Client, monkeypa
         ("/dead-letters?code=nonsense", 400, "code: expected one of bom, "),
         ("/dead-letters/nowhere", 400, "expected topic/partition/offset or partition/offset"),
         ("/dead-letters/%00%3Cb%3E", 400, "\\x00&lt;b&gt;"),
-        ("/company/123", 404, "Not Found"),
+        ("/company/123", 404, "There is no such page."),
         ("/explain?q=%3Cscript%3E", 400, 'value="&lt;script&gt;"'),
     ],
 )
@@ -96,8 +96,8 @@ async def test_what_is_no_question_is_answered_with_what_was_expected(
     [
         ("/api/explain?q=zzz", 400, "expected the id of a passport"),
         ("/api/dead-letters?limit=0", 400, "limit: expected a number from 1 to 1000"),
-        ("/api/nothing", 404, "Not Found"),
-        ("/api/quota/123", 404, "Not Found"),
+        ("/api/nothing", 404, "There is no such page."),
+        ("/api/quota/123", 404, "There is no such page."),
         ("/api/explain?q=0/1", 500, "That is a fault of the console; its log tells more."),
     ],
 )

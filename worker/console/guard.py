@@ -32,6 +32,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 ANSWER_SECONDS = 10.0
+_SAID = {404: "There is no such page.", 405: "This console only reads."}
 _LONGEST_USER = 200
 _LONGEST_ASKED = 800
 
@@ -100,7 +101,7 @@ async def _answered(request: web.Request, handler: Handler, page: ErrorPage) -> 
         text = "There was no answer in time: others are being answered, or a server is slow. Try again."
         return page(request, 503, text)
     except web.HTTPException as error:
-        return page(request, error.status, error.reason)
+        return page(request, error.status, _SAID.get(error.status, error.reason))
     except Exception:
         log.exception("console_failed", path=printable(request.path))
         return page(request, 500, "That is a fault of the console; its log tells more.")

@@ -47,7 +47,7 @@ def verdicts(known: Known[LanesReport]) -> tuple[Verdict, ...]:
 def _of_servers(known: Known[LanesReport]) -> Iterable[Verdict]:
     for one in known.problems:
         if one.code in SERVERS:
-            yield Verdict("bad", SERVERS[one.code], one.text)
+            yield Verdict("bad", SERVERS[one.code], one.text[:1].upper() + one.text[1:])
 
 
 def _of_lanes(lanes: tuple[LaneReport, ...]) -> Iterable[Verdict]:
