@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.benchmark.assignments import shared_at
+from tests.benchmark.console import SHAPE, answer, load_pages
+from tests.benchmark.figures import Figures
+from tests.benchmark.growth import preload_passports
 from tests.benchmark.latency import percentile
+from tests.benchmark.place import fresh_place
 from tests.benchmark.profile import OTHER, steps_of
 from tests.benchmark.run import QUICK, Run, measure
 from tests.benchmark.servers import Servers
@@ -56,6 +60,22 @@ async def test_floors_peer_and_worker_answer_each_command_once_and_their_figures
     expected |= {f"one {does}, all partitions after" for does in ("joins", "leaves")}
     assert expected <= run.figures.samples.keys()
     assert all(len(samples) == 1 and samples[0] > 0 for samples in run.figures.samples.values())
+
+
+@pytest.mark.real_kafka
+@pytest.mark.timeout(120)
+async def test_pages_of_the_console_are_measured(servers: Infrastructure, tmp_path: Path) -> None:
+    """Each of them, also of a passport whose command is long gone."""
+    figures, found = Figures(), Servers(servers.bootstrap_servers, servers.database_url, tmp_path, servers.kind, False)
+
+    def pages() -> None:
+        with fresh_place(found, SHAPE, 2) as place:
+            asyncio.run(preload_passports(place.settings.database_url, 100, SHAPE))
+            load_pages(place, answer(place, 200), 3, figures, 100)
+
+    await asyncio.to_thread(pages)
+    assert len(figures.samples) == 23
+    assert all(len(samples) == 1 and samples[0] > 0 for samples in figures.samples.values())
 
 
 def test_percentiles_are_samples_that_so_many_do_not_exceed() -> None:
