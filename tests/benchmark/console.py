@@ -26,6 +26,7 @@ from worker.demo.embedded import HOST, free_port
 
 SHAPE = Shape()
 UNREADABLE = 300
+WARM_UP = 20
 START_SECONDS = 20.0
 
 app = App(name="python -m tests.benchmark.console")
@@ -66,7 +67,7 @@ def load_pages(place: Place, sent: Sequence[BenchCommand], loads: int, figures: 
     """Each page so often, of another command each time; the largest p99 is what must be small."""
     url = start_console(place)
     for name, paths in pages(url, sent, passports).items():
-        for path in paths[:3]:  # connections are made, and plans
+        for path in paths[:WARM_UP]:  # connections are made, and a broker that has just started compiles
             _milliseconds(url + path)
         found = sorted(_milliseconds(url + path) for path in islice(cycle(paths), loads))
         figures.add(f"{name}, p50", percentile(found, 0.5), "ms")
