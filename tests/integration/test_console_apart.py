@@ -17,9 +17,11 @@ from tests.conftest import fresh_database
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.browser import SIZES, chromium, keep, serious_faults
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.kafka import LocalKafka
 from tests.integration.console_helpers import console, page_of
 from tests.operations.explaining import codes, told
-from tests.workbench import Workbench, get, run_command, tenant
+from tests.workbench import Workbench, get, make_workbench, run_command, tenant, until
+from worker.demo.embedded import EmbeddedPostgres
 from worker.messages.events import Answer, event_of
 from worker.messages.refusals import Kind
 
@@ -126,6 +128,43 @@ async def test_servers_that_are_away_are_named(browser: Browser, tmp_path: Path,
                     assert answer is not None
                     assert answer.status in (200, 404), path
                     await keep(page, f"away-{len(titles)}-{path.split('/')[1].partition('?')[0]}")
+
+
+async def test_servers_that_come_back_are_asked_again(
+    tmp_path: Path, own_kafka: LocalKafka, own_postgres: EmbeddedPostgres
+) -> None:
+    """Frozen or dead: the overview says so, and how old the rest is; a story tells what the other server knows."""
+    async with fresh_database(own_postgres.url) as url:
+        bench = await make_workbench(own_kafka.bootstrap_servers, url, "back")
+        bench.publish({**bench.command(tenant(0), 0, f"u{n}"), "partition": 0} for n in range(20))
+        worker = bench.start_worker(tmp_path / "worker.log")
+        await bench.wait_for_results(20)
+        assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+        async with console(bench.environment, tmp_path / "console.log") as one:
+
+            async def read(path: str) -> str:
+                return (await asyncio.to_thread(get, one.url + path))[1]
+
+            def says(text: str, *, yes: bool = True) -> bool:
+                return (text in get(one.url)[1]) is yes
+
+            await until(lambda: says("No worker is running"), 30, "an overview")
+            whole = await read("/api/explain?q=0/7")
+            for server, away, back, known_by in (
+                (own_kafka, own_kafka.freeze, own_kafka.thaw, "ledger"),
+                (own_kafka, own_kafka.kill, own_kafka.start, "ledger"),
+                (own_postgres, own_postgres.kill, own_postgres.start, "result"),
+            ):
+                name = "Kafka" if server is own_kafka else "Postgres"
+                await asyncio.to_thread(away)
+                await until(lambda: says(f"{name} is away"), 30, f"{name} is away")  # noqa: B023 - it is awaited
+                assert "As of " in await read("/")
+                story = json.loads(await read("/api/explain?q=0/7"))
+                assert codes(story) == [f"{name.lower()}-away"], story
+                assert (story["outcome"]["code"], story["outcome"]["source"]) == ("created", known_by)
+                await asyncio.to_thread(back)
+                await until(lambda: says(f"{name} is away", yes=False), 60, f"{name} is back")  # noqa: B023 - as above
+                assert await read("/api/explain?q=0/7") == whole
 
 
 STRANGE = {
