@@ -36,7 +36,8 @@ async def copied(bench: Workbench, records: Records, suffix: str) -> Mapping[str
     cluster = Cluster(settings_of({**bench.environment, **names}))
     await create_topics(cluster, cluster._settings)
     await cluster.close()
-    producer = Producer({"bootstrap.servers": bench.settings.kafka_bootstrap_servers})
+    options = {"bootstrap.servers": bench.settings.kafka_bootstrap_servers, "enable.idempotence": True}
+    producer = Producer(options)  # else what is sent again to a leader that is new goes behind later ones
     for name, found in records.items():
         for one in found:
             topic = names[f"PASSPORT_TOPIC_{name}"]
