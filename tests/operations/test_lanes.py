@@ -1,6 +1,7 @@
 """`passport-worker lanes`: each state made to happen, and each server away."""
 
 import asyncio
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,13 @@ import pytest
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.operations.asking import Told, answered, ask
 from tests.workbench import Workbench, run_command, tenant
+from worker.operations import lanes as lanes_module
+from worker.operations import reset as reset_module
+from worker.operations.progress import Quiet
+from worker.operations.servers import both_servers
+from worker.settings import Settings
+from worker.stream.cluster.connection import Cluster
+from worker.stream.group_view import PartitionView, group_view
 
 pytestmark = pytest.mark.real_kafka
 
@@ -45,6 +53,33 @@ async def test_lanes_in_step_name_their_member(bench: Workbench, tmp_path: Path)
     bench.stop_worker(worker)
     told = await ask(bench, "lanes")
     assert (told.code, {one["state"] for one in _lanes(told)}) == (0, {"unowned"})
+
+
+async def test_a_lane_that_goes_on_while_it_is_looked_at_is_not_halted(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka is asked first: by the time that Postgres answers, A may be behind the end that the log had."""
+    bench.start_worker(tmp_path / "worker.log")
+    numbers = count()
+
+    async def answer_some() -> None:
+        first = next(numbers) * 10
+        bench.publish(bench.command(tenant(0), 0, f"u{n}", partition=n % 2) for n in range(first, first + 10))
+        await bench.wait_for_results(first + 10)
+
+    async def view_and_more(settings: Settings, cluster: Cluster) -> dict[int, PartitionView]:
+        found = await group_view(settings, cluster)
+        await answer_some()
+        return found
+
+    await answer_some()
+    for module in (lanes_module, reset_module):
+        monkeypatch.setattr(module, "group_view", view_and_more)
+    async with both_servers(bench.settings) as servers:
+        report = await lanes_module.lanes(servers)
+        assert (report.problems, {one.state for one in report.lanes}) == ((), {"behind"})
+        planned = await reset_module.reset(servers, (), Quiet(), allow=frozenset(), reason=None)
+    assert planned.problems == ()
 
 
 async def test_what_waits_has_an_age(bench: Workbench, tmp_path: Path) -> None:

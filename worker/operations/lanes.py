@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from worker.operations.report import Problem
 from worker.operations.reports import LaneReport, LanesReport, LaneState
 from worker.operations.servers import Servers
-from worker.store.inspection import LaneRow
+from worker.store.inspection import LaneRow, position_in
+from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.permissions import asking_acls
 from worker.stream.group_view import PartitionView, appended_at, group_view
-from worker.stream.positions import lost_commits, reason_of_lost_commits
+from worker.stream.positions import Log, lost_commits, reason_of_lost_commits
+from worker.stream.probe import Probe
 from worker.stream.published import newest_results
 from worker.stream.standing import Standing, standing_of
 
@@ -24,6 +27,8 @@ async def lanes(servers: Servers) -> LanesReport:
     problems = [one for one in (view, rows) if isinstance(one, Problem)]
     seen: Mapping[int, PartitionView] = {} if isinstance(view, Problem) else view
     known: Mapping[int, LaneRow] = {} if isinstance(rows, Problem) else rows
+    later = await servers.kafka(lambda: seen_beside(servers.cluster, topic, seen, known))
+    seen = seen if isinstance(later, Problem) else later
     stands = standings(seen, known)
     waiting = {at: one.emitted for at, one in stands.items() if one.emitted < one.log.end}
     ages = await servers.kafka(lambda: appended_at(servers.cluster, topic, waiting))
@@ -45,6 +50,19 @@ async def lanes(servers: Servers) -> LanesReport:
         if one.advice is not None
     ]
     return LanesReport(problems=tuple(problems), group=settings.group_id, lanes=tuple(found))
+
+
+async def seen_beside(
+    cluster: Cluster, topic: str, seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow]
+) -> Mapping[int, PartitionView]:
+    """The same, with logs as they are now where A has gone beyond the end that was seen: E is asked for before A.
+
+    Raises `CLUSTER_ERRORS`.
+    """
+    moved = [at for at, one in seen.items() if position_in(known.get(at)).applied > one.log.end]
+    bounds = await Probe(cluster).bounds(topic, moved) if moved else {}
+    logs = {at: Log(seen[at].log.topic, *found) for at, found in bounds.items()}
+    return {at: replace(one, log=logs.get(at, one.log)) for at, one in seen.items()}
 
 
 def standings(seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow]) -> dict[int, Standing]:

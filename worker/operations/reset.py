@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from worker.operations.history import Topics, before, topics_of
 from worker.operations.journal import operation
-from worker.operations.lanes import standings
+from worker.operations.lanes import seen_beside, standings
 from worker.operations.progress import Progress
 from worker.operations.recovery_survey import LOOK_SECONDS, LOOKS, published_end
 from worker.operations.recovery_write import take_over
@@ -129,7 +129,7 @@ class _Resetting:
     async def _standings(self, partitions: Sequence[int]) -> dict[int, Standing]:
         view = await group_view(self._settings, self._servers.cluster)
         rows = await self._database.lanes(self._settings.group_id, self._topic)
-        stands = standings(view, rows)
+        stands = standings(await seen_beside(self._servers.cluster, self._topic, view, rows), rows)
         return {at: stands[at] for at in chosen_partitions(partitions, view)}
 
     async def move(self, report: ResetReport, registered: Mapping[int, Registered]) -> ResetReport:
