@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.types import ExistingDirectory
 from cyclopts.validators import Number
 
 from tests.benchmark.figures import console
@@ -27,6 +28,10 @@ def benchmark(
     rate: Annotated[
         float | None, Parameter(help="For `partitions`: commands a second of the load for p50, p99.")
     ] = None,
+    broker_disk: Annotated[
+        ExistingDirectory | None,
+        Parameter(help="Where the broker's files go, as /dev/shm; else beside the database's."),
+    ] = None,
     warm_up: Annotated[float | None, Parameter(help="Seconds of load on the servers before anything counts.")] = None,
 ) -> None:
     """Measure, then print one table with minimum, median and maximum, and the targets."""
@@ -43,7 +48,7 @@ def benchmark(
         per_second=rate or size.per_second,
         warm_up_seconds=size.warm_up_seconds if warm_up is None else warm_up,
     )
-    with servers() as found:
+    with servers(broker_disk) as found:
         console.print(f"servers: {found.kind}; {size}", highlight=False)
         run = Run(found, size)
         try:

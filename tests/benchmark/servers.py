@@ -42,15 +42,18 @@ class Servers:
 
 
 @contextmanager
-def servers() -> Iterator[Servers]:
-    """From Maven and the wheel; without Maven, or where addresses are given, whatever `tests.infrastructure` finds."""
-    with server_directory() as directory:
+def servers(broker_disk: Path | None = None) -> Iterator[Servers]:
+    """From Maven and the wheel; without Maven, or where addresses are given, whatever `tests.infrastructure` finds.
+
+    The broker's files are in `broker_disk`; if it is None, beside the database's.
+    """
+    with server_directory() as directory, server_directory(broker_disk) as broker_directory:
         if "PASSPORT_TEST_DATABASE_URL" in os.environ:
             with _found(directory) as found:
                 yield found
             return
         try:
-            kafka = LocalKafka(directory)
+            kafka = LocalKafka(broker_directory)
         except KafkaMissing:
             with _found(directory) as found:
                 yield found

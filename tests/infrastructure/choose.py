@@ -49,9 +49,9 @@ class NotAvailable(Exception):
 
 
 @contextmanager
-def server_directory() -> Iterator[Path]:
-    """A temporary folder outside private homes, which PostgreSQL's own user can reach."""
-    directory = Path(tempfile.mkdtemp(prefix="passport-worker-"))
+def server_directory(parent: Path | None = None) -> Iterator[Path]:
+    """A temporary folder that PostgreSQL's own user can reach: outside private homes, unless `parent` is one."""
+    directory = Path(tempfile.mkdtemp(prefix="passport-worker-", dir=parent))
     directory.chmod(0o755)
     try:
         yield directory
