@@ -1,6 +1,5 @@
 """`passport-worker explain`: what became of a command and why, by both servers."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,7 +36,6 @@ from worker.stream.cluster.permissions import looking_acls
 
 _TABLES = ("lane", "ledger", "passport", "dead_letter", "idempotency_key", "overage_charge")
 NOT_COMMANDS = "other-topic"
-_ID = re.compile("[0-9a-f]{24}")
 
 
 async def explain(servers: Servers, address: Address, progress: Progress, *, scan: bool = False) -> ExplainReport:
@@ -158,10 +156,9 @@ def _published(result: Record, kind: Kind, place: Place) -> Answer | None:
     """The answer that a result was made of; None where no worker writes such a record."""
     source = Source(place.topic, place.partition, place.offset, 0)
     try:
-        answer = answer_of(result.key, result.value, result.headers, kind, source)
+        return answer_of(result.key, result.value, result.headers, kind, source)
     except Misfit:
         return None
-    return answer if all(map(_ID.fullmatch, filter(None, (answer.company_id, answer.passport_id)))) else None
 
 
 def _take_letter(story: Story, group_id: str) -> None:
