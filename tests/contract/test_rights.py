@@ -93,7 +93,7 @@ FORBIDDEN = [
     "CREATE TABLE other (id integer)",
     "CREATE SCHEMA other",
     "CREATE FUNCTION other() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
-    "CREATE INDEX ON passport (company_id)",
+    "CREATE INDEX ON passport (company_number)",
     "ALTER TABLE lane ADD COLUMN other integer",
     "ALTER TABLE ledger DETACH PARTITION {today}",
     "DROP TABLE {today}",

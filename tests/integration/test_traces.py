@@ -268,7 +268,8 @@ REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.serial = 'SERIAL-7' THEN
-        RAISE EXCEPTION 'no % of % for %', NEW.serial, NEW.gtin, NEW.company_id USING ERRCODE = '22000';
+        RAISE EXCEPTION 'no % of % for %', NEW.serial, NEW.gtin,
+            (SELECT id FROM company WHERE number = NEW.company_number) USING ERRCODE = '22000';
     END IF;
     RETURN NEW;
 END $$;
