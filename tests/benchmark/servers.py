@@ -60,8 +60,7 @@ def servers(broker_disk: Path | None = None) -> Iterator[Servers]:
             return
         with kafka, EmbeddedPostgres(directory, *_POSTGRES_SETTINGS) as postgres:
             kind = "Apache Kafka through Maven, PostgreSQL wheel"
-            if "NOWAL" not in os.environ:
-                asyncio.run(_recycle_wal(postgres.url))
+            asyncio.run(_recycle_wal(postgres.url))
             yield Servers(kafka.bootstrap_servers, postgres.url, directory, kind, True, (kafka.pid,))
 
 
