@@ -1,6 +1,6 @@
 """The inside of a turn's transaction: lanes are locked first, then facts gathered, then all effects written at once."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 
 from worker.domain.command import Command
 from worker.domain.facts import Facts
@@ -36,22 +36,18 @@ class PostgresTransaction:
         self._connection, self._expected = connection, expected
         self._frames, self._known = frames, known
         self.written: dict[bytes, tuple[Frame, Created]] = {}
-        self._claimed: Mapping[str, str] = {}
-        self._numbers: Mapping[str, int] = {}
-        self._key_ids: Mapping[tuple[str, str], bytes] = {}
+        self._gathering = Gathering(connection, Facts(), frames)
 
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
         """See the port."""
-        gathering = Gathering(self._connection, facts, self._frames)
-        await gathering.gather(commands)
-        self._claimed, self._numbers, self._key_ids = gathering.claimed, gathering.numbers, gathering.key_ids
+        self._gathering = Gathering(self._connection, facts, self._frames)
+        await self._gathering.gather(commands)
 
     async def reserve(self, created: Sequence[Created], facts: Facts) -> None:
         """Lock what these passports change, in the protocol's order, without a decision; `facts` are filled."""
         owners = {one.gtin: one.company_id for one in created}
-        gathering = Gathering(self._connection, facts, self._frames)
-        await gathering.reserve({one.company_id for one in created}, owners)
-        self._claimed, self._numbers = gathering.claimed, gathering.numbers
+        self._gathering = Gathering(self._connection, facts, self._frames)
+        await self._gathering.reserve({one.company_id for one in created}, owners)
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
@@ -68,7 +64,7 @@ class PostgresTransaction:
         }
         await self._connection.execute(
             sql.load("record"),
-            *passport_columns(created, kept, self._numbers, self._key_ids),
+            *passport_columns(created, kept, self._gathering.numbers, self._gathering.key_ids),
             *ledger_columns(row_lanes, rows),
             lane_ids,
             positions,
@@ -85,7 +81,7 @@ class PostgresTransaction:
 
     async def _settle_gtins(self, created: Sequence[Created]) -> None:
         """Claims become the registrations of those who created a passport; the others are taken back."""
-        claimed = self._claimed
+        claimed = self._gathering.claimed
         if not claimed:
             return
         owners = {one.gtin: one.company_id for one in created if one.gtin in claimed}
