@@ -19,6 +19,7 @@ from worker.domain.command import (
     TraceContext,
     UnreadableRecord,
 )
+from worker.domain.gs1 import UNSAFE_TEXT
 from worker.domain.timestamps import clamp_ms
 from worker.messages.body import read_body
 from worker.messages.events import RECORD_BYTES, header_bytes
@@ -37,7 +38,8 @@ Found = Mapping[str, Sequence[bytes | None]]
 """The values of those known headers that are there, by name in lower case."""
 
 _STRUCTURED = STRUCTURED.encode("ascii")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+LONGEST_IDEMPOTENCY_KEY = 255
+"""Characters."""
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _TRACE_BYTES = 512
 """W3C Trace Context, section 3.3.1.1, of `tracestate`; a `traceparent` of a version to come is not longer, either."""
@@ -201,7 +203,12 @@ def _idempotency_key(values: Sequence[bytes | None]) -> str | None:
         key = values[0].decode("utf-8")
     except UnicodeDecodeError:
         return None
-    return key if 1 <= len(key) <= 255 and not _CONTROL.search(key) else None
+    return key if is_idempotency_key(key) else None
+
+
+def is_idempotency_key(text: str) -> bool:
+    """Whether something can be bound under it (rule 4)."""
+    return 1 <= len(text) <= LONGEST_IDEMPOTENCY_KEY and not UNSAFE_TEXT.search(text)
 
 
 def _signature(

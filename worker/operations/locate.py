@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from worker.domain import gs1
 from worker.domain.command import digits_of_path
+from worker.messages.envelope import LONGEST_IDEMPOTENCY_KEY, is_idempotency_key
 from worker.operations.kafka_side import KafkaSide
 from worker.operations.progress import Progress
 from worker.operations.selection import Place
@@ -25,7 +25,6 @@ _AT_ONCE = 100
 _SCANNED_ROWS = 50_000
 """Rows of a lane that are read at once for a key."""
 MOST_UNDER_KEY = 20
-_LONGEST_KEY = 255
 
 Offsets: TypeAlias = Mapping[int, tuple[int, int]]
 """By partition, a first offset and the one behind the last."""
@@ -56,9 +55,9 @@ class CompanyKey:
 
 def key_problem(key: str) -> str | None:
     """What is wrong with an idempotency key by which nothing can be bound (rule 4), or None."""
-    if 1 <= len(key) <= _LONGEST_KEY and not gs1.UNSAFE_TEXT.search(key):
+    if is_idempotency_key(key):
         return None
-    return f"expected 1 to {_LONGEST_KEY} characters without control characters"
+    return f"expected 1 to {LONGEST_IDEMPOTENCY_KEY} characters without control characters"
 
 
 Address: TypeAlias = Place | PassportId | Serial | CompanyKey
