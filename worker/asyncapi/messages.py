@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from json import dumps
 
-from worker.domain.command import DeadLetter, Source
+from worker.domain.command import OBJECT_ID, DeadLetter, Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.refusals import Kind
 from worker.messages.schemas import JsonSchema, schemas
@@ -83,7 +83,7 @@ def _result_headers() -> JsonSchema:
         "ce_type": {**text, "description": "The outcome"},
         "ce_time": {**text, "format": "date-time", "description": "Append time of the command"},
         "ce_subject": {**text, "description": "The passport's id; of a refusal, the record's key"},
-        "ce_companyid": {**text, "pattern": "^[0-9a-f]{24}$", "description": "Once the credentials were good"},
+        "ce_companyid": {**text, "pattern": f"^{OBJECT_ID}$", "description": "Once the credentials were good"},
         "ce_causationid": {
             **text,
             "pattern": "^[a-zA-Z0-9._-]+/[0-9]+/[0-9]+$",

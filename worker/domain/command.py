@@ -6,6 +6,9 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
 
+OBJECT_ID = "[0-9a-f]{24}"
+"""Of companies, products, templates and passports, as a regular expression."""
+
 Party = Mapping[str, str]
 FieldErrors = Mapping[str, list[str]]
 """Dotted path to the messages about it, as the REST API's `details.fieldErrors`."""

@@ -5,9 +5,10 @@ from typing import Annotated, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
+from worker.domain.command import OBJECT_ID
 from worker.messages import body
 
-ObjectId = Annotated[str, Field(pattern="^[0-9a-f]{24}$", description="ObjectId in lower case")]
+ObjectId = Annotated[str, Field(pattern=f"^{OBJECT_ID}$", description="ObjectId in lower case")]
 Gtin = Annotated[str, Field(pattern="^[0-9]{14}$", description="GTIN-14")]
 SerialNumber = Annotated[str, Field(min_length=1, max_length=100, description="Serial number, as sent")]
 Count = Annotated[int, Field(ge=0)]

@@ -4,11 +4,9 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from worker.domain.command import DeadLetter, Source, TraceContext
+from worker.domain.command import OBJECT_ID, DeadLetter, Source, TraceContext
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
 from worker.messages.refusals import Kind
-
-_ID = re.compile(r"[0-9a-f]{24}")
 
 _DEAD_LETTER_HEADERS = 6
 """Ours are the last; the copy of a record may have some of the same names in front."""
@@ -48,7 +46,7 @@ def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header],
     except (KeyError, ValueError) as error:
         raise Misfit(f"{type(error).__name__} in its headers or its key") from error
     for id in (answer.company_id, answer.passport_id):
-        if id is not None and not _ID.fullmatch(id):
+        if id is not None and not re.fullmatch(OBJECT_ID, id):
             raise Misfit("the id of its company or passport is none")
     if (unlike := difference(event_of(answer, source.topic, source.partition), key, value, headers)) is not None:
         raise Misfit(f"{unlike} is not what a worker writes")
