@@ -27,6 +27,7 @@ from tests.workbench import gtin
 from worker.batch.pipeline import TURN_ANSWER_BYTES, decide_all
 from worker.batch.work import Work
 from worker.domain.command import DeadLetter, TraceContext
+from worker.domain.facts import Facts
 from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
@@ -221,6 +222,26 @@ async def test_a_batch_that_fails_leaves_nothing_behind(store: Store, recorded: 
     assert await _position(store, lane.token) == Position(0, 0, 0)
     assert await store.answers(lane.token, 0, 10, 10) == []
     assert await lane.verdicts(ask(RIVAL)) == ["created"]
+
+
+async def test_a_turn_never_moves_a_position_back(store: Store) -> None:
+    """Whoever asks for it (guard B21): all of the turn is rolled back, also of the lanes that go on.
+
+    Seen to fail while only the position before was compared.
+    """
+    lane, other = await Lane.open(store), await Lane.open(store, partition=1)
+    await lane.process(ask(OPEN), ask(OPEN, serial="t"))
+
+    async def move(*positions: int) -> None:
+        expected = [ExpectedPosition(lane.token, 2, 0), ExpectedPosition(other.token, 0, 0)]
+        async with store.transaction(expected) as transaction:
+            await transaction.gather([], Facts())
+            await transaction.record([], [[], []], positions)
+
+    with pytest.raises(StoreUnavailable, match="a position goes back"):
+        await move(1, 7)
+    assert await _position(store, lane.token) == Position(2, 0, 0)
+    assert await _position(store, other.token) == Position(0, 0, 0)
 
 
 async def test_a_lane_goes_on_where_it_stands_after_a_fence(store: Store) -> None:

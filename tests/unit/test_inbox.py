@@ -36,7 +36,7 @@ def test_what_was_put_is_taken_in_order_with_the_offset_behind() -> None:
     first = inbox.take(2, MOST_BYTES)
     assert ([record.offset for record in first.records], first.stop) == ([5, 7], 8)
     assert inbox.take(2, MOST_BYTES).records[0].offset == 8
-    assert inbox.take(2, MOST_BYTES) == ([], 12, 0)
+    assert inbox.take(2, MOST_BYTES) == ([], 12, 0, (range(6, 7), range(9, 12)))
 
 
 def test_where_only_markers_came_the_offset_behind_them_is_taken() -> None:
@@ -44,7 +44,7 @@ def test_where_only_markers_came_the_offset_behind_them_is_taken() -> None:
     inbox = _inbox()
     inbox.put([], 3)
     assert inbox.changed.is_set()
-    assert inbox.take(10, MOST_BYTES) == ([], 3, 0)
+    assert inbox.take(10, MOST_BYTES) == ([], 3, 0, (range(3),))
 
 
 @pytest.mark.parametrize(
@@ -205,3 +205,30 @@ def test_a_budget_counts_every_byte_once() -> None:
         inbox.take(4, MOST_BYTES)
         inbox.answered(5)
     assert budget.used == 0
+
+
+def test_a_restart_is_counted_wherever_it_leads() -> None:
+    """A reader that awaited something compares the count: the offset may be the same before and after."""
+    inbox = _inbox()
+    inbox.put([_record(0)], 1)
+    before = inbox.restarts
+    inbox.restart(0)
+    assert inbox.restarts != before
+
+
+def test_offsets_without_a_record_are_told_until_they_are_answered() -> None:
+    """In pieces where a fetch ended between markers, so that a turn can tell a marker from a record that was lost."""
+    inbox = _inbox()
+    inbox.restart(4)
+    inbox.put([_record(5)], 7)
+    inbox.put([_record(8), _record(9)], 10)
+    first = inbox.take(1, MOST_BYTES)
+    assert (first.stop, first.skipped) == (6, (range(4, 5),))
+    inbox.answered(6)
+    second = inbox.take(10, MOST_BYTES)
+    assert (second.stop, second.skipped) == (10, (range(6, 7), range(7, 8)))
+    inbox.put_back(second.records)
+    assert inbox.take(10, MOST_BYTES) == second
+    inbox.answered(10)
+    inbox.put([_record(10)], 11)
+    assert inbox.take(10, MOST_BYTES).skipped == ()

@@ -16,7 +16,7 @@ def _backlog(*appended_ms: int) -> tuple[Inbox, Lag]:
 
 
 def _take(inbox: Inbox, lag: Lag, most: int = 10) -> list[Record]:
-    records, stop, _ = inbox.take(most, 1024 * 1024)
+    records, stop, *_ = inbox.take(most, 1024 * 1024)
     lag.take(records, stop)
     return records
 

@@ -45,8 +45,10 @@ class Pipeline:
     async def transaction(self, turn: Sequence[Work]) -> list[list[Answer]]:
         """Commit the effects of work of different lanes, in this order; the answers of each.
 
-        Raises what `worker.store.port` says, and what a record's data brings out.
+        Raises `OutOfPlace`, what `worker.store.port` says, and what a record's data brings out.
         """
+        for work in turn:
+            work.check_offsets()
         commands = [command for work in turn for command in work.commands]
         lap = self._hooks.stopwatch()
         facts = await self._store.look_up(commands, TURN_ANSWER_BYTES)

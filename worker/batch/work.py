@@ -17,11 +17,32 @@ class Work:
     records: Sequence[Record]
     commands: Sequence[Command]
     stop: int
+    skipped: Sequence[range] = ()
+    """Ranges of offsets that hold no record, as the reader of the log saw them: markers and aborted records."""
 
     @property
     def start(self) -> int:
         """Offset at which the lane stands."""
         return self.expected.applied
+
+    def check_offsets(self) -> None:
+        """Raise `OutOfPlace` unless the log has just these records from `start` to below `stop` (guard B21)."""
+        offsets = [record.offset for record in self.records]
+        if len(offsets) == self.stop - self.start and offsets == [*range(self.start, self.stop)]:
+            return
+        behind = {gap.start: gap.stop for gap in self.skipped}
+        at = self.start
+        for offset in (*offsets, self.stop):
+            while at < offset and at in behind:
+                at = behind[at]
+            if at != offset:
+                name = self.expected.token.name
+                raise OutOfPlace(f"{name.topic}/{name.partition}: expected the offset {at} next, got {offset}")
+            at = offset + 1
+
+
+class OutOfPlace(StoreUnavailable):
+    """Records do not follow on where their lane stands, or leave out a record. Nothing was done: reopen the lane."""
 
 
 class InVain(StoreUnavailable):

@@ -62,7 +62,7 @@ class PostgresTransaction:
         self.written = {
             frame.id: (frame, one) for (frame, _), one in zip(kept, created, strict=True) if frame.id not in self._known
         }
-        await self._connection.execute(
+        moved = await self._connection.execute(
             sql.load("record"),
             *passport_columns(created, kept, self._gathering.numbers, self._gathering.key_ids),
             *ledger_columns(row_lanes, rows),
@@ -71,6 +71,8 @@ class PostgresTransaction:
             [one.emitted for one in self._expected],
             *frame_columns(self.written.values()),
         )
+        if moved != f"UPDATE {len(lane_ids)}":
+            raise StoreUnavailable(f"expected to move {len(lane_ids)} lanes on, got {moved}: a position goes back")
         for lane_id, answer in zip(row_lanes, rows, strict=True):
             if answer.dead_letter is not None:
                 # Each by itself: a worker that is frozen between the pieces of an `executemany`, which asyncpg writes

@@ -2,18 +2,22 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from worker.messages.envelope import Record
 
 
 class Taken(NamedTuple):
-    """Records in order, the offset behind them, below which all has been taken, and their bytes in memory."""
+    """Records in order, the offset behind them, below which all has been taken, and their bytes in memory.
+
+    `skipped` are the ranges of offsets that hold no record: commit markers and aborted records.
+    """
 
     records: list[Record]
     stop: int
     size: int
+    skipped: tuple[range, ...] = ()
 
 
 class Budget:
@@ -46,7 +50,12 @@ class Inbox:
         """Of each record that waits, what it takes in memory."""
         self._taken: deque[tuple[int, int]] = deque()
         """Batches that are at work: the offset behind each, and its bytes."""
+        self._skipped: deque[range] = deque()
+        """Offsets that the reader passed and that hold no record, in order."""
         self._bytes = 0
+        self.restarts = 0
+        """Grows with each `restart`. A reader that awaits anything compares it before `put`: records that were fetched
+        before a restart do not follow on what the inbox holds after it, even at the same offset (guard B21)."""
         self.failure: str | None = None
         """Why what is fetched does not follow on what the lane has."""
         self.changed = asyncio.Event()
@@ -61,7 +70,9 @@ class Inbox:
         self._records.clear()
         self._sizes.clear()
         self._taken.clear()
+        self._skipped.clear()
         self._hold(-self._bytes)
+        self.restarts += 1
         self.failure = None
         self.fetch_offset = self._answered = offset
 
@@ -88,7 +99,9 @@ class Inbox:
         return self._records[0].timestamp_ms if self._records else None
 
     def put(self, records: Sequence[Record], fetch_offset: int) -> None:
-        """Add what was fetched, and where the next fetch starts."""
+        """Add what was fetched from `self.fetch_offset` on, and where the next fetch starts."""
+        if len(records) != fetch_offset - self.fetch_offset:
+            self._skipped.extend(_gaps(self.fetch_offset, records, fetch_offset))
         sizes = list(map(_size, records))
         self._records.extend(records)
         self._sizes.extend(sizes)
@@ -115,17 +128,28 @@ class Inbox:
         stop = records[-1].offset + 1 if self._records else self.fetch_offset
         if records:
             self._taken.append((stop, size))
-        return Taken(records, stop, size)
+        return Taken(records, stop, size, tuple(gap for gap in self._skipped if gap.start < stop))
 
     def answered(self, offset: int) -> None:
         """All results below `offset` are visible: what was held for them is free."""
         self._answered = offset
         while self._taken and self._taken[0][0] <= offset:
             self._hold(-self._taken.popleft()[1])
+        while self._skipped and self._skipped[0].stop <= offset:
+            self._skipped.popleft()
 
     def _hold(self, size: int) -> None:
         self._bytes += size
         self._budget.used += size
+
+
+def _gaps(start: int, records: Sequence[Record], stop: int) -> Iterator[range]:
+    """The ranges of offsets from `start` to below `stop` that hold none of these records."""
+    at = start
+    for offset in (*(record.offset for record in records), stop):
+        if offset > at:
+            yield range(at, offset)
+        at = offset + 1
 
 
 def _size(record: Record) -> int:

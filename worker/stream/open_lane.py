@@ -22,6 +22,8 @@ class Batch:
     stop: int
     records: Sequence[Record]
     size: int
+    skipped: Sequence[range]
+    """Ranges of offsets between them that hold no record."""
     commands: Sequence[Command] = ()
 
     @property
@@ -69,9 +71,9 @@ class OpenLane:
 
     def take(self, most: int, most_bytes: int) -> Batch:
         """Records that wait, in order: at most so many, and no more once they have so many bytes."""
-        records, stop, size = self.lane.inbox.take(most, most_bytes)
+        records, stop, size, skipped = self.lane.inbox.take(most, most_bytes)
         self.lane.lag.take(records, stop)
-        return Batch(self, self.applied, stop, records, size)
+        return Batch(self, self.applied, stop, records, size, skipped)
 
     def put_back(self, batch: Batch) -> None:
         """Undo the last `take`."""

@@ -1,8 +1,8 @@
 """Reading records for lanes: polls that name their partitions, and the search for a record that spoils them."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -20,6 +20,24 @@ from worker.stream.quarantine import Quarantine
 log = structlog.get_logger(__name__)
 
 POLL_MS = 100
+
+
+class _Poll(NamedTuple):
+    """One lane in one poll. Records go to this lane only, and only if it did not restart since the poll began.
+
+    A session may fail and open its lanes anew during any await. Records of before would then reach the lane after it,
+    out of order or twice, and the offset does not tell: a lane may reopen where it stood (guard B21).
+    """
+
+    place: TopicPartition
+    lane: Lane
+    restarts: int
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the lane still waits for what this poll fetches."""
+        inbox = self.lane.inbox
+        return self.lane.is_at_work and inbox.failure is None and inbox.restarts == self.restarts
 
 
 class Reader:
@@ -44,114 +62,123 @@ class Reader:
 
     async def poll(self, open_lanes: dict[TopicPartition, Lane]) -> None:
         """Feed these lanes with what there is, waiting a moment where there is nothing."""
-        alone = {place: lane for place, lane in open_lanes.items() if place in self._quarantine}
-        others = {place: lane for place, lane in open_lanes.items() if place not in alone}
+        polls = [_Poll(place, lane, lane.inbox.restarts) for place, lane in open_lanes.items()]
+        alone = [one for one in polls if one.place in self._quarantine]
+        others = [one for one in polls if one.place not in self._quarantine]
         # Public aiokafka cannot tell; to ask each partition of many for what is not there takes more than to read.
         fetched = self._consumer._fetcher._records
-        ready = {place: lane for place, lane in others.items() if place in fetched}
+        ready = [one for one in others if one.place in fetched]
         try:
-            together = {place: lane for place, lane in (ready or others).items() if await self._in_place(place, lane)}
+            together = [one for one in ready or others if await self._in_place(one)]
             if together:
                 await self._poll_together(together, 0 if ready else POLL_MS)
-            for place, lane in alone.items():
-                if await self._in_place(place, lane):
-                    await self._poll_alone(place, lane, max(1, POLL_MS // len(alone)))
+            for one in alone:
+                if await self._in_place(one):
+                    await self._poll_alone(one, max(1, POLL_MS // len(alone)))
         except IllegalStateError:  # a rebalance took the partition away: its lane is being closed
             await asyncio.sleep(POLL_MS / 1000)
 
-    async def _in_place(self, place: TopicPartition, lane: Lane) -> bool:
+    async def _in_place(self, poll: _Poll) -> bool:
         """Whether the next poll follows on what the lane has: a poll that failed may have moved on (guard B1)."""
-        position: int = await self._consumer.position(place)
-        if position != lane.inbox.fetch_offset:
-            lane.inbox.fail(f"expected the consumer at {lane.inbox.fetch_offset}, found it at {position}")
-        return position == lane.inbox.fetch_offset
+        position: int = await self._consumer.position(poll.place)
+        inbox = poll.lane.inbox
+        if poll.is_current and position != inbox.fetch_offset:
+            inbox.fail(f"expected the consumer at {inbox.fetch_offset}, found it at {position}")
+        return poll.is_current and position == inbox.fetch_offset
 
-    async def _poll_together(self, lanes: dict[TopicPartition, Lane], timeout_ms: int) -> None:
+    async def _poll_together(self, polls: Sequence[_Poll], timeout_ms: int) -> None:
         """One after the other, since records take far more memory than their bytes; together only to wait for more."""
         try:
             if not timeout_ms:
-                for place, lane in lanes.items():
-                    await self._read_on(place, lane, 0, None)
+                for poll in polls:
+                    await self._read_on(poll, 0, None)
                 return
-            fetched = await self._fetch(*lanes, timeout_ms=timeout_ms)
+            fetched = await self._fetch(*(poll.place for poll in polls), timeout_ms=timeout_ms)
         except IllegalStateError:
             raise
         except Exception as error:
             self.check_membership()
             log.warning("poll_failed", error=f"{type(error).__name__}: {error}")
             # One partition spoils the poll of all: read each by itself to find it (guard B8).
-            self._quarantine.suspect(lanes)
+            self._quarantine.suspect([poll.place for poll in polls])
             return
-        for place, lane in lanes.items():
-            await self._feed(place, lane, fetched.get(place, []))
+        for poll in polls:
+            await self._feed(poll, fetched.get(poll.place, []))
 
-    async def _poll_alone(self, place: TopicPartition, lane: Lane, timeout_ms: int) -> None:
+    async def _poll_alone(self, poll: _Poll, timeout_ms: int) -> None:
         """A suspect goes free when it has read well; one that does not is read record by record up to the bad one."""
+        place = poll.place
         singly = self._quarantine.left(place)
         try:
             if singly:
-                read = await self._read_singly(place, lane, timeout_ms, singly)
+                read = await self._read_singly(poll, timeout_ms, singly)
             else:
-                read = await self._read_on(place, lane, timeout_ms, None)
+                read = await self._read_on(poll, timeout_ms, None)
         except (UnicodeDecodeError, CorruptRecordException):
             if singly:
                 self._quarantine.acquit(place)
-                await self._step_over(place, lane)
+                await self._step_over(poll)
             else:
                 self._quarantine.convict(place)
         except IllegalStateError:
             raise
         except Exception as error:
             self._quarantine.acquit(place)
-            lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
+            if poll.is_current:
+                poll.lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
         else:
             self._quarantine.has_read(place, read)
 
-    async def _read_singly(self, place: TopicPartition, lane: Lane, timeout_ms: int, most: int) -> int:
+    async def _read_singly(self, poll: _Poll, timeout_ms: int, most: int) -> int:
         """Record by record, so that those in front of a bad one are not lost with it; how many there were."""
         read = 0
-        while read < most and lane.wants_records and await self._read_on(place, lane, timeout_ms, 1):
+        while read < most and poll.lane.wants_records and await self._read_on(poll, timeout_ms, 1):
             read += 1
         return read
 
-    async def _read_on(self, place: TopicPartition, lane: Lane, timeout_ms: int, most: int | None) -> int:
-        records = (await self._fetch(place, timeout_ms=timeout_ms, max_records=most)).get(place, [])
-        await self._feed(place, lane, records)
+    async def _read_on(self, poll: _Poll, timeout_ms: int, most: int | None) -> int:
+        records = (await self._fetch(poll.place, timeout_ms=timeout_ms, max_records=most)).get(poll.place, [])
+        await self._feed(poll, records)
         return len(records)
 
     async def _fetch(self, *places: TopicPartition, **options: Any) -> dict[TopicPartition, list[ConsumerRecord]]:
         """What there is, unless it is another topic's."""
         fetched: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(*places, **options)
-        return fetched if await self._watch.confirm() else {}
+        return fetched if await self._watch.may_use() else {}
 
-    async def _step_over(self, place: TopicPartition, lane: Lane) -> None:
+    async def _step_over(self, poll: _Poll) -> None:
         """Read the one bad record leniently: it gets its refusal like any other."""
-        position = lane.inbox.fetch_offset
+        place, inbox = poll.place, poll.lane.inbox
+        position = inbox.fetch_offset
         try:
             record = await fetch_leniently(self._settings, place, position)
-            is_ours = await self._watch.confirm()
+            is_ours = await self._watch.may_use()
         except Exception as error:
-            lane.inbox.fail(f"offset {position} cannot be read: {type(error).__name__}: {error}")
+            if poll.is_current:
+                inbox.fail(f"offset {position} cannot be read: {type(error).__name__}: {error}")
             return
-        still_there = self._is_read_for(place, lane) and lane.inbox.fetch_offset == position  # it may have reopened
-        if is_ours and still_there:
+        if is_ours and self._is_read_for(poll):
             log.warning("record_read_leniently", partition=place.partition, offset=record.offset)
             self._consumer.seek(place, record.offset + 1)
-            lane.inbox.put([without_excess(record, self._settings.limits)], record.offset + 1)
+            inbox.put([without_excess(record, self._settings.limits)], record.offset + 1)
 
-    def _is_read_for(self, place: TopicPartition, lane: Lane) -> bool:
-        return self._lanes.get(place) is lane and lane.is_at_work
+    def _is_read_for(self, poll: _Poll) -> bool:
+        return self._lanes.get(poll.place) is poll.lane and poll.is_current
 
-    async def _feed(self, place: TopicPartition, lane: Lane, fetched: list[ConsumerRecord]) -> None:
-        """Hand records to a lane, if it is still the one that was polled for."""
-        if self._is_read_for(place, lane):
-            limits = self._settings.limits
-            records = [without_excess(record_of(one), limits) for one in fetched]
-            lane.inbox.put(records, await self._consumer.position(place))
-            self._measure(place, lane)
+    async def _feed(self, poll: _Poll, fetched: list[ConsumerRecord]) -> None:
+        """Hand records to a lane, if it still waits for just these."""
+        limits = self._settings.limits
+        records = [without_excess(record_of(one), limits) for one in fetched]
+        position = await self._consumer.position(poll.place)
+        if self._is_read_for(poll):  # no await may come between this and `put`
+            poll.lane.inbox.put(records, position)
+            self._measure(poll)
+        elif records and self._lanes.get(poll.place) is poll.lane and poll.lane.is_at_work:
+            # These may be the first records of a lane that was opened anew: they are fetched again.
+            self._consumer.seek(poll.place, poll.lane.inbox.fetch_offset)
 
-    def _measure(self, place: TopicPartition, lane: Lane) -> None:
+    def _measure(self, poll: _Poll) -> None:
         """Lag by position, not by commit: markers occupy offsets (guard B12)."""
-        end = self._consumer.last_stable_offset(place)
+        end = self._consumer.last_stable_offset(poll.place)
         if end is not None and end >= 0:
-            lane.lag.log_end = end
+            poll.lane.lag.log_end = end

@@ -203,7 +203,9 @@ class Session:
         if not batches:
             return {}
         started = time.monotonic()
-        turn = [Work(batch.lane.expected, batch.records, batch.commands, batch.stop) for batch in batches]
+        turn = [
+            Work(batch.lane.expected, batch.records, batch.commands, batch.stop, batch.skipped) for batch in batches
+        ]
         with self._hooks.step("store"):
             done = await self._shared.processor.process(turn)
         self._fit_size(batches, done)

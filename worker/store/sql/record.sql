@@ -62,4 +62,4 @@ WITH made AS (
 UPDATE lane l
    SET applied = moved.applied, emitted = greatest(l.emitted, moved.emitted)
   FROM unnest($23::int[], $24::bigint[], $25::bigint[]) AS moved (id, applied, emitted)
- WHERE l.id = moved.id
+ WHERE l.id = moved.id AND l.applied <= moved.applied  -- the caller compares how many rows moved
