@@ -18,6 +18,7 @@ from aiokafka.errors import (
     KafkaError,
     NodeNotReadyError,
     RebalanceInProgressError,
+    RequestTimedOutError,
     SaslAuthenticationFailed,
     UnknownMemberIdError,
     UnsupportedSaslMechanismError,
@@ -32,10 +33,14 @@ from worker.settings import Settings
 from worker.store.port import TopicIdentity
 from worker.stream.cluster.metadata_v10 import TopicsRequest, identity_of, operations_by_topic
 from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetsRequest, committed_offsets
+from worker.stream.cluster.silent_brokers import NODE_SECONDS, any_silent, node_is_silent
 from worker.stream.cluster.topic_settings import TopicShape
 
 ANSWER_SECONDS = 15.0
 """Deadline of one request to the cluster; aiokafka waits without bounds in several places (guard B5)."""
+
+BROKERS_ASKED = 4
+"""How many are asked one after the other, `NODE_SECONDS` each, what any broker can answer."""
 
 CLUSTER_ERRORS = (KafkaError, TimeoutError)
 """What questions to a cluster raise."""
@@ -52,6 +57,25 @@ class _OnlyAsking(MetadataRequest):  # type: ignore[misc]  # aiokafka ships no t
 
 # For all clients of this process. A topic that is made by being asked for has one partition and the producers' time.
 aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = _OnlyAsking
+
+
+class _PatientAdmin(AIOKafkaAdminClient):  # type: ignore[misc]
+    """aiokafka sends a question for any broker to a random one, and waits for that one only."""
+
+    async def _send_request(self, request: Request, node_id: int | None = None) -> Response:
+        if node_id is not None:
+            return await super()._send_request(request, node_id)
+        for is_last in (*[False] * (BROKERS_ASKED - 1), True):
+            node = self._client.get_random_node()
+            try:
+                async with asyncio.timeout(NODE_SECONDS):
+                    return await super()._send_request(request, node)
+            except (TimeoutError, NodeNotReadyError, RequestTimedOutError) as error:
+                if is_last:
+                    raise
+                if isinstance(error, NodeNotReadyError):  # it has died, perhaps, since the client looked last
+                    await self._client.force_metadata_update()
+        raise AssertionError("the last attempt returns or raises")
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -151,7 +175,7 @@ class Cluster:
                 raise await why_unreachable(self._settings) from error
 
     async def _start_admin(self) -> AIOKafkaAdminClient:
-        admin = AIOKafkaAdminClient(**client_options(self._settings))
+        admin = _PatientAdmin(**client_options(self._settings))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await admin.start()
@@ -210,6 +234,18 @@ class Cluster:
     async def ask_transaction_coordinator(self, transactional_id: str, request: Request) -> Response:
         """The answer of the broker that coordinates the transactions of an id."""
         return await self._ask(request, transactional_id, CoordinationType.TRANSACTION)
+
+    async def is_coordinated(self, transactional_id: str) -> bool:
+        """Whether the broker that coordinates the transactions of an id answers, as far as is known.
+
+        Nobody is asked while all brokers answer.
+        """
+        if not any_silent():
+            return True
+        admin = await self.admin()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            node = await admin.find_coordinator(transactional_id, CoordinationType.TRANSACTION)
+        return not node_is_silent(admin._client, node)
 
     async def ask(self, request: Request) -> Response:
         """The answer of any one broker to a request of the protocol."""

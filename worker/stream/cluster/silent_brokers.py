@@ -1,0 +1,151 @@
+"""Keeps one broker that hangs from holding up every client of this process.
+
+A broker whose process or disk hangs still accepts connections, and counts as alive to the others. aiokafka then waits
+for it up to `request_timeout_ms` (30 s) where any other broker could answer, and holds one lock a client while it
+connects, so that each new connection waits for the slowest. Importing this module changes that for all clients of this
+process:
+
+- A connection gets `NODE_SECONDS` to be set up; after each failure in a row twice as long, up to `CONNECT_SECONDS`.
+- A question that any broker can answer waits `NODE_SECONDS` for one broker. The client then asks another one.
+- A broker that let a client wait that long, or could not be reached, counts as silent for `SILENT_SECONDS`, or until
+  it answers anything. Whoever may choose a broker chooses one that is not silent, if there is one.
+- Connections to different brokers are set up side by side.
+
+Requests that only one broker can answer, such as Fetch and Produce, still go to that broker, and wait for it.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable
+from contextlib import nullcontext
+from typing import Any
+
+import aiokafka.client
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+NODE_SECONDS = 2.0
+CONNECT_SECONDS = 10.0
+SILENT_SECONDS = 10.0
+
+_FOR_ANY_BROKER = frozenset({MetadataRequest.API_KEY, FindCoordinatorRequest.API_KEY})
+_AT_ONCE = _FOR_ANY_BROKER | {FetchRequest.API_KEY}
+"""Requests that a broker answers within `fetch_max_wait_ms` if it answers at all."""
+
+_Address = tuple[str, int]
+_silent_until = dict[_Address, float]()
+"""By `time.monotonic()`."""
+_answered_at = dict[_Address, float]()
+_failures_to_connect = dict[_Address, int]()
+
+
+def is_silent(host: str, port: int) -> bool:
+    """Whether that broker has not answered lately."""
+    return _silent_until.get((host, port), 0.0) > time.monotonic()
+
+
+def any_silent() -> bool:
+    """Whether some broker has not answered lately."""
+    now = time.monotonic()
+    return any(until > now for until in _silent_until.values())
+
+
+def node_is_silent(client: AIOKafkaClient, node: int) -> bool:
+    """Whether a client's metadata names a silent broker for that node."""
+    broker = client.cluster.broker_metadata(node)
+    return broker is not None and is_silent(broker.host, broker.port)
+
+
+def node_answered(client: AIOKafkaClient, node: int, seconds: float) -> bool:
+    """Whether the broker that a client's metadata names for a node has answered anything within the last seconds."""
+    broker = client.cluster.broker_metadata(node)
+    return broker is not None and time.monotonic() - _answered_at.get((broker.host, broker.port), 0.0) < seconds
+
+
+def _note_silence(host: str, port: int) -> None:
+    _silent_until[host, port] = time.monotonic() + SILENT_SECONDS
+
+
+def _note_answer(host: str, port: int) -> None:
+    _silent_until.pop((host, port), None)
+    _answered_at[host, port] = time.monotonic()
+
+
+async def _connect(host: str, port: int, **options: Any) -> AIOKafkaConnection:
+    failures = _failures_to_connect.get((host, port), 0)
+    try:
+        async with asyncio.timeout(min(NODE_SECONDS * 2**failures, CONNECT_SECONDS)):
+            connection = await create_conn(host, port, **options)
+    except Exception:
+        _failures_to_connect[host, port] = min(failures + 1, 10)
+        _note_silence(host, port)
+        raise
+    _failures_to_connect.pop((host, port), None)
+    return connection
+
+
+_get_conn = AIOKafkaClient._get_conn
+_send = AIOKafkaConnection.send
+_handle_frame = AIOKafkaConnection._handle_frame
+_brokers = ClusterMetadata.brokers
+_hosts = AIOKafkaClient.hosts.fget
+
+
+async def _get_conn_beside(
+    client: AIOKafkaClient, node_id: int, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False
+) -> AIOKafkaConnection | None:
+    connection = client._conns.get((node_id, group))
+    if connection is not None and connection.connected():
+        return connection
+    locks: defaultdict[object, asyncio.Lock] = client.__dict__.setdefault("_conn_locks", defaultdict(asyncio.Lock))
+    async with locks[node_id, group]:
+        return await _get_conn(client, node_id, group=group)
+
+
+def _send_watched(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Awaitable[Any]:
+    answer: Awaitable[Any] = _send(connection, request, expect_response)
+    return _watched(connection, answer, request.API_KEY) if request.API_KEY in _AT_ONCE else answer
+
+
+async def _watched(connection: AIOKafkaConnection, answer: Awaitable[Any], api_key: int) -> Any:
+    if api_key in _FOR_ANY_BROKER:
+        try:
+            async with asyncio.timeout(NODE_SECONDS):
+                return await answer
+        except TimeoutError:
+            _note_silence(connection.host, connection.port)
+            raise
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(NODE_SECONDS, _note_silence, connection.host, connection.port)
+    try:
+        return await answer
+    finally:
+        timer.cancel()
+
+
+def _handle_frame_noted(connection: AIOKafkaConnection, frame: bytes) -> None:
+    _note_answer(connection.host, connection.port)
+    _handle_frame(connection, frame)
+
+
+def _brokers_that_answer(cluster: ClusterMetadata) -> set[Any]:
+    brokers = _brokers(cluster)
+    return {one for one in brokers if not is_silent(one.host, one.port)} or brokers
+
+
+def _hosts_that_answer_first(client: AIOKafkaClient) -> list[Any]:
+    return sorted(_hosts(client), key=lambda host: is_silent(*host[:2]))
+
+
+aiokafka.client.create_conn = _connect
+AIOKafkaClient._get_conn = _get_conn_beside
+AIOKafkaClient._get_conn_lock = nullcontext()  # `_get_conn_beside` has one a connection
+AIOKafkaClient.hosts = property(_hosts_that_answer_first)
+AIOKafkaConnection.send = _send_watched
+AIOKafkaConnection._handle_frame = _handle_frame_noted
+ClusterMetadata.brokers = _brokers_that_answer
