@@ -36,10 +36,14 @@ class _Producer:
         self.steps: list[str] = []
         self.batches: dict[TopicPartition, list[BatchBuilder]] = {}
         self.leaderless: set[TopicPartition] = set()
+        self.leaders: dict[TopicPartition, int] = {}
+        """Brokers that lead partitions; broker 1 leads all others."""
         self.looked = 0
         self._fates = fates
         self._sender = SimpleNamespace(sender_task=asyncio.get_running_loop().create_future())
-        cluster = SimpleNamespace(leader_for_partition=lambda place: -1 if place in self.leaderless else 1)
+        cluster = SimpleNamespace(
+            leader_for_partition=lambda place: -1 if place in self.leaderless else self.leaders.get(place, 1)
+        )
         self.client = SimpleNamespace(cluster=cluster, force_metadata_update=self._look)
         self.offsets: dict[TopicPartition, int] = {}
         self.failing: dict[str, Exception] = {}
@@ -198,6 +202,34 @@ async def test_what_goes_where_no_leader_is_is_not_waited_for_until_the_deadline
     async with asyncio.timeout(10):
         error = await _fails(emitter, _rejected(0, 1, 2))
     assert (error.suspects, str(error)) == (frozenset({1}), f"NoLeader: {REJECTED}/1 has no leader")
+
+
+async def test_a_broker_that_is_silent_is_not_waited_for_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs, and still counts as alive: the lanes whose results others took go on without its own.
+
+    Seen to fail without `SilentLeader`: all lanes stood for the 20 s of the deadline.
+    """
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.05)
+    emitter, producer = _emitter({_at(1): PENDING})
+    producer.leaders = {_at(1): 2}
+    async with asyncio.timeout(5):
+        error = await _fails(emitter, _rejected(0, 1, 2))
+    assert error.suspects == {1}
+    assert str(error) == f"SilentLeader: broker 2 does not take results for {REJECTED}/1"
+
+
+@pytest.mark.parametrize(("answers", "is_given_up"), [(True, True), (False, False)])
+async def test_a_broker_that_takes_some_results_waits_for_followers_of_others(
+    monkeypatch: pytest.MonkeyPatch, answers: bool, is_given_up: bool
+) -> None:
+    """For a while, if it answers at all. Where it does not, it stands still as a whole, and all lanes wait for it."""
+    for name, seconds in (("SILENT_SECONDS", 0.05), ("FOLLOWERS_SECONDS", 0.1), ("EMIT_SECONDS", 0.5)):
+        monkeypatch.setattr(module, name, seconds)
+    monkeypatch.setattr(module, "node_answered", lambda client, node, seconds: answers)
+    emitter, _ = _emitter({_at(1): PENDING})
+    error = await _fails(emitter, _rejected(0, 1, 2))
+    assert error.suspects == {1}
+    assert str(error).startswith("SilentLeader" if is_given_up else "TimeoutError")
 
 
 async def test_all_lanes_that_share_a_partition_are_suspects() -> None:

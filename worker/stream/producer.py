@@ -21,11 +21,18 @@ from worker.settings import Settings
 from worker.store import failpoints
 from worker.stream.cluster.connection import client_options, close_within, has_leader
 from worker.stream.cluster.offset_fetch_v7 import worker_metadata
+from worker.stream.cluster.silent_brokers import node_answered
 
-START_SECONDS = 30.0
+START_SECONDS = 10.0
+"""A session that cannot start is replaced by one with another id, which another broker may coordinate."""
 EMIT_SECONDS = 20.0
 """Shorter than the client's own retries and than the transaction timeout: on any doubt the producer is thrown away. And
 short enough that all other lanes go on within 30 s where one result partition takes nothing."""
+
+SILENT_SECONDS = 1.0
+"""How long a broker may take for results after others have taken theirs. Then the other lanes go on without its own."""
+FOLLOWERS_SECONDS = 3.0
+"""The same for a broker that took some results: the others wait for followers, until these count as out of sync."""
 
 RECORD_BATCH_BYTES = 480_000
 """A larger single record gets a batch of its own. Above 512 KiB, a request is humongous to the G1 collector of a broker
@@ -72,6 +79,10 @@ class Part:
 
 class NoLeader(Exception):
     """A result partition has no leader, so that nobody takes what goes there."""
+
+
+class SilentLeader(Exception):
+    """The leader of a result partition does not answer, while others do."""
 
 
 @dataclass(slots=True)
@@ -180,22 +191,44 @@ class Emitter:
         """Await every one of them: a commit succeeds even where a send failed (guard B3).
 
         Each has a task of its own, since a batch waits until the one before it, to the same partition, is on its way.
-        What waits for a partition without a leader is given up: the client would do nothing but ask for metadata.
+        A delivery to a partition without a leader is given up: the client would do nothing but ask for metadata. So is
+        one whose leader is silent while others answer: their lanes must not wait for it.
         """
         pending = {asyncio.ensure_future(self._deliver(one)) for one in deliveries}
+        clock, first_taken = asyncio.get_running_loop().time, None
         try:
             while pending:
-                done, pending = await asyncio.wait(pending, timeout=1.0, return_when=asyncio.FIRST_EXCEPTION)
+                done, pending = await asyncio.wait(
+                    pending,
+                    timeout=SILENT_SECONDS,
+                    return_when=asyncio.FIRST_COMPLETED if first_taken is None else asyncio.FIRST_EXCEPTION,
+                )
                 for one in done:
                     one.result()
-                if pending:
-                    place = self._first_without_leader(one.place for one in deliveries if one.is_pending)
-                    if place is not None:
-                        raise NoLeader(f"{place} has no leader")
+                if first_taken is None and done:
+                    first_taken = clock()
+                elif pending:
+                    self._give_up(deliveries, 0.0 if first_taken is None else clock() - first_taken)
                     self.look_for_leaders()
         finally:
             for one in pending:
                 one.cancel()
+
+    def _give_up(self, deliveries: Sequence[_Delivery], seconds: float) -> None:
+        """Raise where nobody takes what is pending, `seconds` after the first delivery was taken.
+
+        A broker that took some deliveries and is silent now stands still as a whole: that is waited for. One that
+        answers others waits for its followers.
+        """
+        client, pending = self._producer.client, [one.place for one in deliveries if one.is_pending]
+        if (place := self._first_without_leader(pending)) is not None:
+            raise NoLeader(f"{place} has no leader")
+        leader = client.cluster.leader_for_partition
+        taking = {leader(one.place) for one in deliveries if one.is_acknowledged}
+        for place in pending if taking else ():
+            node = leader(place)
+            if node not in taking or (seconds >= FOLLOWERS_SECONDS and node_answered(client, node, SILENT_SECONDS)):
+                raise SilentLeader(f"broker {node} does not take results for {place.topic}/{place.partition}")
 
     async def _deliver(self, delivery: _Delivery) -> None:
         """Hand over record batches, in order, and await and count their acknowledgements."""
