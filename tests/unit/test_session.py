@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from aiokafka.protocol.transaction import InitProducerIdRequest
@@ -60,6 +61,11 @@ class _Kafka:
         self.turns: list[dict[int, list[int]]] = []
         """The offsets that each Kafka transaction answered, by partition."""
         self.leaderless: set[int] = set()
+        self.fencing = asyncio.Event()
+        self.fencing.set()
+        self.silent: set[int] = set()
+        """Partitions of a leader that hangs until `speaking` is set."""
+        self.speaking = asyncio.Event()
         self.failing: list[Exception] = []
         self.going_on = asyncio.Event()
         self.going_on.set()
@@ -82,6 +88,7 @@ class _Kafka:
 
     async def ask_transaction_coordinator(self, transactional_id: str, request: InitProducerIdRequest) -> Any:
         self.steps.append(f"fence {transactional_id}")
+        await self.fencing.wait()
         return SimpleNamespace(error_code=0)
 
     async def is_member(self, group_id: str, generation: int, member: str) -> bool:
@@ -89,7 +96,13 @@ class _Kafka:
 
     # As the consumer
 
+    def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
+        led = [[one for one in partitions if one not in self.silent], [one for one in partitions if one in self.silent]]
+        return [ones for ones in led if ones]
+
     async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+        if self.silent.intersection(partitions):
+            await self.speaking.wait()
         return {one: (0, self.ends.get(one, 1_000_000)) for one in partitions}
 
     def all_partitions(self, topic: str) -> Collection[int]:
@@ -164,7 +177,7 @@ class _World:
 
     def another(self) -> Session:
         """A session of all lanes."""
-        return Session(self.lanes, Member(1, "member"), self.shared, self.kafka)
+        return Session(f"{GROUP}.{uuid4().hex}", self.lanes, Member(1, "member"), self.shared, self.kafka)
 
     def open(self, partition: int) -> OpenLane:
         """What the session knows of a lane that it has opened."""
@@ -285,15 +298,38 @@ async def test_each_id_is_fenced_once_before_offsets_are_asked_for() -> None:
     world = _world(3)
     await world.store.register([world.lanes[0].name, world.lanes[1].name], Owner(0, "m", "both"))
     await world.store.register([world.lanes[1].name], Owner(0, "m", "second"))
-    await world.live()
+    world.kafka.fencing.clear()
+    world.begin()
+    await world.until_running(2)  # the lane that nobody had waits for no fence
+    assert world.kafka.steps[0] == "init"
+    assert world.kafka.steps.count("offsets") == 1
+    assert {lane.state for lane in world.lanes[:2]} == {LaneState.OPENING}
+    world.kafka.fencing.set()
+    await world.until_running(0, 1)
     fences = [step for step in world.kafka.steps if step.startswith("fence")]
     assert sorted(fences) == ["fence both", "fence second"]
-    assert world.kafka.steps[0] == "init"
-    assert world.kafka.steps.index("offsets") == 1, "the lane that nobody had waits for no fence"
     assert world.kafka.steps[-1] == "offsets"
     await world.close()
     found = await world.store.register([lane.name for lane in world.lanes], Owner(2, "m", "next"))
     assert {one.producers for one in found.values() if isinstance(one, Registered)} == {frozenset([world.session.id])}
+
+
+async def test_a_leader_that_is_silent_holds_up_its_own_lanes_only() -> None:
+    """The others open at once, and answer; its lanes open when it has said where their logs end.
+
+    Seen to fail while one question went to all leaders: no lane opened for as long as one of them hung.
+    """
+    world = _world(4)
+    world.kafka.silent = {1, 3}
+    async with asyncio.timeout(5):
+        world.begin()
+        await world.until_running(0, 2)
+        world.fetch(0, 3)
+        await world.until_out(3)
+        assert {world.lanes[at].state for at in (1, 3)} == {LaneState.OPENING}
+        world.kafka.speaking.set()
+        await world.until_running(1, 3)
+    await world.close()
 
 
 async def test_what_the_ledger_has_is_emitted_again_at_once() -> None:

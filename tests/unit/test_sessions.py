@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from tests.workbench import until
 from worker.observability.hooks import Hooks
+from worker.settings import Settings
 from worker.store.port import LaneName, StoreUnavailable
 from worker.stream import sessions as module
 from worker.stream.inbox import Budget, Inbox
@@ -39,8 +40,8 @@ class _Session:
     in_doubt = False
     hangs = False
 
-    def __init__(self, lanes: Sequence[Lane], member: Member, shared: object, consumer: object) -> None:
-        self.id = f"session-{len(self.made)}"
+    def __init__(self, id: str, lanes: Sequence[Lane], member: Member, shared: object, consumer: object) -> None:
+        self.id = id
         self.partitions = [lane.name.partition for lane in lanes]
         self.lives = 0
         self.is_alive = self.is_gone = False
@@ -62,6 +63,9 @@ class _Session:
     def close(self) -> None:
         self._closing.set()
 
+    def adopt(self, lanes: Sequence[Lane]) -> None:
+        self.partitions = sorted({*self.partitions, *(lane.name.partition for lane in lanes)})
+
     async def live(self) -> None:
         self.lives += 1
         failures = type(self).failures(frozenset(self.partitions))
@@ -82,15 +86,23 @@ class _Stage:
         self.failing: dict[frozenset[int], list[Exception]] = {}
         self.kind.failures = staticmethod(lambda partitions: self.failing.get(partitions, []))
         self.sessions: Sessions | None = None
+        self.silent_coordinators = 0
+        """Of so many ids that are asked about next."""
+
+    async def is_coordinated(self, transactional_id: str) -> bool:
+        """As the cluster."""
+        self.silent_coordinators -= 1
+        return self.silent_coordinators < 0
 
     def fail(self, partitions: Sequence[int], *errors: Exception) -> None:
         """What happens to the sessions of just these lanes, one after the other."""
         self.failing[frozenset(partitions)] = [*errors]
 
-    def begin(self, count: int, shared: Any = None) -> list[Lane]:
+    def begin(self, count: int) -> list[Lane]:
         """The lanes of an assignment, in any order."""
         lanes = _lanes(count)
-        self.sessions = Sessions(lanes, Member(1, "member"), shared, cast(Any, None))
+        shared = SimpleNamespace(settings=Settings(), cluster=self)
+        self.sessions = Sessions(lanes, Member(1, "member"), cast(Any, shared), cast(Any, None))
         return lanes
 
     async def settled(self, *alive: Sequence[int]) -> None:
@@ -243,7 +255,56 @@ async def test_results_in_between_begin_the_count_anew(stage: _Stage) -> None:
     await stage.settled([0, 1])
 
 
+# Who rejoins
+
+
+@pytest.fixture
+def rejoins_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lanes apart rejoin after a moment."""
+    monkeypatch.setattr(module, "REJOIN_SECONDS", 0.1)
+
+
+def _work(lanes: Sequence[Lane]) -> None:
+    for lane in lanes:
+        lane.run(0)
+
+
+@pytest.mark.usefixtures("rejoins_soon")
+async def test_a_lane_that_works_well_apart_rejoins_the_others(stage: _Stage) -> None:
+    """A broker that was silent for a moment must not cost a transaction a lane until the next rebalance."""
+    stage.fail([0, 1, 2], _emission(1))
+    lanes = stage.begin(3)
+    await stage.settled([0, 2], [1])
+    assert stage.sessions is not None
+    _work(lanes)
+    await stage.settled([0, 1, 2])
+    assert len(stage.sessions.tasks) == 1
+    assert [(lane.state, lane.reason) for lane in lanes if lane.name.partition == 1] == [
+        (LaneState.OPENING, "reopening after having worked apart")
+    ]
+    await stage.sessions.close()
+    assert {lane.state for lane in lanes} == {LaneState.CLOSED}
+
+
+@pytest.mark.usefixtures("rejoins_soon")
+async def test_a_lane_apart_that_does_not_work_stays_apart(stage: _Stage) -> None:
+    """As while its leader is silent."""
+    stage.fail([0, 1, 2], _emission(1))
+    stage.begin(3)
+    await stage.settled([0, 2], [1])
+    await asyncio.sleep(0.3)
+    await stage.settled([0, 2], [1])
+
+
 # Pauses and the end
+
+
+async def test_a_new_session_takes_an_id_whose_coordinator_answers(stage: _Stage) -> None:
+    """Nothing of an id is open before it is used, so that another one will do."""
+    stage.silent_coordinators = 2
+    stage.begin(1)
+    await stage.settled([0])
+    assert stage.silent_coordinators == -1
 
 
 def test_pauses_grow_while_sessions_fail_at_once_and_begin_anew_after_results() -> None:
@@ -285,11 +346,12 @@ async def test_what_does_not_end_in_time_is_cut_off_and_fenced_at_the_end(
     monkeypatch.setattr(module, "fence", fence)
     stage.kind.hangs = stage.kind.in_doubt = True
     stage.fail([0], _emission())
-    stage.begin(1, SimpleNamespace(cluster=None, settings=None))
+    stage.begin(1)
     await stage.settled([0])
     assert stage.sessions is not None
     await stage.sessions.close()
     assert all(task.cancelled() for task in stage.sessions.tasks)
     assert [one.is_gone for one in stage.kind.made] == [True, True]
+    assert len({one.id for one in stage.kind.made}) == 2
     await stage.sessions.fence_cut_off()
-    assert fenced == ["session-0", "session-1"]
+    assert fenced == [one.id for one in stage.kind.made]

@@ -15,8 +15,15 @@ from worker.stream.command_reader import CommandReader
 class Consumer(Protocol):
     """What is asked of the consumer of the lanes' partitions."""
 
+    def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
+        """The partitions that each broker leads, as far as is known; those without a leader are left out."""
+        ...
+
     async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
-        """First offset of each log and the offset behind its last readable record; not of those without a leader."""
+        """First offset of each log and the offset behind its last readable record; not of those without a leader.
+
+        Waits for the slowest leader: ask in a task of its own for those of `by_leader` that go together.
+        """
         ...
 
     def all_partitions(self, topic: str) -> Collection[int]:

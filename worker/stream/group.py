@@ -1,6 +1,7 @@
 """The group member: joins, turns assigned partitions into lanes, and feeds them what it fetches."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -132,12 +133,20 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     # What sessions ask of the consumer
 
+    def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
+        """See `Consumer`."""
+        client, led = self._consumer._client, defaultdict[int, list[int]](list)
+        for partition in partitions:
+            place = TopicPartition(topic, partition)
+            if has_leader(client, place):
+                led[client.cluster.leader_for_partition(place)].append(partition)
+            else:
+                client.force_metadata_update()
+        return list(led.values())
+
     async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """See `Consumer`."""
-        places = [TopicPartition(topic, one) for one in partitions]
-        led = [place for place in places if has_leader(self._consumer._client, place)]
-        if len(led) < len(places):
-            self._consumer._client.force_metadata_update()
+        led = [TopicPartition(topic, one) for ones in self.by_leader(topic, partitions) for one in ones]
         if not led:
             return {}
         async with asyncio.timeout(ANSWER_SECONDS):

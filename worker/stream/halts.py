@@ -13,11 +13,12 @@ from worker.domain.timestamps import iso_8601
 from worker.observability.hooks import Activity
 from worker.store.port import FencingToken
 from worker.stream.background import Background
+from worker.stream.cluster.connection import ANSWER_SECONDS
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane, LaneState
 from worker.stream.positions import Halt, reason_without_topic
 from worker.stream.published import newest_results
-from worker.stream.standing import Standing, look
+from worker.stream.standing import LogEnds, Standing, look
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +85,9 @@ class Halts:
         lanes = set(self._lanes)
         try:
             ours = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
-            looks = await look(ours, self._shared, self._consumer)
+            log_ends = LogEnds(self._consumer, self._topic, asyncio.Event())
+            logs = await log_ends.known([lane.name.partition for lane in ours], ANSWER_SECONDS)
+            looks = await look(ours, logs, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
             for lane in lanes:
                 self.halt(lane, reason_without_topic(self._topic))

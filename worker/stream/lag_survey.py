@@ -20,9 +20,19 @@ async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, share
     """For ever; `lanes` is the assignment's own, and changes."""
     while True:
         await asyncio.sleep(SURVEY_SECONDS)
-        for place, lane in list(lanes.items()):
-            if not lane.wants_records:
-                await close_within(_try_to_look(place, lane, consumer, shared), LOOK_SECONDS)
+        topic = shared.settings.topic_commands
+        idle = {place.partition: lane for place, lane in lanes.items() if not lane.wants_records}
+        surveys = [
+            _survey({TopicPartition(topic, one): idle[one] for one in led}, consumer, shared)
+            for led in consumer.by_leader(topic, idle)
+        ]
+        await asyncio.gather(*surveys)
+
+
+async def _survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, shared: LaneDependencies) -> None:
+    """Lanes of one leader, one after the other: those of others do not wait for it."""
+    for place, lane in lanes.items():
+        await close_within(_try_to_look(place, lane, consumer, shared), LOOK_SECONDS)
 
 
 async def _try_to_look(place: TopicPartition, lane: Lane, consumer: Consumer, shared: LaneDependencies) -> None:

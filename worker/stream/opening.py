@@ -16,9 +16,11 @@ from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
 from worker.stream.producer import Emitter, Part
 from worker.stream.reemission import read_ledger
-from worker.stream.standing import Standing, look
+from worker.stream.standing import LogEnds, Standing, look
 
 LEADER_SECONDS = 1.0
+LOG_ENDS_SECONDS = 0.3
+"""How long the other lanes wait for leaders to say where their logs begin and end."""
 SOON_SECONDS = 0.2
 """When to look again for what the servers say will be there soon."""
 
@@ -46,11 +48,13 @@ class Opening:
         """Ours alone."""
         self._behind: dict[Lane, OpenLane] = {}
         """Placed: they run when Kafka has all that the ledger has."""
+        self._log_ends = LogEnds(consumer, self._topic, news)
         self._halts = Halts(shared, consumer, self._tokens, news)
 
     def stop(self) -> None:
         """Nothing goes on in the background."""
         self._halts.stop()
+        self._log_ends.stop()
         for task in self._fences.values():
             task.cancel()
 
@@ -158,7 +162,8 @@ class Opening:
         for lane in lanes:
             self._shared.hooks.begins(Activity(lane.name))  # also of one that was open before
         try:
-            looks = await look(lanes, self._shared, self._consumer)
+            logs = await self._log_ends.known([lane.name.partition for lane in lanes], LOG_ENDS_SECONDS)
+            looks = await look(lanes, logs, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
             self._halts.look_into(lanes)
             return

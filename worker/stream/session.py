@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from uuid import uuid4
 
 from worker.batch.work import Done, Work
 from worker.oauth.jwks import KeysUnavailable
@@ -47,9 +46,12 @@ class Member:
 class Session:
     """Some lanes of a worker, usually all of them, and their producer."""
 
-    def __init__(self, lanes: Sequence[Lane], member: Member, shared: LaneDependencies, consumer: Consumer) -> None:
+    def __init__(
+        self, id: str, lanes: Sequence[Lane], member: Member, shared: LaneDependencies, consumer: Consumer
+    ) -> None:
+        """`id` is the transactional id of its producer, which nobody had before."""
         settings = shared.settings
-        self.id = f"{settings.group_id}.{settings.topic_commands}.{uuid4().hex}"
+        self.id = id
         self._lanes, self._owner = lanes, Owner(member.generation, member.member_id, self.id)
         self._shared, self._hooks, self._consumer = shared, shared.hooks, consumer
         self._emitter = Emitter(settings, self.id, shared.hooks)
@@ -81,6 +83,12 @@ class Session:
     def close(self) -> None:
         """Begin no more turns; `live` returns when the one in flight is out."""
         self._is_closing = True
+        self._news.set()
+
+    def adopt(self, lanes: Sequence[Lane]) -> None:
+        """Lanes were added to the list that it was made with: open them, too."""
+        for lane in lanes:
+            lane.inbox.changed = self._news
         self._news.set()
 
     async def live(self) -> None:

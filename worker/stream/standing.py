@@ -1,6 +1,7 @@
 """Where lanes stand, as both servers say: E, then A, and the logs that they count in."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
@@ -41,14 +42,50 @@ Look = Standing | LostLane | str
 """Where a lane stands; that it is lost; or what it has to wait for."""
 
 
-async def look(lanes: Mapping[Lane, FencingToken], shared: LaneDependencies, consumer: Consumer) -> dict[Lane, Look]:
+class LogEnds:
+    """Where logs begin and end. Each leader is asked in a task of its own, so that nobody waits for a silent one."""
+
+    def __init__(self, consumer: Consumer, topic: str, news: asyncio.Event) -> None:
+        """`news` is set when an answer has come."""
+        self._consumer, self._topic, self._news = consumer, topic, news
+        self._asked: dict[int, asyncio.Task[dict[int, tuple[int, int]]]] = {}
+
+    def stop(self) -> None:
+        """Nothing goes on in the background."""
+        for task in self._asked.values():
+            task.cancel()
+
+    async def known(self, partitions: Collection[int], seconds: float) -> dict[int, tuple[int, int]]:
+        """Where those logs begin and end whose leaders have answered; each answer is told once.
+
+        Waits for new questions, but not longer than `seconds`. A leader that did not answer is asked again next time.
+        """
+        new = [one for one in partitions if one not in self._asked]
+        for led in self._consumer.by_leader(self._topic, new):
+            task = asyncio.create_task(self._consumer.log_ends(self._topic, led), name=f"log ends of {led}")
+            task.add_done_callback(lambda _: self._news.set())
+            self._asked |= dict.fromkeys(led, task)
+        if asking := {self._asked[one] for one in new if one in self._asked}:
+            await asyncio.wait(asking, timeout=seconds)
+        answered = [one for one in partitions if one in self._asked and self._asked[one].done()]
+        tasks = {one: self._asked.pop(one) for one in answered}
+        ends = {one: task.result() for one, task in tasks.items() if not task.cancelled() and task.exception() is None}
+        return {one: found[one] for one, found in ends.items() if one in found}
+
+
+async def look(
+    lanes: Mapping[Lane, FencingToken],
+    logs: Mapping[int, tuple[int, int]],
+    shared: LaneDependencies,
+    consumer: Consumer,
+) -> dict[Lane, Look]:
     """Where lanes stand, without effects. A lane that never ran stands at the start of its log.
 
-    Raises what the servers do, and `UnknownTopicOrPartitionError` where the topic is not there any more.
+    `logs` are where theirs begin and end. Raises what the servers do, and `UnknownTopicOrPartitionError` where the
+    topic is not there any more.
     """
     group_id, topic = shared.settings.group_id, shared.settings.topic_commands
     identity = await shared.cluster.identity(topic)
-    logs = await consumer.log_ends(topic, [lane.name.partition for lane in lanes])
     committed = await shared.cluster.committed(group_id, topic, [lane.name.partition for lane in lanes])
     lost = await _lost_commits(shared, consumer)
     positions = await shared.store.positions(lanes.values())
@@ -59,7 +96,7 @@ async def look(lanes: Mapping[Lane, FencingToken], shared: LaneDependencies, con
         if token not in positions:
             looks[lane] = LostLane([token])
         elif partition not in logs:
-            looks[lane] = f"partition {partition} of {topic} has no leader"
+            looks[lane] = f"partition {partition} of {topic} has no leader that answers"
         elif isinstance(emitted, KafkaError):
             looks[lane] = f"asking for the group's offset again after {emitted}"
         else:
