@@ -1,0 +1,190 @@
+"""Opening lanes without servers: what has to have ended, and which answers of the servers count, before a lane runs."""
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import TransactionalIdAuthorizationFailed
+
+from tests.contract.world import TOPIC
+from tests.unit.test_session import (
+    GROUP,
+    _no_servers,  # noqa: F401  # a fixture that every test here uses
+    _World,
+    _world,
+)
+from tests.workbench import until
+from worker.messages.events import Answer
+from worker.store.port import FencingToken, LaneName, Owner, Registered, StoreUnavailable, TopicIdentity
+from worker.stream import halts
+from worker.stream.cluster.offset_fetch_v7 import Committed
+from worker.stream.lane import LaneState
+
+PRODUCERS = ("a", "b", "c")
+
+
+@pytest.fixture(autouse=True)
+def _halted_lanes_are_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the result topics, which have no stand-in here."""
+
+    async def newest_results(*_: object) -> dict[int, int | None]:
+        return {}
+
+    monkeypatch.setattr(halts, "HALTED_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(halts, "newest_results", newest_results)
+
+
+async def _halted(world: _World, partition: int) -> str:
+    """Wait until a lane halts, and return the reason."""
+    lane = world.lanes[partition]
+    await until(lambda: lane.state is LaneState.HALTED, 10, "the lane halts")
+    return lane.reason
+
+
+# Fences
+
+
+@pytest.mark.parametrize("hanging", PRODUCERS)
+async def test_a_lane_waits_for_every_producer_of_its_list(monkeypatch: pytest.MonkeyPatch, hanging: str) -> None:
+    """Each of them may have results open, since an owner can die before it has fenced the ones before it."""
+    world = _world(2)
+    for producer in PRODUCERS:
+        await world.store.register([world.lanes[0].name], Owner(0, "before", producer))
+    ask, has_ended = world.kafka.ask_transaction_coordinator, asyncio.Event()
+
+    async def hang(transactional_id: str, request: Any) -> Any:
+        if transactional_id == hanging:
+            await has_ended.wait()
+        return await ask(transactional_id, request)
+
+    monkeypatch.setattr(world.kafka, "ask_transaction_coordinator", hang)
+    world.begin()
+    await world.until_running(1)
+    others = {f"fence {producer}" for producer in PRODUCERS if producer != hanging}
+    await until(lambda: others <= {*world.kafka.steps}, 10, "the other producers are fenced")
+    waiting = f"waiting until Kafka has ended what {hanging} may have left open"
+    await until(lambda: world.lanes[0].reason == waiting, 10, "the lane waits for the one that hangs")
+    assert 0 not in world.kafka.begun
+    has_ended.set()
+    await world.until_running(0)
+    await world.close()
+
+
+async def test_a_fence_that_is_refused_halts_its_lane_until_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error proves nothing about the transaction of the other producer. Other lanes run."""
+    world = _world(2)
+    await world.store.register([world.lanes[0].name], Owner(0, "before", "theirs"))
+    ask, forbidden = world.kafka.ask_transaction_coordinator, [TransactionalIdAuthorizationFailed.errno]
+
+    async def refuse(transactional_id: str, request: Any) -> Any:
+        return SimpleNamespace(error_code=forbidden[0]) if forbidden else await ask(transactional_id, request)
+
+    monkeypatch.setattr(world.kafka, "ask_transaction_coordinator", refuse)
+    world.begin()
+    await world.until_running(1)
+    reason = await _halted(world, 0)
+    assert "InitProducerId of theirs" in reason
+    assert f"Allow Write on transactionalId {GROUP}." in reason
+    assert 0 not in world.kafka.begun
+    forbidden.clear()
+    await world.until_running(0)
+    assert "fence theirs" in world.kafka.steps
+    await world.close()
+
+
+# What both servers say while lanes open
+
+
+async def test_lanes_that_move_on_while_they_are_looked_at_have_lost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker answers commands between the question for E and the one for A, so E has to be asked for first."""
+    world = _world(1)
+    world.kafka.metadata = "passport-worker {}"
+    other = LaneName(GROUP, TOPIC, 1)
+    registered = (await world.store.register([other], Owner(1, "other", "theirs")))[other]
+    assert isinstance(registered, Registered)
+    await world.store.start_lane(registered.token, 0)
+    committed, applied = world.kafka.committed, world.store.applied
+
+    def answer_one() -> None:
+        lane = world.store._lanes[other]
+        assert lane.position is not None
+        lane.position = replace(lane.position, applied=lane.position.applied + 1)
+        world.kafka.committed_offsets[1] = lane.position.applied
+
+    async def committed_then(*arguments: Any, **options: Any) -> dict[int, Committed | None]:
+        found = await committed(*arguments, **options)
+        answer_one()
+        return found
+
+    async def applied_then(*arguments: Any) -> dict[int, int | None]:
+        found = await applied(*arguments)
+        answer_one()
+        return found
+
+    monkeypatch.setattr(world.kafka, "committed", committed_then)
+    monkeypatch.setattr(world.store, "applied", applied_then)
+    await world.live()
+    assert world.kafka.committed_offsets[1] > 0, "the other lane moved"
+    await world.close()
+
+
+@pytest.mark.parametrize("step", ["register", "list_only", "applied", "positions", "answers"])
+async def test_a_database_that_is_exchanged_while_lanes_open_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Some of the answers came from the database before, so no command is decided on them."""
+    world = _world(1)
+    await world.keep(0, 3)
+    ask = getattr(world.store, step)
+
+    async def exchange(*arguments: Any, **options: Any) -> Any:
+        found = await ask(*arguments, **options)
+        world.store.incarnation = 1
+        return found
+
+    monkeypatch.setattr(world.store, step, exchange)
+    world.begin()
+    assert world.task is not None
+    with pytest.raises(StoreUnavailable, match="another database answers"):
+        await asyncio.wait_for(world.task, 10)
+
+
+async def test_a_day_that_is_dropped_while_its_answers_are_read_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lane emits nothing and halts; the answers behind that day would move E past results that never came out."""
+    world = _world(1)
+    await world.keep(0, 5)
+    name, read = world.lanes[0].name, world.store.answers
+
+    async def drop_first(token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
+        lane = world.store._lanes[name]
+        assert lane.position is not None
+        lane.ledger = {offset: answer for offset, answer in lane.ledger.items() if offset >= 3}
+        lane.position = replace(lane.position, ledger_from=3)
+        return await read(token, start, stop, limit)
+
+    monkeypatch.setattr(world.store, "answers", drop_first)
+    world.begin()
+    assert "answers below 3 were dropped from the ledger" in await _halted(world, 0)
+    assert (world.kafka.turns, world.kafka.committed_offsets) == ([], {0: 0})
+    await world.close()
+
+
+# Opening again
+
+
+async def test_a_lane_whose_reading_failed_answers_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its records may be of a topic that is gone: their offsets would be committed for the one in its place."""
+    world = _world(1)
+    await world.live()
+
+    async def identity(topic: str) -> TopicIdentity:
+        return TopicIdentity("cluster", f"{topic}, made anew")
+
+    monkeypatch.setattr(world.kafka, "identity", identity)
+    world.fetch(0, 3)
+    world.lanes[0].inbox.fail("the topic is not the one that it was")
+    assert "the topic was made anew" in await _halted(world, 0)
+    assert (world.kafka.turns, world.kafka.committed_offsets, world.store.passports) == ([], {}, [])
+    await world.close()
