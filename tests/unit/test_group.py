@@ -1,0 +1,89 @@
+"""Membership of the group without servers: which partitions it knows, and when it ends because a session ended."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from aiokafka.structs import TopicPartition
+
+from worker.observability.hooks import Hooks
+from worker.settings import Settings
+from worker.store.port import LaneName
+from worker.stream.background import StrayCancellation
+from worker.stream.dependencies import LaneDependencies
+from worker.stream.group import GroupMembership
+from worker.stream.inbox import Budget, Inbox
+from worker.stream.lane import Lane
+
+SETTINGS = Settings()
+TOPIC = SETTINGS.topic_commands
+
+
+@pytest_asyncio.fixture
+async def membership() -> GroupMembership:
+    """One that has never asked a broker; it holds partition 3."""
+    shared = SimpleNamespace(settings=SETTINGS, hooks=Hooks(), cluster=None)
+    membership = GroupMembership(cast(LaneDependencies, shared))
+    lane = Lane(LaneName(SETTINGS.group_id, TOPIC, 3), Inbox(10, Budget(1024)), Hooks())
+    membership.lanes[TopicPartition(TOPIC, 3)] = lane
+    return membership
+
+
+@pytest.mark.parametrize(
+    ("told", "partitions"),
+    [({0, 1, 2, 3, 4}, {0, 1, 2, 3, 4}), ({0, 1}, {0, 1, 3}), (None, {3})],
+    ids=["whole", "older than the lanes", "none yet"],
+)
+async def test_it_names_the_partitions_of_other_workers_too(
+    membership: GroupMembership, monkeypatch: pytest.MonkeyPatch, told: set[int] | None, partitions: set[int]
+) -> None:
+    """Commits that were lost on any of them halt every lane, so all of them are asked about."""
+    monkeypatch.setattr(membership._consumer, "partitions_for_topic", {TOPIC: told}.get)
+    assert set(membership.all_partitions(TOPIC)) == partitions
+
+
+async def _return() -> None:
+    pass
+
+
+async def _fail() -> None:
+    raise KeyError("a defect")
+
+
+async def _cancel() -> None:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "text"),
+    [(_return, RuntimeError, "lanes 3 ended"), (_fail, KeyError, "a defect"), (_cancel, StrayCancellation, "lanes 3")],
+    ids=["returned", "failed", "cancelled"],
+)
+@pytest.mark.parametrize("is_waiting", [True, False], ids=["with records to read", "with nothing to read"])
+async def test_it_ends_when_a_session_has_ended(
+    membership: GroupMembership,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Any,
+    error: type[Exception],
+    text: str,
+    is_waiting: bool,
+) -> None:
+    """Its partitions would be assigned to a worker that never answers their commands."""
+    living, ended = asyncio.create_task(asyncio.sleep(60)), asyncio.create_task(end(), name="lanes 3")
+    membership._sessions = cast(Any, SimpleNamespace(tasks=[living, ended]))
+    await asyncio.wait([ended])
+
+    async def poll(*_: object) -> None:
+        await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(membership._reader, "poll", poll)
+    monkeypatch.setattr(membership._reader, "check_membership", lambda: None)
+    if is_waiting:
+        membership.lanes[TopicPartition(TOPIC, 3)].run(0)
+    try:
+        with pytest.raises(error, match=text):
+            await asyncio.wait_for(membership._read_until_stopped(), 2)
+    finally:
+        living.cancel()
