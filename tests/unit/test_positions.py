@@ -31,8 +31,9 @@ def test_a_lane_that_does_not_know_its_topic_yet_goes_on() -> None:
         (49, 0, 200, "reset the group's offset of this partition to 50 or later, up to 100"),
         (100, 101, 200, "Publish commands 100 to 100 again"),
         (100, 0, 99, "Use a new topic name"),
+        (90, 0, 95, "Use a new topic name"),
     ],
-    ids=["below the ledger", "commands expired", "log cut off"],
+    ids=["below the ledger", "commands expired", "log cut off", "log cut off behind E"],
 )
 def test_positions_that_contradict_each_other(emitted: int, first: int, end: int, advice: str) -> None:
     """The lane halts, and whoever reads why knows the next step."""
