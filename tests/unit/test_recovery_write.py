@@ -1,0 +1,107 @@
+"""Writing what `lanes recover` has planned, without servers: not while a worker could decide the same commands anew."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from worker.operations import recovery_write as module
+from worker.operations.findings import Findings
+from worker.operations.lost import Lost
+from worker.operations.progress import Quiet
+from worker.operations.recovery_plan import LanePlan
+from worker.operations.recovery_write import CannotWrite, Writer
+from worker.operations.servers import Servers
+from worker.settings import Settings
+from worker.store.inspection import Inspection
+from worker.store.port import ExpectedPosition, FencingToken, LaneName, LostLane, Registered
+
+SETTINGS = Settings()
+TOKEN = FencingToken(LaneName(SETTINGS.group_id, SETTINGS.topic_commands, 0), 7, 3)
+
+
+class _Store:
+    """Notes where transactions would lead; the first ones find the lane in other hands."""
+
+    def __init__(self, lost: int = 0) -> None:
+        self.written: list[int] = []
+        self._lost = lost
+
+    @asynccontextmanager
+    async def transaction(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator[Any]:
+        if self._lost:
+            self._lost -= 1
+            raise LostLane([one.token for one in expected])
+        yield self
+
+    async def reserve(self, *_: object) -> None:
+        pass
+
+    async def record(self, created: object, answers: object, positions: Sequence[int]) -> None:
+        self.written += positions
+
+
+class _Plan:
+    """Two chunks, without a refusal."""
+
+    refusals = Findings(5)
+
+    async def chunks(self) -> AsyncIterator[tuple[int, list[Any]]]:
+        for stop in (15, 20):
+            yield stop, []
+
+
+def _lost(published_end: int, emitted: int | None, lane_id: int | None) -> Lost:
+    return Lost(0, 10, emitted, published_end, datetime(2026, 11, 1, tzinfo=UTC), lane_id)
+
+
+async def _write(monkeypatch: pytest.MonkeyPatch, store: _Store, lost: Lost, *has_members: bool) -> None:
+    """`has_members` is the answer of the group, each time that somebody asks; the last one stays."""
+    answers = [*has_members]
+
+    async def members(*_: object) -> bool:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    async def take_over(*_: object) -> dict[int, Registered]:
+        return {0: Registered(TOKEN, frozenset())}
+
+    monkeypatch.setattr(module, "has_members", members)
+    monkeypatch.setattr(module, "take_over", take_over)
+    cluster = SimpleNamespace(identity=None)
+    servers = cast(Servers, SimpleNamespace(settings=SETTINGS, cluster=cluster))
+    writer = Writer(servers, cast(Inspection, None), {0: Registered(TOKEN, frozenset())})
+    monkeypatch.setattr(writer, "_store", store)
+    await writer.write(cast(LanePlan, _Plan()), lost, Quiet())
+
+
+@pytest.mark.parametrize("lane_id", [7, None], ids=["a lane of Postgres", "a lane that Postgres does not know"])
+@pytest.mark.parametrize("emitted", [12, None], ids=["E below the results", "no E"])
+async def test_nothing_is_written_where_a_worker_could_decide_anew(
+    monkeypatch: pytest.MonkeyPatch, emitted: int | None, lane_id: int | None
+) -> None:
+    """Once A passes E, nothing looks wrong to that worker, and it would answer the published commands again."""
+    store = _Store()
+    with pytest.raises(CannotWrite, match="workers have started"):
+        await _write(monkeypatch, store, _lost(20, emitted, lane_id), True)
+    assert store.written == []
+
+
+async def test_a_worker_that_starts_meanwhile_ends_the_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has registered the lane, so the transaction fails, and the group is asked again."""
+    store = _Store(lost=1)
+    with pytest.raises(CannotWrite, match="workers have started"):
+        await _write(monkeypatch, store, _lost(20, 12, 7), False, True)
+    assert store.written == []
+
+
+@pytest.mark.parametrize(("emitted", "has_members"), [(20, True), (12, False)], ids=["workers halt", "no workers"])
+async def test_where_nobody_can_decide_anew_all_is_written(
+    monkeypatch: pytest.MonkeyPatch, emitted: int, has_members: bool
+) -> None:
+    """E at the end of the results halts every worker until the lane is recovered, so workers may go on running."""
+    store = _Store(lost=1)
+    await _write(monkeypatch, store, _lost(20, emitted, 7), has_members)
+    assert store.written == [15, 20]
