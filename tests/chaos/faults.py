@@ -8,7 +8,6 @@ from random import Random
 
 from confluent_kafka import KafkaException
 
-from tests.chaos.link import Link
 from tests.chaos.scene import Member, Scene
 from tests.chaos.stranger import fence, transactional_ids
 from tests.infrastructure.kafka_proxy import (
@@ -21,6 +20,7 @@ from tests.infrastructure.kafka_proxy import (
     Frame,
     pass_on,
 )
+from tests.infrastructure.link import Link
 from worker.demo.embedded import ServerProcess
 
 Say = Callable[[str], None]
@@ -238,7 +238,7 @@ async def end_sessions(scene: Scene, dice: Random, say: Say) -> None:
 async def stranger(scene: Scene, dice: Random, say: Say) -> None:
     """Somebody takes over some of the newest transactional ids of the workers."""
     async with scene.lock("Kafka"):
-        ids = await transactional_ids(scene.kafka.port, f"{scene.bench.settings.group_id}.")
+        ids = await transactional_ids([scene.kafka.port], f"{scene.bench.settings.group_id}.")
         newest = ids[-6:]
         taken = dice.sample(newest, min(len(newest), dice.randint(1, 3)))
         say(f"InitProducerId by a stranger for {len(taken)} of the workers' {len(ids)} transactional ids")

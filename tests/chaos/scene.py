@@ -12,10 +12,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from tests.chaos.link import Link
 from tests.chaos.load import prepare
 from tests.infrastructure.kafka import LocalKafka
 from tests.infrastructure.kafka_proxy import KafkaProxy
+from tests.infrastructure.link import Link
 from tests.infrastructure.postgres import local_postgres
 from tests.workbench import Workbench, get, make_workbench
 from worker.demo.embedded import HOST, EmbeddedPostgres, free_port

@@ -1,6 +1,7 @@
 """The parts of a run do what its lines say: a fault that breaks nothing would let every worker pass."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from random import Random
@@ -9,10 +10,12 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from tests.chaos.faults import FAULTS, deal
-from tests.chaos.link import Link
 from tests.chaos.load import Mix
-from tests.chaos.stranger import fence, transactional_ids
+from tests.chaos.stranger import LIST_TRANSACTIONS, fence, transactional_ids
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.kafka_proxy import METADATA, KafkaProxy
+from tests.infrastructure.link import Link
+from tests.infrastructure.three_brokers import Network
 from tests.workbench import Workbench, settings_of
 from worker.demo.embedded import HOST
 
@@ -76,12 +79,27 @@ async def test_a_cut_resets_and_loses_what_was_held_back(link: Link) -> None:
 
 
 @pytest.mark.real_kafka
+async def test_answers_of_one_kind_are_late(servers: Infrastructure) -> None:
+    """By as much as was said; all others come at once."""
+    kafka = servers.kafka
+    if kafka is None:
+        pytest.skip("needs a Kafka with a listener for a proxy, which only the tests' own has")
+    async with KafkaProxy(kafka.proxy_port, kafka.proxied_port) as proxy:
+        network = Network({}, {kafka.node_id: proxy})
+        for late in ({LIST_TRANSACTIONS: 0.6}, {METADATA: 0.6}, {}):
+            network.make_late(late)
+            began = time.monotonic()
+            await transactional_ids([kafka.proxy_port], "")
+            assert (time.monotonic() - began > 0.6) is (LIST_TRANSACTIONS in late)
+
+
+@pytest.mark.real_kafka
 async def test_a_stranger_takes_a_transactional_id_over(servers: Infrastructure, bench: Workbench) -> None:
     """The broker lists it, and refuses its owner from then on."""
     name, port = f"{bench.settings.group_id}.one", int(servers.bootstrap_servers.rpartition(":")[2])
     owner = Producer({"bootstrap.servers": servers.bootstrap_servers, "transactional.id": name, "log_level": 0})
     await asyncio.to_thread(owner.init_transactions, 20)
-    assert await transactional_ids(port, bench.settings.group_id) == [name]
+    assert await transactional_ids([port], bench.settings.group_id) == [name]
     await asyncio.to_thread(fence, servers.bootstrap_servers, name)
     owner.begin_transaction()
     owner.produce(bench.settings.topic_created, b"x")

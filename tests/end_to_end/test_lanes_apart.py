@@ -152,7 +152,7 @@ async def apart(
     settings = settings_of(topic_environment(kafka_prefix, 3))
     for topic in wanted_topics(settings):
         leaders = LEADERS if topic.name == settings.topic_created else [1, 1, 1]
-        await asyncio.to_thread(kafka.make_topic, topic.name, leaders, topic.settings)
+        await asyncio.to_thread(kafka.make_topic, topic.name, [[leader] for leader in leaders], topic.settings)
     async with fresh_database(own_postgres.url) as url:
         bench = await make_workbench(kafka.bootstrap_servers, url, kafka_prefix, 3)
         try:

@@ -18,7 +18,6 @@ from worker.demo.embedded import (
     EmbeddedPostgres,
     ServerFailed,
     ServerMissing,
-    ServerProcess,
     free_port,
 )
 
@@ -26,7 +25,7 @@ KAFKA_IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 POSTGRES_IMAGE = f"postgres:{POSTGRES_VERSION or '18.6-trixie'}"
 REQUIRE_REAL_KAFKA = "PASSPORT_TEST_REQUIRE_REAL_KAFKA"
 
-Server = TypeVar("Server", bound=ServerProcess)
+Server = TypeVar("Server", bound=AbstractContextManager[object])
 
 
 @dataclass(frozen=True)

@@ -97,13 +97,17 @@ class LocalKafka(ServerProcess):
 
     version = KAFKA_VERSION
     heap = "768m"
+    jvm_options: tuple[str, ...] = ()
     node_id = 1
+    cluster_settings = SINGLE_BROKER
 
     def __init__(self, directory: Path, proxies: int = 1) -> None:
         super().__init__("kafka", directory)
         self._directory = directory
         self.cluster_id = str(uuid4())
         self._controller_port = free_port()
+        self.voters = f"{self.node_id}@{HOST}:{self._controller_port}"
+        """The controllers of the cluster, as a broker's setting names them."""
         self.proxied = [(free_port(), free_port()) for _ in range(proxies)]
         self.proxied_port, self.proxy_port = self.proxied[0]
         self._jars = kafka_jars(self.version)
@@ -144,7 +148,7 @@ class LocalKafka(ServerProcess):
         return ()
 
     def _java(self, *arguments: str) -> list[str]:
-        return ["java", f"-Xmx{self.heap}", "-cp", f"{self._jars}/*", *arguments]
+        return ["java", f"-Xmx{self.heap}", *self.jvm_options, "-cp", f"{self._jars}/*", *arguments]
 
     def command(self) -> list[str]:
         """One JVM in the foreground."""
@@ -157,11 +161,11 @@ class LocalKafka(ServerProcess):
         return {
             "process.roles": "broker,controller",
             "node.id": str(self.node_id),
-            "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
+            "controller.quorum.voters": self.voters,
             "listeners": ",".join([*(f"{name}://{HOST}:{port}" for name, (port, _) in ways.items()), controller]),
             "advertised.listeners": ",".join(f"{name}://{HOST}:{port}" for name, (_, port) in ways.items()),
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in (*ways, "CONTROLLER")),
             "log.dirs": str(self._directory / "kafka-data"),
-            **SINGLE_BROKER,
+            **self.cluster_settings,
         }

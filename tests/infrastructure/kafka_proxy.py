@@ -9,7 +9,8 @@ from typing import Self
 
 from worker.demo.embedded import HOST
 
-TXN_OFFSET_COMMIT, END_TXN, OFFSET_FETCH, ADD_PARTITIONS, PRODUCE = 28, 26, 9, 24, 0
+PRODUCE, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR = 0, 2, 3, 9, 10
+ADD_PARTITIONS, END_TXN, TXN_OFFSET_COMMIT = 24, 26, 28
 """Numbers of Kafka's requests (`api_key`)."""
 
 
@@ -31,16 +32,23 @@ Deliver = Callable[[], Awaitable[bytes]]
 """Sends a request to the broker on a connection of its own, whatever became of the client's; the answer's payload."""
 OnRequest = Callable[[Frame, Deliver], Awaitable[None]]
 OnAnswer = Callable[[Frame], bytes]
+Lateness = Callable[[Frame], float]
 
 
 async def pass_on(_request: Frame, _deliver: Deliver) -> None:
     """Requests go on as they came."""
 
 
+def at_once(_answer: Frame) -> float:
+    """Answers go on as they come."""
+    return 0.0
+
+
 class KafkaProxy:
     """Listens at `port` for a broker at `broker_port`, which has to advertise `port`.
 
-    `on_request` may wait, or raise `Cut`; `on_answer` may change an answer. Both are the test's to set.
+    `on_request` may wait, or raise `Cut`; `on_answer` may change an answer; `lateness` says for how many seconds an
+    answer is held up, and with it those behind it on its connection. All three are the test's to set.
     """
 
     def __init__(self, port: int, broker_port: int) -> None:
@@ -49,6 +57,7 @@ class KafkaProxy:
         self._ways: set[asyncio.Future[None]] = set()
         self.on_request: OnRequest = pass_on
         self.on_answer: OnAnswer = lambda answer: answer.payload
+        self.lateness: Lateness = at_once
 
     @property
     def address(self) -> str:
@@ -98,7 +107,10 @@ class KafkaProxy:
         while True:
             payload = await _read(from_broker)
             (correlation_id,) = struct.unpack_from(">i", payload)
-            _write(writer, self.on_answer(replace(asked.pop(correlation_id), payload=payload)))
+            answer = replace(asked.pop(correlation_id), payload=payload)
+            if seconds := self.lateness(answer):
+                await asyncio.sleep(seconds)
+            _write(writer, self.on_answer(answer))
 
     async def _deliver(self, request: Frame) -> bytes:
         reader, writer = await asyncio.open_connection(HOST, self._broker_port)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -27,11 +28,18 @@ class ServerMissing(Exception):
     """A server is not installed; the text says what to install."""
 
 
+_recent_ports: deque[int] = deque(maxlen=1000)
+"""Handed out already: their servers may not have started yet."""
+
+
 def free_port() -> int:
     """A free TCP port on loopback, below those of outgoing connections: they could take a killed server's port."""
     for port in random.sample(range(20_000, 32_000), 100):
+        if port in _recent_ports:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
+            _recent_ports.append(port)
             return port
     raise ServerFailed("no free port on loopback")
 

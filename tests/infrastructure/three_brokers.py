@@ -1,0 +1,185 @@
+"""A cluster of three real brokers, each of which may hang, die, or be out of one worker's reach.
+
+    with three_brokers(session_ms=90_000, workers=2) as kafka:  # skips the test where there is no Kafka
+        kafka.make_topic("t", [[1, 2], [3, 1]], {"min.insync.replicas": "2"})  # replicas of each partition
+        async with kafka.network(0) as network:  # of worker 0: a link and a proxy before each broker
+            start_worker(PASSPORT_KAFKA_BOOTSTRAP_SERVERS=network.addresses)
+            kafka.broker(3).freeze()  # SIGSTOP; still alive to the others for `session_ms`
+            network.links[1].silence(requests=True, answers=False)  # broker 1 hears nothing from this worker
+            network.make_late({METADATA: 2.0})  # answers of that kind, from whichever broker
+            await kafka.move("t", to=2)  # leaders; of `__consumer_offsets`, `__transaction_state`: coordinators
+            kafka.broker(3).thaw()
+
+Each broker is a JVM with a controller, too, so that any of them may go; one that died starts anew only when its session
+is over, so keep that short where brokers die. Topics have three replicas, of which two must
+be in sync; a follower that hangs is out of sync after 1.5 s. The listeners of a worker advertise its proxies alone, so
+that no metadata leads past them; `bootstrap_servers` and `make_topic` go to the brokers themselves.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Self
+
+from tests.infrastructure.administration import Administration
+from tests.infrastructure.choose import own_server
+from tests.infrastructure.kafka import SINGLE_BROKER, LocalKafka
+from tests.infrastructure.kafka_proxy import Frame, KafkaProxy
+from tests.infrastructure.link import Link
+
+NODES = (1, 2, 3)
+
+OFFSETS, TRANSACTIONS = "__consumer_offsets", "__transaction_state"
+"""Whoever leads a partition of these coordinates groups, and transactions."""
+
+SESSION_MS = 9000
+"""So long Kafka itself counts a broker as alive that says nothing."""
+
+_THREE_BROKERS = {
+    **SINGLE_BROKER,
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "replica.lag.time.max.ms": "1500",
+}
+
+
+class _Broker(LocalKafka):
+    """One of three."""
+
+    heap = "420m"
+    jvm_options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # three start in the time of two, on two cores
+
+    def __init__(self, directory: Path, node_id: int, session_ms: int, workers: int) -> None:
+        directory.mkdir()
+        self.node_id = node_id
+        self.cluster_settings = {**_THREE_BROKERS, "broker.session.timeout.ms": str(session_ms)}
+        self.is_frozen = False
+        super().__init__(directory, proxies=workers)
+
+    def freeze(self) -> None:
+        """As any server."""
+        self.is_frozen = True
+        super().freeze()
+
+    def thaw(self) -> None:
+        """As any server."""
+        super().thaw()
+        self.is_frozen = False
+
+    def kill(self) -> None:
+        """As any server."""
+        super().kill()
+        self.is_frozen = False
+
+
+class Network:
+    """What one worker sees of the brokers: a proxy before each of them, and behind it a link."""
+
+    def __init__(self, links: Mapping[int, Link], proxies: Mapping[int, KafkaProxy]) -> None:
+        self.links, self.proxies = links, proxies
+
+    @property
+    def addresses(self) -> str:
+        """For `PASSPORT_KAFKA_BOOTSTRAP_SERVERS`."""
+        return ",".join(proxy.address for proxy in self.proxies.values())
+
+    def make_late(self, seconds: Mapping[int, float]) -> None:
+        """Hold up answers to requests of these kinds (`api_key`) from now on; none where it is empty."""
+        late = dict(seconds)
+
+        def lateness(answer: Frame) -> float:
+            return late.get(answer.api_key, 0.0)
+
+        for proxy in self.proxies.values():
+            proxy.lateness = lateness
+
+
+class ThreeBrokers(Administration):
+    """All run while it is entered; `broker(n)` is a process of its own, to be killed, started, frozen and thawed.
+
+    `workers` is for how many of them there is a network.
+    """
+
+    def __init__(self, directory: Path, session_ms: int = SESSION_MS, workers: int = 1) -> None:
+        self._brokers = {node: _Broker(directory / f"broker-{node}", node, session_ms, workers) for node in NODES}
+        first, voters = self._brokers[1], ",".join(broker.voters for broker in self._brokers.values())
+        for broker in self._brokers.values():
+            broker.cluster_id, broker.voters = first.cluster_id, voters
+
+    def broker(self, node: int) -> LocalKafka:
+        """The broker of that number."""
+        return self._brokers[node]
+
+    @property
+    def brokers(self) -> Collection[LocalKafka]:
+        """All three."""
+        return self._brokers.values()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Of the brokers that are not frozen, none of which is asked for anything here."""
+        awake = [broker for broker in self._brokers.values() if not broker.is_frozen] or self._brokers.values()
+        return ",".join(broker.bootstrap_servers for broker in awake)
+
+    def __enter__(self) -> Self:
+        """At once: none of them serves without another."""
+        with ThreadPoolExecutor() as threads:
+            starting = [threads.submit(broker.start) for broker in self._brokers.values()]
+        try:
+            for started in starting:
+                started.result()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """Safe for those that do not run. Nobody needs what they have on disk, so they get no time to close."""
+        for broker in self._brokers.values():
+            broker.kill()
+
+    def make_coordinators(self, nodes: Collection[int]) -> None:
+        """These alone coordinate groups and transactions; before any client has needed a coordinator."""
+        for name in (OFFSETS, TRANSACTIONS):
+            count = int(_THREE_BROKERS["offsets.topic.num.partitions"])
+            ring = [*nodes, *nodes]
+            replicas = [ring[at % len(nodes) :][: len(nodes)] for at in range(count)]
+            self.make_topic(name, replicas, {"cleanup.policy": "compact"})
+
+    async def move(self, topic: str, to: int, partitions: Collection[int] | None = None) -> None:
+        """Make a broker the leader of partitions of which it has a replica. Raises as `place`."""
+        replicas = await asyncio.to_thread(self.replicas, topic)
+        await self.place(
+            topic,
+            {
+                partition: sorted(brokers, key=lambda node: node != to)
+                for partition, brokers in replicas.items()
+                if to in brokers and (partitions is None or partition in partitions)
+            },
+        )
+
+    @asynccontextmanager
+    async def network(self, worker: int) -> AsyncIterator[Network]:
+        """Of one of the workers, counted from 0."""
+        async with AsyncExitStack() as stack:
+            links, proxies = dict[int, Link](), dict[int, KafkaProxy]()
+            for node, broker in self._brokers.items():
+                broker_port, proxy_port = broker.proxied[worker]
+                links[node] = await stack.enter_async_context(Link(broker_port))
+                proxies[node] = await stack.enter_async_context(KafkaProxy(proxy_port, links[node].port))
+            yield Network(links, proxies)
+
+
+@contextmanager
+def three_brokers(session_ms: int = SESSION_MS, workers: int = 1) -> Iterator[ThreeBrokers]:
+    """All run. Skips the test where a real Kafka cannot be had."""
+    with own_server(lambda directory: ThreeBrokers(directory, session_ms, workers), "a real Kafka") as kafka:
+        yield kafka
