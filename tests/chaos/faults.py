@@ -21,6 +21,7 @@ from tests.infrastructure.kafka_proxy import (
     pass_on,
 )
 from tests.infrastructure.link import Link
+from tests.infrastructure.postgres import end_sessions as end_all_sessions
 from worker.demo.embedded import ServerProcess
 
 Say = Callable[[str], None]
@@ -231,7 +232,7 @@ async def end_sessions(scene: Scene, dice: Random, say: Say) -> None:
     async with scene.lock("PostgreSQL"):
         say(f"all sessions with PostgreSQL ended, {times} times")
         for _ in range(times):
-            await scene.end_sessions()
+            await end_all_sessions(scene.bench.settings.database_url)
             await asyncio.sleep(dice.uniform(0, 1))
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
-
 from tests.chaos.load import prepare
 from tests.infrastructure.kafka import LocalKafka
 from tests.infrastructure.kafka_proxy import KafkaProxy
@@ -126,17 +124,6 @@ class Scene:
         for one in self.everybody:
             one.check()
         return [problem for one in self.everybody for problem in one.problems]
-
-    async def end_sessions(self) -> None:
-        """Break all sessions with the database, as an administrator may."""
-        connection = await asyncpg.connect(self.bench.settings.database_url)
-        try:
-            await connection.fetch(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        finally:
-            await connection.close()
 
 
 @asynccontextmanager

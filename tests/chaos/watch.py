@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Self, cast
 from uuid import uuid4
@@ -15,9 +16,11 @@ class Watch:
     """A thread that reads all results, by partition of their commands; commands of a partition are answered in order.
 
     `answered` is the next offset, `appended` the append time of the last answered command in seconds since the epoch.
+    `on_answer` is told the partition of each answered command, its append time, and the seconds until it was read.
     """
 
-    def __init__(self, bench: Workbench) -> None:
+    def __init__(self, bench: Workbench, on_answer: Callable[[int, float, float], None] | None = None) -> None:
+        self._on_answer = on_answer
         self._partitions = bench.settings.topic_partitions
         self.answered = dict.fromkeys(range(self._partitions), 0)
         self.appended = dict.fromkeys(range(self._partitions), 0.0)
@@ -81,4 +84,7 @@ class Watch:
             appended = datetime.fromisoformat(headers["ce_time"].decode()).timestamp()
             self.answered[int(partition)] = max(self.answered[int(partition)], int(offset) + 1)
             self.appended[int(partition)] = max(self.appended[int(partition)], appended)
-            self._longest = max(self._longest, time.time() - appended)
+            waited = time.time() - appended
+            self._longest = max(self._longest, waited)
+            if self._on_answer is not None:
+                self._on_answer(int(partition), appended, waited)

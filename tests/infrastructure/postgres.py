@@ -4,6 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import asyncpg
+
 from tests.infrastructure.tools import TOOLS
 from worker.demo.embedded import EmbeddedPostgres, ServerMissing
 
@@ -24,6 +26,18 @@ def programs_of_debian(version: str) -> Path:
     if found is None:
         raise ServerMissing(f"PostgreSQL {version} is not there; .ci/tools fetches the oldest that is supported")
     return found
+
+
+async def end_sessions(database_url: str) -> None:
+    """Break all sessions with a database, as an administrator may."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    finally:
+        await connection.close()
 
 
 def version_of(postgres: EmbeddedPostgres) -> str:
