@@ -147,6 +147,7 @@ class Worker:
         await self._prepare()
         background = Background()
         background.start("watch-servers", self._watch_servers)
+        background.start("ask-silent-brokers", self._ask_silent_brokers)
         background.start("housekeeping", self._maintain_partitions)
         background.start("activity", self._write_activity)
         try:
@@ -214,6 +215,12 @@ class Worker:
             await self._ask("Postgres", self._store.ping())
             await self._ask("Kafka", self._cluster.ping())
             await asyncio.sleep(WATCH_SECONDS)
+
+    async def _ask_silent_brokers(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            with suppress(Exception):  # Kafka as a whole is away, which is said elsewhere
+                await self._cluster.ask_silent_brokers()
 
     async def _ask(self, server: str, question: Coroutine[Any, Any, None]) -> None:
         try:

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import NodeNotReadyError, RequestTimedOutError
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, RequestTimedOutError
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
@@ -123,7 +124,39 @@ async def test_a_broker_that_does_not_answer_is_silent_before_the_request_ends(a
         assert await watched == "records"
 
 
-@pytest.mark.parametrize("error", [None, RequestTimedOutError(), NodeNotReadyError()])
+async def test_a_broker_is_silent_for_as_long_as_a_request_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else has to find out again. Seen to fail while it was silent for some seconds after the first one."""
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.1)
+    connection = cast(Any, SimpleNamespace(host=HUNG[0], port=HUNG[1]))
+    answer = asyncio.get_running_loop().create_future()
+    watched = asyncio.create_task(module._watched(connection, answer, FetchRequest.API_KEY))
+    await asyncio.sleep(0.1)
+    for _ in range(6):
+        assert module.is_silent(*HUNG)
+        await asyncio.sleep(0.05)
+    answer.set_result(None)
+    await watched
+    await asyncio.sleep(0.15)
+    assert not module.is_silent(*HUNG)
+
+
+async def test_silent_brokers_are_asked_again_beside_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only these, and whatever they say."""
+    client, asked = _client(), list[int]()
+
+    async def send(node: int, request: object) -> object:
+        asked.append(node)
+        raise RequestTimedOutError
+
+    monkeypatch.setattr(client, "send", send)
+    await module.ask_silent(client)
+    assert asked == []
+    module._note_silence(*HUNG)
+    await module.ask_silent(client)
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("error", [None, RequestTimedOutError(), NodeNotReadyError(), KafkaConnectionError()])
 async def test_a_question_for_any_broker_goes_to_another_one(
     monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:

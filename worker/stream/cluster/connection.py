@@ -33,7 +33,7 @@ from worker.settings import Settings
 from worker.store.port import TopicIdentity
 from worker.stream.cluster.metadata_v10 import TopicsRequest, identity_of, operations_by_topic
 from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetsRequest, committed_offsets
-from worker.stream.cluster.silent_brokers import NODE_SECONDS, any_silent, node_is_silent
+from worker.stream.cluster.silent_brokers import NODE_SECONDS, any_silent, ask_silent, node_is_silent
 from worker.stream.cluster.topic_settings import TopicShape
 
 ANSWER_SECONDS = 15.0
@@ -70,7 +70,7 @@ class _PatientAdmin(AIOKafkaAdminClient):  # type: ignore[misc]
             try:
                 async with asyncio.timeout(NODE_SECONDS):
                     return await super()._send_request(request, node)
-            except (TimeoutError, NodeNotReadyError, RequestTimedOutError) as error:
+            except (TimeoutError, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
                 if is_last:
                     raise
                 if isinstance(error, NodeNotReadyError):  # it has died, perhaps, since the client looked last
@@ -199,6 +199,11 @@ class Cluster:
         except BaseException:
             await self.close()
             raise
+
+    async def ask_silent_brokers(self) -> None:
+        """Whether brokers answer again that did not answer lately, so that no other question has to find out."""
+        if any_silent():
+            await ask_silent((await self.admin())._client)
 
     async def committed(
         self, group_id: str, topic: str, partitions: Collection[int], *, stable: bool = True

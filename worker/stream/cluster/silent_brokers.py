@@ -7,8 +7,9 @@ process:
 
 - A connection gets `NODE_SECONDS` to be set up; after each failure in a row twice as long, up to `CONNECT_SECONDS`.
 - A question that any broker can answer waits `NODE_SECONDS` for one broker. The client then asks another one.
-- A broker that let a client wait that long, or could not be reached, counts as silent for `SILENT_SECONDS`, or until
-  it answers anything. Whoever may choose a broker chooses one that is not silent, if there is one.
+- A broker that let a client wait that long, or could not be reached, counts as silent: while requests wait for it, for
+  `SILENT_SECONDS` after them, and never once it answers anything. Clients that may choose a broker choose one that is
+  not silent, if there is one. `ask_silent` asks silent brokers again, so that nobody else has to find out.
 - Connections to different brokers are set up side by side.
 
 Requests that only one broker can answer, such as Fetch and Produce, still go to that broker, and wait for it.
@@ -31,7 +32,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 NODE_SECONDS = 2.0
 CONNECT_SECONDS = 10.0
-SILENT_SECONDS = 10.0
+SILENT_SECONDS = 15.0
 
 _FOR_ANY_BROKER = frozenset({MetadataRequest.API_KEY, FindCoordinatorRequest.API_KEY})
 _AT_ONCE = _FOR_ANY_BROKER | {FetchRequest.API_KEY}
@@ -65,6 +66,12 @@ def node_answered(client: AIOKafkaClient, node: int, seconds: float) -> bool:
     """Whether the broker that a client's metadata names for a node has answered anything within the last seconds."""
     broker = client.cluster.broker_metadata(node)
     return broker is not None and time.monotonic() - _answered_at.get((broker.host, broker.port), 0.0) < seconds
+
+
+async def ask_silent(client: AIOKafkaClient) -> None:
+    """Ask each silent broker that a client knows for something small. Its answer ends the silence."""
+    nodes = [one.nodeId for one in _brokers(client.cluster) if is_silent(one.host, one.port)]
+    await asyncio.gather(*(client.send(node, MetadataRequest([])) for node in nodes), return_exceptions=True)
 
 
 def _note_silence(host: str, port: int) -> None:
@@ -120,12 +127,19 @@ async def _watched(connection: AIOKafkaConnection, answer: Awaitable[Any], api_k
         except TimeoutError:
             _note_silence(connection.host, connection.port)
             raise
-    loop = asyncio.get_running_loop()
-    timer = loop.call_later(NODE_SECONDS, _note_silence, connection.host, connection.port)
+
+    async def note_silence() -> None:
+        pause = NODE_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            _note_silence(connection.host, connection.port)
+            pause = SILENT_SECONDS / 2
+
+    noting = asyncio.create_task(note_silence())
     try:
         return await answer
     finally:
-        timer.cancel()
+        noting.cancel()
 
 
 def _handle_frame_noted(connection: AIOKafkaConnection, frame: bytes) -> None:
