@@ -1,11 +1,18 @@
 """Whether the database is still the one that it was."""
 
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from urllib.parse import urlsplit
+from uuid import uuid4
+
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from worker.store.incarnation import Incarnation
 from worker.store.port import StoreUnavailable
 from worker.store.postgres import PostgresStore
+from worker.store.sql import Connection
 
 
 async def test_the_same_database_stays_the_same(postgres: PostgresStore) -> None:
@@ -21,6 +28,7 @@ async def test_the_same_database_stays_the_same(postgres: PostgresStore) -> None
     ("before", "text"),
     [
         ({"_name": "7000000000000000000/00000001"}, "system and timeline are"),
+        ({"_oids": "16384/16399"}, "the oids of the database and of its table of lanes are"),
         ({"_log_end": 2**60}, "its log ends at"),
     ],
 )
@@ -37,3 +45,56 @@ async def test_another_one_is_told_once(database_url: str, before: dict[str, obj
     await one.check(connection)
     assert one.number == 1
     await connection.close()
+
+
+@pytest_asyncio.fixture
+async def own_database(database_url: str) -> AsyncIterator[tuple[Connection, str]]:
+    """A connection to the server, and the name of a database with a table of lanes that a test may exchange."""
+    name = f"exchanged_{uuid4().hex}"
+    server = await asyncpg.connect(database_url)
+    await server.execute(f"CREATE DATABASE {name}")
+    connection = await asyncpg.connect(database_url, database=name)
+    await connection.execute("CREATE TABLE lane ()")
+    await connection.close()
+    yield server, name
+    for one in (name, f"{name}_copy", f"{name}_before"):
+        await server.execute(f"DROP DATABASE IF EXISTS {one} WITH (FORCE)")
+    await server.close()
+
+
+async def test_a_copy_that_takes_the_name_of_the_database_is_another_one(
+    own_database: tuple[Connection, str], database_url: str
+) -> None:
+    """System, timeline and log are the same. Seen to fail without the oids: lost commits were not looked for."""
+    server, name = own_database
+    parts = urlsplit(database_url)
+    store = PostgresStore(parts._replace(path=f"/{name}").geturl(), 2)
+    await store.ping()
+    await _end_sessions(server, name)
+    await server.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name}")
+    await server.execute(f"ALTER DATABASE {name} RENAME TO {name}_before")
+    await server.execute(f"ALTER DATABASE {name}_copy RENAME TO {name}")
+    for _ in range(3):  # the connection has ended, and the next one is with another database
+        with suppress(StoreUnavailable):
+            await store.ping()
+    assert store.incarnation == 1
+    await store.ping()
+    await store.close()
+
+
+async def test_a_table_of_lanes_that_was_made_anew_is_another_database(
+    own_database: tuple[Connection, str], database_url: str
+) -> None:
+    """As a restore of single tables does, beneath connections that stay."""
+    _, name = own_database
+    connection = await asyncpg.connect(database_url, database=name)
+    one = Incarnation()
+    await one.check(connection)
+    await connection.execute("DROP TABLE lane; CREATE TABLE lane ()")
+    with pytest.raises(StoreUnavailable, match="of its table of lanes"):
+        await one.check(connection)
+    await connection.close()
+
+
+async def _end_sessions(server: Connection, name: str) -> None:
+    await server.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name)

@@ -14,22 +14,27 @@ class Incarnation:
     def __init__(self) -> None:
         self.number = 0
         self._name: str | None = None
+        self._oids = ""
         self._log_end = 0
 
     async def check(self, connection: sql.Connection) -> None:
         """Look. Raises `StoreUnavailable` once for each change; whoever has lanes opens them again then."""
         row = await connection.fetchrow(sql.load("incarnation"))
         assert row is not None
-        change = self._change(row["name"], row["log_end"])
-        self._name, self._log_end = row["name"], row["log_end"]
+        change = self._change(*row)
+        self._name, self._oids, self._log_end = row
         if change is not None:
             self.number += 1
             log.warning("database_is_another", change=change)
             raise StoreUnavailable(f"Postgres is not the one that it was: {change}")
 
-    def _change(self, name: str, log_end: int) -> str | None:
-        if self._name is not None and name != self._name:
+    def _change(self, name: str, oids: str, log_end: int) -> str | None:
+        if self._name is None:
+            return None
+        if name != self._name:
             return f"system and timeline are {name}, and were {self._name}"
+        if oids != self._oids:
+            return f"the oids of the database and of its table of lanes are {oids}, and were {self._oids}"
         if log_end < self._log_end:
             return f"its log ends at {log_end}, and ended at {self._log_end}"
         return None
