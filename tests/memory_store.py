@@ -33,6 +33,10 @@ class _Lane:
     position: Position | None = None
     ledger: dict[int, Answer] = field(default_factory=dict)
 
+    def token(self, name: LaneName) -> FencingToken:
+        """The right to write, of whoever registered the lane last."""
+        return FencingToken(name, self.lane_id, self.epoch, self.owner.producer)
+
 
 class MemoryStore:
     """See `worker.store.port.Store`. `facts` holds the whole state: fill its catalogue before use."""
@@ -57,25 +61,25 @@ class MemoryStore:
             return NewerOwner(lane.owner.generation, lane.owner.member)
         lane.epoch, lane.owner = lane.epoch + 1, owner
         lane.producers |= {owner.producer}
-        return Registered(FencingToken(name, lane.lane_id, lane.epoch), frozenset(lane.producers - {owner.producer}))
+        return Registered(lane.token(name), frozenset(lane.producers - {owner.producer}))
 
     async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
         """See the port."""
-        ours = {token for token in tokens if self._lanes[token.name].epoch == token.epoch}
+        ours = {token for token in tokens if self._lanes[token.name].token(token.name) == token}
         for token in ours:
             self._lanes[token.name].producers = {producer}
         return ours
 
     def _held(self, token: FencingToken) -> _Lane:
         lane = self._lanes[token.name]
-        if lane.epoch != token.epoch:
+        if lane.token(token.name) != token:
             raise LostLane([token])
         return lane
 
     async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
         """See the port."""
         lanes = {token: self._lanes[token.name] for token in tokens}
-        return {token: lane.position for token, lane in lanes.items() if lane.epoch == token.epoch}
+        return {token: lane.position for token, lane in lanes.items() if lane.token(token.name) == token}
 
     async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
         """See the port."""
@@ -101,7 +105,7 @@ class MemoryStore:
         for token, offset in offsets.items():
             lane = self._lanes[token.name]
             at = lane.position
-            if lane.epoch == token.epoch and at is not None and at.emitted < offset <= at.applied:
+            if lane.token(token.name) == token and at is not None and at.emitted < offset <= at.applied:
                 lane.position = replace(at, emitted=offset)
 
     async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
@@ -119,7 +123,8 @@ class MemoryStore:
     @asynccontextmanager
     async def transaction(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["MemoryTransaction"]:
         """See the port. Effects are applied on a clean exit only."""
-        if lost := [one.token for one in expected if self._lanes[one.token.name].epoch != one.token.epoch]:
+        tokens = [one.token for one in expected]
+        if lost := [token for token in tokens if self._lanes[token.name].token(token.name) != token]:
             raise LostLane(lost)
         for one in expected:
             position = self._lanes[one.token.name].position

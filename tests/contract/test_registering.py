@@ -20,6 +20,7 @@ from worker.store.port import (
     Store,
 )
 from worker.store.postgres import PostgresStore
+from worker.store.restoring import move_applied
 from worker.store.sql import Connection
 
 NAME, SECOND, THIRD = NAMES = tuple(LaneName("group", TOPIC, partition) for partition in range(3))
@@ -89,7 +90,7 @@ async def test_an_older_generation_adds_nothing_to_the_list(store: Store) -> Non
     assert await store.list_only([token], "new") == {token}
     (registered,) = await _register(store, "newer", generation=8)
     assert isinstance(registered, Registered)
-    assert registered == Registered(FencingToken(NAME, token.lane_id, token.epoch + 1), frozenset({"new"}))
+    assert registered == Registered(FencingToken(NAME, token.lane_id, token.epoch + 1, "newer"), frozenset({"new"}))
 
 
 async def test_force_keeps_the_list(store: Store) -> None:
@@ -99,6 +100,33 @@ async def test_force_keeps_the_list(store: Store) -> None:
     assert isinstance(registered, Registered)
     assert registered.producers == {"old"}
     assert await _register(store, "late", generation=0) == [NewerOwner(1, "member of reset")]
+
+
+async def test_an_epoch_that_comes_again_gives_nobody_the_lane_back(postgres: PostgresStore) -> None:
+    """After lost commits a lane counts on from an older epoch; a worker of before must not take it for its own.
+
+    Seen to fail while the epoch alone was compared.
+    """
+    before = await _register(postgres, "before")
+    (token,) = _tokens(before)
+    await postgres.start_lane(token, 0)
+    async with postgres.session() as connection:
+        await connection.execute("UPDATE lane SET epoch = epoch - 1, producers = '{}'")  # as a restore does
+    (again,) = _tokens(await _register(postgres, "after"))
+    assert (again.lane_id, again.epoch) == (token.lane_id, token.epoch)
+    assert await postgres.positions([token]) == {}
+    assert await postgres.list_only([token], "before") == set()
+    with pytest.raises(LostLane):
+        await postgres.start_lane(token, 3)
+    with pytest.raises(LostLane):
+        async with postgres.transaction([ExpectedPosition(token, 0, 0)]):
+            pytest.fail("a lane that is somebody else's")
+    with pytest.raises(LostLane):
+        async with postgres.session() as connection:
+            await move_applied(connection, token, 0, 7)
+    await postgres.mark_emitted({token: 0})
+    assert await postgres.positions([again]) == {again: Position(0, 0, 0)}
+    assert await postgres.list_only([again], "after") == {again}
 
 
 async def test_several_lanes_are_registered_at_once(store: Store) -> None:

@@ -12,7 +12,7 @@ from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import Batch, OpenLane
 
 NAME = LaneName("group", "commands", 3)
-TOKEN = FencingToken(NAME, 1, 5)
+TOKEN = FencingToken(NAME, 1, 5, "producer")
 
 
 def _lane(told: Told | None = None) -> Lane:

@@ -20,7 +20,7 @@ from worker.store.inspection import Inspection
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, LostLane, Registered
 
 SETTINGS = Settings()
-TOKEN = FencingToken(LaneName(SETTINGS.group_id, SETTINGS.topic_commands, 0), 7, 3)
+TOKEN = FencingToken(LaneName(SETTINGS.group_id, SETTINGS.topic_commands, 0), 7, 3, "producer")
 
 
 class _Store:

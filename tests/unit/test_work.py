@@ -9,7 +9,7 @@ from worker.batch.work import OutOfPlace, Work, halves
 from worker.domain.command import Source
 from worker.store.port import ExpectedPosition, FencingToken, LaneName
 
-TOKEN = FencingToken(LaneName("group", "commands", 3), 1, 5)
+TOKEN = FencingToken(LaneName("group", "commands", 3), 1, 5, "producer")
 
 
 def _work(start: int, offsets: Sequence[int], stop: int, *skipped: range) -> Work:

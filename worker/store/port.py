@@ -22,11 +22,21 @@ class LaneName:
 
 @dataclass(frozen=True, slots=True)
 class FencingToken:
-    """The right to write for a lane, until somebody raises its epoch."""
+    """The right to write for a lane, until somebody raises its epoch.
+
+    `holder` is the transactional id that registered the lane last. An epoch can come again, after lost commits; an id
+    never does.
+    """
 
     name: LaneName
     lane_id: int
     epoch: int
+    holder: str
+
+    @property
+    def held(self) -> tuple[int, int, str]:
+        """What the lane's row has as long as the token is good: id, epoch and holder."""
+        return self.lane_id, self.epoch, self.holder
 
 
 @dataclass(frozen=True, slots=True)

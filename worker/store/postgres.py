@@ -30,7 +30,7 @@ from worker.store.port import (
     StoreUnavailable,
     TopicIdentity,
 )
-from worker.store.rows import answers_of, frame_columns, ledger_columns, passport_columns, position_of
+from worker.store.rows import answers_of, frame_columns, ledger_columns, passport_columns, position_of, token_columns
 from worker.store.transaction import PostgresTransaction, lock_lanes
 
 SESSION_SETTINGS = {
@@ -150,26 +150,22 @@ class PostgresStore:
             for partition, lane_id, epoch, producers in registered:
                 name = by_partition[partition]
                 others = frozenset(producers) - {owner.producer}
-                found[name] = Registered(FencingToken(name, lane_id, epoch), others)
+                found[name] = Registered(FencingToken(name, lane_id, epoch, owner.producer), others)
         return found
 
     async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
         """See the port."""
-        columns = [token.lane_id for token in tokens], [token.epoch for token in tokens]
         async with self.session() as connection:
-            ours = {lane_id for (lane_id,) in await connection.fetch(sql.load("list_only"), *columns, producer)}
+            rows = await connection.fetch(sql.load("list_only"), *token_columns(tokens), producer)
+        ours = {lane_id for (lane_id,) in rows}
         return {token for token in tokens if token.lane_id in ours}
 
     async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
         """See the port."""
         async with self.session() as connection:
             rows = await connection.fetch(sql.load("positions"), [token.lane_id for token in tokens])
-        lanes = {(row["id"], row["epoch"]): row for row in rows}
-        return {
-            token: position_of(lanes[token.lane_id, token.epoch])
-            for token in tokens
-            if (token.lane_id, token.epoch) in lanes
-        }
+        lanes = {(row["id"], row["epoch"], row["holder"]): row for row in rows}
+        return {token: position_of(lanes[token.held]) for token in tokens if token.held in lanes}
 
     async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
         """See the port."""
@@ -181,7 +177,7 @@ class PostgresStore:
         """See the port."""
         ids = (None, None) if topic is None else (topic.cluster_id, topic.topic_id)
         async with self.session() as connection:
-            await connection.execute(sql.load("start_lane"), token.lane_id, token.epoch, offset, *ids)
+            await connection.execute(sql.load("start_lane"), token.lane_id, token.epoch, offset, *ids, token.holder)
         position = (await self.positions([token])).get(token)
         if position is None:
             raise LostLane([token])
@@ -195,9 +191,8 @@ class PostgresStore:
 
     async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
         """See the port."""
-        columns = [token.lane_id for token in offsets], [token.epoch for token in offsets], list(offsets.values())
         async with self.session() as connection:
-            await connection.execute(sql.load("mark_emitted"), *columns)
+            await connection.execute(sql.load("mark_emitted"), *token_columns(offsets), list(offsets.values()))
 
     async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
         """See the port."""

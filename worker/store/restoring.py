@@ -76,7 +76,7 @@ async def raise_epochs(connection: sql.Connection, group_id: str, topic: str) ->
     rows = await connection.fetch(sql.load("raise_epochs"), group_id, topic)
     return {
         row["partition"]: Registered(
-            FencingToken(LaneName(group_id, topic, row["partition"]), row["id"], row["epoch"]),
+            FencingToken(LaneName(group_id, topic, row["partition"]), row["id"], row["epoch"], row["holder"]),
             frozenset(row["producers"]),
         )
         for row in rows
@@ -91,5 +91,6 @@ async def make_lanes(connection: sql.Connection, names: Sequence[LaneName]) -> N
 
 async def move_applied(connection: sql.Connection, token: FencingToken, applied: int, to: int) -> None:
     """A lane that stands at `applied` goes on at `to`. Raises `LostLane` where it does not stand there any more."""
-    if await connection.fetchval(sql.load("move_applied"), token.lane_id, token.epoch, to, applied) is None:
+    arguments = token.lane_id, token.epoch, to, applied, token.holder
+    if await connection.fetchval(sql.load("move_applied"), *arguments) is None:
         raise LostLane([token])

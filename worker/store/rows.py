@@ -1,6 +1,6 @@
 """Values as rows and columns of Postgres, and back."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -13,7 +13,7 @@ from worker.store import sql
 from worker.store.columns import NO_KEY, hashes, ids, optional_texts, texts
 from worker.store.facts import key_id
 from worker.store.frames import Frame, Frames, Own, created_body_of
-from worker.store.port import Position, TopicIdentity
+from worker.store.port import FencingToken, Position, TopicIdentity
 
 
 def position_of(row: asyncpg.Record) -> Position | None:
@@ -22,6 +22,12 @@ def position_of(row: asyncpg.Record) -> Position | None:
         return None
     topic = None if row["topic_id"] is None else TopicIdentity(row["cluster_id"], row["topic_id"])
     return Position(row["applied"], row["emitted"], row["ledger_from"], topic)
+
+
+def token_columns(tokens: Iterable[FencingToken]) -> tuple[list[int], list[int], list[str]]:
+    """Lanes, epochs and holders, as parameters of queries that look whether a lane is still held."""
+    held = [token.held for token in tokens]
+    return [one[0] for one in held], [one[1] for one in held], [one[2] for one in held]
 
 
 Column = Sequence[Any]

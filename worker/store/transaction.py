@@ -14,14 +14,14 @@ from worker.store.rows import dead_letter_row, frame_columns, ledger_columns, pa
 
 
 async def lock_lanes(connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
-    """Raises `LostLane` of those whose epoch is not ours, `StoreUnavailable` where one is somewhere else."""
+    """Raises `LostLane` of those that are not ours any more, `StoreUnavailable` where one is somewhere else."""
     rows = await connection.fetch(sql.load("lock_lanes"), [one.token.lane_id for one in expected])
-    applied = {(row["id"], row["epoch"]): row["applied"] for row in rows}
-    lost = [one.token for one in expected if (one.token.lane_id, one.token.epoch) not in applied]
+    applied = {(row["id"], row["epoch"], row["holder"]): row["applied"] for row in rows}
+    lost = [one.token for one in expected if one.token.held not in applied]
     if lost:
         raise LostLane(lost)
     for one in expected:
-        found = applied[one.token.lane_id, one.token.epoch]
+        found = applied[one.token.held]
         if found != one.applied:
             raise StoreUnavailable(f"{one.token.name}: expected to be at {one.applied}, found {found}")
 

@@ -1,7 +1,7 @@
--- All that other producers left open for lanes has ended: list ours ($3) alone. Safe: changes nothing where the epoch is
+-- All that other producers left open for lanes has ended: list ours ($4) alone. Safe: changes nothing where the epoch is
 -- not ours, so whoever registered meanwhile keeps the list that it saw.
 UPDATE lane
-   SET producers = ARRAY[$3]
-  FROM unnest($1::int[], $2::bigint[]) AS ours (id, epoch)
- WHERE lane.id = ours.id AND lane.epoch = ours.epoch
+   SET producers = ARRAY[$4]
+  FROM unnest($1::int[], $2::bigint[], $3::text[]) AS ours (id, epoch, holder)
+ WHERE lane.id = ours.id AND lane.epoch = ours.epoch AND lane.holder = ours.holder
 RETURNING lane.id

@@ -6,5 +6,5 @@ WITH locked AS (
 UPDATE lane l
    SET emitted = out.emitted
   FROM locked
-  JOIN unnest($1::int[], $2::bigint[], $3::bigint[]) AS out (id, epoch, emitted) USING (id)
- WHERE l.id = out.id AND l.epoch = out.epoch AND l.emitted < out.emitted AND l.applied >= out.emitted
+  JOIN unnest($1::int[], $2::bigint[], $3::text[], $4::bigint[]) AS out (id, epoch, holder, emitted) USING (id)
+ WHERE l.id = out.id AND l.epoch = out.epoch AND l.holder = out.holder AND l.emitted < out.emitted AND l.applied >= out.emitted

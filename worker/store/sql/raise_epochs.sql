@@ -3,4 +3,4 @@
 UPDATE lane
    SET epoch = epoch + 1
  WHERE id IN (SELECT id FROM lane WHERE group_id = $1 AND topic = $2 ORDER BY id FOR UPDATE)
-RETURNING partition, id, epoch, producers
+RETURNING partition, id, epoch, producers, holder
