@@ -8,9 +8,11 @@ import pytest
 import pytest_asyncio
 from aiokafka.structs import TopicPartition
 
+from tests.workbench import until
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.store.port import LaneName
+from worker.stream import group
 from worker.stream.background import StrayCancellation
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.group import GroupMembership
@@ -87,3 +89,32 @@ async def test_it_ends_when_a_session_has_ended(
             await asyncio.wait_for(membership._read_until_stopped(), 2)
     finally:
         living.cancel()
+
+
+@pytest.mark.parametrize("reason", [None, "Postgres was restored"])
+async def test_lost_commits_are_looked_for_while_lanes_work(
+    membership: GroupMembership, monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    """Each opens anew and halts, whoever's commits are lost; a look that fails is repeated.
+
+    Seen to fail while only an opening lane looked: a worker that was left on the old primary went on.
+    """
+    looks: list[str | Exception | None] = [TimeoutError(), None, reason]
+
+    async def look(*_: object) -> str | None:
+        found = looks.pop(0) if looks else reason
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(group, "LOST_COMMITS_SECONDS", 0.01)
+    monkeypatch.setattr(group, "look_for_lost_commits", look)
+    (lane,) = membership.lanes.values()
+    watching = asyncio.create_task(membership._watch_for_lost_commits())
+    await asyncio.sleep(0.05)
+    assert len(looks) == 3, "a lane that is not at work needs no look"
+    lane.run(0)
+    await until(lambda: not looks, 5, "it looks")
+    await asyncio.sleep(0.05)
+    watching.cancel()
+    assert lane.inbox.failure == (None if reason is None else f"lost commits: {reason}")

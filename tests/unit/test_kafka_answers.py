@@ -12,6 +12,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import ConsumerRecord
 
+from worker.messages.result_record import cause_of
 from worker.stream.cluster.describe_transactions_v0 import (
     DescribeTransactionsRequest_v0,
     DescribeTransactionsResponse_v0,
@@ -19,7 +20,7 @@ from worker.stream.cluster.describe_transactions_v0 import (
     transaction_state,
 )
 from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetFetchResponse_v7, committed_offsets
-from worker.stream.published import _cause
+from worker.stream.published import _named
 
 TOPIC = "dpp.passport.create.v1"
 
@@ -146,10 +147,11 @@ def test_only_a_place_of_the_topic_is_a_cause(text: str, cause: tuple[int, int] 
 
     Seen to fail where it was read as numbers at once: one foreign record, and the reason of a halt could not be told.
     """
-    assert _cause(_result(("a", b"1"), ("ce_causationid", text.encode())), TOPIC) == cause
+    headers = _result(("a", b"1"), ("ce_causationid", text.encode())).headers
+    assert _named(cause_of(headers), TOPIC) == cause
 
 
 @pytest.mark.parametrize("headers", [(), (("ce_causationid", None),), (("ce_causationid", b"\xff\xfe"),)], ids=repr)
 def test_a_record_without_a_cause_has_none(headers: tuple[tuple[str, bytes | None], ...]) -> None:
     """Nor does one whose header is null or no text."""
-    assert _cause(_result(*headers), TOPIC) is None
+    assert _named(cause_of(_result(*headers).headers), TOPIC) is None

@@ -1,7 +1,7 @@
 """A session without servers: how its lanes open, what a turn takes of each, and what befalls one and not the others."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
@@ -26,14 +26,13 @@ from worker.settings import Settings
 from worker.store.port import (
     BatchTooLarge,
     ExpectedPosition,
-    FencingToken,
     LaneName,
     Owner,
     Registered,
     StoreUnavailable,
     TopicIdentity,
 )
-from worker.stream import halts, reemission
+from worker.stream import forgotten, halts, reemission
 from worker.stream import opening as opening_module
 from worker.stream import session as module
 from worker.stream.cluster.offset_fetch_v7 import Committed
@@ -55,6 +54,8 @@ class _Kafka:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.committed_offsets: dict[int, int] = {}
+        self.published: dict[int, int | None] = {}
+        """How far results go, by partition; None where they may not be read."""
         self.metadata = "set by hand"
         """Beside each committed offset, which takes the place of {}."""
         self.ends: dict[int, int] = {}
@@ -246,7 +247,15 @@ def _record(partition: int, offset: int) -> Record:
 def _no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The session gets its producer from here; and one that rests rests for long, so that nothing slow is hidden."""
     monkeypatch.setattr(module, "Emitter", _Emitter)
+    monkeypatch.setattr(forgotten, "read_ends", _read_ends)
     monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
+
+
+async def _read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dict[int, int | None]:
+    """As results say it that the world's Kafka has, of commands at `starts` and behind them."""
+    kafka = cast(_Kafka, shared.cluster)
+    kafka.steps.append(f"results {dict(starts)}")
+    return {at: kafka.published.get(at, 0) for at in starts}
 
 
 def _world(lanes: int, batch_records: int = 100, hooks: Hooks | None = None) -> _World:
@@ -263,7 +272,7 @@ async def test_new_lanes_open_and_answer() -> None:
     world = _world(3)
     await world.live()
     assert world.kafka.begun == {0: 0, 1: 0, 2: 0}
-    assert world.kafka.steps == ["init", "offsets"]
+    assert world.kafka.steps == ["init", "offsets", "results {0: 0, 1: 0, 2: 0, 3: 0}", "offsets"]
     for partition, count in ((0, 3), (2, 1)):
         world.fetch(partition, count)
     await world.until_out(3, 0, 1)
@@ -298,6 +307,7 @@ async def test_each_id_is_fenced_once_before_offsets_are_asked_for() -> None:
     world = _world(3)
     await world.store.register([world.lanes[0].name, world.lanes[1].name], Owner(0, "m", "both"))
     await world.store.register([world.lanes[1].name], Owner(0, "m", "second"))
+    world.kafka.committed_offsets = dict.fromkeys(range(4), 0)
     world.kafka.fencing.clear()
     world.begin()
     await world.until_running(2)  # the lane that nobody had waits for no fence
@@ -351,6 +361,68 @@ async def test_what_the_ledger_has_is_emitted_again_at_once() -> None:
     await world.close()
 
 
+async def test_where_kafka_has_no_offset_the_results_tell_how_far_they_go() -> None:
+    """They are read after the fences, from the bound that Postgres has noted. The rest of the ledger is emitted again.
+
+    Seen to fail while the noted bound was taken for E: the last results came a second time.
+    """
+    world = _world(2)
+    await world.keep(0, 5)
+    await world.keep(1, 4)
+    world.kafka.committed_offsets.clear()
+    world.kafka.published = {0: 5, 1: 3}
+    await world.live()
+    assert world.kafka.turns == [{1: [3]}]
+    assert world.kafka.begun == {0: 5, 1: 4}
+    fences = [at for at, step in enumerate(world.kafka.steps) if step.startswith("fence")]
+    assert max(fences) < world.kafka.steps.index("results {0: 0, 1: 0, 2: 0, 3: 0}")
+    await world.close()
+
+
+@pytest.mark.parametrize(("partition", "end"), [(0, 6), (1, 1), (3, 7)], ids=["its own", "new here", "another's"])
+async def test_results_beyond_a_without_an_offset_halt_every_lane(
+    monkeypatch: pytest.MonkeyPatch, partition: int, end: int
+) -> None:
+    """A database that was restored and a group that was forgotten: nothing else tells that commits are lost.
+
+    Seen to fail while no offset meant that nothing was published: all was answered a second time.
+    """
+
+    async def newest(*_: object) -> dict[int, int | None]:
+        return {}
+
+    monkeypatch.setattr(halts, "newest_results", newest)
+    world = _world(2)
+    await world.keep(0, 5, emitted=5)
+    del world.kafka.committed_offsets[0]
+    world.kafka.published = {0: 5, partition: end}
+    world.begin()
+    await world._until(lambda: {lane.state for lane in world.lanes} == {LaneState.HALTED})
+    assert all("Postgres was restored from an older copy" in lane.reason for lane in world.lanes)
+    assert world.kafka.turns == []
+    await world.close()
+
+
+async def test_a_lane_without_an_offset_whose_results_may_not_be_read_halts_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It says what to allow. One that never ran begins: there is no sign that it ever did."""
+
+    async def newest(*_: object) -> dict[int, int | None]:
+        return {}
+
+    monkeypatch.setattr(halts, "newest_results", newest)
+    world = _world(2)
+    await world.keep(0, 5, emitted=5)
+    del world.kafka.committed_offsets[0]
+    world.kafka.published = dict.fromkeys(range(4))
+    world.begin()
+    await world.until_running(1)
+    await world._until(lambda: world.lanes[0].state is LaneState.HALTED)
+    assert "Allow Read on the result topics" in world.lanes[0].reason
+    await world.close()
+
+
 async def test_an_offset_that_was_set_back_is_noted_for_the_audit() -> None:
     """Below one that was reached before; results of a crash, which were never out, are no repeats."""
     world = _world(2)
@@ -358,7 +430,7 @@ async def test_an_offset_that_was_set_back_is_noted_for_the_audit() -> None:
     await world.keep(1, 5, emitted=2)
     name = world.lanes[0].name
     lane = world.store._lanes[name]
-    await world.store.mark_emitted({FencingToken(name, lane.lane_id, lane.epoch): 5})
+    await world.store.mark_emitted({lane.token(name): 5})
     world.kafka.committed_offsets[0] = 1
     await world.live()
     assert world.store.set_back == [(0, 1, 5)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from worker.messages.events import Answer
-from worker.operations.history import before, history, topics_of
+from worker.operations.history import history, topics_of
 from worker.operations.lane_audit import LaneAudit, Ledger
 from worker.operations.progress import Progress, paced
 from worker.operations.report import Problem
@@ -15,6 +15,7 @@ from worker.operations.servers import Servers
 from worker.store.inspection import Covered, Inspection, LaneRow, inspection, position_in
 from worker.stream.group_view import appended_at, group_view
 from worker.stream.log_reader import log_reader
+from worker.stream.published import before
 
 AT_ONCE = 6
 """Lanes that are read at once: while one waits for a server, the other is compared."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from worker.messages.envelope import Record
 from worker.messages.refusals import Kind
@@ -15,8 +15,6 @@ from worker.stream.log_reader import LogReader
 
 NAMED_TO_THE_END = 2**62
 """What `History.named` is asked for by who wants all that the logs have."""
-CLOCKS_DIFFER = timedelta(hours=1)
-"""How much earlier than its command a result may seem to have been appended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +119,6 @@ async def history(
         logs[kind] = NamingLog(place, bounds.end, 0 < bounds.first == begin, causes)
     reader.assign(starts)
     return History((commands, partition), offsets, reader, logs)
-
-
-def before(appended_ms: int) -> datetime:
-    """From when on results of commands can have been appended that were appended then or later."""
-    return datetime.fromtimestamp(max(0.0, appended_ms / 1000 - CLOCKS_DIFFER.total_seconds()), UTC)
 
 
 def cause_reader(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:

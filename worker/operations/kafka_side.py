@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from worker.messages.envelope import Record
 from worker.messages.refusals import Kind
-from worker.operations.history import Topics, before, cause_reader
+from worker.operations.history import Topics, cause_reader
 from worker.operations.selection import Place
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.log_reader import Bounds
 from worker.stream.probe import READ_BYTES, Probe
+from worker.stream.published import before
 
 AROUND = 5000
 """So many offsets around a result's place are read where it does not stand there: repeats may stand anywhere."""

@@ -29,7 +29,8 @@ async def lanes(servers: Servers) -> LanesReport:
     known: Mapping[int, LaneRow] = {} if isinstance(rows, Problem) else rows
     later = await servers.kafka(lambda: seen_beside(servers.cluster, topic, seen, known))
     seen = seen if isinstance(later, Problem) else later
-    stands = standings(seen, known)
+    published = await published_without_offset(servers, seen)
+    stands = standings(seen, known, published)
     waiting = {at: one.emitted for at, one in stands.items() if one.emitted < one.log.end}
     ages = await servers.kafka(lambda: appended_at(servers.cluster, topic, waiting))
     ahead = [at for at, one in stands.items() if one.emitted > one.position.applied]
@@ -37,6 +38,8 @@ async def lanes(servers: Servers) -> LanesReport:
     found = []
     for at in sorted({*seen, *known}):
         one = lane_report(topic, at, known.get(at), seen.get(at))
+        if at in published:
+            one = one.model_copy(update={"emitted": stands[at].emitted})
         if at in seen and not isinstance(rows, Problem):
             one = judged(one, stands[at], newest.get(at))
         oldest_ms = None if isinstance(ages, Problem) else ages.get(at)
@@ -65,13 +68,31 @@ async def seen_beside(
     return {at: replace(one, log=logs.get(at, one.log)) for at, one in seen.items()}
 
 
-def standings(seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow]) -> dict[int, Standing]:
-    """Where every lane that Kafka has stands, by what both servers say; commits that one has lost concern all."""
+async def published_without_offset(servers: Servers, seen: Mapping[int, PartitionView]) -> dict[int, int]:
+    """One past the newest command that has a result, of partitions that have commands but no committed offset.
+
+    By the newest results alone: enough to see that a lane ran, and that commits are lost.
+    """
+    without = [at for at, one in seen.items() if one.committed is None and one.log.first < one.log.end]
+    newest = await newest_results(servers.settings, servers.cluster, servers.settings.topic_commands, without)
+    return {at: offset + 1 for at, offset in newest.items() if offset is not None}
+
+
+def standings(
+    seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow], published: Mapping[int, int]
+) -> dict[int, Standing]:
+    """Where every lane that Kafka has stands, by what both servers say; commits that one has lost concern all.
+
+    `published` is of partitions for which the group has no offset.
+    """
     positions = {at: one.position for at, one in known.items()}
     applied = {at: None if one is None else one.applied for at, one in positions.items()}
-    lost = lost_commits({at: one.committed for at, one in seen.items()}, applied)
+    lost = lost_commits({at: one.committed for at, one in seen.items()}, applied, published)
     reason = reason_of_lost_commits(lost, applied) if lost else None
-    return {at: standing_of(positions.get(at), one.committed, one.log, reason) for at, one in seen.items()}
+    return {
+        at: standing_of(positions.get(at), one.committed, one.log, reason, published=published.get(at))
+        for at, one in seen.items()
+    }
 
 
 def lane_report(topic: str, partition: int, row: LaneRow | None, view: PartitionView | None) -> LaneReport:

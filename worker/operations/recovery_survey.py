@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from worker.operations.history import NAMED_TO_THE_END, Topics, before, history
+from worker.operations.history import NAMED_TO_THE_END, Topics, history
 from worker.operations.lost import Lost
 from worker.operations.selection import chosen_partitions
 from worker.operations.servers import Servers
@@ -13,6 +13,7 @@ from worker.store.restoring import Plan
 from worker.stream.cluster.group_members import has_members
 from worker.stream.group_view import PartitionView, appended_at, group_view, stable_offsets
 from worker.stream.log_reader import LogReader
+from worker.stream.published import before
 
 LOOKS, LOOK_SECONDS = 20, 0.25
 """How often, and how far apart, something is looked at that may just now be ending."""

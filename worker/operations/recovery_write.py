@@ -114,7 +114,7 @@ class Writer(AbstractAsyncContextManager["Writer"]):
         self, token: FencingToken, lost: Lost, offsets: tuple[int, int], part: Sequence[Restored]
     ) -> None:
         applied, stop = offsets
-        emitted = min(stop, lost.emitted if lost.emitted is not None else 0)
+        emitted = min(stop, max(lost.emitted or 0, lost.published_end))
         created = [one.created for one in part if one.created is not None]
         async with self._store.transaction([ExpectedPosition(token, applied, emitted)]) as transaction:
             await transaction.reserve(created, Facts())

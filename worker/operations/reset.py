@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.operations.history import Topics, before, topics_of
+from worker.operations.history import Topics, topics_of
 from worker.operations.journal import operation
-from worker.operations.lanes import seen_beside, standings
+from worker.operations.lanes import published_without_offset, seen_beside, standings
 from worker.operations.progress import Progress
 from worker.operations.recovery_survey import LOOK_SECONDS, LOOKS, published_end
 from worker.operations.recovery_write import take_over
@@ -23,6 +23,7 @@ from worker.stream.group_view import appended_at, group_view
 from worker.stream.log_reader import LogReader, log_reader
 from worker.stream.open_transactions import open_transactions
 from worker.stream.positions import NEW_NAME
+from worker.stream.published import before
 from worker.stream.standing import Standing
 
 EXPIRED = "commands-expired"
@@ -129,7 +130,8 @@ class _Resetting:
     async def _standings(self, partitions: Sequence[int]) -> dict[int, Standing]:
         view = await group_view(self._settings, self._servers.cluster)
         rows = await self._database.lanes(self._settings.group_id, self._topic)
-        stands = standings(await seen_beside(self._servers.cluster, self._topic, view, rows), rows)
+        published = await published_without_offset(self._servers, view)
+        stands = standings(await seen_beside(self._servers.cluster, self._topic, view, rows), rows, published)
         return {at: stands[at] for at in chosen_partitions(partitions, view)}
 
     async def move(self, report: ResetReport, registered: Mapping[int, Registered]) -> ResetReport:

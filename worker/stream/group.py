@@ -21,6 +21,7 @@ from worker.stream.lane import Lane
 from worker.stream.reader import POLL_MS, Reader
 from worker.stream.session import Member
 from worker.stream.sessions import Sessions
+from worker.stream.standing import look_for_lost_commits
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,9 @@ FETCH_ALL_BYTES = 1024 * 1024
 
 HELD_BYTES = 12 * 1024 * 1024
 """What all lanes together may hold of records whose results are not visible yet."""
+
+LOST_COMMITS_SECONDS = 3.0
+"""How often a worker compares E of all lanes with A. Until then it may decide without passports that are lost."""
 
 _WEEKS_MS = 2**31 - 1
 
@@ -78,6 +82,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         background = Background()
         background.start("survey", lambda: survey(self.lanes, self, self._shared))
         background.start("topic-watch", self.topic_watch.watch)
+        background.start("lost-commits", self._watch_for_lost_commits)
         try:
             await self.topic_watch.begin()
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -120,6 +125,25 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         """On opening they see that the topic is not theirs."""
         for lane in self.lanes.values():
             lane.inbox.fail(f"the topic {self._topic} is not the one that it was")
+
+    async def _watch_for_lost_commits(self) -> None:
+        """Halt all lanes soon where results become visible that Postgres does not hold, whoever published them.
+
+        An opening lane looks, too. But Postgres may fail over to a replica that lacks a commit while its results are on
+        their way to Kafka, and one worker may be left with the old primary.
+        """
+        while True:
+            await asyncio.sleep(LOST_COMMITS_SECONDS)
+            if not any(lane.is_at_work for lane in self.lanes.values()):
+                continue
+            try:
+                reason = await look_for_lost_commits(self._shared, self)
+            except Exception as error:  # a server is away, which is said elsewhere
+                log.debug("lost_commits_cannot_be_looked_for", error=f"{type(error).__name__}: {error}")
+                continue
+            for lane in self.lanes.values() if reason is not None else ():
+                if lane.is_at_work:
+                    lane.inbox.fail(f"lost commits: {reason}")
 
     async def _close_lanes(self) -> None:
         """Let turns in flight end, for a bounded time. From now on nothing is ours."""

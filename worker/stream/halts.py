@@ -15,6 +15,7 @@ from worker.store.port import FencingToken
 from worker.stream.background import Background
 from worker.stream.cluster.connection import ANSWER_SECONDS
 from worker.stream.dependencies import Consumer, LaneDependencies
+from worker.stream.forgotten import Forgotten
 from worker.stream.lane import Lane, LaneState
 from worker.stream.positions import Halt, reason_without_topic
 from worker.stream.published import newest_results
@@ -33,11 +34,12 @@ class Halts:
         shared: LaneDependencies,
         consumer: Consumer,
         tokens: Mapping[Lane, FencingToken],
+        forgotten: Forgotten,
         news: asyncio.Event,
     ) -> None:
         """`tokens` are of those lanes that are the session's, and on which nobody else has anything open."""
         self._shared, self._consumer, self._tokens, self._news = shared, consumer, tokens, news
-        self._topic = shared.settings.topic_commands
+        self._forgotten, self._topic = forgotten, shared.settings.topic_commands
         self._lanes: set[Lane] = set()
         self._misfit = asyncio.Event()
         self._background = Background()
@@ -87,7 +89,7 @@ class Halts:
             ours = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
             log_ends = LogEnds(self._consumer, self._topic, asyncio.Event())
             logs = await log_ends.known([lane.name.partition for lane in ours], ANSWER_SECONDS)
-            looks = await look(ours, logs, self._shared, self._consumer)
+            looks = await look(ours, logs, self._forgotten, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
             for lane in lanes:
                 self.halt(lane, reason_without_topic(self._topic))

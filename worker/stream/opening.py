@@ -11,6 +11,7 @@ from worker.store import failpoints
 from worker.store.port import FencingToken, LostLane, NewerOwner, Owner, Registered
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.fencing import fence
+from worker.stream.forgotten import Forgotten
 from worker.stream.halts import Halts
 from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
@@ -49,12 +50,14 @@ class Opening:
         self._behind: dict[Lane, OpenLane] = {}
         """Placed: they run when Kafka has all that the ledger has."""
         self._log_ends = LogEnds(consumer, self._topic, news)
-        self._halts = Halts(shared, consumer, self._tokens, news)
+        self._forgotten = Forgotten(shared, news)
+        self._halts = Halts(shared, consumer, self._tokens, self._forgotten, news)
 
     def stop(self) -> None:
         """Nothing goes on in the background."""
         self._halts.stop()
         self._log_ends.stop()
+        self._forgotten.stop()
         for task in self._fences.values():
             task.cancel()
 
@@ -108,7 +111,12 @@ class Opening:
             if one.producers:
                 self._registered[lane] = one
             else:
-                self._tokens[lane] = one.token
+                self._hold(lane, one.token)
+
+    def _hold(self, lane: Lane, token: FencingToken) -> None:
+        """It is ours alone, and nobody else can publish for it any more."""
+        self._tokens[lane] = token
+        self._forgotten.forget(lane.name.partition)
 
     def _lose(self, lane: Lane, reason: str) -> None:
         """A newer generation holds it, unless the group was reset or we took it from ourselves: ask again, later."""
@@ -152,7 +160,7 @@ class Opening:
         for lane, token in tokens.items():
             del self._registered[lane]
             if token in ours:
-                self._tokens[lane] = token
+                self._hold(lane, token)
             else:
                 self._lose(lane, "a newer epoch holds it")
 
@@ -163,7 +171,7 @@ class Opening:
             self._shared.hooks.begins(Activity(lane.name))  # also of one that was open before
         try:
             logs = await self._log_ends.known([lane.name.partition for lane in lanes], LOG_ENDS_SECONDS)
-            looks = await look(lanes, logs, self._shared, self._consumer)
+            looks = await look(lanes, logs, self._forgotten, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
             self._halts.look_into(lanes)
             return

@@ -23,15 +23,22 @@ class Log:
     end: int
 
 
-def lost_commits(committed: Mapping[int, Committed | None], applied: Mapping[int, int | None]) -> dict[int, int]:
+def lost_commits(
+    committed: Mapping[int, Committed | None],
+    applied: Mapping[int, int | None],
+    published: Mapping[int, int | None] | None = None,
+) -> dict[int, int]:
     """Lanes whose commits Postgres has lost, with E of each: a worker published their results, and A says otherwise.
 
-    `committed` was asked for before `applied`, which is None or missing for lanes that Postgres does not know.
+    `published` is E of partitions without a committed offset, as far as their results tell. Both were asked for before
+    `applied`, which is None or missing for lanes that Postgres does not know.
     """
+    emitted = {at: one.offset for at, one in committed.items() if one is not None and one.is_ours}
+    emitted |= {at: end for at, end in (published or {}).items() if end}
     return {
-        partition: one.offset
-        for partition, one in committed.items()
-        if one is not None and one.is_ours and ((at := applied.get(partition)) is None or one.offset > at)
+        partition: offset
+        for partition, offset in emitted.items()
+        if (at := applied.get(partition)) is None or offset > at
     }
 
 

@@ -2,20 +2,62 @@
 
 import asyncio
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 
+from worker.messages.result_record import cause_of
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within
+from worker.stream.log_reader import log_reader
 
 log = structlog.get_logger(__name__)
 
 _TAIL_OFFSETS = 200
 """Results come in the order of their commands, so the last of each topic tell; markers occupy offsets, too."""
 _POLL_MS = 500
+CLOCKS_DIFFER = timedelta(hours=1)
+"""How much earlier than its command a result may seem to have been appended."""
+
+
+class ResultsHidden(Exception):
+    """A transaction that is open hides results behind it, so that nobody can tell how far they go."""
+
+
+async def published_ends(settings: Settings, cluster: Cluster, since_ms: Mapping[int, int]) -> dict[int, int]:
+    """One past the newest command of each partition that a visible result names, 0 where no result does.
+
+    Reads all results that were appended since `since_ms`, by partition: the append time of the first command whose
+    result matters. Call it when no producer may publish for these partitions any more. Raises `CLUSTER_ERRORS`, also
+    where results may not be read, and `ResultsHidden`.
+    """
+    ends = dict.fromkeys(since_ms, 0)
+    if not since_ms:
+        return ends
+    counts = await cluster.partition_counts(list(settings.result_topics))
+    async with log_reader(settings) as reader, log_reader(settings, "read_uncommitted") as uncommitted:
+        for topic in settings.result_topics:
+            for number in sorted({partition % counts[topic] for partition in since_ms}):
+                own = [since for partition, since in since_ms.items() if partition % counts[topic] == number]
+                stop = (await uncommitted.bounds(topic, [number]))[number].end
+                if (await reader.bounds(topic, [number]))[number].end < stop:
+                    raise ResultsHidden(f"a transaction is open in {topic}/{number}")
+                start = (await reader.first_since(topic, [number], before(min(own))))[number]
+                reader.assign({(topic, number): start})
+                async for records in reader.read(topic, number, start, stop):
+                    for record in records:
+                        cause = _named(cause_of(record.headers), settings.topic_commands)
+                        if cause is not None and cause[0] in ends:
+                            ends[cause[0]] = max(ends[cause[0]], cause[1] + 1)
+    return ends
+
+
+def before(appended_ms: int) -> datetime:
+    """The earliest time at which a log can hold a result of a command that was appended at `appended_ms` or later."""
+    return datetime.fromtimestamp(max(0.0, appended_ms / 1000 - CLOCKS_DIFFER.total_seconds()), UTC)
 
 
 async def newest_results(
@@ -64,16 +106,15 @@ async def _newest(consumer: AIOKafkaConsumer, places: list[TopicPartition], topi
     left = {place for place in places if starts[place] < ends[place]}
     while left:
         for records in (await consumer.getmany(*left, timeout_ms=_POLL_MS)).values():
-            for partition, offset in (cause for record in records if (cause := _cause(record, topic)) is not None):
-                newest[partition] = max(offset, newest.get(partition, offset))
+            for record in records:
+                cause = _named(cause_of(record.headers), topic)
+                if cause is not None:
+                    newest[cause[0]] = max(cause[1], newest.get(*cause))
         left = {place for place in left if await consumer.position(place) < ends[place]}
     return newest
 
 
-def _cause(record: ConsumerRecord, topic: str) -> tuple[int, int] | None:
-    """Partition and offset of the command of that topic which the record answers."""
-    for name, value in record.headers:
-        if name == "ce_causationid" and value is not None:
-            place = re.fullmatch(rf"{re.escape(topic)}/([0-9]+)/([0-9]+)", value.decode("utf-8", "replace"))
-            return (int(place[1]), int(place[2])) if place else None
-    return None
+def _named(cause: bytes | None, topic: str) -> tuple[int, int] | None:
+    """Partition and offset of the command of that topic which a result names."""
+    place = re.fullmatch(rf"{re.escape(topic)}/([0-9]+)/([0-9]{{1,18}})", (cause or b"").decode("utf-8", "replace"))
+    return (int(place[1]), int(place[2])) if place else None

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from worker.store.port import FencingToken, LostLane, Position
 from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.dependencies import Consumer, LaneDependencies
+from worker.stream.forgotten import Forgotten, reason_without_offset
 from worker.stream.lane import Lane
 from worker.stream.positions import Log, lost_commits, reason_of_lost_commits, reason_to_halt
 
@@ -30,11 +31,20 @@ class Standing:
 
 
 def standing_of(
-    position: Position | None, committed: Committed | None, log: Log, lost_commits: str | None = None
+    position: Position | None,
+    committed: Committed | None,
+    log: Log,
+    lost_commits: str | None = None,
+    *,
+    published: int | None = None,
 ) -> Standing:
-    """From what both servers say of a lane; one that never ran stands at the start of its log."""
+    """From what both servers say of a lane; one that never ran stands at the start of its log.
+
+    `published` tells how far results go where the group has no offset. Below the bound that Postgres has noted, all is
+    out.
+    """
     known = position or Position(log.first, log.first, log.first)
-    emitted = known.emitted if committed is None else committed.offset
+    emitted = max(known.emitted, published or 0) if committed is None else committed.offset
     return Standing(known, emitted, log, position is None, lost_commits)
 
 
@@ -76,6 +86,7 @@ class LogEnds:
 async def look(
     lanes: Mapping[Lane, FencingToken],
     logs: Mapping[int, tuple[int, int]],
+    forgotten: Forgotten,
     shared: LaneDependencies,
     consumer: Consumer,
 ) -> dict[Lane, Look]:
@@ -87,8 +98,18 @@ async def look(
     group_id, topic = shared.settings.group_id, shared.settings.topic_commands
     identity = await shared.cluster.identity(topic)
     committed = await shared.cluster.committed(group_id, topic, [lane.name.partition for lane in lanes])
-    lost = await _lost_commits(shared, consumer)
+    all_committed = await _all_committed(shared, consumer)
+    without = [at for at, one in all_committed.items() if one is None]
+    published = forgotten.ends(without)
+    applied = await shared.store.applied(group_id, topic)  # E first: the other lanes are at work
     positions = await shared.store.positions(lanes.values())
+    if published is None:
+        own = {lane.name.partition: positions.get(token) for lane, token in lanes.items()}
+        noted = {at: position.emitted for at, position in own.items() if position is not None}
+        forgotten.read({at: noted.get(at, applied.get(at) or 0) for at in without})
+        return dict.fromkeys(lanes, f"Kafka has no offset of the group for partitions {without}: reading their results")
+    lost = lost_commits(all_committed, applied, published)
+    reason = reason_of_lost_commits(lost, applied) if lost else None
     looks: dict[Lane, Look] = {}
     for lane, token in lanes.items():
         partition = lane.name.partition
@@ -100,18 +121,23 @@ async def look(
         elif isinstance(emitted, KafkaError):
             looks[lane] = f"asking for the group's offset again after {emitted}"
         else:
-            looks[lane] = standing_of(positions[token], emitted, Log(identity, *logs[partition]), lost)
+            position, log = positions[token], Log(identity, *logs[partition])
+            end = published.get(partition, 0)
+            own_reason = reason_without_offset(position.applied) if end is None and position is not None else None
+            looks[lane] = standing_of(position, emitted, log, reason or own_reason, published=end)
     return looks
 
 
-async def _lost_commits(shared: LaneDependencies, consumer: Consumer) -> str | None:
-    """Why no lane may run, where any lane has lost commits, whoever has it.
+async def look_for_lost_commits(shared: LaneDependencies, consumer: Consumer) -> str | None:
+    """Why no lane may run, where any lane has lost commits, whoever has it; by committed offsets alone."""
+    committed = await _all_committed(shared, consumer)
+    applied = await shared.store.applied(shared.settings.group_id, shared.settings.topic_commands)
+    lost = lost_commits(committed, applied)
+    return reason_of_lost_commits(lost, applied) if lost else None
 
-    The others are at work: A is asked for after E, and of E a lower bound is enough.
-    """
+
+async def _all_committed(shared: LaneDependencies, consumer: Consumer) -> dict[int, Committed | None]:
+    """E of every lane, whoever has it; for those at work a lower bound, which is enough to see lost commits."""
     group_id, topic = shared.settings.group_id, shared.settings.topic_commands
     committed = await shared.cluster.committed(group_id, topic, consumer.all_partitions(topic), stable=False)
-    known = {at: one for at, one in committed.items() if not isinstance(one, KafkaError)}
-    applied = await shared.store.applied(group_id, topic)
-    lost = lost_commits(known, applied)
-    return reason_of_lost_commits(lost, applied) if lost else None
+    return {at: one for at, one in committed.items() if not isinstance(one, KafkaError)}
