@@ -187,6 +187,16 @@ async def test_an_answer_that_fits_into_no_topic_is_refused_before_it_is_kept(
     assert await lane.verdicts(ask(OPEN, 9), long) == ["created", "400 Unreadable command"]
 
 
+async def test_key_and_headers_of_an_answer_count_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic limits the whole record. At one byte less the value alone would still fit."""
+    lane = await Lane.open(store)
+    (fits,) = await lane.process(ask(OPEN, 9, "s", key="k" * 255))
+    monkeypatch.setattr(worker.batch.pipeline, "RECORD_BYTES", fits.record_bytes)
+    assert await lane.verdicts(ask(OPEN, 9, "t", key="l" * 255)) == ["created"]
+    monkeypatch.setattr(worker.batch.pipeline, "RECORD_BYTES", fits.record_bytes - 1)
+    assert await lane.verdicts(ask(OPEN, 9, "u", key="m" * 255)) == ["400 Unreadable command"]
+
+
 async def test_too_much_for_one_batch_leaves_nothing_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """All answers of a batch are in memory at once, so the lane comes again with fewer; a single one always passes."""
     monkeypatch.setattr(worker.batch.pipeline, "TURN_ANSWER_BYTES", 1000)
