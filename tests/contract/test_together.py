@@ -10,7 +10,7 @@ from asyncpg.transaction import Transaction
 import worker.batch.pipeline
 import worker.batch.recovery
 from tests.contract.test_halving import POISON
-from tests.contract.world import CATALOGUE, GROWTH, LINK_BASE, OPEN, Lane, ask, processor_of, verdict
+from tests.contract.world import CATALOGUE, GROWTH, LINK_BASE, OPEN, Lane, ask, processor_of, signed, verdict
 from tests.memory_store import MemoryStore, MemoryTransaction
 from tests.spans import attributes, events, spans_in_memory
 from worker.batch.pipeline import Pipeline
@@ -93,6 +93,12 @@ async def test_lanes_share_a_transaction(store: Store, monkeypatch: pytest.Monke
     for lane, answers in zip(lanes, answered, strict=True):
         assert await lane.answers() == answers
         assert await store.positions([lane.token]) == {lane.token: Position(2, 0, 0)}
+
+
+async def test_signatures_are_verified_for_all_lanes_of_a_turn(store: Store) -> None:
+    """Also where another lane brings none."""
+    asked = [[ask(OPEN, 1, "s")], [signed(ask(OPEN, 1, "t"), OPEN)], [signed(ask(OPEN, 1, "u", key="k"), OPEN)]]
+    assert [_verdicts(done) for done in await _turn(await _lanes(store), asked)] == [["created"]] * LANES
 
 
 @pytest.mark.parametrize("together", [2, 1])

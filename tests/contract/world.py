@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from tests.memory_store import MemoryStore
+from tests.signing import signer_of
 from tests.workbench import Tenant, gtin, tenant
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
@@ -58,7 +59,8 @@ def _company(one: Tenant) -> dict[str, object]:
         keys.append({"key": FRACTION.api_key, "revokedAt": moment.replace("Z", "500Z")})
     subscription = "past_due" if one == PAST_DUE else "active"
     named = {"_id": one.company_id, "name": "Company", "plan": _PLANS[one], "subscription": subscription}
-    return {**named, "apiKeys": keys, "prefill": {"mass": 4.5} if one == RIVAL else {}}
+    signing_keys = [{"jwk": signer_of(one, TOPIC).jwk.members}]
+    return {**named, "apiKeys": keys, "signingKeys": signing_keys, "prefill": {"mass": 4.5} if one == RIVAL else {}}
 
 
 def _product(one: Tenant) -> dict[str, object]:
@@ -134,6 +136,16 @@ def with_token(record: Record, company_id: str, scope: str = "passports:write", 
     others = [header for header in record.headers if header[0] != "authorization"]
     token = f"Bearer {company_id}|{scope}|{expires_ms / 1000}".encode()
     return record._replace(headers=[("authorization", token), *others])
+
+
+def signed(record: Record, one: Tenant) -> Record:
+    """The record with a signature in place of its API key."""
+    others = [header for header in record.headers if header[0] != "authorization"]
+    key = dict(others).get("idempotency-key")
+    signature = signer_of(one, TOPIC).headers(
+        record.value or b"", None if key is None else key.decode(), None, record.timestamp_ms / 1000
+    )
+    return record._replace(headers=[*signature, *others])
 
 
 def _opened(record: Record) -> Command:
