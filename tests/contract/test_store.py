@@ -32,6 +32,7 @@ from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
+from worker.store.partitions import drop_old_days
 from worker.store.port import (
     ExpectedPosition,
     FencingToken,
@@ -496,6 +497,17 @@ async def test_writes_are_counted_on_the_day_of_their_record(store: Store) -> No
     books, day = await books_of(store), utc_day(MIDNIGHT_MS)
     assert books.writes == {(OPEN.company_id, day - 1): 2, (OPEN.company_id, day): 2, (OPEN.company_id, day + 1): 1}
     assert books.slots == {OPEN.company_id: 5}
+
+
+async def test_a_count_is_as_old_as_the_last_write_to_it(postgres: PostgresStore) -> None:
+    """A back-fill may write to a day for longer than counts are kept, and must not exceed its budget."""
+    lane, asked = await Lane.open(postgres), [ask(GROWTH, serial=str(at), confirmOverage=True) for at in range(5)]
+    await lane.process(*asked[:3])
+    async with postgres.session() as connection:
+        await connection.execute("UPDATE daily_writes SET recorded_on = recorded_on - 30")
+        await lane.process(asked[3])
+        await drop_old_days(connection, 7)
+    assert await lane.verdicts(asked[4]) == ["429 API rate limit"]
 
 
 async def test_only_confirmed_overage_is_charged(store: Store) -> None:

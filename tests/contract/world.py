@@ -1,5 +1,6 @@
 """One small catalogue for both stores, and lanes that tests drive as a worker drives them."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -111,6 +112,17 @@ async def wipe(database_url: str) -> None:
         await connection.execute(f"{deletions}; UPDATE company_usage SET slots_used = 0 WHERE slots_used <> 0")
     finally:
         await connection.close()
+
+
+async def now_ms_of(store: PostgresStore) -> int:
+    """Now by the database's clock; a test that would cross midnight waits for it."""
+    async with store.session() as connection:
+        now_ms = await connection.fetchval("SELECT (extract(epoch FROM now()) * 1000)::bigint")
+    assert isinstance(now_ms, int)
+    if DAY_MS - now_ms % DAY_MS < 10_000:
+        await asyncio.sleep(11)
+        return await now_ms_of(store)
+    return now_ms
 
 
 def ask(
