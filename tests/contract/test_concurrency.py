@@ -21,6 +21,7 @@ from tests.contract.world import (
     ask,
     books_of,
     furnish,
+    until_waiting,
     verdict,
 )
 from tests.workbench import gtin
@@ -73,18 +74,6 @@ def _before(monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[int], Awa
 
 async def _nothing(_: int) -> None:
     """Only count."""
-
-
-async def _until_waiting(rogue: Connection, sessions: int = 1) -> int:
-    """Until that many sessions wait for a lock; the process id of one of them."""
-    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(10):
-        while True:
-            await rogue.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same sessions for ever
-            waiting = await rogue.fetch(query)
-            if len(waiting) >= sessions:
-                return int(waiting[0]["pid"])
-            await asyncio.sleep(0.005)
 
 
 # Many lanes
@@ -170,7 +159,7 @@ async def test_lanes_meet_at_the_same_new_gtins(
             asyncio.create_task(lane.verdicts(*(ask(one, number, one.company_id) for number in order)))
             for lane, one, order in zip(lanes, companies, (numbers, reversed(numbers)), strict=True)
         ]
-        await _until_waiting(rogue, len(lanes))  # each holds what it has claimed so far
+        await until_waiting(rogue, len(lanes))  # each holds what it has claimed so far
         await held.rollback()
         first, second = await asyncio.gather(*claims)
     assert len(tries) == len(lanes)
@@ -178,6 +167,26 @@ async def test_lanes_meet_at_the_same_new_gtins(
     books = await books_of(postgres)
     assert books.owners == {number: company for (number, _), (company, _, _) in books.passports.items()}
     assert len(books.owners) == len(numbers)
+
+
+async def test_lanes_meet_at_gtins_of_several_companies(
+    postgres: PostgresStore, rogue: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GTINs are claimed in their own order, whichever company each of them is for: no deadlock here either."""
+    tries = _before(monkeypatch, "gather", _nothing)
+    first, second, third, fourth = sorted((OPEN, RIVAL, GROWTH, HARD), key=lambda tenant: tenant.company_id)
+    lanes = [await Lane.open(postgres, partition) for partition in range(2)]
+    turns = [(ask(first, 3), ask(first, 1), ask(second, 2)), (ask(third, 2), ask(third, 1), ask(fourth, 3))]
+    async with asyncio.timeout(30):
+        held = rogue.transaction()
+        await held.start()
+        await rogue.execute("INSERT INTO gtin_registration VALUES ($1, 'rogue')", gtin(1))
+        claims = [asyncio.create_task(lane.verdicts(*asked)) for lane, asked in zip(lanes, turns, strict=True)]
+        await until_waiting(rogue, len(lanes))  # by company, one would hold the third GTIN now and the other the second
+        await held.rollback()
+        verdicts = await asyncio.gather(*claims)
+    assert len(tries) == len(lanes)
+    assert sorted(verdicts) == [["409 gtin_registered"] * 3, ["created"] * 3]
 
 
 async def test_one_slot_is_given_once(postgres: PostgresStore) -> None:
@@ -217,7 +226,7 @@ async def test_a_deadlock_is_run_again(
     async with rogue.transaction():
         await _take(rogue, second)
         batch = asyncio.create_task(lane.verdicts(ask(OPEN), ask(RIVAL, 2)))
-        await _until_waiting(rogue)
+        await until_waiting(rogue)
         await _take(rogue, first)
     assert await batch == ["created", "created"]
     assert len(tries) == 2
@@ -316,7 +325,7 @@ async def test_a_session_that_is_ended_by_an_operator_refuses_nobody(
     async with rogue.transaction():
         await _take(rogue, OPEN.company_id)
         batch = asyncio.create_task(lane.process(*asked))
-        await rogue.execute(f"SELECT {end}($1)", await _until_waiting(rogue))
+        await rogue.execute(f"SELECT {end}($1)", await until_waiting(rogue))
         with pytest.raises(BatchTooLarge if end == "pg_cancel_backend" else StoreUnavailable):
             await batch
     lane = await Lane.open(postgres)
@@ -330,7 +339,7 @@ async def test_a_batch_that_is_cancelled_leaves_nothing_behind(postgres: Postgre
     async with rogue.transaction():
         await _take(rogue, RIVAL.company_id)
         batch = asyncio.create_task(lane.process(ask(OPEN), ask(RIVAL, 2)))
-        await _until_waiting(rogue)
+        await until_waiting(rogue)
         batch.cancel()
         with pytest.raises(asyncio.CancelledError):
             await batch
@@ -348,7 +357,7 @@ async def test_a_fence_waits_for_the_batch_in_flight(
 
     async def act(_: int) -> None:
         fences.append(asyncio.create_task(Lane.open(postgres)))
-        await _until_waiting(rogue)
+        await until_waiting(rogue)
 
     _before(monkeypatch, "record", act)
     answers = await old.process(ask(OPEN))

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import asyncpg
 import pytest
 
+from tests.contract.world import until_waiting
 from tests.workbench import make_past_day
 from worker.store import partitions, sql
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
@@ -164,6 +165,23 @@ async def test_a_batch_in_flight_is_waited_for_only_briefly(
     assert await connection.fetchval("SHOW lock_timeout") == "0"
     assert await drop_old_days(connection, RETENTION_DAYS) == _names(oldest)
     await other.close()
+
+
+async def test_answers_of_a_batch_in_flight_keep_their_day(database_url: str, connection: Connection) -> None:
+    """A machine wakes up after days in the middle of a batch, whose answers are not in Kafka yet."""
+    oldest = await _today(connection) - timedelta(days=RETENTION_DAYS + 1)
+    await _make_day(connection, oldest)
+    lane_id = await _lane(connection, 0, applied=3)
+    batch = await asyncpg.connect(database_url)
+    async with batch.transaction():
+        await batch.fetch(sql.load("lock_lanes"), [lane_id])
+        dropping = asyncio.create_task(drop_old_days(connection, RETENTION_DAYS))
+        await until_waiting(batch)
+        await _ledger_row(batch, lane_id, 3, oldest)
+        await batch.execute("UPDATE lane SET applied = 4")
+    assert await dropping == []
+    assert await connection.fetchval("SELECT count(*) FROM ledger") == 1
+    await batch.close()
 
 
 async def test_many_may_drop_days_at_once(database_url: str, connection: Connection) -> None:

@@ -298,3 +298,15 @@ async def _books_in_postgres(connection: Connection) -> Books:
         {key: (digest, passport, at_ms) for key, digest, passport, at_ms in await fetch(keys)},
         dict(await fetch("SELECT encode(passport_id, 'hex'), price_cents FROM overage_charge")),
     )
+
+
+async def until_waiting(connection: Connection, sessions: int = 1) -> int:
+    """Until that many sessions wait for a lock; the process id of one of them."""
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while True:
+            await connection.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the first again
+            waiting = await connection.fetch(query)
+            if len(waiting) >= sessions:
+                return int(waiting[0]["pid"])
+            await asyncio.sleep(0.005)
