@@ -141,6 +141,15 @@ def test_depth_counts_the_outermost_object_as_one(opening: bytes) -> None:
     assert read_object(fits, DEPTH - 1) == UnreadableRecord("too-deep", "Expected JSON at most 31 levels deep")
 
 
+def test_siblings_make_nothing_deeper() -> None:
+    """A body may have more than 32 objects, as long as no more than 32 stand in each other."""
+    value = b"{}"
+    for _ in range(DEPTH - 1):
+        value = b'{"a":{},"b":' + value + b',"c":[]}'
+    assert isinstance(read_object(value, DEPTH), dict)
+    assert read_object(value, DEPTH - 1) == UnreadableRecord("too-deep", "Expected JSON at most 31 levels deep")
+
+
 def _at_stack_depth(frames: int, value: bytes) -> JsonObject | UnreadableRecord:
     return _at_stack_depth(frames - 1, value) if frames else read_object(value, DEPTH)
 
@@ -166,6 +175,14 @@ def test_the_fingerprint_is_that_of_the_canonical_json() -> None:
     value = read_object(b'{ "b": [1, 2.50, "\\u00e9"], "a": {"d": null, "c": true} }', DEPTH)
     assert isinstance(value, dict)
     assert fingerprint(value) == sha256(b'{"a":{"c":true,"d":null},"b":[1,2.5,"\\u00e9"]}').digest()
+
+
+@pytest.mark.parametrize("nesting", ["%s", '{"a":%s}', '{"a":{"b":%s,"c":1}}', '{"a":[%s]}', '{"a":{"b":[{"c":%s}]}}'])
+def test_numbers_are_canonical_wherever_they_stand(nesting: str) -> None:
+    """Python's form of a float, which other encoders write otherwise."""
+    value = read_object(f'{{"x":{nesting % "1E-7"}}}'.encode(), DEPTH)
+    assert isinstance(value, dict)
+    assert fingerprint(value) == sha256(f'{{"x":{nesting % "1e-07"}}}'.encode()).digest()
 
 
 @pytest.mark.parametrize(
