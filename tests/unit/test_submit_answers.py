@@ -156,6 +156,17 @@ def test_a_power_cut_leaves_a_file_that_can_be_gone_on_with(tmp_path: Path, pref
         _written(path, sheet)
 
 
+def test_a_power_cut_within_a_row_leaves_what_can_be_gone_on_from(tmp_path: Path) -> None:
+    """Wherever the row is cut: in what it repeats of the input, or in its answer."""
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    whole = _written(path, sheet)
+    last = whole.splitlines(keepends=True)[-1]
+    for size in range(len(whole) - len(last) + 1, len(whole)):
+        path.write_bytes(whole[:size] + bytes(9))
+        with AnswersFile(path, sheet) as answers:
+            assert check(sheet, answers, lambda row: None).answered == ROWS - 1
+
+
 def test_the_head_is_on_the_disk_before_the_first_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a power cut leaves no columns that nobody knows."""
     sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"

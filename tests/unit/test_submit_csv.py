@@ -188,6 +188,14 @@ def test_the_answers_file_opens_in_a_spreadsheet(tmp_path: Path) -> None:
             sheet.noted(line[:torn])
 
 
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_nothing_that_is_added_is_a_formula(tmp_path: Path, first: str) -> None:
+    """A spreadsheet takes each of these characters for the beginning of one."""
+    sheet = table(tmp_path, f"{HEAD}\n{PRODUCT},{GTIN},U1\n")
+    line = sheet.line(next(sheet.rows()), RowAnswer("created", error=f"{first}SUM(1)"))
+    assert line.decode().split(",")[7].strip('"') == f"'{first}SUM(1)"
+
+
 def test_cells_over_several_lines_stay_one_record(tmp_path: Path) -> None:
     """In the answers file as in the input."""
     sheet = table(tmp_path, f'{HEAD},note\n{PRODUCT},{GTIN},U1,"a ""b""\r\nc\n"\n' * 1, Choices(ignored=["note"]))

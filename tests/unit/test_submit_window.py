@@ -74,6 +74,19 @@ def test_a_result_may_come_before_the_acknowledgement() -> None:
     assert (written.window.early, written.rows) == (0, [(1, f"{TOPIC}/0/5"), (2, f"{TOPIC}/0/6")])
 
 
+def test_a_result_behind_an_acknowledgement_may_come_before_its_own() -> None:
+    """At the very offset where the first delivery ends, the second one begins."""
+    written = _Written()
+    first, second = (written.window.add(_row(n)) for n in (1, 2))
+    written.window.handed_over(0, 2)
+    assert not written.hear(f"{TOPIC}/0/6")
+    written.window.acknowledged(0, 5, [first])
+    assert written.window.early == 1
+    written.window.acknowledged(0, 6, [second])
+    assert written.hear(f"{TOPIC}/0/5")
+    assert written.rows == [(1, f"{TOPIC}/0/5"), (2, f"{TOPIC}/0/6")]
+
+
 def test_at_random() -> None:
     """Whatever comes first, on three partitions, with others' results between: each row once, in order, its own."""
     for seed in range(200):
@@ -84,7 +97,7 @@ def test_at_random() -> None:
         sent = []
         for number in range(1, 31):
             partition = chance.randrange(3)
-            ends[partition] += chance.randrange(1, 3)  # some places are others'
+            ends[partition] += chance.randrange(3)  # some places are others'
             slot = written.window.add(_row(number))
             written.window.handed_over(partition, 1)
             offset = ends[partition]
