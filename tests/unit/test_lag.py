@@ -49,6 +49,17 @@ def test_a_batch_that_is_put_back_waits_in_the_inbox() -> None:
     assert lag.oldest_ms == 20
 
 
+def test_a_batch_that_is_put_back_leaves_those_before_it() -> None:
+    """The oldest command is still that of the batch whose results are on their way."""
+    inbox, lag = _backlog(10, 20, 30)
+    _take(inbox, lag, 1)
+    inbox.put_back(_take(inbox, lag, 1))
+    lag.put_back()
+    assert lag.oldest_ms == 10
+    assert lag.answered(1) == [10]
+    assert lag.oldest_ms == 20
+
+
 def test_a_batch_that_failed_waits_until_the_lane_has_opened_again() -> None:
     """The age goes on meanwhile; then the records are fetched anew."""
     inbox, lag = _backlog(10)
@@ -69,6 +80,15 @@ def test_a_survey_holds_until_the_lane_starts_afresh() -> None:
     lag.restart(0)
     assert (lag.oldest_ms, lag.records) == (10, 9)
     assert not lag.is_known(4)
+
+
+def test_a_lane_that_halts_is_as_far_as_the_survey_says() -> None:
+    """The offset up to which it was applied says nothing about where the lane stands now."""
+    _, lag = _backlog(10)
+    lag.restart(7)
+    assert lag.records == 0
+    lag.survey(4, 9, 50)
+    assert lag.records == 5
 
 
 def test_where_a_survey_finds_no_command_nothing_waits() -> None:
