@@ -32,6 +32,7 @@ from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
+from worker.store.inspection import Covered, Inspection
 from worker.store.partitions import drop_old_days
 from worker.store.port import (
     ExpectedPosition,
@@ -352,6 +353,15 @@ async def test_answers_of_two_lanes_stay_apart(store: Store) -> None:
     first, second = await one.process(ask(OPEN)), await two.process(ask(OPEN))
     assert (await one.answers(), await two.answers()) == (first, second)
     assert [first[0].replayed, second[0].kind] == [False, Kind.CONFLICT]
+
+
+async def test_results_that_come_again_are_noted_for_their_topic_alone(postgres: PostgresStore) -> None:
+    """The audit takes them for repeats. Repeats of another topic's commands excuse nothing."""
+    for topic, start in (("audited", 1), ("audited.other", 3)):
+        token = await fence(postgres, LaneName("group", topic, 2))
+        await postgres.note_set_back(token, start, 7, "member")
+    async with postgres.session() as connection:
+        assert await Inspection(connection).covered_repeats("audited") == [Covered(2, 1, 7)]
 
 
 # Facts for every rule

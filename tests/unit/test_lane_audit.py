@@ -1,0 +1,78 @@
+"""The audit of a lane over a history in memory: results out of order, and results that came again."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.unit.builders import NOW_MS, TOPIC, record
+from worker.messages.envelope import Record
+from worker.messages.events import Answer, event_of
+from worker.messages.refusals import Kind
+from worker.operations.audit import _note_doubled
+from worker.operations.history import History, NamingLog, Window
+from worker.operations.lane_audit import LaneAudit
+from worker.operations.merge import Named
+from worker.store.inspection import Covered
+
+COMMANDS = 5
+ANSWERS = [Answer(offset, NOW_MS, Kind.REJECTED, f"key-{offset}", b"{}") for offset in range(COMMANDS)]
+
+
+class _History(History):
+    """Five commands of partition 3, and one log of results, which name these offsets in this order."""
+
+    def __init__(self, causes: Sequence[int]) -> None:
+        nothing: Any = None
+        super().__init__((TOPIC, 3), (0, COMMANDS), nothing, {Kind.REJECTED: NamingLog(("r", 3), 9, False, nothing)})
+        self._results = [Named(cause, _result(at, cause)) for at, cause in enumerate(causes)]
+
+    async def windows(self) -> AsyncIterator[Window]:
+        """All at once."""
+        yield Window(0, COMMANDS, [record(offset=offset) for offset in range(COMMANDS)])
+
+    async def named(self, stop: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
+        """All that has not been asked for yet."""
+        found, self._results = self._results, []
+        yield Kind.REJECTED, found
+
+
+def _result(offset: int, cause: int) -> Record:
+    key, value, headers = event_of(ANSWERS[cause], TOPIC, 3)
+    return Record("rejected", 3, offset, NOW_MS, key, value, headers)
+
+
+async def _audited(causes: Sequence[int]) -> LaneAudit:
+    async def ledger(start: int, stop: int) -> Sequence[Answer]:
+        return ANSWERS[start:stop]
+
+    async def advance(_done: int, _paced: int) -> None:
+        """Nobody looks on."""
+
+    lane = LaneAudit(_History(causes), ledger, "group")
+    await lane.run(advance)
+    return lane
+
+
+@pytest.mark.parametrize(
+    ("causes", "places"),
+    [([0, 1, 2, 3, 4], []), ([0, 1, 3, 2, 4], [2]), ([1, 0, 2, 3, 4], [0]), ([0, 4, 1, 2, 3], [1, 2, 3])],
+    ids=str,
+)
+async def test_a_result_behind_that_of_a_later_command_is_out_of_order(causes: list[int], places: list[int]) -> None:
+    """The place in the log does not matter. A repeat behind all of them is no disorder."""
+    found = (await _audited([*causes, *range(COMMANDS)])).findings.first
+    assert [(finding.code, finding.place.offset) for finding in found] == [("out-of-order", place) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("partition", "start", "stop", "places"), [(3, 1, 4, []), (3, 1, 3, [3]), (3, 2, 4, [1]), (2, 1, 4, [1, 2, 3])]
+)
+async def test_what_comes_again_is_accounted_for_by_its_operation(
+    partition: int, start: int, stop: int, places: list[int]
+) -> None:
+    """A range covers the offsets from its start to below its stop, of its partition alone."""
+    lane = await _audited([*range(COMMANDS), 1, 2, 3])
+    _note_doubled(lane, 3, [Covered(partition, start, stop)])
+    found = lane.findings.first
+    assert [(finding.code, finding.place.offset) for finding in found] == [("doubled", place) for place in places]
