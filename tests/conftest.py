@@ -15,8 +15,11 @@ from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, infr
 from tests.infrastructure.kafka import LocalKafka
 from tests.infrastructure.postgres import local_postgres
 from tests.infrastructure.tools import NOT_OURS
+from tests.infrastructure.zones import far_zone, live_in
 from tests.workbench import Workbench, make_workbench
 from worker.demo.embedded import EmbeddedPostgres
+
+live_in(far_zone())
 
 _taken: list[str] = []
 _numbers = count(1)
@@ -44,23 +47,26 @@ async def database_url(servers: Infrastructure) -> AsyncIterator[str]:
 
 
 class fresh_database:
-    """An empty database on a server, dropped at the end."""
+    """An empty database on a server, dropped at the end. Its sessions are in a time zone where it is another day."""
 
     def __init__(self, server_url: str) -> None:
         self._server_url = server_url
         self._name = f"test_{uuid4().hex[:12]}"
 
     async def __aenter__(self) -> str:
-        await self._execute(f"CREATE DATABASE {self._name}")
+        await self._execute(
+            f"CREATE DATABASE {self._name}", f"ALTER DATABASE {self._name} SET timezone = '{far_zone()}'"
+        )
         return urlunsplit(urlsplit(self._server_url)._replace(path=f"/{self._name}"))
 
     async def __aexit__(self, *_: object) -> None:
         await self._execute(f"DROP DATABASE {self._name} WITH (FORCE)")
 
-    async def _execute(self, statement: str) -> None:
+    async def _execute(self, *statements: str) -> None:
         connection = await asyncpg.connect(self._server_url)
         try:
-            await connection.execute(statement)
+            for statement in statements:
+                await connection.execute(statement)
         finally:
             await connection.close()
 

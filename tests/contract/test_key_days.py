@@ -41,14 +41,15 @@ async def test_a_key_is_found_again_whatever_the_clock_of_its_record(
     assert [(await lane.verdicts(one))[0] for one in asked] == ["replayed", "replayed", "409 serial_exists"]
 
 
-async def test_a_key_of_yesterday_is_found_today(postgres: PostgresStore) -> None:
-    """Also by a batch whose oldest record is of today."""
+@pytest.mark.parametrize("ahead_ms", [0, 5 * DAY_MS], ids=["now", "clock days ahead"])
+async def test_a_key_of_yesterday_is_found_today(postgres: PostgresStore, ahead_ms: int) -> None:
+    """Also by a batch whose oldest record is of today, or of a day that is still to come."""
     now_ms = await now_ms_of(postgres)
-    lane = await Lane.open(postgres)
-    await lane.process(ask(OPEN, key="k", at_ms=now_ms - 24 * HOUR_MS + 1000))
+    lane, at_ms = await Lane.open(postgres), now_ms + ahead_ms
+    await lane.process(ask(OPEN, key="k", at_ms=at_ms - 24 * HOUR_MS + 1000))
     async with postgres.session() as connection:
-        await connection.execute("UPDATE idempotency_key SET day = day - 1")
-    assert await lane.verdicts(ask(OPEN, key="k", at_ms=now_ms)) == ["replayed"]
+        await connection.execute("UPDATE idempotency_key SET day = (now() AT TIME ZONE 'UTC')::date - 1")
+    assert await lane.verdicts(ask(OPEN, key="k", at_ms=at_ms)) == ["replayed"]
 
 
 async def test_a_key_is_found_however_late_its_next_command_is_processed(postgres: PostgresStore) -> None:
@@ -100,11 +101,11 @@ async def test_of_two_lanes_the_later_binding_counts(postgres: PostgresStore) ->
 async def test_days_before_yesterday_are_not_opened(postgres: PostgresStore) -> None:
     """A look-up of fresh records costs the same however many days of keys there are."""
     today = datetime.fromtimestamp(await now_ms_of(postgres) / 1000, UTC).date()
-    old = today - timedelta(days=3)
+    old = today - timedelta(days=2)
     async with postgres.session() as connection:
         await make_past_day(connection, "idempotency_key", old)
         try:
-            for back, is_opened in ((1, False), (3, True)):
+            for back, is_opened in ((1, False), (2, True)):
                 first_day = (today - _FIRST_DAY).days - back
                 plan = await connection.fetch(f"EXPLAIN {sql.load('bindings')}", b"k" * 16, first_day, 1000)
                 assert (f"idempotency_key_{old:%Y%m%d}" in str(plan)) is is_opened

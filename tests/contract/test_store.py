@@ -21,6 +21,7 @@ from tests.contract.world import (
     ask,
     books_of,
     fence,
+    now_ms_of,
     with_token,
 )
 from tests.workbench import gtin
@@ -47,6 +48,7 @@ from worker.store.port import (
     TopicIdentity,
 )
 from worker.store.postgres import ANSWERS_BYTES, PostgresStore
+from worker.store.quotas import quotas, today
 
 NAME = LaneName("group", TOPIC, 0)
 ANSWER = Answer(0, NOW_MS, Kind.REJECTED, "key", b"{}")
@@ -518,6 +520,16 @@ async def test_a_count_is_as_old_as_the_last_write_to_it(postgres: PostgresStore
         await lane.process(asked[3])
         await drop_old_days(connection, 7)
     assert await lane.verdicts(asked[4]) == ["429 API rate limit"]
+
+
+async def test_quotas_tell_the_writes_of_the_utc_day(postgres: PostgresStore) -> None:
+    """The database's clock says which day it is."""
+    lane, now_ms = await Lane.open(postgres), await now_ms_of(postgres)
+    days = (-1, 0, 0, 1)
+    await lane.process(*(ask(OPEN, serial=str(at), at_ms=now_ms + day * DAY_MS) for at, day in enumerate(days)))
+    async with postgres.session() as connection:
+        (quota,) = await quotas(connection, OPEN.company_id, None, await today(connection))
+    assert quota.writes == days.count(0)
 
 
 async def test_only_confirmed_overage_is_charged(store: Store) -> None:

@@ -1,5 +1,7 @@
 """Append times as days and as text."""
 
+import time
+
 import pytest
 
 from worker.domain import timestamps
@@ -22,6 +24,11 @@ def test_moments_are_utc_with_milliseconds(milliseconds: int, text: str, day: in
     """Whatever the zone of the machine."""
     assert timestamps.iso_8601(milliseconds) == text
     assert timestamps.utc_day(milliseconds) == day
+
+
+def test_the_machine_is_far_from_utc() -> None:
+    """`tests/conftest.py` sets the zone, so that tests notice local time. The machine needs its files of time zones."""
+    assert abs(time.timezone) >= 12 * 3600
 
 
 @pytest.mark.parametrize(
