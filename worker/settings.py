@@ -164,7 +164,7 @@ class Settings(BaseSettings):
         description="Days that results, idempotency keys, daily counts and dead letters stay in Postgres. "
         "Keep it above the command topic's retention.",
     )
-    # An answer repeats the names of fields, up to six times as long, and must fit into a result topic.
+    # The copy of an unreadable command has to fit into the dead-letter topic, and many commands into a worker's memory.
     limit_value_bytes: int = Field(64 * 1024, ge=1, le=98_304, description="Most bytes of a command's value.")
     limit_headers: int = Field(64, ge=1, le=1_000, description="Most headers of a command.")
     limit_header_bytes: int = Field(8 * 1024, ge=1, le=1_048_576, description="Most bytes of a header's value.")

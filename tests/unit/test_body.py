@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import worker.messages.body
 from tests.unit.builders import GTIN, PRODUCT, SERIAL, body
 from worker.domain.command import CreatePassport, FieldErrors, InvalidBody
+from worker.domain.seeding import compact_json
 from worker.messages.body import ROLES, read_body
 from worker.messages.countries import ISO_3166_1_ALPHA_2
 
@@ -256,47 +257,100 @@ def _roles(*roles: str) -> dict[str, object]:
     return dict.fromkeys(roles, PARTY)
 
 
+def _size(field_errors: FieldErrors) -> int:
+    """Bytes of the JSON that a result has."""
+    return len(compact_json(field_errors))
+
+
 @pytest.mark.parametrize(
-    ("sent", "last", "omitted"),
+    ("sent", "reported", "last", "omitted"),
     [
-        (body(parties=_roles(*(f"r{n:03}" for n in range(100)))), "parties.r099", 0),
-        (body(parties=_roles(*(f"r{n:03}" for n in reversed(range(101))))), "parties.r099", 1),
-        ({"parties": _roles(*(f"r{n:05}" for n in range(8000)))}, "parties.r00098", 7902),
-        (body(productId=7, parties=_roles(*(f"r{n:05}" for n in range(8000)))), "parties.r00099", 7901),
+        # As many short names as 8 KiB hold, at 144 to 146 bytes each.
+        (body(parties=_roles(*(f"r{n:03}" for n in range(56)))), 56, "parties.r055", 0),
+        (body(parties=_roles(*(f"r{n:03}" for n in reversed(range(57))))), 56, "parties.r055", 1),
+        ({"parties": _roles(*(f"r{n:05}" for n in range(8000)))}, 56, "parties.r00054", 7946),
+        (body(productId=7, parties=_roles(*(f"r{n:05}" for n in range(8000)))), 56, "parties.r00055", 7945),
         (
             # Paths in the middle of the order, on both sides of the cut, and one that is wrong for two reasons.
-            body(parties={"importer": {}, **_roles("importer.gln", *(f"{c}{n:02}" for c in "az" for n in range(99)))}),
-            "parties.importer",
-            101,
+            body(parties={"importer": {}, **_roles("importer.gln", *(f"{c}{n:02}" for c in "az" for n in range(60)))}),
+            57,
+            "parties.a56",
+            66,
         ),
-        (body(parties={"importer": {"gln": 1}, **_roles("importer.gln", *map(str, range(200)))}), "parties.188", 102),
+        (
+            body(parties={"importer": {"gln": 1}, **_roles("importer.gln", *map(str, range(200)))}),
+            57,
+            "parties.149",
+            145,
+        ),
+        # Each of these characters takes six bytes as JSON, and two as UTF-8.
+        (body(parties=_roles(*("\x9f" * 1000 + name for name in "abc"))), 1, "parties." + "\x9f" * 1000 + "a", 2),
+        # A name that fits into no result is told of at `parties`, once.
+        ({"parties": _roles("x" * 60_000)}, 3, "parties", 0),
+        (body(parties=_roles("x" * 20_000, "y" * 20_000, "z")), 2, "parties.z", 1),
     ],
-    ids=["a hundred", "one more", "with a missing object", "with a wrong id", "both sides", "one path twice"],
+    ids=[
+        "as many as fit",
+        "one more",
+        "with a missing object",
+        "with a wrong id",
+        "both sides",
+        "one path twice",
+        "escapes",
+        "a name that never fits",
+        "two that never fit",
+    ],
 )
-def test_the_first_hundred_paths_are_reported_and_the_others_counted(
-    sent: dict[str, object], last: str, omitted: int
+def test_the_first_8_kib_are_reported_and_the_others_counted(
+    sent: dict[str, object], reported: int, last: str, omitted: int
 ) -> None:
     """In the order of the paths, so that the same body always gets the same bytes. Seen to fail without the bound."""
     read = read_body(sent)
     assert isinstance(read, InvalidBody)
     paths = list(read.field_errors)
-    assert (len(paths), paths, paths[-1], read.omitted) == (100, sorted(paths), last, omitted)
+    assert (len(paths), paths[-1], read.omitted) == (reported, last, omitted)
+    assert not omitted or paths == sorted(paths)
+    assert _size(read.field_errors) <= 8192
 
 
-@given(st.lists(st.sampled_from([*ROLES, "a", "importer.gln", "recycler.legalName", "z", "parties."]), unique=True))
-def test_what_is_reported_and_what_is_omitted_are_all_that_is_wrong(roles: list[str]) -> None:
+def test_a_role_whose_name_never_fits_is_told_of_at_parties() -> None:
+    """The name would be most of the answer; the message says what was expected, and why the name is not repeated."""
+    assert _errors(body(parties=_roles("x" * 60_000))) == {
+        "parties": [f"{UNKNOWN_ROLE}; got a name that is too long to be repeated"]
+    }
+
+
+def test_a_hundred_paths_are_reported_where_they_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other bound. Today's messages are so long that 8 KiB come first."""
+    monkeypatch.setattr(worker.messages.body, "_UNKNOWN_ROLE", "x")
+    for count, omitted in ((100, 0), (101, 1), (5000, 4900)):
+        read = read_body(body(parties=_roles(*(f"r{n:04}" for n in range(count)))))
+        assert isinstance(read, InvalidBody)
+        assert (len(read.field_errors), read.omitted) == (100, omitted)
+
+
+_ROLE_NAMES = [*ROLES, "a", "importer.gln", "recycler.legalName", "z", "parties."]
+
+
+@given(st.lists(st.sampled_from(_ROLE_NAMES), unique=True), st.sampled_from(["MOST_FIELD_ERRORS", "MOST_BYTES"]))
+def test_what_is_reported_and_what_is_omitted_are_all_that_is_wrong(roles: list[str], bound: str) -> None:
     """Whichever paths they are, and however few are reported."""
     sent: dict[str, object] = {"parties": {role: {"gln": 1} for role in roles}}
     whole = read_body(sent)
     assert isinstance(whole, InvalidBody)
-    for most in range(1, len(whole.field_errors) + 1):
+    expected = sorted(whole.field_errors.items())
+    for most in range(1, len(expected)):
+        first = dict(expected[:most])
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(worker.messages.body, "MOST_FIELD_ERRORS", most)
+            patched.setattr(worker.messages.body, bound, most if bound == "MOST_FIELD_ERRORS" else _size(first))
             read = read_body(sent)
         assert isinstance(read, InvalidBody)
-        expected = whole.field_errors.items() if most == len(whole.field_errors) else sorted(whole.field_errors.items())
-        assert list(read.field_errors.items()) == list(expected)[:most]
-        assert read.omitted == len(whole.field_errors) - most
+        assert list(read.field_errors.items()) == expected[:most]
+        assert read.omitted == len(expected) - most
+    for bound_of_all in (len(expected), _size(whole.field_errors)):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(worker.messages.body, bound, max(bound_of_all, _size(whole.field_errors)))
+            assert read_body(sent) == whole
 
 
 def test_control_characters_are_harmless_where_nothing_is_kept() -> None:

@@ -1,6 +1,7 @@
 """Claims that hold for every input, tried on many."""
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,10 +17,13 @@ from worker.domain import gs1
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.outcomes import Unauthorized, Unreadable
+from worker.domain.seeding import compact_json
 from worker.domain.timestamps import clamp_ms, iso_8601
+from worker.messages.body import ROLES
 from worker.messages.envelope import Header, Record, open_envelope
 from worker.messages.events import dead_letter_event, describe, event_of
 from worker.messages.json_value import fingerprint, read_object
+from worker.messages.result_record import answer_of
 from worker.messages.signature import to_base64url
 
 settings.register_profile("stable", max_examples=30, derandomize=True, deadline=None, database=None)
@@ -193,6 +197,29 @@ def test_parties_are_repeated_or_refused(parties: dict[str, object]) -> None:
     if isinstance(command.body, CreatePassport):
         repeated = json.loads(describe(command, decide(command, facts()), LINK_BASE).value).get("parties", {})
         assert repeated.keys() == parties.keys()
+
+
+any_names = st.text(st.characters(codec=None, exclude_categories=()), min_size=1, max_size=4)
+long_names = st.builds(
+    lambda text, times, number: f"{text * times}{number}", any_names, st.integers(0, 3_000), any_text
+)
+
+
+@given(st.lists(long_names, max_size=40), st.integers(0, 2_000), values)
+def test_a_refusal_is_small_whatever_the_body(hostile: list[str], many: int, value: object) -> None:
+    """It has 8 KiB of field errors at most, however long and however many the names are, and counts the others."""
+    unknown = {*hostile, *(f"r{number}" for number in range(many))} - {*ROLES}
+    spelled = as_json({"parties": dict.fromkeys(unknown, value)})
+    limits = replace(LIMITS, value_bytes=len(spelled))
+    command = open_envelope(Record(TOPIC, 3, 7, NOW_MS, None, spelled, [BEARER]), limits).command
+    answer = describe(command, decide(command, facts()), LINK_BASE)
+    details = json.loads(answer.value)["details"]
+    assert len(compact_json(details["fieldErrors"])) <= 8192
+    assert len(answer.value) <= 8192 + 128
+    assert 0 < len(details["fieldErrors"]) <= 100
+    assert len(details["fieldErrors"]) + details.get("omitted", 0) == len(unknown) + len(("productId", "gs1"))
+    event = event_of(answer, TOPIC, command.source.partition)
+    assert answer_of(event.key, event.value, event.headers, answer.kind, command.source) == answer
 
 
 @given(st.integers(-(2**63), 2**63 - 1))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from heapq import nsmallest
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Annotated, Any, cast
 
 from pydantic import (
@@ -17,7 +18,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from worker.domain import gs1
-from worker.domain.command import CreatePassport, InvalidBody
+from worker.domain.command import CreatePassport, FieldErrors, InvalidBody
+from worker.domain.seeding import compact_json
 from worker.messages.countries import ISO_3166_1_ALPHA_2
 from worker.messages.json_value import JsonObject
 
@@ -174,8 +176,14 @@ _PARTY_FIELDS = frozenset(field.alias or name for name, field in Party.model_fie
 _IDENTIFIERS = ("gln", "legacyOperatorId")
 _UNKNOWN_ROLE = "Expected one of the roles " + ", ".join(ROLES)
 
+_NAME_TOO_LONG = f"{_UNKNOWN_ROLE}; got a name that is too long to be repeated"
+
 MOST_FIELD_ERRORS = 100
 """So many paths are reported, each with all of its messages; a body can be wrong at thousands."""
+MOST_BYTES = 8 * 1024
+"""The JSON of the reported field errors is no longer. Escapes can make a name six times as long as it was sent."""
+_LONGEST_ROLE_PATH = MOST_BYTES - len(compact_json({"": [_UNKNOWN_ROLE]})) + len(quoted(""))
+"""Bytes of JSON: a longer path would not fit even alone."""
 
 _validate = CreatePassportBody.__pydantic_validator__.validate_python
 
@@ -183,7 +191,8 @@ _validate = CreatePassportBody.__pydantic_validator__.validate_python
 def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
     """Check every field of a body and report all that is wrong, by dotted path.
 
-    Where more than `MOST_FIELD_ERRORS` paths are wrong, the first in their order are reported, and the others counted.
+    Where these are over `MOST_FIELD_ERRORS` or over `MOST_BYTES`, the first in the order of their paths are reported,
+    and the others counted.
     """
     return _flawless(body) or _judged(body)
 
@@ -238,10 +247,24 @@ def _judged(body: JsonObject) -> CreatePassport | InvalidBody:
         field_errors["specversion"] = [_NO_COMMAND]
     parties = body.get("parties")
     omitted = _judge_parties(parties, field_errors) if isinstance(parties, dict) else 0
-    if len(field_errors) + omitted > MOST_FIELD_ERRORS:
-        first = dict(sorted(field_errors.items())[:MOST_FIELD_ERRORS])
-        return InvalidBody(first, omitted + len(field_errors) - len(first))
-    return InvalidBody(field_errors) if field_errors else _as_command(body)
+    if not field_errors:
+        return _as_command(body)
+    if not omitted and len(field_errors) <= MOST_FIELD_ERRORS and len(compact_json(field_errors)) <= MOST_BYTES:
+        return InvalidBody(field_errors)
+    reported = _first_that_fit(field_errors)
+    return InvalidBody(reported, omitted + len(field_errors) - len(reported))
+
+
+def _first_that_fit(field_errors: FieldErrors) -> dict[str, list[str]]:
+    """As many as both bounds allow, in the order of their paths; at least one, since each fits alone."""
+    reported: dict[str, list[str]] = {}
+    size = len("{}")
+    for path, messages in sorted(field_errors.items()):
+        size += len(compact_json({path: messages})) - len("{}") + (len(",") if reported else 0)
+        if size > MOST_BYTES or len(reported) == MOST_FIELD_ERRORS:
+            break
+        reported[path] = messages
+    return reported
 
 
 def looks_like_cloud_event(body: JsonObject) -> bool:
@@ -256,12 +279,17 @@ _MESSAGES = {"missing": "Required", "model_type": "Expected an object", "model_a
 def _judge_parties(parties: JsonObject, field_errors: dict[str, list[str]]) -> int:
     """Add what the model cannot see: unidentified parties, and unknown roles, which may be named like a path.
 
-    Of unknown roles only the first by name are added, since there may be thousands; how many paths were left out.
+    Of unknown roles only the first by name are added, since there may be thousands; how many paths were left out. A
+    name that is too long for any result is told of at `parties`, which stands for one such path.
     """
     unknown = [role for role in parties if role not in ROLES]
-    named = set(nsmallest(MOST_FIELD_ERRORS, unknown))
+    repeatable = [role for role in unknown if len(quoted(f"parties.{role}")) <= _LONGEST_ROLE_PATH]
+    too_long = len(unknown) - len(repeatable)
+    if too_long:
+        field_errors["parties"] = [_NAME_TOO_LONG]
+    named = set(nsmallest(MOST_FIELD_ERRORS, repeatable))
     seen = {path.removeprefix("parties.") for path in field_errors}
-    omitted = sum(role not in named and role not in seen for role in unknown)
+    omitted = max(0, too_long - 1) + sum(role not in named and role not in seen for role in repeatable)
     for role, party in parties.items():
         if role in named:
             field_errors.setdefault(f"parties.{role}", []).append(_UNKNOWN_ROLE)

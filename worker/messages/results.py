@@ -92,12 +92,12 @@ FieldMessages = Annotated[list[str], Field(min_length=1)]
 
 
 class ValidationErrorDetails(Result):
-    """All that is wrong, up to a hundred paths."""
+    """All that is wrong, up to a hundred paths and 8 KiB."""
 
     field_errors: dict[str, FieldMessages] = Field(
         alias="fieldErrors",
         min_length=1,
-        description="Messages by dotted path; of more than 100 paths, the first 100 in their order",
+        description="Messages by dotted path: at most 100 paths, and 8 KiB as JSON; of more, the first in their order",
     )
     omitted: Annotated[int, Field(ge=1)] | SkipJsonSchema[None] = Field(
         default=None, description="Number of further paths that are wrong, if there are any"
