@@ -1,10 +1,8 @@
 """The one place that wires a worker together."""
 
-from collections.abc import Callable
-
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
-from worker.oauth.jwks import JwksSource
+from worker.oauth.jwks import JwksSource, is_url
 from worker.oauth.tokens import TokenVerifier
 from worker.observability.counting import Counting
 from worker.observability.metrics import Metrics
@@ -14,6 +12,7 @@ from worker.observability.together import together
 from worker.observability.turn_log import TurnLog
 from worker.service import Watchers, Worker
 from worker.settings import Settings
+from worker.store.key_sets import KeptKeySet
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster
 from worker.stream.command_reader import CommandReader
@@ -27,22 +26,26 @@ def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
     # Spans first: samples show theirs.
     hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog(), minutes)
     store = PostgresStore(settings.database_url, settings.database_pool_size)
+    verifier = make_verifier(settings, metrics, store)
     pipeline = Pipeline(store, settings.digital_link_base, hooks)
     shared = LaneDependencies(
         settings=settings,
         store=store,
         processor=Processor(pipeline, hooks),
-        command_reader=CommandReader(settings.limits, _verifier(settings, metrics.keys_read), settings.audience),
+        command_reader=CommandReader(settings.limits, verifier, settings.audience),
         cluster=Cluster(settings),
         hooks=hooks,
     )
-    return Worker(shared, store, Watchers(metrics, minutes, tracing))
+    return Worker(shared, store, Watchers(metrics, minutes, tracing), verifier)
 
 
-def _verifier(settings: Settings, tell: Callable[[bool], None]) -> TokenVerifier | None:
+def make_verifier(settings: Settings, metrics: Metrics, store: PostgresStore) -> TokenVerifier | None:
+    """What checks access tokens; None while OAuth is off."""
     if not settings.oauth_jwks:
         return None
     assert settings.oauth_issuer is not None
     assert settings.oauth_audience is not None
-    source = JwksSource(settings.oauth_jwks, tell=tell)
+    # A file needs no copy: it is there when the worker starts, or somebody has to mount it.
+    kept = KeptKeySet(store, settings.oauth_issuer, settings.oauth_jwks) if is_url(settings.oauth_jwks) else None
+    source = JwksSource(settings.oauth_jwks, tell=metrics.keys_read, kept=kept)
     return TokenVerifier(source, settings.oauth_issuer, settings.oauth_audience, settings.oauth_company_claim)

@@ -13,6 +13,7 @@ from uuid import uuid4
 import stamina
 import structlog
 
+from worker.oauth.tokens import TokenVerifier
 from worker.observability.certificates import expiries
 from worker.observability.health import HealthServer
 from worker.observability.metrics import Metrics
@@ -56,12 +57,19 @@ class CannotStart(Exception):
 class Worker:
     """One worker process: a member of the consumer group with its lanes, health server and housekeeping."""
 
-    def __init__(self, shared: LaneDependencies, store: PostgresStore, watchers: Watchers) -> None:
-        """`shared` is what its lanes work with; `store` is theirs, too, and `watchers` watch them."""
+    def __init__(
+        self,
+        shared: LaneDependencies,
+        store: PostgresStore,
+        watchers: Watchers,
+        verifier: TokenVerifier | None = None,
+    ) -> None:
+        """`shared` is what its lanes work with; `store` and `verifier` are theirs, too, and `watchers` watch them."""
         if not __debug__:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
         self._shared, self._store, self._tracing = shared, store, watchers.tracing
         self._settings, self._metrics, self._cluster = shared.settings, watchers.metrics, shared.cluster
+        self._verifier = verifier
         self._minutes, self._member = watchers.minutes, f"{socket.gethostname()}/{uuid4().hex[:12]}"
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
@@ -147,6 +155,8 @@ class Worker:
         await self._prepare()
         background = Background()
         background.start("watch-servers", self._watch_servers)
+        if self._verifier is not None:
+            background.start("watch-keys", self._verifier.watch)
         background.start("ask-silent-brokers", self._ask_silent_brokers)
         background.start("housekeeping", self._maintain_partitions)
         background.start("activity", self._write_activity)

@@ -12,8 +12,8 @@ from tests.workbench import Tenant, Workbench, get, tenant, until
 from worker.demo.embedded import HOST, free_port
 
 
-def _token(key: ec.EllipticCurvePrivateKey, one: Tenant, scope: str, seconds: int = 600) -> str:
-    return token(key, "ES256", "k1", company_id=one.company_id, scope=scope, exp=int(time.time()) + seconds)
+def _token(key: ec.EllipticCurvePrivateKey, one: Tenant, scope: str, seconds: int = 600, key_id: str = "k1") -> str:
+    return token(key, "ES256", key_id, company_id=one.company_id, scope=scope, exp=int(time.time()) + seconds)
 
 
 def _bearing(bench: Workbench, one: Tenant, serial: str, access_token: str) -> dict[str, object]:
@@ -22,16 +22,19 @@ def _bearing(bench: Workbench, one: Tenant, serial: str, access_token: str) -> d
 
 
 async def test_a_key_server_that_is_down_delays_and_refuses_nothing(bench: Workbench, tmp_path: Path) -> None:
-    """The lane waits and says why; when the keys are there, good tokens pass and others get their verdicts."""
+    """The lane waits and says why; when the keys are there, good tokens pass and others get their verdicts.
+
+    The next worker starts while the server is away again: it knows the keys, and refuses a token of another one.
+    """
     key, stranger = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     keys_port, http_port = free_port(), free_port()
-    bench.start_worker(
-        tmp_path / "worker.log",
-        PASSPORT_HTTP_PORT=str(http_port),
-        PASSPORT_OAUTH_JWKS=f"http://{HOST}:{keys_port}/jwks.json",
-        PASSPORT_OAUTH_ISSUER=ISSUER,
-        PASSPORT_OAUTH_AUDIENCE=AUDIENCE,
-    )
+    environment = {
+        "PASSPORT_HTTP_PORT": str(http_port),
+        "PASSPORT_OAUTH_JWKS": f"http://{HOST}:{keys_port}/jwks.json",
+        "PASSPORT_OAUTH_ISSUER": ISSUER,
+        "PASSPORT_OAUTH_AUDIENCE": AUDIENCE,
+    }
+    worker = bench.start_worker(tmp_path / "worker.log", **environment)
     one = tenant(1)
     bench.publish(
         [
@@ -53,6 +56,24 @@ async def test_a_key_server_that_is_down_delays_and_refuses_nothing(bench: Workb
     assert [result.body["status"] for result in by_offset] == ["draft", 403, 401, 401, "draft"]
     assert by_offset[1].header("ce_companyid") == one.company_id
     await until(lambda: get(f"http://{HOST}:{http_port}/readyz") == (200, "ok\n"), 10, "it is ready again")
+    assert bench.stop_worker(worker) == 0
+    bench.start_worker(tmp_path / "next.log", **environment)
+    later = [
+        _bearing(bench, one, "f", _token(key, one, "passports:write")),
+        _bearing(bench, one, "g", _token(stranger, one, "passports:write", key_id="invented")),
+        bench.command(one, 1, "h", partition=0),
+    ]
+    bench.publish(later)
+    results = await bench.wait_for_results(8)
+    by_offset = sorted(results, key=lambda result: int(result.cause.rpartition("/")[2]))
+    assert [result.body["status"] for result in by_offset[5:]] == ["draft", 401, "draft"]
+    assert by_offset[6].body["details"] == {"reason": "keys-unavailable"}
+    server = await _serve(key, keys_port)
+    try:
+        metrics = f"http://{HOST}:{http_port}/metrics"
+        await until(lambda: "passport_jwks_up 1.0" in get(metrics)[1], 15, "it asks again although no token comes")
+    finally:
+        await server.cleanup()
     await check_invariants(bench)
 
 

@@ -31,6 +31,7 @@ from worker.domain.decide import decide
 from worker.domain.outcomes import (
     Asked,
     Created,
+    CredentialsProblem,
     DailyWritesSpent,
     Forbidden,
     GtinRegistered,
@@ -85,6 +86,12 @@ REFUSALS: list[tuple[Outcome, Kind, str | None, str]] = [
             f'{{"error":"Unauthorized","details":{{"reason":"signature-{text}"}},"status":401}}',
         )
         for reason, text in zip(SignatureProblem, REASONS, strict=True)
+    ),
+    (
+        Unauthorized(CredentialsProblem.KEYS_UNAVAILABLE),
+        Kind.REJECTED,
+        None,
+        '{"error":"Unauthorized","details":{"reason":"keys-unavailable"},"status":401}',
     ),
     (
         Forbidden(COMPANY),

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 
 from tests.unit.oauth_builders import Clock, jwk, key_set, rsa_key
 from worker.oauth import jwks
-from worker.oauth.jwks import JwksSource, KeysUnavailable, read_keys
+from worker.oauth.jwks import JwksSource, KeysUnavailable
+from worker.oauth.key_set import read_keys
 
 ONE = ec.generate_private_key(ec.SECP256R1())
 TWO = ed25519.Ed25519PrivateKey.generate()

@@ -62,7 +62,7 @@ OUTCOMES: list[Outcome] = [
     outcomes.Replayed(COMPANY, PASSPORT, created_body(FULL, LINK_BASE)),
     outcomes.Unreadable("Expected UTF-8, got an invalid byte at 0"),
     outcomes.Unauthorized(),
-    *map(outcomes.Unauthorized, outcomes.SignatureProblem),
+    *map(outcomes.Unauthorized, (*outcomes.SignatureProblem, *outcomes.CredentialsProblem)),
     outcomes.Forbidden(COMPANY),
     outcomes.MalformedIdempotencyKey(COMPANY),
     outcomes.IdempotencyKeyReused(COMPANY),

@@ -2,25 +2,32 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 from aiokafka.protocol.transaction import InitProducerIdRequest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask
 from tests.memory_store import MemoryStore
 from tests.spans import events, spans_in_memory
 from tests.told import Told
+from tests.unit.oauth_builders import AUDIENCE, ISSUER, Clock, token
 from tests.workbench import until
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.batch.work import Done, Work
 from worker.catalogue.facts import facts_of
-from worker.messages.envelope import Limits, Record
+from worker.messages.envelope import Header, Limits, Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
+from worker.oauth import jwks
+from worker.oauth.jwks import JwksSource
+from worker.oauth.tokens import TokenVerifier
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.store.port import (
@@ -729,6 +736,34 @@ async def test_a_lane_whose_results_have_no_leader_waits_alone(monkeypatch: pyte
     world.kafka.leaderless = set()
     await world.until_out(2, 2)
     assert world.lanes[0].state is LaneState.RUNNING
+    await world.close()
+
+
+async def test_a_token_of_an_unknown_key_holds_up_its_lane_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ten seconds at most; then it is refused, for as long as the key server is away. Seen to wait for good before."""
+    monkeypatch.setattr(module, "KEYS_SECONDS", 0.02)
+    clock = Clock()
+    source = JwksSource(str(tmp_path / "nothing"), clock)
+    world = _world(2)
+    reader = CommandReader(Limits(), TokenVerifier(source, ISSUER, AUDIENCE, "company_id"))
+    world.shared = replace(world.shared, command_reader=reader)
+    world.session = world.another()
+    await world.live()
+    invented = f"Bearer {token(ec.generate_private_key(ec.SECP256R1()), 'ES256', 'invented')}".encode()
+    for offset in (0, 2):
+        headers: list[Header] = [("authorization", invented)]
+        world.lanes[0].inbox.put([_record(0, offset)._replace(headers=headers), _record(0, offset + 1)], offset + 2)
+        world.fetch(1, 1)
+        if offset == 0:
+            await world.until_out(0, 1)
+            assert world.lanes[0].state is LaneState.WAITING
+            assert "waiting for OAuth keys" in world.lanes[0].reason
+            clock.seconds += jwks.WAIT_SECONDS
+        await world.until_out(offset + 2, -1)
+    ledger = world.store._lanes[world.lanes[0].name].ledger
+    assert [b"keys-unavailable" in ledger[offset].value for offset in range(4)] == [True, False, True, False]
     await world.close()
 
 

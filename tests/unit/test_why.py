@@ -9,6 +9,7 @@ from tests.unit.builders import COMPANY, EARLIER, GTIN, LINK_BASE, NOW_MS, PRODU
 from worker.domain.outcomes import (
     Asked,
     Created,
+    CredentialsProblem,
     DailyWritesSpent,
     Forbidden,
     GtinRegistered,
@@ -137,6 +138,18 @@ def test_each_reason_of_a_signature_has_its_sentence(reason: SignatureProblem) -
     told = why(Unauthorized, body)
     assert [one for one, sentence in SIGNATURE_SENTENCES.items() if sentence == told] == [reason]
     assert told != why(Unauthorized, {})
+
+
+def test_keys_that_are_not_available_have_their_sentence() -> None:
+    """It says that the command may be sent again, which no other 401 of bearer credentials does."""
+    told = why(
+        Unauthorized,
+        body_of_value(describe(command(), Unauthorized(CredentialsProblem.KEYS_UNAVAILABLE), LINK_BASE).value),
+    )
+    assert told == (
+        "Its access token names a key that no worker knew, while the authorization server's keys could not be read: "
+        "nobody could say whether the token is good. The command may be sent again."
+    )
 
 
 def test_every_outcome_is_among_them() -> None:

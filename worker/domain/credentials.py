@@ -1,15 +1,21 @@
 """Rule 2, judged at the record's append time: whose command it is."""
 
+from collections.abc import Mapping
+
 from worker.domain.catalogue import Company
 from worker.domain.command import AccessToken, ApiKey, Command, NoCredentials, Signature
 from worker.domain.facts import Facts
-from worker.domain.outcomes import SignatureProblem, Unauthorized
+from worker.domain.outcomes import CredentialsProblem, SignatureProblem, Unauthorized
 from worker.domain.timestamps import DAY_MS
 
 LONGEST_LIFE_MS = DAY_MS
 """A signature that is good for longer than an idempotency key is bound could create again what was created."""
 
 _UNKNOWN = Unauthorized()
+_REASONS: Mapping[NoCredentials, SignatureProblem | CredentialsProblem] = {
+    NoCredentials.MALFORMED_SIGNATURE: SignatureProblem.MALFORMED,
+    NoCredentials.KEYS_UNAVAILABLE: CredentialsProblem.KEYS_UNAVAILABLE,
+}
 
 
 def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
@@ -24,8 +30,8 @@ def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
         )
     company = _bearer(credentials, appended_ms, facts)
     if company is None:
-        is_signed = credentials is NoCredentials.MALFORMED_SIGNATURE
-        return Unauthorized(SignatureProblem.MALFORMED) if is_signed else _UNKNOWN
+        reason = _REASONS.get(credentials) if isinstance(credentials, NoCredentials) else None
+        return Unauthorized(reason) if reason else _UNKNOWN
     if company.signatures_required_ms is not None and appended_ms >= company.signatures_required_ms:
         return Unauthorized(SignatureProblem.REQUIRED)
     return company

@@ -54,11 +54,18 @@ class SignatureProblem(StrEnum):
     REQUIRED = "signature-required"
 
 
+class CredentialsProblem(StrEnum):
+    """Why other credentials are refused, where a producer may know it."""
+
+    KEYS_UNAVAILABLE = "keys-unavailable"
+    """Nobody could say whether an access token is good: the command may be sent again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """Rule 2; the reason is told of signatures only."""
+    """Rule 2; of credentials that are not good the reason is told for signatures only."""
 
-    reason: SignatureProblem | None = None
+    reason: SignatureProblem | CredentialsProblem | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,17 +113,21 @@ class ValidationError(Result):
 
 
 class UnauthorizedDetails(Result):
-    """Why a signature is refused, or that the company's commands have to be signed."""
+    """Why a signature is refused, that the company's commands have to be signed, or that keys are not available."""
 
-    reason: str = Field(json_schema_extra={"enum": list(outcomes.SignatureProblem)})
+    reason: str = Field(
+        json_schema_extra={"enum": [*outcomes.SignatureProblem, *outcomes.CredentialsProblem]},
+        description="keys-unavailable: an access token of a key that nobody knows while the authorization server is "
+        "away; the command may be sent again",
+    )
 
 
 class Unauthorized(Result):
-    """The credentials are missing, unknown, revoked or expired, or a signature is not good."""
+    """The credentials are missing, unknown, revoked or expired, or cannot be checked, or a signature is not good."""
 
     error: str = _exactly(REFUSALS[outcomes.Unauthorized].error)
     details: UnauthorizedDetails | SkipJsonSchema[None] = Field(
-        default=None, description="Only of signatures; of other credentials nothing is told"
+        default=None, description="Only of signatures, and of keys that are not available; else nothing is told"
     )
     status: int = _exactly(REFUSALS[outcomes.Unauthorized].status)
 

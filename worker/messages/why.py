@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker.domain import outcomes
-from worker.domain.outcomes import Outcome, SignatureProblem
+from worker.domain.outcomes import CredentialsProblem, Outcome, SignatureProblem
 from worker.messages.rules import field_errors
 
 Body = Mapping[str, Any]
@@ -59,9 +59,18 @@ SIGNATURE_SENTENCES: Mapping[str, str] = {
 """By reason: what was wrong."""
 
 
+_CREDENTIALS_SENTENCES: Mapping[str, str] = {
+    **SIGNATURE_SENTENCES,
+    CredentialsProblem.KEYS_UNAVAILABLE: (
+        "Its access token names a key that no worker knew, while the authorization server's keys could not be read: "
+        "nobody could say whether the token is good. The command may be sent again."
+    ),
+}
+
+
 def _unauthorized(body: Body) -> str:
-    if (of_signature := SIGNATURE_SENTENCES.get(_detail(body, "reason"))) is not None:
-        return of_signature
+    if (told := _CREDENTIALS_SENTENCES.get(_detail(body, "reason"))) is not None:
+        return told
     return (
         "The credentials are missing, malformed or unknown, or had been revoked or had expired when the record was "
         "appended. Nobody is told which of them."

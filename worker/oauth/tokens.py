@@ -9,7 +9,8 @@ from math import isfinite
 import jwt
 
 from worker.domain.command import AccessToken
-from worker.oauth.jwks import ALGORITHMS, JwksSource, VerificationKey
+from worker.oauth.jwks import JwksSource
+from worker.oauth.key_set import ALGORITHMS, VerificationKey
 
 CACHED_TOKENS = 4096
 
@@ -53,6 +54,10 @@ class TokenVerifier:
             known = _Verified(key_id, key, access)
         self._remember(digest, known)
         return known.access
+
+    async def watch(self) -> None:
+        """Look after the keys beside, until it is cancelled: see `JwksSource.watch`."""
+        await self._jwks.watch()
 
     def _remember(self, digest: bytes, verified: _Verified) -> None:
         self._verified[digest] = verified

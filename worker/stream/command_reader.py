@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
-from worker.domain.command import Command, NoCredentials
+from worker.domain.command import AccessToken, Command, NoCredentials
 from worker.messages.envelope import Limits, Record, open_envelope
+from worker.oauth.jwks import KeysUnavailable
 from worker.oauth.tokens import TokenVerifier
 
 _RECORDS_AT_ONCE = 250
@@ -21,7 +22,7 @@ class CommandReader:
         self._decoded = 0
 
     async def commands(self, records: Sequence[Record]) -> list[Command]:
-        """One command a record, in order. Raises `worker.oauth.jwks.KeysUnavailable`: wait, no token is refused."""
+        """One command a record, in order. Raises `KeysUnavailable`: wait, and read the same records again."""
         commands: list[Command] = []
         for record in records:
             self._decoded += 1
@@ -31,6 +32,16 @@ class CommandReader:
             if envelope.token is None or self._verifier is None:
                 commands.append(envelope.command)
             else:
-                verified = await self._verifier.verify(envelope.token) or NoCredentials.UNKNOWN_TOKEN
+                verified = await _verified(envelope.token, self._verifier)
                 commands.append(envelope.command._replace(credentials=verified))
         return commands
+
+
+async def _verified(token: str, verifier: TokenVerifier) -> AccessToken | NoCredentials:
+    """The token's grant, or why there is none. Raises `KeysUnavailable` as long as the keys are worth waiting for."""
+    try:
+        return await verifier.verify(token) or NoCredentials.UNKNOWN_TOKEN
+    except KeysUnavailable as away:
+        if not away.is_given_up:
+            raise
+        return NoCredentials.KEYS_UNAVAILABLE

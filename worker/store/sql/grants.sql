@@ -45,6 +45,11 @@ GRANT INSERT ON TABLE dead_letter TO {role}; -- copies of records that could not
 GRANT EXECUTE ON FUNCTION make_day(text, date) TO {role}; -- partitions of the coming days
 GRANT EXECUTE ON FUNCTION drop_day(date) TO {role}; -- housekeeping: a day past the retention
 
+-- Access tokens.
+GRANT SELECT ON TABLE oauth_key_set TO {role}; -- start while the authorization server is away
+GRANT INSERT ON TABLE oauth_key_set TO {role}; -- keep the public keys that were read
+GRANT UPDATE (keys, read_at) ON TABLE oauth_key_set TO {role}; -- keep those that came later
+
 -- What people see in the console.
 GRANT SELECT ON TABLE activity TO {role}; -- find the minutes that are written
 GRANT INSERT ON TABLE activity TO {role}; -- write a minute

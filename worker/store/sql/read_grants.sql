@@ -8,6 +8,7 @@ GRANT SELECT ON TABLE plan TO {role}; -- limits and prices
 GRANT SELECT ON TABLE company TO {role}; -- plan, subscription and prefill
 GRANT SELECT (company_id, label, revoked_at) ON TABLE api_key TO {role}; -- whose key, and since when it is none
 GRANT SELECT ON TABLE signing_key TO {role}; -- public keys of who signs, whose, and from when until when
+GRANT SELECT ON TABLE oauth_key_set TO {role}; -- public keys of access tokens, and since when they are kept
 GRANT SELECT ON TABLE product TO {role}; -- whose product, and its values
 GRANT SELECT ON TABLE template TO {role}; -- the fields of a passport
 
