@@ -83,6 +83,23 @@ async def test_with_a_sign_on_nobody_reads_without_a_name(headers: dict[str, str
         assert (await client.get("/", headers=headers)).status == status
 
 
+@pytest.mark.parametrize("names", [["ann", "eve"], ["ann", "ann"], ["", "eve"]])
+async def test_two_names_are_none(names: list[str]) -> None:
+    """A sign-on that adds its header behind one that a browser has sent lets the browser choose who reads.
+
+    Seen to read as the first of them.
+    """
+    sent = CIMultiDict(("X-User", name) for name in names)
+    with structlog.testing.capture_logs() as lines:
+        async with _client(Guard((), "X-User")) as client:
+            answer = await client.get("/", headers=sent)
+            assert (answer.status, await answer.text()) == (
+                401,
+                "The sign-on in front of this console has to set its header in place of one that a browser sends.",
+            )
+    assert [line["user"] for line in lines] == [None]
+
+
 @pytest.mark.parametrize("how", ["post", "put", "delete", "patch", "options"])
 async def test_it_only_reads(how: str) -> None:
     """No other method has a handler."""

@@ -53,15 +53,19 @@ class Guard:
         named = request.headers.getall("Host", [])
         if len(named) != 1 or _without_port(named[0]) not in {*LOOPBACK, *map(str.lower, self.hosts)}:
             return 421, "This console is not asked by that name: add it with --allowed-host."
+        if self.user_header is not None and len(request.headers.getall(self.user_header, [])) > 1:
+            return (
+                401,
+                "The sign-on in front of this console has to set its header in place of one that a browser sends.",
+            )
         if self.user_header is not None and not self.user(request):
             return 401, "The sign-on in front of this console did not say who you are."
         return None
 
     def user(self, request: web.Request) -> str | None:
-        """Who reads, by the sign-on."""
-        if self.user_header is None:
-            return None
-        return printable(request.headers.get(self.user_header, "").strip())[:_LONGEST_USER] or None
+        """Who reads, by the sign-on; None where the header is there twice: a browser may have sent one of them."""
+        named = [] if self.user_header is None else request.headers.getall(self.user_header, [])
+        return printable(named[0].strip())[:_LONGEST_USER] or None if len(named) == 1 else None
 
     def middleware(self, page: ErrorPage) -> Middleware:
         """Refuses, sets the headers of all answers, has errors told by `page`, and logs who has read what."""
