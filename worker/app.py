@@ -48,4 +48,10 @@ def make_verifier(settings: Settings, metrics: Metrics, store: PostgresStore) ->
     # A file needs no copy: it is there when the worker starts, or somebody has to mount it.
     kept = KeptKeySet(store, settings.oauth_issuer, settings.oauth_jwks) if is_url(settings.oauth_jwks) else None
     source = JwksSource(settings.oauth_jwks, tell=metrics.keys_read, kept=kept)
-    return TokenVerifier(source, settings.oauth_issuer, settings.oauth_audience, settings.oauth_company_claim)
+    return TokenVerifier(
+        source,
+        settings.oauth_issuer,
+        settings.oauth_audience,
+        settings.oauth_company_claim,
+        allow_any_type=settings.oauth_allow_any_typ,
+    )

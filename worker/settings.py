@@ -149,6 +149,11 @@ class Settings(BaseSettings):
     oauth_company_claim: str = Field(
         "company_id", min_length=1, description="The claim of an access token that holds the company's id."
     )
+    oauth_allow_any_typ: bool = Field(
+        False,
+        description="Take access tokens whose `typ` is not `at+jwt`, of an issuer that does not follow RFC 9068. "
+        "Any other token of that issuer for the same audience passes, too.",
+    )
 
     signature_audience: str | None = Field(
         None,

@@ -55,8 +55,8 @@ def key_set(*entries: object) -> bytes:
     return json.dumps({"keys": entries}).encode()
 
 
-def token(private: Private, algorithm: str, key_id: str | None, **changes: object) -> str:
-    """A signed token; a change to None leaves the claim out."""
+def token(private: Private, algorithm: str, key_id: str | None, *, type_: object = "at+jwt", **changes: object) -> str:
+    """A signed token; a change to None leaves the claim out, and so does a type of None."""
     body = {name: value for name, value in {**CLAIMS, **changes}.items() if value is not None}
-    headers = None if key_id is None else {"kid": key_id}
+    headers = {"typ": type_, **({} if key_id is None else {"kid": key_id})}
     return jwt.PyJWS().encode(json.dumps(body).encode(), private, algorithm, headers)  # jwt.encode checks the claims

@@ -15,11 +15,18 @@ from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.unit.builders import LIMITS, record
 from tests.unit.oauth_builders import AUDIENCE, CLAIMS, COMPANY, ISSUER, Clock, Private, jwk, key_set, rsa_key, token
-from worker.domain.command import AccessToken
+from worker.app import make_verifier
+from worker.domain.command import AccessToken, NoCredentials
+from worker.messages.envelope import Record
 from worker.oauth import jwks, tokens
 from worker.oauth.jwks import JwksSource, KeysUnavailable
 from worker.oauth.tokens import TokenVerifier
+from worker.observability.metrics import Metrics
+from worker.settings import Settings
+from worker.store.postgres import PostgresStore
+from worker.stream.command_reader import CommandReader
 
 RSA = rsa_key()
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -136,9 +143,14 @@ def _segment(content: object) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def _header(members: dict[str, object]) -> str:
+    """Of the right type, so that nothing but these members is wrong."""
+    return _segment({"typ": "at+jwt", **members})
+
+
 def _hmac_with_the_public_key() -> str:
     secret = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    signing_input = f"{_segment({'alg': 'HS256', 'kid': 'rsa'})}.{_segment(dict(CLAIMS))}"
+    signing_input = f"{_header({'alg': 'HS256', 'kid': 'rsa'})}.{_segment(dict(CLAIMS))}"
     return f"{signing_input}.{_segment(hmac.new(secret, signing_input.encode(), hashlib.sha256).digest())}"
 
 
@@ -150,13 +162,13 @@ def _with_another_payload(signed: str) -> str:
 GOOD = token(EC, "ES256", "ec")
 _PAYLOAD = _segment(dict(CLAIMS))
 FORGERIES = {
-    "unsigned": f"{_segment({'alg': 'none', 'kid': 'ec'})}.{_segment(dict(CLAIMS))}.",
+    "unsigned": f"{_header({'alg': 'none', 'kid': 'ec'})}.{_segment(dict(CLAIMS))}.",
     "hmac-with-public-key": _hmac_with_the_public_key(),
     "no-key-id": token(EC, "ES256", None),
     "unknown-key-id": token(EC, "ES256", "other"),
-    "key-id-number": f"{_segment({'alg': 'ES256', 'kid': 7})}.{_PAYLOAD}.AAAA",
-    "algorithm-list": f"{_segment({'alg': ['ES256'], 'kid': 'ec'})}.{_PAYLOAD}.AAAA",
-    "algorithm-missing": f"{_segment({'kid': 'ec'})}.{_PAYLOAD}.AAAA",
+    "key-id-number": f"{_header({'alg': 'ES256', 'kid': 7})}.{_PAYLOAD}.AAAA",
+    "algorithm-list": f"{_header({'alg': ['ES256'], 'kid': 'ec'})}.{_PAYLOAD}.AAAA",
+    "algorithm-missing": f"{_header({'kid': 'ec'})}.{_PAYLOAD}.AAAA",
     "algorithm-of-another-key": token(EC, "ES256", "rsa"),
     "key-of-another-algorithm": token(RSA, "RS256", "ec"),
     "eddsa-as-ec": token(ED, "EdDSA", "ec"),
@@ -166,8 +178,8 @@ FORGERIES = {
     "two-segments": GOOD.rpartition(".")[0],
     "four-segments": GOOD + ".AAAA",
     "padded": GOOD + "====",
-    "critical-extension": f"{_segment({'alg': 'ES256', 'kid': 'ec', 'crit': ['x'], 'x': 1})}.{_PAYLOAD}.AAAA",
-    "detached": f"{_segment({'alg': 'ES256', 'kid': 'ec', 'b64': False, 'crit': ['b64']})}..AAAA",
+    "critical-extension": f"{_header({'alg': 'ES256', 'kid': 'ec', 'crit': ['x'], 'x': 1})}.{_PAYLOAD}.AAAA",
+    "detached": f"{_header({'alg': 'ES256', 'kid': 'ec', 'b64': False, 'crit': ['b64']})}..AAAA",
     "deep-header": f"{_segment(b'[' * 5000)}.{_PAYLOAD}.AAAA",
     "long-integer-header": f"{_segment(b'[%s]' % (b'9' * 5000))}.{_PAYLOAD}.AAAA",
     "header-no-object": f"{_segment(b'7')}.{_PAYLOAD}.AAAA",
@@ -189,7 +201,61 @@ async def test_forged_and_malformed_tokens_are_unknown(verifier: TokenVerifier, 
 @pytest.mark.parametrize("payload", [b"[" * 5000, b"7", b"\xff", b'{"exp":' + b"9" * 5000 + b"}", b""])
 async def test_a_signed_payload_may_be_anything(verifier: TokenVerifier, payload: bytes) -> None:
     """A signature says who wrote it, not that it makes sense."""
-    assert await verifier.verify(jwt.PyJWS().encode(payload, EC, "ES256", {"kid": "ec"})) is None
+    assert await verifier.verify(jwt.PyJWS().encode(payload, EC, "ES256", {"kid": "ec", "typ": "at+jwt"})) is None
+
+
+NO_STRINGS: list[object] = [7, ["at+jwt"], {}, True]
+
+
+@pytest.mark.parametrize(
+    ("type_", "is_strict", "passes"),
+    [
+        *((type_, True, True) for type_ in ("at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+JWT")),
+        *((type_, True, False) for type_ in (None, "", "JWT", "id+jwt", "at+jwt ", "text/at+jwt", "dpop+jwt", "at")),
+        *((type_, True, False) for type_ in NO_STRINGS),
+        *((type_, False, True) for type_ in ("at+jwt", "JWT", None, "application/okta-internal-at+jwt")),
+    ],
+)
+async def test_a_token_is_of_the_type_of_access_tokens(
+    tmp_path: Path, type_: object, is_strict: bool, passes: bool
+) -> None:
+    """RFC 9068 section 4: an issuer's other tokens, such as those of identity, open nothing.
+
+    Seen to pass whatever the type. A setting lets in those of issuers that do not say it.
+    """
+    path = tmp_path / "jwks.json"
+    path.write_bytes(key_set(jwk(EC, "ec")))
+    source = JwksSource(str(path), Clock())
+    verifier = TokenVerifier(source, ISSUER, AUDIENCE, "company_id", allow_any_type=not is_strict)
+    assert await verifier.verify(token(EC, "ES256", "ec", type_=type_)) == (GRANT if passes else None)
+
+
+async def test_a_token_of_another_type_is_told_from_others(tmp_path: Path) -> None:
+    """An operator whose issuer says `JWT` sees which setting it takes; and no key is asked for."""
+    verifier = _verifier(tmp_path / "no keys")
+    reader = CommandReader(LIMITS, verifier)
+    (command,) = await reader.commands([_bearing(token(EC, "ES256", "ec", type_="JWT"))])
+    assert command.credentials is NoCredentials.OTHER_TOKEN_TYPE
+    (command,) = await reader.commands([_bearing("no token")])
+    assert command.credentials is NoCredentials.MALFORMED
+    (command,) = await reader.commands([_bearing("no.token")])
+    assert command.credentials is NoCredentials.UNKNOWN_TOKEN
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_the_worker_has_the_setting_of_types(tmp_path: Path, allowed: bool) -> None:
+    """By default it follows the RFC."""
+    path = tmp_path / "jwks.json"
+    path.write_bytes(key_set(jwk(EC, "ec")))
+    settings = Settings(oauth_jwks=str(path), oauth_issuer=ISSUER, oauth_audience=AUDIENCE, oauth_allow_any_typ=allowed)
+    verifier = make_verifier(settings, Metrics(), PostgresStore(settings.database_url, 1))
+    assert verifier is not None
+    assert await verifier.verify(token(EC, "ES256", "ec", type_="JWT")) == (GRANT if allowed else None)
+    assert Settings().oauth_allow_any_typ is False
+
+
+def _bearing(access_token: str) -> Record:
+    return record(headers=[("authorization", f"Bearer {access_token}".encode())])
 
 
 async def test_a_key_serves_only_the_algorithm_that_it_names(tmp_path: Path) -> None:

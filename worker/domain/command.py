@@ -83,6 +83,7 @@ class NoCredentials(StrEnum):
     MALFORMED = "malformed"
     OAUTH_OFF = "access-token-while-oauth-off"
     UNKNOWN_TOKEN = "unknown-access-token"
+    OTHER_TOKEN_TYPE = "access-token-of-another-type"
     KEYS_UNAVAILABLE = "access-token-while-keys-unavailable"
     MALFORMED_SIGNATURE = "malformed-signature"
 

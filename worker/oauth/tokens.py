@@ -1,7 +1,8 @@
-"""OAuth 2.0 access tokens in JWT form (RFC 9068): signature, issuer, audience and claims, but not the clock."""
+"""OAuth 2.0 access tokens in JWT form (RFC 9068): type, signature, issuer, audience and claims, but not the clock."""
 
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
@@ -15,6 +16,8 @@ from worker.oauth.key_set import ALGORITHMS, VerificationKey
 CACHED_TOKENS = 4096
 
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
+_TYPES = ("at+jwt", "application/at+jwt")
+"""RFC 9068 section 4. An issuer has other tokens, too, with the same issuer and sometimes the same audience."""
 _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
 """What PyJWT raises on hostile bytes."""
 
@@ -27,13 +30,19 @@ class _Verified:
 
 
 class TokenVerifier:
-    """Verifies access tokens. `company_claim` names the claim that holds the company's ObjectId."""
+    """Verifies access tokens. `company_claim` names the claim that holds the company's ObjectId.
 
-    def __init__(self, jwks: JwksSource, issuer: str, audience: str, company_claim: str) -> None:
+    `allow_any_type` is for issuers that do not say of their access tokens that they are some.
+    """
+
+    def __init__(
+        self, jwks: JwksSource, issuer: str, audience: str, company_claim: str, *, allow_any_type: bool = False
+    ) -> None:
         self._jwks = jwks
         self._issuer = issuer
         self._audience = audience
         self._company_claim = company_claim
+        self._allow_any_type = allow_any_type
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
     async def verify(self, token: str) -> AccessToken | None:
@@ -43,7 +52,7 @@ class TokenVerifier:
         """
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._verified.get(digest)
-        key_id = known.key_id if known is not None else _key_id(token)
+        key_id = known.key_id if known is not None else self._key_id(token)
         key = await self._jwks.key(key_id) if key_id is not None else None
         if key_id is None or key is None:
             return None
@@ -54,6 +63,21 @@ class TokenVerifier:
             known = _Verified(key_id, key, access)
         self._remember(digest, known)
         return known.access
+
+    def is_of_another_type(self, token: str) -> bool:
+        """Whether it is a token that says what it is, and that this is no access token."""
+        header = _header(token)
+        return header is not None and not self._allow_any_type and not _is_access_token(header)
+
+    def _key_id(self, token: str) -> str | None:
+        """The key id of an access token that one of our algorithms may have signed, or None."""
+        header = _header(token)
+        if header is None or not (self._allow_any_type or _is_access_token(header)):
+            return None
+        algorithm, key_id = header.get("alg"), header.get("kid")
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+            return None
+        return key_id if isinstance(key_id, str) else None
 
     async def watch(self) -> None:
         """Look after the keys beside, until it is cancelled: see `JwksSource.watch`."""
@@ -116,16 +140,19 @@ def label_of(token: str) -> TokenLabel:
     return TokenLabel(key_id if isinstance(key_id, str) else None, _seconds(read["payload"].get("exp")))
 
 
-def _key_id(token: str) -> str | None:
-    """The key id of a token that one of our algorithms may have signed, or None."""
+def _header(token: str) -> dict[str, object] | None:
+    """What a token says of itself; None where it is no token."""
     try:
-        header = jwt.get_unverified_header(token)
+        header: dict[str, object] = jwt.get_unverified_header(token)
     except _UNREADABLE:
         return None
-    algorithm, key_id = header.get("alg"), header.get("kid")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        return None
-    return key_id if isinstance(key_id, str) else None
+    return header
+
+
+def _is_access_token(header: Mapping[str, object]) -> bool:
+    """By its type, a media type, which is compared without regard to case."""
+    type_ = header.get("typ")
+    return isinstance(type_, str) and type_.lower() in _TYPES
 
 
 def stated_expiry(token: str) -> float | None:

@@ -40,7 +40,10 @@ class CommandReader:
 async def _verified(token: str, verifier: TokenVerifier) -> AccessToken | NoCredentials:
     """The token's grant, or why there is none. Raises `KeysUnavailable` as long as the keys are worth waiting for."""
     try:
-        return await verifier.verify(token) or NoCredentials.UNKNOWN_TOKEN
+        granted = await verifier.verify(token)
+        if granted is None and verifier.is_of_another_type(token):
+            return NoCredentials.OTHER_TOKEN_TYPE
+        return granted or NoCredentials.UNKNOWN_TOKEN
     except KeysUnavailable as away:
         if not away.is_given_up:
             raise
