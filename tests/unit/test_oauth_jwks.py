@@ -182,6 +182,21 @@ async def test_known_keys_outlive_an_absent_server(server: KeyServer) -> None:
         await source.key("two")
 
 
+async def test_a_proxy_of_the_environment_is_used(server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the commands of the runbook. Seen to go around it: nobody answers by that name.
+
+    The test's server answers in the proxy's place, whatever host it is asked for.
+    """
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, server.url.removesuffix("/jwks"))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "other.invalid")
+    assert await JwksSource("http://keys.invalid/jwks", Clock()).key("one") is not None
+    with pytest.raises(KeysUnavailable):
+        await JwksSource("http://other.invalid/jwks", Clock()).key("one")
+    assert server.requests == 1
+
+
 async def test_a_hanging_server_is_given_up_on(server: KeyServer) -> None:
     """The fetch has a deadline of its own."""
     server.release.clear()

@@ -204,7 +204,10 @@ class JwksSource:
 
     async def _download(self) -> bytes:
         timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._location) as response:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+            session.get(self._location) as response,
+        ):
             if response.status != 200:
                 raise NotAKeySet(f"Expected a JWKS, got HTTP status {response.status}")
             document = bytearray()
