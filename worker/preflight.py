@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.messages.hints import Finding
+from worker.oauth.jwks import is_url
 from worker.settings import Settings
 from worker.store.address import place_of
 from worker.store.connect import why_refused
@@ -21,6 +22,7 @@ from worker.stream.cluster.topics import check_topics
 KAFKA, KAFKA_RIGHTS = "kafka.reachable", "kafka.rights"
 POSTGRES, POSTGRES_RIGHTS = "postgres.reachable", "postgres.rights"
 """Ids of what others presume."""
+KEY_SET = "oauth.tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,14 @@ class Sessions(Protocol):
 
 
 class Preflight:
-    """The checks of both servers, in an order in which each presumes those before it. They change nothing."""
+    """The checks of settings and of both servers, each in an order in which one presumes those before it.
+
+    They change nothing.
+    """
 
     def __init__(self, settings: Settings, store: Sessions, cluster: Cluster) -> None:
         self._settings, self._store, self._cluster = settings, store, cluster
+        self.of_settings: tuple[Check, ...] = (Check((KEY_SET,), self._key_set),)
         self.of_postgres: tuple[Check, ...] = (
             Check((POSTGRES,), self._connection),
             Check((POSTGRES_RIGHTS,), self._rights, (POSTGRES,)),
@@ -58,6 +64,19 @@ class Preflight:
             Check((KAFKA_RIGHTS,), self._permissions, (KAFKA,)),
             Check(TOPIC_IDS, self._topics, (KAFKA, KAFKA_RIGHTS)),
         )
+
+    async def _key_set(self) -> list[Finding]:
+        location = self._settings.oauth_jwks
+        if not location:
+            return [Finding(KEY_SET, "OAuth is off: PASSPORT_OAUTH_JWKS is not set", status="skipped")]
+        if location.lower().startswith("http://"):
+            found = "the key set is read over plain http, expected https or a file"
+            advice = (
+                "Set PASSPORT_OAUTH_JWKS to an https URL: whoever is on the way can put in a key of their own, and "
+                "with it sign access tokens of any company."
+            )
+            return [Finding(KEY_SET, found, advice, "warning")]
+        return [_well(KEY_SET, f"the key set is {'read over https' if is_url(location) else 'a file'}, as expected")]
 
     async def _connection(self) -> list[Finding]:
         try:

@@ -170,6 +170,7 @@ class Worker:
 
     async def _prepare(self) -> None:
         """Wait for both servers, and check that all is as it must be."""
+        await self._check(self._preflight.of_settings)
         async for attempt in _patiently():
             with attempt:
                 try:

@@ -5,7 +5,7 @@ from worker.operations.reports import CheckReport
 from worker.operations.servers import AWAY_SECONDS, both_servers
 from worker.settings import Settings
 
-NOT_CONFIGURED = {"oauth.jwks", "certificates.client", "certificates.ca"}
+NOT_CONFIGURED = {"oauth.jwks", "oauth.tls", "certificates.client", "certificates.ca"}
 
 
 async def examined(settings: Settings, patience: float = AWAY_SECONDS) -> dict[str, CheckReport]:

@@ -72,7 +72,7 @@ async def reader(servers: Infrastructure, kafka: SecureKafka) -> AsyncIterator[R
 
 
 EXECUTE = ("--execute", "--reason", "a test")
-QUIET = {"clock.log", "oauth.jwks", "certificates.client"}
+QUIET = {"clock.log", "oauth.jwks", "oauth.tls", "certificates.client"}
 """Skipped here: no command was appended, OAuth is off, the user has a password."""
 
 

@@ -1,6 +1,7 @@
 """`passport-worker doctor`: whether servers, topics, rights, clocks, days and lanes are as a worker needs them."""
 
 import asyncio
+from collections.abc import Sequence
 
 from worker.messages.hints import Finding
 from worker.operations.checks import (
@@ -27,7 +28,7 @@ CHECKS = (
     *("postgres.primary", "postgres.connections", "postgres.locks"),
     *("clock.postgres", "clock.log", "days.ahead", "days.dropped"),
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
-    *("keys.signing", "oauth.jwks", "certificates.client", "certificates.ca"),
+    *("keys.signing", "oauth.jwks", "oauth.tls", "certificates.client", "certificates.ca"),
 )
 """All ids, in the order of the report."""
 
@@ -37,11 +38,11 @@ async def doctor(servers: Servers, *, strict: bool = False) -> DoctorReport:
     store = PostgresStore(servers.settings.database_url, 1)
     examination = Examination(servers)
     try:
-        of_kafka, of_postgres = _of_run(servers, store)
+        of_settings, of_kafka, of_postgres = _of_run(servers, store)
         await asyncio.gather(
             examination.make((*of_kafka, *checks_of_kafka(servers))),
             examination.make((*of_postgres, *checks_of_postgres(servers, store))),
-            examination.make(checks_without_servers(servers)),
+            examination.make((*of_settings, *checks_without_servers(servers))),
         )
         await examination.make(checks_of_both(servers))
     finally:
@@ -51,8 +52,8 @@ async def doctor(servers: Servers, *, strict: bool = False) -> DoctorReport:
     return DoctorReport(problems=tuple(_problem(one) for one in checks if one.status in wrong), checks=checks)
 
 
-def _of_run(servers: Servers, store: PostgresStore) -> tuple[list[Check], list[Check]]:
-    """What `run` checks of Kafka and of Postgres, as it does, but for those who only look."""
+def _of_run(servers: Servers, store: PostgresStore) -> tuple[Sequence[Check], list[Check], list[Check]]:
+    """What `run` checks of its settings, of Kafka and of Postgres, as it does, but for those who only look."""
 
     async def reads_kafka() -> bool:
         return await permissions.only_reads(servers.cluster, servers.settings)
@@ -63,6 +64,7 @@ def _of_run(servers: Servers, store: PostgresStore) -> tuple[list[Check], list[C
 
     preflight = Preflight(servers.settings, store, servers.cluster)
     return (
+        preflight.of_settings,
         [for_readers(one, reads_kafka) if one.ids == (KAFKA_RIGHTS,) else one for one in preflight.of_kafka],
         [for_readers(one, reads_postgres) if one.ids == (POSTGRES_RIGHTS,) else one for one in preflight.of_postgres],
     )
