@@ -11,6 +11,8 @@ from tests.deploy.manifests import containers, environment, pods, rendered
 from tests.infrastructure.certificates import Authority
 from tests.workbench import run_command
 from worker.demo.embedded import HOST, EmbeddedPostgres
+from worker.store.postgres import PostgresStore
+from worker.store.protection import Protection, Way, protection_of
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,6 +42,26 @@ async def port(own_postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[
 
     async with await asyncio.start_server(serve, HOST, 0) as server:
         yield server.sockets[0].getsockname()[1]
+
+
+async def test_doctor_sees_how_a_connection_is_protected(
+    port: int, own_postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the connection itself, as the pool hands it out: what a setting asks for is not what is."""
+    for at, mode, authority, encrypted, verified in (
+        (own_postgres.port, "disable", None, False, False),
+        (port, "prefer", None, True, False),
+        (port, "require", None, True, False),
+        (port, "verify-ca", "ca.crt", True, False),
+        (port, "verify-full", "ca.crt", True, True),
+    ):
+        monkeypatch.setenv("PGSSLMODE", mode)
+        if authority is not None:
+            monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / authority))
+        store = PostgresStore(f"postgresql://postgres@{HOST}:{at}/postgres", 1)
+        async with store.session() as connection:
+            assert protection_of(connection) == Protection(Way.LOOPBACK, encrypted, verified), mode
+        await store.close()
 
 
 async def _migrate(host: str, port: int, authority: Path) -> tuple[int, str]:

@@ -12,6 +12,7 @@ from worker.operations import judgements
 from worker.operations.reports import LaneReport, LanesReport
 from worker.store.inspection import OpenOperation
 from worker.store.postgres import SESSION_SETTINGS
+from worker.store.protection import Protection, Way
 from worker.store.server_state import LockHolder, ServerState
 from worker.stream.open_transactions import OpenTransaction
 
@@ -37,6 +38,12 @@ def _of_lanes(*lanes: LaneReport) -> dict[str, Finding]:
         (judgements.of_durability(replace(STATE, synchronous_commit="off")), "failed"),
         (judgements.of_durability(replace(STATE, fsync="off")), "failed"),
         (judgements.of_durability(replace(STATE, full_page_writes="off")), "failed"),
+        *(
+            (judgements.of_protection("postgres.tls", Protection(way, *bare), "Do so."), status)
+            for way, status in ((Way.SOCKET, "ok"), (Way.LOOPBACK, "warning"), (Way.NETWORK, "failed"))
+            for bare in ((False, False), (True, False))
+        ),
+        *((judgements.of_protection("kafka.tls", Protection(way, True, True), "Do so."), "ok") for way in Way),
         (judgements.of_primary(STATE), "ok"),
         (judgements.of_primary(replace(STATE, in_recovery=True)), "failed"),
         (judgements.of_connections(STATE, 40), "ok"),

@@ -16,8 +16,10 @@ from worker.store.grants import check_reading
 from worker.store.inspection import Inspection
 from worker.store.migrate import SCHEMA
 from worker.store.partitions import ledger_end, old_days
+from worker.store.protection import protection_of
 from worker.store.server_state import clock_ahead, lock_holders, server_state
 from worker.store.sql import Connection
+from worker.stream.cluster.protection import protection_of_brokers
 from worker.stream.cluster.topic_settings import EXIST
 from worker.stream.log_clock import newest_append
 from worker.stream.open_transactions import open_transactions
@@ -25,6 +27,14 @@ from worker.stream.open_transactions import open_transactions
 _TABLES, _TOPICS = (POSTGRES, POSTGRES_RIGHTS, SCHEMA), (KAFKA, KAFKA_RIGHTS, EXIST)
 """What is presumed by whom reads them."""
 _AS_READER = "a reader's role, which may look at all and change nothing: what `run` needs was not checked"
+_POSTGRES_TLS = (
+    "Set PGSSLMODE=verify-full and PGSSLROOTCERT, the file of who signed the server's certificate, and leave sslmode "
+    "out of PASSPORT_DATABASE_URL, where it wins over that: else the password goes to whoever answers."
+)
+_KAFKA_TLS = (
+    "Set PASSPORT_KAFKA_SECURITY_PROTOCOL to SASL_SSL or SSL, PASSPORT_KAFKA_SSL_CAFILE, and the brokers' listener "
+    "with TLS: else password, API keys and access tokens go to whoever answers or listens."
+)
 _LANES = ("lanes.halted", "lanes.lag", "lanes.unowned")
 
 
@@ -82,8 +92,12 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
 
         return ask
 
+    async def protection(connection: Connection) -> list[Finding]:
+        return [judgements.of_protection("postgres.tls", protection_of(connection), _POSTGRES_TLS)]
+
     of_state = ("postgres.version", "postgres.durability", "postgres.primary", "postgres.connections")
     return (
+        Check(("postgres.tls",), asking(protection), (POSTGRES,)),
         Check(of_state, asking(state), (POSTGRES,)),
         Check(("postgres.locks",), asking(locks), (POSTGRES,)),
         Check(("clock.postgres",), asking(clock), (POSTGRES,)),
@@ -113,7 +127,15 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
             judgements.of_open_transactions(await open_transactions(settings, servers.cluster, topics), time.time())
         ]
 
-    return (Check(("clock.log",), clock, _TOPICS), Check(("topics.transactions",), transactions, _TOPICS))
+    async def protection() -> list[Finding]:
+        found = await protection_of_brokers(servers.cluster, servers.settings)
+        return [judgements.of_protection("kafka.tls", found, _KAFKA_TLS)]
+
+    return (
+        Check(("kafka.tls",), protection, (KAFKA,)),
+        Check(("clock.log",), clock, _TOPICS),
+        Check(("topics.transactions",), transactions, _TOPICS),
+    )
 
 
 def checks_of_both(servers: Servers) -> tuple[Check, ...]:

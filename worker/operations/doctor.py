@@ -21,11 +21,11 @@ from worker.store.postgres import PostgresStore
 from worker.stream.cluster import permissions
 
 CHECKS = (
-    *("kafka.reachable", "kafka.rights"),
+    *("kafka.reachable", "kafka.tls", "kafka.rights"),
     *("topics.exist", "topics.timestamp-type", "topics.partitions", "topics.message-size", "topics.compression"),
     *("topics.retention", "topics.replication", "topics.transactions"),
-    *("postgres.reachable", "postgres.version", "postgres.schema", "postgres.rights", "postgres.durability"),
-    *("postgres.primary", "postgres.connections", "postgres.locks"),
+    *("postgres.reachable", "postgres.tls", "postgres.version", "postgres.schema", "postgres.rights"),
+    *("postgres.durability", "postgres.primary", "postgres.connections", "postgres.locks"),
     *("clock.postgres", "clock.log", "days.ahead", "days.dropped"),
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
     *("keys.signing", "oauth.jwks", "oauth.tls", "certificates.client", "certificates.ca"),

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from worker.messages.hints import Finding, Status
 from worker.operations.reports import LaneReport, LanesReport
 from worker.store.inspection import OpenOperation
+from worker.store.protection import Protection, Way
 from worker.store.server_state import LockHolder, ServerState
 from worker.stream.open_transactions import OpenTransaction
 
@@ -54,6 +55,20 @@ def of_primary(state: ServerState) -> Finding:
     found = f"{'a standby, in recovery' if state.in_recovery else 'a primary'}, expected a primary"
     advice = "Point PASSPORT_DATABASE_URL to the primary (target_session_attrs=read-write finds it among several)."
     return _judged("postgres.primary", found, advice, failed=state.in_recovery)
+
+
+def of_protection(id: str, protection: Protection, advice: str) -> Finding:
+    """`postgres.tls` and `kafka.tls`. Loopback is near, but may lead elsewhere (a forwarded port)."""
+    if protection.way is Way.SOCKET:
+        return Finding(id, "over a socket of this machine, expected that, or encrypted and verified", status="ok")
+    found = (
+        f"{'encrypted' if protection.is_encrypted else 'not encrypted'}, "
+        f"the server {'verified' if protection.is_verified else 'not verified'}, over {protection.way.value}, "
+        "expected encrypted and verified"
+    )
+    is_bare = not (protection.is_encrypted and protection.is_verified)
+    is_near = protection.way is Way.LOOPBACK
+    return _judged(id, found, advice, failed=is_bare and not is_near, warning=is_bare and is_near)
 
 
 def of_connections(state: ServerState, pool_size: int) -> Finding:
