@@ -79,6 +79,26 @@ def containers(pod: Manifest) -> Iterator[Manifest]:
     yield from pod["spec"]["containers"]
 
 
+def verified_servers(manifests: tuple[Manifest, ...]) -> dict[str, str]:
+    """By workload that is given a database: the Secret of the authority that has to vouch for the server's name.
+
+    Fails where the password could go to a server for which none does.
+    """
+    found = {}
+    for workload, pod in pods(manifests).items():
+        for container in containers(pod):
+            variables = environment(container, manifests)
+            if "PASSPORT_DATABASE_URL" not in variables:
+                continue
+            assert variables.get("PGSSLMODE") == "verify-full", workload
+            assert "sslmode" not in variables["PASSPORT_DATABASE_URL"], workload
+            (mount,) = [one for one in container.get("volumeMounts", []) if one["name"] == "database-ca"]
+            assert variables["PGSSLROOTCERT"] == f"{mount['mountPath']}/ca.crt"
+            (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == "database-ca"]
+            found[workload] = volume["secret"]["secretName"]
+    return found
+
+
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
     """Whether a Kubernetes label selector (`matchLabels`, and `matchExpressions` with `In`) matches."""
     expressions = selector.get("matchExpressions", [])

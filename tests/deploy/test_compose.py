@@ -87,6 +87,13 @@ def test_our_services_run_the_image_of_this_repository(name: str) -> None:
     assert (context / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
 
 
+def test_no_tls_is_said_and_not_left_to_a_default() -> None:
+    """The image of the database has none; on one machine nobody is in between."""
+    urls = {one["environment"]["PASSPORT_DATABASE_URL"] for name, one in SERVICES.items() if name in OURS}
+    assert urls
+    assert all(url.endswith("?sslmode=disable") for url in urls)
+
+
 def test_ports_are_bound_to_loopback() -> None:
     """A development password must not be reachable from the network."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]

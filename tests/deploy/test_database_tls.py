@@ -1,4 +1,4 @@
-"""With the component `database-ca`, pods talk to the PostgreSQL that their authority vouches for, and to no other."""
+"""Pods talk to the PostgreSQL that their authority vouches for, and to no other."""
 
 import asyncio
 import ssl
@@ -66,7 +66,7 @@ async def test_doctor_sees_how_a_connection_is_protected(
 
 async def _migrate(host: str, port: int, authority: Path) -> tuple[int, str]:
     """As the Job does it, with the pod's variables: exit code, and what it says."""
-    manifests = rendered("kubernetes/components/database-ca")
+    manifests = rendered("kubernetes/base")
     (container,) = containers(pods(manifests)["passport-worker-migrate"])
     variables = environment(container, manifests) | {
         "PASSPORT_DATABASE_URL": f"postgresql://postgres@{host}:{port}/postgres",

@@ -71,7 +71,10 @@ def _open_ports(specs: list[Manifest], rules: str, peers: str) -> set[int | str]
 
 _OPEN = {"passport-worker": {"http"}, "passport-worker-console": {"console"}}
 _MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-_SIGN_ON = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "oauth2-proxy"}}}
+_SIGN_ON = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "oauth2-proxy"}},
+    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "oauth2-proxy"}},
+}
 
 
 @everywhere

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import DEPLOY, Manifest, build, containers, environment, of_kind, pods, rendered
+from tests.deploy.manifests import (
+    DEPLOY,
+    Manifest,
+    build,
+    containers,
+    environment,
+    of_kind,
+    pods,
+    rendered,
+    verified_servers,
+)
 from tests.deploy.pages import PRODUCTION, blocks, check_shell, missing_objects, named, page
 from tests.deploy.strict import check
 
@@ -63,10 +73,27 @@ def test_the_console_of_the_page_has_names_and_servers_of_its_own(tmp_path: Path
     ]
     policy = of_kind(manifests, "NetworkPolicy")["passport-worker-console-from-sign-on"]["spec"]
     assert policy["ingress"][0]["from"] == [
-        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "sign-on"}}}
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "sign-on"}},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "oauth2-proxy"}},
+        }
     ]
     (authority,) = [one for one in pod["spec"]["volumes"] if one["name"] == "kafka-ca"]
     assert authority["secret"]["secretName"] == "dpp-cluster-ca-cert"
+
+
+@pytest.mark.parametrize(
+    ("heading", "authority"),
+    [
+        ("## Your overlay", "passports-db-ca"),
+        (_CONSOLE, "passports-db-ca"),
+        ("### A platform without the operators", "passport-worker-database-ca"),
+    ],
+)
+def test_servers_of_the_page_have_to_prove_who_they_are(heading: str, authority: str, tmp_path: Path) -> None:
+    """All that has a database in one overlay asks one authority; and no URL of the page says otherwise."""
+    assert set(verified_servers(_built(tmp_path, heading)).values()) == {authority}
+    assert "sslmode=" not in PAGE
 
 
 def test_without_operators_pods_reach_servers_outside_of_the_cluster(tmp_path: Path) -> None:
