@@ -162,7 +162,7 @@ def checks_without_servers(servers: Servers) -> tuple[Check, ...]:
         try:
             return [judgements.of_keys(await JwksSource(settings.oauth_jwks).read_now())]
         except KeysUnavailable as error:
-            advice = "Correct PASSPORT_OAUTH_JWKS, or what it names: tokens of unknown keys make their lanes wait."
+            advice = "Correct PASSPORT_OAUTH_JWKS, or what it names: until then, tokens of unknown keys are refused."
             return [Finding("oauth.jwks", error.reason, advice)]
 
     def certificate(name: str) -> Ask:
