@@ -21,12 +21,15 @@ from worker.observability.minute_log import MinuteLog
 from worker.observability.spans import Tracing
 from worker.preflight import Check, Preflight, findings
 from worker.store.activity import write_activity
+from worker.store.clocks import AGREED_SECONDS, clock_difference
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
+from worker.store.server_state import clock_ahead
 from worker.stream.background import Background, apart
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.group import GroupMembership
 from worker.stream.lane import LaneState
+from worker.stream.log_clock import LogClock
 from worker.stream.positions import reason_without_topic
 
 log = structlog.get_logger(__name__)
@@ -71,6 +74,7 @@ class Worker:
         self._settings, self._metrics, self._cluster = shared.settings, watchers.metrics, shared.cluster
         self._verifier = verifier
         self._minutes, self._member = watchers.minutes, f"{socket.gethostname()}/{uuid4().hex[:12]}"
+        self._log_clock = LogClock(shared.cluster, shared.settings.topic_commands)
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
         self._phase: str | None = "starting"
@@ -246,20 +250,51 @@ class Worker:
             self._away[server] = f"{type(error).__name__}: {error}"
 
     async def _maintain_partitions(self) -> None:
-        """Create the ledger's days ahead and drop those past the retention."""
+        """Create the ledger's days ahead, and drop those past the retention while the clocks agree."""
         self._metrics.partitions_maintained.set_to_current_time()  # the days ahead were made before
+        with suppress(Exception):  # both servers are asked again before anything is dropped
+            await self._clocks_agree()
         while True:
             await self._look_ahead()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
                 async with self._store.session() as connection:
                     await ensure_days(connection)
-                    dropped = await drop_old_days(connection, self._settings.retention_days)
+                dropped = await self._drop_old_days() if await self._clocks_agree() else []
                 self._metrics.partitions_maintained.set_to_current_time()
                 if dropped:
                     log.info("ledger_days_dropped", days=dropped)
             except Exception as error:  # next time; the days are made ahead so that it may fail for long
                 log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}")
+
+    async def _drop_old_days(self) -> list[str]:
+        async with self._store.session() as connection:
+            return await drop_old_days(connection, self._settings.retention_days)
+
+    async def _clocks_agree(self) -> bool:
+        """Whether the clocks of Postgres, of this worker and of the newest command's broker differ by an hour at most.
+
+        A day that is dropped by a wrong clock cannot come back, and one that stays costs only disk. While Kafka is away
+        the other two decide; so they do where producers set the time of their records. Raises what Postgres does.
+        """
+        newest = None
+        with suppress(Exception):  # Kafka is away, which is said elsewhere
+            if not self._settings.allow_producer_time:
+                newest = await self._log_clock.look()
+        async with self._store.session() as connection:
+            ahead = await clock_ahead(connection)
+        now = time.time()
+        difference = clock_difference(now, now + ahead, newest)
+        self._metrics.clock_difference.set(difference)
+        if difference <= AGREED_SECONDS:
+            return True
+        log.warning(
+            "clocks_differ",
+            seconds=round(difference),
+            postgres_ahead=round(ahead),
+            newest_record_ahead=None if newest is None else round(newest.appended - now),
+        )
+        return False
 
     async def _write_activity(self) -> None:
         """What people see of the last minutes, beside the turns."""

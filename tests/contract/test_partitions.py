@@ -134,6 +134,24 @@ async def test_ledger_from_is_never_lowered(connection: Connection) -> None:
     assert await _ledger_from(connection) == [50]
 
 
+async def test_a_database_whose_clock_jumps_ahead_drops_nothing(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day is old by both clocks; counts of writes, too. Seen to fail while Postgres's clock alone decided."""
+    today, load = await _today(connection), sql.load
+    old, recent = today - timedelta(days=RETENTION_DAYS + 1), today - timedelta(days=3)
+    for day in (old, recent):
+        await _make_day(connection, day)
+    lane = await _lane(connection, 0, applied=6)
+    await connection.execute("UPDATE lane SET emitted = 5 WHERE id = $1", lane)
+    await _ledger_row(connection, lane, 5, old)
+    await connection.execute("INSERT INTO daily_writes VALUES (1, $1, 1, $1)", recent)
+    monkeypatch.setattr(sql, "load", lambda name: load(name).replace("now()", "(now() + interval '30 days')"))
+    assert await drop_old_days(connection, RETENTION_DAYS) == []
+    assert set(_names(recent)) <= await _partitions(connection)
+    assert await connection.fetchval("SELECT count(*) FROM daily_writes") == 1
+
+
 async def test_several_old_days_go_oldest_first(connection: Connection) -> None:
     """After a long pause everything that is due goes in one call."""
     today = await _today(connection)

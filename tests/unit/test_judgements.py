@@ -1,5 +1,6 @@
 """What `doctor` makes of what it is told: a table for what no test can make happen on a shared server."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
@@ -10,6 +11,7 @@ from tests.unit.lane_reports import lane_report
 from worker.messages.hints import Finding
 from worker.operations import judgements
 from worker.operations.reports import LaneReport, LanesReport
+from worker.store.clocks import AGREED_SECONDS
 from worker.store.inspection import OpenOperation
 from worker.store.postgres import SESSION_SETTINGS
 from worker.store.protection import Protection, Way
@@ -84,6 +86,14 @@ def test_each_bound(found: Finding, status: str) -> None:
     assert bool(found.advice) is (status in ("warning", "failed"))
     assert not found.finding.endswith(".")
     assert status == "skipped" or "expected" in found.finding
+
+
+@pytest.mark.parametrize("found", [judgements.of_postgres_clock, judgements.of_log_clock])
+def test_clocks_that_differ_by_an_hour_keep_old_days(found: Callable[[float], Finding]) -> None:
+    """As housekeeping has it; below, the days go as ever."""
+    told = "Workers drop no old days while clocks differ by more than an hour."
+    assert told in found(AGREED_SECONDS + 1).advice
+    assert told not in found(AGREED_SECONDS).advice
 
 
 def test_whoever_keeps_a_worker_waiting_is_found_before_it_gives_up() -> None:

@@ -109,6 +109,12 @@ class Metrics:
             "When days of keys, ledger and dead letters were last made ahead and dropped behind.",
             registry=r,
         )
+        self.clock_difference = Gauge(
+            "passport_clock_difference_seconds",
+            "By how much the clocks of Postgres, this worker and the newest command's broker differ, looked at every "
+            "ten minutes; above an hour no days are dropped.",
+            registry=r,
+        )
 
     def _declare_lanes(self, r: CollectorRegistry) -> None:
         self.position = Gauge("passport_lane_position", "Next input offset (A).", _PLACE, registry=r)
@@ -174,7 +180,7 @@ class Metrics:
         for step in STORE_STEPS:
             self.store_step_seconds.labels(step)
         self.jwks_up.set(1)
-        for moment in (self.ledger_ends, self.partitions_maintained, self.jwks_read):
+        for moment in (self.ledger_ends, self.partitions_maintained, self.clock_difference, self.jwks_read):
             moment.set(nan)  # not known yet; 1970 would set off alerts
 
     @contextmanager

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 
 from worker.messages.hints import Finding, Status
 from worker.operations.reports import LaneReport, LanesReport
+from worker.store.clocks import AGREED_SECONDS
 from worker.store.inspection import OpenOperation
 from worker.store.protection import Protection, Way
 from worker.store.server_state import LockHolder, ServerState
@@ -226,6 +227,8 @@ def of_certificate(name: str, ends: float, now: float) -> Finding:
 
 def _judged_clock(id: str, found: str, seconds: float) -> Finding:
     advice = "Have all servers and this machine synchronize their clocks (NTP)."
+    if seconds > AGREED_SECONDS:
+        advice += " Workers drop no old days while clocks differ by more than an hour."
     return _judged(id, found, advice, failed=seconds > WRONG_CLOCK_SECONDS, warning=seconds > SKEW_SECONDS)
 
 

@@ -1,8 +1,8 @@
--- At most $2 daily write counts that were last raised more than $1 days ago. Safe: a count that a batch raises at this moment is
--- skipped, and no lock is waited for.
+-- At most $2 daily write counts that were last raised more than $1 days ago, by the database's clock and by a worker's,
+-- whose day is $3. Safe: a count that a batch raises at this moment is skipped, and no lock is waited for.
 DELETE FROM daily_writes
  WHERE ctid = ANY (ARRAY(SELECT ctid
                            FROM daily_writes
-                          WHERE recorded_on < (now() AT TIME ZONE 'UTC')::date - $1::int
+                          WHERE recorded_on < least((now() AT TIME ZONE 'UTC')::date, $3::date) - $1::int
                           LIMIT $2
                             FOR UPDATE SKIP LOCKED))
