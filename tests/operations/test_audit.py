@@ -3,14 +3,22 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.integration.guards_helpers import raise_partitions
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import limit_tenants, mixture
 from tests.operations.tampering import NAMES, Records, copied, records_of, with_value
 from tests.workbench import Result, Workbench
+from worker.operations.audit import audit
+from worker.operations.history import Topics, topics_of
+from worker.operations.progress import Quiet
+from worker.operations.selection import Range
+from worker.operations.servers import both_servers
 
 pytestmark = pytest.mark.real_kafka
 
@@ -40,8 +48,8 @@ def _findings(told: Told) -> dict[str, int]:
     return total
 
 
-async def test_a_whole_system_has_no_finding(bench: Workbench, tmp_path: Path) -> None:
-    """All of its commands, a range of them, and also after an operator had results emitted again."""
+async def test_a_whole_system_has_no_finding(bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its commands, a range of them, while more come, and after an operator had results emitted again."""
     await _answer(bench, tmp_path / "worker.log")
     told = await ask(bench, "audit")
     assert (told.code, sum(lane["commands"] for lane in told.report["lanes"])) == (0, COUNT)
@@ -53,6 +61,7 @@ async def test_a_whole_system_has_no_finding(bench: Workbench, tmp_path: Path) -
     worker = bench.start_worker(tmp_path / "again.log")
     stop = told.report["lanes"][0]["to"]
     await bench.wait_for_results(COUNT + stop - 10)
+    await _audit_meanwhile(bench, COUNT + stop - 10, monkeypatch)
     assert await asyncio.to_thread(bench.stop_worker, worker) == 0
     told = await ask(bench, "audit")
     assert told.report["problems"] == []
@@ -62,6 +71,20 @@ async def test_a_whole_system_has_no_finding(bench: Workbench, tmp_path: Path) -
     assert (await ask(bench, "audit", "--allow-repeats")).code == 0
     part = await ask(bench, "audit", "--partition", "0", "--from", "20", "--to", "40")
     assert (part.code, part.report["lanes"][0]["repeats"] >= 20) == (0, True), "they stand behind later results"
+
+
+async def _audit_meanwhile(bench: Workbench, results: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are answered after E was asked for, and before the logs are looked at: their results are not unasked."""
+
+    async def then_more(*arguments: Any) -> Topics:
+        bench.publish(mixture(8, 100, COUNT))
+        await bench.wait_for_results(results + 100)
+        return await topics_of(*arguments)
+
+    monkeypatch.setattr("worker.operations.audit.topics_of", then_more)
+    async with both_servers(bench.settings) as servers:
+        report = await audit(servers, Range(), Quiet(), allow_repeats=False)
+    assert (report.problems, sum(lane.commands for lane in report.lanes)) == ((), COUNT)
 
 
 def _drop(records: Records, name: str) -> Result:
@@ -116,9 +139,10 @@ def _place(one: Result) -> str:
     return one.cause or "/".join(one.header(f"dlq-original-{name}") or "" for name in ("topic", "partition", "offset"))
 
 
-async def test_a_result_that_nobody_asked_for_and_a_row_that_is_gone(bench: Workbench, tmp_path: Path) -> None:
+async def test_results_that_nobody_asked_for_and_a_row_that_is_gone(bench: Workbench, tmp_path: Path) -> None:
     """A command whose ledger row is missing was not decided here; its result has nothing to be compared with."""
     await _answer(bench, tmp_path / "worker.log")
+    await _forge_and_audit(bench)
     connection = await bench.connect()
     await connection.execute(
         'DELETE FROM ledger WHERE "offset" = 7 AND lane_id = (SELECT id FROM lane WHERE partition = 0)'
@@ -132,7 +156,46 @@ async def test_a_result_that_nobody_asked_for_and_a_row_that_is_gone(bench: Work
     )
     records["REJECTED"].append(Result(one.topic, 1, 0, one.key, one.value, headers))
     told = await ask(bench, "audit", **await copied(bench, records, "more"))
-    assert _findings(told) == {"ledger-missing": 1}, "what names a command behind E is not there yet"
+    assert _findings(told) == {"ledger-missing": 1, "unasked": 1}
+
+
+async def _forge_and_audit(bench: Workbench) -> None:
+    """Each stands in the middle of its log, and a result behind it is changed. Seen to fail: nothing was said."""
+    records, topic = records_of(bench), bench.settings.topic_commands
+    at, changed = next((at, one) for at, one in reversed([*enumerate(records["CREATED"])]) if one.partition == 0)
+    records["CREATED"][at] = with_value(changed, b"{}")
+    last = next(one.cause for one in reversed(records["CREATED"]) if one.partition == 1)
+    forged = {
+        "CREATED": [_naming(f"{topic}/0/99999999"), _naming(last, 1), _naming("no place")],
+        "CONFLICT": [_naming(f"{topic}/1/5", 0), _naming(f"{topic}/7/5"), _naming("other/0/5")],
+        "REJECTED": [Result("", 0, 0, b"key", b"{}", ())],
+        "DEAD_LETTERS": [Result("", 1, 0, b"key", b"{}", (("dlq-consumer-group", b"g"),))],
+    }
+    for name, found in forged.items():
+        middle = len(records[name]) // 2
+        records[name][middle:middle] = found
+    told = await ask(bench, "audit", **await copied(bench, records, "forged"))
+    wanted = {"unasked": 3, "foreign": 2, "dead-letter-foreign": 1, "different": 2, "doubled": 1}
+    assert _findings(told) == wanted
+    places = {problem["place"] for problem in told.report["problems"]}
+    assert {f"{topic}/0/99999999", f"{topic}/7/5", f"{topic}/1/5", changed.cause, last} <= places
+    assert sum(".forged/" in place for place in places) == 3, "of what names no command its own place is told"
+
+
+def _naming(cause: str, partition: int = 0) -> Result:
+    return Result("", partition, 0, b"key", b"{}", (("ce_causationid", cause.encode()),))
+
+
+async def test_a_partition_that_no_lane_answers_into(bench: Workbench) -> None:
+    """A result topic may have more partitions than there are commands'."""
+    settings = bench.settings
+    await raise_partitions(bench, settings.topic_created, 3)
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    for cause in (f"{settings.topic_commands}/0/0", "none"):
+        producer.produce(settings.topic_created, b"{}", b"key", 2, headers=[("ce_causationid", cause.encode())])
+    assert producer.flush(30) == 0
+    told = await ask(bench, "audit")
+    assert sorted(told.codes) == ["foreign", "unasked"]
 
 
 async def test_lanes_without_commands(bench: Workbench) -> None:

@@ -35,7 +35,7 @@ def audit_command(
     """Prove that each command has exactly one visible result, with the bytes of the ledger, beside running workers.
 
     It reads the command topic up to the group's offset, all results and dead letters, and the ledger, and changes
-    nothing. Exit 1 where a result is missing, different, doubled, out of order or unasked, or a dead letter is.
+    nothing. Exit 1 where a result or a dead letter is missing, different, doubled, out of order, unasked or foreign.
     """
 
     async def asking(servers: Servers, progress: Progress) -> AuditReport:

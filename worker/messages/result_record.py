@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from worker.domain.command import OBJECT_ID, DeadLetter, Source, TraceContext
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
@@ -10,6 +11,11 @@ from worker.messages.refusals import Kind
 
 _DEAD_LETTER_HEADERS = 6
 """Ours are the last; the copy of a record may have some of the same names in front."""
+
+_ORIGIN_HEADERS = (
+    "dlq-consumer-group",
+    *(f"dlq-original-{name}" for name in ("topic", "partition", "offset", "timestamp")),
+)
 
 
 class Misfit(ValueError):
@@ -53,19 +59,30 @@ def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header],
     return answer
 
 
-def letter_cause(headers: Sequence[Header], group_id: str) -> tuple[str, int, int, int] | None:
-    """Topic, partition, offset and append time in ms of the command that a dead letter of a group is a copy of."""
+class LetterOrigin(NamedTuple):
+    """The group that wrote a dead letter, and the command that it is a copy of, with its append time in ms."""
+
+    group_id: str
+    topic: str
+    partition: int
+    offset: int
+    appended_ms: int
+
+
+def letter_origin(headers: Sequence[Header]) -> LetterOrigin | None:
+    """What the headers of a dead letter say; None where they are not those of one."""
     ours = dict(headers[-_DEAD_LETTER_HEADERS:])
-    if ours.get("dlq-consumer-group") != group_id.encode("utf-8"):
-        return None
     try:
-        topic, partition, offset, at = (
-            (ours[f"dlq-original-{name}"] or b"").decode("utf-8")
-            for name in ("topic", "partition", "offset", "timestamp")
-        )
-        return topic, int(partition), int(offset), int(at)
+        group, topic, partition, offset, at = ((ours[name] or b"").decode("utf-8") for name in _ORIGIN_HEADERS)
+        return LetterOrigin(group, topic, int(partition), int(offset), int(at))
     except (KeyError, ValueError):
         return None
+
+
+def letter_cause(headers: Sequence[Header], group_id: str) -> tuple[str, int, int, int] | None:
+    """Topic, partition, offset and append time in ms of the command that a dead letter of a group is a copy of."""
+    origin = letter_origin(headers)
+    return None if origin is None or origin.group_id != group_id else origin[1:]
 
 
 def letter_of(

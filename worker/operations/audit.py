@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from worker.messages.events import Answer
+from worker.operations.findings import Findings
 from worker.operations.history import history, topics_of
-from worker.operations.lane_audit import LaneAudit, Ledger
+from worker.operations.lane_audit import MOST_PLACES, LaneAudit
 from worker.operations.progress import Progress, paced
 from worker.operations.report import Problem
 from worker.operations.reports import AuditedLane, AuditReport
 from worker.operations.selection import Range, offsets_of
 from worker.operations.servers import Servers
+from worker.operations.strays import Strays, note_strays_elsewhere
+from worker.settings import Settings
 from worker.store.inspection import Covered, Inspection, LaneRow, inspection, position_in
 from worker.stream.group_view import appended_at, group_view
 from worker.stream.log_reader import log_reader
@@ -45,14 +48,18 @@ async def audit(
 
         async def lane(at: int) -> tuple[AuditedLane, list[Problem]]:
             async with many, log_reader(settings) as own_reader, inspection(settings.database_url) as own_database:
-                since = before(ages.get(at, 0))
+                since, ledger = before(ages.get(at, 0)), _LaneLedger(own_database, settings, rows.get(at))
+                strays = Strays(topics, at, partial(ledger.decided, at, ends[at]), Findings(MOST_PLACES))
                 logs = await history(own_reader, topics, at, offsets[at], since)
-                one = LaneAudit(logs, _ledger(own_database, rows.get(at)), settings.group_id)
+                one = LaneAudit(logs, ledger.read, settings.group_id, strays)
                 await one.run(advance)
                 if not allow_repeats:
                     _note_doubled(one, at, covered)
                 return _audited(topic, at, offsets[at], one), one.findings.problems()
 
+        elsewhere = Findings(MOST_PLACES)
+        if not chosen.partitions:
+            await note_strays_elsewhere(reader, topics, elsewhere)
         tasks = [asyncio.create_task(lane(at)) for at in offsets]
         try:
             found = await asyncio.gather(*tasks)
@@ -60,7 +67,7 @@ async def audit(
             for task in tasks:
                 task.cancel()
         return AuditReport(
-            problems=tuple(problem for _, problems in found for problem in problems),
+            problems=(*(problem for _, problems in found for problem in problems), *elsewhere.problems()),
             lanes=tuple(audited for audited, _ in found),
         )
 
@@ -76,16 +83,25 @@ def _auditable(first: int, row: LaneRow | None, emitted: int) -> tuple[int, int]
     return start, max(start, emitted)
 
 
-def _ledger(database: Inspection, row: LaneRow | None) -> Ledger:
-    one_at_a_time = asyncio.Lock()  # as a connection wants it
+class _LaneLedger:
+    """What Postgres has of a lane, asked over one connection."""
 
-    async def read(start: int, stop: int) -> Sequence[Answer]:
-        if row is None:
+    def __init__(self, database: Inspection, settings: Settings, row: LaneRow | None) -> None:
+        self._database, self._settings, self._row = database, settings, row
+        self._one_at_a_time = asyncio.Lock()  # as a connection wants it
+
+    async def read(self, start: int, stop: int) -> Sequence[Answer]:
+        """Rows of the ledger, as `Ledger` has it."""
+        if self._row is None:
             return []
-        async with one_at_a_time:
-            return await database.ledger(row.id, start, stop)
+        async with self._one_at_a_time:
+            return await self._database.ledger(self._row.id, start, stop)
 
-    return read
+    async def decided(self, partition: int, emitted: int) -> int:
+        """The offset behind the last command that is decided now: A, or `emitted`, where Postgres lost commits."""
+        async with self._one_at_a_time:
+            rows = await self._database.lanes(self._settings.group_id, self._settings.topic_commands)
+        return max(emitted, position_in(rows.get(partition)).applied)
 
 
 def _note_doubled(one: LaneAudit, partition: int, covered: Sequence[Covered]) -> None:

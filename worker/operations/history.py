@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from worker.messages.envelope import Record
 from worker.messages.refusals import Kind
@@ -24,6 +25,10 @@ class Window:
     start: int
     stop: int
     commands: list[Record]
+
+
+Stray = Callable[[Kind | None, Record, int | None], None]
+"""Told of records of the log of a kind that name no command of a history: an offset behind it, or None."""
 
 
 @dataclass(slots=True)
@@ -67,10 +72,18 @@ class History:
             yield Window(at, self.stop, held)
 
     async def named(self, stop: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
-        """What names commands below `stop`, log by log; repeats may name any command before."""
+        """What names commands below `stop`, log by log; repeats may name any command before.
+
+        Up to the end of the history, what names commands behind it is stray.
+        """
         for kind, log in self.logs.items():
-            async for found in log.causes.until(stop):
+            async for found in log.causes.until(stop, max(stop, self.stop)):
                 yield kind, found
+
+    def tell(self, stray: Stray) -> None:
+        """From now on `stray` is told of records that name none of these commands, nor one before them."""
+        for kind, log in self.logs.items():
+            log.causes.stray = partial(stray, kind)
 
     async def look_again(self) -> None:
         """From now on `named` goes on to where the logs end now."""
@@ -83,7 +96,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where results and dead letters of a partition go, for as many partitions as the topics have."""
+    """Where results and dead letters of a partition go, for as many partitions as each topic has, commands' too."""
 
     settings: Settings
     counts: Mapping[str, int]
@@ -96,14 +109,19 @@ class Topics:
 
 async def topics_of(settings: Settings, cluster: Cluster) -> Topics:
     """As the cluster has them. Raises `CLUSTER_ERRORS`."""
-    return Topics(settings, await cluster.partition_counts([*settings.answer_topics]))
+    return Topics(settings, await cluster.partition_counts([settings.topic_commands, *settings.answer_topics]))
 
 
-_LOGS: tuple[Kind | None, ...] = (*Kind, None)
+LOGS: tuple[Kind | None, ...] = (*Kind, None)
+"""None stands for dead letters."""
 
 
 async def history(
-    reader: LogReader, topics: Topics, partition: int, offsets: tuple[int, int], since: datetime
+    reader: LogReader,
+    topics: Topics,
+    partition: int,
+    offsets: tuple[int, int],
+    since: datetime,
 ) -> History:
     """Read one lane's commands at `offsets` (start, stop), and the logs from `since` to where they end now.
 
@@ -111,11 +129,12 @@ async def history(
     """
     commands, start = topics.settings.topic_commands, offsets[0]
     logs, starts = dict[Kind | None, NamingLog](), {(commands, partition): start}
-    for kind in _LOGS:
+    for kind in LOGS:
         topic, number = place = topics.place(kind, partition)
         bounds = (await reader.bounds(topic, [number]))[number]
         begin = starts[place] = (await reader.first_since(topic, [number], since))[number]
-        causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause_reader(topics.settings, partition, kind))
+        cause = cause_reader(topics.settings, partition, kind)
+        causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause)
         logs[kind] = NamingLog(place, bounds.end, 0 < bounds.first == begin, causes)
     reader.assign(starts)
     return History((commands, partition), offsets, reader, logs)

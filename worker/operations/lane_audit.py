@@ -7,11 +7,11 @@ from worker.domain.command import Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.refusals import Kind
 from worker.messages.result_record import difference
-from worker.operations.findings import Findings
 from worker.operations.history import NAMED_TO_THE_END, History, Window
 from worker.operations.merge import Named
 from worker.operations.progress import Advance
 from worker.operations.selection import Place
+from worker.operations.strays import Strays, prefix
 
 MOST_PLACES = 20
 LOOK_AGAIN_SECONDS = 10
@@ -50,14 +50,14 @@ class Log:
 
     def __init__(self, kind: Kind | None, start: int, stop: int) -> None:
         self.kind = kind
-        self.newest = self.first = -1
+        self.newest = self.first = self.newest_at = -1
         self.missing: dict[int, None] = {}
         self.repeats = Repeats(start, stop)
 
     @property
     def prefix(self) -> str:
         """What codes of findings about it begin with."""
-        return "dead-letter-" if self.kind is None else ""
+        return prefix(self.kind)
 
     def wants(self, answer: Answer) -> bool:
         """Whether something of that answer goes there."""
@@ -67,9 +67,11 @@ class Log:
 class LaneAudit:
     """Audits one lane; what it has found is complete when `run` has ended."""
 
-    def __init__(self, history: History, ledger: Ledger, group_id: str) -> None:
-        self._history, self._ledger, self._group_id = history, ledger, group_id
-        self.findings = Findings(MOST_PLACES)
+    def __init__(self, history: History, ledger: Ledger, group_id: str, strays: Strays) -> None:
+        """The history tells `strays` of what is none of its commands'."""
+        history.tell(strays.meet)
+        self._history, self._ledger, self._group_id, self._strays = history, ledger, group_id, strays
+        self.findings = strays.findings
         self.commands = self.results = self.expired = 0
         self.logs = {kind: Log(kind, history.start, history.stop) for kind in history.logs}
         self._late: list[tuple[Log, Named]] = []
@@ -126,6 +128,7 @@ class LaneAudit:
                     self._late.append((log, one))
             if len(self._late) >= _LATE:
                 await self._compare_late()
+            await self._strays.look()
 
     def _result(self, log: Log, one: Named, answer: Answer | None, *, is_asked: bool) -> None:
         """One record that names a command, whose row of the ledger is `answer`."""
@@ -135,21 +138,33 @@ class LaneAudit:
             if not (answer is None and is_asked):  # that the ledger lacks it was noted
                 self.add(f"{log.prefix}unasked", cause, f"{Place.of(one.record)} answers it, and it has no such answer")
             return
-        if cause in log.missing:
-            del log.missing[cause]
-            if cause < log.newest and self._has_expired(log, cause):
-                self.expired += 1  # and this is the repeat of it
-                log.repeats.add(cause)
-            elif cause < log.newest:
-                self.add(f"{log.prefix}out-of-order", cause, f"{Place.of(one.record)} stands behind a later command's")
-            log.first = cause if log.first < 0 else log.first
-            log.newest = max(log.newest, cause)
-        else:
-            log.repeats.add(cause)
         record = one.record
         unlike = difference(self._wanted(log, answer), record.key, record.value, record.headers)
         if unlike is not None:
-            self.add(f"{log.prefix}different", cause, f"{unlike} of {Place.of(one.record)} is not that of the ledger")
+            self.add(f"{log.prefix}different", cause, f"{unlike} of {Place.of(record)} is not that of the ledger")
+        if cause not in log.missing:
+            log.repeats.add(cause)
+            return
+        del log.missing[cause]
+        log.first = cause if log.first < 0 else log.first
+        if unlike is None:  # a forged one may stand anywhere
+            self._check_order(log, cause, record.offset)
+
+    def _check_order(self, log: Log, cause: int, at: int) -> None:
+        """Of first results: the log is read in order but for some that were held, since they name later commands."""
+        if cause < log.newest and self._has_expired(log, cause):
+            self.expired += 1  # and this is the repeat of it
+            log.repeats.add(cause)
+        elif cause < log.newest:
+            self._note_out_of_order(log, cause, at)
+        elif at < log.newest_at:
+            self._note_out_of_order(log, log.newest, log.newest_at)
+        if cause > log.newest:
+            log.newest, log.newest_at = cause, max(at, log.newest_at)
+
+    def _note_out_of_order(self, log: Log, cause: int, at: int) -> None:
+        place = Place(*self._history.logs[log.kind].place, at)
+        self.add(f"{log.prefix}out-of-order", cause, f"{place} stands behind a later command's")
 
     async def _compare_late(self) -> None:
         """Records of commands of earlier windows: repeats, or what was missing until now."""
@@ -168,11 +183,16 @@ class LaneAudit:
     async def _read_on(self) -> None:
         """Repeats of these commands may stand anywhere behind, up to where the logs end."""
         async for kind, found in self._history.named(NAMED_TO_THE_END):
-            ours = (one for one in found if self._history.start <= one.cause < self._history.stop)
-            self._late += [(self.logs[kind], one) for one in ours]
+            for one in found:
+                if one.cause >= self._history.stop:
+                    self._strays.meet(kind, one.record, one.cause)
+                elif one.cause >= self._history.start:
+                    self._late.append((self.logs[kind], one))
             if len(self._late) >= _LATE:
                 await self._compare_late()
+            await self._strays.look()
         await self._compare_late()
+        await self._strays.look(1)
 
     async def _look_again(self) -> bool:
         """What became visible meanwhile; False where all that is missing has expired."""

@@ -98,7 +98,10 @@ class AuditedLane(Model):
     results: int = Field(description="Records of result topics that name these commands.")
     repeats: int = Field(description="How many of them, and of dead letters, were not the first.")
     expired: int = Field(description="Results that the log has dropped with its retention.")
-    findings: dict[str, int] = Field(description="How many of each code.")
+    findings: dict[str, int] = Field(
+        description="How many of each code: `missing`, `different`, `doubled`, `out-of-order`, `unasked` (names a "
+        "command that has no such answer), `foreign` (names none); the same with `dead-letter-`; `ledger-missing`."
+    )
 
 
 class AuditReport(Report):
