@@ -1,6 +1,7 @@
 """`passport-worker lanes reset`: halted lanes go on, and each command has exactly one result all the same."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from tests.invariants import check_invariants
 from tests.operations.asking import Told, answered, ask
 from tests.operations.mixture import as_role
 from tests.workbench import Workbench, tenant, until
-from worker.operations.reset import EXPIRED, Reset, reset_of, why
+from worker.operations.progress import Quiet
+from worker.operations.reset import EXPIRED, Reset, _Resetting, reset, reset_of, why
+from worker.operations.servers import both_servers
 from worker.store.grants import RUN
 from worker.store.port import Position, TopicIdentity
 from worker.stream.positions import Log
@@ -168,3 +171,38 @@ async def test_lost_commits_and_running_workers_are_refused(bench: Workbench, tm
         (10, 15),
         (4, 10),
     ]
+
+
+@pytest.mark.real_kafka
+async def test_a_reset_that_slept_before_it_writes_moves_nothing(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane was taken by others meanwhile, or its offset was moved. Seen to fail: results came twice afterwards."""
+    await answered(bench, tmp_path / "first.log", 20)
+    commit_offset(bench, 0, 15)
+    move = _Resetting.move
+
+    async def codes_after(meanwhile: Callable[[], Awaitable[object]]) -> list[str]:
+        async def slept(resetting: _Resetting, *arguments: Any) -> Any:
+            monkeypatch.setattr(_Resetting, "move", move)
+            await meanwhile()
+            return await move(resetting, *arguments)
+
+        monkeypatch.setattr(_Resetting, "move", slept)
+        async with both_servers(bench.settings) as servers:
+            report = await reset(servers, (0,), Quiet(), allow=frozenset(), reason="slept")
+        assert not report.executed
+        return [one.code for one in report.problems]
+
+    async def others_go_on() -> None:
+        """Another reset, workers, and somebody who sets the offset to just where it was."""
+        assert (await ask(bench, "lanes reset", *EXECUTE)).report["executed"]
+        bench.publish(_more(bench, 6))
+        await _all_answered(bench, tmp_path / "second.log", 26)
+        commit_offset(bench, 0, 15)
+
+    assert await codes_after(lambda: asyncio.to_thread(commit_offset, bench, 0, 12)) == ["offset-moved"]
+    commit_offset(bench, 0, 15)
+    assert await codes_after(others_go_on) == ["offset-moved"]
+    lane, _ = (await ask(bench, "lanes")).report["lanes"]
+    assert (lane["applied"] > 15, lane["emitted"]) == (True, 15)

@@ -1,7 +1,7 @@
 """`passport-worker lanes reset`: halted lanes whose positions were moved by hand, or outlived by a log, may go on."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.operations.history import Topics, topics_of
@@ -15,11 +15,11 @@ from worker.operations.reports import ResetLane, ResetReport
 from worker.operations.selection import chosen_partitions
 from worker.operations.servers import Servers
 from worker.store.inspection import Inspection, inspection
-from worker.store.port import LostLane, Registered
-from worker.store.restoring import move_applied
+from worker.store.port import FencingToken, LaneName, LostLane
+from worker.store.restoring import list_producer, make_lanes, move_applied
 from worker.stream.cluster.group_members import has_members
-from worker.stream.group_offsets import GroupHasMembers, move_offsets
-from worker.stream.group_view import appended_at, group_view
+from worker.stream.group_offsets import Fenced, OffsetMover
+from worker.stream.group_view import appended_at, group_view, stable_offsets
 from worker.stream.log_reader import LogReader, log_reader
 from worker.stream.open_transactions import open_transactions
 from worker.stream.positions import NEW_NAME
@@ -70,13 +70,8 @@ async def reset(
         if reason is None or not report.ok:
             return report
         async with operation(database, "lanes reset", reason, {"partitions": [*partitions]}) as kept:
-            registered = await take_over(database, servers.cluster, servers.settings, partitions)
-            hanging = await one.hanging()
-            report = await one.look(partitions, progress)
-            if hanging:
-                report = report.model_copy(update={"problems": (*report.problems, *hanging)})
-            if report.ok:
-                report = await one.move(report, registered)
+            async with OffsetMover(servers.settings) as mover:
+                report = await one.reset(report, mover, progress)
             kept.progress |= {"lanes": [each.model_dump(mode="json") for each in report.lanes], "ok": report.ok}
             return report.model_copy(update={"operation": str(kept.id), "executed": report.ok})
 
@@ -87,6 +82,8 @@ class _Resetting:
     ) -> None:
         self._servers, self._database, self._reader, self._topics = servers, database, reader, topics
         self._settings, self._topic, self._allow = servers.settings, servers.settings.topic_commands, allow
+        self._seen: dict[int, int | None] = {}
+        """Offsets of the group, as they were looked at last."""
 
     async def look(self, partitions: Sequence[int], progress: Progress) -> ResetReport:
         """What would be moved, and what is in the way."""
@@ -129,24 +126,57 @@ class _Resetting:
 
     async def _standings(self, partitions: Sequence[int]) -> dict[int, Standing]:
         view = await group_view(self._settings, self._servers.cluster)
+        self._seen = {at: one.committed and one.committed.offset for at, one in view.items()}
         rows = await self._database.lanes(self._settings.group_id, self._topic)
         published = await published_without_offset(self._servers, view)
         stands = standings(await seen_beside(self._servers.cluster, self._topic, view, rows), rows, published)
         return {at: stands[at] for at in chosen_partitions(partitions, view)}
 
-    async def move(self, report: ResetReport, registered: Mapping[int, Registered]) -> ResetReport:
-        """Nothing of a worker is under way any more; where one has come meanwhile, it is told."""
+    async def reset(self, seen: ResetReport, mover: OffsetMover, progress: Progress) -> ResetReport:
+        """Take the lanes that were seen, look at them again, and move them.
+
+        From the time that the mover stands in their rows, whoever opens them fences it first: a worker, another reset,
+        a recovery. So what was looked at after that still holds when it is written, however long this process sleeps.
+        """
+        partitions, connection = [lane.partition for lane in seen.lanes], self._database.connection
+        names = [LaneName(self._settings.group_id, self._topic, one) for one in partitions]
+        await make_lanes(connection, names)  # one that never ran must have a row to be listed in
+        registered = await take_over(self._database, self._servers.cluster, self._settings, partitions)
+        try:
+            tokens = await list_producer(connection, [registered[one].token for one in partitions], mover.id)
+        except LostLane:
+            return self._taken(seen)
+        hanging = await self.hanging()
+        report = await self.look(partitions, progress)
+        if hanging:
+            report = report.model_copy(update={"problems": (*report.problems, *hanging)})
+        return await self.move(report, tokens, mover) if report.ok else report
+
+    async def move(self, report: ResetReport, tokens: Mapping[int, FencingToken], mover: OffsetMover) -> ResetReport:
+        """Unless somebody has taken the lanes or moved their offsets since they were looked at.
+
+        Kafka compares no offset while it commits one: that somebody sets it by hand in this very moment is not seen.
+        """
         offsets = {lane.partition: lane.emitted_after for lane in report.lanes if lane.emitted_after != lane.emitted}
         try:
             for lane in report.lanes:
                 if lane.applied_after > lane.applied:
-                    token = registered[lane.partition].token
+                    token = tokens[lane.partition]
                     await move_applied(self._database.connection, token, lane.applied, lane.applied_after)
             if offsets:
-                await move_offsets(self._settings, offsets)
-        except (GroupHasMembers, LostLane):
-            return report.model_copy(update={"problems": (_group_active(self._settings.group_id),)})
+                if await self._committed(offsets) != {one: self._seen[one] for one in offsets}:
+                    return self._taken(report)
+                await mover.move(offsets)
+        except (Fenced, LostLane):
+            return self._taken(report)
         return report
+
+    async def _committed(self, partitions: Collection[int]) -> dict[int, int | None]:
+        return await stable_offsets(self._settings, self._servers.cluster, partitions)
+
+    def _taken(self, report: ResetReport) -> ResetReport:
+        text = "Others have taken these lanes meanwhile, or moved their offsets. Stop all workers, and run it again."
+        return report.model_copy(update={"problems": (Problem(code="offset-moved", place=self._topic, text=text),)})
 
 
 def why(code: str, standing: Standing, published: int) -> str:

@@ -1,6 +1,7 @@
 """Making Postgres hold again what was published: whether it fits, and taking lanes out of the hands of workers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from worker.domain.outcomes import Created
 from worker.messages.events import Answer
 from worker.store import sql
 from worker.store.port import FencingToken, LaneName, LostLane, Registered
+from worker.store.rows import token_columns
 
 MOST_PLACES = 5
 
@@ -81,6 +83,20 @@ async def raise_epochs(connection: sql.Connection, group_id: str, topic: str) ->
         )
         for row in rows
     }
+
+
+async def list_producer(
+    connection: sql.Connection, tokens: Collection[FencingToken], producer: str
+) -> dict[int, FencingToken]:
+    """Whoever takes these lanes next fences that producer alone, which holds them now; tokens by partition.
+
+    Raises `LostLane` of those that are taken already.
+    """
+    rows = await connection.fetch(sql.load("list_only"), *token_columns(tokens), producer)
+    ours = {lane_id for (lane_id,) in rows}
+    if lost := [token for token in tokens if token.lane_id not in ours]:
+        raise LostLane(lost)
+    return {token.name.partition: replace(token, holder=producer) for token in tokens}
 
 
 async def make_lanes(connection: sql.Connection, names: Sequence[LaneName]) -> None:
