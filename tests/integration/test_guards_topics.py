@@ -176,7 +176,10 @@ _REFUSED_BY_BROKERS = {
 
 @pytest.mark.parametrize("setting", _REFUSED_BY_BROKERS)
 async def test_what_is_refused_at_the_start_is_what_brokers_refuse(bench: Workbench, setting: str) -> None:
-    """A dead letter without a key, a large answer, and an answer whose time is a second ago when it arrives."""
+    """A dead letter without a key, a large answer, and an answer whose time is a second ago when it arrives.
+
+    The last one on a topic whose records keep their producer's time, as earlier versions made them.
+    """
     value, key, size = _REFUSED_BY_BROKERS[setting]
     topic, errors = bench.settings.dead_letter_topic, list[KafkaError | None]()
     producer = Producer({"bootstrap.servers": bench.settings.kafka_bootstrap_servers, "message.max.bytes": 4_000_000})
@@ -191,6 +194,7 @@ async def test_what_is_refused_at_the_start_is_what_brokers_refuse(bench: Workbe
         )
         producer.flush(30)
 
+    await set_topic(bench, topic, "message.timestamp.type", "CreateTime")
     await asyncio.to_thread(send)
     await set_topic(bench, topic, setting, value)
     await asyncio.to_thread(send)

@@ -83,6 +83,7 @@ async def test_a_database_that_will_not_have_us(bench: Workbench) -> None:
     ("id", "topic", "key", "value", "status"),
     [
         ("topics.timestamp-type", "topic_commands", "message.timestamp.type", "CreateTime", "failed"),
+        ("topics.timestamp-type", "topic_created", "message.timestamp.type", "CreateTime", "warning"),
         ("topics.message-size", "topic_created", "max.message.bytes", "1000", "failed"),
         ("topics.compression", "topic_commands", "compression.type", "gzip", "warning"),
         ("topics.retention", "topic_commands", "retention.ms", "2592000000", "warning"),

@@ -113,9 +113,8 @@ def test_partitions_of_commands_are_raised_last_and_never_lowered() -> None:
         (CREATED, "retention.ms", "60000", "604800000 or more", False),
         (CREATED, "segment.bytes", "1048576", "2097152 or more", True),
         (DEAD, "segment.bytes", "1048576", "2097152 or more", True),
-        (CREATED, "message.timestamp.before.max.ms", "0", "60000 or more", True),
-        (CREATED, "message.timestamp.after.max.ms", "1000", "60000 or more", True),
-        (CREATED, "message.timestamp.difference.max.ms", "1000", "60000 or more", True),
+        (CREATED, "message.timestamp.type", "CreateTime", "LogAppendTime", False),
+        (DEAD, "message.timestamp.type", "CreateTime", "LogAppendTime", False),
     ],
 )
 def test_a_setting_is_named_with_what_is_expected(
@@ -128,9 +127,27 @@ def test_a_setting_is_named_with_what_is_expected(
     assert is_refused == refused
 
 
-def test_clocks_count_only_where_the_producer_sets_the_time() -> None:
+def test_results_get_the_time_of_the_broker_that_keeps_them() -> None:
+    """A worker whose clock is days behind would have its results deleted by retention at once."""
+    made = {one.name: one.settings["message.timestamp.type"] for one in wanted_topics(SETTINGS)}
+    assert made == dict.fromkeys((COMMANDS, *SETTINGS.answer_topics), "LogAppendTime")
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("message.timestamp.before.max.ms", "0"),
+        ("message.timestamp.after.max.ms", "1000"),
+        ("message.timestamp.difference.max.ms", "1000"),
+    ],
+)
+def test_clocks_count_only_where_the_producer_sets_the_time(limit: str, value: str) -> None:
     """A broker that sets the append time refuses no time."""
-    limits = {"message_timestamp_before_max_ms": "0", "message_timestamp_type": "LogAppendTime"}
+    limits = {limit.replace(".", "_"): value}
+    (_, unusual), (sentence, refused) = _told(_with(CREATED, **limits, message_timestamp_type="CreateTime"))
+    assert (unusual, refused) == (False, True)
+    assert sentence.startswith(f"{CREATED}: {limit} is {value}, expected 60000 or more: ")
+    assert sentence.endswith(_set(CREATED, f"{limit}=60000"))
     assert _told(_with(CREATED, **limits)) == []
 
 

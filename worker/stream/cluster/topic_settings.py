@@ -102,7 +102,13 @@ def wanted_topics(settings: Settings) -> list[Wanted]:
         "retention.ms": str(_WEEK_MS),
         "cleanup.policy": "delete",
     }
-    result = {"max.message.bytes": str(_RESULT_BYTES), "retention.ms": str(_WEEK_MS), "cleanup.policy": "delete"}
+    result = {
+        # Retention counts from it: results of a worker whose clock is days behind would be deleted at once.
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(_RESULT_BYTES),
+        "retention.ms": str(_WEEK_MS),
+        "cleanup.policy": "delete",
+    }
     count = settings.topic_partitions
     results = [Wanted(name, count, result) for name in settings.answer_topics]
     return [Wanted(settings.topic_commands, count, command), *results]
@@ -171,6 +177,12 @@ def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dea
             status="failed",
         ),
         _Rule(MESSAGE_SIZE, "segment.bytes", bytes_needed, "an answer beyond it stops its lane", status="failed"),
+        _Rule(
+            TIMESTAMP_TYPE,
+            "message.timestamp.type",
+            "LogAppendTime",
+            "where the clock of a worker is behind, its results are deleted too early",
+        ),
         _Rule(RETENTION, "retention.ms", _WEEK_MS, "results that are not read by then are lost"),
         _Rule(RETENTION, "cleanup.policy", "delete", "a dead letter without a key would stop its lane", status="failed")
         if dead

@@ -18,7 +18,10 @@ def as_expected(settings: Settings, found: Mapping[str, Found]) -> dict[str, str
     trusted = " (PASSPORT_ALLOW_PRODUCER_TIME)" if settings.allow_producer_time else ""
     return {
         ids.EXIST: f"{len(found)} topics are there, as expected",
-        ids.TIMESTAMP_TYPE: f"commands: {said['message.timestamp.type']}, expected LogAppendTime{trusted}",
+        ids.TIMESTAMP_TYPE: (
+            f"commands: {said['message.timestamp.type']}, results and dead letters: {_types(results)}, "
+            f"expected LogAppendTime{trusted}"
+        ),
         ids.PARTITIONS: (
             f"commands: {commands.shape.partitions}, results and dead letters: "
             f"{min(one.shape.partitions for one in results)} or more, expected at least as many as commands"
@@ -42,6 +45,10 @@ def as_expected(settings: Settings, found: Mapping[str, Found]) -> dict[str, str
 def _least(topics: list[Found], key: str) -> str:
     values = [int(one.settings[key]) for one in topics if one.settings.get(key)]
     return str(min(values)) if values else _UNTOLD
+
+
+def _types(topics: list[Found]) -> str:
+    return ", ".join(sorted({one.settings.get("message.timestamp.type") or _UNTOLD for one in topics}))
 
 
 def _days(commands: Found) -> str:
