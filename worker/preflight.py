@@ -11,6 +11,7 @@ from worker.settings import Settings
 from worker.store.address import place_of
 from worker.store.connect import why_refused
 from worker.store.grants import check_rights
+from worker.store.group_id import GROUP, check_group
 from worker.store.migrate import SCHEMA, check_schema, known_migrations
 from worker.store.port import StoreUnavailable
 from worker.store.sql import Connection
@@ -58,6 +59,7 @@ class Preflight:
             Check((POSTGRES,), self._connection),
             Check((POSTGRES_RIGHTS,), self._rights, (POSTGRES,)),
             Check((SCHEMA,), self._schema, (POSTGRES, POSTGRES_RIGHTS)),
+            Check((GROUP,), self._group, (POSTGRES, POSTGRES_RIGHTS, SCHEMA)),
         )
         self.of_kafka: tuple[Check, ...] = (
             Check((KAFKA,), self._reachable),
@@ -96,6 +98,11 @@ class Preflight:
         async with self._store.session() as connection:
             newest = known_migrations()[-1].name
             return [await check_schema(connection) or _well(SCHEMA, f"at {newest}, as this version expects")]
+
+    async def _group(self) -> list[Finding]:
+        group_id, topic = self._settings.group_id, self._settings.topic_commands
+        async with self._store.session() as connection:
+            return [await check_group(connection, group_id, topic) or _well(GROUP, f"lanes run under {group_id}")]
 
     async def _reachable(self) -> list[Finding]:
         try:

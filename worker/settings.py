@@ -117,7 +117,10 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(8, ge=1, le=100, description="Most connections to PostgreSQL.")
 
     group_id: str = Field(
-        "passport-worker", min_length=1, max_length=200, description="Consumer group; its workers share the partitions."
+        "passport-worker",
+        min_length=1,
+        max_length=200,
+        description="Consumer group; its workers share the partitions. Keep it: what is answered belongs to it.",
     )
     topic_commands: Topic = Field("dpp.passport.create.v1", description="Topic of the commands.")
     topic_created: Topic = Field("dpp.passport.created.v1", description="Topic of results: created, replayed.")

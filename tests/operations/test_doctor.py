@@ -16,8 +16,10 @@ from tests.operations.asking import ask
 from tests.operations.examining import IN_CLEAR, NOT_CONFIGURED, examined, only
 from tests.unit.oauth_builders import jwk, key_set, rsa_key
 from tests.workbench import Workbench, make_past_day, run_command, tenant
+from worker.app import make_worker
 from worker.demo.embedded import free_port
 from worker.operations import judgements
+from worker.service import CannotStart
 
 pytestmark = pytest.mark.real_kafka
 
@@ -119,6 +121,27 @@ async def test_a_schema_that_is_older(bench: Workbench) -> None:
     await _execute(bench, "DELETE FROM schema_migration WHERE version > 4")
     told = await only(bench.settings, "postgres.schema", "failed")
     assert told.advice == "run `passport-worker migrate`."
+
+
+async def test_a_group_under_which_no_lane_has_run(bench: Workbench) -> None:
+    """A new group id would have every retained command answered again, so `run` refuses. Seen to fail: it ran."""
+    group, topic = bench.settings.group_id, bench.settings.topic_commands
+    insert = (
+        "INSERT INTO lane (group_id, topic, partition, applied, emitted, ledger_from) "
+        "VALUES ($1, $2, $3, $4::bigint, $4, $4)"
+    )
+    await _execute(bench, insert, "before", f"{topic}.another", 0, 9)
+    await _execute(bench, insert, "idle", topic, 0, 0)
+    await _execute(bench, insert, group, topic, 0, None)
+    assert (await examined(bench.settings))["postgres.group"].status == "ok"
+    await _execute(bench, insert, "before", topic, 1, 9)
+    told = await only(bench.settings, "postgres.group", "failed")
+    assert told.finding == f"lanes of {topic} have run under 'before', expected them under '{group}'"
+    assert (told.advice or "").startswith("Set PASSPORT_GROUP_ID=before: under a new group every command")
+    with pytest.raises(CannotStart, match="PASSPORT_GROUP_ID=before"):
+        await asyncio.wait_for(make_worker(bench.settings).run(), 30)
+    await _execute(bench, insert, group, topic, 1, 0)
+    assert (await examined(bench.settings))["postgres.group"].status == "ok"
 
 
 async def test_commits_that_are_not_kept(bench: Workbench) -> None:

@@ -24,7 +24,7 @@ CHECKS = (
     *("kafka.reachable", "kafka.tls", "kafka.rights"),
     *("topics.exist", "topics.timestamp-type", "topics.partitions", "topics.message-size", "topics.compression"),
     *("topics.retention", "topics.replication", "topics.transactions"),
-    *("postgres.reachable", "postgres.tls", "postgres.version", "postgres.schema", "postgres.rights"),
+    *("postgres.reachable", "postgres.tls", "postgres.version", "postgres.schema", "postgres.rights", "postgres.group"),
     *("postgres.durability", "postgres.primary", "postgres.connections", "postgres.locks"),
     *("clock.postgres", "clock.log", "days.ahead", "days.dropped"),
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
