@@ -1,6 +1,7 @@
 """The audit of a lane over a history in memory: results out of order, and results that came again."""
 
 from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,10 +11,14 @@ from worker.messages.envelope import Record
 from worker.messages.events import Answer, event_of
 from worker.messages.refusals import Kind
 from worker.operations.audit import _note_doubled
-from worker.operations.history import History, NamingLog, Window
+from worker.operations.findings import Findings
+from worker.operations.history import History, NamingLog, Topics, Window
 from worker.operations.lane_audit import LaneAudit
 from worker.operations.merge import Named
+from worker.operations.strays import Strays
+from worker.settings import Settings
 from worker.store.inspection import Covered
+from worker.store.restoring import MOST_PLACES
 
 COMMANDS = 5
 ANSWERS = [Answer(offset, NOW_MS, Kind.REJECTED, f"key-{offset}", b"{}") for offset in range(COMMANDS)]
@@ -23,7 +28,7 @@ class _History(History):
     """Five commands of partition 3, and one log of results, which name these offsets in this order."""
 
     def __init__(self, causes: Sequence[int]) -> None:
-        nothing: Any = None
+        nothing: Any = SimpleNamespace(tell=lambda *_: None)
         super().__init__((TOPIC, 3), (0, COMMANDS), nothing, {Kind.REJECTED: NamingLog(("r", 3), 9, False, nothing)})
         self._results = [Named(cause, _result(at, cause)) for at, cause in enumerate(causes)]
 
@@ -49,7 +54,11 @@ async def _audited(causes: Sequence[int]) -> LaneAudit:
     async def advance(_done: int, _paced: int) -> None:
         """Nobody looks on."""
 
-    lane = LaneAudit(_History(causes), ledger, "group")
+    async def decided() -> int:
+        return COMMANDS
+
+    strays = Strays(Topics(Settings(), {}), 3, decided, Findings(MOST_PLACES))
+    lane = LaneAudit(_History(causes), ledger, "group", strays)
     await lane.run(advance)
     return lane
 
