@@ -2,17 +2,24 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import time
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from random import Random
 
 from confluent_kafka import KafkaException
 
 from tests.chaos.scene import Member, Scene
 from tests.chaos.stranger import fence, transactional_ids
+from tests.infrastructure.administration import ReassignmentRefused
 from tests.infrastructure.kafka_proxy import (
     ADD_PARTITIONS,
     END_TXN,
+    FIND_COORDINATOR,
+    LIST_OFFSETS,
+    METADATA,
+    OFFSET_FETCH,
     PRODUCE,
     TXN_OFFSET_COMMIT,
     Cut,
@@ -22,6 +29,7 @@ from tests.infrastructure.kafka_proxy import (
 )
 from tests.infrastructure.link import Link
 from tests.infrastructure.postgres import end_sessions as end_all_sessions
+from tests.infrastructure.three_brokers import NODES
 from worker.demo.embedded import ServerProcess
 
 Say = Callable[[str], None]
@@ -62,6 +70,19 @@ async def freeze(scene: Scene, dice: Random, say: Say) -> None:
         member.signal(signal.SIGCONT)
 
 
+async def stutter(scene: Scene, dice: Random, say: Say) -> None:
+    """A worker stands still for a moment, many times a second, as on a machine that has too much to do."""
+    member, seconds = dice.choice(scene.members), dice.uniform(3, 10)
+    async with scene.lock(member.name):
+        say(f"{member.name} stutters for {seconds:.1f} s")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            member.signal(signal.SIGSTOP)
+            await asyncio.sleep(dice.uniform(0.05, 0.4))
+            member.signal(signal.SIGCONT)
+            await asyncio.sleep(dice.uniform(0.01, 0.1))
+
+
 async def stop(scene: Scene, dice: Random, say: Say) -> None:
     """A worker is stopped in an orderly way, and started again."""
     member, seconds = dice.choice(scene.members), dice.uniform(0, 3)
@@ -84,40 +105,83 @@ async def guest(scene: Scene, dice: Random, say: Say) -> None:
 
 async def cut(scene: Scene, dice: Random, say: Say) -> None:
     """All connections between a worker and a server are reset, once or again and again."""
-    member, (name, link), times = dice.choice(scene.members), _any_link(dice), dice.choice((1, 1, dice.randint(2, 12)))
+    way, times = _any_way(scene, dice), dice.choice((1, 1, dice.randint(2, 12)))
     pauses = [dice.uniform(0.05, 1.0) for _ in range(times)]
-    async with scene.lock(f"{member.name} {name}"):
-        say(f"connections of {member.name} to {name} reset, {times} times within {sum(pauses):.1f} s")
+    async with scene.lock(way.lock):
+        say(f"connections of {way.name} reset, {times} times within {sum(pauses):.1f} s")
         for pause in pauses:
-            link(member).cut()
+            for link in way.links:
+                link.cut()
             await asyncio.sleep(pause)
 
 
 async def silence(scene: Scene, dice: Random, say: Say) -> None:
     """The network between a worker and a server swallows requests, answers or both; later it resets, or delivers."""
-    member, (name, link), seconds = dice.choice(scene.members), _any_link(dice), _short_or_beyond(scene, dice)
-    what, is_reset = dice.choice(("requests", "answers", "requests and answers")), dice.random() < 0.5
-    async with scene.lock(f"{member.name} {name}"):
+    what = dice.choice(("requests", "answers", "requests and answers"))
+    await _silence(_any_way(scene, dice), what, scene, dice, say)
+
+
+async def one_way(scene: Scene, dice: Random, say: Say) -> None:
+    """One broker is out of one worker's reach in one direction, and in reach of everybody else.
+
+    Half the time it leads nothing just then, and sessions with Postgres end meanwhile: so lanes open anew without the
+    broker, while questions to it are not answered.
+    """
+    what, node, is_idle = dice.choice(("requests", "answers")), dice.choice(NODES), dice.random() < 0.5
+    way = _way_to_broker(dice.choice(scene.members), node)
+    if is_idle:
+        await _relieve(scene, node, say)
+        await asyncio.gather(_silence(way, what, scene, dice, say), _end_sessions_soon(scene, dice, say))
+    else:
+        await _silence(way, what, scene, dice, say)
+
+
+async def _silence(way: "_Way", what: str, scene: Scene, dice: Random, say: Say) -> None:
+    seconds, is_reset = _short_or_beyond(scene, dice), dice.random() < 0.5
+    async with scene.lock(way.lock):
         say(
-            f"network of {member.name} to {name}: {what} swallowed for {seconds:.1f} s, "
+            f"network of {way.name}: {what} swallowed for {seconds:.1f} s, "
             f"then {'reset' if is_reset else 'delivered late'}"
         )
-        link(member).silence(requests="requests" in what, answers="answers" in what)
+        for link in way.links:
+            link.silence(requests="requests" in what, answers="answers" in what)
         await asyncio.sleep(seconds)
-        if is_reset:
-            link(member).cut()
-        link(member).hear()
+        for link in way.links:
+            if is_reset:
+                link.cut()
+            link.hear()
 
 
 async def slow(scene: Scene, dice: Random, say: Say) -> None:
     """The network between a worker and a server is slow."""
-    member, (name, link) = dice.choice(scene.members), _any_link(dice)
-    latency, seconds = dice.uniform(0.02, 0.4), dice.uniform(3, 10)
-    async with scene.lock(f"{member.name} {name}"):
-        say(f"network of {member.name} to {name}: {latency * 1000:.0f} ms each way for {seconds:.1f} s")
-        link(member).latency_seconds = latency
+    way, latency, seconds = _any_way(scene, dice), dice.uniform(0.02, 0.4), dice.uniform(3, 10)
+    async with scene.lock(way.lock):
+        say(f"network of {way.name}: {latency * 1000:.0f} ms each way for {seconds:.1f} s")
+        for link in way.links:
+            link.latency_seconds = latency
         await asyncio.sleep(seconds)
-        link(member).latency_seconds = 0.0
+        for link in way.links:
+            link.latency_seconds = 0.0
+
+
+async def late_answers(scene: Scene, dice: Random, say: Say) -> None:
+    """Answers of all brokers to questions of one kind come late to a worker, and so does what is behind them."""
+    member, late, seconds = dice.choice(scene.members), dice.uniform(0.3, 14), dice.uniform(3, 15)
+    name, api_key = dice.choice(tuple(_QUESTIONS.items()))
+    async with scene.lock(f"{member.name} Kafka"):
+        say(f"answers to {name} come {late:.1f} s late to {member.name}, for {seconds:.1f} s")
+        member.kafka.make_late({api_key: late})
+        await asyncio.sleep(seconds)
+        member.kafka.make_late({})
+        await asyncio.sleep(late)  # the last of them is still under way
+
+
+_QUESTIONS = {
+    "Metadata": METADATA,
+    "FindCoordinator": FIND_COORDINATOR,
+    "ListOffsets": LIST_OFFSETS,
+    "OffsetFetch": OFFSET_FETCH,
+}
 
 
 async def late_request(scene: Scene, dice: Random, say: Say) -> None:
@@ -137,9 +201,9 @@ async def late_request(scene: Scene, dice: Random, say: Say) -> None:
 
     async with scene.lock(f"{member.name} Kafka"):
         say(f"every {every}. {name} of {member.name} cut and delivered 5 to 250 ms later, for {seconds:.1f} s")
-        member.proxy.on_request = on_request
+        member.kafka.on_request(on_request)
         await asyncio.sleep(seconds)
-        member.proxy.on_request = pass_on
+        member.kafka.on_request(pass_on)
         await asyncio.gather(*lates, return_exceptions=True)
 
 
@@ -168,7 +232,7 @@ async def in_transaction(scene: Scene, dice: Random, say: Say) -> None:
             f"{'SIGKILL' if is_killed else 'SIGSTOP'} to {member.name} at {name}, which arrives {late:.1f} s later, "
             f"for {seconds:.1f} s"
         )
-        member.proxy.on_request = on_request
+        member.kafka.on_request(on_request)
         with suppress(TimeoutError):
             await asyncio.wait_for(is_reached.wait(), _REQUEST_SECONDS)
             if is_killed:
@@ -176,7 +240,7 @@ async def in_transaction(scene: Scene, dice: Random, say: Say) -> None:
             await asyncio.sleep(seconds)
         member.signal(signal.SIGCONT)
         member.start()
-        member.proxy.on_request = pass_on
+        member.kafka.on_request(pass_on)
         await asyncio.gather(*lates, return_exceptions=True)
 
 
@@ -190,36 +254,82 @@ _REQUEST_SECONDS = 10.0
 """So long such a request is waited for: the worker may have no partition at the time."""
 
 
-async def kill_kafka(scene: Scene, dice: Random, say: Say) -> None:
-    """The broker crashes and comes back."""
-    await _kill("Kafka", scene.kafka, dice.choice((0.0, dice.uniform(0, 8))), scene, say)
+async def kill_broker(scene: Scene, dice: Random, say: Say) -> None:
+    """A broker crashes and comes back; the other two go on, when the controller has noticed."""
+    broker = dice.choice(scene.kafka.brokers)
+    await _kill("Kafka", f"broker {broker.node_id}", broker, dice.choice((0.0, dice.uniform(0, 8))), scene, say)
 
 
-async def freeze_kafka(scene: Scene, dice: Random, say: Say) -> None:
-    """The broker stands still."""
-    await _freeze("Kafka", scene.kafka, _short_or_beyond(scene, dice), scene, say)
+async def freeze_broker(scene: Scene, dice: Random, say: Say) -> None:
+    """A broker stands still, for as long as the others take it for alive, or longer."""
+    broker = dice.choice(scene.kafka.brokers)
+    await _freeze("Kafka", f"broker {broker.node_id}", broker, _short_or_beyond(scene, dice), scene, say)
+
+
+async def hiccup(scene: Scene, dice: Random, say: Say) -> None:
+    """A broker stands still for a moment, and meanwhile all sessions with Postgres end.
+
+    Half the time it leads nothing just then, so that lanes can open without it.
+    """
+    broker, seconds, is_idle = dice.choice(scene.kafka.brokers), dice.uniform(0.3, 3), dice.random() < 0.5
+    async with scene.lock("Kafka"):
+        if is_idle:
+            await _relieve(scene, broker.node_id, say)
+        say(f"SIGSTOP to broker {broker.node_id} for {seconds:.1f} s")
+        broker.freeze()
+        await asyncio.gather(asyncio.sleep(seconds), _end_sessions_soon(scene, dice, say))
+        broker.thaw()
+
+
+async def _relieve(scene: Scene, node: int, say: Say) -> None:
+    say(f"broker {node} leads nothing from now on")
+    with suppress(*_NOT_MOVED):
+        await scene.kafka.relieve(node, *scene.topics)
+
+
+async def move_leaders(scene: Scene, dice: Random, say: Say) -> None:
+    """Some partitions of a topic of the workers get other leaders."""
+    await _move(dice.choice(scene.topics[:-2]), scene, dice, say)
+
+
+async def move_coordinators(scene: Scene, dice: Random, say: Say) -> None:
+    """Groups, or transactions, get other coordinators."""
+    await _move(dice.choice(scene.topics[-2:]), scene, dice, say)
+
+
+async def _move(topic: str, scene: Scene, dice: Random, say: Say) -> None:
+    """A broker may be away just now: then nothing moves, or only what can."""
+    to, share = dice.choice(NODES), dice.choice((0.3, 0.6, 1.0))
+    async with scene.lock(f"leaders of {topic}"):
+        say(f"{share:.0%} of {topic} led by broker {to} from now on")
+        with suppress(*_NOT_MOVED):
+            partitions = await asyncio.to_thread(scene.kafka.leaders, topic)
+            await scene.kafka.move(topic, to, {one for one in partitions if dice.random() < share})
+
+
+_NOT_MOVED = (KafkaException, OSError, TimeoutError, ReassignmentRefused, asyncio.IncompleteReadError)
 
 
 async def kill_postgres(scene: Scene, dice: Random, say: Say) -> None:
     """The database crashes and comes back."""
-    await _kill("PostgreSQL", scene.postgres, _soon_or_beyond(scene, dice), scene, say)
+    await _kill("PostgreSQL", "PostgreSQL", scene.postgres, _soon_or_beyond(scene, dice), scene, say)
 
 
 async def freeze_postgres(scene: Scene, dice: Random, say: Say) -> None:
     """The database stands still."""
-    await _freeze("PostgreSQL", scene.postgres, _short_or_beyond(scene, dice), scene, say)
+    await _freeze("PostgreSQL", "PostgreSQL", scene.postgres, _short_or_beyond(scene, dice), scene, say)
 
 
-async def _kill(name: str, server: ServerProcess, seconds: float, scene: Scene, say: Say) -> None:
-    async with scene.lock(name):
+async def _kill(lock: str, name: str, server: ServerProcess, seconds: float, scene: Scene, say: Say) -> None:
+    async with scene.lock(lock):
         say(f"SIGKILL to {name}, back after {seconds:.1f} s and its start")
         await asyncio.to_thread(server.kill)
         await asyncio.sleep(seconds)
         await asyncio.to_thread(server.start)
 
 
-async def _freeze(name: str, server: ServerProcess, seconds: float, scene: Scene, say: Say) -> None:
-    async with scene.lock(name):
+async def _freeze(lock: str, name: str, server: ServerProcess, seconds: float, scene: Scene, say: Say) -> None:
+    async with scene.lock(lock):
         say(f"SIGSTOP to {name} for {seconds:.1f} s")
         server.freeze()
         await asyncio.sleep(seconds)
@@ -236,10 +346,18 @@ async def end_sessions(scene: Scene, dice: Random, say: Say) -> None:
             await asyncio.sleep(dice.uniform(0, 1))
 
 
+async def _end_sessions_soon(scene: Scene, dice: Random, say: Say) -> None:
+    """When some questions have been asked that are not answered yet."""
+    await asyncio.sleep(dice.uniform(0, 2))
+    await end_sessions(scene, dice, say)
+
+
 async def stranger(scene: Scene, dice: Random, say: Say) -> None:
     """Somebody takes over some of the newest transactional ids of the workers."""
     async with scene.lock("Kafka"):
-        ids = await transactional_ids([scene.kafka.port], f"{scene.bench.settings.group_id}.")
+        ids = await transactional_ids(
+            [broker.port for broker in scene.kafka.brokers], f"{scene.bench.settings.group_id}."
+        )
         newest = ids[-6:]
         taken = dice.sample(newest, min(len(newest), dice.randint(1, 3)))
         say(f"InitProducerId by a stranger for {len(taken)} of the workers' {len(ids)} transactional ids")
@@ -248,25 +366,55 @@ async def stranger(scene: Scene, dice: Random, say: Say) -> None:
                 await asyncio.to_thread(fence, scene.kafka.bootstrap_servers, one)
 
 
+async def forget_group(scene: Scene, dice: Random, say: Say) -> None:
+    """All workers die, and an administrator deletes their group with its offsets before they come back."""
+    group = scene.bench.settings.group_id
+    async with AsyncExitStack() as locks:
+        for what in ("first", "second", "third", "Kafka"):
+            await locks.enter_async_context(scene.lock(what))
+        say("SIGKILL to all workers, their group deleted")
+        for member in scene.everybody:
+            await member.kill()
+        async with asyncio.timeout(scene.session_seconds + _GROUP_SECONDS):
+            while not await asyncio.to_thread(scene.kafka.delete_group, group):  # noqa: ASYNC110
+                await asyncio.sleep(0.3)
+        for member in scene.members:
+            member.start()
+
+
+_GROUP_SECONDS = 20.0
+"""So long a group may take to notice that its members are gone, once their sessions are over."""
+
+
 FAULTS: dict[str, tuple[Fault, int]] = {
     "kill": (kill, 2),
     "kill both": (kill_both, 1),
     "freeze": (freeze, 3),
+    "stutter": (stutter, 2),
     "stop": (stop, 1),
     "guest": (guest, 1),
     "cut": (cut, 2),
     "silence": (silence, 4),
+    "one way": (one_way, 2),
     "slow": (slow, 1),
+    "late answers": (late_answers, 4),
     "late request": (late_request, 2),
     "in transaction": (in_transaction, 5),
-    "kill Kafka": (kill_kafka, 1),
-    "freeze Kafka": (freeze_kafka, 1),
+    "kill broker": (kill_broker, 1),
+    "freeze broker": (freeze_broker, 2),
+    "hiccup": (hiccup, 5),
     "kill PostgreSQL": (kill_postgres, 1),
     "freeze PostgreSQL": (freeze_postgres, 1),
     "end sessions": (end_sessions, 1),
     "stranger": (stranger, 1),
+    "move leaders": (move_leaders, 1),
+    "move coordinators": (move_coordinators, 1),
+    "forget group": (forget_group, 1),
 }
-"""Each kind, and how many of it are in a deck of 28."""
+"""Each kind, and how many of it are in a deck."""
+
+USUAL = tuple(kind for kind in FAULTS if kind != "forget group")
+"""Those that the workers have to bear today."""
 
 
 def deal(dice: Random, count: int, kinds: tuple[str, ...]) -> list[str]:
@@ -289,14 +437,27 @@ def _short_or_beyond(scene: Scene, dice: Random) -> float:
     return dice.choice((dice.uniform(0.5, 3), scene.session_seconds + dice.uniform(0.5, 6)))
 
 
-def _any_link(dice: Random) -> tuple[str, Callable[[Member], Link]]:
-    """Between a worker and one of the servers."""
-    links: tuple[tuple[str, Callable[[Member], Link]], ...] = (
-        ("Kafka", lambda member: member.kafka),
-        ("Kafka", lambda member: member.kafka),
-        ("PostgreSQL", lambda member: member.postgres),
-    )
-    return dice.choice(links)
+@dataclass(frozen=True)
+class _Way:
+    """The network between a worker and a server, or all brokers."""
+
+    name: str
+    lock: str
+    links: Collection[Link]
+
+
+def _any_way(scene: Scene, dice: Random) -> _Way:
+    member = dice.choice(scene.members)
+    match dice.choice(("all brokers", "a broker", "PostgreSQL")):
+        case "all brokers":
+            return _Way(f"{member.name} to Kafka", f"{member.name} Kafka", member.kafka.links.values())
+        case "a broker":
+            return _way_to_broker(member, dice.choice(NODES))
+    return _Way(f"{member.name} to PostgreSQL", f"{member.name} PostgreSQL", [member.postgres])
+
+
+def _way_to_broker(member: Member, node: int) -> _Way:
+    return _Way(f"{member.name} to broker {node}", f"{member.name} Kafka", [member.kafka.links[node]])
 
 
 async def _later(deliver: Deliver, seconds: float) -> bytes:

@@ -11,7 +11,7 @@ from random import Random
 
 from confluent_kafka import KafkaException
 
-from tests.chaos.faults import FAULTS, deal
+from tests.chaos.faults import FAULTS, USUAL, deal
 from tests.chaos.load import Mix, Publisher
 from tests.chaos.scene import Scene, scene
 from tests.chaos.watch import Watch
@@ -20,6 +20,9 @@ from worker.demo.embedded import ServerMissing
 
 STALL_SECONDS = 120.0
 """So long without what is waited for is a failure."""
+
+BACKLOG_SECONDS = 30.0
+"""After this time workers with small batches get the usual ones: they may not be able to do what is asked of them."""
 
 _OVERLAPPING = 0.3
 """How many of the faults do not wait for the one before to be over."""
@@ -35,7 +38,7 @@ class Plan:
     partitions: int = 12
     rate: float = 300.0
     session_seconds: float = 6.0
-    kinds: tuple[str, ...] = tuple(FAULTS)
+    kinds: tuple[str, ...] = USUAL
     module: str = "worker"
 
 
@@ -68,7 +71,7 @@ async def run(plan: Plan) -> Outcome:
     try:
         async with AsyncExitStack() as stack:
             found = await stack.enter_async_context(
-                scene(outcome.folder, plan.partitions, plan.session_seconds, plan.module)
+                scene(outcome.folder, plan.partitions, plan.session_seconds, plan.module, plan.seed)
             )
             await _Run(plan, found, outcome).play()
     except (ServerMissing, asyncio.CancelledError):
@@ -97,6 +100,7 @@ class _Run:
             with self._publisher, self._watch:
                 await self._faults()
                 self._say("all faults are over")
+                await self._enlarge_batches()
                 await asyncio.to_thread(self._publisher.finish, self._plan.commands)
                 await self._all_answered()
             for member in self._scene.everybody:
@@ -136,7 +140,11 @@ class _Run:
         """Until every partition has the answer to a command that came after `healed`. Raises `Stalled`."""
         for member in self._scene.members:
             member.start()
+        is_relieved = False
         while behind := self._watch.behind(healed):
+            if time.time() - healed > BACKLOG_SECONDS and not is_relieved:
+                is_relieved = True
+                await self._enlarge_batches()
             if time.time() - healed > STALL_SECONDS:
                 raise Stalled(await self._stall(f"no answers after {kinds} in partitions {behind}"))
             await asyncio.sleep(0.02)
@@ -144,6 +152,12 @@ class _Run:
         gap = Gap(time.time() - healed, self._watch.longest_wait())
         self._outcome.gaps.setdefault(kinds, []).append(gap)
         self._say(f"   results flow {gap.flow:.1f} s after the end of {kinds}; a command waited {gap.wait:.1f} s")
+
+    async def _enlarge_batches(self) -> None:
+        for member in self._scene.members:
+            if member.small_batches is not None:
+                self._say(f"{member.name} is started anew, without its batches of {member.small_batches} records")
+                await member.enlarge_batches()
 
     async def _all_answered(self) -> None:
         before, moved = -1, time.monotonic()

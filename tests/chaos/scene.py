@@ -1,6 +1,7 @@
 """The servers, two workers and a third, and the networks between them, each of which a fault may break."""
 
 import asyncio
+import math
 import signal
 import subprocess
 import time
@@ -8,13 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from urllib.parse import urlsplit, urlunsplit
 
 from tests.chaos.load import prepare
-from tests.infrastructure.kafka import LocalKafka
-from tests.infrastructure.kafka_proxy import KafkaProxy
 from tests.infrastructure.link import Link
 from tests.infrastructure.postgres import local_postgres
+from tests.infrastructure.three_brokers import NODES, OFFSETS, TRANSACTIONS, Network, ThreeBrokers
 from tests.workbench import Workbench, get, make_workbench
 from worker.demo.embedded import HOST, EmbeddedPostgres, free_port
 
@@ -25,6 +26,10 @@ _GROWN_UP_SECONDS = 8.0
 """A worker that is stopped before may not have come so far as to stop in an orderly way."""
 
 
+_SMALL_BATCHES = 0.3
+"""How many of the starts are with batches of 2 to 50 records."""
+
+
 @dataclass
 class Member:
     """A worker process, and the networks between it and the servers."""
@@ -33,27 +38,38 @@ class Member:
     bench: Workbench
     module: str
     log: Path
-    proxy: KafkaProxy
-    kafka: Link
+    kafka: Network
     postgres: Link
+    dice: Random
     http_port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
     problems: list[str] = field(default_factory=list)
+    small_batches: int | None = None
     _since: float = 0.0
 
-    def start(self) -> None:
-        """Start it, unless it runs."""
+    def start(self, *, may_have_small_batches: bool = True) -> None:
+        """Start it, unless it runs. Now and then its batches are small, so that much lies between two of them."""
         if self.process is None:
+            self.small_batches = None
+            if may_have_small_batches and self.dice.random() < _SMALL_BATCHES:
+                self.small_batches = round(math.exp(self.dice.uniform(math.log(2), math.log(50))))
             parts = urlsplit(self.bench.settings.database_url)
             place = f"{parts.username}@{HOST}:{self.postgres.port}"
             self._since = time.monotonic()
             self.process = self.bench.start_worker(
                 self.log,
                 module=self.module,
-                PASSPORT_KAFKA_BOOTSTRAP_SERVERS=self.proxy.address,
+                PASSPORT_KAFKA_BOOTSTRAP_SERVERS=self.kafka.addresses,
                 PASSPORT_DATABASE_URL=urlunsplit(parts._replace(netloc=place)),
                 PASSPORT_HTTP_PORT=str(self.http_port),
+                PASSPORT_BATCH_RECORDS=str(self.small_batches or self.bench.settings.batch_records),
             )
+
+    async def enlarge_batches(self) -> None:
+        """Start it anew where its batches are small: a backlog would take too long."""
+        if self.process is not None and self.small_batches is not None:
+            await self.stop()
+            self.start(may_have_small_batches=False)
 
     async def kill(self) -> None:
         """SIGKILL; safe when it does not run."""
@@ -103,7 +119,7 @@ class Scene:
     """All that faults happen to. `members` are the two that always run, `third` comes and goes."""
 
     bench: Workbench
-    kafka: LocalKafka
+    kafka: ThreeBrokers
     postgres: EmbeddedPostgres
     members: list[Member]
     third: Member
@@ -113,6 +129,12 @@ class Scene:
     def lock(self, what: str) -> asyncio.Lock:
         """Whoever breaks that part holds it until it is whole again, so that two faults do not undo each other."""
         return self._locks.setdefault(what, asyncio.Lock())
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Those of the workers; the last two are Kafka's own, whose leaders are the coordinators."""
+        settings = self.bench.settings
+        return (settings.topic_commands, *settings.answer_topics, OFFSETS, TRANSACTIONS)
 
     @property
     def everybody(self) -> list[Member]:
@@ -127,32 +149,35 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, partitions: int, session_seconds: float, module: str) -> AsyncIterator[Scene]:
+async def scene(folder: Path, partitions: int, session_seconds: float, module: str, seed: int) -> AsyncIterator[Scene]:
     """Servers with their data in `folder`, a catalogue, topics, and two workers that have been started.
 
     Raises `ServerMissing` where a server cannot be had.
     """
+    names = ("first", "second", "third")
     async with AsyncExitStack() as stack:
-        kafka, postgres = LocalKafka(folder, proxies=3), local_postgres(folder)
-        for server in (kafka, postgres):
-            await asyncio.to_thread(server.start)
-            stack.push_async_callback(asyncio.to_thread, server.stop)
+        kafka, postgres = ThreeBrokers(folder, workers=len(names)), local_postgres(folder)
+        stack.push_async_callback(asyncio.to_thread, kafka.kill)
+        await asyncio.to_thread(kafka.start)
+        await asyncio.to_thread(postgres.start)
+        stack.push_async_callback(asyncio.to_thread, postgres.stop)
         bench = await make_workbench(
             kafka.bootstrap_servers,
             postgres.url,
             "chaos",
             partitions,
             PASSPORT_KAFKA_SESSION_TIMEOUT_SECONDS=str(session_seconds),
+            PASSPORT_TOPIC_REPLICATION=str(len(NODES)),
         )
         await prepare(bench)
         stack.push_async_callback(asyncio.to_thread, bench.kill_workers)
         members: list[Member] = []
-        for name, (broker_port, proxy_port) in zip(("first", "second", "third"), kafka.proxied, strict=True):
-            to_kafka = await stack.enter_async_context(Link(broker_port))
+        for number, name in enumerate(names):
+            network = await stack.enter_async_context(kafka.network(number))
             to_postgres = await stack.enter_async_context(Link(postgres.port))
-            proxy = await stack.enter_async_context(KafkaProxy(proxy_port, to_kafka.port))
-            members.append(Member(name, bench, module, folder / f"{name}.log", proxy, to_kafka, to_postgres))
+            dice = Random(f"{seed}-{name}")
+            members.append(Member(name, bench, module, folder / f"{name}.log", network, to_postgres, dice))
         *two, third = members
-        for one in two:
-            one.start()
+        for member in two:
+            member.start()
         yield Scene(bench, kafka, postgres, two, third, session_seconds)

@@ -60,6 +60,15 @@ class Administration:
         await _reassign(port, topic, replicas)
         await asyncio.to_thread(self._elect, topic, replicas)
 
+    def delete_group(self, group: str) -> bool:
+        """Delete a consumer group with its offsets; False where that cannot be as yet, such as while it has members."""
+        admin = self._admin()
+        try:
+            admin.delete_consumer_groups([group])[group].result(ANSWER_SECONDS)
+        except KafkaException:
+            return False
+        return True
+
     def _elect(self, topic: str, partitions: Collection[int]) -> None:
         """Give partitions to the first of their replicas. Raises `KafkaException`."""
         places = [TopicPartition(topic, partition) for partition in partitions]

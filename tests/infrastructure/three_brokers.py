@@ -17,7 +17,7 @@ that no metadata leads past them; `bootstrap_servers` and `make_topic` go to the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Self
 from tests.infrastructure.administration import Administration
 from tests.infrastructure.choose import own_server
 from tests.infrastructure.kafka import SINGLE_BROKER, LocalKafka
-from tests.infrastructure.kafka_proxy import Frame, KafkaProxy
+from tests.infrastructure.kafka_proxy import Frame, KafkaProxy, OnRequest
 from tests.infrastructure.link import Link
 
 NODES = (1, 2, 3)
@@ -58,23 +58,28 @@ class _Broker(LocalKafka):
         directory.mkdir()
         self.node_id = node_id
         self.cluster_settings = {**_THREE_BROKERS, "broker.session.timeout.ms": str(session_ms)}
-        self.is_frozen = False
+        self._is_frozen = False
         super().__init__(directory, proxies=workers)
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether it was started, and neither killed nor frozen since."""
+        return self._process is not None and not self._is_frozen
 
     def freeze(self) -> None:
         """As any server."""
-        self.is_frozen = True
+        self._is_frozen = True
         super().freeze()
 
     def thaw(self) -> None:
         """As any server."""
         super().thaw()
-        self.is_frozen = False
+        self._is_frozen = False
 
     def kill(self) -> None:
         """As any server."""
         super().kill()
-        self.is_frozen = False
+        self._is_frozen = False
 
 
 class Network:
@@ -87,6 +92,11 @@ class Network:
     def addresses(self) -> str:
         """For `PASSPORT_KAFKA_BOOTSTRAP_SERVERS`."""
         return ",".join(proxy.address for proxy in self.proxies.values())
+
+    def on_request(self, hook: OnRequest) -> None:
+        """See `KafkaProxy`; of requests to any broker."""
+        for proxy in self.proxies.values():
+            proxy.on_request = hook
 
     def make_late(self, seconds: Mapping[int, float]) -> None:
         """Hold up answers to requests of these kinds (`api_key`) from now on; none where it is empty."""
@@ -116,17 +126,20 @@ class ThreeBrokers(Administration):
         return self._brokers[node]
 
     @property
-    def brokers(self) -> Collection[LocalKafka]:
+    def brokers(self) -> Sequence[LocalKafka]:
         """All three."""
-        return self._brokers.values()
+        return tuple(self._brokers.values())
 
     @property
     def bootstrap_servers(self) -> str:
-        """Of the brokers that are not frozen, none of which is asked for anything here."""
-        awake = [broker for broker in self._brokers.values() if not broker.is_frozen] or self._brokers.values()
+        """Of the brokers that were neither killed nor frozen."""
+        awake = [broker for broker in self._brokers.values() if broker.is_awake]
         return ",".join(broker.bootstrap_servers for broker in awake)
 
     def __enter__(self) -> Self:
+        return self.start()
+
+    def start(self) -> Self:
         """At once: none of them serves without another."""
         with ThreadPoolExecutor() as threads:
             starting = [threads.submit(broker.start) for broker in self._brokers.values()]
@@ -165,6 +178,13 @@ class ThreeBrokers(Administration):
                 if to in brokers and (partitions is None or partition in partitions)
             },
         )
+
+    async def relieve(self, node: int, *topics: str) -> None:
+        """Let others lead all that a broker leads of these topics. Raises as `place`."""
+        for topic in topics:
+            replicas = await asyncio.to_thread(self.replicas, topic)
+            others_first = {at: sorted(brokers, key=lambda each: each == node) for at, brokers in replicas.items()}
+            await self.place(topic, others_first)
 
     @asynccontextmanager
     async def network(self, worker: int) -> AsyncIterator[Network]:
