@@ -83,7 +83,7 @@ class Kafka:
         self.markers: list[tuple[str, int]] = []
         self.logs = {lane: Log() for lane in (*lanes, OFFSETS)}
         self.leaderless: set[int] = set()
-        self.committed = dict.fromkeys(lanes, 0)
+        self.committed: dict[int, int | None] = dict.fromkeys(lanes)
         self.settling: list[tuple[str, bool]] = []
         self._pending: dict[str, dict[int, int]] = {}
         self._visible: set[tuple[int, int]] = set()
@@ -168,8 +168,29 @@ class Kafka:
         ongoing = known.state is State.ONGOING and known.epoch == epoch and partition in known.partitions
         return ongoing or self._variant.nothing_verified
 
-    def fetch_offsets(self, lanes: tuple[int, ...], stable: bool) -> dict[int, int | Code]:
-        """E of each lane; an error where it may be about to change and only `stable` offsets will do."""
+    def identify(self) -> None:
+        """Which topic that is. Any broker answers, so one that hangs may be asked."""
+
+    def published_end(self, lanes: tuple[int, ...]) -> dict[int, int | Code]:
+        """The offset behind the last visible result of each lane; an error where open transactions hide some."""
+        ends: dict[int, int | Code] = dict.fromkeys(lanes, 0)
+        for lane in lanes:
+            for batch in self.logs[lane].batches:
+                if batch.committed is None:
+                    ends[lane] = Code.UNSTABLE_OFFSET_COMMIT
+                    break
+                if batch.committed:
+                    ends[lane] = batch.results[-1].offset + 1
+        return ends
+
+    def forget_offsets(self, pending: bool) -> None:
+        """The group is deleted, perhaps also what open transactions are about to commit for it."""
+        self.committed = dict.fromkeys(self.committed)
+        if pending:
+            self._pending.clear()
+
+    def fetch_offsets(self, lanes: tuple[int, ...], stable: bool) -> dict[int, int | Code | None]:
+        """E of each lane, None where there is none; an error where only `stable` offsets will do, and it may change."""
         unstable = {lane for offsets in self._pending.values() for lane in offsets} if stable else ()
         return {lane: Code.UNSTABLE_OFFSET_COMMIT if lane in unstable else self.committed[lane] for lane in lanes}
 

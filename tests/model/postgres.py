@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tests.model.steps import Broken
 from tests.model.variant import Variant
 
 
@@ -26,20 +27,27 @@ class FencingToken(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A lane's part of a turn: whose hold it is, where the lane has to stand, and how many commands it takes."""
+    """A lane's part of a turn: whose hold it is, where the lane has to stand, the E that is known, and its commands."""
 
     epoch: int
     applied: int
-    commands: int
+    emitted: int
+    offsets: tuple[int, ...]
+
+    @property
+    def follows_on(self) -> bool:
+        """Whether the lane's next commands are just these."""
+        return self.offsets == tuple(range(self.applied, self.applied + len(self.offsets)))
 
 
 @dataclass(slots=True)
 class LaneRow:
-    """`applied` is A; `producers` are the ids that may still have something open."""
+    """`applied` is A, `emitted` is a lower bound of E; `producers` are the ids that may still have something open."""
 
     epoch: int = 0
     generation: int = 0
     applied: int = 0
+    emitted: int = 0
     producers: frozenset[str] = frozenset()
 
 
@@ -80,17 +88,29 @@ class Postgres:
         """A of the lanes whose epoch is still the given one."""
         return {lane: self.rows[lane].applied for lane, epoch in epochs.items() if self.rows[lane].epoch == epoch}
 
+    def lower_bounds(self, lanes: tuple[int, ...]) -> dict[int, int]:
+        """Of E."""
+        return {lane: self.rows[lane].emitted for lane in lanes}
+
     def results(self, lane: int, start: int, stop: int) -> tuple[Result, ...]:
         """The ledger rows [start, stop)."""
-        return tuple(self.ledger[lane, offset] for offset in range(start, stop))
+        rows = tuple(self.ledger[lane, offset] for offset in range(start, stop) if (lane, offset) in self.ledger)
+        if len(rows) < stop - start:
+            raise Broken(f"lost: of lane {lane} the ledger has only {rows} in [{start}, {stop})")
+        return rows
 
-    def commit(self, turn: Mapping[int, Part], decided_by: str) -> dict[int, tuple[Result, ...]]:
-        """Results and A of a turn. A lane that was lost is left out, its neighbours go on."""
+    def commit(self, turn: Mapping[int, Part], decided_by: str) -> dict[int, tuple[Result, ...]] | None:
+        """Results and A of a turn. A lane that was lost is left out, its neighbours go on.
+
+        None, and nothing done, where the commands of a lane are not its next ones.
+        """
+        if not (self._variant.batches_unchecked or all(part.follows_on for part in turn.values())):
+            return None
         done = {}
         for lane, part in turn.items():
             row = self.rows[lane]
             if row.epoch == part.epoch and row.applied == part.applied:
-                row.applied += part.commands
-                done[lane] = tuple(Result(lane, offset, decided_by) for offset in range(part.applied, row.applied))
+                row.applied, row.emitted = part.offsets[-1] + 1, max(row.emitted, part.emitted)
+                done[lane] = tuple(Result(lane, offset, decided_by) for offset in part.offsets)
                 self.ledger.update({result[:2]: result for result in done[lane]})
         return done

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.model.reader import Reader
 from tests.model.session import Session
 from tests.model.steps import Doubt, Request, Steps, Task
 
@@ -30,6 +31,7 @@ class Process:
         self.told = self.serves = GroupMembership()
         self.frozen_until = 0
         self.tasks: list[Task] = []
+        self.reader = Reader(self, [])
         self.ids: list[str] = []
         self._name = name
 
@@ -50,7 +52,9 @@ class Process:
     def begin(self) -> None:
         """With the lanes of the new generation. Who opens a lane fences what is still in flight for it."""
         self.serves = self.told
-        self.serve(self.told.lanes.get(self, []))
+        lanes = self.told.lanes.get(self, [])
+        self.reader = Reader(self, lanes)
+        self.serve(lanes)
 
     def serve(self, lanes: Iterable[int]) -> None:
         """Sessions for these lanes, until they are revoked or lost."""

@@ -16,6 +16,10 @@ TRIES = 8
 """Instead of a deadline: how often a client tries a request of a transaction."""
 
 
+class OutOfPlace(Exception):
+    """Postgres has refused commands that are not the next ones of their lane."""
+
+
 class Session:
     """What a worker is for one generation of the group, and anew after any doubt. It has one producer with a new id."""
 
@@ -28,12 +32,14 @@ class Session:
         self._process, self._membership = process, process.told
         self._kafka, self._postgres, self._group, self._variant = world.kafka, world.postgres, world, world.variant
         self._commands, self._dice = world.commands, world.dice
+        self._reader = process.reader
         self._epoch = -1
         self._has_begun = False
         self._opening: dict[int, FencingToken] = {}
         self._fenced = {self.id}
         self._epochs: dict[int, int] = {}
         self._applied: dict[int, int] = {}
+        self._emitted: dict[int, int] = {}
         self._sequences = dict.fromkeys(self.lanes, 0)
         self._turns = 0
 
@@ -50,10 +56,13 @@ class Session:
                 if self._variant.own_id_taken_off:
                     yield from ask(self._postgres.take_off, tuple(self._epochs), self.id)
                 return
-            except Unanswered:
+            except (Unanswered, OutOfPlace):
                 if self._has_begun:
                     raise Doubt from None
                 # An opening that failed before the first transaction is repeated from step 2, with the same id.
+            finally:
+                for lane in self.lanes:
+                    self._reader.inboxes[lane].close()
 
     @property
     def _revoked(self) -> bool:
@@ -119,9 +128,11 @@ class Session:
             return self._variant.prepare_commit_is_fenced
         return state is State.PREPARE_ABORT and not self._variant.abort_waited_for
 
-    def _bring_up(self, epochs: Mapping[int, int], early: dict[int, int | Code] | None) -> Steps[None]:
+    def _bring_up(self, epochs: Mapping[int, int], early: dict[int, int | Code | None] | None) -> Steps[None]:
         """Step 5. E after the fences, then A; emit [E, A) of all lanes again, in turns; go on at A."""
         answer = early or (yield from self._read_e(epochs))
+        if forgotten := tuple(lane for lane in epochs if answer[lane] is None):
+            answer |= yield from self._find_e(forgotten)
         applied = yield from ask(self._postgres.applied, epochs)
         self._lose(epochs.keys() - applied.keys())
         emitted = {lane: e for lane, e in answer.items() if isinstance(e, int) and lane in applied}
@@ -135,10 +146,17 @@ class Session:
             yield from self._settle()
             yield from self._emit(again)
         for lane in emitted:
-            self._applied[lane] = applied[lane]
+            self._applied[lane] = self._emitted[lane] = applied[lane]
+            self._reader.inboxes[lane].restart(applied[lane])
             del self._opening[lane]
 
-    def _read_e(self, lanes: Iterable[int]) -> Steps[dict[int, int | Code]]:
+    def _find_e(self, lanes: tuple[int, ...]) -> Steps[dict[int, int | Code]]:
+        """Of lanes whose E Kafka has forgotten: the results themselves tell."""
+        if self._variant.lower_bound_believed:
+            return dict((yield from ask(self._postgres.lower_bounds, lanes)))
+        return (yield from ask(self._kafka.published_end, lanes))
+
+    def _read_e(self, lanes: Iterable[int]) -> Steps[dict[int, int | Code | None]]:
         return (yield from ask(self._kafka.fetch_offsets, tuple(lanes), not self._variant.unstable_e))
 
     def _lose(self, lanes: Iterable[int]) -> None:
@@ -150,6 +168,7 @@ class Session:
             self.lanes.discard(lane)
             self._opening.pop(lane, None)
             self._applied.pop(lane, None)
+            self._reader.inboxes[lane].close()
             if not self._revoked:
                 self._process.serve([lane])
 
@@ -157,21 +176,36 @@ class Session:
 
     def _turn(self) -> Steps[None]:
         """What waits on all lanes: in Postgres, while the Kafka part of the turn before is in flight, then in Kafka."""
-        left = {lane: self._commands - applied for lane, applied in self._applied.items()}
-        counts = {lane: min(self._dice.randint(0, 2), count) for lane, count in left.items()}
-        turn = {lane: Part(self._epochs[lane], self._applied[lane], count) for lane, count in counts.items() if count}
+        self._reader.poll()
+        counts = {lane: min(self._dice.randint(0, 2), len(self._inbox(lane))) for lane in self._applied}
+        turn = {lane: self._take(lane, count) for lane, count in counts.items() if count}
         if turn:
             self._turns += 1
             done = yield from ask(self._postgres.commit, turn, f"{self.id}/{self._turns}")
+            if done is None:
+                raise OutOfPlace
             self._lose(turn.keys() - done.keys())
             self._applied |= {lane: results[-1].offset + 1 for lane, results in done.items()}
             yield from self._settle()
             if done:
                 self._in_flight = self._process.start(self._emit(done))
-        elif not any(left.values()):
-            yield from self._settle()
-            if self.lanes and not self._opening and not self._revoked:
-                yield None
+        elif not any(self._inbox(lane) for lane in self._applied):
+            poll = self._reader.poll()
+            if poll is not None:
+                yield poll
+            elif all(applied >= self._commands for applied in self._applied.values()):
+                yield from self._settle()
+                if self.lanes and not self._opening and not self._revoked:
+                    yield None
+
+    def _inbox(self, lane: int) -> list[int]:
+        return self._reader.inboxes[lane].offsets
+
+    def _take(self, lane: int, count: int) -> Part:
+        waiting = self._inbox(lane)
+        offsets = tuple(waiting[:count])
+        del waiting[:count]
+        return Part(self._epochs[lane], self._applied[lane], self._emitted[lane], offsets)
 
     def _settle(self) -> Steps[None]:
         """Never two Kafka parts at once. Raises the `Doubt` of the one in flight."""
@@ -191,6 +225,7 @@ class Session:
         yield from _send(True, kafka.add_partitions, id, epoch, frozenset({OFFSETS}))
         yield from _send(self._variant.offsets_sent_again, kafka.txn_offset_commit, id, epoch, offsets)
         yield from _send(self._variant.end_txn_sent_again, kafka.end_txn, id, epoch)
+        self._emitted |= offsets
 
 
 def _send(again: bool, call: Callable[P, Code], *args: P.args, **named: P.kwargs) -> Steps[None]:

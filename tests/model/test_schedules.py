@@ -38,6 +38,9 @@ def test_the_protocol_holds() -> None:
         # Two guards against offsets that are committed after EndTxn's answer, each enough; without both, see below.
         Variant(own_id_taken_off=True),
         Variant(unstable_e=True),
+        # Two guards against what was fetched before a lane was opened anew, each enough; without both, see below.
+        Variant(old_polls_fed=True),
+        Variant(batches_unchecked=True),
         # What is late is refused by its epoch, too.
         Variant(nothing_verified=True),
     ],
@@ -61,6 +64,7 @@ def test_what_is_harmless_holds_as_well(variant: Variant) -> None:
         Variant(own_old_id_trusted=True),
         Variant(list_cut_unchecked=True),
         Variant(own_id_taken_off=True, unstable_e=True),
+        Variant(lower_bound_believed=True),
     ],
     ids=str,
 )
@@ -68,6 +72,12 @@ def test_an_unsafe_shortcut_is_caught(variant: Variant) -> None:
     """Some result is published twice."""
     with pytest.raises(Broken, match="doubled"):
         _run(variant, ENOUGH)
+
+
+def test_records_of_before_a_reopening_lose_others() -> None:
+    """A poll that is late hands them to a lane that was opened anew: it leaves out others, or takes these twice."""
+    with pytest.raises(Broken, match=r"lost|doubled|not what the ledger says"):
+        _run(Variant(old_polls_fed=True, batches_unchecked=True), ENOUGH)
 
 
 def test_brokers_before_3_9_1_lose_results() -> None:

@@ -32,6 +32,12 @@ class Variant:
     """PrepareAbort does not count as fenced: only an InitProducerId that succeeds does."""
     generations_ignored: bool = False
     """Whoever asks for a lane gets it, of whatever generation he is."""
+    old_polls_fed: bool = False
+    """What a poll has fetched goes to its lane without a look at whether the lane was opened anew meanwhile."""
+    batches_unchecked: bool = False
+    """Postgres takes any commands for a lane, not only those that follow on where it stands."""
+    lower_bound_believed: bool = False
+    """Where Kafka has forgotten E, it is taken from Postgres, which may not know of the last results."""
     nothing_verified: bool = False
     """Brokers with transaction.partition.verification.enable=false: they take what belongs to no open transaction."""
     offsets_settle_late: bool = False
