@@ -165,12 +165,17 @@ async def slow(scene: Scene, dice: Random, say: Say) -> None:
 
 
 async def late_answers(scene: Scene, dice: Random, say: Say) -> None:
-    """Answers of all brokers to questions of one kind come late to a worker, and so does what is behind them."""
+    """Some answers to questions of one kind come late to a worker; half the time Postgres sessions end meanwhile.
+
+    Questions to other brokers, or over other connections, are answered, so that a worker may have gone on meanwhile.
+    """
     member, late, seconds = dice.choice(scene.members), dice.uniform(0.3, 14), dice.uniform(3, 15)
-    name, api_key = dice.choice(tuple(_QUESTIONS.items()))
+    (name, api_key), every = dice.choice(tuple(_QUESTIONS.items())), dice.randint(1, 4)
     async with scene.lock(f"{member.name} Kafka"):
-        say(f"answers to {name} come {late:.1f} s late to {member.name}, for {seconds:.1f} s")
-        member.kafka.make_late({api_key: late})
+        say(f"every {every}. answer to {name} comes {late:.1f} s late to {member.name}, for {seconds:.1f} s")
+        member.kafka.make_late({api_key: late}, every)
+        if dice.random() < 0.5:
+            await _end_sessions_soon(scene, dice, say)
         await asyncio.sleep(seconds)
         member.kafka.make_late({})
         await asyncio.sleep(late)  # the last of them is still under way

@@ -98,12 +98,17 @@ class Network:
         for proxy in self.proxies.values():
             proxy.on_request = hook
 
-    def make_late(self, seconds: Mapping[int, float]) -> None:
-        """Hold up answers to requests of these kinds (`api_key`) from now on; none where it is empty."""
-        late = dict(seconds)
+    def make_late(self, seconds: Mapping[int, float], every: int = 1) -> None:
+        """Hold up every n-th answer to requests of these kinds (`api_key`) from now on; none where there are no kinds.
+
+        What comes behind it from the same broker on the same connection waits, too.
+        """
+        late, seen = dict(seconds), 0
 
         def lateness(answer: Frame) -> float:
-            return late.get(answer.api_key, 0.0)
+            nonlocal seen
+            seen += answer.api_key in late
+            return late.get(answer.api_key, 0.0) if seen % every == 0 else 0.0
 
         for proxy in self.proxies.values():
             proxy.lateness = lateness
