@@ -1,19 +1,27 @@
 """Postgres and Kafka killed, frozen and back: the worker pauses and goes on by itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from tests.conftest import fresh_database
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.kafka import LocalKafka
+from tests.infrastructure.postgres import end_sessions
 from tests.invariants import check_invariants
-from tests.workbench import Workbench, make_workbench, tenant
+from tests.operations.mixture import copy_database
+from tests.workbench import Workbench, make_workbench, tenant, until
 from worker.demo.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.real_kafka
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -33,6 +41,48 @@ async def fragile_kafka(own_kafka: LocalKafka, database_url: str, kafka_prefix: 
     bench = await make_workbench(own_kafka.bootstrap_servers, database_url, kafka_prefix)
     yield bench
     await asyncio.to_thread(bench.kill_workers)
+
+
+async def test_a_copy_that_takes_the_name_of_the_database_halts_every_lane(
+    fragile_postgres: Workbench, tmp_path: Path
+) -> None:
+    """Beneath a running worker, as a runbook may do it. Nothing is decided on what lacks passports that were published.
+
+    Seen to fail without the oids: 50 of 50 units that came again on another partition got a second passport.
+    """
+    bench, log = fragile_postgres, tmp_path / "worker.log"
+    bench.start_worker(log)
+    _publish(bench, 0, 100)
+    await bench.wait_for_results(100)
+    old = await _again(lambda: copy_database(bench.settings.database_url, "old"))
+    lost = [bench.command(tenant(1), 1, f"lost-{number}", partition=0) for number in range(50)]
+    bench.publish(lost)
+    await bench.wait_for_results(150)
+    await _again(lambda: _exchange(bench.settings.database_url, urlsplit(old).path[1:]))
+    bench.publish({**command, "partition": 1} for command in lost)
+    await until(lambda: log.read_text().count('"lane_halted"') == 2, 30, f"halted lanes\n{bench.log_tail()}")
+    assert "Postgres was restored from an older copy" in log.read_text()
+    assert len(bench.results()) == 150
+
+
+async def _exchange(url: str, copy: str) -> None:
+    """Let the copy take the database's name, which nobody may be connected to meanwhile."""
+    await end_sessions(url)
+    name = urlsplit(url).path[1:]
+    connection = await asyncpg.connect(urlsplit(url)._replace(path="/postgres").geturl())
+    try:
+        await connection.execute(f"ALTER DATABASE {name} RENAME TO {name}_whole")
+        await connection.execute(f"ALTER DATABASE {copy} RENAME TO {name}")
+    finally:
+        await connection.close()
+
+
+async def _again(work: Callable[[], Awaitable[T]]) -> T:
+    """A worker connects again at any moment, and the server refuses while it is there."""
+    for _ in range(20):
+        with suppress(asyncpg.ObjectInUseError):
+            return await work()
+    raise AssertionError("the worker never left the database alone")
 
 
 def _publish(bench: Workbench, start: int, stop: int) -> None:
