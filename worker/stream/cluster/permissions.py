@@ -41,6 +41,8 @@ def needed_acls(settings: Settings) -> tuple[Acl, ...]:
         Acl("Read", "topic", settings.topic_commands),
         Acl("Read", "group", settings.group_id),
         *(Acl("Write", "topic", topic) for topic in answers),
+        # Where Kafka has forgotten the group's offsets, the results tell how far they were published.
+        *result_acls(settings),
         # Does the broker set the append time? Does every answer fit? A setting that stops a lane is found at the start.
         *(Acl("DescribeConfigs", "topic", topic) for topic in (settings.topic_commands, *answers)),
         own_transactions(settings),
