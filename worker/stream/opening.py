@@ -169,8 +169,14 @@ class Opening:
     async def _place(self, lanes: Mapping[Lane, FencingToken]) -> None:
         for lane in lanes:
             self._shared.hooks.begins(Activity(lane.name))  # also of one that was open before
+        logs = await self._log_ends.known([lane.name.partition for lane in lanes], LOG_ENDS_SECONDS)
+        for lane in lanes:
+            if lane.name.partition not in logs:
+                lane.wait(f"waiting until a leader of {self._topic}/{lane.name.partition} answers", LEADER_SECONDS)
+        lanes = {lane: token for lane, token in lanes.items() if lane.name.partition in logs}
+        if not lanes:
+            return
         try:
-            logs = await self._log_ends.known([lane.name.partition for lane in lanes], LOG_ENDS_SECONDS)
             looks = await look(lanes, logs, self._forgotten, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
             self._halts.look_into(lanes)

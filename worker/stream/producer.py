@@ -23,7 +23,7 @@ from worker.stream.cluster.connection import client_options, close_within, has_l
 from worker.stream.cluster.offset_fetch_v7 import worker_metadata
 from worker.stream.cluster.silent_brokers import node_answered
 
-START_SECONDS = 10.0
+START_SECONDS = 5.0
 """A session that cannot start is replaced by one with another id, which another broker may coordinate."""
 EMIT_SECONDS = 20.0
 """Shorter than the client's own retries and than the transaction timeout: on any doubt the producer is thrown away. And
