@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.infrastructure.processes import is_stopped
 from tests.invariants import check_invariants
 from tests.workbench import Workbench, tenant, until
 
@@ -53,10 +54,6 @@ async def _died(bench: Workbench, process: "subprocess.Popen[bytes]") -> None:
     bench.workers.remove(process)
 
 
-def _is_stopped(process: subprocess.Popen[bytes]) -> bool:
-    return Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
-
-
 @pytest.mark.parametrize("point", WORKING)
 async def test_killed_while_working(bench: Workbench, tmp_path: Path, point: str) -> None:
     """SIGKILL in the middle of a batch; the next worker goes on where the ledger says."""
@@ -93,7 +90,7 @@ async def test_frozen_beyond_its_session_while_opening(bench: Workbench, tmp_pat
 
 async def _freeze(bench: Workbench, tmp_path: Path, point: str) -> None:
     zombie = bench.start_worker(tmp_path / "zombie.log", f"{point}:1:freeze")
-    await until(lambda: _is_stopped(zombie), 60, f"frozen at {point}\n{bench.log_tail()}")
+    await until(lambda: is_stopped(zombie), 60, f"frozen at {point}\n{bench.log_tail()}")
     bench.start_worker(tmp_path / "heir.log")
     await bench.wait_for_results(COMMANDS)
     os.kill(zombie.pid, signal.SIGCONT)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.conftest import fresh_database
+from tests.infrastructure.processes import is_stopped
 from tests.infrastructure.two_brokers import FirstBroker, two_brokers
 from tests.integration.guards_helpers import set_topic
 from tests.invariants import check_invariants
@@ -273,7 +274,7 @@ async def test_a_leader_that_goes_when_all_is_decided(apart: Apart, point: str) 
     worker = apart.start_worker(f"{point}:1:freeze")
     await apart.is_ready()
     apart.publish(ALONE)
-    await until(_stopped(worker), START_SECONDS, f"frozen at {point}")
+    await until(lambda: is_stopped(worker), START_SECONDS, f"frozen at {point}")
     apart.kafka.second.kill()
     apart.publish(*ALL)
     os.kill(worker.pid, signal.SIGCONT)
@@ -281,7 +282,3 @@ async def test_a_leader_that_goes_when_all_is_decided(apart: Apart, point: str) 
     await asyncio.sleep(3)
     await apart.start_second()
     await apart.whole_again()
-
-
-def _stopped(process: "subprocess.Popen[bytes]") -> Callable[[], bool]:
-    return lambda: Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"

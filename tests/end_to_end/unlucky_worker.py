@@ -1,7 +1,8 @@
 """The real worker, whose dice always choose one broker, as long as it is among those that they may choose.
 
-`TEST_UNLUCKY=<node>:<port>`. Which broker a client asks next is a matter of chance: here it is certain. A client that
-gives up on a broker, and leaves it out, has its luck back.
+`TEST_UNLUCKY=<node>:<port>`; `TEST_UNLUCKY_CRASH` may name a crash point, as `TEST_CRASH` does. Which broker a client
+asks next is a matter of chance: here it is certain. A client that gives up on a broker, and leaves it out, has its luck
+back.
 """
 
 import os
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from tests.end_to_end.crashing_worker import arm
 from worker.cli.commands import main
 
 
@@ -55,4 +57,6 @@ def _last(is_it: Callable[[Any], bool]) -> Callable[[Any], bool]:
 if __name__ == "__main__":
     node, port = map(int, os.environ["TEST_UNLUCKY"].split(":"))
     curse(node, port)
+    if order := os.environ.get("TEST_UNLUCKY_CRASH"):
+        arm(order)
     main(sys.argv[1:])

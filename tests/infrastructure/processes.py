@@ -1,6 +1,7 @@
 """Which processes there are, and whose children they are."""
 
 import subprocess
+from pathlib import Path
 
 
 def parents() -> dict[int, int]:
@@ -17,3 +18,8 @@ def descendants(ancestor: int) -> set[int]:
     while more := {pid for pid, parent in of.items() if parent in {ancestor, *found}} - found:
         found |= more
     return found
+
+
+def is_stopped(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a child of ours stands still after SIGSTOP."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
