@@ -32,9 +32,9 @@ async def test_the_same_database_stays_the_same(postgres: PostgresStore) -> None
         ({"_log_end": 2**60}, "its log ends at"),
     ],
 )
-async def test_another_one_is_told_once(database_url: str, before: dict[str, object], text: str) -> None:
-    """Another system or timeline, or a log that ends earlier; then that is the database."""
-    connection = await asyncpg.connect(database_url)
+async def test_another_one_is_told_once(furnished_url: str, before: dict[str, object], text: str) -> None:
+    """Another system or timeline, other oids, or a log that ends earlier; then that is the database."""
+    connection = await asyncpg.connect(furnished_url)
     one = Incarnation()
     await one.check(connection)
     for name, value in before.items():

@@ -120,14 +120,16 @@ async def test_a_hung_broker_stalls_only_what_it_leads(lanes: Lanes, crash_point
     """
     watch = Watch(lanes.bench, lambda *waited: lanes.waits.append(waited))
     with watch:
-        lanes.publish(*LED)
-        worker = lanes.start_worker(crash_point)
+        worker = lanes.start_worker()
+        await lanes.is_ready()
+        await lanes.publish_for(2, *ALL)
+        await until(lambda: not watch.lag(), 30, "all is answered")
         if crash_point is None:
-            await lanes.is_ready()
-            await lanes.publish_for(2, *ALL)
-            await until(lambda: not watch.lag(), 30, "all is answered")
             await lanes.publish_for(2, *ELSEWHERE)
         else:
+            await asyncio.to_thread(lanes.bench.stop_worker, worker)
+            lanes.publish(*LED)
+            worker = lanes.start_worker(crash_point)
             await until(lambda: is_stopped(worker), 60, f"stopped at {crash_point}\n{lanes.bench.log_tail()}")
         lanes.kafka.broker(HUNG).freeze()
         worker.send_signal(signal.SIGCONT)

@@ -82,6 +82,18 @@ async def test_another_state_of_a_busy_transaction_proves_nothing(state: str) ->
     assert await _fence(_Coordinator(*answers, FENCED)) == ["init", "describe"] * 3 + ["init"]
 
 
+async def test_a_commit_of_our_own_producer_that_has_ended_is_a_fence() -> None:
+    """Nobody goes on after it: it is decided, and only markers are missing, perhaps on a broker that hangs.
+
+    Offsets that are not stable are waited for all the same.
+    """
+    coordinator = _Coordinator(CONCURRENT, "PrepareCommit", CONCURRENT, "PrepareCommit")
+    ended = iter((False, True))
+    async with asyncio.timeout(5):
+        await fence(cast(Cluster, coordinator), Settings(), "theirs", lambda: next(ended))
+    assert coordinator.asked == ["init", "describe"] * 2
+
+
 @pytest.mark.parametrize(
     "old", [IncompatibleBrokerVersion("DescribeTransactions"), NotImplementedError("DescribeTransactions")], ids=repr
 )

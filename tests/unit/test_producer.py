@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import InvalidTxnState, KafkaConnectionError, MessageSizeTooLargeError
+from aiokafka.client import CoordinationType
+from aiokafka.errors import InvalidTxnState, KafkaConnectionError, MessageSizeTooLargeError, RequestTimedOutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import EndTxnRequest, InitProducerIdRequest, TxnOffsetCommitRequest
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -17,6 +18,7 @@ from worker.messages.events import Answer
 from worker.messages.refusals import Kind
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
+from worker.stream import delivery
 from worker.stream import producer as module
 from worker.stream.producer import EmissionFailed, Emitter, Part, Unanswered, send_once
 
@@ -40,16 +42,26 @@ class _Producer:
         """Brokers that lead partitions; broker 1 leads all others."""
         self.looked = 0
         self._fates = fates
-        self._sender = SimpleNamespace(sender_task=asyncio.get_running_loop().create_future())
+        sender_task = asyncio.get_running_loop().create_future()
+        self._sender = SimpleNamespace(sender_task=sender_task, _coordinators={CoordinationType.TRANSACTION: 1})
         cluster = SimpleNamespace(
-            leader_for_partition=lambda place: -1 if place in self.leaderless else self.leaders.get(place, 1)
+            leader_for_partition=lambda place: -1 if place in self.leaderless else self.leaders.get(place, 1),
+            brokers=lambda: [SimpleNamespace(nodeId=1), SimpleNamespace(nodeId=2)],
         )
-        self.client = SimpleNamespace(cluster=cluster, force_metadata_update=self._look)
+        self.client = SimpleNamespace(cluster=cluster, force_metadata_update=self._look, send=self._ask)
+        self.asked: list[int] = []
+        self.not_added: set[TopicPartition] = set()
+        """Partitions that the coordinator has not taken into the transaction."""
+        self._txn_manager = SimpleNamespace(partitions_to_add=lambda: self.not_added)
         self.offsets: dict[TopicPartition, int] = {}
         self.failing: dict[str, Exception] = {}
 
     def _look(self) -> None:
         self.looked += 1
+
+    async def _ask(self, node: int, request: object) -> None:
+        self.asked.append(node)
+        raise RequestTimedOutError
 
     def _note(self, step: str) -> None:
         self.steps.append(step)
@@ -204,32 +216,67 @@ async def test_what_goes_where_no_leader_is_is_not_waited_for_until_the_deadline
     assert (error.suspects, str(error)) == (frozenset({1}), f"NoLeader: {REJECTED}/1 has no leader")
 
 
-async def test_a_broker_that_is_silent_is_not_waited_for_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It hangs, and still counts as alive: the lanes whose results others took go on without its own.
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Brokers that answer anything at all. Nobody waits for long."""
+    nodes = {1, 2}
+    for name, seconds in (("LOOK_SECONDS", 0.02), ("SILENT_SECONDS", 0.05), ("FOLLOWERS_SECONDS", 0.2)):
+        monkeypatch.setattr(delivery, name, seconds)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(module, "EMIT_SECONDS", 1.0)
+    monkeypatch.setattr(delivery, "node_answered", lambda client, node, seconds: node in nodes)
+    return nodes
+
+
+@pytest.mark.parametrize("lanes", [(0, 1, 2), (1,)], ids=["others took some", "nobody else has any"])
+async def test_a_broker_that_is_silent_is_not_waited_for_until_the_deadline(
+    answering: set[int], lanes: Sequence[int]
+) -> None:
+    """It hangs, and still counts as alive: it is asked for anything, and the lanes of others go on without its own.
 
     Seen to fail without `SilentLeader`: all lanes stood for the 20 s of the deadline.
     """
-    monkeypatch.setattr(module, "SILENT_SECONDS", 0.05)
+    answering.remove(2)
     emitter, producer = _emitter({_at(1): PENDING})
     producer.leaders = {_at(1): 2}
-    async with asyncio.timeout(5):
-        error = await _fails(emitter, _rejected(0, 1, 2))
+    error = await _fails(emitter, _rejected(*lanes))
     assert error.suspects == {1}
     assert str(error) == f"SilentLeader: broker 2 does not take results for {REJECTED}/1"
+    assert set(producer.asked) == {2}
 
 
-@pytest.mark.parametrize(("answers", "is_given_up"), [(True, True), (False, False)])
-async def test_a_broker_that_takes_some_results_waits_for_followers_of_others(
-    monkeypatch: pytest.MonkeyPatch, answers: bool, is_given_up: bool
-) -> None:
-    """For a while, if it answers at all. Where it does not, it stands still as a whole, and all lanes wait for it."""
-    for name, seconds in (("SILENT_SECONDS", 0.05), ("FOLLOWERS_SECONDS", 0.1), ("EMIT_SECONDS", 0.5)):
-        monkeypatch.setattr(module, name, seconds)
-    monkeypatch.setattr(module, "node_answered", lambda client, node, seconds: answers)
+async def test_a_cluster_that_stands_still_as_a_whole_is_waited_for(answering: set[int]) -> None:
+    """No lane would get on without another."""
+    answering.clear()
     emitter, _ = _emitter({_at(1): PENDING})
-    error = await _fails(emitter, _rejected(0, 1, 2))
-    assert error.suspects == {1}
+    assert str(await _fails(emitter, _rejected(0, 1, 2))).startswith("TimeoutError")
+
+
+@pytest.mark.parametrize(("lanes", "is_given_up"), [((0, 1, 2), True), ((1,), False)])
+@pytest.mark.usefixtures("answering")
+async def test_a_broker_that_answers_waits_for_followers(lanes: Sequence[int], is_given_up: bool) -> None:
+    """For a while, if other results were taken; then for as long as there is."""
+    emitter, _ = _emitter({_at(1): PENDING})
+    error = await _fails(emitter, _rejected(*lanes))
+    assert error.suspects == ({1} if is_given_up else set())
     assert str(error).startswith("SilentLeader" if is_given_up else "TimeoutError")
+
+
+@pytest.mark.parametrize("is_silent", [False, True], ids=["its coordinator answers", "its coordinator is silent"])
+async def test_a_transaction_before_that_has_not_ended_is_not_waited_for(answering: set[int], is_silent: bool) -> None:
+    """It lacks a marker, perhaps on a broker that nobody needs now; another session need not wait. Nothing is sent on.
+
+    Seen to fail without `NotOver`: all lanes stood for the 20 s of the deadline, and until that broker was back.
+    """
+    if is_silent:
+        answering.remove(1)
+    emitter, producer = _emitter({_at(0): PENDING, _at(1): PENDING})
+    producer.not_added = {_at(0), _at(1)}
+    producer.leaders = {_at(0): 2, _at(1): 2}
+    error = await _fails(emitter, _rejected(0, 1))
+    assert error.suspects == set()
+    assert str(error).startswith("TimeoutError" if is_silent else "NotOver")
+    assert producer._sender.sender_task.cancelled() is not is_silent
 
 
 async def test_all_lanes_that_share_a_partition_are_suspects() -> None:

@@ -74,6 +74,9 @@ class _Session:
         self.is_alive = True
         await (asyncio.sleep(60) if type(self).hangs else self._closing.wait())
 
+    async def end_sending(self) -> None:
+        pass
+
     async def close_producer(self) -> None:
         self.is_gone = True
 
@@ -101,7 +104,7 @@ class _Stage:
     def begin(self, count: int) -> list[Lane]:
         """The lanes of an assignment, in any order."""
         lanes = _lanes(count)
-        shared = SimpleNamespace(settings=Settings(), cluster=self)
+        shared = SimpleNamespace(settings=Settings(), cluster=self, ended_producers=set())
         self.sessions = Sessions(lanes, Member(1, "member"), cast(Any, shared), cast(Any, None))
         return lanes
 

@@ -14,7 +14,7 @@ class Incarnation:
     def __init__(self) -> None:
         self.number = 0
         self._name: str | None = None
-        self._oids = ""
+        self._oids: str | None = None
         self._log_end = 0
 
     async def check(self, connection: sql.Connection) -> None:
@@ -22,18 +22,18 @@ class Incarnation:
         row = await connection.fetchrow(sql.load("incarnation"))
         assert row is not None
         change = self._change(*row)
-        self._name, self._oids, self._log_end = row
+        self._name, self._oids, self._log_end = row["name"], row["oids"] or self._oids, row["log_end"]
         if change is not None:
             self.number += 1
             log.warning("database_is_another", change=change)
             raise StoreUnavailable(f"Postgres is not the one that it was: {change}")
 
-    def _change(self, name: str, oids: str, log_end: int) -> str | None:
+    def _change(self, name: str, oids: str | None, log_end: int) -> str | None:
         if self._name is None:
             return None
         if name != self._name:
             return f"system and timeline are {name}, and were {self._name}"
-        if oids != self._oids:
+        if None not in (oids, self._oids) and oids != self._oids:
             return f"the oids of the database and of its table of lanes are {oids}, and were {self._oids}"
         if log_end < self._log_end:
             return f"its log ends at {log_end}, and ended at {self._log_end}"

@@ -1,7 +1,7 @@
 """What all sessions and lanes of a worker share, and what they ask of its consumer."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from worker.batch.recovery import Processor
@@ -45,3 +45,5 @@ class LaneDependencies:
     command_reader: CommandReader
     cluster: Cluster
     hooks: Hooks
+    ended_producers: set[str] = field(default_factory=set)
+    """Transactional ids of this worker's sessions that send nothing more."""

@@ -1,6 +1,7 @@
 """Fencing: what a producer of another session may have left open is ended, and it can begin nothing more."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from aiokafka.errors import (
@@ -21,16 +22,19 @@ PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 
 
-async def fence(cluster: Cluster, settings: Settings, transactional_id: str) -> None:
+async def fence(
+    cluster: Cluster, settings: Settings, transactional_id: str, has_ended: Callable[[], bool] = lambda: False
+) -> None:
     """Until nothing of that id can become visible any more, and no offset of its can be committed.
 
-    Raises `TransactionalIdAuthorizationFailed`; all else is tried again, for as long as it takes.
+    `has_ended` tells whether its producer was ours, and sends nothing more. All failures are tried again, for as long
+    as it takes, but `TransactionalIdAuthorizationFailed`.
     """
     pause = PAUSE_SECONDS
     while True:
         try:
             async with asyncio.timeout(settings.kafka_session_timeout_seconds):
-                if await _is_fenced(cluster, settings, transactional_id):
+                if await _is_fenced(cluster, settings, transactional_id, has_ended):
                     return
         except TransactionalIdAuthorizationFailed:
             raise
@@ -40,13 +44,16 @@ async def fence(cluster: Cluster, settings: Settings, transactional_id: str) -> 
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-async def _is_fenced(cluster: Cluster, settings: Settings, transactional_id: str) -> bool:
+async def _is_fenced(
+    cluster: Cluster, settings: Settings, transactional_id: str, has_ended: Callable[[], bool]
+) -> bool:
     """InitProducerId ends or aborts what is open, and raises the epoch.
 
     While a result partition has no leader, the marker of an abort cannot be written, and the broker goes on to say
     CONCURRENT_TRANSACTIONS, which by itself proves nothing. But no producer of ours aborts by itself, so an abort that
     is under way is the coordinator's: it came with a higher epoch, and by it no offset can be committed. A commit that
-    is under way leaves its owner the epoch, and is waited for.
+    is under way leaves its owner the epoch, and is waited for: the owner may go on after it. Not where its producer
+    has ended. Then the commit is decided, stable offsets have it, and only markers of silent brokers are missing.
     """
     timeout_ms = int(settings.kafka_transaction_timeout_seconds * 1000)
     request = InitProducerIdRequest(transactional_id, timeout_ms)
@@ -61,4 +68,5 @@ async def _is_fenced(cluster: Cluster, settings: Settings, transactional_id: str
         )
     except (IncompatibleBrokerVersion, NotImplementedError):  # a broker that cannot tell: wait for its markers
         return False
-    return transaction_state(described) == "PrepareAbort"
+    state = transaction_state(described)
+    return state == "PrepareAbort" or (state == "PrepareCommit" and has_ended())

@@ -10,64 +10,71 @@ from collections.abc import Collection, Mapping
 import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from worker.stream.background import StrayCancellation
-from worker.stream.dependencies import LaneDependencies
+from worker.stream.background import apart
+from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.group_view import appended_at
 from worker.stream.probe import Probe
 from worker.stream.published import published_ends
 
 log = structlog.get_logger(__name__)
 
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 0.5
+TOGETHER_SECONDS = 3.0
 
 
 class Forgotten:
-    """Reads results in the background. `news` is set when it has read them."""
+    """Reads results in the background, in a task for each leader: a silent one holds up its own partitions only."""
 
-    def __init__(self, shared: LaneDependencies, news: asyncio.Event) -> None:
-        self._shared, self._news = shared, news
+    def __init__(self, shared: LaneDependencies, consumer: Consumer, news: asyncio.Event) -> None:
+        """`news` is set when some results have been read."""
+        self._shared, self._consumer, self._news = shared, consumer, news
         self._ends: dict[int, int | None] = {}
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: dict[int, asyncio.Task[None]] = {}
 
     def stop(self) -> None:
         """Nothing goes on in the background."""
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+        for task in set(self._reading.values()):
+            task.cancel()
+        self._reading.clear()
 
     def forget(self, partition: int) -> None:
         """Read its results anew: another worker may have published some until now."""
         self._ends.pop(partition, None)
-        self.stop()
+        if (task := self._reading.get(partition)) is not None:
+            task.cancel()
+            self._reading = {at: one for at, one in self._reading.items() if one is not task}
 
-    def ends(self, partitions: Collection[int]) -> dict[int, int | None] | None:
+    def ends(self, partitions: Collection[int]) -> dict[int, int | None]:
         """One past the newest command of each partition that a visible result names, 0 where no result does.
 
-        None for a partition whose results we may not read, and for all while some were not read yet.
+        None where we may not read the results. A partition whose results were not read yet is left out.
         """
-        if any(one not in self._ends for one in partitions):
-            return None
-        return {one: self._ends[one] for one in partitions}
+        return {one: self._ends[one] for one in partitions if one in self._ends}
 
     def read(self, starts: Mapping[int, int]) -> None:
         """Begin to read results of commands at these offsets and behind them, by partition."""
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._read(starts), name="results of partitions without an offset")
+        new = {at: start for at, start in starts.items() if at not in self._ends and at not in self._reading}
+        for led in self._consumer.by_leader(self._shared.settings.topic_commands, new):
+            self._start({at: new[at] for at in led})
+
+    def _start(self, starts: Mapping[int, int]) -> None:
+        task = asyncio.create_task(self._read(starts), name=f"results of {[*starts]}")
+        self._reading |= dict.fromkeys(starts, task)
 
     async def _read(self, starts: Mapping[int, int]) -> None:
-        while True:
-            try:
-                self._ends |= await read_ends(self._shared, starts)
-                break
-            except Exception as error:
-                log.warning("results_cannot_be_read", error=f"{type(error).__name__}: {error}")
-            except asyncio.CancelledError as error:
-                if self._reading is not asyncio.current_task():
-                    raise
-                log.warning("results_cannot_be_read", error=f"{StrayCancellation.__name__}: {error}")
+        """All together, which is fast; or one by one, where a result partition of one of them is away."""
+        try:
+            async with asyncio.timeout(TOGETHER_SECONDS if len(starts) > 1 else None):
+                self._ends |= await apart(read_ends(self._shared, starts))
+        except Exception as error:
+            log.warning("results_cannot_be_read", partitions=[*starts], error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(RETRY_SECONDS)
-        self._reading = None
-        self._news.set()
+            for partition, start in starts.items():
+                self._start({partition: start})
+        else:
+            for partition in starts:
+                self._reading.pop(partition, None)
+            self._news.set()
 
 
 async def read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dict[int, int | None]:
@@ -81,7 +88,9 @@ async def read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dict
     since = await appended_at(cluster, settings.topic_commands, places)
     ends: dict[int, int | None] = dict.fromkeys(starts, 0)
     try:
-        ends |= await published_ends(settings, cluster, since)
+        published = await published_ends(settings, cluster, since)
+        # A forged result may name a command that is not there.
+        ends |= {at: min(end, bounds[at].end) for at, end in published.items()}
     except TopicAuthorizationFailedError:
         ends |= dict.fromkeys(since, None)
     return ends

@@ -17,7 +17,7 @@ from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
 from worker.stream.producer import Emitter, Part
 from worker.stream.reemission import read_ledger
-from worker.stream.standing import LogEnds, Standing, look
+from worker.stream.standing import LogEnds, Look, Standing, look
 
 LEADER_SECONDS = 1.0
 LOG_ENDS_SECONDS = 0.3
@@ -50,7 +50,7 @@ class Opening:
         self._behind: dict[Lane, OpenLane] = {}
         """Placed: they run when Kafka has all that the ledger has."""
         self._log_ends = LogEnds(consumer, self._topic, news)
-        self._forgotten = Forgotten(shared, news)
+        self._forgotten = Forgotten(shared, consumer, news)
         self._halts = Halts(shared, consumer, self._tokens, self._forgotten, news)
 
     def stop(self) -> None:
@@ -144,7 +144,8 @@ class Opening:
 
     async def _fence(self, producer: str) -> None:
         try:
-            await fence(self._shared.cluster, self._shared.settings, producer)
+            ended = self._shared.ended_producers
+            await fence(self._shared.cluster, self._shared.settings, producer, lambda: producer in ended)
         finally:
             self._news.set()
 
@@ -181,9 +182,21 @@ class Opening:
         except UnknownTopicOrPartitionError:
             self._halts.look_into(lanes)
             return
+        if any(isinstance(found, Standing) and found.lost_commits is not None for found in looks.values()):
+            self._stop_others()
+        await self._place_as_told(lanes, looks)
+
+    def _stop_others(self) -> None:
+        """Lanes at work could not know that commits are lost, where the results that tell could not be read before."""
+        for lane in self._lanes:
+            if lane.is_at_work:
+                lane.inbox.fail("commits of another lane are lost")
+
+    async def _place_as_told(self, lanes: Mapping[Lane, FencingToken], looks: Mapping[Lane, Look]) -> None:
         for lane, found in looks.items():
             if isinstance(found, str):
-                lane.wait(found, SOON_SECONDS)
+                if may_emit(lane, self._emitter):  # else it says so, which is why its results cannot be read, either
+                    lane.wait(found, SOON_SECONDS)
             elif isinstance(found, LostLane):
                 self._lose(lane, str(found))
             elif found.reason_to_halt() is not None:

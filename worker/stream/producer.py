@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import InvalidTxnState, KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -21,18 +21,13 @@ from worker.settings import Settings
 from worker.store import failpoints
 from worker.stream.cluster.connection import client_options, close_within, has_leader
 from worker.stream.cluster.offset_fetch_v7 import worker_metadata
-from worker.stream.cluster.silent_brokers import node_answered
+from worker.stream.delivery import LOOK_SECONDS, Delivery, NotOver, Patience, name_of, suspects
 
 START_SECONDS = 5.0
 """A session that cannot start is replaced by one with another id, which another broker may coordinate."""
 EMIT_SECONDS = 20.0
 """Shorter than the client's own retries and than the transaction timeout: on any doubt the producer is thrown away. And
 short enough that all other lanes go on within 30 s where one result partition takes nothing."""
-
-SILENT_SECONDS = 1.0
-"""How long a broker may take for results after others have taken theirs. Then the other lanes go on without its own."""
-FOLLOWERS_SECONDS = 3.0
-"""The same for a broker that took some results: the others wait for followers, until these count as out of sync."""
 
 RECORD_BATCH_BYTES = 480_000
 """A larger single record gets a batch of its own. Above 512 KiB, a request is humongous to the G1 collector of a broker
@@ -75,35 +70,6 @@ class Part:
     source: TopicPartition
     answers: Sequence[Answer]
     stop: int
-
-
-class NoLeader(Exception):
-    """A result partition has no leader, so that nobody takes what goes there."""
-
-
-class SilentLeader(Exception):
-    """The leader of a result partition does not answer, while others do."""
-
-
-@dataclass(slots=True)
-class _Delivery:
-    """What goes to one result partition, for which command partitions, and what became of it, as far as we know."""
-
-    place: TopicPartition
-    lanes: set[int] = field(default_factory=set)
-    events: list[Event] = field(default_factory=list)
-    is_acknowledged: bool = False
-    failure: Exception | None = None
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the broker refused it, and not since it had refused another one before."""
-        return self.failure is not None and not isinstance(self.failure, InvalidTxnState)
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether it has neither been taken nor refused."""
-        return not self.is_acknowledged and self.failure is None
 
 
 class Emitter:
@@ -168,9 +134,13 @@ class Emitter:
                 async with asyncio.timeout(EMIT_SECONDS):
                     await self._transaction(deliveries, {part.source: part.stop for part in parts})
         except Exception as error:
-            raise EmissionFailed(f"{type(error).__name__}: {error}", self._suspects(deliveries)) from error
+            if isinstance(error, NotOver):  # Kafka may end it at any moment: nothing of this one must begin then
+                self._stop_sending()
+            raise EmissionFailed(
+                f"{type(error).__name__}: {error}", suspects(self._producer, deliveries, error)
+            ) from error
 
-    async def _transaction(self, deliveries: Sequence[_Delivery], offsets: Mapping[TopicPartition, int]) -> None:
+    async def _transaction(self, deliveries: Sequence[Delivery], offsets: Mapping[TopicPartition, int]) -> None:
         producer = self._producer
         await producer.begin_transaction()
         self.has_begun = self.is_open = True
@@ -187,50 +157,26 @@ class Emitter:
         self.is_open, self.has_committed = False, True
         failpoints.reach("EndTxn answered")
 
-    async def _deliver_all(self, deliveries: Sequence[_Delivery]) -> None:
+    async def _deliver_all(self, deliveries: Sequence[Delivery]) -> None:
         """Await every one of them: a commit succeeds even where a send failed (guard B3).
 
         Each has a task of its own, since a batch waits until the one before it, to the same partition, is on its way.
-        A delivery to a partition without a leader is given up: the client would do nothing but ask for metadata. So is
-        one whose leader is silent while others answer: their lanes must not wait for it.
+        Deliveries that nobody takes are given up, so that the other lanes do not wait for them: see `Patience`.
         """
         pending = {asyncio.ensure_future(self._deliver(one)) for one in deliveries}
-        clock, first_taken = asyncio.get_running_loop().time, None
+        patience = Patience(self._producer)
         try:
             while pending:
-                done, pending = await asyncio.wait(
-                    pending,
-                    timeout=SILENT_SECONDS,
-                    return_when=asyncio.FIRST_COMPLETED if first_taken is None else asyncio.FIRST_EXCEPTION,
-                )
+                done, pending = await asyncio.wait(pending, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
                 for one in done:
                     one.result()
-                if first_taken is None and done:
-                    first_taken = clock()
-                elif pending:
-                    self._give_up(deliveries, 0.0 if first_taken is None else clock() - first_taken)
-                    self.look_for_leaders()
+                if pending:
+                    patience.look(deliveries)
         finally:
             for one in pending:
                 one.cancel()
 
-    def _give_up(self, deliveries: Sequence[_Delivery], seconds: float) -> None:
-        """Raise where nobody takes what is pending, `seconds` after the first delivery was taken.
-
-        A broker that took some deliveries and is silent now stands still as a whole: that is waited for. One that
-        answers others waits for its followers.
-        """
-        client, pending = self._producer.client, [one.place for one in deliveries if one.is_pending]
-        if (place := self._first_without_leader(pending)) is not None:
-            raise NoLeader(f"{place} has no leader")
-        leader = client.cluster.leader_for_partition
-        taking = {leader(one.place) for one in deliveries if one.is_acknowledged}
-        for place in pending if taking else ():
-            node = leader(place)
-            if node not in taking or (seconds >= FOLLOWERS_SECONDS and node_answered(client, node, SILENT_SECONDS)):
-                raise SilentLeader(f"broker {node} does not take results for {place.topic}/{place.partition}")
-
-    async def _deliver(self, delivery: _Delivery) -> None:
+    async def _deliver(self, delivery: Delivery) -> None:
         """Hand over record batches, in order, and await and count their acknowledgements."""
         try:
             sent, builder = list[asyncio.Future[object]](), self._producer.create_batch()
@@ -254,8 +200,7 @@ class Emitter:
         return sent
 
     def _first_without_leader(self, places: Iterable[TopicPartition]) -> str | None:
-        client = self._producer.client
-        return next((f"{place.topic}/{place.partition}" for place in places if not has_leader(client, place)), None)
+        return next((name_of(place) for place in places if not has_leader(self._producer.client, place)), None)
 
     def _place(self, topic: str, partition: int) -> TopicPartition:
         """The same partition as the input: a lane then touches one partition a topic, and order is kept."""
@@ -264,13 +209,13 @@ class Emitter:
     def _destination(self, kind: Kind, partition: int) -> TopicPartition:
         return self._place(self._topics[kind], partition)
 
-    def _deliveries(self, parts: Sequence[Part]) -> list[_Delivery]:
-        deliveries: dict[TopicPartition, _Delivery] = {}
+    def _deliveries(self, parts: Sequence[Part]) -> list[Delivery]:
+        deliveries: dict[TopicPartition, Delivery] = {}
 
         def deliver(place: TopicPartition, partition: int, event: Event) -> None:
             delivery = deliveries.get(place)
             if delivery is None:
-                delivery = deliveries[place] = _Delivery(place)
+                delivery = deliveries[place] = Delivery(place)
             delivery.lanes.add(partition)
             delivery.events.append(event)
 
@@ -284,15 +229,15 @@ class Emitter:
                     deliver(self._place(self._settings.dead_letter_topic, partition), partition, copy)
         return list(deliveries.values())
 
-    def _suspects(self, deliveries: Sequence[_Delivery]) -> set[int]:
-        """Lanes whose results were refused, or else were pending while those of others were acknowledged."""
-        sender = self._producer._sender.sender_task
-        if sender is None or sender.done():  # it fails all of them, whoever is to blame
-            return set()
-        refused = [one for one in deliveries if one.is_refused]
-        pending = [one for one in deliveries if one.is_pending]
-        suspects = refused or (pending if len(pending) < len(deliveries) else [])
-        return {lane for one in suspects for lane in one.lanes}
+    async def end_sending(self) -> None:
+        """Send nothing more of a transaction: after this, only requests that are on their way may still arrive."""
+        self._stop_sending()
+        if (sender := self._producer._sender.sender_task) is not None:
+            await asyncio.wait({sender})
+
+    def _stop_sending(self) -> None:
+        if (sender := self._producer._sender.sender_task) is not None:
+            sender.cancel()
 
     async def close(self) -> None:
         """Let go of the connections, whatever state the transaction is in; never aborts (guard B4)."""

@@ -122,6 +122,10 @@ class Session:
             opening.stop()
             await self._drop_in_flight()
 
+    async def end_sending(self) -> None:
+        """See `Emitter.end_sending`."""
+        await self._emitter.end_sending()
+
     async def close_producer(self) -> None:
         """Close the producer, whatever state it is in."""
         await self._emitter.close()

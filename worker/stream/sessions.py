@@ -107,9 +107,14 @@ class Sessions:
             self._open.discard(session)
             if session.is_in_doubt:
                 self._cut_off.append(session.id)
-            closing = asyncio.create_task(session.close_producer(), name=f"close {session.id}")
+            closing = asyncio.create_task(self._close_producer(session), name=f"close {session.id}")
             self._producers.add(closing)
             closing.add_done_callback(self._producers.discard)
+
+    async def _close_producer(self, session: Session) -> None:
+        await session.end_sending()
+        self._shared.ended_producers.add(session.id)
+        await session.close_producer()
 
     async def _new_id(self) -> str:
         """A transactional id that nobody had before. Its coordinator is not a broker that is known to be silent."""

@@ -103,11 +103,10 @@ async def look(
     published = forgotten.ends(without)
     applied = await shared.store.applied(group_id, topic)  # E first: the other lanes are at work
     positions = await shared.store.positions(lanes.values())
-    if published is None:
+    if len(published) < len(without):
         own = {lane.name.partition: positions.get(token) for lane, token in lanes.items()}
         noted = {at: position.emitted for at, position in own.items() if position is not None}
         forgotten.read({at: noted.get(at, applied.get(at) or 0) for at in without})
-        return dict.fromkeys(lanes, f"Kafka has no offset of the group for partitions {without}: reading their results")
     lost = lost_commits(all_committed, applied, published)
     reason = reason_of_lost_commits(lost, applied) if lost else None
     looks: dict[Lane, Look] = {}
@@ -120,6 +119,8 @@ async def look(
             looks[lane] = f"partition {partition} of {topic} has no leader that answers"
         elif isinstance(emitted, KafkaError):
             looks[lane] = f"asking for the group's offset again after {emitted}"
+        elif emitted is None and partition not in published:
+            looks[lane] = f"reading results of partition {partition}, for which Kafka has no offset of the group"
         else:
             position, log = positions[token], Log(identity, *logs[partition])
             end = published.get(partition, 0)

@@ -7,8 +7,8 @@ process:
 
 - A connection gets `NODE_SECONDS` to be set up; after each failure in a row twice as long, up to `CONNECT_SECONDS`.
 - A question that any broker can answer waits `NODE_SECONDS` for one broker. The client then asks another one.
-- A broker that let a client wait that long, or could not be reached, counts as silent: while requests wait for it, for
-  `SILENT_SECONDS` after them, and never once it answers anything. Clients that may choose a broker choose one that is
+- A broker that let a client wait half as long, or could not be reached, counts as silent: while requests wait for
+  it, for `SILENT_SECONDS` after them, and never once it answers anything. Clients that may choose a broker choose one that is
   not silent, if there is one. `ask_silent` asks silent brokers again, so that nobody else has to find out.
 - Connections to different brokers are set up side by side.
 
@@ -120,16 +120,8 @@ def _send_watched(connection: AIOKafkaConnection, request: Any, expect_response:
 
 
 async def _watched(connection: AIOKafkaConnection, answer: Awaitable[Any], api_key: int) -> Any:
-    if api_key in _FOR_ANY_BROKER:
-        try:
-            async with asyncio.timeout(NODE_SECONDS):
-                return await answer
-        except TimeoutError:
-            _note_silence(connection.host, connection.port)
-            raise
-
     async def note_silence() -> None:
-        pause = NODE_SECONDS
+        pause = NODE_SECONDS / 2
         while True:
             await asyncio.sleep(pause)
             _note_silence(connection.host, connection.port)
@@ -137,7 +129,8 @@ async def _watched(connection: AIOKafkaConnection, answer: Awaitable[Any], api_k
 
     noting = asyncio.create_task(note_silence())
     try:
-        return await answer
+        async with asyncio.timeout(NODE_SECONDS if api_key in _FOR_ANY_BROKER else None):
+            return await answer
     finally:
         noting.cancel()
 
