@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from tests.chaos.faults import FAULTS, USUAL
+from tests.chaos.faults import FAULTS
 from tests.chaos.run import Plan, run
 
 app = App(name="python -m tests.chaos", help="Commands under random faults, on servers of its own.")
@@ -22,7 +22,7 @@ def chaos(
     partitions: Annotated[int, Parameter(help="Of each topic.")] = 12,
     rate: Annotated[float, Parameter(help="Commands a second, bursts aside.")] = 300.0,
     session: Annotated[float, Parameter(help="Session timeout of the workers in seconds.")] = 6.0,
-    only: Annotated[str, Parameter(help="Kinds of faults, separated by commas.")] = ",".join(USUAL),
+    only: Annotated[str, Parameter(help="Kinds of faults, separated by commas.")] = ",".join(FAULTS),
     module: Annotated[str, Parameter(help="What runs as the worker, with the argument `run`.")] = "worker",
 ) -> None:
     """Publish commands while servers, workers and networks fail; then compare all results with the ledger."""

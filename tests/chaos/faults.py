@@ -418,9 +418,6 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 }
 """Each kind, and how many of it are in a deck."""
 
-USUAL = tuple(kind for kind in FAULTS if kind != "forget group")
-"""Those that the workers have to bear today."""
-
 
 def deal(dice: Random, count: int, kinds: tuple[str, ...]) -> list[str]:
     """So many kinds of faults, from one shuffled deck after the other."""

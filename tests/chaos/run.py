@@ -11,7 +11,7 @@ from random import Random
 
 from confluent_kafka import KafkaException
 
-from tests.chaos.faults import FAULTS, USUAL, deal
+from tests.chaos.faults import FAULTS, deal
 from tests.chaos.load import Mix, Publisher
 from tests.chaos.scene import Scene, scene
 from tests.chaos.watch import Watch
@@ -38,7 +38,7 @@ class Plan:
     partitions: int = 12
     rate: float = 300.0
     session_seconds: float = 6.0
-    kinds: tuple[str, ...] = USUAL
+    kinds: tuple[str, ...] = tuple(FAULTS)
     module: str = "worker"
 
 

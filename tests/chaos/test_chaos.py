@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.chaos.faults import USUAL
+from tests.chaos.faults import FAULTS
 from tests.chaos.run import Plan, run
 from worker.demo.embedded import ServerMissing
 
-QUICK = tuple(kind for kind in USUAL if kind != "kill broker")
-"""A broker takes a quarter of a minute to come back; it is killed in `end_to_end/test_outages.py`, too."""
+QUICK = tuple(kind for kind in FAULTS if kind not in ("kill broker", "forget group"))
+"""A broker takes a quarter of a minute to come back, and so does a group whose members died."""
 
 
 async def test_a_short_run() -> None:

@@ -65,8 +65,8 @@ class Administration:
         admin = self._admin()
         try:
             admin.delete_consumer_groups([group])[group].result(ANSWER_SECONDS)
-        except KafkaException:
-            return False
+        except KafkaException as refused:
+            return str(refused.args[0].name()) == "GROUP_ID_NOT_FOUND"
         return True
 
     def _elect(self, topic: str, partitions: Collection[int]) -> None:
