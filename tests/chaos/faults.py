@@ -309,7 +309,7 @@ async def _move(topic: str, scene: Scene, dice: Random, say: Say) -> None:
         say(f"{share:.0%} of {topic} led by broker {to} from now on")
         with suppress(*_NOT_MOVED):
             partitions = await asyncio.to_thread(scene.kafka.leaders, topic)
-            await scene.kafka.move(topic, to, {one for one in partitions if dice.random() < share})
+            await scene.kafka.move(topic, to, {partition for partition in partitions if dice.random() < share})
 
 
 _NOT_MOVED = (KafkaException, OSError, TimeoutError, ReassignmentRefused, asyncio.IncompleteReadError)

@@ -21,7 +21,7 @@ from worker.demo.embedded import ServerMissing
 STALL_SECONDS = 120.0
 """So long without what is waited for is a failure."""
 
-BACKLOG_SECONDS = 30.0
+BACKLOG_SECONDS = 15.0
 """After this time workers with small batches get the usual ones: they may not be able to do what is asked of them."""
 
 _OVERLAPPING = 0.3

@@ -12,14 +12,14 @@ LIST_TRANSACTIONS = 66
 
 async def transactional_ids(ports: Iterable[int], prefix: str) -> list[str]:
     """Those that begin with `prefix`, the newest producer last. A broker lists those that it coordinates."""
-    found: list[tuple[int, str]] = []
+    transactions: list[tuple[int, str]] = []
     for port in ports:
         listed = await Answer.to(port, LIST_TRANSACTIONS, array() + array() + NO_TAGS)  # no filters
         listed.skip(struct.calcsize(">ih"))  # throttle time, error code
         for _ in range(listed.length()):
             listed.text()  # unknown filters
-        found += [_transaction(listed) for _ in range(listed.length())]
-    return [name for _, name in sorted(found) if name.startswith(prefix)]
+        transactions += [_transaction(listed) for _ in range(listed.length())]
+    return [name for _, name in sorted(transactions) if name.startswith(prefix)]
 
 
 def _transaction(listed: Answer) -> tuple[int, str]:
