@@ -172,7 +172,13 @@ class _Resetting:
         return report
 
     async def _committed(self, partitions: Collection[int]) -> dict[int, int | None]:
-        return await stable_offsets(self._settings, self._servers.cluster, partitions)
+        """Offsets of the group, without those that a transaction may still move; what was fenced just now ends soon."""
+        for _ in range(LOOKS):
+            found = await stable_offsets(self._settings, self._servers.cluster, partitions)
+            if len(found) == len(partitions):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        return found
 
     def _taken(self, report: ResetReport) -> ResetReport:
         text = "Others have taken these lanes meanwhile, or moved their offsets. Stop all workers, and run it again."

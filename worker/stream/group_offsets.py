@@ -72,3 +72,6 @@ class OffsetMover:
         with suppress(Exception):
             await close_within(self._producer.stop(), 1.5)
             await close_within(self._producer.client.close(), 0.5)
+        waiter = self._producer._txn_manager._transaction_waiter
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()  # the client keeps there what it has raised; asyncio would report it as never retrieved
