@@ -11,7 +11,7 @@ from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.group_members import GroupMember, members_by_partition
 from worker.stream.cluster.offset_fetch_v7 import Committed, UnstableOffset
 from worker.stream.positions import Log
-from worker.stream.probe import ENDLESS, Probe
+from worker.stream.probe import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,5 @@ async def stable_offsets(settings: Settings, cluster: Cluster, partitions: Colle
 async def appended_at(cluster: Cluster, topic: str, places: Mapping[int, int]) -> dict[int, int]:
     """When the first record at or behind an offset of each partition was appended, in ms; not where there is none."""
     probe = Probe(cluster)
-
-    async def look(partition: int, offset: int) -> int | None:
-        async for record in probe.records(topic, partition, offset, ENDLESS):
-            return record.timestamp_ms
-        return None
-
-    found = await asyncio.gather(*(look(*one) for one in places.items()))
+    found = await asyncio.gather(*(probe.appended_ms(topic, *place) for place in places.items()))
     return {partition: at for partition, at in zip(places, found, strict=True) if at is not None}

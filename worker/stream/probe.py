@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, LeaderNotAvailableError, NodeNotReadyErr
 from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, has_leader
@@ -56,13 +56,25 @@ class Probe:
         self, topic: str, partition: int, start: int, stop: int, *, at_once: int = LOOK_BYTES
     ) -> AsyncIterator[Record]:
         """Those at offsets from `start` to below `stop`, read lazily, past markers and aborted ones."""
-        place, at = TopicPartition(topic, partition), start
+        async for found in self._walk(TopicPartition(topic, partition), (start, stop), at_once):
+            if found.offset >= stop:
+                return
+            yield lenient_record(found)
+
+    async def appended_ms(self, topic: str, partition: int, offset: int) -> int | None:
+        """When the first record at `offset` or behind it was appended; None where there is none. Reads nothing else."""
+        async for found in self._walk(TopicPartition(topic, partition), (offset, ENDLESS), LOOK_BYTES, only_times=True):
+            return int(found.timestamp)
+        return None
+
+    async def _walk(
+        self, place: TopicPartition, offsets: tuple[int, int], at_once: int, *, only_times: bool = False
+    ) -> AsyncIterator[ConsumerRecord]:
+        at, stop = offsets
         while at < stop:
-            found = await self._fetch(place, at, at_once)
+            found = await self._fetch(place, at, at_once, only_times=only_times)
             for one in found:
-                if one.offset >= stop:
-                    return
-                yield lenient_record(one)
+                yield one
             if found.next_fetch_offset <= at:
                 return
             at = found.next_fetch_offset
@@ -73,11 +85,11 @@ class Probe:
             return record
         return None
 
-    async def _fetch(self, place: TopicPartition, offset: int, at_once: int) -> PartitionRecords:
+    async def _fetch(self, place: TopicPartition, offset: int, at_once: int, *, only_times: bool) -> PartitionRecords:
         wanted = [(place.topic, [(place.partition, offset, at_once)])]
         request = FetchRequest(_WAIT_MS, 1, at_once, READ_COMMITTED, wanted, rack_id="")
         (response,) = await self._ask(place.topic, [place.partition], lambda _: request)
-        return walk(response, place, offset)
+        return walk(response, place, offset, only_times=only_times)
 
     async def _offsets(self, topic: str, partitions: Collection[int], time_ms: int) -> dict[int, int]:
         def request(led: list[int]) -> Request:

@@ -8,8 +8,8 @@ process:
 - A connection gets `NODE_SECONDS` to be set up; after each failure in a row twice as long, up to `CONNECT_SECONDS`.
 - A question that any broker can answer waits `NODE_SECONDS` for one broker. The client then asks another one.
 - A broker that let a client wait half as long, or could not be reached, counts as silent: while requests wait for
-  it, for `SILENT_SECONDS` after them, and never once it answers anything. Clients that may choose a broker choose one that is
-  not silent, if there is one. `ask_silent` asks silent brokers again, so that nobody else has to find out.
+  it, for `SILENT_SECONDS` after them, and never once it answers anything. Clients that may choose a broker choose
+  one that is not silent, if there is one. `ask_silent` asks silent ones again, so that nobody else has to find out.
 - Connections to different brokers are set up side by side.
 
 Requests that only one broker can answer, such as Fetch and Produce, still go to that broker, and wait for it.
