@@ -21,6 +21,7 @@ from worker.store.port import FencingToken, LaneName, Owner, Registered, StoreUn
 from worker.stream import halts
 from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.lane import LaneState
+from worker.stream.standing import look_for_lost_commits
 
 PRODUCERS = ("a", "b", "c")
 
@@ -127,6 +128,23 @@ async def test_lanes_that_move_on_while_they_are_looked_at_have_lost_nothing(mon
     monkeypatch.setattr(world.store, "applied", applied_then)
     await world.live()
     assert world.kafka.committed_offsets[1] > 0, "the other lane moved"
+    assert await look_for_lost_commits(world.shared, world.kafka) is None, "nor while lanes work"
+    await world.close()
+
+
+async def test_lost_commits_of_another_lane_are_seen_while_lanes_work() -> None:
+    """By E and A of all lanes alone. An offset that a tool has set says nothing."""
+    world = _world(1)
+    await world.keep(1, 3, emitted=3)
+    await world.live()
+    for metadata, offset, is_lost in (
+        ("passport-worker {}", 3, False),
+        ("by hand", 7, False),
+        ("passport-worker {}", 7, True),
+    ):
+        world.kafka.metadata, world.kafka.committed_offsets[1] = metadata, offset
+        reason = await look_for_lost_commits(world.shared, world.kafka)
+        assert (reason is not None) is is_lost
     await world.close()
 
 
