@@ -265,6 +265,16 @@ async def _read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dic
     return {at: kafka.published.get(at, 0) for at in starts}
 
 
+@pytest.fixture
+def results_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a lane halts, no result tells why."""
+
+    async def newest(*_: object) -> dict[int, int | None]:
+        return {}
+
+    monkeypatch.setattr(halts, "newest_results", newest)
+
+
 def _world(lanes: int, batch_records: int = 100, hooks: Hooks | None = None) -> _World:
     world = _World(lanes, batch_records, hooks or Hooks())
     _Emitter.kafka = world.kafka
@@ -387,18 +397,12 @@ async def test_where_kafka_has_no_offset_the_results_tell_how_far_they_go() -> N
 
 
 @pytest.mark.parametrize(("partition", "end"), [(0, 6), (1, 1), (3, 7)], ids=["its own", "new here", "another's"])
-async def test_results_beyond_a_without_an_offset_halt_every_lane(
-    monkeypatch: pytest.MonkeyPatch, partition: int, end: int
-) -> None:
+@pytest.mark.usefixtures("results_unseen")
+async def test_results_beyond_a_without_an_offset_halt_every_lane(partition: int, end: int) -> None:
     """A database that was restored and a group that was forgotten: nothing else tells that commits are lost.
 
     Seen to fail while no offset meant that nothing was published: all was answered a second time.
     """
-
-    async def newest(*_: object) -> dict[int, int | None]:
-        return {}
-
-    monkeypatch.setattr(halts, "newest_results", newest)
     world = _world(2)
     await world.keep(0, 5, emitted=5)
     del world.kafka.committed_offsets[0]
@@ -410,15 +414,9 @@ async def test_results_beyond_a_without_an_offset_halt_every_lane(
     await world.close()
 
 
-async def test_a_lane_without_an_offset_whose_results_may_not_be_read_halts_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.usefixtures("results_unseen")
+async def test_a_lane_without_an_offset_whose_results_may_not_be_read_halts_alone() -> None:
     """It says what to allow. One that never ran begins: there is no sign that it ever did."""
-
-    async def newest(*_: object) -> dict[int, int | None]:
-        return {}
-
-    monkeypatch.setattr(halts, "newest_results", newest)
     world = _world(2)
     await world.keep(0, 5, emitted=5)
     del world.kafka.committed_offsets[0]
