@@ -59,7 +59,7 @@ class _Producer:
     def _look(self) -> None:
         self.looked += 1
 
-    async def _ask(self, node: int, request: object) -> None:
+    async def _ask(self, node: int, request: object, *, group: int) -> None:
         self.asked.append(node)
         raise RequestTimedOutError
 
@@ -277,6 +277,28 @@ async def test_a_transaction_before_that_has_not_ended_is_not_waited_for(answeri
     assert error.suspects == set()
     assert str(error).startswith("TimeoutError" if is_silent else "NotOver")
     assert producer._sender.sender_task.cancelled() is not is_silent
+
+
+async def test_a_producer_that_was_thrown_away_sends_nothing_more() -> None:
+    """Its sender ends, also where it waits for a broker that is silent: then its connections are closed."""
+    emitter, producer = _emitter()
+    closed = asyncio.Event()
+
+    async def send_on() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await closed.wait()  # as aiokafka, which waits for requests that are on their way
+
+    async def close() -> None:
+        closed.set()
+
+    producer.client.close = close
+    producer._sender.sender_task = asyncio.create_task(send_on())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await emitter.end_sending()
+    assert producer._sender.sender_task.done()
 
 
 async def test_all_lanes_that_share_a_partition_are_suspects() -> None:

@@ -23,6 +23,9 @@ transaction before, which may lack its marker on such a broker."""
 FOLLOWERS_SECONDS = 3.0
 """How long results wait for followers of their broker after others were taken, until these count as out of sync."""
 
+_ASKING = 2
+"""A number that is no `ConnectionGroup` of aiokafka."""
+
 
 class NoLeader(Exception):
     """A result partition has no leader, so that nobody takes what goes there."""
@@ -104,8 +107,11 @@ class Patience:
         return int(self._producer._sender._coordinators.get(CoordinationType.TRANSACTION, -1))
 
     def _ask(self, node: int) -> None:
-        """Anything, so that its answer tells whether it is alive. Nobody waits for it."""
-        asking = asyncio.ensure_future(self._client.send(node, MetadataRequest([])))
+        """Anything, so that its answer tells whether it is alive. Nobody waits for it.
+
+        Over a connection of its own: a broker answers in order, and results may wait for followers.
+        """
+        asking = asyncio.ensure_future(self._client.send(node, MetadataRequest([]), group=_ASKING))
         self._asking.add(asking)
         asking.add_done_callback(self._answer)
 

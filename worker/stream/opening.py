@@ -116,6 +116,7 @@ class Opening:
     def _hold(self, lane: Lane, token: FencingToken) -> None:
         """It is ours alone, and nobody else can publish for it any more."""
         self._tokens[lane] = token
+        self._log_ends.forget(lane.name.partition)
         self._forgotten.forget(lane.name.partition)
 
     def _lose(self, lane: Lane, reason: str) -> None:

@@ -233,7 +233,10 @@ class Emitter:
         """Send nothing more of a transaction: after this, only requests that are on their way may still arrive."""
         self._stop_sending()
         if (sender := self._producer._sender.sender_task) is not None:
-            await asyncio.wait({sender})
+            _, late = await asyncio.wait({sender}, timeout=1.0)
+            if late:  # it waits for a broker that is silent, until its connections are closed
+                await close_within(self._producer.client.close(), 0.5)
+                await asyncio.wait({sender})
 
     def _stop_sending(self) -> None:
         if (sender := self._producer._sender.sender_task) is not None:

@@ -27,11 +27,14 @@ class ResultsHidden(Exception):
     """A transaction that is open hides results behind it, so that nobody can tell how far they go."""
 
 
-async def published_ends(settings: Settings, cluster: Cluster, since_ms: Mapping[int, int]) -> dict[int, int]:
+async def published_ends(
+    settings: Settings, cluster: Cluster, since_ms: Mapping[int, int], log_ends: Mapping[int, int]
+) -> dict[int, int]:
     """One past the newest command of each partition that a visible result names, 0 where no result does.
 
     Reads all results that were appended since `since_ms`, by partition: the append time of the first command whose
-    result matters. Call it when no producer may publish for these partitions any more. Raises `CLUSTER_ERRORS`, also
+    result matters. A forged result may name a command at or beyond the end of the log of commands (`log_ends`): it is
+    left out. Call it when no producer may publish for these partitions any more. Raises `CLUSTER_ERRORS`, also
     where results may not be read, and `ResultsHidden`.
     """
     ends = dict.fromkeys(since_ms, 0)
@@ -50,7 +53,7 @@ async def published_ends(settings: Settings, cluster: Cluster, since_ms: Mapping
                 async for records in reader.read(topic, number, start, stop):
                     for record in records:
                         cause = _named(cause_of(record.headers), settings.topic_commands)
-                        if cause is not None and cause[0] in ends:
+                        if cause is not None and cause[1] < log_ends.get(cause[0], 0) and cause[0] in ends:
                             ends[cause[0]] = max(ends[cause[0]], cause[1] + 1)
     return ends
 

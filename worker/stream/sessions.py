@@ -33,6 +33,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 REJOIN_SECONDS = 30.0
 """How long lanes apart, and those in the main session, work without a failure before they are opened together again;
 twice as long each time that a lane was opened apart."""
+MOST_DOUBLINGS = 6
 FAILURES_TO_HALVE = 3
 """So many transactions in a row that failed without a suspect: one half of the lanes is then opened apart."""
 
@@ -88,7 +89,8 @@ class Sessions:
         self._main.adopt(lanes)
 
     async def _close_when_well(self, session: Session, lanes: Sequence[Lane], backoff: "_Backoff") -> None:
-        seconds = REJOIN_SECONDS * 2 ** (max(self._times_apart[lane] for lane in lanes) - 1)
+        times = max(self._times_apart[lane] for lane in lanes)
+        seconds = REJOIN_SECONDS * 2 ** min(times - 1, MOST_DOUBLINGS)
         began = time.monotonic()
         while True:
             await asyncio.sleep(seconds / 10)

@@ -65,6 +65,10 @@ class LogEnds:
         for task in self._asked.values():
             task.cancel()
 
+    def forget(self, partition: int) -> None:
+        """Ask its leader anew: another worker may have gone on until now."""
+        self._asked.pop(partition, None)
+
     async def known(self, partitions: Collection[int], seconds: float) -> dict[int, tuple[int, int]]:
         """Where those logs begin and end whose leaders have answered; each answer is told once.
 
