@@ -126,6 +126,8 @@ class MemoryStore:
         tokens = [one.token for one in expected]
         if lost := [token for token in tokens if self._lanes[token.name].token(token.name) != token]:
             raise LostLane(lost)
+        if any(one.incarnation != self.incarnation for one in expected):
+            raise StoreUnavailable("another database answers than the one that these lanes were opened on")
         for one in expected:
             position = self._lanes[one.token.name].position
             if position is None or position.applied != one.applied:

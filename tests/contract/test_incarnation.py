@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from tests.contract.world import Lane
 from worker.store.incarnation import Incarnation
-from worker.store.port import StoreUnavailable
+from worker.store.port import ExpectedPosition, StoreUnavailable
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 
@@ -98,3 +99,12 @@ async def test_a_table_of_lanes_that_was_made_anew_is_another_database(
 
 async def _end_sessions(server: Connection, name: str) -> None:
     await server.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name)
+
+
+async def test_a_turn_of_lanes_that_were_opened_on_another_database_does_not_begin(postgres: PostgresStore) -> None:
+    """Its connection is compared, too: another one may have met the new database first."""
+    lane = await Lane.open(postgres)
+    before = ExpectedPosition(lane.token, 0, 0, postgres.incarnation + 1)
+    with pytest.raises(StoreUnavailable, match="another database answers"):
+        async with postgres.transaction([before]):
+            pytest.fail("a turn on another database")

@@ -79,11 +79,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPosition:
-    """What a lane brings to a turn: its token, where it has to stand (A), and a lower bound of E to keep along."""
+    """What a lane brings to a turn: its token, where it has to stand (A), and a lower bound of E to keep along.
+
+    `incarnation` is that of the store when the lane was opened.
+    """
 
     token: FencingToken
     applied: int
     emitted: int
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,7 @@ class PostgresStore:
         """See the port. Makes the days that are missing, when it meets that."""
         try:
             async with self.session() as connection:
+                self._check_incarnation(expected)
                 known = await self._prepare_ahead(connection)
                 transaction = connection.transaction(isolation="read_committed")
                 async with asyncio.timeout(TRANSACTION_SECONDS):
@@ -226,6 +227,11 @@ class PostgresStore:
             async with self.session() as connection:
                 await ensure_days(connection)
             raise Retriable(str(missing)) from missing
+
+    def _check_incarnation(self, expected: Sequence[ExpectedPosition]) -> None:
+        """The connection may be the first one with another database, or come right after the first one."""
+        if any(one.incarnation != self.incarnation for one in expected):
+            raise StoreUnavailable("another database answers than the one that these lanes were opened on")
 
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Know the database, and limit transactions, whatever state their session is in (guard B14)."""

@@ -40,6 +40,8 @@ class OpenLane:
         self.lane, self.token = lane, token
         self.name: LaneName = lane.name
         self.applied, self.emitted, self.noted = position
+        self.incarnation = 0
+        """That of the store when its session began to open it."""
         self.served = 0
         """The turn that took records of it last."""
         self._hooks = hooks
@@ -52,7 +54,7 @@ class OpenLane:
     @property
     def expected(self) -> ExpectedPosition:
         """What it brings to a turn."""
-        return ExpectedPosition(self.token, self.applied, self.emitted)
+        return ExpectedPosition(self.token, self.applied, self.emitted, self.incarnation)
 
     @property
     def is_behind(self) -> bool:

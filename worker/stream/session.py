@@ -106,6 +106,7 @@ class Session:
             while not self._is_closing:
                 self._news.clear()
                 for one in await opening.go_on(self._settle):
+                    one.incarnation = self._incarnation
                     self._open[one.lane] = one
                 if not await self._turn():
                     await self._rest()
