@@ -1,7 +1,6 @@
 """The group member: joins, turns assigned partitions into lanes, and feeds them what it fetches."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -11,7 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.store.port import LaneName
 from worker.stream.background import Background, StrayCancellation
-from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within, has_leader
+from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within, partitions_by_leader
 from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.fetch_pauses import pause_after_fetches
@@ -159,13 +158,9 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
         """See `Consumer`."""
-        client, led = self._consumer._client, defaultdict[int, list[int]](list)
-        for partition in partitions:
-            place = TopicPartition(topic, partition)
-            if has_leader(client, place):
-                led[client.cluster.leader_for_partition(place)].append(partition)
-            else:
-                client.force_metadata_update()
+        led, without = partitions_by_leader(self._consumer._client, topic, partitions)
+        if without:
+            self._consumer._client.force_metadata_update()
         return list(led.values())
 
     async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:

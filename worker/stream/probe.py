@@ -1,7 +1,6 @@
 """Looking into logs from outside, at single records and where logs begin and end: for operators who search."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection
 from datetime import datetime
 
@@ -14,7 +13,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
-from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, has_leader
+from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, partitions_by_leader
 from worker.stream.lenient_fetch import lenient_record, walk
 from worker.stream.log_reader import Bounds
 
@@ -123,13 +122,10 @@ class Probe:
 
 
 def _by_leader(client: AIOKafkaClient, topic: str, partitions: Collection[int]) -> dict[int, list[int]]:
-    found = defaultdict[int, list[int]](list)
-    for one in partitions:
-        place = TopicPartition(topic, one)
-        if not has_leader(client, place):
-            raise LeaderNotAvailableError(f"{topic}/{one}")
-        found[client.cluster.leader_for_partition(place)].append(one)
-    return found
+    led, without = partitions_by_leader(client, topic, partitions)
+    if without:
+        raise LeaderNotAvailableError(f"{topic}/{without[0]}")
+    return led
 
 
 def _check(answers: Collection[Response]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import ssl
+from collections import defaultdict
 from collections.abc import Collection, Coroutine
 from typing import Any
 
@@ -315,6 +316,20 @@ class Cluster:
 def has_leader(client: AIOKafkaClient, place: TopicPartition) -> bool:
     """Whether somebody takes or gives the records of a partition, by the client's metadata."""
     return client.cluster.leader_for_partition(place) not in (None, -1)
+
+
+def partitions_by_leader(
+    client: AIOKafkaClient, topic: str, partitions: Collection[int]
+) -> tuple[dict[int, list[int]], list[int]]:
+    """Those partitions that each broker leads, by the client's metadata, and those without a leader."""
+    led, without = defaultdict[int, list[int]](list), list[int]()
+    for partition in partitions:
+        place = TopicPartition(topic, partition)
+        if has_leader(client, place):
+            led[client.cluster.leader_for_partition(place)].append(partition)
+        else:
+            without.append(partition)
+    return led, without
 
 
 async def close_within(closing: Coroutine[Any, Any, None], seconds: float) -> None:
