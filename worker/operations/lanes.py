@@ -11,7 +11,7 @@ from worker.store.inspection import LaneRow, position_in
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.permissions import asking_acls
 from worker.stream.group_view import PartitionView, appended_at, group_view
-from worker.stream.positions import Log, lost_commits, reason_of_lost_commits
+from worker.stream.positions import Log, why_commits_are_lost
 from worker.stream.probe import Probe
 from worker.stream.published import newest_results
 from worker.stream.standing import Standing, standing_of
@@ -87,8 +87,7 @@ def standings(
     """
     positions = {at: one.position for at, one in known.items()}
     applied = {at: None if one is None else one.applied for at, one in positions.items()}
-    lost = lost_commits({at: one.committed for at, one in seen.items()}, applied, published)
-    reason = reason_of_lost_commits(lost, applied) if lost else None
+    reason = why_commits_are_lost({at: one.committed for at, one in seen.items()}, applied, published)
     return {
         at: standing_of(positions.get(at), one.committed, one.log, reason, published=published.get(at))
         for at, one in seen.items()

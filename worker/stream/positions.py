@@ -42,6 +42,16 @@ def lost_commits(
     }
 
 
+def why_commits_are_lost(
+    committed: Mapping[int, Committed | None],
+    applied: Mapping[int, int | None],
+    published: Mapping[int, int | None] | None = None,
+) -> str | None:
+    """Why no lane may run where any lane has lost commits: see `lost_commits`. None where no lane has."""
+    lost = lost_commits(committed, applied, published)
+    return reason_of_lost_commits(lost, applied) if lost else None
+
+
 def reason_of_lost_commits(lost: Mapping[int, int], applied: Mapping[int, int | None]) -> str:
     """Why no lane may run, and what to do about it: none would see the passports that were lost."""
     told = ", ".join(f"{one} (E={lost[one]}, A={applied.get(one)})" for one in sorted(lost)[:_MOST_TOLD])

@@ -11,7 +11,7 @@ from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.forgotten import Forgotten, reason_without_offset
 from worker.stream.lane import Lane
-from worker.stream.positions import Log, lost_commits, reason_of_lost_commits, reason_to_halt
+from worker.stream.positions import Log, reason_to_halt, why_commits_are_lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,7 @@ async def look(
         own = {lane.name.partition: positions.get(token) for lane, token in lanes.items()}
         noted = {at: position.emitted for at, position in own.items() if position is not None}
         forgotten.read({at: noted.get(at, applied.get(at) or 0) for at in without})
-    lost = lost_commits(all_committed, applied, published)
-    reason = reason_of_lost_commits(lost, applied) if lost else None
+    reason = why_commits_are_lost(all_committed, applied, published)
     looks: dict[Lane, Look] = {}
     for lane, token in lanes.items():
         partition = lane.name.partition
@@ -137,8 +136,7 @@ async def look_for_lost_commits(shared: LaneDependencies, consumer: Consumer) ->
     """Why no lane may run, where any lane has lost commits, whoever has it; by committed offsets alone."""
     committed = await _all_committed(shared, consumer)
     applied = await shared.store.applied(shared.settings.group_id, shared.settings.topic_commands)
-    lost = lost_commits(committed, applied)
-    return reason_of_lost_commits(lost, applied) if lost else None
+    return why_commits_are_lost(committed, applied)
 
 
 async def _all_committed(shared: LaneDependencies, consumer: Consumer) -> dict[int, Committed | None]:
