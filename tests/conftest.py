@@ -17,7 +17,7 @@ from tests.infrastructure.postgres import local_postgres
 from tests.infrastructure.tools import NOT_OURS
 from tests.infrastructure.zones import far_zone, live_in
 from tests.workbench import Workbench, make_workbench
-from worker.demo.embedded import EmbeddedPostgres
+from worker.tools.demo.embedded import EmbeddedPostgres
 
 live_in(far_zone())
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.workbench import Tenant, Workbench
 from worker.messages.envelope import Header
-from worker.signing.signer import Signer
+from worker.tools.common.signer import Signer
 
 
 def signer_of(one: Tenant, audience: str) -> Signer:

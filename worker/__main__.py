@@ -11,7 +11,7 @@ def main() -> None:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: sys.exit(0))
     gc.disable()  # what modules make stays: to look for cycles in it would take a sixth of the start
-    from worker.cli.commands import main as command_line
+    from worker.tools.cli.main import main as command_line
 
     gc.enable()
     command_line()

@@ -1,9 +1,9 @@
 """The one place that wires a worker together."""
 
+from worker.auth.access_tokens import TokenVerifier
+from worker.auth.jwks import JwksSource, is_url
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
-from worker.oauth.jwks import JwksSource, is_url
-from worker.oauth.tokens import TokenVerifier
 from worker.observability.counting import Counting
 from worker.observability.metrics import Metrics
 from worker.observability.minute_log import MinuteLog

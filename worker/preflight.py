@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.auth.jwks import is_url
 from worker.messages.hints import Finding
-from worker.oauth.jwks import is_url
 from worker.settings import Settings
 from worker.store.address import place_of
 from worker.store.connect import why_refused

@@ -13,7 +13,7 @@ from uuid import uuid4
 import stamina
 import structlog
 
-from worker.oauth.tokens import TokenVerifier
+from worker.auth.access_tokens import TokenVerifier
 from worker.observability.certificates import expiries
 from worker.observability.health import HealthServer
 from worker.observability.metrics import Metrics

@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from worker.auth.signatures import Verifier
 from worker.batch.pipeline import decide_all
-from worker.catalogue.facts import facts_of
-from worker.catalogue.file import read_catalogue
-from worker.catalogue.models import Catalogue
 from worker.domain.command import Signature, Source
 from worker.messages.envelope import Header, Record, open_envelope, without_excess
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.outcome_code import outcome_code
 from worker.messages.refusals import Kind
 from worker.settings import Settings
-from worker.signing.verifier import Verifier
+from worker.tools.common.catalogue.facts import facts_of
+from worker.tools.common.catalogue.file import read_catalogue
+from worker.tools.common.catalogue.models import Catalogue
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

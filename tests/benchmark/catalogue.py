@@ -9,9 +9,9 @@ from hashlib import sha256
 import asyncpg
 
 from tests.workbench import gtin
-from worker.catalogue.models import Catalogue
 from worker.domain.seeding import seed_fields
-from worker.store.catalogue import load_catalogue
+from worker.tools.catalogue.load import load_catalogue
+from worker.tools.common.catalogue.models import Catalogue
 
 TEMPLATES = 4
 PRODUCTS_A_COMPANY = 4

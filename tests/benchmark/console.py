@@ -22,7 +22,7 @@ from tests.benchmark.servers import servers
 from tests.benchmark.targets import print_targets
 from tests.benchmark.throughput import WORKER, begin
 from tests.workbench import get
-from worker.demo.embedded import HOST, free_port
+from worker.tools.demo.embedded import HOST, free_port
 
 SHAPE = Shape()
 UNREADABLE = 300

@@ -12,7 +12,7 @@ from tests.benchmark.commands import BenchCommand, produce_all
 from tests.benchmark.hostile import KINDS, hostile, largest, largest_catalogue
 from tests.benchmark.memory import peak_megabytes
 from tests.benchmark.place import Place
-from worker.store.catalogue import load_catalogue
+from worker.tools.catalogue.load import load_catalogue
 
 _PRODUCTS = 120
 _BYTES_A_KIND = 12_000_000

@@ -6,7 +6,7 @@ from itertools import accumulate, count, takewhile
 
 from tests.benchmark.catalogue import BenchProduct, product
 from tests.benchmark.commands import BenchCommand
-from worker.catalogue.models import Catalogue
+from worker.tools.common.catalogue.models import Catalogue
 
 VALUE_BYTES = 64 * 1024
 """The largest value that is readable."""

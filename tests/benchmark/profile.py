@@ -20,7 +20,7 @@ from tests.benchmark.throughput import WORKER
 
 # From the innermost frame outwards, the first that holds one of these marks names the step: `function (file:line)`.
 STEPS = (
-    ("authenticate", ("_credentials (", "authenticate (", "worker/oauth/", "worker/signing/", "messages/signature.py")),
+    ("authenticate", ("_credentials (", "authenticate (", "worker/auth/", "messages/signature.py")),
     (
         "parse",
         (

@@ -11,7 +11,7 @@ import asyncpg
 
 from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, infrastructure, server_directory
 from tests.infrastructure.kafka import KafkaMissing, LocalKafka
-from worker.demo.embedded import EmbeddedPostgres
+from worker.tools.demo.embedded import EmbeddedPostgres
 
 _POSTGRES_SETTINGS = (
     "shared_preload_libraries=pg_stat_statements",

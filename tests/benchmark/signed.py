@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.benchmark.catalogue import product
 from tests.benchmark.commands import BenchCommand
-from worker.signing.signer import Signer
+from worker.tools.common.signer import Signer
 
 ALGORITHMS = ("EdDSA", "ES256")
 

@@ -30,7 +30,7 @@ from tests.infrastructure.kafka_proxy import (
 from tests.infrastructure.link import Link
 from tests.infrastructure.postgres import end_sessions as end_all_sessions
 from tests.infrastructure.three_brokers import NODES
-from worker.demo.embedded import ServerProcess
+from worker.tools.demo.embedded import ServerProcess
 
 Say = Callable[[str], None]
 Fault = Callable[[Scene, Random, Say], Awaitable[None]]

@@ -16,7 +16,7 @@ from tests.chaos.load import Mix, Publisher
 from tests.chaos.scene import Scene, scene
 from tests.chaos.watch import Watch
 from tests.invariants import account_of, check_account
-from worker.demo.embedded import ServerMissing
+from worker.tools.demo.embedded import ServerMissing
 
 STALL_SECONDS = 120.0
 """So long without what is waited for is a failure."""

@@ -17,7 +17,7 @@ from tests.infrastructure.link import Link
 from tests.infrastructure.postgres import local_postgres
 from tests.infrastructure.three_brokers import NODES, OFFSETS, TRANSACTIONS, Network, ThreeBrokers
 from tests.workbench import Workbench, get, make_workbench
-from worker.demo.embedded import HOST, EmbeddedPostgres, free_port
+from worker.tools.demo.embedded import HOST, EmbeddedPostgres, free_port
 
 STOP_SECONDS = 10.0
 """So long a worker may take to stop, whatever the servers do."""

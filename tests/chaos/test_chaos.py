@@ -4,7 +4,7 @@ import pytest
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.run import Plan, run
-from worker.demo.embedded import ServerMissing
+from worker.tools.demo.embedded import ServerMissing
 
 QUICK = tuple(kind for kind in FAULTS if kind not in ("kill broker", "forget group"))
 """A broker takes a quarter of a minute to come back, and so does a group whose members died."""

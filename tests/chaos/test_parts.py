@@ -17,7 +17,7 @@ from tests.infrastructure.kafka_proxy import METADATA, KafkaProxy
 from tests.infrastructure.link import Link
 from tests.infrastructure.three_brokers import Network
 from tests.workbench import Workbench, settings_of
-from worker.demo.embedded import HOST
+from worker.tools.demo.embedded import HOST
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

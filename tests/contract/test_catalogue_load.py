@@ -9,12 +9,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from worker.catalogue.file import CatalogueError, parse_catalogue, read_catalogue
-from worker.catalogue.models import Catalogue
 from worker.domain.seeding import seed_fields
 from worker.store import sql
-from worker.store.catalogue import Loaded, load_catalogue
 from worker.store.sql import Connection
+from worker.tools.catalogue.load import Loaded, load_catalogue
+from worker.tools.common.catalogue.file import CatalogueError, parse_catalogue, read_catalogue
+from worker.tools.common.catalogue.models import Catalogue
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "catalogue.example.yaml"
 COMPANY, OTHER = "6650a0b1c2d3e4f5a6b7c8d9", "6650a0b1c2d3e4f5a6b7c8da"

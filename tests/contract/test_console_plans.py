@@ -15,8 +15,8 @@ from tests.workbench import REPOSITORY
 from worker.store import sql
 from worker.store.migrate import migrate
 from worker.store.partitions import ensure_days
-from worker.store.reader_sessions import ReaderSessions
 from worker.store.sql import Connection
+from worker.tools.console.reader_sessions import ReaderSessions
 
 GROWN = """
 INSERT INTO plan VALUES ('p', 100, 75, 200);

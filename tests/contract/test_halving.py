@@ -14,7 +14,6 @@ import worker.batch.pipeline
 import worker.store.postgres as store_settings
 from tests.contract.world import CATALOGUE, GROWTH, OPEN, RIVAL, Lane, ask, books_of, processor_of, verdict
 from tests.memory_store import MemoryStore, MemoryTransaction
-from worker.catalogue.facts import facts_of
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
@@ -36,6 +35,7 @@ from worker.store.port import (
 )
 from worker.store.postgres import PostgresStore
 from worker.store.transaction import PostgresTransaction
+from worker.tools.common.catalogue.facts import facts_of
 
 POISON = "poison"
 _TRIGGER = f"""

@@ -7,12 +7,12 @@ import pytest
 from tests.contract.world import CATALOGUE, OPEN, Lane, ask, now_ms_of
 from tests.memory_store import MemoryStore
 from tests.workbench import make_past_day
-from worker.catalogue.facts import facts_of
 from worker.domain.facts import Facts
 from worker.domain.timestamps import DAY_MS, HOUR_MS, utc_day
 from worker.store import sql
 from worker.store.port import ExpectedPosition
 from worker.store.postgres import PostgresStore
+from worker.tools.common.catalogue.facts import facts_of
 
 _FIRST_DAY = date(1970, 1, 1)
 

@@ -5,9 +5,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.unit.oauth_builders import Clock, jwk, key_set
-from worker.oauth import jwks
-from worker.oauth.jwks import JwksSource
-from worker.oauth.key_set import public_key_set
+from worker.auth import jwks
+from worker.auth.jwks import JwksSource
+from worker.auth.key_set import public_key_set
 from worker.store.key_sets import KeptKeySet
 from worker.store.postgres import PostgresStore
 

@@ -35,12 +35,12 @@ from tests.contract.world import (
 from tests.memory_store import MemoryStore
 from tests.workbench import Tenant
 from worker.batch.pipeline import TURN_ANSWER_BYTES, decide_all
-from worker.catalogue.facts import facts_of
 from worker.domain.timestamps import DAY_MS
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
+from worker.tools.common.catalogue.facts import facts_of
 
 _MANY = settings(
     max_examples=200, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]

@@ -20,8 +20,8 @@ from worker.store.port import (
     Store,
 )
 from worker.store.postgres import PostgresStore
-from worker.store.restoring import move_applied
 from worker.store.sql import Connection
+from worker.tools.lanes.restoring import move_applied
 
 NAME, SECOND, THIRD = NAMES = tuple(LaneName("group", TOPIC, partition) for partition in range(3))
 

@@ -33,7 +33,6 @@ from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
-from worker.store.inspection import Covered, Inspection
 from worker.store.partitions import drop_old_days
 from worker.store.port import (
     ExpectedPosition,
@@ -48,7 +47,8 @@ from worker.store.port import (
     TopicIdentity,
 )
 from worker.store.postgres import ANSWERS_BYTES, PostgresStore
-from worker.store.quotas import quotas, today
+from worker.tools.common.inspection import Covered, Inspection
+from worker.tools.quota.rows import quotas, today
 
 NAME = LaneName("group", TOPIC, 0)
 ANSWER = Answer(0, NOW_MS, Kind.REJECTED, "key", b"{}")

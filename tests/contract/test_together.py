@@ -16,7 +16,6 @@ from tests.spans import attributes, events, spans_in_memory
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.batch.work import Done, InVain
-from worker.catalogue.facts import facts_of
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
@@ -35,6 +34,7 @@ from worker.store.port import (
 )
 from worker.store.postgres import PostgresStore
 from worker.store.transaction import PostgresTransaction
+from worker.tools.common.catalogue.facts import facts_of
 
 LANES = 3
 

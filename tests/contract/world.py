@@ -15,18 +15,18 @@ from tests.workbench import Tenant, gtin, tenant
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.batch.work import Work
-from worker.catalogue.file import parse_catalogue
 from worker.domain.command import AccessToken, Command
 from worker.domain.timestamps import DAY_MS, iso_8601
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.events import Answer
 from worker.store import migrate as migrations
-from worker.store.catalogue import load_catalogue
 from worker.store.facts import key_id
 from worker.store.migrate import known_migrations, migrate
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, Owner, Registered, Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
+from worker.tools.catalogue.load import load_catalogue
+from worker.tools.common.catalogue.file import parse_catalogue
 
 TOPIC = "dpp.passport.create.v1"
 LINK_BASE = "https://id.tracepass.eu/p"

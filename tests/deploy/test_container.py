@@ -17,7 +17,7 @@ import pytest
 from tests.deploy.dockerfile import FILE, ROOT, Build, arguments, stages, variables
 from tests.workbench import get
 from worker import __version__
-from worker.demo.embedded import free_port
+from worker.tools.demo.embedded import free_port
 
 PROGRAM = "opt/worker/bin/passport-worker"
 

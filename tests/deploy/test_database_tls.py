@@ -10,9 +10,9 @@ import pytest
 from tests.deploy.manifests import containers, environment, pods, rendered
 from tests.infrastructure.certificates import Authority
 from tests.workbench import run_command
-from worker.demo.embedded import HOST, EmbeddedPostgres
 from worker.store.postgres import PostgresStore
-from worker.store.protection import Protection, Way, protection_of
+from worker.tools.demo.embedded import HOST, EmbeddedPostgres
+from worker.tools.doctor.database_protection import Protection, Way, protection_of
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

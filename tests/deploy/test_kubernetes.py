@@ -22,12 +22,12 @@ from tests.deploy.manifests import (
 )
 from tests.deploy.strict import check
 from worker import __version__
-from worker.cli.commands import app
-from worker.cli.console import console_command
-from worker.console.guard import ALIVE
 from worker.observability.health import HealthServer
 from worker.service import STOP_SECONDS
 from worker.settings import Settings
+from worker.tools.cli.main import app
+from worker.tools.console.command_line import console_command
+from worker.tools.console.guard import ALIVE
 
 SETTINGS = {f"PASSPORT_{name.upper()}" for name in Settings.model_fields}
 OURS = re.compile(r"passport-worker(:\S+)?")

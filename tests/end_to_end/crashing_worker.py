@@ -4,8 +4,8 @@ import os
 import signal
 import sys
 
-from worker.cli.commands import main
 from worker.store import failpoints
+from worker.tools.cli.main import main
 
 
 def arm(order: str) -> None:

@@ -19,8 +19,8 @@ from tests.infrastructure.processes import is_stopped
 from tests.infrastructure.three_brokers import ThreeBrokers, three_brokers
 from tests.invariants import check_invariants
 from tests.workbench import Workbench, get, make_workbench, settings_of, tenant, topic_environment, until
-from worker.demo.embedded import HOST, EmbeddedPostgres, free_port
 from worker.stream.cluster.topic_settings import wanted_topics
+from worker.tools.demo.embedded import HOST, EmbeddedPostgres, free_port
 
 HUNG = 3
 REPLICAS = [[1, 2], [2, 1], [1, 2], [2, 1], [HUNG, 1], [HUNG, 2]]

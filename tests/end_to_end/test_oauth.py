@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.invariants import check_invariants
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, jwk, key_set, token
 from tests.workbench import Tenant, Workbench, get, tenant, until
-from worker.demo.embedded import HOST, free_port
+from worker.tools.demo.embedded import HOST, free_port
 
 
 def _token(key: ec.EllipticCurvePrivateKey, one: Tenant, scope: str, seconds: int = 600, key_id: str = "k1") -> str:

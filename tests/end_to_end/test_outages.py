@@ -17,7 +17,7 @@ from tests.infrastructure.postgres import end_sessions
 from tests.invariants import check_invariants
 from tests.operations.mixture import copy_database
 from tests.workbench import Workbench, make_workbench, tenant, until
-from worker.demo.embedded import EmbeddedPostgres
+from worker.tools.demo.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.real_kafka
 

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from tests.invariants import check_invariants
 from tests.workbench import Workbench, get, tenant, until
-from worker.demo.embedded import free_port
+from worker.tools.demo.embedded import free_port
 
 pytestmark = pytest.mark.real_kafka
 

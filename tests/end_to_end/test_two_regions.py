@@ -13,7 +13,7 @@ from tests.conftest import fresh_database
 from tests.infrastructure.choose import Infrastructure
 from tests.invariants import check_invariants
 from tests.workbench import REPOSITORY, Workbench, make_workbench, settings_of, tenant, topic_environment
-from worker.demo.embedded import EmbeddedPostgres
+from worker.tools.demo.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.real_kafka
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.end_to_end.crashing_worker import arm
-from worker.cli.commands import main
+from worker.tools.cli.main import main
 
 
 def curse(node: int, port: int) -> None:

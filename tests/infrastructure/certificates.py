@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from worker.demo.embedded import HOST
+from worker.tools.demo.embedded import HOST
 
 
 class Authority:

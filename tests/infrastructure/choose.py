@@ -13,7 +13,7 @@ import pytest
 
 from tests.infrastructure.kafka import KAFKA_VERSION, SINGLE_BROKER, LocalKafka
 from tests.infrastructure.postgres import POSTGRES_VERSION, local_postgres, version_of
-from worker.demo.embedded import (
+from worker.tools.demo.embedded import (
     EmbeddedBroker,
     EmbeddedPostgres,
     ServerFailed,

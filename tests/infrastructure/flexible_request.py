@@ -4,7 +4,7 @@ import asyncio
 import struct
 from typing import Self
 
-from worker.demo.embedded import HOST
+from worker.tools.demo.embedded import HOST
 
 ANSWER_SECONDS = 20.0
 

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.infrastructure.tools import CACHE
-from worker.demo.embedded import HOST, START_SECONDS, ServerFailed, ServerMissing, ServerProcess, free_port
+from worker.tools.demo.embedded import HOST, START_SECONDS, ServerFailed, ServerMissing, ServerProcess, free_port
 
 KAFKA_VERSION = os.environ.get("PASSPORT_TEST_KAFKA_VERSION", "4.3.1")
 DOWNLOAD_SECONDS = 240.0

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
-from worker.demo.embedded import HOST
+from worker.tools.demo.embedded import HOST
 
 PRODUCE, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR = 0, 2, 3, 9, 10
 ADD_PARTITIONS, END_TXN, TXN_OFFSET_COMMIT = 24, 26, 28

@@ -6,7 +6,7 @@ import struct
 from contextlib import suppress
 from typing import Self
 
-from worker.demo.embedded import HOST, free_port
+from worker.tools.demo.embedded import HOST, free_port
 
 _CHUNK_BYTES = 64 * 1024
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 
 from tests.infrastructure.tools import TOOLS
-from worker.demo.embedded import EmbeddedPostgres, ServerMissing
+from worker.tools.demo.embedded import EmbeddedPostgres, ServerMissing
 
 POSTGRES_VERSION = os.environ.get("PASSPORT_TEST_POSTGRES_VERSION")
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from tests.infrastructure.certificates import Authority
 from tests.infrastructure.choose import own_server
 from tests.infrastructure.kafka import LocalKafka
-from worker.demo.embedded import HOST, free_port
+from worker.tools.demo.embedded import HOST, free_port
 
 USER = "passport-worker"
 

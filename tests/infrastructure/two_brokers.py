@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from tests.infrastructure.administration import Administration
 from tests.infrastructure.choose import own_server
 from tests.infrastructure.kafka import KAFKA_VERSION, LocalKafka
-from worker.demo.embedded import HOST
+from worker.tools.demo.embedded import HOST
 
 VERSION = "3.9.1" if KAFKA_VERSION.startswith("4.3.") else KAFKA_VERSION
 """Kafka 4.3 forgets the marker of a partition that has no leader when its transaction ends (KAFKA-20734): what it held

@@ -13,7 +13,7 @@ from typing import Any
 from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.workbench import REPOSITORY, Workbench, get, tenant
-from worker.demo.embedded import HOST, free_port
+from worker.tools.demo.embedded import HOST, free_port
 
 HOSTILE = (
     "<script>alert(1)</script>",

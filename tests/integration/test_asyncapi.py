@@ -11,7 +11,7 @@ import pytest
 from tests.infrastructure.tools import NODE_MODULES, tool
 from tests.schema_checks import SCHEMAS
 from tests.workbench import REPOSITORY
-from worker.asyncapi.files import ASYNCAPI
+from worker.tools.asyncapi.files import ASYNCAPI
 
 ERRORS_AND_WARNINGS = (0, 1)
 

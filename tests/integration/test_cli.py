@@ -13,7 +13,7 @@ import pytest
 
 from tests.workbench import REPOSITORY, Workbench, tenant, until
 from tests.workbench import run_command as _run
-from worker.demo.embedded import free_port
+from worker.tools.demo.embedded import free_port
 
 
 def test_help_names_every_command_and_where_settings_are_listed() -> None:

@@ -20,7 +20,7 @@ from tests.infrastructure.tools import tool
 from tests.schema_checks import check_event
 from tests.workbench import REPOSITORY, Workbench, make_workbench, run_command
 from worker.settings import Settings
-from worker.signing.signer import Signer
+from worker.tools.common.signer import Signer
 
 pytestmark = pytest.mark.real_kafka
 

@@ -21,9 +21,9 @@ from tests.infrastructure.kafka import LocalKafka
 from tests.integration.console_helpers import console, page_of
 from tests.operations.explaining import codes, told
 from tests.workbench import Workbench, get, make_workbench, run_command, tenant, until
-from worker.demo.embedded import EmbeddedPostgres
 from worker.messages.events import Answer, event_of
 from worker.messages.refusals import Kind
+from worker.tools.demo.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.real_kafka
 
@@ -95,7 +95,7 @@ async def test_what_would_be_open_to_others_does_not_start(arguments: tuple[str,
 
 def test_without_the_extra_it_says_what_to_install() -> None:
     """Jinja2 comes with `console`, and with the demo."""
-    code = "import sys; sys.modules['jinja2'] = None; from worker.cli.commands import main; main(['console'])"
+    code = "import sys; sys.modules['jinja2'] = None; from worker.tools.cli.main import main; main(['console'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     said = "passport-worker: jinja2 is not installed: pip install 'passport-worker[console]'\n"
     assert (done.returncode, done.stderr) == (1, said)

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.workbench import REPOSITORY, Workbench, run_command, until
-from worker.demo.embedded import HOST, EmbeddedPostgres, free_port
+from worker.tools.demo.embedded import HOST, EmbeddedPostgres, free_port
 
 _LOAD = ("catalogue", "load", str(REPOSITORY / "deploy" / "catalogue.example.yaml"))
 

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.integration.guards_helpers import changed, publish, running
 from tests.spans import context_of, spans_in_memory
 from tests.workbench import Workbench, tenant
-from worker.demo.embedded import HOST, free_port
+from worker.tools.demo.embedded import HOST, free_port
 
 pytestmark = pytest.mark.real_kafka
 

@@ -12,13 +12,13 @@ from structlog.testing import capture_logs
 from tests.integration.guards_helpers import changed, raise_partitions, running, set_topic
 from tests.workbench import Workbench
 from worker.app import make_worker
-from worker.demo.embedded import free_port
 from worker.preflight import Preflight, findings
 from worker.service import CannotStart
 from worker.settings import Settings
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster, Refused
 from worker.stream.cluster.topics import create_topics
+from worker.tools.demo.embedded import free_port
 
 pytestmark = pytest.mark.real_kafka
 

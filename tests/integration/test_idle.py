@@ -9,7 +9,7 @@ import pytest
 
 from tests.infrastructure.choose import Infrastructure, own_server
 from tests.workbench import Workbench, get, make_workbench, tenant, until
-from worker.demo.embedded import EmbeddedBroker, free_port
+from worker.tools.demo.embedded import EmbeddedBroker, free_port
 
 IDLE_SECONDS = 5.0
 MOST_OF_A_CORE = 0.05

@@ -13,7 +13,7 @@ from tests.infrastructure.choose import Infrastructure, server_directory
 from tests.infrastructure.kafka import KAFKA_VERSION, LocalKafka, kafka_jars
 from tests.infrastructure.postgres import POSTGRES_VERSION, local_postgres, programs_of_debian
 from tests.infrastructure.tools import NOT_OURS
-from worker.demo.embedded import EmbeddedPostgres, ServerFailed, ServerMissing
+from worker.tools.demo.embedded import EmbeddedPostgres, ServerFailed, ServerMissing
 
 
 async def create_topic(servers: str, topic: str) -> None:

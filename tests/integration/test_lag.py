@@ -18,9 +18,9 @@ from tests.integration.guards_helpers import (
 )
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, token
 from tests.workbench import Workbench, tenant, until
-from worker.demo.embedded import HOST, free_port
 from worker.stream import lag_survey
 from worker.stream.lane import LaneState
+from worker.tools.demo.embedded import HOST, free_port
 
 pytestmark = pytest.mark.real_kafka
 

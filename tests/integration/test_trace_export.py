@@ -22,7 +22,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from tests.spans import traceparent
 from tests.workbench import REPOSITORY, Workbench, tenant, until
 from worker import __version__
-from worker.demo.embedded import free_port
+from worker.tools.demo.embedded import free_port
 
 pytestmark = pytest.mark.real_kafka
 
@@ -168,7 +168,9 @@ async def test_a_collector_that_does_not_answer_delays_nobody(bench: Workbench, 
 
 def _run_without_sdk(**environment: str) -> subprocess.CompletedProcess[str]:
     """`passport-worker run` where the extra is not installed."""
-    program = "import sys; sys.modules['opentelemetry.sdk'] = None; from worker.cli.commands import main; main(['run'])"
+    program = (
+        "import sys; sys.modules['opentelemetry.sdk'] = None; from worker.tools.cli.main import main; main(['run'])"
+    )
     return subprocess.run(
         [sys.executable, "-c", program],
         cwd=REPOSITORY,

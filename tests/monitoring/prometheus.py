@@ -13,7 +13,7 @@ import yaml
 from tests.infrastructure.tools import tool
 from tests.monitoring.rules import RULES
 from tests.workbench import get
-from worker.demo.embedded import HOST, ServerProcess
+from worker.tools.demo.embedded import HOST, ServerProcess
 
 Series = dict[str, Any]
 """As the HTTP API gives it: `metric`, and `value` or `values`."""

@@ -14,7 +14,7 @@ from tests.conftest import fresh_database
 from tests.infrastructure.choose import infrastructure, server_directory
 from tests.monitoring.prometheus import Prometheus
 from tests.workbench import Workbench, add_tenant, get, make_workbench, tenant, until
-from worker.demo.embedded import HOST, free_port
+from worker.tools.demo.embedded import HOST, free_port
 
 PARTITIONS = 6
 STEADY = 150

@@ -12,7 +12,7 @@ from tests.monitoring.panels import expression, expressions
 from tests.monitoring.prometheus import Prometheus
 from tests.monitoring.queries import filled
 from tests.workbench import Workbench, add_tenant, get, tenant, until
-from worker.demo.embedded import HOST, free_port
+from worker.tools.demo.embedded import HOST, free_port
 
 EMPTY = {expression("Certificates last for")}
 """What has nothing to show on a plaintext connection."""

@@ -1,9 +1,9 @@
 """What `doctor` reports, asked in this process: many cases would start as many others."""
 
-from worker.operations.doctor import CHECKS, doctor
-from worker.operations.reports import CheckReport
-from worker.operations.servers import AWAY_SECONDS, both_servers
 from worker.settings import Settings
+from worker.tools.common.servers import AWAY_SECONDS, both_servers
+from worker.tools.doctor.doctor import CHECKS, doctor
+from worker.tools.doctor.report import CheckReport
 
 NOT_CONFIGURED = {"oauth.jwks", "oauth.tls", "certificates.client", "certificates.ca"}
 

@@ -14,11 +14,11 @@ from tests.operations.asking import Told, ask
 from tests.operations.mixture import limit_tenants, mixture
 from tests.operations.tampering import NAMES, Records, copied, records_of, with_value
 from tests.workbench import Result, Workbench
-from worker.operations.audit import audit
-from worker.operations.history import Topics, topics_of
-from worker.operations.progress import Quiet
-from worker.operations.selection import Range
-from worker.operations.servers import both_servers
+from worker.tools.audit.audit import audit
+from worker.tools.common.history import Topics, topics_of
+from worker.tools.common.progress import Quiet
+from worker.tools.common.selection import Range
+from worker.tools.common.servers import both_servers
 
 pytestmark = pytest.mark.real_kafka
 
@@ -81,7 +81,7 @@ async def _audit_meanwhile(bench: Workbench, results: int, monkeypatch: pytest.M
         await bench.wait_for_results(results + 100)
         return await topics_of(*arguments)
 
-    monkeypatch.setattr("worker.operations.audit.topics_of", then_more)
+    monkeypatch.setattr("worker.tools.audit.audit.topics_of", then_more)
     async with both_servers(bench.settings) as servers:
         report = await audit(servers, Range(), Quiet(), allow_repeats=False)
     assert (report.problems, sum(lane.commands for lane in report.lanes)) == ((), COUNT)

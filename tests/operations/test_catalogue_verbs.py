@@ -172,7 +172,7 @@ async def test_an_empty_catalogue_is_exported(bench: Workbench, tmp_path: Path) 
 
 _MEASURED = """
 import sys
-from worker.cli.commands import main
+from worker.tools.cli.main import main
 main(["catalogue", "export"])
 status = open("/proc/self/status", encoding="ascii")  # getrusage begins with what the parent had
 print(next(line.split()[1] for line in status if line.startswith("VmHWM")), file=sys.stderr)

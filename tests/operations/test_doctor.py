@@ -17,9 +17,9 @@ from tests.operations.examining import IN_CLEAR, NOT_CONFIGURED, examined, only
 from tests.unit.oauth_builders import jwk, key_set, rsa_key
 from tests.workbench import Workbench, make_past_day, run_command, tenant
 from worker.app import make_worker
-from worker.demo.embedded import free_port
-from worker.operations import judgements
 from worker.service import CannotStart
+from worker.tools.demo.embedded import free_port
+from worker.tools.doctor import judgements
 
 pytestmark = pytest.mark.real_kafka
 

@@ -17,8 +17,8 @@ from tests.operations.asking import ask
 from tests.operations.explaining import SECRETS, TOKEN, codes, told
 from tests.outcomes import BLOCKED, FULL, GOOD, OTHER, answer_all
 from tests.workbench import Result, Workbench, gtin, make_workbench, run_command
-from worker.operations.locate import CompanyKey, PassportId, Serial
 from worker.store.grants import READER, grant_rights
+from worker.tools.explain.locate import CompanyKey, PassportId, Serial
 
 pytestmark = pytest.mark.real_kafka
 

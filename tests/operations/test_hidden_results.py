@@ -7,11 +7,11 @@ from confluent_kafka import Producer
 
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.workbench import Workbench, tenant
-from worker.operations import reset as module
-from worker.operations.progress import Quiet
-from worker.operations.reports import ResetReport
-from worker.operations.reset import reset
-from worker.operations.servers import Servers
+from worker.tools.common.progress import Quiet
+from worker.tools.common.servers import Servers
+from worker.tools.lanes import reset as module
+from worker.tools.lanes.report import ResetReport
+from worker.tools.lanes.reset import reset
 
 pytestmark = pytest.mark.real_kafka
 

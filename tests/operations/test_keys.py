@@ -15,8 +15,8 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import Roles, two_roles
 from tests.operations.asking import ask
 from tests.workbench import Result, Tenant, Workbench, make_workbench, run_command, tenant
-from worker.operations.keys import create
-from worker.operations.servers import both_servers
+from worker.tools.common.servers import both_servers
+from worker.tools.keys.keys import create
 
 OWNER = tenant(0)
 HASH = sha256(OWNER.api_key.encode()).hexdigest()

@@ -10,13 +10,13 @@ import pytest
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.operations.asking import Told, answered, ask
 from tests.workbench import Workbench, run_command, tenant
-from worker.operations import lanes as lanes_module
-from worker.operations import reset as reset_module
-from worker.operations.progress import Quiet
-from worker.operations.servers import both_servers
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.group_view import PartitionView, group_view
+from worker.tools.common import lanes as lanes_module
+from worker.tools.common.progress import Quiet
+from worker.tools.common.servers import both_servers
+from worker.tools.lanes import reset as reset_module
 
 pytestmark = pytest.mark.real_kafka
 

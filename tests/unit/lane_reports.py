@@ -1,6 +1,6 @@
 """Reports of lanes, as `lanes` makes them."""
 
-from worker.operations.reports import LaneReport
+from worker.tools.common.lane_report import LaneReport
 
 
 def lane_report(partition: int, **values: object) -> LaneReport:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker.messages.envelope import Limits
-from worker.submit.columns import Choices
-from worker.submit.formats import table_of
-from worker.submit.row import Row, Table
+from worker.tools.submit.columns import Choices
+from worker.tools.submit.formats import table_of
+from worker.tools.submit.row import Row, Table
 
 PRODUCT = "6650a1b2c3d4e5f6a7b8c9d0"
 GTIN = "04012345000016"

@@ -7,9 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from worker.cli.commands import _bad_settings
 from worker.settings import Settings
 from worker.store.address import parsed, problem_of
+from worker.tools.cli.main import _bad_settings
 
 SECRET = "hunter2"
 

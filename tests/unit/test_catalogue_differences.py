@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from worker.catalogue.differences import Difference, differences
-from worker.catalogue.file import parse_catalogue
-from worker.catalogue.rows import rows_of
+from worker.tools.catalogue.differences import Difference, differences
+from worker.tools.common.catalogue.file import parse_catalogue
+from worker.tools.common.catalogue.rows import rows_of
 
 PLAN = {"id": "p", "maxDpps": 1, "overagePriceCents": None, "maxV1WritesPerDay": None}
 HASH = "ab" * 32

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker.catalogue.file import CatalogueError, UnreadableFile, parse_catalogue, read_catalogue
-from worker.catalogue.models import Catalogue
+from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, parse_catalogue, read_catalogue
+from worker.tools.common.catalogue.models import Catalogue
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "catalogue.example.yaml"
 COMPANY, TEMPLATE, PRODUCT = "6650a0b1c2d3e4f5a6b7c8d9", "6650a1b2c3d4e5f6a7b8c9d1", "6650a1b2c3d4e5f6a7b8c9d0"

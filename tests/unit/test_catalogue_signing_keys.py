@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.unit.signing_builders import P_256, RFC_8037, key_id
-from worker.catalogue.file import CatalogueError, parse_catalogue
-from worker.catalogue.models import Catalogue
-from worker.catalogue.rows import rows_of
+from worker.auth.public_keys import members_of, public_key, read_jwk, thumbprint
 from worker.messages.signature import to_base64url
-from worker.signing.jwk import members_of, public_key, read_jwk, thumbprint
+from worker.tools.common.catalogue.file import CatalogueError, parse_catalogue
+from worker.tools.common.catalogue.models import Catalogue
+from worker.tools.common.catalogue.rows import rows_of
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 JWK, EC_JWK = members_of(RFC_8037.public_key()), members_of(P_256.public_key())

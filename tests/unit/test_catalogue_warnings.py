@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from worker.catalogue.file import parse_catalogue, read_catalogue
-from worker.catalogue.models import DATA_TYPES, SUBSCRIPTIONS, TemplateField
-from worker.catalogue.warnings import warnings_of
-from worker.demo.makers import catalogue_text
+from worker.tools.catalogue.warnings import warnings_of
+from worker.tools.common.catalogue.file import parse_catalogue, read_catalogue
+from worker.tools.common.catalogue.models import DATA_TYPES, SUBSCRIPTIONS, TemplateField
+from worker.tools.demo.makers import catalogue_text
 
 COMPANY, TEMPLATE, PRODUCT = "a" * 24, "b" * 24, "c" * 24
 ONE_OF = "Expected one of string, number, integer, boolean, array, object"

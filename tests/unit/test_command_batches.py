@@ -4,7 +4,7 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
-from worker.stream.command_batches import CommandBatches
+from worker.tools.submit.command_batches import CommandBatches
 
 
 @pytest.mark.parametrize("minutes", [1, 60])

@@ -8,7 +8,7 @@ import pytest
 
 from tests.compatibility import incompatibilities
 from tests.schema_checks import SCHEMAS
-from worker.messages.schemas import schemas
+from worker.tools.asyncapi.schemas import schemas
 
 RELEASED = SCHEMAS / "released"
 COMMAND, RESULT = "create.v1.json", "created.v1.json"

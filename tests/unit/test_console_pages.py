@@ -7,13 +7,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from worker.console import guard, pages
-from worker.console.guard import Guard
-from worker.console.pages import Pages
-from worker.console.sources import Sources
-from worker.operations.selection import BadSelection
-from worker.operations.servers import Servers
 from worker.settings import Settings
+from worker.tools.common.selection import BadSelection
+from worker.tools.common.servers import Servers
+from worker.tools.console import guard, pages
+from worker.tools.console.guard import Guard
+from worker.tools.console.pages import Pages
+from worker.tools.console.sources import Sources
 
 Client = TestClient[web.Request, web.Application]
 NOWHERE = Settings(kafka_bootstrap_servers="127.0.0.1:1", database_url="postgresql://127.0.0.1:1/none")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from worker.console.search import EXPECTED, LONGEST, address_of
-from worker.operations.locate import Address, CompanyKey, PassportId, Serial
-from worker.operations.selection import BadSelection, Place
+from worker.tools.common.selection import BadSelection, Place
+from worker.tools.console.search import EXPECTED, LONGEST, address_of
+from worker.tools.explain.locate import Address, CompanyKey, PassportId, Serial
 
 GTIN, COMPANY, TOPIC = "04012345000016", "6650a0b1c2d3e4f5a6b7c8d9", "commands"
 

@@ -3,9 +3,9 @@
 import asyncio
 
 from tests.unit.test_console_views import NOON
-from worker.console.sources import FAILED, Source
-from worker.operations.report import Problem
-from worker.operations.reports import ActivityReport, MinuteActivity
+from worker.tools.common.report import Problem
+from worker.tools.console.report import ActivityReport, MinuteActivity
+from worker.tools.console.sources import FAILED, Source
 
 GOOD = ActivityReport(
     minutes=(MinuteActivity(minute=NOON, created=1, replayed=0, overage_required=0, conflict=0, rejected=0),),

@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.unit.lane_reports import lane_report
-from worker.console import rendering
-from worker.console.chart import BASE, TOP, chart, nice_top
-from worker.console.sources import Known
-from worker.console.verdict import verdicts
 from worker.messages.rules import ALL_RULES
-from worker.operations.explain_report import ExplainReport, OutcomeReport, RuleReport
-from worker.operations.report import Problem
-from worker.operations.reports import LaneReport, LanesReport, LaneState, MinuteActivity
+from worker.tools.common.lane_report import LaneReport, LanesReport, LaneState
+from worker.tools.common.report import Problem
+from worker.tools.console import rendering
+from worker.tools.console.chart import BASE, TOP, chart, nice_top
+from worker.tools.console.report import MinuteActivity
+from worker.tools.console.sources import Known
+from worker.tools.console.verdict import verdicts
+from worker.tools.explain.report import ExplainReport, OutcomeReport, RuleReport
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

@@ -18,13 +18,13 @@ from referencing.jsonschema import DRAFT202012
 from tests.schema_checks import SCHEMAS
 from tests.unit.builders import LINK_BASE, TOPIC, opened
 from tests.unit.test_schemas import OUTCOMES
-from worker.asyncapi.document import asyncapi
-from worker.asyncapi.files import ASYNCAPI, contract_files
 from worker.domain.command import TraceContext
 from worker.domain.outcomes import Outcome
 from worker.messages.events import dead_letter_event, describe, event_of
 from worker.settings import Settings
 from worker.stream.cluster.topic_settings import wanted_topics
+from worker.tools.asyncapi.document import asyncapi
+from worker.tools.asyncapi.files import ASYNCAPI, contract_files
 
 DEFAULTS = Settings.model_construct()
 TRACE = TraceContext(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", b"vendor=1")
@@ -54,7 +54,7 @@ def _generated(folder: Path) -> list[Path]:
 
 
 def test_committed_files_are_what_the_code_says() -> None:
-    """A changed model, setting or topic needs `python -m worker.asyncapi`, and the change shows in review."""
+    """A changed model, setting or topic needs `python -m worker.tools.asyncapi`, and the change shows in review."""
     committed = {path.relative_to(SCHEMAS).as_posix(): path.read_text(encoding="utf-8") for path in _generated(SCHEMAS)}
     assert committed == contract_files(SCHEMAS / "examples", DEFAULTS)
 
@@ -63,7 +63,7 @@ def test_one_command_writes_all_files_to_a_directory_of_choice(tmp_path: Path) -
     """The documented command line works, and describes the deployment whose settings it finds."""
     shutil.copytree(SCHEMAS / "examples", tmp_path / "examples")
     environment = {"PASSPORT_TOPIC_COMMANDS": "our.commands", "PASSPORT_GROUP_ID": "ours"}
-    subprocess.run([sys.executable, "-m", "worker.asyncapi", str(tmp_path)], check=True, env=environment)
+    subprocess.run([sys.executable, "-m", "worker.tools.asyncapi", str(tmp_path)], check=True, env=environment)
     assert {path.name for path in _generated(tmp_path)} == {path.name for path in _generated(SCHEMAS)}
     addresses = [one["address"] for one in yaml.safe_load((tmp_path / ASYNCAPI).read_text())["channels"].values()]
     assert (addresses[0], addresses[-1]) == ("our.commands", "our.commands.ours.dlq")

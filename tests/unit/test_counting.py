@@ -13,11 +13,11 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.workbench import get
-from worker.demo.embedded import HOST, free_port
 from worker.observability.counting import Counting
 from worker.observability.health import HealthServer
 from worker.observability.metrics import Metrics
 from worker.store.port import LaneName
+from worker.tools.demo.embedded import HOST, free_port
 
 NAME = LaneName("g", "t", 0)
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from worker.demo.results import result_of
 from worker.domain.outcomes import MalformedIdempotencyKey, Outcome
 from worker.messages.refusals import REFUSALS
 from worker.messages.rules import KEY_FIELD
-from worker.stream.results import ResultRecord
+from worker.tools.common.results import ResultRecord
+from worker.tools.demo.results import result_of
 
 
 @pytest.mark.parametrize("outcome", REFUSALS, ids=lambda outcome: outcome.__name__)

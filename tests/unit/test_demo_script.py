@@ -5,11 +5,11 @@ import random
 from collections import Counter
 
 from tests.workbench import REPOSITORY
-from worker.catalogue.file import parse_catalogue, read_catalogue
-from worker.catalogue.models import hash_of_key
-from worker.demo.makers import SHARES, catalogue_text, makers
-from worker.demo.script import STORIES, Command, Order, Script
-from worker.demo.tally import STRANGERS, Result
+from worker.tools.common.catalogue.file import parse_catalogue, read_catalogue
+from worker.tools.common.catalogue.models import hash_of_key
+from worker.tools.demo.makers import SHARES, catalogue_text, makers
+from worker.tools.demo.script import STORIES, Command, Order, Script
+from worker.tools.demo.tally import STRANGERS, Result
 
 
 def _script(seed: int = 1) -> Script:

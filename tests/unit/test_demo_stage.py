@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from worker.demo import stage
-from worker.demo.embedded import ServerMissing
-from worker.demo.makers import sample_catalogue
 from worker.settings import Settings
+from worker.tools.demo import stage
+from worker.tools.demo.embedded import ServerMissing
+from worker.tools.demo.makers import sample_catalogue
 
 BOTH = frozenset({stage.POSTGRES, stage.BROKER})
 
 
 async def test_missing_wheel_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The error says how to install it; no step was begun."""
-    monkeypatch.setattr("worker.demo.embedded.find_spec", lambda name: None)
+    monkeypatch.setattr("worker.tools.demo.embedded.find_spec", lambda name: None)
     told = StringIO()
     with pytest.raises(ServerMissing, match=r"pip install 'passport-worker\[demo\]'"):
         async with stage.stage(Settings(), sample_catalogue(), tmp_path, stage.Telling(Console(file=told))):

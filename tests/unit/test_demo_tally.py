@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.demo.tally import Rate, Result, Sent, Tally, percentile
+from worker.tools.demo.tally import Rate, Result, Sent, Tally, percentile
 
 
 def _sent(offset: int, sender: str = "EuroBat GmbH") -> Sent:

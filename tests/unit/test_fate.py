@@ -5,13 +5,13 @@ import pytest
 from tests.unit.builders import COMPANY, NOW_MS, TOPIC, record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
-from worker.operations.explain_report import State
-from worker.operations.fate import fate_of
-from worker.operations.selection import Place
-from worker.operations.story import Story
-from worker.store.inspection import LaneRow
 from worker.store.port import Position
 from worker.stream.log_reader import Bounds
+from worker.tools.common.inspection import LaneRow
+from worker.tools.common.selection import Place
+from worker.tools.explain.fate import fate_of
+from worker.tools.explain.report import State
+from worker.tools.explain.story import Story
 
 PLACE = Place(TOPIC, 3, 7)
 LOG = Bounds(0, 100)

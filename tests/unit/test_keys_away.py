@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.unit.builders import BEARER, LIMITS, as_json, body, facts, record
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, Clock, jwk, key_set, token
 from tests.workbench import until
+from worker.auth import jwks
+from worker.auth.access_tokens import TokenVerifier
+from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.domain.command import AccessToken, ApiKey, Command, NoCredentials
 from worker.domain.decide import decide
 from worker.domain.outcomes import CredentialsProblem, Unauthorized
 from worker.messages.envelope import Record
-from worker.oauth import jwks
-from worker.oauth.jwks import JwksSource, KeysUnavailable
-from worker.oauth.tokens import TokenVerifier
 from worker.stream.command_reader import CommandReader
 
 KEY, NEW, GONE = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))

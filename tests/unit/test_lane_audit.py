@@ -10,15 +10,15 @@ from tests.unit.builders import NOW_MS, TOPIC, record
 from worker.messages.envelope import Record
 from worker.messages.events import Answer, event_of
 from worker.messages.refusals import Kind
-from worker.operations.audit import _note_doubled
-from worker.operations.findings import Findings
-from worker.operations.history import History, NamingLog, Topics, Window
-from worker.operations.lane_audit import LaneAudit
-from worker.operations.merge import Named
-from worker.operations.strays import Strays
 from worker.settings import Settings
-from worker.store.inspection import Covered
-from worker.store.restoring import MOST_PLACES
+from worker.tools.audit.audit import _note_doubled
+from worker.tools.audit.lane_audit import LaneAudit
+from worker.tools.audit.strays import Strays
+from worker.tools.common.findings import Findings
+from worker.tools.common.history import History, NamingLog, Topics, Window
+from worker.tools.common.inspection import Covered
+from worker.tools.common.merge import Named
+from worker.tools.lanes.restoring import MOST_PLACES
 
 COMMANDS = 5
 ANSWERS = [Answer(offset, NOW_MS, Kind.REJECTED, f"key-{offset}", b"{}") for offset in range(COMMANDS)]

@@ -13,9 +13,9 @@ from aiohttp.test_utils import TestServer, unused_port
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 
 from tests.unit.oauth_builders import Clock, jwk, key_set, rsa_key
-from worker.oauth import jwks
-from worker.oauth.jwks import JwksSource, KeysUnavailable
-from worker.oauth.key_set import read_keys
+from worker.auth import jwks
+from worker.auth.jwks import JwksSource, KeysUnavailable
+from worker.auth.key_set import read_keys
 
 ONE = ec.generate_private_key(ec.SECP256R1())
 TWO = ed25519.Ed25519PrivateKey.generate()

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.unit.builders import LIMITS, record
 from tests.unit.oauth_builders import AUDIENCE, CLAIMS, COMPANY, ISSUER, Clock, Private, jwk, key_set, rsa_key, token
 from worker.app import make_verifier
+from worker.auth import access_tokens, jwks
+from worker.auth.access_tokens import TokenVerifier
+from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.domain.command import AccessToken, NoCredentials
 from worker.messages.envelope import Record
-from worker.oauth import jwks, tokens
-from worker.oauth.jwks import JwksSource, KeysUnavailable
-from worker.oauth.tokens import TokenVerifier
 from worker.observability.metrics import Metrics
 from worker.settings import Settings
 from worker.store.postgres import PostgresStore
@@ -302,7 +302,7 @@ async def test_signatures_are_verified_once(verifier: TokenVerifier, monkeypatch
 
 async def test_the_memory_of_tokens_is_bounded(verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
     """The least recently used token makes room, and nothing remembers a token itself."""
-    monkeypatch.setattr(tokens, "CACHED_TOKENS", 2)
+    monkeypatch.setattr(access_tokens, "CACHED_TOKENS", 2)
     signed = [token(ED, "EdDSA", "ed", exp=second) for second in range(3)]
     for each in (signed[0], signed[1], signed[0], signed[2]):
         assert await verifier.verify(each) is not None

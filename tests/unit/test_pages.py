@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.workbench import REPOSITORY
-from worker.cli.commands import app
 from worker.messages.refusals import REFUSALS
+from worker.tools.cli.main import app
 
 DESIGN = (REPOSITORY / "worker" / "DESIGN.md").read_text(encoding="utf-8")
 PAGES = sorted(REPOSITORY.glob("*.md")) + sorted(
@@ -104,5 +104,5 @@ def test_every_module_that_the_design_names_exists() -> None:
         assert any((REPOSITORY / top / path).exists() for top in ("worker", "")), path
     table = DESIGN.partition("## Where things are")[2].partition("\n## ")[0]
     rooms = re.findall(r"^\| ((?:`[\w/]+`(?:, )?)+) \|", table, re.MULTILINE)
-    for room in re.findall(r"`([\w/]+)`", " ".join(rooms)):
+    for room in re.findall(r"`([\w/]+?)/?`", " ".join(rooms)):
         assert (REPOSITORY / "worker" / room).is_dir() or (REPOSITORY / "worker" / f"{room}.py").is_file(), room

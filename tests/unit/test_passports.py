@@ -13,10 +13,10 @@ import yaml
 
 from tests.unit.signing_builders import RFC_8037
 from tests.workbench import REPOSITORY, gtin
-from worker.catalogue.file import CatalogueError, parse_catalogue
 from worker.settings import Settings
-from worker.signing.signer import Signer
 from worker.testing import Passports
+from worker.tools.common.catalogue.file import CatalogueError, parse_catalogue
+from worker.tools.common.signer import Signer
 
 SAMPLE = REPOSITORY / "deploy" / "catalogue.example.yaml"
 PRODUCT, PILOT_PRODUCT = "6650a1b2c3d4e5f6a7b8c9d0", "6650a1b2c3d4e5f6a7b8c9d9"

@@ -8,11 +8,11 @@ import pytest
 
 from tests.unit.builders import LIMITS, NOW_MS, as_json, body, command
 from tests.unit.signing_builders import P_256, RFC_8037, claims, judge, jws, key_id, known, signed
+from worker.auth import signatures as module
+from worker.auth.signatures import AT_ONCE, REMEMBERED, Verifier
 from worker.domain.command import Command, Signature
 from worker.domain.outcomes import Created, SignatureProblem, Unauthorized
 from worker.messages.envelope import open_envelope
-from worker.signing import verifier as module
-from worker.signing.verifier import AT_ONCE, REMEMBERED, Verifier
 
 
 @pytest.fixture

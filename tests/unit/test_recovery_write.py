@@ -8,16 +8,16 @@ from typing import Any, cast
 
 import pytest
 
-from worker.operations import recovery_write as module
-from worker.operations.findings import Findings
-from worker.operations.lost import Lost
-from worker.operations.progress import Quiet
-from worker.operations.recovery_plan import LanePlan
-from worker.operations.recovery_write import CannotWrite, Writer
-from worker.operations.servers import Servers
 from worker.settings import Settings
-from worker.store.inspection import Inspection
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, LostLane, Registered
+from worker.tools.common.findings import Findings
+from worker.tools.common.inspection import Inspection
+from worker.tools.common.progress import Quiet
+from worker.tools.common.servers import Servers
+from worker.tools.lanes import recovery_write as module
+from worker.tools.lanes.lost import Lost
+from worker.tools.lanes.recovery_plan import LanePlan
+from worker.tools.lanes.recovery_write import CannotWrite, Writer
 
 SETTINGS = Settings()
 TOKEN = FencingToken(LaneName(SETTINGS.group_id, SETTINGS.topic_commands, 0), 7, 3, "producer")

@@ -12,11 +12,11 @@ from tests.unit.builders import BEARER, LIMITS, LINK_BASE, command, record
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, jwk, key_set, rsa_key, token
 from tests.unit.signing_builders import jws, signed
 from tests.unit.test_events import REFUSALS as BODIES
+from worker.auth.access_tokens import TokenVerifier
+from worker.auth.jwks import JwksSource
 from worker.domain.outcomes import Forbidden, Unauthorized
 from worker.messages.envelope import Header, open_envelope
 from worker.messages.events import Answer, describe
-from worker.oauth.jwks import JwksSource
-from worker.oauth.tokens import TokenVerifier
 from worker.observability.refusal_log import A_SECOND, RefusalLog
 from worker.stream.command_reader import CommandReader
 

@@ -9,14 +9,14 @@ import pytest
 
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
-from worker.operations import replay as module
-from worker.operations.journal import Operation
-from worker.operations.progress import Quiet, paced
-from worker.operations.replay import CannotReplay, Chosen
-from worker.operations.servers import Servers
 from worker.settings import Settings
-from worker.store.inspection import Inspection, LaneRow
 from worker.store.port import Position
+from worker.tools.common.inspection import Inspection, LaneRow
+from worker.tools.common.journal import Operation
+from worker.tools.common.progress import Quiet, paced
+from worker.tools.common.servers import Servers
+from worker.tools.replay import replay as module
+from worker.tools.replay.replay import CannotReplay, Chosen
 
 STOP, WINDOW = 10, 4
 

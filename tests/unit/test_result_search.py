@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.operations.kafka_side import NamingRecords
+from worker.tools.explain.kafka_side import NamingRecords
 
 
 class _Record:

@@ -14,11 +14,11 @@ from worker.domain.catalogue import Product
 from worker.domain.command import ApiKey, Command, CreatePassport, Source
 from worker.domain.outcomes import Asked, Outcome
 from worker.domain.seeding import seed_fields
-from worker.messages import passport, results
 from worker.messages.body import ROLES, read_body
 from worker.messages.events import created_body, describe
 from worker.messages.refusals import Kind
-from worker.messages.schemas import schemas, text_of
+from worker.tools.asyncapi import passport, results
+from worker.tools.asyncapi.schemas import schemas, text_of
 
 NAMES = ["create.v1", "created.v1", "overage-required.v1", "conflict.v1", "rejected.v1"]
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"

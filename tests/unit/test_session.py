@@ -18,16 +18,15 @@ from tests.spans import events, spans_in_memory
 from tests.told import Told
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, Clock, token
 from tests.workbench import until
+from worker.auth import jwks
+from worker.auth.access_tokens import TokenVerifier
+from worker.auth.jwks import JwksSource
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.batch.work import Done, Work
-from worker.catalogue.facts import facts_of
 from worker.messages.envelope import Header, Limits, Record
 from worker.messages.events import Answer
 from worker.messages.refusals import Kind
-from worker.oauth import jwks
-from worker.oauth.jwks import JwksSource
-from worker.oauth.tokens import TokenVerifier
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.store.port import (
@@ -51,6 +50,7 @@ from worker.stream.open_lane import OpenLane
 from worker.stream.positions import reason_of_lost_commits
 from worker.stream.producer import EmissionFailed, Part
 from worker.stream.session import LanesFailed, Member, Session
+from worker.tools.common.catalogue.facts import facts_of
 
 GROUP = "passport-worker"
 

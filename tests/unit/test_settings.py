@@ -2,10 +2,10 @@
 
 import pytest
 
-from worker.cli.commands import main
-from worker.cli.settings_list import unknown_variables
 from worker.settings import VARIABLES, Settings
 from worker.store.address import place_of
+from worker.tools.cli.main import main
+from worker.tools.cli.settings_list import unknown_variables
 
 HIDDEN = "an address that cannot be shown without its password"
 

@@ -33,7 +33,7 @@ from worker.domain.decide import decide
 from worker.domain.outcomes import Created, Forbidden, MalformedIdempotencyKey, Outcome, Unauthorized, Unreadable
 from worker.domain.timestamps import DAY_MS
 from worker.messages.envelope import Header
-from worker.signing.signer import NotASigningKey, Signer
+from worker.tools.common.signer import NotASigningKey, Signer
 
 DAY = DAY_MS // 1000
 STRUCTURED: Header = ("content-type", b"application/cloudevents+json; charset=utf-8")

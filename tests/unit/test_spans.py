@@ -290,7 +290,8 @@ def test_results_are_traced_like_their_commands_whatever_is_kept_of_batches() ->
 def test_without_a_provider_no_sdk_is_loaded() -> None:
     """It takes time and memory, and need not be installed."""
     ask = (
-        "import sys, worker.cli.commands; print([name for name in sys.modules if name.startswith('opentelemetry.sdk')])"
+        "import sys, worker.tools.cli.main; "
+        "print([name for name in sys.modules if name.startswith('opentelemetry.sdk')])"
     )
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

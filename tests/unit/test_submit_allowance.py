@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.submit.allowance import Allowance
+from worker.tools.submit.allowance import Allowance
 
 
 @pytest.mark.parametrize(("per_second", "burst"), [(10.0, 10), (0.5, 1), (2500.0, 2500)])

@@ -17,16 +17,16 @@ from tests.unit.sheets import BODY, GTIN, HEAD, LIMITS, LINE, PRODUCT, table
 from worker.domain import outcomes
 from worker.domain.seeding import compact_json
 from worker.messages.refusals import REFUSALS, Kind
-from worker.stream.results import ResultRecord
-from worker.submit.answering import answer_of, error_of, invalid
-from worker.submit.answers_file import AnswersFile, CannotWrite, InUse
-from worker.submit.check import Checked, check
-from worker.submit.columns import Choices
-from worker.submit.credentials import BadCredentials, Bearer
-from worker.submit.formats import table_of
-from worker.submit.keys import idempotency_key, record_key
-from worker.submit.row import NAMES, BadFile, RowAnswer, Table
-from worker.submit.source import Changed
+from worker.tools.common.answering import NAMES, RowAnswer, answer_of, error_of
+from worker.tools.common.results import ResultRecord
+from worker.tools.submit.answers_file import AnswersFile, CannotWrite, InUse
+from worker.tools.submit.check import Checked, check
+from worker.tools.submit.columns import Choices
+from worker.tools.submit.credentials import BadCredentials, Bearer
+from worker.tools.submit.formats import table_of
+from worker.tools.submit.keys import idempotency_key, record_key
+from worker.tools.submit.row import BadFile, Table, invalid
+from worker.tools.submit.source import Changed
 
 ROWS = 5
 CONTENT = f"{HEAD}\n" + "".join(f'{PRODUCT},{GTIN},"U""{n}"\n' for n in range(ROWS))

@@ -8,8 +8,9 @@ import pytest
 
 from tests.unit.sheets import BODY, GTIN, HEAD, PRODUCT, bodies, rows_of, table
 from worker.messages.body import MOST_FIELD_ERRORS
-from worker.submit.columns import PATHS, Choices
-from worker.submit.row import BadFile, Row, RowAnswer
+from worker.tools.common.answering import RowAnswer
+from worker.tools.submit.columns import PATHS, Choices
+from worker.tools.submit.row import BadFile, Row
 
 
 def _told(rows: Sequence[Row]) -> list[tuple[int, int, str]]:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.sheets import BODY, GTIN, HEAD, LIMITS, LINE, bodies, rows_of, table
-from worker.submit.columns import Choices
-from worker.submit.formats import answers_path, table_of
-from worker.submit.row import BadFile, RowAnswer
+from worker.tools.common.answering import RowAnswer
+from worker.tools.submit.columns import Choices
+from worker.tools.submit.formats import answers_path, table_of
+from worker.tools.submit.row import BadFile
 
 
 def test_ndjson_goes_byte_for_byte(tmp_path: Path) -> None:

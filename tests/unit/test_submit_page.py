@@ -8,8 +8,9 @@ import pytest
 from tests.unit.sheets import bodies, table
 from tests.workbench import REPOSITORY, run_command
 from worker.messages.outcome_code import OUTCOMES as TAIL_OUTCOMES
-from worker.submit.columns import PATHS
-from worker.submit.row import NAMES, OUTCOMES
+from worker.tools.common.answering import NAMES
+from worker.tools.submit.columns import PATHS
+from worker.tools.submit.row import OUTCOMES
 
 PAGE = (REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8")
 SUBMIT = PAGE.partition("## Submit a file")[2].partition("\n## ")[0]

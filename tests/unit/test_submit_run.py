@@ -8,11 +8,11 @@ import pytest
 
 from tests.unit.sheets import HEAD, table
 from worker.settings import Settings
-from worker.stream.results import ResultRecord
-from worker.submit import run
-from worker.submit.answers_file import AnswersFile, CannotWrite
-from worker.submit.check import check
-from worker.submit.credentials import Bearer
+from worker.tools.common.results import ResultRecord
+from worker.tools.submit import run
+from worker.tools.submit.answers_file import AnswersFile, CannotWrite
+from worker.tools.submit.check import check
+from worker.tools.submit.credentials import Bearer
 
 
 class _Silent:

@@ -2,8 +2,9 @@
 
 import random
 
-from worker.submit.row import Row, RowAnswer
-from worker.submit.window import Window
+from worker.tools.common.answering import RowAnswer
+from worker.tools.submit.row import Row
+from worker.tools.submit.window import Window
 
 TOPIC = "commands"
 STRANGE = (f"{TOPIC}/0/{'9' * 5_000}", f"{TOPIC}/{'9' * 5_000}/5", f"{TOPIC}/0/05", f"{TOPIC}/0/\u0665", "x" * 100_000)

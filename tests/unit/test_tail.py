@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from worker.cli.tail import Filter, json_line, line
 from worker.messages.refusals import Kind
-from worker.stream.results import ResultRecord
-from worker.submit.answering import answer_of
+from worker.tools.common.answering import answer_of
+from worker.tools.common.results import ResultRecord
+from worker.tools.tail.command_line import Filter, json_line, line
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 CREATED = ResultRecord(

@@ -11,9 +11,9 @@ from worker.preflight import Preflight, findings
 from worker.service import Worker
 from worker.settings import Settings
 from worker.store.postgres import PostgresStore
-from worker.store.protection import Protection, Way, protection_of, way_to
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.protection import protection_of_brokers
+from worker.tools.doctor.broker_protection import protection_of_brokers
+from worker.tools.doctor.database_protection import Protection, Way, protection_of, way_to
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.cli.arguments import company_id, duration, moment
-from worker.cli.commands import main
-from worker.cli.errors import BadUsage
-from worker.operations.keys import BadPrefix, new_key, prefix_of
+from worker.tools.cli.errors import BadUsage
+from worker.tools.cli.main import main
+from worker.tools.cli.options import company_id, duration, moment
+from worker.tools.keys.keys import BadPrefix, new_key, prefix_of
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 KEY = "tp_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"

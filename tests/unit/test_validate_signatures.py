@@ -9,12 +9,12 @@ import pytest
 from tests.unit.builders import LIMITS, TOPIC, as_json, body
 from tests.unit.signing_builders import KEY, P_256, RFC_8037, VALUE, claims, jws
 from tests.workbench import run_command
-from worker.cli.arguments import moment
-from worker.cli.errors import BadUsage
-from worker.cli.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
-from worker.cli.validation import NOT_CHECKED, verdicts
-from worker.signing.jwk import members_of
-from worker.signing.signer import Signer
+from worker.auth.public_keys import members_of
+from worker.tools.cli.errors import BadUsage
+from worker.tools.cli.options import moment
+from worker.tools.common.signer import Signer
+from worker.tools.validate.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
+from worker.tools.validate.validation import NOT_CHECKED, verdicts
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 AT = "2026-05-09T10:00:00Z"

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.schema_checks import SCHEMAS
-from worker.cli.validation import NOT_CHECKED, summary, verdicts
 from worker.messages.envelope import Limits
-from worker.messages.problems import problems_of
+from worker.tools.validate.problems import problems_of
+from worker.tools.validate.validation import NOT_CHECKED, summary, verdicts
 
 LIMITS = Limits(value_bytes=400)
 GOOD = b'{"productId":"6650a1b2c3d4e5f6a7b8c9d0","gs1":{"gtin":"04012345000016","serialNumber":"1"}}'

@@ -30,7 +30,7 @@ from worker.domain.outcomes import (
 from worker.messages.events import created_body, describe
 from worker.messages.refusals import Kind
 from worker.messages.rules import RULES, body_of_value, outcome_class
-from worker.messages.why import SIGNATURE_SENTENCES, why
+from worker.tools.common.why import SIGNATURE_SENTENCES, why
 
 ASKED = Asked(COMPANY, PRODUCT, GTIN, SERIAL)
 CREATED = Created(EARLIER, COMPANY, product(), GTIN, SERIAL, None, None, NOW_MS, 20_000, None, None)

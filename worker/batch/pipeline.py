@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from worker.auth.signatures import Verifier
 from worker.batch.work import Work
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
@@ -12,7 +13,6 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Created, Outcome
 from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observability.hooks import Committed, Hooks
-from worker.signing.verifier import Verifier
 from worker.store.port import BatchTooLarge, Store
 
 ANSWER_OVERHEAD_BYTES = 512

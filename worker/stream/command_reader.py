@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
+from worker.auth.access_tokens import TokenVerifier
+from worker.auth.jwks import KeysUnavailable
 from worker.domain.command import AccessToken, Command, NoCredentials
 from worker.messages.envelope import Limits, Record, open_envelope
-from worker.oauth.jwks import KeysUnavailable
-from worker.oauth.tokens import TokenVerifier
 
 _RECORDS_AT_ONCE = 250
 """Decode at most so many, of whatever lanes, before the event loop goes on: heartbeats must not wait for long."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from worker.auth.jwks import KeysUnavailable
 from worker.batch.work import Done, Work
-from worker.oauth.jwks import KeysUnavailable
 from worker.observability.hooks import Activity, Answered, Turn
 from worker.store import failpoints
 from worker.store.port import BatchTooLarge, LostLane, Owner, StoreUnavailable

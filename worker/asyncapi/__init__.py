@@ -1,1 +1,0 @@
-"""The contract for machines, written from the code that keeps it: JSON Schemas and an AsyncAPI document."""

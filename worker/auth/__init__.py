@@ -1,0 +1,1 @@
+"""Whose a command is: key sets of OAuth issuers, access tokens, public keys and signatures."""

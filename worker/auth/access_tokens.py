@@ -1,0 +1,187 @@
+"""OAuth 2.0 access tokens in JWT form (RFC 9068): type, signature, issuer, audience and claims, but not the clock."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from math import isfinite
+
+import jwt
+
+from worker.auth.jwks import JwksSource
+from worker.auth.key_set import ALGORITHMS, VerificationKey
+from worker.domain.command import AccessToken
+
+CACHED_TOKENS = 4096
+
+_OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
+_TYPES = ("at+jwt", "application/at+jwt")
+"""RFC 9068 section 4. An issuer has other tokens, too, with the same issuer and sometimes the same audience."""
+_UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
+"""What PyJWT raises on hostile bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    key_id: str
+    key: VerificationKey
+    access: AccessToken
+
+
+class TokenVerifier:
+    """Verifies access tokens. `company_claim` names the claim that holds the company's ObjectId.
+
+    `allow_any_type` is for issuers that do not say of their access tokens that they are some.
+    """
+
+    def __init__(
+        self, jwks: JwksSource, issuer: str, audience: str, company_claim: str, *, allow_any_type: bool = False
+    ) -> None:
+        self._jwks = jwks
+        self._issuer = issuer
+        self._audience = audience
+        self._company_claim = company_claim
+        self._allow_any_type = allow_any_type
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+
+    async def verify(self, token: str) -> AccessToken | None:
+        """What the token grants, or None where it is malformed or not signed for us by the issuer.
+
+        Times are only read. Raises `KeysUnavailable` when the token's key cannot be looked up now.
+        """
+        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._verified.get(digest)
+        key_id = known.key_id if known is not None else self._key_id(token)
+        key = await self._jwks.key(key_id) if key_id is not None else None
+        if key_id is None or key is None:
+            return None
+        if known is None or known.key is not key:  # a signature is good only as long as its key is published
+            access = self._read(token, key)
+            if access is None:
+                return None
+            known = _Verified(key_id, key, access)
+        self._remember(digest, known)
+        return known.access
+
+    def is_of_another_type(self, token: str) -> bool:
+        """Whether it is a token that says what it is, and that this is no access token."""
+        header = _header(token)
+        return header is not None and not self._allow_any_type and not _is_access_token(header)
+
+    def _key_id(self, token: str) -> str | None:
+        """The key id of an access token that one of our algorithms may have signed, or None."""
+        header = _header(token)
+        if header is None or not (self._allow_any_type or _is_access_token(header)):
+            return None
+        algorithm, key_id = header.get("alg"), header.get("kid")
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+            return None
+        return key_id if isinstance(key_id, str) else None
+
+    async def watch(self) -> None:
+        """Look after the keys beside, until it is cancelled: see `JwksSource.watch`."""
+        await self._jwks.watch()
+
+    def _remember(self, digest: bytes, verified: _Verified) -> None:
+        self._verified[digest] = verified
+        self._verified.move_to_end(digest)
+        if len(self._verified) > CACHED_TOKENS:
+            self._verified.popitem(last=False)
+
+    def _read(self, token: str, key: VerificationKey) -> AccessToken | None:
+        try:
+            claims = jwt.decode(
+                token,
+                key.public_key,
+                algorithms=key.algorithms,
+                issuer=self._issuer,
+                audience=self._audience,
+                # A record is judged by its append time, not by when it happens to be processed: `decide` has the clock.
+                options={
+                    "require": ["iss", "aud", "exp"],
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                    "verify_sub": False,
+                    "verify_jti": False,
+                },
+            )
+        except _UNREADABLE:
+            return None
+        return self._access(claims)
+
+    def _access(self, claims: dict[str, object]) -> AccessToken | None:
+        company_id = claims.get(self._company_claim)
+        scopes = _scopes(claims.get("scope", ""))
+        expires_at, not_before = _seconds(claims["exp"]), _seconds(claims.get("nbf", 0))
+        if not isinstance(company_id, str) or not _OBJECT_ID.fullmatch(company_id):
+            return None
+        if expires_at is None or not_before is None:
+            return None
+        return AccessToken(company_id.lower(), scopes, expires_at, not_before)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLabel:
+    """What may be told of a token that nobody verified: which key it says has signed it, and until when it is good."""
+
+    key_id: str | None
+    expires_at: float | None
+
+
+def label_of(token: str) -> TokenLabel:
+    """Key id and expiry in Unix seconds, each None where the token does not say it."""
+    try:
+        read = jwt.decode_complete(token, options={"verify_signature": False})
+    except _UNREADABLE:
+        return TokenLabel(None, None)
+    key_id = read["header"].get("kid")
+    return TokenLabel(key_id if isinstance(key_id, str) else None, _seconds(read["payload"].get("exp")))
+
+
+def _header(token: str) -> dict[str, object] | None:
+    """What a token says of itself; None where it is no token."""
+    try:
+        header: dict[str, object] = jwt.get_unverified_header(token)
+    except _UNREADABLE:
+        return None
+    return header
+
+
+def _is_access_token(header: Mapping[str, object]) -> bool:
+    """By its type, a media type, which is compared without regard to case."""
+    type_ = header.get("typ")
+    return isinstance(type_, str) and type_.lower() in _TYPES
+
+
+def stated_expiry(token: str) -> float | None:
+    """When a token expires as it says itself, in Unix seconds; None where it is no token. Nothing is verified."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except _UNREADABLE:
+        return None
+    return _seconds(claims.get("exp"))
+
+
+def _scopes(claim: object) -> frozenset[str]:
+    """Scopes of a space-separated string (RFC 8693 section 4.2), or of a list of strings as some servers write it.
+
+    A claim that is neither grants nothing.
+    """
+    if isinstance(claim, str):
+        return frozenset(claim.split(" "))
+    if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
+        return frozenset(claim)
+    return frozenset()
+
+
+def _seconds(claim: object) -> float | None:
+    """A NumericDate (RFC 7519 section 2), or None where it is not a finite number."""
+    if isinstance(claim, bool) or not isinstance(claim, int | float):
+        return None
+    try:
+        seconds = float(claim)
+    except OverflowError:
+        return None
+    return seconds if isfinite(seconds) else None

@@ -1,0 +1,93 @@
+"""Verifying signatures with the keys that the look-up has found: no key is ever waited for."""
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+
+from worker.auth.public_keys import ALGORITHMS, public_key
+from worker.domain.command import Command, Signature
+from worker.domain.credentials import problem_before_proof
+from worker.domain.facts import Facts
+
+REMEMBERED = 8_192
+"""Proofs, of commands that come again: a few hundred bytes each."""
+AT_ONCE = 100
+"""Verify at most so many, some 6 ms, before the event loop goes on: heartbeats must not wait for long."""
+_SIGNATURE_BYTES = 64
+_ES256 = ECDSA(SHA256())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Key:
+    """A public key, and the algorithms that fit it; the same object for the same JWK, as long as it is remembered."""
+
+    public: VerifyKey | EllipticCurvePublicKey
+    algorithms: tuple[str, ...]
+
+
+@lru_cache(maxsize=4_096)
+def _key(jwk: str) -> _Key:
+    members = json.loads(jwk)
+    public = public_key(members)
+    if isinstance(public, Ed25519PublicKey):  # libsodium takes two thirds of OpenSSL's time
+        return _Key(VerifyKey(public.public_bytes_raw()), ALGORITHMS[members["crv"]])
+    return _Key(public, ALGORITHMS[members["crv"]])
+
+
+class Verifier:
+    """Proves signatures; a proof is of the whole header, under one key, and of nothing that is compared outside it."""
+
+    def __init__(self) -> None:
+        self._proofs: OrderedDict[bytes, _Key] = OrderedDict()
+
+    async def make_ready(self, commands: Sequence[Command], facts: Facts) -> None:
+        """Fill `facts.proven`: of commands that nothing cheaper refuses, those whose signature is right."""
+        verified = 0
+        for command in commands:
+            signature = command.credentials
+            if isinstance(signature, Signature) and self.prove(signature, command.source.appended_ms, facts):
+                verified += 1
+                if verified % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    def prove(self, signature: Signature, appended_ms: int, facts: Facts) -> bool:
+        """Add a signature to `facts.proven` if it is right; whether it had to be verified for that."""
+        if problem_before_proof(signature, appended_ms, facts) is not None:
+            return False
+        key = _key(facts.signing_keys[signature.key_id].jwk)
+        if self._proofs.get(signature.digest) is key:
+            self._proofs.move_to_end(signature.digest)
+            facts.proven.add(signature.digest)
+            return False
+        if is_right(signature, key):
+            facts.proven.add(signature.digest)
+            self._proofs[signature.digest] = key
+            if len(self._proofs) > REMEMBERED:
+                self._proofs.popitem(last=False)
+        return True
+
+
+def is_right(signature: Signature, key: _Key) -> bool:
+    """Whether the key has signed; the key says which algorithms fit (RFC 8725 section 3.1)."""
+    if signature.algorithm not in key.algorithms or len(signature.signature) != _SIGNATURE_BYTES:
+        return False
+    try:
+        if isinstance(key.public, VerifyKey):
+            key.public.verify(signature.signed, signature.signature)
+        else:  # R and S, each of 32 bytes (RFC 7518 section 3.4)
+            r, s = int.from_bytes(signature.signature[:32]), int.from_bytes(signature.signature[32:])
+            key.public.verify(encode_dss_signature(r, s), signature.signed, _ES256)
+    except (InvalidSignature, BadSignatureError):
+        return False
+    return True

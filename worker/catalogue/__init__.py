@@ -1,1 +1,0 @@
-"""The catalogue file: plans, companies, API keys, templates and products as operators write them."""

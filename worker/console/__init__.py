@@ -1,1 +1,0 @@
-"""The console: what operators' verbs report, as pages that only look."""

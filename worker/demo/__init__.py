@@ -1,1 +1,0 @@
-"""The demo: embedded servers, simulated factories, the real worker, and a check of the promise."""

@@ -1,1 +1,0 @@
-"""Signatures of single commands: public keys (JWK), verifying, and signing."""

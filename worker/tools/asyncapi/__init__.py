@@ -1,0 +1,1 @@
+"""`python -m worker.tools.asyncapi`: writes `schemas/` from the code."""

@@ -1,0 +1,39 @@
+"""The reports of all verbs: what `--json` prints. `schemas/operations/` is made from them."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from worker.tools.audit.report import AuditReport
+from worker.tools.catalogue.report import CatalogueDiffReport
+from worker.tools.common.lane_report import LanesReport
+from worker.tools.console.report import ActivityReport
+from worker.tools.dead_letters.report import DeadLettersListReport, DeadLettersRedriveReport, DeadLettersShowReport
+from worker.tools.doctor.report import DoctorReport
+from worker.tools.explain.report import ExplainReport
+from worker.tools.keys.report import KeysCreateReport, KeysListReport, KeysRevokeReport, KeysRotateReport
+from worker.tools.lanes.report import RecoverReport, ResetReport
+from worker.tools.quota.report import QuotaShowReport
+from worker.tools.replay.report import ReplayReport
+
+REPORTS: Mapping[str, type[BaseModel]] = {
+    "activity": ActivityReport,
+    "audit": AuditReport,
+    "catalogue-diff": CatalogueDiffReport,
+    "catalogue-load": CatalogueDiffReport,
+    "dead-letters-list": DeadLettersListReport,
+    "dead-letters-redrive": DeadLettersRedriveReport,
+    "dead-letters-show": DeadLettersShowReport,
+    "doctor": DoctorReport,
+    "explain": ExplainReport,
+    "keys-create": KeysCreateReport,
+    "keys-list": KeysListReport,
+    "keys-revoke": KeysRevokeReport,
+    "keys-rotate": KeysRotateReport,
+    "lanes": LanesReport,
+    "lanes-recover": RecoverReport,
+    "lanes-reset": ResetReport,
+    "replay": ReplayReport,
+    "quota-show": QuotaShowReport,
+}
+"""By the name of the verb; of `activity`, by that of the console's address."""

@@ -1,0 +1,1 @@
+"""`catalogue load`, `diff`, `export` and `check`."""

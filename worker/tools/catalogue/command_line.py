@@ -1,0 +1,179 @@
+"""`passport-worker catalogue`: reference data, from files into the database, beside it, and back into files."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from worker.settings import Settings
+from worker.store.connect import connect
+from worker.store.migrate import check_schema
+from worker.tools.catalogue.compare import compare, refusal_of
+from worker.tools.catalogue.export import export
+from worker.tools.catalogue.load import load_catalogue, templates_of
+from worker.tools.catalogue.report import CatalogueDiffReport, RowChange
+from worker.tools.catalogue.warnings import warnings_of
+from worker.tools.cli.asking import AsJson, ask, examples
+from worker.tools.cli.errors import BadUsage, Failed
+from worker.tools.cli.options import company_id
+from worker.tools.cli.output import show, table
+from worker.tools.cli.running import run_async, settings_with_warnings, warn
+from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
+from worker.tools.common.catalogue.models import Catalogue
+from worker.tools.common.servers import both_servers
+
+app = App(
+    name="catalogue",
+    help="Reference data: plans, companies, API keys, templates, products.",
+    help_format="plaintext",
+)
+
+File = Annotated[Path, Parameter(name="FILE", help="A JSON or YAML file.")]
+DryRun = Annotated[bool, Parameter(help="Change nothing; say what would change.", negative=())]
+
+_MOST_WARNINGS = 100
+_MOST_CHANGES = 1_000
+"""So many lines are shown to people; JSON has all of them."""
+
+_IN_MEMORY = 16 * 1024 * 1024
+_LONGEST_VALUE = 60
+
+
+@app.command(
+    name="load", help_epilogue=examples("catalogue load catalogue.yaml", "catalogue load catalogue.yaml --dry-run")
+)
+def catalogue_load(file: File, /, *, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Insert or update plans, companies, API keys, templates and products. Safe to repeat and while workers run.
+
+    With --dry-run (and --json) it prints what `catalogue diff` does; exit 0, unless the file would be refused.
+    """
+    if dry_run:
+        _show_changes(file, as_json=as_json, must_be_equal=False)
+    if as_json:
+        raise BadUsage("--json: expected --dry-run beside it")
+    settings = settings_with_warnings()
+    try:
+        contents = read_catalogue(file)
+        run_async(lambda: _load(contents, settings))
+    except UnreadableFile as error:
+        raise BadUsage(str(error)) from error
+    except CatalogueError as error:
+        raise Failed("\n  ".join([f"{file} cannot be loaded:", *error.problems])) from error
+
+
+async def _load(contents: Catalogue, settings: Settings) -> None:
+    connection = await connect(settings.database_url)
+    try:
+        problem = await check_schema(connection)
+        if problem is not None:
+            raise Failed(str(problem))
+        _warn_of(warnings_of(contents, await templates_of(connection, contents)))
+        loaded = await load_catalogue(connection, contents)
+    finally:
+        await connection.close()
+    print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
+
+
+def _warn_of(unusual: Iterable[str]) -> None:
+    rest = iter(unusual)
+    for warning in islice(rest, _MOST_WARNINGS):
+        warn(warning)
+    if others := sum(1 for _ in rest):
+        warn(f"and {others} more of them")
+
+
+@app.command(
+    name="diff",
+    help_epilogue=examples("catalogue diff catalogue.yaml", "catalogue diff catalogue.yaml --json | jq '.changes[]'"),
+)
+def catalogue_diff(file: File, /, *, as_json: AsJson = False) -> NoReturn:
+    """Say what loading a file would add or change: exit 0 where that is nothing, else 1.
+
+    What the file does not mention stays as it is, and is no difference.
+    """
+    _show_changes(file, as_json=as_json, must_be_equal=True)
+
+
+def _show_changes(file: Path, *, as_json: bool, must_be_equal: bool) -> NoReturn:
+    try:
+        contents = read_catalogue(file)
+        report = ask(lambda servers: compare(servers, contents, must_be_equal=must_be_equal))
+    except UnreadableFile as error:
+        raise BadUsage(str(error)) from error
+    except CatalogueError as error:
+        report = refusal_of(error)
+    _warn_of(report.warnings)
+    show(report, as_json=as_json, draw=lambda console: _draw_changes(console, report))
+
+
+def _draw_changes(console: Console, report: CatalogueDiffReport) -> None:
+    lines = [line for change in report.changes for line in _lines(change)]
+    if lines:
+        console.print(table(("row", "id", "field", "change", "old", "new"), lines[:_MOST_CHANGES]))
+    if (others := len(lines) - _MOST_CHANGES) > 0:
+        console.print(f"and {others} more; --json has all of them")
+    if not report.problems:
+        console.print(f"rows that would be added: {report.added}, changed: {report.changed}")
+
+
+def _lines(change: RowChange) -> list[tuple[object, ...]]:
+    if change.change == "added":
+        return [(change.kind, change.id, None, "added", None, None)]
+    return [
+        (
+            change.kind,
+            change.id,
+            one.path,
+            one.how,
+            None if one.how == "added" else _value(one.old),
+            None if one.how == "removed" else _value(one.new),
+        )
+        for one in change.fields
+    ]
+
+
+def _value(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
+@app.command(
+    name="export",
+    help_epilogue=examples("catalogue export > catalogue.json", "catalogue export --company 6650a0b1c2d3e4f5a6b7c8d9"),
+)
+def catalogue_export(
+    *, company: Annotated[str | None, Parameter(help="Its id: only what this company has and uses.")] = None
+) -> None:
+    """Print the catalogue as JSON, a file for `catalogue load`; loading it changes nothing. Of API keys it has hashes.
+
+    Either all of it is printed, or nothing.
+    """
+    owner = None if company is None else company_id(company)
+    settings = settings_with_warnings()
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii") as whole:
+
+        async def write() -> None:
+            async with both_servers(settings) as servers:
+                if (problem := await export(servers, owner, whole)) is not None:
+                    raise Failed(problem.text)
+
+        try:
+            run_async(write)
+        except KeyboardInterrupt:  # nothing was printed
+            raise Failed("interrupted") from None
+        whole.seek(0)
+        try:
+            shutil.copyfileobj(whole, sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # as `validate` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)

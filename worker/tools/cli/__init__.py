@@ -1,0 +1,1 @@
+"""The frame of the command line: the list of verbs, options, output, progress and exit codes."""

@@ -1,0 +1,51 @@
+"""What is typed behind several verbs, as values. Each raises `BadUsage`, which says what was expected."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from worker.tools.cli.errors import BadUsage
+from worker.tools.common.selection import BadSelection, time_of
+
+_OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
+_DURATION = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=366)
+
+
+def company_id(text: str) -> str:
+    """24 hexadecimal digits, in lower case."""
+    return _digits(text, "expected the id of a company, 24 hexadecimal digits")
+
+
+def object_id(name: str, text: str) -> str:
+    """24 hexadecimal digits, in lower case; `name` is the option's."""
+    return _digits(text, f"{name}: expected 24 hexadecimal digits")
+
+
+def _digits(text: str, expected: str) -> str:
+    if _OBJECT_ID.fullmatch(text) is None:
+        raise BadUsage(f"{expected}, got {text!r}")
+    return text.lower()
+
+
+def moment(name: str, text: str) -> datetime:
+    """A time as RFC 3339 writes it; `name` is the option's."""
+    try:
+        return time_of(text)
+    except BadSelection as error:
+        raise BadUsage(f"{name}: {error}") from error
+
+
+def duration(name: str, text: str) -> timedelta:
+    """A number of seconds, minutes, hours or days, at most 366 days; `name` is the option's."""
+    match = _DURATION.fullmatch(text)
+    found = None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if found is None or found > _LONGEST:
+        raise BadUsage(f"{name}: expected a time such as 90m, 24h or 7d, at most 366d, got {text!r}")
+    return found
+
+
+def separated(given: Iterable[str]) -> tuple[str, ...]:
+    """Names that were repeated, or separated by commas."""
+    return tuple(one for text in given for one in text.split(","))

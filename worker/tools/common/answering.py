@@ -1,0 +1,71 @@
+"""From a result to the fields of an answer, as `submit` writes them into a file and `tail` prints them."""
+
+from typing import NamedTuple
+
+import orjson
+
+from worker.domain import outcomes
+from worker.messages.hints import printable
+from worker.messages.outcome_code import CREATED, REPLAYED
+from worker.messages.refusals import REFUSALS, Kind
+from worker.messages.rules import body_of_value, field_errors
+from worker.tools.common.results import ResultRecord
+
+_LINK = b'"digitalLinkUri":"'
+_SERIAL_EXISTS = REFUSALS[outcomes.SerialExists].conflict
+
+
+class RowAnswer(NamedTuple):
+    """What the answers file says of a row, as texts; empty where there is nothing to say. `key` is the row's."""
+
+    outcome: str
+    status: str = ""
+    passport_id: str = ""
+    digital_link_uri: str = ""
+    error: str = ""
+    key: str = ""
+    place: str = ""
+
+
+NAMES = ("outcome", "status", "passportId", "digitalLinkUri", "error", "key", "place")
+"""Of the fields of an answer, in their order; columns are called `answer.<name>`."""
+
+
+def answer_of(record: ResultRecord) -> RowAnswer:
+    """Of a result, whose key is the row's. Never raises, whoever wrote it."""
+    key = (record.key or b"").decode("utf-8", "replace")
+    if record.kind is Kind.CREATED:
+        headers = dict(record.headers)
+        outcome = REPLAYED if headers.get("idempotency-replayed") == b"true" else CREATED
+        passport_id = printable((headers.get("ce_subject") or b"").decode("utf-8", "replace"))
+        return RowAnswer(outcome, "201", passport_id, _digital_link(record.value or b""), "", key, record.cause)
+    assert record.kind is not None
+    body = body_of_value(record.value or b"")
+    passport_id = printable(str(body.get("passportId", ""))) if body.get("conflict") == _SERIAL_EXISTS else ""
+    status = printable(str(body.get("status", "")))
+    return RowAnswer(record.kind.label, status, passport_id, "", error_of(body), key, record.cause)
+
+
+def _digital_link(value: bytes) -> str:
+    """Cut out where it stands, since the whole body takes ten times as long; no text inside can look like its name."""
+    at = value.find(_LINK)
+    start = at + len(_LINK) - 1
+    try:
+        link = orjson.loads(value[start : value.index(b'"', start + 1) + 1]) if at >= 0 else None
+    except ValueError:
+        link = None
+    return printable(str(link or _child(body_of_value(value).get("gs1")).get("digitalLinkUri", "")))
+
+
+def _child(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def error_of(body: dict[str, object]) -> str:
+    """The body's `error`, and behind it what its `details` say."""
+    error, details = printable(str(body.get("error", ""))), body.get("details")
+    if not isinstance(details, dict):
+        return error
+    fields = [f"{path}: {text}" for path, texts in field_errors(body).items() for text in texts]
+    others = [str(text) for name, text in details.items() if name in ("reason", "status", "requiredScope")]
+    return printable(f"{error}: {'; '.join(fields + others)}")

@@ -1,0 +1,177 @@
+"""A catalogue file, checked as a whole before any of it is used."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from worker.auth.public_keys import NotAKey, read_jwk
+from worker.tools.common.catalogue.models import (
+    ApiKey,
+    Catalogue,
+    Company,
+    Plan,
+    Product,
+    Row,
+    SigningKey,
+    Template,
+    TemplateField,
+    hash_of_key,
+)
+from worker.tools.common.catalogue.syntax import Problem, UnreadableText, ValuePath, decode, parse, problems_of, show
+
+_API_KEY = re.compile(r"tp_[^\s`]*[^\s`:]")
+"""Wherever one got into a message; the colon that ends a path stays."""
+
+_TOLD_BEFORE = frozenset({"invalid_key", "string_unicode"})
+"""pydantic's names of what `problems_of` finds with a better path."""
+
+_MODELS: dict[tuple[str, ...], type[Row]] = {
+    (): Catalogue,
+    ("plans",): Plan,
+    ("companies",): Company,
+    ("companies", "apiKeys"): ApiKey,
+    ("companies", "signingKeys"): SigningKey,
+    ("templates",): Template,
+    ("templates", "fields"): TemplateField,
+    ("products",): Product,
+}
+
+
+def without_api_keys(text: str) -> str:
+    """The same, with `tp_…` in place of each API key."""
+    return _API_KEY.sub("tp_…", text)
+
+
+class CatalogueError(Exception):
+    """A catalogue that cannot be loaded: every problem found, one line each, with its path; no API key is repeated."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = [without_api_keys(problem) for problem in problems]
+        super().__init__("\n".join(self.problems))
+
+
+class UnreadableFile(CatalogueError):
+    """Nothing could be read as a catalogue; the one problem says where that was seen."""
+
+
+def read_catalogue(path: Path) -> Catalogue:
+    """The catalogue in a JSON or YAML file (by its extension, else whichever it is).
+
+    Raises `UnreadableFile`, which names the file, and `CatalogueError` for what it holds.
+    """
+    try:
+        return parse_catalogue(decode(path.read_bytes()), path.suffix)
+    except OSError as error:
+        raise UnreadableFile([f"cannot read {path}: {error.strerror}"]) from None
+    except (UnreadableText, UnreadableFile) as error:
+        raise UnreadableFile([f"{path}: {error}"]) from None
+
+
+def parse_catalogue(text: str, suffix: str = "") -> Catalogue:
+    """The catalogue in a text; `suffix` (`.json`, `.yaml`, `.yml`) says what it is.
+
+    Raises `UnreadableFile`, and `CatalogueError` for what it holds.
+    """
+    try:
+        tree = parse(text, suffix)
+        problems = list(problems_of(tree))
+    except UnreadableText as error:
+        raise UnreadableFile([str(error)]) from None
+    except RecursionError:
+        raise UnreadableFile(["Expected values that do not contain themselves"]) from None
+    catalogue = _validated(tree, problems)
+    problems += _key_choices(tree)
+    problems += _repetitions(tree)
+    if problems or catalogue is None:
+        raise CatalogueError(f"{show(path) or 'file'}: {message}" for path, message in problems)
+    return catalogue
+
+
+def _validated(tree: object, problems: list[Problem]) -> Catalogue | None:
+    """The models, or None; adds to `problems` where none was found yet."""
+    try:
+        return Catalogue.model_validate(tree)
+    except ValidationError as error:
+        known = {path for path, _ in problems}
+        details = error.errors(include_url=False, include_input=False)
+        problems += [
+            (_path(detail), _message(detail))
+            for detail in details
+            if detail["type"] not in _TOLD_BEFORE
+            and (detail["type"] == "extra_forbidden" or detail["loc"] not in known)
+        ]
+        return None
+
+
+def _path(detail: ErrorDetails) -> ValuePath:
+    """Of a JWK to the member that is wrong."""
+    member = detail.get("ctx", {}).get("member") if detail["type"] == "jwk" else None
+    return detail["loc"] if member is None else (*detail["loc"], member)
+
+
+def _message(detail: ErrorDetails) -> str:
+    if detail["type"] == "missing":
+        return "Required"
+    if detail["type"] == "extra_forbidden":
+        model = _MODELS[tuple(step for step in detail["loc"][:-1] if isinstance(step, str))]
+        names = ", ".join(str(field.alias) for field in model.model_fields.values())
+        return f"Expected no other field than {names}"
+    expected = {"model_type": "Expected an object", "tuple_type": "Expected a list"}
+    return expected.get(detail["type"], detail["msg"])
+
+
+def _rows(value: object, name: str) -> Iterator[tuple[int, dict[str, object]]]:
+    """The objects in the list `name` of an object, with their positions; nothing where there is no such list."""
+    rows = value.get(name) if isinstance(value, dict) else None
+    if isinstance(rows, list):
+        yield from ((position, row) for position, row in enumerate(rows) if isinstance(row, dict))
+
+
+def _keys(tree: object, name: str) -> Iterator[tuple[ValuePath, dict[str, object]]]:
+    for company, row in _rows(tree, "companies"):
+        for at, key in _rows(row, name):
+            yield ("companies", company, name, at), key
+
+
+def _key_choices(tree: object) -> Iterator[Problem]:
+    for path, api_key in _keys(tree, "apiKeys"):
+        if ("sha256" in api_key) == ("key" in api_key):
+            yield path, "Expected exactly one of sha256 and key"
+
+
+def _repetitions(tree: object) -> Iterator[Problem]:
+    """Told of the raw file, so that they are told together with everything else."""
+    yield from _repeated((("plans", at, "id"), row.get("id")) for at, row in _rows(tree, "plans"))
+    for section in ("companies", "templates", "products"):
+        yield from _repeated(((section, at, "_id"), _lower(row.get("_id"))) for at, row in _rows(tree, section))
+    for template, row in _rows(tree, "templates"):
+        fields = _rows(row, "fields")
+        yield from _repeated((("templates", template, "fields", at, "key"), field.get("key")) for at, field in fields)
+    yield from _repeated((path, _raw_digest(api_key)) for path, api_key in _keys(tree, "apiKeys"))
+    yield from _repeated((path, _raw_key_id(key)) for path, key in _keys(tree, "signingKeys"))
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _raw_digest(api_key: dict[str, object]) -> object:
+    key = api_key.get("key")
+    return hash_of_key(key).hex() if isinstance(key, str) else _lower(api_key.get("sha256"))
+
+
+def _raw_key_id(signing_key: dict[str, object]) -> object:
+    try:
+        return read_jwk(signing_key.get("jwk")).key_id
+    except NotAKey:
+        return None
+
+
+def _repeated(values: Iterable[tuple[ValuePath, object]]) -> Iterator[Problem]:
+    first: dict[str, ValuePath] = {}
+    for path, value in values:
+        if isinstance(value, str) and first.setdefault(value, path) is not path:
+            yield path, f"Expected a value of its own, got that of {show(first[value])}"

@@ -1,0 +1,119 @@
+"""What operators ask of the database: read only, by index, over one connection."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from worker.messages.events import Answer
+from worker.messages.hints import Finding
+from worker.store import sql
+from worker.store.connect import connect
+from worker.store.frames import Frames
+from worker.store.grants import check_reading
+from worker.store.port import Position
+from worker.store.rows import answers_of, position_of
+
+LEDGER_ROWS = 2000
+LEDGER_BYTES = 8 * 1024 * 1024
+"""How much of the ledger is read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """A lane as Postgres has it; `position` is None for one that never ran.
+
+    `producers` are the transactional ids that may have something open for it.
+    """
+
+    id: int
+    partition: int
+    epoch: int
+    generation: int
+    member: str
+    producers: frozenset[str]
+    position: Position | None
+
+
+def position_in(row: LaneRow | None) -> Position:
+    """Where a lane stands; one that never ran, or that Postgres does not know, at 0."""
+    return Position(0, 0, 0) if row is None or row.position is None else row.position
+
+
+def emitted_of(row: LaneRow | None, committed: int | None) -> int:
+    """E of a lane: the group's offset, or what Postgres has noted of it."""
+    return position_in(row).emitted if committed is None else committed
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """Offsets of a partition, from `start` to below `stop`, whose results an operation has repeated."""
+
+    partition: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOperation:
+    """What an operator began and nobody has ended. `who` is a user and a host."""
+
+    id: UUID
+    verb: str
+    who: str
+    begun_at: datetime
+
+
+class Inspection:
+    """Questions over one connection, which whoever opened it closes."""
+
+    def __init__(self, connection: sql.Connection) -> None:
+        self.connection = connection
+        self._frames = Frames()
+
+    async def lanes(self, group_id: str, topic: str) -> dict[int, LaneRow]:
+        """Every lane of a group on a topic, by partition."""
+        rows = await self.connection.fetch(sql.load("lanes"), group_id, topic)
+        return {
+            row["partition"]: LaneRow(
+                row["id"],
+                row["partition"],
+                row["epoch"],
+                row["generation_id"],
+                row["member_id"],
+                frozenset(row["producers"]),
+                position_of(row),
+            )
+            for row in rows
+        }
+
+    async def ledger(self, lane_id: int, start: int, stop: int) -> list[Answer]:
+        """The first rows of a lane at these offsets, in order: at most `LEDGER_ROWS`, fewer where they are large."""
+        rows = await self.connection.fetch(sql.load("answers"), lane_id, start, stop, LEDGER_ROWS, LEDGER_BYTES)
+        return await answers_of(rows, self._frames, self.connection)
+
+    async def covered_repeats(self, topic: str) -> list[Covered]:
+        """What operators had repeated on a command topic: by a replay, or by setting offsets back."""
+        rows = await self.connection.fetch(sql.load("covered_repeats"), topic)
+        return [Covered(row["partition"], row["start"], row["stop"]) for row in rows]
+
+    async def open_operations(self, seconds: float) -> list[OpenOperation]:
+        """Those that were begun longer ago than that, oldest first."""
+        rows = await self.connection.fetch(sql.load("open_operations"), seconds)
+        return [OpenOperation(**row) for row in rows]
+
+    async def lacks(self, tables: Collection[str]) -> Finding | None:
+        """See `worker.store.grants.check_reading`."""
+        return await check_reading(self.connection, tables)
+
+
+@asynccontextmanager
+async def inspection(database_url: str) -> AsyncIterator[Inspection]:
+    """A connection for questions. Raises `CannotConnect`, after at most ten seconds."""
+    connection = await connect(database_url)
+    try:
+        await connection.execute("SET statement_timeout = '20s'; SET application_name = 'passport-worker operator'")
+        yield Inspection(connection)
+    finally:
+        await connection.close(timeout=1.0)

@@ -1,0 +1,1 @@
+"""`console`: read-only pages for operators."""

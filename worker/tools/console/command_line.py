@@ -1,0 +1,87 @@
+"""`passport-worker console`."""
+
+import asyncio
+import ipaddress
+import signal
+from contextlib import suppress
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from worker.observability.logs import configure_logs
+from worker.settings import Settings
+from worker.store.connect import CannotConnect
+from worker.store.grants import only_reads
+from worker.tools.cli.asking import examples
+from worker.tools.cli.errors import BadUsage, Failed
+from worker.tools.cli.output import say
+from worker.tools.cli.running import run_async, settings_with_warnings, warn
+from worker.tools.common.inspection import inspection
+
+app = App(
+    name="console",
+    help_format="plaintext",
+    help_epilogue=examples(
+        "console",
+        "console --host 0.0.0.0 --allowed-host console.example.com --user-header X-Forwarded-User",
+    ),
+)
+
+_HOST = Parameter(help="The address to listen on; another than loopback's wants --user-header.")
+_ALLOWED = Parameter(name="--allowed-host", help="A name by which browsers may ask, beside loopback's.", negative=())
+_USER = Parameter(help="The header in which the sign-on in front of it names the reader; who has none gets 401.")
+
+
+@app.default
+def console_command(
+    *,
+    host: Annotated[str, _HOST] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="0: any that is free.")] = 8090,
+    allowed_host: Annotated[tuple[str, ...], _ALLOWED] = (),
+    user_header: Annotated[str | None, _USER] = None,
+) -> None:
+    """Serve pages for operators and support until SIGTERM or SIGINT: lanes, what happens, who is refused, and why.
+
+    It only reads, and takes the settings of a reader (migrate --grant-read-to). Who reads what is logged. It has no
+    sign-on of its own: beyond this machine, put your platform's in front of it.
+    """
+    if not 0 <= port <= 65535:
+        raise BadUsage(f"--port: expected a number from 0 to 65535, got {port}")
+    if user_header is None and not _is_loopback(host):
+        raise BadUsage(f"--host {host}: expected --user-header beside it, since others than this machine can ask then")
+    settings = settings_with_warnings()
+    configure_logs()
+    try:
+        from worker.tools.console.guard import Guard
+        from worker.tools.console.server import serving
+    except ImportError as error:
+        raise Failed(f"{error.name} is not installed: pip install 'passport-worker[console]'") from error
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with serving(settings, host, port, Guard(allowed_host, user_header)) as address:
+            say(address)
+            asking = asyncio.create_task(_warn_of_rights(settings))
+            await stop.wait()
+            asking.cancel()
+
+    try:
+        run_async(serve)
+    except OSError as error:
+        raise Failed(f"--host {host} --port {port} cannot be used: {error.strerror or error}") from error
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+async def _warn_of_rights(settings: Settings) -> None:
+    """Its sessions only read; but a role that could write is more than it needs."""
+    with suppress(CannotConnect):
+        async with inspection(settings.database_url) as database:
+            if not await only_reads(database.connection):
+                warn("the database role is no reader: give one its rights (migrate --grant-read-to ROLE)")

@@ -1,0 +1,169 @@
+"""The console's pages, and the same reports as JSON under `/api/`."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from worker.messages.reasons import DEAD_LETTER_REASONS
+from worker.messages.rules import ALL_RULES
+from worker.tools.common.progress import Quiet
+from worker.tools.common.report import Report
+from worker.tools.common.selection import BadSelection, Range, place_of
+from worker.tools.common.servers import Servers
+from worker.tools.console import rendering
+from worker.tools.console.chart import chart
+from worker.tools.console.search import address_of
+from worker.tools.console.sources import MOST_ROWS, NEWEST_LETTERS, Known, Sources
+from worker.tools.console.verdict import verdicts
+from worker.tools.dead_letters.letters import list_all
+from worker.tools.dead_letters.letters import show as look_at
+from worker.tools.explain.explain import explain
+from worker.tools.explain.report import ExplainReport
+from worker.tools.quota.quota import show_quotas
+
+_MOST_SHOWN = 12
+"""Rows of a panel."""
+
+
+class Pages:
+    """Answers requests. One command is explained at once: that holds a session of Postgres while it reads Kafka."""
+
+    def __init__(self, servers: Servers, sources: Sources) -> None:
+        self._servers, self._sources = servers, sources
+        self._templates = rendering.environment()
+        self._explaining = asyncio.Lock()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Of pages and of JSON."""
+        return [
+            web.get("/", self.overview),
+            web.get("/explain", self.explained),
+            web.get("/dead-letters", self.letters),
+            web.get("/dead-letters/{place:.+}", self.letter),
+            web.get("/company/{id:[0-9A-Fa-f]{24}}", self.company),
+            web.get("/api/lanes", _json(lambda _: _known(self._sources.lanes.get()))),
+            web.get("/api/activity", _json(lambda _: _known(self._sources.activity.get()))),
+            web.get("/api/quota", _json(lambda _: _known(self._sources.quotas.get()))),
+            web.get("/api/quota/{id:[0-9A-Fa-f]{24}}", _json(self._quota)),
+            web.get("/api/dead-letters", _json(self._listed)),
+            web.get("/api/dead-letters/{place:.+}", _json(self._letter)),
+            web.get("/api/explain", _json(self._explain)),
+        ]
+
+    def error(self, request: web.Request, status: int, text: str) -> web.Response:
+        """What is wrong, on a page; in JSON to who asked for JSON."""
+        if request.path.startswith("/api/"):
+            return web.json_response({"error": text}, status=status)
+        return self._page("error.html", status=status, text=text)
+
+    async def overview(self, request: web.Request) -> web.Response:
+        """`/`: is every lane moving, what happened, who is refused, whose quota ends, what is dead."""
+        sources = self._sources
+        lanes, activity, letters, quotas = await asyncio.gather(
+            sources.lanes.get(),
+            sources.activity.get(),
+            sources.letters.get(),
+            sources.quotas.get(),
+        )
+        left = [one for one in letters.report.dead_letters if one.redriven is None] if letters.report else []
+        newest = {one.code: one for one in reversed(left)}
+        return self._page(
+            "overview.html",
+            verdicts=verdicts(lanes),
+            lanes=lanes,
+            activity=activity,
+            letters=letters,
+            quotas=quotas,
+            chart=chart(activity.report.minutes) if activity.report else None,
+            dead=[(code, count, newest[code]) for code, count in Counter(one.code for one in left).most_common()],
+            most=_MOST_SHOWN,
+            newest_letters=NEWEST_LETTERS,
+            still="still" in request.query,
+        )
+
+    async def explained(self, request: web.Request) -> web.Response:
+        """`/explain?q=`: what became of a command, from record to event."""
+        asked = request.query.get("q", "").strip()
+        if not asked:
+            return self._page("search.html", problem=None)
+        try:
+            report = await self._explain(request)
+        except BadSelection as error:
+            return self._page("search.html", asked=asked, status=400, problem=str(error))
+        return self._page("explain.html", asked=asked, one=report, rules=ALL_RULES)
+
+    async def letters(self, request: web.Request) -> web.Response:
+        """`/dead-letters`: the newest, of one code or of all."""
+        code = request.query.get("code") or None
+        if code is not None and code not in DEAD_LETTER_REASONS:
+            raise BadSelection(f"code: expected one of {', '.join(DEAD_LETTER_REASONS)}")
+        known = await self._sources.letters.get()
+        found = known.report.dead_letters if known.report else ()
+        return self._page(
+            "dead_letters.html",
+            known=known,
+            code=code,
+            codes=sorted({one.code for one in found}),
+            found=[one for one in found if code in (None, one.code)],
+            newest_letters=NEWEST_LETTERS,
+        )
+
+    async def letter(self, request: web.Request) -> web.Response:
+        """`/dead-letters/PLACE`: all of one."""
+        report = await self._letter(request)
+        status = 404 if report.dead_letter is None and report.problems[0].code == "no-dead-letter" else 200
+        return self._page("dead_letter.html", status=status, report=report, place=request.match_info["place"])
+
+    async def company(self, request: web.Request) -> web.Response:
+        """`/company/ID`: what it has used of its plan, and what it is refused."""
+        company = request.match_info["id"].lower()
+        quota, activity = await asyncio.gather(self._quota(request), self._sources.activity.get())
+        refusals = [one for one in activity.report.refusals if one.company == company] if activity.report else []
+        status = 404 if any(one.code == "company-unknown" for one in quota.problems) else 200
+        return self._page("company.html", status=status, id=company, report=quota, refusals=refusals, activity=activity)
+
+    async def _explain(self, request: web.Request) -> ExplainReport:
+        address = address_of(request.query.get("q", ""), self._servers.settings.topic_commands)
+        async with self._explaining:
+            return await explain(self._servers, address, Quiet())
+
+    async def _letter(self, request: web.Request) -> Any:
+        place = place_of(request.match_info["place"], self._servers.settings.topic_commands)
+        report, _ = await look_at(self._servers, place)
+        return report
+
+    async def _listed(self, request: web.Request) -> Report:
+        limit = request.query.get("limit", str(NEWEST_LETTERS))
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MOST_ROWS:
+            raise BadSelection(f"limit: expected a number from 1 to {MOST_ROWS}")
+        return await list_all(self._servers, Range(), None, int(limit))
+
+    async def _quota(self, request: web.Request) -> Report:
+        return await show_quotas(self._servers, request.match_info["id"].lower(), None)
+
+    def _page(self, name: str, *, status: int = 200, asked: str = "", **values: object) -> web.Response:
+        common = {"asked": asked, "group": self._servers.settings.group_id, "status": status}
+        text = self._templates.get_template(name).render({**common, **values})
+        return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+
+
+def _json(question: Callable[[web.Request], Awaitable[Report]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """A report as the verb prints it with `--json`."""
+
+    async def answer(request: web.Request) -> web.Response:
+        report = await question(request)
+        return web.Response(text=report.model_dump_json(by_alias=True, indent=2), content_type="application/json")
+
+    return answer
+
+
+async def _known(asked: Awaitable[Known[Any]]) -> Report:
+    """The newest report, whatever it tells."""
+    known = await asked
+    if known.newest is None:
+        raise web.HTTPServiceUnavailable(reason="Not known yet. Try again.")
+    report: Report = known.newest
+    return report

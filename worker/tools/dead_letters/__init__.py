@@ -1,0 +1,1 @@
+"""`dead-letters list`, `show` and `redrive`."""

@@ -1,0 +1,215 @@
+"""`passport-worker dead-letters`: commands that could not be read or processed; published again once that is mended."""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.text import Text
+
+from worker.messages.hints import did_you_mean, printable
+from worker.messages.reasons import DEAD_LETTER_REASONS
+from worker.tools.cli.asking import (
+    AsJson,
+    Execute,
+    Patience,
+    RangeOptions,
+    Reason,
+    ask,
+    ask_long,
+    examples,
+    reason_to_execute,
+)
+from worker.tools.cli.errors import BadUsage, Failed
+from worker.tools.cli.output import show, table
+from worker.tools.common.progress import Progress
+from worker.tools.common.report import Problem
+from worker.tools.common.selection import BadSelection, Range, place_of
+from worker.tools.common.servers import Servers
+from worker.tools.dead_letters.letters import Shown, list_all
+from worker.tools.dead_letters.letters import show as look_at
+from worker.tools.dead_letters.redrive import Request, redrive
+from worker.tools.dead_letters.report import (
+    DeadLetterReport,
+    DeadLettersListReport,
+    DeadLettersRedriveReport,
+    DeadLettersShowReport,
+    RedrivenReport,
+)
+
+app = App(
+    name="dead-letters",
+    help="Commands that could not be read or processed: their copies, and publishing them again.",
+    help_format="plaintext",
+)
+
+Code = Annotated[str | None, Parameter(help="Only those with this reason, as `dlq-reason` has it.")]
+_LIMIT = Parameter(help="So many at most, the newest.")
+_MOST_LISTED = 100_000
+_PLACE = Parameter(help="Of the command: topic/partition/offset, or partition/offset.")
+_SHOWN_CHARACTERS = 4_000
+"""Of a value, for people; JSON has all of it."""
+
+
+@app.command(
+    name="list",
+    help_epilogue=examples(
+        "dead-letters list --from 2026-11-26T00:00:00Z --code value-too-large",
+        "dead-letters list --limit 1000 --json | jq -r '.deadLetters[].code' | sort | uniq -c",
+    ),
+)
+def list_command(
+    *,
+    chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
+    code: Code = None,
+    limit: Annotated[int, _LIMIT] = 50,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """List them, newest first: place, reason, when, key, size, and whether the command was published again."""
+    wanted, reason = chosen.range(), _code(code)
+    if not 1 <= limit <= _MOST_LISTED:
+        raise BadUsage(f"--limit: expected a number from 1 to {_MOST_LISTED:,}, got {limit}")
+
+    async def asking(servers: Servers) -> DeadLettersListReport:
+        try:
+            return await list_all(servers, wanted, reason, limit)
+        except BadSelection as error:
+            raise BadUsage(str(error)) from error
+
+    report = ask(asking)
+    show(report, as_json=as_json, draw=lambda console: _draw_list(console, report))
+
+
+@app.command(
+    name="show",
+    help_epilogue=examples("dead-letters show 3/4711", "dead-letters show 3/4711 --output value.bin"),
+)
+def show_command(
+    place: Annotated[str, _PLACE],
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(help="Write the value into this file, byte for byte.")] = None,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """Show all of one: headers, key and value, escaped where a terminal would obey. The copy has no credentials."""
+    value: bytes | None = None
+
+    async def asking(servers: Servers) -> DeadLettersShowReport:
+        nonlocal value
+        try:
+            shown: Shown = await look_at(servers, place_of(place, servers.settings.topic_commands))
+        except BadSelection as error:
+            raise BadUsage(str(error)) from error
+        report, value = shown
+        return report
+
+    report = ask(asking)
+    if output is not None and report.dead_letter is not None:
+        _write(output, value)
+    show(report, as_json=as_json, draw=lambda console: _draw_one(console, report))
+
+
+@app.command(
+    name="redrive",
+    help_epilogue=examples(
+        "dead-letters redrive --code value-too-large --from 2026-11-26T00:00:00Z",
+        'dead-letters redrive 3/4711 3/4712 --execute --reason "limit raised, ticket 4711"',
+    ),
+)
+def redrive_command(  # noqa: PLR0913 - options of a command
+    *places: Annotated[str, _PLACE],
+    chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
+    code: Code = None,
+    again: Annotated[bool, Parameter(help="Also what was published again before.", negative=())] = False,
+    execute: Execute = False,
+    reason: Reason = None,
+    patience: Patience = 60,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """Publish commands again, once what was wrong is mended: these, or all of a range with a --code.
+
+    It is the original from the command topic, with its credentials, in its partition, and a new command: its time is
+    now. Once each, however often this is interrupted: run it again. Without --execute it only says what it would do.
+    """
+    wanted, wanted_code = chosen.range(), _code(code)
+    if bool(places) == (wanted_code is not None) or (places and wanted != Range()):
+        raise BadUsage("expected either places, or a --code with or without --partition, --from and --to")
+    why = reason_to_execute(reason) if execute else ""
+
+    async def asking(servers: Servers, progress: Progress) -> DeadLettersRedriveReport:
+        these = tuple(place_of(one, servers.settings.topic_commands) for one in places)
+        return await redrive(servers, Request(these, wanted, wanted_code, again, execute, why), progress)
+
+    report = ask_long(asking, _nothing, patience)
+    show(report, as_json=as_json, draw=lambda console: _draw_redrive(console, report))
+
+
+def _code(text: str | None) -> str | None:
+    if text is not None and text not in DEAD_LETTER_REASONS:
+        known = ", ".join(DEAD_LETTER_REASONS)
+        raise BadUsage(f"--code: expected one of {known}, got {text!r}{did_you_mean(text, DEAD_LETTER_REASONS)}")
+    return text
+
+
+def _write(file: Path, value: bytes | None) -> None:
+    if value is None:
+        raise Failed("the value is null, so that there is nothing to write")
+    try:
+        file.write_bytes(value)
+    except OSError as error:
+        raise Failed(f"cannot write {file}: {error.strerror}") from error
+
+
+def _nothing(problem: Problem) -> DeadLettersRedriveReport:
+    return DeadLettersRedriveReport(problems=(problem,), executed=False, operation=None, warnings=(), redrives=())
+
+
+def _draw_list(console: Console, report: DeadLettersListReport) -> None:
+    names = ("place", "code", "appended", "key", "bytes", "company", "published again")
+    console.print(table(names, map(_row, report.dead_letters), right=("bytes",)))
+
+
+def _row(one: DeadLetterReport) -> tuple[object, ...]:
+    appended = None if one.appended_at is None else f"{one.appended_at:%Y-%m-%d %H:%M:%S}Z"
+    return (_short(one.place), one.code, appended, one.key, one.value_bytes, one.company, _again(one.redriven))
+
+
+def _again(one: RedrivenReport | None) -> str | None:
+    if one is None:
+        return None
+    return f"as {_short(one.place)}" if one.place is not None else "interrupted: redrive it again"
+
+
+def _short(place: str) -> str:
+    """Without the topic; the verbs take it like this, too."""
+    return "/".join(place.split("/")[1:])
+
+
+def _draw_one(console: Console, report: DeadLettersShowReport) -> None:
+    one = report.dead_letter
+    if one is None:
+        return
+    console.print(table(("place", "code", "appended", "key", "bytes", "company", "published again"), [_row(one)]))
+    console.print(table(("header", "value"), [(each.name, each.value) for each in report.headers]))
+    for each in report.redrives:
+        _print(console, f"published again, {each.times}. time: {_again(each)} (operation {each.operation})")
+    if report.value is None:
+        _print(console, "The value is null.")
+        return
+    _print(console, report.value[:_SHOWN_CHARACTERS])
+    if (more := len(report.value) - _SHOWN_CHARACTERS) > 0:
+        _print(console, f"and {more:,} characters more; --output FILE writes the value, byte for byte")
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(Text(printable(text)), soft_wrap=True)
+
+
+def _draw_redrive(console: Console, report: DeadLettersRedriveReport) -> None:
+    names = ("place", "code", "outcome", "new command", "time")
+    rows = [(one.place, one.code, one.outcome, one.new_place, one.times) for one in report.redrives]
+    console.print(table(names, rows, right=("time",)))
+    for warning in report.warnings:
+        _print(console, f"warning: {warning}")
+    if not report.executed and any(one.outcome != "refused" for one in report.redrives):
+        console.print("Nothing was published: --execute --reason TEXT does it.")

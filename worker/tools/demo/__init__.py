@@ -1,0 +1,1 @@
+"""`demo`: embedded servers, simulated factories and the real worker."""

@@ -1,0 +1,237 @@
+"""What the simulated factories say, in which mix, and how they react to the answers they hear; no Kafka in here."""
+
+import json
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.domain.gs1 import with_check_digit
+from worker.tools.demo.makers import SHARES, Line, Maker
+from worker.tools.demo.tally import STRANGERS, Result
+
+Header = tuple[str, bytes]
+
+STORIES = {
+    "fresh": 66,
+    "replay": 8,
+    "duplicate": 6,
+    "key reused": 3,
+    "invalid": 6,
+    "foreign product": 2,
+    "foreign gtin": 2,
+    "unknown key": 3,
+    "garbage": 4,
+}
+"""What happens in factories, in parts. Whatever has no passport to refer to yet makes a fresh one."""
+
+CONFIRMED_SHARE = 0.6
+"""How many of the offers of overage are accepted."""
+
+_REMEMBERED = 200
+
+_GARBAGE: tuple[bytes | None, ...] = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
+    b'{"productId": "65de0000000000000',
+    b'{"gs1": {}, "gs1": {}}',
+    b"[1, 2, 3]",
+    b"",
+    None,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One passport that a maker asks for."""
+
+    maker: Maker
+    line: Line
+    key: str
+    body: dict[str, object]
+
+    @property
+    def serial(self) -> str:
+        """The serial number asked for, or nothing readable."""
+        gs1 = self.body["gs1"]
+        assert isinstance(gs1, dict)
+        return str(gs1["serialNumber"])
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A record to publish; `order` is None where nobody can be answered."""
+
+    sender: str
+    story: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[Header]
+    order: Order | None = None
+
+
+class Script:
+    """Endless commands of all makers. `run` makes serials and keys differ from those of any other demo."""
+
+    def __init__(self, makers: Sequence[Maker], run: str, chance: random.Random) -> None:
+        self._makers = makers
+        self._run = run
+        self._chance = chance
+        self._number = 0
+        self._made: dict[str, deque[Order]] = {maker.name: deque(maxlen=_REMEMBERED) for maker in makers}
+        self._confirmations: deque[Order] = deque()
+        self._stories = {
+            "replay": self._replay,
+            "duplicate": self._duplicate,
+            "key reused": self._key_reused,
+            "invalid": self._invalid,
+            "foreign product": self._foreign_product,
+            "foreign gtin": self._foreign_gtin,
+            "unknown key": self._unknown_key,
+            "garbage": self._garbage,
+        }
+
+    def next(self) -> Command:
+        """What is published next; accepted offers of overage go first."""
+        if self._confirmations:
+            return self._confirmed(self._confirmations.popleft())
+        [maker] = self._chance.choices(self._makers, [SHARES[maker.name] for maker in self._makers])
+        [story] = self._chance.choices(list(STORIES), list(STORIES.values()))
+        tell = self._stories.get(story)
+        command = tell(maker) if tell else None
+        return command or self._fresh(maker)
+
+    def hear(self, command: Command, result: Result) -> None:
+        """React to an answer: remember what was made, and accept some of the offers."""
+        if command.order is None:
+            return
+        if result.column == "created":
+            self._made[command.order.maker.name].append(command.order)
+        elif result.column == "overage" and self._chance.random() < CONFIRMED_SHARE:
+            self._confirmations.append(command.order)
+
+    # Stories; None where it takes a passport that exists, and there is none yet
+
+    def _fresh(self, maker: Maker) -> Command:
+        order = self._order(maker)
+        if self._chance.random() < 0.15:
+            return self._structured(order)
+        return self._binary("fresh", order)
+
+    def _replay(self, maker: Maker) -> Command | None:
+        order = self._one_made(maker)
+        return self._binary("replay", order) if order else None
+
+    def _duplicate(self, maker: Maker) -> Command | None:
+        order = self._one_made(maker)
+        if order is None:
+            return None
+        return self._binary("duplicate", Order(maker, order.line, self._key(), order.body))
+
+    def _key_reused(self, maker: Maker) -> Command | None:
+        order = self._one_made(maker)
+        if order is None:
+            return None
+        return self._binary("key reused", Order(maker, order.line, order.key, self._order(maker).body))
+
+    def _confirmed(self, order: Order) -> Command:
+        body = {**order.body, "confirmOverage": True}
+        return self._binary("confirmed", Order(order.maker, order.line, order.key, body))
+
+    def _invalid(self, maker: Maker) -> Command:
+        order = self._order(maker)
+        last = int(order.line.gtin[-1])
+        wrong: dict[str, object] = self._chance.choice(
+            [
+                {"gs1": {"gtin": f"{order.line.gtin[:-1]}{(last + 1) % 10}", "serialNumber": order.serial}},
+                {"gs1": {"gtin": order.line.gtin[1:], "serialNumber": order.serial}},
+                {"gs1": {"gtin": order.line.gtin, "serialNumber": ""}},
+                {"parties": {"recycler": {"legalName": "Somebody"}}, "confirmOverage": "yes"},
+            ]
+        )
+        return self._binary("invalid", Order(maker, order.line, order.key, {**order.body, **wrong}))
+
+    def _foreign_product(self, maker: Maker) -> Command:
+        line = self._chance.choice(self._another(maker).lines)
+        body = {**self._order(maker).body, "productId": line.product_id}
+        return self._binary("foreign product", Order(maker, line, self._key(), body))
+
+    def _foreign_gtin(self, maker: Maker) -> Command | None:
+        """Only of a GTIN that is known to be registered: the first to use one would get it for good."""
+        theirs = self._one_made(self._another(maker))
+        if theirs is None:
+            return None
+        gs1 = {"gtin": theirs.line.gtin, "serialNumber": self._serial()}
+        return self._binary(
+            "foreign gtin", Order(maker, theirs.line, self._key(), {**self._order(maker).body, "gs1": gs1})
+        )
+
+    def _unknown_key(self, maker: Maker) -> Command:
+        order = self._order(maker)
+        headers = [("authorization", b"Bearer tp_demo_guessed"), ("idempotency-key", order.key.encode())]
+        return Command(STRANGERS, "unknown key", order.line.gtin.encode(), _json(order.body), headers)
+
+    def _garbage(self, maker: Maker) -> Command:
+        headers = [("authorization", f"Bearer {maker.api_key}".encode()), ("x-scanner", b"\xfe\xff")]
+        return Command(STRANGERS, "garbage", b"scanner", self._chance.choice(_GARBAGE), headers)
+
+    # What stories are made of
+
+    def _order(self, maker: Maker) -> Order:
+        line = self._chance.choice(maker.lines)
+        body: dict[str, object] = {
+            "productId": line.product_id,
+            "gs1": {"gtin": line.gtin, "serialNumber": self._serial()},
+        }
+        if self._chance.random() < 0.3:
+            body["parties"] = {
+                "manufacturer": {"legalName": maker.name, "gln": maker.gln},
+                "distributor": {
+                    "legalName": "Example Trade SA",
+                    "gln": with_check_digit("952000900001"),
+                    "country": "BE",
+                },
+            }
+        return Order(maker, line, self._key(), body)
+
+    def _serial(self) -> str:
+        self._number += 1
+        return f"{self._run}-{self._number:06d}"
+
+    def _key(self) -> str:
+        return f"{self._run}-{self._chance.getrandbits(48):012x}"
+
+    def _one_made(self, maker: Maker) -> Order | None:
+        made = self._made[maker.name]
+        return self._chance.choice(made) if made else None
+
+    def _another(self, maker: Maker) -> Maker:
+        return self._chance.choice([one for one in self._makers if one is not maker])
+
+    def _headers(self, order: Order) -> list[Header]:
+        trace = f"00-{self._chance.getrandbits(128):032x}-{self._chance.getrandbits(64):016x}-01"
+        return [
+            ("authorization", f"Bearer {order.maker.api_key}".encode()),
+            ("idempotency-key", order.key.encode()),
+            ("traceparent", trace.encode()),
+        ]
+
+    def _binary(self, story: str, order: Order) -> Command:
+        headers = [*self._headers(order), ("content-type", b"application/json")]
+        return Command(order.maker.name, story, order.line.gtin.encode(), _json(order.body), headers, order)
+
+    def _structured(self, order: Order) -> Command:
+        """CloudEvents 1.0 structured mode. A later binary replay of it is the same command: the body is `data`."""
+        event = {
+            "specversion": "1.0",
+            "id": order.key,
+            "source": "/factories/demo",
+            "type": "eu.tracepass.passport.create.v1",
+            "datacontenttype": "application/json",
+            "data": order.body,
+        }
+        headers = [*self._headers(order), ("content-type", b"application/cloudevents+json; charset=utf-8")]
+        return Command(order.maker.name, "fresh", order.line.gtin.encode(), _json(event), headers, order)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()

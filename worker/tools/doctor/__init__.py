@@ -1,0 +1,1 @@
+"""`doctor`: checks that servers, topics, rights and clocks are ready for a worker."""

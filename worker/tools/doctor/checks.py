@@ -1,0 +1,184 @@
+"""The checks of `doctor` beyond those that `run` makes: what each asks, and what it presumes."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from worker.auth.jwks import JwksSource, KeysUnavailable
+from worker.messages.hints import Finding
+from worker.observability.certificates import CERTIFICATES, UnreadableCertificate, expiry
+from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Sessions
+from worker.store.grants import check_reading
+from worker.store.migrate import SCHEMA
+from worker.store.partitions import ledger_end, old_days
+from worker.store.server_state import clock_ahead, lock_holders, server_state
+from worker.store.sql import Connection
+from worker.stream.cluster.topic_settings import EXIST
+from worker.stream.log_clock import newest_append
+from worker.tools.common.api_keys import companies_without_signing_key
+from worker.tools.common.inspection import Inspection
+from worker.tools.common.lanes import lanes
+from worker.tools.common.open_transactions import open_transactions
+from worker.tools.common.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
+from worker.tools.doctor import judgements
+from worker.tools.doctor.broker_protection import protection_of_brokers
+from worker.tools.doctor.database_protection import protection_of
+
+_TABLES, _TOPICS = (POSTGRES, POSTGRES_RIGHTS, SCHEMA), (KAFKA, KAFKA_RIGHTS, EXIST)
+"""What is presumed by whom reads them."""
+_AS_READER = "a reader's role, which may look at all and change nothing: what `run` needs was not checked"
+_POSTGRES_TLS = (
+    "Set PGSSLMODE=verify-full and PGSSLROOTCERT, the file of who signed the server's certificate, and leave sslmode "
+    "out of PASSPORT_DATABASE_URL, where it wins over that: else the password goes to whoever answers."
+)
+_KAFKA_TLS = (
+    "Set PASSPORT_KAFKA_SECURITY_PROTOCOL to SASL_SSL or SSL, PASSPORT_KAFKA_SSL_CAFILE, and the brokers' listener "
+    "with TLS: else password, API keys and access tokens go to whoever answers or listens."
+)
+_LANES = ("lanes.halted", "lanes.lag", "lanes.unowned")
+
+
+Ask = Callable[[], Awaitable[Sequence[Finding]]]
+
+
+def for_readers(check: Check, only_reads: Callable[[], Awaitable[bool]]) -> Check:
+    """A check of rights, for which a reader's role lacks nothing: it is not meant to do what `run` does."""
+
+    async def ask() -> Sequence[Finding]:
+        found = await check.ask()
+        if any(one.is_fatal for one in found) and await only_reads():
+            return [Finding(id, _AS_READER, status="skipped") for id in check.ids]
+        return found
+
+    return replace(check, ask=ask)
+
+
+def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
+    """Those that need nothing but the database."""
+    settings = servers.settings
+
+    async def state(connection: Connection) -> list[Finding]:
+        found = await server_state(connection)
+        return [
+            judgements.of_version(found),
+            judgements.of_durability(found),
+            judgements.of_primary(found),
+            judgements.of_connections(found, settings.database_pool_size),
+        ]
+
+    async def locks(connection: Connection) -> list[Finding]:
+        return [judgements.of_locks(await lock_holders(connection, judgements.LOCK_SECONDS))]
+
+    async def clock(connection: Connection) -> list[Finding]:
+        return [judgements.of_postgres_clock(await clock_ahead(connection))]
+
+    async def days(connection: Connection) -> list[Finding]:
+        now = time.time() + await clock_ahead(connection)
+        left = await old_days(connection, settings.retention_days + 1)  # housekeeping has a day for it
+        return [
+            judgements.of_days_ahead(await ledger_end(connection), now),
+            judgements.of_old_days(left, settings.retention_days),
+        ]
+
+    async def operations(connection: Connection) -> list[Finding]:
+        if lacking := await check_reading(connection, ("operation",)):
+            return [replace(lacking, id="operations.open", status="skipped")]
+        return [judgements.of_operations(await Inspection(connection).open_operations(judgements.OPEN_SECONDS))]
+
+    def asking(question: Callable[[Connection], Awaitable[list[Finding]]]) -> Ask:
+        async def ask() -> list[Finding]:
+            async with store.session() as connection:
+                return await question(connection)
+
+        return ask
+
+    async def protection(connection: Connection) -> list[Finding]:
+        return [judgements.of_protection("postgres.tls", protection_of(connection), _POSTGRES_TLS)]
+
+    of_state = ("postgres.version", "postgres.durability", "postgres.primary", "postgres.connections")
+    return (
+        Check(("postgres.tls",), asking(protection), (POSTGRES,)),
+        Check(of_state, asking(state), (POSTGRES,)),
+        Check(("postgres.locks",), asking(locks), (POSTGRES,)),
+        Check(("clock.postgres",), asking(clock), (POSTGRES,)),
+        Check(("days.ahead", "days.dropped"), asking(days), _TABLES),
+        Check(("operations.open",), asking(operations), _TABLES),
+        Check(("keys.signing",), asking(_signing), _TABLES),
+    )
+
+
+async def _signing(connection: Connection) -> list[Finding]:
+    if lacking := await check_reading(connection, ("company", "signing_key")):
+        return [replace(lacking, id="keys.signing", status="skipped")]
+    return [judgements.of_signing_keys(await companies_without_signing_key(connection))]
+
+
+def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
+    """Those that need nothing but Kafka, and topics."""
+
+    async def clock() -> list[Finding]:
+        newest = await newest_append(servers.cluster, servers.settings.topic_commands, judgements.RECENT_SECONDS)
+        return [judgements.of_log_clock(None if newest is None else newest / 1000 - time.time())]
+
+    async def transactions() -> list[Finding]:
+        settings = servers.settings
+        topics = (settings.topic_commands, *settings.answer_topics)
+        return [
+            judgements.of_open_transactions(await open_transactions(settings, servers.cluster, topics), time.time())
+        ]
+
+    async def protection() -> list[Finding]:
+        found = await protection_of_brokers(servers.cluster, servers.settings)
+        return [judgements.of_protection("kafka.tls", found, _KAFKA_TLS)]
+
+    return (
+        Check(("kafka.tls",), protection, (KAFKA,)),
+        Check(("clock.log",), clock, _TOPICS),
+        Check(("topics.transactions",), transactions, _TOPICS),
+    )
+
+
+def checks_of_both(servers: Servers) -> tuple[Check, ...]:
+    """Those that compare what both servers say."""
+
+    async def look() -> Sequence[Finding]:
+        report = await lanes(servers)
+        unknown = [one for one in report.problems if not one.code.startswith("lane-")]
+        if not unknown:
+            return judgements.of_lanes(report)
+        denied = unknown[0].code in (KAFKA_DENIES, POSTGRES_DENIES)
+        return [Finding(id, unknown[0].text, status="skipped" if denied else "failed") for id in _LANES]
+
+    return (Check(_LANES, look, (*_TOPICS, *_TABLES)),)
+
+
+def checks_without_servers(servers: Servers) -> tuple[Check, ...]:
+    """Those of what else the settings name."""
+    settings = servers.settings
+
+    async def keys() -> list[Finding]:
+        if not settings.oauth_jwks:
+            return [Finding("oauth.jwks", "OAuth is off: PASSPORT_OAUTH_JWKS is not set", status="skipped")]
+        try:
+            return [judgements.of_keys(await JwksSource(settings.oauth_jwks).read_now())]
+        except KeysUnavailable as error:
+            advice = "Correct PASSPORT_OAUTH_JWKS, or what it names: until then, tokens of unknown keys are refused."
+            return [Finding("oauth.jwks", error.reason, advice)]
+
+    def certificate(name: str) -> Ask:
+        async def ask() -> list[Finding]:
+            id, variable = f"certificates.{name}", f"PASSPORT_KAFKA_SSL_{'CERT' if name == 'client' else 'CA'}FILE"
+            try:
+                ends = expiry(settings, name)
+            except UnreadableCertificate as error:
+                return [Finding(id, f"expected a readable certificate, got {error}", f"Correct {variable}.")]
+            if ends is None:
+                return [Finding(id, f"{variable} is not set", status="skipped")]
+            return [judgements.of_certificate(name, ends, time.time())]
+
+        return ask
+
+    return (
+        Check(("oauth.jwks",), keys),
+        *(Check((f"certificates.{name}",), certificate(name)) for name in CERTIFICATES),
+    )

@@ -1,0 +1,1 @@
+"""`keys`: API keys and signing keys of companies."""

@@ -1,0 +1,209 @@
+"""`passport-worker keys`: API keys, made and revoked at once; and private keys that sign commands, into a file."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.text import Text
+
+from worker.domain.gs1 import UNSAFE_TEXT
+from worker.tools.cli.asking import AsJson, Reason, ask, examples
+from worker.tools.cli.errors import BadUsage
+from worker.tools.cli.options import company_id, duration, moment
+from worker.tools.cli.output import show, table
+from worker.tools.common.catalogue.file import without_api_keys
+from worker.tools.common.catalogue.rows import jwk_of
+from worker.tools.common.signer import Signer, generate_pem
+from worker.tools.keys.keys import BadPrefix, catalogue_line, create, list_all, prefix_of, revoke, rotate
+from worker.tools.keys.report import KeyReport, KeysCreateReport, KeysListReport
+
+app = App(
+    name="keys",
+    help="Keys of companies. An API key is shown once; its SHA-256 is what is kept, and what names it here. `generate` "
+    "makes a private key that signs commands in place of it.",
+    help_format="plaintext",
+)
+
+_HASH_PREFIX = Parameter(name="HASHPREFIX", help="The first digits of its SHA-256, at least 6 (`keys list`).")
+_DIGITS = 16
+_MOST_ROWS = 1_000
+"""So many are shown to people; JSON has all of them."""
+
+Company = Annotated[str, Parameter(help="Its id, 24 hexadecimal digits.")]
+HashPrefix = Annotated[str, _HASH_PREFIX]
+
+
+@app.command(
+    name="create",
+    help_epilogue=examples(
+        "keys create --company 6650a0b1c2d3e4f5a6b7c8d9 --label mes-2",
+        "keys create --company $C --label mes-2 --json | jq -r .key",
+    ),
+)
+def keys_create(
+    *,
+    company: Company,
+    label: Annotated[str, Parameter(help="Where the key is used, for people.")],
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """Make a key for a company, at once, and print it: this is the one time that it is seen.
+
+    The second line is for the company's `apiKeys` in your catalogue file.
+    """
+    owner, named = company_id(company), _label(label)
+    report = ask(lambda servers: create(servers, owner, named, reason or ""))
+    show(report, as_json=as_json, draw=lambda console: _draw_new(console, report))
+
+
+@app.command(
+    name="generate",
+    help_epilogue=examples("keys generate mes-1.pem --label mes-1", "keys generate mes-1.pem --algorithm ES256"),
+)
+def keys_generate(
+    file: Annotated[Path, Parameter(name="FILE", help="Where the private key goes; not over a file that is there.")],
+    /,
+    *,
+    algorithm: Annotated[Literal["EdDSA", "ES256"], Parameter(help="EdDSA: Ed25519. ES256: P-256.")] = "EdDSA",
+    label: Annotated[str, Parameter(help="Where the key is used, for people.")] = "",
+) -> None:
+    """Make a private key that signs commands, in a file that only you may read, and print its line for the catalogue.
+
+    The line has the public key, for the company's `signingKeys`. No server is asked: whoever signs runs this, and sends
+    only the line.
+    """
+    named = _label(label) if label else ""
+    pem = generate_pem(algorithm)
+    try:
+        _write_new(file, pem)
+    except FileExistsError:
+        raise BadUsage(f"FILE: expected a name that is free, got {file}, which is there") from None
+    except OSError as error:
+        raise BadUsage(f"FILE: cannot write {file}: {error.strerror}") from error
+    jwk = Signer.from_pem(pem, "").jwk
+    print(json.dumps({"jwk": jwk_of(jwk.key_id, jwk.members), "label": named}))
+    print(f"{file} signs. The line is for the company's signingKeys in the catalogue file.", file=sys.stderr)
+
+
+def _write_new(file: Path, content: bytes) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+        opened.write(content)
+
+
+@app.command(
+    name="list",
+    help_epilogue=examples(
+        "keys list --company 6650a0b1c2d3e4f5a6b7c8d9",
+        "keys list --json | jq '.keys[] | select(.state != \"valid\")'",
+    ),
+)
+def keys_list(*, company: Company | None = None, as_json: AsJson = False) -> NoReturn:
+    """List the keys of one company, or of all, by company and label: hash, label and revocation."""
+    owner = None if company is None else company_id(company)
+    report = ask(lambda servers: list_all(servers, owner))
+    show(report, as_json=as_json, draw=lambda console: _draw_list(console, report))
+
+
+@app.command(
+    name="revoke",
+    help_epilogue=examples(
+        "keys revoke 3f2a9c --reason 'found in a public repository'",
+        "keys revoke 3f2a9c --at 2026-12-31T23:00:00Z",
+    ),
+)
+def keys_revoke(
+    prefix: HashPrefix,
+    /,
+    *,
+    at: Annotated[
+        str | None, Parameter(help="From when on it is refused, such as 2026-12-31T23:00:00Z; else now.")
+    ] = None,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """Refuse a key, at once: commands that are appended from then on are answered with 401.
+
+    A key that is revoked earlier stays so. Write the line that is printed into your catalogue file: one that says
+    `revokedAt: null` of this key would take the revocation back.
+    """
+    digits, since = _prefix(prefix), None if at is None else moment("--at", at)
+    report = ask(lambda servers: revoke(servers, digits, since, reason or ""))
+    show(report, as_json=as_json, draw=lambda console: _draw_revoked(console, report.revoked))
+
+
+@app.command(
+    name="rotate",
+    help_epilogue=examples("keys rotate 3f2a9c", "keys rotate 3f2a9c --overlap 7d --reason 'yearly'"),
+)
+def keys_rotate(
+    prefix: HashPrefix,
+    /,
+    *,
+    overlap: Annotated[str, Parameter(help="How long both are valid, such as 90m, 24h or 7d.")] = "24h",
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """Make a key for the company and the label of another, which is refused after the overlap. Both happen at once.
+
+    It prints the new key, its line for your catalogue file, and that of the old key.
+    """
+    digits, both = _prefix(prefix), duration("--overlap", overlap)
+    report = ask(lambda servers: rotate(servers, digits, both, reason or ""))
+
+    def draw(console: Console) -> None:
+        _draw_new(console, report)
+        _draw_revoked(console, report.revoked)
+
+    show(report, as_json=as_json, draw=draw)
+
+
+def _prefix(text: str) -> str:
+    try:
+        return prefix_of(text)
+    except BadPrefix as error:
+        raise BadUsage(f"HASHPREFIX: {error}") from error
+
+
+def _label(text: str) -> str:
+    if not text.strip() or UNSAFE_TEXT.search(text):
+        raise BadUsage("--label: expected text of at least one character, without control characters")
+    if without_api_keys(text) != text:
+        raise BadUsage("--label: expected text without an API key in it")
+    return text
+
+
+def _draw_new(console: Console, report: KeysCreateReport) -> None:
+    """What is to be copied stands alone in its line, on stdout; what is said about it on stderr."""
+    if report.key is None or report.line is None:
+        return
+    _print_line(console, report.key)
+    _print_line(console, json.dumps(report.line))
+    print("The key is shown this once, and kept nowhere. The line is for your catalogue file.", file=sys.stderr)
+
+
+def _draw_revoked(console: Console, key: KeyReport | None) -> None:
+    if key is None:
+        return
+    line = catalogue_line(key)
+    _print_line(console, json.dumps(line))
+    if "revokedAt" in line:
+        print(f"Refused from {line['revokedAt']} on. The line is for your catalogue file.", file=sys.stderr)
+
+
+def _print_line(console: Console, text: str) -> None:
+    console.print(Text(text), soft_wrap=True)
+
+
+def _draw_list(console: Console, report: KeysListReport) -> None:
+    columns = ("company", "label", "sha256", "state", "revoked at")
+    rows = (
+        (one.company, one.label, f"{one.sha256[:_DIGITS]}…", one.state, catalogue_line(one).get("revokedAt"))
+        for one in report.keys[:_MOST_ROWS]
+    )
+    console.print(table(columns, rows))
+    if (others := len(report.keys) - _MOST_ROWS) > 0:
+        console.print(f"and {others} more; --json has all of them, --company those of one")

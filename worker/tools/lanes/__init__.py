@@ -1,0 +1,1 @@
+"""`lanes`, `lanes recover` and `lanes reset`."""

@@ -1,0 +1,1 @@
+"""`migrate`: creates or updates the database schema."""

@@ -1,0 +1,44 @@
+"""`passport-worker migrate`."""
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from worker.store.connect import connect
+from worker.store.grants import READER, RUN, grant_rights
+from worker.store.migrate import migrate
+from worker.store.partitions import ensure_days
+from worker.tools.cli.running import run_async, settings_with_warnings
+
+app = App(name="migrate", help_format="plaintext")
+
+
+@app.default
+def migrate_command(
+    *,
+    grant_to: Annotated[str | None, Parameter(help="A role that gets what `run` needs, and no more.")] = None,
+    grant_read_to: Annotated[
+        str | None, Parameter(help="A role that may look at all but the hashes of API keys, and change nothing.")
+    ] = None,
+) -> None:
+    """Bring the database to this version's schema. Safe to repeat, and when many start it at once."""
+    settings = settings_with_warnings()
+
+    async def bring_up() -> None:
+        connection = await connect(settings.database_url)
+        try:
+            applied = await migrate(connection)
+            await ensure_days(connection)
+            if grant_to is not None:
+                await grant_rights(connection, grant_to, RUN)
+            if grant_read_to is not None:
+                await grant_rights(connection, grant_read_to, READER)
+        finally:
+            await connection.close()
+        print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+        if grant_to is not None:
+            print(f"{grant_to} may do what `run` does")
+        if grant_read_to is not None:
+            print(f"{grant_read_to} may do what changes nothing")
+
+    run_async(bring_up)

@@ -1,0 +1,1 @@
+"""`replay`: publishes answers of the ledger once more."""

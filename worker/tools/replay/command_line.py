@@ -1,0 +1,109 @@
+"""`passport-worker replay`."""
+
+from typing import Annotated, NoReturn
+from uuid import UUID
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from worker.messages.outcome_code import CODES
+from worker.settings import Settings
+from worker.tools.cli.asking import (
+    AsJson,
+    Execute,
+    Patience,
+    RangeOptions,
+    Reason,
+    ask_long,
+    examples,
+    reason_to_execute,
+)
+from worker.tools.cli.errors import BadUsage
+from worker.tools.cli.output import show, table
+from worker.tools.common.needs import Needs, to_count, to_publish
+from worker.tools.common.progress import Progress
+from worker.tools.common.report import Problem
+from worker.tools.common.servers import Servers
+from worker.tools.replay.replay import CannotReplay, Chosen, Request, replay, resume
+from worker.tools.replay.report import ReplayReport
+
+app = App(
+    name="replay",
+    help_format="plaintext",
+    help_epilogue=examples(
+        "replay --partition 3 --from 1000 --to 2000",
+        'replay --from 2026-11-26T08:00:00Z --company ID --execute --reason "their consumer lost a day"',
+    ),
+)
+
+_OUTCOME = Parameter(name="--outcome", help=f"Only these: {', '.join(CODES)}.", negative=())
+_RATE = Parameter(help="Most records a second; 0: as fast as it goes.")
+_SUFFIX = Parameter(help="To topics whose names have this at their end, in place of the result topics.")
+_RESUME = Parameter(help="Go on with this replay; whoever runs it is stopped. Takes nothing else but --rate.")
+
+
+@app.default
+def replay_command(  # noqa: PLR0913 - options of a command
+    *,
+    chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
+    outcome: Annotated[tuple[str, ...], _OUTCOME] = (),
+    company: Annotated[str | None, Parameter(help="Only answers to this company.")] = None,
+    key: Annotated[str | None, Parameter(help="Only answers under this key of the company.")] = None,
+    passport: Annotated[str | None, Parameter(help="Only what created or replayed this passport.")] = None,
+    rate: Annotated[float, _RATE] = 2000,
+    topic_suffix: Annotated[str, _SUFFIX] = "",
+    resume_id: Annotated[UUID | None, Parameter(name="--resume", help=_RESUME.help)] = None,
+    execute: Execute = False,
+    reason: Reason = None,
+    patience: Patience = 60,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """Publish answers of the ledger once more, byte for byte, dead letters too, beside running workers.
+
+    Nothing else changes: no passport, no charge, no count. Up to where results are visible now. Interrupted, it says
+    how to go on.
+    """
+    if unknown := [one for one in outcome if one not in CODES]:
+        raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
+    if key is not None and company is None:
+        raise BadUsage("--key: expected --company beside it, since keys are a company's own")
+    request = Request(
+        chosen.range(),
+        Chosen(outcome, company, key, passport),
+        rate,
+        topic_suffix,
+        reason_to_execute(reason) if execute else None,
+    )
+
+    async def asking(servers: Servers, progress: Progress) -> ReplayReport:
+        try:
+            if resume_id is not None:
+                return await resume(servers, resume_id, rate, progress)
+            return await replay(servers, request, progress)
+        except CannotReplay as error:
+            return _failed(Problem(code="replay-stopped", text=str(error)), error.id)
+
+    def needs(settings: Settings) -> Needs:
+        if resume_id is not None:
+            return to_publish(settings, None)
+        return to_publish(settings, topic_suffix) if execute else to_count(settings)
+
+    report = ask_long(asking, _failed, patience, needs)
+    show(report, as_json=as_json, draw=lambda console: _draw(console, report))
+
+
+def _failed(problem: Problem, id: UUID | None = None) -> ReplayReport:
+    return ReplayReport(problems=(problem,), id=None if id is None else str(id), executed=False, lanes=())
+
+
+def _draw(console: Console, report: ReplayReport) -> None:
+    names = ("partition", "from", "to", "next", "records", "bytes", "outcomes")
+    rows = []
+    for one in report.lanes:
+        told = ", ".join(f"{count} {code}" for code, count in sorted(one.outcomes.items()))
+        rows.append((one.partition, one.start, one.stop, one.next, one.records, one.bytes, told))
+    console.print(table(names, rows, right=names[:-1]))
+    if report.ok and not report.executed:
+        console.print("Nothing was published: --execute --reason TEXT does it.")
+    elif report.executed:
+        console.print(f"Published; the replay's id is {report.id}.")

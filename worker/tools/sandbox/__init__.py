@@ -1,0 +1,1 @@
+"""`sandbox`: a worker with embedded servers, to test a producer against."""

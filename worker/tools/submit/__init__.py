@@ -1,0 +1,1 @@
+"""`submit`: publishes the rows of a file and writes their answers beside them."""

@@ -1,0 +1,1 @@
+"""`tail`: prints results as they come."""

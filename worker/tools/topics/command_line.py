@@ -1,0 +1,43 @@
+"""`passport-worker topics create`."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from worker.observability.logs import configure_logs
+from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
+from worker.stream.cluster.topics import compare_topics, create_topics
+from worker.tools.cli.errors import Failed
+from worker.tools.cli.running import run_async, settings_with_warnings
+
+app = App(name="topics", help="Kafka topics.", help_format="plaintext")
+
+
+@app.command(name="create")
+def topics_create(
+    *,
+    check: Annotated[bool, Parameter(help="Create nothing; exit 1 if one is missing or differs.", negative=())] = False,
+) -> None:
+    """Create the topics that are missing. Existing ones are left as they are; where they differ, it says what to do."""
+    settings = settings_with_warnings()
+    configure_logs()
+
+    async def create() -> bool:
+        cluster = Cluster(settings)
+        try:
+            names, drift = await (compare_topics if check else create_topics)(cluster, settings)
+        except CLUSTER_ERRORS as error:
+            raise Failed(explain(error, settings)) from error
+        finally:
+            await cluster.close()
+        for name in names:
+            print(f"{'missing' if check else 'created'} {name}")
+        for difference in drift:
+            print(f"differs {difference}")
+        if not names and not drift:
+            print("all topics are there, as they should be")
+        return not (names or drift)
+
+    if not run_async(create) and check:
+        sys.exit(1)

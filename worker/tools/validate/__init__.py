@@ -1,0 +1,1 @@
+"""`validate`: checks commands in a file as the worker would."""
