@@ -124,3 +124,12 @@ async def _ticks(commands: Sequence[Command]) -> int:
     await Verifier().make_ready(commands, known())
     ticking.cancel()
     return ticks - before
+
+
+def test_a_stored_key_that_is_refused_today_verifies_nothing() -> None:
+    """Its commands are refused, and the lane goes on."""
+    world, id = known(), key_id(RFC_8037)
+    jwk = as_json({"crv": "Ed25519", "kty": "OKP", "x": "AQ" + "A" * 41}).decode()
+    world.signing_keys[id] = replace(world.signing_keys[id], jwk=jwk)
+    asyncio.run(Verifier().make_ready([_command(jws())], world))
+    assert world.proven == set()
