@@ -6,6 +6,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
 
+from worker.domain.places import Place
+
 OBJECT_ID = "[0-9a-f]{24}"
 """Of companies, products, templates and passports, as a regular expression."""
 
@@ -23,19 +25,19 @@ class Source(NamedTuple):
     appended_ms: int
 
     @property
-    def path(self) -> str:
-        """`<topic>/<partition>/<offset>`: the causation id, and the name below every derived id."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
+    def place(self) -> Place:
+        """Where the record stands."""
+        return Place(self.topic, self.partition, self.offset)
 
     @property
     def passport_id(self) -> str:
-        """24-hex ObjectId: 4 bytes of append time in seconds, then 8 bytes of SHA-256 over the path."""
+        """24-hex ObjectId: 4 bytes of append time in seconds, then 8 bytes of SHA-256 over the place."""
         seconds = (self.appended_ms // 1000) & 0xFFFFFFFF
-        return f"{seconds:08x}{digits_of_path(self.path)}"
+        return f"{seconds:08x}{digits_of_path(str(self.place))}"
 
 
 def digits_of_path(path: str) -> str:
-    """What the id of a passport says of where its command stands: its last 16 digits."""
+    """The last 16 digits of the id of a passport: they tell where its command stands."""
     return sha256(path.encode()).hexdigest()[:16]
 
 

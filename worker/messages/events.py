@@ -29,6 +29,7 @@ from worker.domain.outcomes import (
     Unauthorized,
     Unreadable,
 )
+from worker.domain.places import Place
 from worker.domain.seeding import compact_json
 from worker.domain.timestamps import iso_8601
 from worker.messages.refusals import REFUSALS, Kind, Refusal
@@ -200,10 +201,10 @@ def company_of(outcome: Outcome) -> str | None:
 def event_of(answer: Answer, topic: str, partition: int) -> Event:
     """The result record: CloudEvents 1.0 binary mode. `topic` is the command topic."""
     offset, appended_ms, kind, key, value, company_id, passport_id, replayed, trace, _ = answer
-    path = f"{topic}/{partition}/{offset}".encode()
+    place = str(Place(topic, partition, offset)).encode()
     headers: list[Header] = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", uuid5_of_url(path)),
+        ("ce_id", uuid5_of_url(place)),
         ("ce_source", b"/passport-worker"),
         ("ce_type", _TYPES[kind]),
         ("ce_time", iso_8601(appended_ms).encode("ascii")),
@@ -211,7 +212,7 @@ def event_of(answer: Answer, topic: str, partition: int) -> Event:
     ]
     if company_id is not None:
         headers.append(("ce_companyid", company_id.encode("utf-8")))
-    headers.append(("ce_causationid", path))
+    headers.append(("ce_causationid", place))
     headers.append(("content-type", b"application/json"))
     if trace is not None:
         headers.append(("traceparent", trace.traceparent))
