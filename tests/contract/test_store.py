@@ -32,7 +32,7 @@ from worker.domain.facts import Facts
 from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.store.partitions import drop_old_days
 from worker.store.port import (
     ExpectedPosition,

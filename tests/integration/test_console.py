@@ -17,7 +17,7 @@ from tests.integration.console_helpers import HOSTILE, Console, console, hostile
 from tests.operations.asking import SCHEMAS
 from tests.operations.mixture import limit_tenants, mixture
 from tests.workbench import Workbench, get, make_workbench, run_command, tenant
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 
 pytestmark = pytest.mark.real_kafka
 

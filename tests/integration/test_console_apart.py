@@ -22,7 +22,7 @@ from tests.integration.console_helpers import console, page_of
 from tests.operations.explaining import codes, told
 from tests.workbench import Workbench, get, make_workbench, run_command, tenant, until
 from worker.messages.events import Answer, event_of
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.tools.demo.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.real_kafka

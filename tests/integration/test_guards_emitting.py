@@ -22,7 +22,7 @@ from tests.integration.guards_helpers import changed, commands, publish, running
 from tests.invariants import check_invariants
 from tests.workbench import Workbench, make_workbench, until
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks
 from worker.stream import group as group_module
 from worker.stream import producer as producer_module

@@ -14,7 +14,7 @@ from tests.invariants import check_invariants
 from tests.workbench import Workbench
 from worker.domain.command import DeadLetter
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.store import postgres, sql
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, StoreUnavailable
 from worker.store.postgres import SESSION_SETTINGS, PostgresStore

@@ -12,8 +12,7 @@ from tests.operations.mixture import limit_tenants, mixture
 from tests.signing import add_signing_key, signed, signer_of
 from tests.workbench import Workbench, add_tenant, run_command, tenant
 from worker.domain.outcomes import Forbidden
-from worker.messages.outcome_code import CODES
-from worker.messages.refusals import REFUSALS
+from worker.messages.rules import CODES, REFUSALS
 from worker.testing import Passports
 
 COUNT = 300

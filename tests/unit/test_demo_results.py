@@ -5,8 +5,7 @@ import json
 import pytest
 
 from worker.domain.outcomes import MalformedIdempotencyKey, Outcome
-from worker.messages.refusals import REFUSALS
-from worker.messages.rules import KEY_FIELD
+from worker.messages.rules import KEY_FIELD, REFUSALS
 from worker.tools.common.results import ResultRecord
 from worker.tools.demo.results import result_of
 

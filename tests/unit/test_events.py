@@ -60,7 +60,7 @@ from worker.messages.events import (
     event_of,
     header_bytes,
 )
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 
 REASONS = ("malformed", "key-unknown", "key-not-valid", "mismatch", "expired", "too-long-lived", "wrong", "required")
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.builders import COMPANY, NOW_MS, TOPIC, record
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.store.port import Position
 from worker.stream.log_reader import Bounds
 from worker.tools.common.inspection import LaneRow

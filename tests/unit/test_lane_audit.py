@@ -9,7 +9,7 @@ import pytest
 from tests.unit.builders import NOW_MS, TOPIC, record
 from worker.messages.envelope import Record
 from worker.messages.events import Answer, event_of
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.tools.audit.audit import _note_doubled
 from worker.tools.audit.lane_audit import LaneAudit

@@ -5,9 +5,9 @@ import pytest
 from tests.unit.builders import command
 from worker.domain import outcomes
 from worker.domain.outcomes import Asked, Outcome
+from worker.messages.answers import outcome_code
 from worker.messages.events import Answer, describe
-from worker.messages.outcome_code import CODES, outcome_code
-from worker.messages.refusals import REFUSALS, Kind
+from worker.messages.rules import CODES, REFUSALS, Kind
 
 ASKED = Asked("c" * 24, "d" * 24, "04012345000016", "serial")
 EVERY: tuple[Outcome, ...] = (

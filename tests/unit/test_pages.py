@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.workbench import REPOSITORY
-from worker.messages.refusals import REFUSALS
+from worker.messages.rules import REFUSALS
 from worker.tools.cli.main import app
 
 DESIGN = (REPOSITORY / "worker" / "DESIGN.md").read_text(encoding="utf-8")

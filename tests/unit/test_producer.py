@@ -15,7 +15,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.domain.command import DeadLetter
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.stream import delivery

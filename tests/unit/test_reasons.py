@@ -10,7 +10,7 @@ from worker.batch.pipeline import decide_all
 from worker.batch.recovery import PROCESSING_FAILED
 from worker.domain.outcomes import Created, Outcome, Replayed
 from worker.messages.reasons import DEAD_LETTER_REASONS, count_by_plan, count_refusals
-from worker.messages.refusals import REFUSALS
+from worker.messages.rules import REFUSALS
 
 WORKER = Path(__file__).parents[2] / "worker"
 

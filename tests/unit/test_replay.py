@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.store.port import Position
 from worker.tools.common.inspection import Inspection, LaneRow

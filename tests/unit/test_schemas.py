@@ -16,7 +16,7 @@ from worker.domain.outcomes import Asked, Outcome
 from worker.domain.seeding import seed_fields
 from worker.messages.body import ROLES, read_body
 from worker.messages.events import created_body, describe
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.tools.asyncapi import passport, results
 from worker.tools.asyncapi.schemas import schemas, text_of
 

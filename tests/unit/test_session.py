@@ -26,7 +26,7 @@ from worker.batch.recovery import Processor
 from worker.batch.work import Done, Work
 from worker.messages.envelope import Header, Limits, Record
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.store.port import (

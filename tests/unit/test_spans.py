@@ -18,7 +18,7 @@ from tests.spans import Spans, attributes, context_of, errors, events, spans_in_
 from tests.unit.builders import command
 from worker.domain.command import Command, Source, TraceContext
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.observability import span_names
 from worker.observability import spans as spans_module
 from worker.observability.hooks import Activity

@@ -16,7 +16,7 @@ import pytest
 from tests.unit.sheets import BODY, GTIN, HEAD, LIMITS, LINE, PRODUCT, table
 from worker.domain import outcomes
 from worker.domain.seeding import compact_json
-from worker.messages.refusals import REFUSALS, Kind
+from worker.messages.rules import REFUSALS, Kind
 from worker.tools.common.answering import NAMES, RowAnswer, answer_of, error_of
 from worker.tools.common.results import ResultRecord
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite, InUse

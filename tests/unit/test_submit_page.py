@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.sheets import bodies, table
 from tests.workbench import REPOSITORY, run_command
-from worker.messages.outcome_code import OUTCOMES as TAIL_OUTCOMES
+from worker.messages.rules import OUTCOMES as TAIL_OUTCOMES
 from worker.tools.common.answering import NAMES
 from worker.tools.submit.columns import PATHS
 from worker.tools.submit.row import OUTCOMES

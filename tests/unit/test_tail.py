@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.tools.common.answering import answer_of
 from worker.tools.common.results import ResultRecord
 from worker.tools.tail.command_line import Filter, json_line, line

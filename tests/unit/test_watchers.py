@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from tests.told import Told
 from tests.unit.builders import command
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.observability.counting import Counting
 from worker.observability.hooks import Answered, Hooks, Stopwatch, Turn
 from worker.observability.metrics import Metrics

@@ -27,9 +27,9 @@ from worker.domain.outcomes import (
     Unauthorized,
     Unreadable,
 )
+from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.events import created_body, describe
-from worker.messages.refusals import Kind
-from worker.messages.rules import RULES, body_of_value, outcome_class
+from worker.messages.rules import ROWS, Kind
 from worker.tools.common.why import SIGNATURE_SENTENCES, why
 
 ASKED = Asked(COMPANY, PRODUCT, GTIN, SERIAL)
@@ -125,7 +125,7 @@ def test_an_answer_tells_its_outcome_rule_and_reason(outcome: Outcome, number: i
     body = body_of_value(answer.value)
     found = outcome_class(answer.kind, body, replayed=answer.replayed)
     assert found is type(outcome)
-    assert RULES[found].number == number
+    assert ROWS[found].number == number
     assert why(found, body) == sentences
 
 
@@ -154,8 +154,8 @@ def test_keys_that_are_not_available_have_their_sentence() -> None:
 
 def test_every_outcome_is_among_them() -> None:
     """None can be added without a rule and sentences; the rules are thirteen."""
-    assert {type(outcome) for outcome, _, _ in CASES} == set(get_args(Outcome)) == RULES.keys()
-    assert {rule.number for rule in RULES.values()} == set(range(1, 14))
+    assert {type(outcome) for outcome, _, _ in CASES} == set(get_args(Outcome)) == ROWS.keys()
+    assert {rule.number for rule in ROWS.values()} == set(range(1, 14))
 
 
 @pytest.mark.parametrize(

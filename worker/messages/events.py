@@ -3,36 +3,16 @@
 from collections.abc import Sequence
 from hashlib import sha1
 from json.encoder import encode_basestring_ascii as quoted
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 from uuid import NAMESPACE_URL
 
 from worker.domain import gs1
 from worker.domain.command import Command, DeadLetter, Source, TraceContext
-from worker.domain.decide import REQUIRED_SCOPE
-from worker.domain.outcomes import (
-    Created,
-    DailyWritesSpent,
-    Forbidden,
-    GtinRegistered,
-    HardBlock,
-    IdempotencyKeyReused,
-    Invalid,
-    MalformedIdempotencyKey,
-    Outcome,
-    OverageRequired,
-    ProductNotFound,
-    Refused,
-    RefusedRequest,
-    Replayed,
-    SerialExists,
-    SubscriptionInactive,
-    Unauthorized,
-    Unreadable,
-)
+from worker.domain.outcomes import Created, Outcome, Refused, RefusedRequest, Replayed, Unauthorized, Unreadable
 from worker.domain.places import Place
 from worker.domain.seeding import compact_json
 from worker.domain.timestamps import iso_8601
-from worker.messages.refusals import REFUSALS, Kind, Refusal
+from worker.messages.rules import ROWS, Kind, Row
 
 Header = tuple[str, bytes | None]
 
@@ -93,41 +73,26 @@ class Event(NamedTuple):
 
 def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answer:
     """The answer to a command, from its outcome alone."""
-    source = command.source
+    row = ROWS[type(outcome)]
+    passport_id = None
     if isinstance(outcome, Created):
-        return Answer(
-            source.offset,
-            source.appended_ms,
-            Kind.CREATED,
-            command.key,
-            created_body(outcome, digital_link_base),
-            outcome.company_id,
-            outcome.passport_id,
-            False,
-            command.trace,
-        )
-    if isinstance(outcome, Replayed):
-        return Answer(
-            source.offset,
-            source.appended_ms,
-            Kind.CREATED,
-            command.key,
-            outcome.created_body,
-            outcome.company_id,
-            outcome.passport_id,
-            replayed=True,
-            trace=command.trace,
-        )
-    refusal = REFUSALS[type(outcome)]
+        value, passport_id = created_body(outcome, digital_link_base), outcome.passport_id
+        company_id: str | None = outcome.company_id
+    elif isinstance(outcome, Replayed):
+        value, passport_id, company_id = outcome.created_body, outcome.passport_id, outcome.company_id
+    else:
+        value, company_id = _refused_body(outcome, row), company_of(outcome)
     return Answer(
-        source.offset,
-        source.appended_ms,
-        refusal.kind,
+        command.source.offset,
+        command.source.appended_ms,
+        row.kind,
         command.key,
-        compact_json(_refused_body(outcome, refusal)).encode("ascii"),
-        company_of(outcome),
-        trace=command.trace,
-        dead_letter=command.dead_letter,
+        value,
+        company_id,
+        passport_id,
+        isinstance(outcome, Replayed),
+        command.trace,
+        command.dead_letter,
     )
 
 
@@ -150,45 +115,19 @@ def created_body(created: Created, digital_link_base: str) -> bytes:
     ).encode("ascii")
 
 
-def _refused_body(outcome: Refused, refusal: Refusal) -> dict[str, object]:
-    """In the order in which its fields are written."""
-    body: dict[str, object] = {"error": refusal.error, **_particulars(outcome, refusal)}
+def _refused_body(outcome: Refused, row: Row) -> bytes:
+    """The members of a refusal, in the order in which they are published."""
+    body: dict[str, object] = {"error": row.error.format(outcome)}
+    if row.conflict is not None:
+        body["conflict"] = row.conflict
+    body |= row.members(outcome)
+    if row.message is not None:
+        body["message"] = row.message
     if isinstance(outcome, RefusedRequest):
         asked = outcome.asked
         body["request"] = {"productId": asked.product_id, "gs1": {"gtin": asked.gtin, "serialNumber": asked.serial}}
-    body["status"] = refusal.status
-    return body
-
-
-def _particulars(outcome: Refused, refusal: Refusal) -> dict[str, object]:  # noqa: C901 - one case a rule
-    """What the body of this refusal has beside what all have; an `error` in place of the one that all have."""
-    match outcome:
-        case Unauthorized(None) | IdempotencyKeyReused() | ProductNotFound():
-            return {}
-        case Unreadable(reason) | Unauthorized(reason):
-            return {"details": {"reason": reason}}
-        case Forbidden():
-            return {"details": {"requiredScope": REQUIRED_SCOPE}}
-        case MalformedIdempotencyKey():
-            message = "Expected one UTF-8 value of 1 to 255 characters without control characters"
-            return {"details": {"fieldErrors": {"Idempotency-Key": [message]}}}
-        case Invalid(_, field_errors, omitted):
-            return {"details": {"fieldErrors": field_errors, **({"omitted": omitted} if omitted else {})}}
-        case SubscriptionInactive(_, subscription):
-            return {"details": {"status": subscription}}
-        case DailyWritesSpent(_, per_day, today):
-            return {"error": refusal.error.format(per_day=per_day, today=today)}
-        case GtinRegistered():
-            return {"conflict": refusal.conflict}
-        case SerialExists(_, passport_id):
-            return {"conflict": refusal.conflict, "passportId": passport_id}
-        case OverageRequired(_, limit, usage, price):
-            quota = {"planLimit": limit, "currentUsage": usage, "extraPriceCents": price}
-            return {**quota, "message": refusal.message}
-        case HardBlock(_, limit, usage):
-            return {"planLimit": limit, "currentUsage": usage, "message": refusal.message}
-        case _:
-            assert_never(outcome)
+    body["status"] = row.status
+    return compact_json(body).encode("ascii")
 
 
 def company_of(outcome: Outcome) -> str | None:

@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.domain import outcomes
 from worker.domain.catalogue import Company
-from worker.domain.outcomes import Created, Outcome
-from worker.messages.refusals import REFUSALS
+from worker.domain.outcomes import Created, Outcome, RefusedRequest
+from worker.messages.rules import REFUSALS, ROWS
 
 DEAD_LETTER_REASONS = (
     "bom",
@@ -28,24 +27,26 @@ DEAD_LETTER_REASONS = (
 )
 """Everything that `dlq-reason` says."""
 
-_BY_THE_PLAN = (outcomes.DailyWritesSpent, outcomes.OverageRequired, outcomes.HardBlock)
-
 
 def count_refusals(others: Iterable[Outcome]) -> Counter[str]:
     """How many refusals of each code are among outcomes."""
-    return Counter(REFUSALS[type(one)].code for one in others if type(one) in REFUSALS)
+    return Counter(REFUSALS[type(outcome)].code for outcome in others if type(outcome) in REFUSALS)
 
 
 def count_by_plan(
     created: Sequence[Created], others: Iterable[Outcome], companies: Mapping[str, Company]
 ) -> Counter[tuple[str, str]]:
     """Answers that a plan's limits had a say in, by plan id and code."""
-    answered: list[tuple[str, str]] = [
-        (one.asked.company_id, REFUSALS[type(one)].code) for one in others if isinstance(one, _BY_THE_PLAN)
-    ]
-    answered += [(one.company_id, "created-with-overage") for one in created if one.overage_price_cents is not None]
-    plans = Counter((companies[company_id].plan.id, code) for company_id, code in answered)
-    # Nearly all records, so these are counted by company first.
-    for company_id, count in Counter(one.company_id for one in created if one.overage_price_cents is None).items():
-        plans[companies[company_id].plan.id, "created"] += count
-    return plans
+    by_company = Counter(
+        (outcome.asked.company_id, ROWS[type(outcome)].code)
+        for outcome in others
+        if isinstance(outcome, RefusedRequest) and ROWS[type(outcome)].is_by_plan
+    )
+    by_company.update(
+        (passport.company_id, "created" if passport.overage_price_cents is None else "created-with-overage")
+        for passport in created
+    )
+    by_plan = Counter[tuple[str, str]]()
+    for (company_id, code), count in by_company.items():  # a turn has many passports of few companies
+        by_plan[companies[company_id].plan.id, code] += count
+    return by_plan

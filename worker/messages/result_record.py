@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from worker.domain.command import OBJECT_ID, DeadLetter, Source, TraceContext
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 
 _DEAD_LETTER_HEADERS = 6
 """Ours are the last; the copy of a record may have some of the same names in front."""

@@ -1,94 +1,279 @@
-"""Which rule gives which outcome, and back from a published answer to its outcome: from its kind and body alone."""
+"""The table of outcomes: which rule gives each, and everything that is said of it.
 
-from collections.abc import Mapping
+Events, schemas, metrics, `explain` and the table of the README take it from here.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import IntEnum
+from typing import Any, TypeVar
 
 from worker.domain import outcomes
+from worker.domain.decide import REQUIRED_SCOPE
 from worker.domain.outcomes import Outcome
-from worker.messages.json_value import read_object
-from worker.messages.refusals import REFUSALS, Kind
 
-_DEPTH = 240
-"""Of a result that is looked into: settings allow commands 200 levels, and pydantic's documents have 255."""
+CREATED, REPLAYED = "created", "replayed"
+
+
+class Kind(IntEnum):
+    """The result topics. The ledger stores the numbers."""
+
+    CREATED = 1
+    OVERAGE_REQUIRED = 2
+    CONFLICT = 3
+    REJECTED = 4
+
+    @property
+    def label(self) -> str:
+        """As in `ce_type`: `created`, `overage-required`, `conflict`, `rejected`."""
+        return _LABELS[self]
+
+
+_LABELS = {kind: kind.name.lower().replace("_", "-") for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One of the rules, which are asked in the order of their numbers; the first that fails answers."""
+class Row:
+    """What is said of one outcome, and of the rule that gives it.
 
+    Rules are asked in the order of their numbers; the first that fails answers. Metrics and logs name the outcome by
+    its `code`.
+    """
+
+    outcome: type[Any]
     number: int
     name: str
+    code: str
+    kind: Kind
+    status: int
+    """As the REST API's."""
+    error: str
+    """The body's sentence; a gap `{0.x}` takes the outcome's attribute `x`. Empty for created passports."""
+    conflict: str | None
+    """The body's code of a conflict."""
+    message: str | None
+    """A second sentence in the body."""
+    members: Callable[[Any], Mapping[str, object]]
+    """What else the body says, from the outcome's values."""
+    explanation: str
+    """For people who ask why. Gaps are filled from the body: see `worker.tools.common.why`."""
+    is_by_plan: bool
+    """Whether a limit of the plan decided."""
 
 
-READABLE = Rule(1, "the record is readable")
-CREDENTIALS = Rule(2, "the credentials are known and valid at the append time; a signature fits its record")
-SCOPE = Rule(3, "the credentials carry the scope passports:write")
-KEY_WELL_FORMED = Rule(4, "the idempotency key is well formed")
-KEY_FREE = Rule(5, "the idempotency key is not bound yet")
-BODY_VALID = Rule(6, "the body is valid")
-SUBSCRIBED = Rule(7, "the subscription is active or trialing, or the plan needs none")
-PRODUCT = Rule(8, "the product exists and belongs to the company")
-DAILY_WRITES = Rule(9, "the plan's write budget of the UTC day is not spent")
-GTIN_FREE = Rule(10, "the GTIN is not registered to another company")
-SERIAL_NEW = Rule(11, "the serial number is new within the GTIN")
-SLOT = Rule(12, "a slot is free, or the plan sells overage and it is confirmed")
-CREATE = Rule(13, "create the passport")
+SomeOutcome = TypeVar("SomeOutcome", bound=Outcome)
 
-RULES: Mapping[type[Outcome], Rule] = {
-    outcomes.Unreadable: READABLE,
-    outcomes.Unauthorized: CREDENTIALS,
-    outcomes.Forbidden: SCOPE,
-    outcomes.MalformedIdempotencyKey: KEY_WELL_FORMED,
-    outcomes.Replayed: KEY_FREE,
-    outcomes.IdempotencyKeyReused: KEY_FREE,
-    outcomes.Invalid: BODY_VALID,
-    outcomes.SubscriptionInactive: SUBSCRIBED,
-    outcomes.ProductNotFound: PRODUCT,
-    outcomes.DailyWritesSpent: DAILY_WRITES,
-    outcomes.GtinRegistered: GTIN_FREE,
-    outcomes.SerialExists: SERIAL_NEW,
-    outcomes.OverageRequired: SLOT,
-    outcomes.HardBlock: SLOT,
-    outcomes.Created: CREATE,
-}
-"""By outcome: every outcome has one."""
-ALL_RULES = tuple(sorted({*RULES.values()}, key=lambda one: one.number))
+
+def _row(  # noqa: PLR0913 - a row has so many columns
+    outcome: type[SomeOutcome],  # binds `members` to the attributes of this outcome, so that mypy checks them
+    number: int,
+    name: str,
+    code: str,
+    status: int,
+    error: str,
+    explanation: str,
+    members: Callable[[SomeOutcome], Mapping[str, object]] = lambda _: {},
+    kind: Kind = Kind.REJECTED,
+    conflict: str | None = None,
+    message: str | None = None,
+    *,
+    is_by_plan: bool = False,
+) -> Row:
+    return Row(outcome, number, name, code, kind, status, error, conflict, message, members, explanation, is_by_plan)
+
+
+_KEY_FREE = "the idempotency key is not bound yet"
+_SLOT_FREE = "a slot is free, or the plan sells overage and it is confirmed"
 
 KEY_FIELD = "Idempotency-Key"
 """The one field that rule 4 reports; no path of a body is called so."""
 
+_TABLE = (
+    _row(
+        outcomes.Unreadable,
+        number=1,
+        name="the record is readable",
+        code="unreadable",
+        status=400,
+        error="Unreadable command",
+        members=lambda outcome: {"details": {"reason": outcome.reason}},
+        explanation="The record is no command: {reason}. A copy is on the dead-letter topic.",
+    ),
+    _row(
+        outcomes.Unauthorized,
+        number=2,
+        name="the credentials are known and valid at the append time; a signature fits its record",
+        code="unauthorized",
+        status=401,
+        error="Unauthorized",
+        members=lambda outcome: {"details": {"reason": outcome.reason}} if outcome.reason else {},
+        explanation="{credentials}",
+    ),
+    _row(
+        outcomes.Forbidden,
+        number=3,
+        name="the credentials carry the scope passports:write",
+        code="forbidden",
+        status=403,
+        error="Forbidden",
+        members=lambda _: {"details": {"requiredScope": REQUIRED_SCOPE}},
+        explanation="The access token does not carry the scope {scope}.",
+    ),
+    _row(
+        outcomes.MalformedIdempotencyKey,
+        number=4,
+        name="the idempotency key is well formed",
+        code="malformed-idempotency-key",
+        status=400,
+        error="Validation error",
+        members=lambda _: {
+            "details": {
+                "fieldErrors": {
+                    KEY_FIELD: ["Expected one UTF-8 value of 1 to 255 characters without control characters"]
+                }
+            }
+        },
+        explanation="The idempotency-key header is not one UTF-8 value of 1 to 255 characters without control "
+        "characters, so the place of the record is the key of the result.",
+    ),
+    _row(
+        outcomes.Replayed,
+        number=5,
+        name=_KEY_FREE,
+        code=REPLAYED,
+        kind=Kind.CREATED,
+        status=201,
+        error="",
+        explanation="Its idempotency key was bound to passport {id}, created with the same body at {createdAt}: "
+        "that created event was published again, and nothing was created.",
+    ),
+    _row(
+        outcomes.IdempotencyKeyReused,
+        number=5,
+        name=_KEY_FREE,
+        code="idempotency-key-reused",
+        status=422,
+        error="Idempotency-Key has already been used with a different request body. "
+        "Use a new key for the new request, or reuse the original body.",
+        explanation="Its idempotency key was bound to a passport that was created with another body, less than 24 "
+        "hours before.",
+    ),
+    _row(
+        outcomes.Invalid,
+        number=6,
+        name="the body is valid",
+        code="invalid",
+        status=400,
+        error="Validation error",
+        members=lambda outcome: {
+            "details": {
+                "fieldErrors": outcome.field_errors,
+                **({"omitted": outcome.omitted} if outcome.omitted else {}),
+            }
+        },
+        explanation="The body is not valid. {fields}.",
+    ),
+    _row(
+        outcomes.SubscriptionInactive,
+        number=7,
+        name="the subscription is active or trialing, or the plan needs none",
+        code="subscription-inactive",
+        status=402,
+        error="subscription_inactive",
+        members=lambda outcome: {"details": {"status": outcome.subscription}},
+        explanation="The company's subscription was {subscription}, and its plan needs one that is active or trialing.",
+    ),
+    _row(
+        outcomes.ProductNotFound,
+        number=8,
+        name="the product exists and belongs to the company",
+        code="product-not-found",
+        status=404,
+        error="Product not found",
+        explanation="The company has no product {product}. Whether another company has it is not told.",
+    ),
+    _row(
+        outcomes.DailyWritesSpent,
+        number=9,
+        name="the plan's write budget of the UTC day is not spent",
+        code="daily-writes-spent",
+        status=429,
+        error="API rate limit: {0.writes_per_day} writes/day via /api/v1. Currently {0.writes_today} today; "
+        "requested 1. Retry tomorrow (UTC) or upgrade your plan.",
+        explanation="The plan's writes of that UTC day were spent, by the record's append time. {error}",
+        is_by_plan=True,
+    ),
+    _row(
+        outcomes.GtinRegistered,
+        number=10,
+        name="the GTIN is not registered to another company",
+        code="gtin-registered",
+        kind=Kind.CONFLICT,
+        status=409,
+        error="This GTIN is already registered by another company. Contact support if this is an error.",
+        conflict="gtin_registered",
+        explanation="GTIN {gtin} was registered by another company before, which is not named.",
+    ),
+    _row(
+        outcomes.SerialExists,
+        number=11,
+        name="the serial number is new within the GTIN",
+        code="serial-exists",
+        kind=Kind.CONFLICT,
+        status=409,
+        error="Serial number already exists for this GTIN",
+        conflict="serial_exists",
+        members=lambda outcome: {"passportId": outcome.passport_id},
+        explanation="Passport {passport} of the same company has serial number {serial} of GTIN {gtin} already.",
+    ),
+    _row(
+        outcomes.OverageRequired,
+        number=12,
+        name=_SLOT_FREE,
+        code="overage-required",
+        kind=Kind.OVERAGE_REQUIRED,
+        status=402,
+        error="overage_required",
+        members=lambda outcome: {
+            "planLimit": outcome.plan_limit,
+            "currentUsage": outcome.current_usage,
+            "extraPriceCents": outcome.price_cents,
+        },
+        message="DPP quota reached. Retry with { confirmOverage: true } to accept the per-passport charge.",
+        explanation="No slot was free: {usage} of the plan's {limit} were used. The plan sells more, for {price} "
+        "cents each, and the command did not say confirmOverage: true.",
+        is_by_plan=True,
+    ),
+    _row(
+        outcomes.HardBlock,
+        number=12,
+        name=_SLOT_FREE,
+        code="dpp-hard-block",
+        status=402,
+        error="dpp_hard_block",
+        members=lambda outcome: {"planLimit": outcome.plan_limit, "currentUsage": outcome.current_usage},
+        message="DPP quota reached and this plan has no overage. Upgrade your plan.",
+        explanation="No slot was free: {usage} of the plan's {limit} were used. The plan sells no more.",
+        is_by_plan=True,
+    ),
+    _row(
+        outcomes.Created,
+        number=13,
+        name="create the passport",
+        code=CREATED,
+        kind=Kind.CREATED,
+        status=201,
+        error="",
+        explanation="No rule was in the way: passport {id} was created.{charge}",
+    ),
+)
 
-def outcome_class(kind: Kind, body: Mapping[str, Any], *, replayed: bool = False) -> type[Outcome] | None:
-    """Which outcome an answer tells; None for a body that no worker of this version writes."""
-    if kind is Kind.CREATED:
-        return outcomes.Replayed if replayed else outcomes.Created
-    found = [
-        outcome
-        for outcome, one in REFUSALS.items()
-        if (one.kind, one.status) == (kind, body.get("status")) and _says(one.error, body.get("error"))
-    ]
-    if outcomes.MalformedIdempotencyKey in found:
-        about_key = set(field_errors(body)) == {KEY_FIELD}
-        return outcomes.MalformedIdempotencyKey if about_key else outcomes.Invalid
-    return found[0] if found else None
-
-
-def _says(error: str, told: object) -> bool:
-    """Whether a body's error is this one, which may be a format."""
-    return isinstance(told, str) and told.startswith(error.partition("{")[0])
-
-
-def field_errors(body: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Messages by path, of a body that has some; a stranger's may have anything in their place, which is left out."""
-    details = body.get("details")
-    found = details.get("fieldErrors") if isinstance(details, dict) else None
-    if not isinstance(found, dict):
-        return {}
-    return {path: [*map(str, texts)] for path, texts in found.items() if isinstance(texts, list)}
-
-
-def body_of_value(value: bytes) -> dict[str, Any]:
-    """The value of a result as an object; an empty one where it is none that a command could be. Never raises."""
-    body = read_object(value, _DEPTH)
-    return body if isinstance(body, dict) else {}
+ROWS: Mapping[type[Outcome], Row] = {row.outcome: row for row in _TABLE}
+"""Of every outcome."""
+REFUSALS: Mapping[type[Outcome], Row] = {row.outcome: row for row in _TABLE if row.error}
+"""Of every outcome but created and replayed passports."""
+ALL_RULES = tuple({row.number: row for row in _TABLE}.values())
+"""One row of each of the thirteen rules, in their order."""
+CODES = (CREATED, REPLAYED, *(row.code for row in REFUSALS.values()))
+OUTCOMES = (CREATED, REPLAYED, *(kind.label for kind in Kind if kind is not Kind.CREATED))
+"""In a word, as metrics, `submit` and `tail` tell them: refusals by their result topic."""

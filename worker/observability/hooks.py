@@ -11,7 +11,7 @@ from worker.domain.catalogue import Company
 from worker.domain.command import Command
 from worker.domain.outcomes import Created, Outcome
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.store.port import LaneName
 
 Stopwatch = Callable[[str], None]

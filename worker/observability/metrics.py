@@ -16,9 +16,8 @@ from prometheus_client import (
 )
 
 from worker import __version__
-from worker.messages.outcome_code import OUTCOMES
 from worker.messages.reasons import DEAD_LETTER_REASONS
-from worker.messages.refusals import REFUSALS
+from worker.messages.rules import OUTCOMES, REFUSALS
 
 STEPS = ("decode", "store", "emit")
 STORE_STEPS = ("look-up", "verify", "begin", "gather", "decide", "write", "commit")

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 
 from worker.domain.outcomes import Outcome
 from worker.messages.events import company_of
-from worker.messages.outcome_code import CREATED, REPLAYED
-from worker.messages.refusals import REFUSALS
+from worker.messages.rules import CREATED, REFUSALS, REPLAYED
 from worker.observability.hooks import Committed, Hooks
 from worker.store.activity import MOST_PAIRS, MinuteCounts
 

@@ -2,7 +2,7 @@
 
 import structlog
 
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks, Turn, Watched
 from worker.observability.refusal_log import RefusalLog
 from worker.store.port import LaneName

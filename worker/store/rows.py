@@ -8,7 +8,7 @@ import asyncpg
 from worker.domain.command import DeadLetter, TraceContext
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.store import sql
 from worker.store.columns import NO_KEY, hashes, ids, optional_texts, texts
 from worker.store.facts import key_id

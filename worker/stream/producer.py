@@ -15,7 +15,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.domain.command import Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
 from worker.store import failpoints

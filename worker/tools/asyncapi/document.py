@@ -3,7 +3,7 @@
 from typing import get_args
 
 from worker import __version__
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.topic_settings import Wanted, wanted_topics
 from worker.tools.asyncapi.messages import Examples, message_schemas, messages

@@ -5,7 +5,7 @@ from json import dumps
 
 from worker.domain.command import OBJECT_ID, DeadLetter, Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.tools.asyncapi.schemas import JsonSchema, schemas
 

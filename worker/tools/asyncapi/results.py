@@ -7,7 +7,7 @@ from pydantic import Field, RootModel
 from pydantic.json_schema import SkipJsonSchema
 
 from worker.domain import outcomes
-from worker.messages.refusals import REFUSALS
+from worker.messages.rules import REFUSALS
 from worker.tools.asyncapi.passport import Cents, Count, Gtin, ObjectId, Result, SerialNumber
 
 
@@ -17,9 +17,9 @@ def _exactly(value: str | int | None) -> Any:
 
 
 def _pattern(sentence: str) -> str:
-    """What a sentence looks like whose gaps are numbers."""
-    escaped = re.sub(r"([.()])", r"\\\1", sentence)
-    return f"^{escaped.format(per_day='[0-9]+', today='[0-9]+')}$"
+    """Matches a sentence whose gaps are filled with numbers."""
+    escaped = re.sub(r"([.()])", r"\\\1", re.sub(r"\{[^}]*\}", "#", sentence))
+    return f"^{escaped.replace('#', '[0-9]+')}$"
 
 
 class RequestGs1(Result):

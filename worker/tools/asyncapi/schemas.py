@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import WithDefaultSchema
 
 from worker.messages.body import CreatePassportBody
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.tools.asyncapi.passport import Created
 from worker.tools.asyncapi.results import Conflict, OverageRequired, Rejected
 

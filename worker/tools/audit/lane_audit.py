@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 
 from worker.domain.command import Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
-from worker.messages.refusals import Kind
 from worker.messages.result_record import difference
+from worker.messages.rules import Kind
 from worker.tools.audit.strays import Strays, prefix
 from worker.tools.common.history import NAMED_TO_THE_END, History, Window
 from worker.tools.common.merge import Named

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from worker.messages.envelope import Record
-from worker.messages.refusals import Kind
 from worker.messages.result_record import cause_of, letter_origin
+from worker.messages.rules import Kind
 from worker.stream.log_reader import Bounds, LogReader
 from worker.tools.common.findings import Findings
 from worker.tools.common.history import LOGS, Topics

@@ -5,10 +5,9 @@ from typing import NamedTuple
 import orjson
 
 from worker.domain import outcomes
+from worker.messages.answers import body_of_value, child, field_errors
 from worker.messages.hints import printable
-from worker.messages.outcome_code import CREATED, REPLAYED
-from worker.messages.refusals import REFUSALS, Kind
-from worker.messages.rules import body_of_value, field_errors
+from worker.messages.rules import CREATED, REFUSALS, REPLAYED, Kind
 from worker.tools.common.results import ResultRecord
 
 _LINK = b'"digitalLinkUri":"'
@@ -54,11 +53,7 @@ def _digital_link(value: bytes) -> str:
         link = orjson.loads(value[start : value.index(b'"', start + 1) + 1]) if at >= 0 else None
     except ValueError:
         link = None
-    return printable(str(link or _child(body_of_value(value).get("gs1")).get("digitalLinkUri", "")))
-
-
-def _child(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
+    return printable(str(link or child(body_of_value(value), "gs1").get("digitalLinkUri", "")))
 
 
 def error_of(body: dict[str, object]) -> str:

@@ -7,8 +7,8 @@ from datetime import datetime
 from functools import partial
 
 from worker.messages.envelope import Record
-from worker.messages.refusals import Kind
 from worker.messages.result_record import cause_of, letter_cause
+from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LogReader

@@ -11,7 +11,7 @@ from worker.domain.seeding import SeededFields
 from worker.domain.timestamps import clamp_ms, iso_8601, utc_day
 from worker.messages.envelope import Limits, Record, open_envelope
 from worker.messages.events import Answer
-from worker.messages.refusals import REFUSALS, Kind
+from worker.messages.rules import REFUSALS, Kind
 from worker.settings import Settings
 
 

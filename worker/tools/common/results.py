@@ -11,8 +11,8 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
 from worker.messages.events import Header
-from worker.messages.refusals import Kind
 from worker.messages.result_record import cause_of
+from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within
 from worker.stream.fetched import record_of

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from worker.messages.outcome_code import CREATED, REPLAYED
-from worker.messages.refusals import REFUSALS
+from worker.messages.rules import CREATED, REFUSALS, REPLAYED
 from worker.store.activity import OutcomeCount, RefusalCount, outcome_counts, refusal_counts, this_minute
 from worker.tools.common.checked import ask_database
 from worker.tools.common.inspection import Inspection

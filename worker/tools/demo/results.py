@@ -2,9 +2,8 @@
 
 import json
 
-from worker.messages.outcome_code import CREATED, REPLAYED
-from worker.messages.refusals import REFUSALS, Kind
-from worker.messages.rules import outcome_class
+from worker.messages.answers import outcome_class
+from worker.messages.rules import CREATED, REFUSALS, REPLAYED, Kind
 from worker.tools.common.results import ResultRecord
 from worker.tools.demo.tally import Result
 

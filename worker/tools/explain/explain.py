@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from worker.domain.command import Source
 from worker.domain.outcomes import Unreadable
+from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
 from worker.messages.result_record import Misfit, answer_of, letter_of
-from worker.messages.rules import body_of_value, outcome_class
+from worker.messages.rules import Kind
 from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.stream.cluster.permissions import looking_acls
 from worker.tools.common.inspection import Inspection, LaneRow

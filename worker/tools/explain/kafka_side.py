@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from worker.messages.envelope import Record
-from worker.messages.refusals import Kind
+from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.offset_fetch_v7 import Committed

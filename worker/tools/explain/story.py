@@ -7,11 +7,11 @@ from datetime import timedelta
 from pydantic import JsonValue
 
 from worker.domain.command import TraceContext
-from worker.domain.outcomes import Created, Outcome, Replayed
+from worker.domain.outcomes import Outcome
+from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.envelope import Record, open_envelope
 from worker.messages.events import Answer
-from worker.messages.refusals import REFUSALS, Kind
-from worker.messages.rules import RULES, body_of_value, outcome_class
+from worker.messages.rules import ROWS, Kind
 from worker.stream.log_reader import Bounds
 from worker.tools.common.inspection import LaneRow
 from worker.tools.common.selection import Place
@@ -111,7 +111,7 @@ def outcome_report(story: Story) -> OutcomeReport | None:
         return None
     body = body_of_value(answer.value)
     outcome = outcome_class(answer.kind, body, replayed=answer.replayed)
-    rule = None if outcome is None else RULES[outcome]
+    rule = None if outcome is None else ROWS[outcome]
     return OutcomeReport(
         code=_code(outcome),
         status=_status(answer.kind, body),
@@ -129,9 +129,7 @@ def outcome_report(story: Story) -> OutcomeReport | None:
 
 
 def _code(outcome: type[Outcome] | None) -> str:
-    if outcome in (Created, Replayed):
-        return "created" if outcome is Created else "replayed"
-    return "unknown" if outcome is None else REFUSALS[outcome].code
+    return "unknown" if outcome is None else ROWS[outcome].code
 
 
 def _status(kind: Kind, body: Mapping[str, object]) -> int | None:

@@ -9,8 +9,8 @@ from hashlib import blake2b
 from worker.domain.command import DeadLetter
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.messages.refusals import Kind
 from worker.messages.result_record import Misfit, answer_of, letter_of
+from worker.messages.rules import Kind
 from worker.stream.log_reader import LogReader
 from worker.tools.common.findings import Findings
 from worker.tools.common.history import History, Topics, Window, history

@@ -6,7 +6,7 @@ from uuid import UUID
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from worker.messages.outcome_code import CODES
+from worker.messages.rules import CODES
 from worker.settings import Settings
 from worker.tools.cli.asking import (
     AsJson,

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from worker.messages.answers import outcome_code
 from worker.messages.events import Answer
-from worker.messages.outcome_code import outcome_code
 from worker.stream.group_view import group_view
 from worker.stream.log_reader import log_reader
 from worker.stream.producer import EmissionFailed

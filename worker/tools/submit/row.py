@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from worker.messages.json_value import JsonObject
-from worker.messages.outcome_code import CREATED, REPLAYED
-from worker.messages.outcome_code import OUTCOMES as RESULT_OUTCOMES
+from worker.messages.rules import CREATED, REPLAYED
+from worker.messages.rules import OUTCOMES as RESULT_OUTCOMES
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.source import Source
 

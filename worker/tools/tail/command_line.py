@@ -11,9 +11,9 @@ from typing import Annotated, Any, NoReturn
 from cyclopts import App, Parameter
 
 from worker.domain.timestamps import clamp_ms, iso_8601
+from worker.messages.answers import body_of_value
 from worker.messages.hints import printable
-from worker.messages.outcome_code import OUTCOMES, REPLAYED
-from worker.messages.rules import body_of_value
+from worker.messages.rules import OUTCOMES, REPLAYED
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
 from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
