@@ -2,7 +2,8 @@
 
 import pytest
 
-from worker.tools.common.selection import BadSelection, Place
+from worker.domain.places import Place
+from worker.tools.common.selection import BadSelection
 from worker.tools.console.search import EXPECTED, LONGEST, address_of
 from worker.tools.explain.locate import Address, CompanyKey, PassportId, Serial
 

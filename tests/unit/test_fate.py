@@ -3,12 +3,12 @@
 import pytest
 
 from tests.unit.builders import COMPANY, NOW_MS, TOPIC, record
+from worker.domain.places import Place
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.store.port import Position
 from worker.stream.log_reader import Bounds
 from worker.tools.common.inspection import LaneRow
-from worker.tools.common.selection import Place
 from worker.tools.explain.fate import fate_of
 from worker.tools.explain.report import State
 from worker.tools.explain.story import Story

@@ -2,6 +2,7 @@
 
 import random
 
+from worker.domain.places import Place
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.row import Row
 from worker.tools.submit.window import Window
@@ -23,7 +24,8 @@ class _Written:
         self.window = Window(TOPIC, lambda row, answer: self.rows.append((row.number, answer.place)))
 
     def hear(self, place: str) -> bool:
-        return self.window.expects(place) and self.window.hear(place, RowAnswer("created", place=place))
+        cause, answer = Place.parse(place), RowAnswer("created", place=place)
+        return cause is not None and self.window.expects(cause) and self.window.hear(cause, answer)
 
 
 def test_rows_are_let_out_in_order() -> None:

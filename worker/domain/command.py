@@ -33,12 +33,12 @@ class Source(NamedTuple):
     def passport_id(self) -> str:
         """24-hex ObjectId: 4 bytes of append time in seconds, then 8 bytes of SHA-256 over the place."""
         seconds = (self.appended_ms // 1000) & 0xFFFFFFFF
-        return f"{seconds:08x}{digits_of_path(str(self.place))}"
+        return f"{seconds:08x}{place_digits(self.place)}"
 
 
-def digits_of_path(path: str) -> str:
+def place_digits(place: Place) -> str:
     """The last 16 digits of the id of a passport: they tell where its command stands."""
-    return sha256(path.encode()).hexdigest()[:16]
+    return sha256(str(place).encode()).hexdigest()[:16]
 
 
 class ApiKey(NamedTuple):

@@ -20,6 +20,7 @@ from worker.domain.command import (
     UnreadableRecord,
 )
 from worker.domain.gs1 import UNSAFE_TEXT
+from worker.domain.places import Place
 from worker.domain.timestamps import clamp_ms
 from worker.messages.body import read_body
 from worker.messages.events import RECORD_BYTES, header_bytes
@@ -69,6 +70,11 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Sequence[Header]
     unreadable: UnreadableRecord | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the record stands."""
+        return Place(self.topic, self.partition, self.offset)
 
 
 def without_excess(record: Record, limits: Limits) -> Record:

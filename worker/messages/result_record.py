@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from worker.domain.command import OBJECT_ID, DeadLetter, Source, TraceContext
+from worker.domain.places import Place
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
 from worker.messages.rules import Kind
 
@@ -22,12 +23,17 @@ class Misfit(ValueError):
     """A record that no worker publishes; the text says what of it does not fit."""
 
 
-def cause_of(headers: Sequence[Header]) -> bytes | None:
-    """Which command a result names, `<topic>/<partition>/<offset>`; None where it names none."""
+def cause_text(headers: Sequence[Header]) -> bytes:
+    """The text with which a result names its command; empty where it has none."""
     for name, value in reversed(headers):  # it is among the last
         if name == "ce_causationid" and value is not None:
             return value
-    return None
+    return b""
+
+
+def cause_of(headers: Sequence[Header]) -> Place | None:
+    """The command that a result names; None where it names none."""
+    return Place.parse(cause_text(headers))
 
 
 def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header], kind: Kind, source: Source) -> Answer:
@@ -63,9 +69,7 @@ class LetterOrigin(NamedTuple):
     """The group that wrote a dead letter, and the command that it is a copy of, with its append time in ms."""
 
     group_id: str
-    topic: str
-    partition: int
-    offset: int
+    place: Place
     appended_ms: int
 
 
@@ -74,15 +78,15 @@ def letter_origin(headers: Sequence[Header]) -> LetterOrigin | None:
     ours = dict(headers[-_DEAD_LETTER_HEADERS:])
     try:
         group, topic, partition, offset, at = ((ours[name] or b"").decode("utf-8") for name in _ORIGIN_HEADERS)
-        return LetterOrigin(group, topic, int(partition), int(offset), int(at))
+        return LetterOrigin(group, Place(topic, int(partition), int(offset)), int(at))
     except (KeyError, ValueError):
         return None
 
 
-def letter_cause(headers: Sequence[Header], group_id: str) -> tuple[str, int, int, int] | None:
-    """Topic, partition, offset and append time in ms of the command that a dead letter of a group is a copy of."""
+def letter_cause(headers: Sequence[Header], group_id: str) -> Place | None:
+    """The command that a dead letter of this group is a copy of; None for those of other groups."""
     origin = letter_origin(headers)
-    return None if origin is None or origin.group_id != group_id else origin[1:]
+    return None if origin is None or origin.group_id != group_id else origin.place
 
 
 def letter_of(

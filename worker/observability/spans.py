@@ -31,6 +31,7 @@ from opentelemetry.trace import (
 
 from worker import __version__
 from worker.domain.command import Command
+from worker.domain.places import Place
 from worker.observability import span_names as names
 from worker.observability.hooks import Activity, Destination, Hooks, Sent, Stopwatch
 from worker.observability.span_links import context_of, is_sampled, worth_a_link
@@ -45,7 +46,7 @@ _CURRENT = create_key("passport-activities")
 """Where a context holds the spans of the batches, or of the openings, whose step is current, by partition: first that
 which the step's own span is below."""
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 """Topic and partition of a lane."""
 
 
@@ -198,7 +199,7 @@ class Tracing(Hooks):
                 attributes = {
                     **names.SEND,
                     **names.place(*place),
-                    names.CAUSATION_ID: f"{source}/{partition}/{answer.offset}",
+                    names.CAUSATION_ID: str(Place(source, partition, answer.offset)),
                 }
                 context = context_of(answer.trace)
                 span = self._tracer.start_span(
@@ -222,7 +223,7 @@ class Tracing(Hooks):
             span.end()
 
 
-def _current_spans() -> Mapping[Place, Span]:
+def _current_spans() -> Mapping[Partition, Span]:
     found = get_value(_CURRENT)
     return found if isinstance(found, dict) else {}
 

@@ -1,7 +1,6 @@
 """Up to which command results stand in the result topics: Kafka's own word on what was published."""
 
 import asyncio
-import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -52,9 +51,11 @@ async def published_ends(
                 reader.assign({(topic, number): start})
                 async for records in reader.read(topic, number, start, stop):
                     for record in records:
-                        cause = _named(cause_of(record.headers), settings.topic_commands)
-                        if cause is not None and cause[1] < log_ends.get(cause[0], 0) and cause[0] in ends:
-                            ends[cause[0]] = max(ends[cause[0]], cause[1] + 1)
+                        cause = cause_of(record.headers)
+                        if cause is None or cause.topic != settings.topic_commands or cause.partition not in ends:
+                            continue
+                        if cause.offset < log_ends.get(cause.partition, 0):
+                            ends[cause.partition] = max(ends[cause.partition], cause.offset + 1)
     return ends
 
 
@@ -110,14 +111,8 @@ async def _newest(consumer: AIOKafkaConsumer, places: list[TopicPartition], topi
     while left:
         for records in (await consumer.getmany(*left, timeout_ms=_POLL_MS)).values():
             for record in records:
-                cause = _named(cause_of(record.headers), topic)
-                if cause is not None:
-                    newest[cause[0]] = max(cause[1], newest.get(*cause))
+                cause = cause_of(record.headers)
+                if cause is not None and cause.topic == topic:
+                    newest[cause.partition] = max(cause.offset, newest.get(cause.partition, 0))
         left = {place for place in left if await consumer.position(place) < ends[place]}
     return newest
-
-
-def _named(cause: bytes | None, topic: str) -> tuple[int, int] | None:
-    """Partition and offset of the command of that topic which a result names."""
-    place = re.fullmatch(rf"{re.escape(topic)}/([0-9]+)/([0-9]{{1,18}})", (cause or b"").decode("utf-8", "replace"))
-    return (int(place[1]), int(place[2])) if place else None

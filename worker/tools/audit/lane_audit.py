@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 
 from worker.domain.command import Source
+from worker.domain.places import Place
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.result_record import difference
 from worker.messages.rules import Kind
@@ -11,7 +12,6 @@ from worker.tools.audit.strays import Strays, prefix
 from worker.tools.common.history import NAMED_TO_THE_END, History, Window
 from worker.tools.common.merge import Named
 from worker.tools.common.progress import Advance
-from worker.tools.common.selection import Place
 
 MOST_PLACES = 20
 LOOK_AGAIN_SECONDS = 10
@@ -136,12 +136,12 @@ class LaneAudit:
         cause = one.cause
         if answer is None or not log.wants(answer):
             if not (answer is None and is_asked):  # that the ledger lacks it was noted
-                self.add(f"{log.prefix}unasked", cause, f"{Place.of(one.record)} answers it, and it has no such answer")
+                self.add(f"{log.prefix}unasked", cause, f"{one.record.place} answers it, and it has no such answer")
             return
         record = one.record
         unlike = difference(self._wanted(log, answer), record.key, record.value, record.headers)
         if unlike is not None:
-            self.add(f"{log.prefix}different", cause, f"{unlike} of {Place.of(record)} is not that of the ledger")
+            self.add(f"{log.prefix}different", cause, f"{unlike} of {record.place} is not that of the ledger")
         if cause not in log.missing:
             log.repeats.add(cause)
             return

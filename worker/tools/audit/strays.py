@@ -1,24 +1,21 @@
 """Records of result and dead-letter topics that answer nothing: forged, misdirected, or written by somebody else."""
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.messages.result_record import cause_of, letter_origin
 from worker.messages.rules import Kind
 from worker.stream.log_reader import Bounds, LogReader
 from worker.tools.common.findings import Findings
 from worker.tools.common.history import LOGS, Topics
-from worker.tools.common.selection import Place
 
 AT_ONCE = 500
 """So many records wait for a look at how far the lane is."""
 
 Decided = Callable[[], Awaitable[int]]
 """The offset behind the newest command of a lane that is decided now."""
-
-_NAMED = re.compile(rb"(.{1,249})/([0-9]{1,9})/([0-9]{1,18})", re.DOTALL)
 
 
 class _Early(NamedTuple):
@@ -39,7 +36,7 @@ class Strays:
     def meet(self, kind: Kind | None, record: Record, cause: int | None) -> None:
         """A record of the log of a kind that names no command of the lane below its end, or no command of the lane."""
         if cause is not None:
-            self._early.append(_Early(kind, cause, Place.of(record)))
+            self._early.append(_Early(kind, cause, record.place))
         elif record.partition == self._partition:  # lanes that share a log would each report it
             note_stray(self._topics, kind, record, self.findings)
 
@@ -83,25 +80,14 @@ def note_stray(topics: Topics, kind: Kind | None, record: Record, findings: Find
 
     Other command topics and other groups may share the topic: what names theirs is no finding.
     """
-    settings, place = topics.settings, Place.of(record)
-    named = _named_in_letter(record) if kind is None else _named_in_result(record, settings.group_id)
-    if named is None:
+    settings, place = topics.settings, record.place
+    origin = letter_origin(record.headers) if kind is None else None
+    command = cause_of(record.headers) if kind is not None else origin and origin.place
+    if command is None:
         findings.add(f"{prefix(kind)}foreign", place, "it names no command")
         return
-    group, command = named
-    if (group, command.topic) != (settings.group_id, settings.topic_commands):
-        return
+    if command.topic != settings.topic_commands or (origin is not None and origin.group_id != settings.group_id):
+        return  # a result does not name its group
     known = command.partition < topics.counts[command.topic]
     if not known or topics.place(kind, command.partition) != (place.topic, place.partition):
         findings.add(f"{prefix(kind)}unasked", command, f"{place} answers it, and its results do not go there")
-
-
-def _named_in_result(record: Record, group_id: str) -> tuple[str, Place] | None:
-    """A result says nothing of its group."""
-    found = _NAMED.fullmatch(cause_of(record.headers) or b"")
-    return found and (group_id, Place(found[1].decode("utf-8", "replace"), int(found[2]), int(found[3])))
-
-
-def _named_in_letter(record: Record) -> tuple[str, Place] | None:
-    found = letter_origin(record.headers)
-    return found and (found.group_id, Place(found.topic, found.partition, found.offset))

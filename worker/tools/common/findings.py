@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from worker.domain.places import Place
 from worker.tools.common.report import Problem
-from worker.tools.common.selection import Place
 
 
 class Finding(NamedTuple):

@@ -1,6 +1,5 @@
 """What happened to the commands of one lane, as Kafka has it: windows of commands, and the records that name them."""
 
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -145,18 +144,10 @@ def cause_reader(settings: Settings, partition: int, kind: Kind | None) -> Calla
 
     Of a result of that kind; None stands for dead letters.
     """
-    topic = settings.topic_commands
-    if kind is None:
 
-        def cause_of_letter(record: Record) -> int | None:
-            found = letter_cause(record.headers, settings.group_id)
-            return found[2] if found is not None and found[:2] == (topic, partition) else None
+    def offset_of(record: Record) -> int | None:
+        cause = letter_cause(record.headers, settings.group_id) if kind is None else cause_of(record.headers)
+        is_ours = cause is not None and (cause.topic, cause.partition) == (settings.topic_commands, partition)
+        return cause.offset if cause is not None and is_ours else None
 
-        return cause_of_letter
-    place = re.compile(re.escape(f"{topic}/{partition}/").encode("utf-8") + rb"([0-9]{1,18})")
-
-    def cause_of_result(record: Record) -> int | None:
-        found = place.fullmatch(cause_of(record.headers) or b"")
-        return int(found[1]) if found else None
-
-    return cause_of_result
+    return offset_of

@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
 from worker.messages.events import Header
-from worker.messages.result_record import cause_of
+from worker.messages.result_record import cause_text
 from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within
@@ -39,7 +39,7 @@ class ResultRecord(NamedTuple):
     @property
     def cause(self) -> str:
         """`<topic>/<partition>/<offset>` of the command; empty where a stranger's record names none."""
-        return (cause_of(self.headers) or b"").decode("utf-8", "replace")
+        return cause_text(self.headers).decode("utf-8", "replace")
 
     @property
     def is_replayed(self) -> bool:

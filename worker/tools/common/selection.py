@@ -4,9 +4,8 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
 
-from worker.messages.envelope import Record
+from worker.domain.places import Place
 
 Bound = int | datetime
 """An offset, or a time, which stands for the first record that was appended then or later."""
@@ -16,24 +15,6 @@ _PLACE = re.compile(r"(?:(?P<topic>[a-zA-Z0-9._-]{1,249})[/:])?(?P<partition>[0-
 
 class BadSelection(ValueError):
     """What was typed names no place or range; the text says what was expected."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A record of a topic."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    @classmethod
-    def of(cls, record: Record) -> Self:
-        """Where a record stands."""
-        return cls(record.topic, record.partition, record.offset)
-
-    def __str__(self) -> str:
-        """As `ce_causationid` writes it."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
 
 
 def place_of(text: str, topic: str) -> Place:

@@ -2,13 +2,14 @@
 
 import re
 
+from worker.domain.places import Place
 from worker.messages.hints import printable
 from worker.settings import Settings
 from worker.tools.common.checked import ask_database
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
-from worker.tools.common.selection import BadSelection, Place, Range
+from worker.tools.common.selection import BadSelection, Range
 from worker.tools.common.servers import Servers
 from worker.tools.dead_letters.report import (
     DeadLetterReport,
@@ -20,7 +21,6 @@ from worker.tools.dead_letters.report import (
 from worker.tools.dead_letters.rows import (
     Chosen,
     LetterHead,
-    LetterPlace,
     Redrive,
     StoredLetter,
     find_letter,
@@ -65,13 +65,12 @@ async def chosen_letters(
 
 async def show(servers: Servers, place: Place) -> Shown:
     """All of one."""
-    at = LetterPlace(place.topic, place.partition, place.offset)
 
     async def question(database: Inspection) -> tuple[StoredLetter, list[Redrive]] | Problem:
-        found = await find_letter(database.connection, servers.settings.group_id, at)
+        found = await find_letter(database.connection, servers.settings.group_id, place)
         if found is None:
             return no_dead_letter(servers.settings, place)
-        return found, await redrives_of(database.connection, at)
+        return found, await redrives_of(database.connection, place)
 
     found = await ask_database(servers, _RIGHTS, question)
     if isinstance(found, Problem):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
 
+from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.settings import Settings
 from worker.store import failpoints
@@ -113,7 +114,7 @@ class Redriver:
         found = None
         async for records in self._committed.read(topic, partition, start, end):
             for one in records:
-                if found is None and repeats(one, topic, partition, offset):
+                if found is None and repeats(one, Place(topic, partition, offset)):
                     found = one.offset
         return found
 

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from worker.domain.places import Place
 from worker.stream.log_reader import log_reader
 from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.checked import ask_database
@@ -12,7 +13,7 @@ from worker.tools.common.journal import operation
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import KEEP_OPERATIONS, KEEP_REDRIVES, reading
-from worker.tools.common.selection import BadSelection, Place, Range
+from worker.tools.common.selection import BadSelection, Range
 from worker.tools.common.servers import SERVER_ERRORS, Servers
 from worker.tools.dead_letters.letters import chosen_letters
 from worker.tools.dead_letters.publishing import redriving_acls

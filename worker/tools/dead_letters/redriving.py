@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 
+from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.store import failpoints
 from worker.stream.log_reader import LogReader
@@ -18,7 +19,6 @@ from worker.tools.common.inspection import Inspection
 from worker.tools.common.journal import Operation
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
-from worker.tools.common.selection import Place
 from worker.tools.common.servers import Servers
 from worker.tools.dead_letters.letters import no_dead_letter
 from worker.tools.dead_letters.publishing import Redriver, Unpublished, record_at, redriver
@@ -26,7 +26,6 @@ from worker.tools.dead_letters.redrive_checks import Refusal, Step, credentials_
 from worker.tools.dead_letters.redriven import redriven
 from worker.tools.dead_letters.report import DeadLettersRedriveReport, RedriveOutcome, RedriveReport
 from worker.tools.dead_letters.rows import (
-    LetterPlace,
     Redrive,
     begin_redrive,
     find_letter,
@@ -124,12 +123,12 @@ class Redriving:
 
     async def _plan(self, place: Place) -> _Plan | None:
         """None where there is nothing to do."""
-        connection, at = self._database.connection, _at(place)
-        stored = await find_letter(connection, self._settings.group_id, at)
+        connection = self._database.connection
+        stored = await find_letter(connection, self._settings.group_id, place)
         if stored is None:
             self._found.refuse(place, None, no_dead_letter(self._settings, place))
             return None
-        code, rows = stored.letter.reason, await redrives_of(connection, at)
+        code, rows = stored.letter.reason, await redrives_of(connection, place)
         step = self._step(rows)
         if isinstance(step, Refusal):
             self._refuse(place, code, step)
@@ -148,8 +147,8 @@ class Redriving:
 
     async def _do(self, plan: _Plan, producer: Redriver, kept: Operation) -> None:
         """By the rows as they are now, after the start of the producer."""
-        place, at = plan.place, _at(plan.place)
-        rows = await redrives_of(self._database.connection, at)
+        place = plan.place
+        rows = await redrives_of(self._database.connection, place)
         step = self._step(rows)
         if isinstance(step, Refusal):
             self._refuse(place, plan.code, step)
@@ -164,9 +163,9 @@ class Redriving:
             outcome = _PUBLISHED
             if step is Step.PUBLISH:
                 times += 1
-                await self._begin(at, times, kept, producer)
+                await self._begin(place, times, kept, producer)
             new_offset = await producer.publish(redriven(plan.original))
-        await note_redrive(self._database.connection, at, times, new_offset, kept.id)
+        await note_redrive(self._database.connection, place, times, new_offset, kept.id)
         failpoints.reach("redrive noted")
         self._found.note(place, plan.code, outcome, times, new_offset)
 
@@ -179,9 +178,9 @@ class Redriving:
             return await producer.find(place.offset, rows[-1].log_end)
         return rows[-1].new_offset if step is Step.ADOPT else None
 
-    async def _begin(self, at: LetterPlace, times: int, kept: Operation, producer: Redriver) -> None:
+    async def _begin(self, place: Place, times: int, kept: Operation, producer: Redriver) -> None:
         log_end = await producer.log_end()
-        if not await begin_redrive(self._database.connection, at, times, kept.id, log_end):
+        if not await begin_redrive(self._database.connection, place, times, kept.id, log_end):
             raise Unpublished("another redrive of it has begun at the same time")
         failpoints.reach("redrive row")
 
@@ -192,7 +191,3 @@ class Redriving:
 
     def _refuse(self, place: Place, code: str, why: Refusal) -> None:
         self._found.refuse(place, code, Problem(code=why.code, place=str(place), text=why.text))
-
-
-def _at(place: Place) -> LetterPlace:
-    return LetterPlace(place.topic, place.partition, place.offset)

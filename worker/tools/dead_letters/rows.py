@@ -6,18 +6,10 @@ from datetime import datetime
 from uuid import UUID
 
 from worker.domain.command import DeadLetter
+from worker.domain.places import Place
 from worker.store import sql
 from worker.store.rows import dead_letter_of
 from worker.store.sql import Connection
-
-
-@dataclass(frozen=True, slots=True)
-class LetterPlace:
-    """A command of a topic."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +84,25 @@ async def list_letters(
     return [LetterHead(**{**row, "times": row["times"] or 0}) for row in rows]
 
 
-async def find_letter(connection: Connection, group_id: str, place: LetterPlace) -> StoredLetter | None:
+async def find_letter(connection: Connection, group_id: str, place: Place) -> StoredLetter | None:
     """The dead letter of a command; None where there is none, or its day was dropped."""
     row = await connection.fetchrow(sql.load("find_dead_letter"), group_id, place.topic, place.partition, place.offset)
     return None if row is None else StoredLetter(dead_letter_of(row), row["appended_at"], row["company_id"])
 
 
-async def redrives_of(connection: Connection, place: LetterPlace) -> list[Redrive]:
+async def redrives_of(connection: Connection, place: Place) -> list[Redrive]:
     """Each time that a command was published again, or was about to be, oldest first."""
     rows = await connection.fetch(sql.load("redrives"), place.topic, place.partition, place.offset)
     return [Redrive(**row) for row in rows]
 
 
-async def begin_redrive(
-    connection: Connection, place: LetterPlace, times: int, operation_id: UUID, log_end: int
-) -> bool:
+async def begin_redrive(connection: Connection, place: Place, times: int, operation_id: UUID, log_end: int) -> bool:
     """Note it before anything is sent; False where somebody else has begun the same."""
     values = (place.topic, place.partition, place.offset, times, operation_id, log_end)
     return await connection.fetchval(sql.load("begin_redrive"), *values) is not None
 
 
-async def note_redrive(
-    connection: Connection, place: LetterPlace, times: int, new_offset: int, operation_id: UUID
-) -> None:
+async def note_redrive(connection: Connection, place: Place, times: int, new_offset: int, operation_id: UUID) -> None:
     """Where it was published; from now on the row is this operation's."""
     values = (place.topic, place.partition, place.offset, times, new_offset, operation_id)
     await connection.execute(sql.load("note_redrive"), *values)

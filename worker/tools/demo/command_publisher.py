@@ -5,6 +5,7 @@ import asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
+from worker.domain.places import Place
 from worker.messages.events import Header
 from worker.settings import Settings
 from worker.stream.cluster.connection import client_options
@@ -33,4 +34,4 @@ class CommandPublisher:
 
 async def _place(delivery: "asyncio.Future[RecordMetadata]") -> str:
     where = await delivery
-    return f"{where.topic}/{where.partition}/{where.offset}"
+    return str(Place(where.topic, where.partition, where.offset))

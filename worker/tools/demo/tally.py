@@ -4,6 +4,8 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from worker.domain.places import Place
+
 STRANGERS = "strangers"
 """The sender of whatever no company answers for: garbage, and guessed API keys."""
 
@@ -68,7 +70,7 @@ class Tally:
         self._copies: Counter[str] = Counter()
         self._twice: list[str] = []
         self._disordered: list[str] = []
-        self._last: dict[tuple[tuple[str, int], str], int] = {}
+        self._last: dict[tuple[tuple[str, int], int], int] = {}
 
     @property
     def waiting(self) -> int:
@@ -128,11 +130,13 @@ class Tally:
 
     def _check_order(self, result: Result) -> None:
         """Within a result partition, the results of one input partition come in the order of its commands."""
-        source, _, offset = result.cause.rpartition("/")
-        last = self._last.get((result.place, source), -1)
-        if int(offset) < last:
+        if (command := Place.parse(result.cause)) is None:
+            return
+        lane = result.place, command.partition
+        last = self._last.get(lane, -1)
+        if command.offset < last:
             self._disordered.append(result.cause)
-        self._last[result.place, source] = max(last, int(offset))
+        self._last[lane] = max(last, command.offset)
 
     def _badly_copied(self) -> list[str]:
         """Unreadable commands need one copy, all others none."""

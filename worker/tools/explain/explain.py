@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from worker.domain.command import Source
 from worker.domain.outcomes import Unreadable
+from worker.domain.places import Place
 from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
@@ -15,7 +16,6 @@ from worker.stream.cluster.permissions import looking_acls
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
-from worker.tools.common.selection import Place
 from worker.tools.common.servers import Servers
 from worker.tools.explain.fate import Fate, fate_of
 from worker.tools.explain.kafka_side import KafkaSide, open_kafka

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.messages.rules import Kind
 from worker.settings import Settings
@@ -13,7 +14,6 @@ from worker.stream.log_reader import Bounds
 from worker.stream.probe import READ_BYTES, Probe
 from worker.stream.published import before
 from worker.tools.common.history import Topics, cause_reader
-from worker.tools.common.selection import Place
 
 AROUND = 5000
 """So many offsets around a result's place are read where it does not stand there: repeats may stand anywhere."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from worker.domain.command import digits_of_path
+from worker.domain.command import place_digits
+from worker.domain.places import Place
 from worker.messages.envelope import LONGEST_IDEMPOTENCY_KEY, is_idempotency_key
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.progress import Progress
-from worker.tools.common.selection import Place
 from worker.tools.explain.kafka_side import KafkaSide
 from worker.tools.explain.lookups import (
     Made,
@@ -216,8 +216,8 @@ class Locator:
         return None
 
     def _first_with(self, digits: str, partition: int, offsets: Iterable[int]) -> int | None:
-        before = f"{self.topic}/{partition}/"
-        return next((offset for offset in offsets if digits_of_path(f"{before}{offset}") == digits), None)
+        topic = self.topic
+        return next((at for at in offsets if place_digits(Place(topic, partition, at)) == digits), None)
 
     async def _rows_since(self, database: Inspection, created_ms: int) -> Offsets:
         """The ledger's offsets of each partition that were appended then or later, found for all together."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from worker.domain.places import Place
 from worker.tools.common.report import Model, Report
 
 State = Literal[
@@ -21,7 +22,7 @@ class RecordPlace(Model):
 
     def __str__(self) -> str:
         """As `ce_causationid` writes it."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
+        return str(Place(self.topic, self.partition, self.offset))
 
 
 class CredentialsReport(Model):

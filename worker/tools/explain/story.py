@@ -8,13 +8,13 @@ from pydantic import JsonValue
 
 from worker.domain.command import TraceContext
 from worker.domain.outcomes import Outcome
+from worker.domain.places import Place
 from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.envelope import Record, open_envelope
 from worker.messages.events import Answer
 from worker.messages.rules import ROWS, Kind
 from worker.stream.log_reader import Bounds
 from worker.tools.common.inspection import LaneRow
-from worker.tools.common.selection import Place
 from worker.tools.common.why import why
 from worker.tools.explain.lookups import Charge, KeyOwner, Made
 from worker.tools.explain.report import (

@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from worker.domain.places import Place
 from worker.observability.hooks import outcome_name
 from worker.tools.common.findings import Findings
 from worker.tools.common.refits import Restored
-from worker.tools.common.selection import Place
 from worker.tools.lanes.restoring import MOST_PLACES
 
 

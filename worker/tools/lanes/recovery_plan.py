@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from hashlib import blake2b
 
 from worker.domain.command import DeadLetter
+from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.result_record import Misfit, answer_of, letter_of
@@ -16,7 +17,6 @@ from worker.tools.common.findings import Findings
 from worker.tools.common.history import History, Topics, Window, history
 from worker.tools.common.merge import Named
 from worker.tools.common.refits import Contradiction, Restored, needs_letter, restored, source_of
-from worker.tools.common.selection import Place
 from worker.tools.lanes.lost import Lost
 from worker.tools.lanes.restoring import MOST_PLACES
 
@@ -80,12 +80,12 @@ class LanePlan:
         record, place = one.record, self._place(one.cause)
         repeats = self._seen[kind is None].repeats(one.cause, _digest(kind, record))
         if repeats is False:
-            self.refusals.add("results-differ", place, f"{Place.of(record)} differs from what was published first")
+            self.refusals.add("results-differ", place, f"{record.place} differs from what was published first")
         if repeats is not None:
             return
         command = commands.get(one.cause)
         if command is None:
-            self.refusals.add("result-unasked", place, f"{Place.of(record)} names it, and it is no command")
+            self.refusals.add("result-unasked", place, f"{record.place} names it, and it is no command")
             return
         try:
             source = source_of(command)
@@ -95,7 +95,7 @@ class LanePlan:
                 results[one.cause] = answer_of(record.key, record.value, record.headers, kind, source)
         except Misfit as misfit:
             results.setdefault(one.cause, None)
-            self.refusals.add("result-contradicts", place, f"{Place.of(record)}: {misfit}")
+            self.refusals.add("result-contradicts", place, f"{record.place}: {misfit}")
 
     def _fitting(
         self, window: Window, results: dict[int, Answer | None], letters: dict[int, DeadLetter]

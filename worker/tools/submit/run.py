@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from worker.messages.events import Event, Header
+from worker.messages.result_record import cause_of
 from worker.settings import Settings
 from worker.tools.common.answering import RowAnswer, answer_of
 from worker.tools.common.results import ResultWatcher
@@ -132,8 +133,8 @@ class Submission:
                 continue
             records = await self._watcher.poll()
             for record in records:
-                cause = record.cause
-                if window.expects(cause) and window.hear(cause, answer_of(record)):
+                cause = cause_of(record.headers)
+                if cause is not None and window.expects(cause) and window.hear(cause, answer_of(record)):
                     self._last_news = time.monotonic()
             if records:
                 await asyncio.sleep(_GATHER_SECONDS)

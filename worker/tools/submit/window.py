@@ -1,9 +1,9 @@
 """Rows from when they are sent until their answers are written: matched by place, let out in the order of the file."""
 
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
+from worker.domain.places import Place
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.row import Row
 
@@ -28,10 +28,10 @@ class Window:
     def __init__(self, topic: str, write: Callable[[Row, RowAnswer], None]) -> None:
         self.kept_bytes = 0
         """Of its rows, as the answers file repeats them."""
-        self._prefix = f"{topic}/"
+        self._topic = topic
         self._write = write
         self._rows: deque[Slot] = deque()
-        self._waiting: dict[str, Slot] = {}
+        self._waiting: dict[Place, Slot] = {}
         self._unacknowledged: Counter[int] = Counter()
         self._early: dict[int, dict[int, RowAnswer]] = {}
 
@@ -62,27 +62,26 @@ class Window:
             if (answer := early.pop(offset, None)) is not None:
                 slot.answer = answer
             else:
-                self._waiting[f"{self._prefix}{partition}/{offset}"] = slot
+                self._waiting[Place(self._topic, partition, offset)] = slot
         self._unacknowledged[partition] -= len(slots)
         end = first_offset + len(slots)
         later = self._unacknowledged[partition] > 0
         self._early[partition] = {at: one for at, one in early.items() if at >= end} if later else {}
         self._let_out()
 
-    def expects(self, cause: str) -> bool:
+    def expects(self, cause: Place) -> bool:
         """Whether a result with this cause is that of one of our rows, or may turn out to be."""
-        return cause in self._waiting or self._unacknowledged[_place(cause)[0]] > 0
+        return cause.topic == self._topic and (cause in self._waiting or self._unacknowledged[cause.partition] > 0)
 
-    def hear(self, cause: str, answer: RowAnswer) -> bool:
+    def hear(self, cause: Place, answer: RowAnswer) -> bool:
         """Whether it is the answer to one of our rows; one that comes again is none."""
         slot = self._waiting.pop(cause, None)
         if slot is not None:
             slot.answer = answer
             self._let_out()
             return True
-        partition, offset = _place(cause)
-        if cause.startswith(self._prefix) and self._unacknowledged[partition] > 0:
-            self._early.setdefault(partition, {})[offset] = answer
+        if cause.topic == self._topic and self._unacknowledged[cause.partition] > 0:
+            self._early.setdefault(cause.partition, {})[cause.offset] = answer
         return False
 
     def _let_out(self) -> None:
@@ -91,12 +90,3 @@ class Window:
             row = rows.popleft().row
             self.kept_bytes -= len(row.kept)
             self._write(row, answer)
-
-
-_PLACE = re.compile("[^/]*/(0|[1-9][0-9]{0,9})/(0|[1-9][0-9]{0,18})")
-
-
-def _place(cause: str) -> tuple[int, int]:
-    """Partition and offset; -1 and -1 of what no worker writes."""
-    found = _PLACE.fullmatch(cause)
-    return (-1, -1) if found is None else (int(found[1]), int(found[2]))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Parameter
 
+from worker.domain.places import Place
 from worker.domain.timestamps import clamp_ms, iso_8601
 from worker.messages.answers import body_of_value
 from worker.messages.hints import printable
@@ -114,7 +115,7 @@ def line(record: ResultRecord) -> str:
 
 def json_line(record: ResultRecord) -> str:
     """For programs: the same, the whole body, and where the result stands. ASCII, without control characters."""
-    place = f"{record.topic}/{record.partition}/{record.offset}"
+    place = str(Place(record.topic, record.partition, record.offset))
     told = {**told_of(record), "result": place, "body": body_of_value(record.value or b"")}
     return json.dumps(told, separators=(",", ":")).replace("\x7f", "\\u007f")
 
