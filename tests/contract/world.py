@@ -16,7 +16,7 @@ from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.batch.work import Work
 from worker.domain.command import AccessToken, Command
-from worker.domain.timestamps import DAY_MS, iso_8601
+from worker.domain.timestamps import DAY_MS, format_ms
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.events import Answer
 from worker.store import migrate as migrations
@@ -55,7 +55,7 @@ def _plan(name: str, *limits: int | None) -> dict[str, object]:
 def _company(one: Tenant) -> dict[str, object]:
     keys: list[dict[str, object]] = [{"key": one.api_key}]
     if one == OPEN:
-        moment = iso_8601(REVOKED_MS)
+        moment = format_ms(REVOKED_MS)
         keys.append({"key": REVOKED.api_key, "revokedAt": moment})
         keys.append({"key": FRACTION.api_key, "revokedAt": moment.replace("Z", "500Z")})
     subscription = "past_due" if one == PAST_DUE else "active"

@@ -18,7 +18,7 @@ from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.outcomes import Unauthorized, Unreadable
 from worker.domain.seeding import compact_json
-from worker.domain.timestamps import clamp_ms, iso_8601
+from worker.domain.timestamps import clamp_ms, format_ms
 from worker.messages.body import ROLES
 from worker.messages.envelope import Header, Record, open_envelope
 from worker.messages.events import dead_letter_event, describe, event_of
@@ -225,6 +225,6 @@ def test_a_refusal_is_small_whatever_the_body(hostile: list[str], many: int, val
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_every_timestamp_has_a_text(timestamp_ms: int) -> None:
     """24 characters of ISO 8601, which sort as the times do."""
-    text = iso_8601(clamp_ms(timestamp_ms))
+    text = format_ms(clamp_ms(timestamp_ms))
     assert len(text) == 24
-    assert (text < iso_8601(NOW_MS)) is (clamp_ms(timestamp_ms) < NOW_MS)
+    assert (text < format_ms(NOW_MS)) is (clamp_ms(timestamp_ms) < NOW_MS)

@@ -1,6 +1,7 @@
 """Append times as days and as text."""
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -20,10 +21,25 @@ from worker.domain.command import Source
         (timestamps.LATEST_MS, "9999-12-31T23:59:59.999Z", 2_932_896),
     ],
 )
-def test_moments_are_utc_with_milliseconds(milliseconds: int, text: str, day: int) -> None:
-    """Whatever the zone of the machine."""
-    assert timestamps.iso_8601(milliseconds) == text
+def test_times_are_utc_with_milliseconds(milliseconds: int, text: str, day: int) -> None:
+    """Whatever the zone of the machine. Each text is read back as the same time."""
+    assert timestamps.format_ms(milliseconds) == text
+    assert timestamps.parse_ms(text) == milliseconds
+    assert timestamps.format_time(timestamps.time_of_ms(milliseconds)) == text
     assert timestamps.utc_day(milliseconds) == day
+
+
+def test_a_time_is_read_into_utc() -> None:
+    """Whatever zone the text has."""
+    assert timestamps.parse_time("2026-12-31T23:00:00+01:00") == datetime(2026, 12, 31, 22, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "x", "2026-12-31", "2026-12-31T23:00:00", "0001-01-01T00:00:00+23:00", "7"])
+def test_text_without_a_time_or_a_zone_is_refused(text: str) -> None:
+    """A time before the year 1, too."""
+    assert timestamps.parse_time(text) is None
+    with pytest.raises(ValueError, match="Expected a time with a zone"):
+        timestamps.parse_ms(text)
 
 
 def test_the_machine_is_far_from_utc() -> None:

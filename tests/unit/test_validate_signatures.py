@@ -11,7 +11,7 @@ from tests.unit.signing_builders import KEY, P_256, RFC_8037, VALUE, claims, jws
 from tests.workbench import run_command
 from worker.auth.public_keys import members_of
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.options import moment
+from worker.tools.cli.options import timestamp
 from worker.tools.common.signer import Signer
 from worker.tools.validate.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
 from worker.tools.validate.validation import NOT_CHECKED, verdicts
@@ -32,7 +32,7 @@ def catalogue(tmp_path: Path) -> Path:
 
 
 def _problems(signature: str, catalogue: Path | None, key: str | None = KEY, value: bytes = VALUE) -> list[str]:
-    check = check_of(signature, TOPIC, key, catalogue, moment("--at", AT))
+    check = check_of(signature, TOPIC, key, catalogue, timestamp("--at", AT))
     (found,) = with_signatures(verdicts(io.BytesIO(value), LIMITS), check, LIMITS)
     return [problem.removeprefix("jws-signature: ").partition(":")[0] for problem in found.problems]
 

@@ -1,6 +1,6 @@
-"""Time as the record carries it: append time in milliseconds since the Unix epoch, UTC."""
+"""Times: milliseconds since the Unix epoch, as records carry them, `datetime`s in UTC, and ISO 8601 text."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 HOUR_MS = 3_600_000
@@ -8,9 +8,11 @@ DAY_MS = 24 * HOUR_MS
 LATEST_MS = 253_402_300_799_999
 """Last millisecond of the year 9999, the latest that ISO 8601 with four year digits can say."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def clamp_ms(milliseconds: int) -> int:
-    """A producer's timestamp may be anything; the rules need one that a calendar can show."""
+    """The nearest time from 1970 to 9999. A producer's timestamp may be anything, and rules need a calendar."""
     return min(max(milliseconds, 0), LATEST_MS)
 
 
@@ -19,13 +21,41 @@ def utc_day(appended_ms: int) -> int:
     return appended_ms // DAY_MS
 
 
+# Commands of a turn were appended close to each other, and a second's text takes most of the time.
 @lru_cache(maxsize=64)
-def _second_text(second: int) -> str:
+def _format_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @lru_cache(maxsize=4096)
-def iso_8601(appended_ms: int) -> str:
-    """For example `2026-05-09T10:00:00.000Z`: milliseconds and `Z`."""
-    second, millisecond = divmod(appended_ms, 1000)
-    return f"{_second_text(second)}.{millisecond:03d}Z"
+def format_ms(milliseconds: int) -> str:
+    """As events write times, for example `2026-05-09T10:00:00.000Z`."""
+    second, millisecond = divmod(milliseconds, 1000)
+    return f"{_format_second(second)}.{millisecond:03d}Z"
+
+
+def format_time(time: datetime) -> str:
+    """The same text for a time in UTC."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime | None:
+    """A time with a zone, as RFC 3339 writes it, in UTC; None for other text."""
+    try:
+        time = datetime.fromisoformat(text)
+        return None if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_ms(text: str) -> int:
+    """Milliseconds since the epoch of such a text. Raises `ValueError` for other text."""
+    time = parse_time(text)
+    if time is None:
+        raise ValueError("Expected a time with a zone")
+    return (time - _EPOCH) // timedelta(milliseconds=1)
+
+
+def time_of_ms(milliseconds: int) -> datetime:
+    """A record's timestamp as a time in UTC."""
+    return _EPOCH + timedelta(milliseconds=clamp_ms(milliseconds))

@@ -11,7 +11,7 @@ from worker.domain.command import Command, DeadLetter, Source, TraceContext
 from worker.domain.outcomes import Created, Outcome, Refused, RefusedRequest, Replayed, Unauthorized, Unreadable
 from worker.domain.places import Place
 from worker.domain.seeding import compact_json
-from worker.domain.timestamps import iso_8601
+from worker.domain.timestamps import format_ms
 from worker.messages.rules import ROWS, Kind, Row
 
 Header = tuple[str, bytes | None]
@@ -111,7 +111,7 @@ def created_body(created: Created, digital_link_base: str) -> bytes:
         f'"digitalLinkUri":{uri},"conformant":{conformant}}},"status":"draft",'
         f'"completionPercentage":{seeded.completion_percentage},"fieldCounts":{{"total":{seeded.total},'
         f'"empty":{seeded.total - seeded.approved},"approved":{seeded.approved},"pendingReview":0,"flagged":0}},'
-        f'"fields":{seeded.json},{parties}{overage}"createdAt":"{iso_8601(created.created_ms)}"}}'
+        f'"fields":{seeded.json},{parties}{overage}"createdAt":"{format_ms(created.created_ms)}"}}'
     ).encode("ascii")
 
 
@@ -146,7 +146,7 @@ def event_of(answer: Answer, topic: str, partition: int) -> Event:
         ("ce_id", uuid5_of_url(place)),
         ("ce_source", b"/passport-worker"),
         ("ce_type", _TYPES[kind]),
-        ("ce_time", iso_8601(appended_ms).encode("ascii")),
+        ("ce_time", format_ms(appended_ms).encode("ascii")),
         ("ce_subject", (passport_id or key).encode("utf-8")),
     ]
     if company_id is not None:

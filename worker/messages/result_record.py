@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from worker.domain.command import OBJECT_ID, DeadLetter, Source, TraceContext
 from worker.domain.places import Place
+from worker.domain.timestamps import parse_ms
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
 from worker.messages.rules import Kind
 
@@ -46,7 +46,7 @@ def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header],
     try:
         answer = Answer(
             source.offset,
-            _milliseconds(found["ce_time"]),
+            parse_ms(found["ce_time"].decode("ascii")),
             kind,
             (key or b"").decode("utf-8"),
             value or b"",
@@ -111,9 +111,3 @@ def difference(wanted: Event, key: bytes | None, value: bytes | None, headers: S
         return None
     unlike = next((theirs for theirs, ours in zip(headers, wanted.headers, strict=False) if theirs != ours), None)
     return "the number of headers" if unlike is None else f"the header {unlike[0]}"
-
-
-def _milliseconds(time: bytes) -> int:
-    """Of a time as `iso_8601` writes it. Raises `ValueError`."""
-    moment = datetime.fromisoformat(time.decode("ascii"))
-    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000

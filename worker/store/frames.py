@@ -15,7 +15,7 @@ import asyncpg
 from worker.domain.cache import Cache
 from worker.domain.catalogue import Product
 from worker.domain.outcomes import Created
-from worker.domain.timestamps import iso_8601
+from worker.domain.timestamps import format_ms
 from worker.store import sql
 from worker.store.port import StoreUnavailable
 
@@ -126,7 +126,7 @@ def own_of(one: Created) -> Own:
 
 def own_values(passport_id: str, gtin: str, serial: str, created_ms: int) -> Own:
     """Likewise."""
-    return Own(passport_id.encode(), gtin.encode(), serial.encode(), iso_8601(created_ms).encode("ascii"))
+    return Own(passport_id.encode(), gtin.encode(), serial.encode(), format_ms(created_ms).encode("ascii"))
 
 
 def created_body_of(passport_id: str, row: asyncpg.Record, frames: Mapping[bytes, Frame]) -> bytes:

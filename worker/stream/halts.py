@@ -9,7 +9,7 @@ from math import inf
 import structlog
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from worker.domain.timestamps import iso_8601
+from worker.domain.timestamps import format_ms
 from worker.observability.hooks import Activity
 from worker.store.port import FencingToken
 from worker.stream.background import Background
@@ -66,7 +66,7 @@ class Halts:
             self._shared.hooks.lane_halted(lane.name)
             lane.log.error("lane_halted", reason=reason)
         self._lanes.add(lane)
-        lane.stand(LaneState.HALTED, f"{reason} (looked last at {iso_8601(int(now * 1000))})", inf)
+        lane.stand(LaneState.HALTED, f"{reason} (looked last at {format_ms(int(now * 1000))})", inf)
         self._shared.hooks.halted_lane_looked(lane.name, now)
 
     async def _watch(self) -> None:

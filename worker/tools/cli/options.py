@@ -29,7 +29,7 @@ def _digits(text: str, expected: str) -> str:
     return text.lower()
 
 
-def moment(name: str, text: str) -> datetime:
+def timestamp(name: str, text: str) -> datetime:
     """A time as RFC 3339 writes it; `name` is the option's."""
     try:
         return time_of(text)

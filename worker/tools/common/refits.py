@@ -8,7 +8,7 @@ from worker.domain.catalogue import Product
 from worker.domain.command import Command, CreatePassport, DeadLetter, Source
 from worker.domain.outcomes import Created, Unreadable
 from worker.domain.seeding import SeededFields
-from worker.domain.timestamps import clamp_ms, iso_8601, utc_day
+from worker.domain.timestamps import clamp_ms, format_ms, utc_day
 from worker.messages.envelope import Limits, Record, open_envelope
 from worker.messages.events import Answer
 from worker.messages.rules import REFUSALS, Kind
@@ -81,7 +81,7 @@ def _created(command: Command, answer: Answer, body: dict[str, Any]) -> Created:
     ids = {body.get("_id"), answer.passport_id, command.source.passport_id}
     _expect(len(ids) == 1, "its passport id is not that of the command's place")
     _expect(body.get("companyId") == answer.company_id, "its company is another one in body and header")
-    _expect(body.get("createdAt") == iso_8601(answer.appended_ms), "its createdAt is not the command's time")
+    _expect(body.get("createdAt") == format_ms(answer.appended_ms), "its createdAt is not the command's time")
     template, overage = body.get("templateId"), body.get("overage")
     _expect(isinstance(template, str), "its body has no templateId")
     return Created(

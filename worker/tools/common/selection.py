@@ -3,9 +3,10 @@
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from worker.domain.places import Place
+from worker.domain.timestamps import parse_time
 
 Bound = int | datetime
 """An offset, or a time, which stands for the first record that was appended then or later."""
@@ -37,13 +38,9 @@ def bound_of(text: str) -> Bound:
 
 def time_of(text: str) -> datetime:
     """A time as RFC 3339 writes it, in UTC. Raises `BadSelection`."""
-    try:
-        time = datetime.fromisoformat(text)
-        if time.tzinfo is not None:
-            return time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise BadSelection(f"expected a time such as 2026-11-26T08:00:00Z, got {text!r}")
+    if (time := parse_time(text)) is None:
+        raise BadSelection(f"expected a time such as 2026-11-26T08:00:00Z, got {text!r}")
+    return time
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def environment() -> Environment:
         number=number,
         age=age,
         clock=clock,
-        moment=moment,
+        utc_time=utc_time,
         shown=shown,
         prose=prose,
         percent=percent,
@@ -72,7 +72,7 @@ def clock(at: datetime) -> str:
     return f"{at.astimezone(UTC):%H:%M}"
 
 
-def moment(at: datetime | None) -> str:
+def utc_time(at: datetime | None) -> str:
     """As events write it, readable."""
     return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} UTC"
 

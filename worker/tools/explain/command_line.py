@@ -1,13 +1,13 @@
 """`passport-worker explain`."""
 
 import json
-from datetime import datetime
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
 from worker.domain import gs1
+from worker.domain.timestamps import format_time
 from worker.tools.cli.asking import AsJson, ask_long, examples
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import company_id, object_id
@@ -119,7 +119,7 @@ def _record(report: ExplainReport) -> str:
         return "" if report.place is None else str(report.place)
     one = report.command
     key = "no key" if one.key is None else f"key {one.key} ({one.key_bytes} bytes)"
-    return f"{report.place}, appended {_time(one.appended_at)}, {key}, value of {one.value_bytes} bytes"
+    return f"{report.place}, appended {format_time(one.appended_at)}, {key}, value of {one.value_bytes} bytes"
 
 
 def _command(report: ExplainReport) -> str:
@@ -128,11 +128,6 @@ def _command(report: ExplainReport) -> str:
         return ""
     key = "no idempotency key" if one.idempotency_key is None else f"idempotency key {one.idempotency_key}"
     return f"{_asked(one)}; {key}; {_credentials(one.credentials)}"
-
-
-def _time(moment: datetime) -> str:
-    """As events write it."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _asked(command: CommandReport) -> str:
@@ -148,11 +143,11 @@ def _credentials(one: CredentialsReport) -> str:
         label = "" if one.label is None else f" {one.label}"
         return f"API key{label}" + ("" if one.hash_digits is None else f" ({one.hash_digits}…)")
     if one.kind == "access-token":
-        until = "" if one.expires_at is None else f", good until {_time(one.expires_at)}"
+        until = "" if one.expires_at is None else f", good until {format_time(one.expires_at)}"
         return f"access token of key {one.key_id}{until}"
     if one.kind == "signature":
         misfit = "" if one.misfit is None else f", whose claim {one.misfit} is not this record's"
-        until = "" if one.expires_at is None else f", good until {_time(one.expires_at)}"
+        until = "" if one.expires_at is None else f", good until {format_time(one.expires_at)}"
         return f"signature of key {one.label or ''} {one.key_id}{until}{misfit}".replace("  ", " ")
     return f"credentials: {one.kind}"
 
@@ -160,9 +155,9 @@ def _credentials(one: CredentialsReport) -> str:
 def _facts(report: ExplainReport) -> str:
     told = []
     if (bound := report.binding) is not None:
-        told.append(f"the key is bound to passport {bound.passport_id} since {_time(bound.since)}")
+        told.append(f"the key is bound to passport {bound.passport_id} since {format_time(bound.since)}")
     if (charge := report.charge) is not None:
-        told.append(f"{charge.price_cents} cents were charged at {_time(charge.charged_at)}")
+        told.append(f"{charge.price_cents} cents were charged at {format_time(charge.charged_at)}")
     if (lane := report.lane) is not None:
         told.append(f"the lane is at A={lane.applied}, E={lane.emitted}")
     if report.trace_id is not None:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from worker.domain.timestamps import time_of_ms
 from worker.tools.explain.report import State
 from worker.tools.explain.story import Story
-from worker.tools.explain.told_command import moment
 
 _OF_NOBODY: tuple[State, ...] = ("no-command", "beyond-the-end", "expired", "not-found", "unknown")
 
@@ -62,7 +62,7 @@ def _unanswered(story: Story) -> Fate:
         return Fate("waiting", (f"{told} `passport-worker lanes` tells whether somebody is at work.",))
     if offset < position.ledger_from:
         assert story.record is not None
-        day = moment(story.record.timestamp_ms).date()
+        day = time_of_ms(story.record.timestamp_ms).date()
         return Fate(
             "dropped",
             (

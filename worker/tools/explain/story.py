@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from worker.domain.command import TraceContext
 from worker.domain.outcomes import Outcome
 from worker.domain.places import Place
+from worker.domain.timestamps import time_of_ms
 from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.envelope import Record, open_envelope
 from worker.messages.events import Answer
@@ -27,7 +28,7 @@ from worker.tools.explain.report import (
     RecordPlace,
     RuleReport,
 )
-from worker.tools.explain.told_command import WIDEST, command_report, moment, safe
+from worker.tools.explain.told_command import WIDEST, command_report, safe
 
 _BOUND_FOR = timedelta(hours=24)
 _CREATED_STATUS = 201
@@ -149,7 +150,7 @@ def binding_report(story: Story) -> BindingReport | None:
     answer, bound = story.answer, story.bound
     if answer is None or answer.company_id is None or bound is None:
         return None
-    since = moment(bound.created_ms)
+    since = time_of_ms(bound.created_ms)
     return BindingReport(
         company_id=answer.company_id,
         key=answer.key,

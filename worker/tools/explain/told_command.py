@@ -1,11 +1,10 @@
 """A command as a report shows it: what it asks for, and of its credentials only what may be told."""
 
 import re
-from datetime import UTC, datetime
 
 from worker.auth.access_tokens import label_of
 from worker.domain.command import ApiKey, CreatePassport, Credentials, Signature
-from worker.domain.timestamps import clamp_ms
+from worker.domain.timestamps import time_of_ms
 from worker.messages.envelope import Envelope, Record, body_of, open_envelope
 from worker.tools.common.refits import widest_limits
 from worker.tools.explain.lookups import KeyOwner
@@ -39,7 +38,7 @@ def command_report(record: Record, owner: KeyOwner | None, audience: str | None,
     """
     envelope = open_envelope(record, WIDEST, audience)
     return CommandReport(
-        appended_at=moment(record.timestamp_ms),
+        appended_at=time_of_ms(record.timestamp_ms),
         key=None if record.key is None else masked(record.key.decode("utf-8", "backslashreplace")),
         key_bytes=len(record.key or b""),
         value_bytes=len(record.value or b""),
@@ -48,11 +47,6 @@ def command_report(record: Record, owner: KeyOwner | None, audience: str | None,
         credentials=_credentials(envelope, owner, is_known=is_known),
         asked=_asked(record, envelope.command.body),
     )
-
-
-def moment(milliseconds: int) -> datetime:
-    """A record's time, as a calendar can show it."""
-    return datetime.fromtimestamp(clamp_ms(milliseconds) / 1000, UTC)
 
 
 def _credentials(envelope: Envelope, owner: KeyOwner | None, *, is_known: bool) -> CredentialsReport:
@@ -64,7 +58,7 @@ def _credentials(envelope: Envelope, owner: KeyOwner | None, *, is_known: bool) 
             label=owner and safe(owner.label),
             hash_digits=None,
             key_id=masked(found.key_id)[:_MOST_KEY_ID],
-            expires_at=moment(found.expires_ms),
+            expires_at=time_of_ms(found.expires_ms),
             misfit=found.misfit,
         )
     if isinstance(found, ApiKey):
@@ -78,7 +72,7 @@ def _credentials(envelope: Envelope, owner: KeyOwner | None, *, is_known: bool) 
     if envelope.token is None:
         return CredentialsReport(kind=str(found), label=None, hash_digits=None, key_id=None, expires_at=None)
     token = label_of(envelope.token)
-    expires_at = None if token.expires_at is None else moment(int(max(0.0, min(token.expires_at, 1e12)) * 1000))
+    expires_at = None if token.expires_at is None else time_of_ms(int(max(0.0, min(token.expires_at, 1e12)) * 1000))
     return CredentialsReport(
         kind="access-token",
         label=None,

@@ -13,7 +13,7 @@ from rich.text import Text
 from worker.domain.gs1 import UNSAFE_TEXT
 from worker.tools.cli.asking import AsJson, Reason, ask, examples
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.options import company_id, duration, moment
+from worker.tools.cli.options import company_id, duration, timestamp
 from worker.tools.cli.output import show, table
 from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.catalogue.rows import jwk_of
@@ -130,7 +130,7 @@ def keys_revoke(
     A key that is revoked earlier stays so. Write the line that is printed into your catalogue file: one that says
     `revokedAt: null` of this key would take the revocation back.
     """
-    digits, since = _prefix(prefix), None if at is None else moment("--at", at)
+    digits, since = _prefix(prefix), None if at is None else timestamp("--at", at)
     report = ask(lambda servers: revoke(servers, digits, since, reason or ""))
     show(report, as_json=as_json, draw=lambda console: _draw_revoked(console, report.revoked))
 

@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from worker.tools.cli.asking import AsJson, Execute, Patience, Reason, ask, ask_long, examples, reason_to_execute
-from worker.tools.cli.options import moment
+from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import show, table
 from worker.tools.common.lane_report import LanesReport
 from worker.tools.common.lanes import lanes as look_at_lanes
@@ -88,7 +88,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
     Load the catalogue first: companies, and above all revocations of keys, are in no topic. Without --execute it only
     says what it would do, and what is in the way. Interrupted, run it again.
     """
-    since = None if search_from is None else moment("--search-from", search_from)
+    since = None if search_from is None else timestamp("--search-from", search_from)
     request = Request(partitions, since, frozenset(allow or ()), execute, reason_to_execute(reason) if execute else "")
 
     async def asking(servers: Servers, progress: Progress) -> RecoverReport:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 from cyclopts import App, Parameter
 
 from worker.domain.places import Place
-from worker.domain.timestamps import clamp_ms, iso_8601
+from worker.domain.timestamps import clamp_ms, format_ms
 from worker.messages.answers import body_of_value
 from worker.messages.hints import printable
 from worker.messages.rules import OUTCOMES, REPLAYED
@@ -124,7 +124,7 @@ def told_of(record: ResultRecord) -> dict[str, Any]:
     """What both forms tell; None for what there is not."""
     answer = answer_of(record)
     return {
-        "time": record.header("ce_time") or iso_8601(clamp_ms(record.timestamp_ms)),
+        "time": record.header("ce_time") or format_ms(clamp_ms(record.timestamp_ms)),
         "outcome": answer.outcome,
         "status": int(answer.status) if _STATUS.fullmatch(answer.status) else None,
         "company": record.header("ce_companyid"),

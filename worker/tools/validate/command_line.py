@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 from cyclopts import App, Parameter
 
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.options import moment
+from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import leave_closed_pipe, say
 from worker.tools.cli.running import settings_with_warnings, warn
 from worker.tools.validate.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
@@ -45,7 +45,7 @@ def validate(  # noqa: PLR0913 - its options
     settings = settings_with_warnings()
     limits, audience = settings.limits, settings.audience
     signer = signer_of(signing_key, audience)
-    check = check_of(signature, audience, idempotency_key, catalogue, None if at is None else moment("--at", at))
+    check = check_of(signature, audience, idempotency_key, catalogue, None if at is None else timestamp("--at", at))
     good = bad = 0
     try:
         with _opened(file) as stream:

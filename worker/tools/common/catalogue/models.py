@@ -55,14 +55,14 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
-def _moment(value: object) -> datetime | None:
+def _parse_time(value: object) -> datetime | None:
     """An ISO 8601 text, or the time that YAML made of one, in UTC."""
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if isinstance(moment, datetime) and moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(time, datetime) and time.tzinfo is not None:
+            return time.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise _wrong("an ISO 8601 date and time with a time zone, or null")
@@ -98,7 +98,7 @@ Digest = Annotated[bytes | None, _only("64 hexadecimal digits", _matches(_DIGEST
 HashedKey = Annotated[
     bytes | None, _only("text that starts with `tp_`, without spaces", _matches(_API_KEY)), AfterValidator(hash_of_key)
 ]
-Moment = Annotated[datetime | None, PlainValidator(_moment)]
+TimeOrNull = Annotated[datetime | None, PlainValidator(_parse_time)]
 
 
 def _jwk(value: object) -> SigningJwk:
@@ -166,7 +166,7 @@ class ApiKey(Row):
     sha256: Digest = Field(None, description="SHA-256 of the whole key, in hexadecimal digits.")
     hashed_key: HashedKey = Field(None, alias="key", description="The key itself.")
     label: Label = Field("", description="Where the key is used, for people.")
-    revoked_at: Moment = Field(
+    revoked_at: TimeOrNull = Field(
         None,
         description="Commands that were appended from then on are refused. Where it is not given, a revocation stays; "
         "null takes it back.",
@@ -187,8 +187,8 @@ class SigningKey(Row):
         description="Public key as a JWK (RFC 7517): Ed25519 or P-256. A `kid` in it must be the SHA-256 thumbprint."
     )
     label: Label = Field("", description="Where the key is used, for people.")
-    not_before: Moment = Field(None, description="Commands that were appended before are refused; null: none are.")
-    revoked_at: Moment = Field(
+    not_before: TimeOrNull = Field(None, description="Commands that were appended before are refused; null: none are.")
+    revoked_at: TimeOrNull = Field(
         None, description="Commands that were appended from then on are refused; null takes a revocation back."
     )
 
@@ -211,7 +211,7 @@ class Company(Row):
     signing_keys: tuple[SigningKey, ...] = Field(
         (), description="Public keys that sign its commands. Those that are not listed stay as they are."
     )
-    signatures_required_from: Moment = Field(
+    signatures_required_from: TimeOrNull = Field(
         None,
         description="Commands that were appended from then on have to be signed: API keys and access tokens are "
         "refused. Where it is not given, it stays as it was; null: none has to be.",
