@@ -5,13 +5,7 @@ By the database's own catalogue, so that a table or key that is new is looked at
 
 import re
 
-import asyncpg
-import pytest
-
-from tests.contract.world import migrate_to
 from tests.workbench import REPOSITORY
-from worker.store.migrate import migrate
-from worker.store.partitions import ensure_days
 from worker.store.sql import Connection
 
 BY_COMPANY = {"passport", "overage_charge", "company_usage", "daily_writes", "idempotency_key"}
@@ -77,38 +71,3 @@ async def test_a_companys_tables_lie_together(connection: Connection) -> None:
     """Tables are colocated by a column of one type that is never null, and refer to no table that is elsewhere."""
     assert [*map(tuple, await connection.fetch(DISTRIBUTION_TYPES, [*BY_COMPANY]))] == [("integer", True)]
     assert await connection.fetch(FOREIGN_KEYS, [*BY_COMPANY, *BY_LANE], [*REFERENCE]) == []
-
-
-async def test_rows_from_before_keep_what_they_say(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By migration 0009: ids are the same in half of the bytes, and a key has the company of its passport."""
-    company, passport = "0" * 24, "66" + "ab" * 11
-    connection = await asyncpg.connect(database_url)
-    await migrate_to(8, connection, monkeypatch)
-    await ensure_days(connection)
-    await connection.execute(
-        f"""
-        INSERT INTO plan VALUES ('p', 1, 75, 9);
-        INSERT INTO company VALUES ('{company}', 'c', 'p', NULL, '{{}}');
-        INSERT INTO company_usage VALUES ('{company}', 1);
-        INSERT INTO daily_writes VALUES ('{company}', current_date, 1);
-        INSERT INTO passport VALUES (now(), '{passport}', '{company}', '04012345000016', 's', '');
-        INSERT INTO overage_charge VALUES ('{passport}', '{company}', 75, now());
-        INSERT INTO idempotency_key VALUES (repeat('k', 16)::bytea, current_date, sha256(''), '{passport}', now());
-        INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, company_id, passport_id)
-             VALUES (1, 0, now(), 1, false, 'k', '{company}', '{passport}');
-        INSERT INTO ledger (lane_id, "offset", appended_at, kind, replayed, key, value)
-             VALUES (1, 1, now(), 4, false, 'k', '{{}}');
-        """
-    )
-    assert "0009_company_numbers.sql" in await migrate(connection)
-    number = await connection.fetchval("SELECT number FROM company")
-    for table in ("passport", "overage_charge", "idempotency_key"):
-        named = "id" if table == "passport" else "passport_id"
-        rows = await connection.fetch(f"SELECT company_number, encode({named}, 'hex') FROM {table}")
-        assert [*map(tuple, rows)] == [(number, passport)], table
-    for table in ("company_usage", "daily_writes"):
-        assert await connection.fetchval(f"SELECT company_number FROM {table}") == number, table
-    rows = await connection.fetch("SELECT company_id, encode(passport_id, 'hex') FROM ledger ORDER BY \"offset\"")
-    assert [*map(tuple, rows)] == [(company, passport), (None, None)]
-    assert await connection.fetchval("SELECT id FROM idempotency_key") == b"k" * 16
-    await connection.close()

@@ -7,11 +7,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.contract.world import TOPIC
 from worker.store import migrate as migrations
 from worker.store.migrate import Migration, MigrationError, check_schema, known_migrations, migrate
-from worker.store.port import LaneName, Owner, Registered
-from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 
 NAMES = [migration.name for migration in known_migrations()]
@@ -134,80 +131,3 @@ async def test_the_default_isolation_does_not_matter(database_url: str) -> None:
     applied = await asyncio.gather(*(migrate(connection) for connection in connections))
     assert sorted(name for names in applied for name in names) == NAMES
     await asyncio.gather(*(connection.close() for connection in connections))
-
-
-# One producer a worker in place of one a lane
-
-_OLD_FENCE = """
-INSERT INTO lane (group_id, topic, partition, epoch, generation, member)
-VALUES ($1, $2, $3, 1, $4, $5)
-ON CONFLICT ON CONSTRAINT lane_group_topic_partition_key DO UPDATE
-   SET epoch = lane.epoch + 1, generation = excluded.generation, member = excluded.member
- WHERE lane.generation <= excluded.generation OR $6
-RETURNING id, epoch
-"""
-"""How a worker took a lane that had a producer for each, before migration 0004."""
-
-
-@pytest.fixture
-def before_producers(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """This version is the one before migration 0004, until the patch is undone."""
-    brought = tuple(one for one in known_migrations() if one.version < 4)
-    monkeypatch.setattr(migrations, "known_migrations", lambda: brought)
-    return monkeypatch
-
-
-async def test_lanes_of_the_version_before_list_the_producer_that_they_had(
-    connection: Connection, database_url: str, before_producers: pytest.MonkeyPatch
-) -> None:
-    """One a lane, always the same; whoever opens the lane next has to fence it."""
-    await migrate(connection)
-    for partition in (0, 7, 11):
-        await connection.fetch(_OLD_FENCE, "my.group", TOPIC, partition, 5, "member", False)
-    await connection.fetch(_OLD_FENCE, "other", "topic", 0, 5, "member", False)
-    before_producers.undo()
-    assert (await migrate(connection))[0] == "0004_producers.sql"
-    rows = await connection.fetch("SELECT producers, epoch, generation_id, member_id FROM lane ORDER BY id")
-    assert [tuple(row) for row in rows] == [
-        ([f"my.group.{TOPIC}.0"], 1, 5, "member"),
-        ([f"my.group.{TOPIC}.7"], 1, 5, "member"),
-        ([f"my.group.{TOPIC}.11"], 1, 5, "member"),
-        (["other.topic.0"], 1, 5, "member"),
-    ]
-    store, old, new = PostgresStore(database_url, 1), LaneName("my.group", TOPIC, 7), LaneName("my.group", TOPIC, 8)
-    found = await store.register([old, new], Owner(6, "member", f"my.group.{TOPIC}.unique"))
-    await store.close()
-    assert {name: one.producers for name, one in found.items() if isinstance(one, Registered)} == {
-        old: {f"my.group.{TOPIC}.7"},
-        new: set(),
-    }
-
-
-@pytest.mark.parametrize("prepared", [False, True], ids=["afresh", "prepared before"])
-async def test_a_worker_of_the_version_before_that_wakes_up_fences_nobody(
-    connection: Connection, before_producers: pytest.MonkeyPatch, prepared: bool
-) -> None:
-    """It was frozen while others migrated; a fence of its would not know of the list."""
-    await migrate(connection)
-    statement = await connection.prepare(_OLD_FENCE)
-    taken = ("group", TOPIC, 0, 5, "member", True)
-    assert [row["epoch"] for row in await statement.fetch(*taken)] == [1]
-    before_producers.undo()
-    await migrate(connection)
-    with pytest.raises(asyncpg.UndefinedColumnError):
-        await (statement.fetch(*taken) if prepared else connection.fetch(_OLD_FENCE, *taken))
-    assert await connection.fetchval("SELECT epoch FROM lane") == 1
-
-
-async def test_the_version_before_does_not_start_on_the_new_schema(
-    connection: Connection, before_producers: pytest.MonkeyPatch
-) -> None:
-    """It is told that the database is newer, and neither runs nor migrates."""
-    assert await migrate(connection) == NAMES[:3]
-    with before_producers.context() as now:
-        now.setattr(migrations, "known_migrations", known_migrations)
-        await migrate(connection)
-    problem = "The database is newer than this version (0004_producers.sql was applied): deploy a newer worker."
-    assert str(await check_schema(connection)) == problem
-    with pytest.raises(MigrationError):
-        await migrate(connection)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import asyncpg
-import pytest
 
 from tests.memory_store import MemoryStore
 from tests.signing import signer_of
@@ -19,9 +18,8 @@ from worker.domain.command import AccessToken, Command
 from worker.domain.timestamps import DAY_MS, format_ms
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.events import Answer
-from worker.store import migrate as migrations
 from worker.store.facts import key_id
-from worker.store.migrate import known_migrations, migrate
+from worker.store.migrate import migrate
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, Owner, Registered, Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
@@ -91,14 +89,6 @@ async def furnish(database_url: str) -> None:
         await load_catalogue(connection, CATALOGUE)
     finally:
         await connection.close()
-
-
-async def migrate_to(version: int, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As somebody has it who runs an earlier worker."""
-    brought = tuple(one for one in known_migrations() if one.version <= version)
-    with monkeypatch.context() as before:
-        before.setattr(migrations, "known_migrations", lambda: brought)
-        await migrate(connection)
 
 
 _KEPT = ("passport", "overage_charge", "idempotency_key", "daily_writes", "gtin_registration", "ledger", "dead_letter")

@@ -1,6 +1,6 @@
 """Created events as passports keep them: the text that a product's passports share once, and what is a passport's own.
 
-A frame is a created event's value with a hole for each value of its own; migration 0006 says which.
+A frame is a created event's value with a hole for each value of its own; the table `passport_frame` says which.
 """
 
 import re
