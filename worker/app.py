@@ -5,10 +5,10 @@ from worker.auth.jwks import JwksSource, is_url
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.observability.counting import Counting
+from worker.observability.hooks import together
 from worker.observability.metrics import Metrics
 from worker.observability.minute_log import MinuteLog
 from worker.observability.spans import Tracing
-from worker.observability.together import together
 from worker.observability.turn_log import TurnLog
 from worker.service import Watchers, Worker
 from worker.settings import Settings

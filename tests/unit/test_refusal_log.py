@@ -17,7 +17,7 @@ from worker.auth.jwks import JwksSource
 from worker.domain.outcomes import Forbidden, Unauthorized
 from worker.messages.envelope import Header, open_envelope
 from worker.messages.events import Answer, describe
-from worker.observability.refusal_log import A_SECOND, RefusalLog
+from worker.observability.turn_log import A_SECOND, RefusalLog
 from worker.stream.command_reader import CommandReader
 
 UNAUTHORIZED = describe(command(), Unauthorized(), LINK_BASE)

@@ -22,8 +22,7 @@ from worker.messages.rules import Kind
 from worker.observability import span_names
 from worker.observability import spans as spans_module
 from worker.observability.hooks import Activity
-from worker.observability.span_links import MOST_LINKS
-from worker.observability.spans import Tracing
+from worker.observability.spans import MOST_LINKS, Tracing
 from worker.store.port import LaneName, StoreUnavailable
 from worker.stream.producer import Part
 

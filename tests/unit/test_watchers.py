@@ -11,9 +11,8 @@ from tests.unit.builders import command
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.observability.counting import Counting
-from worker.observability.hooks import Answered, Hooks, Stopwatch, Turn
+from worker.observability.hooks import Answered, Hooks, Stopwatch, Turn, together
 from worker.observability.metrics import Metrics
-from worker.observability.together import together
 from worker.observability.turn_log import TurnLog
 from worker.store.port import LaneName
 

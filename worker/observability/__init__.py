@@ -1,1 +1,1 @@
-"""What watches: metrics, spans, logs and health. The line tells it what happens, and never asks it."""
+"""Listeners of the line: metrics, spans, logs. The line tells them its events and asks them nothing. And `health`."""

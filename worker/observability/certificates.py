@@ -10,40 +10,38 @@ from worker.settings import Settings
 log = structlog.get_logger(__name__)
 
 CERTIFICATES = ("client", "ca")
-"""Ours, and those of the authorities that vouch for the brokers."""
+"""The certificate of this worker, and those of the authorities that vouch for the brokers."""
 
 
 class UnreadableCertificate(Exception):
-    """A file holds no certificate that can be read; the text says what kind of failure it was."""
+    """A file holds no certificate that can be read. The text is the type of the failure."""
 
 
 def expiry(settings: Settings, name: str) -> float | None:
-    """The end of validity of one of `CERTIFICATES`, in Unix seconds; None where the settings name none.
+    """The end of validity of one of `CERTIFICATES`, in Unix seconds; None where the settings name no file.
 
-    A client's chain is as good as its first certificate to expire. A bundle of authorities holds old ones beside new
-    ones while they are exchanged, so it is good until its last one expires. Raises `UnreadableCertificate`.
+    Raises `UnreadableCertificate`.
     """
+    # A client's chain breaks with its first certificate. A bundle of authorities holds old ones beside new ones while
+    # they are exchanged, so it serves until its last one expires.
     path, which = (settings.kafka_ssl_certfile, min) if name == "client" else (settings.kafka_ssl_cafile, max)
     if not path:
         return None
     try:
-        return which(_ends(path))
-    except Exception as error:  # what is wrong with a file takes many forms
+        with open(path, "rb") as file:
+            certificates = x509.load_pem_x509_certificates(file.read())
+        return which(certificate.not_valid_after_utc.timestamp() for certificate in certificates)
+    except Exception as error:  # a file can be wrong in many ways
         raise UnreadableCertificate(type(error).__name__) from error
 
 
 def expiries(settings: Settings) -> Iterator[tuple[str, float]]:
-    """`CERTIFICATES`, as far as they are configured and readable, each with its `expiry`."""
+    """The `expiry` of each of `CERTIFICATES` that is configured and readable."""
     for name in CERTIFICATES:
         try:
             ends = expiry(settings, name)
-        except UnreadableCertificate as error:  # none may stop housekeeping
+        except UnreadableCertificate as error:  # must not stop housekeeping
             log.warning("certificate_unreadable", certificate=name, error=str(error))
         else:
             if ends is not None:
                 yield name, ends
-
-
-def _ends(path: str) -> list[float]:
-    with open(path, "rb") as file:
-        return [one.not_valid_after_utc.timestamp() for one in x509.load_pem_x509_certificates(file.read())]

@@ -1,4 +1,4 @@
-"""What Prometheus sees of the line."""
+"""The metrics of the line, for Prometheus."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,10 @@ LANE_STATES = ("opening", "running", "waiting", "halted", "lost")
 
 
 class Counting(Hooks):
-    """Counts and times; a turn or a batch at a time, since a look-up of labels takes as long as parsing a header."""
+    """Counts and times the line.
+
+    It counts a whole turn or batch at once: finding a metric by its labels takes as long as parsing a header.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -23,14 +26,14 @@ class Counting(Hooks):
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Times a step of a batch, unless it fails."""
+        """Time a step of a batch, unless it fails."""
         started = time.perf_counter()
         yield
         if name in STEPS:
             self._metrics.step_seconds.labels(name).observe(time.perf_counter() - started, exemplar())
 
     def stopwatch(self) -> Stopwatch:
-        """Starts to time the steps of one transaction in Postgres."""
+        """Time the steps of a transaction in Postgres."""
         last = time.perf_counter()
 
         def lap(step: str) -> None:
@@ -42,7 +45,7 @@ class Counting(Hooks):
         return lap
 
     def committed(self, done: Committed) -> None:
-        """Count a transaction by what it decided."""
+        """Count a transaction by its decisions."""
         self._metrics.transaction_seconds.observe(done.seconds, exemplar())
         self._metrics.transaction_lanes.observe(done.lanes)
         self._metrics.transaction_records.observe(len(done.created) + len(done.others))
@@ -51,90 +54,82 @@ class Counting(Hooks):
         for (plan, answer), count in count_by_plan(done.created, done.others, done.companies).items():
             self._metrics.plan_answers.labels(plan, answer).inc(count)
 
-    def lane_state(self, name: LaneName, state: str) -> None:
-        """Show the one state that a lane is in."""
-        for one in LANE_STATES:
-            self._metrics.lane_states.labels(name.topic, name.partition, one).set(one == state)
-        self._metrics.halted.labels(name.topic, name.partition).set(state == "halted")
+    def turn(self, turn: Turn) -> None:
+        """Count the batches of a turn."""
+        traced = exemplar()
+        for batch in turn.lanes:
+            labels = batch.lane.topic, batch.lane.partition
+            self._metrics.records.labels(*labels).inc(len(batch.answers))
+            self._metrics.position.labels(*labels).set(batch.stop)
+            self._metrics.batch_records.observe(len(batch.answers), traced)
+            for answer in batch.answers:
+                if answer.dead_letter is not None:
+                    self._metrics.dead_letters.labels(answer.dead_letter.reason).inc()
+        for outcome, count in turn.outcomes.items():
+            self._metrics.outcomes.labels(outcome).inc(count, traced)
+
+    def visible(self, appended_ms: Sequence[int]) -> None:
+        """Time batches up to now."""
+        now = time.time()
+        for appended in appended_ms:
+            self._metrics.batch_delay.observe(max(0.0, now - appended / 1000), exemplar())
 
     def lane_opens(self, name: LaneName, lane: Watched) -> None:
-        """Ask how far a lane is behind whenever somebody looks: it gets older while nothing else happens to it."""
+        """Compute the lag at each scrape: it grows while nothing else happens to the lane."""
         labels = name.topic, name.partition
         self._lanes[labels] = lane
         self._metrics.lag_records.labels(*labels).set_function(lane.lag_records)
         self._metrics.lag_seconds.labels(*labels).set_function(lane.lag_seconds)
         for counter in (self._metrics.records, self._metrics.halts, self._metrics.reemitted, self._metrics.reopenings):
-            counter.labels(*labels)
+            counter.labels(*labels)  # at 0: `increase()` cannot see a counter that appears at 1
 
     def lane_closed(self, name: LaneName, lane: Watched) -> None:
-        """Drop the gauges of a lane that another worker has now, so that sums over workers are right.
-
-        Unless the partition has a new lane here: one that was cut off may end later than that begins.
-        """
-        topic, partition = name.topic, name.partition
-        if self._lanes.get((topic, partition)) is not lane:
+        """Drop the gauges of a lane that another worker has now, so that sums over all workers are right."""
+        labels = name.topic, name.partition
+        # A lane that was cut off may close after the next one of its partition has opened here.
+        if self._lanes.get(labels) is not lane:
             return
-        del self._lanes[topic, partition]
-        gauges = (
-            self._metrics.position,
-            self._metrics.lag_records,
-            self._metrics.lag_seconds,
-            self._metrics.halted,
-            self._metrics.halt_looked,
-            self._metrics.lane_states,
-        )
-        for gauge in gauges:
-            gauge.remove_by_labels({"topic": topic, "partition": str(partition)})
+        del self._lanes[labels]
+        metrics = self._metrics
+        per_lane = metrics.position, metrics.lag_records, metrics.lag_seconds, metrics.halted, metrics.halt_looked
+        for gauge in (*per_lane, metrics.lane_states):
+            gauge.remove_by_labels({"topic": name.topic, "partition": str(name.partition)})
 
-    def turn(self, turn: Turn) -> None:
-        """Count the batches of a turn."""
-        traced = exemplar()
-        for one in turn.lanes:
-            labels = one.lane.topic, one.lane.partition
-            self._metrics.records.labels(*labels).inc(len(one.answers))
-            self._metrics.position.labels(*labels).set(one.stop)
-            self._metrics.batch_records.observe(len(one.answers), traced)
-            for answer in one.answers:
-                if answer.dead_letter is not None:
-                    self._metrics.dead_letters.labels(answer.dead_letter.reason).inc()
-        for name, count in turn.outcomes.items():
-            self._metrics.outcomes.labels(name).inc(count, traced)
-
-    def visible(self, appended_ms: Sequence[int]) -> None:
-        """Results came out; when the oldest command of each batch was appended."""
-        now = time.time()
-        for one in appended_ms:
-            self._metrics.batch_delay.observe(max(0.0, now - one / 1000), exemplar())
+    def lane_state(self, name: LaneName, state: str) -> None:
+        """Set the gauge of the current state, and clear those of the others."""
+        for known in LANE_STATES:
+            self._metrics.lane_states.labels(name.topic, name.partition, known).set(known == state)
+        self._metrics.halted.labels(name.topic, name.partition).set(state == "halted")
 
     def lane_reopens(self, name: LaneName) -> None:
-        """See `Hooks`."""
+        """Count it."""
         self._metrics.reopenings.labels(name.topic, name.partition).inc()
 
     def lane_halted(self, name: LaneName) -> None:
-        """See `Hooks`."""
+        """Count it."""
         self._metrics.halts.labels(name.topic, name.partition).inc()
 
     def halted_lane_looked(self, name: LaneName, at: float) -> None:
-        """See `Hooks`."""
+        """Note the time."""
         self._metrics.halt_looked.labels(name.topic, name.partition).set(at)
 
     def emitted_again(self, name: LaneName, results: int) -> None:
-        """See `Hooks`."""
+        """Count the results."""
         self._metrics.reemitted.labels(name.topic, name.partition).inc(results)
 
     def assigned(self, generation: int, partitions: int) -> None:
-        """See `Hooks`."""
+        """Count the assignment, and note its size."""
         self._metrics.rebalances.inc()
         self._metrics.generation.set(generation)
         self._metrics.partitions.set(partitions)
 
     def unassigned(self) -> None:
-        """See `Hooks`."""
+        """Note that the worker has no partitions."""
         self._metrics.partitions.set(0)
 
 
 def exemplar() -> dict[str, str] | None:
-    """Trace and span to show beside a sample, in OpenMetrics: the current span's, if it is sampled."""
+    """The current trace and span, if they are sampled, to be shown beside a sample in OpenMetrics."""
     context = trace.get_current_span().get_span_context()
     if not (context.is_valid and context.trace_flags.sampled):
         return None

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/metrics`, served on the worker's own event loop: a loop that hangs fails its probe."""
+"""`/livez`, `/readyz` and `/metrics`, on the worker's own event loop: a loop that hangs fails its probe."""
 
 from collections.abc import Awaitable, Callable
 
@@ -7,11 +7,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 Problems = Callable[[], list[str]]
-"""What is wrong now, a sentence each; empty when nothing is."""
+"""Returns a sentence for each current problem."""
 
 
 class HealthServer:
-    """An HTTP server on `host`:`port`; port 0 means off."""
+    """An HTTP server on `host`:`port`. Port 0 turns it off."""
 
     def __init__(
         self, host: str, port: int, not_alive: Problems, not_ready: Problems, metrics: CollectorRegistry
@@ -25,25 +25,25 @@ class HealthServer:
         self._runner = web.AppRunner(app, access_log=None)
 
     async def start(self) -> None:
-        """Raises `OSError` when the port is taken."""
+        """Serve. Raises `OSError` when the port is taken."""
         if self._port:
             await self._runner.setup()
             await web.TCPSite(self._runner, self._host, self._port).start()
 
     async def close(self) -> None:
-        """Safe to call when it never started."""
+        """Stop it, if it ever started."""
         await self._runner.cleanup()
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
-        """OpenMetrics with exemplars for whoever accepts it, such as Prometheus; else the text format."""
+        # Clients that accept OpenMetrics, such as Prometheus, get exemplars with it; others get the text format.
         encode, content_type = choose_encoder(",".join(request.headers.getall("Accept", [])))
         return web.Response(body=encode(self._metrics), headers={"Content-Type": content_type})
 
 
 def _probe(problems: Problems) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
-        found = problems()
-        text = "ok\n" if not found else "".join(f"{problem}\n" for problem in found)
-        return web.Response(text=text, status=503 if found else 200)
+        current = problems()
+        text = "".join(f"{problem}\n" for problem in current)
+        return web.Response(text=text or "ok\n", status=503 if current else 200)
 
     return answer

@@ -1,11 +1,11 @@
-"""What the line tells from the side, so that it need not know of metrics, spans and logs."""
+"""The events of the line. Metrics, spans and logs listen to them, so that the line knows nothing of its listeners."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from worker.domain.catalogue import Company
 from worker.domain.command import Command
@@ -15,13 +15,13 @@ from worker.messages.rules import Kind
 from worker.store.port import LaneName
 
 Stopwatch = Callable[[str], None]
-"""Called at the end of each step with its name."""
+"""To be called with the name of a step when it ends."""
 Destination = Callable[[Kind, int], tuple[str, int]]
-"""Topic and partition where the results of a kind go that answer commands of a partition."""
+"""From the kind of a result and the partition of its command to the result's topic and partition."""
 
 
 class Activity(NamedTuple):
-    """What a lane is at: the batch that starts at an offset, or its opening, where that is None."""
+    """The work on a lane: the batch that starts at an offset, or the opening of the lane where `start` is None."""
 
     lane: LaneName
     start: int | None = None
@@ -29,7 +29,7 @@ class Activity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A transaction whose effects are there, and what was decided in it; `seconds` is how long it took."""
+    """A committed transaction, its decisions, and the `seconds` that it took."""
 
     lanes: int
     created: Sequence[Created]
@@ -40,7 +40,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a turn did of one lane: the answers to its commands, at offsets from `start` to below `stop`."""
+    """The share of one lane in a turn: the answers to its commands, at offsets from `start` to below `stop`."""
 
     lane: LaneName
     start: int
@@ -51,19 +51,19 @@ class Answered:
 
 @dataclass(frozen=True)
 class Turn:
-    """What a turn did, of those lanes that had commands; it took `seconds` in Postgres."""
+    """A turn: its share of each lane that had commands, and the `seconds` that it took in Postgres."""
 
     lanes: Sequence[Answered]
     seconds: float
 
     @cached_property
     def outcomes(self) -> Counter[str]:
-        """How many of each: `created`, `replayed`, `overage-required`, `conflict`, `rejected`."""
-        return Counter(outcome_name(answer) for one in self.lanes for answer in one.answers)
+        """The number of answers by `outcome_name`."""
+        return Counter(outcome_name(answer) for batch in self.lanes for answer in batch.answers)
 
 
 class Sent(Protocol):
-    """What a Kafka transaction carries for one lane."""
+    """The share of one lane in a Kafka transaction."""
 
     @property
     def source(self) -> tuple[str, int]:
@@ -72,12 +72,12 @@ class Sent(Protocol):
 
     @property
     def answers(self) -> Sequence[Answer]:
-        """In order."""
+        """The answers of the lane, in order."""
         ...
 
 
 class Watched(Protocol):
-    """A lane, as far as it is asked when somebody looks."""
+    """The lag of a lane, computed when a listener asks for it."""
 
     def lag_records(self) -> float:
         """Offsets behind the end of the log."""
@@ -89,82 +89,82 @@ class Watched(Protocol):
 
 
 class Hooks:
-    """What the line tells whoever watches it, event by event. Here nobody does.
+    """The events that the line tells. Here nobody listens.
 
-    No event is asked for anything, and none may fail the line: what overrides one raises nothing of its own. Metrics,
-    spans and logs each override the events that they want, and `together` tells them all.
+    A listener overrides the events that it wants. It answers nothing, and it must not raise, so that it cannot fail the
+    line. `together` combines listeners.
     """
 
-    # What lanes are at
+    # Activities
 
     def begins(self, activity: Activity) -> None:
-        """A batch was taken, or a lane opens, unless it is known to."""
+        """A batch was taken, or a lane opens. It may be told more than once."""
 
     def ended(self, activity: Activity, failure: BaseException | None = None) -> None:
-        """It is over, unless it was already."""
+        """An activity is over. It may be told more than once."""
 
     def within(self, activities: Sequence[Activity]) -> AbstractContextManager[None]:
-        """What follows belongs to these. What is raised in it has failed and ended them all."""
+        """Makes activities the current ones. An exception that leaves the context has failed and ended them all."""
         return nullcontext()
 
     def decoded(self, batch: Activity, stop: int, commands: Sequence[Command]) -> None:
-        """The records of a batch, which goes up to below `stop`, are commands."""
+        """The records of a batch, up to below the offset `stop`, became these commands."""
 
     def troubled(self, lane: LaneName, event: str, error: type[Exception], offset: int) -> None:
-        """The current batch of a lane failed from an offset on, and goes on: `batch_failed` or `record_refused`."""
+        """The current batch of a lane failed at an offset and goes on: `batch_failed` or `record_refused`."""
 
     def too_large(self) -> None:
-        """What is current was too much for one transaction, and is tried in smaller parts."""
+        """The current batches were too much for one transaction. Smaller parts follow."""
 
     # Turns
 
     def step(self, name: str) -> AbstractContextManager[None]:
-        """A step of a turn, while it takes: decode, store, emit or re-emit."""
+        """A step of a turn: decode, store, emit or re-emit."""
         return nullcontext()
 
     def stopwatch(self) -> Stopwatch:
-        """A transaction in Postgres begins: what is returned is told of each of its steps."""
+        """A transaction in Postgres begins. The line calls the result at the end of each step."""
         return lambda step: None
 
     def transaction(self, system: Literal["postgresql", "kafka"], records: int) -> AbstractContextManager[None]:
-        """One side's transaction for all that is current, while it takes."""
+        """The transaction of all current activities on one side."""
         return nullcontext()
 
     def sending(self, parts: Sequence[Sent], destination: Destination) -> AbstractContextManager[None]:
-        """These results are being sent to where `destination` says, while it takes."""
+        """The results are on their way to the topics that `destination` names."""
         return nullcontext()
 
     def committed(self, done: Committed) -> None:
-        """A transaction in Postgres was committed."""
+        """A transaction in Postgres is committed."""
 
     def turn(self, turn: Turn) -> None:
         """A turn that had commands is in Postgres."""
 
     def visible(self, appended_ms: Sequence[int]) -> None:
-        """Results came out; when the oldest command of each batch was appended."""
+        """Readers see the results of batches, whose oldest commands were appended at these times."""
 
     # Lanes
 
     def lane_opens(self, name: LaneName, lane: Watched) -> None:
-        """There is such a lane here now."""
+        """This worker has a lane now."""
 
     def lane_closed(self, name: LaneName, lane: Watched) -> None:
-        """It is somebody else's."""
+        """This worker has the lane no more."""
 
     def lane_state(self, name: LaneName, state: str) -> None:
-        """The one state that it is in now."""
+        """The lane is in this state now."""
 
     def lane_reopens(self, name: LaneName) -> None:
-        """Upon doubt, or since what was fetched does not follow on what it has."""
+        """The lane opens again: its turn is in doubt, or the fetched records do not continue at its position."""
 
     def lane_halted(self, name: LaneName) -> None:
-        """Its positions contradict each other, and did not before."""
+        """The positions of the lane contradict each other, and did not before."""
 
     def halted_lane_looked(self, name: LaneName, at: float) -> None:
-        """It was looked at again, `at` a `time.time()`, and is halted still."""
+        """The halted lane read its positions again at a `time.time()`, and they still contradict each other."""
 
     def emitted_again(self, name: LaneName, results: int) -> None:
-        """So many results of the ledger are visible that Kafka lacked."""
+        """Readers see so many results of the ledger that Kafka lacked."""
 
     # The group
 
@@ -172,7 +172,40 @@ class Hooks:
         """The group gave this worker so many partitions."""
 
     def unassigned(self) -> None:
-        """It has none any more: the group shares them out anew, or the worker leaves it."""
+        """The group took all partitions: it shares them out anew, or the worker leaves."""
+
+
+_CONTEXTS = ("within", "step", "transaction", "sending")
+"""Events whose context managers begin in the order of the listeners, and end in the reverse one."""
+
+
+def together(*listeners: Hooks) -> Hooks:
+    """Hooks that tell each event to the listeners that override it, in order."""
+    hooks = Hooks()
+    for name in (name for name in vars(Hooks) if not name.startswith("_")):
+        nothing = getattr(Hooks, name)
+        tell = [getattr(listener, name) for listener in listeners if getattr(type(listener), name) is not nothing]
+        if tell:  # a single listener is called directly, so that the line pays for no loop
+            setattr(hooks, name, tell[0] if len(tell) == 1 else _tell_each(name, tell))
+    return hooks
+
+
+def _tell_each(name: str, listeners: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+    def tell(*event: Any) -> Any:
+        answers = [listener(*event) for listener in listeners]
+        if name in _CONTEXTS:
+            return _nested(answers)
+        return (lambda step: [lap(step) for lap in answers]) if name == "stopwatch" else None
+
+    return tell
+
+
+@contextmanager
+def _nested(contexts: Sequence[AbstractContextManager[None]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
 
 
 def outcome_name(answer: Answer) -> str:

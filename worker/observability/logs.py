@@ -1,4 +1,4 @@
-"""Logging set-up: JSON lines on stderr, console style on a terminal; libraries only from warnings on."""
+"""Set-up of logging: JSON lines on stderr, or coloured lines on a terminal; of libraries only warnings and errors."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def configure_logs(*, quiet: bool = False) -> None:
-    """Route structlog and the standard library's logging to stderr. `quiet` keeps all but errors back (demo)."""
+    """Route structlog and the standard library's logging to stderr. `quiet` drops all but errors."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -34,11 +34,11 @@ def configure_logs(*, quiet: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Client libraries tell every reconnect; what it means for us is in our own lines and in /readyz.
+    # Client libraries log every reconnect. The worker's own lines and /readyz say what it means.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)
-    # It quotes what it cannot read of OTEL_EXPORTER_OTLP_HEADERS, which holds credentials.
+    # This logger quotes unreadable parts of OTEL_EXPORTER_OTLP_HEADERS, which holds credentials.
     logging.getLogger("opentelemetry.util.re").setLevel(logging.CRITICAL)
 
 

@@ -1,4 +1,4 @@
-"""What the console shows of the line: a minute's outcomes by code, and whose commands were refused and why."""
+"""Counts for the console: outcomes by minute, and refusals by minute, company and code."""
 
 import time
 from collections import Counter
@@ -13,30 +13,29 @@ from worker.observability.hooks import Committed, Hooks
 from worker.store.activity import MOST_PAIRS, MinuteCounts
 
 _MOST_MINUTES = 60
-"""So many are kept while Postgres is away."""
+"""The log keeps so many while Postgres is away."""
 
 
 @dataclass(slots=True)
 class _Minute:
     outcomes: Counter[str] = field(default_factory=Counter)
-    refusals: dict[tuple[str | None, str], int] = field(default_factory=dict)
-    is_told: bool = False
+    refusals: Counter[tuple[str | None, str]] = field(default_factory=Counter)
+    is_written: bool = False
 
     def add(self, outcome: type[Outcome], company: str | None, count: int) -> None:
-        """So many of an outcome other than created."""
         refusal = REFUSALS.get(outcome)
         self.outcomes[REPLAYED if refusal is None else refusal.code] += count
         if refusal is not None:
             pair = company, refusal.code
             if pair not in self.refusals and len(self.refusals) >= MOST_PAIRS:
                 pair = None, refusal.code
-            self.refusals[pair] = self.refusals.get(pair, 0) + count
+            self.refusals[pair] += count
 
 
 class MinuteLog(Hooks):
-    """Counts by minutes of the worker's clock; whoever writes them down asks for what is `untold`.
+    """Counts by minutes of the worker's clock, until somebody writes them to the database.
 
-    Refusals beyond `MOST_PAIRS` of company and code a minute count without their company.
+    A minute has at most `MOST_PAIRS` of company and code. Further refusals count without their company.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -44,34 +43,33 @@ class MinuteLog(Hooks):
         self._minutes: dict[int, _Minute] = {}
 
     def committed(self, done: Committed) -> None:
-        """Passports by their number, all else one by one."""
-        current = int(self._clock()) // 60
-        minute = self._minutes.setdefault(current, _Minute())
-        minute.is_told = False
+        """Count the outcomes of a transaction."""
+        minute = self._minutes.setdefault(int(self._clock()) // 60, _Minute())
+        minute.is_written = False
         if done.created:
             minute.outcomes[CREATED] += len(done.created)
-        pairs = Counter([(type(one), company_of(one)) for one in done.others])
+        pairs = Counter([(type(outcome), company_of(outcome)) for outcome in done.others])
         for (outcome, company), count in pairs.items():
             minute.add(outcome, company, count)
 
     def untold(self) -> list[MinuteCounts]:
-        """Minutes that have changed since they were told, oldest first; at most an hour of them is kept."""
+        """The minutes that are not written yet or have grown since, oldest first."""
         for old in sorted(self._minutes)[:-_MOST_MINUTES]:
             del self._minutes[old]
         return [
-            MinuteCounts(datetime.fromtimestamp(at * 60, UTC), dict(one.outcomes), dict(one.refusals))
-            for at, one in sorted(self._minutes.items())
-            if not one.is_told
+            MinuteCounts(datetime.fromtimestamp(number * 60, UTC), dict(minute.outcomes), dict(minute.refusals))
+            for number, minute in sorted(self._minutes.items())
+            if not minute.is_written
         ]
 
     def told(self, minutes: list[MinuteCounts]) -> None:
-        """These are written down; one that has grown since is untold again."""
+        """These are written now. A minute that has grown meanwhile has to be written again."""
         current = int(self._clock()) // 60
-        for said in minutes:
-            at = int(said.minute.timestamp()) // 60
-            one = self._minutes.get(at)
-            if one is None or one.outcomes != said.outcomes:
+        for written in minutes:
+            number = int(written.minute.timestamp()) // 60
+            minute = self._minutes.get(number)
+            if minute is None or minute.outcomes != written.outcomes:
                 continue
-            one.is_told = True
-            if at < current:
-                del self._minutes[at]
+            minute.is_written = True
+            if number < current:
+                del self._minutes[number]

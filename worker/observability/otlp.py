@@ -1,4 +1,4 @@
-"""Where spans go: to an OTLP collector, if the standard `OTEL_*` variables ask for it and the extra `otel` is there."""
+"""Exports spans to an OTLP collector, if the standard `OTEL_*` variables ask for it. Needs the extra `otel`."""
 
 import os
 from uuid import uuid4
@@ -12,11 +12,11 @@ _SPOKEN = "http/protobuf"
 
 
 class CannotTrace(Exception):
-    """The environment asks for traces in a way that cannot be had; the text says what to do."""
+    """The environment asks for traces that the worker cannot export. The text says what to do."""
 
 
 def tracing_from_environment() -> Tracing | None:
-    """What the environment asks for; None where it says nothing. Raises `CannotTrace`."""
+    """Tracing as the environment configures it, or None where it asks for no traces. Raises `CannotTrace`."""
     if not _asked_for():
         return None
     for name in _PROTOCOLS:
@@ -31,7 +31,7 @@ def tracing_from_environment() -> Tracing | None:
 
 
 def _asked_for() -> bool:
-    """The SDK's own rule would be on unless told otherwise; a worker without a collector should not look for one."""
+    # The SDK itself would export by default. A worker without a collector should not look for one.
     if _variable("OTEL_SDK_DISABLED").lower() == "true":
         return False
     exporter = _variable("OTEL_TRACES_EXPORTER")
@@ -45,9 +45,9 @@ def _variable(name: str) -> str:
 
 
 def _exporting() -> Tracing:
-    """A provider that exports from a thread of its own: full queues lose spans and hold up nobody.
+    """Export from a thread, so that a full queue loses spans and delays nobody.
 
-    Endpoint, headers, sampler, limits and queue are read from the environment by the SDK.
+    The SDK reads endpoint, headers, sampler, limits and queue size from the environment.
     """
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource

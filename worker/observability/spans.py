@@ -1,11 +1,11 @@
-"""Traces: a span a batch of a lane with the steps of its turn, and one a sampled result, named as OpenTelemetry says.
+"""Traces: one span a batch with the steps of its turn below it, and one span a sampled result.
 
-A result keeps the `traceparent` of its command byte for byte: the same record always yields the
-same bytes, also when the ledger emits it again, so the id of no span of ours can go into it. The span that sends it is
-a child of the command's context instead. It joins the trace of whoever sent the command, beside what readers add.
+The worker cannot put the id of a span of its own into a result: a result keeps the `traceparent` of its command byte
+for byte, so that the same record always yields the same bytes. The span that sends a result is a child of the command's
+context instead. So it joins the trace of the producer, beside the spans of the readers.
 
-Nothing that a command says gets into a span: no credential, key, GTIN, serial number or company. A failure is told by
-the types of its exceptions, since their messages may quote a record.
+A span holds nothing that a command says: no credential, key, GTIN, serial number or company. It tells a failure by the
+types of its exceptions, since their messages may quote a record.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from itertools import islice
 from time import time_ns
 from typing import Literal
 
@@ -28,42 +29,49 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from worker import __version__
-from worker.domain.command import Command
+from worker.domain.command import Command, TraceContext
 from worker.domain.places import Place
 from worker.observability import span_names as names
 from worker.observability.hooks import Activity, Destination, Hooks, Sent, Stopwatch
-from worker.observability.span_links import context_of, is_sampled, worth_a_link
 from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 1.5
-"""How long a stop waits for the collector; what it has not taken by then is lost."""
+"""A stop waits so long for the collector. Spans that it has not taken by then are lost."""
+
+MOST_LINKS = 128
+"""A span keeps no more links unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise."""
+MOST_UNSAMPLED_LINKS = 16
+"""A link costs 17 µs. To a trace that nobody keeps it leads nowhere, so only small batches link to all of them."""
+
+_TRACEPARENT_BYTES = 55
+"""Version, trace, span and flags; the lowest bit of the flags says "sampled". Later versions may append to it."""
+_ODD_DIGITS = frozenset(b"13579bdf")
 
 _CURRENT = create_key("passport-activities")
-"""Where a context holds the spans of the batches, or of the openings, whose step is current, by partition: first that
-which the step's own span is below."""
+"""The key in a context for the spans of the current activities by partition; the step's own span is below the first."""
+
+_propagator = TraceContextTextMapPropagator()
 
 Partition = tuple[str, int]
 """Topic and partition of a lane."""
 
 
 class Tracing(Hooks):
-    """Makes the spans of a worker.
-
-    `shutdown` hands over what was not exported yet, and may block for long.
-    """
+    """Makes the spans of a worker. `shutdown` exports the last spans, and may block for long."""
 
     def __init__(self, provider: TracerProvider, shutdown: Callable[[], None] | None = None) -> None:
         self._shutdown = shutdown
         self._tracer = provider.get_tracer("passport-worker", __version__, names.SCHEMA_URL)
         self._spans: dict[Activity, Span] = {}
-        """Of what is not over."""
+        """Of activities that are not over."""
 
     async def close(self) -> None:
-        """Hand over the last spans, in a thread that may be left behind: a collector that hangs holds up no stop."""
+        """Export the last spans in a thread that may be left behind, so that a collector that hangs delays no stop."""
         if self._shutdown is None:
             return
         done: Future[None] = Future()
@@ -72,22 +80,22 @@ class Tracing(Hooks):
         if late:
             log.warning("traces_not_handed_over", waited_seconds=FLUSH_SECONDS)
 
-    # What lanes are at
+    # Activities
 
     def begins(self, activity: Activity) -> None:
-        """Starts a span in a trace of its own: a batch belongs to many commands. A halt is an opening's failure."""
+        """Start a span in a trace of its own, since a batch belongs to many commands."""
         if activity in self._spans:
             return
-        name = activity.lane
+        name, attributes = activity.lane, names.lane(activity.lane)
         if activity.start is None:
-            span = self._tracer.start_span(f"open {name.topic}", Context(), attributes=names.lane(name))
+            span = self._tracer.start_span(f"open {name.topic}", Context(), attributes=attributes)
         else:
-            attributes = {**names.PROCESS, **names.lane(name)}
+            attributes = {**names.PROCESS, **attributes}
             span = self._tracer.start_span(f"process {name.topic}", Context(), SpanKind.CONSUMER, attributes)
         self._spans[activity] = span
 
     def ended(self, activity: Activity, failure: BaseException | None = None) -> None:
-        """Ends its span, once."""
+        """End its span, once. A halt is the failure of an opening."""
         span = self._spans.pop(activity, None)
         if span is not None:
             if failure is not None:
@@ -95,7 +103,7 @@ class Tracing(Hooks):
             span.end()
 
     def decoded(self, batch: Activity, stop: int, commands: Sequence[Command]) -> None:
-        """Links the batch to the contexts of its commands."""
+        """Link the batch to the contexts of its commands."""
         span = self._spans.get(batch, INVALID_SPAN)
         if not span.is_recording():
             return
@@ -103,36 +111,36 @@ class Tracing(Hooks):
         span.set_attributes(
             {names.MESSAGING_BATCH_MESSAGE_COUNT: len(commands), names.BATCH_START: start, names.BATCH_STOP: stop}
         )
-        for offset, trace in worth_a_link(commands):
-            context = get_current_span(context_of(trace)).get_span_context()
+        for offset, trace in _worth_a_link(commands):
+            context = get_current_span(_context_of(trace)).get_span_context()
             span.add_link(context, {names.MESSAGING_KAFKA_OFFSET: offset})
 
     @contextmanager
     def within(self, activities: Sequence[Activity]) -> Iterator[None]:
-        """The span of a step has its place in one trace only, that of the first of these that is recorded."""
-        going_on = [one for one in activities if one in self._spans]
-        going_on.sort(key=lambda one: not self._spans[one].is_recording())
-        spans = {(one.lane.topic, one.lane.partition): self._spans[one] for one in going_on}
+        """Put the spans of steps below the first activity that is recorded: a span has its place in one trace only."""
+        going_on = [activity for activity in activities if activity in self._spans]
+        going_on.sort(key=lambda activity: not self._spans[activity].is_recording())
+        spans = {(activity.lane.topic, activity.lane.partition): self._spans[activity] for activity in going_on}
         first = next(iter(spans.values()), INVALID_SPAN)
         token = attach(set_span_in_context(first, set_value(_CURRENT, spans)))
         try:
             yield
         except BaseException as error:
-            for one in activities:
-                self.ended(one, error)
+            for activity in activities:
+                self.ended(activity, error)
             raise
         finally:
             detach(token)
 
     def troubled(self, lane: LaneName, event: str, error: type[Exception], offset: int) -> None:
-        """The batch's status shows that it was no good one, also where it is answered in the end."""
+        """Mark the batch as failed, even where all of its commands are answered in the end."""
         span = _current_spans().get((lane.topic, lane.partition), INVALID_SPAN)
         span.add_event(event, {names.ERROR_TYPE: error.__name__, names.MESSAGING_KAFKA_OFFSET: offset})
         span.set_attribute(names.ERROR_TYPE, error.__name__)
         span.set_status(StatusCode.ERROR, error.__name__)
 
     def too_large(self) -> None:
-        """It is no failure: a note on the batches."""
+        """Note it on the batches: a batch that is too large is no failure."""
         for span in _current_spans().values():
             span.add_event("batch_too_large")
 
@@ -140,12 +148,12 @@ class Tracing(Hooks):
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """The span of a step of whatever is current."""
+        """Make the span of a step of the current activities."""
         with self._as_current(self._tracer.start_span(name)):
             yield
 
     def stopwatch(self) -> Stopwatch:
-        """Spans of steps that follow each other within whatever is current: each is made when the step has ended."""
+        """Make the span of each step when it has ended."""
         began_ns = time_ns()
 
         def lap(step: str) -> None:
@@ -158,7 +166,7 @@ class Tracing(Hooks):
 
     @contextmanager
     def transaction(self, system: Literal["postgresql", "kafka"], records: int) -> Iterator[None]:
-        """One span for all batches of a turn, below the first, and linked both ways to those of other traces."""
+        """Make one span for all batches of a turn: below the first, and linked both ways to the others."""
         _, *others = _current_spans().values() or [INVALID_SPAN]
         span = self._tracer.start_span(
             "transaction",
@@ -167,51 +175,47 @@ class Tracing(Hooks):
                 names.MESSAGING_BATCH_MESSAGE_COUNT: records,
                 names.TRANSACTION_LANES: 1 + len(others),
             },
-            links=[Link(one.get_span_context()) for one in others],
+            links=[Link(batch.get_span_context()) for batch in others],
         )
-        for one in others:
-            one.add_link(span.get_span_context())
+        for batch in others:
+            batch.add_link(span.get_span_context())
         with self._as_current(span):
             yield
 
     @contextmanager
     def sending(self, parts: Sequence[Sent], destination: Destination) -> Iterator[None]:
-        """One span a sampled result, as long as their Kafka transaction, with which it fails."""
-        began = time_ns()
+        """Make one span a sampled result, which lasts as long as the Kafka transaction and fails with it."""
+        began_ns, failure = time_ns(), None
         try:
             yield
         except BaseException as error:
-            self._send_spans(parts, destination, began, error)
+            failure = error
             raise
-        self._send_spans(parts, destination, began, None)
-
-    def _send_spans(
-        self, parts: Sequence[Sent], destination: Destination, began_ns: int, failure: BaseException | None
-    ) -> None:
-        ended_ns, current = time_ns(), _current_spans()
-        for part in parts:
-            source, partition = part.source
-            links = [Link(current[source, partition].get_span_context())] if (source, partition) in current else []
-            for answer in part.answers:
-                if answer.trace is None or not is_sampled(answer.trace):
-                    continue
-                place = destination(answer.kind, partition)
-                attributes = {
-                    **names.SEND,
-                    **names.place(*place),
-                    names.CAUSATION_ID: str(Place(source, partition, answer.offset)),
-                }
-                context = context_of(answer.trace)
-                span = self._tracer.start_span(
-                    f"send {place[0]}", context, SpanKind.PRODUCER, attributes, links, began_ns
-                )
-                if failure is not None:
-                    _mark(span, failure)
-                span.end(ended_ns)
+        finally:
+            ended_ns, current = time_ns(), _current_spans()
+            for part in parts:
+                source, partition = part.source
+                batch = current.get((source, partition))
+                links = [] if batch is None else [Link(batch.get_span_context())]
+                for answer in part.answers:
+                    if answer.trace is None or not _is_sampled(answer.trace):
+                        continue
+                    topic, result_partition = destination(answer.kind, partition)
+                    attributes = {
+                        **names.SEND,
+                        **names.place(topic, result_partition),
+                        names.CAUSATION_ID: str(Place(source, partition, answer.offset)),
+                    }
+                    context = _context_of(answer.trace)
+                    span = self._tracer.start_span(
+                        f"send {topic}", context, SpanKind.PRODUCER, attributes, links, began_ns
+                    )
+                    if failure is not None:
+                        _mark(span, failure)
+                    span.end(ended_ns)
 
     @contextmanager
     def _as_current(self, span: Span) -> Iterator[None]:
-        """Make a span the current one and end it; what is raised fails it."""
         token = attach(set_span_in_context(span))
         try:
             yield
@@ -223,9 +227,27 @@ class Tracing(Hooks):
             span.end()
 
 
+def _worth_a_link(commands: Sequence[Command]) -> list[tuple[int, TraceContext]]:
+    """Offset and context of as many commands as a span may link to, sampled ones first."""
+    traced = [(command.source.offset, command.trace) for command in commands if command.trace is not None]
+    sampled = [(offset, trace) for offset, trace in traced if _is_sampled(trace)][:MOST_LINKS]
+    others = ((offset, trace) for offset, trace in traced if not _is_sampled(trace))
+    return [*sampled, *islice(others, max(0, MOST_UNSAMPLED_LINKS - len(sampled)))]
+
+
+def _is_sampled(trace: TraceContext) -> bool:
+    """Whether the producer of the command keeps its trace."""
+    return trace.traceparent[_TRACEPARENT_BYTES - 1] in _ODD_DIGITS
+
+
+def _context_of(trace: TraceContext) -> Context:
+    """The context of a command without its `tracestate`, which only the result passes on."""
+    return _propagator.extract({"traceparent": trace.traceparent[:_TRACEPARENT_BYTES].decode("ascii")})
+
+
 def _current_spans() -> Mapping[Partition, Span]:
-    found = get_value(_CURRENT)
-    return found if isinstance(found, dict) else {}
+    spans = get_value(_CURRENT)
+    return spans if isinstance(spans, dict) else {}
 
 
 def _mark(span: Span, error: BaseException) -> None:
@@ -235,7 +257,7 @@ def _mark(span: Span, error: BaseException) -> None:
 
 
 def _in_short(error: BaseException) -> str:
-    """The kinds of an exception and of what it was raised from; messages may quote a record's data."""
+    """The types of an exception and of its causes; messages may quote a record."""
     kinds = [type(error).__name__]
     while error.__cause__ is not None:
         error = error.__cause__

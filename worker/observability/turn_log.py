@@ -1,36 +1,117 @@
-"""What operators read of the line: one canonical log line a turn, and one a refusal."""
+"""The log of the line: one canonical line a turn, and one a refusal."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
 
 import structlog
 
+from worker.domain.command import ApiKey, Command, NoCredentials, Signature
+from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks, Turn, Watched
-from worker.observability.refusal_log import RefusalLog
 from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
 
+A_SECOND = 20
+_BODY_BYTES = 500
+_ERROR = re.compile(rb'\{"error":"([^":]*)')
+"""The part of a refusal's `error` that all refusals of its kind share."""
+
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls a function after so many seconds."""
+
 
 class TurnLog(Hooks):
-    """Writes down turns; refusals only so many a second."""
+    """Logs each turn, and its refusals within limits."""
 
     def __init__(self) -> None:
         self._refusals = RefusalLog()
 
     def turn(self, turn: Turn) -> None:
-        """The canonical line, with each partition's offsets; then the refusals."""
+        """Log the turn with the offsets of each partition, then its refusals."""
         log.info(
             "turn",
             topic=turn.lanes[0].lane.topic,
-            offsets={one.lane.partition: (one.start, one.stop) for one in turn.lanes},
+            offsets={batch.lane.partition: (batch.start, batch.stop) for batch in turn.lanes},
             records=turn.outcomes.total(),
             outcomes=turn.outcomes,
             store_ms=round(turn.seconds * 1000, 1),
         )
-        for one in turn.lanes:
-            for answer, command in zip(one.answers, one.commands, strict=True):
+        for batch in turn.lanes:
+            for answer, command in zip(batch.answers, batch.commands, strict=True):
                 if answer.kind is not Kind.CREATED:
-                    self._refusals.tell(one.lane.topic, one.lane.partition, answer, command)
+                    self._refusals.tell(batch.lane.topic, batch.lane.partition, answer, command)
 
     def lane_closed(self, name: LaneName, lane: Watched) -> None:
-        """The last chance to tell what was kept back."""
+        """Log the numbers now: the event loop may end before the second does."""
         self._refusals.tell_numbers()
+
+
+class RefusalLog:
+    """Logs `A_SECOND` refusals of each kind a second, and the number of the others at the end of that second.
+
+    Without a limit, a hostile producer could fill the disk.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, later: Later | None = None) -> None:
+        self._clock = clock
+        self._later = later
+        self._since = clock() - 1.0
+        """When the current second began."""
+        self._refusals: Counter[str] = Counter()
+        """By kind, in the current second."""
+
+    def tell(self, topic: str, partition: int, answer: Answer, command: Command) -> None:
+        """Log a refusal, or count it. Needs a running event loop."""
+        error, now = _error_of(answer), self._clock()
+        if now - self._since >= 1.0:
+            self.tell_numbers()
+            self._since = now
+            self._refusals.clear()
+        self._refusals[error] += 1
+        if self._refusals[error] <= A_SECOND:
+            _write(topic, partition, answer, command)
+        elif self._refusals[error] == A_SECOND + 1:
+            later = self._later or asyncio.get_running_loop().call_later
+            later(max(0.0, self._since + 1.0 - now), self.tell_numbers)
+
+    def tell_numbers(self) -> None:
+        """Log how many refusals were only counted so far."""
+        for error, count in self._refusals.items():
+            if count > A_SECOND:
+                log.info("refusals_not_logged", error=error, count=count - A_SECOND)
+                self._refusals[error] = A_SECOND
+
+
+def _error_of(answer: Answer) -> str:
+    match = _ERROR.match(answer.value)
+    return match[1].decode("ascii") if match else ""
+
+
+def _write(topic: str, partition: int, answer: Answer, command: Command) -> None:
+    log.info(
+        "refusal",
+        topic=topic,
+        partition=partition,
+        offset=answer.offset,
+        outcome=answer.kind.label,
+        key=answer.key,
+        company_id=answer.company_id,
+        credentials=_kind_of_credentials(command),
+        body=answer.value[:_BODY_BYTES].decode("ascii"),
+        dead_letter=answer.dead_letter.reason if answer.dead_letter else None,
+    )
+
+
+def _kind_of_credentials(command: Command) -> str:
+    """The kind only: neither a key nor its hash belongs in a log."""
+    credentials = command.credentials
+    if isinstance(credentials, NoCredentials):
+        return credentials.value
+    if isinstance(credentials, Signature):
+        return "signature"
+    return "api-key" if isinstance(credentials, ApiKey) else "access-token"
