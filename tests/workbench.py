@@ -25,11 +25,11 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from worker.domain.gs1 import with_check_digit
 from worker.settings import Settings
-from worker.store.migrate import migrate
 from worker.store.partitions import ensure_days
 from worker.store.sql import Connection
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.topics import create_topics
+from worker.tools.common.migrating import migrate
 
 REPOSITORY = Path(__file__).parent.parent
 LABELS = ("created", "overage-required", "conflict", "rejected")

@@ -11,9 +11,8 @@ from worker.settings import Settings
 from worker.store.address import place_of
 from worker.store.connect import why_refused
 from worker.store.grants import check_rights
-from worker.store.group_id import GROUP, check_group
-from worker.store.migrate import SCHEMA, check_schema, known_migrations
 from worker.store.port import StoreUnavailable
+from worker.store.schema import GROUP, SCHEMA, check_group, check_schema, known_migrations
 from worker.store.sql import Connection
 from worker.stream.cluster.connection import Cluster, Refused, explain
 from worker.stream.cluster.permissions import check_permissions

@@ -23,10 +23,10 @@ from tests.benchmark.servers import Servers
 from tests.benchmark.signed import add_signing_keys, signed
 from tests.workbench import REPOSITORY, settings_of
 from worker.settings import Settings
-from worker.store.migrate import migrate
 from worker.store.partitions import ensure_days
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.topics import create_topics
+from worker.tools.common.migrating import migrate
 
 Process = subprocess.Popen[bytes]
 _numbers = itertools.count(1)

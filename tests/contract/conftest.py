@@ -10,11 +10,11 @@ from tests.conftest import fresh_database
 from tests.contract.world import CATALOGUE, furnish, wipe
 from tests.infrastructure.choose import Infrastructure
 from tests.memory_store import MemoryStore
-from worker.store.migrate import migrate
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 from worker.tools.common.catalogue.facts import facts_of
+from worker.tools.common.migrating import migrate
 
 
 @pytest_asyncio.fixture

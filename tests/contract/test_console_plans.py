@@ -13,9 +13,9 @@ from tests.conftest import fresh_database
 from tests.infrastructure.choose import Infrastructure
 from tests.workbench import REPOSITORY
 from worker.store import sql
-from worker.store.migrate import migrate
 from worker.store.partitions import ensure_days
 from worker.store.sql import Connection
+from worker.tools.common.migrating import migrate
 from worker.tools.console.reader_sessions import ReaderSessions
 
 GROWN = """

@@ -14,11 +14,11 @@ from tests.infrastructure.choose import Infrastructure
 from worker.batch import pipeline
 from worker.messages.envelope import Record
 from worker.store import facts
-from worker.store.migrate import migrate
 from worker.store.partitions import ensure_days
 from worker.store.port import BatchTooLarge
 from worker.store.postgres import PostgresStore
 from worker.tools.catalogue.load import load_catalogue
+from worker.tools.common.migrating import migrate
 
 PRODUCTS = 60
 MIB = 1024 * 1024

@@ -7,9 +7,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from worker.store import migrate as migrations
-from worker.store.migrate import Migration, MigrationError, check_schema, known_migrations, migrate
+from worker.store import schema as migrations
+from worker.store.schema import Migration, check_schema, known_migrations
 from worker.store.sql import Connection
+from worker.tools.common.migrating import MigrationError, migrate
 
 NAMES = [migration.name for migration in known_migrations()]
 NEXT = Migration(9998, "9998_next.sql", "CREATE TABLE next_one (id integer); CREATE TABLE next_two (id integer);")

@@ -9,9 +9,11 @@ import pytest_asyncio
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import Roles, two_roles
 from worker.store import sql
-from worker.store.grants import READER, Right, check_reading, check_rights, grant_rights, only_reads, rights_of
-from worker.store.migrate import migrate
+from worker.store.grants import Right, check_rights
 from worker.store.sql import Connection
+from worker.tools.common.migrating import migrate
+from worker.tools.common.rights import READER, check_reading, only_reads
+from worker.tools.migrate.grants import grant_rights
 
 Sessions = tuple[Roles, Connection, Connection]
 """The roles, and a connection of the owner and of the reader."""
@@ -33,8 +35,8 @@ async def sessions(servers: Infrastructure) -> AsyncIterator[Sessions]:
 def test_every_line_of_the_grants_is_one_right_to_look() -> None:
     """What is granted is what is asked for, and none of it changes anything."""
     lines = [line for line in sql.load("read_grants").splitlines() if line.startswith("GRANT ")]
-    assert len(rights_of(READER)) == len(lines) > 15
-    assert {one.privilege for one in rights_of(READER)} == {"USAGE", "SELECT"}
+    assert len(READER.rights) == len(lines) > 15
+    assert {one.privilege for one in READER.rights} == {"USAGE", "SELECT"}
 
 
 async def test_every_table_and_column_is_listed_but_the_hash(sessions: Sessions) -> None:
@@ -46,10 +48,10 @@ async def test_every_table_and_column_is_listed_but_the_hash(sessions: Sessions)
         "AND attnum > 0 AND NOT attisdropped AND NOT has_column_privilege(pg_class.oid, attnum, 'SELECT')"
     )
     assert [name for (name,) in hidden] == ["api_key.sha256"]
-    assert await check_reading(owner, [one.object for one in rights_of(READER)]) is None
+    assert await check_reading(owner, [one.object for one in READER.rights]) is None
 
 
-@pytest.mark.parametrize("right", rights_of(READER), ids=str)
+@pytest.mark.parametrize("right", READER.rights, ids=str)
 async def test_a_right_that_is_taken_away_is_named(sessions: Sessions, right: Right) -> None:
     """Each by itself, with the role and what to do; given again, all is well."""
     roles, owner, reader = sessions

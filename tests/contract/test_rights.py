@@ -11,10 +11,13 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import Roles, two_roles
 from tests.workbench import make_past_day
 from worker.store import sql
-from worker.store.grants import RUN, Right, check_rights, grant_rights, rights_of
-from worker.store.migrate import MigrationError, check_schema, migrate
+from worker.store.grants import Right, check_rights
 from worker.store.partitions import drop_old_days, ensure_days
+from worker.store.schema import check_schema
 from worker.store.sql import Connection
+from worker.tools.common.migrating import MigrationError, migrate
+from worker.tools.common.rights import RUN
+from worker.tools.migrate.grants import grant_rights
 
 Sessions = tuple[Roles, Connection, Connection]
 """The roles, and a connection of the owner and of the run role."""
@@ -36,9 +39,9 @@ async def sessions(servers: Infrastructure) -> AsyncIterator[Sessions]:
 def test_every_line_of_the_grants_is_one_right() -> None:
     """What is granted is what is asked for at the start: no line escapes the parser."""
     lines = [line for line in sql.load("grants").splitlines() if line.startswith("GRANT ")]
-    assert len(rights_of(RUN)) == len(lines) > 30
+    assert len(RUN.rights) == len(lines) > 30
     assert all(" TO {role}; -- " in line for line in lines)
-    assert str(rights_of(RUN)[0]) == "USAGE on the tables' schema"
+    assert str(RUN.rights[0]) == "USAGE on the tables' schema"
 
 
 async def test_the_run_role_has_just_these_rights(sessions: Sessions) -> None:
@@ -53,13 +56,13 @@ async def test_the_run_role_has_just_these_rights(sessions: Sessions) -> None:
         "WHERE acl.grantee IN ($1::regrole, 0) AND pronamespace = 'public'::regnamespace",
         f'"{roles.run}"',
     )
-    wanted = [one for one in rights_of(RUN) if one.kind != "SCHEMA"]
+    wanted = [one for one in RUN.rights if one.kind != "SCHEMA"]
     assert sorted((privilege, name.replace(",", ", "), column or "") for privilege, name, column in rows) == sorted(
         (one.privilege, one.object, column) for one in wanted for column in (one.columns or "").split(", ")
     )
 
 
-@pytest.mark.parametrize("right", rights_of(RUN), ids=str)
+@pytest.mark.parametrize("right", RUN.rights, ids=str)
 async def test_a_right_that_is_taken_away_is_named(sessions: Sessions, right: Right) -> None:
     """Each by itself, with the role and what to do; given again, all is well."""
     roles, owner, run = sessions

@@ -19,12 +19,12 @@ from worker.domain.timestamps import DAY_MS, format_ms
 from worker.messages.envelope import Header, Limits, Record, open_envelope
 from worker.messages.events import Answer
 from worker.store.facts import key_id
-from worker.store.migrate import migrate
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, Owner, Registered, Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 from worker.tools.catalogue.load import load_catalogue
 from worker.tools.common.catalogue.file import parse_catalogue
+from worker.tools.common.migrating import migrate
 
 TOPIC = "dpp.passport.create.v1"
 LINK_BASE = "https://id.tracepass.eu/p"

@@ -58,7 +58,7 @@ def test_build_steps_make_a_program_that_runs(built: Build) -> None:
     program = str(built.root / PROGRAM)
     assert _run(built, program, "--version").stdout.strip() == __version__
     assert "PASSPORT_KAFKA_BOOTSTRAP_SERVERS" in _run(built, program, "settings").stdout
-    code = "from worker.store.migrate import known_migrations; print(len(known_migrations()))"
+    code = "from worker.store.schema import known_migrations; print(len(known_migrations()))"
     assert int(_run(built, "python", "-c", code).stdout) >= 1
 
 

@@ -10,7 +10,8 @@ from uuid import uuid4
 import asyncpg
 
 from tests.workbench import Workbench, add_tenant, gtin, tenant
-from worker.store.grants import Role, grant_rights
+from worker.tools.common.rights import Role
+from worker.tools.migrate.grants import grant_rights
 
 LIMITED = {0: (None, None, None), 1: (8, 75, None), 2: (6, None, None), 3: (None, None, 8)}
 """By number of a tenant: slots, price of overage, writes a day."""

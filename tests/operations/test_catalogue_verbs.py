@@ -19,7 +19,7 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import two_roles
 from tests.operations.asking import Told, ask
 from tests.workbench import REPOSITORY, Workbench, run_command, settings_of
-from worker.store.migrate import migrate
+from worker.tools.common.migrating import migrate
 
 EXAMPLE = REPOSITORY / "deploy" / "catalogue.example.yaml"
 COMPANY, OTHER, TEMPLATE, PRODUCT = "a" * 24, "b" * 24, "c" * 24, "d" * 24

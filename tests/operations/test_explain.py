@@ -17,8 +17,9 @@ from tests.operations.asking import ask
 from tests.operations.explaining import SECRETS, TOKEN, codes, told
 from tests.outcomes import BLOCKED, FULL, GOOD, OTHER, answer_all
 from tests.workbench import Result, Workbench, gtin, make_workbench, run_command
-from worker.store.grants import READER, grant_rights
+from worker.tools.common.rights import READER
 from worker.tools.explain.locate import CompanyKey, PassportId, Serial
+from worker.tools.migrate.grants import grant_rights
 
 pytestmark = pytest.mark.real_kafka
 

@@ -14,7 +14,7 @@ from tests.infrastructure.roles import two_roles
 from tests.operations.asking import Told, ask
 from tests.workbench import Workbench, add_tenant, run_command, settings_of, tenant
 from worker.store import sql
-from worker.store.migrate import migrate
+from worker.tools.common.migrating import migrate
 
 # By the numbers of the tenants: slots, their limit, writes of today, their limit.
 USED = (

@@ -25,7 +25,7 @@ from tests.operations.asking import Told, ask
 from tests.operations.mixture import as_role, contents, copy_database, drop_database, limit_tenants, mixture
 from tests.operations.tampering import Records, copied, records_of, with_headers, with_value
 from tests.workbench import REPOSITORY, Result, Workbench, get, tenant, until
-from worker.store.grants import READER, RUN
+from worker.tools.common.rights import READER, RUN
 from worker.tools.demo.embedded import free_port
 
 pytestmark = pytest.mark.real_kafka

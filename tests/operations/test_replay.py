@@ -13,7 +13,7 @@ from tests.operations.asking import Told, ask
 from tests.operations.mixture import as_role, contents, limit_tenants, mixture
 from tests.operations.tampering import copied
 from tests.workbench import REPOSITORY, Result, Workbench, until
-from worker.store.grants import READER, RUN
+from worker.tools.common.rights import READER, RUN
 
 pytestmark = pytest.mark.real_kafka
 

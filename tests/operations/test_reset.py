@@ -17,11 +17,11 @@ from tests.operations.asking import Told, answered, ask
 from tests.operations.mixture import as_role
 from tests.workbench import Workbench, tenant, until
 from worker.settings import Settings
-from worker.store.grants import RUN
 from worker.store.port import Position, TopicIdentity
 from worker.stream.positions import Log
 from worker.stream.standing import Standing
 from worker.tools.common.progress import Quiet
+from worker.tools.common.rights import RUN
 from worker.tools.common.servers import both_servers
 from worker.tools.lanes import reset as module
 from worker.tools.lanes.reset import EXPIRED, Reset, _Resetting, reset, reset_of, why

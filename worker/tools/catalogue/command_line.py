@@ -16,7 +16,7 @@ from rich.console import Console
 
 from worker.settings import Settings
 from worker.store.connect import connect
-from worker.store.migrate import check_schema
+from worker.store.schema import check_schema
 from worker.tools.catalogue.compare import compare, refusal_of
 from worker.tools.catalogue.export import export
 from worker.tools.catalogue.load import load_catalogue, templates_of

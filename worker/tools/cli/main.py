@@ -12,7 +12,6 @@ from worker.observability.logs import configure_logs
 from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.settings import PREFIX, Settings
 from worker.store.connect import CannotConnect
-from worker.store.migrate import MigrationError
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import say
 from worker.tools.cli.running import (
@@ -21,6 +20,7 @@ from worker.tools.cli.running import (
     warn_of_unknown_variables,
 )
 from worker.tools.cli.settings_list import bad_settings, listed, unknown_variables
+from worker.tools.common.migrating import MigrationError
 
 log = structlog.get_logger(__name__)
 

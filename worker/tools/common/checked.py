@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from worker.store.grants import Right
-from worker.store.migrate import check_schema
+from worker.store.schema import check_schema
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import check_verb_rights

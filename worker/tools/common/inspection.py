@@ -11,9 +11,9 @@ from worker.messages.hints import Finding
 from worker.store import sql
 from worker.store.connect import connect
 from worker.store.frames import Frames
-from worker.store.grants import check_reading
 from worker.store.port import Position
 from worker.store.rows import answers_of, position_of
+from worker.tools.common.rights import check_reading
 
 LEDGER_ROWS = 2000
 LEDGER_BYTES = 8 * 1024 * 1024

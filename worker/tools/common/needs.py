@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from worker.settings import Settings
-from worker.store.grants import READER, RUN, Role, check_role
 from worker.stream.cluster.permissions import Acl, asking_acls, check_permissions, looking_acls, own_transactions
 from worker.tools.common.report import Problem
+from worker.tools.common.rights import READER, RUN, Role, check_role
 from worker.tools.common.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
 
 

@@ -1,23 +1,46 @@
-"""What a database role needs for an operators' verb, asked before the verb begins."""
+"""The rights that database roles need: a kind of role for all that it does, and a verb before it begins."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from worker.messages.hints import Finding
-from worker.store.grants import Right, lacking_of
+from worker.store.grants import Right, granted_by, lacking_of
 from worker.store.sql import Connection
 
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A kind of role: the file that lists its rights, and the option of `migrate` that gives them."""
+
+    query: str
+    option: str
+
+    @property
+    def rights(self) -> tuple[Right, ...]:
+        """All rights that this kind of role needs."""
+        return granted_by(self.query)
+
+    @property
+    def advice(self) -> str:
+        """Advice for a role that lacks some of them."""
+        return f"run `passport-worker migrate {self.option} {{role}}` as the owner."
+
+
+RUN = Role("grants", "--grant-to")
+READER = Role("read_grants", "--grant-read-to")
+
 SEE_TABLES = (Right("USAGE", None, "SCHEMA", "{schema}"), Right("SELECT", None, "TABLE", "schema_migration"))
-"""What every verb needs."""
+"""Every verb needs these."""
 
 KEEP_OPERATIONS = tuple(Right(privilege, None, "TABLE", "operation") for privilege in ("SELECT", "INSERT", "UPDATE"))
-"""What a verb needs that is written down in `operation`."""
+"""For a verb that keeps a row in `operation`."""
 
 KEEP_REDRIVES = (
     Right("SELECT", None, "TABLE", "redrive"),
     Right("INSERT", None, "TABLE", "redrive"),
     Right("UPDATE", "new_offset, operation_id", "TABLE", "redrive"),
 )
-"""What a verb needs that publishes commands again."""
+"""For a verb that publishes commands again."""
 
 
 def reading(*tables: str) -> tuple[Right, ...]:
@@ -25,7 +48,25 @@ def reading(*tables: str) -> tuple[Right, ...]:
     return tuple(Right("SELECT", None, "TABLE", table) for table in tables)
 
 
+async def check_role(connection: Connection, kind: Role) -> Finding | None:
+    """None if the connection's role has all rights of this kind. Read only."""
+    return (await lacking_of(connection, kind.rights)).finding(kind.advice)
+
+
+async def check_reading(connection: Connection, tables: Collection[str]) -> Finding | None:
+    """None if the connection's role may read these tables as a reader does. Read only."""
+    wanted = [right for right in READER.rights if right.kind == "SCHEMA" or right.object in tables]
+    return (await lacking_of(connection, wanted)).finding(READER.advice)
+
+
+async def only_reads(connection: Connection) -> bool:
+    """Whether the connection's role may read all that readers read, and has no right to change anything."""
+    changes = [right for right in RUN.rights if right.privilege not in ("SELECT", "USAGE")]
+    may_change = len((await lacking_of(connection, changes)).rights) < len(changes)
+    return not may_change and not (await lacking_of(connection, READER.rights)).rights
+
+
 async def check_verb_rights(connection: Connection, rights: Iterable[Right]) -> Finding | None:
-    """None when the connection's role has all of them; else what it lacks, and what to do. Read only."""
+    """None if the connection's role has all of these rights. Read only."""
     advice = "name the owner of the tables, or a role with these rights, in PASSPORT_DATABASE_URL."
     return (await lacking_of(connection, (*SEE_TABLES, *rights))).finding(advice)

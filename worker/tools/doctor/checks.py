@@ -8,9 +8,8 @@ from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.messages.hints import Finding
 from worker.observability.certificates import CERTIFICATES, UnreadableCertificate, expiry
 from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Sessions
-from worker.store.grants import check_reading
-from worker.store.migrate import SCHEMA
 from worker.store.partitions import ledger_end, old_days
+from worker.store.schema import SCHEMA
 from worker.store.server_state import clock_ahead, lock_holders, server_state
 from worker.store.sql import Connection
 from worker.stream.cluster.topic_settings import EXIST
@@ -19,6 +18,7 @@ from worker.tools.common.api_keys import companies_without_signing_key
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.lanes import lanes
 from worker.tools.common.open_transactions import open_transactions
+from worker.tools.common.rights import check_reading
 from worker.tools.common.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
 from worker.tools.doctor import judgements
 from worker.tools.doctor.broker_protection import protection_of_brokers

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from worker.messages.hints import Finding
 from worker.preflight import KAFKA_RIGHTS, POSTGRES_RIGHTS, Check, Preflight
-from worker.store import grants
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster import permissions
+from worker.tools.common import rights
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
 from worker.tools.doctor.checks import (
@@ -60,7 +60,7 @@ def _of_run(servers: Servers, store: PostgresStore) -> tuple[Sequence[Check], li
 
     async def reads_postgres() -> bool:
         async with store.session() as connection:
-            return await grants.only_reads(connection)
+            return await rights.only_reads(connection)
 
     preflight = Preflight(servers.settings, store, servers.cluster)
     return (

@@ -1,0 +1,85 @@
+"""Checks that a database fits this version of the worker: its schema, and the consumer group that it was used with."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+
+from worker.messages.hints import Finding
+from worker.store import sql
+from worker.store.sql import Connection
+
+SCHEMA, GROUP = "postgres.schema", "postgres.group"
+"""The ids of the findings."""
+
+_FILE_NAME = re.compile(r"([0-9]{4})_[a-z0-9_]+\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A file of `worker/store/migrations`. The first four digits of its name are the `version`."""
+
+    version: int
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> bytes:
+        """SHA-256 of the text, with the same line ends on every platform."""
+        return sha256(self.text.encode()).digest()
+
+
+@cache
+def known_migrations() -> tuple[Migration, ...]:
+    """The migrations that this version brings, by version."""
+    paths = sorted((files("worker.store") / "migrations").iterdir(), key=lambda path: path.name)
+    named = [(match, path) for path in paths if (match := _FILE_NAME.fullmatch(path.name))]
+    return tuple(Migration(int(match[1]), path.name, path.read_text(encoding="utf-8")) for match, path in named)
+
+
+async def pending_migrations(connection: Connection) -> list[Migration] | Finding:
+    """The migrations that the database lacks, or why this version does not fit it. Needs `schema_migration`."""
+    applied = await connection.fetch(sql.load("applied_migrations"))
+    known = {migration.version: migration for migration in known_migrations()}
+    for version, name, checksum in applied:
+        if version not in known:
+            found = f"The database is newer than this version ({name} was applied)"
+            return Finding(SCHEMA, found, "deploy a newer worker.")
+        if known[version].checksum != checksum:
+            found = f"The migration {known[version].name} has changed since it was applied"
+            advice = "restore the file as it was released, and put the change into a new migration."
+            return Finding(SCHEMA, found, advice)
+    versions = {row["version"] for row in applied}
+    return [migration for migration in known_migrations() if migration.version not in versions]
+
+
+async def check_schema(connection: Connection) -> Finding | None:
+    """None if the database is exactly at this version. Read only."""
+    found = "The database is empty"
+    if await connection.fetchval(sql.load("has_schema_migration")):
+        pending = await pending_migrations(connection)
+        if isinstance(pending, Finding):
+            return pending
+        if not pending:
+            return None
+        age = "empty" if len(pending) == len(known_migrations()) else "older than this version"
+        found = f"The database is {age} (next: {pending[0].name})"
+    return Finding(SCHEMA, found, "run `passport-worker migrate`.")
+
+
+async def check_group(connection: Connection, group_id: str, topic: str) -> Finding | None:
+    """None if lanes of the topic have run under this group, or under none. Read only.
+
+    A lane belongs to a group. Under a new one, lanes would begin at the start of the log, and every command that the
+    topic still has would get a second result.
+    """
+    others = [group for (group,) in await connection.fetch(sql.load("other_groups"), group_id, topic)]
+    if not others:
+        return None
+    found = f"lanes of {topic} have run under {' and '.join(map(repr, others))}, expected them under {group_id!r}"
+    advice = (
+        f"Set PASSPORT_GROUP_ID={others[0]}: under a new group every command that the topic still has is answered a "
+        "second time. For a new start, take a new database, or new topics."
+    )
+    return Finding(GROUP, found, advice)

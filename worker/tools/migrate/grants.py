@@ -1,0 +1,31 @@
+"""Gives a database role the rights of its kind."""
+
+import asyncpg
+
+from worker.store import sql
+from worker.store.grants import lacking_of
+from worker.store.sql import Connection
+from worker.tools.common.migrating import MigrationError
+from worker.tools.common.rights import Role
+
+
+async def grant_rights(connection: Connection, role: str, kind: Role) -> None:
+    """Give `role` the rights of its kind. Safe to repeat, and for many processes at once.
+
+    Raises `MigrationError` for a role that does not exist, and where the connection's role is not the tables' owner.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(sql.load("lock_migrations"))
+        names = await connection.fetchrow(sql.load("grantee"), role)
+        if names is None:
+            raise MigrationError(f'The role "{role}" does not exist: make it first, with CREATE ROLE.')
+        try:
+            await connection.execute(sql.load(kind.query).format(**names))
+        except asyncpg.InsufficientPrivilegeError as error:
+            advice = f"run `passport-worker migrate {kind.option}` as the owner of the tables."
+            raise MigrationError(f"{error}: {advice}") from error
+        lacking = await lacking_of(connection, kind.rights, role)
+    if lacking.rights:  # Postgres only warns a role that has a right but may not give it
+        raise MigrationError(
+            f"Could not give {role} {lacking}: run `passport-worker migrate` as the owner of the tables."
+        )
