@@ -9,7 +9,7 @@ from worker.auth.jwks import is_url
 from worker.messages.hints import Finding
 from worker.settings import Settings
 from worker.store.address import place_of
-from worker.store.connect import why_refused
+from worker.store.errors import why_refused
 from worker.store.grants import check_rights
 from worker.store.port import StoreUnavailable
 from worker.store.schema import GROUP, SCHEMA, check_group, check_schema, known_migrations

@@ -21,10 +21,9 @@ from worker.observability.minute_log import MinuteLog
 from worker.observability.spans import Tracing
 from worker.preflight import Check, Preflight, findings
 from worker.store.activity import write_activity
-from worker.store.clocks import AGREED_SECONDS, clock_difference
+from worker.store.clocks import AGREED_SECONDS, clock_ahead, clock_difference
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
-from worker.store.server_state import clock_ahead
 from worker.stream.background import Background, apart
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.group import GroupMembership

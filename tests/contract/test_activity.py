@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from worker.store import sql
-from worker.store.activity import MOST_PAIRS, MinuteCounts, outcome_counts, refusal_counts, this_minute, write_activity
+from worker.store.activity import MOST_PAIRS, MinuteCounts, write_activity
 from worker.store.partitions import drop_old_days
 from worker.store.sql import Connection
+from worker.tools.console.activity_counts import outcome_counts, refusal_counts, this_minute
 
 
 async def test_a_minute_is_overwritten_by_its_worker_and_summed_over_workers(connection: Connection) -> None:

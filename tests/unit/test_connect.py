@@ -5,7 +5,7 @@ import socket
 import asyncpg
 import pytest
 
-from worker.store.connect import why_refused
+from worker.store.errors import why_refused
 
 
 @pytest.mark.parametrize(

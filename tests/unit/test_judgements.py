@@ -11,12 +11,12 @@ from tests.unit.lane_reports import lane_report
 from worker.messages.hints import Finding
 from worker.store.clocks import AGREED_SECONDS
 from worker.store.postgres import SESSION_SETTINGS
-from worker.store.server_state import LockHolder, ServerState
 from worker.tools.common.inspection import OpenOperation
 from worker.tools.common.lane_report import LaneReport, LanesReport
 from worker.tools.common.open_transactions import OpenTransaction
 from worker.tools.doctor import judgements
 from worker.tools.doctor.database_protection import Protection, Way
+from worker.tools.doctor.server_state import LockHolder, ServerState
 
 STATE = ServerState("18.1", 18, False, "on", "on", "on", False, 40)
 NOW = datetime(2026, 5, 9, 12, tzinfo=UTC).timestamp()

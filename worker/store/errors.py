@@ -1,47 +1,55 @@
-"""What a database failure means for the turn: run it again, narrow it down, or wait for the database."""
+"""Translates errors of the database driver: run the turn again, narrow it down, or wait for the database."""
 
 import asyncpg
 
+from worker.messages.hints import Finding
 from worker.store.port import BadRecord, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
 
 _LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key"})
-"""Constraints that only a concurrent writer can trip after the facts were read: fresh facts will tell."""
+"""Only a concurrent writer can violate these constraints, after the facts were read. Fresh facts will tell."""
 
 _ROLLED_BACK = frozenset({"40001", "40P01", "55P03"})
 """serialization_failure, deadlock_detected, lock_not_available."""
 
 _OUT_OF_TIME = frozenset({"57014", "25P04"})
-"""query_canceled, by the statement timeout or by a person; transaction_timeout, where the driver tells it."""
+"""query_canceled, by the statement timeout or by a person; transaction_timeout, if the driver reports it."""
 
 _DATA_CLASSES = frozenset({"21", "22", "23", "54"})
-"""Cardinality, data exception, integrity constraint, program limit: some record's data cannot be stored."""
+"""Cardinality, data exception, integrity constraint, program limit: the data of some record cannot be stored."""
 
 _NO_PARTITION = ("23514", None)
-"""A check violation of no constraint: today's partition is not there yet, whatever the record."""
+"""A check violation without a constraint: today's partition is missing, whatever the record."""
 
-
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-"""What a question over a connection raises."""
-
-
-def is_denied(error: BaseException | None) -> bool:
-    """Whether it, or what it was raised for, says that the role lacks a right."""
-    return error is not None and (isinstance(error, asyncpg.InsufficientPrivilegeError) or is_denied(error.__cause__))
+_ADVICE = {
+    "3D000": "Create it (CREATE DATABASE), or correct the name in PASSPORT_DATABASE_URL.",
+    "28P01": "Correct user and password in PASSPORT_DATABASE_URL, or create the role (CREATE ROLE … LOGIN PASSWORD …).",
+    "28000": "Create the role (CREATE ROLE … LOGIN), let it in (pg_hba.conf), or correct PASSPORT_DATABASE_URL.",
+    "42501": "Give the role of PASSPORT_DATABASE_URL what it lacks (GRANT CONNECT ON DATABASE … TO …).",
+}
+"""By SQLSTATE: invalid catalog name, invalid password, invalid authorization, insufficient privilege."""
 
 
 class DayMissing(StoreUnavailable):
     """The ledger, keys or dead letters have no partition for today."""
 
 
+def why_refused(error: BaseException | None) -> Finding | None:
+    """The reason for which the server refuses connections, without a password; None where waiting may help."""
+    if not isinstance(error, asyncpg.PostgresError) or error.sqlstate not in _ADVICE:
+        return None
+    first_line, *_ = str(error).splitlines()
+    return Finding("postgres.reachable", f"The database refuses us: {first_line}", _ADVICE[error.sqlstate])
+
+
 def meaning_of(error: Exception) -> Exception:
-    """The port's exception for a driver's; any other exception (a defect that some record brings out) is itself."""
+    """The port's exception for one of the driver; any other exception, such as a defect, is returned as it is."""
     if isinstance(error, LostLane | StoreUnavailable | Retriable | BadRecord):
         return error
     if isinstance(error, asyncpg.PostgresError):
         return _meaning_of_sqlstate(error)
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         return BadRecord(f"{type(error).__name__}: an argument cannot be encoded")
-    if isinstance(error, TimeoutError):  # a statement's or a transaction's, as the driver or the store sets it
+    if isinstance(error, TimeoutError):  # of a statement by the driver, or of a transaction by the store
         return StoreSlow(f"{type(error).__name__}: no answer in time")
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
         return StoreUnavailable(f"{type(error).__name__}: {error}")
@@ -49,16 +57,16 @@ def meaning_of(error: Exception) -> Exception:
 
 
 def _meaning_of_sqlstate(error: asyncpg.PostgresError) -> Exception:
-    sqlstate = error.sqlstate or ""
-    constraint = getattr(error, "constraint_name", None)
+    sqlstate, constraint, text = error.sqlstate or "", getattr(error, "constraint_name", None), str(error)
+    meaning: type[Exception] = StoreUnavailable
     if constraint in _LAST_LINE_OF_DEFENCE:
-        return ConcurrentUpdate(f"{sqlstate} {error}")
-    if sqlstate in _ROLLED_BACK:
-        return Retriable(f"{sqlstate} {error}")
-    if sqlstate in _OUT_OF_TIME:
-        return StoreSlow(f"{sqlstate} {error}")
-    if (sqlstate, constraint) == _NO_PARTITION:
-        return DayMissing(f"{sqlstate} {error}")
-    if sqlstate[:2] in _DATA_CLASSES:
-        return BadRecord(f"{sqlstate} {error}")
-    return StoreUnavailable(f"{sqlstate} {error}")
+        meaning = ConcurrentUpdate
+    elif sqlstate in _ROLLED_BACK:
+        meaning = Retriable
+    elif sqlstate in _OUT_OF_TIME:
+        meaning = StoreSlow
+    elif (sqlstate, constraint) == _NO_PARTITION:
+        meaning = DayMissing
+    elif sqlstate[:2] in _DATA_CLASSES:
+        meaning = BadRecord
+    return meaning(f"{sqlstate} {text}")

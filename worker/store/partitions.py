@@ -5,10 +5,10 @@ from datetime import UTC, date, datetime
 import asyncpg
 
 from worker.store import sql
-from worker.store.activity import KEPT_DAYS
 from worker.store.sql import Connection
 
 _CHUNK_ROWS = 5_000
+_ACTIVITY_DAYS = 1
 _SHORTEST_RETENTION_DAYS = 2
 """Idempotency keys bind for 24 hours of the records' time, which may lag behind the database's clock."""
 
@@ -56,7 +56,7 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
             break
         dropped += names
     await _delete_in_chunks(connection, "delete_daily_writes", retention_days, _our_day())
-    await _delete_in_chunks(connection, "delete_activity", KEPT_DAYS)
+    await _delete_in_chunks(connection, "delete_activity", _ACTIVITY_DAYS)
     return dropped
 
 

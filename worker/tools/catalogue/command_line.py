@@ -15,7 +15,6 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from worker.settings import Settings
-from worker.store.connect import connect
 from worker.store.schema import check_schema
 from worker.tools.catalogue.compare import compare, refusal_of
 from worker.tools.catalogue.export import export
@@ -29,6 +28,7 @@ from worker.tools.cli.output import show, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 from worker.tools.common.catalogue.models import Catalogue
+from worker.tools.common.connect import connect
 from worker.tools.common.servers import both_servers
 
 app = App(

@@ -11,7 +11,6 @@ from worker import __version__
 from worker.observability.logs import configure_logs
 from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.settings import PREFIX, Settings
-from worker.store.connect import CannotConnect
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import say
 from worker.tools.cli.running import (
@@ -20,6 +19,7 @@ from worker.tools.cli.running import (
     warn_of_unknown_variables,
 )
 from worker.tools.cli.settings_list import bad_settings, listed, unknown_variables
+from worker.tools.common.connect import CannotConnect
 from worker.tools.common.migrating import MigrationError
 
 log = structlog.get_logger(__name__)

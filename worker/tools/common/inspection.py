@@ -9,10 +9,10 @@ from uuid import UUID
 from worker.messages.events import Answer
 from worker.messages.hints import Finding
 from worker.store import sql
-from worker.store.connect import connect
 from worker.store.frames import Frames
 from worker.store.port import Position
 from worker.store.rows import answers_of, position_of
+from worker.tools.common.connect import connect
 from worker.tools.common.rights import check_reading
 
 LEDGER_ROWS = 2000

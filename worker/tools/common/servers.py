@@ -7,13 +7,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from worker.settings import Settings
-from worker.store.connect import CannotConnect
-from worker.store.errors import DATABASE_ERRORS
-from worker.store.errors import is_denied as postgres_denies
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain, is_passing
 from worker.stream.cluster.permissions import Acl, check_permissions
 from worker.stream.cluster.permissions import is_denied as kafka_denies
+from worker.tools.common.connect import DATABASE_ERRORS, CannotConnect
+from worker.tools.common.connect import is_denied as postgres_denies
 from worker.tools.common.inspection import Inspection, inspection
 from worker.tools.common.report import Problem
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from worker.messages.rules import CREATED, REFUSALS, REPLAYED
-from worker.store.activity import OutcomeCount, RefusalCount, outcome_counts, refusal_counts, this_minute
 from worker.tools.common.checked import ask_database
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers
+from worker.tools.console.activity_counts import OutcomeCount, RefusalCount, outcome_counts, refusal_counts, this_minute
 from worker.tools.console.report import ActivityReport, MinuteActivity, RefusedCompany
 
 HOUR = 60

@@ -10,11 +10,11 @@ from cyclopts import App, Parameter
 
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
-from worker.store.connect import CannotConnect
 from worker.tools.cli.asking import examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import say
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
+from worker.tools.common.connect import CannotConnect
 from worker.tools.common.inspection import inspection
 from worker.tools.common.rights import only_reads
 

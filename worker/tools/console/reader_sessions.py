@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from worker.store.connect import connect
+from worker.tools.common.connect import connect
 from worker.tools.common.inspection import Inspection
 
 _LIMITS = (

@@ -16,12 +16,12 @@ from typing import TypeVar
 from rich.console import Console
 
 from worker.settings import PREFIX, Settings
-from worker.store.connect import connect
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster
 from worker.stream.cluster.topic_settings import wanted_topics
 from worker.stream.cluster.topics import create_topics
 from worker.tools.catalogue.load import load_catalogue
 from worker.tools.common.catalogue.models import Catalogue
+from worker.tools.common.connect import connect
 from worker.tools.common.migrating import migrate
 from worker.tools.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
 from worker.tools.demo.own_process import WorkerProcess

@@ -8,9 +8,9 @@ from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.messages.hints import Finding
 from worker.observability.certificates import CERTIFICATES, UnreadableCertificate, expiry
 from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Sessions
+from worker.store.clocks import clock_ahead
 from worker.store.partitions import ledger_end, old_days
 from worker.store.schema import SCHEMA
-from worker.store.server_state import clock_ahead, lock_holders, server_state
 from worker.store.sql import Connection
 from worker.stream.cluster.topic_settings import EXIST
 from worker.stream.log_clock import newest_append
@@ -23,6 +23,7 @@ from worker.tools.common.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
 from worker.tools.doctor import judgements
 from worker.tools.doctor.broker_protection import protection_of_brokers
 from worker.tools.doctor.database_protection import protection_of
+from worker.tools.doctor.server_state import lock_holders, server_state
 
 _TABLES, _TOPICS = (POSTGRES, POSTGRES_RIGHTS, SCHEMA), (KAFKA, KAFKA_RIGHTS, EXIST)
 """What is presumed by whom reads them."""

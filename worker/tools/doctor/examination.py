@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from worker.messages.hints import Finding
 from worker.preflight import KAFKA, POSTGRES, Check
-from worker.store.connect import said_by, why_unreachable
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
 from worker.stream.cluster.permissions import is_denied
+from worker.tools.common.connect import said_by, why_unreachable
 from worker.tools.common.servers import PAUSE_SECONDS, Servers
 from worker.tools.doctor.report import CheckReport
 

@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime
 
 from worker.messages.hints import Finding, Status
 from worker.store.clocks import AGREED_SECONDS
-from worker.store.server_state import LockHolder, ServerState
 from worker.tools.common.inspection import OpenOperation
 from worker.tools.common.lane_report import LaneReport, LanesReport
 from worker.tools.common.open_transactions import OpenTransaction
 from worker.tools.doctor.database_protection import Protection, Way
+from worker.tools.doctor.server_state import LockHolder, ServerState
 
 OLDEST_POSTGRES = 15
 SKEW_SECONDS, WRONG_CLOCK_SECONDS = 5.0, 60.0

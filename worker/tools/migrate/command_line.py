@@ -4,9 +4,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from worker.store.connect import connect
 from worker.store.partitions import ensure_days
 from worker.tools.cli.running import run_async, settings_with_warnings
+from worker.tools.common.connect import connect
 from worker.tools.common.migrating import migrate
 from worker.tools.common.rights import READER, RUN
 from worker.tools.migrate.grants import grant_rights
