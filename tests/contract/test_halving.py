@@ -75,7 +75,7 @@ def _good(count: int = 50) -> list[Record]:
     return [kinds[at % len(kinds)](at) for at in range(count)]
 
 
-async def _answers_without(good: Sequence[Record], at: Sequence[int]) -> list[Answer]:
+async def _answers_without(good: Sequence[Record], at: Sequence[int]) -> Sequence[Answer]:
     """What the good ones are answered where tombstones stand in for the poisoned ones."""
     lane = await Lane.open(MemoryStore(facts_of(CATALOGUE)))
     return await lane.process(*_with_poison(good, at, ask(OPEN)._replace(value=None)))
@@ -230,15 +230,15 @@ async def test_an_outage_refuses_nobody(
     """The lane is told, nothing is kept, and the same batch goes through when the database is back."""
     lane = await Lane.open(postgres)
     before = await books_of(postgres)
-    work = lane.work(ask(OPEN), ask(RIVAL, 2))
+    batch = lane.batch(ask(OPEN), ask(RIVAL, 2))
     with monkeypatch.context() as patched:
         patched.setattr(PostgresTransaction, "record", _failing(outage, after_effects))
         with pytest.raises(StoreUnavailable):
-            await lane.processor.process([work])
+            await lane.processor.process([batch])
     lane = await Lane.open(postgres)
     assert lane.applied == 0
     assert await books_of(postgres) == before
-    assert await lane.verdicts(*work.records) == ["created", "created"]
+    assert await lane.verdicts(*batch.records) == ["created", "created"]
 
 
 def _failing(error: Exception, after_effects: bool) -> Any:
@@ -274,20 +274,20 @@ async def test_an_outage_between_the_halves_keeps_the_first(
     """What was committed before stays, with its answers; the lane opens again behind it."""
     record = PostgresTransaction.record
     lane = await Lane.open(allergic)
-    work = lane.work(ask(OPEN), ask(OPEN, 2), _poison(), ask(OPEN, 3))
+    batch = lane.batch(ask(OPEN), ask(OPEN, 2), _poison(), ask(OPEN, 3))
 
-    async def failing(batch: PostgresTransaction, created: Any, answers: Any, positions: Any) -> None:
-        if len(answers[0]) == 2 and positions == [work.stop]:
+    async def failing(transaction: PostgresTransaction, created: Any, answers: Any, positions: Any) -> None:
+        if len(answers[0]) == 2 and positions == [batch.stop]:
             raise ConnectionResetError
-        await record(batch, created, answers, positions)
+        await record(transaction, created, answers, positions)
 
     with monkeypatch.context() as patched:
         patched.setattr(PostgresTransaction, "record", failing)
         with pytest.raises(StoreUnavailable):
-            await lane.processor.process([work])
+            await lane.processor.process([batch])
     again = await Lane.open(allergic)
     assert [verdict(answer) for answer in await again.answers()] == ["created", "created"]
-    assert await again.verdicts(*work.records[2:]) == ["400 Unreadable command", "created"]
+    assert await again.verdicts(*batch.records[2:]) == ["400 Unreadable command", "created"]
 
 
 _DAYS = (
@@ -394,9 +394,11 @@ async def test_lanes_that_are_too_slow_together_come_again_smaller(monkeypatch: 
         await record(batch, created, answers, positions)
 
     monkeypatch.setattr(MemoryTransaction, "record", slow)
-    turn = [lane.work(*(ask(OPEN, n, f"s{at}") for at in range(each))) for n, lane in enumerate(lanes)]
-    assert [type(one) for one in await processor.process(turn)] == [BatchTooLarge] * 3
-    assert [type(one) for work in turn for one in await processor.process([work])] == [list] * 3
+    turn = [lane.batch(*(ask(OPEN, n, f"s{at}") for at in range(each))) for n, lane in enumerate(lanes)]
+    await processor.process(turn)
+    assert [type(batch.error) for batch in turn] == [BatchTooLarge] * 3
+    for lane, batch in zip(lanes, turn, strict=True):
+        assert [verdict(answer) for answer in await lane.process(*batch.records)] == ["created"] * each
 
 
 async def test_a_commit_without_an_answer_does_not_come_again(
@@ -410,11 +412,11 @@ async def test_a_commit_without_an_answer_does_not_come_again(
 
     commit = Transaction.commit
     lane = await Lane.open(postgres)
-    work = lane.work(ask(OPEN), ask(OPEN, 2))
+    batch = lane.batch(ask(OPEN), ask(OPEN, 2))
     with monkeypatch.context() as patched:
         patched.setattr(Transaction, "commit", commit_unheard)
         with pytest.raises(StoreUnavailable, match="COMMIT"):
-            await lane.processor.process([work])
+            await lane.processor.process([batch])
     assert (await Lane.open(postgres)).applied == 2
 
 

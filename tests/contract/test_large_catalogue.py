@@ -48,7 +48,7 @@ async def test_products_are_measured_before_they_are_fetched(store: PostgresStor
     """All of them together are too much, one alone never is. Seen to fail while they were fetched and then measured."""
     lane = await Lane.open(store)
     assert [verdict(one) for one in await lane.process(*_records(1, "warm"))] == ["created"]
-    commands = lane.work(*_records(PRODUCTS // 2, "all")).commands
+    commands = lane.batch(*_records(PRODUCTS // 2, "all")).commands
     tracemalloc.start()
     try:
         with pytest.raises(BatchTooLarge):
@@ -67,7 +67,7 @@ async def test_products_of_one_template_are_measured_as_they_are_seeded(store: P
             "UPDATE product SET template_id = (SELECT min(template_id) FROM product), default_field_values = '{}'"
         )
     lane = await Lane.open(store)
-    commands = lane.work(*_records(PRODUCTS // 2, "one")).commands
+    commands = lane.batch(*_records(PRODUCTS // 2, "one")).commands
     with pytest.raises(BatchTooLarge):
         await store.look_up(commands, 5 * MIB)
 

@@ -136,14 +136,14 @@ class _Crash(Exception):
 
 async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
     """A batch that dies before its commit, when its facts were read or when all was written."""
-    work = lane.work(*asked)
-    facts = await lane.store.look_up(work.commands, TURN_ANSWER_BYTES)
+    batch = lane.batch(*asked)
+    facts = await lane.store.look_up(batch.commands, TURN_ANSWER_BYTES)
     with suppress(_Crash):
-        async with lane.store.transaction([work.expected]) as transaction:
-            await transaction.gather(work.commands, facts)
+        async with lane.store.transaction([batch.expected]) as transaction:
+            await transaction.gather(batch.commands, facts)
             if late:
-                created, _, answers = decide_all(work.commands, facts, LINK_BASE)
-                await transaction.record(created, [answers], [work.stop])
+                created, _, answers = decide_all(batch.commands, facts, LINK_BASE)
+                await transaction.record(created, [answers], [batch.stop])
             raise _Crash
 
 

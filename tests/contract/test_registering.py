@@ -255,18 +255,18 @@ async def test_who_registers_and_who_commits_lock_lanes_in_one_order(
     rolled back for a deadlock.
     """
     lanes = await _made_backwards(postgres)
-    works = [lane.work(ask(OPEN, 1, f"s{at}")) for at, lane in enumerate(lanes)]
+    batches = [lane.batch(ask(OPEN, 1, f"s{at}")) for at, lane in enumerate(lanes)]
     async with asyncio.timeout(10):
         held = watcher.transaction()
         await held.start()
         await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].token.lane_id)
-        turn = asyncio.create_task(lanes[0].processor.process(works))
+        turn = asyncio.create_task(lanes[0].processor.process(batches))
         await _waiting(watcher, 1)
         registering = asyncio.create_task(_register(postgres, "b", *NAMES))
         await _waiting(watcher, 2)
         await held.rollback()
-        done, found = await asyncio.gather(turn, registering)
-    assert [type(one) for one in done] == [list] * 3
+        _, found = await asyncio.gather(turn, registering)
+    assert [len(batch.answers) for batch in batches] == [1] * 3
     assert len(_tokens(found)) == 3
 
 
@@ -275,18 +275,18 @@ async def test_notes_of_lanes_lock_them_in_that_order_as_well(postgres: Postgres
     lanes = await _made_backwards(postgres)
     for lane in lanes:
         await lane.process(ask(OPEN, 1, f"first{lane.token.lane_id}"))
-    works = [lane.work(ask(OPEN, 1, f"second{lane.token.lane_id}")) for lane in lanes]
+    batches = [lane.batch(ask(OPEN, 1, f"second{lane.token.lane_id}")) for lane in lanes]
     async with asyncio.timeout(10):
         held = watcher.transaction()
         await held.start()
         await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].token.lane_id)
-        turn = asyncio.create_task(lanes[0].processor.process(works))
+        turn = asyncio.create_task(lanes[0].processor.process(batches))
         await _waiting(watcher, 1)
         noting = asyncio.create_task(postgres.mark_emitted({lane.token: 1 for lane in lanes}))
         await _waiting(watcher, 2)
         await held.rollback()
-        done, _ = await asyncio.gather(turn, noting)
-    assert [type(one) for one in done] == [list] * 3
+        await asyncio.gather(turn, noting)
+    assert [len(batch.answers) for batch in batches] == [1] * 3
     standing = await postgres.positions([lane.token for lane in lanes])
     assert list(standing.values()) == [Position(2, 1, 0)] * 3
 

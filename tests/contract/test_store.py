@@ -25,8 +25,8 @@ from tests.contract.world import (
     with_token,
 )
 from tests.workbench import gtin
+from worker.batch.batch import Batch
 from worker.batch.pipeline import TURN_ANSWER_BYTES, decide_all
-from worker.batch.work import Work
 from worker.domain.command import DeadLetter, TraceContext
 from worker.domain.facts import Facts
 from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
@@ -204,13 +204,13 @@ class _Broken(Exception):
     """The body of a batch failed."""
 
 
-async def _break(lane: Lane, work: Work, recorded: bool) -> None:
-    facts = await lane.store.look_up(work.commands, TURN_ANSWER_BYTES)
-    async with lane.store.transaction([work.expected]) as transaction:
-        await transaction.gather(work.commands, facts)
+async def _break(lane: Lane, batch: Batch, recorded: bool) -> None:
+    facts = await lane.store.look_up(batch.commands, TURN_ANSWER_BYTES)
+    async with lane.store.transaction([batch.expected]) as transaction:
+        await transaction.gather(batch.commands, facts)
         if recorded:
-            created, _, answers = decide_all(work.commands, facts, "https://a")
-            await transaction.record(created, [answers], [work.stop])
+            created, _, answers = decide_all(batch.commands, facts, "https://a")
+            await transaction.record(created, [answers], [batch.stop])
         raise _Broken
 
 
@@ -219,9 +219,9 @@ async def test_a_batch_that_fails_leaves_nothing_behind(store: Store, recorded: 
     """Whether it failed before its effects were written or after: no passport, no claim, no answer, no step."""
     lane = await Lane.open(store)
     before = await books_of(store)
-    work = lane.work(ask(GROWTH, key="k"), ask(OPEN)._replace(value=None))
+    batch = lane.batch(ask(GROWTH, key="k"), ask(OPEN)._replace(value=None))
     with pytest.raises(_Broken):
-        await _break(lane, work, recorded)
+        await _break(lane, batch, recorded)
     assert await books_of(store) == before
     assert await _position(store, lane.token) == Position(0, 0, 0)
     assert await store.answers(lane.token, 0, 10, 10) == []

@@ -13,9 +13,9 @@ from tests.contract.test_halving import POISON
 from tests.contract.world import CATALOGUE, GROWTH, LINK_BASE, OPEN, Lane, ask, processor_of, signed, verdict
 from tests.memory_store import MemoryStore, MemoryTransaction
 from tests.spans import attributes, events, spans_in_memory
+from worker.batch.batch import Batch, RetriesExhausted
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
-from worker.batch.work import Done, InVain
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
@@ -44,23 +44,23 @@ async def _lanes(store: Store) -> list[Lane]:
     return [await Lane.open(store, partition, processor) for partition in range(LANES)]
 
 
-async def _each(lanes: list[Lane]) -> list[Done]:
+async def _each(lanes: list[Lane]) -> list[Batch]:
     """What two records become in each lane, in one turn: one serial in all lanes, and one of each lane's own."""
     return await _turn(lanes, [[ask(OPEN, 1, "s"), ask(OPEN, 1, f"s-{at}")] for at in range(LANES)])
 
 
-async def _turn(lanes: Sequence[Lane], asked: Sequence[Sequence[Record]]) -> list[Done]:
+async def _turn(lanes: Sequence[Lane], asked: Sequence[Sequence[Record]]) -> list[Batch]:
     """What becomes of the records of each lane."""
-    turn = [lane.work(*own) for lane, own in zip(lanes, asked, strict=True)]
-    done = await lanes[0].processor.process(turn)
-    for lane, work, one in zip(lanes, turn, done, strict=True):
-        if isinstance(one, list):
-            lane.applied = work.stop
-    return done
+    turn = [lane.batch(*own) for lane, own in zip(lanes, asked, strict=True)]
+    await lanes[0].processor.process(turn)
+    for lane, batch in zip(lanes, turn, strict=True):
+        if batch.error is None:
+            lane.applied = batch.stop
+    return turn
 
 
-def _verdicts(done: Done) -> list[str] | type[BaseException]:
-    return [verdict(answer) for answer in done] if isinstance(done, list) else type(done)
+def _verdicts(batch: Batch) -> list[str] | type[BaseException]:
+    return [verdict(answer) for answer in batch.answers] if batch.error is None else type(batch.error)
 
 
 def _count_transactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -85,20 +85,20 @@ async def test_lanes_share_a_transaction(store: Store, monkeypatch: pytest.Monke
     lanes = await _lanes(store)
     answered = await _each(lanes)
     assert sizes == [LANES]
-    assert [_verdicts(answers) for answers in answered] == [
+    assert [_verdicts(batch) for batch in answered] == [
         ["created", "created"],
         ["409 serial_exists", "created"],
         ["409 serial_exists", "created"],
     ]
-    for lane, answers in zip(lanes, answered, strict=True):
-        assert await lane.answers() == answers
+    for lane, batch in zip(lanes, answered, strict=True):
+        assert await lane.answers() == batch.answers
         assert await store.positions([lane.token]) == {lane.token: Position(2, 0, 0)}
 
 
 async def test_signatures_are_verified_for_all_lanes_of_a_turn(store: Store) -> None:
     """Also where another lane brings none."""
     asked = [[ask(OPEN, 1, "s")], [signed(ask(OPEN, 1, "t"), OPEN)], [signed(ask(OPEN, 1, "u", key="k"), OPEN)]]
-    assert [_verdicts(done) for done in await _turn(await _lanes(store), asked)] == [["created"]] * LANES
+    assert [_verdicts(batch) for batch in await _turn(await _lanes(store), asked)] == [["created"]] * LANES
 
 
 @pytest.mark.parametrize("together", [2, 1])
@@ -109,10 +109,10 @@ async def test_lanes_with_large_answers_share_less(
     monkeypatch.setattr(worker.batch.pipeline, "TURN_ANSWER_BYTES", 2000 * together)
     begun = _count_transactions(monkeypatch)
     lanes, asked = await _lanes(store), [[ask(OPEN, 1, f"s{at}" * 30)] * 2 for at in range(LANES)]
-    assert [type(done) for done in await _turn(lanes, asked)] == [BatchTooLarge] * LANES
+    assert [type(batch.error) for batch in await _turn(lanes, asked)] == [BatchTooLarge] * LANES
     assert begun == []
     done = await _turn(lanes[:together], asked[:together])
-    assert [_verdicts(answers) for answers in done] == [["created", "409 serial_exists"]] * together
+    assert [_verdicts(batch) for batch in done] == [["created", "409 serial_exists"]] * together
     assert begun == [together]
 
 
@@ -120,7 +120,7 @@ async def test_a_quota_is_one_quota_for_all_lanes(store: Store) -> None:
     """Three slots for nine commands of three lanes."""
     lanes = await _lanes(store)
     answered = await _turn(lanes, [[ask(GROWTH, 1, f"{at}-{n}") for n in range(3)] for at in range(LANES)])
-    assert [_verdicts(answers) for answers in answered] == [["created"] * 3] + [["402 overage_required"] * 3] * 2
+    assert [_verdicts(batch) for batch in answered] == [["created"] * 3] + [["402 overage_required"] * 3] * 2
 
 
 def _before_each_transaction(monkeypatch: pytest.MonkeyPatch, store: Store, act: Callable[[int], Any]) -> list[int]:
@@ -143,7 +143,7 @@ async def test_a_lane_that_was_lost_is_lost_alone(store: Store) -> None:
     lanes = await _lanes(store)
     heir = await Lane.open(store, 0)
     done = await _each(lanes)
-    assert [_verdicts(one) for one in done] == [LostLane, ["created", "created"], ["409 serial_exists", "created"]]
+    assert [_verdicts(batch) for batch in done] == [LostLane, ["created", "created"], ["409 serial_exists", "created"]]
     assert await store.answers(heir.token, 0, 9, 9) == []
 
 
@@ -160,21 +160,22 @@ async def test_lanes_that_are_lost_one_after_the_other_leave_the_rest(
     tries = _before_each_transaction(monkeypatch, store, act)
     done = await _each(lanes)
     assert len(tries) == LANES
-    assert [_verdicts(one) for one in done] == [["created", "created"], LostLane, LostLane]
-    assert [one.tokens for one in done if isinstance(one, LostLane)] == [{lane.token} for lane in lanes[1:]]
+    assert [_verdicts(batch) for batch in done] == [["created", "created"], LostLane, LostLane]
+    lost = [batch.error.tokens for batch in done if isinstance(batch.error, LostLane)]
+    assert lost == [{lane.token} for lane in lanes[1:]]
 
 
 async def test_where_all_lanes_are_lost_nothing_is_left_to_do(store: Store) -> None:
     """Each is told, in one try."""
     lanes = await _lanes(store)
     heirs = await _lanes(store)
-    assert [_verdicts(one) for one in await _each(lanes)] == [LostLane] * LANES
+    assert [_verdicts(batch) for batch in await _each(lanes)] == [LostLane] * LANES
     assert [await store.answers(heir.token, 0, 9, 9) for heir in heirs] == [[]] * LANES
 
 
 async def test_a_turn_without_lanes_does_nothing(store: Store) -> None:
     """It needs no database."""
-    assert await processor_of(store).process([]) == []
+    await processor_of(store).process([])
 
 
 async def test_a_lane_that_stands_elsewhere_ends_the_turn(store: Store) -> None:
@@ -204,7 +205,7 @@ async def test_a_record_that_cannot_be_processed_harms_no_other_lane(
     """It is found and refused in its own lane."""
     monkeypatch.setattr(worker.batch.pipeline, "decide", _decide_badly)
     sizes = _count_transactions(monkeypatch)
-    done = [_verdicts(answers) for answers in await _turn(await _lanes(store), _POISONED)]
+    done = [_verdicts(batch) for batch in await _turn(await _lanes(store), _POISONED)]
     assert done == [["created", "400 Unreadable command", "created"], ["created"], ["created"]]
     assert sizes == [1] * 5, "three records of the first lane by halves, and two lanes by themselves"
 
@@ -215,7 +216,7 @@ async def test_the_spans_of_other_lanes_know_nothing_of_a_refused_record(monkeyp
     spans, store = spans_in_memory(), MemoryStore(facts_of(CATALOGUE))
     processor = Processor(Pipeline(store, LINK_BASE, spans.tracing), spans.tracing)
     lanes = [await Lane.open(store, partition, processor) for partition in range(LANES)]
-    turn = [lane.work(*records) for lane, records in zip(lanes, reversed(_POISONED), strict=True)]
+    turn = [lane.batch(*records) for lane, records in zip(lanes, reversed(_POISONED), strict=True)]
     batches = [Activity(lane.token.name, 0) for lane in lanes]
     for batch in batches:
         spans.tracing.begins(batch)
@@ -243,7 +244,7 @@ async def test_a_lane_that_is_lost_while_it_is_halved_keeps_what_it_had(
 
     _before_each_transaction(monkeypatch, store, act)
     done = await _turn(lanes, _POISONED)
-    assert [_verdicts(one) for one in done] == [LostLane, ["created"], ["created"]]
+    assert [_verdicts(batch) for batch in done] == [LostLane, ["created"], ["created"]]
     assert [verdict(answer) for answer in await heirs[0].answers()] == ["created"]
     assert await heirs[0].verdicts(*_POISONED[0][1:]) == ["400 Unreadable command", "created"]
 
@@ -297,7 +298,7 @@ async def test_a_turn_that_is_rolled_back_runs_again(store: Store, monkeypatch: 
     errors: list[Exception] = [Retriable("40P01")]
     sizes = _fail_with(monkeypatch, 1, lambda _: errors.pop() if errors else None)
     done = await _turn(await _lanes(store), _named())
-    assert [_verdicts(one) for one in done] == [["created"] * 2] * LANES
+    assert [_verdicts(batch) for batch in done] == [["created"] * 2] * LANES
     assert sizes == [LANES, LANES]
 
 
@@ -307,9 +308,9 @@ async def test_a_lane_that_is_tried_in_vain_is_away_alone(store: Store, monkeypa
     with monkeypatch.context() as patched:
         sizes = _fail_with(patched, 1, lambda _: Retriable("55P03"))
         done = await _turn(await _lanes(store), _named())
-    assert [_verdicts(one) for one in done] == [["created"] * 2, InVain, ["created"] * 2]
+    assert [_verdicts(batch) for batch in done] == [["created"] * 2, RetriesExhausted, ["created"] * 2]
     assert sizes == [LANES, LANES, 1, 1, 1, 1, 1], "twice together, and the one three times"
-    assert issubclass(InVain, StoreUnavailable)
+    assert issubclass(RetriesExhausted, StoreUnavailable)
     again = await _lanes(store)
     assert [lane.applied for lane in again] == [2, 0, 2]
     assert await again[1].verdicts(*_named()[1]) == ["created", "created"]
@@ -321,7 +322,7 @@ async def test_what_is_overtaken_every_time_is_found_in_its_lane(store: Store, m
     _fail_with(monkeypatch, 1, lambda _: ConcurrentUpdate("23505"))
     done = await _turn(await _lanes(store), _named())
     refused = ["400 Unreadable command", "created"]
-    assert [_verdicts(one) for one in done] == [["created"] * 2, refused, ["created"] * 2]
+    assert [_verdicts(batch) for batch in done] == [["created"] * 2, refused, ["created"] * 2]
 
 
 async def test_a_record_that_cannot_even_be_refused_stops_its_lane_alone(
@@ -337,8 +338,8 @@ async def test_a_record_that_cannot_even_be_refused_stops_its_lane_alone(
     monkeypatch.setattr(worker.batch.pipeline, "decide", _decide_badly)
     monkeypatch.setattr(worker.batch.recovery, "unprocessable", unprocessable)
     done = await _turn(await _lanes(store), _POISONED)
-    assert [_verdicts(one) for one in done] == [InVain, ["created"], ["created"]]
-    assert (len(kept), str(done[0])) == (1, "KeyError"), "a message may quote a record"
+    assert [_verdicts(batch) for batch in done] == [RetriesExhausted, ["created"], ["created"]]
+    assert (len(kept), str(done[0].error)) == (1, "KeyError"), "a message may quote a record"
 
 
 async def test_a_lone_record_that_is_too_slow_is_its_lanes_affair(
@@ -347,10 +348,10 @@ async def test_a_lone_record_that_is_too_slow_is_its_lanes_affair(
     """In company all are to bring less; alone it is waited for."""
     _fail_with(monkeypatch, 1, lambda _: StoreSlow("57014"))
     lanes, asked = await _lanes(store), _named(1)
-    assert [type(one) for one in await _turn(lanes, asked)] == [BatchTooLarge] * LANES
-    assert [_verdicts(one) for one in await _turn(lanes[:1], asked[:1])] == [["created"]]
-    assert [_verdicts(one) for one in await _turn(lanes[1:2], asked[1:2])] == [StoreSlow]
-    assert [_verdicts(one) for one in await _turn(lanes[2:], asked[2:])] == [["created"]]
+    assert [type(batch.error) for batch in await _turn(lanes, asked)] == [BatchTooLarge] * LANES
+    assert [_verdicts(batch) for batch in await _turn(lanes[:1], asked[:1])] == [["created"]]
+    assert [_verdicts(batch) for batch in await _turn(lanes[1:2], asked[1:2])] == [StoreSlow]
+    assert [_verdicts(batch) for batch in await _turn(lanes[2:], asked[2:])] == [["created"]]
 
 
 async def test_an_outage_is_everybodys(postgres: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ import asyncpg
 from tests.memory_store import MemoryStore
 from tests.signing import signer_of
 from tests.workbench import Tenant, gtin, tenant
+from worker.batch.batch import Batch
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
-from worker.batch.work import Work
 from worker.domain.command import AccessToken, Command
 from worker.domain.timestamps import DAY_MS, format_ms
 from worker.messages.envelope import Header, Limits, Record, open_envelope
@@ -192,31 +192,31 @@ class Lane:
         position = (await store.positions([token]))[token] or await store.start_lane(token, 0)
         return cls(store, token, position.applied, processor or processor_of(store))
 
-    def work(self, *asked: Record) -> Work:
-        """The records as the next batch."""
+    def batch(self, *asked: Record) -> Batch:
+        """The records as the next batch, with their commands."""
         partition = self.token.name.partition
         records = [one._replace(partition=partition, offset=self.applied + at) for at, one in enumerate(asked)]
         commands = [_opened(record) for record in records]
-        return Work(ExpectedPosition(self.token, self.applied, 0), records, commands, self.applied + len(records))
+        expected = ExpectedPosition(self.token, self.applied, 0)
+        return Batch(expected, self.applied + len(records), records, commands=commands)
 
-    async def process(self, *asked: Record) -> list[Answer]:
+    async def process(self, *asked: Record) -> Sequence[Answer]:
         """The answers to the records as one batch."""
-        work = self.work(*asked)
-        (done,) = await self.processor.process([work])
-        if not isinstance(done, list):
-            raise done
-        self.applied = work.stop
-        return done
+        batch = self.batch(*asked)
+        await self.processor.process([batch])
+        if batch.error is not None:
+            raise batch.error
+        self.applied = batch.stop
+        return batch.answers
 
     @staticmethod
-    async def process_together(asked: Sequence[tuple["Lane", Sequence[Record]]]) -> list[list[Answer]]:
+    async def process_together(asked: Sequence[tuple["Lane", Sequence[Record]]]) -> list[Sequence[Answer]]:
         """The answers to the records of several lanes of a store, in one transaction."""
-        works = [(lane, lane.work(*records)) for lane, records in asked]
-        pipeline = Pipeline(asked[0][0].store, LINK_BASE)
-        answers = await pipeline.transaction([work for _, work in works])
-        for lane, work in works:
-            lane.applied = work.stop
-        return answers
+        batches = [lane.batch(*records) for lane, records in asked]
+        await Pipeline(asked[0][0].store, LINK_BASE).transaction(batches)
+        for (lane, _), batch in zip(asked, batches, strict=True):
+            lane.applied = batch.stop
+        return [batch.answers for batch in batches]
 
     async def verdicts(self, *asked: Record) -> list[str]:
         """See `verdict`."""

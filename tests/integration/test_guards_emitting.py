@@ -15,8 +15,8 @@ from aiokafka.producer.sender import (
     InitPIDHandler,
     SendProduceReqHandler,
 )
-from aiokafka.structs import TopicPartition
 
+from tests.batches import batch_of
 from tests.infrastructure.kafka import LocalKafka
 from tests.integration.guards_helpers import changed, commands, publish, running, set_topic
 from tests.invariants import check_invariants
@@ -24,13 +24,14 @@ from tests.workbench import Workbench, make_workbench, until
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks
+from worker.store.port import LaneName
 from worker.stream import group as group_module
 from worker.stream import producer as producer_module
 from worker.stream.cluster import connection, topics
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.describe_transactions_v0 import TransactionStateRequest
 from worker.stream.cluster.topics import create_topics
-from worker.stream.producer import Emitter, Part
+from worker.stream.producer import Emitter
 
 pytestmark = pytest.mark.real_kafka
 
@@ -231,7 +232,7 @@ async def test_b5_no_question_to_a_frozen_broker_waits_for_ever(
         own_kafka.freeze()
         try:
             questions: dict[str, Callable[[], Awaitable[object]]] = {
-                "emit": lambda: old.emit([Part(TopicPartition("elsewhere", 0), [_answer(1)], 2)]),
+                "emit": lambda: old.emit([batch_of(LaneName("group", "elsewhere", 0), 2, _answer(1))]),
                 "start": new.start,
                 "close": idle.close,
                 "log ends": lambda: one.assignment.log_ends(topic, [0]),

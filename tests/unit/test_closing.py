@@ -1,15 +1,15 @@
 """The end of a session without servers: which results still come out, and how long that may take."""
 
-from tests.unit.test_session import (
-    _no_servers,  # noqa: F401  # a fixture that every test here uses
-    _world,
+from tests.unit.session_world import (
+    make_world,
+    no_servers,  # noqa: F401  # a fixture that every test here uses
 )
 from tests.workbench import until
 
 
 async def test_the_turn_in_flight_comes_out_when_a_session_closes() -> None:
     """Cut off, it would be in doubt: the next owner would have to fence it and read the ledger again."""
-    world = _world(1, batch_records=10)
+    world = make_world(1, batch_records=10)
     await world.live()
     world.kafka.going_on.clear()
     world.fetch(0, 20)

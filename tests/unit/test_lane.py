@@ -6,10 +6,11 @@ import pytest
 
 from tests.told import Told
 from tests.unit.builders import record
+from worker.batch.batch import Batch
 from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
-from worker.stream.open_lane import Batch, OpenLane
+from worker.stream.open_lane import OpenLane
 
 NAME = LaneName("group", "commands", 3)
 TOKEN = FencingToken(NAME, 1, 5, "producer")
@@ -143,7 +144,7 @@ def test_a_lane_is_busy_until_all_that_was_fetched_is_out() -> None:
     assert not one.lane.inbox.is_busy
     _fetch(one.lane, 0, 1, 2)
     first = _take(one, 2)
-    assert (first.stop, first.lane) == (2, one)
+    assert (first.start, first.stop, first.lane) == (0, 2, NAME)
     one.apply(first.stop)
     one.emit(first.stop)
     assert (one.expected, one.lane.inbox.is_busy, one.has_something) == (ExpectedPosition(TOKEN, 2, 2), True, True)

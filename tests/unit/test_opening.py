@@ -9,11 +9,11 @@ import pytest
 from aiokafka.errors import TransactionalIdAuthorizationFailed
 
 from tests.contract.world import TOPIC
-from tests.unit.test_session import (
+from tests.unit.session_world import (
     GROUP,
-    _no_servers,  # noqa: F401  # a fixture that every test here uses
-    _World,
-    _world,
+    World,
+    make_world,
+    no_servers,  # noqa: F401  # a fixture that every test here uses
 )
 from tests.workbench import until
 from worker.messages.events import Answer
@@ -38,7 +38,7 @@ def _halted_lanes_are_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halts, "newest_results", newest_results)
 
 
-async def _halted(world: _World, partition: int) -> str:
+async def _halted(world: World, partition: int) -> str:
     """Wait until a lane halts, and return the reason."""
     lane = world.lanes[partition]
     await until(lambda: lane.state is LaneState.HALTED, 10, "the lane halts")
@@ -51,7 +51,7 @@ async def _halted(world: _World, partition: int) -> str:
 @pytest.mark.parametrize("hanging", PRODUCERS)
 async def test_a_lane_waits_for_every_producer_of_its_list(monkeypatch: pytest.MonkeyPatch, hanging: str) -> None:
     """Each of them may have results open, since an owner can die before it has fenced the ones before it."""
-    world = _world(2)
+    world = make_world(2)
     for producer in PRODUCERS:
         await world.store.register([world.lanes[0].name], Owner(0, "before", producer))
     ask, has_ended = world.kafka.ask_transaction_coordinator, asyncio.Event()
@@ -76,7 +76,7 @@ async def test_a_lane_waits_for_every_producer_of_its_list(monkeypatch: pytest.M
 
 async def test_a_fence_that_is_refused_halts_its_lane_until_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error proves nothing about the transaction of the other producer. Other lanes run."""
-    world = _world(2)
+    world = make_world(2)
     await world.store.register([world.lanes[0].name], Owner(0, "before", "theirs"))
     ask, forbidden = world.kafka.ask_transaction_coordinator, [TransactionalIdAuthorizationFailed.errno]
 
@@ -101,7 +101,7 @@ async def test_a_fence_that_is_refused_halts_its_lane_until_it_is_allowed(monkey
 
 async def test_lanes_that_move_on_while_they_are_looked_at_have_lost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another worker answers commands between the question for E and the one for A, so E has to be asked for first."""
-    world = _world(1)
+    world = make_world(1)
     world.kafka.metadata = "passport-worker {}"
     other = LaneName(GROUP, TOPIC, 1)
     registered = (await world.store.register([other], Owner(1, "other", "theirs")))[other]
@@ -135,7 +135,7 @@ async def test_lanes_that_move_on_while_they_are_looked_at_have_lost_nothing(mon
 
 async def test_lost_commits_of_another_lane_are_seen_while_lanes_work() -> None:
     """By E and A of all lanes alone. An offset that a tool has set says nothing."""
-    world = _world(1)
+    world = make_world(1)
     await world.keep(1, 3, emitted=3)
     await world.live()
     for metadata, offset, is_lost in (
@@ -156,7 +156,7 @@ async def test_a_database_that_is_exchanged_in_the_middle_of_a_turn_is_not_writt
 
     Seen to fail while a turn compared at its beginning alone: 50 of 50 units got a second passport, now and then.
     """
-    world = _world(1)
+    world = make_world(1)
     await world.live()
     commands = world.shared.command_reader.commands
 
@@ -178,7 +178,7 @@ async def test_a_database_that_is_exchanged_while_lanes_open_is_noticed(
     monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Some of the answers came from the database before, so no command is decided on them."""
-    world = _world(1)
+    world = make_world(1)
     await world.keep(0, 3)
     ask = getattr(world.store, step)
 
@@ -196,7 +196,7 @@ async def test_a_database_that_is_exchanged_while_lanes_open_is_noticed(
 
 async def test_a_day_that_is_dropped_while_its_answers_are_read_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lane emits nothing and halts; the answers behind that day would move E past results that never came out."""
-    world = _world(1)
+    world = make_world(1)
     await world.keep(0, 5)
     name, read = world.lanes[0].name, world.store.answers
 
@@ -219,7 +219,7 @@ async def test_a_day_that_is_dropped_while_its_answers_are_read_is_no_gap(monkey
 
 async def test_a_lane_whose_reading_failed_answers_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its records may be of a topic that is gone: their offsets would be committed for the one in its place."""
-    world = _world(1)
+    world = make_world(1)
     await world.live()
 
     async def identity(topic: str) -> TopicIdentity:

@@ -13,14 +13,17 @@ from aiokafka.protocol.transaction import EndTxnRequest, InitProducerIdRequest, 
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
+from tests.batches import batch_of
+from worker.batch.batch import Batch
 from worker.domain.command import DeadLetter
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
+from worker.store.port import LaneName
 from worker.stream import delivery
 from worker.stream import producer as module
-from worker.stream.producer import EmissionFailed, Emitter, Part, Unanswered, send_once
+from worker.stream.producer import EmissionFailed, Emitter, Unanswered, send_once
 
 COMMANDS = "dpp.passport.create.v1"
 CREATED, REJECTED = "dpp.passport.created.v1", "dpp.passport.rejected.v1"
@@ -118,12 +121,12 @@ def _answer(offset: int, kind: Kind = Kind.REJECTED, value: bytes = b"{}", lette
     return Answer(offset, 0, kind, "key", value, dead_letter=letter)
 
 
-def _part(partition: int, *answers: Answer, stop: int = 9) -> Part:
-    return Part(TopicPartition(COMMANDS, partition), answers, stop)
+def _batch(partition: int, *answers: Answer, stop: int = 9) -> Batch:
+    return batch_of(LaneName("group", COMMANDS, partition), stop, *answers)
 
 
-def _rejected(*lanes: int) -> list[Part]:
-    return [_part(lane, _answer(0), _answer(1)) for lane in lanes]
+def _rejected(*lanes: int) -> list[Batch]:
+    return [_batch(lane, _answer(0), _answer(1)) for lane in lanes]
 
 
 def _at(partition: int) -> TopicPartition:
@@ -134,7 +137,7 @@ async def test_results_come_before_offsets_and_offsets_before_the_commit() -> No
     """Those of all lanes in one transaction; the group then stands behind what each of them answers."""
     emitter, producer = _emitter()
     assert (emitter.has_begun, emitter.is_open) == (False, False)
-    await emitter.emit([_part(0, _answer(3), stop=5), _part(2, _answer(7, Kind.CREATED), stop=8), _part(1, stop=4)])
+    await emitter.emit([_batch(0, _answer(3), stop=5), _batch(2, _answer(7, Kind.CREATED), stop=8), _batch(1, stop=4)])
     assert producer.steps == ["begin", "offsets of passport-worker", "commit"]
     assert producer.offsets == {
         TopicPartition(COMMANDS, lane): OffsetAndMetadata(stop, f"passport-worker {stop}")
@@ -149,7 +152,7 @@ async def test_a_partition_gets_one_batch_in_the_order_of_its_lanes() -> None:
     emitter, producer = _emitter(partitions=2)
     letter = DeadLetter(b"k", b"copy", (), "reason")
     answers = [_answer(at, value=f"0-{at}".encode(), letter=letter if at == 1 else None) for at in range(3)]
-    await emitter.emit([_part(0, *answers), _part(1, _answer(0, value=b"1-0")), _part(2, _answer(0, value=b"2-0"))])
+    await emitter.emit([_batch(0, *answers), _batch(1, _answer(0, value=b"1-0")), _batch(2, _answer(0, value=b"2-0"))])
     assert producer.sent(_at(0)) == [[b"0-0", b"0-1", b"0-2", b"2-0"]]
     assert producer.sent(_at(1)) == [[b"1-0"]]
     assert producer.sent(TopicPartition(DEAD, 0)) == [[b"copy"]]
@@ -160,16 +163,16 @@ async def test_what_is_too_much_for_a_batch_goes_in_several_in_order(monkeypatch
     monkeypatch.setattr(module, "RECORD_BATCH_BYTES", 1000)
     emitter, producer = _emitter()
     sizes = [100, 100, 5000, 100]
-    await emitter.emit([_part(0, *(_answer(at, value=b"x" * size) for at, size in enumerate(sizes)))])
+    await emitter.emit([_batch(0, *(_answer(at, value=b"x" * size) for at, size in enumerate(sizes)))])
     batches = producer.sent(_at(0))
     assert [len(value) for values in batches for value in values] == sizes
     assert len(batches) > 2
     assert [len(values) for values in batches if len(values[0]) == 5000] == [1]
 
 
-async def _fails(emitter: Emitter, parts: Sequence[Part]) -> EmissionFailed:
+async def _fails(emitter: Emitter, batches: Sequence[Batch]) -> EmissionFailed:
     with pytest.raises(EmissionFailed) as caught:
-        await emitter.emit(parts)
+        await emitter.emit(batches)
     assert (emitter.has_begun, emitter.is_open) == (True, True)
     return caught.value
 
@@ -311,7 +314,7 @@ async def test_a_lane_with_nothing_to_say_is_no_suspect(monkeypatch: pytest.Monk
     """It brought an offset only; where the one other lane hangs, nobody in particular is to blame."""
     monkeypatch.setattr(module, "EMIT_SECONDS", 0.05)
     emitter, _ = _emitter({_at(0): PENDING})
-    assert (await _fails(emitter, [*_rejected(0), _part(1)])).suspects == set()
+    assert (await _fails(emitter, [*_rejected(0), _batch(1)])).suspects == set()
 
 
 async def test_a_client_that_gave_up_makes_no_suspects() -> None:

@@ -1,268 +1,44 @@
 """A session without servers: how its lanes open, what a turn takes of each, and what befalls one and not the others."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
-from uuid import uuid4
 
 import pytest
-from aiokafka.protocol.transaction import InitProducerIdRequest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask
-from tests.memory_store import MemoryStore
 from tests.spans import events, spans_in_memory
 from tests.told import Told
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, Clock, token
+from tests.unit.session_world import (
+    World,
+    command_at,
+    make_world,
+    no_servers,  # noqa: F401  # a fixture that every test here uses
+)
 from tests.workbench import until
 from worker.auth import jwks
 from worker.auth.access_tokens import TokenVerifier
 from worker.auth.jwks import JwksSource
-from worker.batch.pipeline import Pipeline
-from worker.batch.recovery import Processor
-from worker.batch.work import Done, Work
-from worker.messages.envelope import Header, Limits, Record
-from worker.messages.events import Answer
-from worker.messages.rules import Kind
+from worker.batch.batch import Batch
+from worker.messages.envelope import Header, Limits
 from worker.observability.hooks import Hooks
-from worker.settings import Settings
 from worker.store.port import (
     BatchTooLarge,
-    ExpectedPosition,
-    LaneName,
     Owner,
     Registered,
     StoreUnavailable,
-    TopicIdentity,
 )
-from worker.stream import forgotten, halts, reemission
+from worker.stream import halts, reemission
 from worker.stream import opening as opening_module
 from worker.stream import session as module
-from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.command_reader import CommandReader
-from worker.stream.dependencies import LaneDependencies
-from worker.stream.inbox import Budget, Inbox
-from worker.stream.lane import Lane, LaneState
+from worker.stream.lane import LaneState
 from worker.stream.open_lane import OpenLane
 from worker.stream.positions import reason_of_lost_commits
-from worker.stream.producer import EmissionFailed, Part
-from worker.stream.session import LanesFailed, Member, Session
-from worker.tools.common.catalogue.facts import facts_of
-
-GROUP = "passport-worker"
-
-
-class _Kafka:
-    """What brokers know: offsets of the group, logs, and what was emitted, turn by turn; every step is noted."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-        self.committed_offsets: dict[int, int] = {}
-        self.published: dict[int, int | None] = {}
-        """How far results go, by partition; None where they may not be read."""
-        self.metadata = "set by hand"
-        """Beside each committed offset, which takes the place of {}."""
-        self.ends: dict[int, int] = {}
-        self.turns: list[dict[int, list[int]]] = []
-        """The offsets that each Kafka transaction answered, by partition."""
-        self.leaderless: set[int] = set()
-        self.fencing = asyncio.Event()
-        self.fencing.set()
-        self.silent: set[int] = set()
-        """Partitions of a leader that hangs until `speaking` is set."""
-        self.speaking = asyncio.Event()
-        self.failing: list[Exception] = []
-        self.going_on = asyncio.Event()
-        self.going_on.set()
-        self.at_once = self.most_at_once = 0
-        self.begun: dict[int, int] = {}
-        """Where fetches began."""
-
-    # As the cluster
-
-    async def identity(self, topic: str) -> TopicIdentity:
-        return TopicIdentity("cluster", topic)
-
-    async def committed(
-        self, group_id: str, topic: str, partitions: Collection[int], *, stable: bool = True
-    ) -> dict[int, Committed | None]:
-        if stable:
-            self.steps.append("offsets")
-        found = {one: self.committed_offsets.get(one) for one in partitions}
-        return {one: None if at is None else Committed(at, self.metadata.format(at)) for one, at in found.items()}
-
-    async def ask_transaction_coordinator(self, transactional_id: str, request: InitProducerIdRequest) -> Any:
-        self.steps.append(f"fence {transactional_id}")
-        await self.fencing.wait()
-        return SimpleNamespace(error_code=0)
-
-    async def is_member(self, group_id: str, generation: int, member: str) -> bool:
-        return False
-
-    # As the consumer
-
-    def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
-        led = [[one for one in partitions if one not in self.silent], [one for one in partitions if one in self.silent]]
-        return [ones for ones in led if ones]
-
-    async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
-        if self.silent.intersection(partitions):
-            await self.speaking.wait()
-        return {one: (0, self.ends.get(one, 1_000_000)) for one in partitions}
-
-    def all_partitions(self, topic: str) -> Collection[int]:
-        return range(4)
-
-    def begin_at(self, topic: str, partition: int, offset: int) -> None:
-        self.begun[partition] = offset
-
-    # As the producer
-
-    async def emit(self, parts: Sequence[Part]) -> None:
-        self.at_once += 1
-        self.most_at_once = max(self.at_once, self.most_at_once)
-        try:
-            await self.going_on.wait()
-            await asyncio.sleep(0)
-            if self.failing:
-                raise self.failing.pop(0)
-            self.turns.append({part.source.partition: [one.offset for one in part.answers] for part in parts})
-            self.committed_offsets |= {part.source.partition: part.stop for part in parts}
-        finally:
-            self.at_once -= 1
-
-
-class _Emitter:
-    """A producer of that Kafka."""
-
-    kafka: _Kafka
-
-    def __init__(self, *_: object) -> None:
-        self.has_begun = self.is_open = self.has_committed = False
-
-    async def start(self) -> None:
-        self.kafka.steps.append("init")
-
-    async def emit(self, parts: Sequence[Part]) -> None:
-        self.has_begun = self.is_open = True
-        await self.kafka.emit(parts)
-        self.is_open, self.has_committed = False, True
-
-    def without_leader(self, partition: int) -> str | None:
-        return f"created/{partition}" if partition in self.kafka.leaderless else None
-
-    def look_for_leaders(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
-
-
-class _World:
-    """Both servers in memory, and the lanes of one worker."""
-
-    def __init__(self, lanes: int, batch_records: int, hooks: Hooks) -> None:
-        self.kafka, self.store = _Kafka(), MemoryStore(facts_of(CATALOGUE))
-        self.budget = Budget(12 * 1024 * 1024)
-        self.settings = Settings(batch_records=batch_records)
-        processor = Processor(Pipeline(self.store, LINK_BASE, hooks), hooks)
-        self.shared = LaneDependencies(
-            settings=self.settings,
-            store=self.store,
-            processor=processor,
-            command_reader=CommandReader(Limits(), None),
-            cluster=cast(Any, self.kafka),
-            hooks=hooks,
-        )
-        self.lanes = [
-            Lane(LaneName(GROUP, TOPIC, at), Inbox(2 * batch_records, self.budget), hooks) for at in range(lanes)
-        ]
-        self.session = self.another()
-        self.task: asyncio.Task[None] | None = None
-
-    def another(self) -> Session:
-        """A session of all lanes."""
-        return Session(f"{GROUP}.{uuid4().hex}", self.lanes, Member(1, "member"), self.shared, self.kafka)
-
-    def open(self, partition: int) -> OpenLane:
-        """What the session knows of a lane that it has opened."""
-        return self.session._open[self.lanes[partition]]
-
-    async def live(self) -> None:
-        """Let the session live until all of its lanes are at work."""
-        self.begin()
-        await self.until_running(*range(len(self.lanes)))
-
-    def begin(self) -> None:
-        """Let the session live."""
-        self.task = asyncio.create_task(self.session.live())
-
-    async def until_running(self, *partitions: int) -> None:
-        """Wait for these lanes to be at work."""
-        await self._until(lambda: all(self.lanes[one].state is LaneState.RUNNING for one in partitions))
-
-    async def until_out(self, *stops: int) -> None:
-        """Wait until the group stands there, lane by lane; -1 leaves one out."""
-        await self._until(
-            lambda: all(
-                stop == -1 or self.kafka.committed_offsets.get(partition, 0) == stop
-                for partition, stop in enumerate(stops)
-            )
-        )
-
-    async def _until(self, condition: Any) -> None:
-        assert self.task is not None
-        task = self.task
-        await until(lambda: task.done() or condition(), 10, f"{[(one.state, one.reason) for one in self.lanes]}")
-        if task.done():
-            task.result()
-
-    def fetch(self, partition: int, count: int) -> None:
-        """So many more commands of a lane."""
-        inbox = self.lanes[partition].inbox
-        start = inbox.fetch_offset
-        inbox.put([_record(partition, start + at) for at in range(count)], start + count)
-
-    async def close(self) -> None:
-        """Close the session, and see that it ends well."""
-        assert self.task is not None
-        self.session.close()
-        async with asyncio.timeout(5):
-            await self.task
-
-    async def keep(self, partition: int, count: int, emitted: int = 0) -> None:
-        """Answers that an owner before has left in the ledger, of which Kafka has some."""
-        name = LaneName(GROUP, TOPIC, partition)
-        (registered,) = (await self.store.register([name], Owner(0, "before", "old"))).values()
-        assert isinstance(registered, Registered)
-        await self.store.list_only([registered.token], "old")
-        await self.store.start_lane(registered.token, 0)
-        answers = [Answer(at, NOW_MS, Kind.REJECTED, "k", b"{}") for at in range(count)]
-        async with self.store.transaction([ExpectedPosition(registered.token, 0, 0)]) as transaction:
-            await transaction.record([], [answers], [count])
-        self.kafka.committed_offsets[partition] = emitted
-
-
-def _record(partition: int, offset: int) -> Record:
-    return ask(OPEN, partition, f"{offset}")._replace(partition=partition, offset=offset)
-
-
-@pytest.fixture(autouse=True)
-def _no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The session gets its producer from here; and one that rests rests for long, so that nothing slow is hidden."""
-    monkeypatch.setattr(module, "Emitter", _Emitter)
-    monkeypatch.setattr(forgotten, "read_ends", _read_ends)
-    monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
-
-
-async def _read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dict[int, int | None]:
-    """As results say it that the world's Kafka has, of commands at `starts` and behind them."""
-    kafka = cast(_Kafka, shared.cluster)
-    kafka.steps.append(f"results {dict(starts)}")
-    return {at: kafka.published.get(at, 0) for at in starts}
+from worker.stream.producer import EmissionFailed
+from worker.stream.session import LanesFailed
 
 
 @pytest.fixture
@@ -275,18 +51,12 @@ def results_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halts, "newest_results", newest)
 
 
-def _world(lanes: int, batch_records: int = 100, hooks: Hooks | None = None) -> _World:
-    world = _World(lanes, batch_records, hooks or Hooks())
-    _Emitter.kafka = world.kafka
-    return world
-
-
 # Opening
 
 
 async def test_new_lanes_open_and_answer() -> None:
     """All in one session; closed, it leaves nothing to do."""
-    world = _world(3)
+    world = make_world(3)
     await world.live()
     assert world.kafka.begun == {0: 0, 1: 0, 2: 0}
     assert world.kafka.steps == ["init", "offsets", "results {0: 0, 1: 0, 2: 0, 3: 0}", "offsets"]
@@ -304,14 +74,14 @@ async def test_new_lanes_open_and_answer() -> None:
 async def test_a_turn_is_told_once_with_all_of_its_lanes() -> None:
     """And lanes with what they are doing; a lane without commands has no part in it."""
     told = Told()
-    world = _world(3, hooks=told)
+    world = make_world(3, hooks=told)
     await world.live()
     assert told.states == {0: "running", 1: "running", 2: "running"}
     world.fetch(0, 3)
     world.fetch(2, 1)
     await world.until_out(3, 0, 1)
     (turn,) = told.turns
-    assert {one.lane.partition: (one.start, one.stop, len(one.commands)) for one in turn.lanes} == {
+    assert {batch.lane.partition: (batch.start, batch.stop, len(batch.answers)) for batch in turn.batches} == {
         0: (0, 3, 3),
         2: (0, 1, 1),
     }
@@ -321,7 +91,7 @@ async def test_a_turn_is_told_once_with_all_of_its_lanes() -> None:
 
 async def test_each_id_is_fenced_once_before_offsets_are_asked_for() -> None:
     """After its own is made. Each lane waits for those of its own list; then the session is listed alone."""
-    world = _world(3)
+    world = make_world(3)
     await world.store.register([world.lanes[0].name, world.lanes[1].name], Owner(0, "m", "both"))
     await world.store.register([world.lanes[1].name], Owner(0, "m", "second"))
     world.kafka.committed_offsets = dict.fromkeys(range(4), 0)
@@ -346,7 +116,7 @@ async def test_a_leader_that_is_silent_holds_up_its_own_lanes_only() -> None:
 
     Seen to fail while one question went to all leaders: no lane opened for as long as one of them hung.
     """
-    world = _world(4)
+    world = make_world(4)
     world.kafka.silent = {1, 3}
     async with asyncio.timeout(5):
         world.begin()
@@ -364,7 +134,7 @@ async def test_what_the_ledger_has_is_emitted_again_at_once() -> None:
 
     Seen to fail while a session rested after each: a thousand results a second.
     """
-    world = _world(2)
+    world = make_world(2)
     await world.keep(0, 3500, emitted=100)
     await world.keep(1, 700)
     await world.live()
@@ -383,7 +153,7 @@ async def test_where_kafka_has_no_offset_the_results_tell_how_far_they_go() -> N
 
     Seen to fail while the noted bound was taken for E: the last results came a second time.
     """
-    world = _world(2)
+    world = make_world(2)
     await world.keep(0, 5)
     await world.keep(1, 4)
     world.kafka.committed_offsets.clear()
@@ -403,12 +173,12 @@ async def test_results_beyond_a_without_an_offset_halt_every_lane(partition: int
 
     Seen to fail while no offset meant that nothing was published: all was answered a second time.
     """
-    world = _world(2)
+    world = make_world(2)
     await world.keep(0, 5, emitted=5)
     del world.kafka.committed_offsets[0]
     world.kafka.published = {0: 5, partition: end}
     world.begin()
-    await world._until(lambda: {lane.state for lane in world.lanes} == {LaneState.HALTED})
+    await world.until(lambda: {lane.state for lane in world.lanes} == {LaneState.HALTED})
     assert all("Postgres was restored from an older copy" in lane.reason for lane in world.lanes)
     assert world.kafka.turns == []
     await world.close()
@@ -417,20 +187,20 @@ async def test_results_beyond_a_without_an_offset_halt_every_lane(partition: int
 @pytest.mark.usefixtures("results_unseen")
 async def test_a_lane_without_an_offset_whose_results_may_not_be_read_halts_alone() -> None:
     """It says what to allow. One that never ran begins: there is no sign that it ever did."""
-    world = _world(2)
+    world = make_world(2)
     await world.keep(0, 5, emitted=5)
     del world.kafka.committed_offsets[0]
     world.kafka.published = dict.fromkeys(range(4))
     world.begin()
     await world.until_running(1)
-    await world._until(lambda: world.lanes[0].state is LaneState.HALTED)
+    await world.until(lambda: world.lanes[0].state is LaneState.HALTED)
     assert "Allow Read on the result topics" in world.lanes[0].reason
     await world.close()
 
 
 async def test_an_offset_that_was_set_back_is_noted_for_the_audit() -> None:
     """Below one that was reached before; results of a crash, which were never out, are no repeats."""
-    world = _world(2)
+    world = make_world(2)
     await world.keep(0, 5, emitted=5)
     await world.keep(1, 5, emitted=2)
     name = world.lanes[0].name
@@ -449,7 +219,7 @@ async def test_a_lane_that_halts_holds_up_nobody(monkeypatch: pytest.MonkeyPatch
         return {}
 
     monkeypatch.setattr(halts, "newest_results", newest_results)
-    world = _world(2)
+    world = make_world(2)
     await world.keep(0, 5, emitted=9)
     world.begin()
     await world.until_running(1)
@@ -462,7 +232,7 @@ async def test_a_lane_that_halts_holds_up_nobody(monkeypatch: pytest.MonkeyPatch
 
 async def test_commits_that_postgres_has_lost_halt_every_lane() -> None:
     """Also those that fit, and also where the lane that lost them is another worker's: none would see its passports."""
-    world = _world(3)
+    world = make_world(3)
     world.kafka.metadata = "passport-worker {}"
     await world.keep(0, 5, emitted=9)
     await world.keep(1, 5, emitted=5)
@@ -478,7 +248,7 @@ async def test_commits_that_postgres_has_lost_halt_every_lane() -> None:
 
 async def test_lanes_open_again_when_another_database_answers() -> None:
     """A copy that was put back beneath a running worker: whether it lacks commits is only seen on opening."""
-    world = _world(1)
+    world = make_world(1)
     await world.live()
     world.store.incarnation = 1
     world.fetch(0, 1)
@@ -494,7 +264,7 @@ async def test_lanes_open_again_when_another_database_answers() -> None:
 
 async def test_an_offset_of_a_worker_for_a_lane_that_postgres_does_not_know_halts_every_lane() -> None:
     """The copy is older than the lane."""
-    world = _world(2)
+    world = make_world(2)
     world.kafka.metadata = "passport-worker {}"
     world.kafka.committed_offsets[1] = 3
     world.begin()
@@ -504,7 +274,7 @@ async def test_an_offset_of_a_worker_for_a_lane_that_postgres_does_not_know_halt
 
 async def test_a_lane_of_a_newer_generation_is_lost_and_the_others_open() -> None:
     """It is asked for again later."""
-    world = _world(2)
+    world = make_world(2)
     await world.store.register([world.lanes[0].name], Owner(7, "newer", "theirs"))
     world.begin()
     await world.until_running(1)
@@ -516,7 +286,7 @@ async def test_a_lane_of_a_newer_generation_is_lost_and_the_others_open() -> Non
 
 async def test_an_opening_that_failed_is_repeated_with_the_same_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the session can be open, so it need not be fenced."""
-    world = _world(1)
+    world = make_world(1)
     with monkeypatch.context() as patched:
 
         async def away(*_: object) -> None:
@@ -535,7 +305,7 @@ async def test_an_opening_that_failed_is_repeated_with_the_same_id(monkeypatch: 
 # What a turn takes
 
 
-async def _taken(world: _World, *waiting: int) -> list[int]:
+async def _taken(world: World, *waiting: int) -> list[int]:
     """How many records of each lane a turn takes, where so many wait."""
     for lane, count in zip(world.lanes, waiting, strict=True):
         one = (await world.store.register([lane.name], Owner(1, "m", "p")))[lane.name]
@@ -546,12 +316,12 @@ async def _taken(world: _World, *waiting: int) -> list[int]:
     return _counts(world)
 
 
-def _counts(world: _World) -> list[int]:
+def _counts(world: World) -> list[int]:
     """How many records of each lane the next turn takes."""
     counts = [0] * len(world.lanes)
-    for batch in world.session._take():
-        counts[batch.lane.name.partition] = len(batch.records)
-        batch.lane.apply(batch.stop)
+    for lane, batch in world.session._take().items():
+        counts[batch.lane.partition] = len(batch.records)
+        lane.apply(batch.stop)
     return counts
 
 
@@ -570,7 +340,7 @@ def _counts(world: _World) -> list[int]:
 )
 async def test_a_turn_takes_from_each_lane_as_much_as_from_the_others(waiting: list[int], taken: list[int]) -> None:
     """Or all that it has: who has few commands never waits behind a flood, and a turn is as full as can be."""
-    counts = await _taken(_world(3), *waiting)
+    counts = await _taken(make_world(3), *waiting)
     assert sum(counts) == sum(taken)
     assert sorted(counts) == sorted(taken)
     assert all(count == have for count, have in zip(counts, waiting, strict=True) if have <= min(taken))
@@ -578,7 +348,7 @@ async def test_a_turn_takes_from_each_lane_as_much_as_from_the_others(waiting: l
 
 async def test_where_a_turn_is_smaller_than_its_lanes_they_take_turns() -> None:
     """One record each, those first that waited longest."""
-    world = _world(5, batch_records=2)
+    world = make_world(5, batch_records=2)
     first = await _taken(world, 4, 4, 4, 4, 4)
     turns = [first, *(_counts(world) for _ in range(9))]
     assert [sum(turn) for turn in turns] == [2] * 10
@@ -588,15 +358,15 @@ async def test_where_a_turn_is_smaller_than_its_lanes_they_take_turns() -> None:
 
 async def test_lanes_share_the_bytes_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """As they share its records; each takes one, however large it is."""
-    world = _world(2)
+    world = make_world(2)
     await _taken(world, 1, 1)
     monkeypatch.setattr(module, "TURN_BYTES", 40_000)
     for lane in world.lanes:
         start = lane.inbox.fetch_offset
-        large = [_record(0, start + at)._replace(value=b"x" * 5_000) for at in range(9)]
+        large = [command_at(0, start + at)._replace(value=b"x" * 5_000) for at in range(9)]
         lane.inbox.put(large, start + 9)
     assert _counts(world) == [2, 2]
-    world.lanes[1].inbox.put([_record(1, 99)._replace(value=b"x" * 100_000)] * 3, 100)
+    world.lanes[1].inbox.put([command_at(1, 99)._replace(value=b"x" * 100_000)] * 3, 100)
     monkeypatch.setattr(module, "TURN_BYTES", 1)
     assert _counts(world) == [1, 1]
 
@@ -606,7 +376,7 @@ async def test_lanes_share_the_bytes_of_a_turn(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_postgres_works_on_a_turn_while_kafka_has_the_one_before() -> None:
     """Never two Kafka parts at once, and no third turn begins meanwhile."""
-    world = _world(1, batch_records=10)
+    world = make_world(1, batch_records=10)
     await world.live()
     world.kafka.going_on.clear()
     world.fetch(0, 20)
@@ -622,16 +392,23 @@ async def test_postgres_works_on_a_turn_while_kafka_has_the_one_before() -> None
     await world.close()
 
 
+def _refuse(turn: Sequence[Batch]) -> None:
+    """As the processor, where a turn is too large."""
+    for batch in turn:
+        batch.error = BatchTooLarge()
+
+
 async def test_what_is_too_much_at_once_comes_again_in_smaller_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Down to what goes through, in order; and then turns grow again."""
-    world = _world(3)
+    world = make_world(3)
     process, sizes = world.shared.processor.process, list[int]()
 
-    async def narrow(turn: Sequence[Work]) -> list[Done]:
-        sizes.append(sum(len(work.commands) for work in turn))
+    async def narrow(turn: Sequence[Batch]) -> None:
+        sizes.append(sum(len(batch.commands) for batch in turn))
         if sizes[-1] > 5:
-            return [BatchTooLarge() for _ in turn]
-        return await process(turn)
+            _refuse(turn)
+        else:
+            await process(turn)
 
     monkeypatch.setattr(world.shared.processor, "process", narrow)
     await world.live()
@@ -647,12 +424,15 @@ async def test_what_is_too_much_at_once_comes_again_in_smaller_turns(monkeypatch
 
 async def test_what_was_too_much_is_seldom_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail while turns doubled up to it: of three that were decoded, each third was thrown away."""
-    world = _world(1)
+    world = make_world(1)
     process, sizes = world.shared.processor.process, list[int]()
 
-    async def narrow(turn: Sequence[Work]) -> list[Done]:
+    async def narrow(turn: Sequence[Batch]) -> None:
         sizes.append(len(turn[0].commands))
-        return [BatchTooLarge()] if sizes[-1] > 95 else await process(turn)
+        if sizes[-1] > 95:
+            _refuse(turn)
+        else:
+            await process(turn)
 
     monkeypatch.setattr(world.shared.processor, "process", narrow)
     await world.live()
@@ -667,11 +447,14 @@ async def test_what_was_too_much_is_seldom_tried_again(monkeypatch: pytest.Monke
 async def test_too_much_at_once_is_told_of_each_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail while each lane told of it again, on the spans of all, of which some had ended."""
     spans = spans_in_memory()
-    world = _world(3, hooks=spans.tracing)
+    world = make_world(3, hooks=spans.tracing)
     process, is_first = world.shared.processor.process, [True]
 
-    async def once_too_much(turn: Sequence[Work]) -> list[Done]:
-        return [BatchTooLarge() for _ in turn] if is_first and is_first.pop() else await process(turn)
+    async def once_too_much(turn: Sequence[Batch]) -> None:
+        if is_first and is_first.pop():
+            _refuse(turn)
+        else:
+            await process(turn)
 
     monkeypatch.setattr(world.shared.processor, "process", once_too_much)
     await world.live()
@@ -684,7 +467,7 @@ async def test_too_much_at_once_is_told_of_each_batch_once(monkeypatch: pytest.M
 
 async def test_a_lane_that_is_lost_in_the_middle_leaves_the_others_at_work() -> None:
     """Somebody else took it: none of its commands is answered here."""
-    world = _world(3)
+    world = make_world(3)
     await world.live()
     await world.store.register([world.lanes[1].name], Owner(9, "newer", "theirs"))
     for partition in range(3):
@@ -701,12 +484,14 @@ async def test_a_lane_that_the_database_refuses_is_named_after_the_others_are_ou
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Their results were decided, and are emitted before the session ends."""
-    world = _world(3)
+    world = make_world(3)
     process = world.shared.processor.process
 
-    async def process_others(turn: Sequence[Work]) -> list[Done]:
-        others = iter(await process([work for work in turn if work.expected.token.name.partition != 1]))
-        return [StoreUnavailable("locks") if work.expected.token.name.partition == 1 else next(others) for work in turn]
+    async def process_others(turn: Sequence[Batch]) -> None:
+        await process([batch for batch in turn if batch.lane.partition != 1])
+        for batch in turn:
+            if batch.lane.partition == 1:
+                batch.error = StoreUnavailable("locks")
 
     monkeypatch.setattr(world.shared.processor, "process", process_others)
     await world.live()
@@ -722,7 +507,7 @@ async def test_a_lane_that_the_database_refuses_is_named_after_the_others_are_ou
 async def test_a_lane_whose_results_have_no_leader_waits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says where, reads on within its bounds, and goes on when there is one."""
     monkeypatch.setattr(opening_module, "LEADER_SECONDS", 0.05)
-    world = _world(2)
+    world = make_world(2)
     await world.live()
     world.kafka.leaderless = {0}
     for partition in range(2):
@@ -744,7 +529,7 @@ async def test_a_token_of_an_unknown_key_holds_up_its_lane_once(
     monkeypatch.setattr(module, "KEYS_SECONDS", 0.02)
     clock = Clock()
     source = JwksSource(str(tmp_path / "nothing"), clock)
-    world = _world(2)
+    world = make_world(2)
     reader = CommandReader(Limits(), TokenVerifier(source, ISSUER, AUDIENCE, "company_id"))
     world.shared = replace(world.shared, command_reader=reader)
     world.session = world.another()
@@ -752,7 +537,9 @@ async def test_a_token_of_an_unknown_key_holds_up_its_lane_once(
     invented = f"Bearer {token(ec.generate_private_key(ec.SECP256R1()), 'ES256', 'invented')}".encode()
     for offset in (0, 2):
         headers: list[Header] = [("authorization", invented)]
-        world.lanes[0].inbox.put([_record(0, offset)._replace(headers=headers), _record(0, offset + 1)], offset + 2)
+        world.lanes[0].inbox.put(
+            [command_at(0, offset)._replace(headers=headers), command_at(0, offset + 1)], offset + 2
+        )
         world.fetch(1, 1)
         if offset == 0:
             await world.until_out(0, 1)
@@ -767,7 +554,7 @@ async def test_a_token_of_an_unknown_key_holds_up_its_lane_once(
 
 async def test_after_doubt_the_next_session_fences_this_one_and_emits_again() -> None:
     """What was applied is in the ledger: nothing is lost, nothing decided twice, nothing out twice."""
-    world = _world(2)
+    world = make_world(2)
     await world.live()
     world.kafka.failing = [EmissionFailed("doubt", [1])]
     for partition in range(2):
@@ -790,15 +577,15 @@ async def test_a_kafka_part_in_flight_ends_while_the_database_is_away(monkeypatc
 
     Seen to fail where the part in flight was cut off.
     """
-    world = _world(1, batch_records=10)
+    world = make_world(1, batch_records=10)
     await world.live()
     process = world.shared.processor.process
 
-    async def away_later(turn: Sequence[Work]) -> list[Done]:
+    async def away_later(turn: Sequence[Batch]) -> None:
         if turn[0].start:
             world.kafka.going_on.set()
             raise StoreUnavailable("away")
-        return await process(turn)
+        await process(turn)
 
     monkeypatch.setattr(world.shared.processor, "process", away_later)
     world.kafka.going_on.clear()
@@ -811,7 +598,7 @@ async def test_a_kafka_part_in_flight_ends_while_the_database_is_away(monkeypatc
 
 async def test_a_lane_whose_fetches_do_not_follow_is_placed_again_at_once() -> None:
     """Beside the others, and while nothing else happens."""
-    world = _world(2)
+    world = make_world(2)
     await world.live()
     world.fetch(0, 3)
     await world.until_out(3, 0)
@@ -825,7 +612,7 @@ async def test_a_lane_whose_fetches_do_not_follow_is_placed_again_at_once() -> N
 async def test_idle_lanes_note_what_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the day that Kafka forgets the group's offsets; and once more when the session closes."""
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
-    world = _world(2)
+    world = make_world(2)
     await world.live()
     world.fetch(0, 3)
     await world.until_out(3, 0)
@@ -841,7 +628,7 @@ async def test_idle_lanes_note_what_is_out(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_closing_waits_for_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """The notes are a help for later; without them the session ends as well."""
-    world = _world(1)
+    world = make_world(1)
     await world.live()
     world.fetch(0, 1)
     await world.until_out(1)
@@ -855,7 +642,7 @@ async def test_closing_waits_for_no_database(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_a_lane_that_was_idle_beside_a_busy_one_is_not_taken_for_stuck() -> None:
     """Seen to fail while only a session without any news touched it: its first command found it hours old."""
-    world = _world(2)
+    world = make_world(2)
     await world.live()
     idle = world.lanes[1]
     idle.progressed_at = 0.0

@@ -7,15 +7,16 @@ import threading
 import time
 
 import pytest
-from aiokafka.structs import TopicPartition
 from opentelemetry.sdk.trace.sampling import DEFAULT_OFF
 from opentelemetry.semconv import schemas
 from opentelemetry.semconv._incubating.attributes import messaging_attributes
 from opentelemetry.semconv.attributes import error_attributes
 from opentelemetry.trace import INVALID_SPAN, NoOpTracerProvider, SpanContext, get_current_span
 
+from tests.batches import batch_of
 from tests.spans import Spans, attributes, context_of, errors, events, spans_in_memory, traceparent
 from tests.unit.builders import command
+from worker.batch.batch import Batch
 from worker.domain.command import Command, Source, TraceContext
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
@@ -24,7 +25,6 @@ from worker.observability import spans as spans_module
 from worker.observability.hooks import Activity
 from worker.observability.spans import MOST_LINKS, Tracing
 from worker.store.port import LaneName, StoreUnavailable
-from worker.stream.producer import Part
 
 LANE = LaneName("group", "commands", 3)
 _CONVENTIONAL = [name for name in dir(span_names) if name.startswith(("MESSAGING_", "ERROR_"))]
@@ -38,8 +38,8 @@ def _answer(offset: int, parent: bytes) -> Answer:
     return Answer(offset, 0, Kind.CONFLICT, "key", b"{}", trace=TraceContext(parent, None))
 
 
-def _part(*answers: Answer, partition: int = 3) -> Part:
-    return Part(TopicPartition("commands", partition), answers, 99)
+def _batch(*answers: Answer, partition: int = 3) -> Batch:
+    return batch_of(LaneName("group", "commands", partition), 99, *answers)
 
 
 def _begun(spans: Spans, *partitions: int) -> list[Activity]:
@@ -121,7 +121,7 @@ def test_of_many_commands_those_are_linked_whose_traces_are_kept(sampled: set[in
 def test_the_lowest_flag_says_that_a_result_is_sampled(parent: bytes, sent: bool) -> None:
     """Whatever other flags and later versions add (W3C Trace Context, section 3.2.2.5 and 3.2.4)."""
     spans = spans_in_memory()
-    with spans.tracing.sending([_part(_answer(9, parent))], _where):
+    with spans.tracing.sending([_batch(_answer(9, parent))], _where):
         pass
     assert [(span.name, context_of(span).trace_id) for span in spans.all()] == [("send conflict", 1)] * sent
 
@@ -131,7 +131,7 @@ def test_a_result_that_may_not_be_visible_has_a_failed_span() -> None:
     spans = spans_in_memory()
     with (
         pytest.raises(StoreUnavailable),
-        spans.tracing.sending([_part(_answer(9, traceparent(1)))], _where),
+        spans.tracing.sending([_batch(_answer(9, traceparent(1)))], _where),
     ):
         raise StoreUnavailable("serial of-a-unit") from TimeoutError("serial of-a-unit")
     span = spans.one("send conflict")
@@ -254,8 +254,8 @@ def test_results_of_several_lanes_link_to_their_own_batch_and_go_to_their_own_pl
     spans = spans_in_memory()
     batches = _begun(spans, 0, 1)
     parts = [
-        _part(_answer(9, traceparent(1)), _answer(10, traceparent(2, sampled=False)), partition=0),
-        _part(_answer(9, traceparent(3)), partition=1),
+        _batch(_answer(9, traceparent(1)), _answer(10, traceparent(2, sampled=False)), partition=0),
+        _batch(_answer(9, traceparent(3)), partition=1),
     ]
     with spans.tracing.within(batches), spans.tracing.sending(parts, _where):
         assert spans.all() == [], "they are as long as the transaction"
@@ -277,7 +277,7 @@ def test_results_are_traced_like_their_commands_whatever_is_kept_of_batches() ->
         with (
             spans.tracing.transaction("kafka", 1),
             spans.tracing.step("gather"),
-            spans.tracing.sending([_part(_answer(1, traceparent(1)))], _where),
+            spans.tracing.sending([_batch(_answer(1, traceparent(1)))], _where),
         ):
             spans.tracing.troubled(LANE, "batch_failed", KeyError, 1)
     context = _context(spans, batch)

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 import pytest
 from structlog.testing import capture_logs
 
+from tests.batches import batch_of
 from tests.told import Told
 from tests.unit.builders import command
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.observability.counting import Counting
-from worker.observability.hooks import Answered, Hooks, Stopwatch, Turn, together
+from worker.observability.hooks import Hooks, Stopwatch, Turn, together
 from worker.observability.metrics import Metrics
 from worker.observability.turn_log import TurnLog
 from worker.store.port import LaneName
@@ -19,13 +20,18 @@ from worker.store.port import LaneName
 LANE = LaneName("group", "commands", 3)
 TURN = Turn(
     [
-        Answered(LANE, 4, 6, [command(), command()], [Answer(at, 0, Kind.CREATED, "k", b"{}") for at in (4, 5)]),
-        Answered(
+        batch_of(
+            LANE,
+            6,
+            *(Answer(at, 0, Kind.CREATED, "k", b"{}") for at in (4, 5)),
+            start=4,
+            commands=[command(), command()],
+        ),
+        batch_of(
             LaneName("group", "commands", 5),
-            0,
             1,
-            [command()],
-            [Answer(0, 0, Kind.REJECTED, "k", b'{"error":"Company not found"}')],
+            Answer(0, 0, Kind.REJECTED, "k", b'{"error":"Company not found"}'),
+            commands=[command()],
         ),
     ],
     0.0123,

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from worker.auth.signatures import Verifier
-from worker.batch.work import Work
+from worker.batch.batch import Batch
 from worker.domain.command import Command, CreatePassport
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
@@ -42,14 +42,14 @@ class Pipeline:
         self._hooks = hooks or Hooks()
         self._verifier = Verifier()
 
-    async def transaction(self, turn: Sequence[Work]) -> list[list[Answer]]:
-        """Commit the effects of work of different lanes, in this order; the answers of each.
+    async def transaction(self, turn: Sequence[Batch]) -> None:
+        """Commit the effects of batches of different lanes, in this order, and add their answers to them.
 
-        Raises `OutOfPlace`, what `worker.store.port` says, and what a record's data brings out.
+        Raises `OutOfPlace`, the errors of `worker.store.port`, and whatever a record's data brings out.
         """
-        for work in turn:
-            work.check_offsets()
-        commands = [command for work in turn for command in work.commands]
+        for batch in turn:
+            batch.check_offsets()
+        commands = [command for batch in turn for command in batch.commands]
         lap = self._hooks.stopwatch()
         facts = await self._store.look_up(commands, TURN_ANSWER_BYTES)
         lap("look-up")
@@ -59,24 +59,26 @@ class Pipeline:
             await self._verifier.make_ready(commands, facts)
             lap("verify")
         with self._hooks.transaction("postgresql", len(commands)):
-            return await self._commit(turn, commands, facts)
+            await self._commit(turn, commands, facts)
 
-    async def _commit(self, turn: Sequence[Work], commands: Sequence[Command], facts: Facts) -> list[list[Answer]]:
+    async def _commit(self, turn: Sequence[Batch], commands: Sequence[Command], facts: Facts) -> None:
         began, lap = time.perf_counter(), self._hooks.stopwatch()
-        async with self._store.transaction([work.expected for work in turn]) as transaction:
+        async with self._store.transaction([batch.expected for batch in turn]) as transaction:
             lap("begin")
             await transaction.gather(commands, facts)
             lap("gather")
             created, others, answers = decide_all(commands, facts, self._digital_link_base)
-            each = iter(answers)
-            by_lane = [list(islice(each, len(work.commands))) for work in turn]
+            remaining = iter(answers)
+            by_lane = [list(islice(remaining, len(batch.commands))) for batch in turn]
             lap("decide")
-            await transaction.record(created, by_lane, [work.stop for work in turn])
+            await transaction.record(created, by_lane, [batch.stop for batch in turn])
             lap("write")
         lap("commit")
+        # Only now: after a rollback no batch may look as if it had been answered.
+        for batch, own in zip(turn, by_lane, strict=True):
+            batch.answers = own
         seconds = time.perf_counter() - began
         self._hooks.committed(Committed(len(turn), created, others, facts.companies, seconds))
-        return by_lane
 
 
 def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str) -> Decided:
@@ -105,11 +107,11 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
     return Decided(created, others, answers)
 
 
-def _size_ahead(turn: Sequence[Work], facts: Facts) -> int:
+def _size_ahead(turn: Sequence[Batch], facts: Facts) -> int:
     """About how many bytes the answers will have, before any of them is made."""
-    size = sum(ANSWER_OVERHEAD_BYTES + len(record.value or b"") for work in turn for record in work.records)
-    for work in turn:
-        for command in work.commands:
+    size = sum(ANSWER_OVERHEAD_BYTES + len(record.value or b"") for batch in turn for record in batch.records)
+    for batch in turn:
+        for command in batch.commands:
             if isinstance(command.body, CreatePassport) and command.body.product_id in facts.products:
                 size += len(facts.products[command.body.product_id].seeded.json)
     return size

@@ -7,12 +7,11 @@ from enum import Enum
 import stamina
 import structlog
 
+from worker.batch.batch import Batch, RetriesExhausted, is_divisible
 from worker.batch.pipeline import Pipeline
-from worker.batch.work import Done, InVain, Work, halves, is_divisible
 from worker.domain.command import Command, UnreadableRecord
 from worker.messages.envelope import Record, dead_letter
-from worker.messages.events import Answer
-from worker.observability.hooks import Activity, Hooks
+from worker.observability.hooks import Hooks
 from worker.store.port import BatchTooLarge, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -37,16 +36,16 @@ class Remedy(Enum):
     """It may be a record's own: it is found by halving."""
 
 
-def remedy(error: Exception, turn: Sequence[Work]) -> Remedy:
+def remedy(error: Exception, turn: Sequence[Batch]) -> Remedy:
     """The one classification of failures."""
     match error:
-        case LostLane() if any(work.expected.token in error.tokens for work in turn):
+        case LostLane() if any(batch.expected.token in error.tokens for batch in turn):
             return Remedy.LEAVE
         case BatchTooLarge():
             return Remedy.SHRINK
         case StoreSlow():
             return Remedy.SHRINK if is_divisible(turn) else Remedy.ISOLATE
-        case InVain():
+        case RetriesExhausted():
             return Remedy.ISOLATE
         case LostLane() | StoreUnavailable():
             return Remedy.WAIT
@@ -61,50 +60,46 @@ class Processor:
         self._pipeline = pipeline
         self._hooks = hooks or Hooks()
 
-    async def process(self, turn: Sequence[Work]) -> list[Done]:
-        """Commit the effects of a turn; what became of each lane's work, in order.
+    async def process(self, turn: Sequence[Batch]) -> None:
+        """Commit the effects of a turn: each batch gets its answers, or the error that kept it from them.
 
-        A lane that is lost leaves, and the others go on. What fails is tried lane by lane. A record that its lane then
-        fails on is found by halving and answered "Unreadable command" with a dead letter; its neighbours are processed
-        as if it was not there. What is too much at once, or did not end in time, is too large for every lane.
-        `StoreUnavailable` is the end of a lane's work alone where it fails and its neighbours do not. It is raised
-        where the database is away. After it the positions tell what was done.
+        A lane that is lost leaves the turn, and the others go on. A turn that fails is tried lane by lane. Where a lane
+        fails alone, halving finds the record that it fails on: that one is answered "Unreadable command" with a dead
+        letter, and its neighbours are processed as if it was not there. A turn that is too large, or did not end in
+        time, is too large for every lane.
+        `StoreUnavailable` is the error of one batch where it fails and its neighbours do not. It is raised where the
+        database is away; afterwards the positions in Postgres tell which batches were applied.
         """
         if not turn:
-            return []
+            return
         try:
-            return [*await self._with_retries(turn)]
+            await self._with_retries(turn)
         except Exception as error:
             match remedy(error, turn):
                 case Remedy.LEAVE if isinstance(error, LostLane):
-                    return await self._without(error, turn)
+                    for batch in turn:
+                        batch.error = error if batch.expected.token in error.tokens else None
+                    await self.process([batch for batch in turn if batch.error is None])
                 case Remedy.SHRINK:
                     if isinstance(error, StoreSlow):
                         self._note_failure(turn, error)
-                    return [BatchTooLarge()] * len(turn)
-                case Remedy.ISOLATE | Remedy.SEARCH as found:
+                    for batch in turn:
+                        batch.error = BatchTooLarge()
+                case Remedy.ISOLATE | Remedy.SEARCH:
                     self._note_failure(turn, error)
-                    if len(turn) > 1:
-                        return await self._each_alone(turn)
-                    return [await self._narrow_down(turn[0]) if found is Remedy.SEARCH else _of_lane(error)]
+                    await (self._each_alone(turn) if len(turn) > 1 else self._narrow_down(turn[0], error))
                 case _:
                     raise
 
-    async def _without(self, lost: LostLane, turn: Sequence[Work]) -> list[Done]:
-        others = iter(await self.process([work for work in turn if work.expected.token not in lost.tokens]))
-        return [lost if work.expected.token in lost.tokens else next(others) for work in turn]
+    async def _each_alone(self, turn: Sequence[Batch]) -> None:
+        for batch in turn:
+            with self._hooks.within([batch.activity]):
+                await self.process([batch])
 
-    async def _each_alone(self, turn: Sequence[Work]) -> list[Done]:
-        done: list[Done] = []
-        for work in turn:
-            with self._hooks.within([Activity(work.expected.token.name, work.start)]):
-                done += await self.process([work])
-        return done
+    async def _with_retries(self, turn: Sequence[Batch]) -> None:
+        """Run a turn, and run it again a few times after a deadlock or a serialization failure.
 
-    async def _with_retries(self, turn: Sequence[Work]) -> list[list[Answer]]:
-        """A deadlock or a serialization failure is nobody's fault: run the turn again, a few times.
-
-        Raises `InVain` where it goes on like this; only what was overtaken each time may be a record's doing.
+        Raises `RetriesExhausted` where these go on. `ConcurrentUpdate` is raised as it is: a record may be its cause.
         """
         attempts = _ATTEMPTS if len(turn) == 1 else _ATTEMPTS_TOGETHER
         try:
@@ -112,59 +107,62 @@ class Processor:
                 on=Retriable, attempts=attempts, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
             ):
                 with attempt:
-                    return await self._pipeline.transaction(turn)
+                    await self._pipeline.transaction(turn)
         except ConcurrentUpdate:
             raise
         except Retriable as error:
-            raise InVain(f"tried in vain: {error}") from error
-        raise AssertionError("stamina returns or raises")
+            raise RetriesExhausted(f"tried in vain: {error}") from error
 
-    async def _narrow_down(self, work: Work) -> Done:
-        """What the record-by-record search cannot answer is the lane's failure, unless the database is away."""
-        try:
-            return await self._search(work)
-        except Exception as failure:
-            if remedy(failure, [work]) is Remedy.WAIT:
-                raise
-            return _of_lane(failure)
-
-    async def _search(self, work: Work) -> list[Answer]:
-        """Answers to work that has failed, down to the record that fails by itself, and again: that one is refused."""
-        if not is_divisible([work]):
+    async def _narrow_down(self, batch: Batch, error: Exception) -> None:
+        """Search for the record that a batch fails on. Where the search fails, too, the whole batch has failed."""
+        if remedy(error, [batch]) is Remedy.SEARCH:
             try:
-                return await self._alone(work)
+                await self._search(batch)
+                return
             except Exception as failure:
-                if not work.commands or remedy(failure, [work]) is not Remedy.SEARCH:
+                if remedy(failure, [batch]) is Remedy.WAIT:
                     raise
-                return await self._refuse_record(work, failure)
-        answers: list[Answer] = []
-        for half in halves(work):
+                error = failure
+        batch.error = _of_lane(error)
+
+    async def _search(self, batch: Batch) -> None:
+        """Answer a batch that has failed: halve it down to a record that fails alone, and refuse that record."""
+        if not is_divisible([batch]):
             try:
-                answers += await self._alone(half)
+                await self._with_retries([batch])
+            except Exception as failure:
+                if not batch.commands or remedy(failure, [batch]) is not Remedy.SEARCH:
+                    raise
+                await self._refuse_record(batch, failure)
+            return
+        halves = batch.halves()
+        for half in halves:
+            try:
+                await self._with_retries([half])
             except Exception as failure:
                 if remedy(failure, [half]) not in (Remedy.SHRINK, Remedy.SEARCH):
                     raise
                 self._note_failure([half], failure)
-                answers += await self._search(half)
-        return answers
+                await self._search(half)
+        batch.answers = [answer for half in halves for answer in half.answers]
 
-    async def _alone(self, work: Work) -> list[Answer]:
-        (answers,) = await self._with_retries([work])
-        return answers
+    async def _refuse_record(self, batch: Batch, error: Exception) -> None:
+        log.error("record_refused", offset=batch.start, reason=PROCESSING_FAILED, error=_in_short(error))
+        self._hooks.troubled(batch.lane, "record_refused", type(error), batch.start)
+        refused = replace(batch, commands=[unprocessable(batch.commands[0], batch.records[0])])
+        await self._with_retries([refused])
+        batch.answers = refused.answers
 
-    def _note_failure(self, turn: Sequence[Work], error: Exception) -> None:
-        for work in turn:
-            lane = work.expected.token.name
+    def _note_failure(self, turn: Sequence[Batch], error: Exception) -> None:
+        for batch in turn:
             log.warning(
-                "batch_failed", partition=lane.partition, start=work.start, stop=work.stop, error=_in_short(error)
+                "batch_failed",
+                partition=batch.lane.partition,
+                start=batch.start,
+                stop=batch.stop,
+                error=_in_short(error),
             )
-            self._hooks.troubled(lane, "batch_failed", type(error), work.start)
-
-    async def _refuse_record(self, work: Work, error: Exception) -> list[Answer]:
-        log.error("record_refused", offset=work.start, reason=PROCESSING_FAILED, error=_in_short(error))
-        self._hooks.troubled(work.expected.token.name, "record_refused", type(error), work.start)
-        command = unprocessable(work.commands[0], work.records[0])
-        return await self._alone(replace(work, commands=[command]))
+            self._hooks.troubled(batch.lane, "batch_failed", type(error), batch.start)
 
 
 def unprocessable(command: Command, record: Record) -> Command:
@@ -173,11 +171,11 @@ def unprocessable(command: Command, record: Record) -> Command:
     return command._replace(body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
 
 
-def _of_lane(failure: Exception) -> Done:
-    """A failure as the end of one lane's work."""
+def _of_lane(failure: Exception) -> LostLane | BatchTooLarge | StoreUnavailable:
+    """A failure as the error of one batch. The message of an unknown one may quote a record, so only its type stays."""
     if isinstance(failure, LostLane | StoreUnavailable | BatchTooLarge):
         return failure
-    return InVain(type(failure).__name__)
+    return RetriesExhausted(type(failure).__name__)
 
 
 def _in_short(error: Exception) -> str:

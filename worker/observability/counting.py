@@ -57,7 +57,7 @@ class Counting(Hooks):
     def turn(self, turn: Turn) -> None:
         """Count the batches of a turn."""
         traced = exemplar()
-        for batch in turn.lanes:
+        for batch in turn.batches:
             labels = batch.lane.topic, batch.lane.partition
             self._metrics.records.labels(*labels).inc(len(batch.answers))
             self._metrics.position.labels(*labels).set(batch.stop)

@@ -38,42 +38,50 @@ class Committed:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The share of one lane in a turn: the answers to its commands, at offsets from `start` to below `stop`."""
+class Sent(Protocol):
+    """A lane's share of a Kafka transaction: the answers to its commands below `stop`, in order."""
 
-    lane: LaneName
-    start: int
-    stop: int
-    commands: Sequence[Command]
-    answers: Sequence[Answer]
+    @property
+    def lane(self) -> LaneName:
+        """The lane that the commands came from."""
+        ...
+
+    @property
+    def stop(self) -> int:
+        """The offset behind the last command."""
+        ...
+
+    @property
+    def answers(self) -> Sequence[Answer]:
+        """One a command."""
+        ...
+
+
+class Answered(Sent, Protocol):
+    """A lane's share of a turn that Postgres holds: a `worker.batch.batch.Batch` with its answers."""
+
+    @property
+    def start(self) -> int:
+        """The offset of the first command."""
+        ...
+
+    @property
+    def commands(self) -> Sequence[Command]:
+        """The commands, as they were decoded."""
+        ...
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn: its share of each lane that had commands, and the `seconds` that it took in Postgres."""
+    """The batches of a turn that had commands, and the `seconds` that it took in Postgres."""
 
-    lanes: Sequence[Answered]
+    batches: Sequence[Answered]
     seconds: float
 
     @cached_property
     def outcomes(self) -> Counter[str]:
         """The number of answers by `outcome_name`."""
-        return Counter(outcome_name(answer) for batch in self.lanes for answer in batch.answers)
-
-
-class Sent(Protocol):
-    """The share of one lane in a Kafka transaction."""
-
-    @property
-    def source(self) -> tuple[str, int]:
-        """Topic and partition of the commands."""
-        ...
-
-    @property
-    def answers(self) -> Sequence[Answer]:
-        """The answers of the lane, in order."""
-        ...
+        return Counter(outcome_name(answer) for batch in self.batches for answer in batch.answers)
 
 
 class Watched(Protocol):
@@ -130,7 +138,7 @@ class Hooks:
         """The transaction of all current activities on one side."""
         return nullcontext()
 
-    def sending(self, parts: Sequence[Sent], destination: Destination) -> AbstractContextManager[None]:
+    def sending(self, batches: Sequence[Sent], destination: Destination) -> AbstractContextManager[None]:
         """The results are on their way to the topics that `destination` names."""
         return nullcontext()
 

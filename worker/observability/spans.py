@@ -183,7 +183,7 @@ class Tracing(Hooks):
             yield
 
     @contextmanager
-    def sending(self, parts: Sequence[Sent], destination: Destination) -> Iterator[None]:
+    def sending(self, batches: Sequence[Sent], destination: Destination) -> Iterator[None]:
         """Make one span a sampled result, which lasts as long as the Kafka transaction and fails with it."""
         began_ns, failure = time_ns(), None
         try:
@@ -193,11 +193,11 @@ class Tracing(Hooks):
             raise
         finally:
             ended_ns, current = time_ns(), _current_spans()
-            for part in parts:
-                source, partition = part.source
-                batch = current.get((source, partition))
-                links = [] if batch is None else [Link(batch.get_span_context())]
-                for answer in part.answers:
+            for batch in batches:
+                source, partition = batch.lane.topic, batch.lane.partition
+                parent = current.get((source, partition))
+                links = [] if parent is None else [Link(parent.get_span_context())]
+                for answer in batch.answers:
                     if answer.trace is None or not _is_sampled(answer.trace):
                         continue
                     topic, result_partition = destination(answer.kind, partition)

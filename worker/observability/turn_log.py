@@ -35,13 +35,13 @@ class TurnLog(Hooks):
         """Log the turn with the offsets of each partition, then its refusals."""
         log.info(
             "turn",
-            topic=turn.lanes[0].lane.topic,
-            offsets={batch.lane.partition: (batch.start, batch.stop) for batch in turn.lanes},
+            topic=turn.batches[0].lane.topic,
+            offsets={batch.lane.partition: (batch.start, batch.stop) for batch in turn.batches},
             records=turn.outcomes.total(),
             outcomes=turn.outcomes,
             store_ms=round(turn.seconds * 1000, 1),
         )
-        for batch in turn.lanes:
+        for batch in turn.batches:
             for answer, command in zip(batch.answers, batch.commands, strict=True):
                 if answer.kind is not Kind.CREATED:
                     self._refusals.tell(batch.lane.topic, batch.lane.partition, answer, command)

@@ -1,35 +1,11 @@
 """A lane that its session has opened: the right to write for it, and where it stands."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from aiokafka.structs import TopicPartition
-
-from worker.domain.command import Command
-from worker.messages.envelope import Record
-from worker.observability.hooks import Activity, Hooks
+from worker.batch.batch import Batch
+from worker.observability.hooks import Hooks
 from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.lane import Lane
-
-
-@dataclass(slots=True)
-class Batch:
-    """What a turn takes of one lane: records in order, at offsets from `start` to below `stop`, and their bytes."""
-
-    lane: "OpenLane"
-    start: int
-    stop: int
-    records: Sequence[Record]
-    size: int
-    skipped: Sequence[range]
-    """Ranges of offsets between them that hold no record."""
-    commands: Sequence[Command] = ()
-
-    @property
-    def activity(self) -> Activity:
-        """What the hooks call it."""
-        return Activity(self.lane.name, self.start)
 
 
 class OpenLane:
@@ -45,11 +21,6 @@ class OpenLane:
         self.served = 0
         """The turn that took records of it last."""
         self._hooks = hooks
-
-    @property
-    def source(self) -> TopicPartition:
-        """Where its commands come from, for Kafka."""
-        return TopicPartition(self.name.topic, self.name.partition)
 
     @property
     def expected(self) -> ExpectedPosition:
@@ -75,7 +46,7 @@ class OpenLane:
         """Records that wait, in order: at most so many, and no more once they have so many bytes."""
         records, stop, size, skipped = self.lane.inbox.take(most, most_bytes)
         self.lane.lag.take(records, stop)
-        return Batch(self, self.applied, stop, records, size, skipped)
+        return Batch(self.expected, stop, records, skipped, size)
 
     def put_back(self, batch: Batch) -> None:
         """Undo the last `take`."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from worker.batch.batch import Batch
 from worker.observability.hooks import Activity
 from worker.store import failpoints
 from worker.store.port import FencingToken, LostLane, NewerOwner, Owner, Registered
@@ -15,7 +16,7 @@ from worker.stream.forgotten import Forgotten
 from worker.stream.halts import Halts
 from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
-from worker.stream.producer import Emitter, Part
+from worker.stream.producer import Emitter
 from worker.stream.reemission import read_ledger
 from worker.stream.standing import LogEnds, Look, Standing, look
 
@@ -222,22 +223,22 @@ class Opening:
 
     async def _emit_again(self, lanes: Sequence[OpenLane]) -> None:
         """Ledger rows [E, A): after a crash, or because an operator reset the offsets back."""
-        parts = dict[OpenLane, Part]()
-        for one, part in (await read_ledger(self._shared.store, lanes)).items():
-            if part is not None:
-                parts[one] = part
+        batches = dict[OpenLane, Batch]()
+        for one, batch in (await read_ledger(self._shared.store, lanes)).items():
+            if batch is not None:
+                batches[one] = batch
             else:
                 del self._behind[one.lane]
                 one.lane.reopen(f"answers from {one.emitted} on were dropped from the ledger meanwhile", SOON_SECONDS)
-        if not parts:
+        if not batches:
             return
         hooks = self._shared.hooks
-        with hooks.within([Activity(one.name) for one in parts]), hooks.step("re-emit"):
-            await self._emitter.emit(list(parts.values()))
-        for one, part in parts.items():
-            hooks.emitted_again(one.name, len(part.answers))
-            one.lane.log.info("ledger_emitted_again", start=one.emitted, stop=part.stop, records=len(part.answers))
-            one.emit(part.stop)
+        with hooks.within([Activity(one.name) for one in batches]), hooks.step("re-emit"):
+            await self._emitter.emit(list(batches.values()))
+        for one, batch in batches.items():
+            hooks.emitted_again(one.name, len(batch.answers))
+            one.lane.log.info("ledger_emitted_again", start=one.emitted, stop=batch.stop, records=len(batch.answers))
+            one.emit(batch.stop)
         failpoints.reach("ledger re-emission")
         self._news.set()
 

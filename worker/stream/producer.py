@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -14,9 +13,9 @@ from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.domain.command import Source
-from worker.messages.events import Answer, Event, dead_letter_event, event_of
+from worker.messages.events import Event, dead_letter_event, event_of
 from worker.messages.rules import Kind
-from worker.observability.hooks import Hooks
+from worker.observability.hooks import Hooks, Sent
 from worker.settings import Settings
 from worker.store import failpoints
 from worker.stream.cluster.connection import client_options, close_within, has_leader
@@ -58,18 +57,6 @@ class EmissionFailed(Doubt):
 
 class Unanswered(Exception):
     """A request that must not be sent twice got no answer. No `KafkaError`, upon which the client would try again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What a transaction carries for one lane: its answers in order, and `stop`, the offset behind what they answer.
-
-    `source` is the partition of the commands.
-    """
-
-    source: TopicPartition
-    answers: Sequence[Answer]
-    stop: int
 
 
 class Emitter:
@@ -120,19 +107,25 @@ class Emitter:
         """Ask for metadata; it takes a moment."""
         self._producer.client.force_metadata_update()
 
-    async def emit(self, parts: Sequence[Part]) -> None:
-        """Publish answers and commit the offsets behind them, in one transaction.
+    async def emit(self, batches: Sequence[Sent]) -> None:
+        """Publish the answers of batches and commit the offsets behind them, in one transaction.
 
         Raises `EmissionFailed` on any doubt.
         """
-        deliveries = self._deliveries(parts)
+        deliveries = self._deliveries(batches)
+        offsets = {
+            TopicPartition(batch.lane.topic, batch.lane.partition): OffsetAndMetadata(
+                batch.stop, worker_metadata(batch.stop)
+            )
+            for batch in batches
+        }
         try:
             with (
-                self._hooks.transaction("kafka", sum(len(part.answers) for part in parts)),
-                self._hooks.sending(parts, self._destination),
+                self._hooks.transaction("kafka", sum(len(batch.answers) for batch in batches)),
+                self._hooks.sending(batches, self._destination),
             ):
                 async with asyncio.timeout(EMIT_SECONDS):
-                    await self._transaction(deliveries, {part.source: part.stop for part in parts})
+                    await self._transaction(deliveries, offsets)
         except Exception as error:
             if isinstance(error, NotOver):  # Kafka may end it at any moment: nothing of this one must begin then
                 self._stop_sending()
@@ -140,15 +133,16 @@ class Emitter:
                 f"{type(error).__name__}: {error}", suspects(self._producer, deliveries, error)
             ) from error
 
-    async def _transaction(self, deliveries: Sequence[Delivery], offsets: Mapping[TopicPartition, int]) -> None:
+    async def _transaction(
+        self, deliveries: Sequence[Delivery], offsets: Mapping[TopicPartition, OffsetAndMetadata]
+    ) -> None:
         producer = self._producer
         await producer.begin_transaction()
         self.has_begun = self.is_open = True
         failpoints.reach("begin")
         await self._deliver_all(deliveries)
         failpoints.reach("acks")
-        marked = {place: OffsetAndMetadata(stop, worker_metadata(stop)) for place, stop in offsets.items()}
-        await producer.send_offsets_to_transaction(marked, self._offsets_group)
+        await producer.send_offsets_to_transaction(offsets, self._offsets_group)
         failpoints.reach("offsets")
         commit = asyncio.ensure_future(producer.commit_transaction())
         await asyncio.sleep(0)
@@ -209,7 +203,7 @@ class Emitter:
     def _destination(self, kind: Kind, partition: int) -> TopicPartition:
         return self._place(self._topics[kind], partition)
 
-    def _deliveries(self, parts: Sequence[Part]) -> list[Delivery]:
+    def _deliveries(self, batches: Sequence[Sent]) -> list[Delivery]:
         deliveries: dict[TopicPartition, Delivery] = {}
 
         def deliver(place: TopicPartition, partition: int, event: Event) -> None:
@@ -219,9 +213,9 @@ class Emitter:
             delivery.lanes.add(partition)
             delivery.events.append(event)
 
-        for part in parts:
-            topic, partition = part.source
-            for answer in part.answers:
+        for batch in batches:
+            topic, partition = batch.lane.topic, batch.lane.partition
+            for answer in batch.answers:
                 deliver(self._destination(answer.kind, partition), partition, event_of(answer, topic, partition))
                 if answer.dead_letter is not None:
                     source = Source(topic, partition, answer.offset, answer.appended_ms)

@@ -1,18 +1,19 @@
 """What the ledger has of lanes that are behind: results that Kafka has not, read for one transaction."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from worker.batch.batch import Batch
 from worker.messages.events import Answer, header_bytes
 from worker.store.port import Store
 from worker.stream.open_lane import OpenLane
-from worker.stream.producer import Part
 
 REEMIT_RECORDS = 1000
 REEMIT_BYTES = 4 * 1024 * 1024
 """No more lanes are read for a transaction once it has so many records, or bytes."""
 
 
-async def read_ledger(store: Store, lanes: Sequence[OpenLane]) -> dict[OpenLane, Part | None]:
+async def read_ledger(store: Store, lanes: Sequence[OpenLane]) -> dict[OpenLane, Batch | None]:
     """Ledger rows of [E, A), of some lanes; None for one whose rows were dropped meanwhile.
 
     A day that is dropped while its rows are read would look like a gap in the offsets, so we ask after reading.
@@ -22,22 +23,19 @@ async def read_ledger(store: Store, lanes: Sequence[OpenLane]) -> dict[OpenLane,
     for lane in lanes:
         if records >= REEMIT_RECORDS or size >= REEMIT_BYTES:
             break
-        expected = lane.expected
         most = max(1, REEMIT_RECORDS // len(lanes))
-        answers = await store.answers(expected.token, expected.emitted, expected.applied, most)
-        read[lane] = answers
-        records, size = records + len(answers), size + sum(map(_size, answers))
-    positions = await store.positions([lane.expected.token for lane in read])
-    parts: dict[OpenLane, Part | None] = {}
-    for lane, found in read.items():
-        expected = lane.expected
-        position = positions.get(expected.token)
-        if position is None or expected.emitted < position.ledger_from:
-            parts[lane] = None
+        read[lane] = await store.answers(lane.token, lane.emitted, lane.applied, most)
+        records, size = records + len(read[lane]), size + sum(map(_size, read[lane]))
+    positions = await store.positions([lane.token for lane in read])
+    batches: dict[OpenLane, Batch | None] = {}
+    for lane, answers in read.items():
+        position = positions.get(lane.token)
+        if position is None or lane.emitted < position.ledger_from:
+            batches[lane] = None
         else:
-            stop = found[-1].offset + 1 if found else expected.applied
-            parts[lane] = Part(lane.source, found, stop)
-    return parts
+            stop = answers[-1].offset + 1 if answers else lane.applied
+            batches[lane] = Batch(replace(lane.expected, applied=lane.emitted), stop, answers=answers)
+    return batches
 
 
 def _size(answer: Answer) -> int:

@@ -6,20 +6,20 @@ take → decode → decide and commit → emit and commit, for all lanes at once
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from worker.auth.jwks import KeysUnavailable
-from worker.batch.work import Done, Work
-from worker.observability.hooks import Activity, Answered, Turn
+from worker.batch.batch import Batch
+from worker.observability.hooks import Activity, Turn
 from worker.store import failpoints
 from worker.store.port import BatchTooLarge, LostLane, Owner, StoreUnavailable
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane, LaneState
-from worker.stream.open_lane import Batch, OpenLane
+from worker.stream.open_lane import OpenLane
 from worker.stream.opening import Opening, may_emit
-from worker.stream.producer import Doubt, Emitter, Part
+from worker.stream.producer import Doubt, Emitter
 
 TURN_BYTES = 4 * 1024 * 1024
 """How much memory the records of a turn may take: a third of what all lanes hold, so that one turn is fetched while
@@ -29,6 +29,10 @@ IDLE_SECONDS = 1.0
 KEYS_SECONDS = 1.0
 CEILING_RISES = 64
 """A turn that is too large was decoded in vain: after one, turns stay below that size, and try it again only slowly."""
+
+
+Batches = dict[OpenLane, Batch]
+"""The batches of a turn, by lane."""
 
 
 class LanesFailed(Doubt):
@@ -141,21 +145,21 @@ class Session:
         """
         if self._shared.store.incarnation != self._incarnation:
             raise StoreUnavailable("another database answers than the one that these lanes were opened on")
-        batches = self._take()
-        if not batches:
+        turn = self._take()
+        if not turn:
             return False
-        with self._hooks.within([batch.activity for batch in batches]):
-            batches = await self._decode(batches)
-        with self._hooks.within([batch.activity for batch in batches]):
-            parts = await self._apply(batches)
+        with self._hooks.within([batch.activity for batch in turn.values()]):
+            turn = await self._decode(turn)
+        with self._hooks.within([batch.activity for batch in turn.values()]):
+            applied = await self._apply(turn) if turn else {}
             await self._settle()
-            if parts:
-                self._in_flight = asyncio.create_task(self._emit(parts))
+            if applied:
+                self._in_flight = asyncio.create_task(self._emit(applied))
             if sum(len(lane.inbox) for lane in self._lanes) < self._most:
                 await self._settle()
         return True
 
-    def _take(self) -> list[Batch]:
+    def _take(self) -> Batches:
         """From each lane as much as from the others, or all that it has; those that wait longest come first."""
         now = time.monotonic()
         for lane in self._open:
@@ -166,15 +170,14 @@ class Session:
         if len(ready) > self._most:
             ready = sorted(ready, key=lambda one: one.served)[: self._most]
         records, size = self._most, TURN_BYTES
-        batches: list[Batch] = []
+        turn: Batches = {}
         for one in sorted(ready, key=lambda one: len(one.lane.inbox)):
-            left = len(ready) - len(batches)
-            batch = one.take(records // left, max(1, size // left))
+            left = len(ready) - len(turn)
+            batch = turn[one] = one.take(records // left, max(1, size // left))
             self._hooks.begins(batch.activity)
             one.served = self._turns
             records, size = records - len(batch.records), size - batch.size
-            batches.append(batch)
-        return batches
+        return turn
 
     def _is_ready(self, one: OpenLane) -> bool:
         """Whether the lane may take part in a turn, and has something for it."""
@@ -192,65 +195,59 @@ class Session:
             lane.stand(LaneState.RUNNING)
         return True
 
-    async def _decode(self, batches: Sequence[Batch]) -> list[Batch]:
+    async def _decode(self, turn: Batches) -> Batches:
         """Records become commands whose credentials are checked. A lane whose keys are away waits, the others go on."""
-        decoded = []
+        decoded: Batches = {}
         with self._hooks.step("decode"):
-            for batch in batches:
+            for lane, batch in turn.items():
                 try:
                     batch.commands = await self._shared.command_reader.commands(batch.records)
                     self._hooks.decoded(batch.activity, batch.stop, batch.commands)
-                    decoded.append(batch)
+                    decoded[lane] = batch
                 except KeysUnavailable as away:
-                    self._put_back(batch)
-                    batch.lane.lane.stand(LaneState.WAITING, f"waiting for OAuth keys: {away}", KEYS_SECONDS)
+                    self._put_back(lane, batch)
+                    lane.lane.stand(LaneState.WAITING, f"waiting for OAuth keys: {away}", KEYS_SECONDS)
         failpoints.reach("decode")
         return decoded
 
-    def _put_back(self, batch: Batch) -> None:
-        batch.lane.put_back(batch)
+    def _put_back(self, lane: OpenLane, batch: Batch) -> None:
+        lane.put_back(batch)
         self._hooks.ended(batch.activity)
 
-    async def _apply(self, batches: Sequence[Batch]) -> dict[OpenLane, Part]:
-        """Postgres: effects, ledger and positions, in one transaction; what is to be emitted for each lane."""
-        if not batches:
-            return {}
+    async def _apply(self, turn: Batches) -> Batches:
+        """Postgres: effects, ledger and positions, in one transaction; the batches that are to be emitted."""
         started = time.monotonic()
-        turn = [
-            Work(batch.lane.expected, batch.records, batch.commands, batch.stop, batch.skipped) for batch in batches
-        ]
         with self._hooks.step("store"):
-            done = await self._shared.processor.process(turn)
-        self._fit_size(batches, done)
-        parts, failed = dict[OpenLane, Part](), dict[int, StoreUnavailable]()
-        answered: list[Answered] = []
-        for batch, work, one in zip(batches, turn, done, strict=True):
-            lane = batch.lane
-            if isinstance(one, BatchTooLarge):
-                self._put_back(batch)
-            elif isinstance(one, LostLane):
-                self._hooks.ended(batch.activity, one)
-                del self._open[lane.lane]
-                lane.lane.lose(str(one), self._shared.settings.kafka_session_timeout_seconds)
-            elif isinstance(one, StoreUnavailable):
-                failed[lane.name.partition] = one
-            else:
-                lane.apply(batch.stop)
-                if work.commands:
-                    answered.append(Answered(lane.name, work.start, work.stop, work.commands, one))
-                parts[lane] = Part(lane.source, one, batch.stop)
-        if answered:
+            await self._shared.processor.process(list(turn.values()))
+        self._fit_size(turn.values())
+        applied, failed = Batches(), dict[int, StoreUnavailable]()
+        for lane, batch in turn.items():
+            match batch.error:
+                case None:
+                    lane.apply(batch.stop)
+                    applied[lane] = batch
+                case BatchTooLarge():
+                    self._put_back(lane, batch)
+                case LostLane() as lost:
+                    self._hooks.ended(batch.activity, lost)
+                    del self._open[lane.lane]
+                    lane.lane.lose(str(lost), self._shared.settings.kafka_session_timeout_seconds)
+                case StoreUnavailable() as error:
+                    failed[batch.lane.partition] = error
+        if answered := [batch for batch in applied.values() if batch.commands]:
             self._hooks.turn(Turn(answered, time.monotonic() - started))
+        for batch in applied.values():
+            batch.records = batch.commands = ()  # else two turns are held in memory while this one is emitted
         if failed:
             await self._settle()
-            if parts:
-                await self._emit(parts)
+            if applied:
+                await self._emit(applied)
             raise LanesFailed("; ".join(f"partition {at}: {error}" for at, error in failed.items()), failed)
-        return parts
+        return applied
 
-    def _fit_size(self, batches: Sequence[Batch], done: Sequence[Done]) -> None:
+    def _fit_size(self, batches: Collection[Batch]) -> None:
         """How many records the next turn takes at most."""
-        if any(isinstance(one, BatchTooLarge) for one in done):
+        if any(isinstance(batch.error, BatchTooLarge) for batch in batches):
             self._hooks.too_large()
             size = sum(len(batch.records) for batch in batches)
             self._most, self._ceiling = max(1, size // 4), max(1, size * 3 // 4)
@@ -259,16 +256,16 @@ class Session:
             self._ceiling = min(most, self._ceiling + 1 + self._ceiling // CEILING_RISES)
             self._most = min(2 * self._most, self._ceiling)
 
-    async def _emit(self, parts: Mapping[OpenLane, Part]) -> None:
+    async def _emit(self, applied: Batches) -> None:
         """Kafka: all results and the offsets behind them, in one transaction."""
-        batches = [Activity(lane.name, lane.emitted) for lane in parts]
-        with self._hooks.within(batches):
+        activities = [batch.activity for batch in applied.values()]
+        with self._hooks.within(activities):
             with self._hooks.step("emit"):
-                await self._emitter.emit(list(parts.values()))
-            for lane, part in parts.items():
-                lane.emit(part.stop)
-        for batch in batches:
-            self._hooks.ended(batch)
+                await self._emitter.emit(list(applied.values()))
+            for lane, batch in applied.items():
+                lane.emit(batch.stop)
+        for activity in activities:
+            self._hooks.ended(activity)
 
     async def _settle(self) -> None:
         """Wait for the Kafka part in flight; raises what became of it."""

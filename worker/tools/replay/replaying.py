@@ -1,15 +1,24 @@
 """Results of the ledger once more, by a producer of their own: it fences no lane, and whoever ran it before."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 
 from worker.messages.events import Answer
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
+from worker.store.port import LaneName
 from worker.stream.cluster.connection import Cluster
-from worker.stream.producer import Emitter, Part
+from worker.stream.producer import Emitter
+
+
+class _Repeat(NamedTuple):
+    """Answers of one lane that are sent again, for the commands below `stop`."""
+
+    lane: LaneName
+    answers: Sequence[Answer]
+    stop: int
 
 
 class Replayer:
@@ -37,8 +46,8 @@ class Replayer:
 
     async def send(self, answers: Sequence[Answer], stop: int) -> None:
         """These once more, and that all is done below `stop`: visible together or never."""
-        place = TopicPartition(self._settings.topic_commands, self._partition)
-        await self._emitter.emit([Part(place, answers, stop)])
+        lane = LaneName(self.group, self._settings.topic_commands, self._partition)
+        await self._emitter.emit([_Repeat(lane, answers, stop)])
 
     async def close(self) -> None:
         """Safe to call at any time."""

@@ -1,0 +1,90 @@
+"""A batch: one lane's share of a turn, from its records over its commands to its answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from worker.domain.command import Command
+from worker.messages.envelope import Record
+from worker.messages.events import Answer
+from worker.observability.hooks import Activity
+from worker.store.port import BatchTooLarge, ExpectedPosition, LaneName, LostLane, StoreUnavailable
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Consecutive records of one lane, for the offsets from where the lane stands to below `stop`.
+
+    Each step of a turn adds its part: the inbox takes the records, the session decodes them to commands, and the
+    processor adds one answer a record, or the error that kept the batch from being applied.
+    """
+
+    expected: ExpectedPosition
+    stop: int
+    records: Sequence[Record] = ()
+    # Ranges of offsets that hold no record, as the reader of the log saw them: markers and aborted records.
+    skipped: Sequence[range] = ()
+    # Bytes that the records take in memory.
+    size: int = 0
+    commands: Sequence[Command] = ()
+    answers: Sequence[Answer] = ()
+    error: LostLane | BatchTooLarge | StoreUnavailable | None = None
+
+    @property
+    def lane(self) -> LaneName:
+        """The partition, as the worker's group reads it."""
+        return self.expected.token.name
+
+    @property
+    def start(self) -> int:
+        """Offset at which the lane stands."""
+        return self.expected.applied
+
+    @property
+    def activity(self) -> Activity:
+        """The name of this batch for the hooks."""
+        return Activity(self.lane, self.start)
+
+    def check_offsets(self) -> None:
+        """Raise `OutOfPlace` unless the log has just these records from `start` to below `stop` (guard B21)."""
+        offsets = [record.offset for record in self.records]
+        if len(offsets) == self.stop - self.start and offsets == [*range(self.start, self.stop)]:
+            return
+        ends = {gap.start: gap.stop for gap in self.skipped}
+        expected = self.start
+        for offset in (*offsets, self.stop):
+            while expected < offset and expected in ends:
+                expected = ends[expected]
+            if expected != offset:
+                raise OutOfPlace(
+                    f"{self.lane.topic}/{self.lane.partition}: expected the offset {expected} next, got {offset}"
+                )
+            expected = offset + 1
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """Two batches: the first half of the commands, and the others, which follow on them."""
+        middle = len(self.commands) // 2
+        boundary = self.commands[middle].source.offset
+        first = replace(self, records=self.records[:middle], commands=self.commands[:middle], stop=boundary)
+        second = replace(
+            self,
+            expected=replace(self.expected, applied=boundary),
+            records=self.records[middle:],
+            commands=self.commands[middle:],
+        )
+        return first, second
+
+
+class OutOfPlace(StoreUnavailable):
+    """Records do not follow on where their lane stands, or one is missing. Nothing was done: reopen the lane."""
+
+
+class RetriesExhausted(StoreUnavailable):
+    """A turn was rolled back again and again, and no record is to blame: somebody may hold locks for long."""
+
+
+def is_divisible(turn: Sequence[Batch]) -> bool:
+    """Whether fewer commands at once may go through.
+
+    A single record is only too much for a database that hardly answers. The worker waits for the database then.
+    """
+    return sum(len(batch.commands) for batch in turn) > 1
