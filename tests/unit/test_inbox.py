@@ -5,10 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from worker.batch.batch import Batch
 from worker.messages.envelope import Header, Record
+from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.inbox import Budget, Inbox
 
 MOST_BYTES = 1024 * 1024
+EXPECTED = ExpectedPosition(FencingToken(LaneName("group", "t", 0), 1, 5, "producer"), 0, 0)
 
 
 def _record(offset: int, value: bytes = b"{}", headers: Sequence[Header] = ()) -> Record:
@@ -19,9 +22,12 @@ def _inbox(records_wanted: int = 10, budget: Budget | None = None) -> Inbox:
     return Inbox(records_wanted, budget or Budget(MOST_BYTES))
 
 
-def _take(inbox: Inbox, most: int = 10) -> list[int]:
-    """The offsets of what is taken, however large it is."""
-    return [record.offset for record in inbox.take(most, 10 * MOST_BYTES).records]
+def _take(inbox: Inbox, max_records: int = 10, max_bytes: int = MOST_BYTES) -> Batch:
+    return inbox.take(EXPECTED, max_records, max_bytes)
+
+
+def _offsets(batch: Batch) -> list[int]:
+    return [record.offset for record in batch.records]
 
 
 LARGE = _record(0, b"x" * MOST_BYTES)
@@ -33,10 +39,11 @@ def test_what_was_put_is_taken_in_order_with_the_offset_behind() -> None:
     inbox.restart(5)
     inbox.put([_record(5), _record(7), _record(8)], 12)
     assert (inbox.oldest_ms, len(inbox)) == (1005, 3)
-    first = inbox.take(2, MOST_BYTES)
-    assert ([record.offset for record in first.records], first.stop) == ([5, 7], 8)
-    assert inbox.take(2, MOST_BYTES).records[0].offset == 8
-    assert inbox.take(2, MOST_BYTES) == ([], 12, 0, (range(6, 7), range(9, 12)))
+    first = _take(inbox, 2)
+    assert (_offsets(first), first.stop) == ([5, 7], 8)
+    assert _take(inbox, 2).records[0].offset == 8
+    batch = _take(inbox, 2)
+    assert (batch.records, batch.stop, batch.size, batch.skipped) == ([], 12, 0, (range(6, 7), range(9, 12)))
 
 
 def test_where_only_markers_came_the_offset_behind_them_is_taken() -> None:
@@ -44,7 +51,8 @@ def test_where_only_markers_came_the_offset_behind_them_is_taken() -> None:
     inbox = _inbox()
     inbox.put([], 3)
     assert inbox.changed.is_set()
-    assert inbox.take(10, MOST_BYTES) == ([], 3, 0, (range(3),))
+    batch = _take(inbox, 10)
+    assert (batch.records, batch.stop, batch.size, batch.skipped) == ([], 3, 0, (range(3),))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +72,7 @@ def test_it_wants_no_more_than_its_bytes_until_they_are_answered(large: Record) 
     inbox = _inbox()
     assert inbox.wants_more
     inbox.put([large, _record(1)], 2)
-    assert len(inbox.take(10, MOST_BYTES).records) == 1
+    assert len(_take(inbox, 10).records) == 1
     assert not inbox.wants_more
     inbox.answered(1)
     assert inbox.wants_more
@@ -74,17 +82,17 @@ def test_a_turn_takes_no_more_once_it_has_its_bytes() -> None:
     """And tells how many they are, so that the other lanes of the turn get the rest."""
     inbox = _inbox(100)
     inbox.put([_record(at, b"x" * 30_000) for at in range(8)], 8)
-    first = inbox.take(10, 250_000)
+    first = _take(inbox, 10, 250_000)
     assert len(first.records) == 5
     assert 250_000 <= first.size < 350_000
-    assert len(inbox.take(10, 250_000).records) == 3
+    assert len(_take(inbox, 10, 250_000).records) == 3
 
 
 def test_what_was_taken_is_free_when_all_of_it_is_answered() -> None:
     """Turn by turn; so that while one is on its way out, the next is at work and another is fetched."""
     inbox = _inbox(100)
     inbox.put([_record(at, b"x" * 30_000) for at in range(16)], 16)
-    assert _take(inbox, 5) + _take(inbox, 3) == [*range(8)]
+    assert _offsets(_take(inbox, 5)) + _offsets(_take(inbox, 3)) == [*range(8)]
     assert inbox.wants_more
     inbox.put([_record(at, b"x" * 30_000) for at in range(16, 24)], 24)
     assert not inbox.wants_more
@@ -101,9 +109,9 @@ def test_what_was_put_back_still_counts_once() -> None:
     inbox = _inbox()
     inbox.put([_record(0, b"x" * 700_000)], 1)
     for _ in range(3):
-        inbox.put_back(inbox.take(1, MOST_BYTES).records)
+        inbox.put_back(_take(inbox, 1))
     assert not inbox.wants_more
-    inbox.take(1, MOST_BYTES)
+    _take(inbox, 1)
     inbox.answered(1)
     inbox.put([_record(1, b"x" * 300_000)], 2)
     assert inbox.wants_more
@@ -120,12 +128,12 @@ def test_what_was_put_back_is_taken_again() -> None:
     """A batch that was too large comes again, in smaller parts."""
     inbox = _inbox()
     inbox.put([_record(0), _record(1), _record(2)], 5)
-    taken = inbox.take(10, MOST_BYTES).records
+    taken = _take(inbox, 10)
     inbox.changed.clear()
     inbox.put_back(taken)
     assert inbox.changed.is_set()
-    assert _take(inbox, 2) == [0, 1]
-    assert inbox.take(2, MOST_BYTES).stop == 5
+    assert _offsets(_take(inbox, 2)) == [0, 1]
+    assert _take(inbox, 2).stop == 5
 
 
 def test_a_failure_is_told_until_the_lane_starts_again() -> None:
@@ -171,7 +179,7 @@ def test_a_budget_that_is_spent_stops_all_but_those_that_hold_nothing() -> None:
     greedy.put([LARGE], 1)
     assert budget.is_spent
     assert [one.wants_more for one in (greedy, modest, empty)] == [False, False, True]
-    assert _take(greedy) == [0]
+    assert _offsets(_take(greedy, 10, 10 * MOST_BYTES)) == [0]
     greedy.answered(1)
     assert [one.wants_more for one in (greedy, modest, empty)] == [True] * 3
 
@@ -181,11 +189,26 @@ def test_a_lane_that_starts_again_gives_back_what_it_held() -> None:
     budget = Budget(MOST_BYTES)
     inbox = _inbox(budget=budget)
     inbox.put([LARGE, _record(1)], 2)
-    inbox.take(1, MOST_BYTES)
+    _take(inbox, 1)
     inbox.restart(0)
     assert (budget.used, len(inbox), inbox.fetch_offset) == (0, 0, 0)
     inbox.answered(2)
     assert budget.used == 0
+
+
+def test_a_lane_that_leaves_work_holds_nothing_but_the_age_of_its_oldest_command() -> None:
+    """Others have its memory until it works again. A transaction in flight may still answer its last batch."""
+    budget = Budget(MOST_BYTES)
+    inbox = _inbox(budget=budget)
+    inbox.put([_record(0), _record(1), _record(2), _record(3)], 4)
+    _take(inbox, 1)
+    _take(inbox, 1)
+    inbox.leave()
+    assert (budget.used, len(inbox), inbox.fetch_offset, inbox.oldest_ms) == (0, 0, 4, 1000)
+    assert inbox.answered(2) == [1000, 1001]
+    assert (budget.used, inbox.oldest_ms) == (0, 1002)
+    inbox.restart(2)
+    assert inbox.oldest_ms is None
 
 
 def test_a_budget_counts_every_byte_once() -> None:
@@ -195,14 +218,14 @@ def test_a_budget_counts_every_byte_once() -> None:
     for number, inbox in enumerate(inboxes):
         inbox.put([_record(at, b"x" * 1000 * number) for at in range(5)], 5)
     held = budget.used
-    inboxes[0].put_back(inboxes[0].take(3, MOST_BYTES).records)
-    sizes = [inbox.take(4, MOST_BYTES).size for inbox in inboxes]
+    inboxes[0].put_back(_take(inboxes[0], 3))
+    sizes = [_take(inbox, 4).size for inbox in inboxes]
     assert budget.used == held
     for inbox in inboxes:
         inbox.answered(4)
     assert budget.used == held - sum(sizes)
     for inbox in inboxes:
-        inbox.take(4, MOST_BYTES)
+        _take(inbox, 4)
         inbox.answered(5)
     assert budget.used == 0
 
@@ -222,13 +245,19 @@ def test_offsets_without_a_record_are_told_until_they_are_answered() -> None:
     inbox.restart(4)
     inbox.put([_record(5)], 7)
     inbox.put([_record(8), _record(9)], 10)
-    first = inbox.take(1, MOST_BYTES)
+    first = _take(inbox, 1)
     assert (first.stop, first.skipped) == (6, (range(4, 5),))
     inbox.answered(6)
-    second = inbox.take(10, MOST_BYTES)
+    second = _take(inbox, 10)
     assert (second.stop, second.skipped) == (10, (range(6, 7), range(7, 8)))
-    inbox.put_back(second.records)
-    assert inbox.take(10, MOST_BYTES) == second
+    inbox.put_back(second)
+    again = _take(inbox, 10)
+    assert (again.records, again.stop, again.size, again.skipped) == (
+        second.records,
+        second.stop,
+        second.size,
+        second.skipped,
+    )
     inbox.answered(10)
     inbox.put([_record(10)], 11)
-    assert inbox.take(10, MOST_BYTES).skipped == ()
+    assert _take(inbox, 10).skipped == ()

@@ -1,9 +1,12 @@
 """A lane's backlog: the oldest command is the one whose result is not visible, wherever it is held up."""
 
 from tests.unit.builders import record
-from worker.messages.envelope import Record
+from worker.batch.batch import Batch
+from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lag import Lag
+
+EXPECTED = ExpectedPosition(FencingToken(LaneName("group", "commands", 3), 1, 5, "producer"), 0, 0)
 
 
 def _backlog(*appended_ms: int) -> tuple[Inbox, Lag]:
@@ -15,21 +18,19 @@ def _backlog(*appended_ms: int) -> tuple[Inbox, Lag]:
     return inbox, lag
 
 
-def _take(inbox: Inbox, lag: Lag, most: int = 10) -> list[Record]:
-    records, stop, *_ = inbox.take(most, 1024 * 1024)
-    lag.take(records, stop)
-    return records
+def _take(inbox: Inbox, max_records: int = 10) -> Batch:
+    return inbox.take(EXPECTED, max_records, 1024 * 1024)
 
 
 def test_a_command_waits_until_its_result_is_visible() -> None:
     """Also while it is stored and emitted, when the inbox no longer has it."""
     inbox, lag = _backlog(10, 20, 30)
     for _ in range(2):
-        _take(inbox, lag, 1)
+        _take(inbox, 1)
     assert lag.oldest_ms == 10
-    assert lag.answered(1) == [10]
+    assert inbox.answered(1) == [10]
     assert lag.oldest_ms == 20
-    assert lag.answered(2) == [20]
+    assert inbox.answered(2) == [20]
     assert lag.oldest_ms == 30
 
 
@@ -42,28 +43,28 @@ def test_nothing_waits_in_an_empty_lane() -> None:
 def test_a_batch_that_is_put_back_waits_in_the_inbox() -> None:
     """It is not counted twice."""
     inbox, lag = _backlog(10, 20)
-    inbox.put_back(_take(inbox, lag))
-    lag.put_back()
+    inbox.put_back(_take(inbox))
     assert lag.oldest_ms == 10
-    inbox.take(1, 1024 * 1024)
+    _take(inbox, 1)
+    assert inbox.answered(1) == [10]
     assert lag.oldest_ms == 20
 
 
 def test_a_batch_that_is_put_back_leaves_those_before_it() -> None:
     """The oldest command is still that of the batch whose results are on their way."""
     inbox, lag = _backlog(10, 20, 30)
-    _take(inbox, lag, 1)
-    inbox.put_back(_take(inbox, lag, 1))
-    lag.put_back()
+    _take(inbox, 1)
+    inbox.put_back(_take(inbox, 1))
     assert lag.oldest_ms == 10
-    assert lag.answered(1) == [10]
+    assert inbox.answered(1) == [10]
     assert lag.oldest_ms == 20
 
 
 def test_a_batch_that_failed_waits_until_the_lane_has_opened_again() -> None:
     """The age goes on meanwhile; then the records are fetched anew."""
     inbox, lag = _backlog(10)
-    _take(inbox, lag)
+    _take(inbox)
+    inbox.leave()
     assert lag.oldest_ms == 10
     inbox.restart(0)
     lag.restart(0)

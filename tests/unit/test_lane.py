@@ -31,8 +31,8 @@ def _fetch(lane: Lane, *offsets: int) -> None:
     lane.inbox.put([record(offset=offset) for offset in offsets], offsets[-1] + 1)
 
 
-def _take(one: OpenLane, most: int = 10) -> Batch:
-    return one.take(most, 1024 * 1024)
+def _take(one: OpenLane, max_records: int = 10) -> Batch:
+    return one.lane.inbox.take(one.expected, max_records, 1024 * 1024)
 
 
 # States
@@ -130,7 +130,7 @@ def test_there_is_something_where_only_markers_came() -> None:
     batch = _take(one)
     assert (batch.records, batch.stop, batch.size) == ([], 6, 0)
     assert one.has_something, "until it is applied"
-    one.put_back(batch)
+    one.lane.inbox.put_back(batch)
     one.apply(_take(one).stop)
     assert not one.has_something
     assert one.lane.inbox.is_busy
@@ -160,7 +160,7 @@ def test_a_batch_that_is_put_back_is_taken_again() -> None:
     one = _running()
     _fetch(one.lane, 0, 1, 2)
     oldest_ms = one.lane.lag.oldest_ms
-    one.put_back(_take(one))
+    one.lane.inbox.put_back(_take(one))
     assert (len(one.lane.inbox), one.lane.lag.oldest_ms) == (3, oldest_ms)
     assert [one.offset for one in _take(one, 1).records] == [0]
 

@@ -8,12 +8,13 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from tests.told import Told
 from worker.settings import Settings
-from worker.store.port import LaneName
+from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane
 from worker.stream.reader import Reader
 
 PLACE = TopicPartition("commands", 0)
+EXPECTED = ExpectedPosition(FencingToken(LaneName("group", "commands", 0), 1, 5, "producer"), 0, 0)
 
 
 class _Consumer:
@@ -82,7 +83,7 @@ class _Scene:
 
     def waiting(self) -> list[int]:
         """Offsets of the records that the lane has been handed."""
-        return [record.offset for record in self.lane.inbox.take(100, 1024 * 1024).records]
+        return [record.offset for record in self.lane.inbox.take(EXPECTED, 100, 1024 * 1024).records]
 
 
 async def test_a_poll_feeds_its_lane() -> None:

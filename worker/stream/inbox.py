@@ -5,19 +5,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from worker.batch.batch import Batch
 from worker.messages.envelope import Record
+from worker.store.port import ExpectedPosition
 
 
-class Taken(NamedTuple):
-    """Records in order, the offset behind them, below which all has been taken, and their bytes in memory.
+class _Taken(NamedTuple):
+    """A batch at work: the offset behind it, its bytes in memory, and when its oldest record was appended."""
 
-    `skipped` are the ranges of offsets that hold no record: commit markers and aborted records.
-    """
-
-    records: list[Record]
     stop: int
     size: int
-    skipped: tuple[range, ...] = ()
+    oldest_ms: int
 
 
 class Budget:
@@ -45,11 +43,10 @@ class Inbox:
 
     def __init__(self, records_wanted: int, budget: Budget) -> None:
         self._records_wanted, self._budget = records_wanted, budget
-        self._records: deque[Record] = deque()
-        self._sizes: deque[int] = deque()
-        """Of each record that waits, what it takes in memory."""
-        self._taken: deque[tuple[int, int]] = deque()
-        """Batches that are at work: the offset behind each, and its bytes."""
+        self._waiting: deque[tuple[Record, int]] = deque()
+        """Records, each with the bytes that it takes in memory."""
+        self._taken: deque[_Taken] = deque()
+        """Batches whose results are not visible yet."""
         self._skipped: deque[range] = deque()
         """Offsets that the reader passed and that hold no record, in order."""
         self._bytes = 0
@@ -63,18 +60,29 @@ class Inbox:
         self.fetch_offset = self._answered = 0
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._waiting)
 
     def restart(self, offset: int) -> None:
         """Forget what was fetched: the lane starts at `offset`."""
-        self._records.clear()
-        self._sizes.clear()
+        self._waiting.clear()
         self._taken.clear()
         self._skipped.clear()
         self._hold(-self._bytes)
         self.restarts += 1
         self.failure = None
         self.fetch_offset = self._answered = offset
+
+    def leave(self) -> None:
+        """Free all memory, since the lane stops working: its records will be fetched again.
+
+        The age of the oldest command goes on until then, since that command still waits.
+        """
+        ages = [batch._replace(size=0) for batch in self._taken]
+        if self._waiting:
+            oldest, _ = self._waiting[0]
+            ages.append(_Taken(oldest.offset + 1, 0, oldest.timestamp_ms))
+        self.restart(self.fetch_offset)
+        self._taken.extend(ages)
 
     @property
     def is_busy(self) -> bool:
@@ -89,54 +97,62 @@ class Inbox:
     @property
     def wants_more(self) -> bool:
         """Whether another fetch fits."""
-        if self.failure is not None or len(self._records) >= self._records_wanted:
+        if self.failure is not None or len(self._waiting) >= self._records_wanted:
             return False
         return self._bytes == 0 or not self._budget.is_spent
 
     @property
     def oldest_ms(self) -> int | None:
-        """Append time of the oldest record that waits."""
-        return self._records[0].timestamp_ms if self._records else None
+        """Append time of the oldest record without a visible result, None where there is no such record."""
+        if self._taken:
+            return self._taken[0].oldest_ms
+        return self._waiting[0][0].timestamp_ms if self._waiting else None
 
     def put(self, records: Sequence[Record], fetch_offset: int) -> None:
         """Add what was fetched from `self.fetch_offset` on, and where the next fetch starts."""
         if len(records) != fetch_offset - self.fetch_offset:
             self._skipped.extend(_gaps(self.fetch_offset, records, fetch_offset))
         sizes = list(map(_size, records))
-        self._records.extend(records)
-        self._sizes.extend(sizes)
+        self._waiting.extend(zip(records, sizes, strict=True))
         self._hold(sum(sizes))
         if records or fetch_offset != self.fetch_offset:
             self.fetch_offset = fetch_offset
             self.changed.set()
 
-    def put_back(self, records: Sequence[Record]) -> None:
-        """Undo the last `take`, which took these."""
+    def take(self, expected: ExpectedPosition, max_records: int, max_bytes: int) -> Batch:
+        """The next batch of a lane that stands at `expected`: no more records once they have `max_bytes`."""
+        records: list[Record] = []
+        size = 0
+        while self._waiting and len(records) < max_records and size < max_bytes:
+            record, record_size = self._waiting.popleft()
+            records.append(record)
+            size += record_size
+        stop = records[-1].offset + 1 if self._waiting else self.fetch_offset
         if records:
-            self._records.extendleft(reversed(records))
-            self._sizes.extendleft(map(_size, reversed(records)))
+            self._taken.append(_Taken(stop, size, records[0].timestamp_ms))
+        return Batch(expected, stop, records, tuple(gap for gap in self._skipped if gap.start < stop), size)
+
+    def put_back(self, batch: Batch) -> None:
+        """Undo the last `take`, which took this batch."""
+        if batch.records:
+            self._waiting.extendleft((record, _size(record)) for record in reversed(batch.records))
             self._taken.pop()
             self.changed.set()
 
-    def take(self, most: int, most_bytes: int) -> Taken:
-        """At most `most` records, and no more once they have `most_bytes`."""
-        records: list[Record] = []
-        size = 0
-        while self._records and len(records) < most and size < most_bytes:
-            records.append(self._records.popleft())
-            size += self._sizes.popleft()
-        stop = records[-1].offset + 1 if self._records else self.fetch_offset
-        if records:
-            self._taken.append((stop, size))
-        return Taken(records, stop, size, tuple(gap for gap in self._skipped if gap.start < stop))
+    def answered(self, offset: int) -> list[int]:
+        """Free what was held for offsets below `offset`, whose results are visible now.
 
-    def answered(self, offset: int) -> None:
-        """All results below `offset` are visible: what was held for them is free."""
+        Returns when the oldest record of each batch was appended.
+        """
         self._answered = offset
-        while self._taken and self._taken[0][0] <= offset:
-            self._hold(-self._taken.popleft()[1])
+        appended_ms = []
+        while self._taken and self._taken[0].stop <= offset:
+            batch = self._taken.popleft()
+            self._hold(-batch.size)
+            appended_ms.append(batch.oldest_ms)
         while self._skipped and self._skipped[0].stop <= offset:
             self._skipped.popleft()
+        return appended_ms
 
     def _hold(self, size: int) -> None:
         self._bytes += size

@@ -79,22 +79,16 @@ class Lane:
 
     def reopen(self, reason: str, wait_seconds: float = 0.0) -> None:
         """On doubt: where it stands has to be asked for again."""
-        self._leave_work()
+        self.inbox.leave()
         self.stand(LaneState.OPENING, f"reopening after {reason}", wait_seconds)
         self._hooks.lane_reopens(self.name)
         self.log.warning("lane_reopens", error=reason)
 
     def lose(self, reason: str, wait_seconds: float) -> None:
         """Somebody else holds it; it is asked for again after a while."""
-        self._leave_work()
+        self.inbox.leave()
         self.stand(LaneState.LOST, reason, wait_seconds)
         self.log.warning("lane_lost", reason=reason)
-
-    def _leave_work(self) -> None:
-        """What was fetched will be fetched again, and others have its memory until then."""
-        oldest = self.inbox.take(1, 1)
-        self.lag.take(oldest.records, oldest.stop)  # its age goes on
-        self.inbox.restart(self.inbox.fetch_offset)
 
     def lag_records(self) -> float:
         """How many offsets the lane is behind the end of the log."""

@@ -2,7 +2,6 @@
 
 import time
 
-from worker.batch.batch import Batch
 from worker.observability.hooks import Hooks
 from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.lane import Lane
@@ -42,18 +41,6 @@ class OpenLane:
         """All that Kafka lacked is out: from now on it reads."""
         self.lane.run(self.applied)
 
-    def take(self, most: int, most_bytes: int) -> Batch:
-        """Records that wait, in order: at most so many, and no more once they have so many bytes."""
-        records, stop, size, skipped = self.lane.inbox.take(most, most_bytes)
-        self.lane.lag.take(records, stop)
-        return Batch(self.expected, stop, records, skipped, size)
-
-    def put_back(self, batch: Batch) -> None:
-        """Undo the last `take`."""
-        if batch.records:
-            self.lane.inbox.put_back(batch.records)
-            self.lane.lag.put_back()
-
     def apply(self, stop: int) -> None:
         """All effects below `stop` are kept."""
         self.applied = self.lane.lag.applied = stop
@@ -62,6 +49,5 @@ class OpenLane:
     def emit(self, stop: int) -> None:
         """All results below `stop` are visible."""
         self.emitted = stop
-        self.lane.inbox.answered(stop)
-        self._hooks.visible(self.lane.lag.answered(stop))
+        self._hooks.visible(self.lane.inbox.answered(stop))
         self.lane.progressed_at = time.monotonic()

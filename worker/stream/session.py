@@ -173,7 +173,7 @@ class Session:
         turn: Batches = {}
         for one in sorted(ready, key=lambda one: len(one.lane.inbox)):
             left = len(ready) - len(turn)
-            batch = turn[one] = one.take(records // left, max(1, size // left))
+            batch = turn[one] = one.lane.inbox.take(one.expected, records // left, max(1, size // left))
             self._hooks.begins(batch.activity)
             one.served = self._turns
             records, size = records - len(batch.records), size - batch.size
@@ -211,7 +211,7 @@ class Session:
         return decoded
 
     def _put_back(self, lane: OpenLane, batch: Batch) -> None:
-        lane.put_back(batch)
+        lane.lane.inbox.put_back(batch)
         self._hooks.ended(batch.activity)
 
     async def _apply(self, turn: Batches) -> Batches:
