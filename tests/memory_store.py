@@ -9,6 +9,7 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer
 from worker.store.port import (
+    AnotherDatabase,
     ExpectedPosition,
     FencingToken,
     LaneName,
@@ -127,7 +128,7 @@ class MemoryStore:
         if lost := [token for token in tokens if self._lanes[token.name].token(token.name) != token]:
             raise LostLane(lost)
         if any(one.incarnation != self.incarnation for one in expected):
-            raise StoreUnavailable("another database answers than the one that these lanes were opened on")
+            raise AnotherDatabase
         for one in expected:
             position = self._lanes[one.token.name].position
             if position is None or position.applied != one.applied:

@@ -24,7 +24,7 @@ from worker.store.activity import write_activity
 from worker.store.clocks import AGREED_SECONDS, clock_ahead, clock_difference
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
-from worker.stream.background import Background, apart
+from worker.stream.background import Background, in_own_task
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.group import GroupMembership
 from worker.stream.lane import LaneState
@@ -177,7 +177,7 @@ class Worker:
         async for attempt in _patiently():
             with attempt:
                 try:
-                    await apart(self._check_servers())
+                    await in_own_task(self._check_servers())
                 except CannotStart:
                     raise
                 except Exception as error:
@@ -217,7 +217,7 @@ class Worker:
                 self._phase = None
                 self._membership = GroupMembership(self._shared)
                 try:
-                    await apart(self._membership.run())
+                    await in_own_task(self._membership.run())
                 except Exception as error:
                     self._phase = f"joining the group again after {type(error).__name__}: {error}"
                     log.warning("membership_ended", error=f"{type(error).__name__}: {error}")

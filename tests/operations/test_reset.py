@@ -19,7 +19,7 @@ from tests.workbench import Workbench, tenant, until
 from worker.settings import Settings
 from worker.store.port import Position, TopicIdentity
 from worker.stream.positions import Log
-from worker.stream.standing import Standing
+from worker.stream.standing import LanePositions
 from worker.tools.common.progress import Quiet
 from worker.tools.common.rights import RUN
 from worker.tools.common.servers import both_servers
@@ -47,7 +47,7 @@ APPLIED = Position(applied=100, emitted=90, ledger_from=50, topic=HERE)
 )
 def test_where_a_lane_goes_on(emitted: int, published: int, first: int, wanted: Reset) -> None:
     """Where results end, as Kafka shows or Postgres knows it; never beyond what was decided."""
-    assert reset_of(Standing(APPLIED, emitted, Log(HERE, first, 201), is_new=False), published) == wanted
+    assert reset_of(LanePositions(APPLIED, emitted, Log(HERE, first, 201), is_new=False), published) == wanted
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,18 @@ def test_where_a_lane_goes_on(emitted: int, published: int, first: int, wanted: 
 )
 def test_where_no_position_is_right(log: Log, lost: str | None, code: str) -> None:
     """The lane stays where it is."""
-    assert reset_of(Standing(APPLIED, 120, log, is_new=False, lost_commits=lost), 0) == Reset(100, 120, code)
+    assert reset_of(LanePositions(APPLIED, 120, log, is_new=False, lost_commits=lost), 0) == Reset(100, 120, code)
 
 
 @pytest.mark.parametrize(
     ("standing", "published", "told"),
     [
-        (Standing(APPLIED, 120, Log(HERE, 110, 200), is_new=False), 100, "--allow commands-expired"),
-        (Standing(APPLIED, 120, Log(HERE, 0, 90), is_new=False), 90, "Use a new topic name"),
-        (Standing(APPLIED, 95, Log(HERE, 110, 200), is_new=False), 105, "`passport-worker lanes recover`"),
+        (LanePositions(APPLIED, 120, Log(HERE, 110, 200), is_new=False), 100, "--allow commands-expired"),
+        (LanePositions(APPLIED, 120, Log(HERE, 0, 90), is_new=False), 90, "Use a new topic name"),
+        (LanePositions(APPLIED, 95, Log(HERE, 110, 200), is_new=False), 105, "`passport-worker lanes recover`"),
     ],
 )
-def test_what_is_told_fits_what_is_in_the_way(standing: Standing, published: int, told: str) -> None:
+def test_what_is_told_fits_what_is_in_the_way(standing: LanePositions, published: int, told: str) -> None:
     """Never what was refused just now, nor what would have commands answered twice."""
     code = reset_of(standing, published).obstacle
     assert code is not None

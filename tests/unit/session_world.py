@@ -31,7 +31,7 @@ from worker.stream.dependencies import LaneDependencies
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
-from worker.stream.session import Member, Session
+from worker.stream.session import Session
 from worker.tools.common.catalogue.facts import facts_of
 
 GROUP = "passport-worker"
@@ -177,20 +177,20 @@ class World:
 
     def another(self) -> Session:
         """A session of all lanes."""
-        return Session(f"{GROUP}.{uuid4().hex}", self.lanes, Member(1, "member"), self.shared, self.kafka)
+        return Session(Owner(1, "member", f"{GROUP}.{uuid4().hex}"), self.lanes, self.shared, self.kafka)
 
     def open(self, partition: int) -> OpenLane:
         """What the session knows of a lane that it has opened."""
         return self.session._open[self.lanes[partition]]
 
-    async def live(self) -> None:
+    async def start(self) -> None:
         """Let the session live until all of its lanes are at work."""
         self.begin()
         await self.until_running(*range(len(self.lanes)))
 
     def begin(self) -> None:
         """Let the session live."""
-        self.task = asyncio.create_task(self.session.live())
+        self.task = asyncio.create_task(self.session.run())
 
     async def until_running(self, *partitions: int) -> None:
         """Wait for these lanes to be at work."""

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from worker.stream import background
-from worker.stream.background import Background, StrayCancellation, apart
+from worker.stream.background import Background, StrayCancellation, in_own_task
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ async def test_cancellations_of_others_are_errors_and_ours_are_not() -> None:
             ended.append("slow")
 
     with pytest.raises(StrayCancellation):
-        await apart(stray())
-    waiting = asyncio.create_task(apart(slow()))
+        await in_own_task(stray())
+    waiting = asyncio.create_task(in_own_task(slow()))
     await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from tests.workbench import until
 async def test_the_turn_in_flight_comes_out_when_a_session_closes() -> None:
     """Cut off, it would be in doubt: the next owner would have to fence it and read the ledger again."""
     world = make_world(1, batch_records=10)
-    await world.live()
+    await world.start()
     world.kafka.going_on.clear()
     world.fetch(0, 20)
     world.fetch(0, 20)
@@ -20,4 +20,4 @@ async def test_the_turn_in_flight_comes_out_when_a_session_closes() -> None:
     world.kafka.going_on.set()
     await world.close()
     assert (lane.applied, lane.emitted, world.kafka.committed_offsets) == (20, 20, {0: 20})
-    assert not world.session.is_in_doubt
+    assert not world.session.emitter.is_open

@@ -22,7 +22,7 @@ def _lane(told: Told | None = None) -> Lane:
 
 def _running(told: Told | None = None, applied: int = 0) -> OpenLane:
     """A lane that stands at an offset, and reads."""
-    one = OpenLane(_lane(told), TOKEN, (applied, applied, applied), told or Told())
+    one = OpenLane(_lane(told), TOKEN, (applied, applied, applied), 0, told or Told())
     one.run()
     return one
 
@@ -51,7 +51,7 @@ def test_a_lane_is_in_one_state_for_a_reason(state: LaneState) -> None:
     """It reads in two of them; whoever watches is told of it."""
     told = Told()
     lane = _lane(told)
-    lane.stand(state, "why")
+    lane.set_state(state, "why")
     assert (lane.state, lane.reason) == (state, "why")
     assert lane.is_at_work is lane.wants_records is (state in (LaneState.RUNNING, LaneState.WAITING))
     assert told.states == {3: state.value}
@@ -60,9 +60,9 @@ def test_a_lane_is_in_one_state_for_a_reason(state: LaneState) -> None:
 def test_a_lane_is_not_looked_at_for_as_long_as_it_stands_so() -> None:
     """The next reason ends that."""
     lane = _lane()
-    lane.stand(LaneState.WAITING, "keys", 60.0)
+    lane.set_state(LaneState.WAITING, "keys", 60.0)
     assert 50.0 < lane.look_at - time.monotonic() <= 60.0
-    lane.stand(LaneState.RUNNING)
+    lane.set_state(LaneState.RUNNING)
     assert lane.look_at <= time.monotonic()
 
 
@@ -71,7 +71,7 @@ def test_a_closed_lane_stays_closed_and_is_shown_nowhere() -> None:
     told = Told()
     lane = _running(told).lane
     lane.close()
-    lane.stand(LaneState.RUNNING)
+    lane.set_state(LaneState.RUNNING)
     lane.reopen("doubt")
     lane.lose("lost", 1.0)
     assert (lane.state, lane.reason, lane.is_at_work) == (LaneState.CLOSED, "closed", False)
@@ -103,7 +103,7 @@ def test_a_lost_lane_is_asked_for_later() -> None:
 @pytest.mark.parametrize(("applied", "emitted", "behind"), [(7, 7, False), (7, 3, True), (0, 0, False)])
 def test_a_lane_is_behind_while_the_ledger_has_what_kafka_has_not(applied: int, emitted: int, behind: bool) -> None:
     """Until its results are out."""
-    one = OpenLane(_lane(), TOKEN, (applied, emitted, 0), Told())
+    one = OpenLane(_lane(), TOKEN, (applied, emitted, 0), 0, Told())
     assert one.is_behind is behind
     assert one.expected == ExpectedPosition(TOKEN, applied, emitted)
     one.emit(applied)
@@ -115,7 +115,7 @@ def test_a_lane_that_runs_reads_from_where_it_stands() -> None:
     lane = _running(applied=4).lane
     _fetch(lane, 4, 5)
     lane.inbox.fail("out of range")
-    one = OpenLane(lane, TOKEN, (9, 9, 9), Told())
+    one = OpenLane(lane, TOKEN, (9, 9, 9), 0, Told())
     one.run()
     assert (len(one.lane.inbox), one.lane.inbox.fetch_offset, one.lane.inbox.failure) == (0, 9, None)
     assert not one.has_something
@@ -212,7 +212,7 @@ def test_a_lane_that_leaves_work_gives_back_what_it_held(leave: str) -> None:
 def test_a_halted_lane_stays_halted_while_a_session_begins(state: LaneState) -> None:
     """Whatever ended the one before: nobody is to see it go and come. It is asked for anew all the same."""
     lane = _lane()
-    lane.stand(state, "why", 60.0)
+    lane.set_state(state, "why", 60.0)
     lane.wait("opening")
     assert lane.look_at <= time.monotonic()
     lane.wait("no leader", 60.0)

@@ -127,7 +127,7 @@ async def test_lanes_that_move_on_while_they_are_looked_at_have_lost_nothing(mon
 
     monkeypatch.setattr(world.kafka, "committed", committed_then)
     monkeypatch.setattr(world.store, "applied", applied_then)
-    await world.live()
+    await world.start()
     assert world.kafka.committed_offsets[1] > 0, "the other lane moved"
     assert await look_for_lost_commits(world.shared, world.kafka) is None, "nor while lanes work"
     await world.close()
@@ -137,7 +137,7 @@ async def test_lost_commits_of_another_lane_are_seen_while_lanes_work() -> None:
     """By E and A of all lanes alone. An offset that a tool has set says nothing."""
     world = make_world(1)
     await world.keep(1, 3, emitted=3)
-    await world.live()
+    await world.start()
     for metadata, offset, is_lost in (
         ("passport-worker {}", 3, False),
         ("by hand", 7, False),
@@ -157,7 +157,7 @@ async def test_a_database_that_is_exchanged_in_the_middle_of_a_turn_is_not_writt
     Seen to fail while a turn compared at its beginning alone: 50 of 50 units got a second passport, now and then.
     """
     world = make_world(1)
-    await world.live()
+    await world.start()
     commands = world.shared.command_reader.commands
 
     async def exchanged(*arguments: Any) -> Any:
@@ -220,7 +220,7 @@ async def test_a_day_that_is_dropped_while_its_answers_are_read_is_no_gap(monkey
 async def test_a_lane_whose_reading_failed_answers_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its records may be of a topic that is gone: their offsets would be committed for the one in its place."""
     world = make_world(1)
-    await world.live()
+    await world.start()
 
     async def identity(topic: str) -> TopicIdentity:
         return TopicIdentity("cluster", f"{topic}, made anew")

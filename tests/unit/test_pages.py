@@ -13,8 +13,6 @@ from worker.tools.cli.main import app
 
 DESIGN = (REPOSITORY / "worker" / "DESIGN.md").read_text(encoding="utf-8")
 DETAILS = "".join(page.read_text(encoding="utf-8") for page in (REPOSITORY / "worker" / "design").glob("*.md"))
-    page.read_text(encoding="utf-8") for page in sorted((REPOSITORY / "worker" / "design").glob("*.md"))
-)
 PAGES = sorted(REPOSITORY.glob("*.md")) + sorted(
     page for room in ("deploy", "schemas", "tests", "worker") for page in (REPOSITORY / room).rglob("*.md")
 )

@@ -57,7 +57,7 @@ def results_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_new_lanes_open_and_answer() -> None:
     """All in one session; closed, it leaves nothing to do."""
     world = make_world(3)
-    await world.live()
+    await world.start()
     assert world.kafka.begun == {0: 0, 1: 0, 2: 0}
     assert world.kafka.steps == ["init", "offsets", "results {0: 0, 1: 0, 2: 0, 3: 0}", "offsets"]
     for partition, count in ((0, 3), (2, 1)):
@@ -75,7 +75,7 @@ async def test_a_turn_is_told_once_with_all_of_its_lanes() -> None:
     """And lanes with what they are doing; a lane without commands has no part in it."""
     told = Told()
     world = make_world(3, hooks=told)
-    await world.live()
+    await world.start()
     assert told.states == {0: "running", 1: "running", 2: "running"}
     world.fetch(0, 3)
     world.fetch(2, 1)
@@ -137,7 +137,7 @@ async def test_what_the_ledger_has_is_emitted_again_at_once() -> None:
     world = make_world(2)
     await world.keep(0, 3500, emitted=100)
     await world.keep(1, 700)
-    await world.live()
+    await world.start()
     again: dict[int, list[int]] = {0: [], 1: []}
     for turn in world.kafka.turns:
         assert sum(map(len, turn.values())) <= reemission.REEMIT_RECORDS
@@ -158,7 +158,7 @@ async def test_where_kafka_has_no_offset_the_results_tell_how_far_they_go() -> N
     await world.keep(1, 4)
     world.kafka.committed_offsets.clear()
     world.kafka.published = {0: 5, 1: 3}
-    await world.live()
+    await world.start()
     assert world.kafka.turns == [{1: [3]}]
     assert world.kafka.begun == {0: 5, 1: 4}
     fences = [at for at, step in enumerate(world.kafka.steps) if step.startswith("fence")]
@@ -207,7 +207,7 @@ async def test_an_offset_that_was_set_back_is_noted_for_the_audit() -> None:
     lane = world.store._lanes[name]
     await world.store.mark_emitted({lane.token(name): 5})
     world.kafka.committed_offsets[0] = 1
-    await world.live()
+    await world.start()
     assert world.store.set_back == [(0, 1, 5)]
     await world.close()
 
@@ -249,14 +249,14 @@ async def test_commits_that_postgres_has_lost_halt_every_lane() -> None:
 async def test_lanes_open_again_when_another_database_answers() -> None:
     """A copy that was put back beneath a running worker: whether it lacks commits is only seen on opening."""
     world = make_world(1)
-    await world.live()
+    await world.start()
     world.store.incarnation = 1
     world.fetch(0, 1)
     assert world.task is not None
     with pytest.raises(StoreUnavailable, match="another database answers"):
         await asyncio.wait_for(world.task, 10)
     world.lanes[0].reopen("another database")
-    await world.live()
+    await world.start()
     world.fetch(0, 1)
     await world.until_out(1)
     await world.close()
@@ -294,9 +294,9 @@ async def test_an_opening_that_failed_is_repeated_with_the_same_id(monkeypatch: 
 
         patched.setattr(world.store, "positions", away)
         with pytest.raises(StoreUnavailable):
-            await world.session.live()
+            await world.session.run()
     assert not world.session.is_spent
-    await world.live()
+    await world.start()
     assert world.kafka.steps.count("init") == 1
     assert not [step for step in world.kafka.steps if step.startswith("fence")]
     await world.close()
@@ -310,7 +310,7 @@ async def _taken(world: World, *waiting: int) -> list[int]:
     for lane, count in zip(world.lanes, waiting, strict=True):
         one = (await world.store.register([lane.name], Owner(1, "m", "p")))[lane.name]
         assert isinstance(one, Registered)
-        world.session._open[lane] = OpenLane(lane, one.token, (0, 0, 0), Hooks())
+        world.session._open[lane] = OpenLane(lane, one.token, (0, 0, 0), 0, Hooks())
         lane.run(0)
         world.fetch(lane.name.partition, count)
     return _counts(world)
@@ -377,7 +377,7 @@ async def test_lanes_share_the_bytes_of_a_turn(monkeypatch: pytest.MonkeyPatch) 
 async def test_postgres_works_on_a_turn_while_kafka_has_the_one_before() -> None:
     """Never two Kafka parts at once, and no third turn begins meanwhile."""
     world = make_world(1, batch_records=10)
-    await world.live()
+    await world.start()
     world.kafka.going_on.clear()
     world.fetch(0, 20)
     world.fetch(0, 20)
@@ -411,7 +411,7 @@ async def test_what_is_too_much_at_once_comes_again_in_smaller_turns(monkeypatch
             await process(turn)
 
     monkeypatch.setattr(world.shared.processor, "process", narrow)
-    await world.live()
+    await world.start()
     for partition in range(3):
         world.fetch(partition, 40)
     await world.until_out(40, 40, 40)
@@ -435,7 +435,7 @@ async def test_what_was_too_much_is_seldom_tried_again(monkeypatch: pytest.Monke
             await process(turn)
 
     monkeypatch.setattr(world.shared.processor, "process", narrow)
-    await world.live()
+    await world.start()
     world.fetch(0, 5_000)
     await world.until_out(5_000)
     await world.close()
@@ -457,7 +457,7 @@ async def test_too_much_at_once_is_told_of_each_batch_once(monkeypatch: pytest.M
             await process(turn)
 
     monkeypatch.setattr(world.shared.processor, "process", once_too_much)
-    await world.live()
+    await world.start()
     for partition in range(3):
         world.fetch(partition, 2)
     await world.until_out(2, 2, 2)
@@ -468,7 +468,7 @@ async def test_too_much_at_once_is_told_of_each_batch_once(monkeypatch: pytest.M
 async def test_a_lane_that_is_lost_in_the_middle_leaves_the_others_at_work() -> None:
     """Somebody else took it: none of its commands is answered here."""
     world = make_world(3)
-    await world.live()
+    await world.start()
     await world.store.register([world.lanes[1].name], Owner(9, "newer", "theirs"))
     for partition in range(3):
         world.fetch(partition, 2)
@@ -494,7 +494,7 @@ async def test_a_lane_that_the_database_refuses_is_named_after_the_others_are_ou
                 batch.error = StoreUnavailable("locks")
 
     monkeypatch.setattr(world.shared.processor, "process", process_others)
-    await world.live()
+    await world.start()
     for partition in range(3):
         world.fetch(partition, 2)
     assert world.task is not None
@@ -508,7 +508,7 @@ async def test_a_lane_whose_results_have_no_leader_waits_alone(monkeypatch: pyte
     """It says where, reads on within its bounds, and goes on when there is one."""
     monkeypatch.setattr(opening_module, "LEADER_SECONDS", 0.05)
     world = make_world(2)
-    await world.live()
+    await world.start()
     world.kafka.leaderless = {0}
     for partition in range(2):
         world.fetch(partition, 2)
@@ -533,7 +533,7 @@ async def test_a_token_of_an_unknown_key_holds_up_its_lane_once(
     reader = CommandReader(Limits(), TokenVerifier(source, ISSUER, AUDIENCE, "company_id"))
     world.shared = replace(world.shared, command_reader=reader)
     world.session = world.another()
-    await world.live()
+    await world.start()
     invented = f"Bearer {token(ec.generate_private_key(ec.SECP256R1()), 'ES256', 'invented')}".encode()
     for offset in (0, 2):
         headers: list[Header] = [("authorization", invented)]
@@ -555,16 +555,16 @@ async def test_a_token_of_an_unknown_key_holds_up_its_lane_once(
 async def test_after_doubt_the_next_session_fences_this_one_and_emits_again() -> None:
     """What was applied is in the ledger: nothing is lost, nothing decided twice, nothing out twice."""
     world = make_world(2)
-    await world.live()
+    await world.start()
     world.kafka.failing = [EmissionFailed("doubt", [1])]
     for partition in range(2):
         world.fetch(partition, 2)
     assert world.task is not None
     with pytest.raises(EmissionFailed):
         await asyncio.wait_for(world.task, 10)
-    assert (world.session.is_spent, world.session.is_in_doubt) == (True, True)
+    assert (world.session.is_spent, world.session.emitter.is_open) == (True, True)
     doubtful, world.session = world.session, world.another()
-    await world.live()
+    await world.start()
     await world.until_out(2, 2)
     assert f"fence {doubtful.id}" in world.kafka.steps
     assert world.kafka.turns == [{0: [0, 1], 1: [0, 1]}]
@@ -578,7 +578,7 @@ async def test_a_kafka_part_in_flight_ends_while_the_database_is_away(monkeypatc
     Seen to fail where the part in flight was cut off.
     """
     world = make_world(1, batch_records=10)
-    await world.live()
+    await world.start()
     process = world.shared.processor.process
 
     async def away_later(turn: Sequence[Batch]) -> None:
@@ -593,13 +593,13 @@ async def test_a_kafka_part_in_flight_ends_while_the_database_is_away(monkeypatc
     assert world.task is not None
     with pytest.raises(StoreUnavailable):
         await asyncio.wait_for(world.task, 10)
-    assert (world.kafka.committed_offsets, world.session.is_in_doubt) == ({0: 10}, False)
+    assert (world.kafka.committed_offsets, world.session.emitter.is_open) == ({0: 10}, False)
 
 
 async def test_a_lane_whose_fetches_do_not_follow_is_placed_again_at_once() -> None:
     """Beside the others, and while nothing else happens."""
     world = make_world(2)
-    await world.live()
+    await world.start()
     world.fetch(0, 3)
     await world.until_out(3, 0)
     world.kafka.begun.clear()
@@ -613,7 +613,7 @@ async def test_idle_lanes_note_what_is_out(monkeypatch: pytest.MonkeyPatch) -> N
     """For the day that Kafka forgets the group's offsets; and once more when the session closes."""
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
     world = make_world(2)
-    await world.live()
+    await world.start()
     world.fetch(0, 3)
     await world.until_out(3, 0)
     await until(lambda: world.open(0).noted == 3, 10, "it is noted")
@@ -629,7 +629,7 @@ async def test_idle_lanes_note_what_is_out(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_closing_waits_for_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """The notes are a help for later; without them the session ends as well."""
     world = make_world(1)
-    await world.live()
+    await world.start()
     world.fetch(0, 1)
     await world.until_out(1)
 
@@ -643,7 +643,7 @@ async def test_closing_waits_for_no_database(monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_lane_that_was_idle_beside_a_busy_one_is_not_taken_for_stuck() -> None:
     """Seen to fail while only a session without any news touched it: its first command found it hours old."""
     world = make_world(2)
-    await world.live()
+    await world.start()
     idle = world.lanes[1]
     idle.progressed_at = 0.0
     world.fetch(0, 1)

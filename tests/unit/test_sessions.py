@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,12 +12,12 @@ import pytest_asyncio
 from tests.workbench import until
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
-from worker.store.port import LaneName, StoreUnavailable
+from worker.store.port import LaneName, Owner, StoreUnavailable
 from worker.stream import sessions as module
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lane import Lane, LaneState
 from worker.stream.producer import EmissionFailed
-from worker.stream.session import LanesFailed, Member
+from worker.stream.session import LanesFailed
 from worker.stream.sessions import Sessions
 
 OUTAGE = StoreUnavailable("away")
@@ -29,6 +30,21 @@ def _lanes(count: int) -> list[Lane]:
     ]
 
 
+@dataclass
+class _Emitter:
+    """The producer of a session, as far as it is asked."""
+
+    has_committed: bool
+    is_open: bool
+    is_gone: bool = False
+
+    async def end_sending(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.is_gone = True
+
+
 class _Session:
     """Fails as often as there are failures for its lanes; then it lives until it is closed."""
 
@@ -37,14 +53,15 @@ class _Session:
     """By partitions; what is left of them is shared by the sessions of the same lanes."""
     spent = True
     advances = False
-    in_doubt = False
+    in_transaction = False
     hangs = False
 
-    def __init__(self, id: str, lanes: Sequence[Lane], member: Member, shared: object, consumer: object) -> None:
-        self.id = id
+    def __init__(self, owner: Owner, lanes: Sequence[Lane], shared: object, consumer: object) -> None:
+        self.id = owner.producer
+        self.emitter = _Emitter(has_committed=type(self).advances, is_open=type(self).in_transaction)
         self.partitions = [lane.name.partition for lane in lanes]
         self.lives = 0
-        self.is_alive = self.is_gone = False
+        self.is_alive = False
         self._closing = asyncio.Event()
         self.made.append(self)
 
@@ -52,21 +69,13 @@ class _Session:
     def is_spent(self) -> bool:
         return type(self).spent
 
-    @property
-    def has_advanced(self) -> bool:
-        return type(self).advances
-
-    @property
-    def is_in_doubt(self) -> bool:
-        return type(self).in_doubt
-
     def close(self) -> None:
         self._closing.set()
 
     def adopt(self, lanes: Sequence[Lane]) -> None:
         self.partitions = sorted({*self.partitions, *(lane.name.partition for lane in lanes)})
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         self.lives += 1
         failures = type(self).failures(frozenset(self.partitions))
         if failures:
@@ -74,11 +83,9 @@ class _Session:
         self.is_alive = True
         await (asyncio.sleep(60) if type(self).hangs else self._closing.wait())
 
-    async def end_sending(self) -> None:
-        pass
-
-    async def close_producer(self) -> None:
-        self.is_gone = True
+    @property
+    def is_gone(self) -> bool:
+        return self.emitter.is_gone
 
 
 class _Stage:
@@ -105,7 +112,7 @@ class _Stage:
         """The lanes of an assignment, in any order."""
         lanes = _lanes(count)
         shared = SimpleNamespace(settings=Settings(), cluster=self, ended_producers=set())
-        self.sessions = Sessions(lanes, Member(1, "member"), cast(Any, shared), cast(Any, None))
+        self.sessions = Sessions(lanes, 1, "member", cast(Any, shared), cast(Any, None))
         return lanes
 
     async def settled(self, *alive: Sequence[int]) -> None:
@@ -312,7 +319,7 @@ async def test_a_new_session_takes_an_id_whose_coordinator_answers(stage: _Stage
 
 def test_pauses_grow_while_sessions_fail_at_once_and_begin_anew_after_results() -> None:
     """Up to a bound; workers that failed at the same moment do not come back at the same moment."""
-    backoff = module._Backoff()
+    backoff = module.Backoff()
     pauses = []
     for _ in range(12):
         backoff.note(OUTAGE, False)
@@ -347,7 +354,7 @@ async def test_what_does_not_end_in_time_is_cut_off_and_fenced_at_the_end(
         fenced.append(producer)
 
     monkeypatch.setattr(module, "fence", fence)
-    stage.kind.hangs = stage.kind.in_doubt = True
+    stage.kind.hangs = stage.kind.in_transaction = True
     stage.fail([0], _emission())
     stage.begin(1)
     await stage.settled([0])

@@ -131,6 +131,13 @@ class StoreSlow(StoreUnavailable):
     """The database did not finish in its time, and what was begun was rolled back. Less at once may go through."""
 
 
+class AnotherDatabase(StoreUnavailable):
+    """Another database answers than the one that lanes were opened on: perhaps a copy, which lacks commits."""
+
+    def __init__(self) -> None:
+        super().__init__("another database answers than the one that these lanes were opened on")
+
+
 class Transaction(Protocol):
     """One transaction over the commands of one or more lanes: gather once, record once."""
 

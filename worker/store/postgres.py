@@ -18,6 +18,7 @@ from worker.store.frames import Frames
 from worker.store.incarnation import Incarnation
 from worker.store.partitions import ensure_days
 from worker.store.port import (
+    AnotherDatabase,
     ExpectedPosition,
     FencingToken,
     LaneName,
@@ -231,7 +232,7 @@ class PostgresStore:
     def _check_incarnation(self, expected: Sequence[ExpectedPosition]) -> None:
         """The connection may be the first one with another database, or come right after the first one."""
         if any(one.incarnation != self.incarnation for one in expected):
-            raise StoreUnavailable("another database answers than the one that these lanes were opened on")
+            raise AnotherDatabase
 
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Know the database, and limit transactions, whatever state their session is in (guard B14)."""

@@ -46,7 +46,7 @@ class Background:
             asyncio.get_running_loop().call_later(RESTART_SECONDS, self.start, name, work)
 
 
-async def apart(work: Coroutine[Any, Any, T]) -> T:
+async def in_own_task(work: Coroutine[Any, Any, T]) -> T:
     """Await `work` in a task of its own. Raises `StrayCancellation` where that is cancelled and we are not."""
     task = asyncio.ensure_future(work)
     try:

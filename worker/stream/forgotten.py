@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from worker.stream.background import apart
+from worker.stream.background import in_own_task
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.group_view import appended_at
 from worker.stream.probe import Probe
@@ -65,7 +65,7 @@ class Forgotten:
         """All together, which is fast; or one by one, where a result partition of one of them is away."""
         try:
             async with asyncio.timeout(TOGETHER_SECONDS if len(starts) > 1 else None):
-                self._ends |= await apart(read_ends(self._shared, starts))
+                self._ends |= await in_own_task(read_ends(self._shared, starts))
         except Exception as error:
             log.warning("results_cannot_be_read", partitions=[*starts], error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(RETRY_SECONDS)

@@ -18,7 +18,6 @@ from worker.stream.inbox import Budget, Inbox
 from worker.stream.lag_survey import survey
 from worker.stream.lane import Lane
 from worker.stream.reader import POLL_MS, Reader
-from worker.stream.session import Member
 from worker.stream.sessions import Sessions
 from worker.stream.standing import look_for_lost_commits
 
@@ -118,7 +117,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         for place in assigned:
             name = LaneName(settings.group_id, place.topic, place.partition)
             self.lanes[place] = Lane(name, Inbox(settings.batch_records, budget), self._shared.hooks)
-        self._sessions = Sessions(list(self.lanes.values()), Member(generation, member), self._shared, self)
+        self._sessions = Sessions(list(self.lanes.values()), generation, member, self._shared, self)
 
     def _reopen_lanes(self) -> None:
         """On opening they see that the topic is not theirs."""

@@ -19,7 +19,7 @@ from worker.stream.forgotten import Forgotten
 from worker.stream.lane import Lane, LaneState
 from worker.stream.positions import Halt, reason_without_topic
 from worker.stream.published import newest_results
-from worker.stream.standing import LogEnds, Standing, look
+from worker.stream.standing import LanePositions, LogEnds, read_positions
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Halts:
             self._shared.hooks.lane_halted(lane.name)
             lane.log.error("lane_halted", reason=reason)
         self._lanes.add(lane)
-        lane.stand(LaneState.HALTED, f"{reason} (looked last at {format_ms(int(now * 1000))})", inf)
+        lane.set_state(LaneState.HALTED, f"{reason} (looked last at {format_ms(int(now * 1000))})", inf)
         self._shared.hooks.halted_lane_looked(lane.name, now)
 
     async def _watch(self) -> None:
@@ -89,23 +89,23 @@ class Halts:
             ours = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
             log_ends = LogEnds(self._consumer, self._topic, asyncio.Event())
             logs = await log_ends.known([lane.name.partition for lane in ours], ANSWER_SECONDS)
-            looks = await look(ours, logs, self._forgotten, self._shared, self._consumer)
+            looks = await read_positions(ours, logs, self._forgotten, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
             for lane in lanes:
                 self.halt(lane, reason_without_topic(self._topic))
             return
-        found = {lane: one for lane, one in looks.items() if isinstance(one, Standing)}
+        found = {lane: one for lane, one in looks.items() if isinstance(one, LanePositions)}
         ahead = [lane.name.partition for lane, one in found.items() if one.emitted > one.position.applied]
         newest = await newest_results(self._shared.settings, self._shared.cluster, self._topic, ahead)
         for lane in lanes:
             one = looks.get(lane)
-            reason = one.reason_to_halt(newest.get(lane.name.partition)) if isinstance(one, Standing) else None
+            reason = one.reason_to_halt(newest.get(lane.name.partition)) if isinstance(one, LanePositions) else None
             if reason is not None:
-                assert isinstance(one, Standing)
+                assert isinstance(one, LanePositions)
                 lane.lag.stands_at = min(one.position.applied, one.emitted)
                 self.halt(lane, reason)
             elif not isinstance(one, str):
                 lane.log.info("halted_lane_goes_on")
                 self._lanes.discard(lane)
-                lane.stand(LaneState.OPENING, "opening")
+                lane.set_state(LaneState.OPENING, "opening")
                 self._news.set()

@@ -56,7 +56,7 @@ class Lane:
         """Whether the reader should fetch for this lane now."""
         return self.is_at_work and self.inbox.wants_more
 
-    def stand(self, state: LaneState, reason: str = "", wait_seconds: float = 0.0) -> None:
+    def set_state(self, state: LaneState, reason: str = "", wait_seconds: float = 0.0) -> None:
         """Be in that state, for a reason that `/readyz` tells, and not be looked at for so long."""
         self.look_at = time.monotonic() + wait_seconds
         if (state, reason) != (self.state, self.reason) and self.state is not LaneState.CLOSED:
@@ -68,26 +68,26 @@ class Lane:
         if self.state is LaneState.HALTED:
             self.look_at = time.monotonic() + wait_seconds
         else:
-            self.stand(LaneState.OPENING, reason, wait_seconds)
+            self.set_state(LaneState.OPENING, reason, wait_seconds)
 
     def run(self, applied: int) -> None:
         """It is open: all that is fetched from now on follows on A."""
         self.inbox.restart(applied)
         self.lag.restart(applied)
         self.progressed_at = time.monotonic()
-        self.stand(LaneState.RUNNING)
+        self.set_state(LaneState.RUNNING)
 
     def reopen(self, reason: str, wait_seconds: float = 0.0) -> None:
         """On doubt: where it stands has to be asked for again."""
         self.inbox.leave()
-        self.stand(LaneState.OPENING, f"reopening after {reason}", wait_seconds)
+        self.set_state(LaneState.OPENING, f"reopening after {reason}", wait_seconds)
         self._hooks.lane_reopens(self.name)
         self.log.warning("lane_reopens", error=reason)
 
     def lose(self, reason: str, wait_seconds: float) -> None:
         """Somebody else holds it; it is asked for again after a while."""
         self.inbox.leave()
-        self.stand(LaneState.LOST, reason, wait_seconds)
+        self.set_state(LaneState.LOST, reason, wait_seconds)
         self.log.warning("lane_lost", reason=reason)
 
     def lag_records(self) -> float:

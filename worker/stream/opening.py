@@ -1,4 +1,4 @@
-"""Opening lanes (DESIGN: A session): register, fence, list, look, emit again what the ledger has, and run."""
+"""Opening lanes, step by step as DESIGN numbers them: register, fence, list, compare positions, emit again, run."""
 
 import asyncio
 import time
@@ -18,17 +18,21 @@ from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
 from worker.stream.producer import Emitter
 from worker.stream.reemission import read_ledger
-from worker.stream.standing import LogEnds, Look, Standing, look
+from worker.stream.standing import LanePositions, LogEnds, read_positions
 
+# A lane waits so long before it looks again for a leader.
 LEADER_SECONDS = 1.0
+# The other lanes wait so long for leaders to say where their logs begin and end.
 LOG_ENDS_SECONDS = 0.3
-"""How long the other lanes wait for leaders to say where their logs begin and end."""
+# A lane waits so long for an answer that the servers will have soon.
 SOON_SECONDS = 0.2
-"""When to look again for what the servers say will be there soon."""
 
 
 class Opening:
-    """The lanes of a session that are not at work, as far as each of them has got."""
+    """Opens the lanes of a session, each as far as it gets, beside the turns of those that are open.
+
+    A lane moves from one of these tables to the next: `_registered`, `_tokens`, `_placed`.
+    """
 
     def __init__(  # noqa: PLR0913 - what it shares with its session
         self,
@@ -37,25 +41,27 @@ class Opening:
         emitter: Emitter,
         shared: LaneDependencies,
         consumer: Consumer,
-        news: asyncio.Event,
+        wake: asyncio.Event,
     ) -> None:
-        """`news` is set when `go_on` may get further."""
+        """`wake` is set when `go_on` may get further."""
         self._lanes, self._owner, self._emitter = lanes, owner, emitter
-        self._shared, self._consumer, self._news = shared, consumer, news
+        self._shared, self._consumer, self._wake = shared, consumer, wake
         self._group, self._topic = shared.settings.group_id, shared.settings.topic_commands
+        # Noted before anything is asked: answers of a database that is replaced meanwhile must not open a lane.
+        self.incarnation = shared.store.incarnation
+        # Lanes registered to us whose previous producers are not fenced yet.
         self._registered: dict[Lane, Registered] = {}
-        """Ours, as soon as all that others may have open has ended."""
         self._fences: dict[str, asyncio.Task[None]] = {}
+        # Lanes that only we can write for; nobody else has anything open for them.
         self._tokens: dict[Lane, FencingToken] = {}
-        """Ours alone."""
-        self._behind: dict[Lane, OpenLane] = {}
-        """Placed: they run when Kafka has all that the ledger has."""
-        self._log_ends = LogEnds(consumer, self._topic, news)
-        self._forgotten = Forgotten(shared, consumer, news)
-        self._halts = Halts(shared, consumer, self._tokens, self._forgotten, news)
+        # Lanes whose positions fit; they run when Kafka has all results that the ledger has.
+        self._placed: dict[Lane, OpenLane] = {}
+        self._log_ends = LogEnds(consumer, self._topic, wake)
+        self._forgotten = Forgotten(shared, consumer, wake)
+        self._halts = Halts(shared, consumer, self._tokens, self._forgotten, wake)
 
     def stop(self) -> None:
-        """Nothing goes on in the background."""
+        """Stop all background work."""
         self._halts.stop()
         self._log_ends.stop()
         self._forgotten.stop()
@@ -63,10 +69,10 @@ class Opening:
             task.cancel()
 
     async def go_on(self, settle: Callable[[], Awaitable[None]]) -> list[OpenLane]:
-        """As far as the lanes get without waiting; those that are open now.
+        """Take each lane as far as it gets without waiting. Returns the lanes that are open now.
 
-        `settle` waits for the session's transaction that is in flight. Raises what the servers do, after which all
-        lanes have to be registered again.
+        `settle` waits for the session's transaction in flight. Raises the errors of both servers; all lanes have to be
+        registered again after one.
         """
         now = time.monotonic()
         due = [lane for lane in self._lanes if not lane.is_at_work and lane.look_at <= now]
@@ -74,21 +80,21 @@ class Opening:
             return []
         await self._register(due)
         await self._list_only([lane for lane in due if lane in self._registered and self._is_fenced(lane)])
-        unplaced = {lane: self._tokens[lane] for lane in due if lane in self._tokens and lane not in self._behind}
+        unplaced = {lane: self._tokens[lane] for lane in due if lane in self._tokens and lane not in self._placed}
         if unplaced:
-            await settle()  # E is not asked for while a transaction of ours may still move it
+            await settle()  # our own transaction may still move E
             await self._place(unplaced)
-        behind = [self._behind[lane] for lane in due if lane in self._behind]
-        behind = [one for one in behind if one.is_behind and may_emit(one.lane, self._emitter)]
+        placed = [self._placed[lane] for lane in due if lane in self._placed]
+        behind = [lane for lane in placed if lane.is_behind and may_emit(lane.lane, self._emitter)]
         if behind:
-            await settle()
+            await settle()  # a producer has one transaction at a time
             await self._emit_again(behind)
-        return [self._run(one) for one in list(self._behind.values()) if not one.is_behind]
+        return [self._run(lane) for lane in list(self._placed.values()) if not lane.is_behind]
 
     # 2. Register
 
     async def _register(self, due: Collection[Lane]) -> None:
-        """Only the newest generation may have a lane. A group that was reset counts from 1 again: the broker knows."""
+        """Register lanes to us, unless a newer generation of the group holds them."""
         for lane in due:
             if lane.state is LaneState.LOST:
                 self._tokens.pop(lane, None)
@@ -98,46 +104,51 @@ class Opening:
         store, owner = self._shared.store, self._owner
         for lane in lanes:
             self._shared.hooks.begins(Activity(lane.name))
-        found = await store.register([lane.name for lane in lanes], owner)
-        newer = [name for name, one in found.items() if isinstance(one, NewerOwner)]
+        answers = await store.register([lane.name for lane in lanes], owner)
+        newer = [name for name, answer in answers.items() if isinstance(answer, NewerOwner)]
+        # A group that was reset counts its generations from 1 again. Then the broker knows us as a present member.
         if newer and await self._shared.cluster.is_member(self._group, owner.generation, owner.member):
-            found |= await store.register(newer, owner, force=True)
+            answers |= await store.register(newer, owner, force=True)
         failpoints.reach("register")
         for lane in lanes:
-            one = found[lane.name]
-            if isinstance(one, NewerOwner):
-                self._lose(lane, f"held for generation {one.generation} by {one.member}")
+            answer = answers[lane.name]
+            if isinstance(answer, NewerOwner):
+                self._lose(lane, f"held for generation {answer.generation} by {answer.member}")
                 continue
             lane.wait("opening")
-            if one.producers:
-                self._registered[lane] = one
+            if answer.producers:
+                self._registered[lane] = answer
             else:
-                self._hold(lane, one.token)
+                self._hold(lane, answer.token)
 
     def _hold(self, lane: Lane, token: FencingToken) -> None:
-        """It is ours alone, and nobody else can publish for it any more."""
+        """Note that only we can write for the lane, and read everything about it anew: others wrote until now."""
         self._tokens[lane] = token
         self._log_ends.forget(lane.name.partition)
         self._forgotten.forget(lane.name.partition)
 
     def _lose(self, lane: Lane, reason: str) -> None:
-        """A newer generation holds it, unless the group was reset or we took it from ourselves: ask again, later."""
+        """Leave the lane to its holder, and ask for it again later: the holder may be gone, or an older self of us."""
         self._shared.hooks.ended(Activity(lane.name), LostLane([]))
         lane.lose(reason, self._shared.settings.kafka_session_timeout_seconds)
 
     # 3. Fence
 
     def _is_fenced(self, lane: Lane) -> bool:
-        """Whether all that other producers may have left open for the lane has ended. Each is fenced once a session."""
+        """Whether all transactions have ended that other producers may have left open for the lane.
+
+        Starts the fences. Each producer is fenced once a session, for all lanes that list it.
+        """
         waiting = []
-        for one in self._registered[lane].producers:
-            task = self._fences.get(one)
+        for producer in self._registered[lane].producers:
+            task = self._fences.get(producer)
             if task is None:
-                task = self._fences[one] = asyncio.create_task(self._fence(one), name=f"fence {one}")
+                task = asyncio.create_task(self._fence(producer), name=f"fence {producer}")
+                self._fences[producer] = task
             if not task.done():
-                waiting.append(one)
+                waiting.append(producer)
             elif (error := task.exception()) is not None:
-                del self._fences[one]
+                del self._fences[producer]
                 self._halts.halt(lane, f"{error}. Allow Write on transactionalId {self._group}.{self._topic}. (prefix)")
                 return False
         if waiting:
@@ -149,11 +160,12 @@ class Opening:
             ended = self._shared.ended_producers
             await fence(self._shared.cluster, self._shared.settings, producer, lambda: producer in ended)
         finally:
-            self._news.set()
+            self._wake.set()
 
     # 4. List
 
     async def _list_only(self, lanes: Collection[Lane]) -> None:
+        """Leave our own producer as the only one that each lane's row lists, since the others are fenced."""
         if not lanes:
             return
         failpoints.reach("fence")
@@ -167,11 +179,12 @@ class Opening:
             else:
                 self._lose(lane, "a newer epoch holds it")
 
-    # 5. Look, and compare
+    # 5. Compare positions, emit again, run
 
     async def _place(self, lanes: Mapping[Lane, FencingToken]) -> None:
+        """Read the positions of lanes on both servers. A lane whose positions contradict each other halts."""
         for lane in lanes:
-            self._shared.hooks.begins(Activity(lane.name))  # also of one that was open before
+            self._shared.hooks.begins(Activity(lane.name))  # a lane that was open before has not registered again
         logs = await self._log_ends.known([lane.name.partition for lane in lanes], LOG_ENDS_SECONDS)
         for lane in lanes:
             if lane.name.partition not in logs:
@@ -180,87 +193,86 @@ class Opening:
         if not lanes:
             return
         try:
-            looks = await look(lanes, logs, self._forgotten, self._shared, self._consumer)
+            answers = await read_positions(lanes, logs, self._forgotten, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
             self._halts.look_into(lanes)
             return
-        if any(isinstance(found, Standing) and found.lost_commits is not None for found in looks.values()):
-            self._stop_others()
-        await self._place_as_told(lanes, looks)
+        if any(isinstance(answer, LanePositions) and answer.lost_commits is not None for answer in answers.values()):
+            # Lanes at work could not know: their openings may not have been able to read these results yet.
+            for lane in self._lanes:
+                if lane.is_at_work:
+                    lane.inbox.fail("commits of another lane are lost")
+        for lane, answer in answers.items():
+            await self._place_one(lane, lanes[lane], answer)
 
-    def _stop_others(self) -> None:
-        """Lanes at work could not know that commits are lost, where the results that tell could not be read before."""
-        for lane in self._lanes:
-            if lane.is_at_work:
-                lane.inbox.fail("commits of another lane are lost")
-
-    async def _place_as_told(self, lanes: Mapping[Lane, FencingToken], looks: Mapping[Lane, Look]) -> None:
-        for lane, found in looks.items():
-            if isinstance(found, str):
-                if may_emit(lane, self._emitter):  # else it says so, which is why its results cannot be read, either
-                    lane.wait(found, SOON_SECONDS)
-            elif isinstance(found, LostLane):
-                self._lose(lane, str(found))
-            elif found.reason_to_halt() is not None:
-                self._halts.look_into([lane])
-            else:
-                await self._start(lane, lanes[lane], found)
-
-    async def _start(self, lane: Lane, token: FencingToken, found: Standing) -> None:
-        position = found.position
-        if found.is_new or (position.topic is None and found.log.topic is not None):
+    async def _place_one(self, lane: Lane, token: FencingToken, answer: LanePositions | LostLane | str) -> None:
+        if isinstance(answer, str):
+            # Where its results have no leader the lane already says so, and cannot read them for the same reason.
+            if may_emit(lane, self._emitter):
+                lane.wait(answer, SOON_SECONDS)
+            return
+        if isinstance(answer, LostLane):
+            self._lose(lane, str(answer))
+            return
+        if answer.reason_to_halt() is not None:
+            self._halts.look_into([lane])
+            return
+        position = answer.position
+        if answer.is_new or (position.topic is None and answer.log.topic is not None):
             try:
-                await self._shared.store.start_lane(token, position.applied, found.log.topic)
+                await self._shared.store.start_lane(token, position.applied, answer.log.topic)
             except LostLane as lost:
                 self._lose(lane, str(lost))
                 return
-        if found.emitted < position.emitted:
-            await self._shared.store.note_set_back(token, found.emitted, position.applied, self._owner.member)
-        stands = position.applied, found.emitted, position.emitted
-        self._behind[lane] = OpenLane(lane, token, stands, self._shared.hooks)
-
-    # Emit again, and run
+        if answer.emitted < position.emitted:
+            await self._shared.store.note_set_back(token, answer.emitted, position.applied, self._owner.member)
+        offsets = position.applied, answer.emitted, position.emitted
+        self._placed[lane] = OpenLane(lane, token, offsets, self.incarnation, self._shared.hooks)
 
     async def _emit_again(self, lanes: Sequence[OpenLane]) -> None:
-        """Ledger rows [E, A): after a crash, or because an operator reset the offsets back."""
+        """Emit ledger rows [E, A) once more: after a crash, or because an operator set the offsets back."""
         batches = dict[OpenLane, Batch]()
-        for one, batch in (await read_ledger(self._shared.store, lanes)).items():
+        for lane, batch in (await read_ledger(self._shared.store, lanes)).items():
             if batch is not None:
-                batches[one] = batch
+                batches[lane] = batch
             else:
-                del self._behind[one.lane]
-                one.lane.reopen(f"answers from {one.emitted} on were dropped from the ledger meanwhile", SOON_SECONDS)
+                del self._placed[lane.lane]
+                dropped = f"answers from {lane.emitted} on were dropped from the ledger meanwhile"
+                lane.lane.reopen(dropped, SOON_SECONDS)
         if not batches:
             return
         hooks = self._shared.hooks
-        with hooks.within([Activity(one.name) for one in batches]), hooks.step("re-emit"):
+        with hooks.within([Activity(lane.name) for lane in batches]), hooks.step("re-emit"):
             await self._emitter.emit(list(batches.values()))
-        for one, batch in batches.items():
-            hooks.emitted_again(one.name, len(batch.answers))
-            one.lane.log.info("ledger_emitted_again", start=one.emitted, stop=batch.stop, records=len(batch.answers))
-            one.emit(batch.stop)
+        for lane, batch in batches.items():
+            records = len(batch.answers)
+            hooks.emitted_again(lane.name, records)
+            lane.lane.log.info("ledger_emitted_again", start=batch.start, stop=batch.stop, records=records)
+            lane.emit(batch.stop)
         failpoints.reach("ledger re-emission")
-        self._news.set()
+        self._wake.set()  # more rows may be left: the session must not rest
 
-    def _run(self, one: OpenLane) -> OpenLane:
-        del self._behind[one.lane]
-        one.run()
-        self._consumer.begin_at(self._topic, one.name.partition, one.applied)
+    def _run(self, lane: OpenLane) -> OpenLane:
+        """Let the lane read from A on."""
+        del self._placed[lane.lane]
+        lane.run()
+        # No await between these two: the reader takes a position that is not the inbox's for a failed poll.
+        self._consumer.begin_at(self._topic, lane.name.partition, lane.applied)
         failpoints.reach("seek")
-        self._shared.hooks.ended(Activity(one.name))
-        one.lane.log.info("lane_open", applied=one.applied, emitted=one.emitted, epoch=one.token.epoch)
-        return one
+        self._shared.hooks.ended(Activity(lane.name))
+        lane.lane.log.info("lane_open", applied=lane.applied, emitted=lane.emitted, epoch=lane.token.epoch)
+        return lane
 
 
 def may_emit(lane: Lane, emitter: Emitter) -> bool:
-    """Whether all places that results of a lane may go to have a leader, as far as is known; else it waits for one."""
+    """Whether all result partitions of a lane have a leader, by the metadata. Otherwise the lane waits for one."""
     place = emitter.without_leader(lane.name.partition)
     if place is None:
         return True
     emitter.look_for_leaders()
     reason = f"its results cannot be emitted: {place} has no leader"
     if lane.is_at_work:
-        lane.stand(LaneState.WAITING, reason, LEADER_SECONDS)
+        lane.set_state(LaneState.WAITING, reason, LEADER_SECONDS)
     else:
         lane.wait(reason, LEADER_SECONDS)
     return False

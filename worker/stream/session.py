@@ -1,117 +1,98 @@
-"""A session: what a worker is for one generation of the group, and anew after any doubt (DESIGN: A session).
+"""A session: one transactional producer and the lanes that it serves (DESIGN: A session).
 
-It has one transactional producer with an id that is never used again. It opens its lanes, and works turn after turn:
-take → decode → decide and commit → emit and commit, for all lanes at once.
+The producer has a transactional id that is never used again. The session opens its lanes, and works turn after turn for
+all of them at once: take records, decode them to commands, decide and commit them in Postgres, emit their results in
+Kafka. Any doubt about a turn ends the session; `worker.stream.sessions` begins another one then.
 """
 
 import asyncio
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from worker.auth.jwks import KeysUnavailable
 from worker.batch.batch import Batch
 from worker.observability.hooks import Activity, Turn
 from worker.store import failpoints
-from worker.store.port import BatchTooLarge, LostLane, Owner, StoreUnavailable
+from worker.store.port import AnotherDatabase, BatchTooLarge, LostLane, Owner, StoreUnavailable
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
 from worker.stream.opening import Opening, may_emit
 from worker.stream.producer import Doubt, Emitter
 
+# Memory that the records of a turn may take. All lanes together may hold three times as much, so that records are
+# fetched for one turn while two others are at work.
 TURN_BYTES = 4 * 1024 * 1024
-"""How much memory the records of a turn may take: a third of what all lanes hold, so that one turn is fetched while
-others are at work."""
+# Lanes that rest for so long note in Postgres that all of their answers are out.
 IDLE_SECONDS = 1.0
-"""Idle lanes note after this time that all of their answers are out."""
+# A lane waits so long before it asks for the OAuth keys again.
 KEYS_SECONDS = 1.0
-CEILING_RISES = 64
-"""A turn that is too large was decoded in vain: after one, turns stay below that size, and try it again only slowly."""
-
+# Decoding an oversized turn is wasted work. Turns stay below its size, and the cap rises by this share of it a turn.
+CAP_RISES = 64
 
 Batches = dict[OpenLane, Batch]
-"""The batches of a turn, by lane."""
 
 
 class LanesFailed(Doubt):
-    """The database goes on to refuse the work of these lanes, and not that of the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of the group in one of its generations; a session keeps the one that it was born with."""
-
-    generation: int
-    member_id: str
+    """The database keeps refusing the batches of some lanes, and takes those of the others."""
 
 
 class Session:
-    """Some lanes of a worker, usually all of them, and their producer."""
+    """Serves some lanes of a worker, usually all of them, with a producer of its own."""
 
-    def __init__(
-        self, id: str, lanes: Sequence[Lane], member: Member, shared: LaneDependencies, consumer: Consumer
-    ) -> None:
-        """`id` is the transactional id of its producer, which nobody had before."""
-        settings = shared.settings
-        self.id = id
-        self._lanes, self._owner = lanes, Owner(member.generation, member.member_id, self.id)
-        self._shared, self._hooks, self._consumer = shared, shared.hooks, consumer
-        self._emitter = Emitter(settings, self.id, shared.hooks)
+    def __init__(self, owner: Owner, lanes: Sequence[Lane], shared: LaneDependencies, consumer: Consumer) -> None:
+        """`owner.producer` is the transactional id. No producer may have used it before."""
+        self.id = owner.producer
+        self.emitter = Emitter(shared.settings, self.id, shared.hooks)
+        self._owner, self._lanes, self._shared, self._consumer = owner, lanes, shared, consumer
+        self._hooks = shared.hooks
         self._is_started = self._is_closing = False
-        self._news = asyncio.Event()
-        """Something came, ended, or may be looked at."""
+        # Set when records came, when background work ended, or when the session is to close.
+        self._wake = asyncio.Event()
+        # The Kafka part of the turn before; there is at most one.
         self._in_flight: asyncio.Task[None] | None = None
-        self._most = self._ceiling = settings.batch_records
+        self._max_records = self._max_records_cap = shared.settings.batch_records
         self._open: dict[Lane, OpenLane] = {}
-        self._turns = self._incarnation = 0
+        self._turns = 0
         for lane in lanes:
-            lane.inbox.changed = self._news
+            lane.inbox.changed = self._wake
 
     @property
     def is_spent(self) -> bool:
-        """Whether another session has to go on after a failure. Otherwise it can live again: nothing of it is open."""
-        return not self._is_started or self._emitter.has_begun
+        """Whether another session has to go on after a failure.
 
-    @property
-    def has_advanced(self) -> bool:
-        """Whether results of it became visible."""
-        return self._emitter.has_committed
-
-    @property
-    def is_in_doubt(self) -> bool:
-        """Whether it has a transaction that only a fence or the broker's timeout will end."""
-        return self._emitter.is_open
+        A session that never began a transaction has nothing open in Kafka, so it can run again under the same id.
+        """
+        return not self._is_started or self.emitter.has_begun
 
     def close(self) -> None:
-        """Begin no more turns; `live` returns when the one in flight is out."""
+        """Begin no more turns; `run` returns when the turn in flight has ended."""
         self._is_closing = True
-        self._news.set()
+        self._wake.set()
 
     def adopt(self, lanes: Sequence[Lane]) -> None:
-        """Lanes were added to the list that it was made with: open them, too."""
+        """Open these lanes, too. The caller has added them to the list that the session was made with."""
         for lane in lanes:
-            lane.inbox.changed = self._news
-        self._news.set()
+            lane.inbox.changed = self._wake
+        self._wake.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Open the lanes and answer their commands until closed. Raises on any doubt."""
         if not self._is_started:
-            await self._emitter.start()
+            await self.emitter.start()
             self._is_started = True
             failpoints.reach("init")
         self._open.clear()
-        self._incarnation = self._shared.store.incarnation
         for lane in self._lanes:
             lane.wait("opening")
-        opening = Opening(self._lanes, self._owner, self._emitter, self._shared, self._consumer, self._news)
+        opening = Opening(self._lanes, self._owner, self.emitter, self._shared, self._consumer, self._wake)
         try:
             while not self._is_closing:
-                self._news.clear()
-                for one in await opening.go_on(self._settle):
-                    one.incarnation = self._incarnation
-                    self._open[one.lane] = one
+                self._wake.clear()  # before looking: whatever comes meanwhile sets it again
+                self._open |= {opened.lane: opened for opened in await opening.go_on(self._settle)}
+                if self._shared.store.incarnation != opening.incarnation:
+                    raise AnotherDatabase
                 if not await self._turn():
                     await self._rest()
             await self._settle()
@@ -120,31 +101,23 @@ class Session:
         except Exception as error:
             for lane in self._lanes:
                 self._hooks.ended(Activity(lane.name), error)
-            with suppress(Exception):  # Postgres alone may be away; and the first failure is the one to tell of
+            # Only Postgres may be away, and these results are decided: let their transaction end. The first failure
+            # is the one to report.
+            with suppress(Exception):
                 await self._settle()
             raise
         finally:
             opening.stop()
             await self._drop_in_flight()
 
-    async def end_sending(self) -> None:
-        """See `Emitter.end_sending`."""
-        await self._emitter.end_sending()
-
-    async def close_producer(self) -> None:
-        """Close the producer, whatever state it is in."""
-        await self._emitter.close()
-
     # A turn
 
     async def _turn(self) -> bool:
-        """What waits on all lanes: in Postgres, while the Kafka part of the turn before is in flight, then in Kafka.
+        """Answer what waits on all lanes. False where nothing waits.
 
-        False where nothing waits. Never two Kafka parts at once; and where little is waiting, that part is awaited, so
-        that all that comes meanwhile goes into one turn.
+        The Postgres part runs while the Kafka part of the turn before is in flight. There are never two Kafka parts at
+        once, since a producer has one transaction at a time.
         """
-        if self._shared.store.incarnation != self._incarnation:
-            raise StoreUnavailable("another database answers than the one that these lanes were opened on")
         turn = self._take()
         if not turn:
             return False
@@ -155,67 +128,68 @@ class Session:
             await self._settle()
             if applied:
                 self._in_flight = asyncio.create_task(self._emit(applied))
-            if sum(len(lane.inbox) for lane in self._lanes) < self._most:
+            # Where few records wait, all that come during the Kafka part go into one turn.
+            if sum(len(lane.inbox) for lane in self._lanes) < self._max_records:
                 await self._settle()
         return True
 
     def _take(self) -> Batches:
-        """From each lane as much as from the others, or all that it has; those that wait longest come first."""
-        now = time.monotonic()
-        for lane in self._open:
-            if not lane.inbox.is_busy:
-                lane.progressed_at = now
+        """Take the same number of records from each lane, or all that it has, within the bounds of a turn."""
         self._turns += 1
-        ready = [one for one in list(self._open.values()) if self._is_ready(one)]
-        if len(ready) > self._most:
-            ready = sorted(ready, key=lambda one: one.served)[: self._most]
-        records, size = self._most, TURN_BYTES
+        ready = self._ready_lanes()
+        if len(ready) > self._max_records:  # those that have waited longest
+            ready = sorted(ready, key=lambda lane: lane.served)[: self._max_records]
+        records_left, bytes_left = self._max_records, TURN_BYTES
         turn: Batches = {}
-        for one in sorted(ready, key=lambda one: len(one.lane.inbox)):
-            left = len(ready) - len(turn)
-            batch = turn[one] = one.lane.inbox.take(one.expected, records // left, max(1, size // left))
+        # Lanes with few records come first: what they leave of their shares goes to those with many.
+        for lane in sorted(ready, key=lambda lane: len(lane.inbox)):
+            shares = len(ready) - len(turn)
+            batch = lane.inbox.take(lane.expected, records_left // shares, max(1, bytes_left // shares))
             self._hooks.begins(batch.activity)
-            one.served = self._turns
-            records, size = records - len(batch.records), size - batch.size
+            lane.served = self._turns
+            records_left, bytes_left = records_left - len(batch.records), bytes_left - batch.size
+            turn[lane] = batch
         return turn
 
-    def _is_ready(self, one: OpenLane) -> bool:
-        """Whether the lane may take part in a turn, and has something for it."""
-        lane = one.lane
-        if lane.inbox.failure is not None:
-            del self._open[lane]
-            lane.reopen(lane.inbox.failure)
-            self._news.set()
-            return False
-        if not one.has_something or lane.look_at > time.monotonic():
-            return False
-        if not may_emit(lane, self._emitter):
-            return False
-        if lane.state is LaneState.WAITING:
-            lane.stand(LaneState.RUNNING)
-        return True
+    def _ready_lanes(self) -> list[OpenLane]:
+        """Lanes that may take part in a turn and have something for it. One whose fetches failed opens again."""
+        now = time.monotonic()
+        ready = []
+        for lane, open_lane in list(self._open.items()):
+            if not lane.inbox.is_busy:
+                lane.progressed_at = now  # an idle lane is not stuck, however long its neighbours work
+            if lane.inbox.failure is not None:
+                del self._open[lane]
+                lane.reopen(lane.inbox.failure)
+                self._wake.set()
+            elif open_lane.has_something and lane.look_at <= now and may_emit(lane, self.emitter):
+                if lane.state is LaneState.WAITING:
+                    lane.set_state(LaneState.RUNNING)
+                ready.append(open_lane)
+        return ready
 
     async def _decode(self, turn: Batches) -> Batches:
-        """Records become commands whose credentials are checked. A lane whose keys are away waits, the others go on."""
+        """Decode records to commands and check credentials. A lane whose keys are away leaves the turn and waits."""
         decoded: Batches = {}
         with self._hooks.step("decode"):
             for lane, batch in turn.items():
                 try:
                     batch.commands = await self._shared.command_reader.commands(batch.records)
-                    self._hooks.decoded(batch.activity, batch.stop, batch.commands)
-                    decoded[lane] = batch
                 except KeysUnavailable as away:
                     self._put_back(lane, batch)
-                    lane.lane.stand(LaneState.WAITING, f"waiting for OAuth keys: {away}", KEYS_SECONDS)
+                    lane.lane.set_state(LaneState.WAITING, f"waiting for OAuth keys: {away}", KEYS_SECONDS)
+                else:
+                    self._hooks.decoded(batch.activity, batch.stop, batch.commands)
+                    decoded[lane] = batch
         failpoints.reach("decode")
         return decoded
 
     def _put_back(self, lane: OpenLane, batch: Batch) -> None:
-        lane.lane.inbox.put_back(batch)
+        lane.inbox.put_back(batch)
         self._hooks.ended(batch.activity)
 
     async def _apply(self, turn: Batches) -> Batches:
-        """Postgres: effects, ledger and positions, in one transaction; the batches that are to be emitted."""
+        """Commit effects, ledger rows and positions in one Postgres transaction. Returns the batches to emit."""
         started = time.monotonic()
         with self._hooks.step("store"):
             await self._shared.processor.process(list(turn.values()))
@@ -237,8 +211,10 @@ class Session:
         if answered := [batch for batch in applied.values() if batch.commands]:
             self._hooks.turn(Turn(answered, time.monotonic() - started))
         for batch in applied.values():
-            batch.records = batch.commands = ()  # else two turns are held in memory while this one is emitted
+            # Results need the answers alone. The next turn is taken while this one is emitted, and memory is bounded.
+            batch.records = batch.commands = ()
         if failed:
+            # The results of the others are decided: emit them before the session ends.
             await self._settle()
             if applied:
                 await self._emit(applied)
@@ -246,29 +222,29 @@ class Session:
         return applied
 
     def _fit_size(self, batches: Collection[Batch]) -> None:
-        """How many records the next turn takes at most."""
+        """Set how many records the next turn takes at most, by whether this one was too large."""
         if any(isinstance(batch.error, BatchTooLarge) for batch in batches):
             self._hooks.too_large()
             size = sum(len(batch.records) for batch in batches)
-            self._most, self._ceiling = max(1, size // 4), max(1, size * 3 // 4)
+            self._max_records, self._max_records_cap = max(1, size // 4), max(1, size * 3 // 4)
         else:
-            most = self._shared.settings.batch_records
-            self._ceiling = min(most, self._ceiling + 1 + self._ceiling // CEILING_RISES)
-            self._most = min(2 * self._most, self._ceiling)
+            raised = self._max_records_cap + 1 + self._max_records_cap // CAP_RISES
+            self._max_records_cap = min(self._shared.settings.batch_records, raised)
+            self._max_records = min(2 * self._max_records, self._max_records_cap)
 
     async def _emit(self, applied: Batches) -> None:
-        """Kafka: all results and the offsets behind them, in one transaction."""
+        """Publish the results of all batches and commit the offsets behind them, in one Kafka transaction."""
         activities = [batch.activity for batch in applied.values()]
         with self._hooks.within(activities):
             with self._hooks.step("emit"):
-                await self._emitter.emit(list(applied.values()))
+                await self.emitter.emit(list(applied.values()))
             for lane, batch in applied.items():
                 lane.emit(batch.stop)
         for activity in activities:
             self._hooks.ended(activity)
 
     async def _settle(self) -> None:
-        """Wait for the Kafka part in flight; raises what became of it."""
+        """Wait for the Kafka part in flight. Raises its failure."""
         task, self._in_flight = self._in_flight, None
         if task is not None:
             await task
@@ -282,21 +258,22 @@ class Session:
     # Between turns
 
     async def _rest(self) -> None:
-        """Until there is news, or a lane may be looked at again."""
+        """Wait until something wakes the session, or until a lane is due."""
         await self._settle()
         now = time.monotonic()
         seconds = min([IDLE_SECONDS, *(lane.look_at - now for lane in self._lanes if lane.look_at > now)])
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._news.wait()
+                await self._wake.wait()
                 return
         if seconds == IDLE_SECONDS:
             await self._note_emitted()
 
     async def _note_emitted(self) -> None:
-        """Keep the lower bounds of E exact while lanes rest, for the day that Kafka forgets the group's offsets."""
-        offsets = {one.token: one.emitted for one in self._open.values() if one.emitted > one.noted}
-        if offsets:
-            await self._shared.store.mark_emitted(offsets)
-            for one in self._open.values():
-                one.noted = offsets.get(one.token, one.noted)
+        """Raise the lower bounds of E in Postgres to E. They count where Kafka has forgotten the group's offsets."""
+        behind = [lane for lane in self._open.values() if lane.emitted > lane.noted]
+        if behind:
+            noted = {lane.token: lane.emitted for lane in behind}
+            await self._shared.store.mark_emitted(noted)
+            for lane in behind:
+                lane.noted = noted[lane.token]

@@ -1,4 +1,4 @@
-"""The sessions of one assignment: all lanes in one, but those whose work fails, which are opened apart for a while."""
+"""The sessions of one assignment: one for all lanes, except for suspects, which get sessions of their own."""
 
 import asyncio
 import random
@@ -6,166 +6,209 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import structlog
 
+from worker.store.port import Owner
 from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.fencing import fence
 from worker.stream.lane import Lane, LaneState
 from worker.stream.producer import Doubt, EmissionFailed
-from worker.stream.session import Member, Session
+from worker.stream.session import Session
 
 log = structlog.get_logger(__name__)
 
+# A turn gets so long to end when the assignment ends. Then it is cut off, and the ledger settles the doubt.
 CLOSE_SECONDS = 3.0
-"""How long a turn gets to end; then it is cut off, and the ledger settles what is in doubt."""
+# Producers then get so long to close their connections.
 PRODUCERS_CLOSE_SECONDS = 1.0
-"""How long their producers then get to let go of connections."""
 FENCE_SECONDS = 1.0
+# A new session tries so many transactional ids to find one whose coordinator answers.
 IDS_TRIED = 5
-"""How many transactional ids a new session may try to find one whose coordinator answers."""
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0
+# Lanes apart rejoin the others when both have worked so long without a failure, twice as long each further time.
 REJOIN_SECONDS = 30.0
-"""How long lanes apart, and those in the main session, work without a failure before they are opened together again;
-twice as long each time that a lane was opened apart."""
-MOST_DOUBLINGS = 6
+MAX_DOUBLINGS = 6
+# After so many transactions in a row that failed without a suspect, one half of the lanes is opened apart.
 FAILURES_TO_HALVE = 3
-"""So many transactions in a row that failed without a suspect: one half of the lanes is then opened apart."""
+
+
+class Backoff:
+    """Counts failed transactions in a row, and says how long to wait after a failure."""
+
+    def __init__(self) -> None:
+        self._seconds = FIRST_PAUSE_SECONDS
+        self.failures = 0
+        self.failed_at = 0.0
+
+    def note(self, error: Exception, has_committed: bool) -> None:
+        """Count the failure of a session. One that committed results before begins the count and the pauses anew."""
+        if has_committed:
+            self._seconds, self.failures = FIRST_PAUSE_SECONDS, 0
+        self.failures += isinstance(error, EmissionFailed)
+        self.failed_at = time.monotonic()
+
+    def pause(self) -> float:
+        """Seconds to wait, partly by chance, since other workers may have failed at the same moment."""
+        seconds = self._seconds
+        self._seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
+        return seconds * random.uniform(1.0, 1.5)
+
+
+@dataclass(slots=True, eq=False)
+class _Share:
+    """Lanes that one session after the other serves together. The session and its opening share the list itself."""
+
+    lanes: list[Lane]
+    backoff: Backoff = field(default_factory=Backoff)
+    session: Session | None = None
+
+    def adopt(self, lanes: Sequence[Lane]) -> None:
+        """Open these lanes together with the others from now on."""
+        self.lanes.extend(lanes)
+        if self.session is not None:
+            self.session.adopt(lanes)
 
 
 class Sessions:
-    """Keeps a session open for all lanes of an assignment, until it is closed."""
+    """Keeps all lanes of an assignment in open sessions, until it is closed."""
 
-    def __init__(self, lanes: Collection[Lane], member: Member, shared: LaneDependencies, consumer: Consumer) -> None:
-        self._lanes, self._member, self._shared, self._consumer = lanes, member, shared, consumer
+    def __init__(
+        self, lanes: Collection[Lane], generation: int, member: str, shared: LaneDependencies, consumer: Consumer
+    ) -> None:
+        """`member` is this worker's id in the `generation` of the group that assigned the lanes."""
+        self._lanes, self._generation, self._member = lanes, generation, member
+        self._shared, self._consumer = shared, consumer
         self._open: set[Session] = set()
+        # Ids of sessions that ended in the middle of a transaction.
         self._cut_off: list[str] = []
-        """Ids of sessions that ended in the middle of a transaction."""
         self._closing = asyncio.Event()
+        # Producers of ended sessions that are being closed. New sessions do not wait: one broker may be silent.
         self._producers: set[asyncio.Task[None]] = set()
-        """Those of ended sessions that are being closed. Nobody waits for them: one broker may be silent."""
-        self._main = _Main(sorted(lanes, key=lambda lane: lane.name.partition))
+        self._main = _Share(sorted(lanes, key=lambda lane: lane.name.partition))
         self._times_apart = Counter[Lane]()
+        # One task a share. It ends before `close` only when its lanes have rejoined the others.
         self.tasks: list[asyncio.Task[None]] = []
-        """One a set of lanes; none of them ends before `close`, but those whose lanes have rejoined the others."""
         if lanes:
-            self._serve(self._main.lanes, self._keep_open())
+            self._begin(self._main, self._serve(self._main))
 
-    def _serve(self, lanes: Sequence[Lane], work: Coroutine[Any, Any, None]) -> None:
-        name = f"lanes {', '.join(str(lane.name.partition) for lane in lanes)}"
-        self.tasks.append(asyncio.create_task(work, name=name))
+    def _begin(self, share: _Share, serving: Coroutine[Any, Any, None]) -> None:
+        name = f"lanes {', '.join(str(lane.name.partition) for lane in share.lanes)}"
+        self.tasks.append(asyncio.create_task(serving, name=name))
 
-    async def _keep_open(self) -> None:
-        """The main session: one after the other, with growing pauses while they fail at once."""
-        backoff, main = _Backoff(), self._main
+    async def _serve(self, share: _Share) -> None:
+        """Run one session after the other until closed."""
         while not self._closing.is_set():
-            async with self._session(main.lanes) as session:
-                main.session = session
-                await self._live(session, main.lanes, backoff)
+            async with self._session(share) as session:
+                await self._run(session, share)
 
-    async def _keep_open_apart(self, lanes: list[Lane]) -> None:
-        """The same for lanes apart, until they have worked well for a while; then the main session opens them."""
-        backoff, is_well = _Backoff(), False
+    async def _serve_apart(self, share: _Share) -> None:
+        """Run one session after the other until the lanes have worked well; then the main session opens them."""
+        is_well = False
         while not is_well:
             if self._closing.is_set():
                 return
-            async with self._session(lanes) as session:
-                closing = asyncio.create_task(self._close_when_well(session, lanes, backoff))
+            async with self._session(share) as session:
+                closing = asyncio.create_task(self._close_when_well(session, share))
                 try:
-                    lanes = await self._live(session, lanes, backoff)
+                    await self._run(session, share)
                     is_well = closing.done() and not self._closing.is_set()
                 finally:
                     closing.cancel()
-        task = asyncio.current_task()
-        self.tasks = [one for one in self.tasks if one is not task]
-        log.info("lanes_rejoin", partitions=[lane.name.partition for lane in lanes])
-        for lane in lanes:
+        own_task = asyncio.current_task()
+        self.tasks = [task for task in self.tasks if task is not own_task]
+        log.info("lanes_rejoin", partitions=[lane.name.partition for lane in share.lanes])
+        for lane in share.lanes:
             lane.reopen("having worked apart")
-        self._main.adopt(lanes)
+        self._main.adopt(share.lanes)
 
-    async def _close_when_well(self, session: Session, lanes: Sequence[Lane], backoff: "_Backoff") -> None:
-        times = max(self._times_apart[lane] for lane in lanes)
-        seconds = REJOIN_SECONDS * 2 ** min(times - 1, MOST_DOUBLINGS)
+    async def _close_when_well(self, session: Session, share: _Share) -> None:
+        """Close a session when its lanes and the main ones have worked without a failure for long enough."""
+        times = max(self._times_apart[lane] for lane in share.lanes)
+        seconds = REJOIN_SECONDS * 2 ** min(times - 1, MAX_DOUBLINGS)
         began = time.monotonic()
         while True:
             await asyncio.sleep(seconds / 10)
-            well_since = max(began, backoff.failed_at, self._main.failed_at)
-            if time.monotonic() - well_since >= seconds and all(lane.is_at_work for lane in lanes):
+            well_since = max(began, share.backoff.failed_at, self._main.backoff.failed_at)
+            if time.monotonic() - well_since >= seconds and all(lane.is_at_work for lane in share.lanes):
                 session.close()
                 return
 
     @asynccontextmanager
-    async def _session(self, lanes: list[Lane]) -> AsyncIterator[Session]:
-        session = Session(await self._new_id(), lanes, self._member, self._shared, self._consumer)
+    async def _session(self, share: _Share) -> AsyncIterator[Session]:
+        owner = Owner(self._generation, self._member, await self._new_id())
+        session = share.session = Session(owner, share.lanes, self._shared, self._consumer)
         self._open.add(session)
         try:
             yield session
         finally:
             self._open.discard(session)
-            if session.is_in_doubt:
+            if session.emitter.is_open:
                 self._cut_off.append(session.id)
             closing = asyncio.create_task(self._close_producer(session), name=f"close {session.id}")
             self._producers.add(closing)
             closing.add_done_callback(self._producers.discard)
 
     async def _close_producer(self, session: Session) -> None:
-        await session.end_sending()
+        await session.emitter.end_sending()
+        # Only now: a fence trusts that producers of this set send nothing more.
         self._shared.ended_producers.add(session.id)
-        await session.close_producer()
+        await session.emitter.close()
 
     async def _new_id(self) -> str:
-        """A transactional id that nobody had before. Its coordinator is not a broker that is known to be silent."""
+        """Return a transactional id that nobody had before, whose coordinator is not known to be silent."""
         settings, cluster = self._shared.settings, self._shared.cluster
         for _ in range(IDS_TRIED):
-            new = f"{settings.group_id}.{settings.topic_commands}.{uuid4().hex}"
+            new_id = f"{settings.group_id}.{settings.topic_commands}.{uuid4().hex}"
             with suppress(*CLUSTER_ERRORS):
-                if await cluster.is_coordinated(new):
+                if await cluster.is_coordinated(new_id):
                     break
-        return new
+        return new_id
 
-    async def _live(self, session: Session, lanes: list[Lane], backoff: "_Backoff") -> list[Lane]:
-        """Until closed, or another session has to go on; its lanes."""
-        left = lanes
-        while not self._closing.is_set() and left is lanes:
+    async def _run(self, session: Session, share: _Share) -> None:
+        """Run a session until closed, or until another one has to go on with what `share` has then."""
+        lanes = share.lanes
+        while not self._closing.is_set() and share.lanes is lanes:
             try:
-                await session.live()
-                break
+                await session.run()
+                return
             except Exception as error:
                 for lane in lanes:
                     if lane.state not in (LaneState.HALTED, LaneState.LOST):
                         lane.reopen(f"{type(error).__name__}: {error}")
-                backoff.note(error, session.has_advanced)
-                left = self._open_suspects_apart(lanes, error, backoff.failures)
-                if lanes is self._main.lanes:  # before any await: others may rejoin
-                    self._main.lanes, self._main.failed_at = left, backoff.failed_at
-                await self._closes_within(backoff.pause())
+                share.backoff.note(error, session.emitter.has_committed)
+                self._open_suspects_apart(share, error)
+                await self._closes_within(share.backoff.pause())
                 if session.is_spent:
-                    break
-        return left
+                    return
 
-    def _open_suspects_apart(self, lanes: list[Lane], error: Exception, failures: int) -> list[Lane]:
-        """Those that are left."""
+    def _open_suspects_apart(self, share: _Share, error: Exception) -> None:
+        """Give lanes that are to blame for a failure sessions of their own. `share` keeps the others, in a new list."""
+        lanes, backoff = share.lanes, share.backoff
         named = error.suspects if isinstance(error, Doubt) else frozenset()
         suspects = [lane for lane in lanes if lane.name.partition in named]
         if 0 < len(suspects) < len(lanes):
-            for lane in suspects:
-                self._serve_apart([lane])
-        elif isinstance(error, EmissionFailed) and not named and failures % FAILURES_TO_HALVE == 0 and len(lanes) > 1:
-            suspects = list(lanes[len(lanes) // 2 :])
-            self._serve_apart(suspects)
+            shares = [_Share([lane]) for lane in suspects]
+        elif (
+            isinstance(error, EmissionFailed)
+            and not named
+            and backoff.failures % FAILURES_TO_HALVE == 0
+            and len(lanes) > 1
+        ):
+            suspects = lanes[len(lanes) // 2 :]
+            shares = [_Share(suspects)]
         else:
-            return lanes
+            return
+        share.lanes = [lane for lane in lanes if lane not in suspects]
+        self._times_apart.update(suspects)
+        for apart in shares:
+            self._begin(apart, self._serve_apart(apart))
         log.warning("lanes_opened_apart", partitions=[lane.name.partition for lane in suspects])
-        return [lane for lane in lanes if lane not in suspects]
-
-    def _serve_apart(self, lanes: list[Lane]) -> None:
-        self._times_apart.update(lanes)
-        self._serve(lanes, self._keep_open_apart(lanes))
 
     async def _closes_within(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -173,7 +216,7 @@ class Sessions:
                 await self._closing.wait()
 
     async def close(self) -> None:
-        """Let turns in flight end, for a bounded time. Whoever opens the lanes next fences what is left."""
+        """Let turns in flight end, for a bounded time. The next owner of the lanes fences what is left open."""
         self._closing.set()
         for session in self._open:
             session.close()
@@ -190,48 +233,11 @@ class Sessions:
             lane.close()
 
     async def fence_cut_off(self) -> None:
-        """At the end of the worker, when perhaps nobody opens its lanes for long.
+        """Fence our own sessions that were cut off, since nobody may open their lanes for long after the worker ends.
 
-        Readers of the result topics would wait for the broker's own timeout.
+        Otherwise readers of the result topics wait for the broker's own timeout.
         """
-        fences = [fence(self._shared.cluster, self._shared.settings, one) for one in self._cut_off]
+        fences = [fence(self._shared.cluster, self._shared.settings, producer) for producer in self._cut_off]
         with suppress(Exception):
             async with asyncio.timeout(FENCE_SECONDS):
                 await asyncio.gather(*fences)
-
-
-@dataclass(slots=True)
-class _Main:
-    """The session that has all lanes but those apart. The session and its opening share the list of its lanes."""
-
-    lanes: list[Lane]
-    session: Session | None = None
-    failed_at: float = 0.0
-
-    def adopt(self, lanes: Sequence[Lane]) -> None:
-        """These lanes are opened together with the others from now on."""
-        self.lanes.extend(lanes)
-        if self.session is not None:
-            self.session.adopt(lanes)
-
-
-class _Backoff:
-    """How long to wait after a failure, and how many transactions in a row have failed."""
-
-    def __init__(self) -> None:
-        self._seconds = FIRST_PAUSE_SECONDS
-        self.failures = 0
-        self.failed_at = 0.0
-
-    def note(self, error: Exception, has_advanced: bool) -> None:
-        """A session has failed; whatever got on before that begins afresh."""
-        if has_advanced:
-            self._seconds, self.failures = FIRST_PAUSE_SECONDS, 0
-        self.failures += isinstance(error, EmissionFailed)
-        self.failed_at = time.monotonic()
-
-    def pause(self) -> float:
-        """Seconds, with some chance in them, since other workers may have failed at the same moment."""
-        seconds = self._seconds
-        self._seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
-        return seconds * random.uniform(1.0, 1.5)

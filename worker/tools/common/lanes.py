@@ -10,7 +10,7 @@ from worker.stream.group_view import PartitionView, appended_at, group_view
 from worker.stream.positions import Log, why_commits_are_lost
 from worker.stream.probe import Probe
 from worker.stream.published import newest_results
-from worker.stream.standing import Standing, standing_of
+from worker.stream.standing import LanePositions, positions_of
 from worker.tools.common.inspection import LaneRow, position_in
 from worker.tools.common.lane_report import LaneReport, LanesReport, LaneState
 from worker.tools.common.report import Problem
@@ -80,7 +80,7 @@ async def published_without_offset(servers: Servers, seen: Mapping[int, Partitio
 
 def standings(
     seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow], published: Mapping[int, int]
-) -> dict[int, Standing]:
+) -> dict[int, LanePositions]:
     """Where every lane that Kafka has stands, by what both servers say; commits that one has lost concern all.
 
     `published` is of partitions for which the group has no offset.
@@ -89,7 +89,7 @@ def standings(
     applied = {at: None if one is None else one.applied for at, one in positions.items()}
     reason = why_commits_are_lost({at: one.committed for at, one in seen.items()}, applied, published)
     return {
-        at: standing_of(positions.get(at), one.committed, one.log, reason, published=published.get(at))
+        at: positions_of(positions.get(at), one.committed, one.log, reason, published=published.get(at))
         for at, one in seen.items()
     }
 
@@ -118,13 +118,13 @@ def lane_report(topic: str, partition: int, row: LaneRow | None, view: Partition
     )
 
 
-def judged(lane: LaneReport, standing: Standing, newest_result: int | None) -> LaneReport:
+def judged(lane: LaneReport, standing: LanePositions, newest_result: int | None) -> LaneReport:
     """The same with its state; advice where somebody has to do something."""
     state, advice = _judgement(lane, standing, newest_result)
     return lane.model_copy(update={"state": state, "advice": advice})
 
 
-def _judgement(lane: LaneReport, standing: Standing, newest_result: int | None) -> tuple[LaneState, str | None]:
+def _judgement(lane: LaneReport, standing: LanePositions, newest_result: int | None) -> tuple[LaneState, str | None]:
     if (reason := standing.reason_to_halt(newest_result)) is not None:
         return "halted", reason
     has_lag = standing.emitted < standing.log.end

@@ -10,7 +10,7 @@ from worker.stream.group_view import appended_at, group_view, stable_offsets
 from worker.stream.log_reader import LogReader, log_reader
 from worker.stream.positions import NEW_NAME
 from worker.stream.published import before
-from worker.stream.standing import Standing
+from worker.stream.standing import LanePositions
 from worker.tools.common.history import Topics, topics_of
 from worker.tools.common.inspection import Inspection, inspection
 from worker.tools.common.journal import operation
@@ -38,7 +38,7 @@ class Reset:
     obstacle: str | None = None
 
 
-def reset_of(standing: Standing, published: int) -> Reset:
+def reset_of(standing: LanePositions, published: int) -> Reset:
     """Where a lane can go on without losing or repeating a result; where it stands, if no position does that.
 
     `published` is one past the newest command that has a visible result. E goes to where results end, as far as the
@@ -107,7 +107,7 @@ class _Resetting:
             problems.append(_group_active(self._settings.group_id))
         return ResetReport(problems=tuple(problems), executed=False, operation=None, lanes=tuple(lanes))
 
-    async def _ages(self, halted: Mapping[int, Standing]) -> Mapping[int, int]:
+    async def _ages(self, halted: Mapping[int, LanePositions]) -> Mapping[int, int]:
         """When the first command was appended whose result may still be missing; not where nobody can tell."""
         if self._settings.allow_producer_time:
             return {}
@@ -124,7 +124,7 @@ class _Resetting:
         text = "A transaction is open there, and hides the results behind it: see topics.transactions of `doctor`."
         return [Problem(code="open-transaction", place=f"{one.topic}/{one.partition}", text=text) for one in found]
 
-    async def _standings(self, partitions: Sequence[int]) -> dict[int, Standing]:
+    async def _standings(self, partitions: Sequence[int]) -> dict[int, LanePositions]:
         view = await group_view(self._settings, self._servers.cluster)
         self._seen = {at: one.committed and one.committed.offset for at, one in view.items()}
         rows = await self._database.lanes(self._settings.group_id, self._topic)
@@ -185,7 +185,7 @@ class _Resetting:
         return report.model_copy(update={"problems": (Problem(code="offset-moved", place=self._topic, text=text),)})
 
 
-def why(code: str, standing: Standing, published: int) -> str:
+def why(code: str, standing: LanePositions, published: int) -> str:
     """What is in the way, and what to do."""
     applied, log = standing.position.applied, standing.log
     if code == EXPIRED:
@@ -205,7 +205,7 @@ def _group_active(group_id: str) -> Problem:
     return Problem(code="group-active", text=f"The group {group_id} has members: stop all workers first.")
 
 
-def _lane(topic: str, partition: int, found: Standing, target: Reset) -> ResetLane:
+def _lane(topic: str, partition: int, found: LanePositions, target: Reset) -> ResetLane:
     return ResetLane(
         topic=topic,
         partition=partition,
