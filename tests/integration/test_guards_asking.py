@@ -7,7 +7,6 @@ from contextlib import suppress
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.infrastructure.choose import own_server
@@ -15,7 +14,7 @@ from tests.infrastructure.kafka import LocalKafka
 from tests.workbench import run_command
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster, client_options
-from worker.stream.lenient_fetch import fetch_leniently
+from worker.stream.probe import Probe
 
 
 class GenerousKafka(LocalKafka):
@@ -50,10 +49,10 @@ async def _ask(settings: Settings, client: str) -> None:
         elif client == "admin":
             assert await Cluster(settings).partition_counts([topic]) == {}
         else:
-            await fetch_leniently(settings, TopicPartition(topic, 0), 0)
+            await Probe(Cluster(settings)).bounds(topic, [0])
 
 
-@pytest.mark.parametrize("client", ["consumer", "producer", "admin", "lenient-fetch"])
+@pytest.mark.parametrize("client", ["consumer", "producer", "admin", "probe"])
 async def test_no_client_makes_a_topic_by_asking_for_it(generous: LocalKafka, client: str) -> None:
     """Each way in which the worker talks to Kafka. Seen to fail without `_OnlyAsking`: each of the four made it."""
     settings = Settings(kafka_bootstrap_servers=generous.bootstrap_servers, topic_commands=f"asked-by.{client}")

@@ -24,12 +24,16 @@ class _Consumer:
         self._end, self._at = end, 0
         self._fetcher = self
         self._records = {PLACE: object()}
+        self._coordinator = self
         self.meanwhile: Callable[[], None] | None = None
 
     async def position(self, place: TopicPartition) -> int:
         return self._at
 
-    async def getmany(self, *places: TopicPartition, timeout_ms: int, max_records: int | None = None) -> Any:
+    def check_errors(self) -> None:
+        """Of the coordinator: there are none."""
+
+    async def getmany(self, *places: TopicPartition) -> Any:
         offsets = range(self._at, self._end)
         self._at = self._end
         self._happen()
@@ -154,7 +158,18 @@ async def test_a_failure_of_before_a_reopening_does_not_reach_the_lane_after_it(
         scene.reopen(0)
         raise ConnectionError
 
-    scene.reader._quarantine.suspect([PLACE])
     scene.consumer.meanwhile = fail
     await scene.poll()
     assert scene.lane.inbox.failure is None
+
+
+async def test_a_partition_that_cannot_be_read_fails_its_lane() -> None:
+    """And says why; the position may have moved (guard B18)."""
+    scene = _Scene()
+
+    def fail() -> None:
+        raise ConnectionError("no route")
+
+    scene.consumer.meanwhile = fail
+    await scene.poll()
+    assert scene.lane.inbox.failure == "fetching failed: ConnectionError: no route"

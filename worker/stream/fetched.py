@@ -2,11 +2,15 @@
 
 from aiokafka.structs import ConsumerRecord
 
+from worker.domain.command import UnreadableRecord
 from worker.messages.envelope import Record
+from worker.stream.aiokafka_internals import NAME_NOT_UTF8
+
+_UNREADABLE = UnreadableRecord(NAME_NOT_UTF8, "Expected header names in UTF-8")
 
 
 def record_of(fetched: ConsumerRecord) -> Record:
-    """The same record."""
+    """The same record, marked as unreadable where header names are not UTF-8 (guard B8)."""
     return Record(
         fetched.topic,
         fetched.partition,
@@ -15,4 +19,5 @@ def record_of(fetched: ConsumerRecord) -> Record:
         fetched.key,
         fetched.value,
         fetched.headers,
+        _UNREADABLE if fetched.checksum == NAME_NOT_UTF8 else None,
     )

@@ -148,7 +148,6 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self.assigned = False
         self._shared.hooks.unassigned()
         self.lanes.clear()
-        self._reader.acquit_all()
         sessions, self._sessions = self._sessions, None
         if sessions is not None:
             await sessions.close()

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 from worker.stream.cluster.connection import close_within
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane, LaneState
-from worker.stream.lenient_fetch import fetch_leniently
+from worker.stream.probe import Probe
 
 SURVEY_SECONDS = 5.0
 LOOK_SECONDS = 20.0
@@ -48,7 +48,8 @@ async def _look(place: TopicPartition, lane: Lane, consumer: Consumer, shared: L
     stands_at = max(first, await _first_unanswered(lane, shared, first))
     if lane.lag.is_known(stands_at):
         return
-    oldest_ms = (await fetch_leniently(shared.settings, place, stands_at)).timestamp_ms if stands_at < end else None
+    probe = Probe(shared.cluster)
+    oldest_ms = await probe.appended_ms(place.topic, place.partition, stands_at) if stands_at < end else None
     if not lane.is_at_work:
         lane.lag.survey(stands_at, end, oldest_ms)
 

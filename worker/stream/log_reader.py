@@ -1,4 +1,4 @@
-"""Reading topics from outside, for operators: without a group, `read_committed`, one by one where a record is bad."""
+"""Reading topics from outside, for operators: without a group, `read_committed`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -7,21 +7,17 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
 from worker.stream.fetched import record_of
-from worker.stream.lenient_fetch import fetch_leniently
 
 FETCH_BYTES = 1024 * 1024
 """For a partition at once; as many again wait until they are asked for."""
 RECORDS_AT_ONCE = 300
 """More take longer each: they do not stay in the processor's cache."""
-SINGLY = 500
-"""How many records are read one by one after a bad one was met among them (guard B8)."""
 _POLL_MS = 500
 _LONG_POLL_MS = 20
 """How long a broker may wait for records of partitions that have none, while others wait for their turn."""
@@ -73,48 +69,27 @@ class LogReader:
         Another partition may be read between two of its lists.
         """
         place = TopicPartition(topic, partition)
-        at, singly = start, 0
+        at = start
         self._consumer.resume(place)
         if await self._consumer.position(place) != start:
             self._consumer.seek(place, start)
         while at < stop:
-            try:
-                fetched = await self._fetch(place, 1 if singly else RECORDS_AT_ONCE)
-            except (UnicodeDecodeError, CorruptRecordException):
-                self._consumer.seek(place, at)
-                if not singly:
-                    singly = SINGLY
-                    continue
-                record = await fetch_leniently(self._settings, place, at)
-                at = record.offset + 1
-                self._consumer.seek(place, at)
-                if record.offset < stop:
-                    yield [record]
-                continue
-            singly = max(0, singly - len(fetched))
+            fetched = await self._fetch(place)
             async with asyncio.timeout(ANSWER_SECONDS):
                 at = await self._consumer.position(place)
             if fetched:
                 yield [record_of(one) for one in fetched if one.offset < stop]
         self._consumer.pause(place)
 
-    async def _fetch(self, place: TopicPartition, most: int) -> Sequence[ConsumerRecord]:
+    async def _fetch(self, place: TopicPartition) -> Sequence[ConsumerRecord]:
         """What there is; a partition whose leader is away gives nothing for `ANSWER_SECONDS`, and then raises."""
         async with asyncio.timeout(ANSWER_SECONDS):
             while True:
                 before = await self._consumer.position(place)
-                found = await self._consumer.getmany(place, timeout_ms=_POLL_MS, max_records=most)
+                found = await self._consumer.getmany(place, timeout_ms=_POLL_MS, max_records=RECORDS_AT_ONCE)
                 records: Sequence[ConsumerRecord] = found.get(place, ())
                 if records or await self._consumer.position(place) != before:
                     return records
-
-    async def one(self, topic: str, partition: int, offset: int) -> Record | None:
-        """The record at just that offset; None where there is none."""
-        try:
-            record = await fetch_leniently(self._settings, TopicPartition(topic, partition), offset)
-        except LookupError:
-            return None
-        return record if record.offset == offset else None
 
 
 @asynccontextmanager

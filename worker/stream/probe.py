@@ -13,8 +13,9 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
+from worker.stream.aiokafka_internals import records_of
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, partitions_by_leader
-from worker.stream.lenient_fetch import lenient_record, walk
+from worker.stream.fetched import record_of
 from worker.stream.log_reader import Bounds
 
 LOOK_BYTES = 16 * 1024
@@ -58,7 +59,7 @@ class Probe:
         async for found in self._walk(TopicPartition(topic, partition), (start, stop), at_once):
             if found.offset >= stop:
                 return
-            yield lenient_record(found)
+            yield record_of(found)
 
     async def appended_ms(self, topic: str, partition: int, offset: int) -> int | None:
         """When the first record at `offset` or behind it was appended; None where there is none. Reads nothing else."""
@@ -88,7 +89,7 @@ class Probe:
         wanted = [(place.topic, [(place.partition, offset, at_once)])]
         request = FetchRequest(_WAIT_MS, 1, at_once, READ_COMMITTED, wanted, rack_id="")
         (response,) = await self._ask(place.topic, [place.partition], lambda _: request)
-        return walk(response, place, offset, only_times=only_times)
+        return records_of(response, place, offset, only_times=only_times)
 
     async def _offsets(self, topic: str, partitions: Collection[int], time_ms: int) -> dict[int, int]:
         def request(led: list[int]) -> Request:

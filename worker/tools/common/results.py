@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
@@ -16,7 +15,6 @@ from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within
 from worker.stream.fetched import record_of
-from worker.stream.lenient_fetch import fetch_leniently
 
 POLL_MS = 50
 _RECORDS_AT_ONCE = 1000
@@ -72,9 +70,6 @@ class ResultWatcher:
             fetch_max_wait_ms=POLL_MS,
             fetch_max_bytes=_FETCH_BYTES,
         )
-        self._next: dict[TopicPartition, int] = {}
-        """Behind what was handed out: a poll that fails has moved on (guard B18)."""
-        self._is_spoilt = False
 
     async def start(self, since: datetime | None = None) -> None:
         """Whatever is committed after this is seen by `poll`, and what was appended since then.
@@ -91,11 +86,7 @@ class ResultWatcher:
                 moment = round(since.timestamp() * 1000)
                 found = await self._consumer.offsets_for_times(dict.fromkeys(places, moment))
                 starts |= {place: at.offset for place, at in found.items() if at is not None}
-        self._next = starts
-        self._seek_back()
-
-    def _seek_back(self) -> None:
-        for place, at in self._next.items():
+        for place, at in starts.items():
             self._consumer.seek(place, at)
 
     async def _partition_counts(self) -> dict[str, int]:
@@ -108,44 +99,14 @@ class ResultWatcher:
     async def poll(self) -> list[ResultRecord]:
         """What has come; nothing, where nothing came within `POLL_MS`. In order within a partition.
 
-        Raises `CLUSTER_ERRORS`. A header name that is not UTF-8, at which the client fails (guard B8), is escaped.
+        Raises `CLUSTER_ERRORS`. A header name that is not UTF-8 is escaped.
         """
-        if self._is_spoilt:
-            await asyncio.sleep(POLL_MS / 1000)  # until some is fetched
-            return [seen for place in [*self._consumer._fetcher._records] for seen in await self._poll_singly(place)]
-        try:
-            return self._seen(await self._consumer.getmany(timeout_ms=POLL_MS, max_records=_RECORDS_AT_ONCE))
-        except UnicodeDecodeError:
-            self._is_spoilt = True
-            self._seek_back()
-            return []
-
-    async def _poll_singly(self, place: TopicPartition) -> list[ResultRecord]:
-        """What was fetched of a partition, up to a bad record, which takes those with it that are asked for at once."""
-        found: list[ResultRecord] = []
-        while len(found) < _RECORDS_AT_ONCE:
-            try:
-                fetched = await self._consumer.getmany(place, max_records=1)
-            except UnicodeDecodeError:
-                return [*found, *await self._bad_one(place)]
-            if not fetched:
-                break
-            found += self._seen(fetched)
-        return found
-
-    async def _bad_one(self, place: TopicPartition) -> list[ResultRecord]:
-        with suppress(LookupError):  # it may have been deleted by now
-            record = await fetch_leniently(self._settings, place, self._next[place])
-            self._consumer.seek(place, record.offset + 1)
-            self._is_spoilt = False
-            return self._results(place, [record])
-        return []
+        return self._seen(await self._consumer.getmany(timeout_ms=POLL_MS, max_records=_RECORDS_AT_ONCE))
 
     def _seen(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list[ResultRecord]:
         return [one for place, found in fetched.items() for one in self._results(place, [*map(record_of, found)])]
 
     def _results(self, place: TopicPartition, records: Sequence[Record]) -> list[ResultRecord]:
-        self._next[place] = records[-1].offset + 1
         return [ResultRecord(self._kinds[place.topic], *one[:-1]) for one in records]
 
     async def close(self) -> None:

@@ -1,0 +1,144 @@
+"""What is mended inside aiokafka."""
+
+import gzip
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record._crc32c import crc as crc32c
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition
+
+from worker.stream.aiokafka_internals import NAME_NOT_UTF8, records_of
+
+PLACE = TopicPartition("commands", 0)
+GOOD, BAD = "name", "QQ-name"
+ESCAPED = "\\xff\\xfe-name"
+
+# Decoding (guard B8)
+
+
+def _batch(base: int, names: Sequence[str], *, producer: int | None = None) -> bytes:
+    """A record batch, each record with one header; `BAD` stands for a name that is not UTF-8."""
+    transactional = producer is not None
+    builder = DefaultRecordBatchBuilder(2, 0, transactional, producer or -1, 0, 0, 100_000)
+    for number, name in enumerate(names):
+        builder.append(number, 1000 + number, b"key", None if number % 2 else b"value", [(name, None), ("ok", b"x")])
+    return _sealed(bytes(builder.build()).replace(BAD.encode(), b"\xff\xfe-name"), base)
+
+
+def _sealed(batch: bytes, base: int) -> bytes:
+    changed = bytearray(batch)
+    changed[:8] = base.to_bytes(8, "big")
+    changed[17:21] = crc32c(bytes(changed[21:])).to_bytes(4, "big")
+    return bytes(changed)
+
+
+def _compressed(batch: bytes) -> bytes:
+    """The same records, as a producer with `compression.type=gzip` sends them."""
+    changed = bytearray(batch[:61] + gzip.compress(batch[61:]))
+    changed[8:12] = (len(changed) - 12).to_bytes(4, "big")
+    changed[22] |= 1
+    return _sealed(bytes(changed), int.from_bytes(batch[:8], "big"))
+
+
+def _read(
+    *batches: bytes, offset: int = 0, aborted: Sequence[tuple[int, int]] = (), committed: bool = True
+) -> list[tuple[int, str, bool]]:
+    """Offset and first header name of each record, and whether it is marked."""
+    response = SimpleNamespace(
+        API_VERSION=4, topics=[(PLACE.topic, [(0, 0, 99, 99, list(aborted), b"".join(batches))])]
+    )
+    records = records_of(response, PLACE, offset, committed=committed)
+    found = [(one.offset, one.headers[0][0], one.checksum == NAME_NOT_UTF8) for one in records]
+    assert records.next_fetch_offset == (found[-1][0] + 1 if found else offset) or aborted
+    return found
+
+
+def test_a_bad_name_marks_its_record_and_no_other() -> None:
+    """Records in front of it and behind it, of its batch and of the next ones, are as they were."""
+    found = _read(_batch(5, [GOOD, BAD, GOOD]), _batch(8, [GOOD]), _batch(9, [BAD, BAD]), offset=5)
+    assert found == [
+        (5, GOOD, False),
+        (6, ESCAPED, True),
+        (7, GOOD, False),
+        (8, GOOD, False),
+        (9, ESCAPED, True),
+        (10, ESCAPED, True),
+    ]
+
+
+@pytest.mark.parametrize("offset", range(4))
+def test_a_fetch_from_the_middle_of_a_batch_gives_the_records_from_there_on(offset: int) -> None:
+    """Kafka always sends whole batches."""
+    names = [GOOD, BAD, GOOD, BAD]
+    expected = [(n, ESCAPED if n % 2 else GOOD, bool(n % 2)) for n in range(4)]
+    assert _read(_batch(0, names), offset=offset) == expected[offset:]
+
+
+def test_a_bad_name_in_a_compressed_batch_is_read_too() -> None:
+    """Kafka passes such a batch on as it came, unless the topic has another compression."""
+    log = [_compressed(_batch(0, [GOOD, BAD])), _compressed(_batch(2, [GOOD]))]
+    assert _read(*log) == [(0, GOOD, False), (1, ESCAPED, True), (2, GOOD, False)]
+
+
+def test_all_else_of_a_marked_record_is_as_it_was() -> None:
+    """Key, value, time, headers with their values."""
+    response = SimpleNamespace(API_VERSION=11, topics=[("t", [(0, 0, 9, 9, 0, [], -1, _batch(0, [BAD, BAD]))])])
+    first, second = records_of(response, PLACE, 0)
+    assert (first.topic, first.partition, first.offset, first.timestamp) == ("commands", 0, 0, 1000)
+    assert (first.key, first.value, second.offset, second.timestamp, second.value) == (b"key", b"value", 1, 1001, None)
+    assert first.headers == second.headers == ((ESCAPED, None), ("ok", b"x"))
+
+
+def test_aborted_records_stay_hidden_behind_a_bad_name() -> None:
+    """What aiokafka knows of aborted transactions outlasts the change of decoders.
+
+    The transaction of producer 7 begins at offset 1 and was aborted.
+    """
+    log = [_batch(0, [BAD]), _batch(1, [GOOD, BAD], producer=7), _batch(3, [BAD], producer=8), _batch(4, [GOOD])]
+    seen = [(0, ESCAPED, True), (3, ESCAPED, True), (4, GOOD, False)]
+    assert _read(*log, aborted=[(7, 1)]) == seen
+    assert [offset for offset, *_ in _read(*log, committed=False)] == [0, 1, 2, 3, 4]
+
+
+def test_an_aborted_batch_in_front_of_a_bad_name_is_not_read_again() -> None:
+    """The transaction is known from the first pass."""
+    log = [_batch(0, [GOOD], producer=7), _batch(1, [GOOD, BAD]), _batch(3, [GOOD], producer=7)]
+    assert _read(*log, aborted=[(7, 0)]) == [(1, GOOD, False), (2, ESCAPED, True)]
+
+
+def test_the_last_batch_may_be_there_in_part() -> None:
+    """Kafka cuts an answer off at a number of bytes."""
+    assert _read(_batch(0, [BAD]), _batch(1, [BAD])[:-1]) == [(0, ESCAPED, True)]
+    assert _read(_batch(0, [BAD]), b"\0" * 11) == [(0, ESCAPED, True)]
+
+
+def test_bytes_that_fail_their_checksum_are_never_taken() -> None:
+    """Neither the batch of a bad name nor one behind it."""
+    garbled = bytearray(_batch(1, [BAD]))
+    garbled[-1] ^= 1
+    with pytest.raises(CorruptRecordException):
+        _read(_batch(0, [BAD]), bytes(garbled))
+    with pytest.raises(CorruptRecordException):
+        _read(bytes(garbled), offset=1)
+
+
+def test_a_record_that_does_not_end_where_it_says_is_corrupt() -> None:
+    """As aiokafka's own decoder has it: here the record claims a byte less than its parts have."""
+    batch = bytearray(_batch(0, [BAD]))
+    batch[61] -= 2  # a zigzag varint
+    with pytest.raises(CorruptRecordException):
+        _read(_sealed(bytes(batch), 0))
+
+
+def test_times_are_read_without_keys_values_and_headers() -> None:
+    """Those that a reader of committed records sees."""
+    log = _batch(0, [GOOD], producer=7) + _batch(1, [BAD, GOOD])
+    response = SimpleNamespace(API_VERSION=4, topics=[("t", [(0, 0, 99, 99, [(7, 0)], log)])])
+    records = [*records_of(response, PLACE, 0, only_times=True)]
+    assert [(one.offset, one.timestamp, one.key, one.headers) for one in records] == [
+        (1, 1000, None, ()),
+        (2, 1001, None, ()),
+    ]
