@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.sheets import HEAD, table
 from worker.settings import Settings
+from worker.tools.cli.signals import Stop
 from worker.tools.common.results import ResultRecord
 from worker.tools.submit import run
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite
@@ -33,13 +34,6 @@ class _Silent:
         """At once."""
 
 
-class _Watching:
-    is_asked_to_end = False
-
-    def tell(self) -> None:
-        """Nobody looks."""
-
-
 @pytest.mark.parametrize("rows", [1, 3])
 async def test_a_failure_at_the_very_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """The row whose answer could not be written has left the window, and so nothing is waited for any more."""
@@ -54,6 +48,6 @@ async def test_a_failure_at_the_very_end_is_told(tmp_path: Path, monkeypatch: py
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(sheet.head) + 10, before[1]))
         try:
             with pytest.raises(CannotWrite):
-                await submission.run(sheet.rows(), _Watching())
+                await submission.run(sheet.rows(), Stop(), lambda: None)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

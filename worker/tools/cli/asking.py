@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.progress import shown
+from worker.tools.cli.progress import RecordProgress, display
 from worker.tools.cli.running import collect_garbage_seldom, run_async, settings_with_warnings, warn
 from worker.tools.cli.signals import Stop, Stoppable, obey
 from worker.tools.common.needs import Needs, lacks
@@ -98,8 +98,8 @@ def ask_long(
         try:
             if needs is not None and (denied := await lacks(servers, needs(servers.settings))) is not None:
                 return failed(denied)
-            with shown() as progress:
-                return await question(servers, Stoppable(progress, stop))
+            with display() as shown:
+                return await question(servers, Stoppable(RecordProgress(shown), stop))
         except SERVER_ERRORS as error:
             found = servers.problem(error)
             return failed(Problem(code=found.code, text=f"{found.text.rstrip('.')}. Nothing is lost: run it again."))

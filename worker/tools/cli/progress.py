@@ -1,56 +1,87 @@
-"""Progress on stderr: a bar on a terminal, elsewhere a line every five seconds."""
+"""Progress of long commands: a bar on a terminal, elsewhere a line every few seconds."""
 
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
-from worker.tools.common.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
 LINE_SECONDS = 5.0
 
 
-class _Bars:
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._task: TaskID | None = None
+class Display(Protocol):
+    """Shows one piece of work at a time."""
 
-    def begin(self, what: str, total: int) -> None:
-        self._bar.print(what)  # it stays, with the id of a replay, when the bar has gone
-        self._task = self._bar.add_task(what, total=total)
+    def say(self, text: str) -> None:
+        """Print a line that stays when the bar has gone."""
+        ...
 
-    def advance(self, records: int) -> None:
-        if self._task is not None:
-            self._bar.advance(self._task, records)
+    def show(self, what: str, done: int, total: int | None, note: str = "") -> None:
+        """Show how far `what` is. Callers may call it as often as they like. `total` is None while it is unknown."""
+        ...
+
+
+class _Bar:
+    def __init__(self, progress: RichProgress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=None, note="")
+
+    def say(self, text: str) -> None:
+        self._progress.print(text)
+
+    def show(self, what: str, done: int, total: int | None, note: str = "") -> None:
+        self._progress.update(self._task, description=what, completed=done, total=total, note=note)
 
 
 class _Lines:
-    def __init__(self) -> None:
+    def __init__(self, console: Console, line_seconds: float) -> None:
+        self._console, self._line_seconds = console, line_seconds
+        self._shown_at = time.monotonic()
+
+    def say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+    def show(self, what: str, done: int, total: int | None, note: str = "") -> None:
+        if time.monotonic() - self._shown_at >= self._line_seconds:
+            self._shown_at = time.monotonic()
+            of = "" if total is None else f" of {total:,}"
+            self.say(f"{what}: {done:,}{of}{'  ' if note else ''}{note}")
+
+
+class RecordProgress:
+    """The `Progress` of operators' verbs, which count records, on a display."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
         self._what, self._done, self._total = "", 0, 0
-        self._told_at = time.monotonic()
 
     def begin(self, what: str, total: int) -> None:
+        """See `Progress`."""
         self._what, self._done, self._total = what, 0, total
-        print(f"{what}: {total:,} records", file=sys.stderr, flush=True)
+        self._display.say(f"{what}: {total:,} records")  # with the id of a replay, which is needed to resume it
 
     def advance(self, records: int) -> None:
+        """See `Progress`."""
         self._done += records
-        if time.monotonic() - self._told_at >= LINE_SECONDS:
-            self._told_at = time.monotonic()
-            print(f"{self._what}: {self._done:,} of {self._total:,}", file=sys.stderr, flush=True)
+        self._display.show(self._what, self._done, self._total)
 
 
 @contextmanager
-def shown() -> Iterator[Progress]:
-    """A progress that is shown as long as the context lasts."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines()
+def display(
+    console: Console | None = None, *, live: bool = True, line_seconds: float = LINE_SECONDS
+) -> Iterator[Display]:
+    """A display on a console, by default stderr. It draws a bar if `live` and the console is a terminal."""
+    console = console or Console(stderr=True, highlight=False, markup=False)
+    if not (live and console.is_terminal):
+        yield _Lines(console, line_seconds)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        yield _Bars(bar)
+    note = TextColumn("{task.fields[note]}", markup=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
+    # Rows that `submit` prints go through the bar only where both are on the same terminal.
+    redirect = sys.stdout.isatty()
+    with RichProgress(*columns, console=console, transient=True, redirect_stdout=redirect) as bar:
+        yield _Bar(bar)

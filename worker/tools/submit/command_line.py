@@ -4,7 +4,9 @@ import asyncio
 import getpass
 import os
 import sys
-from collections.abc import Iterable
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +22,7 @@ from worker.tools.cli.asking import examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import separated
 from worker.tools.cli.output import leave_closed_pipe, say
+from worker.tools.cli.progress import Display, display
 from worker.tools.cli.running import collect_garbage_seldom, run_async, settings_with_warnings
 from worker.tools.cli.signals import Stop, obey
 from worker.tools.common.access import lacking
@@ -28,7 +31,6 @@ from worker.tools.submit.check import Checked, check
 from worker.tools.submit.columns import Choices
 from worker.tools.submit.credentials import BadCredentials, Bearer, Credentials
 from worker.tools.submit.formats import answers_path, table_of
-from worker.tools.submit.progress import SubmitProgress, counted, shown
 from worker.tools.submit.row import GOOD, OUTCOMES, BadFile, Row, Table
 from worker.tools.submit.run import NoAnswers, Pace, Submission
 from worker.tools.submit.source import Changed
@@ -48,6 +50,8 @@ API_KEY = "PASSPORT_API_KEY"
 _MOST_TOLD = 100
 """So many bad rows are told before they are sent; a dry run tells all."""
 _TELL_ROWS = 1_000
+_RATE_SECONDS = 5.0
+"""The shown rate is that of the last few seconds."""
 _GO_ON = "the same command goes on from there"
 
 _FILE = Parameter(help="CSV (UTF-8, a header line) or NDJSON.", allow_leading_hyphen=True)
@@ -191,14 +195,14 @@ def _bearer(file: Path | None) -> Bearer:
 class _Telling:
     """Says what is wrong with rows, the first ones or all of them."""
 
-    def __init__(self, progress: SubmitProgress, most: int | None) -> None:
-        self._progress, self._most = progress, most
+    def __init__(self, shown: Display, most: int | None) -> None:
+        self._shown, self._most = shown, most
         self._rows = self._bad = 0
 
     def __call__(self, row: Row) -> None:
         self._rows += 1
         if self._rows % _TELL_ROWS == 0:
-            self._progress.checked(self._rows)
+            self._shown.show("checking rows", self._rows, None)
         if row.asked is None:
             self._bad += 1
             if self._most is None or self._bad <= self._most:
@@ -212,8 +216,8 @@ class _Telling:
 
 
 def _dry_run(table: Table) -> NoReturn:
-    with shown() as progress:
-        checked = check(table, None, _Telling(progress, None))
+    with display() as shown:
+        checked = check(table, None, _Telling(shown, None))
     say(f"{_rows(checked.rows)}: {checked.rows - checked.bad:,} good, {checked.bad:,} bad. Nothing was sent.")
     sys.exit(1 if checked.bad else 0)
 
@@ -230,36 +234,34 @@ class _Order:
 
 
 def _submit(order: _Order, answers: AnswersFile) -> NoReturn:
-    with shown() as progress:
-        telling = _Telling(progress, _MOST_TOLD)
+    with display() as shown:
+        telling = _Telling(shown, _MOST_TOLD)
         checked = check(order.table, answers, telling)
         telling.end()
         if checked.bad and not order.skip_bad:
             say(f"{_rows(checked.rows)}: {checked.bad:,} bad. Nothing was sent; --skip-bad sends the others.")
             sys.exit(1)
         if checked.answered < checked.rows:
-            _send(order, answers, checked, progress)
-    say(f"{_rows(checked.rows)}: {counted(answers.outcomes) or 'none is answered'}. Answers: {answers.path}")
+            _send(order, answers, checked, shown)
+    say(f"{_rows(checked.rows)}: {_counted(answers.outcomes) or 'none is answered'}. Answers: {answers.path}")
     if left := checked.rows - answers.outcomes.total():
         raise Failed(f"interrupted: {_rows(left)} without an answer; {_GO_ON}")
     sys.exit(0 if GOOD.issuperset(answers.outcomes) else 1)
 
 
-def _send(order: _Order, answers: AnswersFile, checked: Checked, progress: SubmitProgress) -> None:
-    """What is not answered yet. Raises what `Submission.run` does, and `CancelledError` upon a second signal."""
+def _send(order: _Order, answers: AnswersFile, checked: Checked, shown: Display) -> None:
+    """Send the rows without an answer. Raises what `Submission.run` does, and `CancelledError` upon a second signal."""
     stop = Stop()
+    seen: deque[tuple[float, int]] = deque()
 
-    class Watched:
-        """See `Watching`."""
-
-        @property
-        def is_asked_to_end(self) -> bool:
-            """See `Watching`."""
-            return stop.is_asked
-
-        def tell(self) -> None:
-            """See `Watching`."""
-            progress.answered(answers.outcomes, checked.rows)
+    def show_progress() -> None:
+        now, done = time.monotonic(), answers.outcomes.total()
+        seen.append((now, done))
+        while len(seen) > 2 and seen[0][0] < now - _RATE_SECONDS:
+            seen.popleft()
+        began, done_then = seen[0]
+        rate = (done - done_then) / (now - began) if now > began else 0.0
+        shown.show("answered", done, checked.rows, f"{rate:,.0f}/s  {_counted(answers.outcomes)}")
 
     async def sending() -> None:
         obey(stop)
@@ -267,9 +269,14 @@ def _send(order: _Order, answers: AnswersFile, checked: Checked, progress: Submi
         if finding is not None:
             raise Failed(str(finding))
         left = islice(order.table.rows(), checked.answered, None)
-        await Submission(order.settings, order.credentials, order.pace, answers).run(left, Watched())
+        await Submission(order.settings, order.credentials, order.pace, answers).run(left, stop, show_progress)
 
     run_async(sending)
+
+
+def _counted(outcomes: Mapping[str, int]) -> str:
+    """How many rows have which outcome."""
+    return ", ".join(f"{outcomes[outcome]:,} {outcome}" for outcome in OUTCOMES if outcomes.get(outcome))
 
 
 def _rows(count: int) -> str:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from worker.messages.events import Event, Header
 from worker.messages.result_record import cause_of
 from worker.settings import Settings
+from worker.tools.cli.signals import Stop
 from worker.tools.common.answering import RowAnswer, answer_of
 from worker.tools.common.results import ResultWatcher
 from worker.tools.submit.allowance import Allowance
@@ -34,19 +35,6 @@ _REST_SECONDS = 0.02
 _KEY = "idempotency-key"
 _MOST_EARLY = 50_000
 """More results than that are not taken while the broker acknowledges nothing."""
-
-
-class Watching(Protocol):
-    """Is told that there may be news, and asked whether somebody wants it to end."""
-
-    @property
-    def is_asked_to_end(self) -> bool:
-        """Whether no more rows shall be sent."""
-        ...
-
-    def tell(self) -> None:
-        """More may have been answered; called about ten times a second."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +62,10 @@ class Submission:
         self._failure: BaseException | None = None
         self._last_news = 0.0
 
-    async def run(self, rows: Iterator[Row], watching: Watching) -> None:
-        """Until all rows are answered, or, once it is asked to end, those that were sent.
+    async def run(self, rows: Iterator[Row], stop: Stop, show_progress: Callable[[], None]) -> None:
+        """Send rows until all are answered. When asked to stop, only wait for the answers of those that were sent.
 
+        `show_progress` is called about ten times a second.
         Raises `CLUSTER_ERRORS`, `NoAnswers`, `CannotWrite`, and what reading the rows raises.
         """
         try:
@@ -86,10 +75,10 @@ class Submission:
             self._last_news = time.monotonic()
             self._begin(self._watch())
             self._begin(self._sync())
-            sending = self._begin(self._send(rows, watching, partition_of))
+            sending = self._begin(self._send(rows, stop, partition_of))
             while self._failure is None and (not sending.done() or self._window):
                 await asyncio.sleep(_LOOK_SECONDS)
-                watching.tell()
+                show_progress()
                 self._look_for_answers()
             await asyncio.sleep(0)  # until `_ended` has heard of what has just failed
             if self._failure is not None:
@@ -144,10 +133,10 @@ class Submission:
             await asyncio.sleep(_SYNC_SECONDS)
             await asyncio.to_thread(self._answers.sync)
 
-    async def _send(self, rows: Iterator[Row], watching: Watching, partition_of: Callable[[bytes], int]) -> None:
+    async def _send(self, rows: Iterator[Row], stop: Stop, partition_of: Callable[[bytes], int]) -> None:
         pace = self._pace
         allowance = None if pace.per_second is None else Allowance(pace.per_second, time.monotonic())
-        while not watching.is_asked_to_end:
+        while not stop.is_asked:
             room = pace.in_flight - len(self._window)
             least = min(_AT_ONCE, max(1, pace.in_flight // 2))
             if allowance is not None:
