@@ -21,7 +21,9 @@ from tests.integration.test_clients import CLIENTS
 from tests.workbench import Workbench, get, settings_of
 
 ROOT = Path(__file__).parents[2]
-PROMISE = re.compile(r"^Promise kept: ([\d,]+) in, ([\d,]+) out, none missing, none twice, order kept\.$", re.MULTILINE)
+PUBLISHED = re.compile(r"^Published ([\d,]+) commands, and read ([\d,]+) results in [\d.]+ s\.$", re.MULTILINE)
+PROMISE = re.compile(r"^Promise kept: ([\d,]+) commands, one result each \(`passport-worker audit`\)\.$", re.MULTILINE)
+STREAMING = r"^answered: [1-9][\d,]* of 100,000  published [\d,]+  201: [\d,]+"
 
 
 class Demo:
@@ -98,12 +100,11 @@ def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
 
 
 def test_demo_keeps_the_promise(start_demo: StartDemo) -> None:
-    """300 commands in, 300 results out, of all kinds; then it ends by itself, with exit code 0."""
+    """300 commands in, 300 results out, of all kinds, and the audit agrees; then it ends, with exit code 0."""
     demo = start_demo("--commands", "300")
     assert demo.process.wait(120) == 0, demo.text
-    promise = PROMISE.search(demo.text)
-    assert promise is not None, demo.text
-    assert promise.groups() == ("300", "300")
+    assert PUBLISHED.findall(demo.text) == [("300", "300")], demo.text
+    assert PROMISE.findall(demo.text) == ["300"], demo.text
     for outcome in ("201 created", "201 replayed", "400 unreadable", "401 ", "409 serial-exists", "429 "):
         assert outcome in demo.text
     assert "tp_demo_guessed" not in demo.text
@@ -124,11 +125,10 @@ def test_the_console_shows_the_stream(start_demo: StartDemo) -> None:
 def test_interrupted_demo_still_checks_what_it_published(start_demo: StartDemo) -> None:
     """Ctrl-C in the middle of the stream: a summary of the commands so far, exit code 0, no child process left."""
     demo = start_demo("--commands", "100000")
-    demo.wait_for(r" s  in [\d,]+  out [1-9]")
+    demo.wait_for(STREAMING)
     assert demo.interrupt() == 0, demo.text
-    promise = PROMISE.search(demo.text)
-    assert promise is not None, demo.text
-    assert promise[1] == promise[2] != "100,000"
+    [(published, read)], [audited] = PUBLISHED.findall(demo.text), PROMISE.findall(demo.text)
+    assert published == read == audited != "100,000"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -145,10 +145,10 @@ def test_demo_that_is_over_names_no_server(start_demo: StartDemo) -> None:
     demo = start_demo("--commands", "50")
     assert demo.process.wait(120) == 0, demo.text
     interrupted = start_demo("--commands", "100000", "--keep")
-    interrupted.wait_for(r" s  in [\d,]+  out [1-9]")
+    interrupted.wait_for(STREAMING)
     assert interrupted.interrupt() == 0
     for text in (demo.text, interrupted.text):
-        assert text.splitlines()[-1].startswith("`passport-worker demo --keep` leaves it all running")
+        assert text.splitlines()[-1].startswith("`passport-worker demo --keep` leaves everything running")
         assert re.findall(r".*127\.0\.0\.1", text) == ["Look at it while it runs: http://127.0.0.1"]
         assert "kcat" not in text
 

@@ -7,7 +7,7 @@ import pytest
 from worker.domain.outcomes import MalformedIdempotencyKey, Outcome
 from worker.messages.rules import KEY_FIELD, REFUSALS
 from worker.tools.common.results import ResultRecord
-from worker.tools.demo.results import result_of
+from worker.tools.demo.play import outcome_of
 
 
 @pytest.mark.parametrize("outcome", REFUSALS, ids=lambda outcome: outcome.__name__)
@@ -18,5 +18,4 @@ def test_every_refusal_has_its_code(outcome: type[Outcome]) -> None:
     body = {"error": refusal.error, "status": refusal.status, "details": {"fieldErrors": wrong}}
     headers = [("ce_causationid", b"commands/0/0")]
     record = ResultRecord(refusal.kind, "t", 0, 0, 0, b"k", json.dumps(body).encode(), headers)
-    result = result_of(record, refusal.kind)
-    assert (result.status, result.reason) == (refusal.status, refusal.code)
+    assert outcome_of(record, refusal.kind) == (refusal.status, refusal.code)

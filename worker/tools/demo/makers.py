@@ -1,4 +1,4 @@
-"""The makers of the demo's catalogue, as their own systems know them: raw API key, product lines, GTINs."""
+"""The companies of the sample catalogue, as their own systems know them: raw API key, products, GTINs."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,7 +18,7 @@ SHARES = {
     "Maglia Lumen Srl": 6,
     "Late Payer Ltd": 5,
 }
-"""How much of the stream comes from whom, in parts."""
+"""Weight of each company in the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,6 @@ class Maker:
     """A company whose factory publishes commands."""
 
     name: str
-    plan: str
     api_key: str
     gln: str
     lines: tuple[Line, ...]
@@ -47,21 +46,22 @@ def catalogue_text() -> str:
 
 
 def sample_catalogue() -> Catalogue:
-    """The same, as values."""
+    """The demo's catalogue, parsed."""
     return parse_catalogue(catalogue_text(), ".yaml")
 
 
 def makers() -> tuple[Maker, ...]:
-    """Who is in the catalogue, with the raw keys that the database never sees."""
+    """The companies of the catalogue, with the raw API keys that the database never sees."""
     tree = yaml.safe_load(catalogue_text())
     lines = {product["_id"]: _line(number, product) for number, product in enumerate(tree["products"], 1)}
     return tuple(
         Maker(
             name=company["name"],
-            plan=_plan(next(plan for plan in tree["plans"] if plan["id"] == company["plan"]), company),
             api_key=company["apiKeys"][0]["key"],
             gln=with_check_digit(f"952000{number:06d}"),
-            lines=tuple(lines[one["_id"]] for one in tree["products"] if one["companyId"] == company["_id"]),
+            lines=tuple(
+                lines[product["_id"]] for product in tree["products"] if product["companyId"] == company["_id"]
+            ),
         )
         for number, company in enumerate(tree["companies"], 1)
     )
@@ -69,15 +69,3 @@ def makers() -> tuple[Maker, ...]:
 
 def _line(number: int, product: dict[str, Any]) -> Line:
     return Line(product["_id"], product["model"], with_check_digit(f"0952000{number:06d}"))
-
-
-def _plan(plan: dict[str, Any], company: dict[str, Any]) -> str:
-    """In the few words that explain what happens to this maker."""
-    if company["subscription"] not in (None, "active", "trialing"):
-        return str(company["subscription"]).replace("_", " ")
-    if plan["maxDpps"] is None:
-        return "unlimited"
-    if plan["maxV1WritesPerDay"] < plan["maxDpps"]:
-        return f"{plan['maxV1WritesPerDay']} a day"
-    price = plan["overagePriceCents"]
-    return f"{plan['maxDpps']:,} slots, " + ("no more" if price is None else f"then {price} ct")

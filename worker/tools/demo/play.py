@@ -1,64 +1,73 @@
-"""One run of the stream: factories publish, a watcher reads, the tally matches, and it ends when all is answered."""
+"""One run of the stream: factories publish, a watcher counts results, and it ends when every command has one."""
 
 import asyncio
 import random
 import time
+from collections import Counter
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from worker.settings import Settings
-from worker.tools.common.results import ResultRecord, ResultWatcher
-from worker.tools.demo.factories import Factories
-from worker.tools.demo.glimpses import Glimpses
-from worker.tools.demo.makers import makers
-from worker.tools.demo.results import result_of
-from worker.tools.demo.script import Command, Script
-from worker.tools.demo.tally import Result, Sent, Tally
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 
-QUIET_SECONDS = 1.0
-"""After the last result is in: time for one that comes twice to show up."""
+from worker.messages.outcome_code import CREATED, REPLAYED
+from worker.messages.refusals import REFUSALS, Kind
+from worker.messages.rules import body_of_value, outcome_class
+from worker.settings import Settings
+from worker.stream.cluster.connection import client_options
+from worker.tools.common.results import ResultRecord, ResultWatcher
+from worker.tools.demo.makers import makers
+from worker.tools.demo.script import Command, Script
+
+STREAM_SECONDS = 15.0
+SLOWEST, FASTEST = 60.0, 1000.0
+"""Commands a second: a pace that a person can follow."""
+_AHEAD_SECONDS = 0.01
 
 PATIENCE_SECONDS = 20.0
-"""Without any news; then the missing results count as lost."""
+"""Without any news, missing results count as lost."""
 
 CLOSE_SECONDS = 5.0
-"""aiokafka waits for a broker that is away without bounds."""
+"""aiokafka waits without bounds for a broker that is away."""
 
 
 class Play:
-    """Enter it to begin; it has ended when `is_over` says so."""
+    """Enter it to start the stream, and leave it when `is_over` returns True."""
 
     def __init__(self, settings: Settings, count: int, stopping: asyncio.Event) -> None:
-        chance = random.Random()
         self.count = count
-        self.tally = Tally()
-        self.glimpses = Glimpses()
-        self.started = self.last_news = time.monotonic()
-        self._published = False
-        self._stopping = stopping
-        self._commands: dict[str, Command] = {}
-        self._script = Script(makers(), f"{chance.getrandbits(24):06x}", chance)
-        self._factories = Factories(settings, self._script, chance, self._appended)
-        self._watcher = ResultWatcher(settings, dead_letters=True)
+        self.published = self.answered = 0
+        self.outcomes: Counter[tuple[int, str]] = Counter()
+        """Results by status and code."""
+        self.first_appended: datetime | None = None
+        """Append time of the oldest command, by the broker's clock."""
+        self._topic, self._stopping = settings.topic_commands, stopping
+        self._chance = random.Random()
+        self._script = Script(makers(), f"{self._chance.getrandbits(24):06x}", self._chance)
+        # Idempotent, so that a retry after a lost acknowledgement makes no second command.
+        self._producer = AIOKafkaProducer(**client_options(settings), enable_idempotence=True)
+        self._watcher = ResultWatcher(settings)
+        self._unanswered: dict[str, Command] = {}
+        self._early: dict[str, tuple[int, str]] = {}
+        self._deliveries: set[asyncio.Future[RecordMetadata]] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._started = self._last_news = time.monotonic()
 
     @property
     def seconds(self) -> float:
         """From the start to the last news."""
-        return self.last_news - self.started
+        return self._last_news - self._started
 
     async def __aenter__(self) -> Self:
         try:
             await self._watcher.start()
-            await self._factories.start()
+            await self._producer.start()
         except BaseException:
             await self._close()
             raise
-        self.started = self.last_news = time.monotonic()
-        self._tasks = [
-            asyncio.create_task(self._factories.publish(self.count, self._stopping)),
-            asyncio.create_task(self._watch()),
-        ]
+        self._started = self._last_news = time.monotonic()
+        self._tasks = [asyncio.create_task(self._publish()), asyncio.create_task(self._watch())]
         return self
 
     async def __aexit__(
@@ -70,55 +79,85 @@ class Play:
         await self._close()
 
     def is_over(self) -> bool:
-        """Whether all is published and answered, or no more answers come; raises what ended a task too soon."""
+        """Whether every command has a result, or none came for a while. Raises what ended a task too early."""
         publishing, watching = self._tasks
         for task in (publishing, watching):
             if task.done():
                 task.result()
-        silent = time.monotonic() - self.last_news
-        self._published = publishing.done()
-        return silent > (QUIET_SECONDS if self._published and not self.tally.waiting else PATIENCE_SECONDS)
+        is_complete = publishing.done() and not self._unanswered
+        return is_complete or time.monotonic() - self._last_news > PATIENCE_SECONDS
 
     def breaches(self) -> list[str]:
-        """How the promise was broken, once it is over; none when it was kept."""
-        stuck = [] if self._published else [f"the broker took no more commands for {PATIENCE_SECONDS:.0f} s"]
-        return stuck + self.tally.breaches()
+        """What went wrong, a sentence each; call it once the play is over."""
+        found = []
+        if not self._tasks[0].done() or self._tasks[0].cancelled():
+            found.append(f"the broker took no more commands for {PATIENCE_SECONDS:.0f} s")
+        if self._unanswered:
+            found.append(f"{len(self._unanswered):,} commands have no result, such as {next(iter(self._unanswered))}")
+        return found
 
     async def _close(self) -> None:
-        # While the broker is away, aiokafka's consumer lets the CancelledError of its own tasks escape from `stop`;
-        # in tasks, it is not taken for a cancellation of the demo.
-        closing = [asyncio.create_task(client.close()) for client in (self._factories, self._watcher)]
+        # While the broker is away, aiokafka's consumer lets the CancelledError of its own tasks escape from `stop`.
+        # In tasks of their own, it does not look like a cancellation of the demo.
+        closing = [asyncio.create_task(client()) for client in (self._producer.stop, self._watcher.close)]
         _, late = await asyncio.wait(closing, timeout=CLOSE_SECONDS)
-        for one in late:
-            one.cancel()
+        for task in late:
+            task.cancel()
         await asyncio.gather(*closing, return_exceptions=True)
 
-    def _appended(self, command: Command, cause: str, handed_over: float) -> None:
-        self._commands[cause] = command
-        result = self.tally.note_sent(Sent(cause, command.sender, handed_over))
-        if result is not None:
-            self._answered(command, result)
+    async def _publish(self) -> None:
+        """Publish `count` commands, or fewer when stopped; returns once all are acknowledged. Raises `KafkaError`."""
+        rate = min(max(self.count / STREAM_SECONDS, SLOWEST), FASTEST)
+        due = time.monotonic()
+        for _ in range(self.count):
+            if self._stopping.is_set():
+                break
+            command = self._script.next()
+            delivery = await self._producer.send(
+                self._topic, command.value, key=command.key, headers=list(command.headers)
+            )
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(lambda done, command=command: self._appended(command, done))
+            due += self._chance.expovariate(rate)
+            if due - time.monotonic() > _AHEAD_SECONDS:
+                await asyncio.sleep(due - time.monotonic())
+        await asyncio.gather(*self._deliveries)
+
+    def _appended(self, command: Command, done: "asyncio.Future[RecordMetadata]") -> None:
+        if done.cancelled() or done.exception() is not None:
+            return  # the delivery stays in the set, where `_publish` meets its error
+        self._deliveries.discard(done)
+        where = done.result()
+        self.published += 1
+        appended = datetime.fromtimestamp(where.timestamp / 1000, UTC)
+        self.first_appended = min(appended, self.first_appended or appended)
+        cause = f"{where.topic}/{where.partition}/{where.offset}"
+        self._unanswered[cause] = command
+        if (outcome := self._early.pop(cause, None)) is not None:  # the result was read before the acknowledgement
+            self._note(cause, outcome)
 
     async def _watch(self) -> None:
-        """Until cancelled."""
         while True:
-            seen = await self._watcher.poll()
-            now = time.monotonic()
-            for record in seen:
-                self._read(record, now)
+            for record in await self._watcher.poll():
+                if record.kind is None:
+                    continue
+                cause, outcome = record.cause, outcome_of(record, record.kind)
+                if cause in self._unanswered:
+                    self._note(cause, outcome)
+                else:
+                    self._early[cause] = outcome
 
-    def _read(self, record: ResultRecord, now: float) -> None:
-        if record.kind is None:
-            place = [record.header(f"dlq-original-{name}") or "" for name in ("topic", "partition", "offset")]
-            self.tally.note_dead_letter("/".join(place))
-            return
-        result = result_of(record, record.kind)
-        sent = self.tally.note_result(result, now)
-        if sent is not None:
-            self._answered(self._commands[sent.cause], result)
+    def _note(self, cause: str, outcome: tuple[int, str]) -> None:
+        self._last_news = time.monotonic()
+        self.answered += 1
+        self.outcomes[outcome] += 1
+        self._script.hear(self._unanswered.pop(cause), outcome[1])
 
-    def _answered(self, command: Command, result: Result) -> None:
-        self.last_news = time.monotonic()
-        del self._commands[result.cause]
-        self._script.hear(command, result)
-        self.glimpses.offer(command, result, self.last_news)
+
+def outcome_of(record: ResultRecord, kind: Kind) -> tuple[int, str]:
+    """Status and code of a result. On a shared cluster it may be anybody's, so every outcome has to be known."""
+    if kind is Kind.CREATED:
+        return 201, REPLAYED if record.is_replayed else CREATED
+    body = body_of_value(record.value or b"")
+    outcome = outcome_class(kind, body)
+    return int(body.get("status", 0)), kind.label if outcome is None else REFUSALS[outcome].code

@@ -1,4 +1,4 @@
-"""What the simulated factories say, in which mix, and how they react to the answers they hear; no Kafka in here."""
+"""The commands of the simulated factories, and how factories react to results. Knows nothing of Kafka."""
 
 import json
 import random
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from worker.domain.gs1 import with_check_digit
 from worker.tools.demo.makers import SHARES, Line, Maker
-from worker.tools.demo.tally import STRANGERS, Result
 
 Header = tuple[str, bytes]
 
@@ -23,10 +22,13 @@ STORIES = {
     "unknown key": 3,
     "garbage": 4,
 }
-"""What happens in factories, in parts. Whatever has no passport to refer to yet makes a fresh one."""
+"""Weight of each story. A story that needs an existing passport becomes a fresh one while there is none."""
 
 CONFIRMED_SHARE = 0.6
-"""How many of the offers of overage are accepted."""
+"""Share of overage offers that factories accept."""
+
+STRANGERS = "strangers"
+"""The sender of garbage and of guessed API keys: no company."""
 
 _REMEMBERED = 200
 
@@ -42,7 +44,7 @@ _GARBAGE: tuple[bytes | None, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One passport that a maker asks for."""
+    """A passport that a maker asks for."""
 
     maker: Maker
     line: Line
@@ -51,7 +53,7 @@ class Order:
 
     @property
     def serial(self) -> str:
-        """The serial number asked for, or nothing readable."""
+        """The serial number asked for."""
         gs1 = self.body["gs1"]
         assert isinstance(gs1, dict)
         return str(gs1["serialNumber"])
@@ -59,7 +61,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A record to publish; `order` is None where nobody can be answered."""
+    """A record to publish. `order` is None for strangers."""
 
     sender: str
     story: str
@@ -70,7 +72,7 @@ class Command:
 
 
 class Script:
-    """Endless commands of all makers. `run` makes serials and keys differ from those of any other demo."""
+    """Endless commands of all makers. `run` makes serial numbers and keys differ from those of other demos."""
 
     def __init__(self, makers: Sequence[Maker], run: str, chance: random.Random) -> None:
         self._makers = makers
@@ -91,7 +93,7 @@ class Script:
         }
 
     def next(self) -> Command:
-        """What is published next; accepted offers of overage go first."""
+        """The next command; confirmations of overage go first."""
         if self._confirmations:
             return self._confirmed(self._confirmations.popleft())
         [maker] = self._chance.choices(self._makers, [SHARES[maker.name] for maker in self._makers])
@@ -100,16 +102,16 @@ class Script:
         command = tell(maker) if tell else None
         return command or self._fresh(maker)
 
-    def hear(self, command: Command, result: Result) -> None:
-        """React to an answer: remember what was made, and accept some of the offers."""
+    def hear(self, command: Command, outcome: str) -> None:
+        """React to the code of a result: remember what was made, and accept some offers of overage."""
         if command.order is None:
             return
-        if result.column == "created":
+        if outcome == "created":
             self._made[command.order.maker.name].append(command.order)
-        elif result.column == "overage" and self._chance.random() < CONFIRMED_SHARE:
+        elif outcome == "overage-required" and self._chance.random() < CONFIRMED_SHARE:
             self._confirmations.append(command.order)
 
-    # Stories; None where it takes a passport that exists, and there is none yet
+    # Stories return None if they need an existing passport and there is none yet.
 
     def _fresh(self, maker: Maker) -> Command:
         order = self._order(maker)
@@ -156,7 +158,7 @@ class Script:
         return self._binary("foreign product", Order(maker, line, self._key(), body))
 
     def _foreign_gtin(self, maker: Maker) -> Command | None:
-        """Only of a GTIN that is known to be registered: the first to use one would get it for good."""
+        """Use a GTIN that is known to be registered: an unregistered one would become ours for good."""
         theirs = self._one_made(self._another(maker))
         if theirs is None:
             return None
@@ -174,7 +176,7 @@ class Script:
         headers = [("authorization", f"Bearer {maker.api_key}".encode()), ("x-scanner", b"\xfe\xff")]
         return Command(STRANGERS, "garbage", b"scanner", self._chance.choice(_GARBAGE), headers)
 
-    # What stories are made of
+    # Parts of stories
 
     def _order(self, maker: Maker) -> Order:
         line = self._chance.choice(maker.lines)
@@ -205,7 +207,7 @@ class Script:
         return self._chance.choice(made) if made else None
 
     def _another(self, maker: Maker) -> Maker:
-        return self._chance.choice([one for one in self._makers if one is not maker])
+        return self._chance.choice([other for other in self._makers if other is not maker])
 
     def _headers(self, order: Order) -> list[Header]:
         trace = f"00-{self._chance.getrandbits(128):032x}-{self._chance.getrandbits(64):016x}-01"
@@ -220,7 +222,7 @@ class Script:
         return Command(order.maker.name, story, order.line.gtin.encode(), _json(order.body), headers, order)
 
     def _structured(self, order: Order) -> Command:
-        """CloudEvents 1.0 structured mode. A later binary replay of it is the same command: the body is `data`."""
+        """CloudEvents 1.0 structured mode. Its `data` is the body, so a binary replay of it is the same command."""
         event = {
             "specversion": "1.0",
             "id": order.key,

@@ -1,36 +1,50 @@
-"""`passport-worker demo`: set the stage, play the stream, check the promise, tell how to go on by hand."""
+"""`passport-worker demo`: set the stage, play the stream, audit the results, and tell how to go on by hand."""
 
 import asyncio
+import json
 import signal
+import sys
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
+from shlex import quote
+from typing import Self
 
 from rich.console import Console
 
 from worker.settings import Settings
-from worker.tools.demo.console_process import ConsoleProcess
-from worker.tools.demo.makers import sample_catalogue
+from worker.tools.audit.audit import audit
+from worker.tools.audit.report import AuditReport
+from worker.tools.cli.errors import Failed
+from worker.tools.cli.progress import Display, display
+from worker.tools.common.progress import Quiet
+from worker.tools.common.selection import Range
+from worker.tools.common.servers import SERVER_ERRORS, both_servers
+from worker.tools.demo.makers import makers, sample_catalogue
+from worker.tools.demo.own_process import ConsoleProcess
 from worker.tools.demo.play import Play
-from worker.tools.demo.stage import Interrupted, Stage, Telling, stage, start, temporary_folder
-from worker.tools.demo.summary import HOW_TO_KEEP, RUN_AGAIN, by_hand, summary
-from worker.tools.demo.table import LiveView, PlainView, View
+from worker.tools.demo.stage import Interrupted, Stage, Telling, exports, stage, start, temporary_folder
+
+RUN_AGAIN = "passport-worker run"
+HOW_TO_KEEP = "`passport-worker demo --keep` leaves everything running, and prints how to send commands by hand."
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REFRESH_SECONDS = 0.1
 
 
-class PromiseBroken(Exception):
-    """A command had no result, two, or one in the wrong place; the text says which."""
+class PromiseBroken(Failed):
+    """A command has no result, two, or a wrong one; the text says which."""
 
 
 class Interruption:
-    """Ctrl-C, and what closes a terminal: the first time it ends the stream, the second time everything."""
+    """Signals that end the demo. The first one ends the stream; the second one ends everything at once."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
-        self.impatient = False
+        self.is_impatient = False
         self._task = asyncio.current_task()
 
-    def __enter__(self) -> "Interruption":
+    def __enter__(self) -> Self:
         for number in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled)
         return self
@@ -40,17 +54,16 @@ class Interruption:
             asyncio.get_running_loop().remove_signal_handler(number)
 
     def _signalled(self) -> None:
-        if self.asked.is_set() and not self.impatient and self._task is not None:
-            self.impatient = True  # only once: what is ours must still be taken down
+        if self.asked.is_set() and not self.is_impatient and self._task is not None:
+            self.is_impatient = True  # cancel only once: the embedded servers must still be stopped
             self._task.cancel()
         self.asked.set()
 
 
 async def run_demo(settings: Settings, *, commands: int, keep: bool, live: bool) -> None:
-    """Play `commands` commands and check that each got one result.
+    """Play `commands` commands and audit their results. Ctrl-C ends the stream early; the audit still runs.
 
-    Raises `PromiseBroken`, `ServerFailed` or `ServerMissing`. Ctrl-C ends the stream early, with its summary, and the
-    exit is clean.
+    Raises `PromiseBroken`, `ServerFailed` and `ServerMissing`.
     """
     console = Console(highlight=False, markup=False)
     with Interruption() as interruption:
@@ -59,49 +72,103 @@ async def run_demo(settings: Settings, *, commands: int, keep: bool, live: bool)
         except Interrupted:
             console.print("stopped before anything was published")
         except asyncio.CancelledError:
-            if not interruption.impatient:
+            if not interruption.is_impatient:
                 raise
-            console.print("stopped at once, without a check of the promise")
+            console.print("stopped at once, without an audit")
 
 
 async def _demo(  # noqa: PLR0913 - what the command line says, and what outlives it
     settings: Settings, commands: int, keep: bool, live: bool, console: Console, interruption: Interruption
 ) -> None:
-    _print(console, "passport-worker demo: simulated factories, the real worker, a check of the promise", "")
+    _print(console, "passport-worker demo: simulated factories, the real worker, an audit of the results", "")
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
         tell = Telling(console, interruption.asked)
         set_up = await stack.enter_async_context(stage(settings, sample_catalogue(), folder, tell))
         console_page = ConsoleProcess(set_up.environment, folder)
         await start(stack, tell, "the console", console_page)
-        _print(console, f"Look at it while it runs: {console_page.url}")
-        view = LiveView(console) if live and console.is_terminal else PlainView(console)
+        _print(console, f"Look at it while it runs: {console_page.url}", "")
         play = Play(set_up.settings, commands, interruption.asked)
-        console.print()
-        await _perform(play, set_up, view)
-        console.print()
-        _print(console, *summary(play), "")
+        async with play:
+            with display(console, live=live, line_seconds=1.0) as shown:
+                while not play.is_over():
+                    set_up.worker.assert_running()
+                    _show_progress(shown, play)
+                    await asyncio.sleep(_REFRESH_SECONDS)
+        _print(console, *_summary(play))
         if breaches := play.breaches():
-            raise PromiseBroken("; ".join(breaches))
+            raise PromiseBroken(f"the promise is broken: {'; '.join(breaches)}")
+        _print(console, await _audited(set_up.settings, play), "")
         if keep and not interruption.asked.is_set():
-            _print(console, *by_hand(set_up, console_page.url))
+            _print(console, *_by_hand(set_up, console_page.url))
             await _stay(set_up, console, interruption)
         else:
             _print(console, HOW_TO_KEEP)
 
 
-async def _perform(play: Play, set_up: Stage, view: View) -> None:
-    async with play:
-        with view:
-            while not play.is_over():
-                set_up.worker.assert_running()
-                view.show(play)
-                await asyncio.sleep(_REFRESH_SECONDS)
-            view.show(play)
+def _show_progress(shown: Display, play: Play) -> None:
+    statuses = {status: 0 for status, _ in sorted(play.outcomes)}
+    for (status, _), count in play.outcomes.items():
+        statuses[status] += count
+    counts = "  ".join(f"{status}: {count:,}" for status, count in statuses.items())
+    shown.show("answered", play.answered, play.count, f"published {play.published:,}  {counts}")
+
+
+def _summary(play: Play) -> Iterator[str]:
+    yield "Outcomes"
+    for (status, code), count in sorted(play.outcomes.items()):
+        yield f"  {count:7,}  {status} {code}"
+    yield f"Published {play.published:,} commands, and read {play.answered:,} results in {play.seconds:.1f} s."
+
+
+async def _audited(settings: Settings, play: Play) -> str:
+    """Compare all results since the demo's first command with the ledger, as `passport-worker audit` does.
+
+    Returns its verdict. Raises `PromiseBroken`, and `Failed` if a server does not answer.
+    """
+    async with both_servers(settings) as servers:
+        try:
+            chosen = Range(start=play.first_appended)
+            report: AuditReport = await audit(servers, chosen, Quiet(), allow_repeats=False)
+        except SERVER_ERRORS as error:
+            raise Failed(f"the audit could not run: {servers.problem(error).text}") from error
+    audited = sum(lane.commands for lane in report.lanes)
+    problems = [f"{problem.place}: {problem.code}, {problem.text}" for problem in report.problems]
+    if audited < play.published:
+        problems.append(f"the audit met only {audited:,} of {play.published:,} commands")
+    if problems:
+        raise PromiseBroken(f"the promise is broken: {'; '.join(problems)}")
+    return f"Promise kept: {audited:,} commands, one result each (`passport-worker audit`)."
+
+
+def _by_hand(set_up: Stage, console_url: str) -> Iterator[str]:
+    """Lines to paste into a shell while everything runs: settings, a command to send, and where to look."""
+    settings, maker = set_up.settings, makers()[1]
+    kafka, line = settings.kafka_bootstrap_servers, maker.lines[0]
+    command = {"productId": line.product_id, "gs1": {"gtin": line.gtin, "serialNumber": "BY-HAND-1"}}
+    yield "# By hand, in another shell, with these settings (and the PASSPORT_* variables of this one, if any)"
+    yield f"  export PATH={quote(str(Path(sys.executable).parent))}:$PATH"
+    yield from (f"  {export}" for export in exports(set_up.environment))
+    yield f"  export KAFKA_BOOTSTRAP_SERVERS={quote(kafka)} PASSPORT_API_KEY={maker.api_key}"
+    yield f"# Send a command for product {line.product_id} of {maker.name}, and read its result"
+    yield f"  echo '{json.dumps(command)}' |"
+    yield f"    kcat -P -b $KAFKA_BOOTSTRAP_SERVERS -t {settings.topic_commands} -k {line.gtin} \\"
+    yield '      -H "authorization=Bearer $PASSPORT_API_KEY" -H idempotency-key=by-hand-1'
+    yield f"  kcat -C -b $KAFKA_BOOTSTRAP_SERVERS -t {settings.topic_created} -o -1 -e \\"
+    yield "    -X isolation.level=read_committed -f '%h\\n%s\\n'"
+    yield "# Look at passports, the console, health, metrics and the worker's log"
+    yield '  psql "$PASSPORT_DATABASE_URL" -c \\'
+    yield "    'SELECT right(id::text, 24), gtin, serial, created_at FROM passport ORDER BY created_at DESC LIMIT 3'"
+    yield f"  xdg-open {console_url} || open {console_url}"
+    yield f"  curl {set_up.worker.url}/readyz {set_up.worker.url}/metrics"
+    yield f"  cat {quote(str(set_up.worker.log))}"
+    yield "# Stop the worker, to replay results or to run another version; everything else goes on"
+    yield f"  kill {set_up.worker.pid}"
+    yield f"  {RUN_AGAIN}"
 
 
 async def _stay(set_up: Stage, console: Console, interruption: Interruption) -> None:
-    """Until Ctrl-C. The worker may be stopped meanwhile, and another be started by hand."""
+    """Wait for Ctrl-C. Meanwhile the worker may be stopped, and another one started by hand."""
     console.print("\nRunning. Ctrl-C stops it and removes everything.")
     has_ended = False
     while not interruption.asked.is_set():
@@ -112,6 +179,5 @@ async def _stay(set_up: Stage, console: Console, interruption: Interruption) -> 
 
 
 def _print(console: Console, *lines: str) -> None:
-    """Never wrapped, so that commands can be copied."""
     for line in lines:
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=True)  # never wrapped, so that commands can be copied

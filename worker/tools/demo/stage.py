@@ -1,4 +1,4 @@
-"""What demo and sandbox run on: embedded servers where none are named, topics, a catalogue, the real worker."""
+"""The stage of demo and sandbox: embedded servers where no others are set, topics, a catalogue, the real worker."""
 
 import asyncio
 import os
@@ -34,17 +34,17 @@ TOPICS = [name for name in Settings.model_fields if name.startswith("topic_") an
 
 
 class Interrupted(Exception):
-    """Somebody asked to end it before all was up."""
+    """A signal came before everything was up."""
 
 
 class Telling:
-    """Tells step by step how the stage comes up, in plain lines."""
+    """Prints each step of setting the stage, and how long it took."""
 
     def __init__(self, console: Console, asked: asyncio.Event | None = None) -> None:
         self._console, self._asked = console, asked
 
     async def __call__(self, text: str, work: Awaitable[T]) -> T:
-        """Say `text`, await the work, say how long it took. Raises `Interrupted` where `asked` is set by then."""
+        """Print `text`, await the work, and print its duration. Raises `Interrupted` if `asked` is set by then."""
         self._console.print(f"  {text} … ", end="")
         started = time.monotonic()
         try:
@@ -60,7 +60,7 @@ class Telling:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What runs now, and at which addresses; `environment` are the settings that are the stage's own, by variable."""
+    """The servers that run now. `environment` holds the settings that the stage has chosen, by variable."""
 
     settings: Settings
     worker: WorkerProcess
@@ -69,7 +69,7 @@ class Stage:
 
 
 def exports(environment: Mapping[str, str]) -> Iterator[str]:
-    """Variables as lines of a shell."""
+    """Shell lines that set these variables."""
     return (f"export {name}={quote(value)}" for name, value in environment.items())
 
 
@@ -77,9 +77,9 @@ def exports(environment: Mapping[str, str]) -> Iterator[str]:
 async def stage(
     given: Settings, catalogue: Catalogue, folder: Path, tell: Telling, *, own_sessions: bool = True
 ) -> AsyncIterator[Stage]:
-    """Set everything up in a folder, and take down what is ours, whatever happens; see `ServerProcess.own_session`.
+    """Set everything up in a folder, and take down what was started here, whatever happens.
 
-    Raises `ServerMissing` before anything has started, `ServerFailed`, `CatalogueError`, and what `Telling` says.
+    Raises `ServerMissing` before anything has started, `ServerFailed`, `CatalogueError` and `Interrupted`.
     """
     async with AsyncExitStack() as stack:
         servers = _servers_wanted(given, folder)
@@ -103,14 +103,14 @@ async def stage(
 
 
 async def start(stack: AsyncExitStack, tell: Telling, name: str, server: ServerProcess) -> None:
-    """Start a server, which is stopped with the stack, and say so. Raises `ServerFailed`, and what `Telling` says."""
+    """Start a server, which stops with the stack. Raises `ServerFailed` and `Interrupted`."""
     stack.callback(server.stop)
     await tell(f"starting {name}", _in_thread(server))
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's own user can reach, and that is gone afterwards."""
+    """A folder that PostgreSQL's own user can reach. It is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="passport-demo-", dir=_open_folder()))
     folder.chmod(0o755)
     try:
@@ -120,13 +120,13 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def _open_folder() -> Path:
-    """The temporary folder of the system, unless it lies in a private home, which must not be opened to others."""
+    """The system's temporary folder, unless it lies in a private home, which we must not open to others."""
     candidates = [Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")]
-    return next((one for one in candidates if _is_open(one)), candidates[0])
+    return next((folder for folder in candidates if _is_open(folder)), candidates[0])
 
 
 def _is_open(folder: Path) -> bool:
-    return os.access(folder, os.W_OK) and all(one.stat().st_mode & 0o001 for one in (folder, *folder.parents))
+    return os.access(folder, os.W_OK) and all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
 
 
 def _servers_wanted(given: Settings, folder: Path) -> dict[str, ServerProcess]:
@@ -141,10 +141,10 @@ def _servers_wanted(given: Settings, folder: Path) -> dict[str, ServerProcess]:
 
 
 def _names_of_its_own(given: Settings, embedded: frozenset[str]) -> dict[str, str]:
-    """Group and topics of this run alone, where one server is new and the other is not.
+    """A group, and perhaps topics, for this run alone, where only one of the servers is embedded.
 
-    A lane's positions live in both: the group's old offsets and an empty database would contradict each other, and so
-    would a new broker and the positions in an old database. A new group would answer all old commands once more.
+    A lane's positions live in both servers. An empty database contradicts old offsets of the group, and a new broker
+    contradicts positions in an old database. A new group on old topics would answer all old commands again.
     """
     if len(embedded) != 1:
         return {}
@@ -157,7 +157,7 @@ def _names_of_its_own(given: Settings, embedded: frozenset[str]) -> dict[str, st
 
 
 def _addresses(server: ServerProcess) -> dict[str, str]:
-    """The settings that lead to a server of ours, over whatever was set for another."""
+    """The settings that lead to an embedded server, in place of what was set for another."""
     if isinstance(server, EmbeddedPostgres):
         return {"database_url": server.url}
     assert isinstance(server, EmbeddedBroker)
@@ -169,7 +169,7 @@ def _addresses(server: ServerProcess) -> dict[str, str]:
 
 
 async def _in_thread(server: ServerProcess) -> None:
-    """Start a server. When cancelled, end it and wait until its start has failed: only then is nothing left of it."""
+    """Start a server in a thread. When cancelled, kill it until its start has failed, so that nothing is left."""
     starting = asyncio.ensure_future(asyncio.to_thread(server.start))
     try:
         await asyncio.shield(starting)
@@ -177,7 +177,7 @@ async def _in_thread(server: ServerProcess) -> None:
         while not starting.done():
             server.kill()
             await asyncio.wait({starting}, timeout=0.05)
-        starting.exception()  # it has been read
+        starting.exception()  # mark it as retrieved
         raise
 
 
@@ -199,9 +199,9 @@ async def _create_topics(settings: Settings) -> None:
 
 
 async def _delete_topics(settings: Settings) -> None:
-    """Ours alone, on a cluster that is not: leave nothing behind."""
+    """Delete the topics that this run has created on somebody's cluster."""
     cluster = Cluster(settings)
-    with suppress(*CLUSTER_ERRORS):  # it may be away by now, which has been said
+    with suppress(*CLUSTER_ERRORS):  # it may be away by now, and the demo has said so
         admin = await cluster.admin()
-        await admin.delete_topics([one.name for one in wanted_topics(settings)])
+        await admin.delete_topics([topic.name for topic in wanted_topics(settings)])
     await cluster.close()
