@@ -1,4 +1,4 @@
-"""`python -m worker.tools.asyncapi [DIR]` writes all that is generated in `schemas/`."""
+"""`python -m worker.tools.asyncapi [DIR]` writes every generated file of `schemas/`."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -8,7 +8,7 @@ from worker.tools.asyncapi.files import write_contract
 
 
 def main() -> None:
-    """The AsyncAPI document describes the topics and the group of the settings in the environment."""
+    """Write the files. The AsyncAPI document describes topics and group of the environment's settings."""
     parser = ArgumentParser(
         prog="python -m worker.tools.asyncapi",
         description="Write JSON Schemas, asyncapi.yaml, catalogue.md and settings.md.",

@@ -1,204 +1,98 @@
-"""The AsyncAPI 3.0 document: servers, channels, operations and security, from settings, topics and models."""
+"""The AsyncAPI 3.0 document: `template.yaml`, filled from settings, topics, schemas and examples."""
 
-from typing import get_args
+from collections.abc import Mapping
+from functools import reduce
+from importlib.resources import files
+from json import dumps
+from operator import getitem
+from typing import Any
+
+import yaml
 
 from worker import __version__
+from worker.domain.command import DeadLetter, Source
+from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.topic_settings import Wanted, wanted_topics
-from worker.tools.asyncapi.messages import Examples, message_schemas, messages
-from worker.tools.asyncapi.schemas import JsonSchema
+from worker.tools.asyncapi.schemas import JsonSchema, schemas
 
-_BINDING = "0.5.0"
-_COMMANDS = ("create", "create-structured", "create-binary")
-_CREDENTIALS = ("apiKey", "accessToken", "signature")
-_NUMBERS = ("retention.ms", "max.message.bytes")
-_DELIVERY = (
-    "Exactly one result for each command record, whatever crashes, visible to consumers with "
-    "`isolation.level=read_committed`."
-)
+Examples = Mapping[str, dict[str, object]]
+"""The valid example of each message by its label: `create`, `created`, …"""
+
+_EXAMPLE_COMMAND = Source("dpp.passport.create.v1", 0, 1200, 1778320800000)
+_EXAMPLE_KEY = "order-4711-unit-1"
+_EXAMPLE_COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
+_EXAMPLE_DEAD_LETTER = '{"productId": "6650a1b2'
 
 
 def asyncapi(settings: Settings, examples: Examples) -> JsonSchema:
-    """The document as plain values. It describes the worker: it receives commands and sends results."""
-    return {
-        "asyncapi": "3.0.0",
-        "id": "urn:eu:tracepass:passport-worker",
-        "info": _info(settings),
-        "defaultContentType": "application/json",
-        "servers": _servers(settings),
-        "channels": _channels(settings),
-        "operations": _operations(settings),
-        "components": {
-            "messages": messages(settings, examples),
-            "schemas": message_schemas(),
-            "securitySchemes": _security_schemes(),
-        },
-    }
-
-
-def _info(settings: Settings) -> JsonSchema:
-    return {
-        "title": "Passport worker",
+    """The document as plain values. The worker is the application: it receives commands and sends results."""
+    labels = ["commands", *(kind.label for kind in Kind), "dead-letters"]
+    names = [settings.topic_commands, *settings.result_topics, settings.dead_letter_topic]
+    wanted = {topic.name: topic for topic in wanted_topics(settings)}
+    letter = DeadLetter(
+        None, _EXAMPLE_DEAD_LETTER.encode(), (("idempotency-key", _EXAMPLE_KEY.encode()),), reason="not-json"
+    )
+    values: Any = {
         "version": __version__,
-        "description": _description(settings),
-        "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
-        "contact": {"name": "Whoever runs the worker", "url": "https://schemas.tracepass.eu/"},
-        "tags": [{"name": "passports", "description": "Digital Product Passports of units, by GTIN and serial number"}],
+        "group": settings.group_id,
+        "host": settings.kafka_bootstrap_servers.split(",")[0].strip(),
+        "topics": {
+            label: {"address": name, "bindings": _bindings(wanted[name], settings.topic_replication)}
+            for label, name in zip(labels, names, strict=True)
+        },
+        "schemas": {name.removesuffix(".v1.json"): schema for name, schema in schemas().items()},
+        "bodies": {**examples, "dead-letter": _EXAMPLE_DEAD_LETTER},
+        "headers": {
+            **{kind.label: _headers(_result(kind, examples[kind.label])) for kind in Kind},
+            "dead-letter": _headers(dead_letter_event(letter, _EXAMPLE_COMMAND, settings.group_id)),
+        },
     }
 
+    class Filling(yaml.SafeLoader):
+        """Knows the tags of the template."""
 
-def _description(settings: Settings) -> str:
-    return f"""\
-Creates EU Digital Product Passports: commands in, results out.
+    def value_of(_: Filling, node: yaml.ScalarNode) -> Any:
+        return reduce(getitem, node.value.split("."), values)
 
-**Delivery.** Every record on the command topic gets exactly one result event: valid or not, first time or sent again,
-and whatever crashes in between. It is exactly one for consumers with `isolation.level=read_committed`; others may also
-see results of aborted transactions. No deduplication is needed. If an operator replays results, they come again with
-the same `ce_id`, key, headers and bytes.
-
-**Order.** A result stands in the partition of the same number as its command, so results of one command partition keep
-its order within each result topic. Across command partitions no order is promised.
-
-**Retries.** The same body with the same `idempotency-key` yields the original created event again, for 24 hours after
-the creation. Every other outcome leaves nothing behind. Without a key a retry is a new command.
-
-**Limits of a command.** A value of {settings.limit_value_bytes} bytes, {settings.limit_headers} headers \
-of {settings.limit_header_bytes} bytes, JSON {settings.limit_json_depth} levels deep, no duplicate
-keys. What is over a limit or cannot be read is rejected with status 400, and copied to the dead letters.
-
-**Compatibility.** Within `v1` a result may gain optional fields and changes in no other way. Ignore what you do not
-know: the schemas do not forbid further fields, so that who checks with an older schema takes newer results. A command
-schema may only loosen. Anything else is a new major version, on topics of its own.
-"""
+    Filling.add_constructor("!value", value_of)
+    Filling.add_constructor("!format", lambda _, node: node.value.format(settings=settings))
+    template = (files("worker.tools.asyncapi") / "template.yaml").read_text(encoding="utf-8")
+    document: JsonSchema = yaml.load(template, Filling)
+    return document
 
 
-def _servers(settings: Settings) -> JsonSchema:
-    host = settings.kafka_bootstrap_servers.split(",")[0].strip()
-    secure = [{"$ref": f"#/components/securitySchemes/{name}"} for name in (*_sasl_schemes(), "certificate")]
+def _bindings(topic: Wanted, replicas: int) -> JsonSchema:
+    """The Kafka binding of a channel. It wants cleanup policies as a list, and numbers as numbers."""
+    configured: dict[str, object] = dict(topic.settings)
+    for name in {"retention.ms", "max.message.bytes"} & topic.settings.keys():
+        configured[name] = int(topic.settings[name])
+    if "cleanup.policy" in configured:
+        configured["cleanup.policy"] = topic.settings["cleanup.policy"].split(",")
     return {
-        "development": {
-            "host": host,
-            "protocol": "kafka",
-            "description": "Plaintext, for a broker on the same machine.",
-        },
-        "production": {
-            "host": "{bootstrapServer}",
-            "protocol": "kafka-secure",
-            "description": "TLS, and either SASL or a client certificate.",
-            "variables": {"bootstrapServer": {"default": host, "description": "host:port of a broker"}},
-            "security": secure,
-        },
+        "kafka": {
+            "partitions": topic.partitions,
+            "replicas": replicas,
+            "topicConfiguration": configured,
+            "bindingVersion": "0.5.0",
+        }
     }
 
 
-def _sasl_schemes() -> dict[str, str]:
-    """AsyncAPI's types of the SASL mechanisms that the worker's settings know, with their names in Kafka."""
-    types = {"PLAIN": "plain", "SCRAM-SHA-256": "scramSha256", "SCRAM-SHA-512": "scramSha512"}
-    return {types[name]: name for name in get_args(Settings.model_fields["kafka_sasl_mechanism"].annotation)}
-
-
-def _security_schemes() -> JsonSchema:
-    sasl: JsonSchema = {
-        kind: {"type": kind, "description": f"SASL mechanism {name}, over TLS"}
-        for kind, name in _sasl_schemes().items()
-    }
-    return {
-        **sasl,
-        "certificate": {"type": "X509", "description": "TLS client certificate"},
-        "apiKey": {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "tp_…",
-            "description": "A company's API key, in the Kafka header `authorization` of each command",
-        },
-        "accessToken": {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "An OAuth 2.0 access token with the scope passports:write, in the same header",
-        },
-        "signature": {
-            "type": "httpApiKey",
-            "in": "header",
-            "name": "jws-signature",
-            "description": "A signature of each command by the company's private key, in a Kafka header of its own: no "
-            "secret, and good for that record only",
-        },
-    }
-
-
-def _channels(settings: Settings) -> JsonSchema:
-    wanted = {one.name: one for one in wanted_topics(settings)}
-    copies = settings.topic_replication
-    channels = {
-        "commands": _channel(
-            wanted[settings.topic_commands], copies, _COMMANDS, "Commands. The time of appending is their time."
-        )
-    }
-    for kind, topic in zip(Kind, settings.result_topics, strict=True):
-        channels[kind.label] = _channel(wanted[topic], copies, (kind.label,), f"Results. {_DELIVERY}")
-    letters = wanted[settings.dead_letter_topic]
-    channels["dead-letters"] = _channel(
-        letters, copies, ("dead-letter",), "Copies of commands that could not be read or processed, for people."
+def _result(kind: Kind, body: dict[str, object]) -> Event:
+    """The event that the worker publishes with this body for the example's command."""
+    answer = Answer(
+        _EXAMPLE_COMMAND.offset,
+        _EXAMPLE_COMMAND.appended_ms,
+        kind,
+        _EXAMPLE_KEY,
+        dumps(body).encode(),
+        _EXAMPLE_COMPANY,
+        passport_id=str(body["_id"]) if kind is Kind.CREATED else None,
     )
-    return {**channels}
+    return event_of(answer, _EXAMPLE_COMMAND.topic, _EXAMPLE_COMMAND.partition)
 
 
-def _channel(topic: Wanted, replicas: int, names: tuple[str, ...], description: str) -> JsonSchema:
-    binding = {
-        "partitions": topic.partitions,
-        "replicas": replicas,
-        "topicConfiguration": {name: _configured(name, value) for name, value in topic.settings.items()},
-        "bindingVersion": _BINDING,
-    }
-    return {
-        "address": topic.name,
-        "description": description,
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
-        "bindings": {"kafka": binding},
-    }
-
-
-def _configured(name: str, value: str) -> object:
-    """As the Kafka binding wants it: policies are a list, and numbers are no strings."""
-    if name == "cleanup.policy":
-        return value.split(",")
-    return int(value) if name in _NUMBERS else value
-
-
-def _operations(settings: Settings) -> JsonSchema:
-    group = {"groupId": {"type": "string", "enum": [settings.group_id]}, "bindingVersion": _BINDING}
-    receive = {
-        **_operation("receive", "commands", _COMMANDS, "Answers each create-passport command once.", _DELIVERY),
-        "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in _CREDENTIALS],
-        "bindings": {"kafka": group},
-    }
-    send: JsonSchema = {
-        f"send-{kind.label}": _operation(
-            "send",
-            kind.label,
-            (kind.label,),
-            f"Answers a command: {kind.label}.",
-            f"In one Kafka transaction with the group's offset. {_DELIVERY}",
-        )
-        for kind in Kind
-    }
-    copy = _operation(
-        "send",
-        "dead-letters",
-        ("dead-letter",),
-        "Keeps a copy of what could not be read or processed.",
-        "In the same Kafka transaction as the command's rejected event.",
-    )
-    return {"receive-command": receive, **send, "send-dead-letter": copy}
-
-
-def _operation(action: str, channel: str, names: tuple[str, ...], summary: str, description: str) -> JsonSchema:
-    return {
-        "action": action,
-        "channel": {"$ref": f"#/channels/{channel}"},
-        "summary": summary,
-        "description": description,
-        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names],
-    }
+def _headers(event: Event) -> dict[str, str]:
+    return {name: value.decode() for name, value in event.headers if value is not None}

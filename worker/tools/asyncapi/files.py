@@ -1,4 +1,4 @@
-"""The generated files of `schemas/`, as bytes that are the same for the same code, settings and examples."""
+"""The generated files of `schemas/`. The same code, settings and examples always give the same bytes."""
 
 import json
 from collections.abc import Mapping
@@ -7,18 +7,16 @@ from pathlib import Path
 import yaml
 
 from worker.settings import Settings
-from worker.tools.asyncapi.catalogue_page import CATALOGUE_PAGE, catalogue_page
-from worker.tools.asyncapi.document import asyncapi
-from worker.tools.asyncapi.messages import Examples
+from worker.tools.asyncapi.document import Examples, asyncapi
+from worker.tools.asyncapi.pages import CATALOGUE_PAGE, SETTINGS_PAGE, catalogue_page, settings_page
 from worker.tools.asyncapi.reports import REPORTS
 from worker.tools.asyncapi.schemas import DIALECT, schemas, text_of
-from worker.tools.asyncapi.settings_page import SETTINGS_PAGE, settings_page
 
 ASYNCAPI = "asyncapi.yaml"
 
 
 def contract_files(examples: Path, settings: Settings) -> dict[str, str]:
-    """Text of every generated file by its name. `examples` is the folder of the examples that are written by hand."""
+    """Text of every generated file by its name. `examples` is the folder of the hand-written examples."""
     files = {name: text_of(schema) for name, schema in schemas().items()}
     document = asyncapi(settings, _read(examples, list(files)))
     pages = {CATALOGUE_PAGE: catalogue_page(), SETTINGS_PAGE: settings_page()}
@@ -26,7 +24,7 @@ def contract_files(examples: Path, settings: Settings) -> dict[str, str]:
 
 
 def _reports() -> dict[str, str]:
-    """Schemas of what the operators' verbs print with `--json`."""
+    """Schemas of the reports that operators' verbs print with `--json`."""
     return {
         f"operations/{name}.json": text_of(
             {"$schema": DIALECT, **model.model_json_schema(by_alias=True, mode="serialization")}
@@ -36,7 +34,7 @@ def _reports() -> dict[str, str]:
 
 
 def write_contract(directory: Path, settings: Settings) -> None:
-    """Write every generated file to `directory`, which holds the examples."""
+    """Write every generated file to `directory`, which has to hold the examples."""
     for name, text in contract_files(directory / "examples", settings).items():
         path = directory / name
         path.parent.mkdir(exist_ok=True)
@@ -44,7 +42,7 @@ def write_contract(directory: Path, settings: Settings) -> None:
 
 
 def _read(folder: Path, names: list[str]) -> Examples:
-    """The valid example of every message, by label."""
+    """The valid example of each message, by label."""
     examples = {}
     for name in names:
         stem = name.removesuffix(".json")
@@ -54,10 +52,10 @@ def _read(folder: Path, names: list[str]) -> Examples:
 
 
 class _Dumper(yaml.SafeDumper):
-    """No anchors, and long texts as blocks: the document is for people, too."""
+    """Writes no anchors, and long texts as blocks: people read the document, too."""
 
     def ignore_aliases(self, data: object) -> bool:
-        """Never `&id001`: what is meant to be shared is a `$ref`."""
+        """Write no `&id001`: shared parts are `$ref`s."""
         return True
 
 

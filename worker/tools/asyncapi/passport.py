@@ -1,4 +1,4 @@
-"""The body of a created passport as a model, from which its JSON Schema is generated; the hot path writes bytes."""
+"""The body of a created passport as a model, for its JSON Schema. The worker itself writes bytes, for speed."""
 
 from typing import Annotated, Literal, cast
 
@@ -23,17 +23,17 @@ Timestamp = Annotated[
 ]
 
 
-class Result(BaseModel):
-    """Our own output: an optional field is left out, never null.
+class ResultModel(BaseModel):
+    """A part of a result. Optional fields are left out, never null.
 
-    The schemas do not forbid further fields: within v1 a result may gain optional ones, and who checks with an older
-    schema must not refuse them. That today's worker writes none that is not described here is for the tests to see.
+    The schemas do not forbid further fields: a result may gain optional fields within v1, and consumers that validate
+    with an older schema must accept them. Tests check that today's worker writes no field that is missing here.
     """
 
     model_config = ConfigDict(frozen=True)
 
 
-class PassportGs1(Result):
+class PassportGs1(ResultModel):
     """GS1 identification of the unit."""
 
     gtin: Gtin
@@ -44,7 +44,7 @@ class PassportGs1(Result):
     conformant: bool = Field(description="Whether the serial number is a GS1 AI 21 value")
 
 
-class FieldCounts(Result):
+class FieldCounts(ResultModel):
     """The fields of the passport, counted by status."""
 
     total: Count
@@ -54,7 +54,7 @@ class FieldCounts(Result):
     flagged: Count
 
 
-class ApprovedField(Result):
+class ApprovedField(ResultModel):
     """A field that was filled from the catalogue."""
 
     value: Annotated[JsonValue, WithJsonSchema({"not": {"enum": [None, ""]}})]
@@ -62,7 +62,7 @@ class ApprovedField(Result):
     source: Literal["product", "template", "company"] = Field(description="Where the value comes from")
 
 
-class EmptyField(Result):
+class EmptyField(ResultModel):
     """A field that is still to be filled."""
 
     value: None
@@ -72,14 +72,14 @@ class EmptyField(Result):
 class PassportParty(body.Party):
     """An economic operator, with the known fields as they were sent."""
 
-    # Not the list of the command's schema: a country that is added there must not break who reads this one.
+    # Not the list of the command's schema: a country that is added there must not break readers of this one.
     country: Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2")] = ""
 
 
 _NOT_SENT = cast(PassportParty, None)
 
 
-class PassportParties(Result):
+class PassportParties(ResultModel):
     """Economic operators by role. A role is a field, so that further ones may come."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -92,13 +92,13 @@ class PassportParties(Result):
     producer_responsibility_org: PassportParty = Field(default=_NOT_SENT, alias="producerResponsibilityOrg")
 
 
-class Overage(Result):
+class Overage(ResultModel):
     """What a passport above the plan's quota was charged."""
 
     price_cents: Cents = Field(alias="priceCents")
 
 
-class Created(Result):
+class Created(ResultModel):
     """A new passport; a replayed event has the same body."""
 
     id: ObjectId = Field(alias="_id")

@@ -1,4 +1,4 @@
-"""The reports of all verbs: what `--json` prints. `schemas/operations/` is made from them."""
+"""The reports that verbs print with `--json`, for the schemas in `schemas/operations/`."""
 
 from collections.abc import Mapping
 
@@ -36,4 +36,4 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "replay": ReplayReport,
     "quota-show": QuotaShowReport,
 }
-"""By the name of the verb; of `activity`, by that of the console's address."""
+"""By verb; `activity` is an address of the console."""

@@ -1,4 +1,4 @@
-"""The bodies of refusals as models, from which their JSON Schemas are generated; the hot path writes bytes."""
+"""The bodies of refusals as models, for their JSON Schemas. The worker itself writes bytes, for speed."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -8,7 +8,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from worker.domain import outcomes
 from worker.messages.rules import REFUSALS
-from worker.tools.asyncapi.passport import Cents, Count, Gtin, ObjectId, Result, SerialNumber
+from worker.tools.asyncapi.passport import Cents, Count, Gtin, ObjectId, ResultModel, SerialNumber
 
 
 def _exactly(value: str | int | None) -> Any:
@@ -22,21 +22,21 @@ def _pattern(sentence: str) -> str:
     return f"^{escaped.replace('#', '[0-9]+')}$"
 
 
-class RequestGs1(Result):
+class RequestGs1(ResultModel):
     """GS1 identification that the command asked for."""
 
     gtin: Gtin
     serial_number: SerialNumber = Field(alias="serialNumber")
 
 
-class Request(Result):
+class Request(ResultModel):
     """What a valid command asked for."""
 
     product_id: ObjectId = Field(alias="productId")
     gs1: RequestGs1
 
 
-class _OfRequest(Result):
+class _OfRequest(ResultModel):
     """A refusal of a command whose body was valid."""
 
     request: Request
@@ -74,13 +74,13 @@ class Conflict(RootModel[GtinRegistered | SerialExists]):
     """The GTIN or the serial number is taken."""
 
 
-class UnreadableDetails(Result):
+class UnreadableDetails(ResultModel):
     """What made the record unreadable."""
 
     reason: str
 
 
-class Unreadable(Result):
+class Unreadable(ResultModel):
     """The record could not be read; a copy is on the dead-letter topic."""
 
     error: str = _exactly(REFUSALS[outcomes.Unreadable].error)
@@ -91,7 +91,7 @@ class Unreadable(Result):
 FieldMessages = Annotated[list[str], Field(min_length=1)]
 
 
-class ValidationErrorDetails(Result):
+class ValidationErrorDetails(ResultModel):
     """All that is wrong, up to a hundred paths and 8 KiB."""
 
     field_errors: dict[str, FieldMessages] = Field(
@@ -104,7 +104,7 @@ class ValidationErrorDetails(Result):
     )
 
 
-class ValidationError(Result):
+class ValidationError(ResultModel):
     """Fields of the body, or the idempotency key, are not as they must be."""
 
     error: str = _exactly(REFUSALS[outcomes.Invalid].error)
@@ -112,7 +112,7 @@ class ValidationError(Result):
     status: int = _exactly(REFUSALS[outcomes.Invalid].status)
 
 
-class UnauthorizedDetails(Result):
+class UnauthorizedDetails(ResultModel):
     """Why a signature is refused, that the company's commands have to be signed, or that keys are not available."""
 
     reason: str = Field(
@@ -122,7 +122,7 @@ class UnauthorizedDetails(Result):
     )
 
 
-class Unauthorized(Result):
+class Unauthorized(ResultModel):
     """The credentials are missing, unknown, revoked or expired, or cannot be checked, or a signature is not good."""
 
     error: str = _exactly(REFUSALS[outcomes.Unauthorized].error)
@@ -132,13 +132,13 @@ class Unauthorized(Result):
     status: int = _exactly(REFUSALS[outcomes.Unauthorized].status)
 
 
-class ForbiddenDetails(Result):
+class ForbiddenDetails(ResultModel):
     """The scope that the access token lacks."""
 
     required_scope: Literal["passports:write"] = Field(alias="requiredScope")
 
 
-class Forbidden(Result):
+class Forbidden(ResultModel):
     """The access token does not carry the scope."""
 
     error: str = _exactly(REFUSALS[outcomes.Forbidden].error)
@@ -146,14 +146,14 @@ class Forbidden(Result):
     status: int = _exactly(REFUSALS[outcomes.Forbidden].status)
 
 
-class IdempotencyKeyReused(Result):
+class IdempotencyKeyReused(ResultModel):
     """The idempotency key is bound to another body."""
 
     error: str = _exactly(REFUSALS[outcomes.IdempotencyKeyReused].error)
     status: int = _exactly(REFUSALS[outcomes.IdempotencyKeyReused].status)
 
 
-class SubscriptionDetails(Result):
+class SubscriptionDetails(ResultModel):
     """The state of the subscription."""
 
     status: str = Field(description="For example past_due")

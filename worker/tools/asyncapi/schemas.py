@@ -16,7 +16,7 @@ JsonSchema = dict[str, object]
 
 DIALECT = GenerateJsonSchema.schema_dialect
 _ID_BASE = "https://schemas.tracepass.eu/eu.tracepass.passport."
-"""An `$id` is this base, then the rest of the message's CloudEvents type, then `.json`. Once published it stays."""
+"""An `$id` is this base, the rest of the message's CloudEvents type, and `.json`. A published `$id` never changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ _MESSAGES = (
 
 
 class _Generator(GenerateJsonSchema):
-    """Leaves out what only serves our own code: default values and titles made from field names."""
+    """Leaves out default values, and titles that are made from field names: they only serve our own code."""
 
     def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
-        """Defaults stand for "not sent"; nobody can send them, so an optional field is just not required."""
+        """Defaults stand for "not sent", which nobody can send: an optional field is just not required."""
         return self.generate_inner(schema["schema"])
 
     def field_title_should_be_set(self, schema: object) -> bool:
@@ -75,5 +75,5 @@ def _document(message: _Message) -> JsonSchema:
 
 
 def text_of(schema: JsonSchema) -> str:
-    """A schema as it is committed: sorted, so that a change of a model shows as a small diff."""
+    """The committed text of a schema. It is sorted, so that a changed model shows as a small diff."""
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -11,9 +11,8 @@ from typing import Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
-from worker.messages.outcome_code import CREATED, REPLAYED
-from worker.messages.refusals import REFUSALS, Kind
-from worker.messages.rules import body_of_value, outcome_class
+from worker.messages.answers import body_of_value, outcome_class
+from worker.messages.rules import CREATED, REFUSALS, REPLAYED, Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import client_options
 from worker.tools.common.results import ResultRecord, ResultWatcher
