@@ -1,4 +1,4 @@
-"""What `schemas/README.md` says of results and their commands holds: how to find one's own, and what a 422 is."""
+"""The pages for producers are right about results: how to match them with commands, and what a 422 means."""
 
 from pathlib import Path
 
@@ -6,7 +6,10 @@ from confluent_kafka import Message, Producer
 
 from tests.workbench import REPOSITORY, Workbench, tenant
 
-PAGE = " ".join((REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8").split())
+
+
+def _page(name: str) -> str:
+    return " ".join((REPOSITORY / "schemas" / name).read_text(encoding="utf-8").split())
 
 
 def _published(bench: Workbench, *commands: dict[str, object]) -> list[tuple[int, int]]:
@@ -33,8 +36,9 @@ async def test_a_result_is_matched_to_its_command_as_the_page_says(bench: Workbe
     topic = bench.settings.topic_commands
     assert (with_key.key, without.key) == (b"k", f"{topic}:{partition}:{offset}".encode())
     assert [with_key.cause, without.cause] == [f"{topic}/{one}/{at}" for one, at in places]
-    assert "`<topic>:<partition>:<offset>`" in PAGE
-    assert "`ce_causationid` as well, there with slashes: `<topic>/<partition>/<offset>`" in PAGE
+    page = _page("read-results.md")
+    assert "`<topic>:<partition>:<offset>`" in page
+    assert "`ce_causationid` as well, there with slashes: `<topic>/<partition>/<offset>`" in page
 
 
 async def test_a_file_that_is_sent_again_with_a_confirmation_is_answered_as_the_page_says(
@@ -49,4 +53,4 @@ async def test_a_file_that_is_sent_again_with_a_confirmation_is_answered_as_the_
     created, refused, again = results
     assert (bench.label_of(created.topic), refused.body["status"]) == ("created", 422)
     assert (again.value, again.header("idempotency-replayed")) == (created.value, "true")
-    assert "sent again with `confirmOverage: true` in each body, units that were created before answer 422" in PAGE
+    assert "sent again with `confirmOverage: true` in each body, units that were created before answer 422" in _page("publish.md")

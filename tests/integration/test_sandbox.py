@@ -134,13 +134,13 @@ def test_example_programs_run_against_it(start_sandbox: StartSandbox, tmp_path: 
     check_event("created", last["body"].encode())
 
 
-_PAGE = (REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8")
+_PAGE = (REPOSITORY / "schemas" / "test.md").read_text(encoding="utf-8")
 _SCRIPTS = re.findall(r"^```sh\n([^`]*passport-worker sandbox.*?)^```", _PAGE, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize(("shell", "script"), [*zip(("bash", "sh"), _SCRIPTS, strict=True)], ids=("bash", "sh"))
 def test_lines_of_the_page_work(tmp_path: Path, folder: Path, shell: str, script: str) -> None:
-    """What `schemas/README.md` says to put into a script of somebody's CI; nothing is left when that has ended."""
+    """What `schemas/test.md` says to put into a script of somebody's CI; nothing is left when that has ended."""
     theirs = f"pytest() {{ python {CLIENTS / 'confluent_kafka_client.py'}; }}"
     (tmp_path / "ci.sh").write_text(f"set -eu\n{theirs}\n{script}", encoding="utf-8")
     done = subprocess.run(
@@ -148,6 +148,29 @@ def test_lines_of_the_page_work(tmp_path: Path, folder: Path, shell: str, script
     )
     assert done.returncode == 0, done.stderr
     assert printed_results(done.stdout)[-1]["outcome"] == "eu.tracepass.passport.created.v1"
+
+
+_TUTORIAL = (REPOSITORY / "schemas" / "first-passport.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("language", "name"), [("python", "first.py"), ("java", "First.java")])
+def test_the_tutorial_creates_a_passport(start_sandbox: StartSandbox, tmp_path: Path, language: str, name: str) -> None:
+    """`schemas/first-passport.md`: its program as a reader saves it, with the arguments of its command line."""
+    (program,) = re.findall(rf"^```{language}\n(.*?)^```", _TUTORIAL, re.DOTALL | re.MULTILINE)
+    (arguments, *_) = re.findall(rf"{name} (tp_\S+ \w+ \d+ BP\S+)$", _TUTORIAL, re.MULTILINE)
+    (tmp_path / name).write_text(program, encoding="utf-8")
+    sandbox = start_sandbox()
+    done = subprocess.run(
+        [*command_of(name)[:-1], str(tmp_path / name), *arguments.split()],
+        env={**sandbox.environment, **sandbox.settings()},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    topic, _, body = done.stdout.partition(" ")
+    assert topic == "dpp.passport.created.v1"
+    check_event("created", json.dumps(json.loads(body)).encode())
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])

@@ -115,8 +115,8 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 
 def test_lines_of_the_page_work(tmp_path: Path) -> None:
-    """The fixture of `schemas/README.md` and the tests below it, run as they stand, beside the sample catalogue."""
-    page = (REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8")
+    """The fixture of `schemas/test.md` and the test below it, run as they stand, beside the sample catalogue."""
+    page = (REPOSITORY / "schemas" / "test.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     (tmp_path / "test_theirs.py").write_text(block, encoding="utf-8")
     (tmp_path / "catalogue.yaml").write_bytes(SAMPLE.read_bytes())

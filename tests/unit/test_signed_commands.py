@@ -40,7 +40,7 @@ STRUCTURED: Header = ("content-type", b"application/cloudevents+json; charset=ut
 CT = "application/cloudevents+json"
 EVENT = as_json({"specversion": "1.0", "id": "1", "source": "/mes", "type": "create", "data": body()})
 
-README_VALUE = (
+PAGE_VALUE = (
     b'{"productId":"6650a1b2c3d4e5f6a7b8c9d0","gs1":{"gtin":"04012345000016","serialNumber":"BP-48V-100-000001"}}'
 )
 VECTOR = (
@@ -60,14 +60,14 @@ def reason(outcome: Outcome) -> str:
 
 
 def test_the_vector() -> None:
-    """Key of RFC 8037, the README's first value: our signer and PyJWT make the same bytes, and they are good."""
+    """Key of RFC 8037, the value of `schemas/sign.md`: our signer and PyJWT make the same bytes, and they are good."""
     signer = Signer(RFC_8037, "dpp.passport.create.v1")
-    (header,) = signer.headers(README_VALUE, KEY, None, NOW_MS / 1000)
+    (header,) = signer.headers(PAGE_VALUE, KEY, None, NOW_MS / 1000)
     assert header == ("jws-signature", VECTOR.encode())
     told = {"aud": "dpp.passport.create.v1", "exp": 1778324400, "key": KEY, "sha256": claims()["sha256"]}
     named = {"kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "typ": "dpp-command+jwt"}
     assert jwt.encode(told, RFC_8037, "EdDSA", named, sort_headers=True) == VECTOR
-    assert reason(judge(signed(VECTOR, value=README_VALUE))) == "created"
+    assert reason(judge(signed(VECTOR, value=PAGE_VALUE))) == "created"
 
 
 @pytest.mark.parametrize("key", [RFC_8037, P_256], ids=["Ed25519", "P-256"])

@@ -1,4 +1,4 @@
-"""The page for producers says of `submit` and `tail` what they do: sheet, options, columns and outcomes are theirs."""
+"""The pages for producers say what `submit` and `tail` do: sheet, options, columns and outcomes."""
 
 import re
 from pathlib import Path
@@ -12,9 +12,9 @@ from worker.tools.common.answering import NAMES
 from worker.tools.submit.columns import PATHS
 from worker.tools.submit.row import OUTCOMES
 
-PAGE = (REPOSITORY / "schemas" / "README.md").read_text(encoding="utf-8")
-SUBMIT = PAGE.partition("## Submit a file")[2].partition("\n## ")[0]
-TAIL = PAGE.partition("**To look on**")[2].partition("\n\n")[0]
+SUBMIT = (REPOSITORY / "schemas" / "submit.md").read_text(encoding="utf-8")
+RESULTS = (REPOSITORY / "schemas" / "read-results.md").read_text(encoding="utf-8")
+TAIL = RESULTS.partition("\n## Watch results on a terminal\n")[2].partition("\n## ")[0]
 
 
 def test_the_sheet_on_the_page_is_good(tmp_path: Path) -> None:
