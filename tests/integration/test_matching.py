@@ -7,7 +7,6 @@ from confluent_kafka import Message, Producer
 from tests.workbench import REPOSITORY, Workbench, tenant
 
 
-
 def _page(name: str) -> str:
     return " ".join((REPOSITORY / "schemas" / name).read_text(encoding="utf-8").split())
 
@@ -53,4 +52,5 @@ async def test_a_file_that_is_sent_again_with_a_confirmation_is_answered_as_the_
     created, refused, again = results
     assert (bench.label_of(created.topic), refused.body["status"]) == ("created", 422)
     assert (again.value, again.header("idempotency-replayed")) == (created.value, "true")
-    assert "sent again with `confirmOverage: true` in each body, units that were created before answer 422" in _page("publish.md")
+    told = "sent again with `confirmOverage: true` in each body, units that were created before answer 422"
+    assert told in _page("publish.md")

@@ -11,6 +11,7 @@ from worker.batch.recovery import PROCESSING_FAILED
 from worker.domain.outcomes import Created, Outcome, Replayed
 from worker.messages.reasons import DEAD_LETTER_REASONS, count_by_plan, count_refusals
 from worker.messages.rules import REFUSALS
+from worker.stream.aiokafka_internals import NAME_NOT_UTF8
 
 WORKER = Path(__file__).parents[2] / "worker"
 
@@ -29,7 +30,7 @@ def _codes_in_the_code() -> Iterator[str]:
 
 def test_the_reasons_of_dead_letters_are_all_that_the_code_gives() -> None:
     """One that is missing would appear at 1, and the alert on an increase would not see it."""
-    assert {*_codes_in_the_code(), PROCESSING_FAILED} == set(DEAD_LETTER_REASONS)
+    assert {*_codes_in_the_code(), NAME_NOT_UTF8, PROCESSING_FAILED} == set(DEAD_LETTER_REASONS)
 
 
 def test_answers_are_counted_by_the_plan_of_their_company() -> None:
