@@ -1,4 +1,4 @@
-"""Deliveries of a transaction to result partitions: what became of each, and from whom nobody waits any longer."""
+"""Deliveries of a transaction to result partitions: how each stands, and which brokers are not worth waiting for."""
 
 import asyncio
 import time
@@ -17,22 +17,22 @@ from worker.stream.cluster.connection import has_leader
 from worker.stream.cluster.silent_brokers import node_answered
 
 LOOK_SECONDS = 0.5
+# The lanes of a transaction wait so long for a broker that is silent while others answer, and for Kafka to end the
+# transaction before, which may lack its marker on such a broker.
 SILENT_SECONDS = 1.0
-"""How long the lanes of a transaction wait for a broker that is silent while others answer, and for Kafka to end the
-transaction before, which may lack its marker on such a broker."""
+# Results wait so long for followers of their broker after others were taken, until Kafka counts them as out of sync.
 FOLLOWERS_SECONDS = 3.0
-"""How long results wait for followers of their broker after others were taken, until these count as out of sync."""
 
-_ASKING = 2
-"""A number that is no `ConnectionGroup` of aiokafka."""
+# A number that is no `ConnectionGroup` of aiokafka, so that probes get connections of their own.
+_PROBES = 2
 
 
 class NoLeader(Exception):
-    """A result partition has no leader, so that nobody takes what goes there."""
+    """A result partition has no leader, so no broker takes its results."""
 
 
 class SilentLeader(Exception):
-    """The leader of result partitions does not take results, while others do, or answer."""
+    """The leader of result partitions does not take results, while other brokers do, or answer."""
 
     def __init__(self, node: int, places: Collection[TopicPartition]) -> None:
         super().__init__(f"broker {node} does not take results for {', '.join(map(name_of, sorted(places)[:3]))}")
@@ -45,7 +45,7 @@ class NotOver(Exception):
 
 @dataclass(slots=True)
 class Delivery:
-    """What goes to one result partition, for which command partitions, and what became of it, as far as we know."""
+    """All events for one result partition, the command partitions that they answer, and how the delivery stands."""
 
     place: TopicPartition
     lanes: set[int] = field(default_factory=set)
@@ -55,50 +55,51 @@ class Delivery:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the broker refused it, and not since it had refused another one before."""
+        """The broker rejected this delivery itself; it did not fail because an earlier one broke the transaction."""
         return self.failure is not None and not isinstance(self.failure, InvalidTxnState)
 
     @property
     def is_pending(self) -> bool:
-        """Whether it has neither been taken nor refused."""
+        """Whether the broker has neither acknowledged nor refused it."""
         return not self.is_acknowledged and self.failure is None
 
 
 class Patience:
-    """Tells from whom results are not waited for any longer, while a transaction is on its way."""
+    """Decides for how long a transaction waits for the brokers of its deliveries."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer, self._client = producer, producer.client
         self._began = time.monotonic()
         self._first_taken: float | None = None
-        self._asking: set[asyncio.Future[object]] = set()
+        self._probes: set[asyncio.Future[object]] = set()
 
-    def look(self, deliveries: Sequence[Delivery]) -> None:
-        """Raise where waiting helps nobody."""
+    def check(self, deliveries: Sequence[Delivery]) -> None:
+        """Raise `NoLeader`, `NotOver` or `SilentLeader` where waiting is of no use. Otherwise probe who is awaited."""
         now = time.monotonic()
-        pending = [one.place for one in deliveries if one.is_pending]
-        if self._first_taken is None and any(one.is_acknowledged for one in deliveries):
+        pending = [delivery.place for delivery in deliveries if delivery.is_pending]
+        if self._first_taken is None and any(delivery.is_acknowledged for delivery in deliveries):
             self._first_taken = now
         by_leader = defaultdict[int, list[TopicPartition]](list)
         for place in pending:
             by_leader[self._client.cluster.leader_for_partition(place)].append(place)
         if now - self._began >= SILENT_SECONDS:
             if without := [place for place in pending if not has_leader(self._client, place)]:
-                raise NoLeader(f"{name_of(without[0])} has no leader")  # the client would only ask for metadata
+                # The client itself would only ask for metadata, again and again.
+                raise NoLeader(f"{name_of(without[0])} has no leader")
             if self._producer._txn_manager.partitions_to_add() and self._answered(self._coordinator()):
                 raise NotOver("the transaction before has not ended in Kafka")
             for node, places in by_leader.items():
                 if self._is_given_up(node, now):
                     raise SilentLeader(node, places)
         for node in by_leader:
-            self._ask(node)
+            self._probe(node)
         self._client.force_metadata_update()
 
     def _is_given_up(self, node: int, now: float) -> bool:
-        """A broker that is silent while others answer; or one that waits for followers, while results were taken."""
+        """Whether a broker is silent while others answer, or has waited too long for followers."""
         if self._answered(node):
             return self._first_taken is not None and now - self._first_taken >= FOLLOWERS_SECONDS
-        return any(self._answered(one.nodeId) for one in self._client.cluster.brokers() if one.nodeId != node)
+        return any(self._answered(broker.nodeId) for broker in self._client.cluster.brokers() if broker.nodeId != node)
 
     def _answered(self, node: int) -> bool:
         return node_answered(self._client, node, SILENT_SECONDS)
@@ -106,19 +107,20 @@ class Patience:
     def _coordinator(self) -> int:
         return int(self._producer._sender._coordinators.get(CoordinationType.TRANSACTION, -1))
 
-    def _ask(self, node: int) -> None:
-        """Anything, so that its answer tells whether it is alive. Nobody waits for it.
+    def _probe(self, node: int) -> None:
+        """Ask a broker for anything, without waiting: its answer shows that it is alive.
 
-        Over a connection of its own: a broker answers in order, and results may wait for followers.
+        A broker answers each connection in order. On the producer's own one the answer would wait behind results that
+        wait for followers.
         """
-        asking = asyncio.ensure_future(self._client.send(node, MetadataRequest([]), group=_ASKING))
-        self._asking.add(asking)
-        asking.add_done_callback(self._answer)
+        probe = asyncio.ensure_future(self._client.send(node, MetadataRequest([]), group=_PROBES))
+        self._probes.add(probe)
+        probe.add_done_callback(self._forget)
 
-    def _answer(self, asking: "asyncio.Future[object]") -> None:
-        self._asking.discard(asking)
-        if not asking.cancelled():
-            asking.exception()
+    def _forget(self, probe: "asyncio.Future[object]") -> None:
+        self._probes.discard(probe)
+        if not probe.cancelled():
+            probe.exception()  # asyncio logs an exception that nobody has read
 
 
 def name_of(place: TopicPartition) -> str:
@@ -127,18 +129,18 @@ def name_of(place: TopicPartition) -> str:
 
 
 def suspects(producer: AIOKafkaProducer, deliveries: Sequence[Delivery], error: Exception) -> set[int]:
-    """Lanes whose results were refused, or else were pending while those of others were acknowledged.
+    """Partitions of lanes whose results were refused, or else were pending while those of others were acknowledged.
 
-    A silent leader is to blame by itself. A transaction that did not begin blames nobody.
+    A silent leader is to blame alone. A transaction that did not begin blames no lane.
     """
     if isinstance(error, NotOver):
         return set()
     if isinstance(error, SilentLeader):
-        return {lane for one in deliveries if one.place in error.places for lane in one.lanes}
+        return {lane for delivery in deliveries if delivery.place in error.places for lane in delivery.lanes}
     sender = producer._sender.sender_task
-    if sender is None or sender.done():  # it fails all of them, whoever is to blame
+    if sender is None or sender.done():  # a sender that ended fails all deliveries, whichever is to blame
         return set()
-    refused = [one for one in deliveries if one.is_refused]
-    pending = [one for one in deliveries if one.is_pending]
+    refused = [delivery for delivery in deliveries if delivery.is_refused]
+    pending = [delivery for delivery in deliveries if delivery.is_pending]
     blamed = refused or (pending if len(pending) < len(deliveries) else [])
-    return {lane for one in blamed for lane in one.lanes}
+    return {lane for delivery in blamed for lane in delivery.lanes}

@@ -22,28 +22,27 @@ from worker.stream.cluster.connection import client_options, close_within, has_l
 from worker.stream.cluster.offset_fetch_v7 import worker_metadata
 from worker.stream.delivery import LOOK_SECONDS, Delivery, NotOver, Patience, name_of, suspects
 
+# A session that cannot start is replaced by one with another id, which another broker may coordinate.
 START_SECONDS = 5.0
-"""A session that cannot start is replaced by one with another id, which another broker may coordinate."""
+# Shorter than the client's own retries and than the transaction timeout, since the producer is thrown away on any
+# doubt. All other lanes then go on within 30 s where one result partition takes nothing.
 EMIT_SECONDS = 20.0
-"""Shorter than the client's own retries and than the transaction timeout: on any doubt the producer is thrown away. And
-short enough that all other lanes go on within 30 s where one result partition takes nothing."""
-
+# A larger single record gets a batch of its own. Above 512 KiB a request is humongous to the G1 collector of a broker
+# with a heap of up to 2 GB: the requests of 560 KB that full batches made took a fifth of the broker's CPU.
 RECORD_BATCH_BYTES = 480_000
-"""A larger single record gets a batch of its own. Above 512 KiB, a request is humongous to the G1 collector of a broker
-with a heap of up to 2 GB: those of 560 KB that full batches made took a fifth of the broker's CPU."""
 
+# The client sends these requests again when a connection breaks, although the first one may still arrive, in the middle
+# of the next transaction of the same epoch (guard B20, KAFKA-17754). EndTxn would then commit half of that transaction
+# without its offsets, and TxnOffsetCommit would commit an old offset in place of the new one. All other requests may be
+# late: AddPartitions and AddOffsets only add a partition, and the broker knows a Produce by its sequence numbers.
 _SENT_ONCE = (TxnOffsetCommitRequest, EndTxnRequest)
-"""What the client would send again by itself when a connection breaks, although the first may still arrive, in the
-middle of the next transaction of the same epoch (guard B20, KAFKA-17754). EndTxn would then commit half of that one
-without its offset, and an old offset would be committed in place of its own. The other requests may be late:
-AddPartitions and AddOffsets only add a partition, and the broker knows a Produce by its sequence numbers."""
 
 
 class Doubt(Exception):
-    """It is not known what became of a turn.
+    """The worker does not know what became of a turn.
 
-    `suspects` are partitions of the command topic whose lanes failed while others may have got on; none where nobody in
-    particular is to blame.
+    `suspects` are partitions of the command topic whose lanes failed while others may have got on. It is empty where no
+    lane in particular is to blame.
     """
 
     def __init__(self, reason: str, suspects: Iterable[int] = ()) -> None:
@@ -56,13 +55,14 @@ class EmissionFailed(Doubt):
 
 
 class Unanswered(Exception):
-    """A request that must not be sent twice got no answer. No `KafkaError`, upon which the client would try again."""
+    """A request that must not be sent twice got no answer. Not a `KafkaError`: the client sends again after those."""
 
 
 class Emitter:
-    """One producer; of a session, it has a transactional id that nobody had before and nobody will have again.
+    """One transactional producer.
 
-    `offsets_group` is the group whose offsets it commits, where that is not the workers'.
+    A session's one has a transactional id that nobody used before and nobody will use again. `offsets_group` is the
+    group whose offsets it commits, where that is not the workers' group.
     """
 
     def __init__(
@@ -72,13 +72,10 @@ class Emitter:
         self._offsets_group = offsets_group or settings.group_id
         self._hooks = hooks
         self._topics = dict(zip(Kind, settings.result_topics, strict=True))
+        # How many partitions each topic has.
         self._partitions: dict[str, int] = {}
-        self.has_begun = False
-        """Whether there ever was a transaction."""
-        self.has_committed = False
-        """Whether results became visible."""
-        self.is_open = False
-        """Whether there is one whose end was not answered."""
+        # Whether there ever was a transaction, whether one committed, and whether the end of one was not answered.
+        self.has_begun = self.has_committed = self.is_open = False
         self._producer = AIOKafkaProducer(
             **client_options(settings),
             transactional_id=transactional_id,
@@ -89,9 +86,9 @@ class Emitter:
         send_once(self._producer.client)
 
     async def start(self) -> None:
-        """InitProducerId, and how many partitions the result topics have.
+        """Send InitProducerId, and ask how many partitions the result topics have.
 
-        A topic that we may not write to any more is the affair of those lanes alone that have something for it.
+        Losing write access to one topic fails only the lanes that have results for it.
         """
         async with asyncio.timeout(START_SECONDS):
             await self._producer.start()
@@ -100,11 +97,12 @@ class Emitter:
                     self._partitions[topic] = len(await self._producer.partitions_for(topic))
 
     def without_leader(self, partition: int) -> str | None:
-        """Where results of a command partition might have to go and no broker takes them, by what is known now."""
-        return self._first_without_leader(self._place(topic, partition) for topic in self._partitions)
+        """Name a result partition of a command partition that has no leader, by the metadata at hand."""
+        places = (self._place(topic, partition) for topic in self._partitions)
+        return next((name_of(place) for place in places if not has_leader(self._producer.client, place)), None)
 
     def look_for_leaders(self) -> None:
-        """Ask for metadata; it takes a moment."""
+        """Ask for metadata; the answer takes a moment."""
         self._producer.client.force_metadata_update()
 
     async def emit(self, batches: Sequence[Sent]) -> None:
@@ -127,7 +125,8 @@ class Emitter:
                 async with asyncio.timeout(EMIT_SECONDS):
                     await self._transaction(deliveries, offsets)
         except Exception as error:
-            if isinstance(error, NotOver):  # Kafka may end it at any moment: nothing of this one must begin then
+            if isinstance(error, NotOver):
+                # Kafka may end the transaction before at any moment. Nothing of this one may begin then.
                 self._stop_sending()
             raise EmissionFailed(
                 f"{type(error).__name__}: {error}", suspects(self._producer, deliveries, error)
@@ -152,26 +151,26 @@ class Emitter:
         failpoints.reach("EndTxn answered")
 
     async def _deliver_all(self, deliveries: Sequence[Delivery]) -> None:
-        """Await every one of them: a commit succeeds even where a send failed (guard B3).
+        """Await every delivery: a commit succeeds even where a send failed (guard B3).
 
-        Each has a task of its own, since a batch waits until the one before it, to the same partition, is on its way.
-        Deliveries that nobody takes are given up, so that the other lanes do not wait for them: see `Patience`.
+        Each delivery has a task of its own, since a batch waits until the one before it to the same partition is on its
+        way. `Patience` gives up on brokers that take nothing, so that the other lanes do not wait for them.
         """
-        pending = {asyncio.ensure_future(self._deliver(one)) for one in deliveries}
+        pending = {asyncio.ensure_future(self._deliver(delivery)) for delivery in deliveries}
         patience = Patience(self._producer)
         try:
             while pending:
                 done, pending = await asyncio.wait(pending, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
-                for one in done:
-                    one.result()
+                for task in done:
+                    task.result()
                 if pending:
-                    patience.look(deliveries)
+                    patience.check(deliveries)
         finally:
-            for one in pending:
-                one.cancel()
+            for task in pending:
+                task.cancel()
 
     async def _deliver(self, delivery: Delivery) -> None:
-        """Hand over record batches, in order, and await and count their acknowledgements."""
+        """Hand over record batches in order, and await and count their acknowledgements."""
         try:
             sent, builder = list[asyncio.Future[object]](), self._producer.create_batch()
             for event in delivery.events:
@@ -180,6 +179,7 @@ class Emitter:
                     builder = self._producer.create_batch()
                     _append(builder, event)
             sent.append(await self._submit(builder, delivery.place))
+            # The client answers None for a batch that it dropped.
             if None in await asyncio.gather(*sent):
                 raise EmissionFailed("a batch of results was dropped by the client")
             delivery.is_acknowledged = True
@@ -193,9 +193,6 @@ class Emitter:
         failpoints.reach("k-th send")
         return sent
 
-    def _first_without_leader(self, places: Iterable[TopicPartition]) -> str | None:
-        return next((name_of(place) for place in places if not has_leader(self._producer.client, place)), None)
-
     def _place(self, topic: str, partition: int) -> TopicPartition:
         """The same partition as the input: a lane then touches one partition a topic, and order is kept."""
         return TopicPartition(topic, partition % self._partitions.get(topic, partition + 1))
@@ -204,6 +201,7 @@ class Emitter:
         return self._place(self._topics[kind], partition)
 
     def _deliveries(self, batches: Sequence[Sent]) -> list[Delivery]:
+        """Sort results and copies of dead letters by the partitions that they go to."""
         deliveries: dict[TopicPartition, Delivery] = {}
 
         def deliver(place: TopicPartition, partition: int, event: Event) -> None:
@@ -224,11 +222,11 @@ class Emitter:
         return list(deliveries.values())
 
     async def end_sending(self) -> None:
-        """Send nothing more of a transaction: after this, only requests that are on their way may still arrive."""
+        """Send nothing more of a transaction. Only requests that are on their way may still arrive after this."""
         self._stop_sending()
         if (sender := self._producer._sender.sender_task) is not None:
             _, late = await asyncio.wait({sender}, timeout=1.0)
-            if late:  # it waits for a broker that is silent, until its connections are closed
+            if late:  # the sender waits for a silent broker until its connections are closed
                 await close_within(self._producer.client.close(), 0.5)
                 await asyncio.wait({sender})
 
@@ -237,7 +235,7 @@ class Emitter:
             sender.cancel()
 
     async def close(self) -> None:
-        """Let go of the connections, whatever state the transaction is in; never aborts (guard B4)."""
+        """Close all connections, whatever state the transaction is in; never abort it (guard B4)."""
         await close_within(self._producer.stop(), 1.5)
         await close_within(self._producer.client.close(), 0.5)
 
