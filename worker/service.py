@@ -1,10 +1,10 @@
-"""The life of a worker: start, be a member of the group, keep house, stop."""
+"""The life of a worker: it waits for its servers, is a member of the group, keeps house, and stops."""
 
 import asyncio
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -33,19 +33,18 @@ from worker.stream.positions import reason_without_topic
 
 log = structlog.get_logger(__name__)
 
+# `/livez` fails where a lane holds records and has not moved for so long.
 STUCK_SECONDS = 120.0
 WATCH_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 600.0
-STOP_SECONDS = 7.0
-"""For the lanes and the group; what follows takes some two seconds at most, and a stop less than ten in all."""
-
-
 ACTIVITY_SECONDS = 10.0
+# For lanes and group. The rest takes two seconds at most, so that a stop takes less than ten.
+STOP_SECONDS = 7.0
 
 
 @dataclass(frozen=True, slots=True)
 class Watchers:
-    """Who is told of the line, and asked by a worker for what it has seen."""
+    """The listeners of the line that a worker itself reads or closes."""
 
     metrics: Metrics
     minutes: MinuteLog
@@ -53,7 +52,7 @@ class Watchers:
 
 
 class CannotStart(Exception):
-    """Something that waiting will not mend; the text says what to do."""
+    """A problem that waiting does not solve; the text says what to do."""
 
 
 class Worker:
@@ -66,7 +65,7 @@ class Worker:
         watchers: Watchers,
         verifier: TokenVerifier | None = None,
     ) -> None:
-        """`shared` is what its lanes work with; `store` and `verifier` are theirs, too, and `watchers` watch them."""
+        """`shared` is for its lanes, with the same `store` and `verifier`; its hooks tell the `watchers`."""
         if not __debug__:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
         self._shared, self._store, self._tracing = shared, store, watchers.tracing
@@ -76,7 +75,9 @@ class Worker:
         self._log_clock = LogClock(shared.cluster, shared.settings.topic_commands)
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
+        # What the worker does before and after it is a member; None while it is one.
         self._phase: str | None = "starting"
+        # Servers that do not answer, and why.
         self._away: dict[str, str] = {}
         self._stopping = asyncio.Event()
         self._health = HealthServer(
@@ -86,7 +87,7 @@ class Worker:
     # Health
 
     def not_alive(self) -> list[str]:
-        """Lanes that hold records and have not moved for long, though nothing they wait for is known to be away."""
+        """Name lanes that hold records and have not moved for long, unless a server is away that they wait for."""
         if self._away or self._membership is None:
             return []
         now = time.monotonic()
@@ -97,7 +98,7 @@ class Worker:
         ]
 
     def not_ready(self) -> list[str]:
-        """Why the worker is not answering commands, in words."""
+        """Say in words why the worker is not answering commands."""
         problems = [f"{server} is away: {reason}" for server, reason in self._away.items()]
         if self._phase is not None:
             return [self._phase, *problems]
@@ -105,10 +106,9 @@ class Worker:
             return [reason_without_topic(self._settings.topic_commands), *problems]
         if self._membership is None or not self._membership.assigned:
             return ["waiting for the group to assign partitions", *problems]
-        lanes = sorted(self._membership.lanes.items())
         return problems + [
             f"partition {place.partition} {lane.state.value}: {lane.reason}"
-            for place, lane in lanes
+            for place, lane in sorted(self._membership.lanes.items())
             if lane.state is not LaneState.RUNNING
         ]
 
@@ -160,19 +160,20 @@ class Worker:
         background.start("watch-servers", self._watch_servers)
         if self._verifier is not None:
             background.start("watch-keys", self._verifier.watch)
-        background.start("ask-silent-brokers", self._ask_silent_brokers)
-        background.start("housekeeping", self._maintain_partitions)
-        background.start("activity", self._write_activity)
+        # Errors of these two say that a server is away, which `watch-servers` reports.
+        background.start("ask-silent-brokers", lambda: _every(WATCH_SECONDS, self._cluster.ask_silent_brokers))
+        background.start("activity", lambda: _every(ACTIVITY_SECONDS, self._write_activity))
+        background.start("housekeeping", self._keep_house)
         try:
             await self._be_member()
         finally:
             background.stop()
-            with suppress(Exception):  # Postgres is away, or slow: nobody waits for the last seconds
+            with suppress(Exception):  # a stop does not wait long for Postgres to take the last seconds
                 async with asyncio.timeout(1.0):
-                    await self._tell_activity()
+                    await self._write_activity()
 
     async def _prepare(self) -> None:
-        """Wait for both servers, and check that all is as it must be."""
+        """Wait for both servers, and check that they are ready for a worker."""
         await self._check(self._preflight.of_settings)
         async for attempt in _patiently():
             with attempt:
@@ -196,20 +197,20 @@ class Worker:
             except CannotStart:
                 raise
             except Exception:
-                await self._cluster.close()
+                await self._cluster.close()  # the next attempt connects anew
                 raise
 
     async def _check(self, checks: Sequence[Check]) -> None:
-        """Log what is only unusual. Raises `CannotStart` with all that is fatal."""
-        found = await findings(checks)
-        for one in found:
-            if one.status == "warning":
-                log.warning("unusual", check=one.id, finding=one.finding, advice=one.advice)
-        if fatal := [str(one) for one in found if one.is_fatal]:
+        """Log unusual findings. Raises `CannotStart` with all fatal ones."""
+        results = await findings(checks)
+        for result in results:
+            if result.status == "warning":
+                log.warning("unusual", check=result.id, finding=result.finding, advice=result.advice)
+        if fatal := [str(result) for result in results if result.is_fatal]:
             raise CannotStart(" ".join(fatal))
 
     async def _be_member(self) -> None:
-        """Be in the group; when the membership ends otherwise than by `stop`, begin another."""
+        """Be a member of the group. A membership that ends although nobody called `stop` is followed by another one."""
         async for attempt in _patiently():
             with attempt:
                 if self._stopping.is_set():
@@ -223,24 +224,20 @@ class Worker:
                     log.warning("membership_ended", error=f"{type(error).__name__}: {error}")
                     raise
 
+    # Background
+
     async def _watch_servers(self) -> None:
-        """Know, for `/readyz`, whether the servers answer, also while no command comes."""
+        """Ask both servers now and then, so that `/readyz` is right also while no command comes."""
         while True:
-            await self._ask("Postgres", self._store.ping())
-            await self._ask("Kafka", self._cluster.ping())
+            await self._ping("Postgres", self._store.ping())
+            await self._ping("Kafka", self._cluster.ping())
             await asyncio.sleep(WATCH_SECONDS)
 
-    async def _ask_silent_brokers(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            with suppress(Exception):  # Kafka as a whole is away, which is said elsewhere
-                await self._cluster.ask_silent_brokers()
-
-    async def _ask(self, server: str, question: Coroutine[Any, Any, None]) -> None:
+    async def _ping(self, server: str, ping: Coroutine[Any, Any, None]) -> None:
         try:
             with self._metrics.asking(server.lower()):
                 async with asyncio.timeout(5.0):
-                    await question
+                    await ping
             if self._away.pop(server, None) is not None:
                 log.info("server_is_back", server=server)
         except Exception as error:
@@ -248,36 +245,42 @@ class Worker:
                 log.warning("server_is_away", server=server, error=f"{type(error).__name__}: {error}")
             self._away[server] = f"{type(error).__name__}: {error}"
 
-    async def _maintain_partitions(self) -> None:
+    async def _write_activity(self) -> None:
+        """Write the last minutes' counts for the console. They are kept while Postgres is away."""
+        if minutes := self._minutes.untold():
+            async with self._store.session() as connection:
+                await write_activity(connection, self._settings.group_id, self._member, minutes)
+            self._minutes.told(minutes)
+
+    async def _keep_house(self) -> None:
         """Create the ledger's days ahead, and drop those past the retention while the clocks agree."""
-        self._metrics.partitions_maintained.set_to_current_time()  # the days ahead were made before
-        with suppress(Exception):  # both servers are asked again before anything is dropped
+        self._metrics.partitions_maintained.set_to_current_time()  # `_check_servers` has created the days ahead
+        with suppress(Exception):  # the clocks are compared again before anything is dropped
             await self._clocks_agree()
         while True:
-            await self._look_ahead()
+            await self._note_ends()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
                 async with self._store.session() as connection:
                     await ensure_days(connection)
-                dropped = await self._drop_old_days() if await self._clocks_agree() else []
+                dropped: list[str] = []
+                if await self._clocks_agree():
+                    async with self._store.session() as connection:
+                        dropped = await drop_old_days(connection, self._settings.retention_days)
                 self._metrics.partitions_maintained.set_to_current_time()
                 if dropped:
                     log.info("ledger_days_dropped", days=dropped)
-            except Exception as error:  # next time; the days are made ahead so that it may fail for long
+            except Exception as error:  # days are created two days ahead, so that this may fail for long
                 log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}")
-
-    async def _drop_old_days(self) -> list[str]:
-        async with self._store.session() as connection:
-            return await drop_old_days(connection, self._settings.retention_days)
 
     async def _clocks_agree(self) -> bool:
         """Whether the clocks of Postgres, of this worker and of the newest command's broker differ by an hour at most.
 
-        A day that is dropped by a wrong clock cannot come back, and one that stays costs only disk. While Kafka is away
-        the other two decide; so they do where producers set the time of their records. Raises what Postgres does.
+        A day that is dropped by a wrong clock cannot come back, and one that stays costs only disk. The other two
+        decide while Kafka is away, and where producers set the time of their records. Raises the errors of Postgres.
         """
         newest = None
-        with suppress(Exception):  # Kafka is away, which is said elsewhere
+        with suppress(Exception):  # Kafka is away, which `watch-servers` reports
             if not self._settings.allow_producer_time:
                 newest = await self._log_clock.look()
         async with self._store.session() as connection:
@@ -295,26 +298,21 @@ class Worker:
         )
         return False
 
-    async def _write_activity(self) -> None:
-        """What people see of the last minutes, beside the turns."""
-        while True:
-            await asyncio.sleep(ACTIVITY_SECONDS)
-            with suppress(Exception):  # Postgres is away, which is said elsewhere; the minutes are kept meanwhile
-                await self._tell_activity()
-
-    async def _tell_activity(self) -> None:
-        if minutes := self._minutes.untold():
-            async with self._store.session() as connection:
-                await write_activity(connection, self._settings.group_id, self._member, minutes)
-            self._minutes.told(minutes)
-
-    async def _look_ahead(self) -> None:
-        """Note what will end one day: the days of the ledger, and certificates. A time stays true while none looks."""
+    async def _note_ends(self) -> None:
+        """Set the metrics of when certificates and the ledger's days end. A time stays true between two looks."""
         for certificate, ends in expiries(self._settings):
             self._metrics.certificate_expires.labels(certificate).set(ends)
-        with suppress(Exception):  # Postgres is away, which is said elsewhere
+        with suppress(Exception):  # Postgres is away, which `watch-servers` reports
             async with self._store.session() as connection:
                 self._metrics.ledger_ends.set(await ledger_end(connection))
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do some work now and then, whether it fails or not."""
+    while True:
+        await asyncio.sleep(seconds)
+        with suppress(Exception):
+            await work()
 
 
 def _patiently() -> AsyncIterator[stamina.Attempt]:

@@ -14,7 +14,7 @@ from worker.stream.background import Background, StrayCancellation, in_own_task
     [
         (None, "returned"),
         (ValueError("x"), "ValueError: x"),
-        (asyncio.CancelledError(), "CancelledError: by nobody of ours"),
+        (asyncio.CancelledError(), "CancelledError: not by the worker"),
     ],
     ids=["returns", "raises", "is cancelled"],
 )

@@ -1,4 +1,4 @@
-"""Work beside the main line: what ends although it should go on is noticed, whoever ended it."""
+"""Background tasks that run until stopped; a task that ends early is logged and restarted."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,30 +15,30 @@ RESTART_SECONDS = 1.0
 
 
 class StrayCancellation(Exception):
-    """Something was cancelled that nobody of ours has cancelled: aiokafka does that while a broker is away."""
+    """A task was cancelled, and not by the worker: aiokafka does that while a broker is away."""
 
 
 class Background:
-    """Tasks that go on until `stop`: one that ends before that, cancelled or not, is told of and started again."""
+    """Tasks that run until `stop`."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopped = False
 
     def start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin; `work` makes the coroutine, anew for every start."""
+        """Start a task. `work` makes the coroutine, a new one for each restart."""
         if not self._stopped:
             task = self._tasks[name] = asyncio.create_task(work(), name=name)
             task.add_done_callback(partial(self._ended, name, work))
 
     def stop(self) -> None:
-        """Cancel all of them."""
+        """Cancel all tasks."""
         self._stopped = True
         for task in self._tasks.values():
             task.cancel()
 
     def _ended(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], task: "asyncio.Task[None]") -> None:
-        error = asyncio.CancelledError("by nobody of ours") if task.cancelled() else task.exception()
+        error = asyncio.CancelledError("not by the worker") if task.cancelled() else task.exception()
         if not self._stopped:
             log.error(
                 "background_task_ended", task=name, error=f"{type(error).__name__}: {error}" if error else "returned"
@@ -47,7 +47,7 @@ class Background:
 
 
 async def in_own_task(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` in a task of its own. Raises `StrayCancellation` where that is cancelled and we are not."""
+    """Await `work` in a task of its own. Raises `StrayCancellation` where that task is cancelled and we are not."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task})
@@ -56,5 +56,5 @@ async def in_own_task(work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait({task})
         raise
     if task.cancelled():
-        raise StrayCancellation("cancelled by nobody of ours")
+        raise StrayCancellation("cancelled, and not by the worker")
     return task.result()

@@ -1,8 +1,9 @@
-"""Fencing: what a producer of another session may have left open is ended, and it can begin nothing more."""
+"""Fencing: the open transaction of another session's producer ends, and that producer can begin no other one."""
 
 import asyncio
 from collections.abc import Callable
 
+import stamina
 import structlog
 from aiokafka.errors import (
     ConcurrentTransactions,
@@ -22,51 +23,65 @@ PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 
 
+class _NotFenced(Exception):
+    """Kafka has not ended the producer's transaction yet."""
+
+
 async def fence(
     cluster: Cluster, settings: Settings, transactional_id: str, has_ended: Callable[[], bool] = lambda: False
 ) -> None:
-    """Until nothing of that id can become visible any more, and no offset of its can be committed.
+    """Wait until no result of that id can become visible any more, and no offset of it can be committed.
 
-    `has_ended` tells whether its producer was ours, and sends nothing more. All failures are tried again, for as long
-    as it takes, but `TransactionalIdAuthorizationFailed`.
+    `has_ended` tells whether its producer was one of this worker, and sends nothing more. All failures are tried again,
+    for as long as it takes, except `TransactionalIdAuthorizationFailed`.
     """
-    pause = PAUSE_SECONDS
-    while True:
-        try:
-            async with asyncio.timeout(settings.kafka_session_timeout_seconds):
-                if await _is_fenced(cluster, settings, transactional_id, has_ended):
-                    return
-        except TransactionalIdAuthorizationFailed:
-            raise
-        except Exception as error:
-            log.warning("fencing_is_tried_again", producer=transactional_id, error=f"{type(error).__name__}: {error}")
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    async for attempt in stamina.retry_context(
+        on=_may_pass,
+        attempts=None,
+        timeout=None,
+        wait_initial=PAUSE_SECONDS,
+        wait_max=LONGEST_PAUSE_SECONDS,
+        wait_jitter=PAUSE_SECONDS,
+    ):
+        with attempt:
+            try:
+                async with asyncio.timeout(settings.kafka_session_timeout_seconds):
+                    await _fence_once(cluster, settings, transactional_id, has_ended)
+            except (TransactionalIdAuthorizationFailed, _NotFenced):
+                raise
+            except Exception as error:
+                failure = f"{type(error).__name__}: {error}"
+                log.warning("fencing_is_tried_again", producer=transactional_id, error=failure)
+                raise
 
 
-async def _is_fenced(
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, TransactionalIdAuthorizationFailed)
+
+
+async def _fence_once(
     cluster: Cluster, settings: Settings, transactional_id: str, has_ended: Callable[[], bool]
-) -> bool:
-    """InitProducerId ends or aborts what is open, and raises the epoch.
-
-    While a result partition has no leader, the marker of an abort cannot be written, and the broker goes on to say
-    CONCURRENT_TRANSACTIONS, which by itself proves nothing. But no producer of ours aborts by itself, so an abort that
-    is under way is the coordinator's: it came with a higher epoch, and by it no offset can be committed. A commit that
-    is under way leaves its owner the epoch, and is waited for: the owner may go on after it. Not where its producer
-    has ended. Then the commit is decided, stable offsets have it, and only markers of silent brokers are missing.
-    """
+) -> None:
+    """Send InitProducerId, which ends or aborts an open transaction and raises the epoch. Raises `_NotFenced`."""
     timeout_ms = int(settings.kafka_transaction_timeout_seconds * 1000)
     request = InitProducerIdRequest(transactional_id, timeout_ms)
     code = (await cluster.ask_transaction_coordinator(transactional_id, request)).error_code
     if code == 0:
-        return True
+        return
     if code != ConcurrentTransactions.errno:
         raise for_code(code)(f"InitProducerId of {transactional_id}: error {code}")
+    # The coordinator is ending a transaction. It says so for as long as a result partition has no leader to take the
+    # marker, which alone proves nothing; the state of the transaction does:
+    # - PrepareAbort: none of our producers aborts, so this abort is the coordinator's. It came with a higher epoch,
+    #   under which the owner cannot commit an offset.
+    # - PrepareCommit leaves the owner its epoch, so the owner may go on after it. Unless its producer has ended: then
+    #   the commit is decided, stable offsets have it, and only markers on silent brokers are missing.
     try:
         described = await cluster.ask_transaction_coordinator(
             transactional_id, TransactionStateRequest(transactional_id)
         )
     except (IncompatibleBrokerVersion, NotImplementedError):  # a broker that cannot tell: wait for its markers
-        return False
+        raise _NotFenced from None
     state = transaction_state(described)
-    return state == "PrepareAbort" or (state == "PrepareCommit" and has_ended())
+    if state != "PrepareAbort" and not (state == "PrepareCommit" and has_ended()):
+        raise _NotFenced
