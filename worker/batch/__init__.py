@@ -1,1 +1,1 @@
-"""Batches on their way: a turn's commands are decided over the store, and what fails is narrowed down to its record."""
+"""The line of a turn: commands are decided in one Postgres transaction, and failures are narrowed down to a record."""

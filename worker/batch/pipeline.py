@@ -15,18 +15,18 @@ from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observability.hooks import Committed, Hooks
 from worker.store.port import BatchTooLarge, Store
 
+# About the bytes of an answer besides its command and the product's fields.
 ANSWER_OVERHEAD_BYTES = 512
-"""About what an answer holds besides what was asked and the product's fields."""
+# The answers of one transaction are in memory together, so they are bounded together.
 TURN_ANSWER_BYTES = 8 * 1024 * 1024
-"""How much the answers of one transaction may hold together, since they are all in memory at once."""
 
 
 class AnswerTooLarge(Exception):
-    """A result that cannot be published, headers and all, such as for what the catalogue seeds a created event with."""
+    """A result is too large to be published, headers included, for example because of the fields of its product."""
 
 
 class Decided(NamedTuple):
-    """What became of some commands: those that created a passport, the other outcomes, and answers to all of them."""
+    """Decisions on some commands: the passports created, the other outcomes, and an answer to each command."""
 
     created: list[Created]
     others: list[Outcome]

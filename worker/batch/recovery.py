@@ -1,4 +1,4 @@
-"""What becomes of a turn that fails: which failures to run again, which to split, and which are for others to mend."""
+"""A turn that fails: which failures are run again, which are narrowed down to a record, and which are waited for."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,22 +22,22 @@ _ATTEMPTS_TOGETHER = 2
 
 
 class Remedy(Enum):
-    """What helps against a failure of a transaction, after those tries that `Retriable` gets anyway."""
+    """The treatment of a failed transaction, after the retries that `Retriable` gets anyway."""
 
+    # The database is away: the caller waits for it.
     WAIT = "wait"
-    """The database is away: whoever has the turn waits for it."""
+    # Another session holds a lane: the others go on without it.
     LEAVE = "leave"
-    """A lane is somebody else's: the others go on without it."""
+    # The turn was too large.
     SHRINK = "shrink"
-    """It was too much at once."""
+    # One lane may be the cause: each lane is tried alone.
     ISOLATE = "isolate"
-    """It is a lane's own: the others go on without it."""
+    # One record may be the cause: each lane is tried alone, and halving finds the record.
     SEARCH = "search"
-    """It may be a record's own: it is found by halving."""
 
 
 def remedy(error: Exception, turn: Sequence[Batch]) -> Remedy:
-    """The one classification of failures."""
+    """Classify a failure. All code that treats failures of turns asks here."""
     match error:
         case LostLane() if any(batch.expected.token in error.tokens for batch in turn):
             return Remedy.LEAVE
@@ -54,7 +54,7 @@ def remedy(error: Exception, turn: Sequence[Batch]) -> Remedy:
 
 
 class Processor:
-    """Turns that come through: what fails is run again, tried lane by lane, and narrowed down to its record."""
+    """Runs turns to their end: it retries, tries lane by lane, and narrows a failure down to its record."""
 
     def __init__(self, pipeline: Pipeline, hooks: Hooks | None = None) -> None:
         self._pipeline = pipeline
@@ -166,7 +166,7 @@ class Processor:
 
 
 def unprocessable(command: Command, record: Record) -> Command:
-    """The command of a record whose processing failed by its own fault, as rule 1 refuses it."""
+    """The command that rule 1 refuses, for a record whose processing fails because of the record."""
     refusal = UnreadableRecord(PROCESSING_FAILED, "Expected a record that can be processed; it failed repeatedly")
     return command._replace(body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
 
@@ -179,6 +179,6 @@ def _of_lane(failure: Exception) -> LostLane | BatchTooLarge | StoreUnavailable:
 
 
 def _in_short(error: Exception) -> str:
-    """The kind of failure only: a driver's message may quote a record's data."""
+    """The type of a failure, since a driver's message may quote a record's data. SQLSTATEs may be logged."""
     name = type(error).__name__
     return f"{name}: {str(error)[:5]}" if isinstance(error, Retriable) else name

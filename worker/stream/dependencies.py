@@ -1,4 +1,4 @@
-"""What all sessions and lanes of a worker share, and what they ask of its consumer."""
+"""The objects that all sessions and lanes of a worker share, and their view of its consumer."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,21 +13,21 @@ from worker.stream.command_reader import CommandReader
 
 
 class Consumer(Protocol):
-    """What is asked of the consumer of the lanes' partitions."""
+    """The consumer of the command topic, as sessions and lanes use it."""
 
     def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
-        """The partitions that each broker leads, as far as is known; those without a leader are left out."""
+        """Group partitions by their leaders in the metadata at hand. Leaves out those without a leader."""
         ...
 
     async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
-        """First offset of each log and the offset behind its last readable record; not of those without a leader.
+        """First offset of each log, and the offset behind its last readable record. Leaves out those without a leader.
 
-        Waits for the slowest leader: ask in a task of its own for those of `by_leader` that go together.
+        Waits for the slowest leader, so use a task for each group of `by_leader`.
         """
         ...
 
     def all_partitions(self, topic: str) -> Collection[int]:
-        """Those that the topic has, whoever has them."""
+        """All partitions of the topic, also those of other workers."""
         ...
 
     def begin_at(self, topic: str, partition: int, offset: int) -> None:
@@ -37,7 +37,7 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LaneDependencies:
-    """What all sessions of a worker share."""
+    """Shared by all sessions of a worker."""
 
     settings: Settings
     store: Store
@@ -45,5 +45,5 @@ class LaneDependencies:
     command_reader: CommandReader
     cluster: Cluster
     hooks: Hooks
+    # Transactional ids of this worker's sessions that send nothing more.
     ended_producers: set[str] = field(default_factory=set)
-    """Transactional ids of this worker's sessions that send nothing more."""

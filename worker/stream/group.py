@@ -1,4 +1,4 @@
-"""The group member: joins, turns assigned partitions into lanes, and feeds them what it fetches."""
+"""The group member: joins the group, makes lanes of assigned partitions, and feeds them the records it fetches."""
 
 import asyncio
 from collections.abc import Collection
@@ -23,26 +23,22 @@ from worker.stream.standing import look_for_lost_commits
 
 log = structlog.get_logger(__name__)
 
+# A poll gets so long to end when the worker stops.
 LAST_POLL_SECONDS = 0.5
-"""How long a poll gets to end by itself when stopping."""
-
+# A fetch answer holds so much of one lane: as much as a batch takes, to keep memory small.
 FETCH_BYTES = 256 * 1024
-"""For a lane at once: what a batch takes, and no more in memory than that."""
-
+# A fetch answer holds so much of all lanes: aiokafka keeps several copies of it while it takes it apart.
 FETCH_ALL_BYTES = 1024 * 1024
-"""For all lanes at once: aiokafka holds an answer several times while it is taken apart."""
-
+# All lanes together may hold so much of records whose results are not visible yet.
 HELD_BYTES = 12 * 1024 * 1024
-"""What all lanes together may hold of records whose results are not visible yet."""
-
+# E of all lanes is compared with A so often. In between, a worker may decide without passports that are lost.
 LOST_COMMITS_SECONDS = 3.0
-"""How often a worker compares E of all lanes with A. Until then it may decide without passports that are lost."""
 
 _WEEKS_MS = 2**31 - 1
 
 
 class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
-    """One membership of the consumer group; make a new one after `run` raised."""
+    """One membership of the consumer group. Make a new one after `run` has raised."""
 
     def __init__(self, shared: LaneDependencies) -> None:
         settings = shared.settings
@@ -51,8 +47,8 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self.lanes: dict[TopicPartition, Lane] = {}
         self._sessions: Sessions | None = None
         self._stopping = asyncio.Event()
+        # Whether the group has finished a rebalance. A surplus worker has no partition then.
         self.assigned = False
-        """Whether the group has come to an end with a rebalance; a worker too many then has no partition."""
         timeout_ms = int(settings.kafka_session_timeout_seconds * 1000)
         self._consumer = AIOKafkaConsumer(
             **client_options(settings),
@@ -62,7 +58,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             isolation_level="read_committed",
             session_timeout_ms=timeout_ms,
             heartbeat_interval_ms=timeout_ms // 4,
-            # While servers are away nothing is polled, and the membership must outlast that (B7); /livez watches.
+            # Nothing is polled while servers are away, and the membership must outlast that (guard B7); /livez watches.
             max_poll_interval_ms=_WEEKS_MS,
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_bytes=FETCH_ALL_BYTES,
@@ -76,7 +72,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._stopping.set()
 
     async def run(self) -> None:
-        """Be a member of the group until stopped; raises what ends the membership otherwise."""
+        """Be a member of the group until stopped. Raises the error that ends the membership before."""
         background = Background()
         background.start("survey", lambda: survey(self.lanes, self, self._shared))
         background.start("topic-watch", self.topic_watch.watch)
@@ -89,7 +85,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             self._consumer.subscribe([self._topic], listener=self)
             await self._read_until_stopped()
         finally:
-            self.stop()  # an assignment that still comes finds no reader
+            self.stop()  # an assignment may still come, and nobody reads any more
             background.stop()
             sessions = self._sessions
             await self._close_lanes()
@@ -97,14 +93,14 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 await sessions.fence_cut_off()
             await close_within(self._consumer.stop(), 2.0)
 
-    # Rebalances: both callbacks return soon, aiokafka sends no heartbeats while they run (guard B2)
+    # Rebalances: both callbacks return soon, since aiokafka sends no heartbeats while they run (guard B2)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Eager rebalancing takes everything away; whoever gets a partition next opens it anew."""
+        """Close all lanes. Eager rebalancing takes all partitions away, and the next owner opens them anew."""
         await self._close_lanes()
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Pause, note the generation, and open in the background (guard B1)."""
+        """Pause the partitions, note the generation, and open lanes in the background (guard B1)."""
         if self._stopping.is_set():
             return
         self._consumer.pause(*assigned)
@@ -120,15 +116,15 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._sessions = Sessions(list(self.lanes.values()), generation, member, self._shared, self)
 
     def _reopen_lanes(self) -> None:
-        """On opening they see that the topic is not theirs."""
+        """Open all lanes again. The opening finds out that the topic is another one."""
         for lane in self.lanes.values():
             lane.inbox.fail(f"the topic {self._topic} is not the one that it was")
 
     async def _watch_for_lost_commits(self) -> None:
-        """Halt all lanes soon where results become visible that Postgres does not hold, whoever published them.
+        """Halt all lanes soon after results became visible that Postgres does not hold, whoever published them.
 
-        An opening lane looks, too. But Postgres may fail over to a replica that lacks a commit while its results are on
-        their way to Kafka, and one worker may be left with the old primary.
+        Each opening looks for lost commits. That is too early where Postgres fails over to a replica without a commit
+        whose results are on their way to Kafka, and where one worker is left with the old primary.
         """
         while True:
             await asyncio.sleep(LOST_COMMITS_SECONDS)
@@ -136,7 +132,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 continue
             try:
                 reason = await look_for_lost_commits(self._shared, self)
-            except Exception as error:  # a server is away, which is said elsewhere
+            except Exception as error:  # a server is away, which `watch-servers` reports
                 log.debug("lost_commits_cannot_be_looked_for", error=f"{type(error).__name__}: {error}")
                 continue
             for lane in self.lanes.values() if reason is not None else ():
@@ -144,7 +140,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                     lane.inbox.fail(f"lost commits: {reason}")
 
     async def _close_lanes(self) -> None:
-        """Let turns in flight end, for a bounded time. From now on nothing is ours."""
+        """Let turns in flight end, for a bounded time. This member has no partitions from now on."""
         self.assigned = False
         self._shared.hooks.unassigned()
         self.lanes.clear()
@@ -163,7 +159,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """See `Consumer`."""
-        led = [TopicPartition(topic, one) for ones in self.by_leader(topic, partitions) for one in ones]
+        led = [TopicPartition(topic, partition) for own in self.by_leader(topic, partitions) for partition in own]
         if not led:
             return {}
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -173,8 +169,9 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     def all_partitions(self, topic: str) -> Collection[int]:
         """See `Consumer`."""
-        found: Collection[int] = self._consumer.partitions_for_topic(topic) or ()
-        return {*found, *(place.partition for place in self.lanes if place.topic == topic)}
+        known: Collection[int] = self._consumer.partitions_for_topic(topic) or ()
+        # The metadata may be older than the assignment.
+        return {*known, *(place.partition for place in self.lanes if place.topic == topic)}
 
     def begin_at(self, topic: str, partition: int, offset: int) -> None:
         """See `Consumer`."""
@@ -185,7 +182,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     # Reading
 
     async def _read_until_stopped(self) -> None:
-        """A poll that waits for the end of a rebalance is left when stopping; else it may take for ever (guard B13)."""
+        """Read until the worker stops. A poll that waits for the end of a rebalance is left then (guard B13)."""
         reading = asyncio.create_task(self._read(), name="reader")
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -212,7 +209,10 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                         await self._stopping.wait()
 
     def _raise_what_ended_a_session(self) -> None:
-        """Its task ends only when closed; a defect that ends it otherwise must not leave partitions alone."""
+        """End the membership with a session's task that ended although nobody closed it.
+
+        After such a defect nobody would answer the commands of its partitions.
+        """
         for task in self._sessions.tasks if self._sessions is not None else ():
             if task.cancelled():
                 raise StrayCancellation(f"{task.get_name()} was cancelled")

@@ -1,4 +1,4 @@
-"""Records that were fetched for a lane and are not answered yet: those that wait, and a count of those at work."""
+"""Records that were fetched for a lane and have no visible result yet: those that wait, and sizes of those at work."""
 
 import asyncio
 from collections import deque
@@ -21,49 +21,49 @@ class _Taken(NamedTuple):
 class Budget:
     """The bytes that all inboxes of a worker may hold together, until results are visible."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self.used = 0
 
     @property
     def is_spent(self) -> bool:
         """Whether only inboxes that hold nothing may still take."""
-        return self.used >= self._most
+        return self.used >= self._max_bytes
 
 
 class Inbox:
     """A buffer between the reader and one lane.
 
-    It wants no more than so many records that wait, and no more bytes than the budget has. An inbox that holds nothing
-    takes a record of any size: no lane waits for another to give back.
+    It stops asking for records at `records_wanted`, or when the shared byte budget is spent. An empty inbox takes a
+    record of any size, so that no lane waits for another one to free memory.
 
-    `fetch_offset` is where the next fetch starts: it passes commit markers and aborted records, which occupy offsets
+    `fetch_offset` is where the next fetch starts. It passes commit markers and aborted records, which occupy offsets
     but are no records (guard B12).
     """
 
     def __init__(self, records_wanted: int, budget: Budget) -> None:
         self._records_wanted, self._budget = records_wanted, budget
+        # Records, each with the bytes that it takes in memory.
         self._waiting: deque[tuple[Record, int]] = deque()
-        """Records, each with the bytes that it takes in memory."""
+        # Batches whose results are not visible yet.
         self._taken: deque[_Taken] = deque()
-        """Batches whose results are not visible yet."""
+        # Offsets that the reader passed and that hold no record, in order.
         self._skipped: deque[range] = deque()
-        """Offsets that the reader passed and that hold no record, in order."""
         self._bytes = 0
+        # Grows with each `restart`. A reader that awaits anything compares it before `put`: records that were fetched
+        # before a restart do not follow on what the inbox holds after it, even at the same offset (guard B21).
         self.restarts = 0
-        """Grows with each `restart`. A reader that awaits anything compares it before `put`: records that were fetched
-        before a restart do not follow on what the inbox holds after it, even at the same offset (guard B21)."""
+        # Why fetched records do not follow on those that the lane has.
         self.failure: str | None = None
-        """Why what is fetched does not follow on what the lane has."""
+        # Set when records came or a fetch failed. All inboxes of a session share its event.
         self.changed = asyncio.Event()
-        """Set when there is something new: the session's own, which all of its inboxes share."""
         self.fetch_offset = self._answered = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def restart(self, offset: int) -> None:
-        """Forget what was fetched: the lane starts at `offset`."""
+        """Forget all records: the lane reads from `offset` on."""
         self._waiting.clear()
         self._taken.clear()
         self._skipped.clear()
@@ -86,11 +86,11 @@ class Inbox:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something that was fetched is not answered yet, wherever it is held up."""
+        """Whether a fetched record has no visible result yet, whichever step holds it up."""
         return self._answered < self.fetch_offset
 
     def fail(self, reason: str) -> None:
-        """Make the lane open again."""
+        """Ask the session to open the lane again."""
         self.failure = reason
         self.changed.set()
 
@@ -109,7 +109,7 @@ class Inbox:
         return self._waiting[0][0].timestamp_ms if self._waiting else None
 
     def put(self, records: Sequence[Record], fetch_offset: int) -> None:
-        """Add what was fetched from `self.fetch_offset` on, and where the next fetch starts."""
+        """Add the records fetched from `self.fetch_offset` on, and note where the next fetch starts."""
         if len(records) != fetch_offset - self.fetch_offset:
             self._skipped.extend(_gaps(self.fetch_offset, records, fetch_offset))
         sizes = list(map(_size, records))
@@ -120,13 +120,14 @@ class Inbox:
             self.changed.set()
 
     def take(self, expected: ExpectedPosition, max_records: int, max_bytes: int) -> Batch:
-        """The next batch of a lane that stands at `expected`: no more records once they have `max_bytes`."""
+        """Take the next batch of a lane that stands at `expected`. The record that reaches `max_bytes` is its last."""
         records: list[Record] = []
         size = 0
         while self._waiting and len(records) < max_records and size < max_bytes:
             record, record_size = self._waiting.popleft()
             records.append(record)
             size += record_size
+        # A drained inbox commits the fetch offset, which has passed markers (guard B12).
         stop = records[-1].offset + 1 if self._waiting else self.fetch_offset
         if records:
             self._taken.append(_Taken(stop, size, records[0].timestamp_ms))
@@ -161,15 +162,15 @@ class Inbox:
 
 def _gaps(start: int, records: Sequence[Record], stop: int) -> Iterator[range]:
     """The ranges of offsets from `start` to below `stop` that hold none of these records."""
-    at = start
+    expected = start
     for offset in (*(record.offset for record in records), stop):
-        if offset > at:
-            yield range(at, offset)
-        at = offset + 1
+        if offset > expected:
+            yield range(expected, offset)
+        expected = offset + 1
 
 
 def _size(record: Record) -> int:
-    """About what a record takes in memory, as it came and decoded. A producer may put anything into its headers."""
+    """Estimate the memory of a record and its command. Headers count, too: producers may put anything there."""
     size = 512 + 2 * len(record.value or b"") + len(record.key or b"")
     for _, value in record.headers:
         size += 128 + len(value or b"")

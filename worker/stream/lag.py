@@ -10,15 +10,15 @@ class Lag:
         self._inbox = inbox
         self._surveyed = False
         self._surveyed_ms: int | None = None
+        # A, once the lane has been open.
         self.applied: int | None = None
-        """A, since the lane was open first."""
+        # The first offset without a result, of a lane that does not work.
         self.stands_at: int | None = None
-        """Offset of the first record that has no result, where a lane that does not work stands."""
+        # The offset behind the last readable record, by the last answer of a broker.
         self.log_end: int | None = None
-        """Offset behind the last readable record, as far as somebody has asked."""
 
     def restart(self, applied: int) -> None:
-        """The lane works from now on, so that no survey counts any longer."""
+        """Drop the survey, since the lane works from now on."""
         self.applied, self._surveyed = applied, False
 
     def survey(self, stands_at: int, log_end: int, oldest_ms: int | None) -> None:

@@ -1,10 +1,21 @@
-"""What the positions of a lane say when it opens: go on, emit again, or halt (DESIGN: A session)."""
+"""Whether the positions of a lane fit together, so that it may run, or contradict each other, so that it must halt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.store.port import Position, TopicIdentity
 from worker.stream.cluster.offset_fetch_v7 import Committed
+
+NEW_NAME = (
+    "Use a new topic name (PASSPORT_TOPIC_COMMANDS): in a topic of the old name the places, event ids and positions of "
+    "old commands would be used again."
+)
+_RECOVER = (
+    "run `passport-worker lanes recover`. Never reset the offsets: the commands would be answered a second time, "
+    "otherwise than the first."
+)
+_RESET = "`passport-worker lanes reset`"
+_MAX_NAMED = 5
 
 
 class Halt(Exception):
@@ -13,9 +24,9 @@ class Halt(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What the broker says of a lane's partition: whose log it is, its first offset, and that behind its last record.
+    """The log of a lane's partition: its topic, its first offset, and the offset behind its last record.
 
-    `topic` is None where the broker does not tell ids.
+    `topic` is None where the broker does not send topic ids.
     """
 
     topic: TopicIdentity | None
@@ -28,12 +39,13 @@ def lost_commits(
     applied: Mapping[int, int | None],
     published: Mapping[int, int | None] | None = None,
 ) -> dict[int, int]:
-    """Lanes whose commits Postgres has lost, with E of each: a worker published their results, and A says otherwise.
+    """Find lanes whose commits Postgres has lost: a worker published results beyond A. Returns E of each.
 
-    `published` is E of partitions without a committed offset, as far as their results tell. Both were asked for before
-    `applied`, which is None or missing for lanes that Postgres does not know.
+    `published` is E of partitions without a committed offset, by their results. Both have to be read before `applied`,
+    which is None or missing for lanes that Postgres does not know.
     """
-    emitted = {at: one.offset for at, one in committed.items() if one is not None and one.is_ours}
+    # An offset that a tool has set says nothing about results.
+    emitted = {at: offset.offset for at, offset in committed.items() if offset is not None and offset.is_ours}
     emitted |= {at: end for at, end in (published or {}).items() if end}
     return {
         partition: offset
@@ -47,41 +59,26 @@ def why_commits_are_lost(
     applied: Mapping[int, int | None],
     published: Mapping[int, int | None] | None = None,
 ) -> str | None:
-    """Why no lane may run where any lane has lost commits: see `lost_commits`. None where no lane has."""
+    """Say why no lane may run, where any lane has lost commits (`lost_commits`)."""
     lost = lost_commits(committed, applied, published)
     return reason_of_lost_commits(lost, applied) if lost else None
 
 
 def reason_of_lost_commits(lost: Mapping[int, int], applied: Mapping[int, int | None]) -> str:
-    """Why no lane may run, and what to do about it: none would see the passports that were lost."""
-    told = ", ".join(f"{one} (E={lost[one]}, A={applied.get(one)})" for one in sorted(lost)[:_MOST_TOLD])
-    others = f" and {len(lost) - _MOST_TOLD} more" if len(lost) > _MOST_TOLD else ""
+    """Say why no lane may run, since none would see the lost passports, and what to do about it."""
+    named = ", ".join(f"{at} (E={lost[at]}, A={applied.get(at)})" for at in sorted(lost)[:_MAX_NAMED])
+    others = f" and {len(lost) - _MAX_NAMED} more" if len(lost) > _MAX_NAMED else ""
     return (
         "Postgres was restored from an older copy, or lost commits in a failover: results were published that it does "
-        f"not know, of partitions {told}{others}. Load the catalogue with its key revocations, then {_RECOVER}"
+        f"not know, of partitions {named}{others}. Load the catalogue with its key revocations, then {_RECOVER}"
     )
 
 
-_RECOVER = (
-    "run `passport-worker lanes recover`. Never reset the offsets: the commands would be answered a second time, "
-    "otherwise than the first."
-)
-_MOST_TOLD = 5
-NEW_NAME = (
-    "Use a new topic name (PASSPORT_TOPIC_COMMANDS): in a topic of the old name the places, event ids and positions of "
-    "old commands would be used again."
-)
-"""What to do where a topic is not the one that it was."""
-
-
-_RESET = "`passport-worker lanes reset`"
-
-
 def reason_to_halt(position: Position, emitted: int, log: Log, newest_result: int | None) -> str | None:
-    """Why a lane must not run, and what to do about it; None when the positions fit together.
+    """Say why a lane must not run, and what to do about it. None when the positions fit together.
 
-    `newest_result` is the offset of the newest command that has a result in the result topics, None where nobody knows;
-    it only matters where E is beyond A.
+    `newest_result` is the offset of the newest command that has a result in the result topics, None where it is not
+    known. It only matters where E is beyond A.
     """
     applied = position.applied
     at = f"E={emitted} (committed in Kafka), A={applied} (applied in Postgres)"
@@ -108,14 +105,14 @@ def reason_to_halt(position: Position, emitted: int, log: Log, newest_result: in
 
 
 def reason_without_topic(topic: str) -> str:
-    """Why a lane whose topic has vanished must not run, and what to do about it."""
+    """Say why a lane whose topic has vanished must not run, and what to do about it."""
     return f"there is no topic {topic} any more. {NEW_NAME}"
 
 
-def _other_topic(began: TopicIdentity, found: TopicIdentity) -> str:
-    if found.cluster_id != began.cluster_id:
-        return f"this is the cluster {found.cluster_id}, and the lane belongs to {began.cluster_id}"
-    return f"the topic was made anew: its id is {found.topic_id}, and the lane belongs to {began.topic_id}"
+def _other_topic(own: TopicIdentity, current: TopicIdentity) -> str:
+    if current.cluster_id != own.cluster_id:
+        return f"this is the cluster {current.cluster_id}, and the lane belongs to {own.cluster_id}"
+    return f"the topic was made anew: its id is {current.topic_id}, and the lane belongs to {own.topic_id}"
 
 
 def _kafka_is_ahead(applied: int, newest_result: int | None) -> str:

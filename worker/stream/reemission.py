@@ -1,4 +1,4 @@
-"""What the ledger has of lanes that are behind: results that Kafka has not, read for one transaction."""
+"""Ledger rows whose results Kafka lacks, read for one transaction of lanes that are behind."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,24 +8,22 @@ from worker.messages.events import Answer, header_bytes
 from worker.store.port import Store
 from worker.stream.open_lane import OpenLane
 
+# The rows of no more lanes are read for a transaction once it has so many records, or bytes.
 REEMIT_RECORDS = 1000
 REEMIT_BYTES = 4 * 1024 * 1024
-"""No more lanes are read for a transaction once it has so many records, or bytes."""
 
 
 async def read_ledger(store: Store, lanes: Sequence[OpenLane]) -> dict[OpenLane, Batch | None]:
-    """Ledger rows of [E, A), of some lanes; None for one whose rows were dropped meanwhile.
-
-    A day that is dropped while its rows are read would look like a gap in the offsets, so we ask after reading.
-    """
+    """Read ledger rows of [E, A), of some lanes. None for a lane whose rows were dropped meanwhile."""
     read: dict[OpenLane, Sequence[Answer]] = {}
     records = size = 0
     for lane in lanes:
         if records >= REEMIT_RECORDS or size >= REEMIT_BYTES:
             break
-        most = max(1, REEMIT_RECORDS // len(lanes))
-        read[lane] = await store.answers(lane.token, lane.emitted, lane.applied, most)
+        max_records = max(1, REEMIT_RECORDS // len(lanes))
+        read[lane] = await store.answers(lane.token, lane.emitted, lane.applied, max_records)
         records, size = records + len(read[lane]), size + sum(map(_size, read[lane]))
+    # After reading: a day that is dropped while its rows are read would look like a gap in the offsets.
     positions = await store.positions([lane.token for lane in read])
     batches: dict[OpenLane, Batch | None] = {}
     for lane, answers in read.items():
