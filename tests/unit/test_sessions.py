@@ -59,6 +59,7 @@ class _Session:
     def __init__(self, owner: Owner, lanes: Sequence[Lane], shared: object, consumer: object) -> None:
         self.id = owner.producer
         self.emitter = _Emitter(has_committed=type(self).advances, is_open=type(self).in_transaction)
+        self._lanes = lanes
         self.partitions = [lane.name.partition for lane in lanes]
         self.lives = 0
         self.is_alive = False
@@ -72,8 +73,8 @@ class _Session:
     def close(self) -> None:
         self._closing.set()
 
-    def adopt(self, lanes: Sequence[Lane]) -> None:
-        self.partitions = sorted({*self.partitions, *(lane.name.partition for lane in lanes)})
+    def wake(self) -> None:
+        self.partitions = sorted(lane.name.partition for lane in self._lanes)
 
     async def run(self) -> None:
         self.lives += 1

@@ -20,7 +20,6 @@ from worker.stream.cluster.describe_transactions_v0 import TransactionStateReque
 log = structlog.get_logger(__name__)
 
 PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 1.0
 
 
 class _NotFenced(Exception):
@@ -35,28 +34,20 @@ async def fence(
     `has_ended` tells whether its producer was one of this worker, and sends nothing more. All failures are tried again,
     for as long as it takes, except `TransactionalIdAuthorizationFailed`.
     """
+
+    def may_pass(error: Exception) -> bool:
+        if isinstance(error, TransactionalIdAuthorizationFailed):
+            return False
+        if not isinstance(error, _NotFenced):
+            log.warning("fencing_is_tried_again", producer=transactional_id, error=f"{type(error).__name__}: {error}")
+        return True
+
     async for attempt in stamina.retry_context(
-        on=_may_pass,
-        attempts=None,
-        timeout=None,
-        wait_initial=PAUSE_SECONDS,
-        wait_max=LONGEST_PAUSE_SECONDS,
-        wait_jitter=PAUSE_SECONDS,
+        on=may_pass, attempts=None, timeout=None, wait_initial=PAUSE_SECONDS, wait_max=1.0, wait_jitter=PAUSE_SECONDS
     ):
         with attempt:
-            try:
-                async with asyncio.timeout(settings.kafka_session_timeout_seconds):
-                    await _fence_once(cluster, settings, transactional_id, has_ended)
-            except (TransactionalIdAuthorizationFailed, _NotFenced):
-                raise
-            except Exception as error:
-                failure = f"{type(error).__name__}: {error}"
-                log.warning("fencing_is_tried_again", producer=transactional_id, error=failure)
-                raise
-
-
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, TransactionalIdAuthorizationFailed)
+            async with asyncio.timeout(settings.kafka_session_timeout_seconds):
+                await _fence_once(cluster, settings, transactional_id, has_ended)
 
 
 async def _fence_once(

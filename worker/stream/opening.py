@@ -255,6 +255,7 @@ class Opening:
     def _run(self, lane: OpenLane) -> OpenLane:
         """Let the lane read from A on."""
         del self._placed[lane.lane]
+        lane.inbox.changed = self._wake
         lane.run()
         # No await between these two: the reader takes a position that is not the inbox's for a failed poll.
         self._consumer.begin_at(self._topic, lane.name.partition, lane.applied)

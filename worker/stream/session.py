@@ -55,8 +55,6 @@ class Session:
         self._max_records = self._max_records_cap = shared.settings.batch_records
         self._open: dict[Lane, OpenLane] = {}
         self._turns = 0
-        for lane in lanes:
-            lane.inbox.changed = self._wake
 
     @property
     def is_spent(self) -> bool:
@@ -71,10 +69,8 @@ class Session:
         self._is_closing = True
         self._wake.set()
 
-    def adopt(self, lanes: Sequence[Lane]) -> None:
-        """Open these lanes, too. The caller has added them to the list that the session was made with."""
-        for lane in lanes:
-            lane.inbox.changed = self._wake
+    def wake(self) -> None:
+        """Look at all lanes again, since the caller has added some to the list that the session was made with."""
         self._wake.set()
 
     async def run(self) -> None:

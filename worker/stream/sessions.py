@@ -4,10 +4,9 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -72,7 +71,7 @@ class _Share:
         """Open these lanes together with the others from now on."""
         self.lanes.extend(lanes)
         if self.session is not None:
-            self.session.adopt(lanes)
+            self.session.wake()
 
 
 class Sessions:
@@ -95,31 +94,20 @@ class Sessions:
         # One task a share. It ends before `close` only when its lanes have rejoined the others.
         self.tasks: list[asyncio.Task[None]] = []
         if lanes:
-            self._begin(self._main, self._serve(self._main))
+            self._begin(self._main)
 
-    def _begin(self, share: _Share, serving: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, share: _Share) -> None:
         name = f"lanes {', '.join(str(lane.name.partition) for lane in share.lanes)}"
-        self.tasks.append(asyncio.create_task(serving, name=name))
+        self.tasks.append(asyncio.create_task(self._serve(share), name=name))
 
     async def _serve(self, share: _Share) -> None:
-        """Run one session after the other until closed."""
-        while not self._closing.is_set():
-            async with self._session(share) as session:
-                await self._run(session, share)
-
-    async def _serve_apart(self, share: _Share) -> None:
-        """Run one session after the other until the lanes have worked well; then the main session opens them."""
+        """Run one session after the other until closed. Lanes apart rejoin the main ones when they work well."""
         is_well = False
-        while not is_well:
-            if self._closing.is_set():
-                return
+        while not (is_well or self._closing.is_set()):
             async with self._session(share) as session:
-                closing = asyncio.create_task(self._close_when_well(session, share))
-                try:
-                    await self._run(session, share)
-                    is_well = closing.done() and not self._closing.is_set()
-                finally:
-                    closing.cancel()
+                is_well = await self._run(session, share)
+        if self._closing.is_set():
+            return
         own_task = asyncio.current_task()
         self.tasks = [task for task in self.tasks if task is not own_task]
         log.info("lanes_rejoin", partitions=[lane.name.partition for lane in share.lanes])
@@ -128,7 +116,9 @@ class Sessions:
         self._main.adopt(share.lanes)
 
     async def _close_when_well(self, session: Session, share: _Share) -> None:
-        """Close a session when its lanes and the main ones have worked without a failure for long enough."""
+        """Close the session of lanes apart when these and the main ones have worked long enough without a failure."""
+        if share is self._main:
+            return
         times = max(self._times_apart[lane] for lane in share.lanes)
         seconds = REJOIN_SECONDS * 2 ** min(times - 1, MAX_DOUBLINGS)
         began = time.monotonic()
@@ -144,9 +134,11 @@ class Sessions:
         owner = Owner(self._generation, self._member, await self._new_id())
         session = share.session = Session(owner, share.lanes, self._shared, self._consumer)
         self._open.add(session)
+        watching = asyncio.create_task(self._close_when_well(session, share))
         try:
             yield session
         finally:
+            watching.cancel()
             self._open.discard(session)
             if session.emitter.is_open:
                 self._cut_off.append(session.id)
@@ -170,13 +162,13 @@ class Sessions:
                     break
         return new_id
 
-    async def _run(self, session: Session, share: _Share) -> None:
-        """Run a session until closed, or until another one has to go on with what `share` has then."""
+    async def _run(self, session: Session, share: _Share) -> bool:
+        """Run a session until it is closed, which returns True, or until another one has to go on with the share."""
         lanes = share.lanes
         while not self._closing.is_set() and share.lanes is lanes:
             try:
                 await session.run()
-                return
+                return True
             except Exception as error:
                 for lane in lanes:
                     if lane.state not in (LaneState.HALTED, LaneState.LOST):
@@ -185,7 +177,8 @@ class Sessions:
                 self._open_suspects_apart(share, error)
                 await self._closes_within(share.backoff.pause())
                 if session.is_spent:
-                    return
+                    break
+        return False
 
     def _open_suspects_apart(self, share: _Share, error: Exception) -> None:
         """Give lanes that are to blame for a failure sessions of their own. `share` keeps the others, in a new list."""
@@ -207,7 +200,7 @@ class Sessions:
         share.lanes = [lane for lane in lanes if lane not in suspects]
         self._times_apart.update(suspects)
         for apart in shares:
-            self._begin(apart, self._serve_apart(apart))
+            self._begin(apart)
         log.warning("lanes_opened_apart", partitions=[lane.name.partition for lane in suspects])
 
     async def _closes_within(self, seconds: float) -> None:
