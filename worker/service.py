@@ -92,8 +92,8 @@ class Worker:
             return []
         now = time.monotonic()
         return [
-            f"partition {place.partition}: no progress for {now - lane.progressed_at:.0f} s"
-            for place, lane in self._membership.lanes.items()
+            f"partition {lane.name.partition}: no progress for {now - lane.progressed_at:.0f} s"
+            for lane in self._membership.lanes.values()
             if lane.state is LaneState.RUNNING and lane.inbox.is_busy and now - lane.progressed_at > STUCK_SECONDS
         ]
 
@@ -107,8 +107,8 @@ class Worker:
         if self._membership is None or not self._membership.assigned:
             return ["waiting for the group to assign partitions", *problems]
         return problems + [
-            f"partition {place.partition} {lane.state.value}: {lane.reason}"
-            for place, lane in sorted(self._membership.lanes.items())
+            f"partition {topic_partition.partition} {lane.state.value}: {lane.reason}"
+            for topic_partition, lane in sorted(self._membership.lanes.items())
             if lane.state is not LaneState.RUNNING
         ]
 

@@ -34,9 +34,9 @@ class NoLeader(Exception):
 class SilentLeader(Exception):
     """The leader of result partitions does not take results, while other brokers do, or answer."""
 
-    def __init__(self, node: int, places: Collection[TopicPartition]) -> None:
-        super().__init__(f"broker {node} does not take results for {', '.join(map(name_of, sorted(places)[:3]))}")
-        self.places = frozenset(places)
+    def __init__(self, node: int, targets: Collection[TopicPartition]) -> None:
+        super().__init__(f"broker {node} does not take results for {', '.join(map(name_of, sorted(targets)[:3]))}")
+        self.targets = frozenset(targets)
 
 
 class NotOver(Exception):
@@ -47,7 +47,7 @@ class NotOver(Exception):
 class Delivery:
     """All events for one result partition, the command partitions that they answer, and how the delivery stands."""
 
-    place: TopicPartition
+    target: TopicPartition
     lanes: set[int] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
     is_acknowledged: bool = False
@@ -76,21 +76,21 @@ class Patience:
     def check(self, deliveries: Sequence[Delivery]) -> None:
         """Raise `NoLeader`, `NotOver` or `SilentLeader` where waiting is of no use. Otherwise probe who is awaited."""
         now = time.monotonic()
-        pending = [delivery.place for delivery in deliveries if delivery.is_pending]
+        pending = [delivery.target for delivery in deliveries if delivery.is_pending]
         if self._first_taken is None and any(delivery.is_acknowledged for delivery in deliveries):
             self._first_taken = now
         by_leader = defaultdict[int, list[TopicPartition]](list)
-        for place in pending:
-            by_leader[self._client.cluster.leader_for_partition(place)].append(place)
+        for target in pending:
+            by_leader[self._client.cluster.leader_for_partition(target)].append(target)
         if now - self._began >= SILENT_SECONDS:
-            if without := [place for place in pending if not has_leader(self._client, place)]:
+            if without := [target for target in pending if not has_leader(self._client, target)]:
                 # The client itself would only ask for metadata, again and again.
                 raise NoLeader(f"{name_of(without[0])} has no leader")
             if self._producer._txn_manager.partitions_to_add() and self._answered(self._coordinator()):
                 raise NotOver("the transaction before has not ended in Kafka")
-            for node, places in by_leader.items():
+            for node, targets in by_leader.items():
                 if self._is_given_up(node, now):
-                    raise SilentLeader(node, places)
+                    raise SilentLeader(node, targets)
         for node in by_leader:
             self._probe(node)
         self._client.force_metadata_update()
@@ -123,9 +123,9 @@ class Patience:
             probe.exception()  # asyncio logs an exception that nobody has read
 
 
-def name_of(place: TopicPartition) -> str:
+def name_of(target: TopicPartition) -> str:
     """As people read it."""
-    return f"{place.topic}/{place.partition}"
+    return f"{target.topic}/{target.partition}"
 
 
 def suspects(producer: AIOKafkaProducer, deliveries: Sequence[Delivery], error: Exception) -> set[int]:
@@ -136,7 +136,7 @@ def suspects(producer: AIOKafkaProducer, deliveries: Sequence[Delivery], error: 
     if isinstance(error, NotOver):
         return set()
     if isinstance(error, SilentLeader):
-        return {lane for delivery in deliveries if delivery.place in error.places for lane in delivery.lanes}
+        return {lane for delivery in deliveries if delivery.target in error.targets for lane in delivery.lanes}
     sender = producer._sender.sender_task
     if sender is None or sender.done():  # a sender that ended fails all deliveries, whichever is to blame
         return set()

@@ -108,11 +108,11 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         # Public aiokafka has no way to ask for these two.
         generation, member = self._consumer._coordinator.generation, self._consumer._coordinator.member_id
         self._shared.hooks.assigned(generation, len(assigned))
-        log.info("assigned", generation=generation, partitions=sorted(place.partition for place in assigned))
+        log.info("assigned", generation=generation, partitions=sorted(partition for _, partition in assigned))
         settings, budget = self._shared.settings, Budget(HELD_BYTES)
-        for place in assigned:
-            name = LaneName(settings.group_id, place.topic, place.partition)
-            self.lanes[place] = Lane(name, Inbox(settings.batch_records, budget), self._shared.hooks)
+        for topic_partition in assigned:
+            name = LaneName(settings.group_id, topic_partition.topic, topic_partition.partition)
+            self.lanes[topic_partition] = Lane(name, Inbox(settings.batch_records, budget), self._shared.hooks)
         self._sessions = Sessions(list(self.lanes.values()), generation, member, self._shared, self)
 
     def _reopen_lanes(self) -> None:
@@ -165,19 +165,19 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         async with asyncio.timeout(ANSWER_SECONDS):
             firsts = await self._consumer.beginning_offsets(led)
             ends = await self._consumer.end_offsets(led)
-        return {place.partition: (firsts[place], ends[place]) for place in led}
+        return {key.partition: (firsts[key], ends[key]) for key in led}
 
     def all_partitions(self, topic: str) -> Collection[int]:
         """See `Consumer`."""
         known: Collection[int] = self._consumer.partitions_for_topic(topic) or ()
         # The metadata may be older than the assignment.
-        return {*known, *(place.partition for place in self.lanes if place.topic == topic)}
+        return {*known, *(lane.name.partition for lane in self.lanes.values())}
 
     def begin_at(self, topic: str, partition: int, offset: int) -> None:
         """See `Consumer`."""
-        place = TopicPartition(topic, partition)
-        self._consumer.seek(place, offset)
-        self._consumer.resume(place)
+        topic_partition = TopicPartition(topic, partition)
+        self._consumer.seek(topic_partition, offset)
+        self._consumer.resume(topic_partition)
 
     # Reading
 
@@ -199,7 +199,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         """Poll open lanes by name and never cancel a poll (guards B7 and B13)."""
         while not self._stopping.is_set():
             self._raise_what_ended_a_session()
-            open_lanes = {place: lane for place, lane in self.lanes.items() if lane.wants_records}
+            open_lanes = {topic_partition: lane for topic_partition, lane in self.lanes.items() if lane.wants_records}
             if open_lanes:
                 await self._reader.poll(open_lanes)
             else:

@@ -98,8 +98,8 @@ class Emitter:
 
     def without_leader(self, partition: int) -> str | None:
         """Name a result partition of a command partition that has no leader, by the metadata at hand."""
-        places = (self._place(topic, partition) for topic in self._partitions)
-        return next((name_of(place) for place in places if not has_leader(self._producer.client, place)), None)
+        targets = (self._target(topic, partition) for topic in self._partitions)
+        return next((name_of(target) for target in targets if not has_leader(self._producer.client, target)), None)
 
     def look_for_leaders(self) -> None:
         """Ask for metadata; the answer takes a moment."""
@@ -175,10 +175,10 @@ class Emitter:
             sent, builder = list[asyncio.Future[object]](), self._producer.create_batch()
             for event in delivery.events:
                 if not _append(builder, event):
-                    sent.append(await self._submit(builder, delivery.place))
+                    sent.append(await self._submit(builder, delivery.target))
                     builder = self._producer.create_batch()
                     _append(builder, event)
-            sent.append(await self._submit(builder, delivery.place))
+            sent.append(await self._submit(builder, delivery.target))
             # The client answers None for a batch that it dropped.
             if None in await asyncio.gather(*sent):
                 raise EmissionFailed("a batch of results was dropped by the client")
@@ -187,27 +187,29 @@ class Emitter:
             delivery.failure = error
             raise
 
-    async def _submit(self, builder: BatchBuilder, place: TopicPartition) -> "asyncio.Future[object]":
+    async def _submit(self, builder: BatchBuilder, target: TopicPartition) -> "asyncio.Future[object]":
         builder.close()
-        sent: asyncio.Future[object] = await self._producer.send_batch(builder, place.topic, partition=place.partition)
+        sent: asyncio.Future[object] = await self._producer.send_batch(
+            builder, target.topic, partition=target.partition
+        )
         failpoints.reach("k-th send")
         return sent
 
-    def _place(self, topic: str, partition: int) -> TopicPartition:
+    def _target(self, topic: str, partition: int) -> TopicPartition:
         """The same partition as the input: a lane then touches one partition a topic, and order is kept."""
         return TopicPartition(topic, partition % self._partitions.get(topic, partition + 1))
 
     def _destination(self, kind: Kind, partition: int) -> TopicPartition:
-        return self._place(self._topics[kind], partition)
+        return self._target(self._topics[kind], partition)
 
     def _deliveries(self, batches: Sequence[Sent]) -> list[Delivery]:
         """Sort results and copies of dead letters by the partitions that they go to."""
         deliveries: dict[TopicPartition, Delivery] = {}
 
-        def deliver(place: TopicPartition, partition: int, event: Event) -> None:
-            delivery = deliveries.get(place)
+        def deliver(target: TopicPartition, partition: int, event: Event) -> None:
+            delivery = deliveries.get(target)
             if delivery is None:
-                delivery = deliveries[place] = Delivery(place)
+                delivery = deliveries[target] = Delivery(target)
             delivery.lanes.add(partition)
             delivery.events.append(event)
 
@@ -218,7 +220,7 @@ class Emitter:
                 if answer.dead_letter is not None:
                     source = Source(topic, partition, answer.offset, answer.appended_ms)
                     copy = dead_letter_event(answer.dead_letter, source, self._settings.group_id)
-                    deliver(self._place(self._settings.dead_letter_topic, partition), partition, copy)
+                    deliver(self._target(self._settings.dead_letter_topic, partition), partition, copy)
         return list(deliveries.values())
 
     async def end_sending(self) -> None:
