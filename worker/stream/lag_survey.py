@@ -1,8 +1,7 @@
-"""Lanes that read nothing: how far behind they are is asked of the broker, now and then."""
+"""The lag of lanes that read nothing, which a worker asks the brokers for now and then."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
@@ -17,45 +16,37 @@ LOOK_SECONDS = 20.0
 
 
 async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, shared: LaneDependencies) -> None:
-    """For ever; `lanes` is the assignment's own, and changes."""
+    """Survey idle lanes until cancelled. `lanes` is the assignment's own mapping, and changes."""
     while True:
         await asyncio.sleep(SURVEY_SECONDS)
-        topic = shared.settings.topic_commands
-        idle = {place.partition: lane for place, lane in lanes.items() if not lane.wants_records}
-        surveys = [
-            _survey({TopicPartition(topic, one): idle[one] for one in led}, consumer, shared)
-            for led in consumer.by_leader(topic, idle)
-        ]
-        await asyncio.gather(*surveys)
+        idle = {lane.name.partition: lane for lane in lanes.values() if not lane.wants_records}
+        leaders = consumer.by_leader(shared.settings.topic_commands, idle)
+        # Side by side, so that a silent leader holds up its own lanes only.
+        await asyncio.gather(*(_survey([idle[partition] for partition in led], consumer, shared) for led in leaders))
 
 
-async def _survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, shared: LaneDependencies) -> None:
-    """Lanes of one leader, one after the other: those of others do not wait for it."""
-    for place, lane in lanes.items():
-        await close_within(_try_to_look(place, lane, consumer, shared), LOOK_SECONDS)
+async def _survey(lanes: Sequence[Lane], consumer: Consumer, shared: LaneDependencies) -> None:
+    for lane in lanes:
+        # It drops errors: while Kafka is away, which `watch-servers` reports, the age goes on from the last survey.
+        await close_within(_look(lane, consumer, shared), LOOK_SECONDS)
 
 
-async def _try_to_look(place: TopicPartition, lane: Lane, consumer: Consumer, shared: LaneDependencies) -> None:
-    with suppress(Exception):  # Kafka is away, which is said elsewhere; the age goes on from what is known
-        await _look(place, lane, consumer, shared)
-
-
-async def _look(place: TopicPartition, lane: Lane, consumer: Consumer, shared: LaneDependencies) -> None:
-    first, end = (await consumer.log_ends(place.topic, [place.partition]))[place.partition]
+async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> None:
+    topic, partition = lane.name.topic, lane.name.partition
+    first, end = (await consumer.log_ends(topic, [partition]))[partition]
     lane.lag.log_end = end
     if lane.is_at_work:
         return
     stands_at = max(first, await _first_unanswered(lane, shared, first))
     if lane.lag.is_known(stands_at):
         return
-    probe = Probe(shared.cluster)
-    oldest_ms = await probe.appended_ms(place.topic, place.partition, stands_at) if stands_at < end else None
-    if not lane.is_at_work:
+    oldest_ms = await Probe(shared.cluster).appended_ms(topic, partition, stands_at) if stands_at < end else None
+    if not lane.is_at_work:  # it may have been opened meanwhile
         lane.lag.survey(stands_at, end, oldest_ms)
 
 
 async def _first_unanswered(lane: Lane, shared: LaneDependencies, first: int) -> int:
-    """A halted lane knows better than the broker, whose offset may be the very thing that is wrong."""
+    # The committed offset may be the very thing that is wrong with a halted lane.
     if lane.state is LaneState.HALTED and lane.lag.stands_at is not None:
         return lane.lag.stands_at
     name = lane.name

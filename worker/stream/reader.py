@@ -21,23 +21,23 @@ POLL_MS = 100
 class _Poll(NamedTuple):
     """One lane in one poll. Records go to this lane only, and only if it did not restart since the poll began.
 
-    A session may fail and open its lanes anew during any await. Records of before would then reach the lane after it,
-    out of order or twice, and the offset does not tell: a lane may reopen where it stood (guard B21).
+    A session may fail and open its lanes anew during any await. Records of the old poll would then reach the new lane
+    out of order or twice. The offset does not show that, since a lane may reopen where it stood (guard B21).
     """
 
-    place: TopicPartition
+    topic_partition: TopicPartition
     lane: Lane
     restarts: int
 
     @property
     def is_current(self) -> bool:
-        """Whether the lane still waits for what this poll fetches."""
+        """Whether the lane still waits for the records of this poll."""
         inbox = self.lane.inbox
         return self.lane.is_at_work and inbox.failure is None and inbox.restarts == self.restarts
 
 
 class Reader:
-    """Polls one consumer for the lanes that are assigned now; `lanes` is the assignment's own, and changes."""
+    """Polls one consumer for the assigned lanes. `lanes` is the assignment's own mapping, and changes."""
 
     def __init__(
         self, consumer: AIOKafkaConsumer, lanes: Mapping[TopicPartition, Lane], settings: Settings, watch: TopicWatch
@@ -48,16 +48,16 @@ class Reader:
         self._watch = watch
 
     def check_membership(self) -> None:
-        """Raise what ended the coordination, such as a missing permission; a poll would have raised it."""
+        """Raise the error that ended the membership, such as a missing permission, as a poll would."""
         check_membership(self._consumer)
 
     async def poll(self, open_lanes: dict[TopicPartition, Lane]) -> None:
         """Hand these lanes the records that were fetched for them, or wait a moment for some."""
-        polls = [_Poll(place, lane, lane.inbox.restarts) for place, lane in open_lanes.items()]
+        polls = [_Poll(key, lane, lane.inbox.restarts) for key, lane in open_lanes.items()]
         try:
             in_place = [poll for poll in polls if await self._in_place(poll)]
             fetched = fetched_partitions(self._consumer)
-            ready = [poll for poll in in_place if poll.place in fetched]
+            ready = [poll for poll in in_place if poll.topic_partition in fetched]
             # One partition after the other: decoded records take far more memory than their bytes, and a partition that
             # cannot be read must not take the records of others with it (guard B18).
             for poll in ready:
@@ -71,17 +71,17 @@ class Reader:
             await asyncio.sleep(POLL_MS / 1000)
 
     async def _in_place(self, poll: _Poll) -> bool:
-        """Whether the next poll follows on what the lane has: a poll that failed may have moved on (guard B1)."""
-        position: int = await self._consumer.position(poll.place)
+        """Whether the next poll follows on the records of the lane: a failed poll may have moved on (guard B1)."""
+        position: int = await self._consumer.position(poll.topic_partition)
         inbox = poll.lane.inbox
         if poll.is_current and position != inbox.fetch_offset:
             inbox.fail(f"expected the consumer at {inbox.fetch_offset}, found it at {position}")
         return poll.is_current and position == inbox.fetch_offset
 
     async def _read(self, poll: _Poll) -> None:
-        """Hand a lane all that was fetched for it, unless it is another topic's."""
+        """Hand a lane all records that were fetched for it, unless they belong to another topic of the same name."""
         try:
-            fetched = (await self._consumer.getmany(poll.place)).get(poll.place, [])
+            fetched = (await self._consumer.getmany(poll.topic_partition)).get(poll.topic_partition, [])
         except IllegalStateError:
             raise
         except Exception as error:
@@ -92,21 +92,21 @@ class Reader:
         await self._feed(poll, fetched if await self._watch.may_use() else [])
 
     def _is_read_for(self, poll: _Poll) -> bool:
-        return self._lanes.get(poll.place) is poll.lane and poll.is_current
+        return self._lanes.get(poll.topic_partition) is poll.lane and poll.is_current
 
     async def _feed(self, poll: _Poll, fetched: list[ConsumerRecord]) -> None:
-        """Hand records to a lane, if it still waits for just these."""
+        """Hand records to a lane, if it still waits for these."""
         limits = self._settings.limits
-        records = [without_excess(record_of(one), limits) for one in fetched]
-        position = await self._consumer.position(poll.place)
+        records = [without_excess(record_of(record), limits) for record in fetched]
+        position = await self._consumer.position(poll.topic_partition)
         if self._is_read_for(poll):  # no await may come between this and `put`
             poll.lane.inbox.put(records, position)
-        elif records and self._lanes.get(poll.place) is poll.lane and poll.lane.is_at_work:
-            # These may be the first records of a lane that was opened anew: they are fetched again.
-            self._consumer.seek(poll.place, poll.lane.inbox.fetch_offset)
+        elif records and self._lanes.get(poll.topic_partition) is poll.lane and poll.lane.is_at_work:
+            # The lane was opened anew. The consumer has moved past records that it may need: fetch them again.
+            self._consumer.seek(poll.topic_partition, poll.lane.inbox.fetch_offset)
 
     def _measure(self, poll: _Poll) -> None:
-        """Lag by position, not by commit: markers occupy offsets (guard B12)."""
-        end = self._consumer.last_stable_offset(poll.place)
+        """Note where the log ends. The lag counts from positions, since markers occupy offsets (guard B12)."""
+        end = self._consumer.last_stable_offset(poll.topic_partition)
         if end is not None and end >= 0:
             poll.lane.lag.log_end = end
