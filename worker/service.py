@@ -14,21 +14,19 @@ import stamina
 import structlog
 
 from worker.auth.access_tokens import TokenVerifier
-from worker.observability.certificates import expiries
+from worker.housekeeping import Housekeeping
 from worker.observability.health import HealthServer
 from worker.observability.metrics import Metrics
 from worker.observability.minute_log import MinuteLog
 from worker.observability.spans import Tracing
 from worker.preflight import Check, Preflight, findings
 from worker.store.activity import write_activity
-from worker.store.clocks import AGREED_SECONDS, clock_ahead, clock_difference
-from worker.store.partitions import drop_old_days, ensure_days, ledger_end
+from worker.store.partitions import ensure_days
 from worker.store.postgres import PostgresStore
 from worker.stream.background import Background, in_own_task
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.group import GroupMembership
 from worker.stream.lane import LaneState
-from worker.stream.log_clock import LogClock
 from worker.stream.positions import reason_without_topic
 
 log = structlog.get_logger(__name__)
@@ -36,7 +34,6 @@ log = structlog.get_logger(__name__)
 # `/livez` fails where a lane holds records and has not moved for so long.
 STUCK_SECONDS = 120.0
 WATCH_SECONDS = 2.0
-HOUSEKEEPING_SECONDS = 600.0
 ACTIVITY_SECONDS = 10.0
 # For lanes and group. The rest takes two seconds at most, so that a stop takes less than ten.
 STOP_SECONDS = 7.0
@@ -72,7 +69,7 @@ class Worker:
         self._settings, self._metrics, self._cluster = shared.settings, watchers.metrics, shared.cluster
         self._verifier = verifier
         self._minutes, self._member = watchers.minutes, f"{socket.gethostname()}/{uuid4().hex[:12]}"
-        self._log_clock = LogClock(shared.cluster, shared.settings.topic_commands)
+        self._housekeeping = Housekeeping(shared, store, watchers.metrics)
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
         # What the worker does before and after it is a member; None while it is one.
@@ -163,7 +160,7 @@ class Worker:
         # Errors of these two say that a server is away, which `watch-servers` reports.
         background.start("ask-silent-brokers", lambda: _every(WATCH_SECONDS, self._cluster.ask_silent_brokers))
         background.start("activity", lambda: _every(ACTIVITY_SECONDS, self._write_activity))
-        background.start("housekeeping", self._keep_house)
+        background.start("housekeeping", self._housekeeping.run)
         try:
             await self._be_member()
         finally:
@@ -251,60 +248,6 @@ class Worker:
             async with self._store.session() as connection:
                 await write_activity(connection, self._settings.group_id, self._member, minutes)
             self._minutes.told(minutes)
-
-    async def _keep_house(self) -> None:
-        """Create the ledger's days ahead, and drop those past the retention while the clocks agree."""
-        self._metrics.partitions_maintained.set_to_current_time()  # `_check_servers` has created the days ahead
-        with suppress(Exception):  # the clocks are compared again before anything is dropped
-            await self._clocks_agree()
-        while True:
-            await self._note_ends()
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            try:
-                async with self._store.session() as connection:
-                    await ensure_days(connection)
-                dropped: list[str] = []
-                if await self._clocks_agree():
-                    async with self._store.session() as connection:
-                        dropped = await drop_old_days(connection, self._settings.retention_days)
-                self._metrics.partitions_maintained.set_to_current_time()
-                if dropped:
-                    log.info("ledger_days_dropped", days=dropped)
-            except Exception as error:  # days are created two days ahead, so that this may fail for long
-                log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}")
-
-    async def _clocks_agree(self) -> bool:
-        """Whether the clocks of Postgres, of this worker and of the newest command's broker differ by an hour at most.
-
-        A day that is dropped by a wrong clock cannot come back, and one that stays costs only disk. The other two
-        decide while Kafka is away, and where producers set the time of their records. Raises the errors of Postgres.
-        """
-        newest = None
-        with suppress(Exception):  # Kafka is away, which `watch-servers` reports
-            if not self._settings.allow_producer_time:
-                newest = await self._log_clock.look()
-        async with self._store.session() as connection:
-            ahead = await clock_ahead(connection)
-        now = time.time()
-        difference = clock_difference(now, now + ahead, newest)
-        self._metrics.clock_difference.set(difference)
-        if difference <= AGREED_SECONDS:
-            return True
-        log.warning(
-            "clocks_differ",
-            seconds=round(difference),
-            postgres_ahead=round(ahead),
-            newest_record_ahead=None if newest is None else round(newest.appended - now),
-        )
-        return False
-
-    async def _note_ends(self) -> None:
-        """Set the metrics of when certificates and the ledger's days end. A time stays true between two looks."""
-        for certificate, ends in expiries(self._settings):
-            self._metrics.certificate_expires.labels(certificate).set(ends)
-        with suppress(Exception):  # Postgres is away, which `watch-servers` reports
-            async with self._store.session() as connection:
-                self._metrics.ledger_ends.set(await ledger_end(connection))
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

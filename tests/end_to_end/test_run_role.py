@@ -14,7 +14,7 @@ from tests.integration.guards_helpers import changed
 from tests.invariants import check_invariants
 from tests.outcomes import answer_all, check_outcomes
 from tests.workbench import Workbench, make_past_day, make_workbench, run_command, tenant
-from worker import app, service
+from worker import app, housekeeping
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def test_every_outcome_under_the_run_role(bench: Workbench, roles: Roles, 
 async def test_housekeeping_under_the_run_role(bench: Workbench, roles: Roles, monkeypatch: pytest.MonkeyPatch) -> None:
     """The days ahead are made at the start, and a day past the retention is dropped by the worker's own timer."""
     assert run_command("migrate", "--grant-to", roles.run, **bench.environment).returncode == 0
-    monkeypatch.setattr(service, "HOUSEKEEPING_SECONDS", 0.1)
+    monkeypatch.setattr(housekeeping, "HOUSEKEEPING_SECONDS", 0.1)
     owner = await asyncpg.connect(roles.owner_url)
     today = await owner.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     old, coming = today - timedelta(days=30), today + timedelta(days=2)

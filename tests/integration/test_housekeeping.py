@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.guards_helpers import commands, publish, running
 from tests.workbench import Workbench, make_past_day, until
-from worker import service
+from worker import housekeeping
 from worker.store import sql
 from worker.stream.cluster.connection import Cluster
 from worker.stream.log_clock import LogClock
@@ -22,7 +22,7 @@ async def test_old_days_stay_while_clocks_differ(bench: Workbench, monkeypatch: 
     connection, load = await bench.connect(), sql.load
     old = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date") - timedelta(days=30)
     await make_past_day(connection, "ledger", old)
-    monkeypatch.setattr(service, "HOUSEKEEPING_SECONDS", 0.1)
+    monkeypatch.setattr(housekeeping, "HOUSEKEEPING_SECONDS", 0.1)
     monkeypatch.setattr(sql, "load", lambda name: load(name).replace("clock_timestamp()", "(now() + interval '2h')"))
 
     async def is_there() -> bool:

@@ -1,4 +1,4 @@
-"""Opening lanes, step by step as DESIGN numbers them: register, fence, list, compare positions, emit again, run."""
+"""Opening lanes, step by step as DESIGN numbers them: register, fence, confirm, compare positions, emit again, run."""
 
 import asyncio
 import time
@@ -79,7 +79,7 @@ class Opening:
         if not due:
             return []
         await self._register(due)
-        await self._list_only([lane for lane in due if lane in self._registered and self._is_fenced(lane)])
+        await self._confirm([lane for lane in due if lane in self._registered and self._is_fenced(lane)])
         unplaced = {lane: self._tokens[lane] for lane in due if lane in self._tokens and lane not in self._placed}
         if unplaced:
             await settle()  # our own transaction may still move E
@@ -162,10 +162,10 @@ class Opening:
         finally:
             self._wake.set()
 
-    # 4. List
+    # 4. Confirm
 
-    async def _list_only(self, lanes: Collection[Lane]) -> None:
-        """Leave our own producer as the only one that each lane's row lists, since the others are fenced."""
+    async def _confirm(self, lanes: Collection[Lane]) -> None:
+        """Make our producer the only one in the lists of these lanes, where their epochs are still ours."""
         if not lanes:
             return
         failpoints.reach("fence")

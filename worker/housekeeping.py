@@ -1,0 +1,81 @@
+"""Housekeeping of a worker: the ledger's days, the clocks that decide about them, and the ends of certificates."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import structlog
+
+from worker.observability.certificates import expiries
+from worker.observability.metrics import Metrics
+from worker.store.clocks import AGREED_SECONDS, clock_ahead, clock_difference
+from worker.store.partitions import drop_old_days, ensure_days, ledger_end
+from worker.store.postgres import PostgresStore
+from worker.stream.dependencies import LaneDependencies
+from worker.stream.log_clock import LogClock
+
+log = structlog.get_logger(__name__)
+
+HOUSEKEEPING_SECONDS = 600.0
+
+
+class Housekeeping:
+    """Creates and drops the ledger's days now and then. All workers do, and each is safe beside the others."""
+
+    def __init__(self, shared: LaneDependencies, store: PostgresStore, metrics: Metrics) -> None:
+        self._settings, self._store, self._metrics = shared.settings, store, metrics
+        self._log_clock = LogClock(shared.cluster, shared.settings.topic_commands)
+
+    async def run(self) -> None:
+        """Create the ledger's days ahead, and drop those past the retention while the clocks agree, until cancelled."""
+        self._metrics.partitions_maintained.set_to_current_time()  # the worker created the days ahead when it started
+        with suppress(Exception):  # the clocks are compared again before anything is dropped
+            await self._clocks_agree()
+        while True:
+            await self._note_ends()
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            try:
+                async with self._store.session() as connection:
+                    await ensure_days(connection)
+                dropped: list[str] = []
+                if await self._clocks_agree():
+                    async with self._store.session() as connection:
+                        dropped = await drop_old_days(connection, self._settings.retention_days)
+                self._metrics.partitions_maintained.set_to_current_time()
+                if dropped:
+                    log.info("ledger_days_dropped", days=dropped)
+            except Exception as error:  # days are created two days ahead, so that this may fail for long
+                log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}")
+
+    async def _clocks_agree(self) -> bool:
+        """Whether the clocks of Postgres, of this worker and of the newest command's broker differ by an hour at most.
+
+        A day that is dropped by a wrong clock cannot come back, and one that stays costs only disk. The other two
+        decide while Kafka is away, and where producers set the time of their records. Raises the errors of Postgres.
+        """
+        newest = None
+        with suppress(Exception):  # Kafka is away, which `watch-servers` reports
+            if not self._settings.allow_producer_time:
+                newest = await self._log_clock.look()
+        async with self._store.session() as connection:
+            ahead = await clock_ahead(connection)
+        now = time.time()
+        difference = clock_difference(now, now + ahead, newest)
+        self._metrics.clock_difference.set(difference)
+        if difference <= AGREED_SECONDS:
+            return True
+        log.warning(
+            "clocks_differ",
+            seconds=round(difference),
+            postgres_ahead=round(ahead),
+            newest_record_ahead=None if newest is None else round(newest.appended - now),
+        )
+        return False
+
+    async def _note_ends(self) -> None:
+        """Set the metrics of when certificates and the ledger's days end. A time stays true between two looks."""
+        for certificate, ends in expiries(self._settings):
+            self._metrics.certificate_expires.labels(certificate).set(ends)
+        with suppress(Exception):  # Postgres is away, which `watch-servers` reports
+            async with self._store.session() as connection:
+                self._metrics.ledger_ends.set(await ledger_end(connection))
