@@ -5,13 +5,15 @@ from collections.abc import Iterator, Mapping
 from typing import get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from tests.schema_checks import SCHEMAS, check_event, validator
 from worker.domain import outcomes
 from worker.domain.catalogue import Product
-from worker.domain.command import ApiKey, Command, CreatePassport, Source
+from worker.domain.command import ApiKey, Command, CreatePassport, InvalidBody, Source
 from worker.domain.outcomes import Asked, Outcome
 from worker.domain.seeding import seed_fields
 from worker.messages.body import ROLES, read_body
@@ -217,3 +219,30 @@ def test_command_schema_refuses_what_a_schema_can_see(extra: dict[str, object]) 
     body = {**_BODY, **extra}
     assert not isinstance(read_body(body), CreatePassport)
     assert not validator("create.v1").is_valid(body)
+
+
+_TEXTS = ("", "x", "F" * 24, "0" * 25, "04006381333931", "04006381333932", "4012345000009", "4012345000008", "s" * 101)
+_OTHER_TEXTS = (".", "DE", "de", "https://a.example", "http://", "ftp://a.example", "x" * 201)
+_VALUES: st.SearchStrategy[object] = st.sampled_from([None, True, 1, {}, [], *_TEXTS, *_OTHER_TEXTS])
+_PARTY_FIELDS = ["legalName", "gln", "country", "legacyOperatorId", "url", "x"]
+_PARTIES = st.dictionaries(
+    st.sampled_from([*ROLES, "owner"]),
+    st.dictionaries(st.sampled_from(_PARTY_FIELDS), _VALUES) | st.just(PARTY) | _VALUES,
+    max_size=3,
+)
+_GS1 = st.dictionaries(st.sampled_from(["gtin", "serialNumber", "x"]), _VALUES) | st.just(_BODY["gs1"])
+_ONLY_A_WORKER_SEES = ("check digit is invalid", "Expected an http or https URL")
+
+
+@settings(max_examples=400)
+@given(_VALUES | st.just(ASKED.product_id), _GS1 | _VALUES, _PARTIES | _VALUES, st.booleans() | _VALUES)
+def test_schema_and_worker_agree(product_id: object, identity: object, parties: object, confirmed: object) -> None:
+    """Both are written by hand. A schema sees neither check digits nor whether a URL has a host."""
+    body = {"productId": product_id, "gs1": identity, "parties": parties, "confirmOverage": confirmed}
+    read = read_body(body)
+    errors = [text for texts in read.field_errors.values() for text in texts] if isinstance(read, InvalidBody) else []
+    seen_by_schema = [text for text in errors if not any(beyond in text for beyond in _ONLY_A_WORKER_SEES)]
+    if not errors:
+        validator("create.v1").validate(body)
+    if seen_by_schema:
+        assert not validator("create.v1").is_valid(body)

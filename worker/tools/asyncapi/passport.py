@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from worker.domain.command import OBJECT_ID
-from worker.messages import body
+from worker.tools.common import command_model
 
 ObjectId = Annotated[str, Field(pattern=f"^{OBJECT_ID}$", description="ObjectId in lower case")]
 Gtin = Annotated[str, Field(pattern="^[0-9]{14}$", description="GTIN-14")]
@@ -69,7 +69,7 @@ class EmptyField(ResultModel):
     status: Literal["empty"]
 
 
-class PassportParty(body.Party):
+class PassportParty(command_model.Party):
     """An economic operator, with the known fields as they were sent."""
 
     # Not the list of the command's schema: a country that is added there must not break readers of this one.

@@ -7,10 +7,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import WithDefaultSchema
 
-from worker.messages.body import CreatePassportBody
 from worker.messages.rules import Kind
 from worker.tools.asyncapi.passport import Created
 from worker.tools.asyncapi.results import Conflict, OverageRequired, Rejected
+from worker.tools.common.command_model import CreatePassportBody
 
 JsonSchema = dict[str, object]
 
