@@ -9,7 +9,6 @@ import pytest
 from tests.unit.builders import NOW_MS
 from tests.unit.builders import command as bearer
 from tests.unit.signing_builders import P_256, RFC_8037, jws, key_id, signed
-from worker.auth.public_keys import members_of
 from worker.domain.catalogue import SigningKey
 from worker.domain.command import Command
 from worker.domain.facts import Facts
@@ -18,6 +17,7 @@ from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 from worker.tools.catalogue.load import load_catalogue
 from worker.tools.common.catalogue.file import CatalogueError, parse_catalogue
+from worker.tools.common.jwk import members_of
 
 COMPANY, OTHER = "6650a0b1c2d3e4f5a6b7c8d9", "6650a0b1c2d3e4f5a6b7c8da"
 PLAN = {"id": "growth", "maxDpps": 100, "overagePriceCents": 75, "maxV1WritesPerDay": 200}

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.unit.builders import COMPANY, LIMITS, NOW_MS, TOPIC, as_json, body, facts, record
-from worker.auth.public_keys import members_of, read_jwk
 from worker.auth.signatures import Verifier
 from worker.domain.catalogue import SigningKey
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Outcome
 from worker.messages.envelope import Header, Record, open_envelope
+from worker.tools.common.jwk import members_of, read_jwk
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 

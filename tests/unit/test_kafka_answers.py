@@ -13,7 +13,7 @@ from aiokafka.errors import (
 from aiokafka.structs import ConsumerRecord
 
 from worker.domain.places import Place
-from worker.messages.result_record import cause_of
+from worker.messages.events import cause_of
 from worker.stream.cluster.describe_transactions_v0 import (
     DescribeTransactionsRequest_v0,
     DescribeTransactionsResponse_v0,

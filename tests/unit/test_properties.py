@@ -23,8 +23,8 @@ from worker.messages.body import ROLES
 from worker.messages.envelope import Header, Record, open_envelope
 from worker.messages.events import dead_letter_event, describe, event_of
 from worker.messages.json_value import fingerprint, read_object
-from worker.messages.result_record import answer_of
 from worker.messages.signature import to_base64url
+from worker.tools.common.result_record import answer_of
 
 settings.register_profile("stable", max_examples=30, derandomize=True, deadline=None, database=None)
 settings.load_profile("stable")

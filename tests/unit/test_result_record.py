@@ -4,8 +4,8 @@ import pytest
 
 from tests.unit.builders import COMPANY, NOW_MS, TOPIC, command
 from worker.messages.events import Answer, event_of
-from worker.messages.result_record import Misfit, answer_of
 from worker.messages.rules import Kind
+from worker.tools.common.result_record import Misfit, answer_of
 
 SOURCE = command().source
 CREATED = Answer(SOURCE.offset, NOW_MS, Kind.CREATED, "k", b"{}", COMPANY, SOURCE.passport_id)

@@ -9,9 +9,9 @@ import pytest
 from tests.unit.builders import LIMITS, TOPIC, as_json, body
 from tests.unit.signing_builders import KEY, P_256, RFC_8037, VALUE, claims, jws
 from tests.workbench import run_command
-from worker.auth.public_keys import members_of
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import timestamp
+from worker.tools.common.jwk import members_of
 from worker.tools.common.signer import Signer
 from worker.tools.validate.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
 from worker.tools.validate.validation import NOT_CHECKED, verdicts

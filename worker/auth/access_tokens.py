@@ -18,7 +18,7 @@ CACHED_TOKENS = 4096
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
 _TYPES = ("at+jwt", "application/at+jwt")
 """RFC 9068 section 4. An issuer has other tokens, too, with the same issuer and sometimes the same audience."""
-_UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
+UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
 """What PyJWT raises on hostile bytes."""
 
 
@@ -107,14 +107,14 @@ class TokenVerifier:
                     "verify_jti": False,
                 },
             )
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
         return self._access(claims)
 
     def _access(self, claims: dict[str, object]) -> AccessToken | None:
         company_id = claims.get(self._company_claim)
         scopes = _scopes(claims.get("scope", ""))
-        expires_at, not_before = _seconds(claims["exp"]), _seconds(claims.get("nbf", 0))
+        expires_at, not_before = numeric_date(claims["exp"]), numeric_date(claims.get("nbf", 0))
         if not isinstance(company_id, str) or not _OBJECT_ID.fullmatch(company_id):
             return None
         if expires_at is None or not_before is None:
@@ -122,29 +122,11 @@ class TokenVerifier:
         return AccessToken(company_id.lower(), scopes, expires_at, not_before)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLabel:
-    """What may be told of a token that nobody verified: which key it says has signed it, and until when it is good."""
-
-    key_id: str | None
-    expires_at: float | None
-
-
-def label_of(token: str) -> TokenLabel:
-    """Key id and expiry in Unix seconds, each None where the token does not say it."""
-    try:
-        read = jwt.decode_complete(token, options={"verify_signature": False})
-    except _UNREADABLE:
-        return TokenLabel(None, None)
-    key_id = read["header"].get("kid")
-    return TokenLabel(key_id if isinstance(key_id, str) else None, _seconds(read["payload"].get("exp")))
-
-
 def _header(token: str) -> dict[str, object] | None:
     """What a token says of itself; None where it is no token."""
     try:
         header: dict[str, object] = jwt.get_unverified_header(token)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return header
 
@@ -153,15 +135,6 @@ def _is_access_token(header: Mapping[str, object]) -> bool:
     """By its type, a media type, which is compared without regard to case."""
     type_ = header.get("typ")
     return isinstance(type_, str) and type_.lower() in _TYPES
-
-
-def stated_expiry(token: str) -> float | None:
-    """When a token expires as it says itself, in Unix seconds; None where it is no token. Nothing is verified."""
-    try:
-        claims = jwt.decode(token, options={"verify_signature": False})
-    except _UNREADABLE:
-        return None
-    return _seconds(claims.get("exp"))
 
 
 def _scopes(claim: object) -> frozenset[str]:
@@ -176,7 +149,7 @@ def _scopes(claim: object) -> frozenset[str]:
     return frozenset()
 
 
-def _seconds(claim: object) -> float | None:
+def numeric_date(claim: object) -> float | None:
     """A NumericDate (RFC 7519 section 2), or None where it is not a finite number."""
     if isinstance(claim, bool) or not isinstance(claim, int | float):
         return None

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from worker.auth.public_keys import ALGORITHMS, NotAKey, public_key
+from worker.auth.public_keys import ALGORITHMS, NotAKey, PublicKey, public_key
 from worker.domain.command import Command, Signature
 from worker.domain.credentials import problem_before_proof
 from worker.domain.facts import Facts
@@ -32,7 +31,7 @@ _ES256 = ECDSA(SHA256())
 class _Key:
     """A public key, and the algorithms that fit it; the same object for the same JWK, as long as it is remembered."""
 
-    public: VerifyKey | EllipticCurvePublicKey | None
+    public: PublicKey | None
     algorithms: tuple[str, ...]
 
 
@@ -40,12 +39,9 @@ class _Key:
 def _key(jwk: str) -> _Key:
     members = json.loads(jwk)
     try:
-        public = public_key(members)
+        return _Key(public_key(members), ALGORITHMS[members["crv"]])
     except NotAKey:  # stored under an earlier, weaker check: no signature may stop the lane
         return _Key(None, ())
-    if isinstance(public, Ed25519PublicKey):  # libsodium takes two thirds of OpenSSL's time
-        return _Key(VerifyKey(public.public_bytes_raw()), ALGORITHMS[members["crv"]])
-    return _Key(public, ALGORITHMS[members["crv"]])
 
 
 class Verifier:

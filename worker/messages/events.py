@@ -162,6 +162,19 @@ def event_of(answer: Answer, topic: str, partition: int) -> Event:
     return Event(key.encode("utf-8"), value, headers)
 
 
+def cause_text(headers: Sequence[Header]) -> bytes:
+    """The text with which a result names its command; empty where it has none."""
+    for name, value in reversed(headers):  # it is among the last
+        if name == "ce_causationid" and value is not None:
+            return value
+    return b""
+
+
+def cause_of(headers: Sequence[Header]) -> Place | None:
+    """The command that a result names; None where it names none."""
+    return Place.parse(cause_text(headers))
+
+
 def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Event:
     """The dead-letter record: the copy, and where it came from."""
     headers: list[Header] = [

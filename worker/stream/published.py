@@ -8,7 +8,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from worker.messages.result_record import cause_of
+from worker.messages.events import cause_of
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within
 from worker.stream.log_reader import log_reader

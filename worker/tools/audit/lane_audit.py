@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from worker.domain.command import Source
 from worker.domain.places import Place
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
-from worker.messages.result_record import difference
 from worker.messages.rules import Kind
 from worker.tools.audit.strays import Strays, prefix
 from worker.tools.common.history import NAMED_TO_THE_END, History, Window
 from worker.tools.common.merge import Named
 from worker.tools.common.progress import Advance
+from worker.tools.common.result_record import difference
 
 MOST_PLACES = 20
 LOOK_AGAIN_SECONDS = 10

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 from worker.domain.places import Place
 from worker.messages.envelope import Record
-from worker.messages.result_record import cause_of, letter_origin
+from worker.messages.events import cause_of
 from worker.messages.rules import Kind
 from worker.stream.log_reader import Bounds, LogReader
 from worker.tools.common.findings import Findings
 from worker.tools.common.history import LOGS, Topics
+from worker.tools.common.result_record import letter_origin
 
 AT_ONCE = 500
 """So many records wait for a look at how far the lane is."""

@@ -6,12 +6,13 @@ from datetime import datetime
 from functools import partial
 
 from worker.messages.envelope import Record
-from worker.messages.result_record import cause_of, letter_cause
+from worker.messages.events import cause_of
 from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LogReader
 from worker.tools.common.merge import CauseLog, Named
+from worker.tools.common.result_record import letter_cause
 
 NAMED_TO_THE_END = 2**62
 """What `History.named` is asked for by who wants all that the logs have."""

@@ -9,8 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
-from worker.messages.events import Header
-from worker.messages.result_record import cause_text
+from worker.messages.events import Header, cause_text
 from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within

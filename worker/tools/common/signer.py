@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from worker.auth.public_keys import ALGORITHMS, SigningJwk, members_of, read_jwk
+from worker.auth.public_keys import ALGORITHMS
 from worker.messages.envelope import Header, is_structured_cloud_event
 from worker.messages.signature import HEADER, STRUCTURED, TYPE, digest_text, to_base64url
+from worker.tools.common.jwk import SigningJwk, members_of, read_jwk
 
 LIFETIME_SECONDS = 3_600
 """From signing to `exp`: enough for a producer's retries, and far below the 24 hours that are allowed."""

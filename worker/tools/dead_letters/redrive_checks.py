@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
-from worker.auth.access_tokens import stated_expiry
 from worker.auth.signatures import Verifier
 from worker.domain.command import ApiKey, Command, DeadLetter, InvalidBody, Signature, UnreadableRecord
 from worker.domain.credentials import authenticate
@@ -15,6 +14,7 @@ from worker.settings import Settings
 from worker.store.facts import LookUp
 from worker.store.sql import Connection
 from worker.tools.common.api_keys import find_keys
+from worker.tools.common.token_label import label_of
 from worker.tools.common.why import SIGNATURE_SENTENCES
 from worker.tools.dead_letters.redriven import redriven
 from worker.tools.dead_letters.rows import Redrive
@@ -109,7 +109,7 @@ async def credentials_warning(
         return f"it has no credentials that can be known ({credentials})"
     if not settings.oauth_jwks:
         return "it has an access token, and OAuth is off"
-    expires_at = stated_expiry(envelope.token)
+    expires_at = label_of(envelope.token).expires_at
     if expires_at is None:
         return "its access token is malformed"
     if expires_at <= now.timestamp():

@@ -9,13 +9,13 @@ from worker.domain.places import Place
 from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
-from worker.messages.result_record import Misfit, answer_of, letter_of
 from worker.messages.rules import Kind
 from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.stream.cluster.permissions import looking_acls
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
+from worker.tools.common.result_record import Misfit, answer_of, letter_of
 from worker.tools.common.servers import Servers
 from worker.tools.explain.fate import Fate, fate_of
 from worker.tools.explain.kafka_side import KafkaSide, open_kafka

@@ -2,11 +2,11 @@
 
 import re
 
-from worker.auth.access_tokens import label_of
 from worker.domain.command import ApiKey, CreatePassport, Credentials, Signature
 from worker.domain.timestamps import time_of_ms
 from worker.messages.envelope import Envelope, Record, body_of, open_envelope
 from worker.tools.common.refits import widest_limits
+from worker.tools.common.token_label import label_of
 from worker.tools.explain.lookups import KeyOwner
 from worker.tools.explain.report import AskedReport, CommandReport, CredentialsReport
 

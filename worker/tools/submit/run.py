@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from worker.messages.events import Event, Header
-from worker.messages.result_record import cause_of
+from worker.messages.events import Event, Header, cause_of
 from worker.settings import Settings
 from worker.tools.cli.signals import Stop
 from worker.tools.common.answering import RowAnswer, answer_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from worker.auth.public_keys import NotAKey, read_jwk
+from worker.auth.public_keys import NotAKey
 from worker.tools.common.catalogue.models import (
     ApiKey,
     Catalogue,
@@ -21,6 +21,7 @@ from worker.tools.common.catalogue.models import (
     hash_of_key,
 )
 from worker.tools.common.catalogue.syntax import Problem, UnreadableText, ValuePath, decode, parse, problems_of, show
+from worker.tools.common.jwk import read_jwk
 
 _API_KEY = re.compile(r"tp_[^\s`]*[^\s`:]")
 """Wherever one got into a message; the colon that ends a path stays."""

@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from worker.auth.public_keys import NotAKey, SigningJwk, read_jwk
+from worker.auth.public_keys import NotAKey
 from worker.domain.gs1 import UNSAFE_TEXT
+from worker.tools.common.jwk import SigningJwk, read_jwk
 
 _OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")

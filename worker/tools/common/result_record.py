@@ -23,19 +23,6 @@ class Misfit(ValueError):
     """A record that no worker publishes; the text says what of it does not fit."""
 
 
-def cause_text(headers: Sequence[Header]) -> bytes:
-    """The text with which a result names its command; empty where it has none."""
-    for name, value in reversed(headers):  # it is among the last
-        if name == "ce_causationid" and value is not None:
-            return value
-    return b""
-
-
-def cause_of(headers: Sequence[Header]) -> Place | None:
-    """The command that a result names; None where it names none."""
-    return Place.parse(cause_text(headers))
-
-
 def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header], kind: Kind, source: Source) -> Answer:
     """The answer that a result of a kind was made of; `source` is the command that it names.
 
