@@ -9,7 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.workbench import Tenant, Workbench
-from worker.messages.envelope import Header
+from worker.messages.events import Header
 from worker.tools.common.signer import Signer
 
 

@@ -11,8 +11,8 @@ from worker.auth.signatures import Verifier
 from worker.batch.pipeline import decide_all
 from worker.domain.command import Signature, Source
 from worker.messages.answers import outcome_code
-from worker.messages.envelope import Header, Record, open_envelope, without_excess
-from worker.messages.events import Answer, Event, dead_letter_event, event_of
+from worker.messages.envelope import Record, open_envelope, without_excess
+from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
 from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.tools.common.catalogue.facts import facts_of

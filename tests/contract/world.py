@@ -16,8 +16,8 @@ from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.domain.command import AccessToken, Command
 from worker.domain.timestamps import DAY_MS, format_ms
-from worker.messages.envelope import Header, Limits, Record, open_envelope
-from worker.messages.events import Answer
+from worker.messages.envelope import Limits, Record, open_envelope
+from worker.messages.events import Answer, Header
 from worker.store.facts import key_id
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, Owner, Registered, Store
 from worker.store.postgres import PostgresStore

@@ -9,7 +9,8 @@ from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product
 from worker.domain.command import ApiKey, Command, CreatePassport, Source, UnreadableRecord
 from worker.domain.facts import Facts
 from worker.domain.seeding import seed_fields
-from worker.messages.envelope import Header, Limits, Record, open_envelope
+from worker.messages.envelope import Limits, Record, open_envelope
+from worker.messages.events import Header
 from worker.messages.json_value import fingerprint
 
 TOPIC = "dpp.passport.create.v1"

@@ -16,7 +16,8 @@ from worker.domain.catalogue import SigningKey
 from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Outcome
-from worker.messages.envelope import Header, Record, open_envelope
+from worker.messages.envelope import Record, open_envelope
+from worker.messages.events import Header
 from worker.tools.common.jwk import members_of, read_jwk
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey

@@ -17,16 +17,8 @@ from worker.domain.command import (
     UnreadableRecord,
 )
 from worker.domain.timestamps import LATEST_MS
-from worker.messages.envelope import (
-    MOST_HEADERS,
-    Header,
-    Limits,
-    Record,
-    dead_letter,
-    open_envelope,
-    without_excess,
-)
-from worker.messages.events import RECORD_BYTES
+from worker.messages.envelope import MOST_HEADERS, Limits, Record, dead_letter, open_envelope, without_excess
+from worker.messages.events import RECORD_BYTES, Header
 from worker.messages.json_value import fingerprint
 
 STRUCTURED: Header = ("content-type", b"application/cloudevents+json")

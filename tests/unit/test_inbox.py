@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from worker.batch.batch import Batch
-from worker.messages.envelope import Header, Record
+from worker.messages.envelope import Record
+from worker.messages.events import Header
 from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.inbox import Budget, Inbox
 

@@ -20,8 +20,8 @@ from worker.domain.outcomes import Unauthorized, Unreadable
 from worker.domain.seeding import compact_json
 from worker.domain.timestamps import clamp_ms, format_ms
 from worker.messages.body import ROLES
-from worker.messages.envelope import Header, Record, open_envelope
-from worker.messages.events import dead_letter_event, describe, event_of
+from worker.messages.envelope import Record, open_envelope
+from worker.messages.events import Header, dead_letter_event, describe, event_of
 from worker.messages.json_value import fingerprint, read_object
 from worker.messages.signature import to_base64url
 from worker.tools.common.result_record import answer_of

@@ -15,8 +15,8 @@ from tests.unit.test_events import REFUSALS as BODIES
 from worker.auth.access_tokens import TokenVerifier
 from worker.auth.jwks import JwksSource
 from worker.domain.outcomes import Forbidden, Unauthorized
-from worker.messages.envelope import Header, open_envelope
-from worker.messages.events import Answer, describe
+from worker.messages.envelope import open_envelope
+from worker.messages.events import Answer, Header, describe
 from worker.observability.turn_log import A_SECOND, RefusalLog
 from worker.stream.command_reader import CommandReader
 

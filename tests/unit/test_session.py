@@ -22,7 +22,8 @@ from worker.auth import jwks
 from worker.auth.access_tokens import TokenVerifier
 from worker.auth.jwks import JwksSource
 from worker.batch.batch import Batch
-from worker.messages.envelope import Header, Limits
+from worker.messages.envelope import Limits
+from worker.messages.events import Header
 from worker.observability.hooks import Hooks
 from worker.store.port import (
     BatchTooLarge,

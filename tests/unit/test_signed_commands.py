@@ -32,7 +32,7 @@ from worker.domain.command import AccessToken
 from worker.domain.decide import decide
 from worker.domain.outcomes import Created, Forbidden, MalformedIdempotencyKey, Outcome, Unauthorized, Unreadable
 from worker.domain.timestamps import DAY_MS
-from worker.messages.envelope import Header
+from worker.messages.events import Header
 from worker.tools.common.signer import NotASigningKey, Signer
 
 DAY = DAY_MS // 1000

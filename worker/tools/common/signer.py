@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from worker.auth.public_keys import ALGORITHMS
-from worker.messages.envelope import Header, is_structured_cloud_event
+from worker.messages.envelope import is_structured_cloud_event
+from worker.messages.events import Header
 from worker.messages.signature import HEADER, STRUCTURED, TYPE, digest_text, to_base64url
 from worker.tools.common.jwk import SigningJwk, members_of, read_jwk
 

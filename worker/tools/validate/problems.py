@@ -4,7 +4,8 @@ import re
 
 from worker.domain.command import InvalidBody, UnreadableRecord
 from worker.messages.body import looks_like_cloud_event
-from worker.messages.envelope import Header, Limits, Record, open_envelope
+from worker.messages.envelope import Limits, Record, open_envelope
+from worker.messages.events import Header
 from worker.messages.hints import place, printable
 from worker.messages.json_value import read_object
 

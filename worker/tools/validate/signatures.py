@@ -13,7 +13,8 @@ from worker.domain.credentials import authenticate
 from worker.domain.facts import Facts
 from worker.domain.gs1 import UNSAFE_TEXT
 from worker.domain.outcomes import Unauthorized
-from worker.messages.envelope import Header, Limits, Record, open_envelope
+from worker.messages.envelope import Limits, Record, open_envelope
+from worker.messages.events import Header
 from worker.messages.signature import HEADER, STRUCTURED
 from worker.tools.cli.errors import BadUsage
 from worker.tools.common.catalogue.facts import milliseconds, signing_keys_of
