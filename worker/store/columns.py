@@ -1,19 +1,20 @@
-"""Columns of values as single arguments of a query, which takes them apart again.
+"""Columns of values as single arguments of a query, which splits them again.
 
-asyncpg looks at each value of an array by itself, for 0.2 µs; a join takes a fifth of that, and Postgres no longer.
+asyncpg inspects each value of an array, for 0.2 µs. Joining the values takes a fifth of that, and Postgres splits them
+as fast as it reads an array.
 """
 
 from collections.abc import Iterable, Sequence
 
 BETWEEN = "\x1f"
-"""Unit separator: a control character, which no id, key or serial number can hold."""
+"""Unit separator: a control character, so no id, key or serial number can hold it."""
 
 NO_KEY = bytes(16)
-"""In a column of hashes: there is none. No hash is all zeros."""
+"""The null of a column of hashes. No hash is all zeros."""
 
 
 def texts(column: Sequence[str]) -> str:
-    """For `string_to_array` with U+001F. Raises `ValueError` for a text that holds what stands between them."""
+    """For `string_to_array` with U+001F. Raises `ValueError` for a text that holds U+001F."""
     joined = BETWEEN.join(column)
     if joined.count(BETWEEN) >= max(1, len(column)):
         raise ValueError("a value holds U+001F, which stands between values")
@@ -21,8 +22,8 @@ def texts(column: Sequence[str]) -> str:
 
 
 def optional_texts(column: Sequence[str | None]) -> str:
-    """Likewise, with an empty text, which nothing else is, as what stands for null."""
-    return texts([one or "" for one in column])
+    """Likewise, with an empty text for null. No other value is empty."""
+    return texts([text or "" for text in column])
 
 
 def ids(column: Sequence[str]) -> bytes:
@@ -34,5 +35,5 @@ def ids(column: Sequence[str]) -> bytes:
 
 
 def hashes(column: Iterable[bytes]) -> bytes:
-    """For `substr(…, n * position - n + 1, n)`: all of them have n bytes."""
+    """Hashes of n bytes each, for `substr(…, n * position - n + 1, n)`."""
     return b"".join(column)

@@ -1,12 +1,13 @@
-"""Facts, read set-based: what no turn changes ahead of time, the rest under the locks of the transaction.
+"""Gathers the facts of a turn with one query for each kind of fact, whatever the number of commands.
 
-These are companies, then GTINs, then the rest.
+`LookUp` reads reference data ahead, under no lock. `Gathering` locks and reads the rest within the transaction:
+companies first, then GTINs, then the rest. All writers lock in this order, so that none waits for another in a circle.
 """
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 
@@ -21,74 +22,32 @@ from worker.store.columns import hashes, texts
 from worker.store.frames import Frames, created_body_of
 from worker.store.port import BatchTooLarge
 
-Rows = list[asyncpg.Record]
-
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 REPLAYED_BYTES = 8 * 1024 * 1024
-"""How large the created events may be together that a turn reads to replay them."""
+"""The created events that a turn replays may have so many bytes together."""
 _ANY = 2**62
-"""More bytes than there can be: a single command must pass, whatever it takes."""
+"""No limit of bytes: a single command has to pass, whatever it takes."""
 
 
 def is_thumbprint(text: str) -> bool:
-    """Whether it can be the id of a signing key: of no other text is the database asked, which does not take all."""
+    """Whether the text can be the id of a signing key. Postgres would refuse some other texts, such as U+0000."""
     return _THUMBPRINT.fullmatch(text) is not None
 
 
 def key_id(company_id: str, key: str) -> bytes:
-    """What a company's idempotency key is stored under: 16 bytes, the first of SHA-256 over both."""
+    """The id under which a company's idempotency key is stored: the first 16 bytes of SHA-256 over both."""
     return sha256(f"{company_id}:{key}".encode()).digest()[:16]
 
 
-class _Asked(NamedTuple):
-    """What commands with good credentials ask for, before any of it is locked or read."""
-
-    companies: set[str]
-    key_ids: dict[tuple[str, str], bytes]
-    """By company and idempotency key."""
-    oldest_day: int
-    """UTC day of the oldest command."""
-    days: set[tuple[str, int]]
-    """Of companies whose plan has a budget."""
-    owners: dict[str, str]
-    """By GTIN, the company that asks first."""
-    serials: set[tuple[str, str, str]]
-    """By company."""
-
-
-def _asked(commands: Sequence[Command], facts: Facts) -> _Asked:
-    """In one pass, since a turn has a thousand of them."""
-    companies, key_ids, oldest_day = set[str](), dict[tuple[str, str], bytes](), utc_day(LATEST_MS)
-    days, owners, serials = set[tuple[str, int]](), dict[str, str](), set[tuple[str, str, str]]()
-    for command in commands:
-        company = authenticate(command, facts)
-        if not isinstance(company, Company):
-            continue
-        companies.add(company.id)
-        day = utc_day(command.source.appended_ms)
-        oldest_day = min(oldest_day, day)
-        key = command.idempotency_key
-        if key is not None:
-            key_ids[company.id, key] = key_id(company.id, key)
-        body = command.body
-        if isinstance(body, CreatePassport):
-            owners.setdefault(body.gtin, company.id)
-            serials.add((company.id, body.gtin, body.serial))
-            if company.plan.max_v1_writes_per_day is not None:
-                days.add((company.id, day))
-    return _Asked(companies, key_ids, oldest_day, days, owners, serials)
-
-
 class LookUp:
-    """Reads the keys, companies and products that commands name: reference data, under no lock."""
+    """Reads the keys, companies and products that commands name. No turn changes them, so they need no lock."""
 
     def __init__(self, connection: sql.Connection, most_bytes: int) -> None:
         self._connection, self._most_bytes = connection, most_bytes
         self.facts = Facts()
-        self._plans: dict[str, Plan] = {}
 
     async def look_up(self, commands: Sequence[Command]) -> Facts:
-        """What there is, as facts. Raises `BatchTooLarge` before more than `most_bytes` are in memory."""
+        """The facts. Raises `BatchTooLarge` before more than `most_bytes` are in memory."""
         digests, company_ids, thumbprints, product_ids = set[bytes](), set[str](), set[str](), set[str]()
         for command in commands:
             credentials, body = command.credentials, command.body
@@ -96,44 +55,27 @@ class LookUp:
                 digests.add(credentials.digest)
             elif isinstance(credentials, AccessToken):
                 company_ids.add(credentials.company_id)
-            elif isinstance(credentials, Signature):
+            elif isinstance(credentials, Signature) and is_thumbprint(credentials.key_id):
                 thumbprints.add(credentials.key_id)
             if isinstance(body, CreatePassport):
                 product_ids.add(body.product_id)
-        await self._companies(digests, company_ids, thumbprints)
+        for digest, revoked_ms, *company in await _fetch(self._connection, "api_keys", digests):
+            self.facts.api_keys[digest] = ApiKeyGrant(self._company(*company), revoked_ms)
+        for row in await _fetch(self._connection, "companies", company_ids):
+            self._company(*row)
+        rows = await _fetch(self._connection, "signing_keys", thumbprints)
+        for thumbprint, jwk, not_before_ms, revoked_ms, *company in rows:
+            self.facts.signing_keys[thumbprint] = SigningKey(self._company(*company), jwk, not_before_ms, revoked_ms)
         if product_ids and self.facts.companies:
             await self._products(product_ids)
         return self.facts
 
-    async def _companies(self, digests: set[bytes], company_ids: set[str], thumbprints: set[str]) -> None:
-        """By API keys, access tokens and signing keys."""
-        for digest, revoked_ms, company_id, *company in await self._fetch("api_keys", digests):
-            self.facts.api_keys[digest] = ApiKeyGrant(company_id, revoked_ms)
-            self._company(company_id, *company)
-        for company_id, *company in await self._fetch("companies", company_ids):
-            self._company(company_id, *company)
-        rows = await self._fetch("signing_keys", [*filter(is_thumbprint, thumbprints)])
-        for thumbprint, jwk, not_before_ms, revoked_ms, company_id, *company in rows:
-            self.facts.signing_keys[thumbprint] = SigningKey(company_id, jwk, not_before_ms, revoked_ms)
-            self._company(company_id, *company)
-
-    def _company(  # noqa: PLR0913 - the columns of a row
-        self,
-        company_id: str,
-        subscription: str | None,
-        required_ms: int | None,
-        plan_id: str,
-        max_dpps: int | None,
-        price_cents: int | None,
-        writes_per_day: int | None,
-    ) -> None:
-        plan = self._plans.get(plan_id)
-        if plan is None:
-            plan = self._plans[plan_id] = Plan(plan_id, max_dpps, price_cents, writes_per_day)
-        self.facts.companies[company_id] = Company(company_id, plan, subscription, required_ms)
+    def _company(self, company_id: str, subscription: str | None, required_ms: int | None, *plan: Any) -> str:
+        self.facts.companies[company_id] = Company(company_id, Plan(*plan), subscription, required_ms)
+        return company_id
 
     async def _products(self, product_ids: set[str]) -> None:
-        """Those of companies whose credentials are here; nobody else could use them."""
+        """Read the products of companies whose credentials are known: no other command could use them."""
         most_bytes = self._most_bytes if len(product_ids) > 1 else _ANY
         rows = await self._connection.fetch(
             sql.load("products"), list(product_ids), list(self.facts.companies), most_bytes
@@ -150,62 +92,72 @@ class LookUp:
                 if most_bytes < 0:
                     raise BatchTooLarge
 
-    async def _fetch(self, query: str, keys: Collection[Any]) -> Rows:
-        return await _fetch(self._connection, query, keys)
-
 
 class Gathering:
-    """Adds to the `facts` of one turn, within its transaction, what was not looked up ahead."""
+    """Adds to the `facts` of a turn what its transaction has to lock or read."""
 
     def __init__(self, connection: sql.Connection, facts: Facts, frames: Frames) -> None:
         self._connection, self._frames = connection, frames
         self.facts = facts
         self.numbers: dict[str, int] = {}
-        """What large tables know the locked companies by."""
+        """The numbers that large tables have for the locked companies."""
         self.claimed: dict[str, str] = {}
         """The GTINs that this transaction registered, and for which companies."""
-        self.key_ids: Mapping[tuple[str, str], bytes] = {}
-        """By company and idempotency key, of those that commands brought."""
+        self.key_ids: dict[tuple[str, str], bytes] = {}
+        """By company and idempotency key, of the commands."""
 
     async def gather(self, commands: Sequence[Command]) -> None:
-        """Lock and read."""
-        asked = _asked(commands, self.facts)
-        await self._lock_companies(asked.companies)
-        await self._bindings(asked.key_ids, asked.oldest_day)
-        await self._writes(asked.days)
-        await self._gtin_owners(asked.owners)
-        await self._serials(asked.serials)
-        self.key_ids = asked.key_ids
+        """Lock and read. Commands without good credentials lock nothing."""
+        company_ids, oldest_day = set[str](), utc_day(LATEST_MS)
+        days, owners, serials = set[tuple[str, int]](), dict[str, str](), set[tuple[str, str, str]]()
+        for command in commands:  # one pass, since a turn has a thousand of them
+            company = authenticate(command, self.facts)
+            if not isinstance(company, Company):
+                continue
+            company_ids.add(company.id)
+            day = utc_day(command.source.appended_ms)
+            oldest_day = min(oldest_day, day)
+            key, body = command.idempotency_key, command.body
+            if key is not None:
+                self.key_ids[company.id, key] = key_id(company.id, key)
+            if isinstance(body, CreatePassport):
+                owners.setdefault(body.gtin, company.id)  # the company that asks first
+                serials.add((company.id, body.gtin, body.serial))
+                if company.plan.max_v1_writes_per_day is not None:
+                    days.add((company.id, day))
+        await self._lock_companies(company_ids)
+        await self._bindings(oldest_day)
+        await self._writes(days)
+        await self._gtin_owners(owners)
+        await self._serials(serials)
 
     async def reserve(self, company_ids: set[str], owners: dict[str, str]) -> None:
         """Lock companies, and GTINs for their owners."""
         await self._lock_companies(company_ids)
         await self._gtin_owners(owners)
 
-    async def _fetch(self, query: str, *keys: Collection[Any]) -> Rows:
-        return await _fetch(self._connection, query, *keys)
-
     async def _lock_companies(self, company_ids: set[str]) -> None:
         for company_id, number, slots_used in await self._fetch("lock_companies", company_ids):
             self.numbers[company_id] = number
             self.facts.slots_used[company_id] = slots_used
 
-    async def _bindings(self, key_ids: Mapping[tuple[str, str], bytes], oldest_day: int) -> None:
-        """Of keys that can still be bound when the oldest of these commands came: rule 5 looks back for 24 hours."""
-        if not key_ids:
+    async def _bindings(self, oldest_day: int) -> None:
+        """Read the bindings that rule 5 may meet: it looks back for 24 hours from each command."""
+        if not self.key_ids:
             return
-        most_bytes = REPLAYED_BYTES if len(key_ids) > 1 else _ANY
-        rows = await self._connection.fetch(sql.load("bindings"), hashes(key_ids.values()), oldest_day - 1, most_bytes)
+        most_bytes = REPLAYED_BYTES if len(self.key_ids) > 1 else _ANY
+        column = hashes(self.key_ids.values())
+        rows = await self._connection.fetch(sql.load("bindings"), column, oldest_day - 1, most_bytes)
         if any(row["frame_id"] is None for row in rows):
             raise BatchTooLarge
         if not rows:
             return
         frames = await self._frames.load(self._connection, {row["frame_id"] for row in rows})
-        keys = {id: key for key, id in key_ids.items()}
+        keys = {id: key for key, id in self.key_ids.items()}
         for row in rows:
-            found, fingerprint, passport_id, created_ms, *_ = row
+            id, fingerprint, passport_id, created_ms, *_ = row
             body = created_body_of(passport_id, row, frames)
-            self.facts.bindings[keys[found]] = Binding(fingerprint, passport_id, body, created_ms)
+            self.facts.bindings[keys[id]] = Binding(fingerprint, passport_id, body, created_ms)
 
     async def _writes(self, days: set[tuple[str, int]]) -> None:
         asked = {(self.numbers[company_id], day): (company_id, day) for company_id, day in days}
@@ -213,20 +165,17 @@ class Gathering:
         for number, day, writes in await self._fetch("writes", *columns):
             self.facts.writes[asked[number, day]] = writes
 
-    async def _gtin_owners(self, wanted: dict[str, str]) -> None:
+    async def _gtin_owners(self, wanted: Mapping[str, str]) -> None:
+        """Read the owners of GTINs, and register free ones: the claim locks a GTIN against other companies."""
         owners = self.facts.gtin_owners
-        await self._read_owners(wanted)
-        unregistered = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in owners}
-        claims = await self._fetch("claim_gtins", unregistered, unregistered.values())
-        self.claimed = {gtin: unregistered.pop(gtin) for (gtin,) in claims}
-        await self._read_owners(unregistered)
-
-    async def _read_owners(self, gtins: Collection[str]) -> None:
-        for gtin, company_id in await self._fetch("gtin_owners", gtins):
-            self.facts.gtin_owners[gtin] = company_id
+        owners.update(await self._fetch("gtin_owners", wanted))
+        free = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in owners}
+        claims = await self._fetch("claim_gtins", free, free.values())
+        self.claimed = {gtin: free.pop(gtin) for (gtin,) in claims}
+        owners.update(await self._fetch("gtin_owners", free))  # another transaction was faster
 
     async def _serials(self, serials: set[tuple[str, str, str]]) -> None:
-        """Each of its company's: of another's GTIN rule 10 has the say."""
+        """Read the serials of each company's own passports: rule 10 refuses the GTINs of others before."""
         if not serials:
             return
         companies, gtins, texts_on_units = zip(*serials, strict=True)
@@ -234,7 +183,10 @@ class Gathering:
         for gtin, serial, passport_id in await self._connection.fetch(sql.load("serials"), *columns):
             self.facts.serials[gtin, serial] = passport_id
 
+    async def _fetch(self, query: str, *keys: Collection[Any]) -> list[Any]:
+        return await _fetch(self._connection, query, *keys)
 
-async def _fetch(connection: sql.Connection, query: str, *keys: Collection[Any]) -> Rows:
-    """The rows of a query by keys, a column of them an argument; nothing is asked where there are none."""
+
+async def _fetch(connection: sql.Connection, query: str, *keys: Collection[Any]) -> "list[asyncpg.Record]":
+    """The rows of a query whose arguments are columns of keys. No keys, no question."""
     return await connection.fetch(sql.load(query), *map(list, keys)) if keys[0] else []

@@ -1,6 +1,7 @@
-"""Created events as passports keep them: the text that a product's passports share once, and what is a passport's own.
+"""Created events as passports keep them: the text that the passports of a product share, and the values of each.
 
-A frame is a created event's value with a hole for each value of its own; the table `passport_frame` says which.
+A frame is the value of a created event with a hole for each value of a passport's own. Migration 0001 lists the holes,
+at the table `passport_frame`.
 """
 
 import re
@@ -23,7 +24,7 @@ _HOLES = bytes(range(1, 7))
 _NO_HOLES = bytes(set(range(256)) - {*_HOLES})
 _ID, _GTIN, _SERIAL, _TIME, _GS1, _REST = (bytes([hole]) for hole in _HOLES)
 _PLAIN = re.compile(rb"[0-9A-Za-z._~-]+")
-"""A serial number that is the same in JSON and in a URI."""
+"""A serial number that looks the same in JSON and in a URI."""
 _BEHIND_GTIN, _BEHIND_GS1, _FIELDS = b'"gs1":{"gtin":"', b'},"status":', b'"fields":'
 _BEFORE_TIME, _END = b'"createdAt":"', b'"}'
 
@@ -31,7 +32,7 @@ _object_end = JSONDecoder().raw_decode
 
 
 class Own(NamedTuple):
-    """What the row of a passport says of its created event."""
+    """A passport's own values in its created event, in the order of the holes."""
 
     id: bytes
     gtin: bytes
@@ -42,12 +43,13 @@ class Own(NamedTuple):
 
 
 class Frame:
-    """A text with holes. `id` is what passports know it by."""
+    """A text with holes. Passports know it by its `id`."""
 
     def __init__(self, text: bytes) -> None:
         self.id = sha256(text).digest()[:16]
         self.text = text
         holes = [hole - 1 for hole in _holes_in(text)]
+        # Formatting with % fills all holes in one pass in C.
         self._format = text.replace(b"%", b"%%")
         for hole in _HOLES:
             self._format = self._format.replace(bytes([hole]), b"%b")
@@ -60,11 +62,10 @@ class Frame:
         return value
 
     def own_of(self, body: bytes, own: Own) -> Own | None:
-        """The same with `gs1` and `rest` as a body has them; None where it is not this frame's.
-
-        A body is one frame's alone, whatever was met before: a recovered database holds the same as an undamaged one.
-        """
+        """`own` with the `gs1` and `rest` of a created event; None where the event does not have this frame."""
         if self._has_gs1:
+            # A plain serial number has another frame. An event has one frame only, whichever frames the worker met
+            # before, so that a recovered database holds the same rows as an undamaged one.
             if _PLAIN.fullmatch(own.serial):
                 return None
             own = own._replace(gs1=_gs1_of(body, own.gtin) or b"")
@@ -78,10 +79,9 @@ class Frame:
 
 
 def taken_apart(body: bytes, own: Own, fields_size: int | None = None) -> Frame:
-    """The frame of a created event; one without holes where the text is not what a worker writes.
+    """The frame of a created event; a frame without holes where the worker writes no such text.
 
-    `fields_size` is the length of the fields, where it is known. Raises `ValueError` for a text that holds control
-    characters.
+    `fields_size` is the length of the fields, if it is known. Raises `ValueError` for a text with control characters.
     """
     if _holes_in(body):
         raise ValueError("a created event holds control characters")
@@ -96,41 +96,39 @@ def taken_apart(body: bytes, own: Own, fields_size: int | None = None) -> Frame:
         _, behind_fields = _object_end(body.decode("ascii"), fields + len(_FIELDS))
     else:
         behind_fields = fields + len(_FIELDS) + fields_size
+    shared = _GS1
     if _PLAIN.fullmatch(own.serial):
-        shared = gs1.replace(b'":"%b"' % own.serial, b'":"%b"' % _SERIAL)
         path, holes = b'/01/%b/21/%b"' % (own.gtin, own.serial), b'/01/%b/21/%b"' % (_GTIN, _SERIAL)
-        shared = shared.replace(path, holes)
-    else:
-        shared = _GS1
+        shared = gs1.replace(b'":"%b"' % own.serial, b'":"%b"' % _SERIAL).replace(path, holes)
     before = start.replace(own.id, _ID) + body[len(start) : at - len(own.gtin)] + _GTIN
     behind = body[at + len(gs1) : behind_fields + 1]
     return Frame(before + shared + behind + _REST + _BEFORE_TIME + _TIME + _END)
 
 
 def _holes_in(text: bytes) -> bytes:
-    """In their order; a regular expression takes ten times as long."""
+    # A regular expression takes ten times as long.
     return text.translate(None, _NO_HOLES)
 
 
 def _gs1_of(body: bytes, gtin: bytes) -> bytes | None:
-    """What stands behind the GTIN, to the end of its object."""
+    """The text behind the GTIN, to the end of the object `gs1`."""
     start = body.find(_BEHIND_GTIN)
     end = body.find(_BEHIND_GS1, start)
     return body[start + len(_BEHIND_GTIN) + len(gtin) : end] if 0 <= start < end else None
 
 
-def own_of(one: Created) -> Own:
-    """What a passport says of itself, without what its text alone can tell."""
-    return own_values(one.passport_id, one.gtin, one.serial, one.created_ms)
+def own_of(created: Created) -> Own:
+    """The values that a passport knows without the text of its event."""
+    return own_values(created.passport_id, created.gtin, created.serial, created.created_ms)
 
 
 def own_values(passport_id: str, gtin: str, serial: str, created_ms: int) -> Own:
-    """Likewise."""
+    """The same from its parts."""
     return Own(passport_id.encode(), gtin.encode(), serial.encode(), format_ms(created_ms).encode("ascii"))
 
 
 def created_body_of(passport_id: str, row: asyncpg.Record, frames: Mapping[bytes, Frame]) -> bytes:
-    """From those columns of a row of `answers.sql` or `bindings.sql` that its passport has."""
+    """The created event, from a row of `answers.sql` or `bindings.sql` and the frames."""
     own = own_values(passport_id, row["gtin"], row["serial"], row["created_ms"])
     if row["gs1"] is not None or row["rest"] is not None:
         own = own._replace(gs1=(row["gs1"] or "").encode("ascii"), rest=(row["rest"] or "").encode("ascii"))
@@ -138,34 +136,33 @@ def created_body_of(passport_id: str, row: asyncpg.Record, frames: Mapping[bytes
 
 
 class Frames:
-    """Those that were met lately, within bounds of memory; what they say never changes."""
+    """The frames that the worker met lately, within bounds of memory. A frame never changes."""
 
     def __init__(self) -> None:
         self._by_product: Cache[Frame] = Cache(8 * 1024 * 1024)
         self._by_id: Cache[Frame] = Cache(8 * 1024 * 1024)
 
     def take_apart(self, product: Product, body: bytes, own: Own) -> tuple[Frame, Own]:
-        """A created event as frame and own values, which give just this text again. Raises `ValueError`."""
+        """A frame and own values that give exactly this created event. Raises `ValueError`."""
         key = (product.id,)
         last = self._by_product.get(key)
-        if last is not None and (found := last.own_of(body, own)) is not None:
-            return last, found
+        if last is not None and (values := last.own_of(body, own)) is not None:
+            return last, values
         frame = taken_apart(body, own, len(product.seeded.json) or None)
-        found = frame.own_of(body, own)
-        if found is None:
-            frame = Frame(body)
-            found = own
+        values = frame.own_of(body, own)
+        if values is None:  # an event that a frame does not give back byte for byte is kept whole
+            frame, values = Frame(body), own
         self._by_product.put(key, frame, 2 * len(frame.text))
-        return frame, found
+        return frame, values
 
     async def load(self, connection: sql.Connection, ids: Collection[bytes]) -> Mapping[bytes, Frame]:
-        """All of these, by id. Raises `StoreUnavailable` where the database has lost one."""
-        found = {one: frame for one in ids if (frame := self._by_id.get((one,))) is not None}
-        if missing := [one for one in ids if one not in found]:
+        """All of these frames, by id. Raises `StoreUnavailable` where the database has lost one."""
+        frames = {id: frame for id in ids if (frame := self._by_id.get((id,))) is not None}
+        if missing := [id for id in ids if id not in frames]:
             for _, text in await connection.fetch(sql.load("frames"), missing):
                 frame = Frame(text.encode())
-                found[frame.id] = frame
+                frames[frame.id] = frame
                 self._by_id.put((frame.id,), frame, 2 * len(frame.text))
-            if lost := [one for one in missing if one not in found]:
+            if lost := [id for id in missing if id not in frames]:
                 raise StoreUnavailable(f"the database lacks what passports share: passport_frame {lost[0].hex()}")
-        return found
+        return frames
