@@ -1,9 +1,7 @@
-"""What must be true before a worker joins its group, check by check; `run` and `doctor` share it."""
+"""The checks that must pass before a worker joins its group. `run` and `doctor` share them."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from worker.auth.jwks import is_url
 from worker.messages.hints import Finding
@@ -13,7 +11,7 @@ from worker.store.errors import why_refused
 from worker.store.grants import check_rights
 from worker.store.port import StoreUnavailable
 from worker.store.schema import GROUP, SCHEMA, check_group, check_schema, known_migrations
-from worker.store.sql import Connection
+from worker.store.sql import Sessions
 from worker.stream.cluster.connection import Cluster, Refused, explain
 from worker.stream.cluster.permissions import check_permissions
 from worker.stream.cluster.topic_settings import TOPIC_IDS
@@ -21,15 +19,15 @@ from worker.stream.cluster.topics import check_topics
 
 KAFKA, KAFKA_RIGHTS = "kafka.reachable", "kafka.rights"
 POSTGRES, POSTGRES_RIGHTS = "postgres.reachable", "postgres.rights"
-"""Ids of what others presume."""
 KEY_SET = "oauth.tls"
+"""The ids of checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A question whose findings have these ids, each at least once, unless another of them has failed.
+    """A question with a finding for each of its ids, unless one of them has failed.
 
-    It raises where its server is away. It has no answer where one that it presumes has failed.
+    It can only be asked where the checks that it `presumes` have passed. It raises where its server is away.
     """
 
     ids: tuple[str, ...]
@@ -37,19 +35,8 @@ class Check:
     presumes: tuple[str, ...] = ()
 
 
-class Sessions(Protocol):
-    """Connections to the database, as the store of a worker has them."""
-
-    def session(self) -> AbstractAsyncContextManager[Connection]:
-        """One, thrown away after a failure. Raises `StoreUnavailable`."""
-        ...
-
-
 class Preflight:
-    """The checks of settings and of both servers, each in an order in which one presumes those before it.
-
-    They change nothing.
-    """
+    """The checks of the settings and of both servers, each behind the checks that it presumes. They change nothing."""
 
     def __init__(self, settings: Settings, store: Sessions, cluster: Cluster) -> None:
         self._settings, self._store, self._cluster = settings, store, cluster
@@ -77,7 +64,7 @@ class Preflight:
                 "with it sign access tokens of any company."
             )
             return [Finding(KEY_SET, found, advice, "warning")]
-        return [_well(KEY_SET, f"the key set is {'read over https' if is_url(location) else 'a file'}, as expected")]
+        return [_passed(KEY_SET, f"the key set is {'read over https' if is_url(location) else 'a file'}, as expected")]
 
     async def _connection(self) -> list[Finding]:
         try:
@@ -87,46 +74,46 @@ class Preflight:
             if refused := why_refused(error.__cause__):
                 return [refused]
             raise
-        return [_well(POSTGRES, f"Postgres answers at {place_of(self._settings.database_url)}")]
+        return [_passed(POSTGRES, f"Postgres answers at {place_of(self._settings.database_url)}")]
 
     async def _rights(self) -> list[Finding]:
         async with self._store.session() as connection:
-            return [await check_rights(connection) or _well(POSTGRES_RIGHTS, "its role may do all that `run` does")]
+            return [await check_rights(connection) or _passed(POSTGRES_RIGHTS, "its role may do all that `run` does")]
 
     async def _schema(self) -> list[Finding]:
         async with self._store.session() as connection:
             newest = known_migrations()[-1].name
-            return [await check_schema(connection) or _well(SCHEMA, f"at {newest}, as this version expects")]
+            return [await check_schema(connection) or _passed(SCHEMA, f"at {newest}, as this version expects")]
 
     async def _group(self) -> list[Finding]:
         group_id, topic = self._settings.group_id, self._settings.topic_commands
         async with self._store.session() as connection:
-            return [await check_group(connection, group_id, topic) or _well(GROUP, f"lanes run under {group_id}")]
+            return [await check_group(connection, group_id, topic) or _passed(GROUP, f"lanes run under {group_id}")]
 
     async def _reachable(self) -> list[Finding]:
         try:
             await self._cluster.ping()
         except Refused as error:
             return [Finding(KAFKA, explain(error, self._settings), "Correct them, or Kafka's.")]
-        return [_well(KAFKA, f"Kafka answers at {self._settings.kafka_bootstrap_servers}")]
+        return [_passed(KAFKA, f"Kafka answers at {self._settings.kafka_bootstrap_servers}")]
 
     async def _permissions(self) -> list[Finding]:
         lacking = await check_permissions(self._cluster, self._settings)
-        return [lacking or _well(KAFKA_RIGHTS, "Kafka allows all that `run` does")]
+        return [lacking or _passed(KAFKA_RIGHTS, "Kafka allows all that `run` does")]
 
     async def _topics(self) -> list[Finding]:
         return await check_topics(self._cluster, self._settings)
 
 
-def _well(id: str, found: str) -> Finding:
-    return Finding(id, found, status="ok")
+def _passed(id: str, finding: str) -> Finding:
+    return Finding(id, finding, status="ok")
 
 
 async def findings(checks: Sequence[Check]) -> list[Finding]:
-    """Of one check after the other, up to the first that found something fatal."""
-    found: list[Finding] = []
+    """The findings of the checks, in order, up to the first that is fatal: later checks presume it."""
+    findings: list[Finding] = []
     for check in checks:
-        found += await check.ask()
-        if any(one.is_fatal for one in found):
+        findings += await check.ask()
+        if any(finding.is_fatal for finding in findings):
             break
-    return found
+    return findings

@@ -1,5 +1,5 @@
-"""Names for the moments at which a crash is interesting (DESIGN: Crash points)."""
+"""Named moments at which a crash is interesting (DESIGN: Crash points)."""
 
 
 def reach(point: str) -> None:
-    """Nothing, in production; a test replaces this to die or to freeze at `point`."""
+    """Does nothing in production. A test replaces it, to die or to freeze at `point`."""

@@ -1,4 +1,4 @@
-"""Whether the database is still the one that it was: a restored copy looks like it, and lacks what was committed."""
+"""Notices when another database answers than before: a restored copy looks like the old one, and lacks commits."""
 
 import structlog
 
@@ -9,7 +9,7 @@ log = structlog.get_logger(__name__)
 
 
 class Incarnation:
-    """The database that this process has seen last. `number` grows when it finds another one."""
+    """The database that this process met last. Its `number` grows when another one answers."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -18,7 +18,7 @@ class Incarnation:
         self._log_end = 0
 
     async def check(self, connection: sql.Connection) -> None:
-        """Look. Raises `StoreUnavailable` once for each change; whoever has lanes opens them again then."""
+        """Raises `StoreUnavailable` once for each change. The owners of lanes then open them again."""
         row = await connection.fetchrow(sql.load("incarnation"))
         assert row is not None
         change = self._change(*row)

@@ -1,9 +1,8 @@
-"""The store in PostgreSQL, on asyncpg: fencing, positions, the ledger, and one transaction a turn."""
+"""The store in PostgreSQL, on asyncpg: fences, positions, the ledger, and one transaction a turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import asyncpg
 from asyncpg.transaction import Transaction
@@ -38,21 +37,21 @@ SESSION_SETTINGS = {
     "application_name": "passport-worker",
     "statement_timeout": "20s",
     "lock_timeout": "10s",
-    # A worker that is paused inside a transaction must not hold the lane's row for longer than this (guard B14).
+    # A worker that is paused inside a transaction must not hold the lane's row for longer (guard B14).
     "idle_in_transaction_session_timeout": "10s",
-    # Our queries are lists of index look-ups; a generic plan made while a table was small must not scan it later.
+    # All queries look up indexes. A generic plan that was made while a table was small must not scan it later.
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",
-    # A turn's look-ups last a millisecond, less than it takes to start a process that would help.
+    # A look-up lasts a millisecond. To start a process that helps takes longer.
     "max_parallel_workers_per_gather": "0",
 }
 COMMAND_TIMEOUT_SECONDS = 25.0
 TRANSACTION_SECONDS = 27.0
-"""For a turn up to its COMMIT. Less than the server's own limit, which some servers lack and some drivers hide."""
+"""For a turn up to its COMMIT. Less than the server's limit, which some servers lack and some drivers hide."""
 TRANSACTION_TIMEOUT = "30s"
-"""From PostgreSQL 17 on. A session that prepares a statement does not count as idle, for however long it is paused."""
+"""The server's limit, from PostgreSQL 17 on. A session that is paused while it prepares a statement is not idle."""
 
 TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
@@ -67,40 +66,18 @@ TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "release_gtins": ([],),
     "record": (*passport_columns((), (), {}, {}), *ledger_columns((), ()), [], [], [], *frame_columns(())),
 }
-"""What a turn may run, with arguments that touch nothing: run once ahead, so that nothing is prepared under locks."""
+"""The queries of a turn, with arguments that touch nothing. A session runs each once, so that it prepares none later,
+under locks."""
 
 MOST_KNOWN_FRAMES = 100_000
-"""Of each session, in memory: some 9 MB. A worker's turns go through one or two."""
+"""Of each session: some 9 MB. The turns of a worker use one or two sessions."""
 
 ANSWERS_BYTES = 2 * 1024 * 1024
-"""How much a lane reads from the ledger at once: a thousand dead letters of a megabyte must not come together."""
-
-
-_Init = Callable[["asyncpg.Connection[asyncpg.Record]"], Coroutine[Any, Any, None]]
-
-
-def _pool(database_url: str, size: int, init: _Init) -> "asyncpg.Pool[asyncpg.Record]":
-    """A pool whose sessions carry the timeouts that protect us from a frozen peer, on both sides."""
-    return asyncpg.create_pool(
-        database_url,
-        min_size=0,
-        max_size=size,
-        command_timeout=COMMAND_TIMEOUT_SECONDS,
-        timeout=5.0,
-        server_settings=SESSION_SETTINGS,
-        max_inactive_connection_lifetime=60.0,
-        max_cached_statement_lifetime=0,
-        init=init,
-        reset=_nothing_to_reset,
-    )
-
-
-async def _nothing_to_reset(_connection: object) -> None:
-    """Our sessions keep no state between transactions, so handing one back costs no round trip."""
+"""A lane reads so much of the ledger at once: a thousand dead letters of a megabyte must not come together."""
 
 
 class PostgresStore:
-    """See `worker.store.port.Store`. Connects when it is first needed."""
+    """See `worker.store.port.Store`. Connects at the first call."""
 
     def __init__(self, database_url: str, pool_size: int) -> None:
         self._database_url, self._pool_size = database_url, pool_size
@@ -108,14 +85,14 @@ class PostgresStore:
         self._connecting = asyncio.Lock()
         self._frames = Frames()
         self._prepared: dict[int, set[bytes]] = {}
-        """By session that is prepared: the ids of frames that it has seen.
+        """The sessions whose statements are prepared, by process id, with the ids of the frames that each has seen.
 
-        What one database has, another may have lost, and a session is never with another.
+        They are kept by session, since a session never changes its database, and another database may lack a frame.
         """
         self._incarnation = Incarnation()
 
     async def ping(self) -> None:
-        """Raises `StoreUnavailable` unless the database answers, and is the one that it was."""
+        """Raises `StoreUnavailable` unless the same database as before answers."""
         async with self.session() as connection:
             await self._incarnation.check(connection)
 
@@ -125,7 +102,7 @@ class PostgresStore:
         return self._incarnation.number
 
     async def close(self) -> None:
-        """Let go of all connections, within a second or two."""
+        """Close all connections, within a second or two."""
         if self._pool is not None:
             with suppress(Exception):
                 async with asyncio.timeout(1.0):
@@ -141,18 +118,18 @@ class PostgresStore:
         ((group_id, topic),) = {(name.group_id, name.topic) for name in names}
         by_partition = {name.partition: name for name in names}
         lanes = (group_id, topic, sorted(by_partition))
-        found: dict[LaneName, Registered | NewerOwner] = {}
+        owners: dict[LaneName, Registered | NewerOwner] = {}
         async with self.session() as connection, connection.transaction(isolation="read_committed"):
             for partition, generation, member in await connection.fetch(sql.load("lock_partitions"), *lanes):
-                found[by_partition[partition]] = NewerOwner(generation, member)
+                owners[by_partition[partition]] = NewerOwner(generation, member)
             registered = await connection.fetch(
                 sql.load("register"), *lanes, owner.generation, owner.member, force, owner.producer
             )
             for partition, lane_id, epoch, producers in registered:
                 name = by_partition[partition]
                 others = frozenset(producers) - {owner.producer}
-                found[name] = Registered(FencingToken(name, lane_id, epoch, owner.producer), others)
-        return found
+                owners[name] = Registered(FencingToken(name, lane_id, epoch, owner.producer), others)
+        return owners
 
     async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
         """See the port."""
@@ -208,10 +185,12 @@ class PostgresStore:
 
     @asynccontextmanager
     async def transaction(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["PostgresTransaction"]:
-        """See the port. Makes the days that are missing, when it meets that."""
+        """See the port. Makes missing days."""
         try:
             async with self.session() as connection:
-                self._check_incarnation(expected)
+                # This may be the first connection to another database, or one that came right after the first.
+                if any(position.incarnation != self.incarnation for position in expected):
+                    raise AnotherDatabase
                 known = await self._prepare_ahead(connection)
                 transaction = connection.transaction(isolation="read_committed")
                 async with asyncio.timeout(TRANSACTION_SECONDS):
@@ -223,52 +202,45 @@ class PostgresStore:
                 failpoints.reach("before COMMIT")
                 await _commit(transaction)
                 failpoints.reach("after COMMIT")
-                _remember(known, inside.written)
-        except DayMissing as missing:  # the database was away over midnights, and housekeeping is minutes away
+                if len(known) + len(inside.written) > MOST_KNOWN_FRAMES:
+                    known.clear()  # a frame that is written again changes nothing
+                known.update(inside.written)
+        except DayMissing as missing:  # Postgres was away over midnight, and housekeeping is minutes away
             async with self.session() as connection:
                 await ensure_days(connection)
             raise Retriable(str(missing)) from missing
 
-    def _check_incarnation(self, expected: Sequence[ExpectedPosition]) -> None:
-        """The connection may be the first one with another database, or come right after the first one."""
-        if any(one.incarnation != self.incarnation for one in expected):
-            raise AnotherDatabase
-
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Know the database, and limit transactions, whatever state their session is in (guard B14)."""
         await self._incarnation.check(connection)
         self._prepared.pop(connection.get_server_pid(), None)
-        await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)
+        await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)  # guard B14
 
     async def _prepare_ahead(self, connection: sql.Connection) -> set[bytes]:
-        """Prepare what a turn runs before its first one on this connection (guard B14); the frames that it has seen.
-
-        Of sessions that have ended nothing is kept: there are no more than the pool has room for.
-        """
+        """Prepare the queries of a turn on a new session (guard B14). Returns the ids of frames that it has seen."""
         backend = connection.get_server_pid()
         known = self._prepared.pop(backend, None)
         if known is None:
             for query, arguments in TURN_STATEMENTS.items():
                 await connection.fetch(sql.load(query), *arguments)
-            await connection.executemany(sql.load("dead_letters"), [])  # none, but it is prepared
+            await connection.executemany(sql.load("dead_letters"), [])  # prepares it, and writes nothing
             known = set()
         self._prepared[backend] = known
-        while len(self._prepared) > self._pool_size:
+        while len(self._prepared) > self._pool_size:  # the oldest sessions have ended
             del self._prepared[next(iter(self._prepared))]
         return known
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[sql.Connection]:
-        """A connection that is thrown away on any failure: nobody knows what state it was left in (guard B14)."""
+        """A connection that is thrown away on any failure, since its state is unknown then (guard B14)."""
         try:
             pool = await self._connected()
             connection = await pool.acquire(timeout=30.0)
-        except Exception as error:  # whatever it is, no record is to blame
+        except Exception as error:  # no record is to blame, whatever failed
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         try:
             yield connection
         except BaseException as error:
-            with suppress(Exception):  # the pool has taken a connection back that the server closed
+            with suppress(Exception):  # the pool takes a connection back when the server closes it
                 connection.terminate()
                 await pool.release(connection, timeout=1.0)
             meaning = meaning_of(error) if isinstance(error, Exception) else error
@@ -280,20 +252,30 @@ class PostgresStore:
     async def _connected(self) -> "asyncpg.Pool[asyncpg.Record]":
         async with self._connecting:
             if self._pool is None:
-                self._pool = await _pool(self._database_url, self._pool_size, self._begin_session)
+                self._pool = await asyncpg.create_pool(
+                    self._database_url,
+                    min_size=0,
+                    max_size=self._pool_size,
+                    # Limits on both sides protect the worker from a peer that is frozen.
+                    command_timeout=COMMAND_TIMEOUT_SECONDS,
+                    timeout=5.0,
+                    server_settings=SESSION_SETTINGS,
+                    max_inactive_connection_lifetime=60.0,
+                    max_cached_statement_lifetime=0,
+                    init=self._begin_session,
+                    reset=_nothing_to_reset,
+                )
             return self._pool
 
 
-def _remember(known: set[bytes], written: Collection[bytes]) -> None:
-    """What is forgotten is written once more, which changes nothing."""
-    if len(known) + len(written) > MOST_KNOWN_FRAMES:
-        known.clear()
-    known.update(written)
+async def _nothing_to_reset(_connection: object) -> None:
+    """Sessions keep no state between transactions. The default would cost a round trip each time."""
 
 
 async def _commit(transaction: Transaction) -> None:
-    """A COMMIT without an answer may have taken effect: the position will tell, and nothing may come again before."""
     try:
         await transaction.commit()
-    except TimeoutError as error:
+    except (
+        TimeoutError
+    ) as error:  # it may have taken effect: the lane's position will tell, and nothing may come before
         raise StoreUnavailable("no answer to COMMIT in time") from error

@@ -1,4 +1,4 @@
-"""Values as rows and columns of Postgres, and back."""
+"""Converts values to rows and columns of Postgres, and back."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from worker.store.port import FencingToken, Position, TopicIdentity
 
 
 def position_of(row: asyncpg.Record) -> Position | None:
-    """Where a lane stands by its row; None if it never ran."""
+    """The position in a lane's row; None if the lane never ran."""
     if row["applied"] is None:
         return None
     topic = None if row["topic_id"] is None else TopicIdentity(row["cluster_id"], row["topic_id"])
@@ -25,24 +25,24 @@ def position_of(row: asyncpg.Record) -> Position | None:
 
 
 def token_columns(tokens: Iterable[FencingToken]) -> tuple[list[int], list[int], list[str]]:
-    """Lanes, epochs and holders, as parameters of queries that look whether a lane is still held."""
-    held = [token.held for token in tokens]
-    return [one[0] for one in held], [one[1] for one in held], [one[2] for one in held]
+    """Lanes, epochs and holders, for queries that check whether a lane is still held."""
+    tokens = [*tokens]
+    return [token.lane_id for token in tokens], [token.epoch for token in tokens], [token.holder for token in tokens]
 
 
 Column = Sequence[Any]
-"""An argument of a query. Shorter ones are filled up with null, so that one without any value need not be sent."""
+"""An argument of a query. `unnest` fills shorter columns up with null, so that a column of nulls need not be sent."""
 
 
 def passport_columns(
     created: Sequence[Created],
-    kept: Sequence[tuple[Frame, Own]],
+    framed: Sequence[tuple[Frame, Own]],
     numbers: Mapping[str, int],
     key_ids: Mapping[tuple[str, str], bytes],
 ) -> list[Column]:
-    """Parameters of `record.sql`: passports, with the frame of each and what is its own.
+    """Parameters of `record.sql`: passports, with the frame and the own values of each.
 
-    `numbers` are by id of a company; `key_ids`, by company and idempotency key, are those that are computed already.
+    `numbers` are by the id of a company. `key_ids`, by company and idempotency key, are computed already.
     """
     if not created:
         return [b"", [], "", "", [], b"", "", "", b"", b"", []]
@@ -53,9 +53,9 @@ def passport_columns(
         texts(gtins),
         texts(serials),
         created_ms,
-        hashes(frame.id for frame, _ in kept),
-        optional_texts([own.gs1.decode("ascii") for _, own in kept]),
-        optional_texts([own.rest.decode("ascii") for _, own in kept]),
+        hashes(frame.id for frame, _ in framed),
+        optional_texts([own.gs1.decode("ascii") for _, own in framed]),
+        optional_texts([own.rest.decode("ascii") for _, own in framed]),
         hashes(
             NO_KEY if key is None else key_ids.get((company, key)) or key_id(company, key)
             for company, key in zip(companies, keys, strict=True)
@@ -66,7 +66,7 @@ def passport_columns(
 
 
 def ledger_columns(lane_ids: Column, answers: Sequence[Answer]) -> list[Column]:
-    """Parameters of `record.sql`: the ledger's rows, each with the id of its lane."""
+    """Parameters of `record.sql`: ledger rows, each with the id of its lane."""
     if not answers:
         return [[], [], [], [], [], "", "", "", [], [], []]
     columns = zip(*answers, strict=True)
@@ -80,8 +80,8 @@ def ledger_columns(lane_ids: Column, answers: Sequence[Answer]) -> list[Column]:
         texts(keys),
         optional_texts(companies),
         optional_texts(passports),
-        _sparse([one and one.traceparent for one in traces]),
-        _sparse([one and one.tracestate for one in traces]),
+        _sparse([trace and trace.traceparent for trace in traces]),
+        _sparse([trace and trace.tracestate for trace in traces]),
         _sparse([value if id is None else None for id, value in zip(passports, values, strict=True)]),
     ]
 
@@ -101,14 +101,14 @@ def frame_columns(frames: Collection[tuple[Frame, Created]]) -> list[Column]:
     """Parameters of `record.sql`: frames, each with a passport of its product."""
     return [
         [frame.id for frame, _ in frames],
-        [one.product.id for _, one in frames],
-        [one.product.template_id for _, one in frames],
+        [passport.product.id for _, passport in frames],
+        [passport.product.template_id for _, passport in frames],
         [frame.text.decode("utf-8") for frame, _ in frames],
     ]
 
 
 async def answers_of(rows: Sequence[asyncpg.Record], frames: Frames, connection: sql.Connection) -> list[Answer]:
-    """Rows of `answers.sql`, with the frames that they need, which may have to be read."""
+    """The answers in rows of `answers.sql`. Reads the frames that they need."""
     by_id = await frames.load(connection, {id for row in rows if (id := row["frame_id"]) is not None})
     return [_answer_of(row, by_id) for row in rows]
 
@@ -126,7 +126,7 @@ _KINDS = {int(kind): kind for kind in Kind}
 
 
 def dead_letter_of(row: asyncpg.Record) -> DeadLetter:
-    """Those columns of a row of `answers.sql` or `find_dead_letter.sql` that a dead letter has."""
+    """The dead letter in a row of `answers.sql` or `find_dead_letter.sql`."""
     names = (name.decode("utf-8") for name in row["header_names"])
     headers = tuple(zip(names, row["header_values"], strict=True))
     return DeadLetter(row["dead_key"], row["dead_value"], headers, row["reason"])

@@ -7,11 +7,11 @@ from dataclasses import replace
 from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.messages.hints import Finding
 from worker.observability.certificates import CERTIFICATES, UnreadableCertificate, expiry
-from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Sessions
+from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check
 from worker.store.clocks import clock_ahead
 from worker.store.partitions import ledger_end, old_days
 from worker.store.schema import SCHEMA
-from worker.store.sql import Connection
+from worker.store.sql import Connection, Sessions
 from worker.stream.cluster.topic_settings import EXIST
 from worker.stream.log_clock import newest_append
 from worker.tools.common.api_keys import companies_without_signing_key
