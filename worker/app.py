@@ -1,4 +1,4 @@
-"""The one place that wires a worker together."""
+"""Wires a worker together. No other module creates its parts."""
 
 from worker.auth.access_tokens import TokenVerifier
 from worker.auth.jwks import JwksSource, is_url
@@ -20,10 +20,10 @@ from worker.stream.dependencies import LaneDependencies
 
 
 def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
-    """A worker that nobody has started. Raises `CannotStart` under `python -O`."""
+    """A worker, not started yet. Raises `CannotStart` under `python -O`."""
     metrics = Metrics()
     minutes = MinuteLog()
-    # Spans first: samples show theirs.
+    # Spans first, so that samples of metrics can refer to the current span.
     hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog(), minutes)
     store = PostgresStore(settings.database_url, settings.database_pool_size)
     verifier = make_verifier(settings, metrics, store)
@@ -40,12 +40,12 @@ def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
 
 
 def make_verifier(settings: Settings, metrics: Metrics, store: PostgresStore) -> TokenVerifier | None:
-    """What checks access tokens; None while OAuth is off."""
+    """The verifier of access tokens; None while OAuth is off."""
     if not settings.oauth_jwks:
         return None
     assert settings.oauth_issuer is not None
     assert settings.oauth_audience is not None
-    # A file needs no copy: it is there when the worker starts, or somebody has to mount it.
+    # Only a URL needs a copy in Postgres: its server can be away when the worker starts.
     kept = KeptKeySet(store, settings.oauth_issuer, settings.oauth_jwks) if is_url(settings.oauth_jwks) else None
     source = JwksSource(settings.oauth_jwks, tell=metrics.keys_read, kept=kept)
     return TokenVerifier(

@@ -1,4 +1,4 @@
-"""All settings of the worker, from the environment; one frozen object, read once."""
+"""The settings of the worker: one frozen object, read once from the environment."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ _ADDRESS = re.compile(r"(\[[\da-f:.]+]|[\w.-]+)(:\d{1,5})?|[\da-f]*:[\da-f]*:[\d
 
 
 def _servers(text: str) -> str:
-    if not all(_ADDRESS.fullmatch(one.strip()) for one in text.split(",")):
+    if not all(_ADDRESS.fullmatch(server.strip()) for server in text.split(",")):
         raise ValueError("expected host:port, or several, separated by commas")
     return text
 
@@ -51,7 +51,7 @@ def _problem(text: str) -> PydanticCustomError:
 
 
 def _between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Settings that do not go together, by name; values are those that were given, unchecked."""
+    """Problems between settings, by the name of one of them. The values are not validated yet."""
     if values.get("oauth_jwks"):
         for name in ("oauth_issuer", "oauth_audience"):
             if not values.get(name):
@@ -84,12 +84,12 @@ PREFIX = "PASSPORT_"
 
 
 class Settings(BaseSettings):
-    """Named as in the environment, less the prefix `PASSPORT_`, in lower case."""
+    """A field has the name of its environment variable, in lower case and without the prefix `PASSPORT_`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     kafka_bootstrap_servers: Annotated[str, AfterValidator(_servers)] = Field(
-        "localhost:9092", description="Kafka servers to begin with: host:port, separated by commas."
+        "localhost:9092", description="Kafka servers to connect to first: host:port, separated by commas."
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
@@ -102,35 +102,35 @@ class Settings(BaseSettings):
     kafka_ssl_cafile: str | None = Field(
         None, description="PEM file of the authorities that vouch for the brokers; without it, those of the system."
     )
-    kafka_ssl_certfile: str | None = Field(None, description="PEM file of our certificate, for brokers that want one.")
+    kafka_ssl_certfile: str | None = Field(None, description="PEM file of the worker's certificate, if brokers ask.")
     kafka_ssl_keyfile: str | None = Field(None, description="PEM file of its key, without a passphrase.")
     kafka_session_timeout_seconds: float = Field(
-        10.0, ge=1, le=300, description="After so long without a sign of life another worker takes over."
+        10.0, ge=1, le=300, description="Another worker takes over after so long without a heartbeat."
     )
     kafka_transaction_timeout_seconds: float = Field(
-        40.0, ge=5, le=900, description="After so long the broker aborts a transaction that nobody ends."
+        40.0, ge=5, le=900, description="The broker aborts a transaction that stays open for so long."
     )
 
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         "postgresql://localhost/passports", description="PostgreSQL (15 or later), as a URL; shown without credentials."
     )
-    database_pool_size: int = Field(8, ge=1, le=100, description="Most connections to PostgreSQL.")
+    database_pool_size: int = Field(8, ge=1, le=100, description="Maximum of connections to PostgreSQL.")
 
     group_id: str = Field(
         "passport-worker",
         min_length=1,
         max_length=200,
-        description="Consumer group; its workers share the partitions. Keep it: what is answered belongs to it.",
+        description="Consumer group of the workers. Keep it: a new group would answer all commands again.",
     )
     topic_commands: Topic = Field("dpp.passport.create.v1", description="Topic of the commands.")
     topic_created: Topic = Field("dpp.passport.created.v1", description="Topic of results: created, replayed.")
     topic_overage_required: Topic = Field(
-        "dpp.passport.overage-required.v1", description="Topic of results: overage has to be confirmed."
+        "dpp.passport.overage-required.v1", description="Topic of results: the customer has to confirm overage."
     )
     topic_conflict: Topic = Field("dpp.passport.conflict.v1", description="Topic of results: GTIN or serial is taken.")
     topic_rejected: Topic = Field("dpp.passport.rejected.v1", description="Topic of results: every other refusal.")
     topic_dead_letters: Topic | Literal[""] = Field(
-        "", description="Topic of copies of unreadable records; if not set, <commands>.<group>.dlq."
+        "", description="Topic of copies of unreadable records. Default: <commands>.<group>.dlq."
     )
     topic_partitions: int = Field(6, ge=1, le=10_000, description="Partitions of each topic, for `topics create`.")
     topic_replication: int = Field(1, ge=1, le=32, description="Replicas of each partition, for `topics create`.")
@@ -139,56 +139,56 @@ class Settings(BaseSettings):
     )
 
     digital_link_base: Annotated[str, AfterValidator(_link_base)] = Field(
-        "https://id.tracepass.eu/p", description="What GS1 Digital Links begin with."
+        "https://id.tracepass.eu/p", description="Base of GS1 Digital Links."
     )
-    http_host: str = Field("127.0.0.1", description="Address of health and metrics.")
+    http_host: str = Field("127.0.0.1", description="Address that serves health and metrics.")
     http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0 is off.")
 
     oauth_jwks: str | None = Field(
-        None, description="Keys of OAuth 2.0 access tokens (JWKS): URL or file; without it, OAuth is off."
+        None, description="Keys of OAuth 2.0 access tokens (JWKS): URL or file. OAuth is off without it."
     )
-    oauth_issuer: str | None = Field(None, description="Who must have issued an access token (`iss`).")
-    oauth_audience: str | None = Field(None, description="Whom an access token must be for (`aud`).")
+    oauth_issuer: str | None = Field(None, description="Required issuer of access tokens (`iss`).")
+    oauth_audience: str | None = Field(None, description="Required audience of access tokens (`aud`).")
     oauth_company_claim: str = Field(
         "company_id", min_length=1, description="The claim of an access token that holds the company's id."
     )
     oauth_allow_any_typ: bool = Field(
         False,
-        description="Take access tokens whose `typ` is not `at+jwt`, of an issuer that does not follow RFC 9068. "
-        "Any other token of that issuer for the same audience passes, too.",
+        description="Accept access tokens whose `typ` is not `at+jwt`, for an issuer that does not follow RFC 9068. "
+        "Other tokens of that issuer for the same audience, such as ID tokens, then pass, too.",
     )
 
     signature_audience: str | None = Field(
         None,
-        description="Whom signed commands must be for (`aud`); if not set, the command topic. "
-        "Set it where installations have topics of the same name.",
+        description="Required audience of signed commands (`aud`). Default: the command topic. "
+        "Set it where several installations have topics of the same name.",
     )
 
-    batch_records: int = Field(2000, ge=1, le=100_000, description="Most records a transaction, of all lanes together.")
+    batch_records: int = Field(2000, ge=1, le=100_000, description="Maximum of records a transaction, of all lanes.")
     retention_days: int = Field(
         8,
         ge=2,
         le=3650,
-        description="Days that results, idempotency keys, daily counts and dead letters stay in Postgres. "
-        "Keep it above the command topic's retention.",
+        description="Days for which results, idempotency keys, daily counts and dead letters stay in Postgres. "
+        "Must be longer than the command topic's retention.",
     )
-    # The copy of an unreadable command has to fit into the dead-letter topic, and many commands into a worker's memory.
-    limit_value_bytes: int = Field(64 * 1024, ge=1, le=98_304, description="Most bytes of a command's value.")
-    limit_headers: int = Field(64, ge=1, le=1_000, description="Most headers of a command.")
-    limit_header_bytes: int = Field(8 * 1024, ge=1, le=1_048_576, description="Most bytes of a header's value.")
-    limit_json_depth: int = Field(32, ge=2, le=200, description="Most levels of a command's JSON.")
+    # The copy of an unreadable command has to fit into the dead-letter topic, and many commands into memory.
+    limit_value_bytes: int = Field(64 * 1024, ge=1, le=98_304, description="Maximum of bytes of a command's value.")
+    limit_headers: int = Field(64, ge=1, le=1_000, description="Maximum of headers of a command.")
+    limit_header_bytes: int = Field(8 * 1024, ge=1, le=1_048_576, description="Maximum of bytes of a header's value.")
+    limit_json_depth: int = Field(32, ge=2, le=200, description="Maximum depth of a command's JSON.")
 
     @model_validator(mode="wrap")
     @classmethod
     def _all_problems_at_once(cls, values: dict[str, Any], check: ModelWrapValidatorHandler["Settings"]) -> "Settings":
-        """What is wrong between settings is told together with what is wrong with each."""
+        """Report problems between settings together with those of single settings."""
         problems = [InitErrorDetails(type=_problem(text), loc=(name,), input=None) for name, text in _between(values)]
         try:
             settings = check(values)
         except ValidationError as error:
             problems += [
-                InitErrorDetails(type=_problem(one["msg"]), loc=one["loc"], input=None)
-                for one in error.errors(include_url=False, include_input=False, include_context=False)
+                InitErrorDetails(type=_problem(details["msg"]), loc=details["loc"], input=None)
+                for details in error.errors(include_url=False, include_input=False, include_context=False)
             ]
         if problems:
             raise ValidationError.from_exception_data("Settings", problems, hide_input=True)
@@ -201,17 +201,17 @@ class Settings(BaseSettings):
 
     @property
     def answer_topics(self) -> tuple[str, ...]:
-        """Those of results, and that of dead letters."""
+        """The topics of results, and the topic of dead letters."""
         return *self.result_topics, self.dead_letter_topic
 
     @property
     def audience(self) -> str:
-        """Whom signatures must be for: the command topic unless set."""
+        """The required audience of signatures: the command topic unless set."""
         return self.signature_audience or self.topic_commands
 
     @property
     def limits(self) -> Limits:
-        """Bounds of a readable record."""
+        """The bounds of a readable record."""
         return Limits(self.limit_value_bytes, self.limit_headers, self.limit_header_bytes, self.limit_json_depth)
 
     @property
@@ -221,4 +221,4 @@ class Settings(BaseSettings):
 
 
 VARIABLES = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
-"""Names of settings by their environment variables."""
+"""The fields by their environment variables."""

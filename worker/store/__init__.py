@@ -1,1 +1,1 @@
-"""What was decided and what was answered, kept in one place: Postgres, or memory for tests."""
+"""Keeps decisions and answers in one place: Postgres."""

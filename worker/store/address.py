@@ -1,4 +1,4 @@
-"""What is wrong with the URL of the database, in words that hold no part of it: any part may be one of a password."""
+"""Checks the URL of the database. Its messages quote no part of the URL, since any part may belong to a password."""
 
 import inspect
 import os
@@ -13,7 +13,7 @@ _PARAMETERS = (
     "service, ssl_max_protocol_version, ssl_min_protocol_version, sslcert, sslcrl, sslkey, sslmode, sslnegotiation, "
     "sslpassword, sslrootcert, target_session_attrs, user"
 )
-"""Those that the driver takes itself, and settings of the server that one may want; it would send others there, too."""
+"""Parameters of the driver, and useful settings of the server. The driver would send any other one to the server."""
 
 _SHAPE = "expected postgresql://user:password@host:port/database"
 _ENCODED = "with % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, [ as %5B and ] as %5D in user and password"
@@ -27,18 +27,18 @@ _HOST = re.compile(r"([^][:]*|\[[^][]*\])(?::[0-9]{1,5})?")
 
 
 def problem_of(url: str) -> str | None:
-    """What was expected, or None where the driver can use the URL, with the PG* variables of the environment."""
+    """The mistake, or None where the driver can use the URL, together with the PG* variables of the environment."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres"):
         return "expected a URL that starts with postgresql://"
-    for raw, found in _RAW:
-        if raw.search(rest):
-            return f"{_SHAPE}, {_ENCODED}; found {found}"
+    for pattern, mistake in _RAW:
+        if pattern.search(rest):
+            return f"{_SHAPE}, {_ENCODED}; found {mistake}"
     address, _, query = rest.partition("?")
     parameters = {pair.partition("=")[0] for pair in query.split("&") if pair}
     if not parameters <= set(_PARAMETERS.split(", ")):
         return f"expected no other parameters than {_PARAMETERS}"
-    hosts = [_HOST.fullmatch(one) for one in address.partition("/")[0].rpartition("@")[2].split(",")]
+    hosts = [_HOST.fullmatch(server) for server in address.partition("/")[0].rpartition("@")[2].split(",")]
     if None in hosts:
         return f"{_SHAPE}, {_ENCODED}; found a port that is no number, or a host that is no name"
     elsewhere = parameters & {"host", "service"} or os.environ.get("PGHOST") or os.environ.get("PGSERVICE")
@@ -48,20 +48,20 @@ def problem_of(url: str) -> str | None:
 
 
 def parsed(url: str) -> tuple[list[Any], Any]:
-    """Addresses and parameters as the driver finds them for a connection; it has no public way to do only that."""
+    """The driver's addresses and parameters for a connection. The driver has no public function for that."""
     parse = connect_utils._parse_connect_dsn_and_args  # type: ignore[attr-defined]  # the stubs leave it out
     addresses, parameters = parse(**{**dict.fromkeys(inspect.signature(parse).parameters), "dsn": url})
     return addresses, parameters
 
 
 def place_of(url: str) -> str:
-    """Servers and database that the driver would go to, as `host:port/name`; nothing of a URL that it cannot use."""
+    """The servers and the database that the driver would connect to, as `host:port/name`."""
     try:
         if problem_of(url) is None:
             addresses, parameters = parsed(url)
-            servers = [one if isinstance(one, str) else f"{one[0]}:{one[1]}" for one in addresses]
+            servers = [server if isinstance(server, str) else f"{server[0]}:{server[1]}" for server in addresses]
             return f"{','.join(servers)}/{parameters.database}"
-    except OSError:  # certificates that are elsewhere, see `_problem_of_driver`
+    except OSError:  # missing certificates, see `_problem_of_driver`
         pass
     return "an address that cannot be shown without its password"
 
@@ -71,7 +71,7 @@ def _problem_of_driver(url: str) -> str | None:
         addresses, _ = parsed(url)
     except ClientConfigurationError as error:
         return f"expected what the driver can use: {error.args[0]}"
-    except OSError:  # certificates are not in the URL, and may be elsewhere than the command that reads it
+    except OSError:  # the command that checks the URL may run on a machine without the certificates
         return None
     except Exception as error:  # its text may quote the URL
         return f"{_SHAPE}, {_ENCODED}; found {type(error).__name__}"

@@ -1,4 +1,4 @@
-"""The small port between the worker and its store: lanes, and one transaction a turn."""
+"""The port between the worker and its store: lanes, and one transaction a turn."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +13,7 @@ from worker.messages.events import Answer
 
 @dataclass(frozen=True, slots=True)
 class LaneName:
-    """One input partition as one consumer group reads it."""
+    """An input partition, as one consumer group reads it."""
 
     group_id: str
     topic: str
@@ -22,10 +22,10 @@ class LaneName:
 
 @dataclass(frozen=True, slots=True)
 class FencingToken:
-    """The right to write for a lane, until somebody raises its epoch.
+    """The right to write for a lane, until another worker raises its epoch.
 
-    `holder` is the transactional id that registered the lane last. An epoch can come again, after lost commits; an id
-    never does.
+    `holder` is the transactional id that registered the lane last. After lost commits an epoch can come again; an id
+    cannot.
     """
 
     name: LaneName
@@ -35,13 +35,13 @@ class FencingToken:
 
     @property
     def held(self) -> tuple[int, int, str]:
-        """What the lane's row has as long as the token is good: id, epoch and holder."""
+        """Id, epoch and holder, as in the row of the lane while the token is good."""
         return self.lane_id, self.epoch, self.holder
 
 
 @dataclass(frozen=True, slots=True)
 class TopicIdentity:
-    """Which topic of which cluster offsets count in, as Kafka's tools print the ids; a name alone can be used again."""
+    """The ids of a topic and its cluster, as Kafka's tools print them. A topic that is made anew has other ids."""
 
     cluster_id: str
     topic_id: str
@@ -49,7 +49,7 @@ class TopicIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who opens lanes: a member of the group in one of its generations, and the id of its transactional producer."""
+    """A member of the group in one generation, and the id of its transactional producer."""
 
     generation: int
     member: str
@@ -58,7 +58,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A lane that is the owner's now; `producers` are the ids of others that may still have something open for it."""
+    """A lane that belongs to the owner now. The other `producers` may still have a transaction open for it."""
 
     token: FencingToken
     producers: frozenset[str]
@@ -66,9 +66,9 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Offsets of a lane: A (`applied`), a lower bound of E (`emitted`), and where its ledger starts.
+    """Offsets of a lane: A (`applied`), a lower bound of E (`emitted`), and the start of its ledger.
 
-    `topic` is what they count in, None as long as the lane has not learned it.
+    They count in `topic`, which is None until the lane learns it.
     """
 
     applied: int
@@ -79,7 +79,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPosition:
-    """What a lane brings to a turn: its token, where it has to stand (A), and a lower bound of E to keep along.
+    """The token of a lane in a turn, the A that it has to stand at, and a lower bound of E to keep with it.
 
     `incarnation` is that of the store when the lane was opened.
     """
@@ -92,43 +92,43 @@ class ExpectedPosition:
 
 @dataclass(frozen=True, slots=True)
 class NewerOwner:
-    """The lane is held for a generation of the group that is newer than ours."""
+    """A member of a newer generation of the group holds the lane."""
 
     generation: int
     member: str
 
 
 class LostLane(Exception):
-    """Somebody else holds these lanes now: whatever was in flight has had no effect."""
+    """Another worker holds these lanes now. The transaction in flight has had no effect."""
 
     def __init__(self, tokens: Iterable[FencingToken]) -> None:
         self.tokens = frozenset(tokens)
-        told = (f"{one.name.topic}/{one.name.partition} (epoch {one.epoch})" for one in self.tokens)
-        super().__init__(f"a newer epoch holds {', '.join(sorted(told))}")
+        names = (f"{token.name.topic}/{token.name.partition} (epoch {token.epoch})" for token in self.tokens)
+        super().__init__(f"a newer epoch holds {', '.join(sorted(names))}")
 
 
 class Retriable(Exception):
-    """The transaction was rolled back through no fault of a record (deadlock, serialization). Run it again."""
+    """The database rolled back, and no record is to blame (deadlock, serialization). Run the transaction again."""
 
 
 class ConcurrentUpdate(Retriable):
-    """Another writer came between facts and effects. Fresh facts will tell; where they never do, narrow it down."""
+    """Another writer came between facts and effects. Run again with fresh facts; if that never helps, narrow down."""
 
 
 class BatchTooLarge(Exception):
-    """What belongs to these records is too much for one transaction. Nothing was done; come again with fewer."""
+    """The facts of these records are too large for one transaction. Nothing was done. Try fewer records."""
 
 
 class BadRecord(Exception):
-    """The database refused the data of some record of the turn, and rolled back. Narrow it down."""
+    """The database refused the data of some record, and rolled back. Narrow down which."""
 
 
 class StoreUnavailable(Exception):
-    """The database cannot be reached, or a commit's answer was lost: the position will tell. Reopen the lane."""
+    """The database is away, or the answer to a COMMIT was lost. Open the lanes again, to learn their positions."""
 
 
 class StoreSlow(StoreUnavailable):
-    """The database did not finish in its time, and what was begun was rolled back. Less at once may go through."""
+    """The database did not finish in time, and rolled back. A smaller transaction may go through."""
 
 
 class AnotherDatabase(StoreUnavailable):
@@ -139,82 +139,81 @@ class AnotherDatabase(StoreUnavailable):
 
 
 class Transaction(Protocol):
-    """One transaction over the commands of one or more lanes: gather once, record once."""
+    """A transaction over the commands of one or more lanes. Gather once, then record once."""
 
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
-        """Lock what the commands may change, in the protocol's order, and add all that decisions look at to `facts`.
+        """Lock the rows that the commands may change, and add all other facts of a decision to those of `look_up`.
 
-        These hold what `look_up` found for the commands. Raises `BatchTooLarge` where the commands would replay several
-        events that are too much together.
+        Raises `BatchTooLarge` where the commands would replay several events that are too large together.
         """
         ...
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
     ) -> None:
-        """Write effects and ledger rows, and move each lane to its new position; an entry a lane, in order."""
+        """Write effects and ledger rows, and move each lane to its new position. One entry a lane, in order."""
         ...
 
 
 class Store(Protocol):
-    """Every method raises `StoreUnavailable` while the database cannot be reached."""
+    """The store. Every method raises `StoreUnavailable` while the database is away."""
 
     @property
     def incarnation(self) -> int:
-        """Grows when another database answers than before: perhaps a copy, which lacks commits."""
+        """Grows when another database answers than before: it may be a copy that lacks commits."""
         ...
 
     async def register(
         self, names: Collection[LaneName], owner: Owner, *, force: bool = False
     ) -> dict[LaneName, Registered | NewerOwner]:
-        """Raise the epochs of lanes of one topic, and list the owner's producer; `force` where generations were reset.
+        """Raise the epochs of lanes of one topic, and list the owner's producer.
 
-        Nothing happens to a lane that a member of a newer generation holds.
+        A lane that a member of a newer generation holds stays as it is. `force` takes it, for a group that was reset.
         """
         ...
 
     async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
-        """Forget all producers of these lanes but one, since the others are fenced; the tokens that are still good."""
+        """List this producer alone for these lanes: the others are fenced. Returns the tokens that are still good."""
         ...
 
     async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
-        """Of those tokens that are still good; None for a lane that never ran."""
+        """The positions for those tokens that are still good; None for a lane that never ran."""
         ...
 
     async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
-        """A of every lane of a group on a topic, by partition; None for one that never ran."""
+        """A of every lane of a group on a topic, by partition; None for a lane that never ran."""
         ...
 
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
-        """Begin a lane that never ran at `offset`, and note its topic where it is not known yet.
+        """Begin a lane that never ran at `offset`, and note its topic where the lane does not know it.
 
-        The position that it has then. Raises `LostLane`.
+        Returns the position of the lane. Raises `LostLane`.
         """
         ...
 
     async def note_set_back(self, token: FencingToken, start: int, stop: int, member: str) -> None:
-        """Keep that results of [start, stop) come again, since somebody set the group's offset back."""
+        """Note that readers get results of [start, stop) again, since somebody set the group's offset back."""
         ...
 
     async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
-        """Raise lower bounds of E: every answer below is in Kafka. No effect where a token is no longer good."""
+        """Raise lower bounds of E: Kafka has every answer below. No effect where a token is no longer good."""
         ...
 
     async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
-        """The first ledger rows of [start, stop) in order: at most `limit`, fewer where they are large."""
+        """The first answers of [start, stop) in the ledger, in order: at most `limit`, fewer where they are large."""
         ...
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
-        """Keys, companies and products that the commands name: no turn changes them, so they need no lock.
+        """The keys, companies and products that the commands name. No turn changes them, so they need no lock.
 
-        Raises `BatchTooLarge` where they name several products that are larger than `most_bytes` together.
+        Raises `BatchTooLarge` where several products are larger than `most_bytes` together.
         """
         ...
 
     def transaction(self, expected: Sequence[ExpectedPosition]) -> AbstractAsyncContextManager[Transaction]:
         """A transaction for these lanes that commits on a clean exit.
 
-        Raises `LostLane` of those whose epoch is not ours, `StoreUnavailable` where a lane is somewhere else, and
-        `Retriable`, `ConcurrentUpdate`, `BadRecord` or `StoreUnavailable` as the database fails.
+        Raises `LostLane` for lanes that another worker holds, `StoreUnavailable` where a lane stands somewhere else,
+        and `Retriable`, `ConcurrentUpdate`, `BadRecord` or `StoreUnavailable` when the database fails.
         """
         ...
