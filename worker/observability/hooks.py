@@ -44,17 +44,14 @@ class Sent(Protocol):
     @property
     def lane(self) -> LaneName:
         """The lane that the commands came from."""
-        ...
 
     @property
     def stop(self) -> int:
         """The offset behind the last command."""
-        ...
 
     @property
     def answers(self) -> Sequence[Answer]:
         """One a command."""
-        ...
 
 
 class Answered(Sent, Protocol):
@@ -63,12 +60,10 @@ class Answered(Sent, Protocol):
     @property
     def start(self) -> int:
         """The offset of the first command."""
-        ...
 
     @property
     def commands(self) -> Sequence[Command]:
         """The commands, as they were decoded."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,11 +84,9 @@ class Watched(Protocol):
 
     def lag_records(self) -> float:
         """Offsets behind the end of the log."""
-        ...
 
     def lag_seconds(self) -> float:
         """Age of the oldest command without a visible result."""
-        ...
 
 
 class Hooks:

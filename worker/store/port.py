@@ -146,13 +146,11 @@ class Transaction(Protocol):
 
         Raises `BatchTooLarge` where the commands would replay several events that are too large together.
         """
-        ...
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
     ) -> None:
         """Write effects and ledger rows, and move each lane to its new position. One entry a lane, in order."""
-        ...
 
 
 class Store(Protocol):
@@ -161,7 +159,6 @@ class Store(Protocol):
     @property
     def incarnation(self) -> int:
         """Grows when another database answers than before: it may be a copy that lacks commits."""
-        ...
 
     async def register(
         self, names: Collection[LaneName], owner: Owner, *, force: bool = False
@@ -170,45 +167,36 @@ class Store(Protocol):
 
         A lane that a member of a newer generation holds stays as it is. `force` takes it, for a group that was reset.
         """
-        ...
 
     async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
         """List this producer alone for these lanes: the others are fenced. Returns the tokens that are still good."""
-        ...
 
     async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
         """The positions for those tokens that are still good; None for a lane that never ran."""
-        ...
 
     async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
         """A of every lane of a group on a topic, by partition; None for a lane that never ran."""
-        ...
 
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
         """Begin a lane that never ran at `offset`, and note its topic where the lane does not know it.
 
         Returns the position of the lane. Raises `LostLane`.
         """
-        ...
 
     async def note_set_back(self, token: FencingToken, start: int, stop: int, member: str) -> None:
         """Note that readers get results of [start, stop) again, since somebody set the group's offset back."""
-        ...
 
     async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
         """Raise lower bounds of E: Kafka has every answer below. No effect where a token is no longer good."""
-        ...
 
     async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
         """The first answers of [start, stop) in the ledger, in order: at most `limit`, fewer where they are large."""
-        ...
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """The keys, companies and products that the commands name. No turn changes them, so they need no lock.
 
         Raises `BatchTooLarge` where several products are larger than `most_bytes` together.
         """
-        ...
 
     def transaction(self, expected: Sequence[ExpectedPosition]) -> AbstractAsyncContextManager[Transaction]:
         """A transaction for these lanes that commits on a clean exit.
@@ -216,4 +204,3 @@ class Store(Protocol):
         Raises `LostLane` for lanes that another worker holds, `StoreUnavailable` where a lane stands somewhere else,
         and `Retriable`, `ConcurrentUpdate`, `BadRecord` or `StoreUnavailable` when the database fails.
         """
-        ...

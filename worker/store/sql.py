@@ -16,7 +16,6 @@ class Sessions(Protocol):
 
     def session(self) -> AbstractAsyncContextManager[Connection]:
         """A connection, which a failure throws away. Raises `StoreUnavailable`."""
-        ...
 
 
 @cache
