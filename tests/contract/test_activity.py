@@ -53,7 +53,7 @@ async def test_an_hour_is_read_by_index(connection: Connection) -> None:
     )
     await connection.execute("ANALYZE activity")
     for query, arguments in (("activity_outcomes", "'g', 60"), ("activity_refusals", "'g', 60, 200")):
-        await connection.execute(f"PREPARE one AS {sql.load(query)}")
+        await connection.execute(f"PREPARE one AS {sql.load(query, 'worker.tools.console')}")
         plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE one ({arguments})"))
         await connection.execute("DEALLOCATE one")
         assert "activity_pkey" in plan, plan

@@ -43,23 +43,23 @@ INSERT INTO activity SELECT date_trunc('minute', now()) - n * interval '1 minute
 """
 COMPANY = f"'{1:024x}'"
 STATEMENTS = {
-    "lanes": "'g', 't'",
-    "activity_outcomes": "'g', 60",
-    "activity_refusals": "'g', 60, 200",
-    "list_dead_letters": "'g', 't', '{}', NULL, NULL, NULL, NULL, NULL, 200",
-    "find_dead_letter": "'g', 't', 3, 4710",
-    "redrives": "'t', 3, 4710",
-    "quotas": f"{COMPANY}, NULL, current_date, NULL",
-    "has_company": COMPANY,
-    "passport_by_id": COMPANY,
-    "passport_by_serial": "'04012345000016', '4711'",
-    "key_bindings": "substr(sha256('4711'), 1, 16)",
-    "charge": COMPANY,
-    "ledger_rows_behind": "'{1,2,3}', '{0,100,20000}', '{30000,30000,30000}'",
-    "answers": "3, 4711, 4712, 2000, 8000000",
-    "frames": "ARRAY[decode(repeat('00', 16), 'hex')]",
+    "store/lanes": "'g', 't'",
+    "tools/console/activity_outcomes": "'g', 60",
+    "tools/console/activity_refusals": "'g', 60, 200",
+    "tools/dead_letters/list_dead_letters": "'g', 't', '{}', NULL, NULL, NULL, NULL, NULL, 200",
+    "tools/dead_letters/find_dead_letter": "'g', 't', 3, 4710",
+    "tools/dead_letters/redrives": "'t', 3, 4710",
+    "tools/quota/quotas": f"{COMPANY}, NULL, current_date, NULL",
+    "tools/common/has_company": COMPANY,
+    "tools/explain/passport_by_id": COMPANY,
+    "tools/explain/passport_by_serial": "'04012345000016', '4711'",
+    "tools/explain/key_bindings": "substr(sha256('4711'), 1, 16)",
+    "tools/explain/charge": COMPANY,
+    "tools/explain/ledger_rows_behind": "'{1,2,3}', '{0,100,20000}', '{30000,30000,30000}'",
+    "store/answers": "3, 4711, 4712, 2000, 8000000",
+    "store/frames": "ARRAY[decode(repeat('00', 16), 'hex')]",
 }
-"""All that pages ask of tables that grow, with arguments as pages have them; but for quotas of all companies."""
+"""The queries of pages on tables that grow, with arguments as pages have them; but for quotas of all companies."""
 MAY_BE_SCANNED = {"lane", "plan", "redrive", "operation", "passport_frame"}
 """Small, whatever the number of passports."""
 
@@ -89,7 +89,8 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("name", STATEMENTS)
 async def test_no_big_table_is_scanned(session: Connection, name: str) -> None:
     """Nor is much read to be thrown away: what an index gives is wanted."""
-    await session.execute(f"PREPARE one AS {sql.load(name)}")
+    room, _, query = name.rpartition("/")
+    await session.execute(f"PREPARE one AS {sql.load(query, 'worker.' + room.replace('/', '.'))}")
     (row,) = await session.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE one ({STATEMENTS[name]})")
     await session.execute("DEALLOCATE one")
     told = json.loads(row[0])[0]
@@ -102,14 +103,18 @@ async def test_no_big_table_is_scanned(session: Connection, name: str) -> None:
 
 
 async def test_the_console_asks_nothing_that_is_not_looked_at_here() -> None:
-    """Names of statements in the modules that pages ask; those of one company's keys and of one row aside."""
+    """Queries in the rooms that pages ask; those of one company's keys and of one row aside."""
     small = {"today", "this_minute", "api_key_owner", "signing_key_owner", "covered_repeats", "open_operations"}
-    changing = {"write_activity", "begin_redrive", "note_redrive", "answers_under_key"}
+    others = {"begin_redrive", "note_redrive", "answers_under_key"}
+    worker = REPOSITORY / "worker"
+    modules = [worker / "tools" / "common" / "inspection.py", worker / "store" / "frames.py"]
+    for room in ("console", "explain", "dead_letters", "quota"):
+        modules += (worker / "tools" / room).glob("*.py")
     asked = set[str]()
-    for module in ("activity", "lookups", "dead_letters", "quotas", "inspection", "rows", "frames"):
-        text = (REPOSITORY / "worker" / "store" / f"{module}.py").read_text(encoding="utf-8")
-        asked |= set(re.findall(r'sql\.load\("(\w+)"\)', text))
-    assert asked - small - changing <= STATEMENTS.keys()
+    for module in modules:
+        asked |= set(re.findall(r'sql\.load\(\s*"(\w+)"', module.read_text(encoding="utf-8")))
+    assert len(asked) > 15
+    assert asked - small - others <= {name.rpartition("/")[2] for name in STATEMENTS}
 
 
 async def test_a_session_only_reads_and_not_for_long(session: Connection) -> None:

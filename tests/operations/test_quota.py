@@ -131,9 +131,11 @@ async def test_what_is_many_is_looked_up_by_index(bench: Workbench) -> None:
     await _charge(bench, "now() - interval '60 days'", 1, 100_000)
     connection = await bench.connect()
     await connection.execute("ANALYZE")
-    today = await connection.fetchval(sql.load("today"))
+    today = await connection.fetchval(sql.load("today", "worker.tools.quota"))
     arguments = (tenant(2).company_id, None, today, None)
-    plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql.load('quotas')}", *arguments))
+    plan = "\n".join(
+        row[0] for row in await connection.fetch(f"EXPLAIN {sql.load('quotas', 'worker.tools.quota')}", *arguments)
+    )
     await connection.close()
     assert "overage_charge_company_number_charged_at_idx" in plan, plan
     assert "Seq Scan on overage_charge" not in plan

@@ -1,4 +1,4 @@
-"""The queries of the store, one named file each, and the type of the connections that they run on."""
+"""Loads queries, one named file each, and names the types of connections that they run on."""
 
 from contextlib import AbstractAsyncContextManager
 from functools import cache
@@ -19,6 +19,6 @@ class Sessions(Protocol):
 
 
 @cache
-def load(name: str) -> str:
-    """The text of `worker/store/sql/<name>.sql`."""
-    return (files("worker.store") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+def load(name: str, package: str = "worker.store") -> str:
+    """The text of `sql/<name>.sql` in the folder of a package."""
+    return (files(package) / "sql" / f"{name}.sql").read_text(encoding="utf-8")

@@ -42,7 +42,7 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
     that are neither in the file nor in the database, and for keys that already belong to another company.
     """
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute(sql.load("lock_catalogue"))
+        await connection.execute(sql.load("lock_catalogue", __package__))
         if problems := await problems_of_loading(connection, catalogue):
             raise CatalogueError(problems)
         return Loaded(
@@ -63,7 +63,7 @@ async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> l
 async def templates_of(connection: Connection, catalogue: Catalogue) -> dict[str, Fields]:
     """The templates that the catalogue's products name, as far as they are in the database, by id."""
     ids = list({product.template_id for product in catalogue.products})
-    rows = await connection.fetch(sql.load("template_fields"), ids)
+    rows = await connection.fetch(sql.load("template_fields", __package__), ids)
     return {row["id"]: {field.key: field for field in _stored_fields(row["fields"])} for row in rows}
 
 
@@ -74,7 +74,7 @@ def _stored_fields(fields: str) -> Iterator[TemplateField]:
 
 async def _missing_references(connection: Connection, catalogue: Catalogue) -> list[str]:
     known = await connection.fetchrow(
-        sql.load("known_references"),
+        sql.load("known_references", __package__),
         [company.plan for company in catalogue.companies],
         [product.company_id for product in catalogue.products],
         [product.template_id for product in catalogue.products],
@@ -89,8 +89,8 @@ async def _taken_keys(connection: Connection, catalogue: Catalogue) -> list[str]
     companies = catalogue.companies
     digests = [[key.digest for key in company.api_keys] for company in companies]
     key_ids = [[key.jwk.key_id for key in company.signing_keys] for company in companies]
-    api_keys = await connection.fetch(sql.load("api_key_owners"), list(chain(*digests)))
-    signing_keys = await connection.fetch(sql.load("signing_key_owners"), list(chain(*key_ids)))
+    api_keys = await connection.fetch(sql.load("api_key_owners", __package__), list(chain(*digests)))
+    signing_keys = await connection.fetch(sql.load("signing_key_owners", __package__), list(chain(*key_ids)))
     return [
         *_others_keys(companies, "apiKeys", digests, dict(map(tuple, api_keys))),
         *_others_keys(companies, "signingKeys", key_ids, dict(map(tuple, signing_keys))),
@@ -117,7 +117,7 @@ def _keys_of(companies: Iterable[Company]) -> list[tuple[str, ApiKey]]:
 
 async def _plans(connection: Connection, plans: tuple[Plan, ...]) -> int:
     await connection.execute(
-        sql.load("upsert_plans"),
+        sql.load("upsert_plans", __package__),
         [plan.id for plan in plans],
         [plan.max_dpps for plan in plans],
         [plan.overage_price_cents for plan in plans],
@@ -129,7 +129,7 @@ async def _plans(connection: Connection, plans: tuple[Plan, ...]) -> int:
 async def _companies(connection: Connection, companies: tuple[Company, ...]) -> int:
     ids = [company.id for company in companies]
     await connection.execute(
-        sql.load("upsert_companies"),
+        sql.load("upsert_companies", __package__),
         ids,
         [company.name for company in companies],
         [company.plan for company in companies],
@@ -138,14 +138,14 @@ async def _companies(connection: Connection, companies: tuple[Company, ...]) -> 
         [company.signatures_required_from for company in companies],
         [company.id for company in companies if "signatures_required_from" not in company.model_fields_set],
     )
-    await connection.execute(sql.load("create_usage"), ids)
+    await connection.execute(sql.load("create_usage", __package__), ids)
     return len(companies)
 
 
 async def _api_keys(connection: Connection, companies: tuple[Company, ...]) -> int:
     keys = _keys_of(companies)
     await connection.execute(
-        sql.load("upsert_api_keys"),
+        sql.load("upsert_api_keys", __package__),
         [api_key.digest for _, api_key in keys],
         [company_id for company_id, _ in keys],
         [api_key.label for _, api_key in keys],
@@ -162,7 +162,7 @@ async def _signing_keys(connection: Connection, companies: tuple[Company, ...]) 
         return [key.jwk.key_id for _, key in keys if field not in key.model_fields_set]
 
     await connection.execute(
-        sql.load("upsert_signing_keys"),
+        sql.load("upsert_signing_keys", __package__),
         [key.jwk.key_id for _, key in keys],
         [company_id for company_id, _ in keys],
         [json.dumps(key.jwk.members) for _, key in keys],
@@ -178,7 +178,7 @@ async def _signing_keys(connection: Connection, companies: tuple[Company, ...]) 
 
 async def _templates(connection: Connection, templates: tuple[Template, ...]) -> int:
     await connection.execute(
-        sql.load("upsert_templates"),
+        sql.load("upsert_templates", __package__),
         [template.id for template in templates],
         [template.category for template in templates],
         [template.version for template in templates],
@@ -189,7 +189,7 @@ async def _templates(connection: Connection, templates: tuple[Template, ...]) ->
 
 async def _products(connection: Connection, products: tuple[Product, ...]) -> int:
     await connection.execute(
-        sql.load("upsert_products"),
+        sql.load("upsert_products", __package__),
         [product.id for product in products],
         [product.company_id for product in products],
         [product.template_id for product in products],

@@ -20,7 +20,7 @@ _PATIENCE_SECONDS = 30.0
 async def stored_rows(connection: Connection, kind: RowKind, ids: Iterable[str]) -> dict[str, CatalogueRow]:
     """Those of these ids that there are, which are as `CatalogueRow` has them."""
     wanted = [bytes.fromhex(one) for one in ids] if kind == "api-key" else list(ids)
-    rows = await connection.fetch(sql.load(_QUERIES[kind]), wanted, None, timeout=_PATIENCE_SECONDS)
+    rows = await connection.fetch(sql.load(_QUERIES[kind], __package__), wanted, None, timeout=_PATIENCE_SECONDS)
     return {made.id: made for made in (_MAKERS[kind](row) for row in rows)}
 
 
@@ -29,7 +29,7 @@ async def all_rows(connection: Connection, kind: RowKind, company_id: str | None
 
     Companies come by id, keys by the id of their company, in the same order.
     """
-    query = sql.load(_QUERIES[kind])
+    query = sql.load(_QUERIES[kind], __package__)
     async for row in connection.cursor(query, None, company_id, prefetch=_ROWS_AT_ONCE, timeout=_PATIENCE_SECONDS):
         yield _MAKERS[kind](row)
 

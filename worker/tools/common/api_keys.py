@@ -24,29 +24,31 @@ class StoredKey:
 
 async def has_company(connection: Connection, company_id: str) -> bool:
     """Whether the catalogue has it."""
-    found: bool = await connection.fetchval(sql.load("has_company"), company_id)
+    found: bool = await connection.fetchval(sql.load("has_company", __package__), company_id)
     return found
 
 
 async def companies_without_signing_key(connection: Connection) -> list[str]:
     """Ids of companies that have to sign by now, and have no valid key for it: all of their commands are refused."""
-    return [company_id for (company_id,) in await connection.fetch(sql.load("companies_without_signing_key"))]
+    return [
+        company_id for (company_id,) in await connection.fetch(sql.load("companies_without_signing_key", __package__))
+    ]
 
 
 async def list_keys(connection: Connection, company_id: str | None) -> list[StoredKey]:
     """All keys of a company, or of all companies, by company and label."""
-    return [_key(row) for row in await connection.fetch(sql.load("list_api_keys"), company_id)]
+    return [_key(row) for row in await connection.fetch(sql.load("list_api_keys", __package__), company_id)]
 
 
 async def find_keys(connection: Connection, prefix: str, most: int) -> list[StoredKey]:
     """At most `most` keys whose hash begins with these hexadecimal digits."""
     first, last = (bytes.fromhex(prefix.ljust(64, digit)) for digit in "0f")
-    return [_key(row) for row in await connection.fetch(sql.load("find_api_keys"), first, last, most)]
+    return [_key(row) for row in await connection.fetch(sql.load("find_api_keys", __package__), first, last, most)]
 
 
 async def add_key(connection: Connection, digest: bytes, company_id: str, label: str) -> StoredKey:
     """Let a company use the key of this hash from now on. Raises what the database does."""
-    row = await connection.fetchrow(sql.load("add_api_key"), digest, company_id, label)
+    row = await connection.fetchrow(sql.load("add_api_key", __package__), digest, company_id, label)
     assert row is not None, "an INSERT returns its row"
     return _key(row)
 
@@ -55,7 +57,7 @@ async def revoke_key(
     connection: Connection, digest: bytes, at: datetime | None, overlap: timedelta = NO_OVERLAP
 ) -> StoredKey:
     """Revoke from `at` on (None: now), later by `overlap`; what is revoked earlier stays so. The key as it is then."""
-    row = await connection.fetchrow(sql.load("revoke_api_key"), digest, at, overlap)
+    row = await connection.fetchrow(sql.load("revoke_api_key", __package__), digest, at, overlap)
     assert row is not None, "no key is ever deleted"
     return _key(row)
 

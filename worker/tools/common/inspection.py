@@ -95,12 +95,12 @@ class Inspection:
 
     async def covered_repeats(self, topic: str) -> list[Covered]:
         """What operators had repeated on a command topic: by a replay, or by setting offsets back."""
-        rows = await self.connection.fetch(sql.load("covered_repeats"), topic)
+        rows = await self.connection.fetch(sql.load("covered_repeats", __package__), topic)
         return [Covered(row["partition"], row["start"], row["stop"]) for row in rows]
 
     async def open_operations(self, seconds: float) -> list[OpenOperation]:
         """Those that were begun longer ago than that, oldest first."""
-        rows = await self.connection.fetch(sql.load("open_operations"), seconds)
+        rows = await self.connection.fetch(sql.load("open_operations", __package__), seconds)
         return [OpenOperation(**row) for row in rows]
 
     async def lacks(self, tables: Collection[str]) -> Finding | None:

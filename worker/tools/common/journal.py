@@ -28,7 +28,7 @@ class Operation:
 
     async def note(self, database: Inspection) -> None:
         """Keep its progress now."""
-        await database.connection.execute(sql.load("note_progress"), self.id, json.dumps(self.progress))
+        await database.connection.execute(sql.load("note_progress", __package__), self.id, json.dumps(self.progress))
 
 
 @asynccontextmanager
@@ -41,7 +41,9 @@ async def operation(
     """
     one = Operation(uuid4(), arguments)
     who = f"{getpass.getuser()}@{socket.gethostname()}"
-    await database.connection.execute(sql.load("begin_operation"), one.id, verb, who, reason, json.dumps(arguments))
+    await database.connection.execute(
+        sql.load("begin_operation", __package__), one.id, verb, who, reason, json.dumps(arguments)
+    )
     async with _until_its_end(database, one):
         yield one
 
@@ -49,11 +51,11 @@ async def operation(
 @asynccontextmanager
 async def resumed(database: Inspection, verb: str, id: UUID) -> AsyncIterator[Operation]:
     """Go on with an operation that was begun, with its own arguments. Raises `UnknownOperation`."""
-    row = await database.connection.fetchrow(sql.load("operation"), id)
+    row = await database.connection.fetchrow(sql.load("operation", __package__), id)
     if row is None or row["verb"] != verb:
         raise UnknownOperation(f"expected the id of a {verb}, and there is none {id}")
     one = Operation(id, json.loads(row["arguments"]), json.loads(row["progress"]))
-    await database.connection.execute(sql.load("resume_operation"), id)
+    await database.connection.execute(sql.load("resume_operation", __package__), id)
     async with _until_its_end(database, one):
         yield one
 
@@ -74,4 +76,4 @@ async def _until_its_end(database: Inspection, one: Operation) -> AsyncIterator[
 
 
 async def _end(database: Inspection, one: Operation, outcome: str) -> None:
-    await database.connection.execute(sql.load("end_operation"), one.id, outcome, json.dumps(one.progress))
+    await database.connection.execute(sql.load("end_operation", __package__), one.id, outcome, json.dumps(one.progress))

@@ -27,8 +27,8 @@ async def migrate(connection: Connection) -> list[str]:
 async def _apply_next(connection: Connection) -> str | None:
     async with connection.transaction(isolation="read_committed"):
         # The lock ends with the transaction, so a lost connection frees it, and a pooler in between does no harm.
-        await connection.execute(sql.load("lock_migrations"))
-        await connection.execute(sql.load("create_schema_migration"))
+        await connection.execute(sql.load("lock_migrations", __package__))
+        await connection.execute(sql.load("create_schema_migration", __package__))
         pending = await pending_migrations(connection)
         if isinstance(pending, Finding):
             raise MigrationError(str(pending))
@@ -36,5 +36,7 @@ async def _apply_next(connection: Connection) -> str | None:
             return None
         migration = pending[0]
         await connection.execute(migration.text)
-        await connection.execute(sql.load("record_migration"), migration.version, migration.name, migration.checksum)
+        await connection.execute(
+            sql.load("record_migration", __package__), migration.version, migration.name, migration.checksum
+        )
         return migration.name

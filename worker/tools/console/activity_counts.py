@@ -29,16 +29,19 @@ class RefusalCount:
 
 async def this_minute(connection: Connection) -> datetime:
     """The beginning of the current minute, by the database's clock."""
-    minute: datetime = await connection.fetchval(sql.load("this_minute"))
+    minute: datetime = await connection.fetchval(sql.load("this_minute", __package__))
     return minute
 
 
 async def outcome_counts(connection: Connection, group_id: str, minutes: int) -> list[OutcomeCount]:
     """The answers of the last minutes, the current one among them."""
-    return [OutcomeCount(**row) for row in await connection.fetch(sql.load("activity_outcomes"), group_id, minutes)]
+    return [
+        OutcomeCount(**row)
+        for row in await connection.fetch(sql.load("activity_outcomes", __package__), group_id, minutes)
+    ]
 
 
 async def refusal_counts(connection: Connection, group_id: str, minutes: int) -> list[RefusalCount]:
     """The `MOST_PAIRS` largest numbers of refusals, largest first."""
-    rows = await connection.fetch(sql.load("activity_refusals"), group_id, minutes, MOST_PAIRS)
+    rows = await connection.fetch(sql.load("activity_refusals", __package__), group_id, minutes, MOST_PAIRS)
     return [RefusalCount(**row) for row in rows]

@@ -72,7 +72,7 @@ async def list_letters(
 ) -> list[LetterHead]:
     """The newest dead letters of a group, newest first. Raises `DATABASE_ERRORS`, as all here do."""
     rows = await connection.fetch(
-        sql.load("list_dead_letters"),
+        sql.load("list_dead_letters", __package__),
         group_id,
         topic,
         list(chosen.partitions),
@@ -86,23 +86,25 @@ async def list_letters(
 
 async def find_letter(connection: Connection, group_id: str, place: Place) -> StoredLetter | None:
     """The dead letter of a command; None where there is none, or its day was dropped."""
-    row = await connection.fetchrow(sql.load("find_dead_letter"), group_id, place.topic, place.partition, place.offset)
+    row = await connection.fetchrow(
+        sql.load("find_dead_letter", __package__), group_id, place.topic, place.partition, place.offset
+    )
     return None if row is None else StoredLetter(dead_letter_of(row), row["appended_at"], row["company_id"])
 
 
 async def redrives_of(connection: Connection, place: Place) -> list[Redrive]:
     """Each time that a command was published again, or was about to be, oldest first."""
-    rows = await connection.fetch(sql.load("redrives"), place.topic, place.partition, place.offset)
+    rows = await connection.fetch(sql.load("redrives", __package__), place.topic, place.partition, place.offset)
     return [Redrive(**row) for row in rows]
 
 
 async def begin_redrive(connection: Connection, place: Place, times: int, operation_id: UUID, log_end: int) -> bool:
     """Note it before anything is sent; False where somebody else has begun the same."""
     values = (place.topic, place.partition, place.offset, times, operation_id, log_end)
-    return await connection.fetchval(sql.load("begin_redrive"), *values) is not None
+    return await connection.fetchval(sql.load("begin_redrive", __package__), *values) is not None
 
 
 async def note_redrive(connection: Connection, place: Place, times: int, new_offset: int, operation_id: UUID) -> None:
     """Where it was published; from now on the row is this operation's."""
     values = (place.topic, place.partition, place.offset, times, new_offset, operation_id)
-    await connection.execute(sql.load("note_redrive"), *values)
+    await connection.execute(sql.load("note_redrive", __package__), *values)

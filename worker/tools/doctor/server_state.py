@@ -43,11 +43,11 @@ class LockHolder:
 
 async def lock_holders(connection: Connection, seconds: float) -> list[LockHolder]:
     """The sessions that have kept others waiting for so long. Raises the driver's exceptions."""
-    return [LockHolder(**row) for row in await connection.fetch(sql.load("lock_holders"), seconds)]
+    return [LockHolder(**row) for row in await connection.fetch(sql.load("lock_holders", __package__), seconds)]
 
 
 async def server_state(connection: Connection) -> ServerState:
     """The current state. Raises the driver's exceptions."""
-    row = await connection.fetchrow(sql.load("server_state"))
+    row = await connection.fetchrow(sql.load("server_state", __package__))
     assert row is not None, "the role and the database exist"
     return ServerState(**row)

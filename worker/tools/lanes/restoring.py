@@ -34,7 +34,7 @@ class Plan:
     async def begin(self) -> None:
         """Make the tables."""
         await self._connection.execute("SET statement_timeout = '600s'")
-        await self._connection.execute(sql.load("plan_tables"))
+        await self._connection.execute(sql.load("plan_tables", __package__))
 
     async def add(self, partition: int, rows: Sequence[tuple[Answer, Created | None]]) -> None:
         """Plan to restore these answers of a lane, and the passports that they made."""
@@ -55,17 +55,19 @@ class Plan:
     async def refused(self) -> list[Refused]:
         """All that cannot be, with `MOST_PLACES` places of each code and partition."""
         await self._connection.execute("ANALYZE planned_passport, planned_replay, planned_company")
-        return [Refused(*row) for row in await self._connection.fetch(sql.load("plan_refusals"), MOST_PLACES)]
+        return [
+            Refused(*row) for row in await self._connection.fetch(sql.load("plan_refusals", __package__), MOST_PLACES)
+        ]
 
     async def ledger_rows(self, lane_id: int, start: int, stop: int) -> tuple[int, int | None]:
         """How many rows the ledger has at these offsets of a lane, and the first of them."""
-        row = await self._connection.fetchrow(sql.load("ledger_rows_in"), lane_id, start, stop)
+        row = await self._connection.fetchrow(sql.load("ledger_rows_in", __package__), lane_id, start, stop)
         assert row is not None
         return row["rows"], row["first"]
 
     async def above_their_plan(self) -> list[tuple[str, int, int]]:
         """Of the companies that are concerned: id, slots used, and what the plan has, where that is less."""
-        rows = await self._connection.fetch(sql.load("slots_above_plan"), sorted(self._companies))
+        rows = await self._connection.fetch(sql.load("slots_above_plan", __package__), sorted(self._companies))
         return [(row["company_id"], row["slots_used"], row["max_dpps"]) for row in rows]
 
 
@@ -75,7 +77,7 @@ def _digest(answer: Answer) -> bytes:
 
 async def raise_epochs(connection: sql.Connection, group_id: str, topic: str) -> dict[int, Registered]:
     """Every lane of a group on a topic is ours, by partition, with the producers that may have something open."""
-    rows = await connection.fetch(sql.load("raise_epochs"), group_id, topic)
+    rows = await connection.fetch(sql.load("raise_epochs", __package__), group_id, topic)
     return {
         row["partition"]: Registered(
             FencingToken(LaneName(group_id, topic, row["partition"]), row["id"], row["epoch"], row["holder"]),
@@ -102,11 +104,11 @@ async def list_producer(
 async def make_lanes(connection: sql.Connection, names: Sequence[LaneName]) -> None:
     """Lanes that the database does not know."""
     for name in names:
-        await connection.execute(sql.load("make_lane"), name.group_id, name.topic, name.partition)
+        await connection.execute(sql.load("make_lane", __package__), name.group_id, name.topic, name.partition)
 
 
 async def move_applied(connection: sql.Connection, token: FencingToken, applied: int, to: int) -> None:
     """A lane that stands at `applied` goes on at `to`. Raises `LostLane` where it does not stand there any more."""
     arguments = token.lane_id, token.epoch, to, applied, token.holder
-    if await connection.fetchval(sql.load("move_applied"), *arguments) is None:
+    if await connection.fetchval(sql.load("move_applied", __package__), *arguments) is None:
         raise LostLane([token])

@@ -15,8 +15,8 @@ async def grant_rights(connection: Connection, role: str, kind: Role) -> None:
     Raises `MigrationError` for a role that does not exist, and where the connection's role is not the tables' owner.
     """
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute(sql.load("lock_migrations"))
-        names = await connection.fetchrow(sql.load("grantee"), role)
+        await connection.execute(sql.load("lock_migrations", "worker.tools.common"))
+        names = await connection.fetchrow(sql.load("grantee", __package__), role)
         if names is None:
             raise MigrationError(f'The role "{role}" does not exist: make it first, with CREATE ROLE.')
         try:

@@ -29,7 +29,7 @@ class Quota:
 
 async def today(connection: Connection) -> date:
     """The UTC day, by the database's clock."""
-    day: date = await connection.fetchval(sql.load("today"))
+    day: date = await connection.fetchval(sql.load("today", __package__))
     return day
 
 
@@ -37,5 +37,5 @@ async def quotas(
     connection: Connection, company_id: str | None, near: float | None, day: date, most: int | None = None
 ) -> list[Quota]:
     """Of one company or of all, nearest to an end first; `near` leaves out those that have used a smaller share."""
-    rows = await connection.fetch(sql.load("quotas"), company_id, near, day, most)
+    rows = await connection.fetch(sql.load("quotas", __package__), company_id, near, day, most)
     return [Quota(*row.values()) for row in rows]
