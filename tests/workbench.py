@@ -28,8 +28,8 @@ from worker.settings import Settings
 from worker.store.partitions import ensure_days
 from worker.store.sql import Connection
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.topics import create_topics
 from worker.tools.common.migrating import migrate
+from worker.tools.common.topics import create_topics
 
 REPOSITORY = Path(__file__).parent.parent
 LABELS = ("created", "overage-required", "conflict", "rejected")

@@ -25,7 +25,7 @@ KEY_SET = "oauth.tls"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A question with a finding for each of its ids, unless one of them has failed.
+    """A question whose findings have these ids.
 
     It can only be asked where the checks that it `presumes` have passed. It raises where its server is away.
     """

@@ -205,6 +205,11 @@ class Settings(BaseSettings):
         return *self.result_topics, self.dead_letter_topic
 
     @property
+    def all_topics(self) -> tuple[str, ...]:
+        """The topic of commands, then those of their answers."""
+        return self.topic_commands, *self.answer_topics
+
+    @property
     def audience(self) -> str:
         """The required audience of signatures: the command topic unless set."""
         return self.signature_audience or self.topic_commands

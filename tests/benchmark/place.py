@@ -25,8 +25,8 @@ from tests.workbench import REPOSITORY, settings_of
 from worker.settings import Settings
 from worker.store.partitions import ensure_days
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.topics import create_topics
 from worker.tools.common.migrating import migrate
+from worker.tools.common.topics import create_topics
 
 Process = subprocess.Popen[bytes]
 _numbers = itertools.count(1)

@@ -18,7 +18,7 @@ from tests.deploy.pages import PRODUCTION
 from tests.infrastructure.kafka_user import KAFKA_USER, kafka_user_acls
 from worker.settings import Settings
 from worker.stream.cluster.permissions import needed_acls
-from worker.stream.cluster.topic_settings import wanted_topics
+from worker.tools.common.wanted_topics import wanted_topics
 
 STRIMZI = "kubernetes/components/strimzi"
 CLOUDNATIVE_PG = "kubernetes/components/cloudnative-pg"

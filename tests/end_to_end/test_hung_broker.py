@@ -19,7 +19,7 @@ from tests.infrastructure.processes import is_stopped
 from tests.infrastructure.three_brokers import ThreeBrokers, three_brokers
 from tests.invariants import check_invariants
 from tests.workbench import Workbench, get, make_workbench, settings_of, tenant, topic_environment, until
-from worker.stream.cluster.topic_settings import wanted_topics
+from worker.tools.common.wanted_topics import wanted_topics
 from worker.tools.demo.embedded import HOST, EmbeddedPostgres, free_port
 
 HUNG = 3

@@ -20,7 +20,7 @@ from tests.infrastructure.two_brokers import FirstBroker, two_brokers
 from tests.integration.guards_helpers import set_topic
 from tests.invariants import check_invariants
 from tests.workbench import Workbench, get, make_workbench, settings_of, tenant, topic_environment, until
-from worker.stream.cluster.topic_settings import wanted_topics
+from worker.tools.common.wanted_topics import wanted_topics
 from worker.tools.demo.embedded import EmbeddedPostgres, free_port
 
 ALONE = 1

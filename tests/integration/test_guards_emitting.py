@@ -27,11 +27,12 @@ from worker.observability.hooks import Hooks
 from worker.store.port import LaneName
 from worker.stream import group as group_module
 from worker.stream import producer as producer_module
-from worker.stream.cluster import connection, topics
+from worker.stream.cluster import connection
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.describe_transactions_v0 import TransactionStateRequest
-from worker.stream.cluster.topics import create_topics
 from worker.stream.producer import Emitter
+from worker.tools.common import topics
+from worker.tools.common.topics import create_topics
 
 pytestmark = pytest.mark.real_kafka
 
@@ -242,7 +243,7 @@ async def test_b5_no_question_to_a_frozen_broker_waits_for_ever(
                 "topic settings": lambda: cluster.topic_settings(topic),
                 "partition counts": lambda: cluster.partition_counts([topic]),
                 "create topics": lambda: create_topics(cluster, bench.settings),
-                "first question": fresh.admin,
+                "first question": fresh.client,
                 "ping": known.ping,
             }
             ends = await asyncio.gather(*(_timed(name, ask()) for name, ask in questions.items()))

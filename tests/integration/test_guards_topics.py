@@ -17,7 +17,7 @@ from worker.service import CannotStart
 from worker.settings import Settings
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster, Refused
-from worker.stream.cluster.topics import create_topics
+from worker.tools.common.topics import create_topics
 from worker.tools.demo.embedded import free_port
 
 pytestmark = pytest.mark.real_kafka

@@ -6,7 +6,7 @@ from confluent_kafka import Producer
 
 from tests.workbench import Result, Workbench, settings_of
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.topics import create_topics
+from worker.tools.common.topics import create_topics
 
 NAMES = ("CREATED", "OVERAGE_REQUIRED", "CONFLICT", "REJECTED", "DEAD_LETTERS")
 """Of the settings that name the topics."""

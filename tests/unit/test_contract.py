@@ -22,9 +22,9 @@ from worker.domain.command import TraceContext
 from worker.domain.outcomes import Outcome
 from worker.messages.events import dead_letter_event, describe, event_of
 from worker.settings import Settings
-from worker.stream.cluster.topic_settings import wanted_topics
 from worker.tools.asyncapi.document import asyncapi
 from worker.tools.asyncapi.files import ASYNCAPI, contract_files
+from worker.tools.common.wanted_topics import wanted_topics
 
 DEFAULTS = Settings.model_construct()
 TRACE = TraceContext(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", b"vendor=1")

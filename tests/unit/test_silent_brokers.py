@@ -162,9 +162,8 @@ async def test_a_question_for_any_broker_goes_to_another_one(
 ) -> None:
     """Seen to fail while one random broker was asked, for 15 s."""
     cluster = Cluster(Settings())
-    admin = asking._PatientAdmin(**client_options(Settings()))
     client, asked = _client(), list[int]()
-    admin._client, cluster._admin = client, admin
+    cluster._client = client
 
     async def send(node: int, request: object) -> object:
         asked.append(node)
@@ -175,11 +174,7 @@ async def test_a_question_for_any_broker_goes_to_another_one(
             await asyncio.sleep(60)
         return "answer"
 
-    async def updated() -> None:
-        pass
-
     monkeypatch.setattr(client, "send", send)
-    monkeypatch.setattr(client, "force_metadata_update", updated)
     monkeypatch.setattr(client, "get_random_node", lambda: 2 if module.is_silent(*HUNG) else 1)
     async with asyncio.timeout(2):
         answer: Any = await cluster.ask(MetadataRequest([]))

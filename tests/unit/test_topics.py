@@ -6,7 +6,8 @@ import pytest
 
 from worker.domain.timestamps import DAY_MS
 from worker.settings import Settings
-from worker.stream.cluster.topic_settings import Found, TopicShape, differences, outlived_ledger, wanted_topics
+from worker.stream.cluster.topic_settings import Found, TopicShape, differences, outlived_ledger
+from worker.tools.common.wanted_topics import wanted_topics
 
 SETTINGS = Settings()
 COMMANDS, CREATED, DEAD = SETTINGS.topic_commands, SETTINGS.topic_created, SETTINGS.dead_letter_topic

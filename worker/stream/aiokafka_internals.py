@@ -10,9 +10,11 @@ from collections.abc import Container, Iterator
 from typing import Any, NamedTuple
 
 import aiokafka
+import aiokafka.client
 import aiokafka.consumer.fetcher
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
+from aiokafka.protocol.metadata import MetadataRequest as _MetadataRequest
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
@@ -25,6 +27,21 @@ if not aiokafka.__version__.startswith(_KNOWN_VERSION):
         f"worker.stream.aiokafka_internals fits aiokafka {_KNOWN_VERSION}x, got {aiokafka.__version__}: "
         "compare what it uses with the sources of that version"
     )
+
+# Asking for topics
+
+
+class MetadataRequest(_MetadataRequest):  # type: ignore[misc]  # aiokafka ships no types
+    """Asks about topics, and makes none: a topic that a broker makes has one partition and the producers' time.
+
+    aiokafka lets a broker that may do so make every topic that it asks about, and has no option to forbid it.
+    """
+
+    def __init__(self, topics: list[str] | None = None) -> None:
+        super().__init__(topics, allow_auto_topic_creation=False)
+
+
+aiokafka.client.MetadataRequest = MetadataRequest  # for all clients of this process
 
 # Decoding of record batches (guard B8)
 

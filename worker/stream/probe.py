@@ -106,7 +106,7 @@ class Probe:
         Who leads them may have changed since it was looked at last.
         """
         async with asyncio.timeout(ANSWER_SECONDS):
-            client = (await self._cluster.admin())._client
+            client = await self._cluster.client()
             for pause in (*_PAUSES, None):
                 try:
                     await client._wait_on_metadata(topic)

@@ -4,13 +4,11 @@ import asyncio
 import os
 import ssl
 from collections import defaultdict
-from collections.abc import Collection, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from typing import Any
 
-import aiokafka.admin.client
-import aiokafka.client
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+import stamina
+from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
@@ -25,13 +23,15 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
     for_code,
 )
+from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.api import Request, Response
+from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import HeartbeatRequest
-from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
 from worker.store.port import TopicIdentity
+from worker.stream.aiokafka_internals import MetadataRequest
 from worker.stream.cluster.metadata_v10 import TopicsRequest, identity_of, operations_by_topic
 from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetsRequest, committed_offsets
 from worker.stream.cluster.silent_brokers import NODE_SECONDS, any_silent, ask_silent, node_is_silent
@@ -46,37 +46,8 @@ BROKERS_ASKED = 4
 CLUSTER_ERRORS = (KafkaError, TimeoutError)
 """What questions to a cluster raise."""
 
+_ANOTHER_MAY_ANSWER = (TimeoutError, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError)
 _NO_MEMBER = (UnknownMemberIdError.errno, IllegalGenerationError.errno, RebalanceInProgressError.errno)
-
-
-class _OnlyAsking(MetadataRequest):  # type: ignore[misc]  # aiokafka ships no types
-    """aiokafka lets a broker that may do so make every topic that it asks about, and has no option to forbid it."""
-
-    def __init__(self, topics: list[str] | None = None) -> None:
-        super().__init__(topics, allow_auto_topic_creation=False)
-
-
-# For all clients of this process. A topic that is made by being asked for has one partition and the producers' time.
-aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = _OnlyAsking
-
-
-class _PatientAdmin(AIOKafkaAdminClient):  # type: ignore[misc]
-    """aiokafka sends a question for any broker to a random one, and waits for that one only."""
-
-    async def _send_request(self, request: Request, node_id: int | None = None) -> Response:
-        if node_id is not None:
-            return await super()._send_request(request, node_id)
-        for is_last in (*[False] * (BROKERS_ASKED - 1), True):
-            node = self._client.get_random_node()
-            try:
-                async with asyncio.timeout(NODE_SECONDS):
-                    return await super()._send_request(request, node)
-            except (TimeoutError, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
-                if is_last:
-                    raise
-                if isinstance(error, NodeNotReadyError):  # it has died, perhaps, since the client looked last
-                    await self._client.force_metadata_update()
-        raise AssertionError("the last attempt returns or raises")
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -156,47 +127,52 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, KafkaConnectionError) or (isinstance(error, KafkaError) and error.retriable)
 
 
+def _at_once(errors: type[Exception] | tuple[type[Exception], ...], attempts: int) -> AsyncIterator[stamina.Attempt]:
+    """Attempts without a pause between them."""
+    return stamina.retry_context(
+        on=errors, attempts=attempts, timeout=None, wait_initial=0, wait_max=0, wait_jitter=0, wait_exp_base=1
+    )
+
+
 class Cluster:
     """Questions to the cluster that are not about records. Every method raises `CLUSTER_ERRORS`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._admin: AIOKafkaAdminClient | None = None
+        self._client: AIOKafkaClient | None = None
         self._starting = asyncio.Lock()
 
-    async def admin(self) -> AIOKafkaAdminClient:
-        """The admin client, started on first use."""
+    async def client(self) -> AIOKafkaClient:
+        """The client of all questions, started on first use."""
         try:
             async with self._starting:
-                if self._admin is None:
-                    self._admin = await self._start_admin()
-                return self._admin
+                if self._client is None:
+                    self._client = await self._start_client()
+                return self._client
         except KafkaConnectionError as error:
             async with asyncio.timeout(ANSWER_SECONDS):
                 raise await why_unreachable(self._settings) from error
 
-    async def _start_admin(self) -> AIOKafkaAdminClient:
-        admin = _PatientAdmin(**client_options(self._settings))
+    async def _start_client(self) -> AIOKafkaClient:
+        client = AIOKafkaClient(**client_options(self._settings))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await admin.start()
+                await client.bootstrap()
         except BaseException:
-            await close_within(admin.close(), 1.0)
+            await close_within(client.close(), 1.0)
             raise
-        return admin
+        return client
 
     async def close(self) -> None:
         """Safe to call more than once; the next question opens a new client."""
-        admin, self._admin = self._admin, None
-        if admin is not None:
-            await close_within(admin.close(), 1.0)
+        client, self._client = self._client, None
+        if client is not None:
+            await close_within(client.close(), 1.0)
 
     async def ping(self) -> None:
         """Raises unless the cluster answers; a client that got no answer is thrown away."""
         try:
-            admin = await self.admin()
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await admin.describe_cluster()
+            await self.ask(MetadataRequest([]))
         except BaseException:
             await self.close()
             raise
@@ -204,7 +180,51 @@ class Cluster:
     async def ask_silent_brokers(self) -> None:
         """Whether brokers answer again that did not answer lately, so that no other question has to find out."""
         if any_silent():
-            await ask_silent((await self.admin())._client)
+            await ask_silent(await self.client())
+
+    async def ask(self, request: Request) -> Response:
+        """The answer of any broker, of which one after the other is asked: one may hang, and another may have died."""
+        client = await self.client()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            async for attempt in _at_once(_ANOTHER_MAY_ANSWER, BROKERS_ASKED):
+                with attempt:
+                    async with asyncio.timeout(NODE_SECONDS):
+                        return await client.send(client.get_random_node(), request)
+        raise AssertionError("stamina returns or raises")
+
+    async def ask_group_coordinator(self, group_id: str, request: Request) -> Response:
+        """The answer of the broker that coordinates a group."""
+        return await self._ask_coordinator(CoordinationType.GROUP, group_id, request)
+
+    async def ask_transaction_coordinator(self, transactional_id: str, request: Request) -> Response:
+        """The answer of the broker that coordinates the transactions of an id."""
+        return await self._ask_coordinator(CoordinationType.TRANSACTION, transactional_id, request)
+
+    async def _ask_coordinator(self, role: int, key: str, request: Request) -> Response:
+        client = await self.client()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            async for attempt in _at_once(NodeNotReadyError, 3):
+                with attempt:
+                    if attempt.num > 1:  # a broker that has come, or whose place another one took, is found so
+                        await client.force_metadata_update()
+                    return await client.send(await self._coordinator(role, key), request)
+        raise AssertionError("stamina returns or raises")
+
+    async def _coordinator(self, role: int, key: str) -> int:
+        found = await self.ask(FindCoordinatorRequest(key, role))
+        if found.error_code:
+            raise for_code(found.error_code)(f"the coordinator of {key}: error {found.error_code}")
+        return int(found.coordinator_id)
+
+    async def is_coordinated(self, transactional_id: str) -> bool:
+        """Whether the broker that coordinates the transactions of an id answers, as far as is known.
+
+        Nobody is asked while all brokers answer.
+        """
+        if not any_silent():
+            return True
+        node = await self._coordinator(CoordinationType.TRANSACTION, transactional_id)
+        return not node_is_silent(await self.client(), node)
 
     async def committed(
         self, group_id: str, topic: str, partitions: Collection[int], *, stable: bool = True
@@ -215,7 +235,7 @@ class Cluster:
         UNSTABLE_OFFSET_COMMIT while a transaction is not over, and an error of the whole is raised. Where `stable` is
         not asked for, a partition whose transaction is not over has the offset of the one before.
         """
-        response = await self._ask_coordinator(
+        response = await self.ask_group_coordinator(
             group_id, OffsetsRequest(group_id, topic, sorted(partitions), stable=stable)
         )
         offsets = committed_offsets(response, topic)
@@ -227,48 +247,12 @@ class Cluster:
         A member of an older generation is none, and neither is one while the group rebalances. Raises `KafkaError`
         where the coordinator cannot tell.
         """
-        code = (await self._ask_coordinator(group_id, HeartbeatRequest(group_id, generation, member))).error_code
+        code = (await self.ask_group_coordinator(group_id, HeartbeatRequest(group_id, generation, member))).error_code
         if code in _NO_MEMBER:
             return False
         if code:
             raise for_code(code)(f"a heartbeat of {member} in generation {generation}: error {code}")
         return True
-
-    async def _ask_coordinator(self, group_id: str, request: Request) -> Response:
-        return await self._ask(request, group_id, CoordinationType.GROUP)
-
-    async def ask_transaction_coordinator(self, transactional_id: str, request: Request) -> Response:
-        """The answer of the broker that coordinates the transactions of an id."""
-        return await self._ask(request, transactional_id, CoordinationType.TRANSACTION)
-
-    async def is_coordinated(self, transactional_id: str) -> bool:
-        """Whether the broker that coordinates the transactions of an id answers, as far as is known.
-
-        Nobody is asked while all brokers answer.
-        """
-        if not any_silent():
-            return True
-        admin = await self.admin()
-        async with asyncio.timeout(ANSWER_SECONDS):
-            node = await admin.find_coordinator(transactional_id, CoordinationType.TRANSACTION)
-        return not node_is_silent(admin._client, node)
-
-    async def ask(self, request: Request) -> Response:
-        """The answer of any one broker to a request of the protocol."""
-        return await self._ask(request)
-
-    async def _ask(self, request: Request, key: str | None = None, role: int = CoordinationType.GROUP) -> Response:
-        """Public aiokafka has no way to send one, and goes on to ask brokers that have died since it looked last."""
-        admin = await self.admin()
-        async with asyncio.timeout(ANSWER_SECONDS):
-            for is_last in (False, False, True):
-                try:
-                    return await admin._send_request(request, key and await admin.find_coordinator(key, role))
-                except NodeNotReadyError:
-                    if is_last:
-                        raise
-                    await admin._client.force_metadata_update()
-        raise AssertionError("the last attempt returns or raises")
 
     async def allowed_on_topics(self, topics: list[str]) -> dict[str, frozenset[str]]:
         """See `operations_by_topic`; nothing where the broker is too old to tell."""
@@ -289,13 +273,15 @@ class Cluster:
 
     async def topic_settings(self, topic: str) -> dict[str, str]:
         """Configuration of a topic by name; raises `KafkaError` for an unknown topic, and where we may not ask."""
-        admin = await self.admin()
-        async with asyncio.timeout(ANSWER_SECONDS):
-            responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-        code, message, _, _, entries = responses[0].resources[0]
+        response = await self.ask(DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, None)]))
+        code, message, _, _, entries = response.resources[0]
         if code:
             raise for_code(code)(f"configuration of topic {topic}: {message}")
         return {entry[0]: entry[1] for entry in entries}
+
+    async def broker_hosts(self) -> list[str]:
+        """Where the brokers tell their clients to connect to."""
+        return [broker["host"] for broker in (await self.ask(MetadataRequest([]))).to_object()["brokers"]]
 
     async def partition_counts(self, topics: list[str]) -> dict[str, int]:
         """Number of partitions of each topic that exists."""
@@ -303,9 +289,7 @@ class Cluster:
 
     async def topic_shapes(self, topics: list[str]) -> dict[str, TopicShape]:
         """Numbers of partitions and replicas of each topic that exists."""
-        admin = await self.admin()
-        async with asyncio.timeout(ANSWER_SECONDS):
-            described = await admin.describe_topics(topics)
+        described = (await self.ask(MetadataRequest(topics))).to_object()["topics"]
         return {
             one["topic"]: TopicShape(len(one["partitions"]), min(len(each["replicas"]) for each in one["partitions"]))
             for one in described

@@ -1,12 +1,12 @@
 """Who is in a consumer group, and which partitions each member has."""
 
-import asyncio
 from dataclasses import dataclass
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import for_code
+from aiokafka.protocol.admin import DescribeGroupsRequest
 
-from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
+from worker.stream.cluster.connection import Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,7 @@ async def has_members(cluster: Cluster, group_id: str) -> bool:
 
 
 async def _members(cluster: Cluster, group_id: str, topic: str) -> list[tuple[GroupMember, list[int]]]:
-    admin = await cluster.admin()
-    async with asyncio.timeout(ANSWER_SECONDS):
-        (response,) = await admin.describe_consumer_groups([group_id])
+    response = await cluster.ask_group_coordinator(group_id, DescribeGroupsRequest([group_id]))
     found = []
     for code, _, _, _, _, members, *_ in response.groups:
         if code:

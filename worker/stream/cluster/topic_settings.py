@@ -7,10 +7,10 @@ from worker.domain.timestamps import DAY_MS
 from worker.messages.hints import Finding, Status
 from worker.settings import Settings
 
-_WEEK_MS = 7 * 24 * 3600 * 1000
+WEEK_MS = 7 * 24 * 3600 * 1000
 _MINUTE_MS = 60_000
-_COMMAND_BYTES = 1024 * 1024
-_RESULT_BYTES = 2 * 1024 * 1024
+COMMAND_BYTES = 1024 * 1024
+RESULT_BYTES = 2 * 1024 * 1024
 _FRAME_BYTES = 64 * 1024
 """What a dead letter may be larger than the command that it copies."""
 
@@ -20,15 +20,6 @@ PARTITIONS, MESSAGE_SIZE = "topics.partitions", "topics.message-size"
 COMPRESSION, RETENTION, REPLICATION = "topics.compression", "topics.retention", "topics.replication"
 """Ids of what is found about topics."""
 TOPIC_IDS = (EXIST, TIMESTAMP_TYPE, PARTITIONS, MESSAGE_SIZE, COMPRESSION, RETENTION, REPLICATION)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A topic as it should be. `settings` are topic configurations by name."""
-
-    name: str
-    partitions: int
-    settings: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +68,8 @@ _COMMAND_RULES = (
         "uncompressed",
         "a record may unpack to a dead letter that fits nowhere, and stop its lane",
     ),
-    _Rule(MESSAGE_SIZE, "max.message.bytes", str(_COMMAND_BYTES), "result and dead-letter topics have to take more"),
-    _Rule(RETENTION, "retention.ms", _WEEK_MS, "commands that are not answered by then are lost"),
+    _Rule(MESSAGE_SIZE, "max.message.bytes", str(COMMAND_BYTES), "result and dead-letter topics have to take more"),
+    _Rule(RETENTION, "retention.ms", WEEK_MS, "commands that are not answered by then are lost"),
     _Rule(
         RETENTION, "cleanup.policy", "delete", "compaction deletes commands that are not answered yet", status="failed"
     ),
@@ -91,29 +82,6 @@ def missing_topics(names: Sequence[str]) -> Finding:
     return Finding(EXIST, f"missing topics: {', '.join(names)}", "Run `passport-worker topics create`.")
 
 
-def wanted_topics(settings: Settings) -> list[Wanted]:
-    """All topics. Results have as many partitions as commands, and room for every answer."""
-    command = {
-        # The record's append time is "now" for every rule.
-        "message.timestamp.type": "LogAppendTime",
-        # The broker then applies the size limit to what a consumer has to unpack (guard B9).
-        "compression.type": "uncompressed",
-        "max.message.bytes": str(_COMMAND_BYTES),
-        "retention.ms": str(_WEEK_MS),
-        "cleanup.policy": "delete",
-    }
-    result = {
-        # Retention counts from it: results of a worker whose clock is days behind would be deleted at once.
-        "message.timestamp.type": "LogAppendTime",
-        "max.message.bytes": str(_RESULT_BYTES),
-        "retention.ms": str(_WEEK_MS),
-        "cleanup.policy": "delete",
-    }
-    count = settings.topic_partitions
-    results = [Wanted(name, count, result) for name in settings.answer_topics]
-    return [Wanted(settings.topic_commands, count, command), *results]
-
-
 def differences(settings: Settings, found: Mapping[str, Found], partitions: int, replicas: int = 1) -> list[Finding]:
     """Where topics that exist are not as they should be: the command topic with so many partitions, all replicated so.
 
@@ -121,7 +89,7 @@ def differences(settings: Settings, found: Mapping[str, Found], partitions: int,
     """
     commands = found.get(settings.topic_commands)
     drift: list[Finding] = []
-    bytes_needed = _RESULT_BYTES
+    bytes_needed = RESULT_BYTES
     if commands is not None:
         drift += _of_commands(settings, commands, partitions)
         partitions = max(partitions, commands.shape.partitions)
@@ -183,7 +151,7 @@ def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dea
             "LogAppendTime",
             "where the clock of a worker is behind, its results are deleted too early",
         ),
-        _Rule(RETENTION, "retention.ms", _WEEK_MS, "results that are not read by then are lost"),
+        _Rule(RETENTION, "retention.ms", WEEK_MS, "results that are not read by then are lost"),
         _Rule(RETENTION, "cleanup.policy", "delete", "a dead letter without a key would stop its lane", status="failed")
         if dead
         else _Rule(RETENTION, "cleanup.policy", "delete", "compaction deletes results of the same key"),

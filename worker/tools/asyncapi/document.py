@@ -14,8 +14,8 @@ from worker.domain.command import DeadLetter, Source
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.rules import Kind
 from worker.settings import Settings
-from worker.stream.cluster.topic_settings import Wanted, wanted_topics
 from worker.tools.asyncapi.schemas import JsonSchema, schemas
+from worker.tools.common.wanted_topics import Wanted, wanted_topics
 
 Examples = Mapping[str, dict[str, object]]
 """The valid example of each message by its label: `create`, `created`, …"""

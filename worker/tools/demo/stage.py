@@ -17,12 +17,11 @@ from rich.console import Console
 
 from worker.settings import PREFIX, Settings
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster
-from worker.stream.cluster.topic_settings import wanted_topics
-from worker.stream.cluster.topics import create_topics
 from worker.tools.catalogue.load import load_catalogue
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.connect import connect
 from worker.tools.common.migrating import migrate
+from worker.tools.common.topics import create_topics, delete_topics
 from worker.tools.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
 from worker.tools.demo.own_process import WorkerProcess
 
@@ -202,6 +201,5 @@ async def _delete_topics(settings: Settings) -> None:
     """Delete the topics that this run has created on somebody's cluster."""
     cluster = Cluster(settings)
     with suppress(*CLUSTER_ERRORS):  # it may be away by now, and the demo has said so
-        admin = await cluster.admin()
-        await admin.delete_topics([topic.name for topic in wanted_topics(settings)])
+        await delete_topics(cluster, settings.all_topics)
     await cluster.close()

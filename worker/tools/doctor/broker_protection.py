@@ -1,11 +1,9 @@
 """How connections to the brokers are protected, by settings and by where the brokers are."""
 
-import asyncio
-
 from aiokafka.conn import collect_hosts
 
 from worker.settings import Settings
-from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
+from worker.stream.cluster.connection import Cluster
 from worker.tools.doctor.database_protection import Protection, Way, way_to
 
 
@@ -14,11 +12,8 @@ async def protection_of_brokers(cluster: Cluster, settings: Settings) -> Protect
 
     Raises `CLUSTER_ERRORS`.
     """
-    admin = await cluster.admin()
-    async with asyncio.timeout(ANSWER_SECONDS):
-        described = await admin.describe_cluster()
     hosts = {host for host, _, _ in collect_hosts(settings.kafka_bootstrap_servers, randomize=False)}
-    hosts |= {broker["host"] for broker in described["brokers"]}
+    hosts |= set(await cluster.broker_hosts())
     way = Way.LOOPBACK if all(way_to(host) is Way.LOOPBACK for host in hosts) else Way.NETWORK
     is_encrypted = settings.kafka_security_protocol.endswith("SSL")
     return Protection(way, is_encrypted, is_encrypted)

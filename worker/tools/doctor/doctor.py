@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from worker.messages.hints import Finding
 from worker.preflight import KAFKA_RIGHTS, POSTGRES_RIGHTS, Check, Preflight
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster import permissions
+from worker.stream.cluster.topic_settings import TOPIC_IDS
 from worker.tools.common import rights
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
@@ -19,6 +21,7 @@ from worker.tools.doctor.checks import (
 )
 from worker.tools.doctor.examination import Examination
 from worker.tools.doctor.report import CheckReport, DoctorReport
+from worker.tools.doctor.topic_summary import check_topics_in_full
 
 CHECKS = (
     *("kafka.reachable", "kafka.tls", "kafka.rights"),
@@ -53,7 +56,10 @@ async def doctor(servers: Servers, *, strict: bool = False) -> DoctorReport:
 
 
 def _of_run(servers: Servers, store: PostgresStore) -> tuple[Sequence[Check], list[Check], list[Check]]:
-    """What `run` checks of its settings, of Kafka and of Postgres, as it does, but for those who only look."""
+    """What `run` checks of its settings, of Kafka and of Postgres, as it does, but for those who only look.
+
+    Topics have findings also where nothing is wrong with them.
+    """
 
     async def reads_kafka() -> bool:
         return await permissions.only_reads(servers.cluster, servers.settings)
@@ -62,10 +68,14 @@ def _of_run(servers: Servers, store: PostgresStore) -> tuple[Sequence[Check], li
         async with store.session() as connection:
             return await rights.only_reads(connection)
 
+    async def topics() -> Sequence[Finding]:
+        return await check_topics_in_full(servers.cluster, servers.settings)
+
     preflight = Preflight(servers.settings, store, servers.cluster)
+    of_kafka = [replace(check, ask=topics) if check.ids == TOPIC_IDS else check for check in preflight.of_kafka]
     return (
         preflight.of_settings,
-        [for_readers(one, reads_kafka) if one.ids == (KAFKA_RIGHTS,) else one for one in preflight.of_kafka],
+        [for_readers(check, reads_kafka) if check.ids == (KAFKA_RIGHTS,) else check for check in of_kafka],
         [for_readers(one, reads_postgres) if one.ids == (POSTGRES_RIGHTS,) else one for one in preflight.of_postgres],
     )
 

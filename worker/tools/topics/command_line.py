@@ -7,9 +7,9 @@ from cyclopts import App, Parameter
 
 from worker.observability.logs import configure_logs
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
-from worker.stream.cluster.topics import compare_topics, create_topics
 from worker.tools.cli.errors import Failed
 from worker.tools.cli.running import run_async, settings_with_warnings
+from worker.tools.common.topics import compare_topics, create_topics
 
 app = App(name="topics", help="Kafka topics.", help_format="plaintext")
 

@@ -1,16 +1,30 @@
-"""What topics are like where nothing is wrong with them, in words."""
+"""The check of topics, which says of topics that are well, too, what they are like."""
 
 from collections.abc import Mapping
 
 from worker.domain.timestamps import DAY_MS
+from worker.messages.hints import Finding
 from worker.settings import Settings
 from worker.stream.cluster import topic_settings as ids
+from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.topic_settings import Found
+from worker.stream.cluster.topics import find_topics, judge_topics
 
 _UNTOLD = "not told by the broker"
 
 
-def as_expected(settings: Settings, found: Mapping[str, Found]) -> dict[str, str]:
+async def check_topics_in_full(cluster: Cluster, settings: Settings) -> list[Finding]:
+    """What is wrong with the topics; where all exist, a finding for each id. Raises `CLUSTER_ERRORS`."""
+    found = await find_topics(cluster, settings.all_topics)
+    wrong = judge_topics(settings, found)
+    told = {finding.id for finding in wrong}
+    if ids.EXIST in told:
+        return wrong
+    well = _as_expected(settings, found).items()
+    return [*wrong, *(Finding(id, text, status="ok") for id, text in well if id not in told)]
+
+
+def _as_expected(settings: Settings, found: Mapping[str, Found]) -> dict[str, str]:
     """By the id of each check of topics, what it found and had expected. All topics are there."""
     commands = found[settings.topic_commands]
     results = [found[name] for name in settings.answer_topics]

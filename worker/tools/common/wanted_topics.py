@@ -1,0 +1,39 @@
+"""What the topics are like that `topics create` makes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.settings import Settings
+from worker.stream.cluster.topic_settings import COMMAND_BYTES, RESULT_BYTES, WEEK_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A topic as it should be. `settings` are topic configurations by name."""
+
+    name: str
+    partitions: int
+    settings: Mapping[str, str]
+
+
+def wanted_topics(settings: Settings) -> list[Wanted]:
+    """All topics. Results have as many partitions as commands, and room for every answer."""
+    command = {
+        # The record's append time is "now" for every rule.
+        "message.timestamp.type": "LogAppendTime",
+        # The broker then applies the size limit to what a consumer has to unpack (guard B9).
+        "compression.type": "uncompressed",
+        "max.message.bytes": str(COMMAND_BYTES),
+        "retention.ms": str(WEEK_MS),
+        "cleanup.policy": "delete",
+    }
+    result = {
+        # Retention counts from it: results of a worker whose clock is days behind would be deleted at once.
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(RESULT_BYTES),
+        "retention.ms": str(WEEK_MS),
+        "cleanup.policy": "delete",
+    }
+    count = settings.topic_partitions
+    results = [Wanted(name, count, result) for name in settings.answer_topics]
+    return [Wanted(settings.topic_commands, count, command), *results]
