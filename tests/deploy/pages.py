@@ -1,7 +1,8 @@
-"""What pages of `deploy/` tell people to type, and checks that all pages have in common."""
+"""Commands on the pages of `deploy/`, and checks that all pages have in common."""
 
 import re
 import subprocess
+from textwrap import dedent
 
 from tests.deploy.manifests import DEPLOY, of_kind, rendered
 
@@ -16,14 +17,19 @@ KINDS = {
 """Kinds of our objects, as commands write them in front of a name."""
 
 
+PAGES = sorted(str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*.md") if path.name != "metrics.md")
+RUNBOOK = [name for name in PAGES if name.startswith("runbook/")]
+
+
 def page(name: str) -> str:
     """The text of a page."""
     return (DEPLOY / name).read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    """The fenced blocks of a language, also those in a list."""
+    fenced = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [dedent(block) for _, block in fenced]
 
 
 def named(text: str, word: str) -> set[str]:
@@ -42,7 +48,6 @@ def missing_objects(text: str) -> set[str]:
 
 def check_shell(text: str) -> None:
     """Raises where a block of shell is none, such as for a quote too few."""
-    assert blocks(text, "sh")
     for block in blocks(text, "sh"):
         subprocess.run(["bash", "-n"], input=block, text=True, check=True, timeout=10)
 

@@ -42,7 +42,7 @@ def test_a_shell_in_it_finds_tools_settings_and_brokers() -> None:
 
 def test_the_runbook_names_it_and_makes_its_secret() -> None:
     """Under the names that it has."""
-    runbook = page("runbook.md")
+    runbook = page("runbook/PassportLaneReopens.md")
     assert re.findall(r"apply --filename (\S+)", runbook) == ["deploy/kafka-tools.yaml"]
     assert f"exec --stdin --tty pod/{POD['metadata']['name']} " in runbook
     assert "create secret generic kafka-admin --from-file=admin.properties\n" in runbook

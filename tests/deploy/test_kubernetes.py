@@ -39,10 +39,10 @@ SECRET_KEYS = {
     "passport-worker-kafka-ca": {"ca.crt"},
     "passport-worker-console": {"url", "username", "password"},
 }
-"""The Secrets that deploy/README.md tells people to make, with their keys."""
+"""The Secrets that deploy/kubernetes-platforms.md tells people to make, with their keys."""
 
 CATALOGUE = "passport-worker-catalogue"
-"""The ConfigMap that deploy/README.md tells people to make, with reference data."""
+"""The ConfigMap that deploy/kubernetes.md tells people to make, with reference data."""
 
 everywhere = pytest.mark.parametrize("name", renderings())
 
@@ -122,7 +122,7 @@ def test_references_resolve(name: str) -> None:
 @everywhere
 def test_secrets_are_named_and_never_kept(name: str) -> None:
     """No rendering holds a Secret; those without an operator that makes them are in the page on production."""
-    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    page = (DEPLOY / "kubernetes-platforms.md").read_text(encoding="utf-8")
     assert not of_kind(rendered(name), "Secret")
     for secret, keys in _secrets(rendered(name)).items():
         if secret.startswith("passport-worker-"):

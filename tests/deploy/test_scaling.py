@@ -69,7 +69,7 @@ def test_no_figure_is_an_error() -> None:
 
 def test_a_pause_at_no_workers_ends_with_workers() -> None:
     """KEDA has no figure without one and would stay at 0, so what unpauses on the page also scales, and waits."""
-    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    page = (DEPLOY / "recover.md").read_text(encoding="utf-8")
     before, unpaused, after = page.partition("autoscaling.keda.sh/paused-replicas-\n")
     assert unpaused
     assert (before + after).count("paused-replicas") == before.count("paused-replicas=0\n") == 1

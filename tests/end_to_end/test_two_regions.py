@@ -96,7 +96,7 @@ async def _keep_only(bench: Workbench, tenants: range) -> None:
 
 def test_the_page_names_what_is_a_regions_own() -> None:
     """Just the settings that differ between the installations of these tests, each with the region's name."""
-    page = (REPOSITORY / "deploy" / "README.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "deploy" / "scale.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```ini\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     told = dict(line.split("=", 1) for line in block.splitlines())
     ours = topic_environment("east", 6).keys() - {"PASSPORT_TOPIC_PARTITIONS"}

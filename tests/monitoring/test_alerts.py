@@ -14,9 +14,9 @@ from tests.monitoring.names import unknown_names
 from tests.monitoring.rules import MONITORING, RULES, prometheus_rule, rules
 
 TESTS = Path(__file__).with_name("rules_test.yaml")
-RUNBOOK = (MONITORING.parent / "runbook.md").read_text(encoding="utf-8")
+RUNBOOK = MONITORING.parent / "runbook"
 ALERTS = {rule["alert"]: rule for rule in rules()}
-PARTS = ("What it means.", "What to look at.", "What to do.", "What not to do.")
+PARTS = ["Meaning", "Look at", "Do", "Do not"]
 
 
 def _promtool(*arguments: str) -> str:
@@ -64,13 +64,14 @@ def test_each_alert_asks_for_what_there_is(alert: str) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_each_alert_says_how_bad_it_is_and_where_to_read_on(alert: str) -> None:
-    """A severity, two texts, and a place in the runbook with all four parts."""
+    """A severity, two texts, and a page of the runbook with all four parts."""
     rule = ALERTS[alert]
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
-    assert rule["annotations"]["runbook_url"] == f"deploy/runbook.md#{alert.lower()}"
-    section = RUNBOOK.partition(f"\n## {alert}\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^\*\*(What .*?)\*\*", section, re.MULTILINE) == list(PARTS)
+    assert rule["annotations"]["runbook_url"] == f"deploy/runbook/{alert}.md"
+    page = (RUNBOOK / f"{alert}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {alert}\n")
+    assert [part for part in re.findall(r"^## (.*)$", page, re.MULTILINE) if part in PARTS] == PARTS
 
 
 def test_texts_use_only_labels_that_the_alert_has() -> None:
@@ -81,11 +82,11 @@ def test_texts_use_only_labels_that_the_alert_has() -> None:
         assert used <= kept - {"le"}, rule["alert"]
 
 
-def test_the_runbook_has_no_section_without_an_alert() -> None:
-    """And no link to a section that is not there."""
-    sections = re.findall(r"^## (.*)$", RUNBOOK, re.MULTILINE)
-    assert sections == list(ALERTS)
-    assert set(re.findall(r"\]\(#(\w+)\)", RUNBOOK)) <= {alert.lower() for alert in ALERTS}
+def test_the_runbook_has_no_page_without_an_alert() -> None:
+    """And its index lists all pages, in the order of the rules."""
+    assert {page.stem for page in RUNBOOK.glob("*.md")} == {*ALERTS, "README"}
+    index = (RUNBOOK / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| \[(\w+)\]\(\1\.md\) \|", index, re.MULTILINE) == list(ALERTS)
 
 
 def test_the_resource_is_what_the_operator_takes() -> None:

@@ -1,4 +1,4 @@
-"""The page on production says what there is: its overlays render, and the objects and files that it names exist."""
+"""The pages on production are right: their overlays render, and the objects and files that they name exist."""
 
 import json
 import re
@@ -18,14 +18,17 @@ from tests.deploy.manifests import (
     rendered,
     verified_servers,
 )
-from tests.deploy.pages import PRODUCTION, blocks, check_shell, missing_objects, named, page
+from tests.deploy.pages import PAGES, PRODUCTION, blocks, check_shell, missing_objects, named, page
 from tests.deploy.strict import check
 
-PAGE = page("README.md")
+ALL = "\n".join(page(name) for name in PAGES)
 
 
-def _section(heading: str) -> str:
-    return PAGE.partition(f"\n{heading}\n")[2].partition("\n##")[0]
+def _section(place: str) -> str:
+    """A section, as links name it: `kubernetes.md#Your overlay`."""
+    name, _, heading = place.partition("#")
+    text = re.split(rf"\n##+ {re.escape(heading)}\n", page(name))[1]
+    return text.partition("\n##")[0]
 
 
 def _built(folder: Path, heading: str) -> tuple[Manifest, ...]:
@@ -39,10 +42,12 @@ def _built(folder: Path, heading: str) -> tuple[Manifest, ...]:
     return build(folder / "mine")
 
 
-_CONSOLE = "### The console on Kubernetes"
+_OVERLAY = "kubernetes.md#Your overlay"
+_NO_OPERATORS = "kubernetes-platforms.md#A platform without the operators"
+_CONSOLE = "console.md#On Kubernetes"
 
 
-@pytest.mark.parametrize("heading", ["## Your overlay", "### A platform without the operators", _CONSOLE])
+@pytest.mark.parametrize("heading", [_OVERLAY, _NO_OPERATORS, _CONSOLE])
 def test_overlays_of_the_page_render(heading: str, tmp_path: Path) -> None:
     """Each object is valid and in one namespace that enforces the restricted standard; image and settings are set."""
     manifests = _built(tmp_path, heading)
@@ -85,20 +90,20 @@ def test_the_console_of_the_page_has_names_and_servers_of_its_own(tmp_path: Path
 @pytest.mark.parametrize(
     ("heading", "authority"),
     [
-        ("## Your overlay", "passports-db-ca"),
+        (_OVERLAY, "passports-db-ca"),
         (_CONSOLE, "passports-db-ca"),
-        ("### A platform without the operators", "passport-worker-database-ca"),
+        (_NO_OPERATORS, "passport-worker-database-ca"),
     ],
 )
 def test_servers_of_the_page_have_to_prove_who_they_are(heading: str, authority: str, tmp_path: Path) -> None:
     """All that has a database in one overlay asks one authority; and no URL of the page says otherwise."""
     assert set(verified_servers(_built(tmp_path, heading)).values()) == {authority}
-    assert "sslmode=" not in PAGE
+    assert "sslmode=" not in ALL
 
 
 def test_without_operators_pods_reach_servers_outside_of_the_cluster(tmp_path: Path) -> None:
     """And the base's placeholder for Kafka, which is nobody's, is left in no setting."""
-    manifests = _built(tmp_path, "### A platform without the operators")
+    manifests = _built(tmp_path, _NO_OPERATORS)
     for name, network in (("kafka", "192.0.2.0/28"), ("postgres", "198.51.100.7/32")):
         (rule,) = of_kind(manifests, "NetworkPolicy")[f"passport-worker-to-{name}"]["spec"]["egress"]
         assert rule["to"] == [{"ipBlock": {"cidr": network}}]
@@ -109,13 +114,13 @@ def test_without_operators_pods_reach_servers_outside_of_the_cluster(tmp_path: P
 
 def test_objects_that_commands_name_exist() -> None:
     """A command that is pasted finds what it asks for; what else it names, an earlier one has made."""
-    assert all(named(PAGE, word) for word in ("deployment", "job", "cronjob", "scaledobject"))
-    assert missing_objects(PAGE) == {"job/catalogue-1"}
+    assert all(named(ALL, word) for word in ("deployment", "job", "cronjob", "scaledobject"))
+    assert missing_objects(ALL) == {"job/catalogue-1"}
 
 
 def test_patch_of_the_page_lets_all_old_pods_go() -> None:
     """Where a halted partition holds a rollout up: the patched Deployment is valid, and no old pod has to wait."""
-    (patch,) = re.findall(r"patch deployment/passport-worker \\\n  --patch '(.*)'", PAGE)
+    (patch,) = re.findall(r"patch deployment/passport-worker \\\n  --patch '(.*)'", page("upgrade.md"))
     deployment = deepcopy(of_kind(rendered(PRODUCTION), "Deployment")["passport-worker"])
     rolling = json.loads(patch)["spec"]["strategy"]["rollingUpdate"]
     deployment["spec"]["strategy"]["rollingUpdate"] |= rolling
@@ -127,28 +132,37 @@ def test_operator_is_told_of_a_changed_password() -> None:
     """CloudNativePG reads the Secret of a managed role anew only where it has this label."""
     (cluster,) = of_kind(rendered(PRODUCTION), "Cluster").values()
     (role,) = cluster["spec"]["managed"]["roles"]
-    assert f"label secret {role['passwordSecret']['name']} cnpg.io/reload=true\n" in PAGE
+    assert f"label secret {role['passwordSecret']['name']} cnpg.io/reload=true\n" in page("kubernetes.md")
 
 
 def test_selectors_of_commands_select_something() -> None:
     """An upgrade would otherwise apply nothing, and say nothing."""
     found = [one["metadata"].get("labels", {}) for one in rendered(PRODUCTION)]
     labels = {f"{key}={value}" for one in found for key, value in one.items()}
-    named = set(re.findall(r"--selector (\S+)", PAGE))
-    assert named
+    named = set(re.findall(r"--selector ([^\s)]+)", ALL))
+    assert len(named) == 2
     assert named <= labels
 
 
-def test_files_that_the_page_names_exist() -> None:
-    """Paths are relative to the root of the repository, or to this folder."""
-    named = set(re.findall(r"(?<![\w/.])deploy/[\w./-]*\w", PAGE))
-    first_column = re.findall(r"^\| (`.*?) \|", PAGE.partition("##")[0], flags=re.MULTILINE)
-    named |= {f"deploy/{path}" for cell in first_column for path in re.findall(r"`([^`]+)`", cell)}
+def test_files_that_pages_name_exist() -> None:
+    """Paths are relative to the root of the repository, or, in tables of files, to the page's folder."""
+    named = set(re.findall(r"(?<![\w/.])deploy/[\w./-]*\w", ALL))
+    for name in ("README.md", "monitoring/README.md"):
+        _, _, table = page(name).partition("\n## What is here\n")
+        first_column = re.findall(r"^\| (`.*?) \|", table.partition("\n##")[0], flags=re.MULTILINE)
+        folder = Path("deploy", name).parent
+        named |= {str(folder / path) for cell in first_column for path in re.findall(r"`([^`]+)`", cell)}
     missing = {path for path in named if not (DEPLOY.parent / path).exists()}
-    assert len(named) > 5
+    assert len(named) > 20
     assert not missing
 
 
-def test_shell_of_the_page_is_shell() -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_shell_of_a_page_is_shell(name: str) -> None:
     """No block has a quote too few."""
-    check_shell(PAGE)
+    check_shell(page(name))
+
+
+def test_production_has_shell_to_check() -> None:
+    """The check above finds the blocks, also those in lists."""
+    assert len(blocks(ALL, "sh")) == len(re.findall(r"^ *```sh$", ALL, re.MULTILINE)) > 30
