@@ -14,8 +14,8 @@ from worker.store.port import BatchTooLarge, ExpectedPosition, LaneName, LostLan
 class Batch:
     """Consecutive records of one lane, for the offsets from where the lane stands to below `stop`.
 
-    Each step of a turn adds its part: the inbox takes the records, the session decodes them to commands, and the
-    processor adds one answer a record, or the error that kept the batch from being applied.
+    Each step of a turn adds its part. The inbox takes the records, and the session decodes them to commands. The
+    processor adds one answer a record, or the error that kept it from applying the batch.
     """
 
     expected: ExpectedPosition

@@ -67,8 +67,8 @@ class Processor:
         fails alone, halving finds the record that it fails on: that one is answered "Unreadable command" with a dead
         letter, and its neighbours are processed as if it was not there. A turn that is too large, or did not end in
         time, is too large for every lane.
-        `StoreUnavailable` is the error of one batch where it fails and its neighbours do not. It is raised where the
-        database is away; afterwards the positions in Postgres tell which batches were applied.
+        `StoreUnavailable` is the error of a batch that fails while its neighbours do not. Raises it where the database
+        is away; afterwards the positions in Postgres tell which batches were applied.
         """
         if not turn:
             return

@@ -123,8 +123,8 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def _watch_for_lost_commits(self) -> None:
         """Halt all lanes soon after results became visible that Postgres does not hold, whoever published them.
 
-        Each opening looks for lost commits. That is too early where Postgres fails over to a replica without a commit
-        whose results are on their way to Kafka, and where one worker is left with the old primary.
+        Each opening looks for lost commits, but an opening may be too early. Postgres may fail over to a replica that
+        lacks a commit whose results are on their way to Kafka. And one worker may be left with the old primary.
         """
         while True:
             await asyncio.sleep(LOST_COMMITS_SECONDS)

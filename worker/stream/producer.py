@@ -41,8 +41,8 @@ _SENT_ONCE = (TxnOffsetCommitRequest, EndTxnRequest)
 class Doubt(Exception):
     """The worker does not know what became of a turn.
 
-    `suspects` are partitions of the command topic whose lanes failed while others may have got on. It is empty where no
-    lane in particular is to blame.
+    `suspects` are partitions of the command topic whose lanes failed while others may have got on. There are none where
+    no lane in particular is to blame.
     """
 
     def __init__(self, reason: str, suspects: Iterable[int] = ()) -> None:
@@ -59,9 +59,9 @@ class Unanswered(Exception):
 
 
 class Emitter:
-    """One transactional producer.
+    """Publishes results through one transactional producer. The emitter is thrown away upon any doubt.
 
-    A session's one has a transactional id that nobody used before and nobody will use again. `offsets_group` is the
+    A session gives it a transactional id that nobody used before and nobody will use again. `offsets_group` is the
     group whose offsets it commits, where that is not the workers' group.
     """
 

@@ -148,7 +148,7 @@ class Session:
         return turn
 
     def _ready_lanes(self) -> list[OpenLane]:
-        """Lanes that may take part in a turn and have something for it. One whose fetches failed opens again."""
+        """Lanes that may take part in a turn and have something for it. Reopens lanes whose fetches failed."""
         now = time.monotonic()
         ready = []
         for lane, open_lane in list(self._open.items()):

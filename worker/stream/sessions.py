@@ -46,7 +46,7 @@ class Backoff:
         self.failed_at = 0.0
 
     def note(self, error: Exception, has_committed: bool) -> None:
-        """Count the failure of a session. One that committed results before begins the count and the pauses anew."""
+        """Count the failure of a session. After results in between, the count and the pauses begin anew."""
         if has_committed:
             self._seconds, self.failures = FIRST_PAUSE_SECONDS, 0
         self.failures += isinstance(error, EmissionFailed)
