@@ -18,8 +18,8 @@ from tests.operations.mixture import as_role
 from tests.workbench import Workbench, tenant, until
 from worker.settings import Settings
 from worker.store.port import Position, TopicIdentity
+from worker.stream.lane_positions import LanePositions
 from worker.stream.positions import Log
-from worker.stream.standing import LanePositions
 from worker.tools.common.progress import Quiet
 from worker.tools.common.rights import RUN
 from worker.tools.common.servers import both_servers

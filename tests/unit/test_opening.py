@@ -22,7 +22,7 @@ from worker.stream import halts
 from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.command_reader import CommandReader
 from worker.stream.lane import LaneState
-from worker.stream.standing import look_for_lost_commits
+from worker.stream.lane_positions import look_for_lost_commits
 
 PRODUCERS = ("a", "b", "c")
 

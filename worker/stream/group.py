@@ -17,9 +17,9 @@ from worker.stream.fetch_pauses import pause_after_fetches
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lag_survey import survey
 from worker.stream.lane import Lane
+from worker.stream.lane_positions import look_for_lost_commits
 from worker.stream.reader import POLL_MS, Reader
 from worker.stream.sessions import Sessions
-from worker.stream.standing import look_for_lost_commits
 
 log = structlog.get_logger(__name__)
 

@@ -17,9 +17,9 @@ from worker.stream.cluster.connection import ANSWER_SECONDS
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.forgotten import Forgotten
 from worker.stream.lane import Lane, LaneState
+from worker.stream.lane_positions import LanePositions, LogEnds, read_positions
 from worker.stream.positions import Halt, reason_without_topic
 from worker.stream.published import newest_results
-from worker.stream.standing import LanePositions, LogEnds, read_positions
 
 log = structlog.get_logger(__name__)
 

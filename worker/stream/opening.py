@@ -15,10 +15,10 @@ from worker.stream.fencing import fence
 from worker.stream.forgotten import Forgotten
 from worker.stream.halts import Halts
 from worker.stream.lane import Lane, LaneState
+from worker.stream.lane_positions import LanePositions, LogEnds, read_positions
 from worker.stream.open_lane import OpenLane
 from worker.stream.producer import Emitter
 from worker.stream.reemission import read_ledger
-from worker.stream.standing import LanePositions, LogEnds, read_positions
 
 # A lane waits so long before it looks again for a leader.
 LEADER_SECONDS = 1.0

@@ -7,10 +7,10 @@ from dataclasses import replace
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.permissions import asking_acls
 from worker.stream.group_view import PartitionView, appended_at, group_view
+from worker.stream.lane_positions import LanePositions, positions_of
 from worker.stream.positions import Log, why_commits_are_lost
 from worker.stream.probe import Probe
 from worker.stream.published import newest_results
-from worker.stream.standing import LanePositions, positions_of
 from worker.tools.common.inspection import LaneRow, position_in
 from worker.tools.common.lane_report import LaneReport, LanesReport, LaneState
 from worker.tools.common.report import Problem

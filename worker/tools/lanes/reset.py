@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from worker.store.port import FencingToken, LaneName, LostLane
 from worker.stream.cluster.group_members import has_members
 from worker.stream.group_view import appended_at, group_view, stable_offsets
+from worker.stream.lane_positions import LanePositions
 from worker.stream.log_reader import LogReader, log_reader
 from worker.stream.positions import NEW_NAME
 from worker.stream.published import before
-from worker.stream.standing import LanePositions
 from worker.tools.common.history import Topics, topics_of
 from worker.tools.common.inspection import Inspection, inspection
 from worker.tools.common.journal import operation
