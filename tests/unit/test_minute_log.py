@@ -5,7 +5,7 @@ from typing import Any
 
 from worker.domain import outcomes
 from worker.domain.outcomes import Asked, Outcome
-from worker.observability.hooks import Committed
+from worker.observability.hooks import CommittedTransaction
 from worker.observability.minute_log import MinuteLog
 from worker.store.activity import MOST_PAIRS, MinuteCounts
 
@@ -20,9 +20,9 @@ class _Clock:
         return self.now
 
 
-def _committed(created: int, *others: Outcome) -> Committed:
+def _committed(created: int, *others: Outcome) -> CommittedTransaction:
     passports: list[Any] = [None] * created  # only their number counts
-    return Committed(1, passports, others, {}, 0.01)
+    return CommittedTransaction(1, passports, others, {}, 0.01)
 
 
 def _asked(company: str) -> Asked:

@@ -12,7 +12,7 @@ from worker.domain.decide import decide
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created, Outcome
 from worker.messages.events import RECORD_BYTES, Answer, describe
-from worker.observability.hooks import Committed, Hooks
+from worker.observability.hooks import CommittedTransaction, Hooks
 from worker.store.port import BatchTooLarge, Store
 
 # About the bytes of an answer besides its command and the product's fields.
@@ -78,7 +78,7 @@ class Pipeline:
         for batch, own in zip(turn, by_lane, strict=True):
             batch.answers = own
         seconds = time.perf_counter() - began
-        self._hooks.committed(Committed(len(turn), created, others, facts.companies, seconds))
+        self._hooks.committed(CommittedTransaction(len(turn), created, others, facts.companies, seconds))
 
 
 def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str) -> Decided:

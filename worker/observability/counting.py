@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from opentelemetry import trace
 
 from worker.messages.reasons import count_by_plan, count_refusals
-from worker.observability.hooks import Committed, Hooks, Stopwatch, Turn, Watched
+from worker.observability.hooks import CommittedTransaction, Hooks, Stopwatch, Turn, Watched
 from worker.observability.metrics import STEPS, Metrics
 from worker.store.port import LaneName
 
@@ -44,7 +44,7 @@ class Counting(Hooks):
 
         return lap
 
-    def committed(self, done: Committed) -> None:
+    def committed(self, done: CommittedTransaction) -> None:
         """Count a transaction by its decisions."""
         self._metrics.transaction_seconds.observe(done.seconds, exemplar())
         self._metrics.transaction_lanes.observe(done.lanes)

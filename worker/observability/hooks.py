@@ -28,7 +28,7 @@ class Activity(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class CommittedTransaction:
     """A committed transaction, its decisions, and the `seconds` that it took."""
 
     lanes: int
@@ -135,7 +135,7 @@ class Hooks:
         """The results are on their way to the topics that `destination` names."""
         return nullcontext()
 
-    def committed(self, done: Committed) -> None:
+    def committed(self, done: CommittedTransaction) -> None:
         """A transaction in Postgres is committed."""
 
     def turn(self, turn: Turn) -> None:

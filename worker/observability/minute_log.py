@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from worker.domain.outcomes import Outcome
 from worker.messages.events import company_of
 from worker.messages.rules import CREATED, REFUSALS, REPLAYED
-from worker.observability.hooks import Committed, Hooks
+from worker.observability.hooks import CommittedTransaction, Hooks
 from worker.store.activity import MOST_PAIRS, MinuteCounts
 
 _MOST_MINUTES = 60
@@ -42,7 +42,7 @@ class MinuteLog(Hooks):
         self._clock = clock
         self._minutes: dict[int, _Minute] = {}
 
-    def committed(self, done: Committed) -> None:
+    def committed(self, done: CommittedTransaction) -> None:
         """Count the outcomes of a transaction."""
         minute = self._minutes.setdefault(int(self._clock()) // 60, _Minute())
         minute.is_written = False
