@@ -111,7 +111,7 @@ class Processor:
         except ConcurrentUpdate:
             raise
         except Retriable as error:
-            raise RetriesExhausted(f"tried in vain: {error}") from error
+            raise RetriesExhausted(f"rolled back again and again: {error}") from error
 
     async def _narrow_down(self, batch: Batch, error: Exception) -> None:
         """Search for the record that a batch fails on. Where the search fails, too, the whole batch has failed."""
