@@ -151,12 +151,12 @@ async def test_a_start_does_not_wait_for_a_server_that_hangs(server: Server, mon
     server.kept.document = BEFORE
     source, reading = server.source(), asyncio.Event()
 
-    async def hang() -> bytes:
+    async def hang(*_: object) -> bytes:
         reading.set()
         await asyncio.Event().wait()
         return b""
 
-    monkeypatch.setattr(source, "_read", hang)
+    monkeypatch.setattr(jwks, "_read_document", hang)
     async with asyncio.timeout(5):
         assert await _is_given_up(source, "one") is None
         await reading.wait()
