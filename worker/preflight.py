@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from worker.auth.jwks import is_url
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.store.address import place_of
 from worker.store.errors import why_refused
@@ -31,7 +31,7 @@ class Check:
     """
 
     ids: tuple[str, ...]
-    ask: Callable[[], Awaitable[Sequence[Finding]]]
+    ask: Callable[[], Awaitable[Sequence[CheckResult]]]
     presumes: tuple[str, ...] = ()
 
 
@@ -53,20 +53,20 @@ class Preflight:
             Check(TOPIC_IDS, self._topics, (KAFKA, KAFKA_RIGHTS)),
         )
 
-    async def _key_set(self) -> list[Finding]:
+    async def _key_set(self) -> list[CheckResult]:
         location = self._settings.oauth_jwks
         if not location:
-            return [Finding(KEY_SET, "OAuth is off: PASSPORT_OAUTH_JWKS is not set", status="skipped")]
+            return [CheckResult(KEY_SET, "OAuth is off: PASSPORT_OAUTH_JWKS is not set", status="skipped")]
         if location.lower().startswith("http://"):
             found = "the key set is read over plain http, expected https or a file"
             advice = (
                 "Set PASSPORT_OAUTH_JWKS to an https URL: whoever is on the way can put in a key of their own, and "
                 "with it sign access tokens of any company."
             )
-            return [Finding(KEY_SET, found, advice, "warning")]
+            return [CheckResult(KEY_SET, found, advice, "warning")]
         return [_passed(KEY_SET, f"the key set is {'read over https' if is_url(location) else 'a file'}, as expected")]
 
-    async def _connection(self) -> list[Finding]:
+    async def _connection(self) -> list[CheckResult]:
         try:
             async with self._store.session() as connection:
                 await connection.execute("SELECT 1")
@@ -76,42 +76,42 @@ class Preflight:
             raise
         return [_passed(POSTGRES, f"Postgres answers at {place_of(self._settings.database_url)}")]
 
-    async def _rights(self) -> list[Finding]:
+    async def _rights(self) -> list[CheckResult]:
         async with self._store.session() as connection:
             return [await check_rights(connection) or _passed(POSTGRES_RIGHTS, "its role may do all that `run` does")]
 
-    async def _schema(self) -> list[Finding]:
+    async def _schema(self) -> list[CheckResult]:
         async with self._store.session() as connection:
             newest = known_migrations()[-1].name
             return [await check_schema(connection) or _passed(SCHEMA, f"at {newest}, as this version expects")]
 
-    async def _group(self) -> list[Finding]:
+    async def _group(self) -> list[CheckResult]:
         group_id, topic = self._settings.group_id, self._settings.topic_commands
         async with self._store.session() as connection:
             return [await check_group(connection, group_id, topic) or _passed(GROUP, f"lanes run under {group_id}")]
 
-    async def _reachable(self) -> list[Finding]:
+    async def _reachable(self) -> list[CheckResult]:
         try:
             await self._cluster.ping()
         except Refused as error:
-            return [Finding(KAFKA, explain(error, self._settings), "Correct them, or Kafka's.")]
+            return [CheckResult(KAFKA, explain(error, self._settings), "Correct them, or Kafka's.")]
         return [_passed(KAFKA, f"Kafka answers at {self._settings.kafka_bootstrap_servers}")]
 
-    async def _permissions(self) -> list[Finding]:
+    async def _permissions(self) -> list[CheckResult]:
         lacking = await check_permissions(self._cluster, self._settings)
         return [lacking or _passed(KAFKA_RIGHTS, "Kafka allows all that `run` does")]
 
-    async def _topics(self) -> list[Finding]:
+    async def _topics(self) -> list[CheckResult]:
         return await check_topics(self._cluster, self._settings)
 
 
-def _passed(id: str, finding: str) -> Finding:
-    return Finding(id, finding, status="ok")
+def _passed(id: str, finding: str) -> CheckResult:
+    return CheckResult(id, finding, status="ok")
 
 
-async def findings(checks: Sequence[Check]) -> list[Finding]:
+async def findings(checks: Sequence[Check]) -> list[CheckResult]:
     """The findings of the checks, in order, up to the first that is fatal: later checks presume it."""
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     for check in checks:
         findings += await check.ask()
         if any(finding.is_fatal for finding in findings):

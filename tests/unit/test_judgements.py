@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.unit.lane_reports import lane_report
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.store.clocks import AGREED_SECONDS
 from worker.store.postgres import SESSION_SETTINGS
 from worker.tools.common.inspection import OpenOperation
@@ -23,7 +23,7 @@ NOW = datetime(2026, 5, 9, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
 
 
-def _of_lanes(*lanes: LaneReport) -> dict[str, Finding]:
+def _of_lanes(*lanes: LaneReport) -> dict[str, CheckResult]:
     return {one.id: one for one in judgements.of_lanes(LanesReport(group="g", lanes=lanes))}
 
 
@@ -78,9 +78,9 @@ def _of_lanes(*lanes: LaneReport) -> dict[str, Finding]:
         (judgements.of_certificate("client", NOW, NOW), "failed"),
         (judgements.of_operations([]), "ok"),
     ],
-    ids=lambda value: str(value) if isinstance(value, Finding) else value,
+    ids=lambda value: str(value) if isinstance(value, CheckResult) else value,
 )
-def test_each_bound(found: Finding, status: str) -> None:
+def test_each_bound(found: CheckResult, status: str) -> None:
     """On both of its sides; whoever is told that something is wrong is told what to do."""
     assert found.status == status
     assert bool(found.advice) is (status in ("warning", "failed"))
@@ -89,7 +89,7 @@ def test_each_bound(found: Finding, status: str) -> None:
 
 
 @pytest.mark.parametrize("found", [judgements.of_postgres_clock, judgements.of_log_clock])
-def test_clocks_that_differ_by_an_hour_keep_old_days(found: Callable[[float], Finding]) -> None:
+def test_clocks_that_differ_by_an_hour_keep_old_days(found: Callable[[float], CheckResult]) -> None:
     """As housekeeping has it; below, the days go as ever."""
     told = "Workers drop no old days while clocks differ by more than an hour."
     assert told in found(AGREED_SECONDS + 1).advice

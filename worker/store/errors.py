@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.store.port import BadRecord, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
 
 _LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key"})
@@ -33,12 +33,12 @@ class DayMissing(StoreUnavailable):
     """The ledger, keys or dead letters have no partition for today."""
 
 
-def why_refused(error: BaseException | None) -> Finding | None:
+def why_refused(error: BaseException | None) -> CheckResult | None:
     """The reason for which the server refuses connections, without a password; None where waiting may help."""
     if not isinstance(error, asyncpg.PostgresError) or error.sqlstate not in _ADVICE:
         return None
     first_line, *_ = str(error).splitlines()
-    return Finding("postgres.reachable", f"The database refuses us: {first_line}", _ADVICE[error.sqlstate])
+    return CheckResult("postgres.reachable", f"The database refuses us: {first_line}", _ADVICE[error.sqlstate])
 
 
 def meaning_of(error: Exception) -> Exception:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.store import sql
 from worker.store.sql import Connection
 
@@ -41,11 +41,11 @@ class Lacking:
     def __str__(self) -> str:
         return ", ".join(map(str, self.rights))
 
-    def finding(self, advice: str) -> Finding | None:
+    def finding(self, advice: str) -> CheckResult | None:
         """None where the role lacks nothing. The advice may name `{role}`."""
         if not self.rights:
             return None
-        return Finding("postgres.rights", f"The role {self.role} lacks {self}", advice.format(role=self.role))
+        return CheckResult("postgres.rights", f"The role {self.role} lacks {self}", advice.format(role=self.role))
 
 
 @cache
@@ -61,7 +61,7 @@ async def lacking_of(connection: Connection, rights: Sequence[Right], role: str 
     return Lacking(rows[0]["role"] if rows else "", tuple(rights[row["place"] - 1] for row in rows))
 
 
-async def check_rights(connection: Connection) -> Finding | None:
+async def check_rights(connection: Connection) -> CheckResult | None:
     """None if the connection's role has the rights for `run`. Read only."""
     advice = "run `passport-worker migrate --grant-to {role}` as the owner."
     return (await lacking_of(connection, granted_by("grants"))).finding(advice)

@@ -6,7 +6,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.store import sql
 from worker.store.sql import Connection
 
@@ -38,37 +38,37 @@ def known_migrations() -> tuple[Migration, ...]:
     return tuple(Migration(int(match[1]), path.name, path.read_text(encoding="utf-8")) for match, path in named)
 
 
-async def pending_migrations(connection: Connection) -> list[Migration] | Finding:
+async def pending_migrations(connection: Connection) -> list[Migration] | CheckResult:
     """The migrations that the database lacks, or why this version does not fit it. Needs `schema_migration`."""
     applied = await connection.fetch(sql.load("applied_migrations"))
     known = {migration.version: migration for migration in known_migrations()}
     for version, name, checksum in applied:
         if version not in known:
             found = f"The database is newer than this version ({name} was applied)"
-            return Finding(SCHEMA, found, "deploy a newer worker.")
+            return CheckResult(SCHEMA, found, "deploy a newer worker.")
         if known[version].checksum != checksum:
             found = f"The migration {known[version].name} has changed since it was applied"
             advice = "restore the file as it was released, and put the change into a new migration."
-            return Finding(SCHEMA, found, advice)
+            return CheckResult(SCHEMA, found, advice)
     versions = {row["version"] for row in applied}
     return [migration for migration in known_migrations() if migration.version not in versions]
 
 
-async def check_schema(connection: Connection) -> Finding | None:
+async def check_schema(connection: Connection) -> CheckResult | None:
     """None if the database is exactly at this version. Read only."""
     found = "The database is empty"
     if await connection.fetchval(sql.load("has_schema_migration")):
         pending = await pending_migrations(connection)
-        if isinstance(pending, Finding):
+        if isinstance(pending, CheckResult):
             return pending
         if not pending:
             return None
         age = "empty" if len(pending) == len(known_migrations()) else "older than this version"
         found = f"The database is {age} (next: {pending[0].name})"
-    return Finding(SCHEMA, found, "run `passport-worker migrate`.")
+    return CheckResult(SCHEMA, found, "run `passport-worker migrate`.")
 
 
-async def check_group(connection: Connection, group_id: str, topic: str) -> Finding | None:
+async def check_group(connection: Connection, group_id: str, topic: str) -> CheckResult | None:
     """None if lanes of the topic have run under this group, or under none. Read only.
 
     A lane belongs to a group. Under a new one, lanes would begin at the start of the log, and every command that the
@@ -82,4 +82,4 @@ async def check_group(connection: Connection, group_id: str, topic: str) -> Find
         f"Set PASSPORT_GROUP_ID={others[0]}: under a new group every command that the topic still has is answered a "
         "second time. For a new start, take a new database, or new topics."
     )
-    return Finding(GROUP, found, advice)
+    return CheckResult(GROUP, found, advice)

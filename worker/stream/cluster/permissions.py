@@ -14,7 +14,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.transaction import EndTxnRequest
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.group_members import has_members
@@ -95,7 +95,7 @@ def is_denied(error: Exception) -> bool:
 
 async def check_permissions(
     cluster: Cluster, settings: Settings, needed: Sequence[Acl] | None = None
-) -> Finding | None:
+) -> CheckResult | None:
     """None when Kafka allows what is needed, by default all that `run` does.
 
     Changes nothing, and holds up no other worker. Raises as `Cluster` does.
@@ -104,7 +104,9 @@ async def check_permissions(
     if not missing:
         return None
     who = f"user {settings.kafka_sasl_username}" if settings.kafka_sasl_username else "this worker"
-    return Finding("kafka.rights", f"Kafka denies {who} {', '.join(map(str, missing))}", "Allow it, with one ACL each.")
+    return CheckResult(
+        "kafka.rights", f"Kafka denies {who} {', '.join(map(str, missing))}", "Allow it, with one ACL each."
+    )
 
 
 async def only_reads(cluster: Cluster, settings: Settings) -> bool:

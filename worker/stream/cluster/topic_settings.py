@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.domain.timestamps import DAY_MS
-from worker.messages.hints import Finding, Status
+from worker.messages.hints import CheckResult, Status
 from worker.settings import Settings
 
 WEEK_MS = 7 * 24 * 3600 * 1000
@@ -48,7 +48,7 @@ class _Rule:
     why: str
     status: Status = "warning"
 
-    def broken_by(self, topic: str, found: Found) -> list[Finding]:
+    def broken_by(self, topic: str, found: Found) -> list[CheckResult]:
         """Nothing where the broker does not tell."""
         value, or_more = found.settings.get(self.key), ""
         if not value or value == str(self.expected):
@@ -58,7 +58,7 @@ class _Rule:
             if not -1 < int(value) < self.expected:
                 return []
         told = f"{topic}: {self.key} is {value}, expected {self.expected}{or_more}: {self.why}"
-        return [Finding(self.id, told, _how_to_set(topic, self.key, self.expected), self.status)]
+        return [CheckResult(self.id, told, _how_to_set(topic, self.key, self.expected), self.status)]
 
 
 _COMMAND_RULES = (
@@ -77,18 +77,20 @@ _COMMAND_RULES = (
 _CLOCK_LIMITS = ("before", "after", "difference")
 
 
-def missing_topics(names: Sequence[str]) -> Finding:
+def missing_topics(names: Sequence[str]) -> CheckResult:
     """What to say of topics that are not there."""
-    return Finding(EXIST, f"missing topics: {', '.join(names)}", "Run `passport-worker topics create`.")
+    return CheckResult(EXIST, f"missing topics: {', '.join(names)}", "Run `passport-worker topics create`.")
 
 
-def differences(settings: Settings, found: Mapping[str, Found], partitions: int, replicas: int = 1) -> list[Finding]:
+def differences(
+    settings: Settings, found: Mapping[str, Found], partitions: int, replicas: int = 1
+) -> list[CheckResult]:
     """Where topics that exist are not as they should be: the command topic with so many partitions, all replicated so.
 
     Result topics may have more. A setting that the broker does not tell is taken to be right.
     """
     commands = found.get(settings.topic_commands)
-    drift: list[Finding] = []
+    drift: list[CheckResult] = []
     bytes_needed = RESULT_BYTES
     if commands is not None:
         drift += _of_commands(settings, commands, partitions)
@@ -100,30 +102,34 @@ def differences(settings: Settings, found: Mapping[str, Found], partitions: int,
     for name, one in found.items():
         if one.shape.replicas < replicas:
             told = f"{name}: has {one.shape.replicas} replicas, expected {replicas} or more"
-            drift.append(Finding(REPLICATION, told, "Add some, with kafka-reassign-partitions.sh.", status="warning"))
+            drift.append(
+                CheckResult(REPLICATION, told, "Add some, with kafka-reassign-partitions.sh.", status="warning")
+            )
     return drift
 
 
-def outlived_ledger(settings: Settings, commands: Found) -> Iterator[Finding]:
+def outlived_ledger(settings: Settings, commands: Found) -> Iterator[CheckResult]:
     """Results must be kept for as long as the commands that they answer, or a replay cannot repeat them."""
     retention_ms = int(commands.settings.get("retention.ms", "0"))
     if not 0 <= retention_ms <= settings.retention_days * DAY_MS:
         days = f"the ledger keeps {settings.retention_days} days"
         told = f"{settings.topic_commands}: retention.ms is {retention_ms}, but {days}"
         advice = "Raise PASSPORT_RETENTION_DAYS, or a late replay repeats no result."
-        yield Finding(RETENTION, told, advice, status="warning")
+        yield CheckResult(RETENTION, told, advice, status="warning")
 
 
-def _of_commands(settings: Settings, found: Found, partitions: int) -> Iterator[Finding]:
+def _of_commands(settings: Settings, found: Found, partitions: int) -> Iterator[CheckResult]:
     name, count, kind = settings.topic_commands, found.shape.partitions, found.settings.get("message.timestamp.type")
     if count < partitions:
         why = "Result and dead-letter topics come first; then keys move to other partitions"
         yield _too_few(found, name, partitions, why, "warning")
     elif count > partitions:
         advice = f"Partitions can never be lowered: set PASSPORT_TOPIC_PARTITIONS={count}."
-        yield Finding(PARTITIONS, f"{name}: has {count} partitions, expected {partitions}", advice, status="warning")
+        yield CheckResult(
+            PARTITIONS, f"{name}: has {count} partitions, expected {partitions}", advice, status="warning"
+        )
     if kind != "LogAppendTime" and not settings.allow_producer_time:
-        yield Finding(
+        yield CheckResult(
             TIMESTAMP_TYPE,
             f"{name} has message.timestamp.type={kind}, but every rule goes by the append time",
             "Set it to LogAppendTime, or set PASSPORT_ALLOW_PRODUCER_TIME=true to trust the producers' clocks.",
@@ -132,7 +138,7 @@ def _of_commands(settings: Settings, found: Found, partitions: int) -> Iterator[
         yield from rule.broken_by(name, found)
 
 
-def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dead: bool) -> Iterator[Finding]:
+def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dead: bool) -> Iterator[CheckResult]:
     if found.shape.partitions < partitions:
         why = "A result stands in the partition of the same number as its command"
         yield _too_few(found, name, partitions, why, "failed")
@@ -168,13 +174,13 @@ def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dea
     if in_sync >= replicas > 1:
         why = f"expected less than its {replicas} replicas: one broker that is away stops all lanes"
         advice = _how_to_set(name, "min.insync.replicas", replicas - 1)
-        yield Finding(REPLICATION, f"{name}: min.insync.replicas is {in_sync}, {why}", advice, status="warning")
+        yield CheckResult(REPLICATION, f"{name}: min.insync.replicas is {in_sync}, {why}", advice, status="warning")
 
 
-def _too_few(found: Found, name: str, partitions: int, why: str, status: Status) -> Finding:
+def _too_few(found: Found, name: str, partitions: int, why: str, status: Status) -> CheckResult:
     how = f"kafka-topics.sh --alter --topic {name} --partitions {partitions}"
     told = f"{name}: has {found.shape.partitions} partitions, expected {partitions}. {why}"
-    return Finding(PARTITIONS, told, f"Raise them with {how}; they can never be lowered again.", status)
+    return CheckResult(PARTITIONS, told, f"Raise them with {how}; they can never be lowered again.", status)
 
 
 def _how_to_set(topic: str, key: str, value: str | int) -> str:

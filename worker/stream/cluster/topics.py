@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.topic_settings import Found, differences, missing_topics, outlived_ledger
 
 
-async def check_topics(cluster: Cluster, settings: Settings) -> list[Finding]:
+async def check_topics(cluster: Cluster, settings: Settings) -> list[CheckResult]:
     """Each topic that is missing; where all exist, each way in which they are not as they should be.
 
     Raises `CLUSTER_ERRORS`.
@@ -16,7 +16,7 @@ async def check_topics(cluster: Cluster, settings: Settings) -> list[Finding]:
     return judge_topics(settings, await find_topics(cluster, settings.all_topics))
 
 
-def judge_topics(settings: Settings, found: dict[str, Found]) -> list[Finding]:
+def judge_topics(settings: Settings, found: dict[str, Found]) -> list[CheckResult]:
     """See `check_topics`."""
     missing = [name for name in settings.all_topics if name not in found]
     if missing:

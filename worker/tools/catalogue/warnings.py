@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from worker.messages.hints import did_you_mean, printable
+from worker.messages.hints import printable
 from worker.tools.common.catalogue.models import (
     DATA_TYPES,
     SUBSCRIPTIONS,
@@ -14,6 +14,7 @@ from worker.tools.common.catalogue.models import (
     TemplateField,
 )
 from worker.tools.common.catalogue.syntax import show
+from worker.tools.common.hints import did_you_mean
 
 Fields = Mapping[str, TemplateField]
 """Of a template, by key."""

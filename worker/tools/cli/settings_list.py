@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr, ValidationError
 
-from worker.messages.hints import nearest
 from worker.settings import PREFIX, VARIABLES, Settings
 from worker.store.address import place_of
+from worker.tools.common.hints import nearest
 
 _NOT_SETTINGS = (f"{PREFIX}TEST_", f"{PREFIX}API_KEY")
 """What variables begin with that are none of ours: those of the tests, and that of the README's programs."""

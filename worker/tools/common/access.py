@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.permissions import Acl, check_permissions
 from worker.stream.cluster.topic_settings import missing_topics
 
 
-async def lacking(settings: Settings, needed: Sequence[Acl]) -> Finding | None:
+async def lacking(settings: Settings, needed: Sequence[Acl]) -> CheckResult | None:
     """What of these rights on topics is missing, or which of the topics; None where nothing is.
 
     Raises `CLUSTER_ERRORS`.

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from worker.messages.events import Answer
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.store import sql
 from worker.store.frames import Frames
 from worker.store.port import Position
@@ -103,7 +103,7 @@ class Inspection:
         rows = await self.connection.fetch(sql.load("open_operations", __package__), seconds)
         return [OpenOperation(**row) for row in rows]
 
-    async def lacks(self, tables: Collection[str]) -> Finding | None:
+    async def lacks(self, tables: Collection[str]) -> CheckResult | None:
         """See `worker.store.grants.check_reading`."""
         return await check_reading(self.connection, tables)
 

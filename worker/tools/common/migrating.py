@@ -1,6 +1,6 @@
 """Applies numbered SQL migrations: each once, in its own transaction, by one process at a time."""
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.store import sql
 from worker.store.partitions import ensure_days
 from worker.store.schema import pending_migrations
@@ -30,7 +30,7 @@ async def _apply_next(connection: Connection) -> str | None:
         await connection.execute(sql.load("lock_migrations", __package__))
         await connection.execute(sql.load("create_schema_migration", __package__))
         pending = await pending_migrations(connection)
-        if isinstance(pending, Finding):
+        if isinstance(pending, CheckResult):
             raise MigrationError(str(pending))
         if not pending:
             return None

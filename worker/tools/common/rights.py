@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.store.grants import Right, granted_by, lacking_of
 from worker.store.sql import Connection
 
@@ -48,12 +48,12 @@ def reading(*tables: str) -> tuple[Right, ...]:
     return tuple(Right("SELECT", None, "TABLE", table) for table in tables)
 
 
-async def check_role(connection: Connection, kind: Role) -> Finding | None:
+async def check_role(connection: Connection, kind: Role) -> CheckResult | None:
     """None if the connection's role has all rights of this kind. Read only."""
     return (await lacking_of(connection, kind.rights)).finding(kind.advice)
 
 
-async def check_reading(connection: Connection, tables: Collection[str]) -> Finding | None:
+async def check_reading(connection: Connection, tables: Collection[str]) -> CheckResult | None:
     """None if the connection's role may read these tables as a reader does. Read only."""
     wanted = [right for right in READER.rights if right.kind == "SCHEMA" or right.object in tables]
     return (await lacking_of(connection, wanted)).finding(READER.advice)
@@ -66,7 +66,7 @@ async def only_reads(connection: Connection) -> bool:
     return not may_change and not (await lacking_of(connection, READER.rights)).rights
 
 
-async def check_verb_rights(connection: Connection, rights: Iterable[Right]) -> Finding | None:
+async def check_verb_rights(connection: Connection, rights: Iterable[Right]) -> CheckResult | None:
     """None if the connection's role has all of these rights. Read only."""
     advice = "name the owner of the tables, or a role with these rights, in PASSPORT_DATABASE_URL."
     return (await lacking_of(connection, (*SEE_TABLES, *rights))).finding(advice)

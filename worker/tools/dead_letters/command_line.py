@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
-from worker.messages.hints import did_you_mean, printable
+from worker.messages.hints import printable
 from worker.messages.reasons import DEAD_LETTER_REASONS
 from worker.tools.cli.asking import (
     AsJson,
@@ -22,6 +22,7 @@ from worker.tools.cli.asking import (
 )
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import show, table
+from worker.tools.common.hints import did_you_mean
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.selection import BadSelection, Range, place_of

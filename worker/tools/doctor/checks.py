@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from worker.auth.jwks import JwksSource, KeysUnavailable
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.observability.certificates import CERTIFICATES, UnreadableCertificate, expiry
 from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check
 from worker.store.clocks import clock_ahead
@@ -39,16 +39,16 @@ _KAFKA_TLS = (
 _LANES = ("lanes.halted", "lanes.lag", "lanes.unowned")
 
 
-Ask = Callable[[], Awaitable[Sequence[Finding]]]
+Ask = Callable[[], Awaitable[Sequence[CheckResult]]]
 
 
 def for_readers(check: Check, only_reads: Callable[[], Awaitable[bool]]) -> Check:
     """A check of rights, for which a reader's role lacks nothing: it is not meant to do what `run` does."""
 
-    async def ask() -> Sequence[Finding]:
+    async def ask() -> Sequence[CheckResult]:
         found = await check.ask()
         if any(one.is_fatal for one in found) and await only_reads():
-            return [Finding(id, _AS_READER, status="skipped") for id in check.ids]
+            return [CheckResult(id, _AS_READER, status="skipped") for id in check.ids]
         return found
 
     return replace(check, ask=ask)
@@ -58,7 +58,7 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
     """Those that need nothing but the database."""
     settings = servers.settings
 
-    async def state(connection: Connection) -> list[Finding]:
+    async def state(connection: Connection) -> list[CheckResult]:
         found = await server_state(connection)
         return [
             judgements.of_version(found),
@@ -67,13 +67,13 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
             judgements.of_connections(found, settings.database_pool_size),
         ]
 
-    async def locks(connection: Connection) -> list[Finding]:
+    async def locks(connection: Connection) -> list[CheckResult]:
         return [judgements.of_locks(await lock_holders(connection, judgements.LOCK_SECONDS))]
 
-    async def clock(connection: Connection) -> list[Finding]:
+    async def clock(connection: Connection) -> list[CheckResult]:
         return [judgements.of_postgres_clock(await clock_ahead(connection))]
 
-    async def days(connection: Connection) -> list[Finding]:
+    async def days(connection: Connection) -> list[CheckResult]:
         now = time.time() + await clock_ahead(connection)
         left = await old_days(connection, settings.retention_days + 1)  # housekeeping has a day for it
         return [
@@ -81,19 +81,19 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
             judgements.of_old_days(left, settings.retention_days),
         ]
 
-    async def operations(connection: Connection) -> list[Finding]:
+    async def operations(connection: Connection) -> list[CheckResult]:
         if lacking := await check_reading(connection, ("operation",)):
             return [replace(lacking, id="operations.open", status="skipped")]
         return [judgements.of_operations(await Inspection(connection).open_operations(judgements.OPEN_SECONDS))]
 
-    def asking(question: Callable[[Connection], Awaitable[list[Finding]]]) -> Ask:
-        async def ask() -> list[Finding]:
+    def asking(question: Callable[[Connection], Awaitable[list[CheckResult]]]) -> Ask:
+        async def ask() -> list[CheckResult]:
             async with store.session() as connection:
                 return await question(connection)
 
         return ask
 
-    async def protection(connection: Connection) -> list[Finding]:
+    async def protection(connection: Connection) -> list[CheckResult]:
         return [judgements.of_protection("postgres.tls", protection_of(connection), _POSTGRES_TLS)]
 
     of_state = ("postgres.version", "postgres.durability", "postgres.primary", "postgres.connections")
@@ -108,7 +108,7 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
     )
 
 
-async def _signing(connection: Connection) -> list[Finding]:
+async def _signing(connection: Connection) -> list[CheckResult]:
     if lacking := await check_reading(connection, ("company", "signing_key")):
         return [replace(lacking, id="keys.signing", status="skipped")]
     return [judgements.of_signing_keys(await companies_without_signing_key(connection))]
@@ -117,18 +117,18 @@ async def _signing(connection: Connection) -> list[Finding]:
 def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
     """Those that need nothing but Kafka, and topics."""
 
-    async def clock() -> list[Finding]:
+    async def clock() -> list[CheckResult]:
         newest = await newest_append(servers.cluster, servers.settings.topic_commands, judgements.RECENT_SECONDS)
         return [judgements.of_log_clock(None if newest is None else newest / 1000 - time.time())]
 
-    async def transactions() -> list[Finding]:
+    async def transactions() -> list[CheckResult]:
         settings = servers.settings
         topics = (settings.topic_commands, *settings.answer_topics)
         return [
             judgements.of_open_transactions(await open_transactions(settings, servers.cluster, topics), time.time())
         ]
 
-    async def protection() -> list[Finding]:
+    async def protection() -> list[CheckResult]:
         found = await protection_of_brokers(servers.cluster, servers.settings)
         return [judgements.of_protection("kafka.tls", found, _KAFKA_TLS)]
 
@@ -142,13 +142,13 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
 def checks_of_both(servers: Servers) -> tuple[Check, ...]:
     """Those that compare what both servers say."""
 
-    async def look() -> Sequence[Finding]:
+    async def look() -> Sequence[CheckResult]:
         report = await lanes(servers)
         unknown = [one for one in report.problems if not one.code.startswith("lane-")]
         if not unknown:
             return judgements.of_lanes(report)
         denied = unknown[0].code in (KAFKA_DENIES, POSTGRES_DENIES)
-        return [Finding(id, unknown[0].text, status="skipped" if denied else "failed") for id in _LANES]
+        return [CheckResult(id, unknown[0].text, status="skipped" if denied else "failed") for id in _LANES]
 
     return (Check(_LANES, look, (*_TOPICS, *_TABLES)),)
 
@@ -157,24 +157,24 @@ def checks_without_servers(servers: Servers) -> tuple[Check, ...]:
     """Those of what else the settings name."""
     settings = servers.settings
 
-    async def keys() -> list[Finding]:
+    async def keys() -> list[CheckResult]:
         if not settings.oauth_jwks:
-            return [Finding("oauth.jwks", "OAuth is off: PASSPORT_OAUTH_JWKS is not set", status="skipped")]
+            return [CheckResult("oauth.jwks", "OAuth is off: PASSPORT_OAUTH_JWKS is not set", status="skipped")]
         try:
             return [judgements.of_keys(await JwksSource(settings.oauth_jwks).read_now())]
         except KeysUnavailable as error:
             advice = "Correct PASSPORT_OAUTH_JWKS, or what it names: until then, tokens of unknown keys are refused."
-            return [Finding("oauth.jwks", error.reason, advice)]
+            return [CheckResult("oauth.jwks", error.reason, advice)]
 
     def certificate(name: str) -> Ask:
-        async def ask() -> list[Finding]:
+        async def ask() -> list[CheckResult]:
             id, variable = f"certificates.{name}", f"PASSPORT_KAFKA_SSL_{'CERT' if name == 'client' else 'CA'}FILE"
             try:
                 ends = expiry(settings, name)
             except UnreadableCertificate as error:
-                return [Finding(id, f"expected a readable certificate, got {error}", f"Correct {variable}.")]
+                return [CheckResult(id, f"expected a readable certificate, got {error}", f"Correct {variable}.")]
             if ends is None:
-                return [Finding(id, f"{variable} is not set", status="skipped")]
+                return [CheckResult(id, f"{variable} is not set", status="skipped")]
             return [judgements.of_certificate(name, ends, time.time())]
 
         return ask

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.preflight import KAFKA_RIGHTS, POSTGRES_RIGHTS, Check, Preflight
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster import permissions
@@ -68,7 +68,7 @@ def _of_run(servers: Servers, store: PostgresStore) -> tuple[Sequence[Check], li
         async with store.session() as connection:
             return await rights.only_reads(connection)
 
-    async def topics() -> Sequence[Finding]:
+    async def topics() -> Sequence[CheckResult]:
         return await check_topics_in_full(servers.cluster, servers.settings)
 
     preflight = Preflight(servers.settings, store, servers.cluster)
@@ -81,4 +81,4 @@ def _of_run(servers: Servers, store: PostgresStore) -> tuple[Sequence[Check], li
 
 
 def _problem(check: CheckReport) -> Problem:
-    return Problem(code=check.id, text=str(Finding(check.id, check.finding, check.advice or "")))
+    return Problem(code=check.id, text=str(CheckResult(check.id, check.finding, check.advice or "")))

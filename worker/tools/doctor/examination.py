@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.preflight import KAFKA, POSTGRES, Check
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
@@ -27,7 +27,7 @@ class Examination:
     def __init__(self, servers: Servers) -> None:
         self._settings = servers.settings
         self._patience = servers.patience
-        self._found: dict[str, list[Finding]] = {}
+        self._found: dict[str, list[CheckResult]] = {}
 
     async def make(self, checks: Iterable[Check]) -> None:
         """One after the other; a server is waited for by the check that asks whether it is there, and by no other."""
@@ -48,7 +48,7 @@ class Examination:
         """Of each check one, whose findings are all that is wrong. Raises `KeyError` for one that was not made."""
         return tuple(_report_of(self._found[id]) for id in ids)
 
-    async def _ask(self, check: Check, patience: float) -> Sequence[Finding]:
+    async def _ask(self, check: Check, patience: float) -> Sequence[CheckResult]:
         """Again for so many seconds; then it raises."""
         deadline = time.monotonic() + patience
         while True:
@@ -67,9 +67,9 @@ class Examination:
         """Note why nothing was found for an id."""
         for id in check.ids:
             if id not in self._found:
-                self._found[id] = [Finding(id, f"not checked, since {failed} has failed", status="skipped")]
+                self._found[id] = [CheckResult(id, f"not checked, since {failed} has failed", status="skipped")]
 
-    def _told(self, error: Exception, id: str) -> Finding:
+    def _told(self, error: Exception, id: str) -> CheckResult:
         """A check that could not be made to its end has failed, but where it is an ACL that keeps us from asking."""
         if isinstance(error, StoreUnavailable):
             cause = error.__cause__ or error
@@ -80,11 +80,11 @@ class Examination:
         else:
             text = explain(error, self._settings)
         if is_denied(error):
-            return Finding(id, f"not checked: {text}", "See kafka.rights.", "skipped")
-        return Finding(id, text, _START.get(id, "Try again; the server's log may tell more."))
+            return CheckResult(id, f"not checked: {text}", "See kafka.rights.", "skipped")
+        return CheckResult(id, text, _START.get(id, "Try again; the server's log may tell more."))
 
 
-def _report_of(found: Sequence[Finding]) -> CheckReport:
+def _report_of(found: Sequence[CheckResult]) -> CheckReport:
     worst = min(found, key=lambda one: _RANKS.index(one.status))
     told = [one for one in found if one.status in ("failed", "warning")] or [worst]
     return CheckReport(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 
-from worker.messages.hints import Finding, Status
+from worker.messages.hints import CheckResult, Status
 from worker.store.clocks import AGREED_SECONDS
 from worker.tools.common.inspection import OpenOperation
 from worker.tools.common.lane_report import LaneReport, LanesReport
@@ -29,13 +29,13 @@ TRANSACTION_SECONDS = 960.0
 _MOST_NAMED = 5
 
 
-def of_version(state: ServerState) -> Finding:
+def of_version(state: ServerState) -> CheckResult:
     """`postgres.version`."""
     found = f"PostgreSQL {state.version}, expected {OLDEST_POSTGRES} or later"
     return _judged("postgres.version", found, "Upgrade the server.", failed=state.major < OLDEST_POSTGRES)
 
 
-def of_durability(state: ServerState) -> Finding:
+def of_durability(state: ServerState) -> CheckResult:
     """`postgres.durability`: whether what was acknowledged is still there after a crash, or a failover."""
     found = (
         f"fsync={state.fsync}, full_page_writes={state.full_page_writes}, "
@@ -51,17 +51,17 @@ def of_durability(state: ServerState) -> Finding:
     )
 
 
-def of_primary(state: ServerState) -> Finding:
+def of_primary(state: ServerState) -> CheckResult:
     """`postgres.primary`."""
     found = f"{'a standby, in recovery' if state.in_recovery else 'a primary'}, expected a primary"
     advice = "Point PASSPORT_DATABASE_URL to the primary (target_session_attrs=read-write finds it among several)."
     return _judged("postgres.primary", found, advice, failed=state.in_recovery)
 
 
-def of_protection(id: str, protection: Protection, advice: str) -> Finding:
+def of_protection(id: str, protection: Protection, advice: str) -> CheckResult:
     """`postgres.tls` and `kafka.tls`. Loopback is near, but may lead elsewhere (a forwarded port)."""
     if protection.way is Way.SOCKET:
-        return Finding(id, "over a socket of this machine, expected that, or encrypted and verified", status="ok")
+        return CheckResult(id, "over a socket of this machine, expected that, or encrypted and verified", status="ok")
     found = (
         f"{'encrypted' if protection.is_encrypted else 'not encrypted'}, "
         f"the server {'verified' if protection.is_verified else 'not verified'}, over {protection.way.value}, "
@@ -72,14 +72,14 @@ def of_protection(id: str, protection: Protection, advice: str) -> Finding:
     return _judged(id, found, advice, failed=is_bare and not is_near, warning=is_bare and is_near)
 
 
-def of_connections(state: ServerState, pool_size: int) -> Finding:
+def of_connections(state: ServerState, pool_size: int) -> CheckResult:
     """`postgres.connections`: whether one more worker finds connections for its pool."""
     found = f"free connections: {state.free_connections}, expected {pool_size} or more (PASSPORT_DATABASE_POOL_SIZE)"
     advice = "Raise max_connections or the limit of role or database, lower the pool's size, or end other sessions."
     return _judged("postgres.connections", found, advice, warning=state.free_connections < pool_size)
 
 
-def of_locks(holders: Sequence[LockHolder]) -> Finding:
+def of_locks(holders: Sequence[LockHolder]) -> CheckResult:
     """`postgres.locks`, from who has kept others waiting for more than `LOCK_SECONDS`."""
     named = [f"{_session(one)} keeps {one.kept_waiting} waiting" for one in holders]
     found = (
@@ -106,7 +106,7 @@ def _told_of(holder: LockHolder) -> Iterator[str]:
         yield holder.state if holder.since is None else f"{holder.state} since {_time(holder.since.timestamp())}"
 
 
-def of_open_transactions(transactions: Sequence[OpenTransaction], now: float) -> Finding:
+def of_open_transactions(transactions: Sequence[OpenTransaction], now: float) -> CheckResult:
     """`topics.transactions`, from the oldest open one of each partition; `now` in Unix seconds."""
     hanging = [one for one in transactions if now - one.appended_ms / 1000 > TRANSACTION_SECONDS]
     named = [f"{one.topic}/{one.partition} at {one.offset}, since {_time(one.appended_ms / 1000)}" for one in hanging]
@@ -119,27 +119,27 @@ def of_open_transactions(transactions: Sequence[OpenTransaction], now: float) ->
     return _judged("topics.transactions", found, advice, failed=bool(hanging))
 
 
-def of_postgres_clock(ahead: float) -> Finding:
+def of_postgres_clock(ahead: float) -> CheckResult:
     """`clock.postgres`, from the seconds by which the server's clock is ahead of ours."""
     found = f"Postgres's clock is {_difference(ahead)} ours, expected within {SKEW_SECONDS:.0f} s"
     return _judged_clock("clock.postgres", found, abs(ahead))
 
 
-def of_log_clock(ahead: float | None) -> Finding:
+def of_log_clock(ahead: float | None) -> CheckResult:
     """`clock.log`, from the seconds by which the newest record's time is ahead of ours; None where none is recent.
 
     Nobody knows how long ago a record was appended: it tells of a clock that is ahead, not of one that is behind.
     """
     if ahead is None or ahead < -RECENT_SECONDS:
         minutes = RECENT_SECONDS / 60
-        return Finding("clock.log", f"no command was appended in the last {minutes:.0f} minutes", status="skipped")
+        return CheckResult("clock.log", f"no command was appended in the last {minutes:.0f} minutes", status="skipped")
     found = (
         f"the newest command was appended {_difference(ahead)} our time, expected at most {SKEW_SECONDS:.0f} s ahead"
     )
     return _judged_clock("clock.log", found, max(ahead, 0.0))
 
 
-def of_days_ahead(ends: float, now: float) -> Finding:
+def of_days_ahead(ends: float, now: float) -> CheckResult:
     """`days.ahead`, from when the first day without partitions begins; both in Unix seconds, by Postgres's clock."""
     left = ends - now
     found = f"daily partitions are there until {_time(ends)}, expected for the next 24 h at least"
@@ -147,7 +147,7 @@ def of_days_ahead(ends: float, now: float) -> Finding:
     return _judged("days.ahead", found, advice, failed=left <= 0, warning=left < DAY_SECONDS)
 
 
-def of_old_days(days: Sequence[date], retention_days: int) -> Finding:
+def of_old_days(days: Sequence[date], retention_days: int) -> CheckResult:
     """`days.dropped`, from those that should be gone since a day or longer."""
     expected = f"expected none that ended more than {retention_days} days ago (PASSPORT_RETENTION_DAYS)"
     found = f"daily partitions since {days[0]} are still there" if days else "old daily partitions are dropped"
@@ -158,7 +158,7 @@ def of_old_days(days: Sequence[date], retention_days: int) -> Finding:
     return _judged("days.dropped", f"{found}, {expected}", advice, warning=bool(days))
 
 
-def of_lanes(report: LanesReport) -> list[Finding]:
+def of_lanes(report: LanesReport) -> list[CheckResult]:
     """`lanes.halted`, `lanes.lag` and `lanes.unowned`."""
     lanes = report.lanes
     halted = [one for one in lanes if one.state == "halted"]
@@ -171,7 +171,7 @@ def of_lanes(report: LanesReport) -> list[Finding]:
     ]
 
 
-def _of_lag(lanes: Sequence[LaneReport]) -> Finding:
+def _of_lag(lanes: Sequence[LaneReport]) -> CheckResult:
     oldest = max((one.lag_seconds or 0.0 for one in lanes), default=0.0)
     found = (
         f"commands waiting: {sum(map(_waiting, lanes))}, the oldest since {oldest:.1f} s, "
@@ -186,7 +186,7 @@ def _waiting(lane: LaneReport) -> int:
     return max(0, lane.lag_records or 0)
 
 
-def _of_unowned(lanes: Sequence[LaneReport]) -> Finding:
+def _of_unowned(lanes: Sequence[LaneReport]) -> CheckResult:
     nobodys = [one for one in lanes if one.member is None]
     waiting = [f"partition {one.partition} has {lag} waiting" for one in nobodys if (lag := _waiting(one))]
     found = f"lanes without a worker: {len(nobodys)} of {len(lanes)}, expected none" + _listed(waiting)
@@ -196,7 +196,7 @@ def _of_unowned(lanes: Sequence[LaneReport]) -> Finding:
     )
 
 
-def of_operations(operations: Sequence[OpenOperation]) -> Finding:
+def of_operations(operations: Sequence[OpenOperation]) -> CheckResult:
     """`operations.open`, from those that began more than `OPEN_SECONDS` ago."""
     named = [f"{one.verb} {one.id} of {one.who}, begun {_time(one.begun_at.timestamp())}" for one in operations]
     found = f"operations begun over an hour ago and not ended: {len(operations)}, expected none" + _listed(named)
@@ -204,20 +204,20 @@ def of_operations(operations: Sequence[OpenOperation]) -> Finding:
     return _judged("operations.open", found, advice, warning=bool(operations))
 
 
-def of_signing_keys(without: Sequence[str]) -> Finding:
+def of_signing_keys(without: Sequence[str]) -> CheckResult:
     """`keys.signing`, from the companies that have to sign and cannot."""
     found = f"companies that have to sign and have no valid signing key: {len(without)}, expected none"
     advice = "All of their commands get 401. Load a key of each, or take `signaturesRequiredFrom` back with null."
     return _judged("keys.signing", found + _listed(without), advice, warning=bool(without))
 
 
-def of_keys(usable: int) -> Finding:
+def of_keys(usable: int) -> CheckResult:
     """`oauth.jwks`, from the number of keys that were read and can be used."""
     found = f"usable keys: {usable}, expected one or more"
     return _judged("oauth.jwks", found, "See what PASSPORT_OAUTH_JWKS publishes.", failed=usable == 0)
 
 
-def of_certificate(name: str, ends: float, now: float) -> Finding:
+def of_certificate(name: str, ends: float, now: float) -> CheckResult:
     """`certificates.<name>`, from the end of its validity; both in Unix seconds."""
     days = (ends - now) / DAY_SECONDS
     found = f"valid until {_time(ends)}, expected for {CERTIFICATE_DAYS} days or more"
@@ -225,17 +225,17 @@ def of_certificate(name: str, ends: float, now: float) -> Finding:
     return _judged(f"certificates.{name}", found, advice, failed=days <= 0, warning=days < CERTIFICATE_DAYS)
 
 
-def _judged_clock(id: str, found: str, seconds: float) -> Finding:
+def _judged_clock(id: str, found: str, seconds: float) -> CheckResult:
     advice = "Have all servers and this machine synchronize their clocks (NTP)."
     if seconds > AGREED_SECONDS:
         advice += " Workers drop no old days while clocks differ by more than an hour."
     return _judged(id, found, advice, failed=seconds > WRONG_CLOCK_SECONDS, warning=seconds > SKEW_SECONDS)
 
 
-def _judged(id: str, found: str, advice: str, *, failed: bool = False, warning: bool = False) -> Finding:
+def _judged(id: str, found: str, advice: str, *, failed: bool = False, warning: bool = False) -> CheckResult:
     """Advice only where something is wrong."""
     status: Status = "failed" if failed else "warning" if warning else "ok"
-    return Finding(id, found, "" if status == "ok" else advice, status)
+    return CheckResult(id, found, "" if status == "ok" else advice, status)
 
 
 def _difference(ahead: float) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from worker.domain.timestamps import DAY_MS
-from worker.messages.hints import Finding
+from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.stream.cluster import topic_settings as ids
 from worker.stream.cluster.connection import Cluster
@@ -13,7 +13,7 @@ from worker.stream.cluster.topics import find_topics, judge_topics
 _UNTOLD = "not told by the broker"
 
 
-async def check_topics_in_full(cluster: Cluster, settings: Settings) -> list[Finding]:
+async def check_topics_in_full(cluster: Cluster, settings: Settings) -> list[CheckResult]:
     """What is wrong with the topics; where all exist, a finding for each id. Raises `CLUSTER_ERRORS`."""
     found = await find_topics(cluster, settings.all_topics)
     wrong = judge_topics(settings, found)
@@ -21,7 +21,7 @@ async def check_topics_in_full(cluster: Cluster, settings: Settings) -> list[Fin
     if ids.EXIST in told:
         return wrong
     well = _as_expected(settings, found).items()
-    return [*wrong, *(Finding(id, text, status="ok") for id, text in well if id not in told)]
+    return [*wrong, *(CheckResult(id, text, status="ok") for id, text in well if id not in told)]
 
 
 def _as_expected(settings: Settings, found: Mapping[str, Found]) -> dict[str, str]:

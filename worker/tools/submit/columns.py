@@ -8,10 +8,11 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from worker.domain import gs1
-from worker.messages.hints import did_you_mean, printable
+from worker.messages.hints import printable
 from worker.messages.json_value import JsonObject
 from worker.tools.common.answering import NAMES
 from worker.tools.common.command_model import CreatePassportBody
+from worker.tools.common.hints import did_you_mean
 from worker.tools.submit.row import BadFile
 
 CONFIRM = "confirmOverage"

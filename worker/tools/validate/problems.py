@@ -6,8 +6,9 @@ from worker.domain.command import InvalidBody, UnreadableRecord
 from worker.messages.body import looks_like_cloud_event
 from worker.messages.envelope import Limits, Record, open_envelope
 from worker.messages.events import Header
-from worker.messages.hints import place, printable
+from worker.messages.hints import printable
 from worker.messages.json_value import read_object
+from worker.tools.common.hints import place
 
 CLOUD_EVENT: Header = ("content-type", b"application/cloudevents+json")
 """The header of a structured CloudEvent."""

@@ -14,9 +14,10 @@ from pydantic import BaseModel
 from worker.domain.command import UnreadableRecord
 from worker.messages.body import looks_like_cloud_event
 from worker.messages.envelope import Limits
-from worker.messages.hints import did_you_mean, printable
+from worker.messages.hints import printable
 from worker.messages.json_value import read_object
 from worker.tools.common.command_model import CreatePassportBody, Parties
+from worker.tools.common.hints import did_you_mean
 from worker.tools.validate.lines import BOM, bounded_lines, without_end
 from worker.tools.validate.problems import problems_of
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from worker.messages.hints import place
+from worker.tools.common.hints import place
 
 ValuePath = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the top."""
