@@ -1,4 +1,4 @@
-"""OAuth 2.0 access tokens in JWT form (RFC 9068): type, signature, issuer, audience and claims, but not the clock."""
+"""Verifies OAuth 2.0 access tokens in JWT form (RFC 9068): type, signature, issuer, audience and claims, no times."""
 
 import re
 from collections import OrderedDict
@@ -17,9 +17,9 @@ CACHED_TOKENS = 4096
 
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
 _TYPES = ("at+jwt", "application/at+jwt")
-"""RFC 9068 section 4. An issuer has other tokens, too, with the same issuer and sometimes the same audience."""
+"""RFC 9068 section 4. Servers issue other tokens, too, with the same issuer and sometimes the same audience."""
 UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
-"""What PyJWT raises on hostile bytes."""
+"""Errors that PyJWT raises on hostile bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class _Verified:
 class TokenVerifier:
     """Verifies access tokens. `company_claim` names the claim that holds the company's ObjectId.
 
-    `allow_any_type` is for issuers that do not say of their access tokens that they are some.
+    `allow_any_type` is for issuers whose access tokens do not state their type.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class TokenVerifier:
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
     async def verify(self, token: str) -> AccessToken | None:
-        """What the token grants, or None where it is malformed or not signed for us by the issuer.
+        """The company and scopes of a token; None where it is malformed, or not signed for us by the issuer.
 
-        Times are only read. Raises `KeysUnavailable` when the token's key cannot be looked up now.
+        Times are read, and not checked. Raises `KeysUnavailable` when the token's key cannot be looked up now.
         """
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._verified.get(digest)
@@ -65,12 +65,12 @@ class TokenVerifier:
         return known.access
 
     def is_of_another_type(self, token: str) -> bool:
-        """Whether it is a token that says what it is, and that this is no access token."""
+        """Whether the token states another type than that of access tokens."""
         header = _header(token)
         return header is not None and not self._allow_any_type and not _is_access_token(header)
 
     def _key_id(self, token: str) -> str | None:
-        """The key id of an access token that one of our algorithms may have signed, or None."""
+        """The key id of an access token that is signed with one of `ALGORITHMS`; None for other tokens."""
         header = _header(token)
         if header is None or not (self._allow_any_type or _is_access_token(header)):
             return None
@@ -80,7 +80,7 @@ class TokenVerifier:
         return key_id if isinstance(key_id, str) else None
 
     async def watch(self) -> None:
-        """Look after the keys beside, until it is cancelled: see `JwksSource.watch`."""
+        """See `JwksSource.watch`. Runs until it is cancelled."""
         await self._jwks.watch()
 
     def _remember(self, digest: bytes, verified: _Verified) -> None:
@@ -97,7 +97,7 @@ class TokenVerifier:
                 algorithms=key.algorithms,
                 issuer=self._issuer,
                 audience=self._audience,
-                # A record is judged by its append time, not by when it happens to be processed: `decide` has the clock.
+                # `decide` compares times with the record's append time, not with the time of processing.
                 options={
                     "require": ["iss", "aud", "exp"],
                     "verify_exp": False,
@@ -109,9 +109,6 @@ class TokenVerifier:
             )
         except UNREADABLE:
             return None
-        return self._access(claims)
-
-    def _access(self, claims: dict[str, object]) -> AccessToken | None:
         company_id = claims.get(self._company_claim)
         scopes = _scopes(claims.get("scope", ""))
         expires_at, not_before = numeric_date(claims["exp"]), numeric_date(claims.get("nbf", 0))
@@ -123,7 +120,7 @@ class TokenVerifier:
 
 
 def _header(token: str) -> dict[str, object] | None:
-    """What a token says of itself; None where it is no token."""
+    """The header of a token, not verified; None where the text is no token."""
     try:
         header: dict[str, object] = jwt.get_unverified_header(token)
     except UNREADABLE:
@@ -132,7 +129,7 @@ def _header(token: str) -> dict[str, object] | None:
 
 
 def _is_access_token(header: Mapping[str, object]) -> bool:
-    """By its type, a media type, which is compared without regard to case."""
+    """Whether the type is that of access tokens. Media types are compared without regard to case."""
     type_ = header.get("typ")
     return isinstance(type_, str) and type_.lower() in _TYPES
 
@@ -150,7 +147,7 @@ def _scopes(claim: object) -> frozenset[str]:
 
 
 def numeric_date(claim: object) -> float | None:
-    """A NumericDate (RFC 7519 section 2), or None where it is not a finite number."""
+    """A NumericDate (RFC 7519 section 2); None where the claim is not a finite number."""
     if isinstance(claim, bool) or not isinstance(claim, int | float):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a key set (JWKS, RFC 7517) says: the public keys in it that may verify access tokens, by id."""
+"""Reads key sets (JWKS, RFC 7517): the public keys in them that may verify access tokens, by id."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -26,23 +26,23 @@ _PUBLIC_MEMBERS = frozenset({"kty", "crv", "n", "e", "x", "y"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerificationKey:
-    """A public key and the algorithms that fit it. The same object for as long as the key set does not change."""
+    """A public key and the algorithms that fit it. The object stays the same as long as the key set does."""
 
     public_key: AllowedPublicKeys
     algorithms: tuple[str, ...]
 
 
 class NotAKeySet(ValueError):
-    """What was read is no JWKS; the text says why."""
+    """The document is no JWKS. The text says why."""
 
 
 def read_keys(document: bytes) -> dict[str, VerificationKey]:
-    """The usable keys of a JWKS by id; the others are skipped. Raises `NotAKeySet` where it is no JWKS."""
+    """The usable keys of a JWKS, by id. Other entries are skipped. Raises `NotAKeySet`."""
     return {key_id: key for key_id, _, key in _usable(document)}
 
 
 def public_key_set(document: bytes) -> bytes:
-    """The same keys as a JWKS in ASCII that holds nothing else. Raises `NotAKeySet` where the document is no JWKS."""
+    """The same keys as a JWKS in ASCII that holds nothing else. Raises `NotAKeySet`."""
     kept = {"kid", "alg", *_PUBLIC_MEMBERS}
     keys = [{name: entry[name] for name in sorted(kept & entry.keys())} for _, entry, _ in _usable(document)]
     return json.dumps({"keys": keys}).encode("ascii")
@@ -64,7 +64,7 @@ def _usable(document: bytes) -> Iterator[tuple[str, Mapping[str, object], Verifi
 
 
 def _verification_key(entry: Mapping[str, object]) -> VerificationKey | None:
-    """The key of a JWK that may verify signatures, or None: unknown type, encryption, symmetric, weak or broken."""
+    """The key of a JWK that may verify signatures; None for one that is unknown, for encryption, symmetric or weak."""
     operations = entry.get("key_ops", ["verify"])
     if entry.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return None

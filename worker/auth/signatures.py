@@ -1,4 +1,4 @@
-"""Verifying signatures with the keys that the look-up has found: no key is ever waited for."""
+"""Verifies signatures of commands, with the signing keys that were read beside the other facts."""
 
 import asyncio
 import json
@@ -20,16 +20,16 @@ from worker.domain.credentials import problem_before_proof
 from worker.domain.facts import Facts
 
 REMEMBERED = 8_192
-"""Proofs, of commands that come again: a few hundred bytes each."""
+"""Remembered proofs, for commands that come again. Each takes a few hundred bytes."""
 AT_ONCE = 100
-"""Verify at most so many, some 6 ms, before the event loop goes on: heartbeats must not wait for long."""
+"""So many are verified, in some 6 ms, before the event loop may send heartbeats."""
 _SIGNATURE_BYTES = 64
 _ES256 = ECDSA(SHA256())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Key:
-    """A public key, and the algorithms that fit it; the same object for the same JWK, as long as it is remembered."""
+    """A public key and the algorithms that fit it. The same JWK gives the same object, as long as it is remembered."""
 
     public: PublicKey | None
     algorithms: tuple[str, ...]
@@ -45,13 +45,16 @@ def _key(jwk: str) -> _Key:
 
 
 class Verifier:
-    """Proves signatures; a proof is of the whole header, under one key, and of nothing that is compared outside it."""
+    """Verifies signatures, and remembers which were right.
+
+    A proof holds for a whole header under one key. The claims are compared with each record anew.
+    """
 
     def __init__(self) -> None:
         self._proofs: OrderedDict[bytes, _Key] = OrderedDict()
 
     async def make_ready(self, commands: Sequence[Command], facts: Facts) -> None:
-        """Fill `facts.proven`: of commands that nothing cheaper refuses, those whose signature is right."""
+        """Add the right signatures to `facts.proven`. Commands that a cheaper check refuses are not verified."""
         verified = 0
         for command in commands:
             signature = command.credentials
@@ -61,7 +64,7 @@ class Verifier:
                     await asyncio.sleep(0)
 
     def prove(self, signature: Signature, appended_ms: int, facts: Facts) -> bool:
-        """Add a signature to `facts.proven` if it is right; whether it had to be verified for that."""
+        """Add a signature to `facts.proven` if it is right. Returns whether it took a verification to know."""
         if problem_before_proof(signature, appended_ms, facts) is not None:
             return False
         key = _key(facts.signing_keys[signature.key_id].jwk)
@@ -78,7 +81,7 @@ class Verifier:
 
 
 def is_right(signature: Signature, key: _Key) -> bool:
-    """Whether the key has signed; the key says which algorithms fit (RFC 8725 section 3.1)."""
+    """Whether the key made this signature. The key decides which algorithms fit (RFC 8725 section 3.1)."""
     if key.public is None or signature.algorithm not in key.algorithms or len(signature.signature) != _SIGNATURE_BYTES:
         return False
     try:

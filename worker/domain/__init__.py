@@ -1,1 +1,1 @@
-"""The rules of a passport: pure values and decisions, no input or output."""
+"""The rules of a passport: values and decisions, without input or output."""

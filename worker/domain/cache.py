@@ -1,4 +1,4 @@
-"""A bound on what is remembered of what was read."""
+"""A cache with a bound in bytes, for values that were made from texts."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ Made = TypeVar("Made")
 
 
 class Cache(Generic[Made]):
-    """What was made of texts; what was used least lately goes where all together is larger than `most_bytes`."""
+    """Values by the texts that they were made from. Above `most_bytes`, the least recently used ones are dropped."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -17,23 +17,23 @@ class Cache(Generic[Made]):
         self.bytes = 0
 
     def get(self, texts: tuple[str | bytes, ...]) -> Made | None:
-        """What was made of these texts, if it is still there."""
-        found = self._kept.get(texts)
-        if found is None:
+        """The value that was made from these texts; None where it was dropped, or never put."""
+        entry = self._kept.get(texts)
+        if entry is None:
             return None
         self._kept.move_to_end(texts)
-        return found[0]
+        return entry[0]
 
     def put(self, texts: tuple[str | bytes, ...], made: Made, size: int) -> None:
-        """Keep what was made of texts; `size` is how many bytes of memory it takes by itself."""
-        _, gone = self._kept.pop(texts, (None, 0))
+        """Keep a value that takes `size` bytes of memory besides its texts."""
+        _, dropped = self._kept.pop(texts, (None, 0))
         size += sum(map(getsizeof, texts)) + _ENTRY_BYTES
         self._kept[texts] = made, size
-        self.bytes += size - gone
+        self.bytes += size - dropped
         while self.bytes > self._most_bytes:
-            _, (_, gone) = self._kept.popitem(last=False)
-            self.bytes -= gone
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self.bytes -= dropped
 
 
 _ENTRY_BYTES = 400
-"""About what an entry takes besides its texts and what was made of them."""
+"""About what an entry takes besides its texts and its value."""

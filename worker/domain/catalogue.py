@@ -1,4 +1,4 @@
-"""Reference data that a decision looks at: plan, company, API key, signing key, product."""
+"""Reference data that decisions look at: plans, companies, API keys, signing keys, products."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from worker.domain.seeding import SeededFields
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a company bought; None means no limit, or that overage is not sold."""
+    """The limits that a company bought. None means no limit; `overage_price_cents` is None where no overage is sold."""
 
     id: str
     max_dpps: int | None
@@ -19,7 +19,7 @@ class Plan:
 class Company:
     """A tenant. `subscription` is None where the plan needs none.
 
-    Commands that were appended from `signatures_required_ms` on have to be signed (None: none has to be).
+    Commands that were appended at `signatures_required_ms` or later have to be signed; None requires no signature.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Company:
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyGrant:
-    """Whose API key it is, and the append time in ms from which it is no longer valid (None: never revoked)."""
+    """The company of an API key. Commands that were appended at `revoked_ms` or later may not use it."""
 
     company_id: str
     revoked_ms: int | None
@@ -43,7 +43,7 @@ class ApiKeyGrant:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """Whose public key it is, its JWK (RFC 7517) as text, and the append times in ms between which it is good."""
+    """A company's public key as a JWK (RFC 7517), and the append times in ms from and before which it is valid."""
 
     company_id: str
     jwk: str

@@ -1,4 +1,4 @@
-"""A create-passport command: one Kafka record once it is read, as values that can be decided on."""
+"""A create-passport command: one Kafka record, read into the values that rules look at."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from typing import NamedTuple
 from worker.domain.places import Place
 
 OBJECT_ID = "[0-9a-f]{24}"
-"""Of companies, products, templates and passports, as a regular expression."""
+"""Regular expression of the ids of companies, products, templates and passports."""
 
 Party = Mapping[str, str]
 FieldErrors = Mapping[str, list[str]]
-"""Dotted path to the messages about it, as the REST API's `details.fieldErrors`."""
+"""Messages by dotted path, as in the REST API's `details.fieldErrors`."""
 
 
 class Source(NamedTuple):
-    """Where and when the record was appended; all identity and time of its answer derive from here."""
+    """Where and when the record was appended. The ids and times of its answer derive from nothing else."""
 
     topic: str
     partition: int
@@ -42,7 +42,7 @@ def place_digits(place: Place) -> str:
 
 
 class ApiKey(NamedTuple):
-    """A `tp_` API key, known by the SHA-256 of the whole key only."""
+    """A `tp_` API key. Only the SHA-256 of the whole key is kept."""
 
     digest: bytes
 
@@ -58,11 +58,11 @@ class AccessToken:
 
 
 class Signature(NamedTuple):
-    """A record's own signature, as it says itself: nothing is proven yet.
+    """A record's own signature, as its header states it. Nothing is verified yet.
 
     `digest` is the SHA-256 of the whole header, `key_id` the RFC 7638 thumbprint of the key. `misfit` names the first
-    claim of `aud`, `sha256`, `key` and `ct` that is not this record's. Times are rounded up to milliseconds, which is
-    exact against append times.
+    claim of `aud`, `sha256`, `key` and `ct` that does not fit this record. Times are rounded up to milliseconds, which
+    is exact against append times.
     """
 
     digest: bytes
@@ -76,7 +76,7 @@ class Signature(NamedTuple):
 
 
 class NoCredentials(StrEnum):
-    """What was seen where nothing can be checked: rule 2 knows none of them, but an operator has to."""
+    """Why a record has no credentials to check. Rule 2 answers all of them alike; operators see which one it was."""
 
     MISSING = "none"
     REPEATED = "repeated-header"
@@ -94,7 +94,7 @@ Credentials = ApiKey | AccessToken | Signature | NoCredentials
 
 
 class CreatePassport(NamedTuple):
-    """A valid body: product id in lower case, parties as sent with their known fields (None where not sent)."""
+    """A valid body: the product id in lower case, the known fields of parties as sent, None without parties."""
 
     product_id: str
     gtin: str
@@ -105,7 +105,7 @@ class CreatePassport(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InvalidBody:
-    """A readable body that breaks field rules; `omitted` is the number of wrong paths that are not reported."""
+    """A readable body with wrong fields. `omitted` counts the wrong paths that `field_errors` leaves out."""
 
     field_errors: FieldErrors
     omitted: int = 0
@@ -113,7 +113,7 @@ class InvalidBody:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRecord:
-    """A record that rule 1 refuses: `code` is stable and goes to the dead letter, `reason` is for people."""
+    """A record that rule 1 refuses. The dead letter carries the stable `code`, the result the `reason` for people."""
 
     code: str
     reason: str
@@ -121,7 +121,7 @@ class UnreadableRecord:
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """W3C trace context, carried to the result as it came."""
+    """W3C trace context. The result carries it unchanged."""
 
     traceparent: bytes
     tracestate: bytes | None
@@ -129,7 +129,7 @@ class TraceContext:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The copy of a record that could not be processed: no `authorization`, everything else byte for byte."""
+    """The copy of a record that could not be processed: all of its bytes but the `authorization` header."""
 
     key: bytes | None
     value: bytes | None
@@ -140,8 +140,8 @@ class DeadLetter:
 class Command(NamedTuple):
     """One record on its way to a decision.
 
-    `key` is the key of the result. `idempotency_key` is the producer's, or None; when `key_is_malformed`, rule 4
-    refuses. `fingerprint` is the SHA-256 of the canonical body, present when there is a key to bind.
+    `key` is the key of the result. `idempotency_key` is the producer's, or None; rule 4 refuses when
+    `key_is_malformed`. `fingerprint` is the SHA-256 of the canonical body, present where a key can be bound.
     """
 
     source: Source

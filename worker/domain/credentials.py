@@ -1,4 +1,4 @@
-"""Rule 2, judged at the record's append time: whose command it is."""
+"""Rule 2: the company whose command it is, by its credentials at the append time."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from worker.domain.outcomes import CredentialsProblem, SignatureProblem, Unautho
 from worker.domain.timestamps import DAY_MS
 
 LONGEST_LIFE_MS = DAY_MS
-"""A signature that is good for longer than an idempotency key is bound could create again what was created."""
+"""Longest validity of a signature. Idempotency keys are bound as long, so a copy cannot create a second passport."""
 
 _UNKNOWN = Unauthorized()
 _REASONS: Mapping[NoCredentials, SignatureProblem | CredentialsProblem] = {
@@ -19,15 +19,15 @@ _REASONS: Mapping[NoCredentials, SignatureProblem | CredentialsProblem] = {
 
 
 def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
-    """The company whose credentials these are. A signature counts once it is among `facts.proven`."""
+    """The company whose credentials these are. A signature counts only if `facts.proven` has its digest."""
     credentials, appended_ms = command.credentials, command.source.appended_ms
     if isinstance(credentials, Signature):
         problem = problem_before_proof(credentials, appended_ms, facts)
         if problem is None and credentials.digest not in facts.proven:
             problem = SignatureProblem.WRONG
-        return (
-            facts.companies[facts.signing_keys[credentials.key_id].company_id] if not problem else Unauthorized(problem)
-        )
+        if problem is not None:
+            return Unauthorized(problem)
+        return facts.companies[facts.signing_keys[credentials.key_id].company_id]
     company = _bearer(credentials, appended_ms, facts)
     if company is None:
         reason = _REASONS.get(credentials) if isinstance(credentials, NoCredentials) else None
@@ -38,7 +38,8 @@ def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
 
 
 def problem_before_proof(signature: Signature, appended_ms: int, facts: Facts) -> SignatureProblem | None:
-    """Why a signature is refused whatever its bytes are; None where they decide."""
+    """Why a signature is refused without verifying it; None where it has to be verified."""
+    # The cheap refusals first: a forger must not make workers verify anything.
     key = facts.signing_keys.get(signature.key_id)
     if key is None:
         return SignatureProblem.KEY_UNKNOWN

@@ -1,4 +1,4 @@
-"""The thirteen rules in their order: the first that fails answers."""
+"""The thirteen rules, in their order. The first one that fails answers."""
 
 from worker.domain.catalogue import Company, Product
 from worker.domain.command import AccessToken, Command, CreatePassport, InvalidBody, UnreadableRecord
@@ -30,7 +30,7 @@ IDEMPOTENCY_WINDOW_MS = DAY_MS
 
 
 def decide(command: Command, facts: Facts) -> Outcome:
-    """What becomes of a command, given the facts. Pure: the same arguments always give the same outcome."""
+    """The outcome of a command, given the facts. The same arguments always give the same outcome."""
     body = command.body
     if isinstance(body, UnreadableRecord):  # rule 1
         return Unreadable(body.reason)
@@ -51,7 +51,7 @@ def decide(command: Command, facts: Facts) -> Outcome:
 
 
 def _judge_idempotency_key(command: Command, company_id: str, facts: Facts) -> Outcome | None:
-    """Rule 5: a key is bound for 24 hours from the creation; a replay does not extend them."""
+    """Rule 5. A key is bound for 24 hours from the creation, and a replay does not extend them."""
     if command.idempotency_key is None:
         return None
     binding = facts.bindings.get((company_id, command.idempotency_key))
@@ -67,7 +67,7 @@ def _judge_request(command: Command, body: CreatePassport, company: Company, fac
     if not company.may_write:  # rule 7
         return SubscriptionInactive(_asked(company, body), company.subscription or "")
     product = facts.products.get(body.product_id)
-    if product is None or product.company_id != company.id:  # rule 8
+    if product is None or product.company_id != company.id:  # rule 8: alike, or it would tell what others have
         return ProductNotFound(_asked(company, body))
     writes_per_day = company.plan.max_v1_writes_per_day
     if writes_per_day is not None:  # rule 9
@@ -87,7 +87,7 @@ def _asked(company: Company, body: CreatePassport) -> Asked:
 
 
 def _take_slot(command: Command, body: CreatePassport, company: Company, product: Product, facts: Facts) -> Outcome:
-    """Rules 12 and 13: slots are cumulative; overage is charged only when confirmed."""
+    """Rules 12 and 13. Used slots never come back, and overage is charged only when confirmed."""
     plan, used = company.plan, facts.slots_used.get(company.id, 0)
     overage_price_cents = None
     if plan.max_dpps is not None and used >= plan.max_dpps:  # rule 12

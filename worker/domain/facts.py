@@ -1,4 +1,4 @@
-"""Everything that a decision may look at, read once for a batch, and moved on by each created passport of it."""
+"""Everything that a decision may look at. The store reads it once for a batch, and each created passport updates it."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from worker.domain.outcomes import Created
 
 
 class Binding(NamedTuple):
-    """An idempotency key's created passport: the created event's value, and when it was created (ms)."""
+    """The passport that an idempotency key created, the value of its created event, and when it was created (ms)."""
 
     fingerprint: bytes
     passport_id: str
@@ -18,13 +18,13 @@ class Binding(NamedTuple):
 
 @dataclass(slots=True)
 class Facts:
-    """Facts for one batch of commands. A missing entry means: there is none."""
+    """Facts for one batch of commands. A key, product or other thing without an entry does not exist."""
 
     api_keys: dict[bytes, ApiKeyGrant] = field(default_factory=dict)
     signing_keys: dict[str, SigningKey] = field(default_factory=dict)
     """By key id."""
     proven: set[bytes] = field(default_factory=set)
-    """Digests of signatures that were verified with the signing keys that are here."""
+    """Digests of signatures that were verified with these signing keys."""
     companies: dict[str, Company] = field(default_factory=dict)
     products: dict[str, Product] = field(default_factory=dict)
     slots_used: dict[str, int] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Facts:
     """Passport id by GTIN and serial number."""
 
     def absorb(self, created: Created, created_body: bytes) -> None:
-        """Let the rest of the batch see a passport that was just created."""
+        """Let later commands of the batch see a passport that was just created."""
         company_id = created.company_id
         self.slots_used[company_id] = self.slots_used.get(company_id, 0) + 1
         day = (company_id, created.utc_day)

@@ -9,26 +9,24 @@ _THIRTEEN_DIGITS = re.compile(r"[0-9]{13}")
 _CSET_82_UP_TO_20 = re.compile(r"""[!"%-?A-Z_a-z]{1,20}""")
 
 UNSAFE_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Characters that no kept string may hold: Unicode category Cc and lone surrogates."""
+"""Characters that no stored string may hold: Unicode category Cc and lone surrogates."""
 
 
 def with_check_digit(digits: str) -> str:
     """ASCII digits and their GS1 check digit (GS1 General Specifications 7.9.1: weights 3, 1, 3, … from the right)."""
-    weighted = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(digits)))
+    weighted = sum(int(digit) * (3 if index % 2 == 0 else 1) for index, digit in enumerate(reversed(digits)))
     return f"{digits}{-weighted % 10}"
 
 
+# Callers check the length first, so that nobody can fill the memory with long texts.
 @lru_cache(maxsize=16384)
 def check_digit_is_valid(digits: str) -> bool:
-    """Whether the last of these ASCII digits is the GS1 check digit of the others.
-
-    Remembers its answers, and may: only texts of a fixed length come here, never what a producer makes up.
-    """
+    """Whether the last of these ASCII digits is the GS1 check digit of the others."""
     return with_check_digit(digits[:-1]) == digits
 
 
 def gtin_problem(text: str) -> str | None:
-    """What is wrong with a GTIN-14, or None. Only ASCII digits count as digits (GS1 General Specifications 7.9)."""
+    """The problem of a GTIN-14, or None. Only ASCII digits count as digits (GS1 General Specifications 7.9)."""
     if not _FOURTEEN_DIGITS.fullmatch(text):
         return "GTIN must be 14 digits"
     if not check_digit_is_valid(text):
@@ -37,7 +35,7 @@ def gtin_problem(text: str) -> str | None:
 
 
 def gln_problem(text: str) -> str | None:
-    """What is wrong with a 13-digit GLN, or None (GS1 General Specifications 3.2)."""
+    """The problem of a 13-digit GLN, or None (GS1 General Specifications 3.2)."""
     if not _THIRTEEN_DIGITS.fullmatch(text):
         return "GLN must be 13 digits"
     if not check_digit_is_valid(text):
@@ -46,12 +44,12 @@ def gln_problem(text: str) -> str | None:
 
 
 def serial_problem(text: str) -> str | None:
-    """What is wrong with a serial number of 1-100 characters, or None; "." and ".." cannot stand in a URI path."""
+    """The problem of a serial number of 1-100 characters, or None."""
     if not 1 <= len(text) <= 100:
         return "Expected 1 to 100 characters"
     if UNSAFE_TEXT.search(text):
         return "Expected no control characters or lone surrogates"
-    if text in (".", ".."):
+    if text in (".", ".."):  # URI paths drop these segments
         return 'Expected a serial number other than "." and ".."'
     return None
 
@@ -62,5 +60,5 @@ def is_conformant_serial(serial: str) -> bool:
 
 
 def digital_link_uri(base: str, gtin: str, serial: str) -> str:
-    """GS1 Digital Link URI; all of the serial but RFC 3986 unreserved characters is percent-encoded as UTF-8."""
+    """GS1 Digital Link URI. The serial is percent-encoded as UTF-8, all but RFC 3986's unreserved characters."""
     return f"{base}/01/{gtin}/21/{quote(serial, safe='')}"

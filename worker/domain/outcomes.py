@@ -1,4 +1,4 @@
-"""The closed set of outcomes of a command: a business refusal is a value, never an exception."""
+"""The closed set of outcomes of a command. A refusal by the rules is a value, never an exception."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from worker.domain.command import FieldErrors, Party
 
 
 class Created(NamedTuple):
-    """Rule 13: a new passport. `overage_price_cents` is set when it was charged as confirmed overage."""
+    """Rule 13: a new passport. `overage_price_cents` is set where it was charged as confirmed overage."""
 
     passport_id: str
     company_id: str
@@ -27,7 +27,7 @@ class Created(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Rule 5: the key is bound to a created passport with the same fingerprint; its created event goes out again."""
+    """Rule 5: the key has created a passport from the same body. Its created event is published again."""
 
     company_id: str
     passport_id: str
@@ -42,7 +42,7 @@ class Unreadable:
 
 
 class SignatureProblem(StrEnum):
-    """Why a signature is refused, in the order in which this is looked for; and that there has to be one."""
+    """Why rule 2 refuses a signature, in the order of its checks, or a command without one."""
 
     MALFORMED = "signature-malformed"
     KEY_UNKNOWN = "signature-key-unknown"
@@ -55,15 +55,14 @@ class SignatureProblem(StrEnum):
 
 
 class CredentialsProblem(StrEnum):
-    """Why other credentials are refused, where a producer may know it."""
+    """Why rule 2 refuses other credentials, where producers may know it."""
 
-    KEYS_UNAVAILABLE = "keys-unavailable"
-    """Nobody could say whether an access token is good: the command may be sent again."""
+    KEYS_UNAVAILABLE = "keys-unavailable"  # nobody could verify the access token: the command may be sent again
 
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """Rule 2; of credentials that are not good the reason is told for signatures only."""
+    """Rule 2. Most bad credentials are refused without a reason, so that nobody can probe for keys."""
 
     reason: SignatureProblem | CredentialsProblem | None = None
 
@@ -84,14 +83,14 @@ class MalformedIdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKeyReused:
-    """Rule 5: the key is bound, but to another body."""
+    """Rule 5: the key has created a passport from another body."""
 
     company_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """Rule 6; `omitted` is the number of wrong paths that are not reported."""
+    """Rule 6. `omitted` counts the wrong paths that `field_errors` leaves out."""
 
     company_id: str
     field_errors: FieldErrors
@@ -100,7 +99,7 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a valid command asked for: every refusal from rule 7 on repeats it."""
+    """The request of a valid command. Every refusal from rule 7 on repeats it."""
 
     company_id: str
     product_id: str
@@ -118,7 +117,7 @@ class SubscriptionInactive:
 
 @dataclass(frozen=True, slots=True)
 class ProductNotFound:
-    """Rule 8: unknown, or another company's."""
+    """Rule 8: the product does not exist, or another company has it."""
 
     asked: Asked
 
@@ -134,14 +133,14 @@ class DailyWritesSpent:
 
 @dataclass(frozen=True, slots=True)
 class GtinRegistered:
-    """Rule 10: to another company, which is not named."""
+    """Rule 10: another company registered the GTIN. The result does not name it."""
 
     asked: Asked
 
 
 @dataclass(frozen=True, slots=True)
 class SerialExists:
-    """Rule 11: within the company's own GTIN."""
+    """Rule 11: the company has a passport with this GTIN and serial."""
 
     asked: Asked
     passport_id: str
@@ -175,7 +174,7 @@ RefusedRequest = (
     | OverageRequired
     | HardBlock
 )
-"""Refusals of a valid command, from rule 7 on: they know what was asked for."""
+"""Refusals of a valid command, from rule 7 on. They repeat its request."""
 
 Refused = (
     Unreadable | Unauthorized | Forbidden | MalformedIdempotencyKey | IdempotencyKeyReused | Invalid | RefusedRequest

@@ -1,4 +1,4 @@
-"""How the fields of a new passport are filled: product default, template default, company prefill, in this order."""
+"""Fields of a new passport, filled from product defaults, template defaults and company prefill, in this order."""
 
 import json
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 compact_json = json.JSONEncoder(separators=(",", ":")).encode
-"""Compact JSON in ASCII: escapes keep every string, lone surrogates too, encodable."""
+"""Compact JSON in ASCII. Escapes make every string encodable, even one with lone surrogates."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeededFields:
-    """The fields of every new passport of one product, counted, and encoded once as `{key: {value, status, …}}`."""
+    """The fields of each new passport of a product, counted, and encoded once as `{key: {value, status, …}}`."""
 
     total: int
     approved: int
@@ -34,10 +34,10 @@ _templates: Cache[Mapping[str, tuple[str, str]]] = Cache(8 * 1024 * 1024)
 
 
 def _template(template_fields: str) -> Mapping[str, tuple[str, str]]:
-    """By key: the key as JSON, and the field that it is by default."""
-    found = _templates.get((template_fields,))
-    if found is not None:
-        return found
+    """For each key, the key as JSON, and its field by default."""
+    known = _templates.get((template_fields,))
+    if known is not None:
+        return known
     fields = cast(list[dict[str, Json]], json.loads(template_fields))
     keys = [(cast(str, field["key"]), field.get("defaultValue")) for field in fields]
     made = {key: (compact_json(key), _approved("template", default) or _EMPTY) for key, default in keys}
@@ -49,13 +49,13 @@ def _template(template_fields: str) -> Mapping[str, tuple[str, str]]:
 def seed_fields(template_fields: str, product_defaults: str, company_prefill: str) -> SeededFields:
     """Fill the fields of a template.
 
-    All three are JSON texts, as the catalogue stores them: an array of `{key, dataType, defaultValue}`, and two
-    objects of values by key. Defaults and prefill for keys that the template lacks are ignored.
+    All three arguments are JSON texts from the catalogue: an array of `{key, dataType, defaultValue}`, and two objects
+    with values by key. Keys that the template lacks are ignored.
     """
     texts = (template_fields, product_defaults, company_prefill)
-    found = _seeded.get(texts)
-    if found is not None:
-        return found
+    known = _seeded.get(texts)
+    if known is not None:
+        return known
     defaults = cast(dict[str, Json], json.loads(product_defaults))
     prefill = cast(dict[str, Json], json.loads(company_prefill))
     fields, approved = [], 0
@@ -74,7 +74,7 @@ _EMPTY = '{"value":null,"status":"empty"}'
 
 
 def _approved(source: str, value: Json) -> str | None:
-    """A field with a value as JSON; None where there is no value."""
+    """A field with a value, as JSON; None for null and the empty string, which count as no value."""
     if value is None or value == "":
         return None
     return f'{{"value":{compact_json(value)},"status":"approved","source":"{source}"}}'

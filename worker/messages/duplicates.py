@@ -1,17 +1,17 @@
-"""Where JSON repeats a key: looked for only where it does, since that takes a second reading."""
+"""Where a JSON text repeats a key. Finding the place takes a second reading, so only refusals look for it."""
 
 import json
 from collections import Counter
 
 from worker.messages.hints import printable
 
+# Keys come from strangers, and the result repeats them.
 _LONGEST = 100
-"""Characters of a key and of a path: they come from a stranger, and go into a result."""
 
 Pairs = list[tuple[str, object]]
 
 
-class _Found(tuple[str, ...]):
+class _Path(tuple[str, ...]):
     """The path from an object down to one that repeats a key, in place of that object."""
 
 
@@ -20,36 +20,32 @@ def repeated_key(pairs: Pairs) -> str:
     return next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
 
 
-def told(key: str, text: str) -> str:
-    """The key, and where `text` repeats it, if that can be told: `"gtin" twice in gs1`. Short and printable."""
-    return f'"{_short(key)}" twice{_place(text)}'
-
-
-def _place(text: str) -> str:
+def describe_repeated_key(key: str, text: str) -> str:
+    """The key, and where `text` repeats it, such as `"gtin" twice in gs1`. Short and printable."""
     try:
-        found = json.JSONDecoder(object_pairs_hook=_only_what_is_found).decode(text)
-    except ValueError:  # behind the object that repeats the key it is no JSON
-        return ""
-    path = _inside(found)
-    return f" in {_short('.'.join(path))}" if path else ""
+        path = _path_in(json.JSONDecoder(object_pairs_hook=_path_or_none).decode(text))
+    except ValueError:  # the first reading stopped at the key, and what follows need not be JSON
+        path = None
+    return f'"{_short(key)}" twice' + (f" in {_short('.'.join(path))}" if path else "")
 
 
-def _only_what_is_found(pairs: Pairs) -> _Found | None:
-    """Inner objects come first, as in the first reading. The others are dropped, which keeps this fast and small."""
+def _path_or_none(pairs: Pairs) -> _Path | None:
+    # The decoder hands in inner objects first, as in the first reading, and keeps what this returns in their place.
+    # None in place of all other objects keeps memory small.
     for key, item in pairs:
-        found = _inside(item)
-        if found is not None:
-            return _Found((key, *found))
-    return _Found() if len(dict(pairs)) != len(pairs) else None
+        path = _path_in(item)
+        if path is not None:
+            return _Path((key, *path))
+    return _Path() if len(dict(pairs)) != len(pairs) else None
 
 
-def _inside(value: object) -> _Found | None:
+def _path_in(value: object) -> _Path | None:
     if isinstance(value, list):
-        for position, item in enumerate(value):
-            found = _inside(item)
-            if found is not None:
-                return _Found((str(position), *found))
-    return value if isinstance(value, _Found) else None
+        for index, item in enumerate(value):
+            path = _path_in(item)
+            if path is not None:
+                return _Path((str(index), *path))
+    return value if isinstance(value, _Path) else None
 
 
 def _short(text: str) -> str:

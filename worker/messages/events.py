@@ -1,4 +1,4 @@
-"""From an outcome to its answer: topic kind, key, CloudEvents headers and body bytes, the same for the same record."""
+"""From an outcome to its answer, and from an answer to its event. The same record always yields the same bytes."""
 
 from collections.abc import Sequence
 from hashlib import sha1
@@ -17,16 +17,16 @@ from worker.messages.rules import ROWS, Kind, Row
 Header = tuple[str, bytes | None]
 
 RECORD_BYTES = 2 * 1024 * 1024 - 64 * 1024
-"""Result and dead-letter topics take 2 MiB, headers and all. A record beyond that would stop its lane for good."""
+"""Largest record to publish. Topics take 2 MiB with headers, and a larger record would stop its lane for good."""
 
 
 _TYPES = {kind: f"eu.tracepass.passport.{kind.label}.v1".encode() for kind in Kind}
 
 
 class Answer(NamedTuple):
-    """What the ledger keeps of one record, and all that its result records are made of.
+    """All that the ledger keeps of one record, and all that its result is made from.
 
-    `passport_id` is set for created and replayed answers; `company_id` once the credentials were good.
+    `passport_id` is set for created and replayed answers, `company_id` once the credentials were good.
     """
 
     offset: int
@@ -42,24 +42,25 @@ class Answer(NamedTuple):
 
     @property
     def record_bytes(self) -> int:
-        """At most so many bytes does the result record hold, with its key and headers."""
+        """Upper bound of the result record's size, with key and headers."""
         trace = self.trace
         carried = 0 if trace is None else len(trace.traceparent) + len(trace.tracestate or b"")
+        # The key stands in the record and, where no passport was created, in `ce_subject`.
         return len(self.value) + 2 * _MOST_BYTES_A_CHARACTER * len(self.key) + carried + _OTHER_HEADERS_BYTES
 
 
 _MOST_BYTES_A_CHARACTER = 4
 _OTHER_HEADERS_BYTES = 1024
-"""Names, and values that nobody outside decides on; the topic's name, of at most 249 bytes, is in one of them."""
+"""Names of headers, and values that no producer chooses. The topic's name in them has at most 249 bytes."""
 
 
 def header_bytes(headers: Sequence[Header]) -> int:
-    """What headers take in a record, with the lengths that stand before each name and value."""
+    """Bytes of headers in a record, with the lengths in front of each name and value."""
     return sum(_with_length(len(name.encode("utf-8"))) + _with_length(len(value or b"")) for name, value in headers)
 
 
 def _with_length(size: int) -> int:
-    """Lengths are zigzag varints: seven bits a byte, one of which says the sign."""
+    """Lengths are zigzag varints: seven bits a byte, with one bit in all for the sign."""
     return size + (size.bit_length() + 7) // 7
 
 
@@ -72,7 +73,7 @@ class Event(NamedTuple):
 
 
 def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answer:
-    """The answer to a command, from its outcome alone."""
+    """The answer to a command with this outcome."""
     row = ROWS[type(outcome)]
     passport_id = None
     if isinstance(outcome, Created):
@@ -97,7 +98,7 @@ def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answ
 
 
 def created_body(created: Created, digital_link_base: str) -> bytes:
-    """The REST API's 201 body. Text that is the same for a product was encoded once."""
+    """The REST API's 201 body. The fields were encoded once for the product."""
     seeded = created.product.seeded
     serial = quoted(created.serial)
     uri = quoted(gs1.digital_link_uri(digital_link_base, created.gtin, created.serial))
@@ -131,15 +132,15 @@ def _refused_body(outcome: Refused, row: Row) -> bytes:
 
 
 def company_of(outcome: Outcome) -> str | None:
-    """Whose command it was; None as long as the credentials were not good."""
+    """The company whose command it was; None where the credentials were not good."""
     if isinstance(outcome, RefusedRequest):
         return outcome.asked.company_id
     return None if isinstance(outcome, Unreadable | Unauthorized) else outcome.company_id
 
 
 def event_of(answer: Answer, topic: str, partition: int) -> Event:
-    """The result record: CloudEvents 1.0 binary mode. `topic` is the command topic."""
-    offset, appended_ms, kind, key, value, company_id, passport_id, replayed, trace, _ = answer
+    """The result record, in CloudEvents 1.0 binary mode. `topic` is the command topic."""
+    offset, appended_ms, kind, key, value, company_id, passport_id, replayed, trace, _ = answer  # faster than names
     place = str(Place(topic, partition, offset)).encode()
     headers: list[Header] = [
         ("ce_specversion", b"1.0"),
@@ -176,7 +177,7 @@ def cause_of(headers: Sequence[Header]) -> Place | None:
 
 
 def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Event:
-    """The dead-letter record: the copy, and where it came from."""
+    """The dead-letter record: the copy of a command, and where the command stands."""
     headers: list[Header] = [
         *letter.headers,
         ("dlq-original-topic", source.topic.encode("utf-8")),
@@ -191,6 +192,7 @@ def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Even
 
 def uuid5_of_url(name: bytes) -> bytes:
     """UUIDv5 in the URL namespace (RFC 9562 section 5.5), as `uuid.uuid5` computes it."""
+    # By hand, since objects of `uuid` take several times as long.
     digest = sha1(_URL + name, usedforsecurity=False).hexdigest()
     variant = _VARIANT[digest[16]]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}".encode("ascii")

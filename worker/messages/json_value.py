@@ -1,4 +1,4 @@
-"""Reading JSON as commands may have it: UTF-8, no BOM, no duplicate keys, no NaN, bounded depth."""
+"""Reads JSON as commands may write it: UTF-8, no BOM, no duplicate keys, no NaN, bounded depth."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import NoReturn
 import orjson
 
 from worker.domain.command import UnreadableRecord
-from worker.messages.duplicates import repeated_key, told
+from worker.messages.duplicates import describe_repeated_key, repeated_key
 
 JsonObject = dict[str, object]
 
@@ -23,7 +23,7 @@ class _Refused(Exception):
 
 
 class _DuplicateKey(Exception):
-    """With the key; where it stands is found out afterwards."""
+    """Carries the repeated key out of the parser's hooks. Its path is found in a second reading."""
 
 
 def _object_without_duplicates(pairs: list[tuple[str, object]]) -> JsonObject:
@@ -54,11 +54,8 @@ _BRACKETS_AND_STRINGS = re.compile(r'[\[{\]}]|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOT
 
 
 def _depth_exceeds(text: str, limit: int) -> bool:
-    """Whether objects and arrays nest deeper than `limit`; the outermost counts as 1.
-
-    Looks at the text: the parser would fail on deep nesting as its caller's stack has it, and a record's verdict must
-    not depend on that.
-    """
+    """Whether objects and arrays nest deeper than `limit`. The outermost counts as 1."""
+    # The parser itself fails at a depth that depends on its caller's stack, and a record's verdict must not.
     if text.count("{") + text.count("[") <= limit:
         return False
     depth = 0
@@ -73,18 +70,16 @@ def _depth_exceeds(text: str, limit: int) -> bool:
 
 
 def read_object(value: bytes, max_depth: int) -> JsonObject | UnreadableRecord:
-    """Parse a JSON object, or say why the bytes are not one. Never raises, whatever the bytes."""
+    """Parse a JSON object, or say why the bytes are none. Never raises, whatever the bytes."""
     plain = _plain_object(value, max_depth)
     return _read_object(value, max_depth) if plain is None else plain
 
 
 def _plain_object(value: bytes, max_depth: int) -> JsonObject | None:
-    """An object that is certainly as `_read_object` reads it; None where that is not certain.
-
-    orjson keeps the last of keys that repeat: an object with as many keys as its text has colons repeats none, as each
-    key brings one. It reads some numbers otherwise: there are none but integers that a double holds exactly. What it
-    refuses is for the other one to explain.
-    """
+    """The object, where orjson certainly reads it as `_read_object` does; None elsewhere."""
+    # orjson keeps the last of repeated keys without a word. Each key has a colon behind it, so an object with as many
+    # keys as its text has colons repeats none; "://" is common inside strings. orjson also reads some numbers
+    # differently, so that only integers below 2^53 are taken from it. `_read_object` explains all refusals.
     if value.count(b"{") + value.count(b"[") > max_depth:
         return None
     try:
@@ -97,13 +92,13 @@ def _plain_object(value: bytes, max_depth: int) -> JsonObject | None:
 
 
 _EXACT = 2**53
-"""Below it integers are read and written alike by all."""
+"""All parsers read and write smaller integers alike."""
 _NOT_PLAIN = -(2**31)
-"""Less than what any number of keys could make up for."""
+"""Keeps the sum below zero, whatever number of keys is added."""
 
 
 def _keys_of(value: JsonObject) -> int:
-    """How many keys it has, with those of the objects inside; less than none where something else is inside."""
+    """The number of keys of an object and of those inside it; negative where lists or other numbers are inside."""
     count = len(value)
     for item in value.values():
         kind = type(item)
@@ -132,9 +127,9 @@ def _read_object(value: bytes, max_depth: int) -> JsonObject | UnreadableRecord:
     except _Refused as refused:
         return refused.verdict
     except _DuplicateKey as error:
-        found = told(str(error), text)
-        return UnreadableRecord("duplicate-key", f"Expected JSON without duplicate keys, got {found}")
-    except json.JSONDecodeError as error:  # whose own words change with the version of Python
+        repeated = describe_repeated_key(str(error), text)
+        return UnreadableRecord("duplicate-key", f"Expected JSON without duplicate keys, got {repeated}")
+    except json.JSONDecodeError as error:  # its own text changes with the version of Python
         return UnreadableRecord("not-json", f"Expected JSON, got a syntax error at character {error.pos}")
     except ValueError:  # Python refuses integers of over 4,300 digits
         return UnreadableRecord("number-out-of-range", "Expected integers of at most 4300 digits")
@@ -151,11 +146,12 @@ def _json_type(value: object) -> str:
 
 
 def fingerprint(body: JsonObject) -> bytes:
-    """SHA-256 of the canonical JSON: sorted keys, no white space, escapes for all that is not printable ASCII."""
-    if _keys_of(body) > 0:  # no numbers that others write otherwise
+    """SHA-256 of the canonical JSON: sorted keys, no white space, escapes for all but printable ASCII."""
+    if _keys_of(body) > 0:
+        # orjson writes other characters than printable ASCII without escapes, and no lone surrogates.
         try:
             text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-        except orjson.JSONEncodeError:  # lone surrogates
+        except orjson.JSONEncodeError:
             text = b"\x7f"
         if text.isascii() and b"\x7f" not in text:
             return sha256(text).digest()

@@ -1,4 +1,4 @@
-"""Stable codes of refusals and dead letters, and what plans had to do with answers: what operators count."""
+"""Counts for operators: refusals and dead letters by code, and answers by plan."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,18 +25,18 @@ DEAD_LETTER_REASONS = (
     "too-many-headers",
     "value-too-large",
 )
-"""Everything that `dlq-reason` says."""
+"""Every value of the header `dlq-reason`."""
 
 
 def count_refusals(others: Iterable[Outcome]) -> Counter[str]:
-    """How many refusals of each code are among outcomes."""
+    """Refusals among these outcomes, by code."""
     return Counter(REFUSALS[type(outcome)].code for outcome in others if type(outcome) in REFUSALS)
 
 
 def count_by_plan(
     created: Sequence[Created], others: Iterable[Outcome], companies: Mapping[str, Company]
 ) -> Counter[tuple[str, str]]:
-    """Answers that a plan's limits had a say in, by plan id and code."""
+    """Created passports, and refusals by a limit of the plan, by plan id and code."""
     by_company = Counter(
         (outcome.asked.company_id, ROWS[type(outcome)].code)
         for outcome in others

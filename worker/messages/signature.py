@@ -1,4 +1,4 @@
-"""Reading the header `jws-signature`: a compact JWS (RFC 7515) of claims about one record. Nothing here raises."""
+"""Reads the header `jws-signature`: a compact JWS (RFC 7515) of claims about one record. Nothing here raises."""
 
 import re
 from binascii import a2b_base64, b2a_base64
@@ -14,11 +14,11 @@ from worker.messages.json_value import JsonObject, read_object
 HEADER = "jws-signature"
 TYPE = "dpp-command+jwt"
 STRUCTURED = "application/cloudevents+json"
-"""The content type that changes what a value means, and the one that `ct` tells of."""
+"""The one content type that changes the meaning of a value. The claim `ct` has to name it."""
 
 _COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _LAST_CHARACTERS = {0: None, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
-"""By length modulo 4: where bits are left over, they are 0, so that the same bytes have no second text."""
+"""By length modulo 4. Spare bits have to be 0, so that no bytes have a second text."""
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _JSON_DEPTH = 32
@@ -26,7 +26,7 @@ _LATEST_SECONDS = 10**13
 
 
 class Signed(NamedTuple):
-    """What claims are compared with: `key` is the well-formed idempotency key, `has_key` whether one was sent."""
+    """The record's values for its claims: `key` is the well-formed idempotency key, `has_key` whether one was sent."""
 
     audience: str
     value: bytes
@@ -36,7 +36,7 @@ class Signed(NamedTuple):
 
 
 def read_signature(values: Sequence[bytes | None], record: Signed, most_bytes: int) -> Signature | NoCredentials:
-    """The one signature of a record, unproven; `MALFORMED_SIGNATURE` for anything else."""
+    """The signature of a record, not yet verified; `MALFORMED_SIGNATURE` for anything else."""
     header = values[0]
     match = None if len(values) > 1 or header is None or len(header) > most_bytes else _COMPACT.fullmatch(header)
     if match is None or header is None:
@@ -53,7 +53,7 @@ def read_signature(values: Sequence[bytes | None], record: Signed, most_bytes: i
 
 
 def _misfit(claims: JsonObject, record: Signed) -> str | None:
-    """The first claim that is not this record's."""
+    """The first claim that does not fit the record."""
     audience = claims.get("aud")
     if audience != record.audience and not (isinstance(audience, list) and record.audience in audience):
         return "aud"
@@ -66,7 +66,7 @@ def _misfit(claims: JsonObject, record: Signed) -> str | None:
 
 
 def digest_text(value: bytes) -> str:
-    """SHA-256 in base64url, as the claim `sha256` has it."""
+    """SHA-256 in base64url, as in the claim `sha256`."""
     return to_base64url(sha256(value).digest()).decode("ascii")
 
 
@@ -76,7 +76,7 @@ def to_base64url(data: bytes) -> bytes:
 
 
 def from_base64url(text: bytes) -> bytes | None:
-    """What was encoded, or None where an encoder would not have written this; `text` has only the 64 characters."""
+    """The decoded bytes; None where no encoder writes this text. `text` holds only the 64 characters."""
     last = _LAST_CHARACTERS.get(len(text) % 4, b"")
     if last is not None and text[-1] not in last:
         return None
@@ -91,7 +91,7 @@ def _object(part: bytes) -> JsonObject | None:
 
 @lru_cache(maxsize=256)
 def _protected(part: bytes) -> tuple[str, str] | None:
-    """Algorithm and key id: the same in every signature of a key."""
+    """Algorithm and key id. All signatures of a key share this part, so it is remembered."""
     header = _object(part)
     if header is None or header.get("typ") != TYPE or "crit" in header:
         return None
@@ -100,7 +100,7 @@ def _protected(part: bytes) -> tuple[str, str] | None:
 
 
 def _milliseconds(claim: object) -> int | None:
-    """A NumericDate (RFC 7519 section 2) in milliseconds, rounded up; None where it is none."""
+    """A NumericDate (RFC 7519 section 2) in milliseconds, rounded up; None for other values."""
     if isinstance(claim, bool) or not isinstance(claim, int | float):
         return None
     if isinstance(claim, int):
