@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha1
 from json.encoder import encode_basestring_ascii as quoted
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL
 
 from worker.domain import gs1
@@ -116,7 +116,7 @@ def created_body(created: Created, digital_link_base: str) -> bytes:
     ).encode("ascii")
 
 
-def _refused_body(outcome: Refused, row: Row) -> bytes:
+def _refused_body(outcome: Refused, row: Row[Any]) -> bytes:
     """The members of a refusal, in the order in which they are published."""
     body: dict[str, object] = {"error": row.error.format(outcome)}
     if row.conflict is not None:

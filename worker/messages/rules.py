@@ -1,4 +1,4 @@
-"""The table of outcomes: which rule gives each, and everything that is said of it.
+"""The table of outcomes: the rule that gives each one, and everything that is said of it.
 
 Events, schemas, metrics, `explain` and the table of the README take it from here.
 """
@@ -6,7 +6,7 @@ Events, schemas, metrics, `explain` and the table of the README take it from her
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from worker.domain import outcomes
 from worker.domain.decide import REQUIRED_SCOPE
@@ -32,54 +32,37 @@ class Kind(IntEnum):
 _LABELS = {kind: kind.name.lower().replace("_", "-") for kind in Kind}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is said of one outcome, and of the rule that gives it.
+SomeOutcome = TypeVar("SomeOutcome")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(Generic[SomeOutcome]):
+    """Everything that is said of one outcome, and of the rule that gives it.
 
     Rules are asked in the order of their numbers; the first that fails answers. Metrics and logs name the outcome by
     its `code`.
     """
 
-    outcome: type[Any]
+    outcome: type[SomeOutcome]
     number: int
     name: str
+    """Of the rule."""
     code: str
-    kind: Kind
+    kind: Kind = Kind.REJECTED
     status: int
     """As the REST API's."""
-    error: str
-    """The body's sentence; a gap `{0.x}` takes the outcome's attribute `x`. Empty for created passports."""
-    conflict: str | None
+    error: str = ""
+    """The body's sentence. A gap `{0.x}` takes the outcome's attribute `x`."""
+    conflict: str | None = None
     """The body's code of a conflict."""
-    message: str | None
-    """A second sentence in the body."""
-    members: Callable[[Any], Mapping[str, object]]
+    members: Callable[[SomeOutcome], Mapping[str, object]] = lambda _: {}
     """What else the body says, from the outcome's values."""
+    message: str | None = None
+    """A second sentence in the body."""
     explanation: str
-    """For people who ask why. Gaps are filled from the body: see `worker.tools.common.why`."""
-    is_by_plan: bool
+    """For people who ask why. Its gaps are filled from the body: see `worker.tools.common.why`."""
+    is_by_plan: bool = False
     """Whether a limit of the plan decided."""
-
-
-SomeOutcome = TypeVar("SomeOutcome", bound=Outcome)
-
-
-def _row(  # noqa: PLR0913 - a row has so many columns
-    outcome: type[SomeOutcome],  # binds `members` to the attributes of this outcome, so that mypy checks them
-    number: int,
-    name: str,
-    code: str,
-    status: int,
-    error: str,
-    explanation: str,
-    members: Callable[[SomeOutcome], Mapping[str, object]] = lambda _: {},
-    kind: Kind = Kind.REJECTED,
-    conflict: str | None = None,
-    message: str | None = None,
-    *,
-    is_by_plan: bool = False,
-) -> Row:
-    return Row(outcome, number, name, code, kind, status, error, conflict, message, members, explanation, is_by_plan)
 
 
 _KEY_FREE = "the idempotency key is not bound yet"
@@ -88,9 +71,10 @@ _SLOT_FREE = "a slot is free, or the plan sells overage and it is confirmed"
 KEY_FIELD = "Idempotency-Key"
 """The one field that rule 4 reports; no path of a body is called so."""
 
+# Without an annotation, so that mypy checks each row's `members` against the attributes of its own outcome.
 _TABLE = (
-    _row(
-        outcomes.Unreadable,
+    Row(
+        outcome=outcomes.Unreadable,
         number=1,
         name="the record is readable",
         code="unreadable",
@@ -99,8 +83,8 @@ _TABLE = (
         members=lambda outcome: {"details": {"reason": outcome.reason}},
         explanation="The record is no command: {reason}. A copy is on the dead-letter topic.",
     ),
-    _row(
-        outcomes.Unauthorized,
+    Row(
+        outcome=outcomes.Unauthorized,
         number=2,
         name="the credentials are known and valid at the append time; a signature fits its record",
         code="unauthorized",
@@ -109,8 +93,8 @@ _TABLE = (
         members=lambda outcome: {"details": {"reason": outcome.reason}} if outcome.reason else {},
         explanation="{credentials}",
     ),
-    _row(
-        outcomes.Forbidden,
+    Row(
+        outcome=outcomes.Forbidden,
         number=3,
         name="the credentials carry the scope passports:write",
         code="forbidden",
@@ -119,8 +103,8 @@ _TABLE = (
         members=lambda _: {"details": {"requiredScope": REQUIRED_SCOPE}},
         explanation="The access token does not carry the scope {scope}.",
     ),
-    _row(
-        outcomes.MalformedIdempotencyKey,
+    Row(
+        outcome=outcomes.MalformedIdempotencyKey,
         number=4,
         name="the idempotency key is well formed",
         code="malformed-idempotency-key",
@@ -136,19 +120,18 @@ _TABLE = (
         explanation="The idempotency-key header is not one UTF-8 value of 1 to 255 characters without control "
         "characters, so the place of the record is the key of the result.",
     ),
-    _row(
-        outcomes.Replayed,
+    Row(
+        outcome=outcomes.Replayed,
         number=5,
         name=_KEY_FREE,
         code=REPLAYED,
         kind=Kind.CREATED,
         status=201,
-        error="",
         explanation="Its idempotency key was bound to passport {id}, created with the same body at {createdAt}: "
         "that created event was published again, and nothing was created.",
     ),
-    _row(
-        outcomes.IdempotencyKeyReused,
+    Row(
+        outcome=outcomes.IdempotencyKeyReused,
         number=5,
         name=_KEY_FREE,
         code="idempotency-key-reused",
@@ -158,8 +141,8 @@ _TABLE = (
         explanation="Its idempotency key was bound to a passport that was created with another body, less than 24 "
         "hours before.",
     ),
-    _row(
-        outcomes.Invalid,
+    Row(
+        outcome=outcomes.Invalid,
         number=6,
         name="the body is valid",
         code="invalid",
@@ -173,8 +156,8 @@ _TABLE = (
         },
         explanation="The body is not valid. {fields}.",
     ),
-    _row(
-        outcomes.SubscriptionInactive,
+    Row(
+        outcome=outcomes.SubscriptionInactive,
         number=7,
         name="the subscription is active or trialing, or the plan needs none",
         code="subscription-inactive",
@@ -183,8 +166,8 @@ _TABLE = (
         members=lambda outcome: {"details": {"status": outcome.subscription}},
         explanation="The company's subscription was {subscription}, and its plan needs one that is active or trialing.",
     ),
-    _row(
-        outcomes.ProductNotFound,
+    Row(
+        outcome=outcomes.ProductNotFound,
         number=8,
         name="the product exists and belongs to the company",
         code="product-not-found",
@@ -192,8 +175,8 @@ _TABLE = (
         error="Product not found",
         explanation="The company has no product {product}. Whether another company has it is not told.",
     ),
-    _row(
-        outcomes.DailyWritesSpent,
+    Row(
+        outcome=outcomes.DailyWritesSpent,
         number=9,
         name="the plan's write budget of the UTC day is not spent",
         code="daily-writes-spent",
@@ -203,8 +186,8 @@ _TABLE = (
         explanation="The plan's writes of that UTC day were spent, by the record's append time. {error}",
         is_by_plan=True,
     ),
-    _row(
-        outcomes.GtinRegistered,
+    Row(
+        outcome=outcomes.GtinRegistered,
         number=10,
         name="the GTIN is not registered to another company",
         code="gtin-registered",
@@ -214,8 +197,8 @@ _TABLE = (
         conflict="gtin_registered",
         explanation="GTIN {gtin} was registered by another company before, which is not named.",
     ),
-    _row(
-        outcomes.SerialExists,
+    Row(
+        outcome=outcomes.SerialExists,
         number=11,
         name="the serial number is new within the GTIN",
         code="serial-exists",
@@ -226,8 +209,8 @@ _TABLE = (
         members=lambda outcome: {"passportId": outcome.passport_id},
         explanation="Passport {passport} of the same company has serial number {serial} of GTIN {gtin} already.",
     ),
-    _row(
-        outcomes.OverageRequired,
+    Row(
+        outcome=outcomes.OverageRequired,
         number=12,
         name=_SLOT_FREE,
         code="overage-required",
@@ -244,8 +227,8 @@ _TABLE = (
         "cents each, and the command did not say confirmOverage: true.",
         is_by_plan=True,
     ),
-    _row(
-        outcomes.HardBlock,
+    Row(
+        outcome=outcomes.HardBlock,
         number=12,
         name=_SLOT_FREE,
         code="dpp-hard-block",
@@ -256,24 +239,23 @@ _TABLE = (
         explanation="No slot was free: {usage} of the plan's {limit} were used. The plan sells no more.",
         is_by_plan=True,
     ),
-    _row(
-        outcomes.Created,
+    Row(
+        outcome=outcomes.Created,
         number=13,
         name="create the passport",
         code=CREATED,
         kind=Kind.CREATED,
         status=201,
-        error="",
         explanation="No rule was in the way: passport {id} was created.{charge}",
     ),
 )
 
-ROWS: Mapping[type[Outcome], Row] = {row.outcome: row for row in _TABLE}
-"""Of every outcome."""
-REFUSALS: Mapping[type[Outcome], Row] = {row.outcome: row for row in _TABLE if row.error}
-"""Of every outcome but created and replayed passports."""
-ALL_RULES = tuple({row.number: row for row in _TABLE}.values())
+ROWS: Mapping[type[Outcome], Row[Any]] = {row.outcome: row for row in cast("tuple[Row[Any], ...]", _TABLE)}
+"""By outcome; each outcome has one."""
+REFUSALS: Mapping[type[Outcome], Row[Any]] = {outcome: row for outcome, row in ROWS.items() if row.error}
+"""The same without created and replayed passports."""
+ALL_RULES = tuple({row.number: row for row in ROWS.values()}.values())
 """One row of each of the thirteen rules, in their order."""
 CODES = (CREATED, REPLAYED, *(row.code for row in REFUSALS.values()))
 OUTCOMES = (CREATED, REPLAYED, *(kind.label for kind in Kind if kind is not Kind.CREATED))
-"""In a word, as metrics, `submit` and `tail` tell them: refusals by their result topic."""
+"""Outcomes in a word, as metrics, `submit` and `tail` tell them: refusals by their result topic."""
