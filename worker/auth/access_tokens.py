@@ -16,10 +16,10 @@ from worker.domain.command import AccessToken
 CACHED_TOKENS = 4096
 
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
+# RFC 9068 section 4. Servers issue other tokens, too, with the same issuer and sometimes the same audience.
 _TYPES = ("at+jwt", "application/at+jwt")
-"""RFC 9068 section 4. Servers issue other tokens, too, with the same issuer and sometimes the same audience."""
+# PyJWT raises these on hostile bytes.
 UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
-"""Errors that PyJWT raises on hostile bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,23 +15,23 @@ from worker.auth.key_set import NotAKeySet, VerificationKey, public_key_set, rea
 
 log = structlog.get_logger(__name__)
 
+# A key that the server no longer publishes disappears after this.
 MAX_AGE_SECONDS = 600.0
-"""A key that the server no longer publishes disappears after this."""
+# An unknown key id starts another read, but no more often than this: anybody can invent one.
 UNKNOWN_KEY_SECONDS = 10.0
-"""An unknown key id starts another read, but no more often than this: anybody can invent one."""
+# After a failed read, tokens of unknown keys wait at least this long for the next.
 FAILED_SECONDS = 1.0
-"""After a failed read, tokens of unknown keys wait at least this long for the next."""
+# After a failed read, known keys serve this long without another one, so that a hanging server delays nobody.
 STALE_SECONDS = 10.0
-"""After a failed read, known keys serve this long without another one, so that a hanging server delays nobody."""
+# A read that takes longer goes on in the background, and a token of an unknown key waits in its lane.
 PATIENCE_SECONDS = 0.25
-"""A read that takes longer goes on in the background, and a token of an unknown key waits in its lane."""
+# All tokens of unknown keys together wait this long for a server that is away. A lane that waits looks again after a
+# second and `PATIENCE_SECONDS`, so that no command waits for longer than 10 s.
 WAIT_SECONDS = 8.0
-"""All tokens of unknown keys together wait this long for a server that is away. A lane that waits looks again after a
-second and `PATIENCE_SECONDS`, so that no command waits for longer than 10 s."""
+# Pause between reads while a server is away for which tokens have waited.
 WATCH_SECONDS = 5.0
-"""Pause between reads while a server is away for which tokens have waited."""
+# Time that Postgres has to load or save the kept key set.
 KEPT_SECONDS = 5.0
-"""Time that Postgres has to load or save the kept key set."""
 MAX_BYTES = 1024 * 1024
 
 

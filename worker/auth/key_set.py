@@ -19,8 +19,8 @@ _CURVE_ALGORITHMS = {
     ("OKP", "Ed25519"): ("EdDSA",),
     ("OKP", "Ed448"): ("EdDSA",),
 }
+# Asymmetric signatures only: a public key must never serve as an HMAC secret (RFC 8725 section 2.1).
 ALGORITHMS = frozenset({*_RSA_ALGORITHMS, *(name for names in _CURVE_ALGORITHMS.values() for name in names)})
-"""Asymmetric signatures only: a public key must never serve as an HMAC secret (RFC 8725 section 2.1)."""
 _PUBLIC_MEMBERS = frozenset({"kty", "crv", "n", "e", "x", "y"})
 
 

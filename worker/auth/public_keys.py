@@ -12,8 +12,8 @@ from worker.messages.signature import from_base64url
 # libsodium verifies Ed25519 in two thirds of OpenSSL's time, and does not know P-256.
 PublicKey = VerifyKey | EllipticCurvePublicKey
 
+# By curve. EdDSA is the name of RFC 8037, Ed25519 that of RFC 9864.
 ALGORITHMS: Mapping[str, tuple[str, ...]] = {"Ed25519": ("EdDSA", "Ed25519"), "P-256": ("ES256",)}
-"""By curve: the one of RFC 8037, its name since RFC 9864, and ECDSA."""
 
 _COORDINATE = re.compile(r"[A-Za-z0-9_-]{43}")
 _PRIME_P_256 = 2**256 - 2**224 + 2**192 + 2**96 - 1

@@ -19,10 +19,10 @@ from worker.domain.command import Command, Signature
 from worker.domain.credentials import problem_before_proof
 from worker.domain.facts import Facts
 
+# Commands come again after a failure, and their proofs with them. Each takes a few hundred bytes.
 REMEMBERED = 8_192
-"""Remembered proofs, for commands that come again. Each takes a few hundred bytes."""
+# Verifying so many takes some 6 ms. Then the event loop goes on, since heartbeats must not wait for long.
 AT_ONCE = 100
-"""So many are verified, in some 6 ms, before the event loop may send heartbeats."""
 _SIGNATURE_BYTES = 64
 _ES256 = ECDSA(SHA256())
 

@@ -35,5 +35,5 @@ class Cache(Generic[Made]):
             self.bytes -= dropped
 
 
+# About what an entry takes besides its texts and its value.
 _ENTRY_BYTES = 400
-"""About what an entry takes besides its texts and its value."""

@@ -8,8 +8,8 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import CredentialsProblem, SignatureProblem, Unauthorized
 from worker.domain.timestamps import DAY_MS
 
+# Not longer than idempotency keys are bound: a copy of a signed command must not create a second passport.
 LONGEST_LIFE_MS = DAY_MS
-"""Longest validity of a signature. Idempotency keys are bound as long, so a copy cannot create a second passport."""
 
 _UNKNOWN = Unauthorized()
 _REASONS: Mapping[NoCredentials, SignatureProblem | CredentialsProblem] = {

@@ -11,8 +11,8 @@ from worker.domain.cache import Cache
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
+# In ASCII, since escapes make every string encodable, even one with lone surrogates.
 compact_json = json.JSONEncoder(separators=(",", ":")).encode
-"""Compact JSON in ASCII. Escapes make every string encodable, even one with lone surrogates."""
 
 
 @dataclass(frozen=True, slots=True)

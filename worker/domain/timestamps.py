@@ -5,8 +5,8 @@ from functools import lru_cache
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+# Last millisecond of the year 9999: ISO 8601 has four digits for the year.
 LATEST_MS = 253_402_300_799_999
-"""Last millisecond of the year 9999, the latest that ISO 8601 with four year digits can say."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ from worker.messages.rules import CREATED, KEY_FIELD, REFUSALS, REPLAYED, ROWS, 
 
 Body = Mapping[str, Any]
 
+# A result can repeat what commands nest, which settings allow 200 levels deep. pydantic's documents have 255.
 _DEPTH = 240
-"""Of a result that is looked into: settings allow commands 200 levels, and pydantic's documents have 255."""
 
 
 def body_of_value(value: bytes) -> dict[str, Any]:

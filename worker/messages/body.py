@@ -72,12 +72,12 @@ _UNKNOWN_ROLE = "Expected one of the roles " + ", ".join(ROLES)
 _NAME_TOO_LONG = f"{_UNKNOWN_ROLE}; got a name that is too long to be repeated"
 _NO_COMMAND = "Expected a command, got a CloudEvent: send it with the header content-type: application/cloudevents+json"
 
+# A body can be wrong at thousands of paths. So many are reported, each with all of its messages.
 MOST_FIELD_ERRORS = 100
-"""So many paths are reported, each with all of its messages; a body can be wrong at thousands."""
+# The JSON of the reported errors is no longer. Escapes can make a name six times as long as it was sent.
 MOST_BYTES = 8 * 1024
-"""The JSON of the reported field errors is no longer. Escapes can make a name six times as long as it was sent."""
+# Bytes of JSON. A longer path would not fit even alone.
 _LONGEST_ROLE_PATH = MOST_BYTES - len(compact_json({"": [_UNKNOWN_ROLE]})) + len(quoted(""))
-"""Bytes of JSON: a longer path would not fit even alone."""
 
 
 def read_body(body: JsonObject) -> CreatePassport | InvalidBody:

@@ -27,8 +27,8 @@ from worker.messages.json_value import JsonObject, fingerprint, read_object
 from worker.messages.signature import HEADER as SIGNATURE
 from worker.messages.signature import STRUCTURED, Signed, read_signature
 
+# Ten times the largest limit that can be set.
 MOST_HEADERS = 10_000
-"""Ten times the largest limit that can be set."""
 LONGEST_IDEMPOTENCY_KEY = 255
 """Characters."""
 
@@ -38,8 +38,8 @@ KnownHeaders = Mapping[str, Sequence[bytes | None]]
 
 _STRUCTURED = STRUCTURED.encode("ascii")
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+# W3C Trace Context, section 3.3.1.1, of `tracestate`. No version of `traceparent` is longer.
 _TRACE_BYTES = 512
-"""W3C Trace Context, section 3.3.1.1, of `tracestate`. No version of `traceparent` is longer."""
 _BEARER = re.compile(r"[ \t]*bearer[ \t]+(\S+)[ \t]*", re.IGNORECASE)
 # Nearly all commands have this form. It takes two thirds of the time of `_BEARER`, which reads it alike.
 _USUAL_API_KEY = re.compile(rb"Bearer (tp_[!-~]+)")

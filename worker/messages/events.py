@@ -16,8 +16,8 @@ from worker.messages.rules import ROWS, Kind, Row
 
 Header = tuple[str, bytes | None]
 
+# Result and dead-letter topics take 2 MiB with headers. A larger record would stop its lane for good.
 RECORD_BYTES = 2 * 1024 * 1024 - 64 * 1024
-"""Largest record to publish. Topics take 2 MiB with headers, and a larger record would stop its lane for good."""
 
 
 _TYPES = {kind: f"eu.tracepass.passport.{kind.label}.v1".encode() for kind in Kind}
@@ -50,8 +50,8 @@ class Answer(NamedTuple):
 
 
 _MOST_BYTES_A_CHARACTER = 4
+# Names of headers, and values that no producer chooses. The topic's name in them has at most 249 bytes.
 _OTHER_HEADERS_BYTES = 1024
-"""Names of headers, and values that no producer chooses. The topic's name in them has at most 249 bytes."""
 
 
 def header_bytes(headers: Sequence[Header]) -> int:
@@ -199,5 +199,5 @@ def uuid5_of_url(name: bytes) -> bytes:
 
 
 _URL = NAMESPACE_URL.bytes
+# RFC 9562 section 4.1: the first bits of the ninth octet are 10.
 _VARIANT = {f"{digit:x}": f"{digit & 0b0011 | 0b1000:x}" for digit in range(16)}
-"""RFC 9562 section 4.1: the first bits of the ninth octet are 10."""

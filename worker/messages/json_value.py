@@ -91,10 +91,10 @@ def _plain_object(value: bytes, max_depth: int) -> JsonObject | None:
     return parsed
 
 
+# All parsers read and write smaller integers alike.
 _EXACT = 2**53
-"""All parsers read and write smaller integers alike."""
+# Keeps the sum below zero, whatever number of keys is added.
 _NOT_PLAIN = -(2**31)
-"""Keeps the sum below zero, whatever number of keys is added."""
 
 
 def _keys_of(value: JsonObject) -> int:

@@ -68,8 +68,8 @@ class Row(Generic[SomeOutcome]):
 _KEY_FREE = "the idempotency key is not bound yet"
 _SLOT_FREE = "a slot is free, or the plan sells overage and it is confirmed"
 
+# No path of a body has this name, so it tells rule 4 from rule 6 in published answers.
 KEY_FIELD = "Idempotency-Key"
-"""The one field that rule 4 reports; no path of a body is called so."""
 
 # Without an annotation, so that mypy checks each row's `members` against the attributes of its own outcome.
 _TABLE = (

@@ -17,8 +17,8 @@ STRUCTURED = "application/cloudevents+json"
 """The one content type that changes the meaning of a value. The claim `ct` has to name it."""
 
 _COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+# By length modulo 4. Spare bits have to be 0, so that no bytes have a second text.
 _LAST_CHARACTERS = {0: None, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
-"""By length modulo 4. Spare bits have to be 0, so that no bytes have a second text."""
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _JSON_DEPTH = 32
