@@ -252,8 +252,8 @@ BEGIN
     IF (parent IN ('idempotency_key', 'ledger', 'dead_letter') AND day BETWEEN today - 1 AND today + 31) IS NOT TRUE THEN
         RAISE EXCEPTION 'Expected a table of days, and a day from yesterday to 31 days ahead, got % and %', parent, day;
     END IF;
-    -- Made apart and then attached: attaching lets the batches of running workers go on, while CREATE TABLE ...
-    -- PARTITION OF would wait for all of them and stop those that come after.
+    -- The table is made first and then attached: ATTACH PARTITION lets the batches of running workers go on. CREATE TABLE
+    -- ... PARTITION OF would wait for all of them, and later ones would wait behind it.
     EXECUTE format('CREATE TABLE HOME.%I (LIKE HOME.%I INCLUDING ALL)', child, parent);
     EXECUTE format('ALTER TABLE HOME.%I ATTACH PARTITION HOME.%I FOR VALUES FROM (%L) TO (%L)',
                    parent, child, day, day + 1);
@@ -273,8 +273,8 @@ BEGIN
     IF (day < (now() AT TIME ZONE 'UTC')::date - 2) IS NOT TRUE THEN
         RAISE EXCEPTION 'Expected a day that ended at least two days ago, got %', day;
     END IF;
-    -- The ledger of a lane starts behind the newest row of the day that is about to go. Under the lanes' locks, never
-    -- lowers anything, and commits with the drop, so that nobody takes the missing rows for a gap in the offsets.
+    -- The ledger of a lane now starts behind the newest row of the dropped day. Under the lanes' locks, and never lower
+    -- than before. It commits with the drop, so that nobody takes the missing rows for a gap in the offsets.
     PERFORM FROM HOME.lane ORDER BY id FOR UPDATE;
     UPDATE HOME.lane
        SET ledger_from = dropped.newest + 1

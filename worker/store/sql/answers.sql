@@ -1,6 +1,6 @@
--- Answers as they were recorded, in input order, with their dead letters: at most $4 of them, and at most about $5
--- bytes of memory, but at least one. Read only. The lengths are read without the values. A created event is told as its
--- passport's own values and the frame that they fill.
+-- Answers as they were recorded, in input order, with their dead letters: at most $4 of them and about $5 bytes of
+-- memory, but at least one. The lengths are read without the values. A created event comes as its passport's own values
+-- and its frame. Read only.
 SELECT "offset", appended_ms, kind, replayed, key, company_id, encode(passport_id, 'hex') AS passport_id,
        traceparent, tracestate, value, reason, dead_key, dead_value, header_names, header_values, frame_id, gtin, serial, created_ms, gs1, rest
   FROM (SELECT *, sum(bytes_of_value + coalesce(octet_length(dead_value), 0) + coalesce(octet_length(dead_key), 0)

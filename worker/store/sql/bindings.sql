@@ -1,7 +1,7 @@
--- Idempotency keys that are bound, with the created event they replay; of two rows of a key the later one comes last.
--- Read only, under the companies' locks. Days before $2 (since the epoch) are not opened, but yesterday always is: records
--- from clocks that are days ahead have their keys there, or tomorrow, for as long as they stay so far ahead. The events are
--- left out where all of them are more than $3 bytes; the lengths are read without them.
+-- Bound idempotency keys with the created events that they replay. A key can have two rows; the later one comes last.
+-- Days before $2 (since the epoch) are skipped. Yesterday never is: clocks that are days ahead put their keys there, or
+-- into tomorrow. The events are left out where all of them together have more than $3 bytes; their lengths are read
+-- without them. Read only, under the companies' locks.
 SELECT k.id, k.fingerprint, encode(k.passport_id, 'hex') AS passport_id,
        round(extract(epoch FROM k.created_at) * 1000)::bigint AS created_ms,
        CASE WHEN sum(coalesce(octet_length(f.text), 0) + 300 + coalesce(octet_length(p.gs1), 0)

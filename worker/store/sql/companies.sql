@@ -1,4 +1,4 @@
--- Companies with their plans, as `api_keys` has them. Read only.
+-- Companies with their plans, as in `api_keys`. Read only.
 SELECT c.id, c.subscription, ceil(extract(epoch FROM c.signatures_required_from) * 1000)::bigint AS required_ms,
        p.id AS plan_id, p.max_dpps, p.overage_price_cents, p.max_v1_writes_per_day
   FROM company c

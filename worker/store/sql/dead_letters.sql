@@ -1,3 +1,3 @@
--- The copy of a record that could not be processed, in the transaction of its ledger row.
+-- The copy of a record that could not be processed. Runs in the transaction of its ledger row.
 INSERT INTO dead_letter (lane_id, "offset", reason, key, value, header_names, header_values)
 VALUES ($1, $2, $3, $4, $5, $6, $7)

@@ -1,5 +1,5 @@
--- At most $2 daily write counts that were last raised more than $1 days ago, by the database's clock and by a worker's,
--- whose day is $3. Safe: a count that a batch raises at this moment is skipped, and no lock is waited for.
+-- Deletes at most $2 daily counts that were last raised more than $1 days ago, by the database's clock and by a
+-- worker's clock, whose day is $3. Safe: skips a count that a batch raises at this moment, and waits for no lock.
 DELETE FROM daily_writes
  WHERE ctid = ANY (ARRAY(SELECT ctid
                            FROM daily_writes

@@ -1,2 +1,2 @@
--- Texts that passports share. Read only; they never change.
+-- Texts of frames by their ids. Read only; a frame never changes.
 SELECT id, text FROM passport_frame WHERE id = ANY ($1::bytea[])

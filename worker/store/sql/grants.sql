@@ -1,65 +1,65 @@
--- What a role needs for `run`, and no more: one right a line, and what it is used for. `migrate --grant-to` runs this, and
--- `run` asks for each line before it starts. Safe to repeat: it gives what is missing and takes nothing away.
+-- The rights that a role needs for `run`, one a line with its purpose. `migrate --grant-to` runs this file, and `run`
+-- checks each line before it starts. Safe to repeat: it adds missing rights and takes none away.
 GRANT USAGE ON SCHEMA {schema} TO {role}; -- to see the tables at all
 GRANT SELECT ON TABLE schema_migration TO {role}; -- is the database at this version?
 
--- Reference data: only ever read.
+-- Reference data: `run` never writes it.
 GRANT SELECT ON TABLE plan TO {role}; -- limits and prices
 GRANT SELECT ON TABLE company TO {role}; -- plan, subscription and prefill
-GRANT SELECT ON TABLE api_key TO {role}; -- who asks
-GRANT SELECT ON TABLE signing_key TO {role}; -- who signed
-GRANT SELECT ON TABLE product TO {role}; -- whose product, and its values
+GRANT SELECT ON TABLE api_key TO {role}; -- the company of a command
+GRANT SELECT ON TABLE signing_key TO {role}; -- the company of a signed command
+GRANT SELECT ON TABLE product TO {role}; -- products with their companies and values
 GRANT SELECT ON TABLE template TO {role}; -- the fields of a passport
 
 -- Counters, keys and registrations.
-GRANT SELECT ON TABLE company_usage TO {role}; -- slots that are taken
+GRANT SELECT ON TABLE company_usage TO {role}; -- used slots
 GRANT UPDATE (slots_used) ON TABLE company_usage TO {role}; -- take slots, and lock the company for a batch
-GRANT SELECT ON TABLE daily_writes TO {role}; -- is the day's budget spent?
+GRANT SELECT ON TABLE daily_writes TO {role}; -- check the day's budget
 GRANT INSERT ON TABLE daily_writes TO {role}; -- a company's first write of a day
 GRANT UPDATE (writes, recorded_on) ON TABLE daily_writes TO {role}; -- its later ones
 GRANT DELETE ON TABLE daily_writes TO {role}; -- housekeeping: counts past the retention
-GRANT SELECT ON TABLE gtin_registration TO {role}; -- whose GTIN?
+GRANT SELECT ON TABLE gtin_registration TO {role}; -- the owner of a GTIN
 GRANT INSERT ON TABLE gtin_registration TO {role}; -- claim one for a batch
 GRANT UPDATE (company_id) ON TABLE gtin_registration TO {role}; -- settle a claim of the same batch
 GRANT DELETE ON TABLE gtin_registration TO {role}; -- take back a claim of the same batch
-GRANT SELECT ON TABLE idempotency_key TO {role}; -- is the key bound?
-GRANT INSERT ON TABLE idempotency_key TO {role}; -- bind it
-GRANT UPDATE (fingerprint, passport_id, created_at) ON TABLE idempotency_key TO {role}; -- bind it again, 24 hours later
+GRANT SELECT ON TABLE idempotency_key TO {role}; -- check whether a key is bound
+GRANT INSERT ON TABLE idempotency_key TO {role}; -- bind a key
+GRANT UPDATE (fingerprint, passport_id, created_at) ON TABLE idempotency_key TO {role}; -- bind a key again, 24 hours later
 
--- Passports: made, never changed.
-GRANT SELECT ON TABLE passport TO {role}; -- serials that are taken, and bodies to replay
-GRANT INSERT ON TABLE passport TO {role}; -- create one
-GRANT SELECT ON TABLE passport_frame TO {role}; -- what passports share of their bodies
-GRANT INSERT ON TABLE passport_frame TO {role}; -- write it when it is first used
-GRANT INSERT ON TABLE overage_charge TO {role}; -- charge for one
-GRANT SELECT ON TABLE overage_charge TO {role}; -- quota, recover: what was charged; the worker reads none
+-- Passports: never changed.
+GRANT SELECT ON TABLE passport TO {role}; -- used serial numbers, and events to replay
+GRANT INSERT ON TABLE passport TO {role}; -- create a passport
+GRANT SELECT ON TABLE passport_frame TO {role}; -- the texts that passports share
+GRANT INSERT ON TABLE passport_frame TO {role}; -- write a text when it is first used
+GRANT INSERT ON TABLE overage_charge TO {role}; -- charge for a passport
+GRANT SELECT ON TABLE overage_charge TO {role}; -- for `quota` and `lanes recover`; the worker reads no charge
 
--- Lanes and the ledger. Keys, ledger and dead letters go with their day, by function.
+-- Lanes and the ledger. Functions drop keys, ledger and dead letters with their day.
 GRANT SELECT ON TABLE lane TO {role}; -- the positions
 GRANT INSERT ON TABLE lane TO {role}; -- a partition's first lane
 GRANT UPDATE (epoch, generation_id, member_id, producers, applied, emitted, ledger_from, cluster_id, topic_id) ON TABLE lane TO {role}; -- fence, move, lock
 GRANT SELECT ON TABLE ledger TO {role}; -- emit answers again
-GRANT INSERT ON TABLE ledger TO {role}; -- a row a record
-GRANT SELECT ON TABLE dead_letter TO {role}; -- emit them again
+GRANT INSERT ON TABLE ledger TO {role}; -- one row a record
+GRANT SELECT ON TABLE dead_letter TO {role}; -- emit dead letters again
 GRANT INSERT ON TABLE dead_letter TO {role}; -- copies of records that could not be processed
 GRANT EXECUTE ON FUNCTION make_day(text, date) TO {role}; -- partitions of the coming days
 GRANT EXECUTE ON FUNCTION drop_day(date) TO {role}; -- housekeeping: a day past the retention
 
 -- Access tokens.
 GRANT SELECT ON TABLE oauth_key_set TO {role}; -- start while the authorization server is away
-GRANT INSERT ON TABLE oauth_key_set TO {role}; -- keep the public keys that were read
-GRANT UPDATE (keys, read_at) ON TABLE oauth_key_set TO {role}; -- keep those that came later
+GRANT INSERT ON TABLE oauth_key_set TO {role}; -- keep the public keys
+GRANT UPDATE (keys, read_at) ON TABLE oauth_key_set TO {role}; -- keep newer public keys
 
--- What people see in the console.
-GRANT SELECT ON TABLE activity TO {role}; -- find the minutes that are written
+-- Counts for the console.
+GRANT SELECT ON TABLE activity TO {role}; -- find the written minutes
 GRANT INSERT ON TABLE activity TO {role}; -- write a minute
-GRANT UPDATE (counts) ON TABLE activity TO {role}; -- write it again
-GRANT DELETE ON TABLE activity TO {role}; -- housekeeping: minutes that are old
+GRANT UPDATE (counts) ON TABLE activity TO {role}; -- write a minute again
+GRANT DELETE ON TABLE activity TO {role}; -- housekeeping: old minutes
 
--- What operators do with this role: recover, redrive.
-GRANT SELECT ON TABLE operation TO {role}; -- is it over?
-GRANT INSERT ON TABLE operation TO {role}; -- begin one, and note that offsets were set back
-GRANT UPDATE ON TABLE operation TO {role}; -- end one
-GRANT SELECT ON TABLE redrive TO {role}; -- was it published again?
-GRANT INSERT ON TABLE redrive TO {role}; -- before it is
-GRANT UPDATE (new_offset, operation_id) ON TABLE redrive TO {role}; -- where it was
+-- For operators who use this role: recover, redrive.
+GRANT SELECT ON TABLE operation TO {role}; -- check whether an operation has ended
+GRANT INSERT ON TABLE operation TO {role}; -- begin an operation, and note that offsets were set back
+GRANT UPDATE ON TABLE operation TO {role}; -- end an operation
+GRANT SELECT ON TABLE redrive TO {role}; -- check whether a command was published again
+GRANT INSERT ON TABLE redrive TO {role}; -- before a command is published again
+GRANT UPDATE (new_offset, operation_id) ON TABLE redrive TO {role}; -- its new offset

@@ -1,5 +1,5 @@
--- When the first day begins, from today on, for which keys, the ledger or dead letters have no daily partition, in Unix
--- seconds; a month is as far as it looks. Read only; by the database's clock, as missing_days.
+-- The beginning of the first day, from today on, for which keys, the ledger or dead letters have no partition, in Unix
+-- seconds. Looks a month ahead, by the database's clock. Read only.
 SELECT extract(epoch FROM min(day) AT TIME ZONE 'UTC')::float8
   FROM (SELECT ahead, (now() AT TIME ZONE 'UTC')::date::timestamp + ahead * interval '1 day' AS day
           FROM generate_series(0, 31) AS ahead) AS days,

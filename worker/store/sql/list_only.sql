@@ -1,5 +1,5 @@
--- All that other producers left open for lanes has ended: list ours ($4) alone. Safe: changes nothing where the epoch is
--- not ours, so whoever registered meanwhile keeps the list that it saw.
+-- Lists one producer ($4) for lanes, after the transactions of all others have ended. Safe: changes nothing where the
+-- epoch is not ours, so a worker that registered meanwhile keeps the list that it saw.
 UPDATE lane
    SET producers = ARRAY[$4]
   FROM unnest($1::int[], $2::bigint[], $3::text[]) AS ours (id, epoch, holder)

@@ -1,3 +1,3 @@
--- Every lane, in the order of ids, as batches lock theirs: so nobody waits for us in a circle, and from here to the
--- commit nobody writes to the ledger.
+-- Locks every lane in the order of ids, as batches do, so that no circle of waiting arises. Nobody writes to the ledger
+-- from here to the commit.
 SELECT id FROM lane ORDER BY id FOR UPDATE

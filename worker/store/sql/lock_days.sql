@@ -1,2 +1,2 @@
--- One maker of partitions at a time. Released with the transaction, however it ends.
+-- Lets one process at a time make partitions. Ends with the transaction.
 SELECT pg_advisory_xact_lock(hashtextextended('passport-worker days', 0))

@@ -1,5 +1,5 @@
--- Raise the lower bounds of the emission positions. Safe: never lowers one, never passes what was applied; the rows are
--- locked first, in the order of batches.
+-- Raises lower bounds of the emission positions. Safe: never lowers one, and never passes the applied position. Locks
+-- the rows first, in the order of batches.
 WITH locked AS (
     SELECT id FROM lane WHERE id = ANY ($1::int[]) ORDER BY id FOR UPDATE
 )

@@ -1,5 +1,5 @@
--- Those of the wanted rights that a role lacks; $5 is its name, null for the session's own. Read only. What does not exist
--- is not missing: whether the schema is the right one is asked elsewhere.
+-- The wanted rights that a role ($5; null: the session's own) lacks. An object that does not exist counts as no missing
+-- right: another check compares the schema. Read only.
 SELECT asked.role, wanted.place::int AS place
   FROM (SELECT coalesce($5, current_user) AS role) AS asked,
        unnest($1::text[], $2::text[], $3::text[], $4::text[])

@@ -1,5 +1,5 @@
--- Days that ended at least $1 days ago, by the database's clock and by a worker's whose day is $2, and still have a
--- partition, oldest first. Read only.
+-- Days with a partition that ended at least $1 days ago, by the database's clock and by a worker's clock, whose day is
+-- $2, oldest first. Read only.
 SELECT DISTINCT to_date(right(child.relname, 8), 'YYYYMMDD') AS day
   FROM pg_inherits i
   JOIN pg_class child ON child.oid = i.inhrelid

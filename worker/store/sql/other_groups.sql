@@ -1,4 +1,4 @@
--- Groups under which lanes of a topic ($2) have answered commands, where none has run under group $1. Read only.
+-- Groups under which lanes of a topic ($2) have answered commands, if none has run under group $1. Read only.
 SELECT DISTINCT group_id
   FROM lane
  WHERE topic = $2 AND applied > 0

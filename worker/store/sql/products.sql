@@ -1,6 +1,6 @@
--- What seeds the fields of passports, as JSON texts: products of these companies ($2) among those that are named ($1), then,
--- without a product id, each of their templates and companies once. Read only; one statement, so that a product and its
--- template fit each other. The texts are left out where all of them are more than $3 bytes.
+-- The JSON texts that seed the fields of passports: the named products ($1) of these companies ($2), then, without a
+-- product id, each of their templates and companies once. One statement, so that a product and its template fit each
+-- other. The texts are left out where all of them together have more than $3 bytes. Read only.
 WITH found AS MATERIALIZED (
     SELECT id, company_id, template_id, default_field_values::text AS text
       FROM product

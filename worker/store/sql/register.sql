@@ -1,6 +1,6 @@
--- Raise the epochs of lanes for a member of the group, except where a member of a newer generation holds one ($6
--- overrides), and add the member's producer to the ids that may have something open in Kafka.
--- Safe: the rows are locked already, in the order of batches; whoever holds a lower epoch finds out when it locks its lanes.
+-- Raises the epochs of lanes for a member of the group, and adds its producer to those that may have a transaction open
+-- in Kafka. A lane that a member of a newer generation holds stays as it is, unless $6 overrides. Safe: the rows are
+-- locked already, in the order of batches. A worker with a lower epoch notices when it locks its lanes.
 INSERT INTO lane (group_id, topic, partition, epoch, generation_id, member_id, producers)
 SELECT $1, $2, partition, 1, $4, $5, ARRAY[$7]
   FROM unnest($3::int[]) AS partition

@@ -1,4 +1,5 @@
--- Give claimed GTINs to those who created the first passport. Safe: these rows are our own, unseen by others.
+-- Gives claimed GTINs to the companies that created the first passport. Safe: the rows are this transaction's own, and
+-- others do not see them.
 UPDATE gtin_registration r
    SET company_id = owned.company_id
   FROM unnest($1::text[], $2::text[]) AS owned (gtin, company_id)

@@ -1,4 +1,4 @@
--- What a worker of a group ($1, $2) did in some minutes ($3, counts $4), in place of what it said of them before.
+-- Writes the counts ($4) of a worker of a group ($1, $2) in some minutes ($3) over those that it wrote before.
 INSERT INTO activity (minute, group_id, member, counts)
 SELECT said.minute, $1, $2, said.counts
   FROM unnest($3::timestamptz[], $4::jsonb[]) AS said (minute, counts)

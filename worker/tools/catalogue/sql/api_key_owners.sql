@@ -1,2 +1,2 @@
--- Whose the API keys are that exist already. Read only.
+-- The companies of API keys that exist already. Read only.
 SELECT sha256, company_id FROM api_key WHERE sha256 = ANY ($1::bytea[])

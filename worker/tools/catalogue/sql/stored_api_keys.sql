@@ -1,5 +1,5 @@
--- API keys as they are kept: those of these hashes ($1; null: all), of one company ($2; null: of all), in the order of
--- `stored_companies`. Read only; no index on the company, this reads the table.
+-- API keys as they are stored: those of these hashes ($1; null: all), of one company ($2; null: all), in the order of
+-- `stored_companies`. Read only; there is no index on the company, so this reads the table.
 SELECT sha256, company_id, label, revoked_at
   FROM api_key
  WHERE ($1::bytea[] IS NULL OR sha256 = ANY ($1))

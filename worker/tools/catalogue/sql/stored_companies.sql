@@ -1,4 +1,4 @@
--- Companies as they are kept: those that are named ($1; null: all), one of them ($2; null: all). Read only.
+-- Companies as they are stored: the named ones ($1; null: all), or one of them ($2; null: all). Read only.
 SELECT id, name, plan_id, subscription, prefill::text AS prefill, signatures_required_from
   FROM company
  WHERE ($1::text[] IS NULL OR id = ANY ($1))

@@ -1,4 +1,4 @@
--- Plans as they are kept: those that are named ($1; null: all), of one company ($2; null: of all). Read only.
+-- Plans as they are stored: the named ones ($1; null: all), of one company ($2; null: all). Read only.
 SELECT id, max_dpps, overage_price_cents, max_v1_writes_per_day
   FROM plan
  WHERE ($1::text[] IS NULL OR id = ANY ($1))

@@ -1,4 +1,4 @@
--- Products as they are kept: those that are named ($1; null: all), of one company ($2; null: of all). Read only.
+-- Products as they are stored: the named ones ($1; null: all), of one company ($2; null: all). Read only.
 SELECT id, company_id, template_id, name, model, default_field_values::text AS default_field_values
   FROM product
  WHERE ($1::text[] IS NULL OR id = ANY ($1))

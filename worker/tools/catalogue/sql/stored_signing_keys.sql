@@ -1,5 +1,5 @@
--- Signing keys as they are kept: those of these ids ($1; null: all), of one company ($2; null: of all), in the order of
--- `stored_companies`. Read only; no index on the company, this reads the table.
+-- Signing keys as they are stored: those of these ids ($1; null: all), of one company ($2; null: all), in the order of
+-- `stored_companies`. Read only; there is no index on the company, so this reads the table.
 SELECT kid, company_id, jwk::text AS jwk, label, not_before, revoked_at
   FROM signing_key
  WHERE ($1::text[] IS NULL OR kid = ANY ($1))

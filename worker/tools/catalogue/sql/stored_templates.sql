@@ -1,4 +1,4 @@
--- Templates as they are kept: those that are named ($1; null: all), of one company's products ($2; null: of all). Read only.
+-- Templates as they are stored: the named ones ($1; null: all), of one company's products ($2; null: all). Read only.
 SELECT id, category, version, fields::text AS fields
   FROM template
  WHERE ($1::text[] IS NULL OR id = ANY ($1))

@@ -1,5 +1,5 @@
--- API keys as the file has them; others stay. Safe: a key never changes its company, not even here, and a file that does
--- not speak of the revocation ($5) does not undo it.
+-- Writes the API keys of a catalogue file; other keys stay. Safe: a key never changes its company, and a file without a
+-- revocation ($5) does not undo one.
 INSERT INTO api_key (sha256, company_id, label, revoked_at)
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::timestamptz[]) AS row (sha256) ORDER BY sha256
     ON CONFLICT (sha256) DO UPDATE

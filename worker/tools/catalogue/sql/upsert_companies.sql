@@ -1,6 +1,5 @@
--- Companies as the file has them; others stay. Safe under the lock on loads: their counters are in another table, which this
--- does not touch, and a file that does not speak of signatures ($7) leaves it at what was said of them before. Only a company
--- that is new takes a number.
+-- Writes the companies of a catalogue file; others stay. Only a new company takes a number. Safe under the lock on
+-- loads: counters are in another table, and a file that does not mention signatures ($7) leaves their date as it is.
 WITH row AS (
     SELECT *
       FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])

@@ -1,5 +1,5 @@
--- Signing keys as the file has them; others stay. Safe: a key never changes its company nor itself, and what a file does not
--- speak of, label ($7), first moment ($8) and revocation ($9), stays as it was.
+-- Writes the signing keys of a catalogue file; others stay. Safe: a key changes neither its company nor itself. Label
+-- ($7), first moment ($8) and revocation ($9) stay where a file does not mention them.
 INSERT INTO signing_key (kid, company_id, jwk, label, not_before, revoked_at)
 SELECT kid, company_id, jwk::json, label, not_before, revoked_at
   FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])

@@ -1,4 +1,4 @@
--- Templates as the file has them; others stay. Safe: passports hold the fields that they were created with.
+-- Writes the templates of a catalogue file; others stay. Safe: passports hold the fields that they were created with.
 INSERT INTO template (id, category, version, fields)
 SELECT id, category, version, fields::json
   FROM unnest($1::text[], $2::text[], $3::int[], $4::text[]) AS row (id, category, version, fields)

@@ -1,2 +1,2 @@
--- What an operator is about to do. Safe: one row of its own.
+-- Writes down what an operator is about to do. Safe: a row of its own.
 INSERT INTO operation (id, verb, who, reason, arguments) VALUES ($1, $2, $3, $4, $5)

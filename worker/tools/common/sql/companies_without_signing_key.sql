@@ -1,4 +1,4 @@
--- Companies whose commands have to be signed by now, and that have no key which is valid now. Read only; reads both tables.
+-- Companies whose commands have to be signed by now, without a key that is valid now. Read only; reads both tables.
 SELECT c.id
   FROM company c
  WHERE c.signatures_required_from <= now()

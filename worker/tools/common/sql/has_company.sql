@@ -1,2 +1,2 @@
--- Whether there is a company of this id. Read only.
+-- Whether a company has this id. Read only.
 SELECT EXISTS (SELECT FROM company WHERE id = $1)

@@ -1,2 +1,2 @@
--- One migration at a time, whoever starts it. Released with the transaction, however it ends.
+-- Lets one process migrate at a time. Ends with the transaction.
 SELECT pg_advisory_xact_lock(hashtextextended('passport-worker migrate', 0))

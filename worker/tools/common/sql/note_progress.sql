@@ -1,2 +1,2 @@
--- How far an operation has got.
+-- Writes down how far an operation has got.
 UPDATE operation SET progress = $2 WHERE id = $1

@@ -1,2 +1,2 @@
--- One applied migration, in the transaction of its effects: both are there, or neither is.
+-- Records an applied migration, in the transaction of its effects: the database has both or neither.
 INSERT INTO schema_migration (version, name, sha256) VALUES ($1, $2, $3)

@@ -1,2 +1,2 @@
--- An operation that goes on. Safe: what it did before is kept in its progress.
+-- Marks an operation as going on. Safe: its progress is kept.
 UPDATE operation SET ended_at = NULL, outcome = NULL WHERE id = $1

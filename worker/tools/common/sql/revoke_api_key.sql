@@ -1,5 +1,5 @@
--- Revoke an API key from a time on ($2; null: now), later by $3. Safe: never gives a key more time than it has; the row as it
--- is then is returned. Now is a whole millisecond, as append times are.
+-- Revokes an API key from a time on ($2; null: now), later by $3, and returns the row. Safe: never gives a key more
+-- time than it has. Now is a whole millisecond, as append times are.
 UPDATE api_key
    SET revoked_at = least(revoked_at, coalesce($2::timestamptz, date_trunc('milliseconds', now())) + $3::interval)
  WHERE sha256 = $1

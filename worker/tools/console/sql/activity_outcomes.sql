@@ -1,5 +1,5 @@
--- How many answers of each code a group ($1) gave in each of the last $2 minutes, up to the current one. Read only, by primary
--- key.
+-- The number of answers of each code that a group ($1) gave in each of the last $2 minutes, the current one among them.
+-- Read only, by primary key.
 SELECT a.minute, said.key AS code, sum(said.value::bigint)::bigint AS count
   FROM activity a
  CROSS JOIN LATERAL jsonb_each_text(a.counts -> 'outcomes') AS said

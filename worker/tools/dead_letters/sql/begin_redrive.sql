@@ -1,5 +1,5 @@
--- Note that a command is about to be published again; nothing comes back where somebody else has noted the same. Safe: one
--- row, committed before anything is sent.
+-- Notes that a command is about to be published again. Returns no row where another process has noted the same. Safe:
+-- one row, committed before anything is sent.
 INSERT INTO redrive (topic, partition, "offset", times, operation_id, log_end)
 VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT DO NOTHING

@@ -1,4 +1,4 @@
--- The dead letter of one command of a group, whole. Read only, by the lane's primary key.
+-- The whole dead letter of one command of a group. Read only, by the lane's primary key.
 SELECT d.reason, d.key AS dead_key, d.value AS dead_value, d.header_names, d.header_values, l.appended_at,
        coalesce(
            l.company_id,

@@ -1,6 +1,6 @@
--- Dead letters of a group's lanes ($1) on a topic ($2), newest first, at most $9, with what became of redriving them. $3 are
--- partitions, empty: all; $4 and $5 offsets, $6 and $7 times of appending, $8 a code; null: any. Read only, backwards by the
--- lanes' primary key; a code that is rare is looked for among all of a lane. Values are not read.
+-- Dead letters of a group's lanes ($1) on a topic ($2), newest first, at most $9, with the state of their redriving. $3
+-- are partitions (empty: all), $4 and $5 offsets, $6 and $7 append times, $8 a code (null: any). Read only, backwards
+-- by the lanes' primary key; a rare code is searched for among all dead letters of a lane. Values are not read.
 SELECT lane.partition, found."offset", found.reason, found.appended_at, found.key, found.value_bytes,
        coalesce(found.company_id, answered.company_id) AS company_id, redriven.times, redriven.new_offset, redriven.operation_id
   FROM lane

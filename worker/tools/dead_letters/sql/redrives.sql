@@ -1,4 +1,4 @@
--- How often a command was published again, oldest first, and by which operations. Read only, by primary key.
+-- The times that a command was published again, oldest first, with their operations. Read only, by primary key.
 SELECT r.times, r.log_end, r.new_offset, r.operation_id, o.who, o.begun_at,
        o.outcome IS DISTINCT FROM 'done' AS is_unfinished, o.arguments ->> 'group' AS group_id
   FROM redrive r

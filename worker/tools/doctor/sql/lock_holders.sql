@@ -1,5 +1,5 @@
--- Sessions that have kept others of this database waiting for a lock for longer than $1 seconds, and do not wait themselves.
--- Read only. Of other roles' sessions, state and time are only told to roles that may see them (pg_read_all_stats).
+-- Sessions that have kept others of this database waiting for a lock for longer than $1 seconds, and do not wait
+-- themselves. The server shows state and time of other roles' sessions only to members of pg_read_all_stats. Read only.
 SELECT holder.pid, holder.usename AS role, holder.application_name AS application, host(holder.client_addr) AS address,
        holder.state, holder.xact_start AS since, count(DISTINCT waiting.pid)::int AS kept_waiting
   FROM pg_locks AS waiting

@@ -1,5 +1,5 @@
--- What the server says of itself: its version, whether it keeps what it has acknowledged, and how many connections it has
--- left for us, less this one, by all limits that hold for our role. Read only; a reader sees as much as a superuser.
+-- The state of the server: its version, whether it keeps acknowledged commits, and how many connections it has left for
+-- the role, without this one, by all limits. Read only; a reader sees as much as a superuser.
 SELECT current_setting('server_version') AS version,
        current_setting('server_version_num')::int / 10000 AS major,
        pg_is_in_recovery() AS in_recovery,

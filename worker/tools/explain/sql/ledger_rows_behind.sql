@@ -1,5 +1,5 @@
--- For each lane ($1) the first row of the ledger at an offset ($2) or behind it, and below another ($3). Read only, by primary
--- key: one row of each day is looked at.
+-- For each lane ($1) the first row of the ledger from an offset ($2) on, and below another ($3). Read only, by primary
+-- key: reads one row of each day.
 SELECT asked.lane_id, found."offset", found.appended_ms
   FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS asked (lane_id, start, stop),
        LATERAL (SELECT l."offset", round(extract(epoch FROM l.appended_at) * 1000)::bigint AS appended_ms

@@ -1,4 +1,4 @@
--- Which passport has a GTIN and a serial number, and when it was created. Read only, by primary keys and
+-- The passport with a GTIN and a serial number, and its creation time. Read only, by primary keys and
 -- passport_gtin_serial_key.
 SELECT encode(p.id, 'hex'), round(extract(epoch FROM p.created_at) * 1000)::bigint AS created_ms
   FROM gtin_registration g

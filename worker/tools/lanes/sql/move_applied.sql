@@ -1,4 +1,5 @@
--- Let a lane go on behind commands that have expired. Safe: changes nothing when the epoch is not ours, or the lane has moved.
+-- Lets a lane go on behind commands that have expired. Safe: changes nothing when the epoch is not ours, or the lane
+-- has moved.
 UPDATE lane
    SET applied = $3
  WHERE id = $1 AND epoch = $2 AND holder = $5 AND applied = $4

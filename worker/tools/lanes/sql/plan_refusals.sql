@@ -1,4 +1,4 @@
--- Why what is planned cannot be restored: all of it by code and partition, with the first places of each. Read only.
+-- The reasons why planned rows cannot be restored, by code and partition, with the first places of each. Read only.
 WITH refused AS (
     SELECT 'passport-exists' AS code, r.partition, r."offset", r.id AS detail
       FROM planned_passport r JOIN passport p ON p.id = decode(r.id, 'hex')

@@ -1,4 +1,4 @@
--- What is to be restored, while it is looked at: seen by this session only, and gone with it.
+-- The rows that a recovery plans to restore. Only this session sees these tables, and they end with it.
 CREATE TEMP TABLE planned_passport (
     partition integer, "offset" bigint, id text, company_id text, gtin text, serial text, digest bytea
 );

@@ -1,5 +1,5 @@
--- A role's name, and the tables' schema, as identifiers; no row where there is no such role: the quoted name "public" would
--- be everybody. Read only.
+-- A role's name and the tables' schema as quoted identifiers; no row where the role does not exist. Without that check
+-- the name "public" would mean everybody, even in quotes. Read only.
 SELECT quote_ident(rolname) AS role, (SELECT relnamespace::regnamespace::text
                                         FROM pg_class
                                        WHERE oid = 'schema_migration'::regclass) AS schema

@@ -1,6 +1,6 @@
--- What one company ($1; null: all) has used of its plan, on a UTC day ($3) and in its month, nearest to an end first; only
--- those that have used at least a share ($2; null: any) of their slots or of the day's writes; at most $4 (null: all). Read only, and by index where
--- many rows are: the day's writes, the month's charges.
+-- What one company ($1; null: all) has used of its plan on a UTC day ($3) and in its month, nearest to a limit first.
+-- Only companies that have used at least a share ($2; null: any) of their slots or of the day's writes; at most $4
+-- (null: all). Read only; uses indexes for the large tables, the day's writes and the month's charges.
 SELECT used.id, used.name, used.plan_id, used.slots_used, used.max_dpps, used.slots_share, used.writes,
        used.max_v1_writes_per_day, used.writes_share, charged.charges, charged.cents
   FROM (
