@@ -17,17 +17,17 @@ from worker.stream.cluster.permissions import check_permissions
 from worker.stream.cluster.topic_settings import TOPIC_IDS
 from worker.stream.cluster.topics import check_topics
 
+# The ids of checks.
 KAFKA, KAFKA_RIGHTS = "kafka.reachable", "kafka.rights"
 POSTGRES, POSTGRES_RIGHTS = "postgres.reachable", "postgres.rights"
 KEY_SET = "oauth.tls"
-"""The ids of checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """A question whose findings have these ids.
 
-    It can only be asked where the checks that it `presumes` have passed. It raises where its server is away.
+    Ask it only where the checks that it `presumes` have passed. `ask` raises where the server is away.
     """
 
     ids: tuple[str, ...]
@@ -58,12 +58,12 @@ class Preflight:
         if not location:
             return [CheckResult(KEY_SET, "OAuth is off: PASSPORT_OAUTH_JWKS is not set", status="skipped")]
         if location.lower().startswith("http://"):
-            found = "the key set is read over plain http, expected https or a file"
+            finding = "the key set is read over plain http, expected https or a file"
             advice = (
                 "Set PASSPORT_OAUTH_JWKS to an https URL: whoever is on the way can put in a key of their own, and "
                 "with it sign access tokens of any company."
             )
-            return [CheckResult(KEY_SET, found, advice, "warning")]
+            return [CheckResult(KEY_SET, finding, advice, "warning")]
         return [_passed(KEY_SET, f"the key set is {'read over https' if is_url(location) else 'a file'}, as expected")]
 
     async def _connection(self) -> list[CheckResult]:

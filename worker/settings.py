@@ -225,5 +225,5 @@ class Settings(BaseSettings):
         return self.topic_dead_letters or f"{self.topic_commands}.{self.group_id}.dlq"
 
 
+# The fields by their environment variables.
 VARIABLES = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
-"""The fields by their environment variables."""

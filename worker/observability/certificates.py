@@ -9,8 +9,8 @@ from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+# The certificate of this worker, and those of the authorities that vouch for the brokers.
 CERTIFICATES = ("client", "ca")
-"""The certificate of this worker, and those of the authorities that vouch for the brokers."""
 
 
 class UnreadableCertificate(Exception):

@@ -17,7 +17,7 @@ LANE_STATES = ("opening", "running", "waiting", "halted", "lost")
 class Counting(Hooks):
     """Counts and times the line.
 
-    It counts a whole turn or batch at once: finding a metric by its labels takes as long as parsing a header.
+    A whole turn or batch is counted at once, since finding a metric by its labels takes as long as parsing a header.
     """
 
     def __init__(self, metrics: Metrics) -> None:

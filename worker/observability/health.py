@@ -6,8 +6,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+# Returns a sentence for each current problem.
 Problems = Callable[[], list[str]]
-"""Returns a sentence for each current problem."""
 
 
 class HealthServer:

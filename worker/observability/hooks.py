@@ -14,10 +14,10 @@ from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.store.port import LaneName
 
+# To be called with the name of a step when it ends.
 Stopwatch = Callable[[str], None]
-"""To be called with the name of a step when it ends."""
+# From the kind of a result and the partition of its command to the result's topic and partition.
 Destination = Callable[[Kind, int], tuple[str, int]]
-"""From the kind of a result and the partition of its command to the result's topic and partition."""
 
 
 class Activity(NamedTuple):
@@ -51,7 +51,7 @@ class Sent(Protocol):
 
     @property
     def answers(self) -> Sequence[Answer]:
-        """One a command."""
+        """The answers, one a command."""
 
 
 class Answered(Sent, Protocol):
@@ -92,17 +92,17 @@ class Watched(Protocol):
 class Hooks:
     """The events that the line tells. Here nobody listens.
 
-    A listener overrides the events that it wants. It answers nothing, and it must not raise, so that it cannot fail the
-    line. `together` combines listeners.
+    A listener overrides the events that it wants. Listeners must not raise, since an exception would fail the line.
+    `together` combines listeners.
     """
 
     # Activities
 
     def begins(self, activity: Activity) -> None:
-        """A batch was taken, or a lane opens. It may be told more than once."""
+        """A batch was taken, or a lane opens. The same event can come twice."""
 
     def ended(self, activity: Activity, failure: BaseException | None = None) -> None:
-        """An activity is over. It may be told more than once."""
+        """An activity is over. The same event can come twice."""
 
     def within(self, activities: Sequence[Activity]) -> AbstractContextManager[None]:
         """Makes activities the current ones. An exception that leaves the context has failed and ended them all."""
@@ -176,8 +176,8 @@ class Hooks:
         """The group took all partitions: it shares them out anew, or the worker leaves."""
 
 
+# Events whose context managers begin in the order of the listeners, and end in the reverse one.
 _CONTEXTS = ("within", "step", "transaction", "sending")
-"""Events whose context managers begin in the order of the listeners, and end in the reverse one."""
 
 
 def together(*listeners: Hooks) -> Hooks:

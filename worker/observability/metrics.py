@@ -1,4 +1,4 @@
-"""All metrics of one worker, by name: `deploy/monitoring/metrics.md` is made from them."""
+"""All metrics of a worker. `python -m tests.monitoring` writes `deploy/monitoring/metrics.md` from them."""
 
 import platform
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ _DELAY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
 
 
 class Metrics:
-    """One registry and its metrics.
+    """The registry of a worker and its metrics.
 
     The labels are topic, partition, outcome, reason, plan, answer, step, state, server and certificate: small sets.
     A key, a GTIN, a serial number or a company is never a label.

@@ -12,8 +12,8 @@ from worker.messages.rules import CREATED, REFUSALS, REPLAYED
 from worker.observability.hooks import CommittedTransaction, Hooks
 from worker.store.activity import MOST_PAIRS, MinuteCounts
 
+# The log keeps so many while Postgres is away.
 _MOST_MINUTES = 60
-"""The log keeps so many while Postgres is away."""
 
 
 @dataclass(slots=True)

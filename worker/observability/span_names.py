@@ -6,8 +6,8 @@ from worker.store.port import LaneName
 
 Attributes = Mapping[str, str | int]
 
+# The version of the conventions that the names below come from.
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
-"""The version of the conventions that the names below come from."""
 
 MESSAGING_SYSTEM = "messaging.system"
 MESSAGING_OPERATION_NAME = "messaging.operation.name"
@@ -24,15 +24,15 @@ DB_SYSTEM_NAME = "db.system.name"
 BATCH_START = "passport.batch.start"
 BATCH_STOP = "passport.batch.stop"
 TRANSACTION_LANES = "passport.transaction.lanes"
+# As in the header `ce_causationid` of the result: `<topic>/<partition>/<offset>` of the command.
 CAUSATION_ID = "passport.causation_id"
-"""As in the header `ce_causationid` of the result: `<topic>/<partition>/<offset>` of the command."""
 
 PROCESS: Attributes = {MESSAGING_OPERATION_NAME: "process", MESSAGING_OPERATION_TYPE: "process"}
+# For the transaction of each side.
 SYSTEM: Mapping[str, Attributes] = {
     "postgresql": {DB_SYSTEM_NAME: "postgresql"},
     "kafka": {MESSAGING_SYSTEM: "kafka"},
 }
-"""For the transaction of each side."""
 SEND: Attributes = {MESSAGING_OPERATION_NAME: "send", MESSAGING_OPERATION_TYPE: "send"}
 
 

@@ -2,9 +2,9 @@
 
 The worker cannot put the id of a span of its own into a result: a result keeps the `traceparent` of its command byte
 for byte, so that the same record always yields the same bytes. The span that sends a result is a child of the command's
-context instead. So it joins the trace of the producer, beside the spans of the readers.
+context instead, and joins the trace of the producer, beside the spans of the readers.
 
-A span holds nothing that a command says: no credential, key, GTIN, serial number or company. It tells a failure by the
+A span holds nothing that a command says: no credential, key, GTIN, serial number or company. A failure shows as the
 types of its exceptions, since their messages may quote a record.
 """
 
@@ -40,25 +40,25 @@ from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
 
+# A stop waits so long for the collector. Spans that it has not taken by then are lost.
 FLUSH_SECONDS = 1.5
-"""A stop waits so long for the collector. Spans that it has not taken by then are lost."""
 
+# A span keeps no more links unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise.
 MOST_LINKS = 128
-"""A span keeps no more links unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise."""
+# A link costs 17 µs. To a trace that nobody keeps it leads nowhere, so only small batches link to all of them.
 MOST_UNSAMPLED_LINKS = 16
-"""A link costs 17 µs. To a trace that nobody keeps it leads nowhere, so only small batches link to all of them."""
 
+# Version, trace, span and flags; the lowest bit of the flags says "sampled". Later versions may append to it.
 _TRACEPARENT_BYTES = 55
-"""Version, trace, span and flags; the lowest bit of the flags says "sampled". Later versions may append to it."""
 _ODD_DIGITS = frozenset(b"13579bdf")
 
+# The key in a context for the spans of the current activities by partition; the step's own span is below the first.
 _CURRENT = create_key("passport-activities")
-"""The key in a context for the spans of the current activities by partition; the step's own span is below the first."""
 
 _propagator = TraceContextTextMapPropagator()
 
+# Topic and partition of a lane.
 Partition = tuple[str, int]
-"""Topic and partition of a lane."""
 
 
 class Tracing(Hooks):
@@ -67,8 +67,8 @@ class Tracing(Hooks):
     def __init__(self, provider: TracerProvider, shutdown: Callable[[], None] | None = None) -> None:
         self._shutdown = shutdown
         self._tracer = provider.get_tracer("passport-worker", __version__, names.SCHEMA_URL)
+        # Of activities that are not over.
         self._spans: dict[Activity, Span] = {}
-        """Of activities that are not over."""
 
     async def close(self) -> None:
         """Export the last spans in a thread that may be left behind, so that a collector that hangs delays no stop."""

@@ -18,11 +18,11 @@ log = structlog.get_logger(__name__)
 
 A_SECOND = 20
 _BODY_BYTES = 500
+# The part of a refusal's `error` that all refusals of its kind share.
 _ERROR = re.compile(rb'\{"error":"([^":]*)')
-"""The part of a refusal's `error` that all refusals of its kind share."""
 
+# Calls a function after so many seconds.
 Later = Callable[[float, Callable[[], None]], object]
-"""Calls a function after so many seconds."""
 
 
 class TurnLog(Hooks):
@@ -60,10 +60,10 @@ class RefusalLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic, later: Later | None = None) -> None:
         self._clock = clock
         self._later = later
+        # When the current second began.
         self._since = clock() - 1.0
-        """When the current second began."""
+        # By kind, in the current second.
         self._refusals: Counter[str] = Counter()
-        """By kind, in the current second."""
 
     def tell(self, topic: str, partition: int, answer: Answer, command: Command) -> None:
         """Log a refusal, or count it. Needs a running event loop."""

@@ -9,11 +9,11 @@ from typing import TypeAlias
 from worker.store import sql
 from worker.store.sql import Connection
 
+# A worker writes so many pairs of company and code a minute, and the console shows so many of an hour.
 MOST_PAIRS = 200
-"""A worker writes so many pairs of company and code a minute, and the console shows so many of an hour."""
 
+# Numbers by company and code. The company is None where nobody knows it.
 Refusals: TypeAlias = Mapping[tuple[str | None, str], int]
-"""Numbers by company and code. The company is None where nobody knows it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from typing import Any
 from asyncpg import connect_utils
 from asyncpg.exceptions import ClientConfigurationError
 
+# Parameters of the driver, and useful settings of the server. The driver would send any other one to the server.
 _PARAMETERS = (
     "application_name, database, dbname, gsslib, host, krbsrvname, options, passfile, password, port, search_path, "
     "service, ssl_max_protocol_version, ssl_min_protocol_version, sslcert, sslcrl, sslkey, sslmode, sslnegotiation, "
     "sslpassword, sslrootcert, target_session_attrs, user"
 )
-"""Parameters of the driver, and useful settings of the server. The driver would send any other one to the server."""
 
 _SHAPE = "expected postgresql://user:password@host:port/database"
 _ENCODED = "with % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, [ as %5B and ] as %5D in user and password"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from worker.store import sql
 from worker.store.sql import Connection
 
+# Clocks that differ by more do not agree, and old days stay. The shortest retention leaves a day for such an error.
 AGREED_SECONDS = 3600.0
-"""Clocks that differ by more do not agree, and old days stay. The shortest retention leaves a day for such an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ as fast as it reads an array.
 
 from collections.abc import Iterable, Sequence
 
+# Unit separator: a control character, so no id, key or serial number can hold it.
 BETWEEN = "\x1f"
-"""Unit separator: a control character, so no id, key or serial number can hold it."""
 
+# The null of a column of hashes. No hash is all zeros.
 NO_KEY = bytes(16)
-"""The null of a column of hashes. No hash is all zeros."""
 
 
 def texts(column: Sequence[str]) -> str:

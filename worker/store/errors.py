@@ -5,28 +5,28 @@ import asyncpg
 from worker.messages.hints import CheckResult
 from worker.store.port import BadRecord, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
 
+# Only a concurrent writer can violate these constraints, after the facts were read. Fresh facts will tell.
 _LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key"})
-"""Only a concurrent writer can violate these constraints, after the facts were read. Fresh facts will tell."""
 
+# serialization_failure, deadlock_detected, lock_not_available.
 _ROLLED_BACK = frozenset({"40001", "40P01", "55P03"})
-"""serialization_failure, deadlock_detected, lock_not_available."""
 
+# query_canceled, by the statement timeout or by a person; transaction_timeout, if the driver reports it.
 _OUT_OF_TIME = frozenset({"57014", "25P04"})
-"""query_canceled, by the statement timeout or by a person; transaction_timeout, if the driver reports it."""
 
+# Cardinality, data exception, integrity constraint, program limit: the data of some record cannot be stored.
 _DATA_CLASSES = frozenset({"21", "22", "23", "54"})
-"""Cardinality, data exception, integrity constraint, program limit: the data of some record cannot be stored."""
 
+# A check violation without a constraint: today's partition is missing, whatever the record.
 _NO_PARTITION = ("23514", None)
-"""A check violation without a constraint: today's partition is missing, whatever the record."""
 
+# By SQLSTATE: invalid catalog name, invalid password, invalid authorization, insufficient privilege.
 _ADVICE = {
     "3D000": "Create it (CREATE DATABASE), or correct the name in PASSPORT_DATABASE_URL.",
     "28P01": "Correct user and password in PASSPORT_DATABASE_URL, or create the role (CREATE ROLE … LOGIN PASSWORD …).",
     "28000": "Create the role (CREATE ROLE … LOGIN), let it in (pg_hba.conf), or correct PASSPORT_DATABASE_URL.",
     "42501": "Give the role of PASSPORT_DATABASE_URL what it lacks (GRANT CONNECT ON DATABASE … TO …).",
 }
-"""By SQLSTATE: invalid catalog name, invalid password, invalid authorization, insufficient privilege."""
 
 
 class DayMissing(StoreUnavailable):

@@ -23,10 +23,10 @@ from worker.store.frames import Frames, created_body_of
 from worker.store.port import BatchTooLarge
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
+# The created events that a turn replays may have so many bytes together.
 REPLAYED_BYTES = 8 * 1024 * 1024
-"""The created events that a turn replays may have so many bytes together."""
+# No limit of bytes: a single command has to pass, whatever it takes.
 _ANY = 2**62
-"""No limit of bytes: a single command has to pass, whatever it takes."""
 
 
 def is_thumbprint(text: str) -> bool:
@@ -99,12 +99,12 @@ class Gathering:
     def __init__(self, connection: sql.Connection, facts: Facts, frames: Frames) -> None:
         self._connection, self._frames = connection, frames
         self.facts = facts
+        # The numbers that large tables have for the locked companies.
         self.numbers: dict[str, int] = {}
-        """The numbers that large tables have for the locked companies."""
+        # The GTINs that this transaction registered, and for which companies.
         self.claimed: dict[str, str] = {}
-        """The GTINs that this transaction registered, and for which companies."""
+        # By company and idempotency key, of the commands.
         self.key_ids: dict[tuple[str, str], bytes] = {}
-        """By company and idempotency key, of the commands."""
 
     async def gather(self, commands: Sequence[Command]) -> None:
         """Lock and read. Commands without good credentials lock nothing."""

@@ -23,8 +23,8 @@ from worker.store.port import StoreUnavailable
 _HOLES = bytes(range(1, 7))
 _NO_HOLES = bytes(set(range(256)) - {*_HOLES})
 _ID, _GTIN, _SERIAL, _TIME, _GS1, _REST = (bytes([hole]) for hole in _HOLES)
+# A serial number that looks the same in JSON and in a URI.
 _PLAIN = re.compile(rb"[0-9A-Za-z._~-]+")
-"""A serial number that looks the same in JSON and in a URI."""
 _BEHIND_GTIN, _BEHIND_GS1, _FIELDS = b'"gs1":{"gtin":"', b'},"status":', b'"fields":'
 _BEFORE_TIME, _END = b'"createdAt":"', b'"}'
 

@@ -9,8 +9,8 @@ from worker.store.sql import Connection
 
 _CHUNK_ROWS = 5_000
 _ACTIVITY_DAYS = 1
+# Idempotency keys bind for 24 hours of the records' time, which can lag behind the database's clock.
 _SHORTEST_RETENTION_DAYS = 2
-"""Idempotency keys bind for 24 hours of the records' time, which can lag behind the database's clock."""
 
 
 async def ensure_days(connection: Connection, days_ahead: int = 2) -> None:
@@ -51,6 +51,7 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
     if retention_days < _SHORTEST_RETENTION_DAYS:
         raise ValueError(f"Expected a retention of at least {_SHORTEST_RETENTION_DAYS} days, got {retention_days}")
     dropped: list[str] = []
+    # The oldest day first, and none behind one that stays: a ledger starts at one offset and has no gaps.
     for day in await old_days(connection, retention_days):
         names = await _drop_day(connection, day, retention_days)
         if not names:
@@ -69,6 +70,7 @@ async def _drop_day(connection: Connection, day: date, retention_days: int) -> l
             if not await connection.fetchval(sql.load("try_lock_days")):
                 return []
             await connection.execute(sql.load("lock_all_lanes"))
+            # Asked under the locks, so that no lane moves between the question and the drop.
             if await connection.fetchval(sql.load("day_is_needed"), day, retention_days, _our_day()):
                 return []
             return [row["name"] for row in await connection.fetch(sql.load("drop_day"), day)]

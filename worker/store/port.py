@@ -150,7 +150,7 @@ class Transaction(Protocol):
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
     ) -> None:
-        """Write effects and ledger rows, and move each lane to its new position. One entry a lane, in order."""
+        """Write effects and ledger rows, and move each lane to its new position. Each lane has one entry, in order."""
 
 
 class Store(Protocol):

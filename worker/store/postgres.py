@@ -48,11 +48,13 @@ SESSION_SETTINGS = {
     "max_parallel_workers_per_gather": "0",
 }
 COMMAND_TIMEOUT_SECONDS = 25.0
+# For a turn up to its COMMIT. Less than the server's limit, which some servers lack and some drivers hide.
 TRANSACTION_SECONDS = 27.0
-"""For a turn up to its COMMIT. Less than the server's limit, which some servers lack and some drivers hide."""
+# The server's limit, from PostgreSQL 17 on. A session that is paused while it prepares a statement is not idle.
 TRANSACTION_TIMEOUT = "30s"
-"""The server's limit, from PostgreSQL 17 on. A session that is paused while it prepares a statement is not idle."""
 
+# The queries of a turn, with arguments that touch nothing. A session runs each once, so that it prepares none later,
+# under locks.
 TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "lock_lanes": ([],),
     "lock_companies": ([],),
@@ -66,14 +68,12 @@ TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "release_gtins": ([],),
     "record": (*passport_columns((), (), {}, {}), *ledger_columns((), ()), [], [], [], *frame_columns(())),
 }
-"""The queries of a turn, with arguments that touch nothing. A session runs each once, so that it prepares none later,
-under locks."""
 
+# Of each session: some 9 MB. The turns of a worker use one or two sessions.
 MOST_KNOWN_FRAMES = 100_000
-"""Of each session: some 9 MB. The turns of a worker use one or two sessions."""
 
+# A lane reads so much of the ledger at once: a thousand dead letters of a megabyte must not come together.
 ANSWERS_BYTES = 2 * 1024 * 1024
-"""A lane reads so much of the ledger at once: a thousand dead letters of a megabyte must not come together."""
 
 
 class PostgresStore:
@@ -84,11 +84,10 @@ class PostgresStore:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connecting = asyncio.Lock()
         self._frames = Frames()
+        # The sessions whose statements are prepared, by process id, with the ids of the frames that each has seen.
+        #
+        # They are kept by session, since a session never changes its database, and another database may lack a frame.
         self._prepared: dict[int, set[bytes]] = {}
-        """The sessions whose statements are prepared, by process id, with the ids of the frames that each has seen.
-
-        They are kept by session, since a session never changes its database, and another database may lack a frame.
-        """
         self._incarnation = Incarnation()
 
     async def ping(self) -> None:
@@ -115,11 +114,12 @@ class PostgresStore:
         """See the port."""
         if not names:
             return {}
-        ((group_id, topic),) = {(name.group_id, name.topic) for name in names}
+        ((group_id, topic),) = {(name.group_id, name.topic) for name in names}  # the port allows one topic only
         by_partition = {name.partition: name for name in names}
         lanes = (group_id, topic, sorted(by_partition))
         owners: dict[LaneName, Registered | NewerOwner] = {}
         async with self.session() as connection, connection.transaction(isolation="read_committed"):
+            # All lanes that exist are locked before one is registered, in the order in which turns lock theirs.
             for partition, generation, member in await connection.fetch(sql.load("lock_partitions"), *lanes):
                 owners[by_partition[partition]] = NewerOwner(generation, member)
             registered = await connection.fetch(
@@ -197,6 +197,7 @@ class PostgresStore:
                     await transaction.start()
                     await lock_lanes(connection, expected)
                     failpoints.reach("lane lock")
+                    # The locks are held from here to the commit, so that no other worker can take the lanes meanwhile.
                     inside = PostgresTransaction(connection, expected, self._frames, known)
                     yield inside
                 failpoints.reach("before COMMIT")

@@ -30,8 +30,8 @@ def token_columns(tokens: Iterable[FencingToken]) -> tuple[list[int], list[int],
     return [token.lane_id for token in tokens], [token.epoch for token in tokens], [token.holder for token in tokens]
 
 
+# An argument of a query. `unnest` fills shorter columns up with null, so that a column of nulls need not be sent.
 Column = Sequence[Any]
-"""An argument of a query. `unnest` fills shorter columns up with null, so that a column of nulls need not be sent."""
 
 
 def passport_columns(
@@ -87,6 +87,7 @@ def ledger_columns(lane_ids: Column, answers: Sequence[Answer]) -> list[Column]:
 
 
 def _sparse(column: Column) -> Column:
+    # asyncpg would encode each null; many turns have no charge, or no trace.
     return () if column.count(None) == len(column) else column
 
 

@@ -10,8 +10,8 @@ from worker.messages.hints import CheckResult
 from worker.store import sql
 from worker.store.sql import Connection
 
+# The ids of the findings.
 SCHEMA, GROUP = "postgres.schema", "postgres.group"
-"""The ids of the findings."""
 
 _FILE_NAME = re.compile(r"([0-9]{4})_[a-z0-9_]+\.sql")
 
@@ -44,19 +44,19 @@ async def pending_migrations(connection: Connection) -> list[Migration] | CheckR
     known = {migration.version: migration for migration in known_migrations()}
     for version, name, checksum in applied:
         if version not in known:
-            found = f"The database is newer than this version ({name} was applied)"
-            return CheckResult(SCHEMA, found, "deploy a newer worker.")
+            finding = f"The database is newer than this version ({name} was applied)"
+            return CheckResult(SCHEMA, finding, "deploy a newer worker.")
         if known[version].checksum != checksum:
-            found = f"The migration {known[version].name} has changed since it was applied"
+            finding = f"The migration {known[version].name} has changed since it was applied"
             advice = "restore the file as it was released, and put the change into a new migration."
-            return CheckResult(SCHEMA, found, advice)
+            return CheckResult(SCHEMA, finding, advice)
     versions = {row["version"] for row in applied}
     return [migration for migration in known_migrations() if migration.version not in versions]
 
 
 async def check_schema(connection: Connection) -> CheckResult | None:
     """None if the database is exactly at this version. Read only."""
-    found = "The database is empty"
+    finding = "The database is empty"
     if await connection.fetchval(sql.load("has_schema_migration")):
         pending = await pending_migrations(connection)
         if isinstance(pending, CheckResult):
@@ -64,22 +64,20 @@ async def check_schema(connection: Connection) -> CheckResult | None:
         if not pending:
             return None
         age = "empty" if len(pending) == len(known_migrations()) else "older than this version"
-        found = f"The database is {age} (next: {pending[0].name})"
-    return CheckResult(SCHEMA, found, "run `passport-worker migrate`.")
+        finding = f"The database is {age} (next: {pending[0].name})"
+    return CheckResult(SCHEMA, finding, "run `passport-worker migrate`.")
 
 
 async def check_group(connection: Connection, group_id: str, topic: str) -> CheckResult | None:
-    """None if lanes of the topic have run under this group, or under none. Read only.
-
-    A lane belongs to a group. Under a new one, lanes would begin at the start of the log, and every command that the
-    topic still has would get a second result.
-    """
+    """None if lanes of the topic have run under this group, or under none. Read only."""
+    # A lane belongs to a group. Under a new group, lanes would begin at the start of the log, and every command that
+    # the topic still has would get a second result.
     others = [group for (group,) in await connection.fetch(sql.load("other_groups"), group_id, topic)]
     if not others:
         return None
-    found = f"lanes of {topic} have run under {' and '.join(map(repr, others))}, expected them under {group_id!r}"
+    finding = f"lanes of {topic} have run under {' and '.join(map(repr, others))}, expected them under {group_id!r}"
     advice = (
         f"Set PASSPORT_GROUP_ID={others[0]}: under a new group every command that the topic still has is answered a "
         "second time. For a new start, take a new database, or new topics."
     )
-    return CheckResult(GROUP, found, advice)
+    return CheckResult(GROUP, finding, advice)

@@ -75,6 +75,7 @@ class PostgresTransaction:
             [position.emitted for position in self._expected],
             *frame_columns(self.written.values()),
         )
+        # The lanes are locked, so only a position behind the lane's own one keeps a row from moving.
         if moved != f"UPDATE {len(lane_ids)}":
             raise StoreUnavailable(f"expected to move {len(lane_ids)} lanes on, got {moved}: a position goes back")
         for lane_id, answer in zip(row_lanes, rows, strict=True):
