@@ -1,7 +1,10 @@
-"""What is mended inside aiokafka."""
+"""What is mended inside aiokafka, and that no other module reaches into it."""
 
+import ast
 import gzip
-from collections.abc import Sequence
+import importlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +13,9 @@ from aiokafka.record._crc32c import crc as crc32c
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
-from worker.stream.aiokafka_internals import NAME_NOT_UTF8, records_of
+from worker.stream import aiokafka_internals
+from worker.stream.aiokafka_internals import records_of
+from worker.stream.lenient_batches import NAME_NOT_UTF8
 
 PLACE = TopicPartition("commands", 0)
 GOOD, BAD = "name", "QQ-name"
@@ -142,3 +147,45 @@ def test_times_are_read_without_keys_values_and_headers() -> None:
         (1, 1000, None, ()),
         (2, 1001, None, ()),
     ]
+
+
+# Private attributes
+
+WORKER = Path(__file__).parents[2] / "worker"
+OTHERS = {"_replace", "_asdict", "_fields"}
+"""Of named tuples, which have nowhere else to put them."""
+
+
+def _private(tree: ast.AST) -> Iterator[str]:
+    """Private attributes of anything but `self` and `cls`, and private names that are imported from aiokafka."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")) and node.attr not in OTHERS:
+                yield node.attr
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "aiokafka":
+            yield from (alias.name for alias in node.names if alias.name.startswith("_"))
+
+
+def test_private_attributes_of_aiokafka_stand_in_one_module() -> None:
+    """So that somebody who takes a new version of aiokafka knows what to look at.
+
+    Modules that do not import aiokafka get its objects from those that do, so all are looked at. Three use
+    private attributes of other libraries.
+    """
+    used = {
+        str(path.relative_to(WORKER)): names
+        for path in sorted(WORKER.rglob("*.py"))
+        if path.name != "aiokafka_internals.py" and (names := sorted(set(_private(ast.parse(path.read_text())))))
+    }
+    assert used == {
+        "store/address.py": ["_parse_connect_dsn_and_args"],
+        "tools/cli/main.py": ["_exit"],
+        "tools/doctor/database_protection.py": ["_transport"],
+    }
+
+
+def test_another_version_of_aiokafka_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the module is imported, with what to do."""
+    monkeypatch.setattr("aiokafka.__version__", "0.15.0")
+    with pytest.raises(ImportError, match=r"fits aiokafka 0\.14\.x, got 0\.15\.0: compare"):
+        importlib.reload(aiokafka_internals)

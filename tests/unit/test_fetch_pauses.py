@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker.stream import fetch_pauses
-from worker.stream.fetch_pauses import EMPTY_SECONDS, FULL_SECONDS, pause_after_fetches
+from worker.stream import aiokafka_internals
+from worker.stream.aiokafka_internals import EMPTY_SECONDS, FULL_SECONDS, pause_after_fetches
 
 
 def _fetcher(found: bool, seconds: float, notified: list[object] | None = None) -> SimpleNamespace:
@@ -38,8 +38,8 @@ async def test_how_long_a_fetch_takes_at_least(
 ) -> None:
     """What is found, and how long the whole takes, with pauses that a busy machine cannot blur."""
     assert FULL_SECONDS < EMPTY_SECONDS
-    monkeypatch.setattr(fetch_pauses, "EMPTY_SECONDS", 0.8)
-    monkeypatch.setattr(fetch_pauses, "FULL_SECONDS", 0.2)
+    monkeypatch.setattr(aiokafka_internals, "EMPTY_SECONDS", 0.8)
+    monkeypatch.setattr(aiokafka_internals, "FULL_SECONDS", 0.2)
     started = time.monotonic()
     assert await _fetcher(found, held)._proc_fetch_request("assignment", 1, "request") is found
     assert least <= time.monotonic() - started < most

@@ -11,7 +11,7 @@ from worker.batch.recovery import PROCESSING_FAILED
 from worker.domain.outcomes import Created, Outcome, Replayed
 from worker.messages.reasons import DEAD_LETTER_REASONS, count_by_plan, count_refusals
 from worker.messages.rules import REFUSALS
-from worker.stream.aiokafka_internals import NAME_NOT_UTF8
+from worker.stream.lenient_batches import NAME_NOT_UTF8
 
 WORKER = Path(__file__).parents[2] / "worker"
 

@@ -1,24 +1,29 @@
-"""Private attributes of aiokafka that the worker uses, and the faults of aiokafka that are mended inside it.
+"""Every private attribute of aiokafka that the worker uses, and the faults of aiokafka that are mended inside it.
 
-When aiokafka changes, read its sources beside this module, raise `_KNOWN_VERSION`, and run
-`tests/integration/test_guards_*.py` against a real Kafka.
+No other module touches such an attribute (`tests/unit/test_aiokafka_internals.py`). When you take a new version of
+aiokafka, read its sources beside this module, raise `_KNOWN_VERSION`, and run `tests/integration/test_guards_*.py`.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Container, Iterator
-from typing import Any, NamedTuple
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Container
+from contextlib import nullcontext, suppress
+from typing import Any
 
 import aiokafka
 import aiokafka.client
 import aiokafka.consumer.fetcher
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
 from aiokafka.protocol.metadata import MetadataRequest as _MetadataRequest
-from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import decode_varint
 from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from worker.stream.lenient_batches import LenientBatches
 
 _KNOWN_VERSION = "0.14."
 
@@ -28,28 +33,7 @@ if not aiokafka.__version__.startswith(_KNOWN_VERSION):
         "compare what it uses with the sources of that version"
     )
 
-# Asking for topics
-
-
-class MetadataRequest(_MetadataRequest):  # type: ignore[misc]  # aiokafka ships no types
-    """Asks about topics, and makes none: a topic that a broker makes has one partition and the producers' time.
-
-    aiokafka lets a broker that may do so make every topic that it asks about, and has no option to forbid it.
-    """
-
-    def __init__(self, topics: list[str] | None = None) -> None:
-        super().__init__(topics, allow_auto_topic_creation=False)
-
-
-aiokafka.client.MetadataRequest = MetadataRequest  # for all clients of this process
-
 # Decoding of record batches (guard B8)
-
-NAME_NOT_UTF8 = "header-name-not-utf8"
-"""The `checksum` of a record with such a header name. Other records of Kafka's current format have none."""
-
-_LENGTH_AT, _LENGTH_ENDS = 8, 12
-"""Where each record batch has the number of bytes that follow."""
 
 
 class _MessageSet:
@@ -64,7 +48,7 @@ class _Records(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no typ
     """The records of a partition in one answer to a fetch.
 
     aiokafka raises `UnicodeDecodeError` at a header name that is not UTF-8, and again at each fetch from that offset.
-    From that batch on, the rest of the answer is decoded by `_LenientBatch`.
+    From that batch on, `LenientBatches` decode the rest of the answer.
     """
 
     _records_iterator: Any
@@ -82,101 +66,9 @@ class _Records(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no typ
         except UnicodeDecodeError:
             # aiokafka's walk over the batches begins again, at the batch of the bad record. It passes over records
             # below `next_fetch_offset`, which it has yielded, and still knows which transactions were aborted.
-            self._records = _LenientBatches(self._message_set, self.next_fetch_offset, _LenientBatch)
+            self._records = LenientBatches(self._message_set, self.next_fetch_offset)
             self._records_iterator = self._unpack_records()
             return next(self)
-
-
-class _LenientBatches:
-    """The batches of a message set from the one on that holds an offset, in place of `MemoryRecords`."""
-
-    def __init__(self, message_set: bytes, offset: int, decoder: "type[_LenientBatch]") -> None:
-        self._left = deque((data, batch) for data, batch in _split(message_set) if batch.next_offset > offset)
-        self._decoder = decoder
-
-    def has_next(self) -> bool:
-        """Whether a batch is left."""
-        return bool(self._left)
-
-    def next_batch(self) -> Any:
-        """The next one; markers, and batches of the formats that have no headers, as aiokafka decodes them."""
-        data, batch = self._left.popleft()
-        return batch if batch.magic < 2 or batch.is_control_batch else self._decoder(data)
-
-
-def _split(message_set: bytes) -> Iterator[tuple[bytes, Any]]:
-    """The bytes of each batch, and the batch; the last batch may be there in part, and is left out."""
-    left = memoryview(message_set)
-    while len(left) >= _LENGTH_ENDS:
-        length = _LENGTH_ENDS + int.from_bytes(left[_LENGTH_AT:_LENGTH_ENDS], "big")
-        if len(left) < length:
-            return
-        data, left = bytes(left[:length]), left[length:]
-        yield data, MemoryRecords(data).next_batch()
-
-
-class _LenientRecord(NamedTuple):
-    """The attributes of aiokafka's records."""
-
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
-    checksum: str | None
-
-
-class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka ships no types
-    """A batch whose header names may hold any bytes; what is not UTF-8 is escaped with backslashes."""
-
-    _pos: int
-
-    def _read_msg(self, decode_varint: object = None) -> _LenientRecord:
-        length = self._varint()
-        end = self._pos + length
-        self._pos += 1  # attributes
-        timestamp, offset = self._timestamp(), self.base_offset + self._varint()
-        key, value = self._bytes(), self._bytes()
-        headers, checksum = [], None
-        for _ in range(self._varint()):
-            name = self._bytes() or b""
-            try:
-                text = name.decode()
-            except UnicodeDecodeError:
-                text, checksum = name.decode("utf-8", "backslashreplace"), NAME_NOT_UTF8
-            headers.append((text, self._bytes()))
-        if self._pos != end:
-            raise ValueError(f"a record of {length} bytes does not end at {self._pos}")  # aiokafka calls it corrupt
-        return _LenientRecord(offset, timestamp, self.timestamp_type, key, value, headers, checksum)
-
-    def _timestamp(self) -> int:
-        delta = self._varint()
-        return int(self.max_timestamp if self.timestamp_type else self.first_timestamp + delta)
-
-    def _varint(self) -> int:
-        number, self._pos = decode_varint(self._buffer, self._pos)
-        return int(number)
-
-    def _bytes(self) -> bytes | None:
-        length = self._varint()
-        if length < 0:
-            return None
-        taken = bytes(self._buffer[self._pos : self._pos + length])
-        self._pos += length
-        return taken
-
-
-class _TimesOnly(_LenientBatch):
-    """A batch of which nobody wants keys, values and headers: a megabyte of headers takes a hundred as objects."""
-
-    def _read_msg(self, decode_varint: object = None) -> _LenientRecord:
-        length = self._varint()
-        end = self._pos + length
-        self._pos += 1  # attributes
-        timestamp, offset = self._timestamp(), self.base_offset + self._varint()
-        self._pos = end
-        return _LenientRecord(offset, timestamp, self.timestamp_type, None, None, [], None)
 
 
 aiokafka.consumer.fetcher.MemoryRecords = _MessageSet
@@ -188,18 +80,29 @@ def records_of(
 ) -> PartitionRecords:
     """The records of a partition in an answer to a fetch from `offset` on, as a consumer sees them.
 
-    Markers and, for a `committed` reader, aborted records are left out. With `only_times` records have their offsets
-    and times, and nothing else. Raises `CorruptRecordException` at a batch whose bytes fail their checksum.
+    Markers and, for a `committed` reader, aborted records are left out. With `only_times`, records have offsets and
+    times alone: a megabyte of headers takes a hundred as objects. Raises `CorruptRecordException` at a batch whose
+    bytes fail their checksum.
     """
     part = response.topics[0][1][0]
     aborted, records = part[-3 if response.API_VERSION >= 11 else -2], _MessageSet(part[-1] or b"")
     if only_times:
-        records.batches = _LenientBatches(records.bytes, offset, _TimesOnly)
+        records.batches = LenientBatches(records.bytes, offset, only_times=True)
     isolation = READ_COMMITTED if committed else READ_UNCOMMITTED
     return _Records(place, records, aborted, offset, None, None, True, isolation)
 
 
 # Consumers
+
+
+def client_of(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
+    """The client that a consumer fetches with."""
+    return consumer._client
+
+
+def membership_of(consumer: AIOKafkaConsumer) -> tuple[int, str]:
+    """The generation of the group that a consumer is in, and its id there."""
+    return consumer._coordinator.generation, consumer._coordinator.member_id
 
 
 def check_membership(consumer: AIOKafkaConsumer) -> None:
@@ -210,23 +113,132 @@ def check_membership(consumer: AIOKafkaConsumer) -> None:
 def fetched_partitions(consumer: AIOKafkaConsumer) -> Container[TopicPartition]:
     """Partitions of which something was fetched and not polled yet; it changes as fetches are answered.
 
-    To poll each partition of many for what is not there takes longer than to read.
+    Polling each of many partitions takes longer than reading where most of them have nothing.
     """
     fetched: Container[TopicPartition] = consumer._fetcher._records
     return fetched
 
 
 async def wait_for_fetch(consumer: AIOKafkaConsumer, seconds: float) -> None:
-    """Wait until something more is fetched, of any partition. As `getmany` with a timeout, but takes nothing.
+    """Wait until more is fetched, of any partition: like `getmany` with a timeout, which takes the records, too.
 
     Raises what ended the consumer's place in its group.
     """
     check_membership(consumer)
-    with consumer._subscription.fetch_context():  # counts as a poll, as `max_poll_interval_ms` wants it
+    with consumer._subscription.fetch_context():  # counts as a poll for `max_poll_interval_ms`
         pass
     waiter = consumer._fetcher._create_fetch_waiter()
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await waiter
-    except TimeoutError:
-        return
+
+
+EMPTY_SECONDS = 0.05
+"""An empty fetch takes at least this. Kafka holds such a one back for longer; the demo's broker answers at once."""
+FULL_SECONDS = 0.02
+"""After a fetch that found something. Records that come meanwhile are fetched together, from all partitions."""
+
+
+def pause_after_fetches(consumer: AIOKafkaConsumer) -> None:
+    """Make a started consumer fetch less often: aiokafka fetches again at once, and each request names every partition.
+
+    The reader has what was found before the pause.
+    """
+    fetcher = consumer._fetcher
+    fetch = fetcher._proc_fetch_request
+
+    async def fetch_and_pause(*request: Any) -> bool:
+        sent = time.monotonic()
+        found: bool = await fetch(*request)
+        for waiter in list(fetcher._fetch_waiters) if found else ():
+            fetcher._notify(waiter)
+        with suppress(asyncio.CancelledError):  # as `fetch` does: aiokafka cancels it, and wants its result
+            await asyncio.sleep(FULL_SECONDS if found else EMPTY_SECONDS - (time.monotonic() - sent))
+        return found
+
+    fetcher._proc_fetch_request = fetch_and_pause
+
+
+# Producers
+
+
+def sender_of(producer: AIOKafkaProducer) -> "asyncio.Task[None] | None":
+    """The task that sends all requests of a producer; None before the producer has started."""
+    sender: asyncio.Task[None] | None = producer._sender.sender_task
+    return sender
+
+
+def transaction_coordinator_of(producer: AIOKafkaProducer) -> int:
+    """The broker that coordinates the producer's transactions; -1 where the producer does not know it."""
+    return int(producer._sender._coordinators.get(CoordinationType.TRANSACTION, -1))
+
+
+def has_partitions_to_add(producer: AIOKafkaProducer) -> bool:
+    """Whether Kafka has not taken a partition into the transaction yet, since the one before is not over, perhaps."""
+    return bool(producer._txn_manager.partitions_to_add())
+
+
+def drop_failure(producer: AIOKafkaProducer) -> None:
+    """Mark what the producer has raised as seen. asyncio would report it as never retrieved."""
+    waiter = producer._txn_manager._transaction_waiter
+    if waiter is not None and waiter.done() and not waiter.cancelled():
+        waiter.exception()
+
+
+def keep_batches(producer: AIOKafkaProducer) -> None:
+    """Never give up a batch because its partition has no leader.
+
+    The option that says when, `request_timeout_ms`, also says how soon a broker is noticed that has fallen silent.
+    """
+    producer._message_accumulator._batch_ttl = math.inf
+
+
+# Clients and their connections
+
+
+class MetadataRequest(_MetadataRequest):  # type: ignore[misc]
+    """Asks about topics and makes none: a topic that a broker makes has one partition, and the producers' time.
+
+    aiokafka lets a broker make every topic that it asks about, and has no option to forbid it.
+    """
+
+    def __init__(self, topics: list[str] | None = None) -> None:
+        super().__init__(topics, allow_auto_topic_creation=False)
+
+
+aiokafka.client.MetadataRequest = MetadataRequest  # for all clients of this process
+
+
+async def wait_for_topic(client: AIOKafkaClient, topic: str) -> None:
+    """Wait until a client knows the partitions of a topic. Raises `UnknownTopicOrPartitionError` after 30 s."""
+    await client._wait_on_metadata(topic)
+
+
+_get_conn = AIOKafkaClient._get_conn
+
+
+async def _get_conn_beside(
+    client: AIOKafkaClient, node_id: int, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False
+) -> AIOKafkaConnection | None:
+    """Connect to brokers side by side: aiokafka has one lock for all, so each would wait for the slowest (B22)."""
+    connection = client._conns.get((node_id, group))
+    if connection is not None and connection.connected():
+        return connection
+    locks: defaultdict[object, asyncio.Lock] = client.__dict__.setdefault("_conn_locks", defaultdict(asyncio.Lock))
+    async with locks[node_id, group]:
+        return await _get_conn(client, node_id, group=group)
+
+
+AIOKafkaClient._get_conn = _get_conn_beside
+AIOKafkaClient._get_conn_lock = nullcontext()
+
+
+def call_on_answers(note: Callable[[str, int], None]) -> None:
+    """Call `note` with host and port of a broker whenever it answers anything to any client of this process."""
+    handle_frame = AIOKafkaConnection._handle_frame
+
+    def handle_frame_noted(connection: AIOKafkaConnection, frame: bytes) -> None:
+        note(connection.host, connection.port)
+        handle_frame(connection, frame)
+
+    AIOKafkaConnection._handle_frame = handle_frame_noted

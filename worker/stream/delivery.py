@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.client import CoordinationType
 from aiokafka.errors import InvalidTxnState
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from worker.messages.events import Event
+from worker.stream.aiokafka_internals import has_partitions_to_add, sender_of, transaction_coordinator_of
 from worker.stream.cluster.connection import has_leader
 from worker.stream.cluster.silent_brokers import node_answered
 
@@ -86,7 +86,7 @@ class Patience:
             if without := [target for target in pending if not has_leader(self._client, target)]:
                 # The client itself would only ask for metadata, again and again.
                 raise NoLeader(f"{name_of(without[0])} has no leader")
-            if self._producer._txn_manager.partitions_to_add() and self._answered(self._coordinator()):
+            if has_partitions_to_add(self._producer) and self._answered(transaction_coordinator_of(self._producer)):
                 raise NotOver("the transaction before has not ended in Kafka")
             for node, targets in by_leader.items():
                 if self._is_given_up(node, now):
@@ -103,9 +103,6 @@ class Patience:
 
     def _answered(self, node: int) -> bool:
         return node_answered(self._client, node, SILENT_SECONDS)
-
-    def _coordinator(self) -> int:
-        return int(self._producer._sender._coordinators.get(CoordinationType.TRANSACTION, -1))
 
     def _probe(self, node: int) -> None:
         """Ask a broker for anything, without waiting: its answer shows that it is alive.
@@ -137,7 +134,7 @@ def suspects(producer: AIOKafkaProducer, deliveries: Sequence[Delivery], error: 
         return set()
     if isinstance(error, SilentLeader):
         return {lane for delivery in deliveries if delivery.target in error.targets for lane in delivery.lanes}
-    sender = producer._sender.sender_task
+    sender = sender_of(producer)
     if sender is None or sender.done():  # a sender that ended fails all deliveries, whichever is to blame
         return set()
     refused = [delivery for delivery in deliveries if delivery.is_refused]

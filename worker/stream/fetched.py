@@ -4,7 +4,7 @@ from aiokafka.structs import ConsumerRecord
 
 from worker.domain.command import UnreadableRecord
 from worker.messages.envelope import Record
-from worker.stream.aiokafka_internals import NAME_NOT_UTF8
+from worker.stream.lenient_batches import NAME_NOT_UTF8
 
 _UNREADABLE = UnreadableRecord(NAME_NOT_UTF8, "Expected header names in UTF-8")
 

@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.structs import TopicPartition
 
 from worker.store.port import LaneName
+from worker.stream.aiokafka_internals import client_of, membership_of, pause_after_fetches
 from worker.stream.background import Background, StrayCancellation
 from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within, partitions_by_leader
 from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.dependencies import LaneDependencies
-from worker.stream.fetch_pauses import pause_after_fetches
 from worker.stream.inbox import Budget, Inbox
 from worker.stream.lag_survey import survey
 from worker.stream.lane import Lane
@@ -64,7 +64,8 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             fetch_max_bytes=FETCH_ALL_BYTES,
             fetch_max_wait_ms=POLL_MS,
         )
-        self.topic_watch = TopicWatch(shared.cluster, self._topic, self._consumer._client, self._reopen_lanes)
+        self._client = client_of(self._consumer)
+        self.topic_watch = TopicWatch(shared.cluster, self._topic, self._client, self._reopen_lanes)
         self._reader = Reader(self._consumer, self.lanes, settings, self.topic_watch)
 
     def stop(self) -> None:
@@ -105,8 +106,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             return
         self._consumer.pause(*assigned)
         self.assigned = True
-        # Public aiokafka has no way to ask for these two.
-        generation, member = self._consumer._coordinator.generation, self._consumer._coordinator.member_id
+        generation, member = membership_of(self._consumer)
         self._shared.hooks.assigned(generation, len(assigned))
         log.info("assigned", generation=generation, partitions=sorted(partition for _, partition in assigned))
         settings, budget = self._shared.settings, Budget(HELD_BYTES)
@@ -152,9 +152,9 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
         """See `Consumer`."""
-        led, without = partitions_by_leader(self._consumer._client, topic, partitions)
+        led, without = partitions_by_leader(self._client, topic, partitions)
         if without:
-            self._consumer._client.force_metadata_update()
+            self._client.force_metadata_update()
         return list(led.values())
 
     async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:

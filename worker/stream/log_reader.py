@@ -11,6 +11,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
 from worker.settings import Settings
+from worker.stream.aiokafka_internals import client_of, wait_for_topic
 from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
 from worker.stream.fetched import record_of
 
@@ -40,7 +41,7 @@ class LogReader:
         """Where the logs of a topic begin and end now."""
         places = [TopicPartition(topic, one) for one in partitions]
         async with asyncio.timeout(ANSWER_SECONDS):
-            await self._consumer._client._wait_on_metadata(topic)  # else the client finds it missing, and pauses
+            await wait_for_topic(client_of(self._consumer), topic)  # else the client finds it missing, and pauses
             firsts = await self._consumer.beginning_offsets(places)
             ends = await self._consumer.end_offsets(places)
         return {place.partition: Bounds(firsts[place], ends[place]) for place in places}
@@ -50,7 +51,7 @@ class LogReader:
         places = [TopicPartition(topic, one) for one in partitions]
         milliseconds = round(time.timestamp() * 1000)
         async with asyncio.timeout(ANSWER_SECONDS):
-            await self._consumer._client._wait_on_metadata(topic)
+            await wait_for_topic(client_of(self._consumer), topic)
             found = await self._consumer.offsets_for_times(dict.fromkeys(places, milliseconds))
             ends = await self._consumer.end_offsets(places)
         return {place.partition: ends[place] if (at := found.get(place)) is None else at.offset for place in places}

@@ -13,7 +13,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import Record
-from worker.stream.aiokafka_internals import records_of
+from worker.stream.aiokafka_internals import records_of, wait_for_topic
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, partitions_by_leader
 from worker.stream.fetched import record_of
 from worker.stream.log_reader import Bounds
@@ -109,7 +109,7 @@ class Probe:
             client = await self._cluster.client()
             for pause in (*_PAUSES, None):
                 try:
-                    await client._wait_on_metadata(topic)
+                    await wait_for_topic(client, topic)
                     led = _by_leader(client, topic, partitions)
                     answers = await asyncio.gather(*(client.send(node, request(ones)) for node, ones in led.items()))
                     _check(answers)

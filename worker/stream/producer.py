@@ -18,6 +18,7 @@ from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks, Sent
 from worker.settings import Settings
 from worker.store import failpoints
+from worker.stream.aiokafka_internals import sender_of
 from worker.stream.cluster.connection import client_options, close_within, has_leader
 from worker.stream.cluster.offset_fetch_v7 import worker_metadata
 from worker.stream.delivery import LOOK_SECONDS, Delivery, NotOver, Patience, name_of, suspects
@@ -226,14 +227,14 @@ class Emitter:
     async def end_sending(self) -> None:
         """Send nothing more of a transaction. Only requests that are on their way may still arrive after this."""
         self._stop_sending()
-        if (sender := self._producer._sender.sender_task) is not None:
+        if (sender := sender_of(self._producer)) is not None:
             _, late = await asyncio.wait({sender}, timeout=1.0)
             if late:  # the sender waits for a silent broker until its connections are closed
                 await close_within(self._producer.client.close(), 0.5)
                 await asyncio.wait({sender})
 
     def _stop_sending(self) -> None:
-        if (sender := self._producer._sender.sender_task) is not None:
+        if (sender := sender_of(self._producer)) is not None:
             sender.cancel()
 
     async def close(self) -> None:

@@ -3,32 +3,31 @@
 A broker whose process or disk hangs still accepts connections, and counts as alive to the others. aiokafka then waits
 for it up to `request_timeout_ms` (30 s) where any other broker could answer, and holds one lock a client while it
 connects, so that each new connection waits for the slowest. Importing this module changes that for all clients of this
-process:
+process (`aiokafka_internals` gives each connection a lock of its own):
 
 - A connection gets `NODE_SECONDS` to be set up; after each failure in a row twice as long, up to `CONNECT_SECONDS`.
 - A question that any broker can answer waits `NODE_SECONDS` for one broker. The client then asks another one.
 - A broker that let a client wait half as long, or could not be reached, counts as silent: while requests wait for
   it, for `SILENT_SECONDS` after them, and never once it answers anything. Clients that may choose a broker choose
   one that is not silent, if there is one. `ask_silent` asks silent ones again, so that nobody else has to find out.
-- Connections to different brokers are set up side by side.
 
 Requests that only one broker can answer, such as Fetch and Produce, still go to that broker, and wait for it.
 """
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Awaitable
-from contextlib import nullcontext
 from typing import Any
 
 import aiokafka.client
-from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
+
+from worker.stream.aiokafka_internals import call_on_answers
 
 NODE_SECONDS = 2.0
 CONNECT_SECONDS = 10.0
@@ -96,22 +95,9 @@ async def _connect(host: str, port: int, **options: Any) -> AIOKafkaConnection:
     return connection
 
 
-_get_conn = AIOKafkaClient._get_conn
 _send = AIOKafkaConnection.send
-_handle_frame = AIOKafkaConnection._handle_frame
 _brokers = ClusterMetadata.brokers
 _hosts = AIOKafkaClient.hosts.fget
-
-
-async def _get_conn_beside(
-    client: AIOKafkaClient, node_id: int, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False
-) -> AIOKafkaConnection | None:
-    connection = client._conns.get((node_id, group))
-    if connection is not None and connection.connected():
-        return connection
-    locks: defaultdict[object, asyncio.Lock] = client.__dict__.setdefault("_conn_locks", defaultdict(asyncio.Lock))
-    async with locks[node_id, group]:
-        return await _get_conn(client, node_id, group=group)
 
 
 def _send_watched(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Awaitable[Any]:
@@ -135,11 +121,6 @@ async def _watched(connection: AIOKafkaConnection, answer: Awaitable[Any], api_k
         noting.cancel()
 
 
-def _handle_frame_noted(connection: AIOKafkaConnection, frame: bytes) -> None:
-    _note_answer(connection.host, connection.port)
-    _handle_frame(connection, frame)
-
-
 def _brokers_that_answer(cluster: ClusterMetadata) -> set[Any]:
     brokers = _brokers(cluster)
     return {one for one in brokers if not is_silent(one.host, one.port)} or brokers
@@ -150,9 +131,7 @@ def _hosts_that_answer_first(client: AIOKafkaClient) -> list[Any]:
 
 
 aiokafka.client.create_conn = _connect
-AIOKafkaClient._get_conn = _get_conn_beside
-AIOKafkaClient._get_conn_lock = nullcontext()  # `_get_conn_beside` has one a connection
 AIOKafkaClient.hosts = property(_hosts_that_answer_first)
 AIOKafkaConnection.send = _send_watched
-AIOKafkaConnection._handle_frame = _handle_frame_noted
 ClusterMetadata.brokers = _brokers_that_answer
+call_on_answers(_note_answer)

@@ -12,6 +12,7 @@ from aiokafka.errors import InvalidProducerIdMapping, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.settings import Settings
+from worker.stream.aiokafka_internals import drop_failure
 from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
 from worker.stream.producer import START_SECONDS, send_once
 
@@ -72,6 +73,4 @@ class OffsetMover:
         with suppress(Exception):
             await close_within(self._producer.stop(), 1.5)
             await close_within(self._producer.client.close(), 0.5)
-        waiter = self._producer._txn_manager._transaction_waiter
-        if waiter is not None and waiter.done() and not waiter.cancelled():
-            waiter.exception()  # the client keeps there what it has raised; asyncio would report it as never retrieved
+        drop_failure(self._producer)

@@ -1,7 +1,6 @@
 """Publishing many commands at once: batches of an idempotent producer, filled by hand, which is cheap."""
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -13,6 +12,7 @@ from aiokafka.structs import RecordMetadata
 
 from worker.messages.events import Event
 from worker.settings import Settings
+from worker.stream.aiokafka_internals import keep_batches
 from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
 
 _BATCH_BYTES = 256 * 1024
@@ -47,9 +47,8 @@ class CommandBatches:
         self._producer = AIOKafkaProducer(
             **client_options(settings), enable_idempotence=True, max_batch_size=_BATCH_BYTES
         )
-        # Only a partition without a leader makes an idempotent producer give a batch up. The option that says when,
-        # request_timeout_ms, also says how soon a broker is noticed that has fallen silent.
-        self._producer._message_accumulator._batch_ttl = math.inf
+        # Only a partition without a leader makes an idempotent producer give a batch up.
+        keep_batches(self._producer)
 
     async def start(self) -> Callable[[bytes], int]:
         """Connect; the partition of a record key, as Kafka's own clients choose it. Raises `CLUSTER_ERRORS`."""
