@@ -14,7 +14,7 @@ from tests.infrastructure.kafka import LocalKafka
 from tests.workbench import run_command
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster, client_options
-from worker.stream.probe import Probe
+from worker.stream.log_reader import LogReader
 
 
 class GenerousKafka(LocalKafka):
@@ -46,15 +46,15 @@ async def _ask(settings: Settings, client: str) -> None:
         elif client == "producer":
             async with AIOKafkaProducer(**options) as producer:
                 await producer.partitions_for(topic)
-        elif client == "admin":
+        elif client == "questions":
             assert await Cluster(settings).partition_counts([topic]) == {}
         else:
-            await Probe(Cluster(settings)).bounds(topic, [0])
+            await LogReader(Cluster(settings)).bounds(topic, [0])
 
 
-@pytest.mark.parametrize("client", ["consumer", "producer", "admin", "probe"])
+@pytest.mark.parametrize("client", ["consumer", "producer", "questions", "log-reader"])
 async def test_no_client_makes_a_topic_by_asking_for_it(generous: LocalKafka, client: str) -> None:
-    """Each way in which the worker talks to Kafka. Seen to fail without `_OnlyAsking`: each of the four made it."""
+    """Each way in which the worker talks to Kafka. Seen to fail with aiokafka's `MetadataRequest`: each made it."""
     settings = Settings(kafka_bootstrap_servers=generous.bootstrap_servers, topic_commands=f"asked-by.{client}")
     with suppress(TimeoutError, KafkaError):
         await _ask(settings, client)
@@ -64,7 +64,7 @@ async def test_no_client_makes_a_topic_by_asking_for_it(generous: LocalKafka, cl
 def test_run_before_topics_create_makes_none(generous: LocalKafka, database_url: str) -> None:
     """It says that they are missing, and `topics create` makes them as they should be.
 
-    Seen to fail without `_OnlyAsking`: it said so, and there they were, with one partition each.
+    Seen to fail without our `MetadataRequest`: it said so, and there they were, with one partition each.
     """
     own = {
         "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": generous.bootstrap_servers,

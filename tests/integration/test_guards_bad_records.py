@@ -17,7 +17,7 @@ from tests.invariants import check_invariants
 from tests.workbench import Workbench, until
 from worker.stream.cluster.connection import Cluster
 from worker.stream.lane import LaneState
-from worker.stream.probe import Probe
+from worker.stream.log_reader import LogReader
 
 pytestmark = pytest.mark.real_kafka
 
@@ -138,9 +138,10 @@ async def test_b8_what_stands_beside_a_bad_name_is_the_record_as_it_was(bench: W
     await publish(bench, [{"value": None, "headers": [("empty", None)], "partition": 0}])
     cluster = Cluster(bench.settings)
     try:
-        whole, marked, *rest = [one async for one in Probe(cluster).records(bench.settings.topic_commands, 0, 0, 4)]
+        records = [one async for one in LogReader(cluster).read(bench.settings.topic_commands, 0, 0, 4)]
     finally:
         await cluster.close()
+    whole, marked, *rest = [record for chunk in records for record in chunk]
     assert (whole.key, whole.value, whole.headers, whole.unreadable) == (None, good[0], tuple(good[1]), None)
     assert (marked.offset, marked.value, marked.headers[-1]) == (1, bad[0], ("\\xff\\xfe-name", b"here"))
     assert marked.unreadable is not None

@@ -12,8 +12,8 @@ from tests.operations.asking import Told, answered, ask
 from tests.workbench import Workbench, run_command, tenant
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
-from worker.stream.group_view import PartitionView, group_view
 from worker.tools.common import lanes as lanes_module
+from worker.tools.common.group_view import PartitionView, group_view
 from worker.tools.common.progress import Quiet
 from worker.tools.common.servers import both_servers
 from worker.tools.lanes import reset as reset_module

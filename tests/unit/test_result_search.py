@@ -20,12 +20,14 @@ class _Log:
     def __init__(self, records: list[_Record | None]) -> None:
         self.stored, self.looks = records, 0
 
-    async def records(self, _topic: str, _partition: int, start: int, stop: int) -> AsyncIterator[_Record]:
-        """See `Probe`."""
+    async def read(
+        self, _topic: str, _partition: int, start: int, stop: int, *, fetch_bytes: int
+    ) -> AsyncIterator[list[_Record]]:
+        """See `LogReader`."""
         self.looks += 1
-        for one in self.stored[start:stop]:
-            if one is not None:
-                yield one
+        for record in self.stored[start:stop]:
+            if record is not None:
+                yield [record]
 
 
 def _log(chance: random.Random, size: int, *, evenly: bool) -> list[_Record | None]:

@@ -92,6 +92,14 @@ def records_of(
     return _Records(place, records, aborted, offset, None, None, True, isolation)
 
 
+def next_offset(response: Any, offset: int) -> int:
+    """Where a fetch goes on after such an answer: behind its last whole batch; at `offset` where it has none."""
+    batches = MemoryRecords(response.topics[0][1][0][-1] or b"")
+    while batches.has_next():
+        offset = batches.next_batch().next_offset
+    return offset
+
+
 # Consumers
 
 

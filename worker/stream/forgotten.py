@@ -12,8 +12,7 @@ from aiokafka.errors import TopicAuthorizationFailedError
 
 from worker.stream.background import in_own_task
 from worker.stream.dependencies import Consumer, LaneDependencies
-from worker.stream.group_view import appended_at
-from worker.stream.probe import Probe
+from worker.stream.log_reader import LogReader
 from worker.stream.published import published_ends
 
 log = structlog.get_logger(__name__)
@@ -83,9 +82,9 @@ async def read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dict
     Raises `CLUSTER_ERRORS`, and `ResultsHidden`.
     """
     settings, cluster = shared.settings, shared.cluster
-    bounds = await Probe(cluster).bounds(settings.topic_commands, list(starts))
+    bounds = await LogReader(cluster).bounds(settings.topic_commands, list(starts))
     places = {at: max(start, bounds[at].first) for at, start in starts.items()}
-    since = await appended_at(cluster, settings.topic_commands, places)
+    since = await LogReader(cluster).appended_at(settings.topic_commands, places)
     ends: dict[int, int | None] = dict.fromkeys(starts, 0)
     try:
         ends |= await published_ends(settings, cluster, since, {at: log.end for at, log in bounds.items()})

@@ -9,7 +9,7 @@ from aiokafka.structs import TopicPartition
 from worker.stream.cluster.connection import close_within
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane, LaneState
-from worker.stream.probe import Probe
+from worker.stream.log_reader import LogReader
 
 SURVEY_SECONDS = 5.0
 LOOK_SECONDS = 20.0
@@ -40,7 +40,8 @@ async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> Non
     stands_at = max(first, await _first_unanswered(lane, shared, first))
     if lane.lag.is_known(stands_at):
         return
-    oldest_ms = await Probe(shared.cluster).appended_ms(topic, partition, stands_at) if stands_at < end else None
+    reader = LogReader(shared.cluster)
+    oldest_ms = await reader.appended_ms(topic, partition, stands_at) if stands_at < end else None
     if not lane.is_at_work:  # it may have been opened meanwhile
         lane.lag.survey(stands_at, end, oldest_ms)
 

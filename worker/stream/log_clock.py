@@ -8,9 +8,7 @@ from math import inf
 
 from worker.store.clocks import NewestRecord
 from worker.stream.cluster.connection import Cluster
-from worker.stream.group_view import appended_at
-from worker.stream.log_reader import Bounds
-from worker.stream.probe import Probe
+from worker.stream.log_reader import Bounds, LogReader
 
 _MOST_PARTITIONS = 16
 """Their leaders are on all brokers, most likely."""
@@ -21,9 +19,11 @@ async def newest_append(cluster: Cluster, topic: str, seconds: float) -> int | N
 
     By the brokers' clocks, or the producers' where these are trusted. Raises `CLUSTER_ERRORS`.
     """
-    probe, since = Probe(cluster), datetime.now(UTC) - timedelta(seconds=seconds)
+    reader, since = LogReader(cluster), datetime.now(UTC) - timedelta(seconds=seconds)
     partitions = range((await cluster.partition_counts([topic]))[topic])
-    bounds, firsts = await asyncio.gather(probe.bounds(topic, partitions), probe.first_since(topic, partitions, since))
+    bounds, firsts = await asyncio.gather(
+        reader.bounds(topic, partitions), reader.first_since(topic, partitions, since)
+    )
     return await _newest(cluster, topic, {at: Bounds(firsts[at], bounds[at].end) for at in partitions})
 
 
@@ -39,7 +39,7 @@ class LogClock:
         """The newest record; None while the topic has none. Raises `CLUSTER_ERRORS`."""
         began, looked_at, ends = time.monotonic(), self._looked_at, self._ends
         partitions = range((await self._cluster.partition_counts([self._topic]))[self._topic])
-        bounds = await Probe(self._cluster).bounds(self._topic, partitions)
+        bounds = await LogReader(self._cluster).bounds(self._topic, partitions)
         self._looked_at, self._ends = began, {at: log.end for at, log in bounds.items()}
         grown = {at: Bounds(max(ends[at], log.first), log.end) for at, log in bounds.items() if at in ends}
         if (newest := await _newest(self._cluster, self._topic, grown)) is not None:
@@ -51,7 +51,7 @@ class LogClock:
 async def _newest(cluster: Cluster, topic: str, parts: Mapping[int, Bounds]) -> int | None:
     """When the newest of the last records of these parts of logs was appended, in ms; empty parts have none."""
     filled = [at for at, part in parts.items() if part.first < part.end][:_MOST_PARTITIONS]
-    found = await appended_at(cluster, topic, {at: parts[at].end - 1 for at in filled})
+    found = await LogReader(cluster).appended_at(topic, {at: parts[at].end - 1 for at in filled})
     before_markers = {at: max(parts[at].first, parts[at].end - 2) for at in filled if at not in found}
-    found |= await appended_at(cluster, topic, before_markers)
+    found |= await LogReader(cluster).appended_at(topic, before_markers)
     return max(found.values(), default=None)

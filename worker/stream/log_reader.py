@@ -1,27 +1,36 @@
-"""Reading topics from outside, for operators: without a group, `read_committed`."""
+"""Reading of logs outside any group: where they begin and end, single records, and long parts of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import Literal, NamedTuple
+from itertools import islice, takewhile
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import ConsumerRecord, TopicPartition
+import stamina
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, UNKNOWN_OFFSET
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, NodeNotReadyError, OffsetOutOfRangeError, for_code
+from aiokafka.protocol.api import Request, Response
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.structs import TopicPartition
 
 from worker.messages.envelope import Record
-from worker.settings import Settings
-from worker.stream.aiokafka_internals import client_of, wait_for_topic
-from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
+from worker.stream.aiokafka_internals import next_offset, records_of, wait_for_topic
+from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, partitions_by_leader
 from worker.stream.fetched import record_of
 
-FETCH_BYTES = 1024 * 1024
-"""For a partition at once; as many again wait until they are asked for."""
+LOOK_BYTES = 16 * 1024
+"""Enough to look at one record; brokers give the whole of a first batch that is larger."""
+READ_BYTES = 1024 * 1024
+"""Where many records in a row are wanted."""
 RECORDS_AT_ONCE = 300
 """More take longer each: they do not stay in the processor's cache."""
-_POLL_MS = 500
-_LONG_POLL_MS = 20
-"""How long a broker may wait for records of partitions that have none, while others wait for their turn."""
+_LOOK_MS, _READ_MS = 20, 500
+"""How long a broker may wait for records: where it may have none, and where it has some."""
+_END, _START = -1, -2
+"""In place of times."""
 
 
 class Bounds(NamedTuple):
@@ -32,86 +41,142 @@ class Bounds(NamedTuple):
 
 
 class LogReader:
-    """Some partitions of any topics. Every method raises `CLUSTER_ERRORS`, none waits for ever."""
+    """Reads any topics over the connections of a cluster; several tasks may read at once.
 
-    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer) -> None:
-        self._settings, self._consumer = settings, consumer
+    To a reader of committed records, logs end in front of the oldest open transaction. Every method raises
+    `CLUSTER_ERRORS`, and each answer has to come within `ANSWER_SECONDS`.
+    """
+
+    def __init__(self, cluster: Cluster, *, committed: bool = True) -> None:
+        self._cluster, self._committed = cluster, committed
+        self._isolation = READ_COMMITTED if committed else READ_UNCOMMITTED
 
     async def bounds(self, topic: str, partitions: Collection[int]) -> dict[int, Bounds]:
         """Where the logs of a topic begin and end now."""
-        places = [TopicPartition(topic, one) for one in partitions]
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await wait_for_topic(client_of(self._consumer), topic)  # else the client finds it missing, and pauses
-            firsts = await self._consumer.beginning_offsets(places)
-            ends = await self._consumer.end_offsets(places)
-        return {place.partition: Bounds(firsts[place], ends[place]) for place in places}
+        firsts, ends = await asyncio.gather(*(self._offsets(topic, partitions, time) for time in (_START, _END)))
+        return {partition: Bounds(firsts[partition], ends[partition]) for partition in partitions}
 
-    async def first_since(self, topic: str, partitions: Sequence[int], time: datetime) -> dict[int, int]:
+    async def first_since(self, topic: str, partitions: Collection[int], time: datetime) -> dict[int, int]:
         """Offset of the first record appended then or later; where the log ends, if there is none."""
-        places = [TopicPartition(topic, one) for one in partitions]
-        milliseconds = round(time.timestamp() * 1000)
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await wait_for_topic(client_of(self._consumer), topic)
-            found = await self._consumer.offsets_for_times(dict.fromkeys(places, milliseconds))
-            ends = await self._consumer.end_offsets(places)
-        return {place.partition: ends[place] if (at := found.get(place)) is None else at.offset for place in places}
+        times = (round(time.timestamp() * 1000), _END)
+        firsts, ends = await asyncio.gather(*(self._offsets(topic, partitions, time) for time in times))
+        return {at: ends[at] if firsts[at] == UNKNOWN_OFFSET else firsts[at] for at in partitions}
 
-    def assign(self, starts: Mapping[tuple[str, int], int]) -> None:
-        """From now on `read` may be asked for these partitions, by topic and number; each begins at its offset."""
-        places = {TopicPartition(*one): start for one, start in starts.items()}
-        self._consumer.assign(list(places))
-        self._consumer.pause(*places)  # a fetch of what is empty would hold up those behind it
-        for place, start in places.items():
-            self._consumer.seek(place, start)
+    async def read(
+        self, topic: str, partition: int, start: int, stop: int, *, fetch_bytes: int = READ_BYTES
+    ) -> AsyncIterator[list[Record]]:
+        """Records at offsets from `start` to below `stop`, in lists, past markers and aborted records.
 
-    async def read(self, topic: str, partition: int, start: int, stop: int) -> AsyncIterator[list[Record]]:
-        """Records of an assigned partition at offsets from `start` to below `stop`, past markers and aborted ones.
-
-        Another partition may be read between two of its lists.
+        `stop` must not be behind the end of the log: the part is read to its end, or an error is raised.
         """
-        place = TopicPartition(topic, partition)
-        at = start
-        self._consumer.resume(place)
-        if await self._consumer.position(place) != start:
-            self._consumer.seek(place, start)
-        while at < stop:
-            fetched = await self._fetch(place)
-            async with asyncio.timeout(ANSWER_SECONDS):
-                at = await self._consumer.position(place)
-            if fetched:
-                yield [record_of(one) for one in fetched if one.offset < stop]
-        self._consumer.pause(place)
+        place, offset = TopicPartition(topic, partition), start
+        ahead: asyncio.Task[Response] | None = None
+        try:
+            while offset < stop:
+                response = await (ahead or self._fetch_some(place, offset, fetch_bytes))
+                ahead = None
+                records = records_of(response, place, offset, committed=self._committed)
+                found = takewhile(lambda record: record.offset < stop, records)
+                offset = next_offset(response, offset)
+                while chunk := [*map(record_of, islice(found, RECORDS_AT_ONCE))]:
+                    yield chunk
+                    # The next part is fetched while this one is used, unless the first records were enough.
+                    if ahead is None and offset < stop:
+                        ahead = asyncio.create_task(self._fetch_some(place, offset, fetch_bytes))
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def _fetch(self, place: TopicPartition) -> Sequence[ConsumerRecord]:
-        """What there is; a partition whose leader is away gives nothing for `ANSWER_SECONDS`, and then raises."""
+    async def record(self, topic: str, partition: int, offset: int) -> Record | None:
+        """The record at just that offset; None where there is none."""
+        place = TopicPartition(topic, partition)
+        with suppress(OffsetOutOfRangeError):
+            response = await self._fetch(place, offset, LOOK_BYTES, _LOOK_MS)
+            for record in records_of(response, place, offset, committed=self._committed):
+                return record_of(record) if record.offset == offset else None
+        return None
+
+    async def appended_ms(self, topic: str, partition: int, offset: int) -> int | None:
+        """When the first record at `offset` or behind it was appended; None where there is none. Reads nothing else."""
+        place, start = TopicPartition(topic, partition), -1
+        with suppress(OffsetOutOfRangeError):
+            while start < offset:
+                start, response = offset, await self._fetch(place, offset, LOOK_BYTES, _LOOK_MS)
+                for record in records_of(response, place, start, committed=self._committed, only_times=True):
+                    return int(record.timestamp)
+                offset = next_offset(response, start)
+        return None
+
+    async def appended_at(self, topic: str, offsets: Mapping[int, int]) -> dict[int, int]:
+        """See `appended_ms`, by partition; partitions without such a record are left out."""
+        times = await asyncio.gather(*(self.appended_ms(topic, *place) for place in offsets.items()))
+        return {partition: time for partition, time in zip(offsets, times, strict=True) if time is not None}
+
+    async def _fetch_some(self, place: TopicPartition, offset: int, fetch_bytes: int) -> Response:
+        """An answer with records, or at least with markers. The leader may be away for a while."""
         async with asyncio.timeout(ANSWER_SECONDS):
             while True:
-                before = await self._consumer.position(place)
-                found = await self._consumer.getmany(place, timeout_ms=_POLL_MS, max_records=RECORDS_AT_ONCE)
-                records: Sequence[ConsumerRecord] = found.get(place, ())
-                if records or await self._consumer.position(place) != before:
-                    return records
+                try:
+                    response = await self._fetch(place, offset, fetch_bytes, _READ_MS)
+                except KafkaError as error:
+                    if not _has_moved(error):
+                        raise
+                    continue
+                if next_offset(response, offset) > offset:
+                    return response
 
+    async def _fetch(self, place: TopicPartition, offset: int, fetch_bytes: int, wait_ms: int) -> Response:
+        wanted = [(place.topic, [(place.partition, offset, fetch_bytes)])]
+        request = FetchRequest(wait_ms, 1, fetch_bytes, self._isolation, wanted, rack_id="")
+        (response,) = await self._ask(place.topic, [place.partition], lambda _: request)
+        return response
 
-@asynccontextmanager
-async def log_reader(
-    settings: Settings, isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
-) -> AsyncIterator[LogReader]:
-    """A reader of its own connections. To an uncommitted one, logs end behind what transactions have open.
+    async def _offsets(self, topic: str, partitions: Collection[int], time_ms: int) -> dict[int, int]:
+        def request(led: list[int]) -> Request:
+            return OffsetRequest(-1, self._isolation, [(topic, [(partition, time_ms) for partition in led])])
 
-    Raises `CLUSTER_ERRORS`.
-    """
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        isolation_level=isolation,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        max_partition_fetch_bytes=FETCH_BYTES,
-        fetch_max_wait_ms=_LONG_POLL_MS,
-    )
-    try:
+        answers = await self._ask(topic, partitions, request)
+        return {partition: offset for answer in answers for partition, _, _, offset in answer.topics[0][1]}
+
+    async def _ask(
+        self, topic: str, partitions: Collection[int], request: Callable[[list[int]], Request]
+    ) -> list[Response]:
+        """The answers of those who lead partitions of a topic, each asked for those that it leads.
+
+        Who leads them may have changed since it was looked at last.
+        """
         async with asyncio.timeout(ANSWER_SECONDS):
-            await consumer.start()
-        yield LogReader(settings, consumer)
-    finally:
-        await close_within(consumer.stop(), 2.0)
+            client = await self._cluster.client()
+            async for attempt in stamina.retry_context(
+                on=_has_moved, attempts=5, timeout=None, wait_initial=0.1, wait_max=1.0, wait_jitter=0, wait_exp_base=3
+            ):
+                with attempt:
+                    if attempt.num > 1:
+                        await client.force_metadata_update()
+                    await wait_for_topic(client, topic)
+                    led = _by_leader(client, topic, partitions)
+                    answers = await asyncio.gather(*(client.send(node, request(own)) for node, own in led.items()))
+                    _check(answers)
+                    return list(answers)
+        raise AssertionError("stamina returns or raises")
+
+
+def _has_moved(error: Exception) -> bool:
+    """Whether another broker may lead the partition, or will in a moment."""
+    return isinstance(error, KafkaError) and (error.invalid_metadata or isinstance(error, NodeNotReadyError))
+
+
+def _by_leader(client: AIOKafkaClient, topic: str, partitions: Collection[int]) -> dict[int, list[int]]:
+    led, without = partitions_by_leader(client, topic, partitions)
+    if without:
+        raise LeaderNotAvailableError(f"{topic}/{without[0]}")
+    return led
+
+
+def _check(answers: Collection[Response]) -> None:
+    for answer in answers:
+        for topic, parts in answer.topics:
+            for partition, code, *_ in parts:
+                if code:
+                    raise for_code(code)(f"{topic}/{partition}: error {code}")

@@ -6,13 +6,13 @@ from functools import partial
 
 from worker.messages.events import Answer
 from worker.settings import Settings
-from worker.stream.group_view import appended_at, group_view
-from worker.stream.log_reader import log_reader
+from worker.stream.log_reader import LogReader
 from worker.stream.published import before
 from worker.tools.audit.lane_audit import MOST_PLACES, LaneAudit
 from worker.tools.audit.report import AuditedLane, AuditReport
 from worker.tools.audit.strays import Strays, note_strays_elsewhere
 from worker.tools.common.findings import Findings
+from worker.tools.common.group_view import group_view
 from worker.tools.common.history import history, topics_of
 from worker.tools.common.inspection import Covered, Inspection, LaneRow, emitted_of, inspection, position_in
 from worker.tools.common.progress import Progress, paced
@@ -33,7 +33,8 @@ async def audit(
     `BadSelection`.
     """
     settings, topic = servers.settings, servers.settings.topic_commands
-    async with inspection(settings.database_url) as database, log_reader(settings) as reader:
+    reader = LogReader(servers.cluster)
+    async with inspection(settings.database_url) as database:
         view = await group_view(settings, servers.cluster)
         rows = await database.lanes(settings.group_id, topic)
         ends = {at: emitted_of(rows.get(at), one.committed and one.committed.offset) for at, one in view.items()}
@@ -41,16 +42,16 @@ async def audit(
         offsets = await offsets_of(chosen, bounds, partial(reader.first_since, topic))
         topics = await topics_of(settings, servers.cluster)
         starts = {at: start for at, (start, stop) in offsets.items() if start < stop}
-        ages = await appended_at(servers.cluster, topic, starts)
+        ages = await LogReader(servers.cluster).appended_at(topic, starts)
         progress.begin("auditing", sum(stop - start for start, stop in offsets.values()))
         covered = [] if allow_repeats else await database.covered_repeats(topic)
         advance, many = paced(progress, rate), asyncio.Semaphore(AT_ONCE)
 
         async def lane(at: int) -> tuple[AuditedLane, list[Problem]]:
-            async with many, log_reader(settings) as own_reader, inspection(settings.database_url) as own_database:
+            async with many, inspection(settings.database_url) as own_database:
                 since, ledger = before(ages.get(at, 0)), _LaneLedger(own_database, settings, rows.get(at))
                 strays = Strays(topics, at, partial(ledger.decided, at, ends[at]), Findings(MOST_PLACES))
-                logs = await history(own_reader, topics, at, offsets[at], since)
+                logs = await history(reader, topics, at, offsets[at], since)
                 one = LaneAudit(logs, ledger.read, settings.group_id, strays)
                 await one.run(advance)
                 if not allow_repeats:

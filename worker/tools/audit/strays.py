@@ -64,7 +64,6 @@ async def note_strays_elsewhere(reader: LogReader, topics: Topics, findings: Fin
     for topic in kinds:
         found = await reader.bounds(topic, range(lanes, topics.counts[topic]))
         bounds |= {(topic, partition): log for partition, log in found.items()}
-    reader.assign({place: log.first for place, log in bounds.items()})
     for (topic, partition), log in bounds.items():
         async for records in reader.read(topic, partition, log.first, log.end):
             for record in records:

@@ -125,18 +125,17 @@ async def history(
 ) -> History:
     """Read one lane's commands at `offsets` (start, stop), and the logs from `since` to where they end now.
 
-    Raises `CLUSTER_ERRORS`, here and while it is read. One history at a time can be read with a reader.
+    Raises `CLUSTER_ERRORS`, here and while it is read.
     """
-    commands, start = topics.settings.topic_commands, offsets[0]
-    logs, starts = dict[Kind | None, NamingLog](), {(commands, partition): start}
+    commands = topics.settings.topic_commands
+    logs = dict[Kind | None, NamingLog]()
     for kind in LOGS:
         topic, number = place = topics.place(kind, partition)
         bounds = (await reader.bounds(topic, [number]))[number]
-        begin = starts[place] = (await reader.first_since(topic, [number], since))[number]
+        begin = (await reader.first_since(topic, [number], since))[number]
         cause = cause_reader(topics.settings, partition, kind)
         causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause)
         logs[kind] = NamingLog(place, bounds.end, 0 < bounds.first == begin, causes)
-    reader.assign(starts)
     return History((commands, partition), offsets, reader, logs)
 
 

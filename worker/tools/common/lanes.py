@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.permissions import asking_acls
-from worker.stream.group_view import PartitionView, appended_at, group_view
 from worker.stream.lane_positions import LanePositions, positions_of
+from worker.stream.log_reader import LogReader
 from worker.stream.positions import Log, why_commits_are_lost
-from worker.stream.probe import Probe
 from worker.stream.published import newest_results
+from worker.tools.common.group_view import PartitionView, group_view
 from worker.tools.common.inspection import LaneRow, position_in
 from worker.tools.common.lane_report import LaneReport, LanesReport, LaneState
 from worker.tools.common.report import Problem
@@ -32,7 +32,7 @@ async def lanes(servers: Servers) -> LanesReport:
     published = await published_without_offset(servers, seen)
     stands = standings(seen, known, published)
     waiting = {at: one.emitted for at, one in stands.items() if one.emitted < one.log.end}
-    ages = await servers.kafka(lambda: appended_at(servers.cluster, topic, waiting))
+    ages = await servers.kafka(lambda: LogReader(servers.cluster).appended_at(topic, waiting))
     ahead = [at for at, one in stands.items() if one.emitted > one.position.applied]
     newest = await newest_results(settings, servers.cluster, topic, ahead)
     found = []
@@ -63,7 +63,7 @@ async def seen_beside(
     Raises `CLUSTER_ERRORS`.
     """
     moved = [at for at, one in seen.items() if position_in(known.get(at)).applied > one.log.end]
-    bounds = await Probe(cluster).bounds(topic, moved) if moved else {}
+    bounds = await LogReader(cluster).bounds(topic, moved) if moved else {}
     logs = {at: Log(seen[at].log.topic, *found) for at, found in bounds.items()}
     return {at: replace(one, log=logs.get(at, one.log)) for at, one in seen.items()}
 

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
-from worker.stream.log_reader import log_reader
+from worker.stream.log_reader import LOOK_BYTES, LogReader
 
 
 class OpenTransaction(NamedTuple):
@@ -17,19 +16,17 @@ class OpenTransaction(NamedTuple):
     appended_ms: int
 
 
-async def open_transactions(settings: Settings, cluster: Cluster, topics: Sequence[str]) -> list[OpenTransaction]:
+async def open_transactions(cluster: Cluster, topics: Sequence[str]) -> list[OpenTransaction]:
     """Of every partition whose committed records end before its log does. Raises `CLUSTER_ERRORS`."""
     found = list[OpenTransaction]()
     counts = await cluster.partition_counts([*topics])
-    async with log_reader(settings) as committed, log_reader(settings, "read_uncommitted") as everything:
-        ends: dict[tuple[str, int], tuple[int, int]] = {}
-        for topic in topics:
-            stable = await committed.bounds(topic, range(counts[topic]))
-            last = await everything.bounds(topic, range(counts[topic]))
-            ends |= {(topic, at): (stable[at].end, last[at].end) for at in stable if stable[at].end < last[at].end}
-        everything.assign({place: start for place, (start, _) in ends.items()})
-        for place, (start, end) in ends.items():
-            async for records in everything.read(*place, start, end):
-                found += [OpenTransaction(*place, one.offset, one.timestamp_ms) for one in records[:1]]
+    committed, uncommitted = LogReader(cluster), LogReader(cluster, committed=False)
+    for topic, count in counts.items():
+        stable = await committed.bounds(topic, range(count))
+        for partition, bounds in (await uncommitted.bounds(topic, range(count))).items():
+            start = stable[partition].end
+            async for records in uncommitted.read(topic, partition, start, bounds.end, fetch_bytes=LOOK_BYTES):
+                first = records[0]
+                found.append(OpenTransaction(topic, partition, first.offset, first.timestamp_ms))
                 break
     return found

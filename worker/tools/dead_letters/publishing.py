@@ -11,7 +11,7 @@ from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.settings import Settings
 from worker.store import failpoints
-from worker.stream.cluster.connection import client_options, close_within
+from worker.stream.cluster.connection import Cluster, client_options, close_within
 from worker.stream.cluster.permissions import Acl
 from worker.stream.log_reader import LogReader
 from worker.stream.producer import EMIT_SECONDS, START_SECONDS, send_once
@@ -44,13 +44,12 @@ def redriving_acls(settings: Settings) -> tuple[Acl, ...]:
 class Redriver:
     """The one producer of a partition's commands that are published again.
 
-    Once it has started, nothing of whoever had it before can become visible any more. `committed` and `uncommitted`
-    read the command topic; see `log_reader`.
+    Once it has started, nothing of whoever had it before can become visible any more.
     """
 
-    def __init__(self, settings: Settings, partition: int, committed: LogReader, uncommitted: LogReader) -> None:
+    def __init__(self, settings: Settings, cluster: Cluster, partition: int) -> None:
         self._topic, self._partition = settings.topic_commands, partition
-        self._committed, self._uncommitted = committed, uncommitted
+        self._committed, self._uncommitted = LogReader(cluster), LogReader(cluster, committed=False)
         self._producer = AIOKafkaProducer(
             **client_options(settings),
             transactional_id=f"{id_prefix(settings)}{partition}",
@@ -110,7 +109,6 @@ class Redriver:
         await self._until_readable(end)
         topic, partition = self._topic, self._partition
         start = max(log_end, (await self._committed.bounds(topic, [partition]))[partition].first)
-        self._committed.assign({(topic, partition): start})
         found = None
         async for records in self._committed.read(topic, partition, start, end):
             for one in records:
@@ -130,22 +128,10 @@ class Redriver:
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def record_at(reader: LogReader, topic: str, partition: int, offset: int) -> Record | None:
-    """The command at an offset; None where the log does not hold it any more. Raises `CLUSTER_ERRORS`."""
-    bounds = (await reader.bounds(topic, [partition]))[partition]
-    if not bounds.first <= offset < bounds.end:
-        return None
-    reader.assign({(topic, partition): offset})
-    found = [one async for records in reader.read(topic, partition, offset, offset + 1) for one in records]
-    return found[0] if found else None
-
-
 @asynccontextmanager
-async def redriver(
-    settings: Settings, partition: int, committed: LogReader, uncommitted: LogReader
-) -> AsyncIterator[Redriver]:
+async def redriver(settings: Settings, cluster: Cluster, partition: int) -> AsyncIterator[Redriver]:
     """One that has started, for as long as the context lasts. Raises `CLUSTER_ERRORS`."""
-    one = Redriver(settings, partition, committed, uncommitted)
+    one = Redriver(settings, cluster, partition)
     try:
         await one.start()
         yield one

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.domain.places import Place
-from worker.stream.log_reader import log_reader
 from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.checked import ask_database
 from worker.tools.common.inspection import Inspection, inspection
@@ -68,11 +67,9 @@ async def redrive(servers: Servers, request: Request, progress: Progress) -> Dea
     try:
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(inspection(servers.settings.database_url))
-            committed = await stack.enter_async_context(log_reader(servers.settings))
-            uncommitted = await stack.enter_async_context(log_reader(servers.settings, "read_uncommitted"))
             places = await _places(servers, database, request)
             progress.begin("redriving", len(places))
-            one = Redriving(servers, database, (committed, uncommitted), found, again=request.again)
+            one = Redriving(servers, database, found, again=request.again)
             if request.execute:
                 arguments, reason = request.arguments(servers), without_api_keys(request.reason)
                 kept = await stack.enter_async_context(operation(database, "dead-letters redrive", reason, arguments))

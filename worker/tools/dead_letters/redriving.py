@@ -21,7 +21,7 @@ from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
 from worker.tools.dead_letters.letters import no_dead_letter
-from worker.tools.dead_letters.publishing import Redriver, Unpublished, record_at, redriver
+from worker.tools.dead_letters.publishing import Redriver, Unpublished, redriver
 from worker.tools.dead_letters.redrive_checks import Refusal, Step, credentials_warning, refusal, step_of
 from worker.tools.dead_letters.redriven import redriven
 from worker.tools.dead_letters.report import DeadLettersRedriveReport, RedriveOutcome, RedriveReport
@@ -90,15 +90,13 @@ class _Plan:
 
 
 class Redriving:
-    """Both servers. `readers` are the committed and the uncommitted one of the command topic; see `Redriver`.
+    """Both servers.
 
     As long as what is found has no operation, it only says what it would do.
     """
 
-    def __init__(
-        self, servers: Servers, database: Inspection, readers: tuple[LogReader, LogReader], found: Found, *, again: bool
-    ) -> None:
-        self._settings, self._database, self._readers = servers.settings, database, readers
+    def __init__(self, servers: Servers, database: Inspection, found: Found, *, again: bool) -> None:
+        self._settings, self._database, self._cluster = servers.settings, database, servers.cluster
         self._found, self._again = found, again
 
     async def run(self, places: Sequence[Place], progress: Progress) -> None:
@@ -113,7 +111,7 @@ class Redriving:
                     plan = await self._plan(place)
                     if plan is not None and self._found.operation is not None:
                         if producer is None:
-                            starting = redriver(self._settings, partition, *self._readers)
+                            starting = redriver(self._settings, self._cluster, partition)
                             producer = await stack.enter_async_context(starting)
                         try:
                             await self._do(plan, producer, self._found.operation)
@@ -133,7 +131,7 @@ class Redriving:
         if isinstance(step, Refusal):
             self._refuse(place, code, step)
             return None
-        original = await record_at(self._readers[0], place.topic, place.partition, place.offset)
+        original = await LogReader(self._cluster).record(place.topic, place.partition, place.offset)
         refused = refusal(original, stored.letter, self._settings.limits)
         if step is Step.PUBLISH and refused is not None:
             self._refuse(place, code, refused)

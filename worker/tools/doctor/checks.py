@@ -124,9 +124,7 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
     async def transactions() -> list[CheckResult]:
         settings = servers.settings
         topics = (settings.topic_commands, *settings.answer_topics)
-        return [
-            judgements.of_open_transactions(await open_transactions(settings, servers.cluster, topics), time.time())
-        ]
+        return [judgements.of_open_transactions(await open_transactions(servers.cluster, topics), time.time())]
 
     async def protection() -> list[CheckResult]:
         found = await protection_of_brokers(servers.cluster, servers.settings)

@@ -10,8 +10,7 @@ from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.offset_fetch_v7 import Committed
-from worker.stream.log_reader import Bounds
-from worker.stream.probe import READ_BYTES, Probe
+from worker.stream.log_reader import LOOK_BYTES, Bounds, LogReader
 from worker.stream.published import before
 from worker.tools.common.history import Topics, cause_reader
 
@@ -26,7 +25,7 @@ class KafkaSide:
     """How the command topic stood at the start, and who reads; `emitted` lacks partitions without an offset."""
 
     settings: Settings
-    probe: Probe
+    reader: LogReader
     topics: Topics
     bounds: Mapping[int, Bounds]
     emitted: Mapping[int, int]
@@ -36,7 +35,7 @@ class KafkaSide:
         bounds = self.bounds.get(place.partition)
         if bounds is None or not bounds.first <= place.offset < bounds.end:
             return None
-        return await self.probe.one(place.topic, place.partition, place.offset)
+        return await self.reader.record(place.topic, place.partition, place.offset)
 
     async def naming(self, kind: Kind | None, place: Place, appended_ms: int, *, everywhere: bool) -> Record | None:
         """The first result of a kind that names a command, or its dead letter (None); as far as a search finds it.
@@ -48,10 +47,10 @@ class KafkaSide:
             return None
         topic, partition = self.topics.place(kind, place.partition)
         firsts, bounds = await asyncio.gather(
-            self.probe.first_since(topic, [partition], before(appended_ms)), self.probe.bounds(topic, [partition])
+            self.reader.first_since(topic, [partition], before(appended_ms)), self.reader.bounds(topic, [partition])
         )
         first, end = firsts[partition], bounds[partition].end
-        log = NamingRecords(self.probe, (topic, partition), cause_reader(self.settings, place.partition, kind))
+        log = NamingRecords(self.reader, (topic, partition), cause_reader(self.settings, place.partition, kind))
         found, at = await log.search(first, end, place.offset)
         if found is None:
             found = await log.first(max(first, at - AROUND // 2), min(end, at + AROUND // 2), place.offset)
@@ -64,7 +63,7 @@ class KafkaSide:
 class NamingRecords:
     """A partition of results, or of dead letters; `cause` tells which command of ours each names."""
 
-    probe: Probe
+    reader: LogReader
     place: tuple[str, int]
     cause: Cause
 
@@ -91,28 +90,30 @@ class NamingRecords:
 
     async def first(self, start: int, stop: int, wanted: int) -> Record | None:
         """The first record that names it, by reading all of these offsets."""
-        async for record in self.probe.records(*self.place, start, stop, at_once=READ_BYTES):
-            if self.cause(record) == wanted:
-                return record
+        async for records in self.reader.read(*self.place, start, stop):
+            for record in records:
+                if self.cause(record) == wanted:
+                    return record
         return None
 
     async def _next_named(self, start: int, stop: int) -> tuple[int, Record] | None:
         """The first record at or behind an offset that names a command of ours: others may share the partition."""
-        async for record in self.probe.records(*self.place, start, stop):
-            if (cause := self.cause(record)) is not None:
-                return cause, record
+        async for records in self.reader.read(*self.place, start, stop, fetch_bytes=LOOK_BYTES):
+            for record in records:
+                if (cause := self.cause(record)) is not None:
+                    return cause, record
         return None
 
 
 async def open_kafka(settings: Settings, cluster: Cluster) -> KafkaSide:
     """Asks where the logs and the group stand. Raises `CLUSTER_ERRORS`, also where there is no command topic."""
-    topic, probe = settings.topic_commands, Probe(cluster)
+    topic, reader = settings.topic_commands, LogReader(cluster)
     _, counts = await asyncio.gather(
         cluster.identity(topic), cluster.partition_counts([topic, *settings.answer_topics])
     )
     partitions = range(counts[topic])
     committed, bounds = await asyncio.gather(
-        cluster.committed(settings.group_id, topic, partitions, stable=False), probe.bounds(topic, partitions)
+        cluster.committed(settings.group_id, topic, partitions, stable=False), reader.bounds(topic, partitions)
     )
     emitted = {at: one.offset for at, one in committed.items() if isinstance(one, Committed)}
-    return KafkaSide(settings, probe, Topics(settings, counts), bounds, emitted)
+    return KafkaSide(settings, reader, Topics(settings, counts), bounds, emitted)

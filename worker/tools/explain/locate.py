@@ -172,7 +172,7 @@ class Locator:
         if self.kafka is None or not self.kafka.bounds:
             return {}
         looks = (
-            self.kafka.probe.first_since(self.topic, self.kafka.bounds, datetime.fromtimestamp(at / 1000, UTC))
+            self.kafka.reader.first_since(self.topic, self.kafka.bounds, datetime.fromtimestamp(at / 1000, UTC))
             for at in (created_ms, created_ms + _LATEST_MS)
         )
         starts, stops = await asyncio.gather(*looks)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.store.port import Registered
-from worker.stream.log_reader import LogReader, log_reader
+from worker.stream.log_reader import LogReader
 from worker.tools.common.history import Topics, topics_of
 from worker.tools.common.inspection import Inspection, inspection
 from worker.tools.common.journal import operation
@@ -44,9 +44,8 @@ async def recover(servers: Servers, request: Request, progress: Progress) -> Rec
     """
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(inspection(servers.settings.database_url))
-        reader = await stack.enter_async_context(log_reader(servers.settings))
         topics = await topics_of(servers.settings, servers.cluster)
-        one = _Recovery(servers, database, reader, topics, progress)
+        one = _Recovery(servers, database, LogReader(servers.cluster), topics, progress)
         if not request.execute:
             return await one.plan(request)
         arguments = {"partitions": request.partitions, "allow": sorted(request.allow)}

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from worker.stream.cluster.group_members import has_members
-from worker.stream.group_view import PartitionView, appended_at, group_view, stable_offsets
 from worker.stream.log_reader import LogReader
 from worker.stream.published import before
+from worker.tools.common.group_view import PartitionView, group_view, stable_offsets
 from worker.tools.common.history import NAMED_TO_THE_END, Topics, history
 from worker.tools.common.inspection import Inspection, position_in
 from worker.tools.common.selection import chosen_partitions
@@ -35,7 +35,7 @@ class Survey:
         stable = await self._stable_offsets(chosen)
         applied = {at: position_in(rows.get(at)).applied for at in chosen}
         looks = {at: min(applied[at], view[at].log.end - 1) for at in chosen if view[at].log.end > view[at].log.first}
-        ages = await appended_at(self._servers.cluster, self._topic, looks)
+        ages = await LogReader(self._servers.cluster).appended_at(self._topic, looks)
         is_active = await has_members(self._servers.cluster, self._settings.group_id)
         found = []
         for at in chosen:

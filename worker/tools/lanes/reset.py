@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from worker.store.port import FencingToken, LaneName, LostLane
 from worker.stream.cluster.group_members import has_members
-from worker.stream.group_view import appended_at, group_view, stable_offsets
 from worker.stream.lane_positions import LanePositions
-from worker.stream.log_reader import LogReader, log_reader
+from worker.stream.log_reader import LogReader
 from worker.stream.positions import NEW_NAME
 from worker.stream.published import before
+from worker.tools.common.group_view import group_view, stable_offsets
 from worker.tools.common.history import Topics, topics_of
 from worker.tools.common.inspection import Inspection, inspection
 from worker.tools.common.journal import operation
@@ -64,7 +64,8 @@ async def reset(
 
     Raises `CLUSTER_ERRORS`, `CannotConnect`, `DATABASE_ERRORS`, `CannotWrite` and `BadSelection`.
     """
-    async with inspection(servers.settings.database_url) as database, log_reader(servers.settings) as reader:
+    reader = LogReader(servers.cluster)
+    async with inspection(servers.settings.database_url) as database:
         one = _Resetting(servers, database, reader, await topics_of(servers.settings, servers.cluster), allow)
         report = await one.look(partitions, progress)
         if reason is None or not report.ok:
@@ -112,12 +113,12 @@ class _Resetting:
         if self._settings.allow_producer_time:
             return {}
         noted = {at: one.position.emitted for at, one in halted.items() if one.position.emitted >= one.log.first}
-        return await appended_at(self._servers.cluster, self._topic, noted)
+        return await LogReader(self._servers.cluster).appended_at(self._topic, noted)
 
     async def hanging(self) -> list[Problem]:
         """Results behind a transaction that is open cannot be seen, and would come twice."""
         for _ in range(LOOKS):  # markers of what was fenced just now may be on their way
-            found = await open_transactions(self._settings, self._servers.cluster, self._settings.answer_topics)
+            found = await open_transactions(self._servers.cluster, self._settings.answer_topics)
             if not found:
                 break
             await asyncio.sleep(LOOK_SECONDS)

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from worker.messages.answers import outcome_code
 from worker.messages.events import Answer
-from worker.stream.group_view import group_view
-from worker.stream.log_reader import log_reader
+from worker.stream.log_reader import LogReader
 from worker.stream.producer import EmissionFailed
+from worker.tools.common.group_view import group_view
 from worker.tools.common.inspection import Inspection, LaneRow, emitted_of, inspection, position_in
 from worker.tools.common.journal import Operation, UnknownOperation, operation, resumed
 from worker.tools.common.progress import Advance, Progress, paced
@@ -134,18 +134,15 @@ async def _offsets(servers: Servers, database: Inspection, chosen: Range) -> dic
     for at, one in view.items():
         first = position_in(rows.get(at)).ledger_from
         bounds[at] = (first, max(first, emitted_of(rows.get(at), one.committed and one.committed.offset)))
-    async with log_reader(settings) as reader:
-        first_since = partial(reader.first_since, settings.topic_commands)
-        found = await offsets_of(chosen, bounds, first_since)
-        if chosen.start is not None:
-            whole = {at: (0, bounds[at][1]) for at in found}
-            asked = await offsets_of(Range(tuple(found), chosen.start), whole, first_since)
-            for at in found:
-                if asked[at][0] < (begins := bounds[at][0]):
-                    raise BadSelection(
-                        f"the ledger of partition {at} begins at {begins}: expected --from at or behind it"
-                    )
-        return found
+    first_since = partial(LogReader(servers.cluster).first_since, settings.topic_commands)
+    found = await offsets_of(chosen, bounds, first_since)
+    if chosen.start is not None:
+        whole = {at: (0, bounds[at][1]) for at in found}
+        asked = await offsets_of(Range(tuple(found), chosen.start), whole, first_since)
+        for at in found:
+            if asked[at][0] < (begins := bounds[at][0]):
+                raise BadSelection(f"the ledger of partition {at} begins at {begins}: expected --from at or behind it")
+    return found
 
 
 async def _expect_topics(servers: Servers, suffix: str) -> None:

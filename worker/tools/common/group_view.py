@@ -1,7 +1,7 @@
 """A consumer group on the command topic as Kafka sees it, for operators."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
@@ -10,8 +10,8 @@ from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.group_members import GroupMember, members_by_partition
 from worker.stream.cluster.offset_fetch_v7 import Committed, UnstableOffset
+from worker.stream.log_reader import LogReader
 from worker.stream.positions import Log
-from worker.stream.probe import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ async def group_view(settings: Settings, cluster: Cluster) -> dict[int, Partitio
     identity, counts = await asyncio.gather(cluster.identity(topic), cluster.partition_counts([topic]))
     partitions = range(counts[topic])
     bounds, committed, members = await asyncio.gather(
-        Probe(cluster).bounds(topic, partitions),
+        LogReader(cluster).bounds(topic, partitions),
         cluster.committed(group_id, topic, partitions, stable=False),
         members_by_partition(cluster, group_id, topic),
     )
@@ -55,10 +55,3 @@ async def stable_offsets(settings: Settings, cluster: Cluster, partitions: Colle
         if not isinstance(one, KafkaError):
             stable[at] = None if one is None else one.offset
     return stable
-
-
-async def appended_at(cluster: Cluster, topic: str, places: Mapping[int, int]) -> dict[int, int]:
-    """When the first record at or behind an offset of each partition was appended, in ms; not where there is none."""
-    probe = Probe(cluster)
-    found = await asyncio.gather(*(probe.appended_ms(topic, *place) for place in places.items()))
-    return {partition: at for partition, at in zip(places, found, strict=True) if at is not None}

@@ -12,8 +12,7 @@ from tests.infrastructure.two_brokers import FirstBroker, two_brokers
 from tests.workbench import until
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
-from worker.stream.log_reader import Bounds
-from worker.stream.probe import Probe
+from worker.stream.log_reader import Bounds, LogReader
 
 pytestmark = pytest.mark.real_kafka
 
@@ -34,16 +33,16 @@ def kafka() -> Iterator[FirstBroker]:
         yield kafka
 
 
-async def _look(probe: Probe) -> None:
+async def _look(reader: LogReader) -> None:
     """At both partitions."""
-    assert await probe.bounds(TOPIC, [0, 1]) == {0: Bounds(0, 10), 1: Bounds(0, 10)}
-    assert await probe.first_since(TOPIC, [0, 1], LONG_AGO) == {0: 0, 1: 0}
-    assert await probe.first_since(TOPIC, [0, 1], IN_A_WHILE) == {0: 10, 1: 10}
-    found = await asyncio.gather(*(probe.one(TOPIC, n % 2, n // 2) for n in range(20)))
+    assert await reader.bounds(TOPIC, [0, 1]) == {0: Bounds(0, 10), 1: Bounds(0, 10)}
+    assert await reader.first_since(TOPIC, [0, 1], LONG_AGO) == {0: 0, 1: 0}
+    assert await reader.first_since(TOPIC, [0, 1], IN_A_WHILE) == {0: 10, 1: 10}
+    found = await asyncio.gather(*(reader.record(TOPIC, n % 2, n // 2) for n in range(20)))
     assert [one.value for one in found if one is not None] == [b"%d" % n for n in range(20)]
-    assert [one.offset async for one in probe.records(TOPIC, 0, 4, 7)] == [4, 5, 6]
-    assert await probe.one(TOPIC, 0, 10) is None
-    assert await probe.one(TOPIC, 0, 99) is None
+    assert [[one.offset for one in records] async for records in reader.read(TOPIC, 0, 4, 7)] == [[4, 5, 6]]
+    assert await reader.record(TOPIC, 0, 10) is None
+    assert await reader.record(TOPIC, 0, 99) is None
 
 
 def _elected(kafka: FirstBroker) -> int:
@@ -57,13 +56,13 @@ async def test_a_leader_is_found_again(kafka: FirstBroker) -> None:
     """The one who took over from a broker that died; and the one who took it back, while both live."""
     cluster = Cluster(Settings(kafka_bootstrap_servers=kafka.bootstrap_servers))
     try:
-        await _look(Probe(cluster))
+        await _look(LogReader(cluster))
         assert kafka.leaders(TOPIC) == {0: 2, 1: 1}
         await asyncio.to_thread(kafka.second.kill)
         await until(lambda: kafka.leaders(TOPIC)[0] == 1, 40, "broker 1 takes over")
-        await _look(Probe(cluster))
+        await _look(LogReader(cluster))
         await asyncio.to_thread(kafka.second.start)
         await until(lambda: _elected(kafka) == 2, 40, "broker 2 takes it back")
-        await _look(Probe(cluster))
+        await _look(LogReader(cluster))
     finally:
         await cluster.close()
