@@ -151,14 +151,14 @@ DATA_TYPES: Mapping[str, Callable[[Any], bool]] = {
 
 
 class Plan(Row):
-    """What a company buys."""
+    """The limits and prices that a company has bought."""
 
     id: Text = Field(description="Its name.")
-    max_dpps: IntegerOrNull = Field(description="Passports that a company may have; null: no limit.")
+    max_dpps: IntegerOrNull = Field(description="Passports that a company may have; null means no limit.")
     overage_price_cents: IntegerOrNull = Field(
-        description="Price of each passport above that, in cents; 0: for nothing; null: none is sold."
+        description="Price in cents of each passport above `maxDpps`; 0 sells them for nothing, null sells none."
     )
-    max_v1_writes_per_day: IntegerOrNull = Field(description="Passports a UTC day; null: no limit.")
+    max_v1_writes_per_day: IntegerOrNull = Field(description="Passports a UTC day; null means no limit.")
 
 
 class ApiKey(Row):
@@ -169,8 +169,8 @@ class ApiKey(Row):
     label: Label = Field("", description="Where the key is used, for people.")
     revoked_at: TimeOrNull = Field(
         None,
-        description="Commands that were appended from then on are refused. Where it is not given, a revocation stays; "
-        "null takes it back.",
+        description="Commands appended from then on are refused. If the field is missing, a revocation stays; null "
+        "takes it back.",
     )
 
     @property
@@ -182,49 +182,49 @@ class ApiKey(Row):
 
 
 class SigningKey(Row):
-    """A public key with which a company's producers sign. What is not given of a key that is kept stays as it was."""
+    """A public key of a company's producers, for signatures. Missing fields of a stored key stay as they were."""
 
     jwk: PublicJwk = Field(
         description="Public key as a JWK (RFC 7517): Ed25519 or P-256. A `kid` in it must be the SHA-256 thumbprint."
     )
     label: Label = Field("", description="Where the key is used, for people.")
-    not_before: TimeOrNull = Field(None, description="Commands that were appended before are refused; null: none are.")
+    not_before: TimeOrNull = Field(None, description="Commands appended before are refused; null refuses none.")
     revoked_at: TimeOrNull = Field(
-        None, description="Commands that were appended from then on are refused; null takes a revocation back."
+        None, description="Commands appended from then on are refused; null takes a revocation back."
     )
 
 
 class Company(Row):
-    """A tenant."""
+    """A tenant: its plan, its keys and its values for passports."""
 
     id: ObjectId = Field(alias="_id", description="Its id.")
     name: Text = Field(description="Its name, for people.")
     plan: Text = Field(description="The `id` of its plan, in this file or in the database.")
     subscription: TextOrNull = Field(
-        description=f"{' or '.join(SUBSCRIPTIONS[:2])}: it may write; {', '.join(SUBSCRIPTIONS[2:])}, or any other: it "
-        "may not; null: it needs none."
+        description=f"With {' or '.join(SUBSCRIPTIONS[:2])} the company may write; with "
+        f"{', '.join(SUBSCRIPTIONS[2:])} or any other it may not; null means that it needs none."
     )
     prefill: JsonObject = Field(
         default_factory=dict,
         description="Values by the key of a field, where product and template have no default; at most 128 KiB.",
     )
-    api_keys: tuple[ApiKey, ...] = Field((), description="Its API keys. Those that are not listed stay as they are.")
+    api_keys: tuple[ApiKey, ...] = Field((), description="Its API keys. Keys that are not listed stay as they are.")
     signing_keys: tuple[SigningKey, ...] = Field(
-        (), description="Public keys that sign its commands. Those that are not listed stay as they are."
+        (), description="Public keys for its signatures. Keys that are not listed stay as they are."
     )
     signatures_required_from: TimeOrNull = Field(
         None,
-        description="Commands that were appended from then on have to be signed: API keys and access tokens are "
-        "refused. Where it is not given, it stays as it was; null: none has to be.",
+        description="Commands appended from then on have to be signed: API keys and access tokens are refused. If the "
+        "field is missing, it stays as it was; null takes the requirement back.",
     )
 
 
 class TemplateField(Row):
-    """One field of every passport of a template."""
+    """A field that every passport of the template has."""
 
     key: Text = Field(description="Its name in the passport.")
     data_type: Text = Field(description=f"One of {', '.join(DATA_TYPES)}.")
-    default_value: Any = Field(None, description='Its value in a new passport; null and "": none.')
+    default_value: Any = Field(None, description='Its value in a new passport; null and "" count as no value.')
 
 
 def _fields_not_too_large(fields: tuple[TemplateField, ...]) -> tuple[TemplateField, ...]:
@@ -237,18 +237,18 @@ class Template(Row):
     """The fields that a category of products has."""
 
     id: ObjectId = Field(alias="_id", description="Its id.")
-    category: Text = Field(description="What kind of products it is for, for people.")
-    version: Integer = Field(description="Of the template, for people.")
+    category: Text = Field(description="The kind of products that it is for, for people.")
+    version: Integer = Field(description="Version of the template, for people.")
     fields: Annotated[tuple[TemplateField, ...], AfterValidator(_fields_not_too_large)] = Field(
         description="Its fields, in the order of the passport; at most 128 KiB."
     )
 
 
 class Product(Row):
-    """What passports are created for."""
+    """A product of a company, which passports are created for."""
 
     id: ObjectId = Field(alias="_id", description="Its id, the `productId` of commands.")
-    company_id: ObjectId = Field(description="Whose it is: the `_id` of a company, in this file or in the database.")
+    company_id: ObjectId = Field(description="The `_id` of its company, in this file or in the database.")
     template_id: ObjectId = Field(description="The `_id` of its template, in this file or in the database.")
     name: Text = Field(description="Its name, for people.")
     model: Text = Field(description="Its model, for people.")
