@@ -177,6 +177,7 @@ class Workbench:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 10,  # a consumer learns of a partition's end only when a fetch has waited so long
             }
         )
         try:
@@ -200,7 +201,7 @@ class Workbench:
             assert time.monotonic() < deadline, (
                 f"{len(results)} of {count} results after {seconds} s\n{self.log_tail()}"
             )
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
 
     def log_tail(self) -> str:
         """The end of every worker's log, for a failure's message."""
@@ -216,7 +217,8 @@ class Workbench:
 
 
 def _all_partitions(consumer: Consumer, topics: Sequence[str]) -> list[TopicPartition]:
-    known = consumer.list_topics(timeout=20).topics
+    # Each topic is asked for alone: the broker has those of all other tests, too.
+    known = {topic: consumer.list_topics(topic, timeout=20).topics[topic] for topic in topics}
     return [TopicPartition(topic, partition, 0) for topic in topics for partition in known[topic].partitions]
 
 
@@ -225,7 +227,7 @@ def _read_to_the_ends(consumer: Consumer, partitions: int) -> Iterator[Result]:
     deadline = time.monotonic() + 60
     while len(ended) < partitions:
         assert time.monotonic() < deadline, "the topics cannot be read to their ends"
-        for message in consumer.consume(1000, 0.2):
+        for message in consumer.consume(1000, 0.02):  # it waits so long for the last of the thousand
             deadline = time.monotonic() + 60
             if message.error() is None:
                 yield _result(message)
