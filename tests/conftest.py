@@ -5,18 +5,19 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
-from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, infrastructure, own_server
+from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, own_server
+from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.kafka import LocalKafka
 from tests.infrastructure.postgres import local_postgres
+from tests.infrastructure.shared import SERVERS, TEMPLATE, Keeper, ask
 from tests.infrastructure.tools import NOT_OURS
 from tests.infrastructure.zones import far_zone, live_in
-from tests.workbench import Workbench, make_workbench
+from tests.workbench import Workbench, open_workbench
 from worker.tools.demo.embedded import EmbeddedPostgres
 
 live_in(far_zone())
@@ -25,12 +26,42 @@ _taken: list[str] = []
 _numbers = count(1)
 
 
+_KEEPER = pytest.StashKey[Keeper]()
+_KEEPER_ADDRESS = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that somebody starts keeps servers for all among which pytest-xdist shares the tests."""
+    if (given := getattr(config, "workerinput", None)) is not None:
+        config.stash[_KEEPER_ADDRESS] = given["keeper"]
+    else:
+        config.stash[_KEEPER] = Keeper()
+        config.stash[_KEEPER_ADDRESS] = config.stash[_KEEPER].address
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Tell such a process, before it begins, where to ask for the servers."""
+    node.workerinput["keeper"] = node.config.stash[_KEEPER_ADDRESS]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers."""
+    if _KEEPER in config.stash:
+        config.stash[_KEEPER].close()
+
+
 @pytest.fixture(scope="session")
-def servers() -> Iterator[Infrastructure]:
-    """Kafka and Postgres for the whole session; started by the first test that asks."""
-    with infrastructure() as found:
-        _taken.append(found.kind)
-        yield found
+def servers(pytestconfig: pytest.Config) -> Infrastructure:
+    """Kafka and Postgres for all tests; started by the first test that asks."""
+    servers = Infrastructure.from_json(ask(pytestconfig.stash[_KEEPER_ADDRESS], SERVERS))
+    _taken.append(servers.kind)
+    return servers
+
+
+@pytest.fixture(scope="session")
+def template(servers: Infrastructure, pytestconfig: pytest.Config) -> str:
+    """A database as workbenches need it, to be copied."""
+    return str(ask(pytestconfig.stash[_KEEPER_ADDRESS], TEMPLATE))
 
 
 @pytest.fixture
@@ -44,31 +75,6 @@ async def database_url(servers: Infrastructure) -> AsyncIterator[str]:
     """A fresh, empty database on the shared server."""
     async with fresh_database(servers.database_url) as url:
         yield url
-
-
-class fresh_database:
-    """An empty database on a server, dropped at the end. Its sessions are in a time zone where it is another day."""
-
-    def __init__(self, server_url: str) -> None:
-        self._server_url = server_url
-        self._name = f"test_{uuid4().hex[:12]}"
-
-    async def __aenter__(self) -> str:
-        await self._execute(
-            f"CREATE DATABASE {self._name}", f"ALTER DATABASE {self._name} SET timezone = '{far_zone()}'"
-        )
-        return urlunsplit(urlsplit(self._server_url)._replace(path=f"/{self._name}"))
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._execute(f"DROP DATABASE {self._name} WITH (FORCE)")
-
-    async def _execute(self, *statements: str) -> None:
-        connection = await asyncpg.connect(self._server_url)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -89,18 +95,19 @@ MakeBench = Callable[..., Awaitable[Workbench]]
 
 
 @pytest.fixture
-async def make_bench(servers: Infrastructure, database_url: str, kafka_prefix: str) -> AsyncIterator[MakeBench]:
+async def make_bench(servers: Infrastructure, template: str, kafka_prefix: str) -> AsyncIterator[MakeBench]:
     """Makes the test's workbench; worker processes that still run are killed at the end."""
     made: list[Workbench] = []
+    async with fresh_database(servers.database_url, template) as url:
 
-    async def make(**options: object) -> Workbench:
-        bench = await make_workbench(servers.bootstrap_servers, database_url, kafka_prefix, **options)  # type: ignore[arg-type]
-        made.append(bench)
-        return bench
+        async def make(**options: Any) -> Workbench:
+            bench = await open_workbench(servers.bootstrap_servers, url, kafka_prefix, **options)
+            made.append(bench)
+            return bench
 
-    yield make
-    for bench in made:
-        await asyncio.to_thread(bench.kill_workers)
+        yield make
+        for bench in made:
+            await asyncio.to_thread(bench.kill_workers)
 
 
 @pytest.fixture

@@ -8,21 +8,24 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from tests.infrastructure.databases import fresh_database
+from tests.infrastructure.forked import ForkedProcess, run_forked
 from worker.domain.gs1 import with_check_digit
 from worker.settings import Settings
 from worker.store.partitions import ensure_days
@@ -108,17 +111,20 @@ class Workbench:
     def start_worker(
         self, log: Path, crash: str | None = None, module: str = "worker", **environment: str
     ) -> subprocess.Popen[bytes]:
-        """A real worker process; `crash` is `<point>:<n>:kill` or `…:freeze`, done by itself at the n-th time."""
+        """A real worker process; at the n-th time that it reaches a point, `crash` (`<point>:<n>:kill` or `…:freeze`).
+
+        Its memory is not what a worker's is; see `tests.infrastructure.forked`.
+        """
         module = module if crash is None else "tests.end_to_end.crashing_worker"
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, "run"],
-            cwd=REPOSITORY,
-            env={**os.environ, **self.environment, **environment, "TEST_CRASH": crash or ""},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log.open("ab"),
-            start_new_session=True,
-        )
+        with log.open("ab") as stderr:
+            process = ForkedProcess[bytes](
+                module,
+                ["run"],
+                env={**os.environ, **self.environment, **environment, "TEST_CRASH": crash or ""},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
         self.workers.append(process)
         self.logs.append(log)
         return process
@@ -255,10 +261,37 @@ def topic_environment(prefix: str, partitions: int) -> dict[str, str]:
     }
 
 
+@asynccontextmanager
+async def furnished_template(server_url: str) -> AsyncIterator[str]:
+    """The name of a database that workbenches may be made on copies of, which takes a third of the time."""
+    async with fresh_database(server_url) as url:
+        await _furnish(url)
+        yield urlsplit(url).path[1:]
+
+
+async def _furnish(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await migrate(connection)
+        await ensure_days(connection)
+        for number in range(10):
+            await add_tenant(connection, tenant(number))
+    finally:
+        await connection.close()
+
+
 async def make_workbench(
     bootstrap_servers: str, database_url: str, prefix: str, partitions: int = 2, **environment: str
 ) -> Workbench:
     """Migrate, load a catalogue of ten tenants without limits, and create topics under `prefix`."""
+    await _furnish(database_url)
+    return await open_workbench(bootstrap_servers, database_url, prefix, partitions, **environment)
+
+
+async def open_workbench(
+    bootstrap_servers: str, database_url: str, prefix: str, partitions: int = 2, **environment: str
+) -> Workbench:
+    """Create topics under `prefix`; the database is a copy of `furnished_template`."""
     environment = {
         "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "PASSPORT_DATABASE_URL": database_url,
@@ -268,14 +301,6 @@ async def make_workbench(
         **environment,
     }
     bench = Workbench(environment, settings_of(environment))
-    connection = await asyncpg.connect(database_url)
-    try:
-        await migrate(connection)
-        await ensure_days(connection)
-        for number in range(10):
-            await add_tenant(connection, tenant(number))
-    finally:
-        await connection.close()
     cluster = Cluster(bench.settings)
     try:
         await create_topics(cluster, bench.settings)
@@ -342,16 +367,7 @@ async def make_past_day(connection: Connection, parent: str, day: date) -> None:
 def run_command(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """A command of the command line to its end, with no settings but these."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        cwd=REPOSITORY,
-        env={**clean, **environment},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_forked("worker", arguments, {**clean, **environment}, stdin)
 
 
 def get(url: str) -> tuple[int, str]:

@@ -22,6 +22,12 @@ _POSTGRES_SETTINGS = (
 )
 
 
+class _WarmKafka(LocalKafka):
+    """As a JVM runs it in production, with all of its compilers."""
+
+    jvm_options = ()
+
+
 @dataclass(frozen=True)
 class Servers:
     """Where they are, and a folder for logs.
@@ -53,7 +59,7 @@ def servers(broker_disk: Path | None = None) -> Iterator[Servers]:
                 yield found
             return
         try:
-            kafka = LocalKafka(broker_directory)
+            kafka = _WarmKafka(broker_directory)
         except KafkaMissing:
             with _found(directory) as found:
                 yield found

@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.conftest import fresh_database
 from tests.contract.world import CATALOGUE, furnish, wipe
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.databases import fresh_database
 from tests.memory_store import MemoryStore
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore

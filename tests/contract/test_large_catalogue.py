@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from tests.benchmark.hostile import largest, largest_catalogue
-from tests.conftest import fresh_database
 from tests.contract.world import TOPIC, Lane, verdict
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.databases import fresh_database
 from worker.batch import pipeline
 from worker.messages.envelope import Record
 from worker.store import facts

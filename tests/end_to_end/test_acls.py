@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.conftest import fresh_database
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.certificates import Authority
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.kafka_user import Permissions, kafka_user_acls
 from tests.infrastructure.secure_kafka import USER, SecureKafka, secure_kafka
 from tests.integration.submitting import kafka_alone, outcomes, sheet

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.watch import Watch
-from tests.conftest import fresh_database
+from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.postgres import end_sessions
 from tests.infrastructure.processes import is_stopped
 from tests.infrastructure.three_brokers import ThreeBrokers, three_brokers

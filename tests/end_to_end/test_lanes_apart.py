@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.conftest import fresh_database
+from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.processes import is_stopped
 from tests.infrastructure.two_brokers import FirstBroker, two_brokers
 from tests.integration.guards_helpers import set_topic

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from tests.conftest import fresh_database
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.kafka import LocalKafka
 from tests.infrastructure.postgres import end_sessions
 from tests.invariants import check_invariants

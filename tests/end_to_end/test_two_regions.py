@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import fresh_database
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.databases import fresh_database
 from tests.invariants import check_invariants
 from tests.workbench import REPOSITORY, Workbench, make_workbench, settings_of, tenant, topic_environment
 from worker.tools.demo.embedded import EmbeddedPostgres

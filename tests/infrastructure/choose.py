@@ -3,19 +3,20 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import pytest
 
 from tests.infrastructure.kafka import KAFKA_VERSION, SINGLE_BROKER, LocalKafka
 from tests.infrastructure.postgres import POSTGRES_VERSION, local_postgres, version_of
+from tests.infrastructure.shared import SESSION
 from worker.tools.demo.embedded import (
     EmbeddedBroker,
-    EmbeddedPostgres,
     ServerFailed,
     ServerMissing,
     free_port,
@@ -23,24 +24,55 @@ from worker.tools.demo.embedded import (
 
 KAFKA_IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 POSTGRES_IMAGE = f"postgres:{POSTGRES_VERSION or '18.6-trixie'}"
+PROXIES = 8
+"""Listeners of the shared broker: as many processes may stand a proxy before it at once."""
 REQUIRE_REAL_KAFKA = "PASSPORT_TEST_REQUIRE_REAL_KAFKA"
 
 Server = TypeVar("Server", bound=AbstractContextManager[object])
 
 
 @dataclass(frozen=True)
+class OwnKafka:
+    """What tests may know of a Kafka that was started for them; `proxied` as `LocalKafka` has it."""
+
+    pid: int
+    node_id: int
+    proxied: Sequence[tuple[int, int]]
+
+    @property
+    def proxied_port(self) -> int:
+        """Where a proxy of this process finds the broker."""
+        return self._proxied_here[0]
+
+    @property
+    def proxy_port(self) -> int:
+        """Where clients look for that proxy."""
+        return self._proxied_here[1]
+
+    @property
+    def _proxied_here(self) -> tuple[int, int]:
+        number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        return self.proxied[number % len(self.proxied)]
+
+
+@dataclass(frozen=True)
 class Infrastructure:
     """Servers that tests share for a session. `kind` says which, `is_real_kafka` is false for the demo's broker.
 
-    `kafka` and `postgres` are the processes, where they are ours.
+    `kafka` is None where somebody else started it.
     """
 
     bootstrap_servers: str
     database_url: str
     kind: str
     is_real_kafka: bool = True
-    kafka: LocalKafka | None = None
-    postgres: EmbeddedPostgres | None = None
+    kafka: OwnKafka | None = None
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """What `dataclasses.asdict` made, as another process gets it."""
+        kafka = document["kafka"]
+        return cls(**{**document, "kafka": None if kafka is None else OwnKafka(**kafka)})
 
 
 class NotAvailable(Exception):
@@ -49,8 +81,11 @@ class NotAvailable(Exception):
 
 @contextmanager
 def server_directory(parent: Path | None = None) -> Iterator[Path]:
-    """A temporary folder that PostgreSQL's own user can reach: outside private homes, unless `parent` is one."""
-    directory = Path(tempfile.mkdtemp(prefix="passport-worker-", dir=parent))
+    """A temporary folder that PostgreSQL's own user can reach: outside private homes, unless `parent` is one.
+
+    A test session has one folder for all of them.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="passport-worker-", dir=parent or os.environ.get(SESSION)))
     directory.chmod(0o755)
     try:
         yield directory
@@ -137,10 +172,14 @@ def container_environment(address: str) -> dict[str, str]:
 
 def _from_maven(stack: ExitStack) -> Infrastructure:
     directory = stack.enter_context(server_directory())
-    kafka = stack.enter_context(LocalKafka(directory))
-    postgres = stack.enter_context(local_postgres(directory))
+    kafka, postgres = LocalKafka(directory, proxies=PROXIES), local_postgres(directory)
+    with ThreadPoolExecutor(1) as threads:  # while one waits for the other's disk
+        starting = threads.submit(stack.enter_context, kafka)
+        stack.enter_context(postgres)
+        starting.result()
     kind = f"Apache Kafka {KAFKA_VERSION} through Maven, {version_of(postgres)}"
-    return Infrastructure(kafka.bootstrap_servers, postgres.url, kind, kafka=kafka, postgres=postgres)
+    own = OwnKafka(kafka.pid, kafka.node_id, kafka.proxied)
+    return Infrastructure(kafka.bootstrap_servers, postgres.url, kind, kafka=own)
 
 
 def _from_wheels(stack: ExitStack) -> Infrastructure:
@@ -148,7 +187,7 @@ def _from_wheels(stack: ExitStack) -> Infrastructure:
     broker = stack.enter_context(EmbeddedBroker(directory))
     postgres = stack.enter_context(local_postgres(directory))
     kind = f"noida-db and {version_of(postgres)}, so tests that need a real Kafka are skipped"
-    return Infrastructure(broker.bootstrap_servers, postgres.url, kind, is_real_kafka=False, postgres=postgres)
+    return Infrastructure(broker.bootstrap_servers, postgres.url, kind, is_real_kafka=False)
 
 
 @contextmanager

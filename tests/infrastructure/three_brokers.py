@@ -52,7 +52,6 @@ class _Broker(LocalKafka):
     """One of three."""
 
     heap = "420m"
-    jvm_options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # three start in the time of two, on two cores
 
     def __init__(self, directory: Path, node_id: int, session_ms: int, workers: int) -> None:
         directory.mkdir()

@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.conftest import fresh_database
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.kafka import KafkaMissing, kafka_jars
 from tests.infrastructure.tools import tool
 from tests.schema_checks import check_event

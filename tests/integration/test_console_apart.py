@@ -13,10 +13,10 @@ import pytest_asyncio
 from confluent_kafka import Producer
 from playwright.async_api import Browser, expect
 
-from tests.conftest import fresh_database
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.browser import SIZES, chromium, keep, serious_faults
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.kafka import LocalKafka
 from tests.integration.console_helpers import console, page_of
 from tests.operations.explaining import codes, told

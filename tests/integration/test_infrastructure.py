@@ -1,8 +1,14 @@
 """The servers that the other tests stand on do what those tests need."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import PIPE
 
 import asyncpg
 import pytest
@@ -10,9 +16,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.infrastructure.choose import Infrastructure, server_directory
+from tests.infrastructure.forked import ForkedProcess
 from tests.infrastructure.kafka import KAFKA_VERSION, LocalKafka, kafka_jars
 from tests.infrastructure.postgres import POSTGRES_VERSION, local_postgres, programs_of_debian
+from tests.infrastructure.processes import is_stopped
 from tests.infrastructure.tools import NOT_OURS
+from tests.workbench import REPOSITORY, run_command, until
 from worker.tools.demo.embedded import EmbeddedPostgres, ServerFailed, ServerMissing
 
 
@@ -67,8 +76,8 @@ async def test_a_transaction_shows_what_it_commits_and_hides_what_it_aborts(
 
 async def test_servers_are_those_that_the_summary_names(servers: Infrastructure) -> None:
     """Where they are ours: the version that is said, which the environment may have chosen, is the one that runs."""
-    if servers.postgres is None or servers.kafka is None:
-        pytest.skip(f"needs the process of each server, {NOT_OURS}")
+    if servers.kafka is None:
+        pytest.skip(f"needs servers that were started for these tests, {NOT_OURS}")
     connection = await asyncpg.connect(servers.database_url)
     postgres = str(await connection.fetchval("SHOW server_version"))
     await connection.close()
@@ -161,3 +170,44 @@ async def test_a_frozen_kafka_acknowledges_nothing_and_a_thawed_one_goes_on(own_
             own_kafka.thaw()
         await sent
     assert await committed_values(own_kafka.bootstrap_servers, "frozen", 2) == [b"before", b"during"]
+
+
+_SESSION = """
+import os, signal, subprocess, sys, time
+from tests.infrastructure.forked import ForkedProcess
+from tests.infrastructure.shared import Keeper
+keeper = Keeper()
+worker = ForkedProcess("worker", ["run"], env={"PASSPORT_HTTP_PORT": "0", **os.environ}, stderr=subprocess.DEVNULL)
+other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+print(os.path.dirname(keeper.address), worker.pid, other.pid, flush=True)
+if sys.argv[1] == "close":
+    keeper.close()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("end", ["close", "kill"])
+async def test_nothing_of_a_session_outlives_it(end: str) -> None:
+    """Neither workers nor servers nor its folder, also where it is killed."""
+    command = [sys.executable, "-c", _SESSION, end]
+    session = await asyncio.to_thread(subprocess.run, command, cwd=REPOSITORY, stdout=PIPE, text=True, timeout=30)
+    folder, *pids = session.stdout.split()
+    left = [Path(folder), *(Path("/proc", pid) for pid in pids)]
+    assert len(left) == 3
+    await until(lambda: not any(path.exists() for path in left), 10, "all is gone")
+
+
+async def test_a_fork_is_as_a_process_of_an_interpreter_of_its_own() -> None:
+    """What it prints, its exit codes, its environment, and signals."""
+    asked = ForkedProcess[str]("worker", ["validate", "-"], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
+    answer, nothing = await asyncio.to_thread(asked.communicate, "{}\n", 20)
+    assert (asked.returncode, answer.startswith("line 1: "), nothing) == (1, True, "")
+    assert (await asyncio.to_thread(run_command, "nonsense")).returncode == 2
+    bad = await asyncio.to_thread(run_command, "settings", PASSPORT_HTTP_PORT="x")
+    assert (bad.returncode, "PASSPORT_HTTP_PORT" in bad.stdout) == (2, True)
+    with ForkedProcess[bytes]("worker", ["run"], env={**os.environ, "PASSPORT_HTTP_PORT": "0"}, stderr=PIPE) as worker:
+        os.kill(worker.pid, signal.SIGSTOP)
+        await until(lambda: is_stopped(worker), 10, "it is frozen")
+        assert worker.poll() is None
+        worker.kill()
+        assert await asyncio.to_thread(worker.wait, 10) == -signal.SIGKILL

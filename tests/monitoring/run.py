@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-from tests.conftest import fresh_database
 from tests.infrastructure.choose import infrastructure, server_directory
+from tests.infrastructure.databases import fresh_database
 from tests.monitoring.prometheus import Prometheus
 from tests.workbench import Workbench, add_tenant, get, make_workbench, tenant, until
 from worker.tools.demo.embedded import HOST, free_port

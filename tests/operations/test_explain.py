@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.conftest import fresh_database
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.databases import fresh_database
 from tests.integration.guards_helpers import transaction
 from tests.operations.asking import ask
 from tests.operations.explaining import SECRETS, TOKEN, codes, told

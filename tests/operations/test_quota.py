@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import pytest_asyncio
 
-from tests.conftest import fresh_database
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.roles import two_roles
 from tests.operations.asking import Told, ask
 from tests.workbench import Workbench, add_tenant, run_command, settings_of, tenant
