@@ -111,16 +111,21 @@ class Workbench:
     def start_worker(
         self, log: Path, crash: str | None = None, module: str = "worker", **environment: str
     ) -> subprocess.Popen[bytes]:
-        """A real worker process; at the n-th time that it reaches a point, `crash` (`<point>:<n>:kill` or `…:freeze`).
-
-        Its memory is not what a worker's is; see `tests.infrastructure.forked`.
-        """
+        """A real worker process. With `<point>:<n>:kill` (or `:freeze`) it does so when it is there for the n-th time."""
         module = module if crash is None else "tests.end_to_end.crashing_worker"
+        return self._start(log, module, {**environment, "TEST_CRASH": crash or ""}, forked=True)
+
+    def load_worker(self, log: Path) -> subprocess.Popen[bytes]:
+        """The same, but it has to load its modules first, which takes a second."""
+        return self._start(log, "worker", {}, forked=False)
+
+    def _start(self, log: Path, module: str, environment: dict[str, str], *, forked: bool) -> subprocess.Popen[bytes]:
         with log.open("ab") as stderr:
             process = ForkedProcess[bytes](
                 module,
                 ["run"],
-                env={**os.environ, **self.environment, **environment, "TEST_CRASH": crash or ""},
+                env={**os.environ, **self.environment, **environment},
+                forked=forked,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

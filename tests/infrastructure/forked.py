@@ -37,10 +37,19 @@ _MOST_BYTES = 1 << 20
 
 
 class ForkedProcess(subprocess.Popen[AnyStr]):
-    """`python -m MODULE ARGUMENTS`, in the repository's folder and a session of its own."""
+    """`python -m MODULE ARGUMENTS` in the repository's folder; without `forked`, a real start."""
 
-    def __init__(self, module: str, arguments: Sequence[str], env: Mapping[str, str] | None = None, **options: Any):
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        forked: bool = True,
+        **options: Any,
+    ) -> None:
         self._module, self._arguments = module, list(arguments)
+        self._is_forked = forked and not _loads_differently(env)
         self._status: socket.socket | None = None
         super().__init__(
             [sys.executable, "-m", module, *arguments], cwd=_REPOSITORY, env=env, start_new_session=True, **options
@@ -49,7 +58,7 @@ class ForkedProcess(subprocess.Popen[AnyStr]):
     def _execute_child(self, args: Any, executable: Any, preexec_fn: Any, *others: Any) -> None:
         """Ask the template to fork. Popen calls this with the ends of its pipes; -1 is a stream of this process."""
         cwd, env, ends = others[2], others[3], others[7:13]
-        if _loads_differently(env):
+        if not self._is_forked:
             super()._execute_child(args, executable, preexec_fn, *others)  # type: ignore[misc]
             return
         streams: list[int] = [own if end == -1 else end for own, end in enumerate((ends[0], ends[3], ends[5]))]
@@ -89,8 +98,8 @@ def run_forked(
     module: str, arguments: Sequence[str], env: Mapping[str, str], stdin: str = "", seconds: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run`, of a fork, with what it printed."""
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with ForkedProcess[str](module, arguments, env, text=True, **pipes) as process:
+    pipe = subprocess.PIPE
+    with ForkedProcess[str](module, arguments, env, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             stdout, stderr = process.communicate(stdin, seconds)
         except BaseException:

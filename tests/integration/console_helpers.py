@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +11,8 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.workbench import REPOSITORY, Workbench, get, tenant
+from tests.infrastructure.forked import ForkedProcess
+from tests.workbench import Workbench, get, tenant
 from worker.tools.demo.embedded import HOST, free_port
 
 HOSTILE = (
@@ -34,9 +34,9 @@ class Console:
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.log = log
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "console", "--port", str(self.port), *arguments],
-            cwd=REPOSITORY,
+        self._process = ForkedProcess[bytes](
+            "worker",
+            ["console", "--port", str(self.port), *arguments],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -4,12 +4,12 @@ import csv
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-from tests.workbench import REPOSITORY, Tenant, Workbench, gtin, run_command, tenant
+from tests.infrastructure.forked import ForkedProcess
+from tests.workbench import Tenant, Workbench, gtin, run_command, tenant
 from worker.messages.json_value import fingerprint
 
 HEAD = "productId;gs1.gtin;gs1.serialNumber"
@@ -30,13 +30,14 @@ def submit(bench: Workbench, file: Path, *options: str, **environment: str) -> s
     return run_command("submit", str(file), *options, **{**kafka_alone(bench), **environment})
 
 
-def start(bench: Workbench, *arguments: str, log: Path | None = None) -> subprocess.Popen[str]:
-    """A verb in a process of its own, which the test ends."""
+def start(bench: Workbench, *arguments: str, log: Path | None = None, forked: bool = True) -> subprocess.Popen[str]:
+    """A verb in a process of its own, which the test ends; without `forked`, its memory is its own, too."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "worker", *arguments],
-        cwd=REPOSITORY,
+    return ForkedProcess(
+        "worker",
+        arguments,
         env={**clean, **kafka_alone(bench)},
+        forked=forked,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if log is None else log.open("ab"),
         stderr=subprocess.PIPE if log is None else subprocess.STDOUT,

@@ -341,7 +341,7 @@ async def test_a_clean_stop_exits_with_0(bench: Workbench, tmp_path: Path, how: 
 @pytest.mark.parametrize("after_seconds", [0.0, 0.25, 0.6])
 async def test_a_stop_while_it_still_loads_is_clean(bench: Workbench, tmp_path: Path, after_seconds: float) -> None:
     """An orchestrator that changes its mind at once sees no failure, from when Python has begun with the worker."""
-    worker = bench.start_worker(tmp_path / "worker.log")
+    worker = bench.load_worker(tmp_path / "worker.log")
     await until(lambda: _catches(worker.pid, signal.SIGTERM), 30, "Python has started")
     await asyncio.sleep(after_seconds)
     assert await asyncio.to_thread(bench.stop_worker, worker) == 0

@@ -307,7 +307,7 @@ async def test_memory_does_not_grow_with_the_file(answering: Workbench, tmp_path
         file = tmp_path / "units.ndjson"
         line = f'{{"note":{note},"productId":"{tenant(0).product_id}","gs1":{{"gtin":"{gtin(1)}",'
         file.write_text("".join(f'{line}"serialNumber":"U{number}"}}}}\n' for number in range(rows)))
-    process = start(answering, "submit", str(file), log=tmp_path / "submit.log")
+    process = start(answering, "submit", str(file), log=tmp_path / "submit.log", forked=False)
     highest = 0
     while process.poll() is None:
         highest = max(highest, await asyncio.to_thread(peak_bytes, process))

@@ -2,14 +2,13 @@
 
 import os
 import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.infrastructure.forked import ForkedProcess
 from tests.unit.sheets import GTIN, HEAD, LINE, PRODUCT
-from tests.workbench import REPOSITORY, run_command
+from tests.workbench import run_command
 
 GOOD = f"{HEAD}\n{PRODUCT},{GTIN},U1\n"
 AWAY = {"PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
@@ -79,14 +78,8 @@ def test_a_secret_is_asked_for_without_an_echo(tmp_path: Path, typed: str, code:
     """Where somebody sits at a terminal; nothing of it is shown."""
     ours, theirs = pty.openpty()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "submit", _file(tmp_path, GOOD)],
-        cwd=REPOSITORY,
-        env={**clean, **AWAY},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
+    process = ForkedProcess[bytes](
+        "worker", ["submit", _file(tmp_path, GOOD)], {**clean, **AWAY}, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
     shown = b""

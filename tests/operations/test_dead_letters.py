@@ -5,8 +5,6 @@ import base64
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -16,10 +14,11 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tests.infrastructure.forked import run_forked
 from tests.integration.guards_helpers import publish_raw, raw
 from tests.invariants import check_invariants
 from tests.operations.asking import ask
-from tests.workbench import REPOSITORY, Result, Workbench, run_command, tenant
+from tests.workbench import Result, Workbench, run_command, tenant
 
 pytestmark = pytest.mark.real_kafka
 
@@ -262,20 +261,10 @@ STEPS = (
 
 async def _die_at(bench: Workbench, step: str, *arguments: str) -> None:
     """Redrive in a process that kills itself there."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.end_to_end.crashing_worker",
-        "dead-letters",
-        "redrive",
-        *arguments,
-        *EXECUTE,
-        cwd=REPOSITORY,
-        env={**os.environ, **bench.environment, "TEST_CRASH": f"{step}:1:kill"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    assert await process.wait() == -signal.SIGKILL, step
+    environment = {**os.environ, **bench.environment, "TEST_CRASH": f"{step}:1:kill"}
+    command = ["dead-letters", "redrive", *arguments, *EXECUTE]
+    done = await asyncio.to_thread(run_forked, "tests.end_to_end.crashing_worker", command, environment)
+    assert done.returncode == -signal.SIGKILL, (step, done)
 
 
 async def test_killed_at_each_step_and_run_again_it_is_one_new_command(bench: Workbench, tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,12 +17,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.infrastructure.forked import run_forked
 from tests.integration.guards_helpers import expire
 from tests.invariants import check_invariants
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import as_role, contents, copy_database, drop_database, limit_tenants, mixture
 from tests.operations.tampering import Records, copied, records_of, with_headers, with_value
-from tests.workbench import REPOSITORY, Result, Workbench, get, tenant, until
+from tests.workbench import Result, Workbench, get, tenant, until
 from worker.tools.common.rights import READER, RUN
 from worker.tools.demo.embedded import free_port
 
@@ -171,13 +170,10 @@ async def test_killed_at_each_of_its_steps_it_goes_on(bench: Workbench, tmp_path
         environment = {**os.environ, **bench.environment, "PASSPORT_DATABASE_URL": old}
         for step, number in (("lane lock", 1), ("before COMMIT", 1), ("after COMMIT", 1), ("before COMMIT", 1)):
             done = await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-m", "tests.end_to_end.crashing_worker", "lanes", "recover", *EXECUTE],
-                cwd=REPOSITORY,
-                env={**environment, "TEST_CRASH": f"{step}:{number}:kill"},
-                capture_output=True,
-                timeout=60,
-                check=False,
+                run_forked,
+                "tests.end_to_end.crashing_worker",
+                ["lanes", "recover", *EXECUTE],
+                {**environment, "TEST_CRASH": f"{step}:{number}:kill"},
             )
             assert done.returncode == -signal.SIGKILL, (step, done)
         assert (await ask(bench, "lanes recover", *EXECUTE, PASSPORT_DATABASE_URL=old)).code == 0

@@ -3,16 +3,16 @@
 import asyncio
 import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.infrastructure.forked import ForkedProcess, run_forked
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import as_role, contents, limit_tenants, mixture
 from tests.operations.tampering import copied
-from tests.workbench import REPOSITORY, Result, Workbench, until
+from tests.workbench import Result, Workbench, until
 from worker.tools.common.rights import READER, RUN
 
 pytestmark = pytest.mark.real_kafka
@@ -137,15 +137,8 @@ async def test_killed_and_resumed_each_answer_comes_once_more(bench: Workbench, 
 
 def _crash(environment: dict[str, str], step: str, number: int, arguments: list[str]) -> None:
     """Run the verb in a process that kills itself at the n-th time that it reaches a step."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.end_to_end.crashing_worker", "replay", *arguments],
-        cwd=REPOSITORY,
-        env={**environment, "TEST_CRASH": f"{step}:{number}:kill"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {**environment, "TEST_CRASH": f"{step}:{number}:kill"}
+    done = run_forked("tests.end_to_end.crashing_worker", ["replay", *arguments], environment)
     assert done.returncode in (-9, 0), done
 
 
@@ -170,15 +163,7 @@ async def test_to_other_topics_and_what_it_refuses(bench: Workbench, tmp_path: P
 
 
 def _run(bench: Workbench, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **bench.environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_forked("worker", arguments, {**os.environ, **bench.environment})
 
 
 async def test_a_signal_ends_it_after_the_transaction_in_flight(bench: Workbench, tmp_path: Path) -> None:
@@ -202,11 +187,5 @@ async def test_a_signal_ends_it_after_the_transaction_in_flight(bench: Workbench
 
 
 def _begin(bench: Workbench, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "worker", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **bench.environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment = {**os.environ, **bench.environment}
+    return ForkedProcess("worker", arguments, environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
