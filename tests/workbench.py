@@ -111,7 +111,7 @@ class Workbench:
     def start_worker(
         self, log: Path, crash: str | None = None, module: str = "worker", **environment: str
     ) -> subprocess.Popen[bytes]:
-        """A real worker process. With `<point>:<n>:kill` (or `:freeze`) it does so when it is there for the n-th time."""
+        """A real worker process. With `<point>:<n>:kill` or `…:freeze` it does so when it is there the n-th time."""
         module = module if crash is None else "tests.end_to_end.crashing_worker"
         return self._start(log, module, {**environment, "TEST_CRASH": crash or ""}, forked=True)
 
