@@ -12,19 +12,13 @@ from worker.tools.demo.embedded import EmbeddedPostgres, ServerMissing
 POSTGRES_VERSION = os.environ.get("PASSPORT_TEST_POSTGRES_VERSION")
 
 
-_QUICK = (
-    "fsync=off",  # tests kill PostgreSQL, not the machine: what was written is there
-    "full_page_writes=off",
-    "max_wal_size=4GB",
-    "checkpoint_timeout=1h",
-    "max_connections=400",  # all processes of a session share one
-)
+_SHARED_BY_ALL = ("max_connections=400",)  # by all processes of a session
 
 
 def local_postgres(directory: Path, *settings: str) -> EmbeddedPostgres:
     """One that is to keep its data in `directory`. Raises `ServerMissing`."""
     programs = None if POSTGRES_VERSION is None else programs_of_debian(POSTGRES_VERSION)
-    return EmbeddedPostgres(directory, *_QUICK, *settings, programs=programs)
+    return EmbeddedPostgres(directory, *_SHARED_BY_ALL, *settings, programs=programs)
 
 
 def programs_of_debian(version: str) -> Path:
