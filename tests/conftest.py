@@ -129,20 +129,20 @@ _QUICK = ("contract", "model", "unit")
 """Folders of tests for the loop at the desk."""
 
 
-_LONGEST = ("operations", "chaos", "end_to_end", "integration")
-"""Folders with the longest files: processes that share the tests by file take them first."""
+_LONGEST = ("end_to_end", "operations", "integration", "deploy", "monitoring")
+"""Folders whose tests take longest, the longest first: what is begun last should be over soon."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All others are slow."""
+    """All others are slow, and the slowest come first: processes of pytest-xdist take the tests in this order."""
 
     def folder(item: pytest.Item) -> str:
         return item.path.relative_to(Path(__file__).parent).parts[0]
 
     for item in items:
-        if folder(item) not in _QUICK:
+        if folder(item) not in _QUICK or item.get_closest_marker("long"):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: folder(item) not in _LONGEST)
+    items.sort(key=lambda item: _LONGEST.index(folder(item)) if folder(item) in _LONGEST else len(_LONGEST))
 
 
 @pytest.hookimpl(trylast=True)

@@ -38,6 +38,7 @@ _SIZE = replace(
 )
 
 
+@pytest.mark.long
 @pytest.mark.real_kafka
 @pytest.mark.timeout(280)
 async def test_floors_peer_and_worker_answer_each_command_once_and_their_figures_are_there(
@@ -62,6 +63,7 @@ async def test_floors_peer_and_worker_answer_each_command_once_and_their_figures
     assert all(len(samples) == 1 and samples[0] > 0 for samples in run.figures.samples.values())
 
 
+@pytest.mark.long
 @pytest.mark.real_kafka
 @pytest.mark.timeout(120)
 async def test_pages_of_the_console_are_measured(servers: Infrastructure, tmp_path: Path) -> None:

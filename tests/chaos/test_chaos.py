@@ -10,6 +10,7 @@ QUICK = tuple(kind for kind in FAULTS if kind not in ("kill broker", "forget gro
 """A broker takes a quarter of a minute to come back, and so does a group whose members died."""
 
 
+@pytest.mark.long
 async def test_a_short_run() -> None:
     """Two workers, eight faults, one after the other or at once: every command has one result, in order.
 

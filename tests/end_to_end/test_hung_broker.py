@@ -111,7 +111,10 @@ async def lanes(
             await asyncio.to_thread(bench.kill_workers)
 
 
-@pytest.mark.parametrize("crash_point", [None, "begin", "EndTxn sent"])
+@pytest.mark.parametrize(
+    "crash_point",
+    [pytest.param(None, marks=pytest.mark.long), pytest.param("begin", marks=pytest.mark.long), "EndTxn sent"],
+)
 async def test_a_hung_broker_stalls_only_what_it_leads(lanes: Lanes, crash_point: str | None) -> None:
     """Also while all sessions with Postgres are ended, twice, so that all lanes open anew. Then nothing is missing.
 

@@ -15,6 +15,7 @@ MOST_MEGABYTES = 200
 """Pods have 512 Mi; a worker at rest has some 90 MB."""
 
 
+@pytest.mark.long
 @pytest.mark.real_kafka
 @pytest.mark.timeout(280)
 async def test_a_worker_of_six_lanes_stays_small_whatever_comes(servers: Infrastructure, tmp_path: Path) -> None:

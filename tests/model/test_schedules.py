@@ -8,7 +8,7 @@ from tests.model.steps import Broken
 from tests.model.variant import Variant
 from tests.model.world import World
 
-SCHEDULES = int(os.environ.get("PASSPORT_TEST_SCHEDULES", "2500"))
+SCHEDULES = int(os.environ.get("PASSPORT_TEST_SCHEDULES", "500"))
 """More look more closely: 100,000 take some six minutes (with `-o timeout=0`)."""
 
 ENOUGH = 10_000
@@ -26,6 +26,12 @@ def _run(variant: Variant, schedules: int) -> None:
 def test_the_protocol_holds() -> None:
     """Each command gets one result, in order, whatever breaks."""
     _run(Variant(), SCHEDULES)
+
+
+@pytest.mark.long
+def test_the_protocol_holds_in_many_more() -> None:
+    """Schedules that no other test has tried."""
+    _run(Variant(), 5 * SCHEDULES)
 
 
 @pytest.mark.parametrize(
