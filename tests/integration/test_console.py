@@ -97,8 +97,15 @@ async def places(bench: Workbench) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (390, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.long),
+        pytest.param(390, "light", marks=pytest.mark.long),
+    ],
+)
 async def test_every_page_at_a_desk_and_on_a_telephone(
     browser: Browser, shown: Console, seen: Workbench, width: int, scheme: str
 ) -> None:

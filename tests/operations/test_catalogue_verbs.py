@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from tests.infrastructure.choose import Infrastructure
@@ -180,6 +181,7 @@ print(next(line.split()[1] for line in status if line.startswith("VmHWM")), file
 """In kilobytes."""
 
 
+@pytest.mark.long
 async def test_a_large_export_in_bounded_memory(bench: Workbench, tmp_path: Path) -> None:
     """Of 20,000 companies with two keys each; and it ends quietly when nobody reads on."""
     connection = await bench.connect()

@@ -1,0 +1,130 @@
+"""Faults of the rules."""
+
+from tests.mutants.fault import Fault
+
+_DECIDE, _CREDENTIALS, _GS1 = "worker/domain/decide.py", "worker/domain/credentials.py", "worker/domain/gs1.py"
+_SEEDING, _FACTS, _TIMESTAMPS = "worker/domain/seeding.py", "worker/domain/facts.py", "worker/domain/timestamps.py"
+_TEST_DECIDE = ("tests/unit/test_decide.py",)
+
+FAULTS = (
+    Fault(
+        "window-inclusive",
+        "rule 5: a key is bound for 24 hours and not a millisecond longer",
+        _DECIDE,
+        "binding.created_ms >= IDEMPOTENCY_WINDOW_MS",
+        "binding.created_ms > IDEMPOTENCY_WINDOW_MS",
+        _TEST_DECIDE,
+    ),
+    Fault(
+        "key-with-another-body",
+        "rule 5: a key with another body is refused, and not answered with the passport of the first",
+        _DECIDE,
+        "if binding.fingerprint != command.fingerprint:",
+        "if binding.fingerprint is None:",
+        _TEST_DECIDE,
+    ),
+    Fault(
+        "product-of-another",
+        "rule 8: nobody creates passports of another company's product",
+        _DECIDE,
+        "if product is None or product.company_id != company.id:",
+        "if product is None:",
+        _TEST_DECIDE,
+    ),
+    Fault(
+        "one-write-more",
+        "rule 9: a plan's daily writes are not exceeded",
+        _DECIDE,
+        "if writes_today >= writes_per_day:",
+        "if writes_today > writes_per_day:",
+        _TEST_DECIDE,
+    ),
+    Fault(
+        "one-slot-more",
+        "rule 12: slots are not exceeded without overage",
+        _DECIDE,
+        "used >= plan.max_dpps:",
+        "used > plan.max_dpps:",
+        _TEST_DECIDE,
+    ),
+    Fault(
+        "overage-unconfirmed",
+        "rule 12: overage is charged only where it was confirmed",
+        _DECIDE,
+        "if not body.confirm_overage:",
+        "if body.confirm_overage is None:",
+        _TEST_DECIDE,
+    ),
+    Fault(
+        "scope-ignored",
+        "rule 3: a token needs the scope",
+        _DECIDE,
+        "REQUIRED_SCOPE not in credentials.scopes",
+        "not credentials.scopes",
+        _TEST_DECIDE,
+    ),
+    Fault(
+        "revoked-key-once-more",
+        "rule 2: a revoked key is refused from the moment of its revocation on",
+        _CREDENTIALS,
+        "grant.revoked_ms is not None and appended_ms >= grant.revoked_ms",
+        "grant.revoked_ms is not None and appended_ms > grant.revoked_ms",
+        ("tests/unit/test_decide.py", "tests/contract/test_store.py"),
+    ),
+    Fault(
+        "signature-not-required",
+        "rule 2: a company that has to sign cannot use its API key",
+        _CREDENTIALS,
+        "company.signatures_required_ms is not None and appended_ms >= company.signatures_required_ms",
+        "company.signatures_required_ms is not None and appended_ms < company.signatures_required_ms",
+        ("tests/unit/test_signed_commands.py", "tests/unit/test_decide.py"),
+    ),
+    Fault(
+        "long-lived-signature",
+        "rule 2: no signature outlives the binding of an idempotency key",
+        _CREDENTIALS,
+        "if signature.expires_ms > appended_ms + LONGEST_LIFE_MS:",
+        "if signature.expires_ms > appended_ms + 2 * LONGEST_LIFE_MS:",
+        ("tests/unit/test_signed_commands.py",),
+    ),
+    Fault(
+        "not-slots-of-the-batch",
+        "a batch sees the slots that its own passports took",
+        _FACTS,
+        "self.slots_used[company_id] = self.slots_used.get(company_id, 0) + 1",
+        "self.slots_used[company_id] = self.slots_used.get(company_id, 1)",
+        ("tests/unit/test_decide.py", "tests/unit/test_properties.py"),
+    ),
+    Fault(
+        "company-before-template",
+        "a template's default wins over what the company prefills",
+        _SEEDING,
+        'field = _approved("product", defaults.get(key)) or by_default',
+        'field = _approved("product", defaults.get(key)) or _EMPTY',
+        ("tests/unit/test_seeding.py",),
+    ),
+    Fault(
+        "check-digit-weights",
+        "GTINs and GLNs with a wrong check digit are refused",
+        _GS1,
+        "(3 if place % 2 == 0 else 1)",
+        "(1 if place % 2 == 0 else 3)",
+        ("tests/unit/test_gs1.py",),
+    ),
+    Fault(
+        "slash-in-a-link",
+        "a serial number is one segment of the Digital Link, whatever it holds",
+        _GS1,
+        "quote(serial, safe='')",
+        "quote(serial)",
+        ("tests/unit/test_gs1.py",),
+    ),
+    Fault(
+        "d15-local-time",
+        "times in results are UTC, whatever the time zone of the process",
+        _TIMESTAMPS,
+        "datetime.fromtimestamp(second, UTC)",
+        "datetime.fromtimestamp(second)",
+        ("tests/unit/test_events.py",),
+    ),
+)

@@ -1,0 +1,106 @@
+"""Faults of reading records and credentials, and of writing results."""
+
+from tests.mutants.fault import Fault
+
+_JSON, _ENVELOPE = "worker/messages/json_value.py", "worker/messages/envelope.py"
+_SIGNATURE, _TOKENS = "worker/messages/signature.py", "worker/auth/access_tokens.py"
+_SIGNATURES = "worker/auth/signatures.py"
+
+FAULTS = (
+    Fault(
+        "m13-depth-off-by-one",
+        "a body of exactly the deepest level is read",
+        _JSON,
+        "            if depth > limit:\n",
+        "            if depth >= limit:\n",
+        ("tests/unit/test_json_value.py",),
+    ),
+    Fault(
+        "m14-duplicates-in-nested",
+        "names that come twice are found in nested objects, too",
+        _JSON,
+        "count += _keys_of(item)",
+        "count += max(0, _keys_of(item))",
+        ("tests/unit/test_json_value.py", "tests/unit/test_fast_readings.py"),
+    ),
+    Fault(
+        "bearer-by-case",
+        "the scheme of an authorization header matches without regard to case",
+        _ENVELOPE,
+        'bearer[ \\t]+(\\S+)[ \\t]*", re.IGNORECASE)',
+        'bearer[ \\t]+(\\S+)[ \\t]*")',
+        ("tests/unit/test_envelope.py",),
+    ),
+    Fault(
+        "two-authorizations",
+        "a record with two authorization headers is unreadable",
+        _ENVELOPE,
+        'if len(headers.get("authorization", ())) > 1:',
+        'if len(headers.get("authorization", ())) > 2:',
+        ("tests/unit/test_envelope.py",),
+    ),
+    Fault(
+        "value-limit",
+        "a value of exactly the limit is read, and a larger one is not",
+        _ENVELOPE,
+        "if len(value) > limits.value_bytes:",
+        "if len(value) >= limits.value_bytes:",
+        ("tests/unit/test_envelope.py",),
+    ),
+    Fault(
+        "signature-of-another-value",
+        "a signature is good for the value that was signed alone",
+        _SIGNATURE,
+        'if claims.get("sha256") != digest_text(record.value):',
+        'if "sha256" not in claims:',
+        ("tests/unit/test_signed_commands.py",),
+    ),
+    Fault(
+        "signature-for-another-topic",
+        "a signature is good for its audience alone",
+        _SIGNATURE,
+        "if audience != record.audience and not",
+        "if audience is None and not",
+        ("tests/unit/test_signed_commands.py",),
+    ),
+    Fault(
+        "critical-claims",
+        "a signature with critical extensions is refused (RFC 7515)",
+        _SIGNATURE,
+        'header.get("typ") != TYPE or "crit" in header',
+        'header.get("typ") != TYPE',
+        ("tests/unit/test_signed_commands.py",),
+    ),
+    Fault(
+        "algorithm-of-the-header",
+        "the key says which algorithms fit, and not the header",
+        _SIGNATURES,
+        "signature.algorithm not in key.algorithms or",
+        "signature.algorithm is None or",
+        ("tests/unit/test_signed_commands.py", "tests/unit/test_proofs.py"),
+    ),
+    Fault(
+        "proof-under-an-old-key",
+        "a proof counts under the key that it was made with alone",
+        _SIGNATURES,
+        "if self._proofs.get(signature.digest) is key:",
+        "if signature.digest in self._proofs:",
+        ("tests/unit/test_proofs.py",),
+    ),
+    Fault(
+        "identity-token",
+        "a token of another type is no access token (RFC 9068)",
+        _TOKENS,
+        "if header is None or not (self._allow_any_type or _is_access_token(header)):",
+        "if header is None:",
+        ("tests/unit/test_oauth_tokens.py",),
+    ),
+    Fault(
+        "token-after-its-key",
+        "a token is good only as long as its key is published",
+        _TOKENS,
+        "if known is None or known.key is not key:",
+        "if known is None:",
+        ("tests/unit/test_oauth_tokens.py",),
+    ),
+)
