@@ -16,7 +16,7 @@ from worker.store import sql
 from worker.store.partitions import ensure_days
 from worker.store.sql import Connection
 from worker.tools.common.migrating import migrate
-from worker.tools.console.reader_sessions import ReaderSessions
+from worker.tools.console.server import ReaderSessions
 
 GROWN = """
 INSERT INTO plan VALUES ('p', 100, 75, 200);

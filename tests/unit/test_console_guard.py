@@ -95,7 +95,7 @@ async def test_two_names_are_none(names: list[str]) -> None:
             answer = await client.get("/", headers=sent)
             assert (answer.status, await answer.text()) == (
                 401,
-                "The sign-on in front of this console has to set its header in place of one that a browser sends.",
+                "The sign-on in front of this console must replace the header of a browser, not add another.",
             )
     assert [line["user"] for line in lines] == [None]
 

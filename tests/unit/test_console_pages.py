@@ -11,9 +11,9 @@ from worker.settings import Settings
 from worker.tools.common.selection import BadSelection
 from worker.tools.common.servers import Servers
 from worker.tools.console import guard, pages
+from worker.tools.console.cached import CachedReports
 from worker.tools.console.guard import Guard
 from worker.tools.console.pages import Pages
-from worker.tools.console.sources import Sources
 
 Client = TestClient[web.Request, web.Application]
 NOWHERE = Settings(kafka_bootstrap_servers="127.0.0.1:1", database_url="postgresql://127.0.0.1:1/none")
@@ -23,7 +23,7 @@ NOWHERE = Settings(kafka_bootstrap_servers="127.0.0.1:1", database_url="postgres
 async def client() -> AsyncIterator[Client]:
     """A browser without a screen."""
     servers = Servers(NOWHERE, 0.1)
-    sources = Sources(servers)
+    sources = CachedReports(servers)
     made = Pages(servers, sources)
     app = web.Application(middlewares=[Guard().middleware(made.error)])
     app.router.add_routes(made.routes())
@@ -64,7 +64,7 @@ async def test_a_fault_of_ours_is_told_without_its_text(client: Client, monkeypa
     answer = await client.get("/explain?q=0/1")
     text = await answer.text()
     assert (answer.status, "tp_" in text) == (500, False)
-    assert "That is a fault of the console" in text
+    assert "This is a fault of the console" in text
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ async def test_what_is_no_question_is_answered_with_what_was_expected(
         ("/api/dead-letters?limit=0", 400, "limit: expected a number from 1 to 1000"),
         ("/api/nothing", 404, "There is no such page."),
         ("/api/quota/123", 404, "There is no such page."),
-        ("/api/explain?q=0/1", 500, "That is a fault of the console; its log tells more."),
+        ("/api/explain?q=0/1", 500, "This is a fault of the console. Its log tells more."),
     ],
 )
 async def test_who_asks_for_json_is_told_in_json_what_is_wrong(
@@ -118,7 +118,7 @@ async def test_who_asks_for_json_is_told_in_json_what_is_wrong(
     other = await client.get(path, headers={"Host": "evil.example.com"})
     assert (other.status, await other.json()) == (
         421,
-        {"error": "This console is not asked by that name: add it with --allowed-host."},
+        {"error": "This console does not know that host name. Allow it with --allowed-host."},
     )
 
 

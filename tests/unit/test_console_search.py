@@ -44,7 +44,7 @@ def test_each_thing_in_hand_leads_to_its_address(text: str, address: Address) ->
         (f"{COMPANY} a\u0007b", "idempotency key: "),
         ("٣/12", EXPECTED),
         ("x" * (LONGEST + 1), f"expected at most {LONGEST} characters, got {LONGEST + 1}"),
-        ("tp_live_secret", "this looks like an API key, by which nothing is looked up"),
+        ("tp_live_secret", "this looks like an API key, which cannot be searched for"),
         (f"{COMPANY} tp_live_secret", "this looks like an API key"),
     ],
 )

@@ -4,8 +4,8 @@ import asyncio
 
 from tests.unit.test_console_views import NOON
 from worker.tools.common.report import Problem
+from worker.tools.console.cached import FAILED, CachedReport
 from worker.tools.console.report import ActivityReport, MinuteActivity
-from worker.tools.console.sources import FAILED, Source
 
 GOOD = ActivityReport(
     minutes=(MinuteActivity(minute=NOON, created=1, replayed=0, overage_required=0, conflict=0, rejected=0),),
@@ -32,8 +32,8 @@ class _Server:
         return report
 
 
-def _source(server: _Server, seconds: float) -> Source[ActivityReport]:
-    return Source(server.ask, seconds, lambda one: bool(one.minutes))
+def _source(server: _Server, seconds: float) -> CachedReport[ActivityReport]:
+    return CachedReport(server.ask, seconds, lambda one: bool(one.minutes))
 
 
 async def test_a_hundred_readers_ask_once() -> None:

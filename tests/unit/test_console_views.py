@@ -9,9 +9,9 @@ from worker.messages.rules import ALL_RULES
 from worker.tools.common.lane_report import LaneReport, LanesReport, LaneState
 from worker.tools.common.report import Problem
 from worker.tools.console import rendering
+from worker.tools.console.cached import LastReport
 from worker.tools.console.chart import BASE, TOP, chart, nice_top
 from worker.tools.console.report import MinuteActivity
-from worker.tools.console.sources import Known
 from worker.tools.console.verdict import verdicts
 from worker.tools.explain.report import ExplainReport, OutcomeReport, RuleReport
 
@@ -25,33 +25,33 @@ def _lane(
     return lane_report(partition, lag_seconds=lag_seconds, member=member, host=None, state=state, advice=advice)
 
 
-def _known(*lanes: LaneReport, problems: tuple[Problem, ...] = ()) -> Known[LanesReport]:
+def _known(*lanes: LaneReport, problems: tuple[Problem, ...] = ()) -> LastReport[LanesReport]:
     report = LanesReport(problems=problems, group="g", lanes=lanes)
-    return Known(report, 0.0, report, problems)
+    return LastReport(report, 0.0, report, problems)
 
 
 @pytest.mark.parametrize(
     ("known", "level", "title"),
     [
-        (Known(), "unknown", "Asking Kafka and Postgres"),
+        (LastReport(), "unknown", "Asking Kafka and Postgres"),
         (_known(_lane(0), _lane(1, "behind", lag_seconds=3)), "ok", "All 2 lanes are moving"),
         (_known(_lane(0)), "ok", "The lane is moving"),
         (_known(_lane(0), _lane(1, "halted", advice="E > A")), "bad", "1 of 2 lanes is halted"),
         (_known(*(_lane(n, "unowned", advice="start") for n in range(2))), "bad", "2 of 2 lanes are without a worker"),
         (_known(_lane(0), _lane(1, "behind", lag_seconds=61)), "warning", "1 of 2 lanes is late"),
         (_known(_lane(0, "never-run"), _lane(1, "unowned")), "warning", "No worker is running"),
-        (_known(_lane(0, "unknown")), "unknown", "It is not known how lanes stand"),
+        (_known(_lane(0, "unknown")), "unknown", "The state of the lanes is not known"),
         (_known(), "unknown", "No lanes"),
-        (Known(problems=(Problem(code="kafka-away", text="x"),)), "bad", "Kafka is away"),
+        (LastReport(problems=(Problem(code="kafka-away", text="x"),)), "bad", "Kafka is away"),
         (_known(_lane(0), problems=(Problem(code="kafka-away", text="x"),)), "bad", "Kafka is away"),
         (
             _known(_lane(0), problems=(Problem(code="postgres-rights", text="x"),)),
             "bad",
-            "Postgres denies us something",
+            "Postgres denies the console something",
         ),
     ],
 )
-def test_each_state_has_a_verdict(known: Known[LanesReport], level: str, title: str) -> None:
+def test_each_state_has_a_verdict(known: LastReport[LanesReport], level: str, title: str) -> None:
     """The worst comes first."""
     first = verdicts(known)[0]
     assert (first.level, first.title) == (level, title)

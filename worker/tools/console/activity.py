@@ -1,4 +1,4 @@
-"""What workers did in the last hour: answers minute by minute, and who was refused and why."""
+"""The activity of all workers in the last hour: answers by minute, and refusals by company and reason."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,15 +14,14 @@ from worker.tools.console.activity_counts import OutcomeCount, RefusalCount, out
 from worker.tools.console.report import ActivityReport, MinuteActivity, RefusedCompany
 
 HOUR = 60
-"""Minutes."""
 _RIGHTS = reading("activity", "company")
-_LABELS = {CREATED: CREATED, REPLAYED: REPLAYED, **{one.code: one.kind.label for one in REFUSALS.values()}}
+_LABELS = {CREATED: CREATED, REPLAYED: REPLAYED, **{refusal.code: refusal.kind.label for refusal in REFUSALS.values()}}
 ANSWERS = tuple(name for name in MinuteActivity.model_fields if name != "minute")
-"""Fields of a minute: how many answers it has of each outcome."""
+"""Fields of `MinuteActivity` with counts of answers."""
 
 
 async def activity(servers: Servers) -> ActivityReport:
-    """Of all workers of the group."""
+    """The report. Workers write their activity every ten seconds."""
 
     async def question(database: Inspection) -> tuple[datetime, list[OutcomeCount], list[RefusalCount]]:
         connection, group_id = database.connection, servers.settings.group_id
@@ -32,26 +31,26 @@ async def activity(servers: Servers) -> ActivityReport:
             await refusal_counts(connection, group_id, HOUR),
         )
 
-    found = await ask_database(servers, _RIGHTS, question)
-    if isinstance(found, Problem):
-        return ActivityReport(problems=(found,), minutes=(), refusals=())
-    current, outcomes, refusals = found
+    answer = await ask_database(servers, _RIGHTS, question)
+    if isinstance(answer, Problem):
+        return ActivityReport(problems=(answer,), minutes=(), refusals=())
+    current, outcomes, refusals = answer
     return ActivityReport(
         minutes=_minutes(current, outcomes),
         refusals=tuple(
-            RefusedCompany(company=one.company_id, name=one.name, code=one.code, count=one.count) for one in refusals
+            RefusedCompany(company=row.company_id, name=row.name, code=row.code, count=row.count) for row in refusals
         ),
     )
 
 
 def _minutes(current: datetime, outcomes: Sequence[OutcomeCount]) -> tuple[MinuteActivity, ...]:
-    """Also those of which nothing is written; answers of another version's codes count as rejected."""
+    """All minutes of the hour, also empty ones. Codes of another version count as rejected."""
     counts: dict[datetime, Counter[str]] = {
         current - timedelta(minutes=age): Counter() for age in range(HOUR - 1, -1, -1)
     }
-    for one in outcomes:
-        label = _LABELS.get(one.code, "rejected").replace("-", "_")
-        counts.setdefault(one.minute, Counter())[label] += one.count  # a worker's clock may be ahead
+    for row in outcomes:
+        label = _LABELS.get(row.code, "rejected").replace("-", "_")
+        counts.setdefault(row.minute, Counter())[label] += row.count  # a worker's clock may be ahead
     return tuple(
         MinuteActivity(minute=minute, **{name: counted[name] for name in ANSWERS})
         for minute, counted in sorted(counts.items())

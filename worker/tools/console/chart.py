@@ -1,4 +1,4 @@
-"""An hour's outcomes a minute as numbers of an SVG, which a template draws: pure. Across in percent, down in pixels."""
+"""The numbers of a bar chart of an hour, which a template draws as SVG. X in percent, y in pixels. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from worker.tools.console.activity import ANSWERS
 from worker.tools.console.report import MinuteActivity
 
 TOP, BASE = 16.0, 150.0
-"""Where the scale ends and begins; the times stand below."""
+"""Top and bottom of the scale; times stand below it."""
 _GAP = 0.25
-"""Between bars, as a share of a minute's width."""
+"""Space between bars, as a share of a minute's width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A minute; `counts` are those of `ANSWERS`, the first of which is at the bottom of the bar."""
+    """A minute. `counts` follow the order of `ANSWERS`, from the bottom of the bar."""
 
     minute: datetime
     x: float
@@ -40,7 +40,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Bars from the left, `lines` of the scale as (y, number), and `totals` of the hour, by outcome."""
+    """Bars from the left, lines of the scale as (y, number), and totals of the hour by outcome."""
 
     bars: tuple[Bar, ...]
     lines: tuple[tuple[float, int], ...]
@@ -48,23 +48,23 @@ class Chart:
 
 
 def chart(minutes: Sequence[MinuteActivity]) -> Chart:
-    """Of all minutes, oldest first."""
-    counts = [tuple(getattr(one, outcome) for outcome in ANSWERS) for one in minutes]
-    top = nice_top(max((sum(one) for one in counts), default=0))
+    """The chart of these minutes, oldest first."""
+    counts = [tuple(getattr(minute, outcome) for outcome in ANSWERS) for minute in minutes]
+    top = nice_top(max(map(sum, counts), default=0))
     plot = BASE - TOP
     step = 100 / max(1, len(minutes))
     bars = tuple(
         Bar(
-            one.minute,
+            minute.minute,
             round(number * step + step * _GAP / 2, 2),
             round(step * (1 - _GAP), 2),
             counted,
             _pieces(counted, plot / top),
         )
-        for number, (one, counted) in enumerate(zip(minutes, counts, strict=True))
+        for number, (minute, counted) in enumerate(zip(minutes, counts, strict=True))
     )
     lines = tuple((round(TOP + plot * (1 - share), 2), round(top * share)) for share in (0, 0.5, 1))
-    totals = {outcome: sum(one[place] for one in counts) for place, outcome in enumerate(ANSWERS)}
+    totals = {outcome: sum(counted[index] for counted in counts) for index, outcome in enumerate(ANSWERS)}
     return Chart(bars, lines, totals)
 
 
@@ -79,11 +79,11 @@ def nice_top(largest: int) -> int:
 
 
 def _pieces(counts: Sequence[int], scale: float) -> tuple[Piece, ...]:
-    """At least a pixel of what there is: one refusal among thousands is seen."""
-    found, y = list[Piece](), BASE
+    """Every count gets at least one pixel, so that one refusal among thousands can be seen."""
+    pieces, y = list[Piece](), BASE
     for outcome, count in zip(ANSWERS, counts, strict=True):
         if count:
             height = max(1.0, count * scale)
             y -= height
-            found.append(Piece(outcome, round(y, 2), round(height, 2)))
-    return tuple(found)
+            pieces.append(Piece(outcome, round(y, 2), round(height, 2)))
+    return tuple(pieces)

@@ -27,28 +27,28 @@ app = App(
     ),
 )
 
-_HOST = Parameter(help="The address to listen on; another than loopback's wants --user-header.")
-_ALLOWED = Parameter(name="--allowed-host", help="A name by which browsers may ask, beside loopback's.", negative=())
-_USER = Parameter(help="The header in which the sign-on in front of it names the reader; who has none gets 401.")
+_HOST = Parameter(help="The address to listen on. Other addresses than loopback's need --user-header.")
+_ALLOWED = Parameter(name="--allowed-host", help="A host name that browsers may use, beside loopback's.", negative=())
+_USER = Parameter(help="The header in which your sign-on names the reader. Requests without it get 401.")
 
 
 @app.default
 def console_command(
     *,
     host: Annotated[str, _HOST] = "127.0.0.1",
-    port: Annotated[int, Parameter(help="0: any that is free.")] = 8090,
+    port: Annotated[int, Parameter(help="0: any free port.")] = 8090,
     allowed_host: Annotated[tuple[str, ...], _ALLOWED] = (),
     user_header: Annotated[str | None, _USER] = None,
 ) -> None:
-    """Serve pages for operators and support until SIGTERM or SIGINT: lanes, what happens, who is refused, and why.
+    """Serve pages for operators and support until SIGTERM or SIGINT: lanes, activity, refusals and their reasons.
 
-    It only reads, and takes the settings of a reader (migrate --grant-read-to). Who reads what is logged. It has no
-    sign-on of its own: beyond this machine, put your platform's in front of it.
+    The console only reads: give it a reader's role (migrate --grant-read-to). It logs who reads what. It has no
+    sign-on: put your platform's in front of it if other machines can reach it.
     """
     if not 0 <= port <= 65535:
         raise BadUsage(f"--port: expected a number from 0 to 65535, got {port}")
     if user_header is None and not _is_loopback(host):
-        raise BadUsage(f"--host {host}: expected --user-header beside it, since others than this machine can ask then")
+        raise BadUsage(f"--host {host}: expected --user-header beside it, since other machines can reach this address")
     settings = settings_with_warnings()
     configure_logs()
     try:
@@ -80,8 +80,8 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _warn_of_rights(settings: Settings) -> None:
-    """Its sessions only read; but a role that could write is more than it needs."""
+    """Warn of a role that could write: the console's sessions only read, so it needs less."""
     with suppress(CannotConnect):
         async with inspection(settings.database_url) as database:
             if not await only_reads(database.connection):
-                warn("the database role is no reader: give one its rights (migrate --grant-read-to ROLE)")
+                warn("this database role can write. Use one with a reader's rights (migrate --grant-read-to ROLE)")

@@ -1,4 +1,4 @@
-"""What every answer of the console has, and whom it refuses: other hosts' names, readers whom nobody has named."""
+"""The guard of all pages: it refuses foreign host names and unnamed readers, sets headers, and logs who reads."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from worker.tools.explain.told_command import masked
 log = structlog.get_logger(__name__)
 
 ALIVE = "/livez"
-"""Asked by kubelet under the address of the pod, and tells nothing."""
+"""The kubelet asks for it by the pod's address. It reveals nothing."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 HEADERS = {
@@ -32,43 +32,43 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 ANSWER_SECONDS = 10.0
-_SAID = {404: "There is no such page.", 405: "This console only reads."}
+_TEXTS = {404: "There is no such page.", 405: "This console only reads."}
 _LONGEST_USER = 200
-_LONGEST_ASKED = 800
+_LONGEST_PATH = 800
 
 ErrorPage = Callable[[web.Request, int, str], web.StreamResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`hosts`: names beside loopback's by which it may be asked; `user_header`: in which a sign-on names the reader."""
+    """`hosts` are allowed host names beside loopback's. A sign-on names the reader in the header `user_header`."""
 
     hosts: Collection[str] = ()
     user_header: str | None = None
 
     def refusal(self, request: web.Request) -> tuple[int, str] | None:
-        """Status and sentence; None for who may read."""
+        """Status and sentence for a refused request, else None."""
         if request.path == ALIVE:
             return None
-        named = request.headers.getall("Host", [])
-        if len(named) != 1 or _without_port(named[0]) not in {*LOOPBACK, *map(str.lower, self.hosts)}:
-            return 421, "This console is not asked by that name: add it with --allowed-host."
+        hosts = request.headers.getall("Host", [])
+        if len(hosts) != 1 or _without_port(hosts[0]) not in {*LOOPBACK, *map(str.lower, self.hosts)}:
+            return 421, "This console does not know that host name. Allow it with --allowed-host."
         if self.user_header is not None and len(request.headers.getall(self.user_header, [])) > 1:
             return (
                 401,
-                "The sign-on in front of this console has to set its header in place of one that a browser sends.",
+                "The sign-on in front of this console must replace the header of a browser, not add another.",
             )
         if self.user_header is not None and not self.user(request):
             return 401, "The sign-on in front of this console did not say who you are."
         return None
 
     def user(self, request: web.Request) -> str | None:
-        """Who reads, by the sign-on; None where the header is there twice: a browser may have sent one of them."""
-        named = [] if self.user_header is None else request.headers.getall(self.user_header, [])
-        return printable(named[0].strip())[:_LONGEST_USER] or None if len(named) == 1 else None
+        """The reader, as the sign-on says. None if the header is repeated: a browser may have sent one of them."""
+        users = [] if self.user_header is None else request.headers.getall(self.user_header, [])
+        return printable(users[0].strip())[:_LONGEST_USER] or None if len(users) == 1 else None
 
     def middleware(self, page: ErrorPage) -> Middleware:
-        """Refuses, sets the headers of all answers, has errors told by `page`, and logs who has read what."""
+        """Refuse requests, set headers, show errors with `page`, and log who has read what."""
 
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -80,7 +80,7 @@ class Guard:
                 log.info(
                     "console_read",
                     user=self.user(request),
-                    asked=masked(printable(unquote(request.path_qs)))[:_LONGEST_ASKED],
+                    asked=masked(printable(unquote(request.path_qs)))[:_LONGEST_PATH],
                     status=response.status,
                     ms=round((time.perf_counter() - began) * 1000, 1),
                 )
@@ -90,7 +90,7 @@ class Guard:
 
 
 def _without_port(host: str) -> str:
-    """As a browser sends it: lower case for the comparison, an IPv6 address in brackets."""
+    """The host in lower case. Browsers put an IPv6 address in brackets."""
     name, _, port = host.lower().rpartition(":")
     return name if name and port.isdigit() and not host.endswith("]") else host.lower()
 
@@ -102,10 +102,10 @@ async def _answered(request: web.Request, handler: Handler, page: ErrorPage) -> 
     except BadSelection as error:
         return page(request, 400, str(error))
     except TimeoutError:
-        text = "There was no answer in time: others are being answered, or a server is slow. Try again."
+        text = "There was no answer in time: other requests are running, or a server is slow. Try again."
         return page(request, 503, text)
     except web.HTTPException as error:
-        return page(request, error.status, _SAID.get(error.status, error.reason))
+        return page(request, error.status, _TEXTS.get(error.status, error.reason))
     except Exception:
         log.exception("console_failed", path=printable(request.path))
-        return page(request, 500, "That is a fault of the console; its log tells more.")
+        return page(request, 500, "This is a fault of the console. Its log tells more.")

@@ -14,9 +14,9 @@ from worker.tools.common.report import Report
 from worker.tools.common.selection import BadSelection, Range, place_of
 from worker.tools.common.servers import Servers
 from worker.tools.console import rendering
+from worker.tools.console.cached import MOST_ROWS, NEWEST_LETTERS, CachedReports, LastReport
 from worker.tools.console.chart import chart
 from worker.tools.console.search import address_of
-from worker.tools.console.sources import MOST_ROWS, NEWEST_LETTERS, Known, Sources
 from worker.tools.console.verdict import verdicts
 from worker.tools.dead_letters.letters import list_all
 from worker.tools.dead_letters.letters import show as look_at
@@ -29,24 +29,24 @@ _MOST_SHOWN = 12
 
 
 class Pages:
-    """Answers requests. One command is explained at once: that holds a session of Postgres while it reads Kafka."""
+    """Answers requests. Only one command is explained at a time: it keeps a Postgres session while it reads Kafka."""
 
-    def __init__(self, servers: Servers, sources: Sources) -> None:
-        self._servers, self._sources = servers, sources
+    def __init__(self, servers: Servers, cached: CachedReports) -> None:
+        self._servers, self._cached = servers, cached
         self._templates = rendering.environment()
         self._explaining = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
-        """Of pages and of JSON."""
+        """Routes of pages and of JSON."""
         return [
             web.get("/", self.overview),
             web.get("/explain", self.explained),
             web.get("/dead-letters", self.letters),
             web.get("/dead-letters/{place:.+}", self.letter),
             web.get("/company/{id:[0-9A-Fa-f]{24}}", self.company),
-            web.get("/api/lanes", _json(lambda _: _known(self._sources.lanes.get()))),
-            web.get("/api/activity", _json(lambda _: _known(self._sources.activity.get()))),
-            web.get("/api/quota", _json(lambda _: _known(self._sources.quotas.get()))),
+            web.get("/api/lanes", _json(lambda _: _newest(self._cached.lanes.get()))),
+            web.get("/api/activity", _json(lambda _: _newest(self._cached.activity.get()))),
+            web.get("/api/quota", _json(lambda _: _newest(self._cached.quotas.get()))),
             web.get("/api/quota/{id:[0-9A-Fa-f]{24}}", _json(self._quota)),
             web.get("/api/dead-letters", _json(self._listed)),
             web.get("/api/dead-letters/{place:.+}", _json(self._letter)),
@@ -54,22 +54,19 @@ class Pages:
         ]
 
     def error(self, request: web.Request, status: int, text: str) -> web.Response:
-        """What is wrong, on a page; in JSON to who asked for JSON."""
+        """An error page, or JSON under `/api/`."""
         if request.path.startswith("/api/"):
             return web.json_response({"error": text}, status=status)
         return self._page("error.html", status=status, text=text)
 
     async def overview(self, request: web.Request) -> web.Response:
-        """`/`: is every lane moving, what happened, who is refused, whose quota ends, what is dead."""
-        sources = self._sources
+        """`/`: lanes, the last hour, refusals, quotas near their end, and dead letters."""
+        cached = self._cached
         lanes, activity, letters, quotas = await asyncio.gather(
-            sources.lanes.get(),
-            sources.activity.get(),
-            sources.letters.get(),
-            sources.quotas.get(),
+            cached.lanes.get(), cached.activity.get(), cached.letters.get(), cached.quotas.get()
         )
-        left = [one for one in letters.report.dead_letters if one.redriven is None] if letters.report else []
-        newest = {one.code: one for one in reversed(left)}
+        left = [letter for letter in letters.report.dead_letters if letter.redriven is None] if letters.report else []
+        newest = {letter.code: letter for letter in reversed(left)}
         return self._page(
             "overview.html",
             verdicts=verdicts(lanes),
@@ -78,14 +75,14 @@ class Pages:
             letters=letters,
             quotas=quotas,
             chart=chart(activity.report.minutes) if activity.report else None,
-            dead=[(code, count, newest[code]) for code, count in Counter(one.code for one in left).most_common()],
+            dead=[(code, count, newest[code]) for code, count in Counter(letter.code for letter in left).most_common()],
             most=_MOST_SHOWN,
             newest_letters=NEWEST_LETTERS,
             still="still" in request.query,
         )
 
     async def explained(self, request: web.Request) -> web.Response:
-        """`/explain?q=`: what became of a command, from record to event."""
+        """`/explain?q=`: a command from record to event."""
         asked = request.query.get("q", "").strip()
         if not asked:
             return self._page("search.html", problem=None)
@@ -96,33 +93,34 @@ class Pages:
         return self._page("explain.html", asked=asked, one=report, rules=ALL_RULES)
 
     async def letters(self, request: web.Request) -> web.Response:
-        """`/dead-letters`: the newest, of one code or of all."""
+        """`/dead-letters`: the newest dead letters, of all codes or of one."""
         code = request.query.get("code") or None
         if code is not None and code not in DEAD_LETTER_REASONS:
             raise BadSelection(f"code: expected one of {', '.join(DEAD_LETTER_REASONS)}")
-        known = await self._sources.letters.get()
-        found = known.report.dead_letters if known.report else ()
+        known = await self._cached.letters.get()
+        letters = known.report.dead_letters if known.report else ()
         return self._page(
             "dead_letters.html",
             known=known,
             code=code,
-            codes=sorted({one.code for one in found}),
-            found=[one for one in found if code in (None, one.code)],
+            codes=sorted({letter.code for letter in letters}),
+            found=[letter for letter in letters if code in (None, letter.code)],
             newest_letters=NEWEST_LETTERS,
         )
 
     async def letter(self, request: web.Request) -> web.Response:
-        """`/dead-letters/PLACE`: all of one."""
+        """`/dead-letters/PLACE`: one dead letter in full."""
         report = await self._letter(request)
         status = 404 if report.dead_letter is None and report.problems[0].code == "no-dead-letter" else 200
         return self._page("dead_letter.html", status=status, report=report, place=request.match_info["place"])
 
     async def company(self, request: web.Request) -> web.Response:
-        """`/company/ID`: what it has used of its plan, and what it is refused."""
+        """`/company/ID`: a company's use of its plan, and its refusals."""
         company = request.match_info["id"].lower()
-        quota, activity = await asyncio.gather(self._quota(request), self._sources.activity.get())
-        refusals = [one for one in activity.report.refusals if one.company == company] if activity.report else []
-        status = 404 if any(one.code == "company-unknown" for one in quota.problems) else 200
+        quota, activity = await asyncio.gather(self._quota(request), self._cached.activity.get())
+        rows = activity.report.refusals if activity.report else ()
+        refusals = [row for row in rows if row.company == company]
+        status = 404 if any(problem.code == "company-unknown" for problem in quota.problems) else 200
         return self._page("company.html", status=status, id=company, report=quota, refusals=refusals, activity=activity)
 
     async def _explain(self, request: web.Request) -> ExplainReport:
@@ -151,7 +149,7 @@ class Pages:
 
 
 def _json(question: Callable[[web.Request], Awaitable[Report]]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """A report as the verb prints it with `--json`."""
+    """A handler that answers with a report, as the verb prints it with `--json`."""
 
     async def answer(request: web.Request) -> web.Response:
         report = await question(request)
@@ -160,9 +158,9 @@ def _json(question: Callable[[web.Request], Awaitable[Report]]) -> Callable[[web
     return answer
 
 
-async def _known(asked: Awaitable[Known[Any]]) -> Report:
-    """The newest report, whatever it tells."""
-    known = await asked
+async def _newest(asking: Awaitable[LastReport[Any]]) -> Report:
+    """The newest report, useful or not."""
+    known = await asking
     if known.newest is None:
         raise web.HTTPServiceUnavailable(reason="Not known yet. Try again.")
     report: Report = known.newest

@@ -1,4 +1,4 @@
-"""Templates, and how values are shown in them: escaped, in UTC, with units."""
+"""Templates, and filters that show values: escaped, in UTC, with units."""
 
 import json
 import re
@@ -19,15 +19,15 @@ _CODE = re.compile("`([^`]+)`")
 
 
 def environment() -> Environment:
-    """Escapes everything; a name that a template has and nobody gave it is an error."""
-    made = Environment(
+    """Templates escape everything, and an undefined name is an error."""
+    environment = Environment(
         loader=PackageLoader("worker.tools.console"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(
+    environment.filters.update(
         number=number,
         age=age,
         clock=clock,
@@ -38,22 +38,22 @@ def environment() -> Environment:
         masked=masked,
         pretty=pretty,
     )
-    made.globals.update(version=__version__, ago=ago, away=SERVERS)
-    return made
+    environment.globals.update(version=__version__, ago=ago, away=SERVERS)
+    return environment
 
 
 def number(value: float | None) -> str:
-    """With commas."""
+    """A number with commas."""
     return "-" if value is None else f"{value:,.0f}"
 
 
 def percent(share: float | None) -> str:
-    """Rounded down, so that 100 % is only what is full."""
+    """Percent, rounded down: only a full plan shows 100 %."""
     return "-" if share is None else f"{int(share * 100):,} %"
 
 
 def age(seconds: float | None) -> str:
-    """In the one unit that fits."""
+    """A duration in its largest fitting unit."""
     if seconds is None:
         return "-"
     for size, unit in _UNITS:
@@ -63,7 +63,7 @@ def age(seconds: float | None) -> str:
 
 
 def ago(at: float) -> str:
-    """How long ago a Unix time was."""
+    """The age of a Unix time."""
     return age(max(0.0, time.time() - at))
 
 
@@ -73,20 +73,20 @@ def clock(at: datetime) -> str:
 
 
 def utc_time(at: datetime | None) -> str:
-    """As events write it, readable."""
+    """A readable time with milliseconds, in UTC."""
     return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} UTC"
 
 
 def shown(text: str | None) -> str:
-    """What came from outside: no character that would turn or hide others, and no API key."""
+    """Text from outside, without API keys and without characters that would hide or reorder others."""
     return "-" if text is None else printable(masked(text))
 
 
 def prose(text: str) -> Markup:
-    """A sentence of a report, escaped: what stands between backticks is code."""
+    """A sentence of a report, escaped. Text between backticks becomes code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(shown(text)))))
 
 
 def pretty(body: JsonValue) -> str:
-    """A body as people read it; the same characters are left out."""
+    """A body as indented JSON, with lines as `shown` shows them."""
     return "\n".join(map(shown, json.dumps(body, ensure_ascii=False, indent=2).split("\n")))

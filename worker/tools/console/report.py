@@ -1,4 +1,4 @@
-"""The report of what workers did in the last hour, which the console shows."""
+"""The report of the last hour's activity, which the console shows."""
 
 from datetime import datetime
 
@@ -8,9 +8,9 @@ from worker.tools.common.report import Model, Report
 
 
 class MinuteActivity(Model):
-    """Answers of a minute, by their event."""
+    """Numbers of answers in one minute."""
 
-    minute: datetime = Field(description="Its beginning.")
+    minute: datetime = Field(description="Start of the minute.")
     created: int
     replayed: int
     overage_required: int
@@ -19,10 +19,10 @@ class MinuteActivity(Model):
 
 
 class RefusedCompany(Model):
-    """Commands of a company that were refused for one reason."""
+    """Number of a company's commands that were refused for one reason."""
 
     company: str | None = Field(
-        description="Null where the credentials did not say whose they are, or too many were refused at once."
+        description="Null if the credentials name no company, or if too many companies were refused at once."
     )
     name: str | None
     code: str
@@ -30,7 +30,9 @@ class RefusedCompany(Model):
 
 
 class ActivityReport(Report):
-    """What workers did in the last hour, as they write it down every ten seconds; the console shows it."""
+    """Activity of all workers in the last hour. Workers write it every ten seconds."""
 
-    minutes: tuple[MinuteActivity, ...] = Field(description="All of the hour, oldest first, by the database's clock.")
-    refusals: tuple[RefusedCompany, ...] = Field(description="The 200 of most, largest first.")
+    minutes: tuple[MinuteActivity, ...] = Field(
+        description="The hour's minutes, oldest first, by the database's clock."
+    )
+    refusals: tuple[RefusedCompany, ...] = Field(description="The 200 largest numbers, largest first.")

@@ -1,4 +1,4 @@
-"""What somebody pastes into the search field, as the address of a command."""
+"""Text from the search field, as the address of a command."""
 
 import re
 from urllib.parse import unquote
@@ -7,8 +7,7 @@ from worker.domain import gs1
 from worker.tools.common.selection import BadSelection, place_of
 from worker.tools.explain.locate import Address, CompanyKey, PassportId, Serial, key_problem
 
-LONGEST = 600
-"""Characters."""
+LONGEST = 600  # characters
 _ID = re.compile(r"[0-9A-Fa-f]{24}")
 _LINK = re.compile(r"https?://\S*/01/([0-9]{14})/21/([^/?#\s]+)\S*")
 _ELEMENTS = re.compile(r"\(01\) *([0-9]{14}) *\(21\) *(\S.*)")
@@ -23,12 +22,12 @@ EXPECTED = (
 
 
 def address_of(text: str, topic: str) -> Address:
-    """The address, on the command topic `topic`. Raises `BadSelection`, which says what was expected."""
+    """Parse the text; places are on `topic`. Raises `BadSelection`, which says what was expected."""
     text = text.strip()
     if len(text) > LONGEST:
         raise BadSelection(f"expected at most {LONGEST} characters, got {len(text)}")
     if _API_KEY.search(text):
-        raise BadSelection(f"this looks like an API key, by which nothing is looked up; {EXPECTED}")
+        raise BadSelection(f"this looks like an API key, which cannot be searched for; {EXPECTED}")
     if _ID.fullmatch(text):
         return PassportId(text.lower())
     if match := _LINK.fullmatch(text):

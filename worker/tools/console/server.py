@@ -1,31 +1,77 @@
-"""The console as an HTTP server, over sessions that may only read."""
+"""The console as an HTTP server, and its database sessions, which can only read."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 from aiohttp import web
 
 from worker.settings import Settings
+from worker.tools.common.connect import connect
+from worker.tools.common.inspection import Inspection
 from worker.tools.common.servers import Servers
+from worker.tools.console.cached import CachedReports
 from worker.tools.console.guard import ALIVE, Guard
 from worker.tools.console.pages import Pages
-from worker.tools.console.reader_sessions import ReaderSessions
-from worker.tools.console.sources import Sources
 
 PATIENCE_SECONDS = 3.0
-"""How long a page waits for a server that is away."""
+"""Time that a page waits for an unreachable server."""
 _STATIC = Path(__file__).parent / "static"
 _LONGEST_LINE = 8 * 1024
+
+_LIMITS = (
+    "SET application_name = 'passport-worker console'; SET default_transaction_read_only = on; "
+    "SET statement_timeout = '{milliseconds}ms'; SET lock_timeout = '{milliseconds}ms'; SET jit = off; "
+    # All questions but one are look-ups. A plan for other arguments, or for a table that was small, must not scan it.
+    "SET plan_cache_mode = force_custom_plan; SET enable_seqscan = off"
+)
+
+
+class ReaderSessions:
+    """At most `most` read-only sessions, opened when needed and kept open. A statement may take `seconds`."""
+
+    def __init__(self, database_url: str, most: int = 2, seconds: float = 2.0) -> None:
+        self._database_url = database_url
+        self._limits = _LIMITS.format(milliseconds=round(seconds * 1000))
+        self._free = asyncio.Semaphore(most)
+        self._idle: list[asyncpg.Connection[asyncpg.Record]] = []
+
+    @asynccontextmanager
+    async def inspection(self) -> AsyncIterator[Inspection]:
+        """A session for one question. It is closed if the question fails. Raises `CannotConnect`."""
+        async with self._free:
+            connection = await self._connection()
+            try:
+                yield Inspection(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Close all idle sessions."""
+        while self._idle:
+            self._idle.pop().terminate()
+
+    async def _connection(self) -> "asyncpg.Connection[asyncpg.Record]":
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        connection = await connect(self._database_url)
+        await connection.execute(self._limits)
+        return connection
 
 
 @asynccontextmanager
 async def serving(settings: Settings, host: str, port: int, guard: Guard) -> AsyncIterator[str]:
-    """Serve meanwhile; its address. Raises `OSError` when the port is taken."""
+    """Serve inside the context, which gets the address. Raises `OSError` if the port is taken."""
     sessions = ReaderSessions(settings.database_url)
     servers = Servers(settings, PATIENCE_SECONDS, sessions.inspection)
-    sources = Sources(servers)
-    pages = Pages(servers, sources)
+    cached = CachedReports(servers)
+    pages = Pages(servers, cached)
     app = web.Application(middlewares=[guard.middleware(pages.error)])
     app.router.add_get(ALIVE, _alive)
     app.router.add_routes(pages.routes())
@@ -38,7 +84,7 @@ async def serving(settings: Settings, host: str, port: int, guard: Guard) -> Asy
         yield f"http://{shown}:{runner.addresses[0][1]}/"
     finally:
         await runner.cleanup()
-        await sources.close()
+        await cached.close()
         await servers.cluster.close()
         await sessions.close()
 

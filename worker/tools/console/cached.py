@@ -1,0 +1,107 @@
+"""Reports that pages share. Each is asked for in the background, once for all readers, and again when it is old."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+from worker.tools.common.lane_report import LanesReport
+from worker.tools.common.lanes import lanes
+from worker.tools.common.report import Problem, Report
+from worker.tools.common.selection import Range
+from worker.tools.common.servers import Servers
+from worker.tools.console.activity import activity
+from worker.tools.console.report import ActivityReport
+from worker.tools.dead_letters.letters import list_all
+from worker.tools.dead_letters.report import DeadLettersListReport
+from worker.tools.quota.quota import show_quotas
+from worker.tools.quota.report import QuotaShowReport
+
+log = structlog.get_logger(__name__)
+
+SomeReport = TypeVar("SomeReport", bound=Report)
+
+FAILED = "failed"
+FRESH_SECONDS = 5.0
+FRESH_QUOTAS_SECONDS = 60.0
+"""The quotas of all companies scan a whole table."""
+WAIT_SECONDS = 2.0
+"""A page waits so long for a first report. Later it shows the last one, and its age."""
+NEAR_ITS_END = 0.8
+MOST_ROWS = 1_000
+NEWEST_LETTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LastReport(Generic[SomeReport]):
+    """The last useful report, if there is one, and when it was made (Unix seconds).
+
+    `newest` is the last report of all, perhaps without use, since a server was away; `problems` are its problems.
+    """
+
+    report: SomeReport | None = None
+    at: float = 0.0
+    newest: SomeReport | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+class CachedReport(Generic[SomeReport]):
+    """A report, asked for at most every `seconds`. `is_useful` is False if it only says that a server is away."""
+
+    def __init__(
+        self, ask: Callable[[], Awaitable[SomeReport]], seconds: float, is_useful: Callable[[SomeReport], bool]
+    ) -> None:
+        self._ask, self._seconds, self._is_useful = ask, seconds, is_useful
+        self._known: LastReport[SomeReport] = LastReport()
+        self._asked = 0.0
+        self._asking: asyncio.Task[None] | None = None
+
+    async def get(self, wait: float = WAIT_SECONDS) -> LastReport[SomeReport]:
+        """The last report. If it is old, a task asks for a new one, which is waited for up to `wait` seconds."""
+        if self._asking is None and time.time() - self._asked >= self._seconds:
+            self._asking = asyncio.create_task(self._refresh())
+        if self._asking is not None:
+            await asyncio.wait({self._asking}, timeout=wait if self._known.newest is None else wait / 20)
+        return self._known
+
+    async def close(self) -> None:
+        """Stop asking."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+
+    async def _refresh(self) -> None:
+        try:
+            report = await self._ask()
+            said, at = (report, time.time()) if self._is_useful(report) else (self._known.report, self._known.at)
+            self._known = LastReport(said, at, report, report.problems)
+        except Exception as error:  # a fault of the console: reports contain the problems of servers
+            log.exception("console_failed")
+            problem = Problem(code=FAILED, text=f"{type(error).__name__}; the console's log tells more.")
+            self._known = LastReport(self._known.report, self._known.at, None, (problem,))
+        finally:
+            self._asked, self._asking = time.time(), None
+
+
+class CachedReports:
+    """The reports of the overview."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.lanes = CachedReport[LanesReport](lambda: lanes(servers), FRESH_SECONDS, lambda report: bool(report.lanes))
+        self.activity = CachedReport[ActivityReport](
+            lambda: activity(servers), FRESH_SECONDS, lambda report: bool(report.minutes)
+        )
+        self.letters = CachedReport[DeadLettersListReport](
+            lambda: list_all(servers, Range(), None, NEWEST_LETTERS), FRESH_SECONDS, lambda report: report.ok
+        )
+        self.quotas = CachedReport[QuotaShowReport](
+            lambda: show_quotas(servers, None, NEAR_ITS_END, MOST_ROWS), FRESH_QUOTAS_SECONDS, lambda report: report.ok
+        )
+
+    async def close(self) -> None:
+        """Stop asking."""
+        for cached in (self.lanes, self.activity, self.letters, self.quotas):
+            await cached.close()
