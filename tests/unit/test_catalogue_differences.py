@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from worker.tools.catalogue.differences import Difference, differences
+from worker.tools.catalogue.compare import field_changes
 from worker.tools.common.catalogue.file import parse_catalogue
 from worker.tools.common.catalogue.rows import rows_of
 
@@ -52,7 +52,8 @@ def _field(key: str, data_type: str = "string", default: object = None) -> dict[
 )
 def test_differences(old: dict[str, Any], new: dict[str, Any], expected: list[tuple[Any, ...]]) -> None:
     """By the texts that are kept; the order of prefilled values means nothing, that of fields does."""
-    assert list(differences(old, new)) == [Difference(*one) for one in expected]
+    changes = field_changes(old, new)
+    assert [(change.path, change.how, change.old, change.new) for change in changes] == expected
 
 
 def test_rows_of_a_file() -> None:

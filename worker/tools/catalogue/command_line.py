@@ -1,7 +1,6 @@
-"""`passport-worker catalogue`: reference data, from files into the database, beside it, and back into files."""
+"""`passport-worker catalogue`: loads, compares and exports reference data."""
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.cli.asking import AsJson, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import company_id
-from worker.tools.cli.output import show, table
+from worker.tools.cli.output import leave_closed_pipe, show, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 from worker.tools.common.catalogue.models import Catalogue
@@ -38,11 +37,11 @@ app = App(
 )
 
 File = Annotated[Path, Parameter(name="FILE", help="A JSON or YAML file.")]
-DryRun = Annotated[bool, Parameter(help="Change nothing; say what would change.", negative=())]
+DryRun = Annotated[bool, Parameter(help="Change nothing; print what would change.", negative=())]
 
 _MOST_WARNINGS = 100
 _MOST_CHANGES = 1_000
-"""So many lines are shown to people; JSON has all of them."""
+"""Lines shown to people; JSON has all of them."""
 
 _IN_MEMORY = 16 * 1024 * 1024
 _LONGEST_VALUE = 60
@@ -52,9 +51,9 @@ _LONGEST_VALUE = 60
     name="load", help_epilogue=examples("catalogue load catalogue.yaml", "catalogue load catalogue.yaml --dry-run")
 )
 def catalogue_load(file: File, /, *, dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Insert or update plans, companies, API keys, templates and products. Safe to repeat and while workers run.
+    """Insert or update plans, companies, API keys, templates and products. Safe to repeat, and while workers run.
 
-    With --dry-run (and --json) it prints what `catalogue diff` does; exit 0, unless the file would be refused.
+    With --dry-run (and --json) it prints the report of `catalogue diff`. Exit 0, unless the file would be refused.
     """
     if dry_run:
         _show_changes(file, as_json=as_json, must_be_equal=False)
@@ -73,8 +72,7 @@ def catalogue_load(file: File, /, *, dry_run: DryRun = False, as_json: AsJson = 
 async def _load(contents: Catalogue, settings: Settings) -> None:
     connection = await connect(settings.database_url)
     try:
-        problem = await check_schema(connection)
-        if problem is not None:
+        if (problem := await check_schema(connection)) is not None:
             raise Failed(str(problem))
         _warn_of(warnings_of(contents, await templates_of(connection, contents)))
         loaded = await load_catalogue(connection, contents)
@@ -83,12 +81,12 @@ async def _load(contents: Catalogue, settings: Settings) -> None:
     print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
 
 
-def _warn_of(unusual: Iterable[str]) -> None:
-    rest = iter(unusual)
+def _warn_of(warnings: Iterable[str]) -> None:
+    rest = iter(warnings)
     for warning in islice(rest, _MOST_WARNINGS):
         warn(warning)
     if others := sum(1 for _ in rest):
-        warn(f"and {others} more of them")
+        warn(f"and {others} more warnings")
 
 
 @app.command(
@@ -96,9 +94,9 @@ def _warn_of(unusual: Iterable[str]) -> None:
     help_epilogue=examples("catalogue diff catalogue.yaml", "catalogue diff catalogue.yaml --json | jq '.changes[]'"),
 )
 def catalogue_diff(file: File, /, *, as_json: AsJson = False) -> NoReturn:
-    """Say what loading a file would add or change: exit 0 where that is nothing, else 1.
+    """Print what loading a file would add or change. Exit 0 if that is nothing, else 1.
 
-    What the file does not mention stays as it is, and is no difference.
+    Rows and fields that the file leaves out would stay as they are, and are no difference.
     """
     _show_changes(file, as_json=as_json, must_be_equal=True)
 
@@ -132,12 +130,12 @@ def _lines(change: RowChange) -> list[tuple[object, ...]]:
         (
             change.kind,
             change.id,
-            one.path,
-            one.how,
-            None if one.how == "added" else _value(one.old),
-            None if one.how == "removed" else _value(one.new),
+            field.path,
+            field.how,
+            None if field.how == "added" else _value(field.old),
+            None if field.how == "removed" else _value(field.new),
         )
-        for one in change.fields
+        for field in change.fields
     ]
 
 
@@ -151,11 +149,11 @@ def _value(value: object) -> str:
     help_epilogue=examples("catalogue export > catalogue.json", "catalogue export --company 6650a0b1c2d3e4f5a6b7c8d9"),
 )
 def catalogue_export(
-    *, company: Annotated[str | None, Parameter(help="Its id: only what this company has and uses.")] = None
+    *, company: Annotated[str | None, Parameter(help="Id of a company: export only what it has and uses.")] = None
 ) -> None:
-    """Print the catalogue as JSON, a file for `catalogue load`; loading it changes nothing. Of API keys it has hashes.
+    """Print the catalogue as a JSON file for `catalogue load`, which would change nothing. API keys are hashes in it.
 
-    Either all of it is printed, or nothing.
+    It prints either the whole catalogue or nothing.
     """
     owner = None if company is None else company_id(company)
     settings = settings_with_warnings()
@@ -168,12 +166,11 @@ def catalogue_export(
 
         try:
             run_async(write)
-        except KeyboardInterrupt:  # nothing was printed
+        except KeyboardInterrupt:  # before anything was printed
             raise Failed("interrupted") from None
         whole.seek(0)
         try:
             shutil.copyfileobj(whole, sys.stdout)
             sys.stdout.flush()
-        except BrokenPipeError:  # as `validate` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+        except BrokenPipeError:
+            leave_closed_pipe(1)

@@ -1,16 +1,18 @@
-"""`passport-worker catalogue diff` and `load --dry-run`: what loading a file would do."""
+"""`passport-worker catalogue diff` and `load --dry-run`: the changes that loading a file would make, field by field."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
+from typing import Any
 
-from worker.tools.catalogue.differences import differences
 from worker.tools.catalogue.load import problems_of_loading, templates_of
 from worker.tools.catalogue.report import CatalogueDiffReport, FieldChange, RowChange
 from worker.tools.catalogue.stored import stored_rows
 from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.common.catalogue.file import CatalogueError
 from worker.tools.common.catalogue.models import Catalogue
-from worker.tools.common.catalogue.rows import CatalogueRow, rows_of
+from worker.tools.common.catalogue.rows import CatalogueRow, Values, rows_of
+from worker.tools.common.catalogue.syntax import ValuePath, show
 from worker.tools.common.checked import ask_database
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.report import Problem
@@ -18,7 +20,7 @@ from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers
 
 CATALOGUE_RIGHTS = reading("plan", "company", "api_key", "signing_key", "template", "product")
-"""Who reads hashes of keys as well."""
+"""More than a reader's rights: they include hashes of API keys."""
 
 DIFFERS = "differs"
 CANNOT_BE_LOADED = "cannot-be-loaded"
@@ -27,9 +29,9 @@ _ROWS_AT_ONCE = 1_000
 
 
 async def compare(servers: Servers, contents: Catalogue, *, must_be_equal: bool) -> CatalogueDiffReport:
-    """What loading a file would change, as of one moment. Wrong is what cannot be loaded.
+    """Compare a file with the database as of one moment.
 
-    With `must_be_equal` any change is wrong as well.
+    The report's problems are reasons against loading the file, and any change if it `must_be_equal`.
     """
 
     async def question(database: Inspection) -> CatalogueDiffReport:
@@ -37,62 +39,99 @@ async def compare(servers: Servers, contents: Catalogue, *, must_be_equal: bool)
             changes = await _changes(database, contents)
             refused = await problems_of_loading(database.connection, contents)
             templates = await templates_of(database.connection, contents)
-        problems = [*_refusals(refused), *(_differs(changes) if must_be_equal else ())]
+        problems = [Problem(code=CANNOT_BE_LOADED, text=text) for text in refused]
+        if must_be_equal and changes:
+            added = _added(changes)
+            text = f"Loading the file would add rows: {added}, and change rows: {len(changes) - added}."
+            problems.append(Problem(code=DIFFERS, text=text))
         return _report(problems, changes, warnings_of(contents, templates))
 
-    found = await ask_database(servers, CATALOGUE_RIGHTS, question, is_long=True)
-    return _report([found]) if isinstance(found, Problem) else found
+    answer = await ask_database(servers, CATALOGUE_RIGHTS, question, is_long=True)
+    return _report([answer]) if isinstance(answer, Problem) else answer
 
 
 def refusal_of(error: CatalogueError) -> CatalogueDiffReport:
-    """Of a file whose contents are wrong by themselves."""
-    return _report(_refusals(error.problems))
+    """The report of a file that is wrong whatever the database holds."""
+    return _report([Problem(code=CANNOT_BE_LOADED, text=text) for text in error.problems])
 
 
 def _report(
     problems: Iterable[Problem], changes: Sequence[RowChange] = (), warnings: Iterable[str] = ()
 ) -> CatalogueDiffReport:
-    added = sum(one.change == "added" for one in changes)
     return CatalogueDiffReport(
         problems=tuple(problems),
-        added=added,
-        changed=len(changes) - added,
+        added=_added(changes),
+        changed=len(changes) - _added(changes),
         changes=tuple(changes),
         warnings=tuple(warnings),
     )
 
 
-def _differs(changes: Sequence[RowChange]) -> Iterator[Problem]:
-    if changes:
-        added = sum(one.change == "added" for one in changes)
-        text = f"Loading the file would add rows: {added}, and change rows: {len(changes) - added}."
-        yield Problem(code=DIFFERS, text=text)
-
-
-def _refusals(problems: Iterable[str]) -> Iterator[Problem]:
-    for problem in problems:
-        yield Problem(code=CANNOT_BE_LOADED, text=problem)
+def _added(changes: Sequence[RowChange]) -> int:
+    return sum(change.change == "added" for change in changes)
 
 
 async def _changes(database: Inspection, contents: Catalogue) -> list[RowChange]:
-    found = []
+    changes = []
     for kind, rows in groupby(rows_of(contents), key=lambda row: row.kind):
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             stored = await stored_rows(database.connection, kind, [row.id for row in chunk])
-            found += [change for row in chunk if (change := _change(stored.get(row.id), row)) is not None]
-    return found
+            changes += [change for row in chunk if (change := _change(stored.get(row.id), row)) is not None]
+    return changes
 
 
 def _change(old: CatalogueRow | None, new: CatalogueRow) -> RowChange | None:
-    fields = (
-        ()
-        if old is None
-        else tuple(
-            FieldChange(path=one.path, how=one.how, old=one.old, new=one.new)
-            for one in differences(old.values, new.values)
-        )
-    )
-    if old is not None and not fields:
+    if old is None:
+        return RowChange(kind=new.kind, id=new.id, company=new.company_id, change="added", fields=())
+    fields = tuple(field_changes(old.values, new.values))
+    if not fields:
         return None
-    change = "added" if old is None else "changed"
-    return RowChange(kind=new.kind, id=new.id, company=new.company_id, change=change, fields=fields)
+    return RowChange(kind=new.kind, id=new.id, company=new.company_id, change="changed", fields=fields)
+
+
+def field_changes(old: Values, new: Values) -> Iterator[FieldChange]:
+    """Changes from a stored row to a file's row with the same id. Fields that the file leaves out stay as they are."""
+    for name, value in new.items():
+        if name == "fields":
+            yield from _changed_fields(_by_key(old[name]), _by_key(value))
+        elif isinstance(value, dict):
+            yield from _changed_members((name,), old[name], value, _changed_value)
+        else:
+            yield from _changed_value((name,), old.get(name), value)
+
+
+def _by_key(fields: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {field["key"]: {name: value for name, value in field.items() if name != "key"} for field in fields}
+
+
+def _changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[FieldChange]:
+    """Changes of a template's fields, key by key, and of the order of those that stay."""
+
+    def changed_field(path: ValuePath, before: Any, after: Any) -> Iterator[FieldChange]:
+        return _changed_members(path, before, after, _changed_value)
+
+    yield from _changed_members(("fields",), old, new, changed_field)
+    before, after = [key for key in old if key in new], [key for key in new if key in old]
+    if before != after:
+        yield FieldChange(path="fields (order)", how="changed", old=before, new=after)
+
+
+def _changed_members(
+    path: ValuePath,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    compare_values: Callable[[ValuePath, Any, Any], Iterator[FieldChange]],
+) -> Iterator[FieldChange]:
+    for key, value in new.items():
+        if key in old:
+            yield from compare_values((*path, key), old[key], value)
+        else:
+            yield FieldChange(path=show((*path, key)), how="added", old=None, new=value)
+    for key, value in old.items():
+        if key not in new:
+            yield FieldChange(path=show((*path, key)), how="removed", old=value, new=None)
+
+
+def _changed_value(path: ValuePath, old: Any, new: Any) -> Iterator[FieldChange]:
+    if json.dumps(old) != json.dumps(new):  # as texts: Python takes 1, 1.0 and true for equal
+        yield FieldChange(path=show(path), how="changed", old=old, new=new)

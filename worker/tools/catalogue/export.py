@@ -1,8 +1,8 @@
-"""`passport-worker catalogue export`: the database's catalogue as a file; loading it changes nothing."""
+"""`passport-worker catalogue export`: the database's catalogue as a file. Loading it changes nothing."""
 
 import json
 from collections.abc import AsyncIterator
-from typing import IO, Any
+from typing import IO
 
 from worker.store.sql import Connection
 from worker.tools.catalogue.compare import CATALOGUE_RIGHTS
@@ -23,9 +23,9 @@ _SECTIONS: tuple[tuple[str, RowKind], ...] = (
 
 
 async def export(servers: Servers, company: str | None, file: IO[str]) -> Problem | None:
-    """Write all of it as JSON in ASCII, a row a line; of one company what it has and uses. What is in the way is told.
+    """Write the catalogue, or what one company has and uses, as JSON in ASCII, a row a line. Returns a problem, if any.
 
-    The database is read as of one moment, row after row, so memory stays bounded.
+    The database is read as of one moment and row by row, so memory stays bounded.
     """
 
     async def question(database: Inspection) -> Problem | None:
@@ -41,38 +41,31 @@ async def export(servers: Servers, company: str | None, file: IO[str]) -> Proble
 async def _write(connection: Connection, company: str | None, file: IO[str]) -> None:
     for number, (section, kind) in enumerate(_SECTIONS):
         file.write(f'{"," if number else "{"}\n"{section}": [')
-        rows = _companies(connection, company) if kind == "company" else _values(all_rows(connection, kind, company))
+        api_keys = signing_keys = None
+        if kind == "company":  # a company contains its keys, which come in the same order
+            api_keys = _KeysByCompany(all_rows(connection, "api-key", company))
+            signing_keys = _KeysByCompany(all_rows(connection, "signing-key", company))
         separator = "\n"
-        async for values in rows:
+        async for row in all_rows(connection, kind, company):
+            values = dict(row.values)
+            for name, keys in (("apiKeys", api_keys), ("signingKeys", signing_keys)):
+                if keys is not None and (own := await keys.of(row.id)):
+                    values[name] = own
             file.write(separator + json.dumps(values))
             separator = ",\n"
         file.write("\n]")
     file.write("\n}\n")
 
 
-async def _values(rows: AsyncIterator[CatalogueRow]) -> AsyncIterator[Any]:
-    async for row in rows:
-        yield row.values
-
-
-async def _companies(connection: Connection, company: str | None) -> AsyncIterator[Any]:
-    """Each with its keys; all come in the same order."""
-    api_keys = _Keys(all_rows(connection, "api-key", company))
-    signing_keys = _Keys(all_rows(connection, "signing-key", company))
-    async for row in all_rows(connection, "company", company):
-        own = {"apiKeys": await api_keys.of(row.id), "signingKeys": await signing_keys.of(row.id)}
-        yield {**row.values, **{name: keys for name, keys in own.items() if keys}}
-
-
-class _Keys:
-    """Keys by the id of their company, read as far as somebody has asked."""
+class _KeysByCompany:
+    """Keys in the order of their companies, read lazily."""
 
     def __init__(self, rows: AsyncIterator[CatalogueRow]) -> None:
         self._rows = rows
         self._next: CatalogueRow | None = None
 
     async def of(self, company_id: str) -> list[Values]:
-        """Those of the next company."""
+        """The keys of the next company."""
         own = []
         while (key := self._next or await anext(self._rows, None)) is not None and key.company_id == company_id:
             own.append(key.values)

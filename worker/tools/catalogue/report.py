@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from worker.tools.catalogue.differences import How
 from worker.tools.common.catalogue.rows import RowKind
 from worker.tools.common.report import Model, Report
 
@@ -13,27 +12,25 @@ class FieldChange(Model):
     """A field of a row that would change."""
 
     path: str = Field(description="Within the row, such as `prefill.manufacturerName`.")
-    how: How
-    old: JsonValue = Field(description="As it is kept; null where there is none.")
-    new: JsonValue = Field(description="As the file has it; null where there is none.")
+    how: Literal["added", "changed", "removed"]
+    old: JsonValue = Field(description="Value in the database; null if there is none.")
+    new: JsonValue = Field(description="Value in the file; null if there is none.")
 
 
 class RowChange(Model):
     """A row that loading the file would add or change."""
 
     kind: RowKind
-    id: str = Field(description="Of an API key its SHA-256, in hexadecimal digits.")
-    company: str | None = Field(description="Whose it is; null for what belongs to no company.")
+    id: str = Field(description="The row's id. For API keys: SHA-256, in hexadecimal digits.")
+    company: str | None = Field(description="The company that owns the row; null if none does.")
     change: Literal["added", "changed"]
-    fields: tuple[FieldChange, ...] = Field(
-        description="Of a row that is changed; one that is added is new as a whole."
-    )
+    fields: tuple[FieldChange, ...] = Field(description="Changed fields; empty for an added row.")
 
 
 class CatalogueDiffReport(Report):
-    """`passport-worker catalogue diff`, and `load --dry-run`: what loading the file would do."""
+    """`passport-worker catalogue diff`, and `load --dry-run`: the changes that loading the file would make."""
 
-    added: int = Field(description="Rows.")
-    changed: int = Field(description="Rows.")
+    added: int = Field(description="Number of added rows.")
+    changed: int = Field(description="Number of changed rows.")
     changes: tuple[RowChange, ...]
-    warnings: tuple[str, ...] = Field(description="What is loaded as it is, and nobody can have meant.")
+    warnings: tuple[str, ...] = Field(description="Values that are loaded as they are, but are hardly intended.")

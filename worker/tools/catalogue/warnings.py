@@ -1,4 +1,4 @@
-"""What a catalogue holds that is loaded as it is, and that nobody can have meant."""
+"""Warnings of values that are loaded as they are, but are hardly intended."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,14 +17,14 @@ from worker.tools.common.catalogue.syntax import show
 from worker.tools.common.hints import did_you_mean
 
 Fields = Mapping[str, TemplateField]
-"""Of a template, by key."""
+"""Fields of a template, by key."""
 
 _LONGEST = 60
 
 
 def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields]) -> Iterator[str]:
-    """A line each, with its path. `stored` has the templates of the database that the catalogue's products name."""
-    templates = {**stored, **{one.id: {field.key: field for field in one.fields} for one in catalogue.templates}}
+    """One line per warning, with its path. `stored` are the database's templates that the products name."""
+    templates = {**stored, **{row.id: {field.key: field for field in row.fields} for row in catalogue.templates}}
     if not any((catalogue.plans, catalogue.companies, catalogue.templates, catalogue.products)):
         yield "file: brings nothing"
     used: dict[str, dict[str, Fields]] = {company.id: {} for company in catalogue.companies}
@@ -55,12 +55,12 @@ def _fields(template: Template, path: tuple[str | int, ...]) -> Iterator[str]:
 
 
 def _prefill(company: Company, path: tuple[str | int, ...], used: list[Fields]) -> Iterator[str]:
-    """`used` has the templates of the company's products in the file; those of the database may need it as well."""
+    """`used` are templates of the company's products in the file. Products in the database may use the prefill, too."""
     for key, value in company.prefill.items() if used else ():
-        fields = [one[key] for one in used if key in one]
+        fields = [template[key] for template in used if key in template]
         problem = next((problem for field in fields if (problem := _problem(field, value))), None)
         if not fields:
-            names = sorted({name for one in used for name in one})
+            names = sorted({name for template in used for name in template})
             problem = f"Expected a field of the company's products in the file{did_you_mean(key, names)}"
         if problem:
             yield f"{_shown(path, key)}: {problem}"
@@ -75,7 +75,7 @@ def _defaults(product: Product, path: tuple[str | int, ...], fields: Fields) -> 
 
 
 def _problem(field: TemplateField, value: object) -> str | None:
-    """What is wrong with a value of a field; null and "" are of every type, as they are none."""
+    """The problem with a field's value. null and "" stand for no value, and fit every type."""
     is_of_type = DATA_TYPES.get(field.data_type)
     if is_of_type is None or value is None or value == "" or is_of_type(value):
         return None

@@ -1,7 +1,8 @@
-"""A catalogue file, checked as a whole before any of it is used."""
+"""Reads a catalogue file, and checks all of it before any of it is used."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,14 +21,22 @@ from worker.tools.common.catalogue.models import (
     TemplateField,
     hash_of_key,
 )
-from worker.tools.common.catalogue.syntax import Problem, UnreadableText, ValuePath, decode, parse, problems_of, show
+from worker.tools.common.catalogue.syntax import (
+    UnreadableText,
+    ValuePath,
+    ValueProblem,
+    decode,
+    parse,
+    problems_of,
+    show,
+)
 from worker.tools.common.jwk import read_jwk
 
 _API_KEY = re.compile(r"tp_[^\s`]*[^\s`:]")
-"""Wherever one got into a message; the colon that ends a path stays."""
+"""An API key inside a message, without the colon that may end a path."""
 
-_TOLD_BEFORE = frozenset({"invalid_key", "string_unicode"})
-"""pydantic's names of what `problems_of` finds with a better path."""
+_FOUND_BEFORE = frozenset({"invalid_key", "string_unicode"})
+"""pydantic's names of errors that `problems_of` finds with a better path."""
 
 _MODELS: dict[tuple[str, ...], type[Row]] = {
     (): Catalogue,
@@ -42,12 +51,12 @@ _MODELS: dict[tuple[str, ...], type[Row]] = {
 
 
 def without_api_keys(text: str) -> str:
-    """The same, with `tp_…` in place of each API key."""
+    """The text with `tp_…` in place of each API key."""
     return _API_KEY.sub("tp_…", text)
 
 
 class CatalogueError(Exception):
-    """A catalogue that cannot be loaded: every problem found, one line each, with its path; no API key is repeated."""
+    """A catalogue that cannot be loaded: all its problems, one line each, with their paths, and without API keys."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = [without_api_keys(problem) for problem in problems]
@@ -55,13 +64,13 @@ class CatalogueError(Exception):
 
 
 class UnreadableFile(CatalogueError):
-    """Nothing could be read as a catalogue; the one problem says where that was seen."""
+    """The text is no catalogue at all; its only problem says where that shows."""
 
 
 def read_catalogue(path: Path) -> Catalogue:
-    """The catalogue in a JSON or YAML file (by its extension, else whichever it is).
+    """Read a JSON or YAML file. Its extension says which; under other extensions both are tried.
 
-    Raises `UnreadableFile`, which names the file, and `CatalogueError` for what it holds.
+    Raises `UnreadableFile`, which names the file, and `CatalogueError` for its contents.
     """
     try:
         return parse_catalogue(decode(path.read_bytes()), path.suffix)
@@ -72,9 +81,9 @@ def read_catalogue(path: Path) -> Catalogue:
 
 
 def parse_catalogue(text: str, suffix: str = "") -> Catalogue:
-    """The catalogue in a text; `suffix` (`.json`, `.yaml`, `.yml`) says what it is.
+    """Parse a text; `suffix` (`.json`, `.yaml`, `.yml`) says its format.
 
-    Raises `UnreadableFile`, and `CatalogueError` for what it holds.
+    Raises `UnreadableFile`, and `CatalogueError` for its contents.
     """
     try:
         tree = parse(text, suffix)
@@ -91,8 +100,8 @@ def parse_catalogue(text: str, suffix: str = "") -> Catalogue:
     return catalogue
 
 
-def _validated(tree: object, problems: list[Problem]) -> Catalogue | None:
-    """The models, or None; adds to `problems` where none was found yet."""
+def _validated(tree: object, problems: list[ValueProblem]) -> Catalogue | None:
+    """The catalogue, or None. Adds errors to `problems`, unless their path has one already."""
     try:
         return Catalogue.model_validate(tree)
     except ValidationError as error:
@@ -101,14 +110,14 @@ def _validated(tree: object, problems: list[Problem]) -> Catalogue | None:
         problems += [
             (_path(detail), _message(detail))
             for detail in details
-            if detail["type"] not in _TOLD_BEFORE
+            if detail["type"] not in _FOUND_BEFORE
             and (detail["type"] == "extra_forbidden" or detail["loc"] not in known)
         ]
         return None
 
 
 def _path(detail: ErrorDetails) -> ValuePath:
-    """Of a JWK to the member that is wrong."""
+    """The path of an error; inside a JWK, that of the wrong member."""
     member = detail.get("ctx", {}).get("member") if detail["type"] == "jwk" else None
     return detail["loc"] if member is None else (*detail["loc"], member)
 
@@ -125,7 +134,7 @@ def _message(detail: ErrorDetails) -> str:
 
 
 def _rows(value: object, name: str) -> Iterator[tuple[int, dict[str, object]]]:
-    """The objects in the list `name` of an object, with their positions; nothing where there is no such list."""
+    """The objects in the list `name` of an object, with their positions. Empty if there is no such list."""
     rows = value.get(name) if isinstance(value, dict) else None
     if isinstance(rows, list):
         yield from ((position, row) for position, row in enumerate(rows) if isinstance(row, dict))
@@ -137,14 +146,14 @@ def _keys(tree: object, name: str) -> Iterator[tuple[ValuePath, dict[str, object
             yield ("companies", company, name, at), key
 
 
-def _key_choices(tree: object) -> Iterator[Problem]:
+def _key_choices(tree: object) -> Iterator[ValueProblem]:
     for path, api_key in _keys(tree, "apiKeys"):
         if ("sha256" in api_key) == ("key" in api_key):
             yield path, "Expected exactly one of sha256 and key"
 
 
-def _repetitions(tree: object) -> Iterator[Problem]:
-    """Told of the raw file, so that they are told together with everything else."""
+def _repetitions(tree: object) -> Iterator[ValueProblem]:
+    """Repeated ids and keys. They are sought in the raw file, so that they are reported along with other errors."""
     yield from _repeated((("plans", at, "id"), row.get("id")) for at, row in _rows(tree, "plans"))
     for section in ("companies", "templates", "products"):
         yield from _repeated(((section, at, "_id"), _lower(row.get("_id"))) for at, row in _rows(tree, section))
@@ -171,8 +180,32 @@ def _raw_key_id(signing_key: dict[str, object]) -> object:
         return None
 
 
-def _repeated(values: Iterable[tuple[ValuePath, object]]) -> Iterator[Problem]:
+def _repeated(values: Iterable[tuple[ValuePath, object]]) -> Iterator[ValueProblem]:
     first: dict[str, ValuePath] = {}
     for path, value in values:
         if isinstance(value, str) and first.setdefault(value, path) is not path:
             yield path, f"Expected a value of its own, got that of {show(first[value])}"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownIds:
+    """Ids of rows in the database, which a file's rows may refer to."""
+
+    plans: Collection[str] = ()
+    companies: Collection[str] = ()
+    templates: Collection[str] = ()
+
+
+def missing_references(catalogue: Catalogue, known: KnownIds) -> Iterator[str]:
+    """A line, with its path, for each reference to a row that is neither in the file nor known."""
+    plans = {plan.id for plan in catalogue.plans}.union(known.plans)
+    companies = {company.id for company in catalogue.companies}.union(known.companies)
+    templates = {template.id for template in catalogue.templates}.union(known.templates)
+    for at, company in enumerate(catalogue.companies):
+        if company.plan not in plans:
+            yield f"companies[{at}].plan: Expected a plan of file or database, got {company.plan}"
+    for at, product in enumerate(catalogue.products):
+        if product.company_id not in companies:
+            yield f"products[{at}].companyId: Expected a company of file or database, got {product.company_id}"
+        if product.template_id not in templates:
+            yield f"products[{at}].templateId: Expected a template of file or database, got {product.template_id}"

@@ -1,4 +1,4 @@
-"""What a catalogue file may hold, row by row: values are taken as they are, never coerced."""
+"""The rows of a catalogue file as models. Values are taken as they are, never coerced."""
 
 import json
 import re
@@ -19,10 +19,10 @@ _OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _API_KEY = re.compile(r"tp_[!-~]+")
 _LARGEST_INTEGER = 2**31 - 1
-"""Of a Postgres `integer`."""
+"""Largest Postgres `integer`."""
 
 _LARGEST_JSON = 128 * 1024
-"""Bytes. Template, product and company together seed a created event, which must fit into a result topic (2 MiB)."""
+"""Bytes of JSON. Template, product and company together make a created event, which must fit its topic (2 MiB)."""
 
 
 def _wrong(what: str) -> PydanticCustomError:
@@ -30,7 +30,7 @@ def _wrong(what: str) -> PydanticCustomError:
 
 
 def _only(what: str, fits: Callable[[Any], bool]) -> PlainValidator:
-    """Lets pass what fits as it is, never coerced."""
+    """Accepts fitting values as they are."""
 
     def check(value: object) -> object:
         if not fits(value):
@@ -57,7 +57,7 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
 
 
 def _parse_time(value: object) -> datetime | None:
-    """An ISO 8601 text, or the time that YAML made of one, in UTC."""
+    """Parse an ISO 8601 text, or take the time that YAML made of one, in UTC."""
     if value is None:
         return None
     try:
@@ -78,7 +78,7 @@ def _bytes(value: str) -> bytes:
 
 
 def hash_of_key(key: str) -> bytes:
-    """SHA-256 of the whole API key, 32 bytes; lone surrogates, which no key may hold, count as question marks."""
+    """SHA-256 of the whole API key, 32 bytes. Lone surrogates, which no valid key has, count as question marks."""
     return sha256(key.encode(errors="replace")).digest()
 
 
@@ -94,7 +94,7 @@ IntegerOrNull = Annotated[
     _only(f"an integer from 0 to {_LARGEST_INTEGER}, or null", lambda value: value is None or _is_integer(value)),
 ]
 ObjectId = Annotated[str, _only("24 hexadecimal digits, as text", _matches(_OBJECT_ID)), AfterValidator(_lower)]
-# None stands for a field that is not there; a null in the file is refused.
+# None stands for an absent field; a null in the file is refused.
 Digest = Annotated[bytes | None, _only("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(_bytes)]
 HashedKey = Annotated[
     bytes | None, _only("text that starts with `tp_`, without spaces", _matches(_API_KEY)), AfterValidator(hash_of_key)
@@ -113,7 +113,7 @@ PublicJwk = Annotated[SigningJwk, PlainValidator(_jwk)]
 
 
 def _json_bytes(value: object) -> int:
-    """Length as JSON; what JSON cannot say is reported elsewhere."""
+    """Length as JSON. Other checks report values that JSON cannot express."""
     return len(json.dumps(value, default=str))
 
 
@@ -129,7 +129,7 @@ JsonObject = Annotated[
 
 
 class Row(BaseModel):
-    """An object of the file, in camel case there: frozen, and without fields that are not named here."""
+    """An object of the file, with camelCase names there. Unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
@@ -137,7 +137,7 @@ class Row(BaseModel):
 SUBSCRIPTIONS = (
     "active", "trialing", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "paused",
 )  # fmt: skip
-"""Those that billing systems have; the company may write with the first two (rule 7)."""
+"""States in billing systems. A company may write in the first two (rule 7)."""
 
 DATA_TYPES: Mapping[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
@@ -147,29 +147,29 @@ DATA_TYPES: Mapping[str, Callable[[Any], bool]] = {
     "array": lambda value: isinstance(value, list),
     "object": lambda value: isinstance(value, dict),
 }
-"""The types of JSON, and which values are of them."""
+"""Data types of fields, and a check of values for each."""
 
 
 class Plan(Row):
-    """The limits and prices that a company has bought."""
+    """A plan that companies can have."""
 
-    id: Text = Field(description="Its name.")
-    max_dpps: IntegerOrNull = Field(description="Passports that a company may have; null means no limit.")
+    id: Text = Field(description="Name of the plan.")
+    max_dpps: IntegerOrNull = Field(description="Number of passports that a company may have; null: no limit.")
     overage_price_cents: IntegerOrNull = Field(
-        description="Price in cents of each passport above `maxDpps`; 0 sells them for nothing, null sells none."
+        description="Price of each passport above `maxDpps`, in cents; 0: free; null: none is sold."
     )
-    max_v1_writes_per_day: IntegerOrNull = Field(description="Passports a UTC day; null means no limit.")
+    max_v1_writes_per_day: IntegerOrNull = Field(description="Number of passports per UTC day; null: no limit.")
 
 
 class ApiKey(Row):
-    """A key that a company's producers send: exactly one of `sha256` and `key`. Only the hash is kept."""
+    """A key that a company's producers send. Give exactly one of `sha256` and `key`; only the hash is stored."""
 
     sha256: Digest = Field(None, description="SHA-256 of the whole key, in hexadecimal digits.")
     hashed_key: HashedKey = Field(None, alias="key", description="The key itself.")
-    label: Label = Field("", description="Where the key is used, for people.")
+    label: Label = Field("", description="A note for people, such as where the key is used.")
     revoked_at: TimeOrNull = Field(
         None,
-        description="Commands appended from then on are refused. If the field is missing, a revocation stays; null "
+        description="Commands appended from then on are refused. Without this field, an earlier revocation stays; null "
         "takes it back.",
     )
 
@@ -182,49 +182,49 @@ class ApiKey(Row):
 
 
 class SigningKey(Row):
-    """A public key of a company's producers, for signatures. Missing fields of a stored key stay as they were."""
+    """A public key whose private key signs a company's commands. Fields that are left out keep their stored values."""
 
     jwk: PublicJwk = Field(
         description="Public key as a JWK (RFC 7517): Ed25519 or P-256. A `kid` in it must be the SHA-256 thumbprint."
     )
-    label: Label = Field("", description="Where the key is used, for people.")
-    not_before: TimeOrNull = Field(None, description="Commands appended before are refused; null refuses none.")
+    label: Label = Field("", description="A note for people, such as where the key is used.")
+    not_before: TimeOrNull = Field(None, description="Commands appended before are refused; null: none.")
     revoked_at: TimeOrNull = Field(
         None, description="Commands appended from then on are refused; null takes a revocation back."
     )
 
 
 class Company(Row):
-    """A tenant: its plan, its keys and its values for passports."""
+    """A company whose producers send commands."""
 
-    id: ObjectId = Field(alias="_id", description="Its id.")
-    name: Text = Field(description="Its name, for people.")
-    plan: Text = Field(description="The `id` of its plan, in this file or in the database.")
+    id: ObjectId = Field(alias="_id", description="Id of the company.")
+    name: Text = Field(description="Name, for people.")
+    plan: Text = Field(description="The `id` of a plan, in this file or in the database.")
     subscription: TextOrNull = Field(
-        description=f"With {' or '.join(SUBSCRIPTIONS[:2])} the company may write; with "
-        f"{', '.join(SUBSCRIPTIONS[2:])} or any other it may not; null means that it needs none."
+        description=f"{' or '.join(SUBSCRIPTIONS[:2])}: may write; {', '.join(SUBSCRIPTIONS[2:])}, or any other: may "
+        "not; null: needs no subscription."
     )
     prefill: JsonObject = Field(
         default_factory=dict,
-        description="Values by the key of a field, where product and template have no default; at most 128 KiB.",
+        description="Values by field key, for fields without default in product and template; at most 128 KiB.",
     )
-    api_keys: tuple[ApiKey, ...] = Field((), description="Its API keys. Keys that are not listed stay as they are.")
+    api_keys: tuple[ApiKey, ...] = Field((), description="API keys of its producers. Other stored keys stay.")
     signing_keys: tuple[SigningKey, ...] = Field(
-        (), description="Public keys for its signatures. Keys that are not listed stay as they are."
+        (), description="Public keys of its producers. Other stored keys stay."
     )
     signatures_required_from: TimeOrNull = Field(
         None,
-        description="Commands appended from then on have to be signed: API keys and access tokens are refused. If the "
-        "field is missing, it stays as it was; null takes the requirement back.",
+        description="Commands appended from then on must be signed: API keys and access tokens are refused. Without "
+        "this field, the stored value stays; null: signatures are optional.",
     )
 
 
 class TemplateField(Row):
-    """A field that every passport of the template has."""
+    """A field that every passport of a template has."""
 
-    key: Text = Field(description="Its name in the passport.")
+    key: Text = Field(description="Name of the field in the passport.")
     data_type: Text = Field(description=f"One of {', '.join(DATA_TYPES)}.")
-    default_value: Any = Field(None, description='Its value in a new passport; null and "" count as no value.')
+    default_value: Any = Field(None, description='Value in a new passport; null and "": none.')
 
 
 def _fields_not_too_large(fields: tuple[TemplateField, ...]) -> tuple[TemplateField, ...]:
@@ -236,29 +236,29 @@ def _fields_not_too_large(fields: tuple[TemplateField, ...]) -> tuple[TemplateFi
 class Template(Row):
     """The fields that a category of products has."""
 
-    id: ObjectId = Field(alias="_id", description="Its id.")
-    category: Text = Field(description="The kind of products that it is for, for people.")
+    id: ObjectId = Field(alias="_id", description="Id of the template.")
+    category: Text = Field(description="Kind of products, for people.")
     version: Integer = Field(description="Version of the template, for people.")
     fields: Annotated[tuple[TemplateField, ...], AfterValidator(_fields_not_too_large)] = Field(
-        description="Its fields, in the order of the passport; at most 128 KiB."
+        description="Fields in the order of the passport; at most 128 KiB."
     )
 
 
 class Product(Row):
-    """A product of a company, which passports are created for."""
+    """A product; each unit of it can get a passport."""
 
-    id: ObjectId = Field(alias="_id", description="Its id, the `productId` of commands.")
-    company_id: ObjectId = Field(description="The `_id` of its company, in this file or in the database.")
+    id: ObjectId = Field(alias="_id", description="Id of the product: the `productId` of commands.")
+    company_id: ObjectId = Field(description="The `_id` of the company that owns it, in this file or in the database.")
     template_id: ObjectId = Field(description="The `_id` of its template, in this file or in the database.")
-    name: Text = Field(description="Its name, for people.")
-    model: Text = Field(description="Its model, for people.")
+    name: Text = Field(description="Name, for people.")
+    model: Text = Field(description="Model, for people.")
     default_field_values: JsonObject = Field(
-        default_factory=dict, description="Values by the key of a field of its template; at most 128 KiB."
+        default_factory=dict, description="Values by key of the template's fields; at most 128 KiB."
     )
 
 
 class Catalogue(Row):
-    """Everything that a file brings. Ids are unique in it; what they refer to may already be in the database."""
+    """A whole file. Ids are unique in it; references may lead to rows of the database."""
 
     plans: tuple[Plan, ...] = ()
     companies: tuple[Company, ...] = ()

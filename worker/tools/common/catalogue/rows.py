@@ -1,4 +1,4 @@
-"""Rows of a catalogue one by one, each as a file says it: what is compared, and what is exported."""
+"""Rows of a catalogue one by one, as a file writes them, to be compared and exported."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from worker.tools.common.catalogue.models import ApiKey, Catalogue, Company, Sig
 RowKind = Literal["plan", "company", "api-key", "signing-key", "template", "product"]
 
 Values = Mapping[str, Any]
-"""The fields of a row by their names in the file, as JSON has them; of a company without its keys."""
+"""The fields of a row as JSON, by their names in the file. A company's keys are rows of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueRow:
-    """One row. `id` is an API key's hash in hexadecimal digits, or a signing key's thumbprint.
+    """A row. The id of an API key is its hash in hexadecimal digits, that of a signing key its thumbprint.
 
-    `company_id` says whose a key or a product is.
+    `company_id` is the owner of a key or a product.
     """
 
     kind: RowKind
@@ -27,7 +27,7 @@ class CatalogueRow:
 
 
 def rows_of(catalogue: Catalogue) -> Iterator[CatalogueRow]:
-    """All rows that a file brings, in the order in which they are loaded."""
+    """All rows of a file, in the order of loading."""
     for plan in catalogue.plans:
         yield CatalogueRow("plan", plan.id, None, plan.model_dump(by_alias=True))
     for company in catalogue.companies:
@@ -46,40 +46,40 @@ def rows_of(catalogue: Catalogue) -> Iterator[CatalogueRow]:
 
 def _company_values(company: Company) -> Values:
     values = company.model_dump(by_alias=True, exclude={"api_keys", "signing_keys", "signatures_required_from"})
-    is_told = "signatures_required_from" in company.model_fields_set
-    return values | moments(with_null=is_told, signaturesRequiredFrom=company.signatures_required_from)
+    is_given = "signatures_required_from" in company.model_fields_set
+    return values | times_as_text(with_null=is_given, signaturesRequiredFrom=company.signatures_required_from)
 
 
 def _signing_key_values(key: SigningKey) -> Values:
-    """Without what the file does not speak of: loading leaves it as it is."""
-    told = key.model_fields_set
+    """Only the fields that the file gives: loading leaves the others as they are."""
+    given = key.model_fields_set
     values: dict[str, Any] = {"jwk": jwk_of(key.jwk.key_id, key.jwk.members)}
-    if "label" in told:
+    if "label" in given:
         values["label"] = key.label
-    values |= moments(with_null="not_before" in told, notBefore=key.not_before)
-    return values | moments(with_null="revoked_at" in told, revokedAt=key.revoked_at)
+    values |= times_as_text(with_null="not_before" in given, notBefore=key.not_before)
+    return values | times_as_text(with_null="revoked_at" in given, revokedAt=key.revoked_at)
 
 
 def jwk_of(key_id: str, members: Mapping[str, str]) -> dict[str, str]:
-    """A public key as files have it: with its thumbprint."""
+    """A public key as files write it, with its thumbprint."""
     return {**members, "kid": key_id}
 
 
-def moments(*, with_null: bool = False, **told: datetime | None) -> dict[str, str | None]:
-    """Moments by their names in the file; one that is null only `with_null`, which takes back what was said before."""
-    return {name: None if at is None else _text(at) for name, at in told.items() if at is not None or with_null}
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def times_as_text(*, with_null: bool = False, **times: datetime | None) -> dict[str, str | None]:
+    """Times by their names in the file. Loading a null takes an earlier time back, so nulls come only `with_null`."""
+    return {
+        name: None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        for name, time in times.items()
+        if time is not None or with_null
+    }
 
 
 def _key_values(key: ApiKey) -> Values:
-    """Without a revocation where the file does not speak of it: loading leaves it as it is."""
-    is_told = "revoked_at" in key.model_fields_set
-    return key_values(key.digest, key.label, key.revoked_at, with_null=is_told and key.revoked_at is None)
+    """`revokedAt` is there only if the file gives it: loading leaves an earlier revocation as it is."""
+    is_given = "revoked_at" in key.model_fields_set
+    return key_values(key.digest, key.label, key.revoked_at, with_null=is_given and key.revoked_at is None)
 
 
 def key_values(digest: bytes, label: str, revoked_at: datetime | None, *, with_null: bool = False) -> dict[str, Any]:
-    """A line of `apiKeys`. Without `with_null`, one that is valid has no `revokedAt`: null takes a revocation back."""
-    return {"sha256": digest.hex(), "label": label, **moments(with_null=with_null, revokedAt=revoked_at)}
+    """An entry of `apiKeys`. A valid key gets no `revokedAt` unless `with_null`: null takes a revocation back."""
+    return {"sha256": digest.hex(), "label": label, **times_as_text(with_null=with_null, revokedAt=revoked_at)}

@@ -1,4 +1,4 @@
-"""The text of a catalogue file, JSON or YAML, as plain values, and everything in it that JSON could not say."""
+"""Parses the JSON or YAML of a catalogue file, and finds everything in it that JSON could not express."""
 
 import json
 import re
@@ -14,25 +14,25 @@ import yaml
 from worker.tools.common.hints import place
 
 ValuePath = tuple[str | int, ...]
-"""Where a value stands: keys and list positions from the top."""
+"""Keys and list positions that lead to a value from the top."""
 
-Problem = tuple[ValuePath, str]
+ValueProblem = tuple[ValuePath, str]
 
 _LARGEST_DOUBLE = 2**1024 - 2**970
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_MOMENT = re.compile(
+_TIME_PATH = re.compile(
     r"companies\[\d+]\.(apiKeys\[\d+]\.revokedAt|signingKeys\[\d+]\.(notBefore|revokedAt)|signaturesRequiredFrom)"
 )
-"""What YAML may read as a time."""
+"""Paths at which YAML may read a time."""
 _BARE_KEY = re.compile(r"\w+")
 
 
 class UnreadableText(Exception):
-    """The text is neither JSON nor YAML; the message says where it stops being so."""
+    """The text is neither JSON nor YAML; the message says where it breaks off."""
 
 
 class _Object(dict[object, object]):
-    """An object, with the keys that its text gave more than once."""
+    """An object that remembers the keys that its text repeats."""
 
     repeated: tuple[str, ...] = ()
 
@@ -47,10 +47,7 @@ def decode(content: bytes) -> str:
 
 
 def parse(text: str, suffix: str) -> object:
-    """The one value that `text` holds; `suffix` is the file's, and decides between JSON and YAML.
-
-    With any suffix but `.json`, `.yaml` and `.yml` both are tried. Raises `UnreadableText`.
-    """
+    """Parse JSON or YAML, as the file's `suffix` says. Under other suffixes both are tried. Raises `UnreadableText`."""
     if suffix.lower() in (".yaml", ".yml"):
         return _parse_yaml(text)
     try:
@@ -72,10 +69,10 @@ def _parse_json(text: str) -> object:
 
 
 def _object(pairs: list[tuple[str, object]]) -> _Object:
-    made = _Object(pairs)
-    if len(made) != len(pairs):
-        made.repeated = _repeated([key for key, _ in pairs])
-    return made
+    parsed = _Object(pairs)
+    if len(parsed) != len(pairs):
+        parsed.repeated = _repeated([key for key, _ in pairs])
+    return parsed
 
 
 def _repeated(keys: list[str]) -> tuple[str, ...]:
@@ -97,14 +94,14 @@ def _parse_yaml(text: str) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that notes repeated keys."""
+    """A SafeLoader whose objects remember repeated keys."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._repeated: dict[yaml.MappingNode, tuple[str, ...]] = {}
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Here the keys are still as written; later, merged keys (`<<`) stand among them and may well be repeated.
+        # Keys are still as written here. Later, merged keys (`<<`) are among them, which may be repeated.
         node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         self._repeated[node] = _repeated(keys)
@@ -117,19 +114,19 @@ class _Loader(yaml.SafeLoader):
             problem = "expected a date or number that exists"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
-    def construct_object_of_ours(self, node: yaml.MappingNode) -> Iterator[_Object]:
-        """Two steps, as PyYAML wants it for values that may contain themselves."""
-        made = _Object()
-        made.repeated = self._repeated[node]
-        yield made
-        made.update(self.construct_mapping(node))
+    def construct_mapping_object(self, node: yaml.MappingNode) -> Iterator[_Object]:
+        """Construct in two steps: PyYAML needs that for values that may contain themselves."""
+        parsed = _Object()
+        parsed.repeated = self._repeated[node]
+        yield parsed
+        parsed.update(self.construct_mapping(node))
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_object_of_ours)
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping_object)
 
 
 def show(path: ValuePath) -> str:
-    """For example `companies[0].apiKeys[1].sha256`; other than simple names stand in quotes."""
+    """A path as text, such as `companies[0].apiKeys[1].sha256`. Keys that are not simple names get quotes."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -141,8 +138,8 @@ def show(path: ValuePath) -> str:
     return text
 
 
-def problems_of(value: object, path: ValuePath = ()) -> Iterator[Problem]:
-    """What JSON could not say, or would say in two ways, with its path. A time is let pass where one is expected.
+def problems_of(value: object, path: ValuePath = ()) -> Iterator[ValueProblem]:
+    """Values that JSON cannot express, or only ambiguously, with their paths. Times are fine where they are expected.
 
     Raises `RecursionError` for a value that contains itself.
     """
@@ -157,7 +154,7 @@ def problems_of(value: object, path: ValuePath = ()) -> Iterator[Problem]:
             yield path, problem
 
 
-def _problems_of_object(value: dict[object, object], path: ValuePath) -> Iterator[Problem]:
+def _problems_of_object(value: dict[object, object], path: ValuePath) -> Iterator[ValueProblem]:
     for key in getattr(value, "repeated", ()):
         yield (*path, key), "Expected a key once, got it more than once"
     for key, item in value.items():
@@ -178,7 +175,7 @@ def _problem_of_scalar(value: object, path: ValuePath) -> str | None:
         return "Expected a number within the range of a double"
     if value is None or isinstance(value, bool | int | float):
         return None
-    if isinstance(value, datetime) and _MOMENT.fullmatch(show(path)):
+    if isinstance(value, datetime) and _TIME_PATH.fullmatch(show(path)):
         return None
     kind = "a date" if isinstance(value, date) else f"a YAML {type(value).__name__}"
     return f"Expected a JSON value, got {kind} (text that looks like one needs quotes)"
