@@ -212,7 +212,7 @@ async def test_bad_rows_are_told_and_nothing_is_sent_unless_they_are_skipped(
     told = done.stdout.splitlines()
     assert told[0] == "row 2, line 3, column gs1.serialNumber: Required"
     assert told[100:] == [
-        "and 51 more bad rows; --dry-run tells all",
+        "and 51 more bad rows; --dry-run shows all",
         "153 rows: 151 bad. Nothing was sent; --skip-bad sends the others.",
     ]
     assert answers_of(file) == b""

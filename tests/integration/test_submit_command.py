@@ -25,7 +25,7 @@ def _file(folder: Path, content: str, name: str = "units.csv") -> str:
         (GOOD, (), 0, "1 row: 1 good, 0 bad. Nothing was sent."),
         (GOOD.replace("U1", ""), (), 1, "row 1, line 2, column gs1.serialNumber: Required"),
         (GOOD.replace("U1", "U1,"), (), 1, "row 1, line 2, expected 3 cells, as the header line has, got 4"),
-        (GOOD.replace("gs1.gtin", "gtin"), (), 2, "column 'gtin' is the path of no field; did you mean gs1.gtin?"),
+        (GOOD.replace("gs1.gtin", "gtin"), (), 2, "column 'gtin' is not a field; did you mean gs1.gtin?"),
         (GOOD.replace("gs1.gtin", "EAN"), ("--map", "EAN=gs1.gtin"), 0, "1 good"),
         (GOOD, ("--map", "EAN"), 2, "--map: expected COLUMN=PATH, got 'EAN'"),
         (GOOD, ("--set", "productId="), 2, "--set: expected PATH=VALUE, got 'productId='"),

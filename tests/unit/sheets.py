@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker.messages.envelope import Limits
+from worker.tools.submit.checking import table_of
 from worker.tools.submit.columns import Choices
-from worker.tools.submit.formats import table_of
-from worker.tools.submit.row import Row, Table
+from worker.tools.submit.table import Row, Table
 
 PRODUCT = "6650a1b2c3d4e5f6a7b8c9d0"
 GTIN = "04012345000016"
@@ -38,4 +38,4 @@ def rows_of(folder: Path, content: str | bytes, choices: Choices = _NOTHING_SAID
 
 def bodies(rows: Sequence[Row]) -> list[object]:
     """What they ask for; None of bad ones."""
-    return [None if row.asked is None else row.asked.body for row in rows]
+    return [None if row.command is None else row.command.body for row in rows]

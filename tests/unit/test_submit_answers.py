@@ -20,13 +20,10 @@ from worker.messages.rules import REFUSALS, Kind
 from worker.tools.common.answering import NAMES, RowAnswer, answer_of, error_of
 from worker.tools.common.results import ResultRecord
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite, InUse
-from worker.tools.submit.check import Checked, check
+from worker.tools.submit.checking import Checked, check, table_of
 from worker.tools.submit.columns import Choices
-from worker.tools.submit.credentials import BadCredentials, Bearer
-from worker.tools.submit.formats import table_of
-from worker.tools.submit.keys import idempotency_key, record_key
-from worker.tools.submit.row import BadFile, Table, invalid
-from worker.tools.submit.source import Changed
+from worker.tools.submit.headers import BadCredentials, Bearer, idempotency_key, record_key
+from worker.tools.submit.table import BadFile, Changed, Table
 
 ROWS = 5
 CONTENT = f"{HEAD}\n" + "".join(f'{PRODUCT},{GTIN},"U""{n}"\n' for n in range(ROWS))
@@ -39,8 +36,8 @@ def _written(path: Path, sheet: Table, count: int = ROWS) -> bytes:
         check(sheet, answers, lambda row: None)
         answers.begin()
         for row, _ in zip(sheet.rows(), range(count), strict=False):
-            assert row.asked is not None
-            answers.append(row, RowAnswer("created", "201", key=idempotency_key(row.asked.body)))
+            assert row.command is not None
+            answers.append(row, RowAnswer("created", "201", key=idempotency_key(row.command.body)))
         answers.sync()
     return path.read_bytes()
 
@@ -59,8 +56,8 @@ def test_a_kill_at_any_byte_leaves_what_can_be_gone_on_from(tmp_path: Path, name
             assert answers.outcomes.total() == checked.answered
             answers.begin()
             for row in list(sheet.rows())[checked.answered :]:
-                assert row.asked is not None
-                answers.append(row, RowAnswer("created", "201", key=idempotency_key(row.asked.body)))
+                assert row.command is not None
+                answers.append(row, RowAnswer("created", "201", key=idempotency_key(row.command.body)))
         assert path.read_bytes() == whole
 
 
@@ -97,7 +94,7 @@ def test_a_row_that_was_not_sent_has_no_key_and_is_compared_too(tmp_path: Path) 
     with AnswersFile(path, sheet) as answers:
         assert check(sheet, answers, lambda row: None) == Checked(rows=1, bad=1)
         answers.begin()
-        answers.append(bad := next(sheet.rows()), invalid(bad))
+        answers.append(bad := next(sheet.rows()), bad.invalid())
     with AnswersFile(path, sheet) as answers:
         assert check(sheet, answers, lambda row: None) == Checked(rows=1, bad=1, answered=1)
         assert answers.outcomes == {"invalid": 1}

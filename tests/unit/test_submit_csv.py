@@ -10,7 +10,7 @@ from tests.unit.sheets import BODY, GTIN, HEAD, PRODUCT, bodies, rows_of, table
 from worker.messages.body import MOST_FIELD_ERRORS
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.columns import PATHS, Choices
-from worker.tools.submit.row import BadFile, Row
+from worker.tools.submit.table import BadFile, Row
 
 
 def _told(rows: Sequence[Row]) -> list[tuple[int, int, str]]:
@@ -39,10 +39,10 @@ def test_the_value_is_the_body(tmp_path: Path) -> None:
     """Cells keep their white space and their case, and no number is made of them; empty ones are not sent."""
     head = f"{HEAD};parties.importer.legalName;parties.importer.gln;confirmOverage".replace(",", ";")
     (row,) = rows_of(tmp_path, f'{head}\n{PRODUCT};{GTIN}; 007 ;"Größe ""x"";\nzwei";;WAHR\n')
-    assert row.problems == ("parties.importer: Expected gln or legacyOperatorId",) or row.asked is None
+    assert row.problems == ("parties.importer: Expected gln or legacyOperatorId",) or row.command is None
     (row,) = rows_of(tmp_path, f'{head}\n{PRODUCT};{GTIN}; 007 ;"Größe ""x""; zwei";4012345000009;WAHR\n')
-    assert row.asked is not None
-    assert json.loads(row.asked.value) == {
+    assert row.command is not None
+    assert json.loads(row.command.value) == {
         "productId": PRODUCT,
         "gs1": {"gtin": GTIN, "serialNumber": " 007 "},
         "parties": {"importer": {"legalName": 'Größe "x"; zwei', "gln": "4012345000009"}},
@@ -84,10 +84,10 @@ def test_overage_is_confirmed_in_each_body(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "choices", "told"),
     [
-        (f"{HEAD},gs1.gtim", Choices(), ["column 'gs1.gtim' is the path of no field; did you mean gs1.gtin?"]),
-        (f"{HEAD},xyz", Choices(), ["column 'xyz' is the path of no field; name its field by --map"]),
-        (f"{HEAD},", Choices(), ["column '' is the path of no field"]),
-        (f"{HEAD},gs1.gtin", Choices(), ["column 'gs1.gtin' is there 2 times"]),
+        (f"{HEAD},gs1.gtim", Choices(), ["column 'gs1.gtim' is not a field; did you mean gs1.gtin?"]),
+        (f"{HEAD},xyz", Choices(), ["column 'xyz' is not a field; name its field with --map"]),
+        (f"{HEAD},", Choices(), ["column '' is not a field"]),
+        (f"{HEAD},gs1.gtin", Choices(), ["column 'gs1.gtin' appears 2 times"]),
         (f"{HEAD},EAN", Choices({"EAN": "gs1.gtin"}), ["filled twice, by column 'gs1.gtin' and column 'EAN'"]),
         (HEAD, Choices(fixed={"productId": PRODUCT}), ["productId is filled twice, by column 'productId' and --set"]),
         (HEAD, Choices({"GTIN": "gs1.gtin"}), ["--map: there is no column 'GTIN'"]),
@@ -96,7 +96,7 @@ def test_overage_is_confirmed_in_each_body(tmp_path: Path) -> None:
         (HEAD, Choices({"productId": "product"}), ["--map: expected the path of a field, got 'product'"]),
         (HEAD, Choices(fixed={"parties.importer.gln": "\udcff"}), ["--set parties.importer.gln: expected no control"]),
         ("gs1.gtin", Choices(), ["no column fills productId", "no column fills gs1.serialNumber"]),
-        ("a,b,a", Choices(), ["column 'a' is there 2 times", "column 'b' is", "no column fills gs1.gtin"]),
+        ("a,b,a", Choices(), ["column 'a' appears 2 times", "column 'b' is", "no column fills gs1.gtin"]),
     ],
 )  # fmt: skip
 def test_all_that_is_wrong_about_columns_is_told_at_once(
@@ -130,8 +130,8 @@ def test_every_field_of_a_command_has_a_path() -> None:
         ]),
         (f'{PRODUCT},{GTIN},"a\n{PRODUCT},{GTIN},U1\n', [(1, 2, "a quote is opened and never closed")]),
         (f'{PRODUCT},{GTIN},"a"b\n{PRODUCT},{GTIN},U1\n', [
-            (1, 2, "a quote stands inside a quoted cell: expected it doubled")]),
-        (f"{PRODUCT},{GTIN},a\rb\n", [(1, 2, "a carriage return stands inside a cell: expected the cell in quotes")]),
+            (1, 2, "a quote inside a quoted cell: write it twice")]),
+        (f"{PRODUCT},{GTIN},a\rb\n", [(1, 2, "a carriage return inside a cell: put the cell in quotes")]),
         (f"{PRODUCT},{GTIN}," + "x" * 200_000 + "\n", [
             (1, 2, "a cell is over 131,072 characters long: is its quote not closed?")]),
         (f"x,{GTIN},\x1b[31m\n", [
@@ -150,7 +150,7 @@ def test_bytes_that_are_no_utf8_are_told_by_column(tmp_path: Path) -> None:
     sheet = table(tmp_path, f"{HEAD}\n{PRODUCT},{GTIN},Größe\n{PRODUCT},{GTIN},U1\n".encode("cp1252"))
     bad, good = sheet.rows()
     assert _told([bad]) == [(1, 2, "column gs1.serialNumber: expected UTF-8")]
-    assert good.asked is not None
+    assert good.command is not None
     assert "Gr\ufffd\ufffde".encode() in sheet.line(bad, RowAnswer("invalid"))
 
 
@@ -159,8 +159,8 @@ def test_bytes_that_are_no_utf8_are_told_by_column(tmp_path: Path) -> None:
     [
         (b"", "expected a header line"),
         (b"\n" + HEAD.encode(), "expected a header line"),
-        (b"PK\x03\x04rest", "got a workbook: save it as CSV UTF-8"),
-        (f"\ufeff{HEAD}\n".encode("utf-16-le"), "got UTF-16: save it as CSV UTF-8"),
+        (b"PK\x03\x04rest", "this is a workbook: save it as CSV UTF-8"),
+        (f"\ufeff{HEAD}\n".encode("utf-16-le"), "this file is UTF-16: save it as CSV UTF-8"),
         ("Größe,gs1.gtin\n".encode("cp1252"), "line 1: expected UTF-8"),
         (b'"productId\n', "line 1: a quote is opened and never closed"),
         (b"x" * 2_000_000, "line 1: a cell is over 131,072 characters long"),
@@ -183,10 +183,10 @@ def test_the_answers_file_opens_in_a_spreadsheet(tmp_path: Path) -> None:
     )
     line = sheet.line(row, answer)
     assert line.decode() == f'{PRODUCT};{GTIN};U1;;rejected;404;;;"\'=1+1; ""x""";key;\'-topic/0/1\r\n'
-    assert sheet.noted(line) == ("rejected", "key")
+    assert sheet.answered(line) == ("rejected", "key")
     for torn in range(len(line)):
         with pytest.raises(ValueError, match=r"torn|cells"):
-            sheet.noted(line[:torn])
+            sheet.answered(line[:torn])
 
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
@@ -203,7 +203,7 @@ def test_cells_over_several_lines_stay_one_record(tmp_path: Path) -> None:
     (row,) = sheet.rows()
     lines = sheet.line(row, RowAnswer("created", key="k")) + sheet.line(row, RowAnswer("replayed", key="k"))
     records = list(sheet.records(iter(lines.splitlines(keepends=True))))
-    assert [sheet.noted(one).outcome for one in records] == ["created", "replayed"]
+    assert [sheet.answered(one).outcome for one in records] == ["created", "replayed"]
 
 
 def test_answers_are_an_input_too(tmp_path: Path) -> None:

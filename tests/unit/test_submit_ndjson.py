@@ -7,9 +7,9 @@ import pytest
 
 from tests.unit.sheets import BODY, GTIN, HEAD, LIMITS, LINE, bodies, rows_of, table
 from worker.tools.common.answering import RowAnswer
+from worker.tools.submit.checking import answers_path, table_of
 from worker.tools.submit.columns import Choices
-from worker.tools.submit.formats import answers_path, table_of
-from worker.tools.submit.row import BadFile
+from worker.tools.submit.table import BadFile
 
 
 def test_ndjson_goes_byte_for_byte(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_ndjson_goes_byte_for_byte(tmp_path: Path) -> None:
     spaced = LINE.replace(b'"U1"', b'"U\\u0031" ') + b"  "
     event = b'{"specversion":"1.0","id":"1","source":"/x","type":"y","data":' + LINE + b"}"
     rows = rows_of(tmp_path, b"\xef\xbb\xbf" + LINE + b"\r\n\n" + spaced + b"\n" + event, name="units.ndjson")
-    assert [(row.asked.value, row.asked.is_cloud_event) for row in rows if row.asked] == [
+    assert [(row.command.value, row.command.is_cloud_event) for row in rows if row.command] == [
         (LINE, False), (spaced, False), (event, True),
     ]  # fmt: skip
     assert [(row.number, row.line) for row in rows] == [(1, 1), (2, 3), (3, 4)]
@@ -41,13 +41,13 @@ def test_a_bad_line_of_ndjson_is_told_as_the_worker_says_it(tmp_path: Path, line
     """By the worker's own code; and its answer stands in the answers file, where it can be read again."""
     sheet = table(tmp_path, LINE + b"\n" + line + b"\n" + LINE, name="units.jsonl")
     good, bad, last = sheet.rows()
-    assert good.asked is not None
-    assert last.asked is not None
+    assert good.command is not None
+    assert last.command is not None
     assert (bad.number, bad.line) == (2, 2)
     assert bad.problems[0].startswith(told)
     written = sheet.line(bad, RowAnswer("invalid", error=told))
     assert json.loads(written)["answer"]["error"] == told
-    assert sheet.noted(written) == ("invalid", "")
+    assert sheet.answered(written) == ("invalid", "")
 
 
 def test_answers_of_ndjson_leave_the_rest_as_it_was(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_answers_of_ndjson_leave_the_rest_as_it_was(tmp_path: Path) -> None:
     content = b"".join(sheet.line(row, RowAnswer("conflict", key="k")) for row in sheet.rows())
     assert json.loads(content.splitlines()[0])["answer"]["outcome"] == "conflict"
     again = table(tmp_path, content, only=["conflict"], name="units.answers.ndjson")
-    assert [row.asked.value for row in again.rows() if row.asked] == list(lines)
+    assert [row.command.value for row in again.rows() if row.command] == list(lines)
     assert list(table(tmp_path, content, only=["created"], name="units.answers.ndjson").rows()) == []
 
 
@@ -67,7 +67,7 @@ def test_overage_is_confirmed_in_ndjson_too(tmp_path: Path) -> None:
     choices = Choices(fixed={"gs1.serialNumber": "U2"}, confirm_overage=True)
     rows = rows_of(tmp_path, LINE + b"\n" + event + b"\n" + b'{"gs1":7}', choices=choices, name="a.ndjson")
     expected = {**BODY, "gs1": {"gtin": GTIN, "serialNumber": "U2"}, "confirmOverage": True}
-    values = [json.loads(row.asked.value) for row in rows if row.asked]
+    values = [json.loads(row.command.value) for row in rows if row.command]
     assert values == [expected, {"specversion": "1.0", "data": expected}]
     assert rows[0].kept == LINE
     assert "field gs1: Expected an object" in rows[2].problems

@@ -10,7 +10,7 @@ from tests.workbench import REPOSITORY, run_command
 from worker.messages.rules import OUTCOMES as TAIL_OUTCOMES
 from worker.tools.common.answering import NAMES
 from worker.tools.submit.columns import PATHS
-from worker.tools.submit.row import OUTCOMES
+from worker.tools.submit.table import OUTCOMES
 
 SUBMIT = (REPOSITORY / "schemas" / "submit.md").read_text(encoding="utf-8")
 RESULTS = (REPOSITORY / "schemas" / "read-results.md").read_text(encoding="utf-8")

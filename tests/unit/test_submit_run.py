@@ -12,8 +12,8 @@ from worker.tools.cli.signals import Stop
 from worker.tools.common.results import ResultRecord
 from worker.tools.submit import run
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite
-from worker.tools.submit.check import check
-from worker.tools.submit.credentials import Bearer
+from worker.tools.submit.checking import check
+from worker.tools.submit.headers import Bearer
 
 
 class _Silent:

@@ -4,8 +4,8 @@ import random
 
 from worker.domain.places import Place
 from worker.tools.common.answering import RowAnswer
-from worker.tools.submit.row import Row
-from worker.tools.submit.window import Window
+from worker.tools.submit.table import Row
+from worker.tools.submit.window import RowWindow
 
 TOPIC = "commands"
 STRANGE = (f"{TOPIC}/0/{'9' * 5_000}", f"{TOPIC}/{'9' * 5_000}/5", f"{TOPIC}/0/05", f"{TOPIC}/0/\u0665", "x" * 100_000)
@@ -21,7 +21,7 @@ class _Written:
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, str]] = []
-        self.window = Window(TOPIC, lambda row, answer: self.rows.append((row.number, answer.place)))
+        self.window = RowWindow(TOPIC, lambda row, answer: self.rows.append((row.number, answer.place)))
 
     def hear(self, place: str) -> bool:
         cause, answer = Place.parse(place), RowAnswer("created", place=place)

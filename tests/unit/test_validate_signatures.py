@@ -14,7 +14,7 @@ from worker.tools.cli.options import timestamp
 from worker.tools.common.jwk import members_of
 from worker.tools.common.signer import Signer
 from worker.tools.validate.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
-from worker.tools.validate.validation import NOT_CHECKED, verdicts
+from worker.tools.validate.validation import NOT_CHECKED, checked_values
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 AT = "2026-05-09T10:00:00Z"
@@ -33,7 +33,7 @@ def catalogue(tmp_path: Path) -> Path:
 
 def _problems(signature: str, catalogue: Path | None, key: str | None = KEY, value: bytes = VALUE) -> list[str]:
     check = check_of(signature, TOPIC, key, catalogue, timestamp("--at", AT))
-    (found,) = with_signatures(verdicts(io.BytesIO(value), LIMITS), check, LIMITS)
+    (found,) = with_signatures(checked_values(io.BytesIO(value), LIMITS), check, LIMITS)
     return [problem.removeprefix("jws-signature: ").partition(":")[0] for problem in found.problems]
 
 
@@ -62,10 +62,10 @@ def test_the_claim_that_does_not_fit_is_named(catalogue: Path) -> None:
     """Which the worker does not tell."""
     check = check_of(jws(), TOPIC, "other", catalogue, None)
     assert check is not None
-    assert (check.problem(VALUE, None, LIMITS) or "").endswith("It is key that does not fit.")
+    assert (check.problem(VALUE, None, LIMITS) or "").endswith("The claim key does not fit.")
     other = check_of(jws(), TOPIC, KEY, catalogue, None)
     assert other is not None
-    assert (other.problem(VALUE + b" ", None, LIMITS) or "").endswith("It is sha256 that does not fit.")
+    assert (other.problem(VALUE + b" ", None, LIMITS) or "").endswith("The claim sha256 does not fit.")
 
 
 def test_a_key_that_is_no_utf8_fits_no_signature(catalogue: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.schema_checks import SCHEMAS
 from worker.messages.envelope import Limits
 from worker.tools.validate.problems import problems_of
-from worker.tools.validate.validation import NOT_CHECKED, summary, verdicts
+from worker.tools.validate.validation import NOT_CHECKED, checked_values, summary
 
 LIMITS = Limits(value_bytes=400)
 GOOD = b'{"productId":"6650a1b2c3d4e5f6a7b8c9d0","gs1":{"gtin":"04012345000016","serialNumber":"1"}}'
@@ -25,7 +25,7 @@ def _found(text: bytes, limits: Limits = LIMITS) -> list[tuple[int, str]]:
     """Line and first words of each problem; a good value is there with an empty text."""
     return [
         (one.line, problem.partition(":")[0] if problem.startswith("unreadable") else problem)
-        for one in verdicts(io.BytesIO(text), limits)
+        for one in checked_values(io.BytesIO(text), limits)
         for problem in one.problems or ("",)
     ]
 
@@ -132,14 +132,14 @@ def test_fields_that_nobody_knows_are_warned_of(more: bytes, warnings: list[str]
     members = GOOD[1:-1] if not more.startswith(b'"gs1"') else b'"productId":"6650a1b2c3d4e5f6a7b8c9d0"'
     value = b"{" + members + b"," + more + b"}"
     for one in (value, b'{"specversion":"1.0","data":' + value + b"}"):
-        (verdict,) = verdicts(io.BytesIO(one), Limits())
+        (verdict,) = checked_values(io.BytesIO(one), Limits())
         assert (verdict.problems, list(verdict.warnings)) == ((), warnings)
 
 
 def test_a_value_of_unknown_fields_fills_no_screen() -> None:
     """Nor do their names."""
     names = b",".join(b'"%d%s":0' % (n, b"x" * 200) for n in range(200))
-    (verdict,) = verdicts(io.BytesIO(GOOD[:-1] + b"," + names + b"}"), Limits())
+    (verdict,) = checked_values(io.BytesIO(GOOD[:-1] + b"," + names + b"}"), Limits())
     assert (len(verdict.warnings), verdict.warnings[-1]) == (21, "and 180 more unknown fields")
     assert max(map(len, verdict.warnings)) < 150
 
@@ -149,15 +149,15 @@ def test_a_value_of_unknown_fields_fills_no_screen() -> None:
 )
 def test_what_is_an_error_is_no_warning(value: bytes) -> None:
     """It has been told already."""
-    (verdict,) = verdicts(io.BytesIO(value), LIMITS)
+    (verdict,) = checked_values(io.BytesIO(value), LIMITS)
     assert (bool(verdict.problems), verdict.warnings) == (True, ())
 
 
 def test_a_syntax_error_in_a_document_is_told_with_line_and_column() -> None:
     """Of the file; a single line needs neither."""
-    (verdict,) = verdicts(io.BytesIO(b"\n" + PRETTY.replace(b'"gtin"', b"'gtin'")), LIMITS)
+    (verdict,) = checked_values(io.BytesIO(b"\n" + PRETTY.replace(b'"gtin"', b"'gtin'")), LIMITS)
     assert verdict.problems[0].endswith("got a syntax error at character 61 (line 5, column 5)")
-    (verdict,) = verdicts(io.BytesIO(b"{'gtin'}"), LIMITS)
+    (verdict,) = checked_values(io.BytesIO(b"{'gtin'}"), LIMITS)
     assert verdict.problems[0].endswith("got a syntax error at character 1")
 
 
@@ -165,7 +165,7 @@ def test_a_syntax_error_in_a_document_is_told_with_line_and_column() -> None:
 def test_the_examples_of_the_schemas_are_judged_as_they_are_named(name: str, count: int) -> None:
     """Files that everybody has can be tried."""
     with (SCHEMAS / "examples" / f"{name}.json").open("rb") as stream:
-        (verdict,) = verdicts(stream, Limits())
+        (verdict,) = checked_values(stream, Limits())
     assert (verdict.line, len(verdict.problems)) == (1, count)
 
 
@@ -183,7 +183,7 @@ def test_memory_stays_bounded() -> None:
             return b"x" * size if self.asked < 2000 else b""
 
     stream = Endless()
-    (verdict,) = verdicts(stream, LIMITS)  # type: ignore[arg-type]
+    (verdict,) = checked_values(stream, LIMITS)  # type: ignore[arg-type]
     assert verdict.problems[0].startswith("unreadable (value-too-large)")
     assert 0 < stream.largest <= 64 * 1024
 
@@ -201,13 +201,13 @@ def test_values_are_judged_as_they_come() -> None:
         def readline(self, size: int | None = -1, /) -> bytes:
             return next(self.source)
 
-    assert next(verdicts(Live(), LIMITS)).problems == GTIN  # type: ignore[arg-type]
+    assert next(checked_values(Live(), LIMITS)).problems == GTIN  # type: ignore[arg-type]
 
 
 @given(st.lists(st.binary(max_size=60).filter(lambda line: b"\n" not in line and line.strip())))
 def test_no_bytes_stop_it(lines: list[bytes]) -> None:
     """Every line that is not blank has a verdict, unless the first begins a document."""
-    found = list(verdicts(io.BytesIO(b"\n".join([GOOD, *lines])), LIMITS))
+    found = list(checked_values(io.BytesIO(b"\n".join([GOOD, *lines])), LIMITS))
     assert [one.line for one in found] == list(range(1, len(lines) + 2))
     assert [bool(one.problems) for one in found] == [False, *[True] * len(lines)]
 
@@ -219,7 +219,7 @@ _PIECES = [*_BROKEN, GOOD, GOOD]
 @given(st.lists(st.sampled_from(_PIECES), max_size=8), st.sampled_from([b"\n", b"\r\n"]))
 def test_good_lines_are_found_whatever_is_around_them(lines: list[bytes], end: bytes) -> None:
     """Also where broken lines look like the beginning of a document."""
-    found = list(verdicts(io.BytesIO(end.join(lines)), LIMITS))
+    found = list(checked_values(io.BytesIO(end.join(lines)), LIMITS))
     assert [one.line for one in found if not one.problems] == [n for n, line in enumerate(lines, 1) if line == GOOD]
     assert sorted({one.line for one in found}) == [one.line for one in found]
 

@@ -1,4 +1,4 @@
-"""The answers file: what is written survives a kill at any moment, and tells where to go on."""
+"""The answers file. A kill at any moment loses no answer, and the file tells the next run where to go on."""
 
 import errno
 import fcntl
@@ -10,34 +10,37 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from worker.tools.common.answering import RowAnswer
-from worker.tools.submit.row import BadFile, Row, Table, Torn
+from worker.tools.submit.table import BadFile, Row, Table, Torn
+
+_CHUNK_BYTES = 64 * 1024
+_OTHER = "It holds answers to another file, or to other options. Move it away to start again."
 
 
 class InUse(Exception):
-    """Another process is at work on the same answers."""
+    """Another process works on the same answers."""
 
 
 class CannotWrite(Exception):
-    """The disk did not take what was to be kept; nothing is written any more, and the text says why."""
+    """The disk did not take an answer. Nothing more is written; the text says why."""
 
 
 class AnswersFile:
-    """Enter it to hold the file against others. First `earlier` is read to its end, then `append` goes on behind it."""
+    """Enter it to lock the file. Read `earlier` to its end, call `begin`, and then `append` answers."""
 
     def __init__(self, path: Path, table: Table) -> None:
         self.path = path
         self.outcomes: Counter[str] = Counter()
-        """Of all rows that are answered in the file."""
+        """Outcomes of all rows that the file answers."""
         self.torn = b""
-        """What a kill has left of the line of the row behind these."""
+        """The incomplete last line, if a kill has left one."""
         self._table = table
         self._good_bytes = 0
         self._failure: CannotWrite | None = None
         self._file: BinaryIO
 
     def __enter__(self) -> Self:
-        """A new one is for those who may read the input. Raises `BadFile` where it cannot be written, and `InUse`."""
-        mode = self._table.source.mode & 0o666 | 0o600
+        """Raises `BadFile` if the file cannot be written, and `InUse`."""
+        mode = self._table.source.mode & 0o666 | 0o600  # whoever may read the rows may read their answers
         try:
             self._file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, mode), "rb+", buffering=0)
         except OSError as error:
@@ -52,40 +55,37 @@ class AnswersFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """An empty file says nothing, so it goes."""
         if os.fstat(self._file.fileno()).st_size == 0:
             self.path.unlink(missing_ok=True)
         self._file.close()
 
     def earlier(self) -> Iterator[str]:
-        """The key of each row that an earlier run has written, in order, up to a torn line.
+        """The key of each row that an earlier run has answered, in order, up to a torn line.
 
-        Raises `BadFile` where these are not the answers of such a table.
+        Raises `BadFile` if these are not the answers of such a table.
         """
-        head = self._table.head
         with self.path.open("rb") as stream:
-            found = stream.read(len(head))
-            if found == head:
-                self._good_bytes = len(head)
-                yield from self._keys(stream)
-            elif not head.startswith(found.rstrip(b"\0")) or (found.endswith(b"\0") and not _is_zero(stream)):
-                raise BadFile(f"{self.path} has other columns: {_OTHER}")
-
-    def _keys(self, stream: BinaryIO) -> Iterator[str]:
-        for number, record in enumerate(self._table.records(iter(stream)), 1):
-            try:
-                noted = self._table.noted(record)
-            except Torn:
-                self.torn = record.rstrip(b"\0")  # up to the file's end; zeros are what a power cut may leave
+            start, head = stream.read(len(self._table.head)), self._table.head
+            if start != head:
+                # A kill may have left a part of the head; a power cut leaves zeros.
+                if not head.startswith(start.rstrip(b"\0")) or (start.endswith(b"\0") and not _is_zero(stream)):
+                    raise BadFile(f"{self.path} has other columns. {_OTHER}")
                 return
-            except ValueError as error:
-                raise BadFile(f"{self.path}, row {number}, is no answer ({error}): {_OTHER}") from error
-            self._good_bytes += len(record)
-            self.outcomes[noted.outcome] += 1
-            yield noted.key
+            self._good_bytes = len(head)
+            for number, record in enumerate(self._table.records(iter(stream)), 1):
+                try:
+                    row = self._table.answered(record)
+                except Torn:
+                    self.torn = record.rstrip(b"\0")
+                    return
+                except ValueError as error:
+                    raise BadFile(f"{self.path}, row {number}, is no answer ({error}). {_OTHER}") from error
+                self._good_bytes += len(record)
+                self.outcomes[row.outcome] += 1
+                yield row.key
 
     def begin(self) -> None:
-        """Cut off a torn line; from now on rows are appended. Raises `CannotWrite`."""
+        """Cut off a torn line, so that rows can be appended. Raises `CannotWrite`."""
         try:
             self._cut()
         except OSError as error:
@@ -95,9 +95,9 @@ class AnswersFile:
             self.sync()
 
     def append(self, row: Row, answer: RowAnswer) -> None:
-        """One write a row: nobody ever sees a part of a line, but where it was killed.
+        """Append a row's answer in one write, so that readers see partial lines only after a kill.
 
-        Raises `CannotWrite`, from the first time on always: else rows would come behind one that is missing.
+        Raises `CannotWrite`. After the first failure it always does: no row may follow a missing one.
         """
         self._write(self._table.line(row, answer))
         self.outcomes[answer.outcome] += 1
@@ -120,7 +120,7 @@ class AnswersFile:
         self._file.seek(self._good_bytes)
 
     def sync(self) -> None:
-        """Until it is on the disk. Raises `CannotWrite`: what was not synced once may be lost although later is not."""
+        """Wait until the disk has everything. Raises `CannotWrite`: after a failed sync, data may be lost silently."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -132,9 +132,4 @@ class AnswersFile:
 
 
 def _is_zero(stream: BinaryIO) -> bool:
-    """All of the rest, as a power cut may leave it."""
     return not any(chunk.strip(b"\0") for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""))
-
-
-_CHUNK_BYTES = 64 * 1024
-_OTHER = "these are answers to another file, or to other options; move them away to begin anew"

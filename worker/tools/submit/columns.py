@@ -1,7 +1,7 @@
-"""Which column of a spreadsheet fills which field of a command, and the body that a row's cells make."""
+"""Which column of a spreadsheet fills which field of a command."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from worker.messages.json_value import JsonObject
 from worker.tools.common.answering import NAMES
 from worker.tools.common.command_model import CreatePassportBody
 from worker.tools.common.hints import did_you_mean
-from worker.tools.submit.row import BadFile
+from worker.tools.submit.table import BadFile
 
 CONFIRM = "confirmOverage"
 GTIN = "gs1.gtin"
@@ -24,13 +24,13 @@ _DIGITS = frozenset("0123456789")
 _LONGEST_SHOWN = 60
 
 ANSWER_COLUMNS = tuple(f"answer.{name}" for name in NAMES)
-"""What an answers file has beside the columns of its input. Where it is the input, they are no fields."""
+"""Columns that an answers file adds to those of its input. If it is the input, they are not fields."""
 
 
 def paths_of(model: type[BaseModel] = CreatePassportBody, above: str = "") -> Iterator[str]:
     """Dotted paths of all fields of a command."""
-    for name, one in model.model_fields.items():
-        path, inner = f"{above}{one.alias or name}", one.annotation
+    for name, info in model.model_fields.items():
+        path, inner = f"{above}{info.alias or name}", info.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from paths_of(inner, f"{path}.")
         else:
@@ -42,7 +42,7 @@ PATHS = tuple(paths_of())
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What was said of columns: paths of those with other names, values that all rows have, columns to leave out."""
+    """Options about columns: paths of columns with other names, values for all rows, columns to leave out."""
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Choices:
     confirm_overage: bool = False
 
     def values(self) -> Iterator[tuple[str, object]]:
-        """What each body is given, by path."""
+        """Path and value of each field that all bodies get."""
         for path, text in self.fixed.items():
             if not (path == CONFIRM and self.confirm_overage):
                 yield path, _reading(path, self)(text)
@@ -59,10 +59,10 @@ class Choices:
             yield CONFIRM, True
 
     def problems(self) -> Iterator[str]:
-        """Paths that no field has."""
+        """Errors in these options that no header is needed for."""
         for option, path in (
-            *(("--map", one) for one in self.renamed.values()),
-            *(("--set", one) for one in self.fixed),
+            *(("--map", path) for path in self.renamed.values()),
+            *(("--set", path) for path in self.fixed),
         ):
             if path not in PATHS:
                 yield f"{option}: expected the path of a field, got {path!r}{did_you_mean(path, PATHS)}"
@@ -74,7 +74,7 @@ class Choices:
 
 
 def fill(body: JsonObject, path: Sequence[str], value: object) -> None:
-    """Set a value, and make the objects that lead to it. Raises `ValueError` where something else is in their place."""
+    """Set a value, and create the objects that lead to it. Raises `ValueError` if another value is in their place."""
     for name in path[:-1]:
         inner = body.setdefault(name, {})
         if not isinstance(inner, dict):
@@ -90,14 +90,14 @@ class _Column(NamedTuple):
 
 
 class Columns:
-    """The columns of one header line. Raises `BadFile` with all that is wrong about them."""
+    """The columns of a header line. Raises `BadFile` with everything that is wrong with them."""
 
     def __init__(self, header: Sequence[str], choices: Choices) -> None:
         if problems := [*choices.problems(), *_problems(header, choices)]:
-            raise BadFile("\n  ".join(("the columns are not as expected:", *problems)))
+            raise BadFile("\n  ".join(("the columns cannot be used:", *problems)))
         self.header = tuple(header)
         self.kept = tuple(index for index, name in enumerate(header) if name not in ANSWER_COLUMNS)
-        """Which of them an answers file repeats."""
+        """Indexes of the columns that an answers file repeats."""
         self._fixed = [(tuple(path.split(".")), value) for path, value in choices.values()]
         fixed = {path for path, _ in choices.values()}
         self._fields = {path: index for index, path in _fields(header, choices) if path not in fixed}
@@ -106,7 +106,7 @@ class Columns:
         ]
 
     def body(self, cells: Sequence[str]) -> JsonObject:
-        """Of as many cells as there are columns; an empty one is not sent."""
+        """The body that a row's cells make. An empty cell is a field that is not sent."""
         body: JsonObject = {}
         for path, value in self._fixed:
             fill(body, path, value)
@@ -115,29 +115,22 @@ class Columns:
                 fill(body, path, read(text))
         return body
 
-    def told(self, path: str, message: str, cells: Sequence[str]) -> str:
-        """What is wrong with the field at a path, in words of the columns that fill it."""
-        filling = [(one, index) for one, index in self._fields.items() if one == path or one.startswith(f"{path}.")]
+    def problem(self, path: str, message: str, cells: Sequence[str]) -> str:
+        """A problem with the field at a path, by the names of the columns that fill it."""
+        filling = {inner: at for inner, at in self._fields.items() if inner == path or inner.startswith(f"{path}.")}
         if not filling:
             return printable(f"{path}: {message}")
-        names = ", ".join(self._name(one, index) for one, index in filling)
-        got = cells[filling[0][1]] if len(filling) == 1 else ""
-        return printable(f"column{'s' if len(filling) > 1 else ''} {names}: {message}{_got(path, got)}")
-
-    def _name(self, path: str, index: int) -> str:
-        return path if self.header[index] == path else f"{self.header[index]} ({path})"
-
-
-def _got(path: str, cell: str) -> str:
-    if not cell:
-        return ""
-    shown = cell if len(cell) <= _LONGEST_SHOWN else f"{cell[:_LONGEST_SHOWN]}…"
-    eaten = path == GTIN and len(cell) < 14 and _DIGITS.issuperset(cell)
-    return f", got {shown!r}{' (--pad-gtin puts back leading zeros)' if eaten else ''}"
+        names = [self.header[at] + (f" ({inner})" if self.header[at] != inner else "") for inner, at in filling.items()]
+        plural, got = "s" if len(names) > 1 else "", ""
+        if len(names) == 1 and (cell := cells[next(iter(filling.values()))]):
+            shown = cell if len(cell) <= _LONGEST_SHOWN else f"{cell[:_LONGEST_SHOWN]}…"
+            lacks_zeros = path == GTIN and len(cell) < 14 and _DIGITS.issuperset(cell)
+            got = f", got {shown!r}{' (--pad-gtin puts back leading zeros)' if lacks_zeros else ''}"
+        return printable(f"column{plural} {', '.join(names)}: {message}{got}")
 
 
 def _reading(path: str, choices: Choices) -> Callable[[str], object]:
-    """How a cell becomes a value. What cannot be read stays a text, of which the rules say what was expected."""
+    """How a cell of this field becomes a value. An unreadable cell stays a text, for the rules to complain about."""
     if path == CONFIRM:
         return lambda text: _BOOLEANS.get(text.lower(), text)
     if path == GTIN and choices.pad_gtin:
@@ -153,42 +146,31 @@ def _fields(header: Sequence[str], choices: Choices) -> Iterator[tuple[int, str]
 
 
 def _problems(header: Sequence[str], choices: Choices) -> Iterator[str]:
-    names = Counter(header)
-    yield from (f"column {_shown(name)} is there {times} times" for name, times in names.items() if times > 1)
-    for option, named in (("--map", choices.renamed), ("--ignore", choices.ignored)):
-        yield from (
-            f"{option}: there is no column {_shown(name)}{did_you_mean(name, header)}"
-            for name in named
-            if name not in names
-        )
-    found = [(path, header[index]) for index, path in _fields(header, choices)]
-    yield from _unknown(found)
-    yield from _filled_twice(found, choices)
-    missing = set(_REQUIRED).difference((path for path, _ in found), choices.fixed)
-    yield from (
-        f"no column fills {path}: expected one of that name, --map COLUMN={path} or --set {path}=VALUE"
-        for path in _REQUIRED
-        if path in missing
-    )
-
-
-def _unknown(found: Iterable[tuple[str, str]]) -> Iterator[str]:
-    for path, name in found:
+    """Everything that is wrong with a header line under these options."""
+    counts = Counter(header)
+    yield from (f"column {_shown(name)} appears {times} times" for name, times in counts.items() if times > 1)
+    for option, names in (("--map", choices.renamed), ("--ignore", choices.ignored)):
+        unknown = [name for name in names if name not in counts]
+        yield from (f"{option}: there is no column {_shown(name)}{did_you_mean(name, header)}" for name in unknown)
+    sources: dict[str, list[str]] = {}
+    for index, path in _fields(header, choices):
+        name = header[index]
         if path == name and path not in PATHS:
-            advice = did_you_mean(name, PATHS) or "; name its field by --map, or leave it out by --ignore"
-            yield f"column {_shown(name)} is the path of no field{advice}"
-
-
-def _filled_twice(found: Iterable[tuple[str, str]], choices: Choices) -> Iterator[str]:
-    by_path: dict[str, list[str]] = {}
-    for path, name in found:
-        names = by_path.setdefault(path, [])
-        if name not in names:
-            names.append(name)
-    for path, names in by_path.items():
-        sources = [f"column {_shown(name)}" for name in names] + ["--set"] * (path in choices.fixed)
-        if len(sources) > 1:
-            yield f"{path} is filled twice, by {' and '.join(sources)}"
+            advice = did_you_mean(name, PATHS) or "; name its field with --map, or leave it out with --ignore"
+            yield f"column {_shown(name)} is not a field{advice}"
+        source = f"column {_shown(name)}"
+        if source not in sources.setdefault(path, []):
+            sources[path].append(source)
+    for path in choices.fixed:
+        sources.setdefault(path, []).append("--set")
+    yield from (
+        f"{path} is filled twice, by {' and '.join(filling)}" for path, filling in sources.items() if len(filling) > 1
+    )
+    yield from (
+        f"no column fills {path}: name one so, or use --map COLUMN={path} or --set {path}=VALUE"
+        for path in _REQUIRED
+        if path not in sources
+    )
 
 
 def _shown(name: str) -> str:

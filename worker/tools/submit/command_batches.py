@@ -1,4 +1,4 @@
-"""Publishing many commands at once: batches of an idempotent producer, filled by hand, which is cheap."""
+"""Publishes many commands at once, in batches that are filled by hand, which costs little CPU."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,29 +17,26 @@ from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, clo
 
 _BATCH_BYTES = 256 * 1024
 _KEYS = 16_384
-"""So many choices of a partition are remembered: hashing a key in Python takes as long as all else of a command."""
+"""Number of keys whose partition is cached: hashing a key in Python takes as long as everything else."""
 
 
 class Delivery:
-    """A batch of `count` commands that were handed over one behind the other."""
+    """A batch of `count` consecutive commands."""
 
     def __init__(self, count: int, acknowledged: "asyncio.Future[RecordMetadata]") -> None:
         self.count = count
         self._acknowledged = acknowledged
 
     async def first_offset(self) -> int | None:
-        """Where the first of them stands; None where the broker has it, and has forgotten where.
-
-        Raises `KafkaError`.
-        """
+        """Offset of the first one. None: the broker has it, but has forgotten where. Raises `KafkaError`."""
         offset: int = (await self._acknowledged).offset
         return offset if offset >= 0 else None
 
 
 class CommandBatches:
-    """One producer, which is idempotent: a retry after a lost acknowledgement is no second command.
+    """An idempotent producer, so that a retry after a lost acknowledgement makes no second command.
 
-    It gives nothing up, however long a partition has no leader: whoever waits for answers knows when it is too long.
+    It never gives up on a partition without a leader: the caller waits for answers, and decides when to stop.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -47,11 +44,11 @@ class CommandBatches:
         self._producer = AIOKafkaProducer(
             **client_options(settings), enable_idempotence=True, max_batch_size=_BATCH_BYTES
         )
-        # Only a partition without a leader makes an idempotent producer give a batch up.
+        # An idempotent producer gives a batch up only if its partition has no leader.
         keep_batches(self._producer)
 
     async def start(self) -> Callable[[bytes], int]:
-        """Connect; the partition of a record key, as Kafka's own clients choose it. Raises `CLUSTER_ERRORS`."""
+        """Connect. Returns the partitioner of Kafka's own clients, for record keys. Raises `CLUSTER_ERRORS`."""
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._producer.start()
             partitions = sorted(await self._producer.partitions_for(self.topic))
@@ -59,17 +56,16 @@ class CommandBatches:
         return lru_cache(_KEYS)(lambda key: int(choose(key, partitions, partitions)))
 
     async def publish(self, partition: int, commands: Sequence[Event]) -> list[Delivery]:
-        """Hand commands over, in order; waits while a batch of the partition waits already. Raises `KafkaError`."""
+        """Send commands in order. Waits while the partition has an unsent batch. Raises `KafkaError`."""
         batches = [self._producer.create_batch()]
         for key, value, headers in commands:
             if batches[-1].append(timestamp=None, key=key, value=value, headers=headers) is None:
                 batches.append(self._producer.create_batch())
                 batches[-1].append(timestamp=None, key=key, value=value, headers=headers)
-        return [Delivery(one.record_count(), await self._send(one, partition)) for one in batches]
+        return [Delivery(batch.record_count(), await self._send(batch, partition)) for batch in batches]
 
     async def _send(self, batch: BatchBuilder, partition: int) -> "asyncio.Future[RecordMetadata]":
-        """However long the broker is away: whoever waits for answers knows when it is too long."""
-        while True:
+        while True:  # however long the broker is away: the caller decides when to stop
             try:
                 sent: asyncio.Future[RecordMetadata]
                 sent = await self._producer.send_batch(batch, self.topic, partition=partition)
@@ -78,6 +74,6 @@ class CommandBatches:
                 continue
 
     async def close(self) -> None:
-        """Safe to call when it never started; what is not acknowledged by now may be in the topic or not."""
+        """Stop; safe before `start`. Commands without acknowledgement may be in the topic or not."""
         await close_within(self._producer.stop(), 2.0)
         await close_within(self._producer.client.close(), 0.5)

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,13 +27,11 @@ from worker.tools.cli.running import collect_garbage_seldom, run_async, settings
 from worker.tools.cli.signals import Stop, obey
 from worker.tools.common.access import lacking
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite, InUse
-from worker.tools.submit.check import Checked, check
+from worker.tools.submit.checking import answers_path, check, table_of
 from worker.tools.submit.columns import Choices
-from worker.tools.submit.credentials import BadCredentials, Bearer, Credentials
-from worker.tools.submit.formats import answers_path, table_of
-from worker.tools.submit.row import GOOD, OUTCOMES, BadFile, Row, Table
+from worker.tools.submit.headers import BadCredentials, Bearer, Credentials
 from worker.tools.submit.run import NoAnswers, Pace, Submission
-from worker.tools.submit.source import Changed
+from worker.tools.submit.table import GOOD, OUTCOMES, BadFile, Changed, Row, Table
 from worker.tools.validate.signatures import signer_of
 
 app = App(
@@ -48,28 +46,28 @@ app = App(
 
 API_KEY = "PASSPORT_API_KEY"
 _MOST_TOLD = 100
-"""So many bad rows are told before they are sent; a dry run tells all."""
-_TELL_ROWS = 1_000
+"""Bad rows that are printed before sending. A dry run prints all of them."""
+_SHOW_ROWS = 1_000
 _RATE_SECONDS = 5.0
 """The shown rate is that of the last few seconds."""
 _GO_ON = "the same command goes on from there"
 
-_FILE = Parameter(help="CSV (UTF-8, a header line) or NDJSON.", allow_leading_hyphen=True)
-_MAP = Parameter(name="--map", help="COLUMN=PATH: a column that is called otherwise than its field.", negative=())
+_FILE = Parameter(help="CSV (UTF-8, with a header line) or NDJSON.", allow_leading_hyphen=True)
+_MAP = Parameter(name="--map", help="COLUMN=PATH: this column fills this field.", negative=())
 _SET = Parameter(name="--set", help="PATH=VALUE: a field with the same value in each row.", negative=())
-_IGNORE = Parameter(name="--ignore", help="A column that is no field.", negative=())
+_IGNORE = Parameter(name="--ignore", help="A column that is not a field.", negative=())
 _PAD = Parameter(name="--pad-gtin", help="Put back zeros that a spreadsheet took from GTINs.", negative=())
-_ONLY = Parameter(help=f"Of an answers file, only rows with this answer: {', '.join(OUTCOMES)}.", negative=())
-_SIGNING = Parameter(help="A PEM file with a private key, which signs each command (keys generate).")
-_SECRET = Parameter(help=f"A file with an API key or an access token; else {API_KEY}, else it is asked for.")
+_ONLY = Parameter(help=f"With an answers file: only rows with this answer: {', '.join(OUTCOMES)}.", negative=())
+_SIGNING = Parameter(help="A PEM file with a private key (keys generate), to sign each command.")
+_SECRET = Parameter(help=f"A file with an API key or an access token. Else {API_KEY} is used, or you are asked.")
 _CONFIRM = Parameter(
-    help="Accept what passports above the plan's quota cost: confirmOverage in each body.", negative=()
+    help="Accept the price of passports above the plan's quota: sets confirmOverage in each body.", negative=()
 )
-_SKIP = Parameter(help="Send the good rows although others are bad, whose answer is then `invalid`.", negative=())
+_SKIP = Parameter(help="Send the good rows although others are bad. Bad rows get the answer `invalid`.", negative=())
 _DRY = Parameter(help="Check all rows and send nothing; needs no server.", negative=())
-_RATE = Parameter(help="Most rows a second; as fast as it goes, if not given.")
+_RATE = Parameter(help="Most rows a second. Default: no limit.")
 _IN_FLIGHT = Parameter(help="Most rows on their way at once; bounds memory.")
-_PATIENCE = Parameter(help="Seconds without any answer, after which it gives up.")
+_PATIENCE = Parameter(help="Give up after this many seconds without any answer.")
 
 
 @Parameter(name="*")
@@ -84,9 +82,9 @@ class ColumnOptions:
     confirm_overage: Annotated[bool, _CONFIRM] = False
 
     def choices(self) -> Choices:
-        """As tables take them. Raises `BadUsage`."""
-        renamed = _pairs("--map", "COLUMN=PATH", (one.rpartition("=") for one in self.renamed))
-        fixed = _pairs("--set", "PATH=VALUE", (one.partition("=") for one in self.fixed))
+        """The options in the form that tables take. Raises `BadUsage`."""
+        renamed = _pairs("--map", "COLUMN=PATH", (text.rpartition("=") for text in self.renamed))
+        fixed = _pairs("--set", "PATH=VALUE", (text.partition("=") for text in self.fixed))
         return Choices(renamed, fixed, self.ignored, self.pad_gtin, self.confirm_overage)
 
 
@@ -99,11 +97,10 @@ class CredentialsOptions:
     credentials_file: Annotated[Path | None, _SECRET] = None
 
     def credentials(self, settings: Settings) -> Credentials:
-        """Of a file, the environment or whoever sits at the terminal. Raises `BadUsage`."""
+        """A signing key, or a secret from a file, the environment or the terminal. Raises `BadUsage`."""
         if self.signing_key is not None and self.credentials_file is not None:
             raise BadUsage("--signing-key: expected without --credentials-file, since the signature decides")
-        signer = signer_of(self.signing_key, settings.audience)
-        return signer or _bearer(self.credentials_file)
+        return signer_of(self.signing_key, settings.audience) or _bearer(self.credentials_file)
 
 
 @Parameter(name="*")
@@ -149,7 +146,7 @@ def submit_command(  # noqa: PLR0913 - options of a command
             _dry_run(table)
         credentials = who.credentials(settings)
         with AnswersFile(answers_path(file, table), table) as answers:
-            _submit(_Order(settings, table, credentials, pace, skip_bad), answers)
+            _submit(table, answers, lambda: Submission(settings, credentials, pace, answers), settings, skip_bad)
     except BadFile as error:
         raise BadUsage(str(error)) from error
     except InUse as error:
@@ -192,8 +189,8 @@ def _bearer(file: Path | None) -> Bearer:
     raise BadUsage(f"no credentials: expected --signing-key FILE, --credentials-file FILE, or {API_KEY} set")
 
 
-class _Telling:
-    """Says what is wrong with rows, the first ones or all of them."""
+class _BadRows:
+    """Prints the problems of bad rows: the first `most`, or of all where it is None."""
 
     def __init__(self, shown: Display, most: int | None) -> None:
         self._shown, self._most = shown, most
@@ -201,77 +198,61 @@ class _Telling:
 
     def __call__(self, row: Row) -> None:
         self._rows += 1
-        if self._rows % _TELL_ROWS == 0:
+        if self._rows % _SHOW_ROWS == 0:
             self._shown.show("checking rows", self._rows, None)
-        if row.asked is None:
+        if row.command is None:
             self._bad += 1
             if self._most is None or self._bad <= self._most:
                 for problem in row.problems:
                     say(f"row {row.number}, line {row.line}, {problem}")
 
     def end(self) -> None:
-        """How many were not told."""
+        """Print how many were left out."""
         if self._most is not None and self._bad > self._most:
-            say(f"and {self._bad - self._most:,} more bad rows; --dry-run tells all")
+            say(f"and {self._bad - self._most:,} more bad rows; --dry-run shows all")
 
 
 def _dry_run(table: Table) -> NoReturn:
     with display() as shown:
-        checked = check(table, None, _Telling(shown, None))
+        checked = check(table, None, _BadRows(shown, None))
     say(f"{_rows(checked.rows)}: {checked.rows - checked.bad:,} good, {checked.bad:,} bad. Nothing was sent.")
     sys.exit(1 if checked.bad else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What is to be done."""
-
-    settings: Settings
-    table: Table
-    credentials: Credentials
-    pace: Pace
-    skip_bad: bool
-
-
-def _submit(order: _Order, answers: AnswersFile) -> NoReturn:
+def _submit(
+    table: Table, answers: AnswersFile, submission: Callable[[], Submission], settings: Settings, skip_bad: bool
+) -> NoReturn:
     with display() as shown:
-        telling = _Telling(shown, _MOST_TOLD)
-        checked = check(order.table, answers, telling)
-        telling.end()
-        if checked.bad and not order.skip_bad:
+        bad_rows = _BadRows(shown, _MOST_TOLD)
+        checked = check(table, answers, bad_rows)
+        bad_rows.end()
+        if checked.bad and not skip_bad:
             say(f"{_rows(checked.rows)}: {checked.bad:,} bad. Nothing was sent; --skip-bad sends the others.")
             sys.exit(1)
+        stop = Stop()
+        seen: deque[tuple[float, int]] = deque()
+
+        def show_progress() -> None:
+            now, done = time.monotonic(), answers.outcomes.total()
+            seen.append((now, done))
+            while len(seen) > 2 and seen[0][0] < now - _RATE_SECONDS:
+                seen.popleft()
+            began, done_then = seen[0]
+            rate = (done - done_then) / (now - began) if now > began else 0.0
+            shown.show("answered", done, checked.rows, f"{rate:,.0f}/s  {_counted(answers.outcomes)}")
+
+        async def send() -> None:
+            obey(stop)  # the first signal stops sending, the second one cancels
+            if (finding := await lacking(settings, submitting_acls(settings))) is not None:
+                raise Failed(str(finding))
+            await submission().run(islice(table.rows(), checked.answered, None), stop, show_progress)
+
         if checked.answered < checked.rows:
-            _send(order, answers, checked, shown)
+            run_async(send)
     say(f"{_rows(checked.rows)}: {_counted(answers.outcomes) or 'none is answered'}. Answers: {answers.path}")
     if left := checked.rows - answers.outcomes.total():
         raise Failed(f"interrupted: {_rows(left)} without an answer; {_GO_ON}")
     sys.exit(0 if GOOD.issuperset(answers.outcomes) else 1)
-
-
-def _send(order: _Order, answers: AnswersFile, checked: Checked, shown: Display) -> None:
-    """Send the rows without an answer. Raises what `Submission.run` does, and `CancelledError` upon a second signal."""
-    stop = Stop()
-    seen: deque[tuple[float, int]] = deque()
-
-    def show_progress() -> None:
-        now, done = time.monotonic(), answers.outcomes.total()
-        seen.append((now, done))
-        while len(seen) > 2 and seen[0][0] < now - _RATE_SECONDS:
-            seen.popleft()
-        began, done_then = seen[0]
-        rate = (done - done_then) / (now - began) if now > began else 0.0
-        shown.show("answered", done, checked.rows, f"{rate:,.0f}/s  {_counted(answers.outcomes)}")
-
-    async def sending() -> None:
-        obey(stop)
-        finding = await lacking(order.settings, submitting_acls(order.settings))
-        if finding is not None:
-            raise Failed(str(finding))
-        left = islice(order.table.rows(), checked.answered, None)
-        await Submission(order.settings, order.credentials, order.pace, answers).run(left, stop, show_progress)
-
-    run_async(sending)
 
 
 def _counted(outcomes: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""A spreadsheet as CSV: UTF-8, with or without a byte order mark, cells between commas, semicolons or tabs."""
+"""A spreadsheet as CSV: UTF-8, with or without a byte order mark, with commas, semicolons or tabs between cells."""
 
 import csv
 import re
@@ -13,34 +13,32 @@ from worker.messages.envelope import Limits
 from worker.messages.hints import printable
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.columns import ANSWER_COLUMNS, Choices, Columns
-from worker.tools.submit.row import Asked, BadFile, Noted, Row, Torn
-from worker.tools.submit.source import Source
-from worker.tools.validate.lines import BOM, bounded_lines, without_end
-from worker.tools.validate.problems import problems_of
+from worker.tools.submit.table import AnsweredRow, BadFile, Row, RowCommand, SourceFile, Torn
+from worker.tools.validate.problems import BOM, bounded_lines, problems_of, without_end
 
 _LONGEST_LINE = 1024 * 1024
 _LONGEST_RECORD = 8 * _LONGEST_LINE
-"""Of an answers file: what is longer has lost a quote."""
+"""A longer row of an answers file has lost a quote."""
 _DELIMITERS = (",", ";", "\t")
 _QUOTED = re.compile(r'"[^"]*"')
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
-"""What `surrogateescape` makes of bytes that are no UTF-8, and nothing else does."""
+"""`surrogateescape`, and nothing else, makes these characters, of bytes that are not UTF-8."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection)."""
+"""A spreadsheet takes cells that start so for formulas (OWASP, CSV Injection)."""
 
 _END = "\r\n"
 
 _SYNTAX = (
     ("unexpected end of data", "a quote is opened and never closed"),
     ("field larger than field limit", "a cell is over 131,072 characters long: is its quote not closed?"),
-    ("expected after", "a quote stands inside a quoted cell: expected it doubled"),
-    ("new-line character", "a carriage return stands inside a cell: expected the cell in quotes"),
+    ("expected after", "a quote inside a quoted cell: write it twice"),
+    ("new-line character", "a carriage return inside a cell: put the cell in quotes"),
 )
-"""What Python's reader says, and what people are told."""
+"""Words in the errors of Python's reader, and what they mean to people."""
 
 
 class _Texts:
-    """Lines as Python's reader wants them: the number of the last one, and what was wrong with those of a row."""
+    """Lines for Python's reader. It knows the number of the last line, and the flaw of a row's lines."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._lines = bounded_lines(stream, _LONGEST_LINE)
@@ -64,34 +62,34 @@ class _Texts:
             return line.decode("utf-8", "surrogateescape")
 
     def take_flaw(self) -> str | None:
-        """What was wrong with the lines of the last row; of each row once."""
+        """The flaw of the last row's lines, told once."""
         flaw, self.flaw = self.flaw, None
         return flaw
 
 
 class _Cells:
-    """Writes cells into one line, without its end."""
+    """Writes cells as one line, without its end."""
 
     def __init__(self, delimiter: str) -> None:
         self._writer = csv.writer(self, delimiter=delimiter, lineterminator=_END)
         self._line = ""
 
     def write(self, text: str) -> None:
-        """What Python's writer calls with a line, in which it quotes what stands in its end, and nothing else."""
+        """Python's writer calls this with each line. It quotes cells that contain characters of the line end."""
         self._line = text.removesuffix(_END)
 
     def line(self, cells: Sequence[str]) -> bytes:
-        """In quotes where they need it."""
+        """The line of these cells, in quotes where they need it."""
         self._writer.writerow(cells)
         return self._line.encode("utf-8")
 
 
 class CsvFile:
-    """See `Table`. Raises `BadFile` for a header line that cannot be used, with all that is wrong in it."""
+    """See `Table`. Raises `BadFile` for an unusable header line, with everything that is wrong in it."""
 
     suffix = "csv"
 
-    def __init__(self, source: Source, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
+    def __init__(self, source: SourceFile, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
         self.source, self._limits, self._only = source, limits, only
         with source.open() as stream:
             header, self._delimiter = _header(stream)
@@ -105,7 +103,7 @@ class CsvFile:
         self.head = BOM + self._cells.line(names) + b"\r\n"
 
     def rows(self) -> Iterator[Row]:
-        """See `Table`. Lines with nothing in their cells are no rows: spreadsheets leave some behind the last."""
+        """See `Table`. Lines of empty cells are not rows: spreadsheets leave some behind the last row."""
         with self.source.open() as stream:
             yield from self._rows(stream)
 
@@ -122,15 +120,12 @@ class CsvFile:
             except StopIteration:
                 return
             except csv.Error as error:
-                cells, flaw = [], texts.take_flaw() or _told(error)
+                cells, flaw = [], texts.take_flaw() or _in_words(error)
             if flaw or any(cells):
                 number += 1
-                if not self._only or self._outcome_of(cells) in self._only:
+                outcome = cells[self._outcome] if self._outcome is not None and self._outcome < len(cells) else None
+                if not self._only or outcome in self._only:
                     yield self._row(number, line, cells, flaw)
-
-    def _outcome_of(self, cells: Sequence[str]) -> str | None:
-        assert self._outcome is not None
-        return cells[self._outcome] if self._outcome < len(cells) else None
 
     def _row(self, number: int, line: int, cells: list[str], flaw: str | None) -> Row:
         columns = len(self._columns.header)
@@ -144,36 +139,36 @@ class CsvFile:
         content = read_body(body)
         if isinstance(content, InvalidBody):
             errors = content.field_errors.items()
-            told = (self._columns.told(path, text, cells) for path, texts in errors for text in texts)
-            return Row(number, line, kept, None, tuple(told))
+            problems = (self._columns.problem(path, text, cells) for path, texts in errors for text in texts)
+            return Row(number, line, kept, None, tuple(problems))
         if len(value) > self._limits.value_bytes:
             return Row(number, line, kept, None, problems_of(value, self._limits))
-        return Row(number, line, kept, Asked(value, body))
+        return Row(number, line, kept, RowCommand(value, body))
 
     def _kept(self, cells: list[str]) -> list[str]:
         return cells if self._is_all_kept else [cells[index] for index in self._columns.kept]
 
     def _line_of_bad(self, cells: list[str]) -> bytes:
-        """As many cells as there are columns, so that the answer stands below its own; what is no UTF-8 is replaced."""
+        """As many cells as columns, so that the answer stands in its own columns. Replaces bytes that are not UTF-8."""
         columns = len(self._columns.header)
         filled = (cells + [""] * columns)[:columns]
-        readable = [one.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in filled]
+        readable = [cell.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for cell in filled]
         return self._cells.line(self._kept(readable))
 
     def _column_of_bad(self, cells: list[str]) -> str:
-        """Where the first cell is that is no UTF-8."""
-        names = self._columns.header
-        found = (names[index] for index, one in enumerate(cells[: len(names)]) if _NOT_UTF8.search(one))
-        name = next(found, None)
-        return "" if name is None else f"column {printable(name)}: "
+        """The first column with a cell that is not UTF-8, if there is one."""
+        for name, cell in zip(self._columns.header, cells, strict=False):
+            if _NOT_UTF8.search(cell):
+                return f"column {printable(name)}: "
+        return ""
 
     def line(self, row: Row, answer: RowAnswer) -> bytes:
-        """See `Table`. A spreadsheet that opens it takes none of what is added for a formula."""
+        """See `Table`. No spreadsheet takes an added cell for a formula."""
         added = [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in answer]
         return b"".join((row.kept, self._delimiter.encode("ascii"), self._cells.line(added), b"\r\n"))
 
     def records(self, lines: Iterator[bytes]) -> Iterator[bytes]:
-        """See `Table`. A line break within quotes ends none: there, the number of quotes is odd."""
+        """See `Table`. A line break within quotes ends no row; the number of quotes before it is odd."""
         begun: list[bytes] = []
         size = quotes = 0
         for line in lines:
@@ -185,32 +180,32 @@ class CsvFile:
         if begun:
             yield b"".join(begun)
 
-    def noted(self, record: bytes) -> Noted:
+    def answered(self, record: bytes) -> AnsweredRow:
         """See `Table`."""
         if not record.endswith(b"\r\n") or record.count(b'"') % 2:
             raise Torn("torn")
         try:
             cells = next(csv.reader([record.decode("utf-8")], delimiter=self._delimiter, strict=True))
         except csv.Error as error:
-            raise ValueError(_told(error)) from error
+            raise ValueError(_in_words(error)) from error
         if len(cells) != len(self._columns.kept) + len(ANSWER_COLUMNS):
             raise ValueError(f"{len(cells)} cells")
         added = dict(zip(ANSWER_COLUMNS, cells[-len(ANSWER_COLUMNS) :], strict=True))
-        return Noted(added["answer.outcome"], added["answer.key"])
+        return AnsweredRow(added["answer.outcome"], added["answer.key"])
 
     def is_part(self, torn: bytes, row: Row) -> bool:
-        """See `Table`. What is added has no line breaks."""
+        """See `Table`. Added cells have no line breaks."""
         rest = torn.removeprefix(row.kept)
         return row.kept.startswith(torn) or (rest != torn and b"\n" not in rest)
 
 
 def _header(stream: BinaryIO) -> tuple[list[str], str]:
-    """The names of the columns, and what stands between them. Raises `BadFile`."""
+    """The names of the columns, and their delimiter. Raises `BadFile`."""
     first = stream.readline(_LONGEST_LINE)
     if first.startswith(b"PK\x03\x04"):
-        raise BadFile("expected CSV or NDJSON, got a workbook: save it as CSV UTF-8")
+        raise BadFile("this is a workbook: save it as CSV UTF-8")
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadFile("expected UTF-8, got UTF-16: save it as CSV UTF-8")
+        raise BadFile("this file is UTF-16: save it as CSV UTF-8")
     texts = _Texts(stream)
     stream.seek(0)
     bare = _QUOTED.sub("", without_end(first).decode("utf-8", "replace"))
@@ -218,14 +213,13 @@ def _header(stream: BinaryIO) -> tuple[list[str], str]:
     try:
         header = next(csv.reader(texts, delimiter=delimiter, strict=True), [])
     except csv.Error as error:
-        raise BadFile(f"line 1: {_told(error)}") from error
+        raise BadFile(f"line 1: {_in_words(error)}") from error
     if texts.flaw is not None:
-        raise BadFile(f"line 1: {texts.flaw}, got other bytes: save it as CSV UTF-8")
+        raise BadFile(f"line 1: {texts.flaw}: save the file as CSV UTF-8")
     if not any(header):
         raise BadFile("line 1: expected a header line, with the names of the columns")
     return header, delimiter
 
 
-def _told(error: csv.Error) -> str:
-    text = str(error)
-    return next((told for words, told in _SYNTAX if words in text), text)
+def _in_words(error: csv.Error) -> str:
+    return next((meaning for words, meaning in _SYNTAX if words in str(error)), str(error))

@@ -1,4 +1,4 @@
-"""Commands as NDJSON, one a line: each goes byte for byte, whether plain or a structured CloudEvent."""
+"""Commands as NDJSON, one a line. Each is sent byte for byte, plain or as a structured CloudEvent."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -12,40 +12,36 @@ from worker.messages.envelope import Limits
 from worker.messages.json_value import JsonObject, read_object
 from worker.tools.common.answering import NAMES, RowAnswer
 from worker.tools.submit.columns import Choices, fill
-from worker.tools.submit.row import Asked, BadFile, Noted, Row, Torn
-from worker.tools.submit.source import Source
-from worker.tools.validate.lines import BOM, bounded_lines, without_end
-from worker.tools.validate.problems import SYNTAX_ERROR, problems_of
+from worker.tools.submit.table import AnsweredRow, BadFile, Row, RowCommand, SourceFile, Torn
+from worker.tools.validate.problems import BOM, SYNTAX_ERROR, bounded_lines, problems_of, without_end
 
 _ANSWER = b',"answer":{"outcome":"'
-"""What `line` puts behind the fields of a row; cut off again where an answers file is the input."""
+"""`line` adds this behind the fields of a row. It is cut off again if an answers file is the input."""
 
 
 class NdjsonFile:
-    """See `Table`. Raises `BadFile` for options that are about columns."""
+    """See `Table`. Raises `BadFile` for options about columns."""
 
     suffix = "ndjson"
     head = b""
 
-    def __init__(self, source: Source, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
+    def __init__(self, source: SourceFile, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
         problems = [*choices.problems()]
         given = {"--map": choices.renamed, "--ignore": choices.ignored, "--pad-gtin": choices.pad_gtin}
-        problems += [
-            f"{option}: expected a CSV file, since NDJSON has no columns" for option, one in given.items() if one
-        ]
+        problems += [f"{option} needs a CSV file: NDJSON has no columns" for option, value in given.items() if value]
         if problems:
             raise BadFile("\n  ".join(("the options do not fit the file:", *problems)))
         self.source, self._limits, self._only = source, limits, only
         self._fixed = [(tuple(path.split(".")), value) for path, value in choices.values()]
 
     def rows(self) -> Iterator[Row]:
-        """See `Table`. Blank lines are no rows."""
+        """See `Table`. Blank lines are not rows."""
         with self.source.open() as stream:
             yield from self._rows(stream)
 
     def _rows(self, stream: BinaryIO) -> Iterator[Row]:
         number = 0
-        longest = 2 * self._limits.value_bytes + len(BOM)  # with an answer behind it
+        longest = 2 * self._limits.value_bytes + len(BOM)  # room for an answer behind it
         for line, text in enumerate(bounded_lines(stream, longest), 1):
             kept = without_end(text.removeprefix(BOM) if line == 1 else text)
             if kept.strip():
@@ -55,7 +51,7 @@ class NdjsonFile:
                     yield self._row(number, line, kept)
 
     def _row(self, number: int, line: int, text: bytes) -> Row:
-        """The limit of a value is the worker's; so is every word on what is wrong."""
+        """A row by the worker's own limits and checks."""
         value = text
         whole = read_object(text, self._limits.json_depth) if len(text) <= self._limits.value_bytes else None
         if isinstance(whole, dict):
@@ -64,26 +60,26 @@ class NdjsonFile:
             if isinstance(body, dict):
                 value = self._changed(text, whole, body)
                 if not isinstance(read_body(body), InvalidBody) and len(value) <= self._limits.value_bytes:
-                    return Row(number, line, text, Asked(value, body, is_event))
+                    return Row(number, line, text, RowCommand(value, body, is_event))
         problems = problems_of(value, self._limits)
-        return Row(number, line, text, None, tuple(_of_one_line(one) for one in problems))
+        return Row(number, line, text, None, tuple(_in_one_line(problem) for problem in problems))
 
     def _changed(self, text: bytes, whole: JsonObject, body: JsonObject) -> bytes:
-        """The value with what each body is given; just as it is where nothing is."""
+        """The value with the fields that options set in every body."""
         if not self._fixed:
             return text
         for path, value in self._fixed:
             try:
                 fill(body, path, value)
-            except ValueError:  # the rules say what is wrong there
+            except ValueError:  # the rules tell what is wrong there
                 return text
         return json.dumps(whole, separators=(",", ":")).encode("ascii")
 
     def line(self, row: Row, answer: RowAnswer) -> bytes:
-        """See `Table`. Behind the fields of an object, so that the rest is as it was; beside what is no object."""
+        """See `Table`. The answer follows an object's own fields, which stay as they were."""
         added = orjson.dumps(dict(zip(NAMES, answer, strict=True)))
         kept = row.kept.rstrip()
-        if row.asked is None and not isinstance(read_object(kept, self._limits.json_depth), dict):
+        if row.command is None and not isinstance(read_object(kept, self._limits.json_depth), dict):
             return b'{"input":' + json.dumps(kept.decode("utf-8", "replace")).encode() + b',"answer":' + added + b"}\n"
         between = b"" if kept[:-1].strip() == b"{" else b","
         return b"".join((kept[:-1], between, b'"answer":', added, b"}\n"))
@@ -92,22 +88,22 @@ class NdjsonFile:
         """See `Table`."""
         return lines
 
-    def noted(self, record: bytes) -> Noted:
+    def answered(self, record: bytes) -> AnsweredRow:
         """See `Table`."""
         if not record.endswith(b"\n"):
             raise Torn("torn")
         answer = json.loads(record[record.rindex(_ANSWER[1:]) + len(b'"answer":') : -2])
         if tuple(answer) != NAMES:
-            raise ValueError("another answer")
-        return Noted(answer["outcome"], answer["key"])
+            raise ValueError("its answer has other fields")
+        return AnsweredRow(answer["outcome"], answer["key"])
 
     def is_part(self, torn: bytes, row: Row) -> bool:
-        """See `Table`. It is one line, and no other than this one's was being written."""
+        """See `Table`. A row is one line, so the torn one can only be this row's."""
         return True
 
 
 def _without_answer(text: bytes) -> tuple[str | None, bytes]:
-    """The outcome that an answers file says, and the row as it was before."""
+    """The outcome in an answers file's row, and the row without its answer."""
     at = text.rfind(_ANSWER)
     if at < 0 or not text.endswith(b"}}"):
         return None, text
@@ -118,8 +114,8 @@ def _without_answer(text: bytes) -> tuple[str | None, bytes]:
     return (answer["outcome"], text[:at] + b"}") if tuple(answer) == NAMES else (None, text)
 
 
-def _of_one_line(problem: str) -> str:
-    """With the column where the syntax is wrong; where a field is, it is called one."""
-    if (found := SYNTAX_ERROR.search(problem)) is not None:
-        return f"column {int(found[1]) + 1}: {problem}"
+def _in_one_line(problem: str) -> str:
+    """Put the column before a syntax error, and `field` before a path."""
+    if (position := SYNTAX_ERROR.search(problem)) is not None:
+        return f"column {int(position[1]) + 1}: {problem}"
     return problem if problem.startswith(("unreadable", "further")) else f"field {problem}"

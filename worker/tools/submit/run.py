@@ -1,4 +1,4 @@
-"""Sending rows and waiting for their answers: the one part of `submit` that speaks to Kafka."""
+"""Sends rows and waits for their answers: the part of `submit` that speaks to Kafka."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from worker.messages.events import Event, Header, cause_of
+from worker.messages.events import Event, cause_of
 from worker.settings import Settings
 from worker.tools.cli.signals import Stop
 from worker.tools.common.answering import RowAnswer, answer_of
@@ -15,30 +15,28 @@ from worker.tools.common.results import ResultWatcher
 from worker.tools.submit.allowance import Allowance
 from worker.tools.submit.answers_file import AnswersFile
 from worker.tools.submit.command_batches import CommandBatches, Delivery
-from worker.tools.submit.credentials import Credentials
-from worker.tools.submit.keys import idempotency_key, record_key
-from worker.tools.submit.row import Asked, Row, invalid
-from worker.tools.submit.window import Slot, Window
+from worker.tools.submit.headers import Credentials, idempotency_key, record_key
+from worker.tools.submit.table import Row
+from worker.tools.submit.window import RowWindow, Slot
 from worker.tools.validate.problems import CLOUD_EVENT
 
 _AT_ONCE = 1_250
-"""Rows that are made into batches before the event loop goes on: small batches cost the broker more than all else."""
+"""Rows that become batches before the event loop goes on. Small batches cost the broker more than all else."""
 _BYTES_AT_ONCE = 1024 * 1024
 _MOST_BYTES = 8 * 1024 * 1024
-"""Of rows on their way: those of a spreadsheet never are so many; NDJSON may have 64 KiB a row."""
+"""Size of the rows on their way. Rows of a spreadsheet stay far below; NDJSON may have 64 KiB a row."""
 _GATHER_SECONDS = 0.02
-"""Rest after results have come, so that more come at once."""
+"""Pause after results have come, so that the next poll returns more of them."""
 _LOOK_SECONDS = 0.1
 _SYNC_SECONDS = 1.0
 _REST_SECONDS = 0.02
-_KEY = "idempotency-key"
 _MOST_EARLY = 50_000
-"""More results than that are not taken while the broker acknowledges nothing."""
+"""Results to keep while the broker acknowledges nothing; then reading stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Most rows a second, if any; most rows in the window; seconds without any answer that are too many."""
+    """Limits: rows a second, rows on their way, and seconds without any answer."""
 
     per_second: float | None = None
     in_flight: int = 5_000
@@ -50,13 +48,13 @@ class NoAnswers(Exception):
 
 
 class Submission:
-    """Rows of a file on their way. What it has to keep is in the answers file: a next one goes on from there."""
+    """Sends rows of a file. The answers file keeps all its state: another submission goes on from there."""
 
     def __init__(self, settings: Settings, credentials: Credentials, pace: Pace, answers: AnswersFile) -> None:
         self._credentials, self._pace, self._answers = credentials, pace, answers
         self._watcher = ResultWatcher(settings)
         self._batches = CommandBatches(settings)
-        self._window = Window(settings.topic_commands, self._written)
+        self._window = RowWindow(settings.topic_commands, self._write)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._last_news = 0.0
@@ -64,8 +62,8 @@ class Submission:
     async def run(self, rows: Iterator[Row], stop: Stop, show_progress: Callable[[], None]) -> None:
         """Send rows until all are answered. When asked to stop, only wait for the answers of those that were sent.
 
-        `show_progress` is called about ten times a second.
-        Raises `CLUSTER_ERRORS`, `NoAnswers`, `CannotWrite`, and what reading the rows raises.
+        `show_progress` is called about ten times a second. Raises `CLUSTER_ERRORS`, `NoAnswers`, `CannotWrite`, and the
+        errors of reading the rows.
         """
         try:
             await self._watcher.start()
@@ -78,13 +76,19 @@ class Submission:
             while self._failure is None and (not sending.done() or self._window):
                 await asyncio.sleep(_LOOK_SECONDS)
                 show_progress()
-                self._look_for_answers()
-            await asyncio.sleep(0)  # until `_ended` has heard of what has just failed
+                if not self._window:
+                    self._last_news = time.monotonic()
+                elif time.monotonic() - self._last_news > self._pace.patience_seconds:
+                    raise NoAnswers(
+                        f"no answer came for {self._pace.patience_seconds:g} s, and {len(self._window):,} rows wait: "
+                        "is a worker running?"
+                    )
+            await asyncio.sleep(0)  # let `_ended` run for a task that has just failed
             if self._failure is not None:
                 raise self._failure
         finally:
-            for one in self._tasks:
-                one.cancel()
+            for task in self._tasks:
+                task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await asyncio.gather(self._watcher.close(), self._batches.close())
             self._answers.sync()
@@ -100,18 +104,9 @@ class Submission:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
 
-    def _written(self, row: Row, answer: RowAnswer) -> None:
+    def _write(self, row: Row, answer: RowAnswer) -> None:
         self._answers.append(row, answer)
         self._last_news = time.monotonic()
-
-    def _look_for_answers(self) -> None:
-        if not self._window:
-            self._last_news = time.monotonic()
-        elif time.monotonic() - self._last_news > self._pace.patience_seconds:
-            raise NoAnswers(
-                f"no answer came for {self._pace.patience_seconds:g} s, and {len(self._window):,} rows wait: "
-                "is a worker running?"
-            )
 
     async def _watch(self) -> None:
         window = self._window
@@ -143,23 +138,34 @@ class Submission:
             if room < least or self._window.kept_bytes > _MOST_BYTES:
                 await asyncio.sleep(_REST_SECONDS)
                 continue
-            chunk = _some(rows, min(room, _AT_ONCE))
+            chunk, size = list[Row](), 0
+            for row in islice(rows, min(room, _AT_ONCE)):
+                chunk.append(row)
+                size += len(row.kept)
+                if size > _BYTES_AT_ONCE:
+                    break
             if not chunk:
                 return
             if allowance is not None:
                 allowance.take(len(chunk))
-            await self._send_some(chunk, partition_of)
+            await self._send_chunk(chunk, partition_of)
 
-    async def _send_some(self, rows: list[Row], partition_of: Callable[[bytes], int]) -> None:
+    async def _send_chunk(self, rows: list[Row], partition_of: Callable[[bytes], int]) -> None:
         at = time.time()
         lanes: dict[int, tuple[list[Slot], list[Event]]] = {}
         for row in rows:
-            if row.asked is None:
-                self._window.add(row, invalid(row))
+            command = row.command
+            if command is None:
+                self._window.add(row, row.invalid())
                 continue
-            key = record_key(row.asked.body)
-            slots, commands = lanes.setdefault(partition_of(key), ([], []))
-            commands.append(Event(key, row.asked.value, self._headers(row.asked, at)))
+            gtin, key = record_key(command.body), idempotency_key(command.body)
+            content_type = [CLOUD_EVENT] if command.is_cloud_event else []
+            proof = self._credentials.headers(
+                command.value, key, CLOUD_EVENT[1] if command.is_cloud_event else None, at
+            )
+            headers = [*proof, ("idempotency-key", key.encode("ascii")), *content_type]
+            slots, commands = lanes.setdefault(partition_of(gtin), ([], []))
+            commands.append(Event(gtin, command.value, headers))
             slots.append(self._window.add(row.without_content()))
         for partition, (slots, commands) in lanes.items():
             self._window.handed_over(partition, len(slots))
@@ -167,25 +173,8 @@ class Submission:
             for delivery in await self._batches.publish(partition, commands):
                 self._begin(self._acknowledge(delivery, partition, list(islice(waiting, delivery.count))))
 
-    def _headers(self, asked: Asked, at: float) -> list[Header]:
-        key = idempotency_key(asked.body)
-        content_type = CLOUD_EVENT[1] if asked.is_cloud_event else None
-        headers = [*self._credentials.headers(asked.value, key, content_type, at), (_KEY, key.encode("ascii"))]
-        return [*headers, CLOUD_EVENT] if asked.is_cloud_event else headers
-
     async def _acknowledge(self, delivery: Delivery, partition: int, slots: list[Slot]) -> None:
         first = await delivery.first_offset()
         if first is None:
-            raise NoAnswers("the broker has forgotten where some commands stand, so that their answers cannot be told")
+            raise NoAnswers("the broker has forgotten the offsets of some commands, so their answers cannot be found")
         self._window.acknowledged(partition, first, slots)
-
-
-def _some(rows: Iterator[Row], most: int) -> list[Row]:
-    """The next few; fewer where they are large."""
-    taken, size = [], 0
-    for row in islice(rows, most):
-        taken.append(row)
-        size += len(row.kept)
-        if size > _BYTES_AT_ONCE:
-            break
-    return taken

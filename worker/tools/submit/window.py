@@ -1,15 +1,15 @@
-"""Rows from when they are sent until their answers are written: matched by place, let out in the order of the file."""
+"""Rows on their way. They are matched to results by place, and leave in the order of the file."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from worker.domain.places import Place
 from worker.tools.common.answering import RowAnswer
-from worker.tools.submit.row import Row
+from worker.tools.submit.table import Row
 
 
 class Slot:
-    """A row, and its answer once it is there."""
+    """A row, and its answer once there is one."""
 
     __slots__ = ("answer", "row")
 
@@ -18,16 +18,16 @@ class Slot:
         self.answer = answer
 
 
-class Window:
-    """At most so many rows are in it, whether they wait for an answer or for one before them.
+class RowWindow:
+    """Rows that wait for their own answer, or for the answer of a row before them.
 
-    Results are matched by `ce_causationid`, the place where a command was acknowledged, since others may use the same
-    keys. One that comes before the acknowledgement is kept until that is there; of what others sent, until then.
+    Results are matched by `ce_causationid`, the place where a command was acknowledged: others may use the same keys.
+    A result that comes before the acknowledgement is kept until then, and so are results of other people's commands.
     """
 
     def __init__(self, topic: str, write: Callable[[Row, RowAnswer], None]) -> None:
         self.kept_bytes = 0
-        """Of its rows, as the answers file repeats them."""
+        """Size of these rows in the answers file."""
         self._topic = topic
         self._write = write
         self._rows: deque[Slot] = deque()
@@ -40,11 +40,11 @@ class Window:
 
     @property
     def early(self) -> int:
-        """Results that are kept as somebody's."""
+        """Number of results that are kept, since they may belong to unacknowledged commands."""
         return sum(map(len, self._early.values()))
 
     def add(self, row: Row, answer: RowAnswer | None = None) -> Slot:
-        """The next row of the file; with an answer, if it is not sent."""
+        """Add the next row of the file, with its answer if it is not sent."""
         slot = Slot(row, answer)
         self._rows.append(slot)
         self.kept_bytes += len(row.kept)
@@ -52,11 +52,11 @@ class Window:
         return slot
 
     def handed_over(self, partition: int, count: int) -> None:
-        """So many commands are on their way to a partition."""
+        """Note that commands are on their way to a partition."""
         self._unacknowledged[partition] += count
 
     def acknowledged(self, partition: int, first_offset: int, slots: Sequence[Slot]) -> None:
-        """These rows' commands stand one behind the other."""
+        """Note the places of these rows' commands, which are consecutive."""
         early = self._early.get(partition, {})
         for offset, slot in enumerate(slots, first_offset):
             if (answer := early.pop(offset, None)) is not None:
@@ -66,15 +66,15 @@ class Window:
         self._unacknowledged[partition] -= len(slots)
         end = first_offset + len(slots)
         later = self._unacknowledged[partition] > 0
-        self._early[partition] = {at: one for at, one in early.items() if at >= end} if later else {}
+        self._early[partition] = {at: answer for at, answer in early.items() if at >= end} if later else {}
         self._let_out()
 
     def expects(self, cause: Place) -> bool:
-        """Whether a result with this cause is that of one of our rows, or may turn out to be."""
+        """Whether a result with this cause answers one of these rows, or may turn out to."""
         return cause.topic == self._topic and (cause in self._waiting or self._unacknowledged[cause.partition] > 0)
 
     def hear(self, cause: Place, answer: RowAnswer) -> bool:
-        """Whether it is the answer to one of our rows; one that comes again is none."""
+        """Note a result. Returns whether it answers one of these rows for the first time."""
         slot = self._waiting.pop(cause, None)
         if slot is not None:
             slot.answer = answer

@@ -11,11 +11,11 @@ from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import leave_closed_pipe, say
 from worker.tools.cli.running import settings_with_warnings, warn
 from worker.tools.validate.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
-from worker.tools.validate.validation import summary, verdicts
+from worker.tools.validate.validation import checked_values, summary
 
 app = App(name="validate", help_format="plaintext")
 
-_FILE = Parameter(help="NDJSON, or a single JSON document; - for stdin.", allow_leading_hyphen=True)
+_FILE = Parameter(help="NDJSON, or one JSON document; - for stdin.", allow_leading_hyphen=True)
 
 
 @app.default
@@ -24,23 +24,20 @@ def validate(  # noqa: PLR0913 - its options
     /,
     *,
     signing_key: Annotated[
-        Path | None, Parameter(help="A PEM file: print the header jws-signature of each good command, for an hour.")
+        Path | None,
+        Parameter(help="A PEM file: print the header jws-signature of each good command, valid for an hour."),
     ] = None,
-    signature: Annotated[
-        str | None, Parameter(help="A jws-signature: say what the worker would say of it, with these commands.")
-    ] = None,
-    idempotency_key: Annotated[str | None, Parameter(help="The header beside a signature.")] = None,
-    catalogue: Annotated[
-        Path | None, Parameter(help="A catalogue file: whether a key of it has signed, and was valid.")
-    ] = None,
+    signature: Annotated[str | None, Parameter(help="A jws-signature to check with these commands.")] = None,
+    idempotency_key: Annotated[str | None, Parameter(help="The idempotency key beside a signature.")] = None,
+    catalogue: Annotated[Path | None, Parameter(help="A catalogue file with the keys that may have signed.")] = None,
     at: Annotated[
-        str | None, Parameter(help="When --signature is judged, such as 2026-12-31T23:00:00Z; else now.")
+        str | None, Parameter(help="Time at which --signature is checked, such as 2026-12-31T23:00:00Z. Default: now.")
     ] = None,
 ) -> None:
-    """Say what the worker would say of each command in a file, without credentials, Kafka and Postgres.
+    """Check each command in a file as the worker would, without credentials, Kafka and Postgres.
 
-    Values are plain commands or structured CloudEvents. Exit 1 if any is bad. Signatures are made and checked for
-    PASSPORT_SIGNATURE_AUDIENCE, or the command topic.
+    Values are plain commands or structured CloudEvents. Exit 1 if any is bad. Signatures are for
+    PASSPORT_SIGNATURE_AUDIENCE, else for the command topic.
     """
     settings = settings_with_warnings()
     limits, audience = settings.limits, settings.audience
@@ -49,22 +46,22 @@ def validate(  # noqa: PLR0913 - its options
     good = bad = 0
     try:
         with _opened(file) as stream:
-            for verdict in with_signatures(verdicts(stream, limits), check, limits):
-                for problem in verdict.problems:
-                    say(f"line {verdict.line}: {problem}")
-                for warning in verdict.warnings:
-                    say(f"line {verdict.line}: warning: {warning}")
-                if signer is not None and not verdict.problems:
-                    say(f"line {verdict.line}: {signed_header(signer, verdict.value, idempotency_key, limits)}")
-                bad += bool(verdict.problems)
-                good += not verdict.problems
+            for checked in with_signatures(checked_values(stream, limits), check, limits):
+                for problem in checked.problems:
+                    say(f"line {checked.line}: {problem}")
+                for warning in checked.warnings:
+                    say(f"line {checked.line}: warning: {warning}")
+                if signer is not None and not checked.problems:
+                    say(f"line {checked.line}: {signed_header(signer, checked.value, idempotency_key, limits)}")
+                bad += bool(checked.problems)
+                good += not checked.problems
         say(summary(good, bad, not_checked(check)))
         if good + bad == 0:
-            warn(f"there was no command in {file}")
+            warn(f"found no commands in {file}")
         sys.stdout.flush()
     except BrokenPipeError:
         leave_closed_pipe(1)
-    except KeyboardInterrupt:  # no verdict on what was not read
+    except KeyboardInterrupt:  # the rest was not checked
         raise Failed("interrupted") from None
     sys.exit(1 if bad else 0)
 

@@ -1,6 +1,8 @@
-"""What the worker would find wrong with a value, for people: by its own code, without credentials and state."""
+"""What the worker would find wrong with a value, by its own code, without credentials and state; and lines of files."""
 
 import re
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from worker.domain.command import InvalidBody, UnreadableRecord
 from worker.messages.body import looks_like_cloud_event
@@ -14,32 +16,43 @@ CLOUD_EVENT: Header = ("content-type", b"application/cloudevents+json")
 """The header of a structured CloudEvent."""
 
 SYNTAX_ERROR = re.compile(r"at character (\d+)$")
-"""How the reason ends of what is no JSON: the position, from 0."""
+"""The end of the reason for invalid JSON: the position, counted from 0."""
+
+BOM = b"\xef\xbb\xbf"
+_CHUNK_BYTES = 64 * 1024
+
+
+def bounded_lines(stream: BinaryIO, longest: int) -> Iterator[bytes]:
+    """Lines with their ends. A longer line is cut behind its first byte too many, and the rest is skipped."""
+    while text := stream.readline(longest + 2):  # a line may end in CR LF
+        yield text
+        while not text.endswith(b"\n") and text:
+            text = stream.readline(_CHUNK_BYTES)
+
+
+def without_end(line: bytes) -> bytes:
+    """The line without CR LF or LF."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def problems_of(value: bytes, limits: Limits) -> tuple[str, ...]:
-    """What the worker finds wrong with a record of this value: `path: message`, or why it cannot be read."""
+    """The worker's complaints about a record with this value: `path: message`, or why it cannot be read."""
     headers = [CLOUD_EVENT] if is_cloud_event(value, limits) else []
     body = open_envelope(Record("", 0, 0, 0, None, value, headers), limits).command.body
     if isinstance(body, UnreadableRecord):
-        return (f"unreadable ({body.code}): {body.reason}{_place(value, body.reason)}",)
+        position, where = SYNTAX_ERROR.search(body.reason), ""
+        if position is not None and b"\n" in value:
+            where = f" ({place(value.decode()[: int(position[1])])})"
+        return (f"unreadable ({body.code}): {body.reason}{where}",)
     if isinstance(body, InvalidBody):
-        found = tuple(printable(f"{path}: {text}") for path, texts in body.field_errors.items() for text in texts)
-        return (*found, f"further fields that are wrong: {body.omitted}") if body.omitted else found
+        errors = tuple(printable(f"{path}: {text}") for path, texts in body.field_errors.items() for text in texts)
+        return (*errors, f"further fields that are wrong: {body.omitted}") if body.omitted else errors
     return ()
 
 
 def is_cloud_event(value: bytes, limits: Limits) -> bool:
-    """A content type would say it, which a file has not."""
+    """Whether the value is a structured CloudEvent. Files have no content type, so its own keys decide."""
     if b'"specversion"' not in value or len(value) > limits.value_bytes:
         return False
     parsed = read_object(value, limits.json_depth)
     return isinstance(parsed, dict) and looks_like_cloud_event(parsed)
-
-
-def _place(value: bytes, reason: str) -> str:
-    """Line and column of a syntax error, in a document over many lines."""
-    found = SYNTAX_ERROR.search(reason)
-    if found is None or b"\n" not in value:
-        return ""
-    return f" ({place(value.decode()[: int(found[1])])})"

@@ -1,4 +1,4 @@
-"""What `validate` does about signatures: it signs values, and says of a signature what the worker would say."""
+"""Signatures in `validate`: it signs values, and checks a signature as the worker would."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -23,16 +23,16 @@ from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.signer import NotASigningKey, Signer
 from worker.tools.common.why import SIGNATURE_SENTENCES
 from worker.tools.validate.problems import is_cloud_event
-from worker.tools.validate.validation import NOT_CHECKED, Verdict
+from worker.tools.validate.validation import NOT_CHECKED, CheckedValue
 
 _ANY_PLAN = Plan("", None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A signature, whom it has to be for, the idempotency key beside it, and when it is judged.
+    """A signature to check, with its audience, the idempotency key beside it, and the time of the check.
 
-    `catalogue` has the keys that are registered; without it the signature itself is not verified.
+    `catalogue` has the registered keys. Without it only the claims are checked, not the signature itself.
     """
 
     signature: str
@@ -42,24 +42,24 @@ class Check:
     at_ms: int
 
     def problem(self, value: bytes, content_type: bytes | None, limits: Limits) -> str | None:
-        """Why the worker would refuse a record of this value for its signature; None where it would not."""
+        """Why the worker would refuse this signature on a record with this value; None if it would not."""
         headers: list[Header] = [(HEADER, self.signature.encode("utf-8", "surrogateescape"))]
         headers += [] if self.key is None else [("idempotency-key", self.key.encode("utf-8", "surrogateescape"))]
         headers += [] if content_type is None else [("content-type", content_type)]
         command = open_envelope(Record("", 0, 0, self.at_ms, None, value, headers), limits, self.audience).command
-        found = authenticate(command, self._facts(command.credentials))
-        if not isinstance(found, Unauthorized) or found.reason is None:
+        outcome = authenticate(command, self._facts(command.credentials))
+        if not isinstance(outcome, Unauthorized) or outcome.reason is None:
             return None
         misfit = command.credentials.misfit if isinstance(command.credentials, Signature) else None
-        detail = f" It is {misfit} that does not fit." if misfit and found.reason.endswith("mismatch") else ""
-        return f"{found.reason}: {SIGNATURE_SENTENCES[found.reason]}{detail}"
+        detail = f" The claim {misfit} does not fit." if misfit and outcome.reason.endswith("mismatch") else ""
+        return f"{outcome.reason}: {SIGNATURE_SENTENCES[outcome.reason]}{detail}"
 
     def _facts(self, credentials: object) -> Facts:
-        """As a worker looks them up; without a catalogue, a key that has signed all."""
+        """The facts of a worker with this catalogue. Without one, any key counts as known and proven."""
         facts = Facts()
         if self.catalogue is not None:
             facts.signing_keys = signing_keys_of(self.catalogue)
-            facts.companies = {one.id: Company(one.id, _ANY_PLAN, None) for one in self.catalogue.companies}
+            facts.companies = {row.id: Company(row.id, _ANY_PLAN, None) for row in self.catalogue.companies}
             if isinstance(credentials, Signature):
                 Verifier().prove(credentials, self.at_ms, facts)
         elif isinstance(credentials, Signature):
@@ -72,7 +72,7 @@ class Check:
 def check_of(
     signature: str | None, audience: str, key: str | None, catalogue: Path | None, at: datetime | None
 ) -> Check | None:
-    """None without a signature. Raises `BadUsage` for a catalogue that cannot be read."""
+    """The check that these options ask for; None without a signature. Raises `BadUsage`."""
     if signature is None:
         if catalogue is not None or at is not None:
             raise BadUsage(f"{'--catalogue' if catalogue else '--at'}: expected --signature beside it")
@@ -86,7 +86,7 @@ def check_of(
 
 
 def signer_of(file: Path | None, audience: str) -> Signer | None:
-    """None without a file. Raises `BadUsage` where it has no key that can sign."""
+    """The signer with the key in a file; None without a file. Raises `BadUsage` for an unusable key."""
     if file is None:
         return None
     try:
@@ -97,23 +97,23 @@ def signer_of(file: Path | None, audience: str) -> Signer | None:
         raise BadUsage(f"--signing-key: cannot read {file}: {error.strerror}") from error
 
 
-def with_signatures(found: Iterable[Verdict], check: Check | None, limits: Limits) -> Iterator[Verdict]:
-    """The same verdicts, with what is wrong with the signature among their problems."""
-    for verdict in found:
-        problem = check and check.problem(verdict.value, _content_type(verdict.value, limits), limits)
-        yield verdict if problem is None else replace(verdict, problems=(*verdict.problems, f"{HEADER}: {problem}"))
+def with_signatures(values: Iterable[CheckedValue], check: Check | None, limits: Limits) -> Iterator[CheckedValue]:
+    """Add problems with the signature to the problems of each value."""
+    for value in values:
+        problem = check and check.problem(value.value, _content_type(value.value, limits), limits)
+        yield value if problem is None else replace(value, problems=(*value.problems, f"{HEADER}: {problem}"))
 
 
 def signed_header(signer: Signer, value: bytes, key: str | None, limits: Limits) -> str:
-    """The header of a record of this value that is sent now, as `name: value`. Raises `BadUsage`."""
+    """The signature header for a record with this value that is sent now, as `name: value`. Raises `BadUsage`."""
     if key is not None and UNSAFE_TEXT.search(key):
-        raise BadUsage("--idempotency-key: expected UTF-8 without control characters, since no signature fits another")
+        raise BadUsage("--idempotency-key: expected UTF-8 without control characters: no signature covers other keys")
     ((name, signature),) = signer.headers(value, key, _content_type(value, limits), time.time())
     return f"{name}: {(signature or b'').decode('ascii')}"
 
 
 def not_checked(check: Check | None) -> str:
-    """What `validate` leaves out."""
+    """The sentence about parts that `validate` does not check."""
     if check is None:
         return NOT_CHECKED
     key = "" if check.catalogue is not None else "the key of the signature (--catalogue), "
@@ -121,5 +121,5 @@ def not_checked(check: Check | None) -> str:
 
 
 def _content_type(value: bytes, limits: Limits) -> bytes | None:
-    """A file has no headers: what looks like a structured CloudEvent is one."""
+    """The content type of a value. A file has no headers, so the value's keys decide."""
     return STRUCTURED.encode("ascii") if is_cloud_event(value, limits) else None

@@ -1,0 +1,78 @@
+"""The check before anything is sent: rows pass the worker's rules for bodies, and earlier answers are to these rows."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.messages.envelope import Limits
+from worker.tools.submit.answers_file import AnswersFile
+from worker.tools.submit.columns import Choices
+from worker.tools.submit.csv_file import CsvFile
+from worker.tools.submit.headers import idempotency_key
+from worker.tools.submit.ndjson_file import NdjsonFile
+from worker.tools.submit.table import OUTCOMES, BadFile, Row, SourceFile, Table
+from worker.tools.validate.problems import BOM
+
+_NDJSON = (".ndjson", ".jsonl", ".json")
+_CSV = (".csv", ".tsv", ".txt")
+
+
+@dataclass(slots=True)
+class Checked:
+    """Numbers of rows: all, bad ones, and those with an answer from an earlier run."""
+
+    rows: int = 0
+    bad: int = 0
+    answered: int = 0
+
+
+def table_of(path: Path, limits: Limits, choices: Choices, only: Collection[str] = ()) -> Table:
+    """The table in a file. The name tells its format; under other names, NDJSON begins with a brace.
+
+    `only` keeps rows with these outcomes of an answers file. Raises `BadFile`.
+    """
+    if unknown := [outcome for outcome in only if outcome not in OUTCOMES]:
+        raise BadFile(f"--only: expected one of {', '.join(OUTCOMES)}, got {unknown[0]!r}")
+    if not path.is_file():  # a pipe can be read only once
+        raise BadFile(f"cannot read {path}: expected a file")
+    try:
+        source = SourceFile(path)
+        with source.open() as stream:
+            first = stream.read(4096).removeprefix(BOM).lstrip()
+        is_ndjson = path.suffix.lower() in _NDJSON or (path.suffix.lower() not in _CSV and first.startswith(b"{"))
+        return (NdjsonFile if is_ndjson else CsvFile)(source, limits, choices, only)
+    except OSError as error:
+        raise BadFile(f"cannot read {path}: {error.strerror}") from error
+
+
+def answers_path(path: Path, table: Table) -> Path:
+    """`FILE.answers.csv` or `FILE.answers.ndjson`."""
+    return path.with_name(f"{path.name}.answers.{table.suffix}")
+
+
+def check(table: Table, answers: AnswersFile | None, tell: Callable[[Row], None]) -> Checked:
+    """Read all rows, compare them with earlier answers, and pass each to `tell`.
+
+    Raises `BadFile` if the answers are to other rows, and `Changed`.
+    """
+    checked = Checked()
+    earlier = iter(()) if answers is None else answers.earlier()
+    for row in table.rows():
+        checked.rows += 1
+        checked.bad += row.command is None
+        if answers is not None and checked.answered == checked.rows - 1:
+            key = next(earlier, None)
+            if key is None:
+                is_other_row = answers.torn and not table.is_part(answers.torn, row)
+            else:
+                is_other_row = key != ("" if row.command is None else idempotency_key(row.command.body))
+            if is_other_row:
+                raise BadFile(
+                    f"row {row.number}, line {row.line}: {answers.path} has the answer to another row there. "
+                    "It may belong to another file, or to other options. Move it away to start again."
+                )
+            checked.answered += key is not None
+        tell(row)
+    if answers is not None and (next(earlier, None) is not None or (answers.torn and checked.answered == checked.rows)):
+        raise BadFile(f"{answers.path} has more rows than the file. It belongs to another file.")
+    return checked
