@@ -33,6 +33,7 @@ from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
+from worker.store import sql
 from worker.store.partitions import drop_old_days
 from worker.store.port import (
     ExpectedPosition,
@@ -48,7 +49,6 @@ from worker.store.port import (
 )
 from worker.store.postgres import ANSWERS_BYTES, PostgresStore
 from worker.tools.common.inspection import Covered, Inspection
-from worker.tools.quota.rows import quotas, today
 
 NAME = LaneName("group", TOPIC, 0)
 ANSWER = Answer(0, NOW_MS, Kind.REJECTED, "key", b"{}")
@@ -528,8 +528,9 @@ async def test_quotas_tell_the_writes_of_the_utc_day(postgres: PostgresStore) ->
     days = (-1, 0, 0, 1)
     await lane.process(*(ask(OPEN, serial=str(at), at_ms=now_ms + day * DAY_MS) for at, day in enumerate(days)))
     async with postgres.session() as connection:
-        (quota,) = await quotas(connection, OPEN.company_id, None, await today(connection))
-    assert quota.writes == days.count(0)
+        today = await connection.fetchval(sql.load("today"))
+        (quota,) = await connection.fetch(sql.load("quotas"), OPEN.company_id, None, today, None)
+    assert quota["writes"] == days.count(0)
 
 
 async def test_only_confirmed_overage_is_charged(store: Store) -> None:

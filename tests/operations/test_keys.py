@@ -85,7 +85,7 @@ async def test_a_key_is_seen_once(bench: Workbench, tmp_path: Path, verb: str) -
         "label": "test" if verb == "rotate" else "[red]é",
     }
     assert [json.loads(one)["sha256"] for one in old] == ([HASH] if verb == "rotate" else [])
-    assert "The key is shown this once" in done.stderr
+    assert "The key is not stored, and is never shown again" in done.stderr
     bench.start_worker(log := tmp_path / "worker.log")
     bench.publish([_with_key(bench, key, "used")])
     await bench.wait_for_results(1)
@@ -141,7 +141,7 @@ async def test_a_rotation_overlaps(bench: Workbench) -> None:
     assert timedelta(hours=23, minutes=59) < ahead <= timedelta(hours=24)
     again = await ask(bench, "keys rotate", HASH)
     assert (again.code, again.codes, again.report["key"]) == (1, ["already-revoked"], None)
-    assert "`keys create` makes another for its company" in again.report["problems"][0]["text"]
+    assert "`keys create` makes another one for its company" in again.report["problems"][0]["text"]
     at_once = await ask(bench, "keys rotate", new["sha256"], "--overlap", "0s")
     assert at_once.report["revoked"]["state"] == "revoked"
     listed = await ask(bench, "keys list", "--company", OWNER.company_id)
@@ -159,7 +159,7 @@ async def test_a_prefix_names_one_key(bench: Workbench) -> None:
         several = await ask(bench, verb, "ABCDEF")
         assert (several.code, several.codes) == (1, ["key-ambiguous"])
         text = several.report["problems"][0]["text"]
-        assert text.startswith("abcdef begins the hashes of several API keys, abcdef0f00")
+        assert text.startswith("The hashes of several API keys begin with abcdef: abcdef0f00")
         assert "(line 4) and perhaps others: give more digits." in text
         none = await ask(bench, verb, "abcdef9")
         assert (none.code, none.codes) == (1, ["key-unknown"])
@@ -240,7 +240,7 @@ async def test_what_became_of_a_change_may_not_be_known(bench: Workbench) -> Non
     assert report.key is None
     (problem,) = report.problems
     assert problem.code == "postgres-away"
-    assert problem.text.endswith("It is not known whether it happened: `passport-worker keys list` tells.")
+    assert problem.text.endswith("The change may or may not have happened: see `passport-worker keys list`.")
     rows = await _query(bench, "SELECT outcome FROM operation")
     assert [one["outcome"] for one in rows] == ["interrupted"]
 
@@ -257,4 +257,4 @@ async def test_people_get_lines(bench: Workbench) -> None:
     many = "INSERT INTO api_key SELECT sha256(n::text::bytea), $1, 'zz' || n FROM generate_series(1, 1000) n"
     await _query(bench, many, tenant(9).company_id)
     listed = await asyncio.to_thread(run_command, "keys", "list", COLUMNS="200", **bench.environment)
-    assert listed.stdout.splitlines()[-1] == "and 10 more; --json has all of them, --company those of one"
+    assert listed.stdout.splitlines()[-1] == "and 10 more; --json has all of them, --company those of one company"

@@ -175,4 +175,4 @@ async def test_people_get_a_table(bench: Workbench) -> None:
     )
     await connection.close()
     done = await asyncio.to_thread(run_command, "quota", "show", COLUMNS="200", **bench.environment)
-    assert done.stdout.splitlines()[-1] == "and 7 more that are further from an end; --json has all of them"
+    assert done.stdout.splitlines()[-1] == "and 7 more that are further from their limits; --json has all of them"

@@ -1,4 +1,4 @@
-"""`passport-worker keys`: API keys, made and revoked at once; and private keys that sign commands, into a file."""
+"""`passport-worker keys`: API keys, and private keys that sign commands."""
 
 import json
 import os
@@ -23,17 +23,18 @@ from worker.tools.keys.report import KeyReport, KeysCreateReport, KeysListReport
 
 app = App(
     name="keys",
-    help="Keys of companies. An API key is shown once; its SHA-256 is what is kept, and what names it here. `generate` "
-    "makes a private key that signs commands in place of it.",
+    help="Keys of companies. An API key is shown once; only its SHA-256 is stored, and names it here. `generate` makes "
+    "a private key, which signs commands in place of an API key.",
     help_format="plaintext",
 )
 
-_HASH_PREFIX = Parameter(name="HASHPREFIX", help="The first digits of its SHA-256, at least 6 (`keys list`).")
+_HASH_PREFIX = Parameter(name="HASHPREFIX", help="The first digits of the key's SHA-256, at least 6 (`keys list`).")
 _DIGITS = 16
 _MOST_ROWS = 1_000
-"""So many are shown to people; JSON has all of them."""
+"""Rows shown to people; JSON has all of them."""
 
-Company = Annotated[str, Parameter(help="Its id, 24 hexadecimal digits.")]
+Company = Annotated[str, Parameter(help="Id of a company, 24 hexadecimal digits.")]
+Label = Annotated[str, Parameter(help="A note for people, such as where the key is used.")]
 HashPrefix = Annotated[str, _HASH_PREFIX]
 
 
@@ -47,13 +48,13 @@ HashPrefix = Annotated[str, _HASH_PREFIX]
 def keys_create(
     *,
     company: Company,
-    label: Annotated[str, Parameter(help="Where the key is used, for people.")],
+    label: Label,
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Make a key for a company, at once, and print it: this is the one time that it is seen.
+    """Create a key for a company, and print it. It is valid at once, and never shown again.
 
-    The second line is for the company's `apiKeys` in your catalogue file.
+    The second line is the entry for the company's `apiKeys` in your catalogue file.
     """
     owner, named = company_id(company), _label(label)
     report = ask(lambda servers: create(servers, owner, named, reason or ""))
@@ -65,33 +66,31 @@ def keys_create(
     help_epilogue=examples("keys generate mes-1.pem --label mes-1", "keys generate mes-1.pem --algorithm ES256"),
 )
 def keys_generate(
-    file: Annotated[Path, Parameter(name="FILE", help="Where the private key goes; not over a file that is there.")],
+    file: Annotated[Path, Parameter(name="FILE", help="A new file for the private key.")],
     /,
     *,
     algorithm: Annotated[Literal["EdDSA", "ES256"], Parameter(help="EdDSA: Ed25519. ES256: P-256.")] = "EdDSA",
-    label: Annotated[str, Parameter(help="Where the key is used, for people.")] = "",
+    label: Label = "",
 ) -> None:
-    """Make a private key that signs commands, in a file that only you may read, and print its line for the catalogue.
+    """Make a private key that signs commands, in a file that only you can read, and print its catalogue entry.
 
-    The line has the public key, for the company's `signingKeys`. No server is asked: whoever signs runs this, and sends
-    only the line.
+    The entry has the public key, for the company's `signingKeys`. This needs no server: run it where commands are
+    signed, and send only the entry to the operators.
     """
     named = _label(label) if label else ""
     pem = generate_pem(algorithm)
     try:
-        _write_new(file, pem)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(pem)
     except FileExistsError:
-        raise BadUsage(f"FILE: expected a name that is free, got {file}, which is there") from None
+        raise BadUsage(f"{file} already exists. Choose another name, or delete it first.") from None
     except OSError as error:
-        raise BadUsage(f"FILE: cannot write {file}: {error.strerror}") from error
+        raise BadUsage(f"cannot write {file}: {error.strerror}") from error
     jwk = Signer.from_pem(pem, "").jwk
     print(json.dumps({"jwk": jwk_of(jwk.key_id, jwk.members), "label": named}))
-    print(f"{file} signs. The line is for the company's signingKeys in the catalogue file.", file=sys.stderr)
-
-
-def _write_new(file: Path, content: bytes) -> None:
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-        opened.write(content)
+    print(
+        f"{file} has the private key. The line is for the company's signingKeys in the catalogue file.", file=sys.stderr
+    )
 
 
 @app.command(
@@ -102,7 +101,7 @@ def _write_new(file: Path, content: bytes) -> None:
     ),
 )
 def keys_list(*, company: Company | None = None, as_json: AsJson = False) -> NoReturn:
-    """List the keys of one company, or of all, by company and label: hash, label and revocation."""
+    """List the keys of one company or of all, by company and label, with hash and revocation."""
     owner = None if company is None else company_id(company)
     report = ask(lambda servers: list_all(servers, owner))
     show(report, as_json=as_json, draw=lambda console: _draw_list(console, report))
@@ -120,15 +119,15 @@ def keys_revoke(
     /,
     *,
     at: Annotated[
-        str | None, Parameter(help="From when on it is refused, such as 2026-12-31T23:00:00Z; else now.")
+        str | None, Parameter(help="Refuse it from this time on, such as 2026-12-31T23:00:00Z. Default: now.")
     ] = None,
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Refuse a key, at once: commands that are appended from then on are answered with 401.
+    """Revoke a key: commands appended from then on are answered with 401.
 
-    A key that is revoked earlier stays so. Write the line that is printed into your catalogue file: one that says
-    `revokedAt: null` of this key would take the revocation back.
+    An earlier revocation stays. Put the printed line into your catalogue file: a line with `revokedAt: null` for this
+    key would take the revocation back.
     """
     digits, since = _prefix(prefix), None if at is None else timestamp("--at", at)
     report = ask(lambda servers: revoke(servers, digits, since, reason or ""))
@@ -143,13 +142,14 @@ def keys_rotate(
     prefix: HashPrefix,
     /,
     *,
-    overlap: Annotated[str, Parameter(help="How long both are valid, such as 90m, 24h or 7d.")] = "24h",
+    overlap: Annotated[str, Parameter(help="Time for which both keys are valid, such as 90m, 24h or 7d.")] = "24h",
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Make a key for the company and the label of another, which is refused after the overlap. Both happen at once.
+    """Create a key in place of another one, which is refused after the overlap. Both take effect at once.
 
-    It prints the new key, its line for your catalogue file, and that of the old key.
+    The new key has the old one's company and label. It prints the new key, its line for your catalogue file, and the
+    line of the old key.
     """
     digits, both = _prefix(prefix), duration("--overlap", overlap)
     report = ask(lambda servers: rotate(servers, digits, both, reason or ""))
@@ -172,17 +172,17 @@ def _label(text: str) -> str:
     if not text.strip() or UNSAFE_TEXT.search(text):
         raise BadUsage("--label: expected text of at least one character, without control characters")
     if without_api_keys(text) != text:
-        raise BadUsage("--label: expected text without an API key in it")
+        raise BadUsage("--label: expected text without an API key")
     return text
 
 
 def _draw_new(console: Console, report: KeysCreateReport) -> None:
-    """What is to be copied stands alone in its line, on stdout; what is said about it on stderr."""
+    """Print the key and its entry alone on stdout, so that they can be copied; remarks go to stderr."""
     if report.key is None or report.line is None:
         return
     _print_line(console, report.key)
     _print_line(console, json.dumps(report.line))
-    print("The key is shown this once, and kept nowhere. The line is for your catalogue file.", file=sys.stderr)
+    print("The key is not stored, and is never shown again. The line is for your catalogue file.", file=sys.stderr)
 
 
 def _draw_revoked(console: Console, key: KeyReport | None) -> None:
@@ -201,9 +201,9 @@ def _print_line(console: Console, text: str) -> None:
 def _draw_list(console: Console, report: KeysListReport) -> None:
     columns = ("company", "label", "sha256", "state", "revoked at")
     rows = (
-        (one.company, one.label, f"{one.sha256[:_DIGITS]}…", one.state, catalogue_line(one).get("revokedAt"))
-        for one in report.keys[:_MOST_ROWS]
+        (key.company, key.label, f"{key.sha256[:_DIGITS]}…", key.state, catalogue_line(key).get("revokedAt"))
+        for key in report.keys[:_MOST_ROWS]
     )
     console.print(table(columns, rows))
     if (others := len(report.keys) - _MOST_ROWS) > 0:
-        console.print(f"and {others} more; --json has all of them, --company those of one")
+        console.print(f"and {others} more; --json has all of them, --company those of one company")

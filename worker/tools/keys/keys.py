@@ -1,8 +1,8 @@
-"""`passport-worker keys`: API keys are made, listed, revoked and rotated; what is kept of a key is its hash."""
+"""`passport-worker keys`: lists, creates, revokes and rotates API keys. Only their hashes are stored."""
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,23 +33,23 @@ _MOST_FOUND = 5
 
 
 class BadPrefix(ValueError):
-    """What was typed can be no beginning of a hash; the text does not repeat it, since it may be a key."""
+    """Not the start of a hash. The text does not repeat it, since it may be a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that nobody had before, and its hash."""
+    """A new key, and its hash."""
 
     text: str
     digest: bytes
 
     def __repr__(self) -> str:
-        """By its hash only."""
+        """Show the hash only."""
         return f"NewKey({self.digest.hex()})"
 
 
 def new_key() -> NewKey:
-    """`tp_` and 32 random bytes, in base64url without padding."""
+    """Make a key: `tp_` and 32 random bytes, in base64url without padding."""
     text = f"tp_{secrets.token_urlsafe(32)}"
     return NewKey(text, hash_of_key(text))
 
@@ -57,95 +57,101 @@ def new_key() -> NewKey:
 def prefix_of(text: str) -> str:
     """6 to 64 hexadecimal digits, in lower case. Raises `BadPrefix`."""
     if _PREFIX.fullmatch(text) is None:
-        raise BadPrefix("expected 6 to 64 hexadecimal digits, the first of the SHA-256 that `keys list` shows")
+        raise BadPrefix("expected 6 to 64 hexadecimal digits: the start of a SHA-256 that `keys list` shows")
     return text.lower()
 
 
 async def list_all(servers: Servers, company: str | None) -> KeysListReport:
-    """The keys of a company, or of all."""
+    """The API keys of a company, or of all companies."""
 
     async def question(database: Inspection) -> list[StoredKey] | Problem:
         if company is not None and not await has_company(database.connection, company):
             return company_unknown(company)
         return await list_keys(database.connection, company)
 
-    found = await ask_database(servers, _READ, question)
-    if isinstance(found, Problem):
-        return KeysListReport(problems=(found,), keys=())
-    return KeysListReport(keys=tuple(_report(one) for one in found))
+    answer = await ask_database(servers, _READ, question)
+    if isinstance(answer, Problem):
+        return KeysListReport(problems=(answer,), keys=())
+    return KeysListReport(keys=tuple(map(_report, answer)))
 
 
 async def create(servers: Servers, company: str, label: str, reason: str) -> KeysCreateReport:
-    """A new key of a company, from now on."""
-    made = new_key()
-    change = _Change("keys create", reason)
+    """Create a key for a company. It is valid at once."""
+    key = new_key()
+    change = _RecordedChange("keys create", reason)
 
     async def question(database: Inspection) -> StoredKey | Problem:
         if not await has_company(database.connection, company):
             return company_unknown(company)
-        arguments = {"company": company, "label": label, "sha256": made.digest.hex()}
-        return await change.make(database, arguments, lambda: add_key(database.connection, made.digest, company, label))
+        arguments = {"company": company, "label": label, "sha256": key.digest.hex()}
+        return await change.make(database, arguments, lambda: add_key(database.connection, key.digest, company, label))
 
-    found = change.told(await ask_database(servers, (*_READ, _ADD, *KEEP_OPERATIONS), question))
-    if isinstance(found, Problem):
-        return KeysCreateReport(problems=(found,), key=None, created=None, line=None)
-    created = _report(found)
-    return KeysCreateReport(key=made.text, created=created, line=catalogue_line(created))
+    answer = await change.ask(servers, (*_READ, _ADD), question)
+    if isinstance(answer, Problem):
+        return KeysCreateReport(problems=(answer,), key=None, created=None, line=None)
+    created = _report(answer)
+    return KeysCreateReport(key=key.text, created=created, line=catalogue_line(created))
 
 
 async def revoke(servers: Servers, prefix: str, at: datetime | None, reason: str) -> KeysRevokeReport:
-    """Refuse a key from `at` on, or from now on. A key that is refused earlier stays so."""
-    change = _Change("keys revoke", reason)
+    """Refuse a key from `at` on, or from now on. An earlier revocation stays."""
+    change = _RecordedChange("keys revoke", reason)
 
     async def question(database: Inspection) -> tuple[StoredKey, StoredKey] | Problem:
-        before = await _the_key(database, prefix)
+        before = await _find(database, prefix)
         if isinstance(before, Problem):
             return before
         digest = before.digest
         arguments = {"sha256": digest.hex(), "at": at and at.isoformat()}
         return before, await change.make(database, arguments, lambda: revoke_key(database.connection, digest, at))
 
-    found = change.told(await ask_database(servers, (*_READ, _REVOKE, *KEEP_OPERATIONS), question))
-    if isinstance(found, Problem):
-        return KeysRevokeReport(problems=(found,), revoked=None, changed=False)
-    before, after = found
-    is_too_late = at is not None and after.revoked_at is not None and after.revoked_at < at
+    answer = await change.ask(servers, (*_READ, _REVOKE), question)
+    if isinstance(answer, Problem):
+        return KeysRevokeReport(problems=(answer,), revoked=None, changed=False)
+    before, after = answer
+    was_earlier = at is not None and after.revoked_at is not None and after.revoked_at < at
     return KeysRevokeReport(
-        problems=(_already_revoked(after, "it stays so"),) if is_too_late else (),
+        problems=(_already_revoked(after, "it stays so"),) if was_earlier else (),
         revoked=_report(after),
         changed=before.revoked_at != after.revoked_at,
     )
 
 
 async def rotate(servers: Servers, prefix: str, overlap: timedelta, reason: str) -> KeysRotateReport:
-    """A new key for the company and the label of another, which is refused once the overlap is over."""
-    made = new_key()
-    change = _Change("keys rotate", reason)
+    """Create a key for the company and label of another one, which is refused after the overlap."""
+    key = new_key()
+    change = _RecordedChange("keys rotate", reason)
 
     async def question(database: Inspection) -> tuple[StoredKey, StoredKey] | Problem:
-        old = await _the_key(database, prefix)
+        old = await _find(database, prefix)
         if isinstance(old, Problem):
             return old
         if old.revoked_at is not None:
-            return _already_revoked(old, "`keys create` makes another for its company")
-        arguments = {"old": old.digest.hex(), "new": made.digest.hex(), "overlapSeconds": overlap.total_seconds()}
-        return await change.make(database, arguments, lambda: _replace(database, old, made, overlap))
+            return _already_revoked(old, "`keys create` makes another one for its company")
 
-    found = change.told(await ask_database(servers, (*_READ, _ADD, _REVOKE, *KEEP_OPERATIONS), question))
-    if isinstance(found, Problem):
-        return KeysRotateReport(problems=(found,), key=None, created=None, line=None, revoked=None)
-    new, old = found
+        async def replace() -> tuple[StoredKey, StoredKey]:
+            async with database.connection.transaction():
+                new = await add_key(database.connection, key.digest, old.company_id, old.label)
+                return new, await revoke_key(database.connection, old.digest, None, overlap)
+
+        arguments = {"old": old.digest.hex(), "new": key.digest.hex(), "overlapSeconds": overlap.total_seconds()}
+        return await change.make(database, arguments, replace)
+
+    answer = await change.ask(servers, (*_READ, _ADD, _REVOKE), question)
+    if isinstance(answer, Problem):
+        return KeysRotateReport(problems=(answer,), key=None, created=None, line=None, revoked=None)
+    new, old = answer
     created = _report(new)
-    return KeysRotateReport(key=made.text, created=created, line=catalogue_line(created), revoked=_report(old))
+    return KeysRotateReport(key=key.text, created=created, line=catalogue_line(created), revoked=_report(old))
 
 
 def catalogue_line(key: KeyReport) -> dict[str, str]:
-    """What a catalogue file says of it. A valid key has no `revokedAt`: a null would take a later revocation back."""
+    """The key's entry in a catalogue file. A valid key gets no `revokedAt`: null would take a later revocation back."""
     return key_values(bytes.fromhex(key.sha256), key.label, key.revoked_at)
 
 
-class _Change:
-    """One change that is written down; what is not known of it is said."""
+class _RecordedChange:
+    """A change with a row in table `operation`. If Postgres goes away meanwhile, the report says that it is unknown."""
 
     def __init__(self, verb: str, reason: str) -> None:
         self._verb = verb
@@ -159,32 +165,26 @@ class _Change:
             self._has_begun = True
             return await effect()
 
-    def told(self, found: Known | Problem) -> Known | Problem:
-        if not isinstance(found, Problem) or found.code != POSTGRES_AWAY or not self._has_begun:
-            return found
-        unknown = f"{found.text}. It is not known whether it happened: `passport-worker keys list` tells."
-        return found.model_copy(update={"text": unknown})
+    async def ask(
+        self, servers: Servers, rights: Sequence[Right], question: Callable[[Inspection], Awaitable[Known | Problem]]
+    ) -> Known | Problem:
+        answer = await ask_database(servers, (*rights, *KEEP_OPERATIONS), question)
+        if isinstance(answer, Problem) and answer.code == POSTGRES_AWAY and self._has_begun:
+            text = f"{answer.text}. The change may or may not have happened: see `passport-worker keys list`."
+            return answer.model_copy(update={"text": text})
+        return answer
 
 
-async def _replace(
-    database: Inspection, old: StoredKey, made: NewKey, overlap: timedelta
-) -> tuple[StoredKey, StoredKey]:
-    async with database.connection.transaction():
-        new = await add_key(database.connection, made.digest, old.company_id, old.label)
-        revoked = await revoke_key(database.connection, old.digest, None, overlap)
-        return new, revoked
-
-
-async def _the_key(database: Inspection, prefix: str) -> StoredKey | Problem:
-    found = await find_keys(database.connection, prefix, _MOST_FOUND)
-    if not found:
+async def _find(database: Inspection, prefix: str) -> StoredKey | Problem:
+    keys = await find_keys(database.connection, prefix, _MOST_FOUND)
+    if not keys:
         return Problem(code=KEY_UNKNOWN, text=f"No API key has a hash that begins with {prefix}.")
-    if len(found) > 1:
-        some = ", ".join(f"{one.digest.hex()[: len(prefix) + _SHOWN_DIGITS]}… ({one.label})" for one in found)
-        more = " and perhaps others" if len(found) == _MOST_FOUND else ""
-        text = f"{prefix} begins the hashes of several API keys, {some}{more}: give more digits."
+    if len(keys) > 1:
+        some = ", ".join(f"{key.digest.hex()[: len(prefix) + _SHOWN_DIGITS]}… ({key.label})" for key in keys)
+        more = " and perhaps others" if len(keys) == _MOST_FOUND else ""
+        text = f"The hashes of several API keys begin with {prefix}: {some}{more}. Give more digits."
         return Problem(code=KEY_AMBIGUOUS, text=text)
-    return found[0]
+    return keys[0]
 
 
 def _already_revoked(key: StoredKey, what_then: str) -> Problem:

@@ -11,12 +11,12 @@ KeyState = Literal["valid", "revoked", "revoked-later"]
 
 
 class KeyReport(Model):
-    """An API key; the key itself is kept nowhere."""
+    """An API key. The key itself is not stored."""
 
     sha256: str = Field(description="SHA-256 of the key, in hexadecimal digits.")
-    company: str = Field(description="Whose it is.")
+    company: str = Field(description="The company that owns it.")
     label: str
-    revoked_at: datetime | None = Field(description="Commands that were appended then or later are refused.")
+    revoked_at: datetime | None = Field(description="Commands appended then or later are refused.")
     state: KeyState = Field(description="By the database's clock.")
 
 
@@ -27,21 +27,21 @@ class KeysListReport(Report):
 
 
 class KeysRevokeReport(Report):
-    """`passport-worker keys revoke`: from when on the key is refused."""
+    """`passport-worker keys revoke`: the revoked key."""
 
-    revoked: KeyReport | None = Field(description="As it is now; null where it is not known which key was meant.")
+    revoked: KeyReport | None = Field(description="The key after the change; null if none was found.")
     changed: bool = Field(description="Whether it is refused earlier than before.")
 
 
 class KeysCreateReport(Report):
-    """`passport-worker keys create`: the one time that the key is seen."""
+    """`passport-worker keys create`: the new key, which is shown only here."""
 
-    key: str | None = Field(repr=False, description="What producers send; null where none was made.")
+    key: str | None = Field(repr=False, description="The key that producers send; null if none was created.")
     created: KeyReport | None
-    line: dict[str, str] | None = Field(description="What the company's `apiKeys` in a catalogue file say of it.")
+    line: dict[str, str] | None = Field(description="Entry for the company's `apiKeys` in a catalogue file.")
 
 
 class KeysRotateReport(KeysCreateReport):
-    """`passport-worker keys rotate`: a key in place of another."""
+    """`passport-worker keys rotate`: a new key in place of an old one."""
 
     revoked: KeyReport | None = Field(description="The old key, with the end of the overlap.")

@@ -1,7 +1,8 @@
-"""`passport-worker quota show`: what companies have used of their plans, and who is near an end."""
+"""`passport-worker quota show`: plans, their use by companies, and who is near a limit."""
 
 from datetime import date
 
+from worker.store import sql
 from worker.tools.common.api_keys import has_company
 from worker.tools.common.checked import ask_database, company_unknown
 from worker.tools.common.inspection import Inspection
@@ -9,43 +10,28 @@ from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers
 from worker.tools.quota.report import CompanyQuota, QuotaShowReport
-from worker.tools.quota.rows import Quota, quotas, today
 
 _RIGHTS = reading("company", "plan", "company_usage", "daily_writes", "overage_charge")
+_COLUMNS = tuple(CompanyQuota.model_fields)
+"""`quotas.sql` selects the fields of the report, in their order."""
 
 
 async def show_quotas(
     servers: Servers, company: str | None, near: float | None, most: int | None = None
 ) -> QuotaShowReport:
-    """Of one company or of all; `near` leaves out those that have used a smaller share of their slots and writes.
+    """Quotas of one company or of all, nearest to a limit first.
 
-    `most` is how many are told at most, those that are nearest to an end.
+    `near` leaves out companies that have used a smaller share of their slots and writes; `most` is how many to show.
     """
 
-    async def question(database: Inspection) -> tuple[date, list[Quota]] | Problem:
-        if company is not None and not await has_company(database.connection, company):
+    async def question(database: Inspection) -> QuotaShowReport | Problem:
+        connection = database.connection
+        if company is not None and not await has_company(connection, company):
             return company_unknown(company)
-        day = await today(database.connection)
-        return day, await quotas(database.connection, company, near, day, most)
+        day: date = await connection.fetchval(sql.load("today", __package__))
+        rows = await connection.fetch(sql.load("quotas", __package__), company, near, day, most)
+        quotas = tuple(CompanyQuota(**dict(zip(_COLUMNS, row.values(), strict=True))) for row in rows)
+        return QuotaShowReport(day=day, quotas=quotas)
 
-    found = await ask_database(servers, _RIGHTS, question, is_long=True)
-    if isinstance(found, Problem):
-        return QuotaShowReport(problems=(found,), day=None, quotas=())
-    day, rows = found
-    return QuotaShowReport(day=day, quotas=tuple(_report(one) for one in rows))
-
-
-def _report(quota: Quota) -> CompanyQuota:
-    return CompanyQuota(
-        company=quota.company_id,
-        name=quota.name,
-        plan=quota.plan,
-        slots_used=quota.slots_used,
-        slots_limit=quota.slots_limit,
-        slots_share=quota.slots_share,
-        writes_today=quota.writes,
-        writes_limit=quota.writes_limit,
-        writes_share=quota.writes_share,
-        charges=quota.charges,
-        charged_cents=quota.charged_cents,
-    )
+    answer = await ask_database(servers, _RIGHTS, question, is_long=True)
+    return QuotaShowReport(problems=(answer,), day=None, quotas=()) if isinstance(answer, Problem) else answer

@@ -8,23 +8,25 @@ from worker.tools.common.report import Model, Report
 
 
 class CompanyQuota(Model):
-    """A company's plan, and what is used of it."""
+    """A company's plan, and its use."""
 
     company: str
     name: str
     plan: str
-    slots_used: int = Field(description="Passports.")
-    slots_limit: int | None = Field(description="Above it passports cost, or are refused; null: none.")
-    slots_share: float | None = Field(description="Used of the limit, 1 for a limit of 0; null without one.")
+    slots_used: int = Field(description="Number of passports.")
+    slots_limit: int | None = Field(description="Passports above it are charged or refused; null: no limit.")
+    slots_share: float | None = Field(description="Used share of the limit; 1 for a limit of 0; null without a limit.")
     writes_today: int = Field(description="Passports created on this UTC day.")
-    writes_limit: int | None = Field(description="A day; null: none.")
+    writes_limit: int | None = Field(description="Limit per day; null: no limit.")
     writes_share: float | None
-    charges: int = Field(description="Passports of this month that were charged for.")
+    charges: int = Field(description="Number of charged passports of this month.")
     charged_cents: int
 
 
 class QuotaShowReport(Report):
-    """`passport-worker quota show`: nearest to an end first."""
+    """`passport-worker quota show`: nearest to a limit first."""
 
-    day: date | None = Field(description="Of the writes, in UTC by the database's clock; the charges are of its month.")
+    day: date | None = Field(
+        description="UTC day of the writes, by the database's clock. Charges are those of its month."
+    )
     quotas: tuple[CompanyQuota, ...]
