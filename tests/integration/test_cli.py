@@ -34,7 +34,7 @@ def test_help_of_a_command_tells_its_own_options(command: tuple[str, ...]) -> No
 def test_a_mistyped_setting_is_warned_of(bench: Workbench) -> None:
     """With the nearest that there is: in a line of its own, and on `run` in one of the log."""
     mistyped = {**bench.environment, "PASSPORT_TOPIC_COMANDS": "x", "PASSPORT_TOPIC_COMMANDS": "nobody.made.this"}
-    warning = "PASSPORT_TOPIC_COMANDS is no setting; did you mean PASSPORT_TOPIC_COMMANDS?"
+    warning = "PASSPORT_TOPIC_COMANDS is not a setting; did you mean PASSPORT_TOPIC_COMMANDS?"
     done = _run("migrate", **mistyped)
     assert (done.returncode, done.stderr) == (0, f"passport-worker: warning: {warning}\n")
     first = json.loads(_run("run", **mistyped).stderr.splitlines()[0])
@@ -266,7 +266,7 @@ def test_validate_needs_no_servers_and_exits_by_what_it_found(tmp_path: Path) ->
 def test_validate_of_nothing_is_good_with_a_warning(stdin: str) -> None:
     """A pipe that went wrong must not look like a file that is right. Seen to fail before: no word of it."""
     done = _run("validate", "-", stdin=stdin)
-    assert (done.returncode, done.stderr) == (0, "passport-worker: warning: there was no command in -\n")
+    assert (done.returncode, done.stderr) == (0, "passport-worker: warning: found no commands in -\n")
     assert done.stdout.startswith("0 commands: 0 good, 0 bad.")
 
 

@@ -54,7 +54,7 @@ def test_a_new_key_is_new_and_does_not_show_itself() -> None:
             ("keys", "create", "--company", COMPANY, "--label", "a\nb"),
             "--label: expected text of at least one character",
         ),
-        (("keys", "create", "--company", COMPANY, "--label", KEY), "--label: expected text without an API key in it"),
+        (("keys", "create", "--company", COMPANY, "--label", KEY), "--label: expected text without an API key"),
         (("keys", "create", "--company", COMPANY), "--label"),
         (("keys", "list", "--company", "x"), "expected the id of a company"),
         (("keys", "revoke", KEY), "HASHPREFIX: expected 6 to 64 hexadecimal digits"),

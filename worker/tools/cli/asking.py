@@ -1,4 +1,4 @@
-"""What the operators' verbs have in common on the command line: options, examples, and how they ask the servers."""
+"""Shared parts of operators' verbs: options, examples, and how they ask the servers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,26 +19,26 @@ from worker.tools.common.report import Problem, Report
 from worker.tools.common.selection import BadSelection, Range, bound_of
 from worker.tools.common.servers import AWAY_SECONDS, SERVER_ERRORS, Servers, both_servers
 
-Execute = Annotated[bool, Parameter(help="Do it; otherwise it only says what it would do.", negative=())]
-Reason = Annotated[str | None, Parameter(help="Why; kept in the database (table operation).")]
-Patience = Annotated[float, Parameter(help="Seconds that each server is waited for before it begins.")]
+Execute = Annotated[bool, Parameter(help="Do it. Without this option, only print what would be done.", negative=())]
+Reason = Annotated[str | None, Parameter(help="Why; stored in the database (table operation).")]
+Patience = Annotated[float, Parameter(help="Seconds to wait for each server before it starts.")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())]
 
 
-_PARTITION = Parameter(help="A partition; repeat it. All, if none is given.", negative=())
+_PARTITION = Parameter(help="A partition; can be repeated. Default: all.", negative=())
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class RangeOptions:
-    """Which records of the command topic."""
+    """Options that choose records of the command topic."""
 
     partition: Annotated[tuple[int, ...], _PARTITION] = ()
     start: Annotated[str | None, Parameter(name="--from", help="The first offset, or a time (RFC 3339).")] = None
-    stop: Annotated[str | None, Parameter(name="--to", help="The offset behind the last one, or a time.")] = None
+    stop: Annotated[str | None, Parameter(name="--to", help="The offset after the last one, or a time.")] = None
 
     def range(self) -> Range:
-        """As the verbs take it. Raises `BadUsage`."""
+        """The options as a range. Raises `BadUsage`."""
         try:
             start, stop = (None if text is None else bound_of(text) for text in (self.start, self.stop))
         except BadSelection as error:
@@ -50,14 +50,14 @@ SomeReport = TypeVar("SomeReport", bound=Report)
 
 
 def examples(*commands: str) -> str:
-    """The end of a page of help."""
-    return "\n".join(("Examples:", *(f"  passport-worker {one}" for one in commands)))
+    """The last lines of a help page."""
+    return "\n".join(("Examples:", *(f"  passport-worker {command}" for command in commands)))
 
 
 def ask(question: Callable[[Servers], Awaitable[SomeReport]], stop: Stop | None = None) -> SomeReport:
-    """What a verb says of the servers of the settings. Raises `Failed` where a signal ends it first; see `obey`."""
+    """Run a verb against the servers of the settings. Raises `Failed` if a signal ends it; see `obey`."""
     settings = settings_with_warnings()
-    configure_logs(quiet=True)  # stdout is the report's
+    configure_logs(quiet=True)  # stdout has the report
 
     async def asking() -> SomeReport:
         obey(stop)
@@ -67,13 +67,13 @@ def ask(question: Callable[[Servers], Awaitable[SomeReport]], stop: Stop | None 
     try:
         return run_async(asking)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        raise Failed("interrupted; what was done stays, and nothing is lost") from None
+        raise Failed("interrupted; work that was done stays, and nothing is lost") from None
 
 
 def reason_to_execute(reason: str | None) -> str:
-    """The reason that goes with `--execute`. Raises `BadUsage` where there is none."""
+    """The reason that `--execute` needs. Raises `BadUsage` without one."""
     if reason is None or not reason.strip():
-        raise BadUsage("--execute: expected --reason TEXT beside it, which is kept in the database")
+        raise BadUsage("--execute: expected --reason TEXT beside it, which is stored in the database")
     return reason
 
 
@@ -83,10 +83,10 @@ def ask_long(
     patience: float | None = None,
     needs: Callable[[Settings], Needs] | None = None,
 ) -> SomeReport:
-    """What a long verb says, with progress on stderr; `failed` makes its report where a server does not answer.
+    """Run a long verb, with progress on stderr. `failed` makes its report if a server does not answer.
 
-    `patience` is how many seconds each server is waited for at the start, and `needs` what it has to be allowed; None
-    where the verb sees to that.
+    It waits for each server for `patience` seconds at the start, and checks the rights in `needs`. None: the verb does
+    so.
     """
     stop = Stop()
 
@@ -101,8 +101,9 @@ def ask_long(
             with display() as shown:
                 return await question(servers, Stoppable(RecordProgress(shown), stop))
         except SERVER_ERRORS as error:
-            found = servers.problem(error)
-            return failed(Problem(code=found.code, text=f"{found.text.rstrip('.')}. Nothing is lost: run it again."))
+            problem = servers.problem(error)
+            text = f"{problem.text.rstrip('.')}. Nothing is lost: run it again."
+            return failed(Problem(code=problem.code, text=text))
         except BadSelection as error:
             raise BadUsage(str(error)) from error
 

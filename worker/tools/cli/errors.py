@@ -1,9 +1,9 @@
-"""How a command of the command line ends otherwise than well."""
+"""Errors that end a command."""
 
 
 class Failed(Exception):
-    """The command did not succeed; the text says why."""
+    """The command failed; the text says why."""
 
 
 class BadUsage(Exception):
-    """The command cannot even begin with these arguments; the text says why."""
+    """The command cannot start with these arguments; the text says why."""

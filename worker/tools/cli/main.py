@@ -1,4 +1,4 @@
-"""The command line: `run`, `settings`, and the list of all other verbs, whose folders are read on first use."""
+"""The command line: `run`, `settings`, and a list of all other verbs, which are imported on first use."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ from worker.tools.common.migrating import MigrationError
 log = structlog.get_logger(__name__)
 
 GROUPS = ("catalogue", "dead-letters", "keys", "quota", "topics")
-"""Of commands, and nothing by themselves."""
+"""Groups of commands, which do nothing without one of them."""
 _FOR_OPERATORS = ("audit", "console", "doctor", "explain", "lanes", "migrate", "replay")
 VERBS = (*GROUPS, *_FOR_OPERATORS, "demo", "sandbox", "submit", "tail", "validate")
 
@@ -43,7 +43,9 @@ for verb in VERBS:
 @app.command
 def run() -> None:
     """Answer commands until SIGTERM or SIGINT. The standard OTEL_* variables switch traces on."""
-    from worker.app import make_worker  # HTTP and metrics take a quarter of a second, which no other command needs
+    from worker.app import (
+        make_worker,  # HTTP and metrics take a quarter of a second to import, and no other command needs them
+    )
     from worker.service import CannotStart
 
     configure_logs()
@@ -64,9 +66,9 @@ def run() -> None:
 
 
 def _leave() -> None:
-    """End the process now that all is closed.
+    """End the process now, once everything is closed.
 
-    A thread that looks up a name cannot be stopped: loop and interpreter would wait for it, for as long as DNS hangs.
+    A thread that looks up a host name cannot be stopped: loop and interpreter would wait for it while DNS hangs.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -75,15 +77,15 @@ def _leave() -> None:
 
 @app.command(name="settings")
 def settings_command() -> None:
-    """List every setting: what it is for, its value, its default, and where the value came from. No secret is shown.
+    """List every setting with its purpose, value, default and source. Secrets are not shown.
 
-    Exit 2 if one is bad, with what is wrong.
+    Exit 2 if a setting is bad; the list says why.
     """
     warn_of_unknown_variables()
-    found = listed()
-    for one in found:
-        say(str(one))
-    sys.exit(2 if any(one.problem for one in found) else 0)
+    settings = listed()
+    for setting in settings:
+        say(str(setting))
+    sys.exit(2 if any(setting.problem for setting in settings) else 0)
 
 
 def _bad_settings(error: ValidationError) -> str:
@@ -92,14 +94,14 @@ def _bad_settings(error: ValidationError) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Exit 0 on success and clean stop, 2 on bad usage or settings, 1 otherwise."""
+    """Run a command. Exits with 0 on success and clean stop, 2 on bad usage or settings, 1 otherwise."""
     tokens = sys.argv[1:] if arguments is None else arguments
     try:
         if tokens in ([], ["--help"], ["-h"]):
-            _load_all()
+            list(map(app.__getitem__, VERBS))  # the list of verbs has a line of each verb's own help
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         if tokens in ([], *([group] for group in GROUPS)):
-            sys.exit(2)  # a command is missing; its help was shown
+            sys.exit(2)  # a command is missing; cyclopts has shown the help
     except CycloptsError as error:
         _fail(f"{error}\nTry `passport-worker --help`.", 2)
     except ValidationError as error:
@@ -114,12 +116,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(0)
     except Exception as error:
         _fail(f"{type(error).__name__}: {error}", 1)
-
-
-def _load_all() -> None:
-    """The list of verbs has a line of each one's own help."""
-    for name in VERBS:
-        app[name]
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,4 +1,4 @@
-"""What is typed behind several verbs, as values. Each raises `BadUsage`, which says what was expected."""
+"""Parses option values that several verbs share. Each function raises `BadUsage`, which says what was expected."""
 
 import re
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ _LONGEST = timedelta(days=366)
 
 
 def company_id(text: str) -> str:
-    """24 hexadecimal digits, in lower case."""
+    """Parse the id of a company: 24 hexadecimal digits, returned in lower case."""
     return _digits(text, "expected the id of a company, 24 hexadecimal digits")
 
 
 def object_id(name: str, text: str) -> str:
-    """24 hexadecimal digits, in lower case; `name` is the option's."""
+    """Parse 24 hexadecimal digits of the option `name`, returned in lower case."""
     return _digits(text, f"{name}: expected 24 hexadecimal digits")
 
 
@@ -30,7 +30,7 @@ def _digits(text: str, expected: str) -> str:
 
 
 def timestamp(name: str, text: str) -> datetime:
-    """A time as RFC 3339 writes it; `name` is the option's."""
+    """Parse an RFC 3339 time of the option `name`."""
     try:
         return time_of(text)
     except BadSelection as error:
@@ -38,14 +38,14 @@ def timestamp(name: str, text: str) -> datetime:
 
 
 def duration(name: str, text: str) -> timedelta:
-    """A number of seconds, minutes, hours or days, at most 366 days; `name` is the option's."""
+    """Parse a number of seconds, minutes, hours or days, at most 366 days, of the option `name`."""
     match = _DURATION.fullmatch(text)
-    found = None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
-    if found is None or found > _LONGEST:
+    parsed = None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if parsed is None or parsed > _LONGEST:
         raise BadUsage(f"{name}: expected a time such as 90m, 24h or 7d, at most 366d, got {text!r}")
-    return found
+    return parsed
 
 
 def separated(given: Iterable[str]) -> tuple[str, ...]:
-    """Names that were repeated, or separated by commas."""
-    return tuple(one for text in given for one in text.split(","))
+    """Names from repeated options, each of which may have several, separated by commas."""
+    return tuple(name for text in given for name in text.split(","))

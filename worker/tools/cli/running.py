@@ -1,4 +1,4 @@
-"""What all commands of the command line do first: read the settings, and run on an event loop."""
+"""First steps of all commands: read the settings, and run an event loop."""
 
 import asyncio
 import gc
@@ -10,40 +10,40 @@ from typing import Any, TypeVar
 from worker.settings import Settings
 from worker.tools.cli.settings_list import unknown_variables
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 def settings_with_warnings() -> Settings:
-    """The settings of the environment; on stderr, what looks like a setting and is none. Raises `ValidationError`."""
+    """Read the settings, and warn of variables that only look like settings. Raises `ValidationError`."""
     warn_of_unknown_variables()
     return Settings()
 
 
 def warn_of_unknown_variables() -> None:
-    """Variables that look like settings and are none, each with the one that was perhaps meant."""
+    """Warn of variables that only look like settings, with the setting that was perhaps meant."""
     for variable, nearest in unknown_variables(os.environ):
-        warn(f"{variable} is no setting{f'; did you mean {nearest}?' if nearest else ''}")
+        warn(f"{variable} is not a setting{f'; did you mean {nearest}?' if nearest else ''}")
 
 
 def warn(text: str) -> None:
-    """A line on stderr."""
+    """Print a warning on stderr."""
     print(f"passport-worker: warning: {text}", file=sys.stderr)
 
 
-def run_async(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Run on uvloop where it is installed (the `uvloop` extra)."""
+def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine function, on uvloop if it is installed (the `uvloop` extra)."""
     try:
         import uvloop
     except ImportError:
         return asyncio.run(main())
-    result: Result = uvloop.run(main())
+    result: T = uvloop.run(main())
     return result
 
 
 def collect_garbage_seldom() -> None:
-    """For what goes on for long: a batch makes tens of thousands of objects and hardly a cycle.
+    """Look for garbage cycles less often in long commands.
 
-    Looking for cycles took a fifth of the CPU.
+    A batch creates tens of thousands of objects and hardly a cycle; the search took a fifth of the CPU.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""`passport-worker settings`: every setting with its value, default and source; what is secret stays so."""
+"""`passport-worker settings`: every setting with its value, default and source. Secrets stay hidden."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,12 +11,12 @@ from worker.store.address import place_of
 from worker.tools.common.hints import nearest
 
 _NOT_SETTINGS = (f"{PREFIX}TEST_", f"{PREFIX}API_KEY")
-"""What variables begin with that are none of ours: those of the tests, and that of the README's programs."""
+"""Prefixes of variables that are not settings: those of the tests, and that of the example programs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One setting, as texts for people. `problem` says what is wrong with it; its value is then not shown."""
+    """A setting, as texts for people. The value is not shown if the setting has a problem."""
 
     variable: str
     description: str
@@ -26,14 +26,14 @@ class Listed:
     problem: str | None
 
     def __str__(self) -> str:
-        """Value and source in one line, the description in another."""
+        """A line with value and source, and a line with the description."""
         source = f"environment; default {self.default}" if self.is_set else "default"
         value = self.value if self.problem is None else f"BAD, {self.problem}"
         return f"{self.variable}: {value} ({source})\n    {self.description}"
 
 
 def listed() -> list[Listed]:
-    """All settings in the environment of this process, good or bad."""
+    """All settings, with the values of this process's environment, good or bad."""
     given = {name.upper(): value for name, value in os.environ.items()}  # as pydantic-settings reads them
     problems = _problems()
     return [
@@ -50,17 +50,17 @@ def listed() -> list[Listed]:
 
 
 def bad_settings(error: ValidationError) -> Iterator[tuple[str, str]]:
-    """Every bad setting by name, with what is wrong with it; never its value, which may be a secret."""
+    """Name and problem of every bad setting; never its value, which may be a secret."""
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         yield str(problem["loc"][0]) if problem["loc"] else "", problem["msg"]
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
-    """Variables that look like settings and are none, each with the nearest that is one."""
+    """Variables that only look like settings, each with the nearest real setting."""
     for variable in sorted(environment):
         name = variable.upper()
         if name.startswith(PREFIX) and name not in VARIABLES and not name.startswith(_NOT_SETTINGS):
-            # Without the prefix, which would make any two of them alike.
+            # Compare without the prefix, which would make any two names similar.
             near = nearest(name.removeprefix(PREFIX), Settings.model_fields)
             yield variable, f"{PREFIX}{near.upper()}" if near else None
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a verb: at once where it only asks, and a long one after the transaction in flight."""
+"""SIGTERM and SIGINT end a verb: a short one at once, a long one after the transaction in flight."""
 
 import asyncio
 import signal
@@ -6,18 +6,18 @@ import signal
 from worker.tools.common.progress import Progress
 
 GRACE_SECONDS = 10.0
-"""So long a long verb may take to come to its next point of rest."""
+"""Time that a long verb gets to reach its next safe point."""
 
 
 class Stop:
-    """Whether somebody asked a long verb to end."""
+    """Set once a signal has asked a long verb to end."""
 
     def __init__(self) -> None:
         self.is_asked = False
 
 
 def obey(stop: Stop | None) -> None:
-    """From now on a signal cancels the current task: at once; with `stop`, the second one, or after a while."""
+    """Let signals cancel the current task: at once, or, with `stop`, by a second signal or after a grace period."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
@@ -33,7 +33,7 @@ def obey(stop: Stop | None) -> None:
 
 
 class Stoppable:
-    """A progress that is a point of rest: what tells it of records may be ended there."""
+    """A progress whose `advance` is a safe point, at which a long verb can end."""
 
     def __init__(self, progress: Progress, stop: Stop) -> None:
         self._progress, self._stop = progress, stop
@@ -43,7 +43,7 @@ class Stoppable:
         self._progress.begin(what, total)
 
     def advance(self, records: int) -> None:
-        """See `Progress`. Raises `CancelledError` where somebody asked the verb to end."""
+        """See `Progress`. Raises `CancelledError` after a signal."""
         self._progress.advance(records)
         if self._stop.is_asked:
             raise asyncio.CancelledError
