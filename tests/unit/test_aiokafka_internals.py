@@ -4,6 +4,7 @@ import ast
 import gzip
 import importlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -147,6 +148,13 @@ def test_times_are_read_without_keys_values_and_headers() -> None:
         (1, 1000, None, ()),
         (2, 1001, None, ()),
     ]
+
+
+def test_records_that_are_read_to_their_end_can_be_asked_for_more() -> None:
+    """There are none. aiokafka's own raise `TypeError`, and `LogReader` takes records in chunks."""
+    response = SimpleNamespace(API_VERSION=4, topics=[("t", [(0, 0, 99, 99, [], _batch(0, [GOOD]))])])
+    records = records_of(response, PLACE, 0)
+    assert [[*islice(records, 2)] != [] for _ in range(3)] == [True, False, False]
 
 
 # Private attributes

@@ -60,9 +60,6 @@ class _Records(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no typ
     def __next__(self) -> ConsumerRecord:
         try:
             return next(self._records_iterator)  # not `super().__next__()`, which takes a tenth longer
-        except StopIteration:
-            self._records_iterator = None  # as aiokafka does, against a circle of references
-            raise
         except UnicodeDecodeError:
             # aiokafka's walk over the batches begins again, at the batch of the bad record. It passes over records
             # below `next_fetch_offset`, which it has yielded, and still knows which transactions were aborted.
