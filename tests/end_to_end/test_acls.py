@@ -20,7 +20,8 @@ from tests.invariants import check_invariants
 from tests.operations.asking import ask
 from tests.outcomes import answer_all, check_outcomes
 from tests.workbench import Workbench, get, make_workbench, run_command, settings_of, tenant, until
-from worker.stream.cluster.permissions import Acl, needed_acls, submitting_acls
+from worker.stream.cluster.permissions import Acl, needed_acls
+from worker.tools.common.acls import submitting_acls
 from worker.tools.demo.embedded import free_port
 
 pytestmark = pytest.mark.real_kafka

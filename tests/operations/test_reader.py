@@ -15,7 +15,8 @@ from tests.infrastructure.roles import Roles, two_roles
 from tests.infrastructure.secure_kafka import USER, SecureKafka, secure_kafka
 from tests.operations.asking import Told, ask
 from tests.workbench import Workbench, make_workbench, run_command
-from worker.stream.cluster.permissions import Acl, needed_acls, reader_acls
+from worker.stream.cluster.permissions import Acl, needed_acls
+from worker.tools.common.acls import reader_acls
 
 pytestmark = pytest.mark.real_kafka
 

@@ -1,23 +1,23 @@
-"""The one list of what the worker and its readers have to be allowed in Kafka, and the check that it is."""
+"""The rights in Kafka that the worker needs, and the check that it has them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     UnknownTopicOrPartitionError,
+    for_code,
 )
+from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.group_members import has_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,43 +54,9 @@ def own_transactions(settings: Settings) -> Acl:
     return Acl("Write", "transactionalId", f"{settings.group_id}.{settings.topic_commands}.", prefixed=True)
 
 
-def asking_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that is needed to see how far the group is."""
-    return Acl("Read", "topic", settings.topic_commands), Acl("Describe", "group", settings.group_id)
-
-
-def looking_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that is needed to read the group's logs as well."""
-    return (*asking_acls(settings), *(Acl("Read", "topic", topic) for topic in settings.answer_topics))
-
-
-def reader_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that is needed to look at everything and change nothing. Who may read a group may describe it, too."""
-    topics = (settings.topic_commands, *settings.answer_topics)
-    return (*looking_acls(settings), *(Acl("DescribeConfigs", "topic", topic) for topic in topics))
-
-
 def result_acls(settings: Settings) -> tuple[Acl, ...]:
     """All that is needed to read results."""
     return tuple(Acl("Read", "topic", topic) for topic in settings.result_topics)
-
-
-def submitting_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that is needed to publish commands and to read their results."""
-    return Acl("Write", "topic", settings.topic_commands), *result_acls(settings)
-
-
-_DENIED = (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
-)
-
-
-def is_denied(error: Exception) -> bool:
-    """Whether it says that an ACL is missing."""
-    return isinstance(error, _DENIED)
 
 
 async def check_permissions(
@@ -100,7 +66,7 @@ async def check_permissions(
 
     Changes nothing, and holds up no other worker. Raises as `Cluster` does.
     """
-    missing = await _missing(cluster, needed_acls(settings) if needed is None else needed)
+    missing = await missing_acls(cluster, needed_acls(settings) if needed is None else needed)
     if not missing:
         return None
     who = f"user {settings.kafka_sasl_username}" if settings.kafka_sasl_username else "this worker"
@@ -109,13 +75,7 @@ async def check_permissions(
     )
 
 
-async def only_reads(cluster: Cluster, settings: Settings) -> bool:
-    """Whether Kafka allows all that readers do, and nothing of what writes. Raises as `Cluster` does."""
-    writes = [one for one in needed_acls(settings) if one.operation == "Write"]
-    return len(await _missing(cluster, writes)) == len(writes) and not await _missing(cluster, reader_acls(settings))
-
-
-async def _missing(cluster: Cluster, needed: Sequence[Acl]) -> list[Acl]:
+async def missing_acls(cluster: Cluster, needed: Sequence[Acl]) -> list[Acl]:
     """Those that are not there."""
     topics = {acl.name for acl in needed if acl.resource == "topic"}
     operations = await cluster.allowed_on_topics(sorted(topics)) if topics else {}
@@ -156,7 +116,9 @@ async def _may_read_group(cluster: Cluster, group_id: str) -> bool:
 async def _may_describe_group(cluster: Cluster, group_id: str) -> bool:
     """Asked by doing it."""
     try:
-        await has_members(cluster, group_id)
+        response = await cluster.ask_group_coordinator(group_id, DescribeGroupsRequest([group_id]))
+        if code := response.groups[0][0]:
+            raise for_code(code)(f"the group {group_id}: error {code}")
     except GroupAuthorizationFailedError:
         return False
     return True

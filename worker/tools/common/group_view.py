@@ -8,10 +8,10 @@ from aiokafka.errors import KafkaError
 
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.group_members import GroupMember, members_by_partition
 from worker.stream.cluster.offset_fetch_v7 import Committed, UnstableOffset
 from worker.stream.log_reader import LogReader
 from worker.stream.positions import Log
+from worker.tools.common.group_members import GroupMember, members_by_partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.permissions import asking_acls
 from worker.stream.lane_positions import LanePositions, positions_of
 from worker.stream.log_reader import LogReader
 from worker.stream.positions import Log, why_commits_are_lost
 from worker.stream.published import newest_results
+from worker.tools.common.acls import asking_acls
 from worker.tools.common.group_view import PartitionView, group_view
 from worker.tools.common.inspection import LaneRow, position_in
 from worker.tools.common.lane_report import LaneReport, LanesReport, LaneState

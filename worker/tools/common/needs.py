@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from worker.settings import Settings
-from worker.stream.cluster.permissions import Acl, asking_acls, check_permissions, looking_acls, own_transactions
+from worker.stream.cluster.permissions import Acl, check_permissions, own_transactions
+from worker.tools.common.acls import asking_acls, looking_acls
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import READER, RUN, Role, check_role
 from worker.tools.common.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers

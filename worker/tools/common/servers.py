@@ -10,7 +10,7 @@ from worker.settings import Settings
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain, is_passing
 from worker.stream.cluster.permissions import Acl, check_permissions
-from worker.stream.cluster.permissions import is_denied as kafka_denies
+from worker.tools.common.acls import is_denied as kafka_denies
 from worker.tools.common.connect import DATABASE_ERRORS, CannotConnect
 from worker.tools.common.connect import is_denied as postgres_denies
 from worker.tools.common.inspection import Inspection, inspection

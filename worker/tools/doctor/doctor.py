@@ -7,9 +7,8 @@ from dataclasses import replace
 from worker.messages.hints import CheckResult
 from worker.preflight import KAFKA_RIGHTS, POSTGRES_RIGHTS, Check, Preflight
 from worker.store.postgres import PostgresStore
-from worker.stream.cluster import permissions
 from worker.stream.cluster.topic_settings import TOPIC_IDS
-from worker.tools.common import rights
+from worker.tools.common import acls, rights
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
 from worker.tools.doctor.checks import (
@@ -62,7 +61,7 @@ def _of_run(servers: Servers, store: PostgresStore) -> tuple[Sequence[Check], li
     """
 
     async def reads_kafka() -> bool:
-        return await permissions.only_reads(servers.cluster, servers.settings)
+        return await acls.only_reads(servers.cluster, servers.settings)
 
     async def reads_postgres() -> bool:
         async with store.session() as connection:

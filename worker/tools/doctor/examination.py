@@ -8,7 +8,7 @@ from worker.messages.hints import CheckResult
 from worker.preflight import KAFKA, POSTGRES, Check
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
-from worker.stream.cluster.permissions import is_denied
+from worker.tools.common.acls import is_denied
 from worker.tools.common.connect import said_by, why_unreachable
 from worker.tools.common.servers import PAUSE_SECONDS, Servers
 from worker.tools.doctor.report import CheckReport

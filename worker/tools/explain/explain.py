@@ -11,7 +11,7 @@ from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.stream.cluster.connection import CLUSTER_ERRORS
-from worker.stream.cluster.permissions import looking_acls
+from worker.tools.common.acls import looking_acls
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem

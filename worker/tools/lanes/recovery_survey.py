@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from worker.stream.cluster.group_members import has_members
 from worker.stream.log_reader import LogReader
 from worker.stream.published import before
+from worker.tools.common.group_members import has_members
 from worker.tools.common.group_view import PartitionView, group_view, stable_offsets
 from worker.tools.common.history import NAMED_TO_THE_END, Topics, history
 from worker.tools.common.inspection import Inspection, position_in

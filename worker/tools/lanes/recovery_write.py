@@ -14,8 +14,8 @@ from worker.store.partitions import ensure_days
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, LostLane, Registered, Retriable
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.group_members import has_members
 from worker.stream.fencing import fence
+from worker.tools.common.group_members import has_members
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.progress import Progress
 from worker.tools.common.refits import Restored

@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.store.port import FencingToken, LaneName, LostLane
-from worker.stream.cluster.group_members import has_members
 from worker.stream.lane_positions import LanePositions
 from worker.stream.log_reader import LogReader
 from worker.stream.positions import NEW_NAME
 from worker.stream.published import before
+from worker.tools.common.group_members import has_members
 from worker.tools.common.group_view import group_view, stable_offsets
 from worker.tools.common.history import Topics, topics_of
 from worker.tools.common.inspection import Inspection, inspection

@@ -17,7 +17,6 @@ from cyclopts import App, Parameter
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
 from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
-from worker.stream.cluster.permissions import submitting_acls
 from worker.tools.cli.asking import examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import separated
@@ -26,6 +25,7 @@ from worker.tools.cli.progress import Display, display
 from worker.tools.cli.running import collect_garbage_seldom, run_async, settings_with_warnings
 from worker.tools.cli.signals import Stop, obey
 from worker.tools.common.access import lacking
+from worker.tools.common.acls import submitting_acls
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite, InUse
 from worker.tools.submit.checking import answers_path, check, table_of
 from worker.tools.submit.columns import Choices

@@ -1,0 +1,54 @@
+"""The rights in Kafka that tools need."""
+
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+from worker.settings import Settings
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.permissions import Acl, missing_acls, needed_acls, result_acls
+
+
+def asking_acls(settings: Settings) -> tuple[Acl, ...]:
+    """All that is needed to see how far the group is."""
+    return Acl("Read", "topic", settings.topic_commands), Acl("Describe", "group", settings.group_id)
+
+
+def looking_acls(settings: Settings) -> tuple[Acl, ...]:
+    """All that is needed to read the group's logs as well."""
+    return (*asking_acls(settings), *(Acl("Read", "topic", topic) for topic in settings.answer_topics))
+
+
+def reader_acls(settings: Settings) -> tuple[Acl, ...]:
+    """All that is needed to look at everything and change nothing. Who may read a group may describe it, too."""
+    topics = (settings.topic_commands, *settings.answer_topics)
+    return (*looking_acls(settings), *(Acl("DescribeConfigs", "topic", topic) for topic in topics))
+
+
+def submitting_acls(settings: Settings) -> tuple[Acl, ...]:
+    """All that is needed to publish commands and to read their results."""
+    return Acl("Write", "topic", settings.topic_commands), *result_acls(settings)
+
+
+_DENIED = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+
+def is_denied(error: Exception) -> bool:
+    """Whether it says that an ACL is missing."""
+    return isinstance(error, _DENIED)
+
+
+async def only_reads(cluster: Cluster, settings: Settings) -> bool:
+    """Whether Kafka allows all that readers do, and nothing of what writes. Raises as `Cluster` does."""
+    writes = [acl for acl in needed_acls(settings) if acl.operation == "Write"]
+    return len(await missing_acls(cluster, writes)) == len(writes) and not await missing_acls(
+        cluster, reader_acls(settings)
+    )
