@@ -62,8 +62,11 @@ async def test_brokers_are_near_where_all_of_them_are(
     """A client goes on to the addresses that brokers tell it, wherever it began."""
 
     class Brokers:
-        async def broker_hosts(self) -> list[str]:
-            return [broker]
+        async def ask(self, request: object) -> "Brokers":
+            return self
+
+        def to_object(self) -> dict[str, object]:
+            return {"brokers": [{"host": broker}]}
 
     settings = cast(Settings, SimpleNamespace(kafka_security_protocol=protocol, kafka_bootstrap_servers=bootstrap))
     assert await protection_of_brokers(cast(Cluster, Brokers()), settings) == expected

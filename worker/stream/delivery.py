@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.messages.events import Event
 from worker.stream.aiokafka_internals import has_partitions_to_add, sender_of, transaction_coordinator_of
-from worker.stream.cluster.connection import has_leader
+from worker.stream.cluster.leaders import has_leader
 from worker.stream.cluster.silent_brokers import node_answered
 
 LOOK_SECONDS = 0.5

@@ -11,7 +11,8 @@ from aiokafka.structs import TopicPartition
 from worker.store.port import LaneName
 from worker.stream.aiokafka_internals import client_of, membership_of, pause_after_fetches
 from worker.stream.background import Background, StrayCancellation
-from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within, partitions_by_leader
+from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
+from worker.stream.cluster.leaders import partitions_by_leader
 from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.inbox import Budget, Inbox

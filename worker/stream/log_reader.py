@@ -18,7 +18,8 @@ from aiokafka.structs import TopicPartition
 
 from worker.messages.envelope import Record
 from worker.stream.aiokafka_internals import next_offset, records_of, wait_for_topic
-from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, partitions_by_leader
+from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
+from worker.stream.cluster.leaders import partitions_by_leader
 from worker.stream.fetched import record_of
 
 LOOK_BYTES = 16 * 1024

@@ -19,7 +19,8 @@ from worker.observability.hooks import Hooks, Sent
 from worker.settings import Settings
 from worker.store import failpoints
 from worker.stream.aiokafka_internals import sender_of
-from worker.stream.cluster.connection import client_options, close_within, has_leader
+from worker.stream.cluster.connection import client_options, close_within
+from worker.stream.cluster.leaders import has_leader
 from worker.stream.cluster.offset_fetch_v7 import worker_metadata
 from worker.stream.delivery import LOOK_SECONDS, Delivery, NotOver, Patience, name_of, suspects
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import ssl
-from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Coroutine
 from typing import Any
 
@@ -27,7 +26,6 @@ from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import HeartbeatRequest
-from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
 from worker.store.port import TopicIdentity
@@ -120,11 +118,6 @@ def explain(error: Exception, settings: Settings) -> str:
     if isinstance(error, TimeoutError):
         return f"Kafka did not answer in {ANSWER_SECONDS:.0f} s, at {servers} ({settings.kafka_bootstrap_servers})"
     return f"Kafka: {_told(error)}"
-
-
-def is_passing(error: Exception) -> bool:
-    """Whether it is worth while to ask a cluster again after one of `CLUSTER_ERRORS`."""
-    return isinstance(error, KafkaConnectionError) or (isinstance(error, KafkaError) and error.retriable)
 
 
 def _at_once(errors: type[Exception] | tuple[type[Exception], ...], attempts: int) -> AsyncIterator[stamina.Attempt]:
@@ -279,10 +272,6 @@ class Cluster:
             raise for_code(code)(f"configuration of topic {topic}: {message}")
         return {entry[0]: entry[1] for entry in entries}
 
-    async def broker_hosts(self) -> list[str]:
-        """Where the brokers tell their clients to connect to."""
-        return [broker["host"] for broker in (await self.ask(MetadataRequest([]))).to_object()["brokers"]]
-
     async def partition_counts(self, topics: list[str]) -> dict[str, int]:
         """Number of partitions of each topic that exists."""
         return {topic: shape.partitions for topic, shape in (await self.topic_shapes(topics)).items()}
@@ -295,25 +284,6 @@ class Cluster:
             for one in described
             if one["error_code"] == 0
         }
-
-
-def has_leader(client: AIOKafkaClient, place: TopicPartition) -> bool:
-    """Whether somebody takes or gives the records of a partition, by the client's metadata."""
-    return client.cluster.leader_for_partition(place) not in (None, -1)
-
-
-def partitions_by_leader(
-    client: AIOKafkaClient, topic: str, partitions: Collection[int]
-) -> tuple[dict[int, list[int]], list[int]]:
-    """Those partitions that each broker leads, by the client's metadata, and those without a leader."""
-    led, without = defaultdict[int, list[int]](list), list[int]()
-    for partition in partitions:
-        place = TopicPartition(topic, partition)
-        if has_leader(client, place):
-            led[client.cluster.leader_for_partition(place)].append(partition)
-        else:
-            without.append(partition)
-    return led, without
 
 
 async def close_within(closing: Coroutine[Any, Any, None], seconds: float) -> None:

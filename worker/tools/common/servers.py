@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
 from worker.settings import Settings
 from worker.store.port import StoreUnavailable
-from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain, is_passing
+from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
 from worker.stream.cluster.permissions import Acl, check_permissions
 from worker.tools.common.acls import is_denied as kafka_denies
 from worker.tools.common.connect import DATABASE_ERRORS, CannotConnect
@@ -124,5 +126,5 @@ async def both_servers(settings: Settings, patience: float = AWAY_SECONDS) -> As
 def _may_pass(error: Exception) -> bool:
     """Whether it is worth while to ask again."""
     if isinstance(error, CLUSTER_ERRORS):
-        return is_passing(error)
+        return isinstance(error, KafkaConnectionError) or (isinstance(error, KafkaError) and error.retriable)
     return isinstance(error.__cause__, OSError)

@@ -1,0 +1,26 @@
+"""Which broker leads a partition, by what a client knows."""
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.structs import TopicPartition
+
+
+def has_leader(client: AIOKafkaClient, place: TopicPartition) -> bool:
+    """Whether somebody takes or gives the records of a partition, by the client's metadata."""
+    return client.cluster.leader_for_partition(place) not in (None, -1)
+
+
+def partitions_by_leader(
+    client: AIOKafkaClient, topic: str, partitions: Collection[int]
+) -> tuple[dict[int, list[int]], list[int]]:
+    """Those partitions that each broker leads, by the client's metadata, and those without a leader."""
+    led, without = defaultdict[int, list[int]](list), list[int]()
+    for partition in partitions:
+        place = TopicPartition(topic, partition)
+        if has_leader(client, place):
+            led[client.cluster.leader_for_partition(place)].append(partition)
+        else:
+            without.append(partition)
+    return led, without
