@@ -1,10 +1,11 @@
-"""Up to which command results stand in the result topics: Kafka's own word on what was published."""
+"""How far results were published, by the results themselves: they name their commands."""
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from worker.domain.places import Place
 from worker.messages.envelope import Record
@@ -15,38 +16,39 @@ from worker.stream.log_reader import LogReader
 
 log = structlog.get_logger(__name__)
 
+# Results stand in the order of their commands, so the last ones of each topic name the newest commands. Transaction
+# markers occupy offsets, too: a turn has one in each partition that it publishes to.
 _TAIL_OFFSETS = 200
-"""Results come in the order of their commands, so the last of each topic tell; markers occupy offsets, too."""
+
+# Clocks of brokers differ: a result may seem to have been appended this much earlier than its command.
 CLOCKS_DIFFER = timedelta(hours=1)
-"""How much earlier than its command a result may seem to have been appended."""
 
 
 class ResultsHidden(Exception):
-    """A transaction that is open hides results behind it, so that nobody can tell how far they go."""
+    """An open transaction hides results, so nobody can tell how far they were published."""
 
 
 async def published_ends(
     settings: Settings, cluster: Cluster, since_ms: Mapping[int, int], log_ends: Mapping[int, int]
 ) -> dict[int, int]:
-    """One past the newest command of each partition that a visible result names, 0 where no result does.
+    """One past the newest command of each partition that a visible result names; 0 where no result names one.
 
     Reads all results that were appended since `since_ms`, by partition: the append time of the first command whose
-    result matters. A forged result may name a command at or beyond the end of the log of commands (`log_ends`): it is
-    left out. Call it when no producer may publish for these partitions any more. Raises `CLUSTER_ERRORS`, also
-    where results may not be read, and `ResultsHidden`.
+    result matters. Call it when no producer can publish for these partitions any more. Raises `CLUSTER_ERRORS`, also
+    where the worker may not read results, and `ResultsHidden`.
     """
     ends = dict.fromkeys(since_ms, 0)
     committed, uncommitted = LogReader(cluster), LogReader(cluster, committed=False)
-    counts = await cluster.partition_counts(list(settings.result_topics)) if since_ms else {}
-    for topic, count in counts.items():
-        for number in sorted({partition % count for partition in since_ms}):
-            own = [since for partition, since in since_ms.items() if partition % count == number]
+    for topic, numbers in (await _result_partitions(settings, cluster, since_ms)).items():
+        for number, own in numbers.items():
             stop = (await uncommitted.bounds(topic, [number]))[number].end
             if (await committed.bounds(topic, [number]))[number].end < stop:
                 raise ResultsHidden(f"a transaction is open in {topic}/{number}")
-            start = (await committed.first_since(topic, [number], before(min(own))))[number]
+            oldest_ms = min(since_ms[partition] for partition in own)
+            start = (await committed.first_since(topic, [number], before(oldest_ms)))[number]
             async for records in committed.read(topic, number, start, stop):
                 for cause in _causes(records, settings.topic_commands):
+                    # A forged result may name a command that does not exist yet.
                     if cause.partition in ends and cause.offset < log_ends.get(cause.partition, 0):
                         ends[cause.partition] = max(ends[cause.partition], cause.offset + 1)
     return ends
@@ -60,23 +62,18 @@ def before(appended_ms: int) -> datetime:
 async def newest_results(
     settings: Settings, cluster: Cluster, topic: str, partitions: Collection[int]
 ) -> dict[int, int | None]:
-    """Offset of the newest command of each partition that has a visible result.
+    """Offset of the newest command of each partition that has a visible result; None where none is known.
 
-    None where no result of it is there, and where none can be seen: the worker needs *Read* on the result topics for
-    this alone, and may do without.
+    They only explain why a lane halts. So a worker that may not read results does without, and errors are logged.
     """
     newest: dict[int, int | None] = dict.fromkeys(partitions)
-    if not partitions:
-        return newest
     reader = LogReader(cluster)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            counts = await cluster.partition_counts(list(settings.result_topics))
-            for name, count in counts.items():
-                numbers = sorted({partition % count for partition in partitions})
-                for number, log_bounds in (await reader.bounds(name, numbers)).items():
-                    start = max(log_bounds.first, log_bounds.end - _TAIL_OFFSETS)
-                    async for records in reader.read(name, number, start, log_bounds.end):
+            for name, numbers in (await _result_partitions(settings, cluster, partitions)).items():
+                for number, bounds in (await reader.bounds(name, numbers)).items():
+                    start = max(bounds.first, bounds.end - _TAIL_OFFSETS)
+                    async for records in reader.read(name, number, start, bounds.end):
                         for cause in _causes(records, topic):
                             newest[cause.partition] = max(cause.offset, newest.get(cause.partition) or 0)
     except Exception as error:
@@ -85,8 +82,24 @@ async def newest_results(
     return newest
 
 
+async def _result_partitions(
+    settings: Settings, cluster: Cluster, partitions: Collection[int]
+) -> dict[str, dict[int, list[int]]]:
+    """The partitions of each result topic that have results of command partitions, and of which ones."""
+    counts = await cluster.partition_counts(list(settings.result_topics)) if partitions else {}
+    found: dict[str, dict[int, list[int]]] = {}
+    for topic in settings.result_topics if partitions else ():
+        # A topic that was passed over would leave out its results, and lanes would publish them again.
+        if topic not in counts:
+            raise UnknownTopicOrPartitionError(topic)
+        own = found[topic] = {}
+        for partition in sorted(partitions):
+            own.setdefault(partition % counts[topic], []).append(partition)
+    return found
+
+
 def _causes(results: Sequence[Record], topic: str) -> Iterator[Place]:
-    """The commands of a topic that results name; others may have put records among them."""
+    """The commands of a topic that results name. Strangers may have put records among them, and anything in headers."""
     for result in results:
         cause = cause_of(result.headers)
         if cause is not None and cause.topic == topic:

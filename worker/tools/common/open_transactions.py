@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from aiokafka.errors import UnknownTopicOrPartitionError
+
 from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LOOK_BYTES, LogReader
 
@@ -21,9 +23,12 @@ async def open_transactions(cluster: Cluster, topics: Sequence[str]) -> list[Ope
     found = list[OpenTransaction]()
     counts = await cluster.partition_counts([*topics])
     committed, uncommitted = LogReader(cluster), LogReader(cluster, committed=False)
-    for topic, count in counts.items():
-        stable = await committed.bounds(topic, range(count))
-        for partition, bounds in (await uncommitted.bounds(topic, range(count))).items():
+    for topic in topics:
+        if topic not in counts:
+            raise UnknownTopicOrPartitionError(topic)
+        partitions = range(counts[topic])
+        stable = await committed.bounds(topic, partitions)
+        for partition, bounds in (await uncommitted.bounds(topic, partitions)).items():
             start = stable[partition].end
             async for records in uncommitted.read(topic, partition, start, bounds.end, fetch_bytes=LOOK_BYTES):
                 first = records[0]
