@@ -1,4 +1,4 @@
-"""Records become commands whose credentials are checked: the async part is only fetching public keys."""
+"""Turns records into commands with verified credentials. Only fetching public keys takes an await."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,21 +8,21 @@ from worker.auth.jwks import KeysUnavailable
 from worker.domain.command import AccessToken, Command, NoCredentials
 from worker.messages.envelope import Limits, Record, open_envelope
 
+# Records that are decoded before the event loop goes on, whatever lanes they are of: heartbeats must not wait for long.
 _RECORDS_AT_ONCE = 250
-"""Decode at most so many, of whatever lanes, before the event loop goes on: heartbeats must not wait for long."""
 
 
 class CommandReader:
-    """Opens envelopes; `verifier` is None while OAuth is off, and then every access token is unknown."""
+    """Opens envelopes and verifies access tokens. Without a `verifier`, since OAuth is off, every token is unknown."""
 
     def __init__(self, limits: Limits, verifier: TokenVerifier | None, audience: str | None = None) -> None:
-        """`audience` is whom signatures have to be for; None: the records' topic."""
+        """`audience` is the installation that signatures must name; None stands for the topic of the records."""
         self._limits, self._audience = limits, audience
         self._verifier = verifier
         self._decoded = 0
 
     async def commands(self, records: Sequence[Record]) -> list[Command]:
-        """One command a record, in order. Raises `KeysUnavailable`: wait, and read the same records again."""
+        """One command a record, in order. On `KeysUnavailable` the caller waits, and reads the same records again."""
         commands: list[Command] = []
         for record in records:
             self._decoded += 1
@@ -38,7 +38,7 @@ class CommandReader:
 
 
 async def _verified(token: str, verifier: TokenVerifier) -> AccessToken | NoCredentials:
-    """The token's grant, or why there is none. Raises `KeysUnavailable` as long as the keys are worth waiting for."""
+    """What the token grants, or why it grants nothing. Raises `KeysUnavailable` while the keys may still come."""
     try:
         granted = await verifier.verify(token)
         if granted is None and verifier.is_of_another_type(token):

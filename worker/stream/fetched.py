@@ -1,4 +1,4 @@
-"""From aiokafka's records to ours."""
+"""Turns aiokafka's records into the worker's own."""
 
 from aiokafka.structs import ConsumerRecord
 
@@ -10,7 +10,7 @@ _UNREADABLE = UnreadableRecord(NAME_NOT_UTF8, "Expected header names in UTF-8")
 
 
 def record_of(fetched: ConsumerRecord) -> Record:
-    """The same record, marked as unreadable where header names are not UTF-8 (guard B8)."""
+    """The record, marked as unreadable where a header name is not UTF-8 (guard B8)."""
     return Record(
         fetched.topic,
         fetched.partition,

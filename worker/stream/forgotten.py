@@ -1,7 +1,7 @@
-"""Partitions for which Kafka has no committed offset: the results themselves say how far they were published.
+"""E of partitions for which Kafka has no committed offset: the results themselves say how far they were published.
 
 Kafka forgets the offsets of a group without members after `offsets.retention.minutes`. An operator may delete them.
-The lower bound that Postgres keeps is not enough: it may lag behind, and Postgres may have been restored meanwhile.
+The bound that Postgres keeps is too low: it may lag behind, and Postgres may have been restored meanwhile.
 """
 
 import asyncio
@@ -18,40 +18,42 @@ from worker.stream.published import published_ends
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
+
+# How long the results of several partitions are read together, until each partition is read for itself.
 TOGETHER_SECONDS = 3.0
 
 
 class Forgotten:
-    """Reads results in the background, in a task for each leader: a silent one holds up its own partitions only."""
+    """Reads results in the background, in a task a leader, so that a silent one holds up its own partitions only."""
 
-    def __init__(self, shared: LaneDependencies, consumer: Consumer, news: asyncio.Event) -> None:
-        """`news` is set when some results have been read."""
-        self._shared, self._consumer, self._news = shared, consumer, news
+    def __init__(self, shared: LaneDependencies, consumer: Consumer, wake: asyncio.Event) -> None:
+        """`wake` is set when the results of a partition have been read."""
+        self._shared, self._consumer, self._wake = shared, consumer, wake
         self._ends: dict[int, int | None] = {}
         self._reading: dict[int, asyncio.Task[None]] = {}
 
     def stop(self) -> None:
-        """Nothing goes on in the background."""
+        """Stop all background work."""
         for task in set(self._reading.values()):
             task.cancel()
         self._reading.clear()
 
     def forget(self, partition: int) -> None:
-        """Read its results anew: another worker may have published some until now."""
+        """Read the results of a partition anew, since another worker may have published some until now."""
         self._ends.pop(partition, None)
         if (task := self._reading.get(partition)) is not None:
             task.cancel()
-            self._reading = {at: one for at, one in self._reading.items() if one is not task}
+            self._reading = {at: reading for at, reading in self._reading.items() if reading is not task}
 
     def ends(self, partitions: Collection[int]) -> dict[int, int | None]:
-        """One past the newest command of each partition that a visible result names, 0 where no result does.
+        """One past the newest command of each partition that a visible result names; 0 where no result names one.
 
-        None where we may not read the results. A partition whose results were not read yet is left out.
+        None where the worker may not read the results. Leaves out partitions whose results were not read yet.
         """
-        return {one: self._ends[one] for one in partitions if one in self._ends}
+        return {partition: self._ends[partition] for partition in partitions if partition in self._ends}
 
     def read(self, starts: Mapping[int, int]) -> None:
-        """Begin to read results of commands at these offsets and behind them, by partition."""
+        """Begin to read results of commands from these offsets on, by partition."""
         new = {at: start for at, start in starts.items() if at not in self._ends and at not in self._reading}
         for led in self._consumer.by_leader(self._shared.settings.topic_commands, new):
             self._start({at: new[at] for at in led})
@@ -61,7 +63,7 @@ class Forgotten:
         self._reading |= dict.fromkeys(starts, task)
 
     async def _read(self, starts: Mapping[int, int]) -> None:
-        """All together, which is fast; or one by one, where a result partition of one of them is away."""
+        # Together is fast. But a result partition that is away holds up all, and then each is read for itself.
         try:
             async with asyncio.timeout(TOGETHER_SECONDS if len(starts) > 1 else None):
                 self._ends |= await in_own_task(read_ends(self._shared, starts))
@@ -73,18 +75,16 @@ class Forgotten:
         else:
             for partition in starts:
                 self._reading.pop(partition, None)
-            self._news.set()
+            self._wake.set()
 
 
 async def read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dict[int, int | None]:
-    """See `Forgotten.ends`. A partition without a command at `starts` or behind it has no result of such a one.
-
-    Raises `CLUSTER_ERRORS`, and `ResultsHidden`.
-    """
-    settings, cluster = shared.settings, shared.cluster
-    bounds = await LogReader(cluster).bounds(settings.topic_commands, list(starts))
-    places = {at: max(start, bounds[at].first) for at, start in starts.items()}
-    since = await LogReader(cluster).appended_at(settings.topic_commands, places)
+    """See `Forgotten.ends`. Raises `CLUSTER_ERRORS`, and `ResultsHidden`."""
+    settings, cluster, reader = shared.settings, shared.cluster, LogReader(shared.cluster)
+    bounds = await reader.bounds(settings.topic_commands, list(starts))
+    offsets = {at: max(start, bounds[at].first) for at, start in starts.items()}
+    # Without a command from its start on, a partition has no results to look for, and keeps 0.
+    since = await reader.appended_at(settings.topic_commands, offsets)
     ends: dict[int, int | None] = dict.fromkeys(starts, 0)
     try:
         ends |= await published_ends(settings, cluster, since, {at: log.end for at, log in bounds.items()})
@@ -94,7 +94,7 @@ async def read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dict
 
 
 def reason_without_offset(applied: int) -> str:
-    """Why a lane must not run whose offset Kafka has forgotten, where its results may not be read."""
+    """Why a lane must not run, where Kafka has forgotten its offset and the worker may not read results."""
     return (
         f"Kafka has no committed offset of the group, and A={applied} (applied in Postgres): the results tell how far "
         "they were published, and this worker may not read them. Allow Read on the result topics"

@@ -1,4 +1,4 @@
-"""Lanes whose positions contradict each other: why is found out beside the turns of the others, now and then again."""
+"""Lanes whose positions contradict each other. The worker looks into them beside the turns of the other lanes."""
 
 import asyncio
 import time
@@ -23,11 +23,12 @@ from worker.stream.published import newest_results
 
 log = structlog.get_logger(__name__)
 
+# How often the positions of halted lanes are read again, since somebody may have put them right.
 HALTED_LOOK_SECONDS = 30.0
 
 
 class Halts:
-    """The halted lanes of a session. `news` is set when one of them may go on."""
+    """The halted lanes of a session, and those whose reason to halt is not known yet."""
 
     def __init__(
         self,
@@ -35,10 +36,10 @@ class Halts:
         consumer: Consumer,
         tokens: Mapping[Lane, FencingToken],
         forgotten: Forgotten,
-        news: asyncio.Event,
+        wake: asyncio.Event,
     ) -> None:
-        """`tokens` are of those lanes that are the session's, and on which nobody else has anything open."""
-        self._shared, self._consumer, self._tokens, self._news = shared, consumer, tokens, news
+        """`wake` is set when a lane may go on. `tokens` has the lanes on which nobody else has anything open."""
+        self._shared, self._consumer, self._tokens, self._wake = shared, consumer, tokens, wake
         self._forgotten, self._topic = forgotten, shared.settings.topic_commands
         self._lanes: set[Lane] = set()
         self._misfit = asyncio.Event()
@@ -46,18 +47,18 @@ class Halts:
         self._background.start("halted-lanes", self._watch)
 
     def stop(self) -> None:
-        """Nothing goes on in the background."""
+        """Stop all background work."""
         self._background.stop()
 
     def look_into(self, lanes: Collection[Lane]) -> None:
-        """Their positions do not fit. Finding out why may take long."""
+        """Find out why the positions of these lanes do not fit. That reads results, so it may take long."""
         for lane in lanes:
             lane.wait("its positions do not fit: looking for the reason", inf)
         self._lanes.update(lanes)
         self._misfit.set()
 
     def halt(self, lane: Lane, reason: str) -> None:
-        """This lane only."""
+        """Halt one lane, and say why."""
         self._shared.hooks.ended(Activity(lane.name), Halt(reason))
         now = time.time()
         if lane.state is LaneState.HALTED:
@@ -78,7 +79,7 @@ class Halts:
             if self._lanes:
                 try:
                     await self._look()
-                except Exception as error:  # the servers' trouble, which is told elsewhere; the next look will tell
+                except Exception as error:  # a server is away, which `watch-servers` reports
                     log.warning("halted_lanes_cannot_look", error=f"{type(error).__name__}: {error}")
                     await asyncio.sleep(1.0)
                     self._misfit.set()
@@ -86,26 +87,26 @@ class Halts:
     async def _look(self) -> None:
         lanes = set(self._lanes)
         try:
-            ours = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
+            own = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
             log_ends = LogEnds(self._consumer, self._topic, asyncio.Event())
-            logs = await log_ends.known([lane.name.partition for lane in ours], ANSWER_SECONDS)
-            looks = await read_positions(ours, logs, self._forgotten, self._shared, self._consumer)
+            logs = await log_ends.known([lane.name.partition for lane in own], ANSWER_SECONDS)
+            answers = await read_positions(own, logs, self._forgotten, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:
             for lane in lanes:
                 self.halt(lane, reason_without_topic(self._topic))
             return
-        found = {lane: one for lane, one in looks.items() if isinstance(one, LanePositions)}
-        ahead = [lane.name.partition for lane, one in found.items() if one.emitted > one.position.applied]
+        known = {lane: answer for lane, answer in answers.items() if isinstance(answer, LanePositions)}
+        ahead = [lane.name.partition for lane, at in known.items() if at.emitted > at.position.applied]
         newest = await newest_results(self._shared.settings, self._shared.cluster, self._topic, ahead)
         for lane in lanes:
-            one = looks.get(lane)
-            reason = one.reason_to_halt(newest.get(lane.name.partition)) if isinstance(one, LanePositions) else None
-            if reason is not None:
-                assert isinstance(one, LanePositions)
-                lane.lag.stands_at = min(one.position.applied, one.emitted)
+            positions = known.get(lane)
+            reason = None if positions is None else positions.reason_to_halt(newest.get(lane.name.partition))
+            if positions is not None and reason is not None:
+                lane.lag.stands_at = min(positions.position.applied, positions.emitted)
                 self.halt(lane, reason)
-            elif not isinstance(one, str):
+            elif not isinstance(answers.get(lane), str):
+                # Its positions fit by now, or the session has lost it. The opening tells which.
                 lane.log.info("halted_lane_goes_on")
                 self._lanes.discard(lane)
                 lane.set_state(LaneState.OPENING, "opening")
-                self._news.set()
+                self._wake.set()

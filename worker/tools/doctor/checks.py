@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.messages.hints import CheckResult
@@ -14,6 +15,7 @@ from worker.store.schema import SCHEMA
 from worker.store.sql import Connection, Sessions
 from worker.stream.cluster.topic_settings import EXIST
 from worker.stream.log_clock import newest_append
+from worker.stream.log_reader import Bounds, LogReader
 from worker.tools.common.api_keys import companies_without_signing_key
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.lanes import lanes
@@ -118,7 +120,12 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
     """Those that need nothing but Kafka, and topics."""
 
     async def clock() -> list[CheckResult]:
-        newest = await newest_append(servers.cluster, servers.settings.topic_commands, judgements.RECENT_SECONDS)
+        topic, reader = servers.settings.topic_commands, LogReader(servers.cluster)
+        since = datetime.now(UTC) - timedelta(seconds=judgements.RECENT_SECONDS)
+        partitions = range((await servers.cluster.partition_counts([topic]))[topic])
+        firsts, bounds = await reader.first_since(topic, partitions, since), await reader.bounds(topic, partitions)
+        recent = {at: Bounds(firsts[at], bounds[at].end) for at in partitions}
+        newest = await newest_append(servers.cluster, topic, recent)
         return [judgements.of_log_clock(None if newest is None else newest / 1000 - time.time())]
 
     async def transactions() -> list[CheckResult]:
