@@ -143,11 +143,8 @@ class _MemoryEmitter:
         await self.kafka.emit(batches)
         self.is_open, self.has_committed = False, True
 
-    def without_leader(self, partition: int) -> str | None:
+    def find_leaderless(self, partition: int) -> str | None:
         return f"created/{partition}" if partition in self.kafka.leaderless else None
-
-    def look_for_leaders(self) -> None:
-        pass
 
     async def close(self) -> None:
         pass

@@ -34,10 +34,11 @@ from worker.store.port import (
 from worker.stream import halts, reemission
 from worker.stream import opening as opening_module
 from worker.stream import session as module
+from worker.stream.cluster.offset_fetch_v7 import Committed, worker_metadata
 from worker.stream.command_reader import CommandReader
 from worker.stream.lane import LaneState
 from worker.stream.open_lane import OpenLane
-from worker.stream.positions import reason_of_lost_commits
+from worker.stream.positions import why_commits_are_lost
 from worker.stream.producer import EmissionFailed
 from worker.stream.session import LanesFailed
 
@@ -242,7 +243,7 @@ async def test_commits_that_postgres_has_lost_halt_every_lane() -> None:
     world.begin()
     await until(lambda: all(lane.state is LaneState.HALTED for lane in world.lanes), 10, "all halt")
     assert {lane.reason.split(" (looked")[0] for lane in world.lanes} == {
-        reason_of_lost_commits({0: 9}, {0: 5}),
+        why_commits_are_lost({0: Committed(9, worker_metadata(9))}, {0: 5}),
     }
     await world.close()
 

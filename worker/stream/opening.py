@@ -267,10 +267,9 @@ class Opening:
 
 def may_emit(lane: Lane, emitter: Emitter) -> bool:
     """Whether all result partitions of a lane have a leader, by the metadata. Otherwise the lane waits for one."""
-    leaderless = emitter.without_leader(lane.name.partition)
+    leaderless = emitter.find_leaderless(lane.name.partition)
     if leaderless is None:
         return True
-    emitter.look_for_leaders()
     reason = f"its results cannot be emitted: {leaderless} has no leader"
     if lane.is_at_work:
         lane.set_state(LaneState.WAITING, reason, LEADER_SECONDS)

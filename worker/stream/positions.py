@@ -34,12 +34,12 @@ class Log:
     end: int
 
 
-def lost_commits(
+def why_commits_are_lost(
     committed: Mapping[int, Committed | None],
     applied: Mapping[int, int | None],
     published: Mapping[int, int | None] | None = None,
-) -> dict[int, int]:
-    """Find lanes whose commits Postgres has lost: a worker published results beyond A. Returns E of each.
+) -> str | None:
+    """Say why no lane may run, and what to do about it, where a worker published results of any lane beyond A.
 
     `published` is E of partitions without a committed offset, by their results. Both have to be read before `applied`,
     which is None or missing for lanes that Postgres does not know.
@@ -47,26 +47,10 @@ def lost_commits(
     # An offset that a tool has set says nothing about results.
     emitted = {at: offset.offset for at, offset in committed.items() if offset is not None and offset.is_ours}
     emitted |= {at: end for at, end in (published or {}).items() if end}
-    return {
-        partition: offset
-        for partition, offset in emitted.items()
-        if (at := applied.get(partition)) is None or offset > at
-    }
-
-
-def why_commits_are_lost(
-    committed: Mapping[int, Committed | None],
-    applied: Mapping[int, int | None],
-    published: Mapping[int, int | None] | None = None,
-) -> str | None:
-    """Say why no lane may run, where any lane has lost commits (`lost_commits`)."""
-    lost = lost_commits(committed, applied, published)
-    return reason_of_lost_commits(lost, applied) if lost else None
-
-
-def reason_of_lost_commits(lost: Mapping[int, int], applied: Mapping[int, int | None]) -> str:
-    """Say why no lane may run, since none would see the lost passports, and what to do about it."""
-    named = ", ".join(f"{at} (E={lost[at]}, A={applied.get(at)})" for at in sorted(lost)[:_MAX_NAMED])
+    lost = sorted(at for at, end in emitted.items() if (known := applied.get(at)) is None or end > known)
+    if not lost:
+        return None
+    named = ", ".join(f"{at} (E={emitted[at]}, A={applied.get(at)})" for at in lost[:_MAX_NAMED])
     others = f" and {len(lost) - _MAX_NAMED} more" if len(lost) > _MAX_NAMED else ""
     return (
         "Postgres was restored from an older copy, or lost commits in a failover: results were published that it does "

@@ -98,14 +98,13 @@ class Emitter:
                 with suppress(TopicAuthorizationFailedError):
                     self._partitions[topic] = len(await self._producer.partitions_for(topic))
 
-    def without_leader(self, partition: int) -> str | None:
-        """Name a result partition of a command partition that has no leader, by the metadata at hand."""
-        targets = (self._target(topic, partition) for topic in self._partitions)
-        return next((name_of(target) for target in targets if not has_leader(self._producer.client, target)), None)
-
-    def look_for_leaders(self) -> None:
-        """Ask for metadata; the answer takes a moment."""
-        self._producer.client.force_metadata_update()
+    def find_leaderless(self, partition: int) -> str | None:
+        """Name a result partition of a command partition that has no leader, and ask for newer metadata then."""
+        for target in (self._target(topic, partition) for topic in self._partitions):
+            if not has_leader(self._producer.client, target):
+                self._producer.client.force_metadata_update()  # the answer takes a moment
+                return name_of(target)
+        return None
 
     async def emit(self, batches: Sequence[Sent]) -> None:
         """Publish the answers of batches and commit the offsets behind them, in one transaction.
