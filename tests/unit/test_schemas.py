@@ -234,7 +234,7 @@ _GS1 = st.dictionaries(st.sampled_from(["gtin", "serialNumber", "x"]), _VALUES) 
 _ONLY_A_WORKER_SEES = ("check digit is invalid", "Expected an http or https URL")
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(_VALUES | st.just(ASKED.product_id), _GS1 | _VALUES, _PARTIES | _VALUES, st.booleans() | _VALUES)
 def test_schema_and_worker_agree(product_id: object, identity: object, parties: object, confirmed: object) -> None:
     """Both are written by hand. A schema sees neither check digits nor whether a URL has a host."""
