@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.benchmark.catalogue import BenchProduct, fields_json, product
 from worker.store.facts import key_id
-from worker.store.frames import Frame, own_values, taken_apart
+from worker.store.frames import Frame, frame_of, own_values
 from worker.store.sql import Connection
 
 _TYPE = b"eu.tracepass.passport.created.v1"
@@ -81,7 +81,7 @@ def _frame(product_id: str, body: bytes, passport_id: str, serial: str, appended
     found = _frames.get(product_id)
     if found is None:
         own = own_values(passport_id, _known(product_id)[0].gtin, serial, appended_ms)
-        found = _frames[product_id] = taken_apart(body, own)
+        found = _frames[product_id] = frame_of(body, own)
     return found
 
 

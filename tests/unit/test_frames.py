@@ -13,7 +13,7 @@ from worker.domain.outcomes import Created
 from worker.domain.seeding import seed_fields
 from worker.domain.timestamps import LATEST_MS
 from worker.messages.events import created_body
-from worker.store.frames import Frame, Frames, own_of, taken_apart
+from worker.store.frames import Frame, Frames, frame_of, own_of
 
 ID, COMPANY, PRODUCT, TEMPLATE = (f"{number:024x}" for number in (0xABC, 1, 2, 3))
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
@@ -58,7 +58,7 @@ def test_what_is_taken_apart_is_filled_again(passports: list[Created], base: str
         body = created_body(one, base)
         frame, own = frames.take_apart(one.product, body, own_of(one))
         assert frame.filled(own) == body
-        assert frame.text == taken_apart(body, own_of(one)).text
+        assert frame.text == frame_of(body, own_of(one)).text
         assert Frame(frame.text).filled(own) == body
         assert bool(own.rest) is bool(one.parties or one.overage_price_cents is not None)
 
@@ -85,7 +85,7 @@ def passport(number: int, serial: str, gtin: str = "04006381333931", moment: int
 def test_passports_of_a_product_share_one_frame(others: list[tuple[str, dict[str, Any]]]) -> None:
     """Whatever is their own."""
     found = [
-        taken_apart(created_body(one, "https://id.example"), own_of(one)).id
+        frame_of(created_body(one, "https://id.example"), own_of(one)).id
         for one in (passport(number, serial, **more) for number, (serial, more) in enumerate(others))
     ]
     assert len(set(found)) == 1

@@ -61,7 +61,7 @@ class Frame:
         value: bytes = self._format % self._in_order(own)
         return value
 
-    def own_of(self, body: bytes, own: Own) -> Own | None:
+    def values_in(self, body: bytes, own: Own) -> Own | None:
         """`own` with the `gs1` and `rest` of a created event; None where the event does not have this frame."""
         if self._has_gs1:
             # A plain serial number has another frame. An event has one frame only, whichever frames the worker met
@@ -78,7 +78,7 @@ class Frame:
         return own if filled == body else None
 
 
-def taken_apart(body: bytes, own: Own, fields_size: int | None = None) -> Frame:
+def frame_of(body: bytes, own: Own, fields_size: int | None = None) -> Frame:
     """The frame of a created event; a frame without holes where the worker writes no such text.
 
     `fields_size` is the length of the fields, if it is known. Raises `ValueError` for a text with control characters.
@@ -146,10 +146,10 @@ class Frames:
         """A frame and own values that give exactly this created event. Raises `ValueError`."""
         key = (product.id,)
         last = self._by_product.get(key)
-        if last is not None and (values := last.own_of(body, own)) is not None:
+        if last is not None and (values := last.values_in(body, own)) is not None:
             return last, values
-        frame = taken_apart(body, own, len(product.seeded.json) or None)
-        values = frame.own_of(body, own)
+        frame = frame_of(body, own, len(product.seeded.json) or None)
+        values = frame.values_in(body, own)
         if values is None:  # an event that a frame does not give back byte for byte is kept whole
             frame, values = Frame(body), own
         self._by_product.put(key, frame, 2 * len(frame.text))
