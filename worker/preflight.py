@@ -60,8 +60,8 @@ class Preflight:
         if location.lower().startswith("http://"):
             finding = "the key set is read over plain http, expected https or a file"
             advice = (
-                "Set PASSPORT_OAUTH_JWKS to an https URL: whoever is on the way can put in a key of their own, and "
-                "with it sign access tokens of any company."
+                "Set PASSPORT_OAUTH_JWKS to an https URL: anybody on the network path could add a key, and sign access "
+                "tokens of any company with it."
             )
             return [CheckResult(KEY_SET, finding, advice, "warning")]
         return [_passed(KEY_SET, f"the key set is {'read over https' if is_url(location) else 'a file'}, as expected")]
@@ -78,7 +78,7 @@ class Preflight:
 
     async def _rights(self) -> list[CheckResult]:
         async with self._store.session() as connection:
-            return [await check_rights(connection) or _passed(POSTGRES_RIGHTS, "its role may do all that `run` does")]
+            return [await check_rights(connection) or _passed(POSTGRES_RIGHTS, "the role has the rights for `run`")]
 
     async def _schema(self) -> list[CheckResult]:
         async with self._store.session() as connection:
@@ -94,12 +94,13 @@ class Preflight:
         try:
             await self._cluster.ping()
         except Refused as error:
-            return [CheckResult(KAFKA, explain(error, self._settings), "Correct them, or Kafka's.")]
+            advice = "Correct these settings, or Kafka's listeners and users."
+            return [CheckResult(KAFKA, explain(error, self._settings), advice)]
         return [_passed(KAFKA, f"Kafka answers at {self._settings.kafka_bootstrap_servers}")]
 
     async def _permissions(self) -> list[CheckResult]:
         lacking = await check_permissions(self._cluster, self._settings)
-        return [lacking or _passed(KAFKA_RIGHTS, "Kafka allows all that `run` does")]
+        return [lacking or _passed(KAFKA_RIGHTS, "Kafka grants all rights that `run` needs")]
 
     async def _topics(self) -> list[CheckResult]:
         return await check_topics(self._cluster, self._settings)

@@ -77,7 +77,7 @@ async def check_group(connection: Connection, group_id: str, topic: str) -> Chec
         return None
     finding = f"lanes of {topic} have run under {' and '.join(map(repr, others))}, expected them under {group_id!r}"
     advice = (
-        f"Set PASSPORT_GROUP_ID={others[0]}: under a new group every command that the topic still has is answered a "
-        "second time. For a new start, take a new database, or new topics."
+        f"Set PASSPORT_GROUP_ID={others[0]}: under a new group the worker would answer every command in the topic a "
+        "second time. To start anew, use a new database or new topics."
     )
     return CheckResult(GROUP, finding, advice)
