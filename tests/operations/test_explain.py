@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -67,7 +68,7 @@ class Answered:
 async def answered(servers: Infrastructure, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Answered]:
     """Partition 0: one command for every outcome. Partition 1: 0 hostile, 1 token, 2 aborted, 3 marker, 4 waiting."""
     async with fresh_database(servers.database_url) as url:
-        bench = await make_workbench(servers.bootstrap_servers, url, "explain")
+        bench = await make_workbench(servers.bootstrap_servers, url, f"explain-{uuid4().hex[:6]}")
         worker = bench.start_worker(tmp_path_factory.mktemp("explain") / "worker.log")
         results = await answer_all(bench)
         hostile = bench.command(GOOD, 1, "hostile", productId=HOSTILE, partition=1)
@@ -224,12 +225,13 @@ async def test_without_kafka_the_ledger_tells(answered: Answered) -> None:
 async def test_a_reader_sees_all_but_whose_api_key_it_was(answered: Answered) -> None:
     """With no other rights."""
     connection = await answered.bench.connect()
-    await connection.execute("CREATE ROLE explain_reader LOGIN PASSWORD 'x'")
+    role = f"reader_{uuid4().hex[:6]}"
+    await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
-        await grant_rights(connection, "explain_reader", READER)
+        await grant_rights(connection, role, READER)
         url = answered.bench.settings.database_url
         place = url.split("@")[-1].removeprefix("postgresql://")
-        reader: Any = {"database_url": f"postgresql://explain_reader:x@{place}"}
+        reader: Any = {"database_url": f"postgresql://{role}:x@{place}"}
         for address in ("0/7", Serial(gtin(2), "two"), CompanyKey(FULL.company_id, "k-overage")):
             report = await told(answered.bench, address, **reader)
             assert (report["ok"], report["charge"]["priceCents"]) == (True, 75)
@@ -237,7 +239,7 @@ async def test_a_reader_sees_all_but_whose_api_key_it_was(answered: Answered) ->
             assert (credentials["label"], len(credentials["hashDigits"])) == (None, 8)
         assert (await told(answered.bench, "0/15", **reader))["command"]["credentials"]["hashDigits"] is None
     finally:
-        await connection.execute("DROP OWNED BY explain_reader; DROP ROLE explain_reader")
+        await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
         await connection.close()
 
 

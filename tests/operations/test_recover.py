@@ -353,7 +353,9 @@ async def _database_refusals(refusals: _Refusals, one: Damaged) -> None:
 
 async def _kafka_refusals(refusals: _Refusals, one: Damaged) -> None:
     settings = one.bench.settings
-    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "transactional.id": "somebody"})
+    producer = Producer(
+        {"bootstrap.servers": settings.kafka_bootstrap_servers, "transactional.id": f"{settings.group_id}-tx"}
+    )
     consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": settings.group_id})
     place = TopicPartition(settings.topic_commands, 0, 3)
     producer.init_transactions(20)
