@@ -3,7 +3,7 @@
 from tests.mutants.fault import Fault
 
 _SESSION, _OPENING = "worker/stream/session.py", "worker/stream/opening.py"
-_POSITIONS, _STANDING = "worker/stream/positions.py", "worker/stream/standing.py"
+_POSITIONS, _LANE_POSITIONS = "worker/stream/positions.py", "worker/stream/lane_positions.py"
 _INBOX, _PRODUCER, _FENCING = "worker/stream/inbox.py", "worker/stream/producer.py", "worker/stream/fencing.py"
 _SESSIONS, _GROUP, _LAG = "worker/stream/sessions.py", "worker/stream/group.py", "worker/stream/lag.py"
 
@@ -59,7 +59,7 @@ FAULTS = (
     Fault(
         "t45-A-before-E",
         "E is read before A: the other way around, each turn in between would look like lost commits",
-        _STANDING,
+        _LANE_POSITIONS,
         "    committed = await _all_committed(shared, consumer)\n"
         "    applied = await shared.store.applied(shared.settings.group_id, shared.settings.topic_commands)\n",
         "    applied = await shared.store.applied(shared.settings.group_id, shared.settings.topic_commands)\n"
@@ -96,7 +96,15 @@ FAULTS = (
         _INBOX,
         "self._taken.pop()\n",
         "self._taken.popleft()\n",
-        ("tests/unit/test_inbox.py", "tests/unit/test_lane.py"),
+        ("tests/unit/test_lag.py", "tests/unit/test_inbox.py", "tests/unit/test_lane.py"),
+    ),
+    Fault(
+        "t56-lag-of-waiting-lane-by-applied",
+        "a lane that halts is as far behind as the broker says, not as A says",
+        _LAG,
+        "if self.applied is not None and not self._surveyed else",
+        "if self.applied is not None else",
+        ("tests/unit/test_lag.py",),
     ),
     Fault(
         "markers-wait",
