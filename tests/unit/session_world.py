@@ -90,22 +90,22 @@ class MemoryKafka:
 
     # As the consumer
 
-    def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
+    def by_leader(self, partitions: Collection[int]) -> list[list[int]]:
         """Two leaders: one of them has the silent partitions."""
         led = [[one for one in partitions if one not in self.silent], [one for one in partitions if one in self.silent]]
         return [ones for ones in led if ones]
 
-    async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+    async def log_ends(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """See `Consumer`."""
         if self.silent.intersection(partitions):
             await self.speaking.wait()
         return {one: (0, self.ends.get(one, 1_000_000)) for one in partitions}
 
-    def all_partitions(self, topic: str) -> Collection[int]:
+    def all_partitions(self) -> Collection[int]:
         """See `Consumer`."""
         return range(4)
 
-    def begin_at(self, topic: str, partition: int, offset: int) -> None:
+    def begin_at(self, partition: int, offset: int) -> None:
         """Remember it."""
         self.begun[partition] = offset
 

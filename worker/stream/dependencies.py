@@ -15,24 +15,20 @@ from worker.stream.command_reader import CommandReader
 class Consumer(Protocol):
     """The consumer of the command topic, as sessions and lanes use it."""
 
-    def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
+    def by_leader(self, partitions: Collection[int]) -> list[list[int]]:
         """Group partitions by their leaders in the metadata at hand. Leaves out those without a leader."""
-        ...
 
-    async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+    async def log_ends(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """First offset of each log, and the offset behind its last readable record. Leaves out those without a leader.
 
         Waits for the slowest leader, so use a task for each group of `by_leader`.
         """
-        ...
 
-    def all_partitions(self, topic: str) -> Collection[int]:
+    def all_partitions(self) -> Collection[int]:
         """All partitions of the topic, also those of other workers."""
-        ...
 
-    def begin_at(self, topic: str, partition: int, offset: int) -> None:
+    def begin_at(self, partition: int, offset: int) -> None:
         """Seek to `offset` and let fetches begin."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Forgotten:
     def read(self, starts: Mapping[int, int]) -> None:
         """Begin to read results of commands from these offsets on, by partition."""
         new = {at: start for at, start in starts.items() if at not in self._ends and at not in self._reading}
-        for led in self._consumer.by_leader(self._shared.settings.topic_commands, new):
+        for led in self._consumer.by_leader(new):
             self._start({at: new[at] for at in led})
 
     def _start(self, starts: Mapping[int, int]) -> None:

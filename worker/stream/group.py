@@ -151,16 +151,16 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     # What sessions ask of the consumer
 
-    def by_leader(self, topic: str, partitions: Collection[int]) -> list[list[int]]:
+    def by_leader(self, partitions: Collection[int]) -> list[list[int]]:
         """See `Consumer`."""
-        led, without = partitions_by_leader(self._client, topic, partitions)
+        led, without = partitions_by_leader(self._client, self._topic, partitions)
         if without:
             self._client.force_metadata_update()
         return list(led.values())
 
-    async def log_ends(self, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+    async def log_ends(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """See `Consumer`."""
-        led = [TopicPartition(topic, partition) for own in self.by_leader(topic, partitions) for partition in own]
+        led = [TopicPartition(self._topic, partition) for own in self.by_leader(partitions) for partition in own]
         if not led:
             return {}
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -168,15 +168,15 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             ends = await self._consumer.end_offsets(led)
         return {key.partition: (firsts[key], ends[key]) for key in led}
 
-    def all_partitions(self, topic: str) -> Collection[int]:
+    def all_partitions(self) -> Collection[int]:
         """See `Consumer`."""
-        known: Collection[int] = self._consumer.partitions_for_topic(topic) or ()
+        known: Collection[int] = self._consumer.partitions_for_topic(self._topic) or ()
         # The metadata may be older than the assignment.
         return {*known, *(lane.name.partition for lane in self.lanes.values())}
 
-    def begin_at(self, topic: str, partition: int, offset: int) -> None:
+    def begin_at(self, partition: int, offset: int) -> None:
         """See `Consumer`."""
-        topic_partition = TopicPartition(topic, partition)
+        topic_partition = TopicPartition(self._topic, partition)
         self._consumer.seek(topic_partition, offset)
         self._consumer.resume(topic_partition)
 

@@ -88,7 +88,7 @@ class Halts:
         lanes = set(self._lanes)
         try:
             own = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
-            log_ends = LogEnds(self._consumer, self._topic, asyncio.Event())
+            log_ends = LogEnds(self._consumer, asyncio.Event())
             logs = await log_ends.known([lane.name.partition for lane in own], ANSWER_SECONDS)
             answers = await read_positions(own, logs, self._forgotten, self._shared, self._consumer)
         except UnknownTopicOrPartitionError:

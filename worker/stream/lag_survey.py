@@ -20,7 +20,7 @@ async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, share
     while True:
         await asyncio.sleep(SURVEY_SECONDS)
         idle = {lane.name.partition: lane for lane in lanes.values() if not lane.wants_records}
-        leaders = consumer.by_leader(shared.settings.topic_commands, idle)
+        leaders = consumer.by_leader(idle)
         # Side by side, so that a silent leader holds up its own lanes only.
         await asyncio.gather(*(_survey([idle[partition] for partition in led], consumer, shared) for led in leaders))
 
@@ -33,7 +33,7 @@ async def _survey(lanes: Sequence[Lane], consumer: Consumer, shared: LaneDepende
 
 async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> None:
     topic, partition = lane.name.topic, lane.name.partition
-    first, end = (await consumer.log_ends(topic, [partition]))[partition]
+    first, end = (await consumer.log_ends([partition]))[partition]
     lane.lag.log_end = end
     if lane.is_at_work:
         return

@@ -53,9 +53,9 @@ def positions_of(
 class LogEnds:
     """Asks where logs begin and end. Each leader is asked in a task of its own, since one of them may be silent."""
 
-    def __init__(self, consumer: Consumer, topic: str, wake: asyncio.Event) -> None:
+    def __init__(self, consumer: Consumer, wake: asyncio.Event) -> None:
         """`wake` is set when an answer has come."""
-        self._consumer, self._topic, self._wake = consumer, topic, wake
+        self._consumer, self._wake = consumer, wake
         self._asked: dict[int, asyncio.Task[dict[int, tuple[int, int]]]] = {}
 
     def stop(self) -> None:
@@ -73,8 +73,8 @@ class LogEnds:
         Waits up to `seconds` for answers to new questions. A leader that failed is asked again next time.
         """
         new = [partition for partition in partitions if partition not in self._asked]
-        for led in self._consumer.by_leader(self._topic, new):
-            task = asyncio.create_task(self._consumer.log_ends(self._topic, led), name=f"log ends of {led}")
+        for led in self._consumer.by_leader(new):
+            task = asyncio.create_task(self._consumer.log_ends(led), name=f"log ends of {led}")
             task.add_done_callback(lambda _: self._wake.set())
             self._asked |= dict.fromkeys(led, task)
         if asking := {self._asked[partition] for partition in new if partition in self._asked}:
@@ -147,5 +147,5 @@ async def look_for_lost_commits(shared: LaneDependencies, consumer: Consumer) ->
 async def _all_committed(shared: LaneDependencies, consumer: Consumer) -> dict[int, Committed | None]:
     """E of every lane of the group. A lane at work may move on; a lower bound is enough to see lost commits."""
     group_id, topic = shared.settings.group_id, shared.settings.topic_commands
-    committed = await shared.cluster.committed(group_id, topic, consumer.all_partitions(topic), stable=False)
+    committed = await shared.cluster.committed(group_id, topic, consumer.all_partitions(), stable=False)
     return {at: offset for at, offset in committed.items() if not isinstance(offset, KafkaError)}

@@ -56,7 +56,7 @@ class Opening:
         self._tokens: dict[Lane, FencingToken] = {}
         # Lanes whose positions fit; they run when Kafka has all results that the ledger has.
         self._placed: dict[Lane, OpenLane] = {}
-        self._log_ends = LogEnds(consumer, self._topic, wake)
+        self._log_ends = LogEnds(consumer, wake)
         self._forgotten = Forgotten(shared, consumer, wake)
         self._halts = Halts(shared, consumer, self._tokens, self._forgotten, wake)
 
@@ -258,7 +258,7 @@ class Opening:
         lane.inbox.changed = self._wake
         lane.run()
         # No await between these two: the reader takes a position that is not the inbox's for a failed poll.
-        self._consumer.begin_at(self._topic, lane.name.partition, lane.applied)
+        self._consumer.begin_at(lane.name.partition, lane.applied)
         failpoints.reach("seek")
         self._shared.hooks.ended(Activity(lane.name))
         lane.lane.log.info("lane_open", applied=lane.applied, emitted=lane.emitted, epoch=lane.token.epoch)
