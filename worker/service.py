@@ -191,10 +191,9 @@ class Worker:
         with self._metrics.asking("kafka"):
             try:
                 await self._check(self._preflight.of_kafka)
-            except CannotStart:
-                raise
-            except Exception:
-                await self._cluster.close()  # the next attempt connects anew
+            except Exception as error:
+                if not isinstance(error, CannotStart):
+                    await self._cluster.close()  # the next attempt connects anew
                 raise
 
     async def _check(self, checks: Sequence[Check]) -> None:
@@ -265,4 +264,5 @@ def _patiently() -> AsyncIterator[stamina.Attempt]:
 
 
 def _may_pass(error: BaseException) -> bool:
+    # stamina asks about a CancelledError, too, and would try again.
     return isinstance(error, Exception) and not isinstance(error, CannotStart)

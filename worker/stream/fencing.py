@@ -35,8 +35,9 @@ async def fence(
     for as long as it takes, except `TransactionalIdAuthorizationFailed`.
     """
 
-    def may_pass(error: Exception) -> bool:
-        if isinstance(error, TransactionalIdAuthorizationFailed):
+    def may_pass(error: BaseException) -> bool:
+        # stamina asks about a CancelledError, too, and would try again.
+        if not isinstance(error, Exception) or isinstance(error, TransactionalIdAuthorizationFailed):
             return False
         if not isinstance(error, _NotFenced):
             log.warning("fencing_is_tried_again", producer=transactional_id, error=f"{type(error).__name__}: {error}")
