@@ -6,7 +6,7 @@ import pytest
 
 from worker.domain.timestamps import DAY_MS
 from worker.settings import Settings
-from worker.stream.cluster.topic_settings import Found, TopicShape, differences, outlived_ledger
+from worker.stream.cluster.topic_settings import ExistingTopic, TopicShape, differences, outlived_ledger
 from worker.tools.common.wanted_topics import wanted_topics
 
 SETTINGS = Settings()
@@ -14,27 +14,28 @@ COMMANDS, CREATED, DEAD = SETTINGS.topic_commands, SETTINGS.topic_created, SETTI
 _ALSO = {"segment.bytes": "1073741824", "message.timestamp.type": "CreateTime", "min.insync.replicas": "2"}
 
 
-def _as_made() -> dict[str, Found]:
+def _as_made() -> dict[str, ExistingTopic]:
     """As `topics create` makes them on three brokers, with what a broker adds."""
     return {
-        one.name: Found(TopicShape(one.partitions, 3), {**_ALSO, **one.settings}) for one in wanted_topics(SETTINGS)
+        one.name: ExistingTopic(TopicShape(one.partitions, 3), {**_ALSO, **one.settings})
+        for one in wanted_topics(SETTINGS)
     }
 
 
-def _with(topic: str, **settings: str) -> dict[str, Found]:
+def _with(topic: str, **settings: str) -> dict[str, ExistingTopic]:
     found = _as_made()
     named = {key.replace("_", "."): value for key, value in settings.items()}
     found[topic] = replace(found[topic], settings={**found[topic].settings, **named})
     return found
 
 
-def _shaped(topic: str, partitions: int = 6, replicas: int = 3) -> dict[str, Found]:
+def _shaped(topic: str, partitions: int = 6, replicas: int = 3) -> dict[str, ExistingTopic]:
     found = _as_made()
     found[topic] = replace(found[topic], shape=TopicShape(partitions, replicas))
     return found
 
 
-def _told(found: dict[str, Found], partitions: int = 6, replicas: int = 1) -> list[tuple[str, bool]]:
+def _told(found: dict[str, ExistingTopic], partitions: int = 6, replicas: int = 1) -> list[tuple[str, bool]]:
     return [(str(one), one.is_fatal) for one in differences(SETTINGS, found, partitions, replicas)]
 
 
@@ -53,7 +54,7 @@ def test_topics_as_they_were_made_are_fit() -> None:
     assert _told(_with(CREATED, max_message_bytes="4194304", retention_ms="-1", min_insync_replicas="1")) == []
     assert _told(_with(COMMANDS, retention_ms="-1")) == []
     assert _told(_shaped(CREATED, partitions=12, replicas=1), replicas=1)[1:] == []
-    assert _told({name: Found(one.shape, {}) for name, one in _as_made().items() if name != COMMANDS}) == []
+    assert _told({name: ExistingTopic(one.shape, {}) for name, one in _as_made().items() if name != COMMANDS}) == []
 
 
 @pytest.mark.parametrize("topic", [CREATED, DEAD])
@@ -176,6 +177,6 @@ def test_producers_clocks_are_refused_unless_they_are_trusted() -> None:
 @pytest.mark.parametrize(("retention", "told"), [(f"{8 * DAY_MS}", 0), (f"{8 * DAY_MS + 1}", 1), ("-1", 1)])
 def test_commands_that_outlive_the_ledger_are_told_of(retention: str, told: int) -> None:
     """A late replay of them would repeat no result; no worker is kept from starting."""
-    commands = Found(TopicShape(6, 3), {"retention.ms": retention})
+    commands = ExistingTopic(TopicShape(6, 3), {"retention.ms": retention})
     found = list(outlived_ledger(Settings(retention_days=8), commands))
     assert [(one.id, one.is_fatal) for one in found] == [("topics.retention", False)] * told

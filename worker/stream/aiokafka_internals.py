@@ -138,10 +138,11 @@ async def wait_for_fetch(consumer: AIOKafkaConsumer, seconds: float) -> None:
             await waiter
 
 
+# The least time of an empty fetch. Kafka holds an empty answer back for longer; the demo's broker sends it at once.
 EMPTY_SECONDS = 0.05
-"""An empty fetch takes at least this. Kafka holds such a one back for longer; the demo's broker answers at once."""
+
+# The pause after a fetch with records. Records that come meanwhile are fetched together, from all partitions.
 FULL_SECONDS = 0.02
-"""After a fetch that found something. Records that come meanwhile are fetched together, from all partitions."""
 
 
 def pause_after_fetches(consumer: AIOKafkaConsumer) -> None:

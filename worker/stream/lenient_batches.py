@@ -9,11 +9,13 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
+# The `checksum` of a record with such a header name. Other records of Kafka's current format have none, so such a
+# record is recognized without a look at each name.
 NAME_NOT_UTF8 = "header-name-not-utf8"
-"""The `checksum` of a record with such a header name. Other records of Kafka's current format have none."""
 
+# Where a batch has the number of bytes that follow its length, and where its records begin.
 _LENGTH_AT, _LENGTH_ENDS, _RECORDS_AT = 8, 12, 61
-"""Where a batch has the number of bytes that follow its length, and where its records begin."""
+
 _DECODERS = {0: bytes, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 
 

@@ -22,16 +22,19 @@ from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
 from worker.stream.cluster.leaders import partitions_by_leader
 from worker.stream.fetched import record_of
 
+# What a fetch asks for, to look at one record, and to read many in a row. A broker sends the whole of a first batch
+# that is larger.
 LOOK_BYTES = 16 * 1024
-"""Enough to look at one record; brokers give the whole of a first batch that is larger."""
 READ_BYTES = 1024 * 1024
-"""Where many records in a row are wanted."""
+
+# Longer lists take longer a record: they do not stay in the processor's cache.
 RECORDS_AT_ONCE = 300
-"""More take longer each: they do not stay in the processor's cache."""
+
+# How long a broker may wait for records: where it may have none, and where it must have some.
 _LOOK_MS, _READ_MS = 20, 500
-"""How long a broker may wait for records: where it may have none, and where it has some."""
+
+# Kafka takes these in place of times.
 _END, _START = -1, -2
-"""In place of times."""
 
 
 class Bounds(NamedTuple):
@@ -42,10 +45,10 @@ class Bounds(NamedTuple):
 
 
 class LogReader:
-    """Reads any topics over the connections of a cluster; several tasks may read at once.
+    """Reads any topics over the connections of a `Cluster`. Several tasks may read at once.
 
-    To a reader of committed records, logs end in front of the oldest open transaction. Every method raises
-    `CLUSTER_ERRORS`, and each answer has to come within `ANSWER_SECONDS`.
+    For a reader of committed records, a log ends in front of the oldest open transaction. Every method raises
+    `CLUSTER_ERRORS`. Each answer has to come within `ANSWER_SECONDS`.
     """
 
     def __init__(self, cluster: Cluster, *, committed: bool = True) -> None:
@@ -58,7 +61,7 @@ class LogReader:
         return {partition: Bounds(firsts[partition], ends[partition]) for partition in partitions}
 
     async def first_since(self, topic: str, partitions: Collection[int], time: datetime) -> dict[int, int]:
-        """Offset of the first record appended then or later; where the log ends, if there is none."""
+        """The offset of the first record that was appended at `time` or later, else the end of the log."""
         times = (round(time.timestamp() * 1000), _END)
         firsts, ends = await asyncio.gather(*(self._offsets(topic, partitions, time) for time in times))
         return {at: ends[at] if firsts[at] == UNKNOWN_OFFSET else firsts[at] for at in partitions}
@@ -68,7 +71,7 @@ class LogReader:
     ) -> AsyncIterator[list[Record]]:
         """Records at offsets from `start` to below `stop`, in lists, past markers and aborted records.
 
-        `stop` must not be behind the end of the log: the part is read to its end, or an error is raised.
+        `stop` must not be behind the end of the log. The part is read as a whole, or an error is raised.
         """
         place, offset = TopicPartition(topic, partition), start
         ahead: asyncio.Task[Response] | None = None
@@ -90,7 +93,7 @@ class LogReader:
                 ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def record(self, topic: str, partition: int, offset: int) -> Record | None:
-        """The record at just that offset; None where there is none."""
+        """The record at exactly this offset; None where the log has no record there."""
         place = TopicPartition(topic, partition)
         with suppress(OffsetOutOfRangeError):
             response = await self._fetch(place, offset, LOOK_BYTES, _LOOK_MS)
@@ -99,7 +102,7 @@ class LogReader:
         return None
 
     async def appended_ms(self, topic: str, partition: int, offset: int) -> int | None:
-        """When the first record at `offset` or behind it was appended; None where there is none. Reads nothing else."""
+        """The append time of the first record at `offset` or behind it; None where the log has none."""
         place, start = TopicPartition(topic, partition), -1
         with suppress(OffsetOutOfRangeError):
             while start < offset:
@@ -110,12 +113,13 @@ class LogReader:
         return None
 
     async def appended_at(self, topic: str, offsets: Mapping[int, int]) -> dict[int, int]:
-        """See `appended_ms`, by partition; partitions without such a record are left out."""
+        """See `appended_ms`, for several partitions. Those without such a record are left out."""
         times = await asyncio.gather(*(self.appended_ms(topic, *place) for place in offsets.items()))
         return {partition: time for partition, time in zip(offsets, times, strict=True) if time is not None}
 
     async def _fetch_some(self, place: TopicPartition, offset: int, fetch_bytes: int) -> Response:
-        """An answer with records, or at least with markers. The leader may be away for a while."""
+        """Fetch until an answer has records, or at least markers. The leader may be away for a while."""
+        # An empty answer must not end a part of a log: E may be told by its last records.
         async with asyncio.timeout(ANSWER_SECONDS):
             while True:
                 try:
@@ -143,10 +147,7 @@ class LogReader:
     async def _ask(
         self, topic: str, partitions: Collection[int], request: Callable[[list[int]], Request]
     ) -> list[Response]:
-        """The answers of those who lead partitions of a topic, each asked for those that it leads.
-
-        Who leads them may have changed since it was looked at last.
-        """
+        """Ask the leaders of partitions of a topic, each for its own partitions. A leader that has moved is found."""
         async with asyncio.timeout(ANSWER_SECONDS):
             client = await self._cluster.client()
             async for attempt in stamina.retry_context(

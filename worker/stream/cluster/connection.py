@@ -1,4 +1,4 @@
-"""How every Kafka client of the worker connects, and what the cluster is asked besides records."""
+"""How Kafka clients of the worker connect, and the questions to a cluster that are not about records."""
 
 import asyncio
 import os
@@ -35,21 +35,21 @@ from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetsRequest, com
 from worker.stream.cluster.silent_brokers import NODE_SECONDS, any_silent, ask_silent, node_is_silent
 from worker.stream.cluster.topic_settings import TopicShape
 
+# The deadline of a question to the cluster: aiokafka waits without bounds in several places (guard B5).
 ANSWER_SECONDS = 15.0
-"""Deadline of one request to the cluster; aiokafka waits without bounds in several places (guard B5)."""
 
+# How many brokers get a question that any broker can answer, one after the other, for `NODE_SECONDS` each.
 BROKERS_ASKED = 4
-"""How many are asked one after the other, `NODE_SECONDS` each, what any broker can answer."""
 
+# The errors of questions to a cluster.
 CLUSTER_ERRORS = (KafkaError, TimeoutError)
-"""What questions to a cluster raise."""
 
 _ANOTHER_MAY_ANSWER = (TimeoutError, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError)
 _NO_MEMBER = (UnknownMemberIdError.errno, IllegalGenerationError.errno, RebalanceInProgressError.errno)
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Keyword arguments that all aiokafka clients share: addresses and security."""
+    """The keyword arguments of every aiokafka client: addresses and security."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "security_protocol": settings.kafka_security_protocol,
@@ -72,19 +72,19 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
         if settings.kafka_ssl_certfile:
             context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
-    except OSError as error:  # ssl's own errors are some, too
-        raise Refused(f"the files of PASSPORT_KAFKA_SSL_* cannot be read: {_told(error)}") from error
+    except OSError as error:  # errors of `ssl` are among them
+        raise Refused(f"the files of PASSPORT_KAFKA_SSL_* cannot be read: {_text_of(error)}") from error
     return context
 
 
 class Refused(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
-    """The cluster does not take our credentials, or we do not take its certificate: settings are wrong on a side."""
+    """The cluster rejects the worker's credentials, or the worker its certificate. Somebody has to change a setting."""
 
 
 async def why_unreachable(settings: Settings) -> KafkaError:
-    """What the first of the servers says to a connection of ours; `Refused` where one of them turns us away.
+    """Why no server can be used: `Refused` where one rejects the connection, else the error of the first one.
 
-    aiokafka only logs it, and raises the same for a wrong password as for a broker that is away.
+    aiokafka only logs it, and raises the same error for a wrong password as for a broker that is away.
     """
     options = client_options(settings)
     del options["bootstrap_servers"], options["retry_backoff_ms"]
@@ -93,23 +93,23 @@ async def why_unreachable(settings: Settings) -> KafkaError:
         try:
             (await create_conn(host, port, **options)).close()
         except (SaslAuthenticationFailed, UnsupportedSaslMechanismError, ssl.SSLCertVerificationError) as error:
-            return Refused(f"{host}:{port}: {_told(error)}")
+            return Refused(f"{host}:{port}: {_text_of(error)}")
         except (OSError, TimeoutError, KafkaError) as error:
-            reasons.append(KafkaConnectionError(f"{host}:{port}: {_told(error)}"))
+            reasons.append(KafkaConnectionError(f"{host}:{port}: {_text_of(error)}"))
     return reasons[0] if reasons else KafkaConnectionError("answers only now")
 
 
-def _told(error: Exception) -> str:
-    """With its class, which aiokafka's errors say by themselves."""
+def _text_of(error: Exception) -> str:
+    # The text of aiokafka's errors begins with their class.
     if isinstance(error, KafkaError):
         return str(error)
-    # asyncio repeats the address, in its own words.
+    # asyncio would repeat the address.
     text = os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else str(error)
     return f"{type(error).__name__}: {text}"
 
 
 def explain(error: Exception, settings: Settings) -> str:
-    """One sentence on a cluster that did not do what it was asked: what is wrong, where, and which setting says so."""
+    """One sentence for users on an error of `CLUSTER_ERRORS`, with the setting that names the servers."""
     if isinstance(error, Refused):
         return f"Kafka cannot be used with these PASSPORT_KAFKA_* settings: {error.args[0]}"
     servers = "the servers of PASSPORT_KAFKA_BOOTSTRAP_SERVERS"
@@ -117,18 +117,18 @@ def explain(error: Exception, settings: Settings) -> str:
         return f"Kafka cannot be reached at {servers}: {error.args[0]}"
     if isinstance(error, TimeoutError):
         return f"Kafka did not answer in {ANSWER_SECONDS:.0f} s, at {servers} ({settings.kafka_bootstrap_servers})"
-    return f"Kafka: {_told(error)}"
+    return f"Kafka: {_text_of(error)}"
 
 
 def _at_once(errors: type[Exception] | tuple[type[Exception], ...], attempts: int) -> AsyncIterator[stamina.Attempt]:
-    """Attempts without a pause between them."""
+    """Attempts without pauses: another broker is asked at once."""
     return stamina.retry_context(
         on=errors, attempts=attempts, timeout=None, wait_initial=0, wait_max=0, wait_jitter=0, wait_exp_base=1
     )
 
 
 class Cluster:
-    """Questions to the cluster that are not about records. Every method raises `CLUSTER_ERRORS`."""
+    """Questions to a cluster over one client. Every method raises `CLUSTER_ERRORS`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -136,7 +136,7 @@ class Cluster:
         self._starting = asyncio.Lock()
 
     async def client(self) -> AIOKafkaClient:
-        """The client of all questions, started on first use."""
+        """The client of all questions, which starts on first use."""
         try:
             async with self._starting:
                 if self._client is None:
@@ -157,13 +157,13 @@ class Cluster:
         return client
 
     async def close(self) -> None:
-        """Safe to call more than once; the next question opens a new client."""
+        """Close the client. The next question starts a new one."""
         client, self._client = self._client, None
         if client is not None:
             await close_within(client.close(), 1.0)
 
     async def ping(self) -> None:
-        """Raises unless the cluster answers; a client that got no answer is thrown away."""
+        """Raise unless a broker answers. A client that gets no answer is replaced."""
         try:
             await self.ask(MetadataRequest([]))
         except BaseException:
@@ -171,12 +171,12 @@ class Cluster:
             raise
 
     async def ask_silent_brokers(self) -> None:
-        """Whether brokers answer again that did not answer lately, so that no other question has to find out."""
+        """Find out whether silent brokers answer again, so that no other question has to wait for them."""
         if any_silent():
             await ask_silent(await self.client())
 
     async def ask(self, request: Request) -> Response:
-        """The answer of any broker, of which one after the other is asked: one may hang, and another may have died."""
+        """Ask one broker after the other until one answers: a broker may hang, and another may have died."""
         client = await self.client()
         async with asyncio.timeout(ANSWER_SECONDS):
             async for attempt in _at_once(_ANOTHER_MAY_ANSWER, BROKERS_ASKED):
@@ -186,11 +186,11 @@ class Cluster:
         raise AssertionError("stamina returns or raises")
 
     async def ask_group_coordinator(self, group_id: str, request: Request) -> Response:
-        """The answer of the broker that coordinates a group."""
+        """Ask the broker that coordinates a group."""
         return await self._ask_coordinator(CoordinationType.GROUP, group_id, request)
 
     async def ask_transaction_coordinator(self, transactional_id: str, request: Request) -> Response:
-        """The answer of the broker that coordinates the transactions of an id."""
+        """Ask the broker that coordinates the transactions of an id."""
         return await self._ask_coordinator(CoordinationType.TRANSACTION, transactional_id, request)
 
     async def _ask_coordinator(self, role: int, key: str, request: Request) -> Response:
@@ -198,7 +198,8 @@ class Cluster:
         async with asyncio.timeout(ANSWER_SECONDS):
             async for attempt in _at_once(NodeNotReadyError, 3):
                 with attempt:
-                    if attempt.num > 1:  # a broker that has come, or whose place another one took, is found so
+                    if attempt.num > 1:
+                        # The client may not know a broker yet that has just started, or has a new address.
                         await client.force_metadata_update()
                     return await client.send(await self._coordinator(role, key), request)
         raise AssertionError("stamina returns or raises")
@@ -210,11 +211,8 @@ class Cluster:
         return int(found.coordinator_id)
 
     async def is_coordinated(self, transactional_id: str) -> bool:
-        """Whether the broker that coordinates the transactions of an id answers, as far as is known.
-
-        Nobody is asked while all brokers answer.
-        """
-        if not any_silent():
+        """Whether the broker that coordinates the transactions of an id is not silent, as far as the worker knows."""
+        if not any_silent():  # as nearly always, and then nobody has to be asked
             return True
         node = await self._coordinator(CoordinationType.TRANSACTION, transactional_id)
         return not node_is_silent(await self.client(), node)
@@ -222,23 +220,23 @@ class Cluster:
     async def committed(
         self, group_id: str, topic: str, partitions: Collection[int], *, stable: bool = True
     ) -> dict[int, Committed | KafkaError | None]:
-        """The group's committed offsets, None where there is none. Ask after fencing (DESIGN: A session).
+        """The committed offsets of a group, None for a partition that has none. Ask after fencing (DESIGN: A session).
 
-        An answer without a partition, or with an error, says neither (guard B17): a partition has its error, such as
-        UNSTABLE_OFFSET_COMMIT while a transaction is not over, and an error of the whole is raised. Where `stable` is
-        not asked for, a partition whose transaction is not over has the offset of the one before.
+        A partition with an error has the error, such as UNSTABLE_OFFSET_COMMIT while a transaction is open. Errors of
+        the whole answer are raised. Without `stable`, an open transaction is ignored.
         """
         response = await self.ask_group_coordinator(
             group_id, OffsetsRequest(group_id, topic, sorted(partitions), stable=stable)
         )
         offsets = committed_offsets(response, topic)
-        return {one: offsets.get(one, KafkaError("the coordinator did not answer for it")) for one in partitions}
+        # "No offset" would let a lane start anew, so a partition that is missing in the answer is an error (guard B17).
+        missing = KafkaError("the coordinator did not answer for it")
+        return {partition: offsets.get(partition, missing) for partition in partitions}
 
     async def is_member(self, group_id: str, generation: int, member: str) -> bool:
-        """Whether this is a member of the group's present generation, by a heartbeat in its name.
+        """Whether the group's present generation has this member, by a heartbeat in its name.
 
-        A member of an older generation is none, and neither is one while the group rebalances. Raises `KafkaError`
-        where the coordinator cannot tell.
+        False for members of older generations, and while the group rebalances.
         """
         code = (await self.ask_group_coordinator(group_id, HeartbeatRequest(group_id, generation, member))).error_code
         if code in _NO_MEMBER:
@@ -248,16 +246,16 @@ class Cluster:
         return True
 
     async def allowed_on_topics(self, topics: list[str]) -> dict[str, frozenset[str]]:
-        """See `operations_by_topic`; nothing where the broker is too old to tell."""
+        """See `operations_by_topic`. Empty where brokers are too old to answer."""
         try:
             return operations_by_topic(await self.ask(TopicsRequest(topics)))
         except NotImplementedError:
             return {}
 
     async def identity(self, topic: str) -> TopicIdentity | None:
-        """Which topic that is; None where the broker is too old to tell.
+        """The id of a topic; None where brokers are too old to have ids.
 
-        Raises `UnknownTopicOrPartitionError` where there is none of that name.
+        Raises `UnknownTopicOrPartitionError` where no topic has that name.
         """
         try:
             return identity_of(await self.ask(TopicsRequest([topic])))
@@ -265,7 +263,7 @@ class Cluster:
             return None
 
     async def topic_settings(self, topic: str) -> dict[str, str]:
-        """Configuration of a topic by name; raises `KafkaError` for an unknown topic, and where we may not ask."""
+        """The configuration of a topic. An unknown topic and a missing right are errors."""
         response = await self.ask(DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, None)]))
         code, message, _, _, entries = response.resources[0]
         if code:
@@ -273,24 +271,22 @@ class Cluster:
         return {entry[0]: entry[1] for entry in entries}
 
     async def partition_counts(self, topics: list[str]) -> dict[str, int]:
-        """Number of partitions of each topic that exists."""
+        """How many partitions each topic has. Topics that do not exist are left out."""
         return {topic: shape.partitions for topic, shape in (await self.topic_shapes(topics)).items()}
 
     async def topic_shapes(self, topics: list[str]) -> dict[str, TopicShape]:
-        """Numbers of partitions and replicas of each topic that exists."""
-        described = (await self.ask(MetadataRequest(topics))).to_object()["topics"]
-        return {
-            one["topic"]: TopicShape(len(one["partitions"]), min(len(each["replicas"]) for each in one["partitions"]))
-            for one in described
-            if one["error_code"] == 0
-        }
+        """How many partitions and replicas each topic has. Topics that do not exist are left out."""
+        shapes = {}
+        for topic in (await self.ask(MetadataRequest(topics))).to_object()["topics"]:
+            if topic["error_code"] == 0:
+                replicas = [len(partition["replicas"]) for partition in topic["partitions"]]
+                shapes[topic["topic"]] = TopicShape(len(replicas), min(replicas))
+        return shapes
 
 
 async def close_within(closing: Coroutine[Any, Any, None], seconds: float) -> None:
-    """Wait for a client to close, for a bounded time, whatever comes of it.
-
-    In a task of its own: while the broker is away aiokafka lets stray cancellations out, and they must not end ours.
-    """
+    """Wait for a client to close, for a bounded time. Errors are dropped."""
+    # In a task of its own: aiokafka lets stray cancellations out while a broker is away (guard B19).
     task = asyncio.ensure_future(closing)
     _, late = await asyncio.wait({task}, timeout=seconds)
     if late:

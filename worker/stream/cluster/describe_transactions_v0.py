@@ -1,4 +1,4 @@
-"""Version 0 of DescribeTransactions (KIP-664): the state of a transaction, which aiokafka does not ask for."""
+"""Version 0 of DescribeTransactions (KIP-664), the state of a transaction. aiokafka has no such request."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, I
 
 
 class DescribeTransactionsResponse_v0(Response):  # type: ignore[misc]  # aiokafka ships no types
-    """What the coordinator knows of each id that was asked for."""
+    """The state of the transaction of each id."""
 
     API_KEY = 65
     API_VERSION = 0
@@ -38,7 +38,7 @@ class DescribeTransactionsResponse_v0(Response):  # type: ignore[misc]  # aiokaf
 
 
 class DescribeTransactionsRequest_v0(RequestStruct):  # type: ignore[misc]
-    """Several ids at once, all of which the same broker coordinates."""
+    """Ids that the same broker coordinates."""
 
     API_KEY = 65
     API_VERSION = 0
@@ -48,7 +48,7 @@ class DescribeTransactionsRequest_v0(RequestStruct):  # type: ignore[misc]
 
 
 class TransactionStateRequest(Request[DescribeTransactionsRequest_v0]):  # type: ignore[misc]
-    """The state of one transaction; for its coordinator."""
+    """Asks the coordinator of an id for the state of its transaction."""
 
     API_KEY = 65
 
@@ -56,12 +56,12 @@ class TransactionStateRequest(Request[DescribeTransactionsRequest_v0]):  # type:
         self._transactional_id = transactional_id
 
     def build(self, request_struct_class: type[DescribeTransactionsRequest_v0]) -> DescribeTransactionsRequest_v0:
-        """As aiokafka asks for it."""
+        """See `aiokafka.protocol.api.Request`."""
         return request_struct_class([self._transactional_id], {})
 
 
 def transaction_state(response: Any) -> str:
-    """Such as `Empty`, `Ongoing`, `PrepareCommit`, `PrepareAbort`, `CompleteCommit`. Raises `KafkaError`."""
+    """The state in an answer, such as `Ongoing`, `PrepareCommit` or `CompleteAbort`. Raises the error that it has."""
     ((code, transactional_id, state, *_),) = response.transaction_states
     if code:
         error: KafkaError = for_code(code)(f"the transaction of {transactional_id}: error {code}")

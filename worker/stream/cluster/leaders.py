@@ -1,4 +1,4 @@
-"""Which broker leads a partition, by what a client knows."""
+"""The leaders of partitions, by the metadata that a client has."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -8,14 +8,14 @@ from aiokafka.structs import TopicPartition
 
 
 def has_leader(client: AIOKafkaClient, place: TopicPartition) -> bool:
-    """Whether somebody takes or gives the records of a partition, by the client's metadata."""
+    """Whether a broker leads the partition: without one, nobody can read or write it."""
     return client.cluster.leader_for_partition(place) not in (None, -1)
 
 
 def partitions_by_leader(
     client: AIOKafkaClient, topic: str, partitions: Collection[int]
 ) -> tuple[dict[int, list[int]], list[int]]:
-    """Those partitions that each broker leads, by the client's metadata, and those without a leader."""
+    """The partitions that each broker leads, and those without a leader."""
     led, without = defaultdict[int, list[int]](list), list[int]()
     for partition in partitions:
         place = TopicPartition(topic, partition)

@@ -1,4 +1,4 @@
-"""Version 10 of the metadata request: it tells topic ids (KIP-516) and allowed operations (KIP-430); aiokafka has 5."""
+"""Version 10 of the metadata request, with topic ids (KIP-516) and allowed operations (KIP-430). aiokafka has 5."""
 
 import base64
 from io import BytesIO
@@ -11,10 +11,11 @@ from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16,
 
 from worker.store.port import TopicIdentity
 
+# Kafka's `AclOperation` numbers the operations, and the answer has a bit of that number for each allowed one.
 _OPERATIONS = {"Read": 3, "Write": 4}
-"""Numbers of Kafka's `AclOperation`, which are the bits' places; those that the worker asks for."""
+
+# The answer of a broker that does not know what is allowed.
 _UNKNOWN = -(2**31)
-"""What a broker says that does not know what is allowed."""
 _NO_ID = b"\0" * 16
 
 
@@ -89,7 +90,7 @@ class _MetadataRequest_v10(RequestStruct):  # type: ignore[misc]
 
 
 class TopicsRequest(Request[_MetadataRequest_v10]):  # type: ignore[misc]
-    """What these topics are, and what the asker may do with them; makes none of them."""
+    """Asks for ids and allowed operations of topics, and creates none of them."""
 
     API_KEY = 3
 
@@ -97,25 +98,25 @@ class TopicsRequest(Request[_MetadataRequest_v10]):  # type: ignore[misc]
         self._topics = topics
 
     def build(self, request_struct_class: type[_MetadataRequest_v10]) -> _MetadataRequest_v10:
-        """As aiokafka asks for it."""
+        """See `aiokafka.protocol.api.Request`."""
         return request_struct_class([(_NO_ID, topic, {}) for topic in self._topics], False, False, True, {})
 
 
 def operations_by_topic(response: Any) -> dict[str, frozenset[str]]:
-    """Allowed operations of each topic of which the broker knows; a topic that is not there is not among them."""
+    """The allowed operations of each topic. Topics that do not exist are left out."""
     allowed: dict[str, frozenset[str]] = {}
     for code, topic, _, _, _, bits, _ in response.topics:
         if code == TopicAuthorizationFailedError.errno:
             allowed[topic] = frozenset()
         elif code == 0 and bits != _UNKNOWN:
-            allowed[topic] = frozenset(name for name, place in _OPERATIONS.items() if bits & 1 << place)
+            allowed[topic] = frozenset(name for name, number in _OPERATIONS.items() if bits & 1 << number)
     return allowed
 
 
 def identity_of(response: Any) -> TopicIdentity | None:
-    """Of the one topic that was asked for; None where the broker gives it no id.
+    """The id of the only topic in an answer; None where the broker gives it no id.
 
-    Raises `UnknownTopicOrPartitionError` where there is no such topic, and other `KafkaError`s as the broker does.
+    Raises the error that the answer has, such as `UnknownTopicOrPartitionError`.
     """
     ((code, topic, topic_id, *_),) = response.topics
     if code:

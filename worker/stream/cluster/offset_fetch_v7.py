@@ -1,4 +1,4 @@
-"""Version 7 of OffsetFetch, the first that waits for pending transactions (KIP-447); aiokafka has up to 3."""
+"""Version 7 of OffsetFetch, the first that sees pending transactions (KIP-447). aiokafka has up to 3."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16,
 
 
 class OffsetFetchResponse_v7(Response):  # type: ignore[misc]  # aiokafka ships no types
-    """Errors of the whole answer, such as a coordinator that moves, come without any partition."""
+    """An answer with an error of the whole, such as a coordinator that moves, has no partitions."""
 
     API_KEY = 9
     API_VERSION = 7
@@ -40,7 +40,7 @@ class OffsetFetchResponse_v7(Response):  # type: ignore[misc]  # aiokafka ships 
 
 
 class OffsetFetchRequest_v7(RequestStruct):  # type: ignore[misc]
-    """With `require_stable` a partition whose transaction is not over is answered UNSTABLE_OFFSET_COMMIT."""
+    """With `require_stable`, a partition with an open transaction has the error UNSTABLE_OFFSET_COMMIT."""
 
     API_KEY = 9
     API_VERSION = 7
@@ -60,7 +60,7 @@ class OffsetFetchRequest_v7(RequestStruct):  # type: ignore[misc]
 
 
 class OffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]):  # type: ignore[misc]
-    """Committed offsets of a group; only stable ones if asked for, where the broker knows that (Kafka 2.5 on)."""
+    """Asks for committed offsets of a group. Brokers before Kafka 2.5 ignore `stable`."""
 
     API_KEY = 9
 
@@ -70,33 +70,33 @@ class OffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]):  #
     def build(
         self, request_struct_class: type[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]
     ) -> OffsetFetchRequest_v3 | OffsetFetchRequest_v7:
-        """As aiokafka asks for it."""
+        """See `aiokafka.protocol.api.Request`."""
         if request_struct_class.API_VERSION < 7:
             return request_struct_class(self._group_id, [(self._topic, self._partitions)])
         return request_struct_class(self._group_id, [(self._topic, self._partitions, {})], self._stable, {})
 
 
 class Committed(NamedTuple):
-    """A group's committed offset of a partition, with the text that whoever committed it has put beside it."""
+    """A committed offset of a group, and the text that its committer has put beside it."""
 
     offset: int
     metadata: str
 
     @property
     def is_ours(self) -> bool:
-        """Whether a worker committed it, together with the results in front of it; else some tool did."""
+        """Whether a worker committed it, together with the results in front of it. Else a tool did."""
         return self.metadata == worker_metadata(self.offset)
 
 
 def worker_metadata(offset: int) -> str:
-    """What a worker puts beside an offset that it commits."""
+    """The text that a worker puts beside an offset that it commits."""
     return f"passport-worker {offset}"
 
 
 def committed_offsets(response: Any, topic: str) -> Mapping[int, Committed | KafkaError | None]:
-    """Offset of each partition in the answer, None where there is none; an error of a partition says neither.
+    """The offset of each partition in an answer, None for a partition without one, or the error of the partition.
 
-    Raises `KafkaError` for an error of the whole answer.
+    Raises the error of the whole answer (guard B17).
     """
     if response.error_code:
         raise _error(response.error_code, "the group's offsets")
@@ -105,13 +105,13 @@ def committed_offsets(response: Any, topic: str) -> Mapping[int, Committed | Kaf
         for part in partitions:
             partition, offset, *_, metadata, code = part[:-1] if response.API_VERSION >= 7 else part
             if name == topic:
-                found = None if offset < 0 else Committed(offset, metadata or "")
-                offsets[partition] = _error(code, f"the offset of {name}/{partition}") if code else found
+                committed = None if offset < 0 else Committed(offset, metadata or "")
+                offsets[partition] = _error(code, f"the offset of {name}/{partition}") if code else committed
     return offsets
 
 
 class UnstableOffset(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
-    """A transaction that is not over may still move the offset; aiokafka does not know the error."""
+    """An open transaction may still move the offset. aiokafka does not know this error."""
 
     errno = 88
     message = "UNSTABLE_OFFSET_COMMIT"

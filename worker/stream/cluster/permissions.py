@@ -22,7 +22,7 @@ from worker.stream.cluster.connection import Cluster
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """One operation on one resource, in the words of Kafka and Strimzi; `prefixed`: on all whose names begin so."""
+    """One operation on one resource, in the words of Kafka and Strimzi. `prefixed`: on all names that begin so."""
 
     operation: Literal["Read", "Write", "Describe", "DescribeConfigs"]
     resource: Literal["topic", "group", "transactionalId"]
@@ -30,12 +30,12 @@ class Acl:
     prefixed: bool = False
 
     def __str__(self) -> str:
-        """For people who have to grant it."""
+        """The text for people who have to grant it."""
         return f"{self.operation} on {self.resource} {self.name}{' (prefix)' if self.prefixed else ''}"
 
 
 def needed_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that `run` needs. Describe is not among them, as Read and Write bring it along; nor is the cluster."""
+    """All rights that `run` needs. Read and Write bring Describe along; the worker needs no right on the cluster."""
     answers = settings.answer_topics
     return (
         Acl("Read", "topic", settings.topic_commands),
@@ -43,28 +43,28 @@ def needed_acls(settings: Settings) -> tuple[Acl, ...]:
         *(Acl("Write", "topic", topic) for topic in answers),
         # Where Kafka has forgotten the group's offsets, the results tell how far they were published.
         *result_acls(settings),
-        # Does the broker set the append time? Does every answer fit? A setting that stops a lane is found at the start.
+        # At its start the worker looks for settings that would stop a lane later.
         *(Acl("DescribeConfigs", "topic", topic) for topic in (settings.topic_commands, *answers)),
         own_transactions(settings),
     )
 
 
 def own_transactions(settings: Settings) -> Acl:
-    """To fence, and to publish under, all ids of the group's workers and of its operators' verbs."""
+    """The right to publish under, and to fence, the ids of the group's workers and of operators' verbs."""
     return Acl("Write", "transactionalId", f"{settings.group_id}.{settings.topic_commands}.", prefixed=True)
 
 
 def result_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that is needed to read results."""
+    """The rights to read results."""
     return tuple(Acl("Read", "topic", topic) for topic in settings.result_topics)
 
 
 async def check_permissions(
     cluster: Cluster, settings: Settings, needed: Sequence[Acl] | None = None
 ) -> CheckResult | None:
-    """None when Kafka allows what is needed, by default all that `run` does.
+    """Say which of the needed rights are missing, by default those of `run`. None where none is missing.
 
-    Changes nothing, and holds up no other worker. Raises as `Cluster` does.
+    The check changes nothing, and disturbs no other worker. Raises `CLUSTER_ERRORS`.
     """
     missing = await missing_acls(cluster, needed_acls(settings) if needed is None else needed)
     if not missing:
@@ -76,13 +76,13 @@ async def check_permissions(
 
 
 async def missing_acls(cluster: Cluster, needed: Sequence[Acl]) -> list[Acl]:
-    """Those that are not there."""
+    """The needed rights that Kafka denies."""
     topics = {acl.name for acl in needed if acl.resource == "topic"}
     operations = await cluster.allowed_on_topics(sorted(topics)) if topics else {}
-    return [acl for acl in needed if not await _is_there(acl, cluster, operations)]
+    return [acl for acl in needed if not await _is_granted(acl, cluster, operations)]
 
 
-async def _is_there(acl: Acl, cluster: Cluster, operations: dict[str, frozenset[str]]) -> bool:
+async def _is_granted(acl: Acl, cluster: Cluster, operations: dict[str, frozenset[str]]) -> bool:
     if acl.resource == "group":
         may = _may_describe_group if acl.operation == "Describe" else _may_read_group
         return await may(cluster, acl.name)
@@ -94,27 +94,23 @@ async def _is_there(acl: Acl, cluster: Cluster, operations: dict[str, frozenset[
 
 
 async def _may_describe_configs(cluster: Cluster, topic: str) -> bool:
-    """Asked by doing it: whoever may do nothing else with a topic is told nothing of what is allowed on it.
-
-    That a topic is not there is found out by whoever looks for topics.
-    """
+    # Kafka lists the allowed operations of a topic only for those who may describe it, so the question itself is tried.
     try:
         await cluster.topic_settings(topic)
     except TopicAuthorizationFailedError:
         return False
-    except UnknownTopicOrPartitionError:
+    except UnknownTopicOrPartitionError:  # the check of topics reports it
         return True
     return True
 
 
 async def _may_read_group(cluster: Cluster, group_id: str) -> bool:
-    """A heartbeat of nobody: any broker looks at the ACL first, and then knows no such member."""
+    # A heartbeat of nobody: a broker checks the right first, and then finds that there is no such member.
     response = await cluster.ask(HeartbeatRequest(group_id, -1, ""))
     return bool(response.error_code != GroupAuthorizationFailedError.errno)
 
 
 async def _may_describe_group(cluster: Cluster, group_id: str) -> bool:
-    """Asked by doing it."""
     try:
         response = await cluster.ask_group_coordinator(group_id, DescribeGroupsRequest([group_id]))
         if code := response.groups[0][0]:
@@ -125,9 +121,7 @@ async def _may_describe_group(cluster: Cluster, group_id: str) -> bool:
 
 
 async def _may_write_transactions(cluster: Cluster, prefix: str) -> bool:
-    """The end of a transaction that never began: any broker looks at the ACL first, and then knows no such producer.
-
-    The id is no lane's, so none is fenced, and the broker keeps nothing of it.
-    """
+    # The end of a transaction that never began: a broker checks the right first, and then finds no such producer. No
+    # session has this id, so nobody is fenced, and the broker keeps nothing of it.
     response = await cluster.ask(EndTxnRequest(f"{prefix}acl-check", -1, 0, False))
     return bool(response.error_code != TransactionalIdAuthorizationFailed.errno)

@@ -1,15 +1,15 @@
-"""Keeps one broker that hangs from holding up every client of this process.
+"""Keeps a broker that hangs from holding up every client of this process (guard B22).
 
 A broker whose process or disk hangs still accepts connections, and counts as alive to the others. aiokafka then waits
 for it up to `request_timeout_ms` (30 s) where any other broker could answer, and holds one lock a client while it
 connects, so that each new connection waits for the slowest. Importing this module changes that for all clients of this
 process (`aiokafka_internals` gives each connection a lock of its own):
 
-- A connection gets `NODE_SECONDS` to be set up; after each failure in a row twice as long, up to `CONNECT_SECONDS`.
+- A connection has to be set up within `NODE_SECONDS`. The time doubles with each failure, up to `CONNECT_SECONDS`.
 - A question that any broker can answer waits `NODE_SECONDS` for one broker. The client then asks another one.
-- A broker that let a client wait half as long, or could not be reached, counts as silent: while requests wait for
-  it, for `SILENT_SECONDS` after them, and never once it answers anything. Clients that may choose a broker choose
-  one that is not silent, if there is one. `ask_silent` asks silent ones again, so that nobody else has to find out.
+- A broker counts as silent after half that time, or when it cannot be reached. It stays silent while requests wait for
+  it, and for `SILENT_SECONDS` after them, until it answers anything. Clients prefer brokers that are not silent.
+  `ask_silent` asks silent brokers again, so that no other question has to find out.
 
 Requests that only one broker can answer, such as Fetch and Produce, still go to that broker, and wait for it.
 """
@@ -34,42 +34,42 @@ CONNECT_SECONDS = 10.0
 SILENT_SECONDS = 15.0
 
 _FOR_ANY_BROKER = frozenset({MetadataRequest.API_KEY, FindCoordinatorRequest.API_KEY})
+# Requests that a broker answers within `fetch_max_wait_ms` if it answers at all.
 _AT_ONCE = _FOR_ANY_BROKER | {FetchRequest.API_KEY}
-"""Requests that a broker answers within `fetch_max_wait_ms` if it answers at all."""
 
+# Of brokers by their addresses. All clients of the process share what one of them finds out. Times are monotonic.
 _Address = tuple[str, int]
 _silent_until = dict[_Address, float]()
-"""By `time.monotonic()`."""
 _answered_at = dict[_Address, float]()
 _failures_to_connect = dict[_Address, int]()
 
 
 def is_silent(host: str, port: int) -> bool:
-    """Whether that broker has not answered lately."""
+    """Whether a broker counts as silent."""
     return _silent_until.get((host, port), 0.0) > time.monotonic()
 
 
 def any_silent() -> bool:
-    """Whether some broker has not answered lately."""
+    """Whether any broker counts as silent."""
     now = time.monotonic()
     return any(until > now for until in _silent_until.values())
 
 
 def node_is_silent(client: AIOKafkaClient, node: int) -> bool:
-    """Whether a client's metadata names a silent broker for that node."""
+    """Whether a node counts as silent, by the address that the client knows."""
     broker = client.cluster.broker_metadata(node)
     return broker is not None and is_silent(broker.host, broker.port)
 
 
 def node_answered(client: AIOKafkaClient, node: int, seconds: float) -> bool:
-    """Whether the broker that a client's metadata names for a node has answered anything within the last seconds."""
+    """Whether a node has answered anything to any client within the last seconds."""
     broker = client.cluster.broker_metadata(node)
     return broker is not None and time.monotonic() - _answered_at.get((broker.host, broker.port), 0.0) < seconds
 
 
 async def ask_silent(client: AIOKafkaClient) -> None:
-    """Ask each silent broker that a client knows for something small. Its answer ends the silence."""
-    nodes = [one.nodeId for one in _brokers(client.cluster) if is_silent(one.host, one.port)]
+    """Send each silent broker a small request. Its answer ends the silence."""
+    nodes = [broker.nodeId for broker in _brokers(client.cluster) if is_silent(broker.host, broker.port)]
     await asyncio.gather(*(client.send(node, MetadataRequest([])) for node in nodes), return_exceptions=True)
 
 
@@ -123,7 +123,7 @@ async def _watched(connection: AIOKafkaConnection, answer: Awaitable[Any], api_k
 
 def _brokers_that_answer(cluster: ClusterMetadata) -> set[Any]:
     brokers = _brokers(cluster)
-    return {one for one in brokers if not is_silent(one.host, one.port)} or brokers
+    return {broker for broker in brokers if not is_silent(broker.host, broker.port)} or brokers
 
 
 def _hosts_that_answer_first(client: AIOKafkaClient) -> list[Any]:

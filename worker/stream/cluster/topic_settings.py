@@ -1,4 +1,4 @@
-"""What the topics of the worker should be like, and where one that exists differs. No Kafka is asked here."""
+"""The settings that topics should have, and how topics differ from them. Pure: asks no Kafka."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,28 +11,28 @@ WEEK_MS = 7 * 24 * 3600 * 1000
 _MINUTE_MS = 60_000
 COMMAND_BYTES = 1024 * 1024
 RESULT_BYTES = 2 * 1024 * 1024
+
+# How much larger a dead letter may be than the command that it copies.
 _FRAME_BYTES = 64 * 1024
-"""What a dead letter may be larger than the command that it copies."""
 
-
+# The ids of checks of topics.
 EXIST, TIMESTAMP_TYPE = "topics.exist", "topics.timestamp-type"
 PARTITIONS, MESSAGE_SIZE = "topics.partitions", "topics.message-size"
 COMPRESSION, RETENTION, REPLICATION = "topics.compression", "topics.retention", "topics.replication"
-"""Ids of what is found about topics."""
 TOPIC_IDS = (EXIST, TIMESTAMP_TYPE, PARTITIONS, MESSAGE_SIZE, COMPRESSION, RETENTION, REPLICATION)
 
 
 @dataclass(frozen=True, slots=True)
 class TopicShape:
-    """How many partitions a topic has, and how many replicas the partition with the fewest."""
+    """How many partitions a topic has, and the fewest replicas that one of them has."""
 
     partitions: int
     replicas: int
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A topic as it is."""
+class ExistingTopic:
+    """A topic that exists."""
 
     shape: TopicShape
     settings: Mapping[str, str]
@@ -40,7 +40,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What a setting has to be: a text exactly, a number at least, where -1 is without bounds; and what for."""
+    """An expected setting, and why: a text has to be equal, a number at least as large. -1 has no bound."""
 
     id: str
     key: str
@@ -48,17 +48,17 @@ class _Rule:
     why: str
     status: Status = "warning"
 
-    def broken_by(self, topic: str, found: Found) -> list[CheckResult]:
-        """Nothing where the broker does not tell."""
-        value, or_more = found.settings.get(self.key), ""
+    def broken_by(self, name: str, topic: ExistingTopic) -> list[CheckResult]:
+        """Compare a topic with the rule. A setting that the broker does not send breaks no rule."""
+        value, or_more = topic.settings.get(self.key), ""
         if not value or value == str(self.expected):
             return []
         if isinstance(self.expected, int):
             or_more = " or more"
             if not -1 < int(value) < self.expected:
                 return []
-        told = f"{topic}: {self.key} is {value}, expected {self.expected}{or_more}: {self.why}"
-        return [CheckResult(self.id, told, _how_to_set(topic, self.key, self.expected), self.status)]
+        text = f"{name}: {self.key} is {value}, expected {self.expected}{or_more}: {self.why}"
+        return [CheckResult(self.id, text, _how_to_set(name, self.key, self.expected), self.status)]
 
 
 _COMMAND_RULES = (
@@ -78,18 +78,18 @@ _CLOCK_LIMITS = ("before", "after", "difference")
 
 
 def missing_topics(names: Sequence[str]) -> CheckResult:
-    """What to say of topics that are not there."""
+    """The finding on topics that do not exist."""
     return CheckResult(EXIST, f"missing topics: {', '.join(names)}", "Run `passport-worker topics create`.")
 
 
 def differences(
-    settings: Settings, found: Mapping[str, Found], partitions: int, replicas: int = 1
+    settings: Settings, topics: Mapping[str, ExistingTopic], partitions: int, replicas: int = 1
 ) -> list[CheckResult]:
-    """Where topics that exist are not as they should be: the command topic with so many partitions, all replicated so.
+    """Say how topics differ from what the worker needs. Topics that do not exist are passed over.
 
-    Result topics may have more. A setting that the broker does not tell is taken to be right.
+    The command topic should have `partitions`, result topics at least as many, and each partition `replicas`.
     """
-    commands = found.get(settings.topic_commands)
+    commands = topics.get(settings.topic_commands)
     drift: list[CheckResult] = []
     bytes_needed = RESULT_BYTES
     if commands is not None:
@@ -97,32 +97,32 @@ def differences(
         partitions = max(partitions, commands.shape.partitions)
         bytes_needed = max(bytes_needed, int(commands.settings.get("max.message.bytes", 0)) + _FRAME_BYTES)
     for name in settings.answer_topics:
-        if name in found:
-            drift += _of_results(name, found[name], partitions, bytes_needed, name == settings.dead_letter_topic)
-    for name, one in found.items():
-        if one.shape.replicas < replicas:
-            told = f"{name}: has {one.shape.replicas} replicas, expected {replicas} or more"
+        if name in topics:
+            drift += _of_results(name, topics[name], partitions, bytes_needed, name == settings.dead_letter_topic)
+    for name, topic in topics.items():
+        if topic.shape.replicas < replicas:
+            text = f"{name}: has {topic.shape.replicas} replicas, expected {replicas} or more"
             drift.append(
-                CheckResult(REPLICATION, told, "Add some, with kafka-reassign-partitions.sh.", status="warning")
+                CheckResult(REPLICATION, text, "Add some, with kafka-reassign-partitions.sh.", status="warning")
             )
     return drift
 
 
-def outlived_ledger(settings: Settings, commands: Found) -> Iterator[CheckResult]:
-    """Results must be kept for as long as the commands that they answer, or a replay cannot repeat them."""
+def outlived_ledger(settings: Settings, commands: ExistingTopic) -> Iterator[CheckResult]:
+    """Warn where commands live longer than the ledger: a late replay could not repeat their results."""
     retention_ms = int(commands.settings.get("retention.ms", "0"))
     if not 0 <= retention_ms <= settings.retention_days * DAY_MS:
         days = f"the ledger keeps {settings.retention_days} days"
-        told = f"{settings.topic_commands}: retention.ms is {retention_ms}, but {days}"
+        text = f"{settings.topic_commands}: retention.ms is {retention_ms}, but {days}"
         advice = "Raise PASSPORT_RETENTION_DAYS, or a late replay repeats no result."
-        yield CheckResult(RETENTION, told, advice, status="warning")
+        yield CheckResult(RETENTION, text, advice, status="warning")
 
 
-def _of_commands(settings: Settings, found: Found, partitions: int) -> Iterator[CheckResult]:
-    name, count, kind = settings.topic_commands, found.shape.partitions, found.settings.get("message.timestamp.type")
+def _of_commands(settings: Settings, topic: ExistingTopic, partitions: int) -> Iterator[CheckResult]:
+    name, count, kind = settings.topic_commands, topic.shape.partitions, topic.settings.get("message.timestamp.type")
     if count < partitions:
         why = "Result and dead-letter topics come first; then keys move to other partitions"
-        yield _too_few(found, name, partitions, why, "warning")
+        yield _too_few(topic, name, partitions, why, "warning")
     elif count > partitions:
         advice = f"Partitions can never be lowered: set PASSPORT_TOPIC_PARTITIONS={count}."
         yield CheckResult(
@@ -135,13 +135,15 @@ def _of_commands(settings: Settings, found: Found, partitions: int) -> Iterator[
             "Set it to LogAppendTime, or set PASSPORT_ALLOW_PRODUCER_TIME=true to trust the producers' clocks.",
         )
     for rule in _COMMAND_RULES:
-        yield from rule.broken_by(name, found)
+        yield from rule.broken_by(name, topic)
 
 
-def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dead: bool) -> Iterator[CheckResult]:
-    if found.shape.partitions < partitions:
+def _of_results(
+    name: str, topic: ExistingTopic, partitions: int, bytes_needed: int, dead: bool
+) -> Iterator[CheckResult]:
+    if topic.shape.partitions < partitions:
         why = "A result stands in the partition of the same number as its command"
-        yield _too_few(found, name, partitions, why, "failed")
+        yield _too_few(topic, name, partitions, why, "failed")
     rules = [
         _Rule(
             MESSAGE_SIZE,
@@ -162,25 +164,25 @@ def _of_results(name: str, found: Found, partitions: int, bytes_needed: int, dea
         if dead
         else _Rule(RETENTION, "cleanup.policy", "delete", "compaction deletes results of the same key"),
     ]
-    if found.settings.get("message.timestamp.type") == "CreateTime":
+    if topic.settings.get("message.timestamp.type") == "CreateTime":
         why = "where clocks differ by more, an answer stops its lane"
         rules += [
             _Rule(TIMESTAMP_TYPE, f"message.timestamp.{key}.max.ms", _MINUTE_MS, why, status="failed")
             for key in _CLOCK_LIMITS
         ]
     for rule in rules:
-        yield from rule.broken_by(name, found)
-    in_sync, replicas = int(found.settings.get("min.insync.replicas", 1)), found.shape.replicas
+        yield from rule.broken_by(name, topic)
+    in_sync, replicas = int(topic.settings.get("min.insync.replicas", 1)), topic.shape.replicas
     if in_sync >= replicas > 1:
         why = f"expected less than its {replicas} replicas: one broker that is away stops all lanes"
         advice = _how_to_set(name, "min.insync.replicas", replicas - 1)
         yield CheckResult(REPLICATION, f"{name}: min.insync.replicas is {in_sync}, {why}", advice, status="warning")
 
 
-def _too_few(found: Found, name: str, partitions: int, why: str, status: Status) -> CheckResult:
+def _too_few(topic: ExistingTopic, name: str, partitions: int, why: str, status: Status) -> CheckResult:
     how = f"kafka-topics.sh --alter --topic {name} --partitions {partitions}"
-    told = f"{name}: has {found.shape.partitions} partitions, expected {partitions}. {why}"
-    return CheckResult(PARTITIONS, told, f"Raise them with {how}; they can never be lowered again.", status)
+    text = f"{name}: has {topic.shape.partitions} partitions, expected {partitions}. {why}"
+    return CheckResult(PARTITIONS, text, f"Raise them with {how}; they can never be lowered again.", status)
 
 
 def _how_to_set(topic: str, key: str, value: str | int) -> str:

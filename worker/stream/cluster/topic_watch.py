@@ -1,4 +1,4 @@
-"""Whether the command topic is still the one that the lanes read: its name can be used again."""
+"""Notices when the command topic was deleted, or made anew under the same name."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,29 +13,30 @@ from worker.stream.cluster.connection import Cluster
 
 WATCH_SECONDS = 1.0
 RETRY_SECONDS = 0.2
-HOLD_SECONDS = 0.5
-"""How long records that were fetched in doubt wait for the topic's identity."""
 
-_UNTOLD = TopicIdentity("", "")
-"""What is known of a topic before it was asked for, and of every topic where the broker is too old to tell ids."""
+# How long records that were fetched in doubt wait for the topic's identity.
+HOLD_SECONDS = 0.5
+
+# The identity of a topic that was not asked for yet, and of every topic where brokers are too old to have ids.
+_UNKNOWN = TopicIdentity("", "")
 
 
 class TopicWatch:
-    """Notices that there is another topic of this name, or none, and calls `on_change`.
+    """Calls `on_change` when another topic has this name, or none.
 
-    aiokafka fetches by name, so it would read a topic that was made anew from the old offset on. It cannot get there
-    without asking for metadata, upon an error or a connection that broke: that makes the topic doubtful. The cluster is
-    asked beside reading. Records that were fetched in doubt wait for the answer, but not for long: a broker that does
-    not answer must not hold up the lanes that need nothing of it.
+    aiokafka fetches by name, so it would read a new topic from the old offset on. Before that it has to ask for
+    metadata, upon an error or a broken connection. So each such request is a doubt, and the cluster is asked for the
+    topic's identity beside reading. Records that were fetched in doubt wait for the answer, but not for long: a silent
+    broker must not hold up lanes that need nothing of it.
     """
 
     def __init__(self, cluster: Cluster, topic: str, client: AIOKafkaClient, on_change: Callable[[], None]) -> None:
         """`client` is the one that fetches."""
         self._cluster, self._topic, self._on_change = cluster, topic, on_change
-        self._known: TopicIdentity | None = _UNTOLD
+        self._known: TopicIdentity | None = _UNKNOWN
         self._doubts = 0
+        # Set while no doubt is open, or nobody waits for its answer any more.
         self._answered = asyncio.Event()
-        """Whether the topic's identity was asked for after the last doubt, or is not waited for any more."""
         self._answered.set()
         self._ask = asyncio.Event()
         self._update_metadata = client.force_metadata_update
@@ -48,15 +49,15 @@ class TopicWatch:
 
     @property
     def is_gone(self) -> bool:
-        """Whether there was no topic of this name when somebody looked last."""
+        """Whether no topic had this name at the last look."""
         return self._known is None
 
     async def begin(self) -> None:
-        """Note which topic it is now. Raises as `Cluster.identity`, but for a topic that is not there."""
+        """Note which topic has the name now. Raises `CLUSTER_ERRORS`."""
         self._known = await self._identity()
 
     async def may_use(self) -> bool:
-        """Whether records may be used that were just fetched: False where the topic has changed since they were asked.
+        """Whether records that were just fetched belong to the topic of before.
 
         Waits up to `HOLD_SECONDS` for the answer to a doubt, once for each doubt.
         """
@@ -71,14 +72,14 @@ class TopicWatch:
         return self._known == known
 
     async def watch(self) -> None:
-        """Ask upon each doubt, and now and then without any, until cancelled."""
+        """Ask upon each doubt, and every `WATCH_SECONDS` without one, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_SECONDS):
                     await self._ask.wait()
             try:
                 await self._look()
-            except Exception:  # Kafka is away, which is said elsewhere
+            except Exception:  # Kafka is away, which `watch-servers` reports
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _doubt(self) -> None:
@@ -93,11 +94,12 @@ class TopicWatch:
             self._answered.set()
             self._ask.clear()
         if changed:
-            self._update_metadata()  # whether there are partitions to assign; else the client asks every five minutes
+            # Whether there are partitions to assign: the client by itself would ask every five minutes.
+            self._update_metadata()
             self._on_change()
 
     async def _identity(self) -> TopicIdentity | None:
         try:
-            return await self._cluster.identity(self._topic) or _UNTOLD
+            return await self._cluster.identity(self._topic) or _UNKNOWN
         except UnknownTopicOrPartitionError:
             return None

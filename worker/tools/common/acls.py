@@ -13,23 +13,22 @@ from worker.stream.cluster.permissions import Acl, missing_acls, needed_acls, re
 
 
 def asking_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that is needed to see how far the group is."""
+    """The rights to see how far the group is."""
     return Acl("Read", "topic", settings.topic_commands), Acl("Describe", "group", settings.group_id)
 
 
 def looking_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that is needed to read the group's logs as well."""
+    """The rights to read the group's logs as well."""
     return (*asking_acls(settings), *(Acl("Read", "topic", topic) for topic in settings.answer_topics))
 
 
 def reader_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that is needed to look at everything and change nothing. Who may read a group may describe it, too."""
-    topics = (settings.topic_commands, *settings.answer_topics)
-    return (*looking_acls(settings), *(Acl("DescribeConfigs", "topic", topic) for topic in topics))
+    """The rights to look at everything and change nothing."""
+    return (*looking_acls(settings), *(Acl("DescribeConfigs", "topic", topic) for topic in settings.all_topics))
 
 
 def submitting_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All that is needed to publish commands and to read their results."""
+    """The rights to publish commands and to read their results."""
     return Acl("Write", "topic", settings.topic_commands), *result_acls(settings)
 
 
@@ -42,12 +41,12 @@ _DENIED = (
 
 
 def is_denied(error: Exception) -> bool:
-    """Whether it says that an ACL is missing."""
+    """Whether the error says that an ACL is missing."""
     return isinstance(error, _DENIED)
 
 
 async def only_reads(cluster: Cluster, settings: Settings) -> bool:
-    """Whether Kafka allows all that readers do, and nothing of what writes. Raises as `Cluster` does."""
+    """Whether Kafka grants all rights of readers, and no right to write. Raises `CLUSTER_ERRORS`."""
     writes = [acl for acl in needed_acls(settings) if acl.operation == "Write"]
     return len(await missing_acls(cluster, writes)) == len(writes) and not await missing_acls(
         cluster, reader_acls(settings)

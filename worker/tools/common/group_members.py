@@ -1,4 +1,4 @@
-"""Who is in a consumer group, and which partitions each member has."""
+"""The members of a consumer group, and their partitions."""
 
 from dataclasses import dataclass
 
@@ -11,41 +11,38 @@ from worker.stream.cluster.connection import Cluster
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
-    """A member by its id, and the address that it connects from."""
+    """The id of a member, and the address that it connects from."""
 
     id: str
     host: str
 
 
 async def members_by_partition(cluster: Cluster, group_id: str, topic: str) -> dict[int, GroupMember]:
-    """Whom the group has given each partition of a topic; nobody while it shares them out anew.
-
-    Raises `CLUSTER_ERRORS`.
-    """
+    """The member that has each partition of a topic. Empty during a rebalance. Raises `CLUSTER_ERRORS`."""
     return {
         partition: member for member, partitions in await _members(cluster, group_id, topic) for partition in partitions
     }
 
 
 async def has_members(cluster: Cluster, group_id: str) -> bool:
-    """Whether somebody is in the group. Raises `CLUSTER_ERRORS`."""
+    """Whether the group has any member. Raises `CLUSTER_ERRORS`."""
     return bool(await _members(cluster, group_id, ""))
 
 
 async def _members(cluster: Cluster, group_id: str, topic: str) -> list[tuple[GroupMember, list[int]]]:
     response = await cluster.ask_group_coordinator(group_id, DescribeGroupsRequest([group_id]))
-    found = []
+    found: list[tuple[GroupMember, list[int]]] = []
     for code, _, _, _, _, members, *_ in response.groups:
         if code:
             raise for_code(code)(f"members of the group {group_id}: error {code}")
         for member_id, _, host, _, assignment, *_ in members:
-            # An id of ours begins with the name of the client; a host with a slash.
+            # Kafka puts a slash in front of the host.
             found.append((GroupMember(member_id, host.lstrip("/")), _partitions(assignment, topic)))
     return found
 
 
 def _partitions(assignment: bytes, topic: str) -> list[int]:
-    if not assignment:  # the group is sharing out anew
+    if not assignment:  # during a rebalance
         return []
     assigned = ConsumerProtocolMemberAssignment.decode(assignment).assignment
     return [partition for name, partitions in assigned if name == topic for partition in partitions]

@@ -1,4 +1,4 @@
-"""A consumer group on the command topic as Kafka sees it, for operators."""
+"""A consumer group on the command topic, as Kafka sees it."""
 
 import asyncio
 from collections.abc import Collection
@@ -16,7 +16,7 @@ from worker.tools.common.group_members import GroupMember, members_by_partition
 
 @dataclass(frozen=True, slots=True)
 class PartitionView:
-    """A partition of the command topic: its log, the group's committed offset, and whom the group gave it."""
+    """A partition of the command topic: its log, the group's committed offset, and the member that has it."""
 
     log: Log
     committed: Committed | None
@@ -24,7 +24,7 @@ class PartitionView:
 
 
 async def group_view(settings: Settings, cluster: Cluster) -> dict[int, PartitionView]:
-    """Of every partition of the command topic. Raises `CLUSTER_ERRORS`, also where there is no such topic."""
+    """View every partition of the command topic. Raises `CLUSTER_ERRORS`, also where the topic does not exist."""
     group_id, topic = settings.group_id, settings.topic_commands
     identity, counts = await asyncio.gather(cluster.identity(topic), cluster.partition_counts([topic]))
     partitions = range(counts[topic])
@@ -34,24 +34,24 @@ async def group_view(settings: Settings, cluster: Cluster) -> dict[int, Partitio
         members_by_partition(cluster, group_id, topic),
     )
     view = {}
-    for one in partitions:
-        offset = committed[one]
+    for partition in partitions:
+        offset = committed[partition]
         if isinstance(offset, KafkaError):
             raise offset
-        view[one] = PartitionView(Log(identity, *bounds[one]), offset, members.get(one))
+        view[partition] = PartitionView(Log(identity, *bounds[partition]), offset, members.get(partition))
     return view
 
 
 async def stable_offsets(settings: Settings, cluster: Cluster, partitions: Collection[int]) -> dict[int, int | None]:
-    """E of partitions, None where the group has none; those are left out on which a transaction is open.
+    """E of partitions, None where the group has no offset. Leaves out partitions with an open transaction.
 
     Raises `CLUSTER_ERRORS`.
     """
     committed = await cluster.committed(settings.group_id, settings.topic_commands, partitions)
     stable: dict[int, int | None] = {}
-    for at, one in committed.items():
-        if isinstance(one, KafkaError) and not isinstance(one, UnstableOffset):
-            raise one
-        if not isinstance(one, KafkaError):
-            stable[at] = None if one is None else one.offset
+    for partition, offset in committed.items():
+        if isinstance(offset, KafkaError) and not isinstance(offset, UnstableOffset):
+            raise offset
+        if not isinstance(offset, KafkaError):
+            stable[partition] = None if offset is None else offset.offset
     return stable

@@ -1,4 +1,4 @@
-"""Transactions that keep readers of committed records waiting, as their logs show them."""
+"""Open transactions, which keep readers of committed records waiting."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from worker.stream.log_reader import LOOK_BYTES, LogReader
 
 
 class OpenTransaction(NamedTuple):
-    """The oldest one of a partition: where its first record stands, and when that was appended (ms)."""
+    """The oldest open transaction of a partition: the offset of its first record, and its append time (ms)."""
 
     topic: str
     partition: int
@@ -19,7 +19,7 @@ class OpenTransaction(NamedTuple):
 
 
 async def open_transactions(cluster: Cluster, topics: Sequence[str]) -> list[OpenTransaction]:
-    """Of every partition whose committed records end before its log does. Raises `CLUSTER_ERRORS`."""
+    """Find the oldest open transaction of each partition of some topics. Raises `CLUSTER_ERRORS`."""
     found = list[OpenTransaction]()
     counts = await cluster.partition_counts([*topics])
     committed, uncommitted = LogReader(cluster), LogReader(cluster, committed=False)

@@ -1,14 +1,13 @@
-"""Results as they become visible, for whoever watches: the demo, `submit` and `tail`."""
+"""Reads results as they become visible, for the demo, `submit` and `tail`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 
-from worker.messages.envelope import Record
 from worker.messages.events import Header, cause_text
 from worker.messages.rules import Kind
 from worker.settings import Settings
@@ -17,8 +16,8 @@ from worker.stream.fetched import record_of
 
 POLL_MS = 50
 _RECORDS_AT_ONCE = 1000
+# For all partitions of a broker together. The client holds as many bytes again until they are polled.
 _FETCH_BYTES = 4 * 1024 * 1024
-"""Of all partitions of a broker together: as many again wait until they are asked for."""
 
 
 class ResultRecord(NamedTuple):
@@ -35,26 +34,26 @@ class ResultRecord(NamedTuple):
 
     @property
     def cause(self) -> str:
-        """`<topic>/<partition>/<offset>` of the command; empty where a stranger's record names none."""
+        """`<topic>/<partition>/<offset>` of the command; empty for a stranger's record that names no command."""
         return cause_text(self.headers).decode("utf-8", "replace")
 
     @property
     def is_replayed(self) -> bool:
-        """Whether it is an earlier created event, for a command that repeats the key."""
+        """Whether this repeats an earlier created event, for a command with the same idempotency key."""
         return self.header("idempotency-replayed") == "true"
 
     def header(self, name: str) -> str | None:
-        """The last value of that name, as text; None where there is none."""
-        for one, value in reversed(self.headers):
-            if one == name and value is not None:
+        """The last value of a header, as text; None where the record has no such header."""
+        for key, value in reversed(self.headers):
+            if key == name and value is not None:
                 return value.decode("utf-8", "replace")
         return None
 
 
 class ResultWatcher:
-    """Reads the result topics as any consumer would, `read_committed`, and on wish that of dead letters.
+    """Reads the result topics as any consumer would, `read_committed`, and the topic of dead letters where wanted.
 
-    It is in no group, so that it leaves nothing behind on a cluster that is not ours.
+    The consumer is in no group, so it leaves nothing behind on somebody else's cluster.
     """
 
     def __init__(self, settings: Settings, *, dead_letters: bool = False) -> None:
@@ -71,22 +70,22 @@ class ResultWatcher:
         )
 
     async def start(self, since: datetime | None = None) -> None:
-        """Whatever is committed after this is seen by `poll`, and what was appended since then.
+        """Begin to read at the ends of the topics, or at the first records that were appended at `since` or later.
 
         Raises `CLUSTER_ERRORS`.
         """
         counts = await self._partition_counts()
-        places = [TopicPartition(topic, partition) for topic, count in counts.items() for partition in range(count)]
+        logs = [TopicPartition(topic, partition) for topic, count in counts.items() for partition in range(count)]
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._consumer.start()
-            self._consumer.assign(places)
-            starts = await self._consumer.end_offsets(places)
+            self._consumer.assign(logs)
+            starts = await self._consumer.end_offsets(logs)
             if since is not None:
-                moment = round(since.timestamp() * 1000)
-                found = await self._consumer.offsets_for_times(dict.fromkeys(places, moment))
-                starts |= {place: at.offset for place, at in found.items() if at is not None}
-        for place, at in starts.items():
-            self._consumer.seek(place, at)
+                since_ms = round(since.timestamp() * 1000)
+                firsts = await self._consumer.offsets_for_times(dict.fromkeys(logs, since_ms))
+                starts |= {log: first.offset for log, first in firsts.items() if first is not None}
+        for log, offset in starts.items():
+            self._consumer.seek(log, offset)
 
     async def _partition_counts(self) -> dict[str, int]:
         cluster = Cluster(self._settings)
@@ -96,18 +95,17 @@ class ResultWatcher:
             await cluster.close()
 
     async def poll(self) -> list[ResultRecord]:
-        """What has come; nothing, where nothing came within `POLL_MS`. In order within a partition.
+        """Return the records that have come, in order within a partition. Waits up to `POLL_MS` for the first one.
 
-        Raises `CLUSTER_ERRORS`. A header name that is not UTF-8 is escaped.
+        Raises `CLUSTER_ERRORS`. Header names that are not UTF-8 are escaped.
         """
-        return self._seen(await self._consumer.getmany(timeout_ms=POLL_MS, max_records=_RECORDS_AT_ONCE))
-
-    def _seen(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list[ResultRecord]:
-        return [one for place, found in fetched.items() for one in self._results(place, [*map(record_of, found)])]
-
-    def _results(self, place: TopicPartition, records: Sequence[Record]) -> list[ResultRecord]:
-        return [ResultRecord(self._kinds[place.topic], *one[:-1]) for one in records]
+        fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=_RECORDS_AT_ONCE)
+        return [
+            ResultRecord(self._kinds[log.topic], *record_of(record)[:-1])
+            for log, records in fetched.items()
+            for record in records
+        ]
 
     async def close(self) -> None:
-        """Safe to call when it never started; does not wait for long for a broker that is away."""
+        """Close the connections, also of a watcher that never started. Waits two seconds at most."""
         await close_within(self._consumer.stop(), 2.0)

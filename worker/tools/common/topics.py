@@ -1,4 +1,4 @@
-"""Creating the topics of the worker, and comparing those that exist with the ones that it creates."""
+"""Creates the topics of the worker, and compares topics that exist with the ones that it would create."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,41 +10,41 @@ from aiokafka.protocol.api import Request, Response
 
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
-from worker.stream.cluster.topic_settings import Found, differences
+from worker.stream.cluster.topic_settings import ExistingTopic, differences
 from worker.stream.cluster.topics import find_topics
 from worker.tools.common.wanted_topics import wanted_topics
 
 
 async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str], list[str]]:
-    """Create what is missing and compare what exists. Returns the names created, and a sentence for each drift."""
+    """Create missing topics and compare the others. Returns the names created, and a sentence for each difference."""
     wanted = wanted_topics(settings)
     replication = settings.topic_replication
     new: list[Any] = [(topic.name, topic.partitions, replication, [], [*topic.settings.items()]) for topic in wanted]
     response = await _ask_controller(cluster, CreateTopicsRequest(new, int(ANSWER_SECONDS * 1000), False))
     created: list[str] = []
-    for name, code, *message in response.topic_errors:  # nobody else looks at them (guard B15)
+    for name, code, *message in response.topic_errors:  # nothing else reads the codes (guard B15)
         error = for_code(code)
         if code == 0:
             created.append(name)
         elif error is not TopicAlreadyExistsError:
             raise error(f"topic {name}: {message[0] if message and message[0] else error.__name__}")
     # A broker may not know yet of a topic that was just created.
-    found = await find_topics(cluster, [name for name in settings.all_topics if name not in created])
-    return created, _drift(settings, found)
+    topics = await find_topics(cluster, [name for name in settings.all_topics if name not in created])
+    return created, _drift(settings, topics)
 
 
 async def compare_topics(cluster: Cluster, settings: Settings) -> tuple[list[str], list[str]]:
-    """Names of topics that are missing, and a sentence for each drift from what `create_topics` makes."""
-    found = await find_topics(cluster, settings.all_topics)
-    return [name for name in settings.all_topics if name not in found], _drift(settings, found)
+    """The names of missing topics, and a sentence for each difference of the others."""
+    topics = await find_topics(cluster, settings.all_topics)
+    return [name for name in settings.all_topics if name not in topics], _drift(settings, topics)
 
 
-def _drift(settings: Settings, found: Mapping[str, Found]) -> list[str]:
-    return [*map(str, differences(settings, found, settings.topic_partitions, settings.topic_replication))]
+def _drift(settings: Settings, topics: Mapping[str, ExistingTopic]) -> list[str]:
+    return [*map(str, differences(settings, topics, settings.topic_partitions, settings.topic_replication))]
 
 
 async def delete_topics(cluster: Cluster, names: Sequence[str]) -> None:
-    """Delete topics; those that do not exist are passed over. Raises `CLUSTER_ERRORS`."""
+    """Delete topics, where they exist. Raises `CLUSTER_ERRORS`."""
     await _ask_controller(cluster, DeleteTopicsRequest([*names], int(ANSWER_SECONDS * 1000)))
 
 

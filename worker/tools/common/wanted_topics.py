@@ -1,4 +1,4 @@
-"""What the topics are like that `topics create` makes."""
+"""The topics that `topics create` makes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Wanted:
 
 
 def wanted_topics(settings: Settings) -> list[Wanted]:
-    """All topics. Results have as many partitions as commands, and room for every answer."""
+    """All topics. Result topics have as many partitions as the command topic, and room for every answer."""
     command = {
         # The record's append time is "now" for every rule.
         "message.timestamp.type": "LogAppendTime",

@@ -1,4 +1,4 @@
-"""Moving a group's offsets from outside, as `kafka-consumer-groups --reset-offsets` does, unless others have come."""
+"""Moves a group's offsets from outside, as `kafka-consumer-groups --reset-offsets` does, unless a worker has come."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from worker.stream.producer import START_SECONDS, send_once
 
 
 class Fenced(Exception):
-    """Somebody has opened the lanes since the mover was listed in their rows; no offset was moved."""
+    """A worker has opened the lanes since the mover was listed in their rows. No offset was moved."""
 
 
 class OffsetMover:
-    """Commits offsets in a transaction, with an id of its own that nobody had before.
+    """Commits offsets in a transaction, under a new transactional id.
 
     Once the id is listed in the rows of lanes, a worker that opens them fences it before it reads any position. So the
-    offsets move before that, or not at all. A plain commit has no fence: a process that slept would move them later.
+    offsets move before that, or not at all. Nobody could fence a plain commit of a process that slept.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -39,7 +39,7 @@ class OffsetMover:
         send_once(self._producer.client)
 
     async def __aenter__(self) -> Self:
-        """InitProducerId: has to come before the id is listed, or it would undo a fence. Raises `CLUSTER_ERRORS`."""
+        """Start the producer. Do this before the id is listed, or it would undo a fence. Raises `CLUSTER_ERRORS`."""
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._producer.start()
@@ -51,20 +51,18 @@ class OffsetMover:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Its connections are closed; it never aborts (guard B4)."""
+        """Close the connections. The producer never aborts (guard B4)."""
         await self._close()
 
     async def move(self, offsets: Mapping[int, int]) -> None:
-        """Of these partitions of the command topic, all or none. Raises `Fenced` and `CLUSTER_ERRORS`.
-
-        They get no text beside them, by which workers tell what they have committed themselves.
-        """
+        """Move the offsets of these partitions of the command topic, all or none. Raises `Fenced`, `CLUSTER_ERRORS`."""
         topic, group_id = self._settings.topic_commands, self._settings.group_id
-        places = {TopicPartition(topic, one): OffsetAndMetadata(at, "") for one, at in offsets.items()}
+        # A worker recognizes an offset that it has committed by the text beside it. These get none.
+        moved = {TopicPartition(topic, at): OffsetAndMetadata(offset, "") for at, offset in offsets.items()}
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._producer.begin_transaction()
-                await self._producer.send_offsets_to_transaction(places, group_id)
+                await self._producer.send_offsets_to_transaction(moved, group_id)
                 await self._producer.commit_transaction()
         except (ProducerFenced, InvalidProducerIdMapping) as error:
             raise Fenced(f"{self.id} is fenced") from error
