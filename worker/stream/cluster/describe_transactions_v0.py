@@ -4,7 +4,16 @@ from typing import Any
 
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
+from aiokafka.protocol.types import CompactArray, Int16, Int32, Int64
+
+from worker.stream.cluster.flexible import TEXT, array, structure
+
+_TRANSACTION = (
+    *(("error_code", Int16), ("transactional_id", TEXT), ("transaction_state", TEXT)),
+    *(("transaction_timeout_ms", Int32), ("transaction_start_time_ms", Int64)),
+    *(("producer_id", Int64), ("producer_epoch", Int16)),
+    ("topics", array(("topic", TEXT), ("partitions", CompactArray(Int32)))),
+)
 
 
 class DescribeTransactionsResponse_v0(Response):  # type: ignore[misc]  # aiokafka ships no types
@@ -12,29 +21,7 @@ class DescribeTransactionsResponse_v0(Response):  # type: ignore[misc]  # aiokaf
 
     API_KEY = 65
     API_VERSION = 0
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "transaction_states",
-            CompactArray(
-                ("error_code", Int16),
-                ("transactional_id", CompactString("utf-8")),
-                ("transaction_state", CompactString("utf-8")),
-                ("transaction_timeout_ms", Int32),
-                ("transaction_start_time_ms", Int64),
-                ("producer_id", Int64),
-                ("producer_epoch", Int16),
-                (
-                    "topics",
-                    CompactArray(
-                        ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
-    )
+    SCHEMA = structure(("throttle_time_ms", Int32), ("transaction_states", array(*_TRANSACTION)))
 
 
 class DescribeTransactionsRequest_v0(RequestStruct):  # type: ignore[misc]
@@ -44,7 +31,7 @@ class DescribeTransactionsRequest_v0(RequestStruct):  # type: ignore[misc]
     API_VERSION = 0
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = DescribeTransactionsResponse_v0
-    SCHEMA = Schema(("transactional_ids", CompactArray(CompactString("utf-8"))), ("tags", TaggedFields))
+    SCHEMA = structure(("transactional_ids", CompactArray(TEXT)))
 
 
 class TransactionStateRequest(Request[DescribeTransactionsRequest_v0]):  # type: ignore[misc]

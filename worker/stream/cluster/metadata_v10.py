@@ -7,9 +7,10 @@ from typing import Any
 from aiokafka.errors import TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
+from aiokafka.protocol.types import Boolean, CompactArray, Int16, Int32
 
 from worker.store.port import TopicIdentity
+from worker.stream.cluster.flexible import TEXT, array, structure
 
 # Kafka's `AclOperation` numbers the operations, and the answer has a bit of that number for each allowed one.
 _OPERATIONS = {"Read": 3, "Write": 4}
@@ -29,49 +30,27 @@ class _Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka ships no typ
         return data.read(16)
 
 
+_PARTITION = (
+    *(("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32)),
+    *((name, CompactArray(Int32)) for name in ("replicas", "isr", "offline_replicas")),
+)
+_TOPIC = (
+    *(("error_code", Int16), ("topic", TEXT), ("topic_id", _Uuid), ("is_internal", Boolean)),
+    ("partitions", array(*_PARTITION)),
+    ("authorized_operations", Int32),
+)
+
+
 class _MetadataResponse_v10(Response):  # type: ignore[misc]
     API_KEY = 3
     API_VERSION = 10
-    SCHEMA = Schema(
+    SCHEMA = structure(
         ("throttle_time_ms", Int32),
-        (
-            "brokers",
-            CompactArray(
-                ("node_id", Int32),
-                ("host", CompactString("utf-8")),
-                ("port", Int32),
-                ("rack", CompactString("utf-8")),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("cluster_id", CompactString("utf-8")),
+        ("brokers", array(("node_id", Int32), ("host", TEXT), ("port", Int32), ("rack", TEXT))),
+        ("cluster_id", TEXT),
         ("controller_id", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("error_code", Int16),
-                ("topic", CompactString("utf-8")),
-                ("topic_id", _Uuid),
-                ("is_internal", Boolean),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("error_code", Int16),
-                        ("partition", Int32),
-                        ("leader", Int32),
-                        ("leader_epoch", Int32),
-                        ("replicas", CompactArray(Int32)),
-                        ("isr", CompactArray(Int32)),
-                        ("offline_replicas", CompactArray(Int32)),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("authorized_operations", Int32),
-                ("tags", TaggedFields),
-            ),
-        ),
+        ("topics", array(*_TOPIC)),
         ("cluster_authorized_operations", Int32),
-        ("tags", TaggedFields),
     )
 
 
@@ -80,12 +59,11 @@ class _MetadataRequest_v10(RequestStruct):  # type: ignore[misc]
     API_VERSION = 10
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _MetadataResponse_v10
-    SCHEMA = Schema(
-        ("topics", CompactArray(("topic_id", _Uuid), ("topic", CompactString("utf-8")), ("tags", TaggedFields))),
+    SCHEMA = structure(
+        ("topics", array(("topic_id", _Uuid), ("topic", TEXT))),
         ("allow_auto_topic_creation", Boolean),
         ("include_cluster_authorized_operations", Boolean),
         ("include_topic_authorized_operations", Boolean),
-        ("tags", TaggedFields),
     )
 
 

@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.commit import OffsetFetchRequest_v3
-from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
+from aiokafka.protocol.types import Boolean, CompactArray, Int16, Int32, Int64
+
+from worker.stream.cluster.flexible import TEXT, array, structure
+
+_PARTITION = (
+    *(("partition", Int32), ("offset", Int64), ("leader_epoch", Int32)),
+    *(("metadata", TEXT), ("error_code", Int16)),
+)
 
 
 class OffsetFetchResponse_v7(Response):  # type: ignore[misc]  # aiokafka ships no types
@@ -14,28 +21,10 @@ class OffsetFetchResponse_v7(Response):  # type: ignore[misc]  # aiokafka ships 
 
     API_KEY = 9
     API_VERSION = 7
-    SCHEMA = Schema(
+    SCHEMA = structure(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", CompactString("utf-8")),
-                        ("error_code", Int16),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
+        ("topics", array(("topic", TEXT), ("partitions", array(*_PARTITION)))),
         ("error_code", Int16),
-        ("tags", TaggedFields),
     )
 
 
@@ -46,16 +35,10 @@ class OffsetFetchRequest_v7(RequestStruct):  # type: ignore[misc]
     API_VERSION = 7
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = OffsetFetchResponse_v7
-    SCHEMA = Schema(
-        ("consumer_group", CompactString("utf-8")),
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
-            ),
-        ),
+    SCHEMA = structure(
+        ("consumer_group", TEXT),
+        ("topics", array(("topic", TEXT), ("partitions", CompactArray(Int32)))),
         ("require_stable", Boolean),
-        ("tags", TaggedFields),
     )
 
 
