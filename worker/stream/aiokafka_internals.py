@@ -53,8 +53,8 @@ class _Records(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no typ
 
     _records_iterator: Any
 
-    def __init__(self, place: TopicPartition, records: _MessageSet, *options: Any) -> None:
-        super().__init__(place, records.batches, *options)
+    def __init__(self, topic_partition: TopicPartition, records: _MessageSet, *options: Any) -> None:
+        super().__init__(topic_partition, records.batches, *options)
         self._message_set = records.bytes
 
     def __next__(self) -> ConsumerRecord:
@@ -73,7 +73,7 @@ aiokafka.consumer.fetcher.PartitionRecords = _Records
 
 
 def records_of(
-    response: Any, place: TopicPartition, offset: int, *, committed: bool = True, only_times: bool = False
+    response: Any, topic_partition: TopicPartition, offset: int, *, committed: bool = True, only_times: bool = False
 ) -> PartitionRecords:
     """The records of a partition in an answer to a fetch from `offset` on, as a consumer sees them.
 
@@ -86,7 +86,7 @@ def records_of(
     if only_times:
         records.batches = LenientBatches(records.bytes, offset, only_times=True)
     isolation = READ_COMMITTED if committed else READ_UNCOMMITTED
-    return _Records(place, records, aborted, offset, None, None, True, isolation)
+    return _Records(topic_partition, records, aborted, offset, None, None, True, isolation)
 
 
 def next_offset(response: Any, offset: int) -> int:
@@ -155,12 +155,12 @@ def pause_after_fetches(consumer: AIOKafkaConsumer) -> None:
 
     async def fetch_and_pause(*request: Any) -> bool:
         sent = time.monotonic()
-        found: bool = await fetch(*request)
-        for waiter in list(fetcher._fetch_waiters) if found else ():
+        has_records: bool = await fetch(*request)
+        for waiter in list(fetcher._fetch_waiters) if has_records else ():
             fetcher._notify(waiter)
         with suppress(asyncio.CancelledError):  # as `fetch` does: aiokafka cancels it, and wants its result
-            await asyncio.sleep(FULL_SECONDS if found else EMPTY_SECONDS - (time.monotonic() - sent))
-        return found
+            await asyncio.sleep(FULL_SECONDS if has_records else EMPTY_SECONDS - (time.monotonic() - sent))
+        return has_records
 
     fetcher._proc_fetch_request = fetch_and_pause
 

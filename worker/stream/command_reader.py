@@ -22,7 +22,7 @@ class CommandReader:
         self._decoded = 0
 
     async def commands(self, records: Sequence[Record]) -> list[Command]:
-        """One command a record, in order. On `KeysUnavailable` the caller waits, and reads the same records again."""
+        """A command for each record, in order. On `KeysUnavailable` the caller waits, and reads the records again."""
         commands: list[Command] = []
         for record in records:
             self._decoded += 1
@@ -38,7 +38,7 @@ class CommandReader:
 
 
 async def _verified(token: str, verifier: TokenVerifier) -> AccessToken | NoCredentials:
-    """What the token grants, or why it grants nothing. Raises `KeysUnavailable` while the keys may still come."""
+    """The grant of a token, or why it grants nothing. Raises `KeysUnavailable` while the keys may still come."""
     try:
         granted = await verifier.verify(token)
         if granted is None and verifier.is_of_another_type(token):

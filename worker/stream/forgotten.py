@@ -46,9 +46,9 @@ class Forgotten:
             self._reading = {at: reading for at, reading in self._reading.items() if reading is not task}
 
     def ends(self, partitions: Collection[int]) -> dict[int, int | None]:
-        """One past the newest command of each partition that a visible result names; 0 where no result names one.
+        """The offset behind the newest command that a visible result names, by partition; 0 where no result names one.
 
-        None where the worker may not read the results. Leaves out partitions whose results were not read yet.
+        The offset is None where the worker may not read results. Partitions that were not read yet are left out.
         """
         return {partition: self._ends[partition] for partition in partitions if partition in self._ends}
 

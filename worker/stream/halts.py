@@ -51,7 +51,7 @@ class Halts:
         self._background.stop()
 
     def look_into(self, lanes: Collection[Lane]) -> None:
-        """Find out why the positions of these lanes do not fit. That reads results, so it may take long."""
+        """Find out why the positions of these lanes do not fit. Reading results may take long."""
         for lane in lanes:
             lane.wait("its positions do not fit: looking for the reason", inf)
         self._lanes.update(lanes)

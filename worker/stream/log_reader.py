@@ -73,20 +73,20 @@ class LogReader:
 
         `stop` must not be behind the end of the log. The part is read as a whole, or an error is raised.
         """
-        place, offset = TopicPartition(topic, partition), start
+        log, offset = TopicPartition(topic, partition), start
         ahead: asyncio.Task[Response] | None = None
         try:
             while offset < stop:
-                response = await (ahead or self._fetch_some(place, offset, fetch_bytes))
+                response = await (ahead or self._fetch_some(log, offset, fetch_bytes))
                 ahead = None
-                records = records_of(response, place, offset, committed=self._committed)
-                found = takewhile(lambda record: record.offset < stop, records)
+                records = records_of(response, log, offset, committed=self._committed)
+                records = takewhile(lambda record: record.offset < stop, records)
                 offset = next_offset(response, offset)
-                while chunk := [*map(record_of, islice(found, RECORDS_AT_ONCE))]:
+                while chunk := [*map(record_of, islice(records, RECORDS_AT_ONCE))]:
                     yield chunk
                     # The next part is fetched while this one is used, unless the first records were enough.
                     if ahead is None and offset < stop:
-                        ahead = asyncio.create_task(self._fetch_some(place, offset, fetch_bytes))
+                        ahead = asyncio.create_task(self._fetch_some(log, offset, fetch_bytes))
         finally:
             if ahead is not None:
                 ahead.cancel()
@@ -94,36 +94,36 @@ class LogReader:
 
     async def record(self, topic: str, partition: int, offset: int) -> Record | None:
         """The record at exactly this offset; None where the log has no record there."""
-        place = TopicPartition(topic, partition)
+        log = TopicPartition(topic, partition)
         with suppress(OffsetOutOfRangeError):
-            response = await self._fetch(place, offset, LOOK_BYTES, _LOOK_MS)
-            for record in records_of(response, place, offset, committed=self._committed):
+            response = await self._fetch(log, offset, LOOK_BYTES, _LOOK_MS)
+            for record in records_of(response, log, offset, committed=self._committed):
                 return record_of(record) if record.offset == offset else None
         return None
 
     async def appended_ms(self, topic: str, partition: int, offset: int) -> int | None:
         """The append time of the first record at `offset` or behind it; None where the log has none."""
-        place, start = TopicPartition(topic, partition), -1
+        log, start = TopicPartition(topic, partition), -1
         with suppress(OffsetOutOfRangeError):
             while start < offset:
-                start, response = offset, await self._fetch(place, offset, LOOK_BYTES, _LOOK_MS)
-                for record in records_of(response, place, start, committed=self._committed, only_times=True):
+                start, response = offset, await self._fetch(log, offset, LOOK_BYTES, _LOOK_MS)
+                for record in records_of(response, log, start, committed=self._committed, only_times=True):
                     return int(record.timestamp)
                 offset = next_offset(response, start)
         return None
 
     async def appended_at(self, topic: str, offsets: Mapping[int, int]) -> dict[int, int]:
         """See `appended_ms`, for several partitions. Those without such a record are left out."""
-        times = await asyncio.gather(*(self.appended_ms(topic, *place) for place in offsets.items()))
+        times = await asyncio.gather(*(self.appended_ms(topic, *at) for at in offsets.items()))
         return {partition: time for partition, time in zip(offsets, times, strict=True) if time is not None}
 
-    async def _fetch_some(self, place: TopicPartition, offset: int, fetch_bytes: int) -> Response:
+    async def _fetch_some(self, log: TopicPartition, offset: int, fetch_bytes: int) -> Response:
         """Fetch until an answer has records, or at least markers. The leader may be away for a while."""
         # An empty answer must not end a part of a log: E may be told by its last records.
         async with asyncio.timeout(ANSWER_SECONDS):
             while True:
                 try:
-                    response = await self._fetch(place, offset, fetch_bytes, _READ_MS)
+                    response = await self._fetch(log, offset, fetch_bytes, _READ_MS)
                 except KafkaError as error:
                     if not _has_moved(error):
                         raise
@@ -131,10 +131,10 @@ class LogReader:
                 if next_offset(response, offset) > offset:
                     return response
 
-    async def _fetch(self, place: TopicPartition, offset: int, fetch_bytes: int, wait_ms: int) -> Response:
-        wanted = [(place.topic, [(place.partition, offset, fetch_bytes)])]
+    async def _fetch(self, log: TopicPartition, offset: int, fetch_bytes: int, wait_ms: int) -> Response:
+        wanted = [(log.topic, [(log.partition, offset, fetch_bytes)])]
         request = FetchRequest(wait_ms, 1, fetch_bytes, self._isolation, wanted, rack_id="")
-        (response,) = await self._ask(place.topic, [place.partition], lambda _: request)
+        (response,) = await self._ask(log.topic, [log.partition], lambda _: request)
         return response
 
     async def _offsets(self, topic: str, partitions: Collection[int], time_ms: int) -> dict[int, int]:

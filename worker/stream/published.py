@@ -31,7 +31,7 @@ class ResultsHidden(Exception):
 async def published_ends(
     settings: Settings, cluster: Cluster, since_ms: Mapping[int, int], log_ends: Mapping[int, int]
 ) -> dict[int, int]:
-    """One past the newest command of each partition that a visible result names; 0 where no result names one.
+    """The offset behind the newest command that a visible result names, by partition; 0 where no result names one.
 
     Reads all results that were appended since `since_ms`, by partition: the append time of the first command whose
     result matters. Call it when no producer can publish for these partitions any more. Raises `CLUSTER_ERRORS`, also
@@ -64,7 +64,7 @@ async def newest_results(
 ) -> dict[int, int | None]:
     """Offset of the newest command of each partition that has a visible result; None where none is known.
 
-    They only explain why a lane halts. So a worker that may not read results does without, and errors are logged.
+    They only explain why a lane halts: a worker that may not read results does without. Errors are logged.
     """
     newest: dict[int, int | None] = dict.fromkeys(partitions)
     reader = LogReader(cluster)
@@ -87,15 +87,15 @@ async def _result_partitions(
 ) -> dict[str, dict[int, list[int]]]:
     """The partitions of each result topic that have results of command partitions, and of which ones."""
     counts = await cluster.partition_counts(list(settings.result_topics)) if partitions else {}
-    found: dict[str, dict[int, list[int]]] = {}
+    result_partitions: dict[str, dict[int, list[int]]] = {}
     for topic in settings.result_topics if partitions else ():
         # A topic that was passed over would leave out its results, and lanes would publish them again.
         if topic not in counts:
             raise UnknownTopicOrPartitionError(topic)
-        own = found[topic] = {}
+        own = result_partitions[topic] = {}
         for partition in sorted(partitions):
             own.setdefault(partition % counts[topic], []).append(partition)
-    return found
+    return result_partitions
 
 
 def _causes(results: Sequence[Record], topic: str) -> Iterator[Place]:

@@ -109,7 +109,7 @@ def _text_of(error: Exception) -> str:
 
 
 def explain(error: Exception, settings: Settings) -> str:
-    """One sentence for users on an error of `CLUSTER_ERRORS`, with the setting that names the servers."""
+    """Explain an error of `CLUSTER_ERRORS` to users, with the setting that names the servers."""
     if isinstance(error, Refused):
         return f"Kafka cannot be used with these PASSPORT_KAFKA_* settings: {error.args[0]}"
     servers = "the servers of PASSPORT_KAFKA_BOOTSTRAP_SERVERS"
@@ -205,10 +205,10 @@ class Cluster:
         raise AssertionError("stamina returns or raises")
 
     async def _coordinator(self, role: int, key: str) -> int:
-        found = await self.ask(FindCoordinatorRequest(key, role))
-        if found.error_code:
-            raise for_code(found.error_code)(f"the coordinator of {key}: error {found.error_code}")
-        return int(found.coordinator_id)
+        answer = await self.ask(FindCoordinatorRequest(key, role))
+        if answer.error_code:
+            raise for_code(answer.error_code)(f"the coordinator of {key}: error {answer.error_code}")
+        return int(answer.coordinator_id)
 
     async def is_coordinated(self, transactional_id: str) -> bool:
         """Whether the broker that coordinates the transactions of an id is not silent, as far as the worker knows."""

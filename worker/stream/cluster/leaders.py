@@ -7,9 +7,9 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition
 
 
-def has_leader(client: AIOKafkaClient, place: TopicPartition) -> bool:
+def has_leader(client: AIOKafkaClient, topic_partition: TopicPartition) -> bool:
     """Whether a broker leads the partition: without one, nobody can read or write it."""
-    return client.cluster.leader_for_partition(place) not in (None, -1)
+    return client.cluster.leader_for_partition(topic_partition) not in (None, -1)
 
 
 def partitions_by_leader(
@@ -18,9 +18,9 @@ def partitions_by_leader(
     """The partitions that each broker leads, and those without a leader."""
     led, without = defaultdict[int, list[int]](list), list[int]()
     for partition in partitions:
-        place = TopicPartition(topic, partition)
-        if has_leader(client, place):
-            led[client.cluster.leader_for_partition(place)].append(partition)
+        topic_partition = TopicPartition(topic, partition)
+        if has_leader(client, topic_partition):
+            led[client.cluster.leader_for_partition(topic_partition)].append(partition)
         else:
             without.append(partition)
     return led, without

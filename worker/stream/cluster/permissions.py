@@ -22,7 +22,7 @@ from worker.stream.cluster.connection import Cluster
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """One operation on one resource, in the words of Kafka and Strimzi. `prefixed`: on all names that begin so."""
+    """An operation on a resource, in the words of Kafka and Strimzi. `prefixed`: on all names that begin so."""
 
     operation: Literal["Read", "Write", "Describe", "DescribeConfigs"]
     resource: Literal["topic", "group", "transactionalId"]
@@ -62,7 +62,7 @@ def result_acls(settings: Settings) -> tuple[Acl, ...]:
 async def check_permissions(
     cluster: Cluster, settings: Settings, needed: Sequence[Acl] | None = None
 ) -> CheckResult | None:
-    """Say which of the needed rights are missing, by default those of `run`. None where none is missing.
+    """Say which of the needed rights are missing, if any. By default these are the rights of `run`.
 
     The check changes nothing, and disturbs no other worker. Raises `CLUSTER_ERRORS`.
     """

@@ -7,8 +7,8 @@ process (`aiokafka_internals` gives each connection a lock of its own):
 
 - A connection has to be set up within `NODE_SECONDS`. The time doubles with each failure, up to `CONNECT_SECONDS`.
 - A question that any broker can answer waits `NODE_SECONDS` for one broker. The client then asks another one.
-- A broker counts as silent after half that time, or when it cannot be reached. It stays silent while requests wait for
-  it, and for `SILENT_SECONDS` after them, until it answers anything. Clients prefer brokers that are not silent.
+- A broker counts as silent after half that time, or when it cannot be reached: while requests wait for it, and for
+  `SILENT_SECONDS` after them, but not after an answer to anything. Clients prefer brokers that are not silent.
   `ask_silent` asks silent brokers again, so that no other question has to find out.
 
 Requests that only one broker can answer, such as Fetch and Produce, still go to that broker, and wait for it.

@@ -25,8 +25,8 @@ class TopicWatch:
     """Calls `on_change` when another topic has this name, or none.
 
     aiokafka fetches by name, so it would read a new topic from the old offset on. Before that it has to ask for
-    metadata, upon an error or a broken connection. So each such request is a doubt, and the cluster is asked for the
-    topic's identity beside reading. Records that were fetched in doubt wait for the answer, but not for long: a silent
+    metadata, upon an error or a broken connection. Each such request is a doubt: the watch asks the cluster for the
+    topic's identity, beside reading. Records that were fetched in doubt wait for the answer, but not for long: a silent
     broker must not hold up lanes that need nothing of it.
     """
 

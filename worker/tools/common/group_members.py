@@ -31,14 +31,14 @@ async def has_members(cluster: Cluster, group_id: str) -> bool:
 
 async def _members(cluster: Cluster, group_id: str, topic: str) -> list[tuple[GroupMember, list[int]]]:
     response = await cluster.ask_group_coordinator(group_id, DescribeGroupsRequest([group_id]))
-    found: list[tuple[GroupMember, list[int]]] = []
-    for code, _, _, _, _, members, *_ in response.groups:
+    members: list[tuple[GroupMember, list[int]]] = []
+    for code, _, _, _, _, listed, *_ in response.groups:
         if code:
             raise for_code(code)(f"members of the group {group_id}: error {code}")
-        for member_id, _, host, _, assignment, *_ in members:
+        for member_id, _, host, _, assignment, *_ in listed:
             # Kafka puts a slash in front of the host.
-            found.append((GroupMember(member_id, host.lstrip("/")), _partitions(assignment, topic)))
-    return found
+            members.append((GroupMember(member_id, host.lstrip("/")), _partitions(assignment, topic)))
+    return members
 
 
 def _partitions(assignment: bytes, topic: str) -> list[int]:

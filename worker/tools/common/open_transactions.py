@@ -20,7 +20,7 @@ class OpenTransaction(NamedTuple):
 
 async def open_transactions(cluster: Cluster, topics: Sequence[str]) -> list[OpenTransaction]:
     """Find the oldest open transaction of each partition of some topics. Raises `CLUSTER_ERRORS`."""
-    found = list[OpenTransaction]()
+    transactions = list[OpenTransaction]()
     counts = await cluster.partition_counts([*topics])
     committed, uncommitted = LogReader(cluster), LogReader(cluster, committed=False)
     for topic in topics:
@@ -32,6 +32,6 @@ async def open_transactions(cluster: Cluster, topics: Sequence[str]) -> list[Ope
             start = stable[partition].end
             async for records in uncommitted.read(topic, partition, start, bounds.end, fetch_bytes=LOOK_BYTES):
                 first = records[0]
-                found.append(OpenTransaction(topic, partition, first.offset, first.timestamp_ms))
+                transactions.append(OpenTransaction(topic, partition, first.offset, first.timestamp_ms))
                 break
-    return found
+    return transactions
