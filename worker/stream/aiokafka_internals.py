@@ -23,7 +23,9 @@ from aiokafka.protocol.metadata import MetadataRequest as _MetadataRequest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from worker.stream.lenient_batches import LenientBatches
+from worker.domain.command import UnreadableRecord
+from worker.messages.envelope import Record
+from worker.stream.lenient_batches import NAME_NOT_UTF8, LenientBatches
 
 _KNOWN_VERSION = "0.14."
 
@@ -87,6 +89,23 @@ def records_of(
         records.batches = LenientBatches(records.bytes, offset, only_times=True)
     isolation = READ_COMMITTED if committed else READ_UNCOMMITTED
     return _Records(topic_partition, records, aborted, offset, None, None, True, isolation)
+
+
+_UNREADABLE = UnreadableRecord(NAME_NOT_UTF8, "Expected header names in UTF-8")
+
+
+def record_of(fetched: ConsumerRecord) -> Record:
+    """aiokafka's record as the worker's own. A header name that is not UTF-8 makes it unreadable."""
+    return Record(
+        fetched.topic,
+        fetched.partition,
+        fetched.offset,
+        fetched.timestamp,
+        fetched.key,
+        fetched.value,
+        fetched.headers,
+        _UNREADABLE if fetched.checksum == NAME_NOT_UTF8 else None,
+    )
 
 
 def next_offset(response: Any, offset: int) -> int:

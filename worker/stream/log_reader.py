@@ -17,10 +17,9 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from worker.messages.envelope import Record
-from worker.stream.aiokafka_internals import next_offset, records_of, wait_for_topic
+from worker.stream.aiokafka_internals import next_offset, record_of, records_of, wait_for_topic
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
 from worker.stream.cluster.leaders import partitions_by_leader
-from worker.stream.fetched import record_of
 
 # What a fetch asks for, to look at one record, and to read many in a row. A broker sends the whole of a first batch
 # that is larger.

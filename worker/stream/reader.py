@@ -10,9 +10,8 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.messages.envelope import without_excess
 from worker.settings import Settings
-from worker.stream.aiokafka_internals import check_membership, fetched_partitions, wait_for_fetch
+from worker.stream.aiokafka_internals import check_membership, fetched_partitions, record_of, wait_for_fetch
 from worker.stream.cluster.topic_watch import TopicWatch
-from worker.stream.fetched import record_of
 from worker.stream.lane import Lane
 
 POLL_MS = 100

@@ -11,8 +11,8 @@ from aiokafka.structs import TopicPartition
 from worker.messages.events import Header, cause_text
 from worker.messages.rules import Kind
 from worker.settings import Settings
+from worker.stream.aiokafka_internals import record_of
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within
-from worker.stream.fetched import record_of
 
 POLL_MS = 50
 _RECORDS_AT_ONCE = 1000
