@@ -13,22 +13,17 @@ from worker.domain.seeding import compact_json
 from worker.messages.countries import ISO_3166_1_ALPHA_2
 from worker.messages.json_value import JsonObject
 
-Check = Callable[[object], str | None]
-"""The message about a field's value; None where it is valid."""
+Problem = Callable[[str], str | None]
+"""The message about a string; None where it is valid."""
 
 
-def _string(problem: Callable[[str], str | None], otherwise: str) -> Check:
-    """Checks a string by `problem`; anything else gets the message `otherwise`."""
-    return lambda value: problem(value) if isinstance(value, str) else otherwise
-
-
-def _text(longest: int) -> Check:
+def _text(longest: int) -> tuple[Problem, str]:
     def problem(text: str) -> str | None:
         if not 1 <= len(text) <= longest:
             return f"Expected 1 to {longest} characters"
         return "Expected no control characters or lone surrogates" if gs1.UNSAFE_TEXT.search(text) else None
 
-    return _string(problem, f"Expected a string of 1 to {longest} characters")
+    return problem, f"Expected a string of 1 to {longest} characters"
 
 
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
@@ -50,19 +45,20 @@ def _url_problem(text: str) -> str | None:
     return None
 
 
-_BODY_CHECKS: Mapping[str, Check] = {
-    "productId": _string(lambda text: None if len(text) == 24 and _HEX_DIGITS.issuperset(text) else _HEX, _HEX),
+# By field: the check of a string, and the message about anything else.
+_BODY_CHECKS: Mapping[str, tuple[Problem, str]] = {
+    "productId": (lambda text: None if len(text) == 24 and _HEX_DIGITS.issuperset(text) else _HEX, _HEX),
 }
-_GS1_CHECKS: Mapping[str, Check] = {
-    "gtin": _string(gs1.gtin_problem, "GTIN must be 14 digits"),
-    "serialNumber": _string(gs1.serial_problem, "Expected a string of 1 to 100 characters"),
+_GS1_CHECKS: Mapping[str, tuple[Problem, str]] = {
+    "gtin": (gs1.gtin_problem, "GTIN must be 14 digits"),
+    "serialNumber": (gs1.serial_problem, "Expected a string of 1 to 100 characters"),
 }
-PARTY_CHECKS: Mapping[str, Check] = {
+PARTY_CHECKS: Mapping[str, tuple[Problem, str]] = {
     "legalName": _text(200),
-    "gln": _string(gs1.gln_problem, "GLN must be 13 digits"),
-    "country": _string(lambda text: None if text in ISO_3166_1_ALPHA_2 else _COUNTRY, _COUNTRY),
+    "gln": (gs1.gln_problem, "GLN must be 13 digits"),
+    "country": (lambda text: None if text in ISO_3166_1_ALPHA_2 else _COUNTRY, _COUNTRY),
     "legacyOperatorId": _text(100),
-    "url": _string(_url_problem, _URL),
+    "url": (_url_problem, _URL),
 }
 ROLES = ("manufacturer", "importer", "authorisedRepresentative", "distributor", "recycler", "producerResponsibilityOrg")
 
@@ -121,13 +117,20 @@ def looks_like_cloud_event(body: JsonObject) -> bool:
 
 
 def _check_fields(
-    errors: dict[str, list[str]], prefix: str, values: JsonObject, checks: Mapping[str, Check], required: Container[str]
+    errors: dict[str, list[str]],
+    prefix: str,
+    values: JsonObject,
+    checks: Mapping[str, tuple[Problem, str]],
+    required: Container[str],
 ) -> None:
-    for name, check in checks.items():
-        missing = _REQUIRED if name in required else None
-        message = check(values[name]) if name in values else missing
-        if message is not None:
-            errors[prefix + name] = [message]
+    for name, (problem, otherwise) in checks.items():
+        if name in values:
+            value = values[name]
+            message = problem(value) if isinstance(value, str) else otherwise
+            if message is not None:
+                errors[prefix + name] = [message]
+        elif name in required:
+            errors[prefix + name] = [_REQUIRED]
 
 
 def _check_parties(errors: dict[str, list[str]], parties: JsonObject) -> None:
