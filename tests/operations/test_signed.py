@@ -85,7 +85,7 @@ async def test_explain_says_whose_signature_and_what_does_not_fit(bench: Workben
         assert (credentials["kind"], credentials["label"], credentials["misfit"]) == ("signature", "test", misfit)
         assert credentials["keyId"] == signer.jwk.key_id
         assert credentials["expiresAt"] > "2026"
-    assert told[1]["outcome"]["why"].startswith("Its signature is of another record: aud, sha256, key or ct")
+    assert told[1]["outcome"]["why"].startswith("The signature is of another record: aud, sha256, key or ct")
     shown = await _run(bench, "explain", "0/1")
     assert "signature of key test" in shown
     assert "whose claim sha256 is not this record's" in " ".join(shown.split())

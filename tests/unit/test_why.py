@@ -38,29 +38,29 @@ CHARGED = Created(EARLIER, COMPANY, product(), GTIN, SERIAL, None, 75, NOW_MS, 2
 MANY = {f"parties.{name}": ["Expected one of the roles"] for name in "abcdefgh"}
 
 CASES: list[tuple[Outcome, int, str]] = [
-    (CREATED, 13, f"No rule was in the way: passport {EARLIER} was created."),
+    (CREATED, 13, f"All rules passed, and passport {EARLIER} was created."),
     (
         CHARGED,
         13,
-        f"No rule was in the way: passport {EARLIER} was created. No slot was free, overage was confirmed, and 75 "
+        f"All rules passed, and passport {EARLIER} was created. No slot was free, overage was confirmed, and 75 "
         "cents were charged.",
     ),
     (
         Replayed(COMPANY, EARLIER, created_body(CREATED, LINK_BASE)),
         5,
-        f"Its idempotency key was bound to passport {EARLIER}, created with the same body at 2026-05-09T10:00:00.000Z: "
-        "that created event was published again, and nothing was created.",
+        f"The idempotency key had created passport {EARLIER} from the same body at 2026-05-09T10:00:00.000Z. That "
+        "created event was published again, and nothing was created.",
     ),
     (
         Unreadable("Expected a JSON object, got an empty value"),
         1,
-        "The record is no command: Expected a JSON object, got an empty value. A copy is on the dead-letter topic.",
+        "The record is not a command: Expected a JSON object, got an empty value. A copy is on the dead-letter topic.",
     ),
     (
         Unauthorized(),
         2,
-        "The credentials are missing, malformed or unknown, or had been revoked or had expired when the record was "
-        "appended. Nobody is told which of them.",
+        "The credentials are missing, malformed or unknown, or they were revoked or had expired when the record was "
+        "appended. The result does not say which.",
     ),
     (Forbidden(COMPANY), 3, "The access token does not carry the scope passports:write."),
     (
@@ -72,7 +72,7 @@ CASES: list[tuple[Outcome, int, str]] = [
     (
         IdempotencyKeyReused(COMPANY),
         5,
-        "Its idempotency key was bound to a passport that was created with another body, less than 24 hours before.",
+        "The idempotency key had created a passport from another body less than 24 hours before.",
     ),
     (
         Invalid(COMPANY, {"gs1.gtin": ["GTIN must be 14 digits"], "gs1.serialNumber": ["Required"]}),
@@ -94,24 +94,24 @@ CASES: list[tuple[Outcome, int, str]] = [
     (
         ProductNotFound(ASKED),
         8,
-        f"The company has no product {PRODUCT}. Whether another company has it is not told.",
+        f"The company has no product {PRODUCT}. The result does not say whether another company has it.",
     ),
     (
         DailyWritesSpent(ASKED, 200, 200),
         9,
-        "The plan's writes of that UTC day were spent, by the record's append time. API rate limit: 200 writes/day via "
+        "The plan's writes for the UTC day of the record's append time were spent. API rate limit: 200 writes/day via "
         "/api/v1. Currently 200 today; requested 1. Retry tomorrow (UTC) or upgrade your plan.",
     ),
-    (GtinRegistered(ASKED), 10, f"GTIN {GTIN} was registered by another company before, which is not named."),
+    (GtinRegistered(ASKED), 10, f"Another company registered GTIN {GTIN} before. The result does not name it."),
     (
         SerialExists(ASKED, EARLIER),
         11,
-        f"Passport {EARLIER} of the same company has serial number {SERIAL} of GTIN {GTIN} already.",
+        f"The company's passport {EARLIER} already has serial number {SERIAL} of GTIN {GTIN}.",
     ),
     (
         OverageRequired(ASKED, 100, 101, 75),
         12,
-        "No slot was free: 101 of the plan's 100 were used. The plan sells more, for 75 cents each, and the command "
+        "No slot was free: 101 of the plan's 100 were used. The plan sells more, for 75 cents each, but the command "
         "did not say confirmOverage: true.",
     ),
     (HardBlock(ASKED, 100, 100), 12, "No slot was free: 100 of the plan's 100 were used. The plan sells no more."),
@@ -147,8 +147,8 @@ def test_keys_that_are_not_available_have_their_sentence() -> None:
         body_of_value(describe(command(), Unauthorized(CredentialsProblem.KEYS_UNAVAILABLE), LINK_BASE).value),
     )
     assert told == (
-        "Its access token names a key that no worker knew, while the authorization server's keys could not be read: "
-        "nobody could say whether the token is good. The command may be sent again."
+        "The access token names a key that the worker did not know, and the authorization server's keys could not be "
+        "read. So nobody could say whether the token is good. The command may be sent again."
     )
 
 
@@ -166,7 +166,7 @@ def test_an_answer_of_another_version_is_told_so(value: bytes) -> None:
     """Whatever its bytes are."""
     outcome = outcome_class(Kind.REJECTED, body_of_value(value))
     assert outcome is None
-    assert why(outcome, {}) == "This version of the worker writes no such answer: ask the one that wrote it."
+    assert why(outcome, {}) == "This version of the worker writes no such answer. Ask the version that wrote it."
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome, _, _ in CASES], ids=lambda one: type(one).__name__)

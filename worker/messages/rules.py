@@ -81,7 +81,7 @@ _TABLE = (
         status=400,
         error="Unreadable command",
         members=lambda outcome: {"details": {"reason": outcome.reason}},
-        explanation="The record is no command: {reason}. A copy is on the dead-letter topic.",
+        explanation="The record is not a command: {reason}. A copy is on the dead-letter topic.",
     ),
     Row(
         outcome=outcomes.Unauthorized,
@@ -127,8 +127,8 @@ _TABLE = (
         code=REPLAYED,
         kind=Kind.CREATED,
         status=201,
-        explanation="Its idempotency key was bound to passport {id}, created with the same body at {createdAt}: "
-        "that created event was published again, and nothing was created.",
+        explanation="The idempotency key had created passport {id} from the same body at {createdAt}. That created "
+        "event was published again, and nothing was created.",
     ),
     Row(
         outcome=outcomes.IdempotencyKeyReused,
@@ -138,8 +138,7 @@ _TABLE = (
         status=422,
         error="Idempotency-Key has already been used with a different request body. "
         "Use a new key for the new request, or reuse the original body.",
-        explanation="Its idempotency key was bound to a passport that was created with another body, less than 24 "
-        "hours before.",
+        explanation="The idempotency key had created a passport from another body less than 24 hours before.",
     ),
     Row(
         outcome=outcomes.Invalid,
@@ -173,7 +172,7 @@ _TABLE = (
         code="product-not-found",
         status=404,
         error="Product not found",
-        explanation="The company has no product {product}. Whether another company has it is not told.",
+        explanation="The company has no product {product}. The result does not say whether another company has it.",
     ),
     Row(
         outcome=outcomes.DailyWritesSpent,
@@ -183,7 +182,7 @@ _TABLE = (
         status=429,
         error="API rate limit: {0.writes_per_day} writes/day via /api/v1. Currently {0.writes_today} today; "
         "requested 1. Retry tomorrow (UTC) or upgrade your plan.",
-        explanation="The plan's writes of that UTC day were spent, by the record's append time. {error}",
+        explanation="The plan's writes for the UTC day of the record's append time were spent. {error}",
         is_by_plan=True,
     ),
     Row(
@@ -195,7 +194,7 @@ _TABLE = (
         status=409,
         error="This GTIN is already registered by another company. Contact support if this is an error.",
         conflict="gtin_registered",
-        explanation="GTIN {gtin} was registered by another company before, which is not named.",
+        explanation="Another company registered GTIN {gtin} before. The result does not name it.",
     ),
     Row(
         outcome=outcomes.SerialExists,
@@ -207,7 +206,7 @@ _TABLE = (
         error="Serial number already exists for this GTIN",
         conflict="serial_exists",
         members=lambda outcome: {"passportId": outcome.passport_id},
-        explanation="Passport {passport} of the same company has serial number {serial} of GTIN {gtin} already.",
+        explanation="The company's passport {passport} already has serial number {serial} of GTIN {gtin}.",
     ),
     Row(
         outcome=outcomes.OverageRequired,
@@ -224,7 +223,7 @@ _TABLE = (
         },
         message="DPP quota reached. Retry with { confirmOverage: true } to accept the per-passport charge.",
         explanation="No slot was free: {usage} of the plan's {limit} were used. The plan sells more, for {price} "
-        "cents each, and the command did not say confirmOverage: true.",
+        "cents each, but the command did not say confirmOverage: true.",
         is_by_plan=True,
     ),
     Row(
@@ -246,7 +245,7 @@ _TABLE = (
         code=CREATED,
         kind=Kind.CREATED,
         status=201,
-        explanation="No rule was in the way: passport {id} was created.{charge}",
+        explanation="All rules passed, and passport {id} was created.{charge}",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Why a command was answered so, in one or two plain sentences, made from the answer's outcome and body alone."""
+"""Explains in one or two sentences why a command was answered so, from the answer's outcome and body alone."""
 
 from collections.abc import Mapping
 
@@ -10,39 +10,39 @@ _MOST_FIELDS = 5
 _MOST_OMITTED = 2**31
 
 SIGNATURE_SENTENCES: Mapping[str, str] = {
-    SignatureProblem.MALFORMED: "Its jws-signature header is not one compact JWS with typ, alg, kid, exp and no crit.",
-    SignatureProblem.KEY_UNKNOWN: "No company has a signing key with the kid that its signature names.",
+    SignatureProblem.MALFORMED: "The jws-signature header is not one compact JWS with typ, alg, kid, exp and no crit.",
+    SignatureProblem.KEY_UNKNOWN: "No company has a signing key with the kid of the signature.",
     SignatureProblem.KEY_NOT_VALID: (
-        "Its signing key was not valid yet, or was revoked, when the record was appended."
+        "The signing key was not valid yet, or was revoked, when the record was appended."
     ),
     SignatureProblem.MISMATCH: (
-        "Its signature is of another record: aud, sha256, key or ct is not that of this topic, value, idempotency key "
+        "The signature is of another record: aud, sha256, key or ct does not fit this topic, value, idempotency key "
         "and content type."
     ),
-    SignatureProblem.EXPIRED: "The record was appended when its signature had expired, or before its nbf.",
-    SignatureProblem.TOO_LONG_LIVED: "Its signature would be good for over 24 hours from the record's append time on.",
-    SignatureProblem.WRONG: "Its signature is not one of the key that it names, over what it says.",
-    SignatureProblem.REQUIRED: "The company's commands have to be signed, and this one has an API key or access token.",
+    SignatureProblem.EXPIRED: "The record was appended after the signature had expired, or before its nbf.",
+    SignatureProblem.TOO_LONG_LIVED: "The signature would be valid for over 24 hours from the record's append time on.",
+    SignatureProblem.WRONG: "The key that the signature names did not make it over these claims.",
+    SignatureProblem.REQUIRED: "The company's commands have to be signed. This one has an API key or access token.",
 }
-"""By reason: what was wrong."""
+"""Explanations by the reason of a result with status 401."""
 
 _CREDENTIALS_SENTENCES: Mapping[str, str] = {
     **SIGNATURE_SENTENCES,
     CredentialsProblem.KEYS_UNAVAILABLE: (
-        "Its access token names a key that no worker knew, while the authorization server's keys could not be read: "
-        "nobody could say whether the token is good. The command may be sent again."
+        "The access token names a key that the worker did not know, and the authorization server's keys could not be "
+        "read. So nobody could say whether the token is good. The command may be sent again."
     ),
 }
 _OTHER_CREDENTIALS = (
-    "The credentials are missing, malformed or unknown, or had been revoked or had expired when the record was "
-    "appended. Nobody is told which of them."
+    "The credentials are missing, malformed or unknown, or they were revoked or had expired when the record was "
+    "appended. The result does not say which."
 )
 
 
 def why(outcome: type[Outcome] | None, body: Body) -> str:
-    """Sentences for people. They quote the body: escape them before a terminal sees them."""
+    """Explains an answer to people. The text quotes the body: escape it before a terminal sees it."""
     if outcome is None:
-        return "This version of the worker writes no such answer: ask the one that wrote it."
+        return "This version of the worker writes no such answer. Ask the version that wrote it."
     request, overage = child(body, "request"), body.get("overage")
     gs1 = child(request, "gs1")
     price = overage.get("priceCents") if isinstance(overage, dict) else None
