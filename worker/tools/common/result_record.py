@@ -1,4 +1,4 @@
-"""Back from a published record to what it was made of: the inverse of `worker.messages.events`."""
+"""Reads published records back into answers and dead letters: the inverse of `worker.messages.events`."""
 
 import re
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from worker.domain.timestamps import parse_ms
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
 from worker.messages.rules import Kind
 
+# The worker adds its headers behind those of the copy, which may have some of the same names.
 _DEAD_LETTER_HEADERS = 6
-"""Ours are the last; the copy of a record may have some of the same names in front."""
 
 _ORIGIN_HEADERS = (
     "dlq-consumer-group",
@@ -20,27 +20,27 @@ _ORIGIN_HEADERS = (
 
 
 class Misfit(ValueError):
-    """A record that no worker publishes; the text says what of it does not fit."""
+    """No worker publishes such a record. The text says which part does not fit."""
 
 
 def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header], kind: Kind, source: Source) -> Answer:
-    """The answer that a result of a kind was made of; `source` is the command that it names.
+    """The answer from which a result of a kind was made. `source` is the command that the result names.
 
-    Raises `Misfit` unless the answer yields just these bytes again.
+    Raises `Misfit` unless the answer yields exactly these bytes again.
     """
-    found = {name: text for name, text in headers if text is not None}
+    texts = {name: text for name, text in headers if text is not None}
     is_created = kind is Kind.CREATED
     try:
         answer = Answer(
             source.offset,
-            parse_ms(found["ce_time"].decode("ascii")),
+            parse_ms(texts["ce_time"].decode("ascii")),
             kind,
             (key or b"").decode("utf-8"),
             value or b"",
-            found["ce_companyid"].decode("utf-8") if "ce_companyid" in found else None,
-            found["ce_subject"].decode("utf-8") if is_created else None,
-            "idempotency-replayed" in found,
-            TraceContext(found["traceparent"], found.get("tracestate")) if "traceparent" in found else None,
+            texts["ce_companyid"].decode("utf-8") if "ce_companyid" in texts else None,
+            texts["ce_subject"].decode("utf-8") if is_created else None,
+            "idempotency-replayed" in texts,
+            TraceContext(texts["traceparent"], texts.get("tracestate")) if "traceparent" in texts else None,
         )
     except (KeyError, ValueError) as error:
         raise Misfit(f"{type(error).__name__} in its headers or its key") from error
@@ -53,7 +53,7 @@ def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header],
 
 
 class LetterOrigin(NamedTuple):
-    """The group that wrote a dead letter, and the command that it is a copy of, with its append time in ms."""
+    """The group that wrote a dead letter, and the place and append time in ms of the command that it copies."""
 
     group_id: str
     place: Place
@@ -61,7 +61,7 @@ class LetterOrigin(NamedTuple):
 
 
 def letter_origin(headers: Sequence[Header]) -> LetterOrigin | None:
-    """What the headers of a dead letter say; None where they are not those of one."""
+    """The origin that the headers of a dead letter name; None for other records."""
     ours = dict(headers[-_DEAD_LETTER_HEADERS:])
     try:
         group, topic, partition, offset, at = ((ours[name] or b"").decode("utf-8") for name in _ORIGIN_HEADERS)
@@ -71,7 +71,7 @@ def letter_origin(headers: Sequence[Header]) -> LetterOrigin | None:
 
 
 def letter_cause(headers: Sequence[Header], group_id: str) -> Place | None:
-    """The command that a dead letter of this group is a copy of; None for those of other groups."""
+    """The command that a dead letter of this group copies; None for other records."""
     origin = letter_origin(headers)
     return None if origin is None or origin.group_id != group_id else origin.place
 
@@ -79,7 +79,7 @@ def letter_cause(headers: Sequence[Header], group_id: str) -> Place | None:
 def letter_of(
     key: bytes | None, value: bytes | None, headers: Sequence[Header], source: Source, group_id: str
 ) -> DeadLetter:
-    """The dead letter that such a record was made of. Raises `Misfit` unless it yields just these bytes again."""
+    """The dead letter from which a record was made. Raises `Misfit` unless it yields exactly these bytes again."""
     reason = dict(headers[-_DEAD_LETTER_HEADERS:]).get("dlq-reason") or b""
     letter = DeadLetter(key, value, tuple(headers[:-_DEAD_LETTER_HEADERS]), reason.decode("ascii", "replace"))
     unlike = difference(dead_letter_event(letter, source, group_id), key, value, headers)
@@ -89,7 +89,7 @@ def letter_of(
 
 
 def difference(wanted: Event, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> str | None:
-    """What of a record differs from the one that is wanted: key, value or a header; None where nothing does."""
+    """The first part of a record that differs from the expected one: key, value or a header; None where none does."""
     if key != wanted.key:
         return "the key"
     if value != wanted.value:

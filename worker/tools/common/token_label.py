@@ -1,4 +1,4 @@
-"""What an access token says of itself, for people. Nothing is verified."""
+"""The key id and expiry that an access token states, for people. Nothing is verified."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from worker.auth.access_tokens import UNREADABLE, numeric_date
 
 @dataclass(frozen=True, slots=True)
 class TokenLabel:
-    """What may be told of a token that nobody verified: which key it says has signed it, and until when it is good."""
+    """The id of the key that a token names, and its expiry in Unix seconds. None where it states none."""
 
     key_id: str | None
     expires_at: float | None
 
 
 def label_of(token: str) -> TokenLabel:
-    """Key id and expiry in Unix seconds, each None where the token does not say it."""
+    """The label of a token, or of a text that is none."""
     try:
         read = jwt.decode_complete(token, options={"verify_signature": False})
     except UNREADABLE:
