@@ -1,15 +1,16 @@
-"""The worker's answers without its servers, for unit tests of who publishes commands or reads results."""
+"""The worker's answers without its servers, for unit tests of programs that publish commands or read results."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from worker.auth.signatures import Verifier
 from worker.batch.pipeline import decide_all
 from worker.domain.command import Signature, Source
+from worker.domain.timestamps import ms_of_time
 from worker.messages.answers import outcome_code
 from worker.messages.envelope import Record, open_envelope, without_excess
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
@@ -19,14 +20,12 @@ from worker.tools.common.catalogue.facts import facts_of
 from worker.tools.common.catalogue.file import read_catalogue
 from worker.tools.common.catalogue.models import Catalogue
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the worker publishes for a command: a record of a result topic and, if it is unreadable, its dead letter.
+    """The records that the worker publishes for a command: a result and, if the command is unreadable, a dead letter.
 
-    `outcome` says in a word what became of it: `created`, `replayed`, `serial-exists` and what `outcome_code` has more.
+    `outcome` is the code of the outcome, such as `created`, `replayed` or `serial-exists`.
     """
 
     outcome: str
@@ -44,15 +43,17 @@ class Result:
 
     def header(self, name: str) -> str | None:
         """The value of a header, such as `ce_type` or `idempotency-replayed`."""
-        return next((value.decode("utf-8") for one, value in self.headers if one == name and value is not None), None)
+        return next(
+            (value.decode("utf-8") for known, value in self.headers if known == name and value is not None), None
+        )
 
 
 class Passports:
-    """The rules over a catalogue: each answer is the worker's, byte for byte, for the same record after the same ones.
+    """The rules over a catalogue. For the same records in the same order, answers are the worker's, byte for byte.
 
-    Nobody has a passport at first, and what an answer creates counts for those that come after it. API keys and
-    signatures are known by the catalogue; access tokens are not. Takes a catalogue file, or a parsed one, and raises
-    `CatalogueError`. Settings, such as names of topics and limits, are those of the environment unless given.
+    No company has a passport at first, and each created passport counts for later commands. The catalogue knows API
+    keys and signing keys; access tokens are always unknown. Takes a catalogue file, or a parsed catalogue, and raises
+    `CatalogueError`. Settings, such as names of topics and limits, come from the environment unless given.
     """
 
     def __init__(self, catalogue: Path | str | Catalogue, settings: Settings | None = None) -> None:
@@ -72,16 +73,16 @@ class Passports:
         key: bytes | None = None,
         place: tuple[int, int] | None = None,
     ) -> Result:
-        """The result of a record that the broker appends `at` that time, which has a time zone.
+        """The result of a record that the broker appends at the time `at`, which needs a time zone.
 
-        All that is in it comes from the record, its time, and its `place`: partition and offset, by default of a log of
-        one partition. `key` is the record's own, which only a dead letter shows again. Texts stand for their UTF-8.
+        The result depends on the record, its time, and its `place`: partition and offset. By default, records follow
+        each other in one partition. Only a dead letter repeats `key`, the record's own. Texts are encoded as UTF-8.
         """
         if at.tzinfo is None:
             raise ValueError(f"at: expected a time with a time zone, got {at.isoformat()}")
         partition, offset = place if place is not None else (0, self._answered)
         self._answered += 1
-        at_ms = (at - _EPOCH) // timedelta(milliseconds=1)
+        at_ms = ms_of_time(at)
         sent = [(name, text.encode("utf-8") if isinstance(text, str) else text) for name, text in headers]
         record = Record(self._settings.topic_commands, partition, offset, at_ms, key, value, sent)
         limits = self._settings.limits

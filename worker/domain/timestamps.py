@@ -53,6 +53,11 @@ def parse_ms(text: str) -> int:
     time = parse_time(text)
     if time is None:
         raise ValueError("Expected a time with a zone")
+    return ms_of_time(time)
+
+
+def ms_of_time(time: datetime) -> int:
+    """Milliseconds since the epoch, rounded down."""
     return (time - _EPOCH) // timedelta(milliseconds=1)
 
 
