@@ -1,1 +1,1 @@
-"""Whose a command is: key sets of OAuth issuers, access tokens, public keys and signatures."""
+"""Tells whose a command is: key sets of OAuth issuers, access tokens, public keys and signatures."""

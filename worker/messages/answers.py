@@ -38,7 +38,7 @@ def outcome_class(kind: Kind, body: Body, *, replayed: bool = False) -> type[Out
 
 
 def outcome_code(answer: Answer) -> str:
-    """One of `CODES`. Raises `ValueError` for a body that no outcome has."""
+    """The code of an answer's outcome. Raises `ValueError` for a body that no outcome has."""
     if answer.kind is Kind.CREATED:  # their bodies are large, and need not be read
         return REPLAYED if answer.replayed else CREATED
     outcome = outcome_class(answer.kind, body_of_value(answer.value))

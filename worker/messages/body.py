@@ -68,7 +68,7 @@ _UNKNOWN_ROLE = "Expected one of the roles " + ", ".join(ROLES)
 _NAME_TOO_LONG = f"{_UNKNOWN_ROLE}; got a name that is too long to be repeated"
 _NO_COMMAND = "Expected a command, got a CloudEvent: send it with the header content-type: application/cloudevents+json"
 
-# A body can be wrong at thousands of paths. So many are reported, each with all of its messages.
+# A body can be wrong at thousands of paths. The result reports so many, each with all of its messages.
 MOST_FIELD_ERRORS = 100
 # The JSON of the reported errors is no longer. Escapes can make a name six times as long as it was sent.
 MOST_BYTES = 8 * 1024
@@ -146,11 +146,10 @@ def _check_parties(errors: dict[str, list[str]], parties: JsonObject) -> None:
 
 
 def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
-    """Add unknown roles, and parties without an identifier. Returns how many wrong paths were left out.
+    """Add unknown roles, and parties without an identifier. Returns how many wrong paths were left out."""
+    # There may be thousands of unknown roles, so only the first by name are added. The error at `parties` stands for
+    # one role whose name is too long for any result. A role may be named like another wrong path: "importer.gln".
 
-    Of unknown roles only the first by name are added, since there may be thousands. A name that is too long for any
-    result is told of at `parties`, which stands for one such path. A role may be named like a path that is wrong.
-    """
     named, omitted = frozenset[str](), 0
     if unknown := [role for role in parties if role not in ROLES]:
         repeatable = [role for role in unknown if len(quoted(f"parties.{role}")) <= _LONGEST_ROLE_PATH]

@@ -41,7 +41,8 @@ _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})
 # W3C Trace Context, section 3.3.1.1, of `tracestate`. No version of `traceparent` is longer.
 _TRACE_BYTES = 512
 _BEARER = re.compile(r"[ \t]*bearer[ \t]+(\S+)[ \t]*", re.IGNORECASE)
-# Nearly all commands have this form. It takes two thirds of the time of `_BEARER`, which reads it alike.
+# Nearly all commands have this form. The regular expression takes two thirds of the time of `_BEARER`, which reads
+# the form alike.
 _USUAL_API_KEY = re.compile(rb"Bearer (tp_[!-~]+)")
 
 

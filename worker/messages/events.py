@@ -12,7 +12,7 @@ from worker.domain.outcomes import Created, Outcome, Refused, RefusedRequest, Re
 from worker.domain.places import Place
 from worker.domain.seeding import compact_json
 from worker.domain.timestamps import format_ms
-from worker.messages.rules import ROWS, Kind, Row
+from worker.messages.rules import ROWS, Kind, OutcomeRow
 
 Header = tuple[str, bytes | None]
 
@@ -116,7 +116,7 @@ def created_body(created: Created, digital_link_base: str) -> bytes:
     ).encode("ascii")
 
 
-def _refused_body(outcome: Refused, row: Row[Any]) -> bytes:
+def _refused_body(outcome: Refused, row: OutcomeRow[Any]) -> bytes:
     """The members of a refusal, in the order in which they are published."""
     body: dict[str, object] = {"error": row.error.format(outcome)}
     if row.conflict is not None:

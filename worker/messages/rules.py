@@ -36,7 +36,7 @@ SomeOutcome = TypeVar("SomeOutcome")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row(Generic[SomeOutcome]):
+class OutcomeRow(Generic[SomeOutcome]):
     """Everything that is said of one outcome, and of the rule that gives it.
 
     Rules are asked in the order of their numbers; the first that fails answers. Metrics and logs name the outcome by
@@ -46,7 +46,7 @@ class Row(Generic[SomeOutcome]):
     outcome: type[SomeOutcome]
     number: int
     name: str
-    """Of the rule."""
+    """The rule's."""
     code: str
     kind: Kind = Kind.REJECTED
     status: int
@@ -56,7 +56,7 @@ class Row(Generic[SomeOutcome]):
     conflict: str | None = None
     """The body's code of a conflict."""
     members: Callable[[SomeOutcome], Mapping[str, object]] = lambda _: {}
-    """What else the body says, from the outcome's values."""
+    """The body's other members, from the outcome's values."""
     message: str | None = None
     """A second sentence in the body."""
     explanation: str
@@ -73,7 +73,7 @@ KEY_FIELD = "Idempotency-Key"
 
 # Without an annotation, so that mypy checks each row's `members` against the attributes of its own outcome.
 _TABLE = (
-    Row(
+    OutcomeRow(
         outcome=outcomes.Unreadable,
         number=1,
         name="the record is readable",
@@ -83,7 +83,7 @@ _TABLE = (
         members=lambda outcome: {"details": {"reason": outcome.reason}},
         explanation="The record is not a command: {reason}. A copy is on the dead-letter topic.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.Unauthorized,
         number=2,
         name="the credentials are known and valid at the append time; a signature fits its record",
@@ -93,7 +93,7 @@ _TABLE = (
         members=lambda outcome: {"details": {"reason": outcome.reason}} if outcome.reason else {},
         explanation="{credentials}",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.Forbidden,
         number=3,
         name="the credentials carry the scope passports:write",
@@ -103,7 +103,7 @@ _TABLE = (
         members=lambda _: {"details": {"requiredScope": REQUIRED_SCOPE}},
         explanation="The access token does not carry the scope {scope}.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.MalformedIdempotencyKey,
         number=4,
         name="the idempotency key is well formed",
@@ -120,7 +120,7 @@ _TABLE = (
         explanation="The idempotency-key header is not one UTF-8 value of 1 to 255 characters without control "
         "characters, so the place of the record is the key of the result.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.Replayed,
         number=5,
         name=_KEY_FREE,
@@ -130,7 +130,7 @@ _TABLE = (
         explanation="The idempotency key had created passport {id} from the same body at {createdAt}. That created "
         "event was published again, and nothing was created.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.IdempotencyKeyReused,
         number=5,
         name=_KEY_FREE,
@@ -140,7 +140,7 @@ _TABLE = (
         "Use a new key for the new request, or reuse the original body.",
         explanation="The idempotency key had created a passport from another body less than 24 hours before.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.Invalid,
         number=6,
         name="the body is valid",
@@ -155,7 +155,7 @@ _TABLE = (
         },
         explanation="The body is not valid. {fields}.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.SubscriptionInactive,
         number=7,
         name="the subscription is active or trialing, or the plan needs none",
@@ -165,7 +165,7 @@ _TABLE = (
         members=lambda outcome: {"details": {"status": outcome.subscription}},
         explanation="The company's subscription was {subscription}, and its plan needs one that is active or trialing.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.ProductNotFound,
         number=8,
         name="the product exists and belongs to the company",
@@ -174,7 +174,7 @@ _TABLE = (
         error="Product not found",
         explanation="The company has no product {product}. The result does not say whether another company has it.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.DailyWritesSpent,
         number=9,
         name="the plan's write budget of the UTC day is not spent",
@@ -185,7 +185,7 @@ _TABLE = (
         explanation="The plan's writes for the UTC day of the record's append time were spent. {error}",
         is_by_plan=True,
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.GtinRegistered,
         number=10,
         name="the GTIN is not registered to another company",
@@ -196,7 +196,7 @@ _TABLE = (
         conflict="gtin_registered",
         explanation="Another company registered GTIN {gtin} before. The result does not name it.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.SerialExists,
         number=11,
         name="the serial number is new within the GTIN",
@@ -208,7 +208,7 @@ _TABLE = (
         members=lambda outcome: {"passportId": outcome.passport_id},
         explanation="The company's passport {passport} already has serial number {serial} of GTIN {gtin}.",
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.OverageRequired,
         number=12,
         name=_SLOT_FREE,
@@ -226,7 +226,7 @@ _TABLE = (
         "cents each, but the command did not say confirmOverage: true.",
         is_by_plan=True,
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.HardBlock,
         number=12,
         name=_SLOT_FREE,
@@ -238,7 +238,7 @@ _TABLE = (
         explanation="No slot was free: {usage} of the plan's {limit} were used. The plan sells no more.",
         is_by_plan=True,
     ),
-    Row(
+    OutcomeRow(
         outcome=outcomes.Created,
         number=13,
         name="create the passport",
@@ -249,12 +249,14 @@ _TABLE = (
     ),
 )
 
-ROWS: Mapping[type[Outcome], Row[Any]] = {row.outcome: row for row in cast("tuple[Row[Any], ...]", _TABLE)}
+ROWS: Mapping[type[Outcome], OutcomeRow[Any]] = {
+    row.outcome: row for row in cast("tuple[OutcomeRow[Any], ...]", _TABLE)
+}
 """By outcome; each outcome has one."""
-REFUSALS: Mapping[type[Outcome], Row[Any]] = {outcome: row for outcome, row in ROWS.items() if row.error}
+REFUSALS: Mapping[type[Outcome], OutcomeRow[Any]] = {outcome: row for outcome, row in ROWS.items() if row.error}
 """The same without created and replayed passports."""
 ALL_RULES = tuple({row.number: row for row in ROWS.values()}.values())
-"""One row of each of the thirteen rules, in their order."""
+"""A row of each of the thirteen rules, in their order."""
 CODES = (CREATED, REPLAYED, *(row.code for row in REFUSALS.values()))
 OUTCOMES = (CREATED, REPLAYED, *(kind.label for kind in Kind if kind is not Kind.CREATED))
 """Outcomes in a word, as metrics, `submit` and `tail` tell them: refusals by their result topic."""
