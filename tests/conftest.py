@@ -129,6 +129,12 @@ _QUICK = ("contract", "model", "unit")
 """Folders of tests for the loop at the desk."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """At the desk, do not even load the other folders: browsers, clients and clusters take seconds."""
+    is_slow = collection_path.parent == Path(__file__).parent and collection_path.name not in _QUICK
+    return True if is_slow and collection_path.is_dir() and config.option.markexpr == "not slow" else None
+
+
 _LONGEST = ("end_to_end", "operations", "integration", "deploy", "monitoring")
 """Folders whose tests take longest, the longest first: what is begun last should be over soon."""
 

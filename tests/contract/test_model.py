@@ -1,12 +1,14 @@
 """Whatever is asked, in whatever batches and company, through whatever crashes: the answers are the plainest run's."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -42,8 +44,9 @@ from worker.store.port import Store
 from worker.store.postgres import PostgresStore
 from worker.tools.common.catalogue.facts import facts_of
 
+_EXAMPLES = int(os.environ.get("PASSPORT_TEST_EXAMPLES", "60"))
 _MANY = settings(
-    max_examples=200, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=_EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 # What is asked
@@ -226,7 +229,7 @@ def test_the_answers_of_memory_do_not_depend_on_the_batches(script: _Script) -> 
 def test_the_answers_of_postgres_are_those_of_memory(furnished_url: str) -> None:
     """In its batches and through its crashes as in memory one by one; so are passports, counters and charges."""
 
-    @settings(_MANY, max_examples=100)
+    @settings(_MANY, max_examples=max(1, _EXAMPLES // 2))
     @given(_script())
     def check(script: _Script) -> None:
         memory = _memory()
@@ -261,11 +264,12 @@ _OUTCOMES = [
 ]
 
 
+@pytest.mark.long
 def test_the_histories_reach_every_outcome() -> None:
     """Otherwise the claims above say less than they seem to."""
     seen: Counter[str] = Counter()
 
-    @_MANY
+    @settings(_MANY, max_examples=200)
     @given(_script())
     def look(script: _Script) -> None:
         for answers in loop.run_until_complete(_plainly(_memory(), script)):

@@ -446,6 +446,19 @@ async def test_what_was_too_much_is_seldom_tried_again(monkeypatch: pytest.Monke
     assert sum(sizes) < 1.15 * 5_000
 
 
+async def test_a_failed_fetch_opens_the_lane_again_though_records_wait() -> None:
+    """They may not follow on what was lost, so none of them is answered before the lane has opened again."""
+    world = make_world(1)
+    await world.start()
+    lane = world.lanes[0]
+    opened = lane.inbox.restarts
+    world.fetch(0, 3)
+    lane.inbox.fail("out of range")
+    await world.until(lambda: lane.state is LaneState.RUNNING and lane.inbox.restarts > opened)
+    assert (world.kafka.turns, len(lane.inbox), lane.inbox.fetch_offset) == ([], 0, 0)
+    await world.close()
+
+
 async def test_too_much_at_once_is_told_of_each_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail while each lane told of it again, on the spans of all, of which some had ended."""
     spans = spans_in_memory()

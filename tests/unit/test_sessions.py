@@ -99,6 +99,7 @@ class _Stage:
         self.sessions: Sessions | None = None
         self.silent_coordinators = 0
         """Of so many ids that are asked about next."""
+        self.ended_producers = set[str]()
 
     async def is_coordinated(self, transactional_id: str) -> bool:
         """As the cluster."""
@@ -112,7 +113,7 @@ class _Stage:
     def begin(self, count: int) -> list[Lane]:
         """The lanes of an assignment, in any order."""
         lanes = _lanes(count)
-        shared = SimpleNamespace(settings=Settings(), cluster=self, ended_producers=set())
+        shared = SimpleNamespace(settings=Settings(), cluster=self, ended_producers=self.ended_producers)
         self.sessions = Sessions(lanes, 1, "member", cast(Any, shared), cast(Any, None))
         return lanes
 
@@ -172,6 +173,22 @@ async def test_after_doubt_another_session_goes_on(stage: _Stage) -> None:
     await until(lambda: [one.is_gone for one in stage.kind.made] == [True, True, False], 10, "producers are closed")
     assert [one.lives for one in stage.kind.made] == [1, 1, 1]
     assert [lane.reason for lane in lanes] == ["reopening after StoreUnavailable: away"] * 2
+
+
+async def test_a_producer_has_ended_once_it_sends_nothing_more(stage: _Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fences trust that, so nobody is told before. The next session does not wait for it."""
+    silent = asyncio.Event()
+
+    async def end_sending(_: _Emitter) -> None:
+        await silent.wait()
+
+    monkeypatch.setattr(_Emitter, "end_sending", end_sending)
+    stage.fail([0, 1], EmissionFailed("no answer"))
+    stage.begin(2)
+    await until(lambda: len(stage.kind.made) == 2 and stage.kind.made[1].is_alive, 10, "the next session works")
+    assert stage.ended_producers == set()
+    silent.set()
+    await until(lambda: stage.ended_producers == {stage.kind.made[0].id}, 10, "the first one has ended")
 
 
 async def test_before_its_first_transaction_a_session_lives_again(stage: _Stage) -> None:

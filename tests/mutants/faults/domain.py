@@ -107,8 +107,8 @@ FAULTS = (
         "check-digit-weights",
         "GTINs and GLNs with a wrong check digit are refused",
         _GS1,
-        "(3 if place % 2 == 0 else 1)",
-        "(1 if place % 2 == 0 else 3)",
+        "(3 if index % 2 == 0 else 1)",
+        "(1 if index % 2 == 0 else 3)",
         ("tests/unit/test_gs1.py",),
     ),
     Fault(

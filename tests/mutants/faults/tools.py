@@ -10,8 +10,8 @@ FAULTS = (
         "g01-two-hosts",
         "a request with two Host headers is refused",
         _GUARD,
-        "if len(named) != 1 or",
-        "if not named or",
+        "if len(hosts) != 1 or",
+        "if not hosts or",
         ("tests/unit/test_console_guard.py",),
     ),
     Fault(
