@@ -1,4 +1,4 @@
-"""The worker's answers without its servers, for unit tests of programs that publish commands or read results."""
+"""The worker's answers without servers, for unit tests of programs that publish commands or read results."""
 
 import json
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ from worker.tools.common.catalogue.models import Catalogue
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The records that the worker publishes for a command: a result and, if the command is unreadable, a dead letter.
+    """The records that the worker publishes for a command: its result, and a dead letter if it is unreadable.
 
-    `outcome` is the code of the outcome, such as `created`, `replayed` or `serial-exists`.
+    `outcome` is the code of the outcome: `created`, `replayed`, `serial-exists` and so on (see `outcome_code`).
     """
 
     outcome: str
@@ -43,17 +43,15 @@ class Result:
 
     def header(self, name: str) -> str | None:
         """The value of a header, such as `ce_type` or `idempotency-replayed`."""
-        return next(
-            (value.decode("utf-8") for known, value in self.headers if known == name and value is not None), None
-        )
+        return next((value.decode("utf-8") for key, value in self.headers if key == name and value is not None), None)
 
 
 class Passports:
-    """The rules over a catalogue. For the same records in the same order, answers are the worker's, byte for byte.
+    """Answers records as a worker with this catalogue would, byte for byte.
 
-    No company has a passport at first, and each created passport counts for later commands. The catalogue knows API
-    keys and signing keys; access tokens are always unknown. Takes a catalogue file, or a parsed catalogue, and raises
-    `CatalogueError`. Settings, such as names of topics and limits, come from the environment unless given.
+    It starts without passports, and remembers those that it creates. It knows the catalogue's API keys and signing
+    keys, but no access tokens. The catalogue is a file or a parsed one; errors in it raise `CatalogueError`. Settings,
+    such as names of topics and limits, come from the environment unless given.
     """
 
     def __init__(self, catalogue: Path | str | Catalogue, settings: Settings | None = None) -> None:
@@ -75,8 +73,8 @@ class Passports:
     ) -> Result:
         """The result of a record that the broker appends at the time `at`, which needs a time zone.
 
-        The result depends on the record, its time, and its `place`: partition and offset. By default, records follow
-        each other in one partition. Only a dead letter repeats `key`, the record's own. Texts are encoded as UTF-8.
+        `place` is the record's partition and offset, by default the next one of partition 0. `key` is the record's key,
+        which only dead letters repeat. Texts among the headers are encoded as UTF-8.
         """
         if at.tzinfo is None:
             raise ValueError(f"at: expected a time with a time zone, got {at.isoformat()}")

@@ -87,13 +87,15 @@ class Play:
         return is_complete or time.monotonic() - self._last_news > PATIENCE_SECONDS
 
     def breaches(self) -> list[str]:
-        """What went wrong, a sentence each; call it once the play is over."""
-        found = []
+        """Sentences about broken promises. Call it once the play is over."""
+        breaches = []
         if not self._tasks[0].done() or self._tasks[0].cancelled():
-            found.append(f"the broker took no more commands for {PATIENCE_SECONDS:.0f} s")
+            breaches.append(f"the broker took no more commands for {PATIENCE_SECONDS:.0f} s")
         if self._unanswered:
-            found.append(f"{len(self._unanswered):,} commands have no result, such as {next(iter(self._unanswered))}")
-        return found
+            breaches.append(
+                f"{len(self._unanswered):,} commands have no result, such as {next(iter(self._unanswered))}"
+            )
+        return breaches
 
     async def _close(self) -> None:
         # While the broker is away, aiokafka's consumer lets the CancelledError of its own tasks escape from `stop`.

@@ -4,7 +4,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.domain.gs1 import with_check_digit
 from worker.tools.demo.makers import SHARES, Line, Maker
@@ -81,29 +81,18 @@ class Script:
         self._number = 0
         self._made: dict[str, deque[Order]] = {maker.name: deque(maxlen=_REMEMBERED) for maker in makers}
         self._confirmations: deque[Order] = deque()
-        self._stories = {
-            "replay": self._replay,
-            "duplicate": self._duplicate,
-            "key reused": self._key_reused,
-            "invalid": self._invalid,
-            "foreign product": self._foreign_product,
-            "foreign gtin": self._foreign_gtin,
-            "unknown key": self._unknown_key,
-            "garbage": self._garbage,
-        }
 
     def next(self) -> Command:
         """The next command; confirmations of overage go first."""
         if self._confirmations:
-            return self._confirmed(self._confirmations.popleft())
+            order = self._confirmations.popleft()
+            return self._binary("confirmed", replace(order, body={**order.body, "confirmOverage": True}))
         [maker] = self._chance.choices(self._makers, [SHARES[maker.name] for maker in self._makers])
         [story] = self._chance.choices(list(STORIES), list(STORIES.values()))
-        tell = self._stories.get(story)
-        command = tell(maker) if tell else None
-        return command or self._fresh(maker)
+        return self._tell(story, maker)
 
     def hear(self, command: Command, outcome: str) -> None:
-        """React to the code of a result: remember what was made, and accept some offers of overage."""
+        """React to the code of a result: remember what was made, and accept some overage offers."""
         if command.order is None:
             return
         if outcome == "created":
@@ -111,79 +100,50 @@ class Script:
         elif outcome == "overage-required" and self._chance.random() < CONFIRMED_SHARE:
             self._confirmations.append(command.order)
 
-    # Stories return None if they need an existing passport and there is none yet.
-
-    def _fresh(self, maker: Maker) -> Command:
+    def _tell(self, story: str, maker: Maker) -> Command:
+        other = self._chance.choice([other for other in self._makers if other is not maker])
+        made, theirs = self._made_by(maker), self._made_by(other)
         order = self._order(maker)
-        if self._chance.random() < 0.15:
-            return self._structured(order)
-        return self._binary("fresh", order)
+        match story:
+            case "replay" if made:
+                return self._binary(story, made)
+            case "duplicate" if made:
+                return self._binary(story, replace(made, key=self._key()))
+            case "key reused" if made:
+                return self._binary(story, replace(made, body=order.body))
+            case "invalid":
+                return self._binary(story, replace(order, body={**order.body, **self._flaw(order)}))
+            case "foreign product":
+                body = {**order.body, "productId": self._chance.choice(other.lines).product_id}
+                return self._binary(story, replace(order, body=body))
+            case "foreign gtin" if theirs:  # a registered GTIN: an unregistered one would become ours for good
+                body = {**order.body, "gs1": {"gtin": theirs.line.gtin, "serialNumber": order.serial}}
+                return self._binary(story, Order(maker, theirs.line, order.key, body))
+            case "unknown key":
+                headers = [("authorization", b"Bearer tp_demo_guessed"), ("idempotency-key", order.key.encode())]
+                return Command(STRANGERS, story, order.line.gtin.encode(), _json(order.body), headers)
+            case "garbage":
+                headers = [("authorization", f"Bearer {maker.api_key}".encode()), ("x-scanner", b"\xfe\xff")]
+                return Command(STRANGERS, story, b"scanner", self._chance.choice(_GARBAGE), headers)
+        return self._structured(order) if self._chance.random() < 0.15 else self._binary("fresh", order)
 
-    def _replay(self, maker: Maker) -> Command | None:
-        order = self._one_made(maker)
-        return self._binary("replay", order) if order else None
-
-    def _duplicate(self, maker: Maker) -> Command | None:
-        order = self._one_made(maker)
-        if order is None:
-            return None
-        return self._binary("duplicate", Order(maker, order.line, self._key(), order.body))
-
-    def _key_reused(self, maker: Maker) -> Command | None:
-        order = self._one_made(maker)
-        if order is None:
-            return None
-        return self._binary("key reused", Order(maker, order.line, order.key, self._order(maker).body))
-
-    def _confirmed(self, order: Order) -> Command:
-        body = {**order.body, "confirmOverage": True}
-        return self._binary("confirmed", Order(order.maker, order.line, order.key, body))
-
-    def _invalid(self, maker: Maker) -> Command:
-        order = self._order(maker)
-        last = int(order.line.gtin[-1])
-        wrong: dict[str, object] = self._chance.choice(
+    def _flaw(self, order: Order) -> dict[str, object]:
+        """Fields that make an order's body invalid."""
+        gtin, last = order.line.gtin, int(order.line.gtin[-1])
+        return self._chance.choice(
             [
-                {"gs1": {"gtin": f"{order.line.gtin[:-1]}{(last + 1) % 10}", "serialNumber": order.serial}},
-                {"gs1": {"gtin": order.line.gtin[1:], "serialNumber": order.serial}},
-                {"gs1": {"gtin": order.line.gtin, "serialNumber": ""}},
+                {"gs1": {"gtin": f"{gtin[:-1]}{(last + 1) % 10}", "serialNumber": order.serial}},
+                {"gs1": {"gtin": gtin[1:], "serialNumber": order.serial}},
+                {"gs1": {"gtin": gtin, "serialNumber": ""}},
                 {"parties": {"recycler": {"legalName": "Somebody"}}, "confirmOverage": "yes"},
             ]
         )
-        return self._binary("invalid", Order(maker, order.line, order.key, {**order.body, **wrong}))
-
-    def _foreign_product(self, maker: Maker) -> Command:
-        line = self._chance.choice(self._another(maker).lines)
-        body = {**self._order(maker).body, "productId": line.product_id}
-        return self._binary("foreign product", Order(maker, line, self._key(), body))
-
-    def _foreign_gtin(self, maker: Maker) -> Command | None:
-        """Use a GTIN that is known to be registered: an unregistered one would become ours for good."""
-        theirs = self._one_made(self._another(maker))
-        if theirs is None:
-            return None
-        gs1 = {"gtin": theirs.line.gtin, "serialNumber": self._serial()}
-        return self._binary(
-            "foreign gtin", Order(maker, theirs.line, self._key(), {**self._order(maker).body, "gs1": gs1})
-        )
-
-    def _unknown_key(self, maker: Maker) -> Command:
-        order = self._order(maker)
-        headers = [("authorization", b"Bearer tp_demo_guessed"), ("idempotency-key", order.key.encode())]
-        return Command(STRANGERS, "unknown key", order.line.gtin.encode(), _json(order.body), headers)
-
-    def _garbage(self, maker: Maker) -> Command:
-        headers = [("authorization", f"Bearer {maker.api_key}".encode()), ("x-scanner", b"\xfe\xff")]
-        return Command(STRANGERS, "garbage", b"scanner", self._chance.choice(_GARBAGE), headers)
-
-    # Parts of stories
 
     def _order(self, maker: Maker) -> Order:
         line = self._chance.choice(maker.lines)
-        body: dict[str, object] = {
-            "productId": line.product_id,
-            "gs1": {"gtin": line.gtin, "serialNumber": self._serial()},
-        }
+        self._number += 1
+        serial = f"{self._run}-{self._number:06d}"
+        body: dict[str, object] = {"productId": line.product_id, "gs1": {"gtin": line.gtin, "serialNumber": serial}}
         if self._chance.random() < 0.3:
             body["parties"] = {
                 "manufacturer": {"legalName": maker.name, "gln": maker.gln},
@@ -195,19 +155,12 @@ class Script:
             }
         return Order(maker, line, self._key(), body)
 
-    def _serial(self) -> str:
-        self._number += 1
-        return f"{self._run}-{self._number:06d}"
-
     def _key(self) -> str:
         return f"{self._run}-{self._chance.getrandbits(48):012x}"
 
-    def _one_made(self, maker: Maker) -> Order | None:
+    def _made_by(self, maker: Maker) -> Order | None:
         made = self._made[maker.name]
         return self._chance.choice(made) if made else None
-
-    def _another(self, maker: Maker) -> Maker:
-        return self._chance.choice([other for other in self._makers if other is not maker])
 
     def _headers(self, order: Order) -> list[Header]:
         trace = f"00-{self._chance.getrandbits(128):032x}-{self._chance.getrandbits(64):016x}-01"

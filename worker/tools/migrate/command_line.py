@@ -17,12 +17,12 @@ app = App(name="migrate", help_format="plaintext")
 @app.default
 def migrate_command(
     *,
-    grant_to: Annotated[str | None, Parameter(help="A role that gets what `run` needs, and no more.")] = None,
+    grant_to: Annotated[str | None, Parameter(help="Grant this role the rights that `run` needs.")] = None,
     grant_read_to: Annotated[
-        str | None, Parameter(help="A role that may look at all but the hashes of API keys, and change nothing.")
+        str | None, Parameter(help="Grant this role the rights to read everything but hashes of API keys.")
     ] = None,
 ) -> None:
-    """Bring the database to this version's schema. Safe to repeat, and when many start it at once."""
+    """Bring the database to this version's schema. Safe to repeat, and to start several times at once."""
     settings = settings_with_warnings()
 
     async def bring_up() -> None:

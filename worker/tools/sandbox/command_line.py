@@ -20,24 +20,24 @@ app = App(
     help_epilogue=examples("sandbox > sandbox.env", "sandbox --catalogue catalogue.yaml > sandbox.env"),
 )
 
-_CATALOGUE = Parameter(help="Load this catalogue in place of the sample of demo and programs.")
+_CATALOGUE = Parameter(help="A catalogue to load in place of the sample catalogue.")
 _OWN = (*(f"{PREFIX}{name}_" for name in ("KAFKA", "DATABASE", "HTTP", "OAUTH")), "OTEL_", "PG")
-"""What variables begin with that lead to somebody's servers: ours, of OpenTelemetry, of PostgreSQL's clients."""
+"""Prefixes of variables that lead to other servers: those of this program, OpenTelemetry and PostgreSQL."""
 
 
 @app.default
 def sandbox_command(*, catalogue: Annotated[Path | None, _CATALOGUE] = None) -> NoReturn:
-    """Serve other people's tests: an embedded broker and PostgreSQL of its own, and the real worker.
+    """Run an embedded broker, PostgreSQL and the real worker, for the tests of your own programs.
 
-    Once it is ready it prints its settings as lines of a shell, and closes standard output; progress goes to stderr. It
-    ends upon SIGTERM or Ctrl-C, and with the process that has started it, and leaves nothing behind. Servers that the
-    environment names are not used: PASSPORT_KAFKA_*, _DATABASE_*, _HTTP_*, _OAUTH_*, PG* and OTEL_* are dropped.
+    Once ready, it prints its settings as lines of a shell, and closes standard output; progress goes to stderr. It ends
+    upon SIGTERM or Ctrl-C, or when the process that started it ends, and leaves nothing behind. Other servers are never
+    used: PASSPORT_KAFKA_*, _DATABASE_*, _HTTP_*, _OAUTH_*, PG* and OTEL_* are dropped from the environment.
     """
-    parent = os.getppid()  # before all that takes time, in which it may end
+    parent = os.getppid()  # first of all: it may end during the slow imports below
     from worker.tools.sandbox.sandbox import run_sandbox
 
-    for variable in [one for one in os.environ if one.upper().startswith(_OWN)]:
-        del os.environ[variable]  # for the worker, too, whatever somebody's CI may have for production
+    for variable in [name for name in os.environ if name.upper().startswith(_OWN)]:
+        del os.environ[variable]  # a CI may have them for production; the worker would inherit them, too
     settings = settings_with_warnings()
     configure_logs(quiet=True)
     try:

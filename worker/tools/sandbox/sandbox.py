@@ -1,7 +1,7 @@
-"""`passport-worker sandbox`: the stage for somebody else's tests, which ends with the process that has started it.
+"""`passport-worker sandbox`: the stage for tests of other programs, which ends with the process that started it.
 
-It takes two processes. The one that was started waits for a signal or for the end of its parent, and sweeps up. The
-other sets the stage up, and takes it down once the pipe between them is closed: by the first, or by its death.
+There are two processes. The first one waits for a signal or for the end of its parent, and cleans up. The second one
+sets the stage up, and takes it down when the pipe between them closes: the first one closes it, or dies.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from worker.tools.demo.makers import makers, sample_catalogue
 from worker.tools.demo.stage import TOPICS, Stage, Telling, exports, stage, temporary_folder
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, int]]], int]
-"""Runs a coroutine function on a loop of its own."""
+"""Runs a coroutine function on a new event loop."""
 
 _LOOK_SECONDS = 0.1
 
 
 def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run, parent: int) -> int:
-    """Serve until a signal comes or our parent, of that id, ends; the exit code. None stands for the sample catalogue.
+    """Serve until a signal comes, or the process `parent` ends. Returns the exit code. None: the sample catalogue.
 
-    The second process returns from here, too, or raises what `stage` says. Whichever ends first, and however, it leaves
-    no process and no folder behind. A second signal ends all at once.
+    The second process returns from here, too, or raises errors of `stage`. No process and no folder is left behind,
+    whichever process ends first. A second signal ends everything at once.
     """
     signals = list[int]()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the second process is told by the pipe alone
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the second process listens to the pipe only
         signal.signal(number, lambda number, _: signals.append(number))
     with temporary_folder() as folder:
         reading, writing = os.pipe()
@@ -45,15 +45,15 @@ def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run, paren
             return run(lambda: _serve(settings, catalogue, folder, reading))
         _close_stdout()
         pipe = os.fdopen(writing, "wb")
-        while (found := os.waitpid(second, os.WNOHANG)) == (0, 0):
-            # It is looked at, since the kernel's signal (PR_SET_PDEATHSIG) comes when a thread of it ends.
+        while (ended := os.waitpid(second, os.WNOHANG)) == (0, 0):
+            # Poll: the kernel's own signal (PR_SET_PDEATHSIG) would come when a thread of the parent ends.
             if signals or os.getppid() != parent:
                 pipe.close()
             if len(signals) > 1:
                 _kill_group(second)
             time.sleep(_LOOK_SECONDS)
-        _kill_group(second)  # what it has left, if it was killed
-        return os.WEXITSTATUS(found[1]) if os.WIFEXITED(found[1]) else 1
+        _kill_group(second)  # if it was killed, its servers are left
+        return os.WEXITSTATUS(ended[1]) if os.WIFEXITED(ended[1]) else 1
 
 
 def _kill_group(leader: int) -> None:
@@ -62,13 +62,13 @@ def _kill_group(leader: int) -> None:
 
 
 def _close_stdout() -> None:
-    """Who reads the settings may read to the end, such as `source <(exec passport-worker sandbox)`."""
+    """Close stdout, so that readers of the settings reach its end: `source <(exec passport-worker sandbox)`."""
     sys.stdout.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 async def _serve(settings: Settings, catalogue: Catalogue | None, folder: Path, reading: int) -> int:
-    """Until the pipe ends; raises `ServerFailed` where a server ends before."""
+    """Serve until the pipe closes. Raises `ServerFailed` if a server ends before."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
@@ -91,7 +91,7 @@ async def _serve(settings: Settings, catalogue: Catalogue | None, folder: Path, 
 
 
 def _for_producers(set_up: Stage) -> Mapping[str, str]:
-    """Names of topics, and the servers by the name that the programs in `schemas/clients` know."""
+    """Variables with names of topics, and with the servers as the programs in `schemas/clients` expect them."""
     settings = set_up.settings
     topics = {name: getattr(settings, name) for name in TOPICS} | {"topic_dead_letters": settings.dead_letter_topic}
     names = {f"{PREFIX}{name.upper()}": topic for name, topic in topics.items()}

@@ -39,21 +39,21 @@ app = App(
 )
 
 _STATUS = re.compile("[0-9]{3}")
-_OUTCOME = Parameter(help=f"Only these: {', '.join(OUTCOMES)}.", negative=())
-_SINCE = Parameter(help="Begin with what is as old as this: 90s, 15m, 1h, 7d; else with what comes from now on.")
+_OUTCOME = Parameter(help=f"Only these outcomes: {', '.join(OUTCOMES)}.", negative=())
+_SINCE = Parameter(help="Start with results of this age: 90s, 15m, 1h, 7d. Default: only new results.")
 _JSON = Parameter(name="--json", help="Print one JSON object a line.", negative=())
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which results are shown; what is not set lets all pass."""
+    """Chooses the results to show. Unset fields let all of them pass."""
 
     company: str | None = None
     outcomes: frozenset[str] = frozenset()
     key: str | None = None
 
     def lets_pass(self, record: ResultRecord) -> bool:
-        """By headers and key alone, so that few bodies are read."""
+        """Whether to show a result. Only headers and key are looked at, since bodies are slow to read."""
         return (
             (self.company is None or record.header("ce_companyid") == self.company)
             and (self.key is None or record.key == self.key.encode("utf-8", "surrogateescape"))
@@ -96,7 +96,7 @@ async def _tail(settings: Settings, wanted: Filter, since: datetime | None, *, a
     try:
         await watcher.start(since)
         while True:
-            shown = [one for one in await watcher.poll() if wanted.lets_pass(one)]
+            shown = [record for record in await watcher.poll() if wanted.lets_pass(record)]
             for record in shown:
                 say(json_line(record) if as_json else line(record))
             if shown:
@@ -106,22 +106,22 @@ async def _tail(settings: Settings, wanted: Filter, since: datetime | None, *, a
 
 
 def line(record: ResultRecord) -> str:
-    """For people: when the command was appended, outcome, status, company, key, and what came of it."""
-    told = told_of(record)
-    what = told["digitalLinkUri"] or told["error"]
-    cells = (told["time"], f"{told['outcome']:<16}", told["status"], told["company"], told["key"], what)
+    """A line for people: append time of the command, outcome, status, company, key, and Digital Link or error."""
+    fields = fields_of(record)
+    end = fields["digitalLinkUri"] or fields["error"]
+    cells = (fields["time"], f"{fields['outcome']:<16}", fields["status"], fields["company"], fields["key"], end)
     return printable("  ".join("-" if cell is None else str(cell) for cell in cells))
 
 
 def json_line(record: ResultRecord) -> str:
-    """For programs: the same, the whole body, and where the result stands. ASCII, without control characters."""
+    """A line for programs, with the place and the whole body of the result. ASCII, without control characters."""
     place = str(Place(record.topic, record.partition, record.offset))
-    told = {**told_of(record), "result": place, "body": body_of_value(record.value or b"")}
-    return json.dumps(told, separators=(",", ":")).replace("\x7f", "\\u007f")
+    fields = {**fields_of(record), "result": place, "body": body_of_value(record.value or b"")}
+    return json.dumps(fields, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
-def told_of(record: ResultRecord) -> dict[str, Any]:
-    """What both forms tell; None for what there is not."""
+def fields_of(record: ResultRecord) -> dict[str, Any]:
+    """The fields of both forms; absent values are None."""
     answer = answer_of(record)
     return {
         "time": record.header("ce_time") or format_ms(clamp_ms(record.timestamp_ms)),

@@ -17,9 +17,9 @@ app = App(name="topics", help="Kafka topics.", help_format="plaintext")
 @app.command(name="create")
 def topics_create(
     *,
-    check: Annotated[bool, Parameter(help="Create nothing; exit 1 if one is missing or differs.", negative=())] = False,
+    check: Annotated[bool, Parameter(help="Create nothing; exit 1 if any is missing or differs.", negative=())] = False,
 ) -> None:
-    """Create the topics that are missing. Existing ones are left as they are; where they differ, it says what to do."""
+    """Create missing topics. Existing topics stay as they are; the output says what to do where they differ."""
     settings = settings_with_warnings()
     configure_logs()
 
@@ -36,7 +36,7 @@ def topics_create(
         for difference in drift:
             print(f"differs {difference}")
         if not names and not drift:
-            print("all topics are there, as they should be")
+            print("all topics exist, and are as they should be")
         return not (names or drift)
 
     if not run_async(create) and check:

@@ -63,12 +63,12 @@ def warnings_of(value: bytes, limits: Limits) -> tuple[str, ...]:
     if isinstance(body, dict) and looks_like_cloud_event(body):
         body = body.get("data")
     unknown = _unknown_fields(body, CreatePassportBody, "")
-    told = tuple(
+    warnings = tuple(
         printable(f"{path[:_LONGEST_PATH]}: unknown field, which is ignored{did_you_mean(name, known)}")
         for path, name, known in islice(unknown, _MOST_WARNINGS)
     )
     others = sum(1 for _ in unknown)
-    return (*told, f"and {others} more unknown fields") if others else told
+    return (*warnings, f"and {others} more unknown fields") if others else warnings
 
 
 def _unknown_fields(value: object, model: type[BaseModel], above: str) -> Iterator[tuple[str, str, Collection[str]]]:
