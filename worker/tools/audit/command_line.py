@@ -9,7 +9,7 @@ from worker.tools.audit.audit import audit
 from worker.tools.audit.report import AuditReport
 from worker.tools.cli.asking import AsJson, Patience, RangeOptions, ask_long, examples
 from worker.tools.cli.output import show, table
-from worker.tools.common.needs import to_look
+from worker.tools.common.prerequisites import to_look
 from worker.tools.common.progress import Progress
 from worker.tools.common.servers import Servers
 

@@ -13,8 +13,8 @@ from worker.tools.common.catalogue.file import CatalogueError
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.catalogue.rows import CatalogueRow, Values, rows_of
 from worker.tools.common.catalogue.syntax import ValuePath, show
-from worker.tools.common.checked import ask_database
 from worker.tools.common.inspection import Inspection
+from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers

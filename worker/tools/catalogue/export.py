@@ -7,10 +7,10 @@ from typing import IO
 from worker.store.sql import Connection
 from worker.tools.catalogue.compare import CATALOGUE_RIGHTS
 from worker.tools.catalogue.stored import all_rows
-from worker.tools.common.api_keys import has_company
+from worker.tools.common.api_keys import company_unknown, has_company
 from worker.tools.common.catalogue.rows import CatalogueRow, RowKind, Values
-from worker.tools.common.checked import ask_database, company_unknown
 from worker.tools.common.inspection import Inspection
+from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
 

@@ -13,7 +13,7 @@ from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.progress import RecordProgress, display
 from worker.tools.cli.running import collect_garbage_seldom, run_async, settings_with_warnings, warn
 from worker.tools.cli.signals import Stop, Stoppable, obey
-from worker.tools.common.needs import Needs, lacks
+from worker.tools.common.prerequisites import Needs, lacks
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem, Report
 from worker.tools.common.selection import BadSelection, Range, bound_of

@@ -1,4 +1,4 @@
-"""API keys as operators make, find and revoke them: by their hashes, since nobody keeps the keys."""
+"""Creates, finds and revokes API keys by their hashes, since nobody keeps the keys."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,13 +7,15 @@ import asyncpg
 
 from worker.store import sql
 from worker.store.sql import Connection
+from worker.tools.common.report import Problem
 
+COMPANY_UNKNOWN = "company-unknown"
 NO_OVERLAP = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as the database has it. `is_revoked` is told by the database's clock; `revoked_at` may lie ahead."""
+    """A key as the database has it. `is_revoked` follows the database's clock; `revoked_at` may lie ahead."""
 
     digest: bytes
     company_id: str
@@ -23,20 +25,25 @@ class StoredKey:
 
 
 async def has_company(connection: Connection, company_id: str) -> bool:
-    """Whether the catalogue has it."""
-    found: bool = await connection.fetchval(sql.load("has_company", __package__), company_id)
-    return found
+    """Whether the catalogue has the company."""
+    exists: bool = await connection.fetchval(sql.load("has_company", __package__), company_id)
+    return exists
+
+
+def company_unknown(company: str) -> Problem:
+    """The problem that the catalogue has no company of that id."""
+    return Problem(code=COMPANY_UNKNOWN, text=f"The catalogue has no company {company}.")
 
 
 async def companies_without_signing_key(connection: Connection) -> list[str]:
-    """Ids of companies that have to sign by now, and have no valid key for it: all of their commands are refused."""
+    """Ids of companies that have to sign by now but have no valid key: all of their commands are refused."""
     return [
         company_id for (company_id,) in await connection.fetch(sql.load("companies_without_signing_key", __package__))
     ]
 
 
 async def list_keys(connection: Connection, company_id: str | None) -> list[StoredKey]:
-    """All keys of a company, or of all companies, by company and label."""
+    """The keys of a company, or of all companies, ordered by company and label."""
     return [_key(row) for row in await connection.fetch(sql.load("list_api_keys", __package__), company_id)]
 
 
@@ -47,7 +54,7 @@ async def find_keys(connection: Connection, prefix: str, most: int) -> list[Stor
 
 
 async def add_key(connection: Connection, digest: bytes, company_id: str, label: str) -> StoredKey:
-    """Let a company use the key of this hash from now on. Raises what the database does."""
+    """Let a company use the key of this hash from now on. Raises what the database raises."""
     row = await connection.fetchrow(sql.load("add_api_key", __package__), digest, company_id, label)
     assert row is not None, "an INSERT returns its row"
     return _key(row)
@@ -56,7 +63,7 @@ async def add_key(connection: Connection, digest: bytes, company_id: str, label:
 async def revoke_key(
     connection: Connection, digest: bytes, at: datetime | None, overlap: timedelta = NO_OVERLAP
 ) -> StoredKey:
-    """Revoke from `at` on (None: now), later by `overlap`; what is revoked earlier stays so. The key as it is then."""
+    """Revoke a key from `at` on (None: now), plus `overlap`, unless it is revoked earlier. Returns the key."""
     row = await connection.fetchrow(sql.load("revoke_api_key", __package__), digest, at, overlap)
     assert row is not None, "no key is ever deleted"
     return _key(row)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from worker.messages.rules import CREATED, REFUSALS, REPLAYED
-from worker.tools.common.checked import ask_database
 from worker.tools.common.inspection import Inspection
+from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from worker.tools.common.checked import SCHEMA_DIFFERS
 from worker.tools.common.lane_report import LaneReport, LanesReport
+from worker.tools.common.prerequisites import SCHEMA_DIFFERS
 from worker.tools.common.servers import KAFKA_AWAY, KAFKA_DENIES, POSTGRES_AWAY, POSTGRES_DENIES
 from worker.tools.console.cached import FAILED, LastReport
 

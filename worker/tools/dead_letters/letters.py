@@ -5,8 +5,8 @@ import re
 from worker.domain.places import Place
 from worker.messages.hints import printable
 from worker.settings import Settings
-from worker.tools.common.checked import ask_database
 from worker.tools.common.inspection import Inspection
+from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
 from worker.tools.common.selection import BadSelection, Range

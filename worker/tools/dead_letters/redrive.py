@@ -6,9 +6,9 @@ from typing import Any
 
 from worker.domain.places import Place
 from worker.tools.common.catalogue.file import without_api_keys
-from worker.tools.common.checked import ask_database
 from worker.tools.common.inspection import Inspection, inspection
 from worker.tools.common.journal import operation
+from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import KEEP_OPERATIONS, KEEP_REDRIVES, reading

@@ -8,13 +8,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from worker.store.grants import Right
-from worker.tools.common.api_keys import StoredKey, add_key, find_keys, has_company, list_keys, revoke_key
+from worker.tools.common.api_keys import (
+    StoredKey,
+    add_key,
+    company_unknown,
+    find_keys,
+    has_company,
+    list_keys,
+    revoke_key,
+)
 from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.catalogue.models import hash_of_key
 from worker.tools.common.catalogue.rows import key_values
-from worker.tools.common.checked import ask_database, company_unknown
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.journal import operation
+from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import KEEP_OPERATIONS, reading
 from worker.tools.common.servers import POSTGRES_AWAY, Known, Servers

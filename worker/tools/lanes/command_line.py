@@ -10,7 +10,7 @@ from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import show, table
 from worker.tools.common.lane_report import LanesReport
 from worker.tools.common.lanes import lanes as look_at_lanes
-from worker.tools.common.needs import to_look, to_repair
+from worker.tools.common.prerequisites import to_look, to_repair
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers

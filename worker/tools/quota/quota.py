@@ -3,9 +3,9 @@
 from datetime import date
 
 from worker.store import sql
-from worker.tools.common.api_keys import has_company
-from worker.tools.common.checked import ask_database, company_unknown
+from worker.tools.common.api_keys import company_unknown, has_company
 from worker.tools.common.inspection import Inspection
+from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers

@@ -20,7 +20,7 @@ from worker.tools.cli.asking import (
 )
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.output import show, table
-from worker.tools.common.needs import Needs, to_count, to_publish
+from worker.tools.common.prerequisites import Needs, to_count, to_publish
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers

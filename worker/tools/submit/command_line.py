@@ -24,8 +24,8 @@ from worker.tools.cli.output import leave_closed_pipe, say
 from worker.tools.cli.progress import Display, display
 from worker.tools.cli.running import collect_garbage_seldom, run_async, settings_with_warnings
 from worker.tools.cli.signals import Stop, obey
-from worker.tools.common.access import lacking
 from worker.tools.common.acls import submitting_acls
+from worker.tools.common.prerequisites import lacking
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite, InUse
 from worker.tools.submit.checking import answers_path, check, table_of
 from worker.tools.submit.columns import Choices

@@ -25,8 +25,8 @@ from worker.tools.cli.options import company_id, duration, separated
 from worker.tools.cli.output import leave_closed_pipe, say
 from worker.tools.cli.running import run_async, settings_with_warnings
 from worker.tools.cli.signals import obey
-from worker.tools.common.access import lacking
 from worker.tools.common.answering import answer_of
+from worker.tools.common.prerequisites import lacking
 from worker.tools.common.results import ResultRecord, ResultWatcher
 
 app = App(

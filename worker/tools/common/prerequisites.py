@@ -1,0 +1,104 @@
+"""Checks before a verb begins: rights in Postgres, the schema, ACLs in Kafka, and topics."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from worker.messages.hints import CheckResult
+from worker.settings import Settings
+from worker.store.grants import Right
+from worker.store.schema import check_schema
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.permissions import Acl, check_permissions, own_transactions
+from worker.stream.cluster.topic_settings import missing_topics
+from worker.tools.common.acls import asking_acls, looking_acls
+from worker.tools.common.inspection import Inspection
+from worker.tools.common.report import Problem
+from worker.tools.common.rights import READER, RUN, Role, check_role, check_verb_rights
+from worker.tools.common.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
+
+SCHEMA_DIFFERS = "schema-differs"
+
+Known = TypeVar("Known")
+
+
+async def ask_database(
+    servers: Servers,
+    rights: Sequence[Right],
+    question: Callable[[Inspection], Awaitable[Known | Problem]],
+    *,
+    is_long: bool = False,
+) -> Known | Problem:
+    """Ask the database, or say what is in the way: it is away, the role lacks a right, or the schema differs.
+
+    A long question takes as long as it needs; each of its statements has a limit of its own.
+    """
+
+    async def checked(database: Inspection) -> Known | Problem:
+        if (lacking := await check_verb_rights(database.connection, rights)) is not None:
+            return Problem(code=POSTGRES_DENIES, text=str(lacking))
+        if (schema := await check_schema(database.connection)) is not None:
+            return Problem(code=SCHEMA_DIFFERS, text=str(schema))
+        return await question(database)
+
+    return await servers.postgres(checked, is_long=is_long)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The needs of a verb: all rights of a kind of role in Postgres, and these ACLs in Kafka."""
+
+    role: Role
+    acls: tuple[Acl, ...]
+
+
+def to_look(settings: Settings) -> Needs:
+    """Needs of a verb that reads the logs and the database."""
+    return Needs(READER, looking_acls(settings))
+
+
+def to_repair(settings: Settings) -> Needs:
+    """Needs of a verb that also fences workers and moves lanes."""
+    return Needs(RUN, (*looking_acls(settings), *_to_write(settings)))
+
+
+def to_count(settings: Settings) -> Needs:
+    """Needs of a replay that only says what it would publish: the database knows that."""
+    return Needs(READER, asking_acls(settings))
+
+
+def to_publish(settings: Settings, topic_suffix: str | None) -> Needs:
+    """Needs of a replay that publishes to topics with this suffix, if that is known, and keeps how far it is."""
+    topics = () if topic_suffix is None else (f"{topic}{topic_suffix}" for topic in settings.answer_topics)
+    progress = Acl("Read", "group", f"{settings.group_id}.replay.", prefixed=True)
+    writes = (Acl("Write", "topic", topic) for topic in topics)
+    return Needs(RUN, (*asking_acls(settings), *_to_write(settings), progress, *writes))
+
+
+def _to_write(settings: Settings) -> tuple[Acl, ...]:
+    return Acl("Read", "group", settings.group_id), own_transactions(settings)
+
+
+async def lacks(servers: Servers, needs: Needs) -> Problem | None:
+    """The first need that is not met. Raises `SERVER_ERRORS`."""
+    role = await servers.postgres(lambda database: check_role(database.connection, needs.role))
+    if isinstance(role, Problem):
+        return role
+    if role is not None:
+        return Problem(code=POSTGRES_DENIES, text=str(role))
+    denied = await check_permissions(servers.cluster, servers.settings, needs.acls)
+    return None if denied is None else Problem(code=KAFKA_DENIES, text=str(denied))
+
+
+async def lacking(settings: Settings, needed: Sequence[Acl]) -> CheckResult | None:
+    """The missing ACLs of topics, or the missing topics; None if nothing is missing. Raises `CLUSTER_ERRORS`."""
+    cluster = Cluster(settings)
+    try:
+        if (denied := await check_permissions(cluster, settings, needed)) is not None:
+            return denied
+        topics = [acl.name for acl in needed]
+        counts = await cluster.partition_counts(topics)
+    finally:
+        await cluster.close()
+    missing = [topic for topic in topics if topic not in counts]
+    return missing_topics(missing) if missing else None
