@@ -15,9 +15,8 @@ from worker.tools.audit.audit import _note_doubled
 from worker.tools.audit.lane_audit import LaneAudit
 from worker.tools.audit.strays import Strays
 from worker.tools.common.findings import Findings
-from worker.tools.common.history import History, NamingLog, Topics, Window
+from worker.tools.common.history import History, Named, NamingLog, Topics, Window
 from worker.tools.common.inspection import Covered
-from worker.tools.common.merge import Named
 from worker.tools.lanes.restoring import MOST_PLACES
 
 COMMANDS = 5

@@ -8,8 +8,7 @@ from worker.domain.places import Place
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.rules import Kind
 from worker.tools.audit.strays import Strays, prefix
-from worker.tools.common.history import NAMED_TO_THE_END, History, Window
-from worker.tools.common.merge import Named
+from worker.tools.common.history import NAMED_TO_THE_END, History, Named, Window
 from worker.tools.common.progress import Advance
 from worker.tools.common.result_record import difference
 

@@ -1,9 +1,10 @@
-"""What happened to the commands of one lane, as Kafka has it: windows of commands, and the records that name them."""
+"""Reads the history of one lane from Kafka: windows of commands, and the records that name these commands."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 
 from worker.messages.envelope import Record
 from worker.messages.events import cause_of
@@ -11,29 +12,125 @@ from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LogReader
-from worker.tools.common.merge import CauseLog, Named
 from worker.tools.common.result_record import letter_cause
 
+LOGS: tuple[Kind | None, ...] = (*Kind, None)
+"""The logs that answer commands; None stands for dead letters, here and wherever a kind is optional."""
 NAMED_TO_THE_END = 2**62
-"""What `History.named` is asked for by who wants all that the logs have."""
+"""Pass this to `History.named` to read the logs to their end."""
+LOOK_AHEAD = 50
+"""This many records in a row that name later commands end a window. A few that stand too early do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Where results and dead letters of a partition go. `counts` has the partitions of these topics and of commands."""
+
+    settings: Settings
+    counts: Mapping[str, int]
+
+    def place(self, kind: Kind | None, partition: int) -> tuple[str, int]:
+        """Topic and partition of the results of a kind for a partition of commands."""
+        topic = self.settings.dead_letter_topic if kind is None else self.settings.result_topics[kind - 1]
+        return topic, partition % self.counts[topic]
+
+
+async def topics_of(settings: Settings, cluster: Cluster) -> Topics:
+    """The topics as the cluster has them. Raises `CLUSTER_ERRORS`."""
+    return Topics(settings, await cluster.partition_counts([settings.topic_commands, *settings.answer_topics]))
+
+
+def cause_reader(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:
+    """Returns a function that tells which command of a partition a record names, by its offset; None for no command.
+
+    The function reads results of the kind, or dead letters.
+    """
+
+    def offset_of(record: Record) -> int | None:
+        cause = letter_cause(record.headers, settings.group_id) if kind is None else cause_of(record.headers)
+        is_ours = cause is not None and (cause.topic, cause.partition) == (settings.topic_commands, partition)
+        return cause.offset if cause is not None and is_ours else None
+
+    return offset_of
+
+
+class Named(NamedTuple):
+    """A published record, and the offset of the command that it names."""
+
+    cause: int
+    record: Record
+
+
+class CauseLog:
+    """A log of results or dead letters: the records that name commands of one partition, by the commands' offsets.
+
+    First results stand in the order of their commands; repeats stand anywhere behind. Once all that follows names
+    commands above an offset, the log has nothing more for commands below it. A forged record in the middle may name
+    any command, or none, and ends nothing.
+    """
+
+    def __init__(self, records: AsyncIterator[list[Record]], cause: Callable[[Record], int | None]) -> None:
+        """`cause` returns the offset of the command that a record names; None for other partitions, or no command."""
+        self._records, self._cause = records, cause
+        self.stray: Callable[[Record, int | None], None] = _ignored
+        """Gets records whose cause is None, or behind all commands that are asked for."""
+        self._ahead: list[Named] = []
+        """Records that name commands behind all windows so far, in the order of the log."""
+        self._run = 0
+        """How many of these stand in a row at the end."""
+
+    def go_on(self, records: AsyncIterator[list[Record]]) -> None:
+        """Continue with more records of the log."""
+        self._records = records
+
+    async def until(self, stop: int, limit: int) -> AsyncIterator[list[Named]]:
+        """Yield, in chunks, what is left for commands below `stop`. Records for commands from `limit` on are stray."""
+        held, self._ahead, self._run = self._ahead, [], 0
+        yield self._wanted(held, stop, limit)
+        while self._run < LOOK_AHEAD:
+            try:
+                records = await anext(self._records)
+            except StopAsyncIteration:
+                return
+            named = []
+            for record in records:
+                if (cause := self._cause(record)) is not None:
+                    named.append(Named(cause, record))
+                else:
+                    self.stray(record, None)
+            yield self._wanted(named, stop, limit)
+
+    def _wanted(self, records: list[Named], stop: int, limit: int) -> list[Named]:
+        """The records for commands below `stop`; those below `limit` wait."""
+        wanted = []
+        for named in records:
+            if named.cause < stop:
+                wanted.append(named)
+                self._run = 0
+            elif named.cause < limit:
+                self._ahead.append(named)
+                self._run += 1
+            else:
+                self.stray(named.record, named.cause)
+        return wanted
+
+
+def _ignored(_record: Record, _cause: int | None) -> None:
+    """Nobody asks for strays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Some commands in order, and the offsets that they stand for: from `start` to below `stop`."""
+    """Some commands in order, and the offsets that they cover: from `start` to below `stop`."""
 
     start: int
     stop: int
     commands: list[Record]
 
 
-Stray = Callable[[Kind | None, Record, int | None], None]
-"""Told of records of the log of a kind that name no command of a history: an offset behind it, or None."""
-
-
 @dataclass(slots=True)
 class NamingLog:
-    """A log of results or dead letters: where it is, up to where it is read, and whether it lacks what was in front."""
+    """A log of results or dead letters, read up to `end`. `has_dropped`: its first records have expired."""
 
     place: tuple[str, int]
     end: int
@@ -41,11 +138,12 @@ class NamingLog:
     causes: CauseLog
 
 
-class History:
-    """Commands of one partition at offsets from `start` to below `stop`, and the logs that answer them, by kind.
+Stray = Callable[[Kind | None, Record, int | None], None]
+"""Gets records of a log that name no command of a history: an offset behind it, or None."""
 
-    None stands for dead letters.
-    """
+
+class History:
+    """Commands of one partition at offsets from `start` to below `stop`, and the logs that answer them, by kind."""
 
     def __init__(
         self,
@@ -61,7 +159,7 @@ class History:
         self._reader = reader
 
     async def windows(self) -> AsyncIterator[Window]:
-        """One after the other, without a gap; after each, `named` has what belongs to it."""
+        """Yield windows without a gap between them. After each, `named` yields what belongs to it."""
         at, held = self.start, list[Record]()
         async for commands in self._reader.read(self.topic, self.partition, self.start, self.stop):
             if held:
@@ -72,16 +170,16 @@ class History:
             yield Window(at, self.stop, held)
 
     async def named(self, stop: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
-        """What names commands below `stop`, log by log; repeats may name any command before.
+        """Yield, log by log, the records for commands below `stop`; repeats may name any command before.
 
-        Up to the end of the history, what names commands behind it is stray.
+        Up to the end of the history, records for commands behind it are stray.
         """
         for kind, log in self.logs.items():
-            async for found in log.causes.until(stop, max(stop, self.stop)):
-                yield kind, found
+            async for records in log.causes.until(stop, max(stop, self.stop)):
+                yield kind, records
 
     def tell(self, stray: Stray) -> None:
-        """From now on `stray` is told of records that name none of these commands, nor one before them."""
+        """From now on `stray` gets the records that name none of these commands, nor one before them."""
         for kind, log in self.logs.items():
             log.causes.stray = partial(stray, kind)
 
@@ -94,34 +192,8 @@ class History:
             log.end = end
 
 
-@dataclass(frozen=True, slots=True)
-class Topics:
-    """Where results and dead letters of a partition go, for as many partitions as each topic has, commands' too."""
-
-    settings: Settings
-    counts: Mapping[str, int]
-
-    def place(self, kind: Kind | None, partition: int) -> tuple[str, int]:
-        """Topic and partition; None stands for dead letters."""
-        topic = self.settings.dead_letter_topic if kind is None else self.settings.result_topics[kind - 1]
-        return topic, partition % self.counts[topic]
-
-
-async def topics_of(settings: Settings, cluster: Cluster) -> Topics:
-    """As the cluster has them. Raises `CLUSTER_ERRORS`."""
-    return Topics(settings, await cluster.partition_counts([settings.topic_commands, *settings.answer_topics]))
-
-
-LOGS: tuple[Kind | None, ...] = (*Kind, None)
-"""None stands for dead letters."""
-
-
 async def history(
-    reader: LogReader,
-    topics: Topics,
-    partition: int,
-    offsets: tuple[int, int],
-    since: datetime,
+    reader: LogReader, topics: Topics, partition: int, offsets: tuple[int, int], since: datetime
 ) -> History:
     """Read one lane's commands at `offsets` (start, stop), and the logs from `since` to where they end now.
 
@@ -137,17 +209,3 @@ async def history(
         causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause)
         logs[kind] = NamingLog(place, bounds.end, 0 < bounds.first == begin, causes)
     return History((commands, partition), offsets, reader, logs)
-
-
-def cause_reader(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:
-    """Tells which command of a partition a published record names, by its offset; None for one that names none.
-
-    Of a result of that kind; None stands for dead letters.
-    """
-
-    def offset_of(record: Record) -> int | None:
-        cause = letter_cause(record.headers, settings.group_id) if kind is None else cause_of(record.headers)
-        is_ours = cause is not None and (cause.topic, cause.partition) == (settings.topic_commands, partition)
-        return cause.offset if cause is not None and is_ours else None
-
-    return offset_of

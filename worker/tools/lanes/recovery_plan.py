@@ -13,8 +13,7 @@ from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.stream.log_reader import LogReader
 from worker.tools.common.findings import Findings
-from worker.tools.common.history import History, Topics, Window, history
-from worker.tools.common.merge import Named
+from worker.tools.common.history import History, Named, Topics, Window, history
 from worker.tools.common.refits import Contradiction, Restored, needs_letter, restored, source_of
 from worker.tools.common.result_record import Misfit, answer_of, letter_of
 from worker.tools.lanes.lost import Lost

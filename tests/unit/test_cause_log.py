@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from worker.messages.envelope import Record
-from worker.tools.common.merge import LOOK_AHEAD, CauseLog
+from worker.tools.common.history import LOOK_AHEAD, CauseLog
 
 END = 1000
 FORGED = 99_999_999
