@@ -64,7 +64,7 @@ async def test_a_row_that_the_ledger_lacks_and_a_result_that_differs(bench: Work
     assert codes(await told(bench, "0/2")) == ["missing"]
     gone = await told(bench, "0/0")
     assert (gone["ok"], gone["outcome"]["emitted"], gone["outcome"]["result"]) == (True, True, None)
-    assert "retention may have taken it" in gone["notes"][0]
+    assert "retention of its topic may have deleted it" in gone["notes"][0]
 
 
 async def test_a_result_among_repeats(bench: Workbench, tmp_path: Path) -> None:

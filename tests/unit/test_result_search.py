@@ -49,7 +49,7 @@ async def test_the_first_that_names_a_command_is_found(size: int, evenly: bool) 
     for _ in range(100):
         wanted = chance.choice([*named, 0, 7, max(named, default=0) + 1])
         log: Any = _Log(records)
-        reader: Any = NamingRecords(log, ("t", 0), lambda one: one.cause)  # type: ignore[attr-defined]
+        reader: Any = NamingRecords(log, "t", 0, lambda one: one.cause)  # type: ignore[attr-defined]
         found, at = await reader.search(0, size, wanted)
         assert found is named.get(wanted)
         assert at <= size

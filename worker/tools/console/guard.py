@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from worker.messages.hints import printable
+from worker.tools.common.records import masked
 from worker.tools.common.selection import BadSelection
-from worker.tools.explain.told_command import masked
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from pydantic import JsonValue
 
 from worker import __version__
 from worker.messages.hints import printable
+from worker.tools.common.records import masked
 from worker.tools.console.verdict import SERVERS
-from worker.tools.explain.told_command import masked
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _CODE = re.compile("`([^`]+)`")

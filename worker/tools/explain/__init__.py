@@ -1,1 +1,1 @@
-"""`explain`: tells what became of a command, an idempotency key or a passport."""
+"""`explain`: what became of a command, and why."""

@@ -18,7 +18,7 @@ from worker.tools.common.selection import BadSelection, place_of
 from worker.tools.common.servers import Servers
 from worker.tools.explain.explain import explain
 from worker.tools.explain.locate import Address, CompanyKey, PassportId, Serial, key_problem
-from worker.tools.explain.report import CommandReport, CredentialsReport, ExplainReport
+from worker.tools.explain.report import CommandReport, CredentialsReport, ExplainReport, OutcomeReport
 
 app = App(
     name="explain",
@@ -29,8 +29,10 @@ app = App(
 _ONE_OF = "expected one of: PLACE, --passport, --gtin with --serial, --company with --key"
 _MOST_BODY = 600
 
-_PLACE = Parameter(name="PLACE", help="Of the command: topic/partition/offset, or partition/offset.")
-_SCAN = Parameter(help="Look everywhere: reads the whole ledger for a key, all results since; takes long.", negative=())
+_PLACE = Parameter(name="PLACE", help="Place of the command: topic/partition/offset, or partition/offset.")
+_SCAN = Parameter(
+    help="Search everything: the whole ledger for a key, and all results since the command. Takes long.", negative=()
+)
 
 
 @app.default
@@ -39,16 +41,16 @@ def explain_command(  # noqa: PLR0913 - options of a command
     /,
     *,
     passport: Annotated[str | None, Parameter(help="Id of a passport.")] = None,
-    gtin: Annotated[str | None, Parameter(help="Of a passport, with --serial.")] = None,
+    gtin: Annotated[str | None, Parameter(help="GTIN of a passport, with --serial.")] = None,
     serial: Annotated[str | None, Parameter(help="Serial number of a passport, with --gtin.")] = None,
     company: Annotated[str | None, Parameter(help="Id of a company, with --key.")] = None,
     key: Annotated[str | None, Parameter(help="An idempotency key, with --company.")] = None,
     scan: Annotated[bool, _SCAN] = False,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Tell what became of a command and why: the rule that answered, the result and where it stands; or why not.
+    """Tell what became of a command and why: the rule that answered, and the result and its place, or why it has none.
 
-    Exit 1 where nothing is found. Of credentials only their kind is shown. Refusals under a key are found by --scan.
+    Exits with 1 if nothing is found. Shows only the kind of credentials. Only --scan finds refusals under a key.
     """
     names = {"place": place, "passport": passport, "gtin": gtin, "serial": serial, "company": company, "key": key}
     given = {name: text for name, text in names.items() if text is not None}
@@ -57,13 +59,13 @@ def explain_command(  # noqa: PLR0913 - options of a command
         address = address_of(given, servers.settings.topic_commands)
         return await explain(servers, address, progress, scan=scan)
 
-    address_of(given, "any")  # bad usage is told before any server is asked
-    report = ask_long(asking, _nothing)
+    address_of(given, "any")  # reports bad usage before any server is asked
+    report = ask_long(asking, _empty)
     show(report, as_json=as_json, draw=lambda console: _draw(console, report))
 
 
 def address_of(given: dict[str, str], topic: str) -> Address:
-    """What was typed, by the names of the options. Raises `BadUsage`."""
+    """The address in the options, which are given by name. Raises `BadUsage`."""
     match given:
         case {"place": text, **others} if not others:
             try:
@@ -85,7 +87,7 @@ def address_of(given: dict[str, str], topic: str) -> Address:
     raise BadUsage(_ONE_OF)
 
 
-def _nothing(problem: Problem) -> ExplainReport:
+def _empty(problem: Problem) -> ExplainReport:
     return ExplainReport(
         problems=(problem,),
         asked="",
@@ -104,85 +106,79 @@ def _nothing(problem: Problem) -> ExplainReport:
 
 
 def _draw(console: Console, report: ExplainReport) -> None:
-    """From the record to its event, in the order in which it happened; `table` escapes what records say."""
-    parts = (_record(report), _command(report), _facts(report), _rule(report), _outcome(report), _event(report))
-    names = ("record", "command", "facts", "rule", "outcome", "event")
-    rows = [("asked", report.asked), *((name, text) for name, text in zip(names, parts, strict=True) if text)]
-    if report.ok or report.outcome is not None or report.command is not None:
-        rows += [("note", one) for one in report.notes]
-    rows += [("also", str(one)) for one in report.others]
+    """Draw a row a step, from the record to its event. `table` escapes what records say."""
+    command, outcome = report.command, report.outcome
+    rows = [("asked", report.asked)]
+    if report.place is not None:
+        rows.append(("record", str(report.place) + ("" if command is None else _record(command))))
+    if command is not None:
+        rows.append(("command", _command(command)))
+    if facts := _facts(report):
+        rows.append(("facts", facts))
+    if outcome is None:
+        rows.append(("outcome", report.state))
+    else:
+        if outcome.rule is not None:
+            rows.append(("rule", f"{outcome.rule.number}: {outcome.rule.name}{outcome.of_the_rule}"))
+        rows.append(("outcome", f"{outcome.code} ({outcome.status}). {outcome.why}"))
+        rows.append(("event", _event(report, outcome)))
+    if report.ok or outcome is not None or command is not None:  # otherwise the problem below says the same
+        rows += [("note", note) for note in report.notes]
+    rows += [("also", str(other)) for other in report.others]
     console.print(table(("step", "what became of it"), rows))
 
 
-def _record(report: ExplainReport) -> str:
-    if report.place is None or report.command is None:
-        return "" if report.place is None else str(report.place)
-    one = report.command
-    key = "no key" if one.key is None else f"key {one.key} ({one.key_bytes} bytes)"
-    return f"{report.place}, appended {format_time(one.appended_at)}, {key}, value of {one.value_bytes} bytes"
+def _record(command: CommandReport) -> str:
+    key = "no key" if command.key is None else f"key {command.key} ({command.key_bytes} bytes)"
+    return f", appended {format_time(command.appended_at)}, {key}, value of {command.value_bytes} bytes"
 
 
-def _command(report: ExplainReport) -> str:
-    one = report.command
-    if one is None:
-        return ""
-    key = "no idempotency key" if one.idempotency_key is None else f"idempotency key {one.idempotency_key}"
-    return f"{_asked(one)}; {key}; {_credentials(one.credentials)}"
+def _command(command: CommandReport) -> str:
+    text, asked, key = "a body that cannot be read", command.asked, "no idempotency key"
+    if asked is not None:
+        confirmed = ", overage confirmed" if asked.confirm_overage else ""
+        text = f"product {asked.product_id}, GTIN {asked.gtin}, serial number {asked.serial_number}{confirmed}"
+    if command.idempotency_key is not None:
+        key = f"idempotency key {command.idempotency_key}"
+    return f"{text}; {key}; {_credentials(command.credentials)}"
 
 
-def _asked(command: CommandReport) -> str:
-    asked = command.asked
-    if asked is None:
-        return "not to be read"
-    confirmed = ", overage confirmed" if asked.confirm_overage else ""
-    return f"product {asked.product_id}, GTIN {asked.gtin}, serial number {asked.serial_number}{confirmed}"
-
-
-def _credentials(one: CredentialsReport) -> str:
-    if one.kind == "api-key":
-        label = "" if one.label is None else f" {one.label}"
-        return f"API key{label}" + ("" if one.hash_digits is None else f" ({one.hash_digits}…)")
-    if one.kind == "access-token":
-        until = "" if one.expires_at is None else f", good until {format_time(one.expires_at)}"
-        return f"access token of key {one.key_id}{until}"
-    if one.kind == "signature":
-        misfit = "" if one.misfit is None else f", whose claim {one.misfit} is not this record's"
-        until = "" if one.expires_at is None else f", good until {format_time(one.expires_at)}"
-        return f"signature of key {one.label or ''} {one.key_id}{until}{misfit}".replace("  ", " ")
-    return f"credentials: {one.kind}"
+def _credentials(credentials: CredentialsReport) -> str:
+    until = "" if credentials.expires_at is None else f", valid until {format_time(credentials.expires_at)}"
+    label = "" if credentials.label is None else f" {credentials.label}"
+    match credentials.kind:
+        case "api-key":
+            digits = "" if credentials.hash_digits is None else f" ({credentials.hash_digits}…)"
+            return f"API key{label}{digits}"
+        case "access-token":
+            return f"access token of key {credentials.key_id}{until}"
+        case "signature":
+            misfit = credentials.misfit
+            wrong = "" if misfit is None else f", whose claim {misfit} does not match this record"
+            return f"signature of key{label} {credentials.key_id}{until}{wrong}"
+    return f"credentials: {credentials.kind}"
 
 
 def _facts(report: ExplainReport) -> str:
-    told = []
+    facts = []
     if (bound := report.binding) is not None:
-        told.append(f"the key is bound to passport {bound.passport_id} since {format_time(bound.since)}")
+        facts.append(f"the key is bound to passport {bound.passport_id} since {format_time(bound.since)}")
     if (charge := report.charge) is not None:
-        told.append(f"{charge.price_cents} cents were charged at {format_time(charge.charged_at)}")
+        facts.append(f"{charge.price_cents} cents were charged at {format_time(charge.charged_at)}")
     if (lane := report.lane) is not None:
-        told.append(f"the lane is at A={lane.applied}, E={lane.emitted}")
+        facts.append(f"the lane is at A={lane.applied}, E={lane.emitted}")
     if report.trace_id is not None:
-        told.append(f"trace {report.trace_id}")
-    return "; ".join(told)
+        facts.append(f"trace {report.trace_id}")
+    return "; ".join(facts)
 
 
-def _rule(report: ExplainReport) -> str:
-    one = report.outcome
-    return "" if one is None or one.rule is None else f"{one.rule.number}: {one.rule.name}{one.of_the_rule}"
-
-
-def _outcome(report: ExplainReport) -> str:
-    one = report.outcome
-    return report.state if one is None else f"{one.code} ({one.status}). {one.why}"
-
-
-def _event(report: ExplainReport) -> str:
-    one = report.outcome
-    if one is None:
-        return ""
-    visible = {True: "visible", False: "not visible yet", None: "not known whether visible"}[one.emitted]
-    place = visible if one.result is None else f"at {one.result}"
-    body = json.dumps(one.body, ensure_ascii=False, separators=(",", ":"))
-    shown = body if len(body) <= _MOST_BODY else f"{body[:_MOST_BODY]}… (--json has all)"
-    letter = report.dead_letter
-    copy = "" if letter is None else f"; dead letter ({letter.reason}) at {letter.record or 'no visible place'}"
-    return f"{one.event} {place}, key {one.key}{copy}: {shown}"
+def _event(report: ExplainReport, outcome: OutcomeReport) -> str:
+    visible = {True: "visible", False: "not visible yet", None: "not known whether visible"}[outcome.emitted]
+    place = visible if outcome.result is None else f"at {outcome.result}"
+    body = json.dumps(outcome.body, ensure_ascii=False, separators=(",", ":"))
+    if len(body) > _MOST_BODY:
+        body = f"{body[:_MOST_BODY]}… (--json has all)"
+    letter, copy = report.dead_letter, ""
+    if letter is not None:
+        copy = f"; dead letter ({letter.reason}) at {letter.record or 'no visible place'}"
+    return f"{outcome.event} {place}, key {outcome.key}{copy}: {body}"

@@ -1,4 +1,4 @@
-"""What Kafka has of one command: its record, its result and its dead letter, found without reading whole logs."""
+"""Finds the record, the result and the dead letter of one command in Kafka, without reading whole logs."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ from worker.stream.published import before
 from worker.tools.common.history import Topics, cause_reader
 
 AROUND = 5000
-"""So many offsets around a result's place are read where it does not stand there: repeats may stand anywhere."""
+"""Offsets read around the place where a result should stand, since repeats may stand anywhere."""
 
 Cause = Callable[[Record], int | None]
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaSide:
-    """How the command topic stood at the start, and who reads; `emitted` lacks partitions without an offset."""
+    """The command topic as it was at the start. `emitted` lacks partitions without a committed offset."""
 
     settings: Settings
     reader: LogReader
@@ -30,83 +30,86 @@ class KafkaSide:
     bounds: Mapping[int, Bounds]
     emitted: Mapping[int, int]
 
-    async def command(self, place: Place) -> Record | None:
-        """The record at a place of the command topic; None where none is visible."""
-        bounds = self.bounds.get(place.partition)
-        if bounds is None or not bounds.first <= place.offset < bounds.end:
+    async def record_of(self, command: Place) -> Record | None:
+        """The record at a place of the command topic; None where no record is visible."""
+        bounds = self.bounds.get(command.partition)
+        if bounds is None or not bounds.first <= command.offset < bounds.end:
             return None
-        return await self.reader.record(place.topic, place.partition, place.offset)
+        return await self.reader.record(*command)
 
-    async def naming(self, kind: Kind | None, place: Place, appended_ms: int, *, everywhere: bool) -> Record | None:
-        """The first result of a kind that names a command, or its dead letter (None); as far as a search finds it.
+    async def naming(self, kind: Kind | None, command: Place, appended_ms: int, *, everywhere: bool) -> Record | None:
+        """Find the first result of a kind that names a command; with kind None, its dead letter.
 
-        `everywhere`: read the log from the command's time on, where the search finds nothing.
+        A search looks at some records only. With `everywhere` the log is read from the command's time on if the search
+        fails.
         """
         name = self.settings.dead_letter_topic if kind is None else self.settings.result_topics[kind - 1]
         if name not in self.topics.counts:
             return None
-        topic, partition = self.topics.place(kind, place.partition)
+        topic, partition = self.topics.place(kind, command.partition)
         firsts, bounds = await asyncio.gather(
             self.reader.first_since(topic, [partition], before(appended_ms)), self.reader.bounds(topic, [partition])
         )
         first, end = firsts[partition], bounds[partition].end
-        log = NamingRecords(self.reader, (topic, partition), cause_reader(self.settings, place.partition, kind))
-        found, at = await log.search(first, end, place.offset)
-        if found is None:
-            found = await log.first(max(first, at - AROUND // 2), min(end, at + AROUND // 2), place.offset)
-        if found is None and everywhere:
-            found = await log.first(first, end, place.offset)
-        return found
+        log = NamingRecords(self.reader, topic, partition, cause_reader(self.settings, command.partition, kind))
+        record, expected_at = await log.search(first, end, command.offset)
+        if record is None:
+            start, stop = max(first, expected_at - AROUND // 2), min(end, expected_at + AROUND // 2)
+            record = await log.first(start, stop, command.offset)
+        if record is None and everywhere:
+            record = await log.first(first, end, command.offset)
+        return record
 
 
 @dataclass(frozen=True, slots=True)
 class NamingRecords:
-    """A partition of results, or of dead letters; `cause` tells which command of ours each names."""
+    """A partition of results or dead letters. `cause` returns the offset of our command that a record names."""
 
     reader: LogReader
-    place: tuple[str, int]
+    topic: str
+    partition: int
     cause: Cause
 
     async def search(self, low: int, high: int, wanted: int) -> tuple[Record | None, int]:
-        """First results ascend by the command they name. The record, and where it should stand.
+        """Find the record that names the command `wanted`; also return the offset at which it should stand.
 
-        Looks where it stands by proportion, since logs grow evenly for the most part; in the middle, where that is not
-        known or did not help.
+        First results ascend by the command they name. The search interpolates, since most logs grow evenly, and halves
+        the range where interpolation is not possible yet or did not help.
         """
-        found, least, most, size = None, None, None, 2 * (high - low)
+        match, least, most, size = None, None, None, 2 * (high - low)
         while low < high:
-            at, helped, size = (low + high) // 2, 2 * (high - low) <= size, high - low
+            middle, helped, size = (low + high) // 2, 2 * (high - low) <= size, high - low
             if helped and least is not None and most is not None:
-                at = min(high - 1, low + size * (wanted - least) // (most - least))
-            one = await self._next_named(at, high)
-            if one is not None and one[0] < wanted:
-                low, least = one[1].offset + 1, one[0]
-                continue
-            if one is not None:
-                most = one[0]
-                found = one[1] if most == wanted else found
-            high = at
-        return found, low
+                middle = min(high - 1, low + size * (wanted - least) // (most - least))
+            cause, record = await self._next_naming(middle, high)
+            if cause is None or record is None:
+                high = middle
+            elif cause < wanted:
+                low, least = record.offset + 1, cause
+            else:
+                match = record if cause == wanted else match
+                high, most = middle, cause
+        return match, low
 
     async def first(self, start: int, stop: int, wanted: int) -> Record | None:
-        """The first record that names it, by reading all of these offsets."""
-        async for records in self.reader.read(*self.place, start, stop):
+        """Read all of these offsets, and return the first record that names the command `wanted`."""
+        async for records in self.reader.read(self.topic, self.partition, start, stop):
             for record in records:
                 if self.cause(record) == wanted:
                     return record
         return None
 
-    async def _next_named(self, start: int, stop: int) -> tuple[int, Record] | None:
-        """The first record at or behind an offset that names a command of ours: others may share the partition."""
-        async for records in self.reader.read(*self.place, start, stop, fetch_bytes=LOOK_BYTES):
+    async def _next_naming(self, start: int, stop: int) -> tuple[int | None, Record | None]:
+        """The first record from `start` on that names one of our commands: others may share the partition."""
+        async for records in self.reader.read(self.topic, self.partition, start, stop, fetch_bytes=LOOK_BYTES):
             for record in records:
                 if (cause := self.cause(record)) is not None:
                     return cause, record
-        return None
+        return None, None
 
 
 async def open_kafka(settings: Settings, cluster: Cluster) -> KafkaSide:
-    """Asks where the logs and the group stand. Raises `CLUSTER_ERRORS`, also where there is no command topic."""
+    """Ask where the logs and the group stand. Raises `CLUSTER_ERRORS`, also where the command topic is missing."""
     topic, reader = settings.topic_commands, LogReader(cluster)
     _, counts = await asyncio.gather(
         cluster.identity(topic), cluster.partition_counts([topic, *settings.answer_topics])
@@ -115,5 +118,5 @@ async def open_kafka(settings: Settings, cluster: Cluster) -> KafkaSide:
     committed, bounds = await asyncio.gather(
         cluster.committed(settings.group_id, topic, partitions, stable=False), reader.bounds(topic, partitions)
     )
-    emitted = {at: one.offset for at, one in committed.items() if isinstance(one, Committed)}
+    emitted = {at: offset.offset for at, offset in committed.items() if isinstance(offset, Committed)}
     return KafkaSide(settings, reader, Topics(settings, counts), bounds, emitted)

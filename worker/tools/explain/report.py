@@ -14,36 +14,39 @@ State = Literal[
 
 
 class RecordPlace(Model):
-    """Where a record stands."""
+    """The place of a record."""
 
     topic: str
     partition: int
     offset: int
 
     def __str__(self) -> str:
-        """As `ce_causationid` writes it."""
+        """The text of the place, as in `ce_causationid`."""
         return str(Place(self.topic, self.partition, self.offset))
 
 
 class CredentialsReport(Model):
-    """What may be told of credentials."""
+    """Credentials of a command, as far as a report may show them."""
 
     kind: str = Field(
-        description="`api-key`, `access-token`, `signature`, or what was seen in place of them, such as `none`."
+        description="`api-key`, `access-token`, `signature`, or what the command has instead, such as `none`."
     )
-    label: str | None = Field(description="Of a key that the database knows; readers may not see that of an API key.")
+    label: str | None = Field(
+        description="Label of a key that the database knows; a reader's role may not see that of an API key."
+    )
     hash_digits: str | None = Field(description="The first digits of its SHA-256, where the database knows the key.")
     key_id: str | None = Field(
-        description="Which key an access token or a signature says has signed it; nobody verified it here."
+        description="The key that an access token or a signature names as its own; not verified here."
     )
-    expires_at: datetime | None = Field(description="Until when an access token or a signature says it is good.")
+    expires_at: datetime | None = Field(description="When an access token or a signature says that it expires.")
     misfit: str | None = Field(
-        None, description="The first of a signature's claims `aud`, `sha256`, `key` and `ct` that is not this record's."
+        None,
+        description="The first of a signature's claims `aud`, `sha256`, `key` and `ct` that does not match the record.",
     )
 
 
 class AskedReport(Model):
-    """What the body asks for, as far as it can be read; null is what is not there or is of another type."""
+    """The values that the body asks for. A value is null if it is missing, of another type, or unreadable."""
 
     product_id: str | None
     gtin: str | None
@@ -55,44 +58,46 @@ class CommandReport(Model):
     """The record on the command topic."""
 
     appended_at: datetime
-    key: str | None = Field(description="Of the record; bytes that are not UTF-8 are escaped.")
+    key: str | None = Field(description="Key of the record; bytes that are not UTF-8 are escaped.")
     key_bytes: int
     value_bytes: int
     headers: int
-    idempotency_key: str | None = Field(description="Null where there is none that is well formed.")
+    idempotency_key: str | None = Field(description="Null if the command has no well-formed one.")
     credentials: CredentialsReport
-    asked: AskedReport | None = Field(description="Null where the record cannot be read.")
+    asked: AskedReport | None = Field(description="Null if the record cannot be read.")
 
 
 class LanePosition(Model):
-    """Where the lane stands; null is what could not be known."""
+    """Positions of the lane; null if a server could not be asked."""
 
     applied: int | None = Field(description="A: the next offset to decide, in Postgres.")
     emitted: int | None = Field(description="E: the next offset whose result is not visible, in Kafka.")
-    ledger_from: int | None = Field(description="From here on the ledger is complete.")
+    ledger_from: int | None = Field(description="The offset from which on the ledger is complete.")
     log_start: int | None
-    log_end: int | None = Field(description="Behind the last record that is visible: an open transaction hides more.")
+    log_end: int | None = Field(
+        description="The offset behind the last visible record: an open transaction hides those behind it."
+    )
 
 
 class RuleReport(Model):
-    """The rule that answered, as the README counts them."""
+    """The rule that answered, with its number in the README."""
 
     number: int
     name: str
 
 
 class BindingReport(Model):
-    """To what the idempotency key is bound."""
+    """The passport to which the idempotency key is bound."""
 
     company_id: str
     key: str
     passport_id: str
     since: datetime
-    until: datetime = Field(description="24 hours later: then the key may be bound again.")
+    until: datetime = Field(description="24 hours later; from then on the key may be bound again.")
 
 
 class ChargeReport(Model):
-    """What the passport was charged as overage."""
+    """The charge for a passport beyond the plan's slots."""
 
     price_cents: int
     charged_at: datetime
@@ -102,42 +107,47 @@ class DeadLetterReport(Model):
     """The copy of a record that could not be read."""
 
     reason: str
-    record: RecordPlace | None = Field(description="Null where it is not visible, or not any more.")
+    record: RecordPlace | None = Field(description="Null if it is not visible, or not visible any more.")
 
 
 class OutcomeReport(Model):
     """How the command was answered."""
 
     code: str = Field(description="`created`, `replayed`, or the code of the refusal.")
-    status: int | None = Field(description="As over HTTP: 201, or that of the refusal.")
-    rule: RuleReport | None = Field(description="Null for an answer that this version does not write.")
-    why: str = Field(description="In plain sentences.")
-    event: str = Field(description="Which event it is: `created`, `overage-required`, `conflict`, `rejected`.")
+    status: int | None = Field(description="As over HTTP: 201, or the status of the refusal.")
+    rule: RuleReport | None = Field(description="Null for an answer that this version of the worker does not write.")
+    why: str = Field(description="Why it was answered so, in plain sentences.")
+    event: str = Field(description="The kind of event: `created`, `overage-required`, `conflict`, `rejected`.")
     company_id: str | None
-    passport_id: str | None = Field(description="Of a created or replayed passport.")
-    key: str = Field(description="Of the result.")
-    body: JsonValue = Field(description="Of the result.")
-    source: Literal["ledger", "result"] = Field(description="Who told: the database, or the result topic.")
-    emitted: bool | None = Field(description="Whether the result is visible; null where Kafka does not tell.")
-    result: RecordPlace | None = Field(description="Where it was found; it may be gone with its log's retention.")
+    passport_id: str | None = Field(description="Id of the created or replayed passport.")
+    key: str = Field(description="Key of the result.")
+    body: JsonValue = Field(description="Body of the result.")
+    source: Literal["ledger", "result"] = Field(
+        description="Where the answer was read: the database, or the result topic."
+    )
+    emitted: bool | None = Field(description="Whether the result is visible; null if Kafka could not be asked.")
+    result: RecordPlace | None = Field(
+        description="Place of the result; null if it was not found, such as after its topic's retention."
+    )
 
     @property
     def of_the_rule(self) -> str:
-        """How its rule came out: the end of a sentence that the rule's name begins."""
+        """How the rule came out, to end the sentence that the name of the rule begins."""
         return {"created": "", "replayed": ": it is, and to the same body"}.get(self.code, ": not so")
 
 
 class ExplainReport(Report):
     """`passport-worker explain`: what became of a command, and why."""
 
-    asked: str = Field(description="What was asked for.")
-    place: RecordPlace | None = Field(description="Of the command.")
+    asked: str = Field(description="The address that was asked for.")
+    place: RecordPlace | None = Field(description="Place of the command.")
     state: State = Field(
-        description="answered. waiting: for its lane. dropped: from the ledger, with its day. missing: from the "
-        "ledger, though it should be there. no-command: a transaction marker, or one that was aborted or compacted. "
-        "beyond-the-end, expired: of the log. not-found: no place is known. unknown: a server is away."
+        description="answered. waiting: its lane has not decided it yet. dropped: its answer went from the ledger with "
+        "its day. missing: the ledger should have an answer and has none. no-command: a transaction marker, or a "
+        "record that was aborted or compacted. beyond-the-end: the log ends before it. expired: the log begins behind "
+        "it. not-found: no place is known. unknown: a server is away."
     )
-    notes: tuple[str, ...] = Field(description="What else is to be known of it, in plain sentences.")
+    notes: tuple[str, ...] = Field(description="Further notes, in plain sentences.")
     command: CommandReport | None
     lane: LanePosition | None
     outcome: OutcomeReport | None
@@ -145,4 +155,4 @@ class ExplainReport(Report):
     binding: BindingReport | None
     charge: ChargeReport | None
     trace_id: str | None
-    others: tuple[RecordPlace, ...] = Field(description="With --scan: others under the same key, newest first.")
+    others: tuple[RecordPlace, ...] = Field(description="With --scan: other commands under the same key, newest first.")

@@ -1,4 +1,4 @@
-"""What operators look up of single commands and passports: by primary key or passport_gtin_serial_key, but for one."""
+"""Queries for single commands and passports. All use an index, except the one for answers under a key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from worker.store.facts import is_thumbprint, key_id
 from worker.store.sql import Connection
 
 
-class Made(NamedTuple):
-    """A passport and when it was created, in the record's time."""
+class CreatedPassport(NamedTuple):
+    """A passport, and the append time of the command that created it."""
 
     passport_id: str
     created_ms: int
@@ -22,53 +22,52 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a passport cost as overage."""
+    """The price of a passport beyond the plan's slots."""
 
     price_cents: int
     charged_at: datetime
 
 
 class KeyOwner(NamedTuple):
-    """Whose a key is, and its label."""
+    """The company of an API key or a signing key, and the label of the key."""
 
     company_id: str
     label: str
 
 
-class RowPlace(NamedTuple):
+class LedgerRow(NamedTuple):
     """A row of the ledger: its offset, and when its command was appended."""
 
     offset: int
     appended_ms: int
 
 
-async def passport_of_id(connection: Connection, passport_id: str) -> Made | None:
-    """None where there is none."""
+async def passport_by_id(connection: Connection, passport_id: str) -> CreatedPassport | None:
+    """The passport of this id; None where none exists."""
     row = await connection.fetchrow(sql.load("passport_by_id", __package__), passport_id)
-    return None if row is None else Made(*row)
+    return None if row is None else CreatedPassport(*row)
 
 
-async def passport_of_serial(connection: Connection, gtin: str, serial: str) -> Made | None:
-    """None where there is none."""
+async def passport_by_serial(connection: Connection, gtin: str, serial: str) -> CreatedPassport | None:
+    """The passport of a unit; None where none exists."""
     row = await connection.fetchrow(sql.load("passport_by_serial", __package__), gtin, serial)
-    return None if row is None else Made(*row)
+    return None if row is None else CreatedPassport(*row)
 
 
-async def bindings_of(connection: Connection, company_id: str, key: str) -> list[Made]:
-    """The passports that a company's idempotency key is bound to or was bound to, the latest first."""
-    return [
-        Made(*row) for row in await connection.fetch(sql.load("key_bindings", __package__), key_id(company_id, key))
-    ]
+async def bindings_of(connection: Connection, company_id: str, key: str) -> list[CreatedPassport]:
+    """The passports that a company's idempotency key is or was bound to, latest first."""
+    rows = await connection.fetch(sql.load("key_bindings", __package__), key_id(company_id, key))
+    return [CreatedPassport(*row) for row in rows]
 
 
 async def charge_of(connection: Connection, passport_id: str) -> Charge | None:
-    """None for a passport that cost nothing."""
+    """The charge for a passport; None for a passport without one."""
     row = await connection.fetchrow(sql.load("charge", __package__), passport_id)
     return None if row is None else Charge(**row)
 
 
 async def owner_of(connection: Connection, credentials: Credentials) -> KeyOwner | None:
-    """Of an API key or a signing key; None where there is none, and for a role that may not see hashes of API keys."""
+    """The owner of an API key or a signing key; None where it is unknown, or our role may not see hashes of keys."""
     try:
         if isinstance(credentials, ApiKey):
             row = await connection.fetchrow(sql.load("api_key_owner", __package__), credentials.digest)
@@ -81,18 +80,18 @@ async def owner_of(connection: Connection, credentials: Credentials) -> KeyOwner
     return None if row is None else KeyOwner(*row)
 
 
-async def rows_behind(connection: Connection, ranges: Mapping[int, tuple[int, int]]) -> dict[int, RowPlace]:
-    """The first row of each lane at offsets from a start to below a stop, by the lane's id; not where there is none."""
+async def first_rows(connection: Connection, ranges: Mapping[int, tuple[int, int]]) -> dict[int, LedgerRow]:
+    """The first ledger row in each range of offsets, by the id of the lane. The dict lacks lanes without such a row."""
     columns = ([*ranges], [start for start, _ in ranges.values()], [stop for _, stop in ranges.values()])
     rows = await connection.fetch(sql.load("ledger_rows_behind", __package__), *columns)
-    return {row["lane_id"]: RowPlace(row["offset"], row["appended_ms"]) for row in rows}
+    return {row["lane_id"]: LedgerRow(row["offset"], row["appended_ms"]) for row in rows}
 
 
 async def answered_under(  # noqa: PLR0913 - a lane, its offsets, and a key
     connection: Connection, lane_id: int, start: int, stop: int, company_id: str, key: str, most: int
-) -> list[RowPlace]:
-    """Where a lane has answered a company under a key, the last first. Reads every row of these offsets."""
+) -> list[LedgerRow]:
+    """Where a lane answered a company under a key, latest first. Reads every row of these offsets."""
     rows = await connection.fetch(
         sql.load("answers_under_key", __package__), lane_id, start, stop, company_id, key, most
     )
-    return [RowPlace(*row) for row in rows]
+    return [LedgerRow(*row) for row in rows]

@@ -1,0 +1,61 @@
+"""Records for reports: read under the widest limits, shown without credentials, safe for JSON and terminals."""
+
+import re
+from dataclasses import dataclass
+
+import jwt
+
+from worker.auth.access_tokens import UNREADABLE, numeric_date
+from worker.messages.envelope import Limits
+from worker.messages.hints import printable
+from worker.settings import Settings
+
+_API_KEY = re.compile(r"(?<![A-Za-z0-9])tp_\S+")
+_CREDENTIALS = re.compile(r"(\btp_|\bbearer[ \t]+)[\w.~+/=-]{6,}", re.IGNORECASE)
+
+
+def _widest_limits() -> Limits:
+    settings = {name: field.metadata for name, field in Settings.model_fields.items() if name.startswith("limit_")}
+    most = {name: next(bound.le for bound in bounds if hasattr(bound, "le")) for name, bounds in settings.items()}
+    return Limits(
+        most["limit_value_bytes"], most["limit_headers"], most["limit_header_bytes"], most["limit_json_depth"]
+    )
+
+
+WIDEST = _widest_limits()
+"""The largest limits that settings allow: the worker that answered a record may have had others than ours."""
+
+
+def json_safe(text: str) -> str:
+    """Escapes lone surrogates, which a JSON document in UTF-8 cannot hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def masked(text: str) -> str:
+    """Text that is safe for JSON, without API keys: somebody may have typed or sent one in a wrong place."""
+    return _API_KEY.sub("tp_…", json_safe(text))
+
+
+def escaped(data: bytes | None) -> str | None:
+    """Bytes of a record as text that no terminal obeys, without credentials."""
+    if data is None:
+        return None
+    return _CREDENTIALS.sub(r"\1…", printable(data.decode("utf-8", "backslashreplace")))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLabel:
+    """The key and the expiry (Unix seconds) that an access token states."""
+
+    key_id: str | None
+    expires_at: float | None
+
+
+def label_of(token: str) -> TokenLabel:
+    """The label of an access token, which nobody has verified. A part is None if the token does not say it."""
+    try:
+        read = jwt.decode_complete(token, options={"verify_signature": False})
+    except UNREADABLE:
+        return TokenLabel(None, None)
+    key_id = read["header"].get("kid")
+    return TokenLabel(key_id if isinstance(key_id, str) else None, numeric_date(read["payload"].get("exp")))
