@@ -1,1 +1,1 @@
-"""`dead-letters list`, `show` and `redrive`."""
+"""`dead-letters`: lists and shows commands that could not be read or processed, and publishes them again."""

@@ -1,4 +1,4 @@
-"""`passport-worker dead-letters`: commands that could not be read or processed; published again once that is mended."""
+"""`passport-worker dead-letters`: commands that could not be read or processed."""
 
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -27,9 +27,9 @@ from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.selection import BadSelection, Range, place_of
 from worker.tools.common.servers import Servers
-from worker.tools.dead_letters.letters import Shown, list_all
-from worker.tools.dead_letters.letters import show as look_at
-from worker.tools.dead_letters.redrive import Request, redrive
+from worker.tools.dead_letters.letters import list_all
+from worker.tools.dead_letters.letters import show as show_letter
+from worker.tools.dead_letters.redrive import RedriveRequest, redrive
 from worker.tools.dead_letters.report import (
     DeadLetterReport,
     DeadLettersListReport,
@@ -40,16 +40,17 @@ from worker.tools.dead_letters.report import (
 
 app = App(
     name="dead-letters",
-    help="Commands that could not be read or processed: their copies, and publishing them again.",
+    help="Commands that could not be read or processed: list and show their copies, publish them again.",
     help_format="plaintext",
 )
 
-Code = Annotated[str | None, Parameter(help="Only those with this reason, as `dlq-reason` has it.")]
-_LIMIT = Parameter(help="So many at most, the newest.")
+Code = Annotated[str | None, Parameter(help="Only dead letters with this reason, as in `dlq-reason`.")]
+_LIMIT = Parameter(help="List at most this many, the newest.")
 _MOST_LISTED = 100_000
-_PLACE = Parameter(help="Of the command: topic/partition/offset, or partition/offset.")
+_PLACE = Parameter(help="Place of the command: topic/partition/offset, or partition/offset.")
+_COLUMNS = ("place", "code", "appended", "key", "bytes", "company", "published again")
 _SHOWN_CHARACTERS = 4_000
-"""Of a value, for people; JSON has all of it."""
+"""Characters of a value that people see; JSON has all of it."""
 
 
 @app.command(
@@ -66,7 +67,7 @@ def list_command(
     limit: Annotated[int, _LIMIT] = 50,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """List them, newest first: place, reason, when, key, size, and whether the command was published again."""
+    """List dead letters, newest first: place, reason, time, key, size, and whether the command was published again."""
     wanted, reason = chosen.range(), _code(code)
     if not 1 <= limit <= _MOST_LISTED:
         raise BadUsage(f"--limit: expected a number from 1 to {_MOST_LISTED:,}, got {limit}")
@@ -92,16 +93,15 @@ def show_command(
     output: Annotated[Path | None, Parameter(help="Write the value into this file, byte for byte.")] = None,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Show all of one: headers, key and value, escaped where a terminal would obey. The copy has no credentials."""
+    """Show a whole dead letter: headers, key and value, escaped for the terminal. The copy holds no credentials."""
     value: bytes | None = None
 
     async def asking(servers: Servers) -> DeadLettersShowReport:
         nonlocal value
         try:
-            shown: Shown = await look_at(servers, place_of(place, servers.settings.topic_commands))
+            report, value = await show_letter(servers, place_of(place, servers.settings.topic_commands))
         except BadSelection as error:
             raise BadUsage(str(error)) from error
-        report, value = shown
         return report
 
     report = ask(asking)
@@ -121,27 +121,30 @@ def redrive_command(  # noqa: PLR0913 - options of a command
     *places: Annotated[str, _PLACE],
     chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
     code: Code = None,
-    again: Annotated[bool, Parameter(help="Also what was published again before.", negative=())] = False,
+    again: Annotated[
+        bool, Parameter(help="Publish commands once more that were published again before.", negative=())
+    ] = False,
     execute: Execute = False,
     reason: Reason = None,
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Publish commands again, once what was wrong is mended: these, or all of a range with a --code.
+    """Publish commands again, once the cause is mended: these places, or all of a range with a --code.
 
-    It is the original from the command topic, with its credentials, in its partition, and a new command: its time is
-    now. Once each, however often this is interrupted: run it again. Without --execute it only says what it would do.
+    Each new command repeats the original from the command topic, in its partition, with its credentials; its time is
+    now. If this is interrupted, run it again: each command is published once. Without --execute it only says what it
+    would do.
     """
     wanted, wanted_code = chosen.range(), _code(code)
     if bool(places) == (wanted_code is not None) or (places and wanted != Range()):
-        raise BadUsage("expected either places, or a --code with or without --partition, --from and --to")
+        raise BadUsage("expected either places, or a --code, with or without --partition, --from and --to")
     why = reason_to_execute(reason) if execute else ""
 
     async def asking(servers: Servers, progress: Progress) -> DeadLettersRedriveReport:
-        these = tuple(place_of(one, servers.settings.topic_commands) for one in places)
-        return await redrive(servers, Request(these, wanted, wanted_code, again, execute, why), progress)
+        commands = tuple(place_of(place, servers.settings.topic_commands) for place in places)
+        return await redrive(servers, RedriveRequest(commands, wanted, wanted_code, again, execute, why), progress)
 
-    report = ask_long(asking, _nothing, patience)
+    report = ask_long(asking, _empty, patience)
     show(report, as_json=as_json, draw=lambda console: _draw_redrive(console, report))
 
 
@@ -154,52 +157,51 @@ def _code(text: str | None) -> str | None:
 
 def _write(file: Path, value: bytes | None) -> None:
     if value is None:
-        raise Failed("the value is null, so that there is nothing to write")
+        raise Failed("the value is null, so there is nothing to write")
     try:
         file.write_bytes(value)
     except OSError as error:
         raise Failed(f"cannot write {file}: {error.strerror}") from error
 
 
-def _nothing(problem: Problem) -> DeadLettersRedriveReport:
+def _empty(problem: Problem) -> DeadLettersRedriveReport:
     return DeadLettersRedriveReport(problems=(problem,), executed=False, operation=None, warnings=(), redrives=())
 
 
 def _draw_list(console: Console, report: DeadLettersListReport) -> None:
-    names = ("place", "code", "appended", "key", "bytes", "company", "published again")
-    console.print(table(names, map(_row, report.dead_letters), right=("bytes",)))
+    console.print(table(_COLUMNS, map(_row, report.dead_letters), right=("bytes",)))
 
 
-def _row(one: DeadLetterReport) -> tuple[object, ...]:
-    appended = None if one.appended_at is None else f"{one.appended_at:%Y-%m-%d %H:%M:%S}Z"
-    return (_short(one.place), one.code, appended, one.key, one.value_bytes, one.company, _again(one.redriven))
+def _row(letter: DeadLetterReport) -> tuple[object, ...]:
+    appended = None if letter.appended_at is None else f"{letter.appended_at:%Y-%m-%d %H:%M:%S}Z"
+    command, again = _short(letter.place), _again(letter.redriven)
+    return (command, letter.code, appended, letter.key, letter.value_bytes, letter.company, again)
 
 
-def _again(one: RedrivenReport | None) -> str | None:
-    if one is None:
+def _again(redriven: RedrivenReport | None) -> str | None:
+    if redriven is None:
         return None
-    return f"as {_short(one.place)}" if one.place is not None else "interrupted: redrive it again"
+    return f"as {_short(redriven.place)}" if redriven.place is not None else "interrupted: redrive it again"
 
 
 def _short(place: str) -> str:
-    """Without the topic; the verbs take it like this, too."""
+    """A place without its topic, which the verbs accept, too."""
     return "/".join(place.split("/")[1:])
 
 
 def _draw_one(console: Console, report: DeadLettersShowReport) -> None:
-    one = report.dead_letter
-    if one is None:
+    if report.dead_letter is None:
         return
-    console.print(table(("place", "code", "appended", "key", "bytes", "company", "published again"), [_row(one)]))
-    console.print(table(("header", "value"), [(each.name, each.value) for each in report.headers]))
-    for each in report.redrives:
-        _print(console, f"published again, {each.times}. time: {_again(each)} (operation {each.operation})")
+    console.print(table(_COLUMNS, [_row(report.dead_letter)]))
+    console.print(table(("header", "value"), [(header.name, header.value) for header in report.headers]))
+    for redriven in report.redrives:
+        _print(console, f"published again, {redriven.times}. time: {_again(redriven)} (operation {redriven.operation})")
     if report.value is None:
         _print(console, "The value is null.")
         return
     _print(console, report.value[:_SHOWN_CHARACTERS])
     if (more := len(report.value) - _SHOWN_CHARACTERS) > 0:
-        _print(console, f"and {more:,} characters more; --output FILE writes the value, byte for byte")
+        _print(console, f"{more:,} more characters; --output FILE writes the whole value, byte for byte")
 
 
 def _print(console: Console, text: str) -> None:
@@ -208,9 +210,9 @@ def _print(console: Console, text: str) -> None:
 
 def _draw_redrive(console: Console, report: DeadLettersRedriveReport) -> None:
     names = ("place", "code", "outcome", "new command", "time")
-    rows = [(one.place, one.code, one.outcome, one.new_place, one.times) for one in report.redrives]
+    rows = [(row.place, row.code, row.outcome, row.new_place, row.times) for row in report.redrives]
     console.print(table(names, rows, right=("time",)))
     for warning in report.warnings:
         _print(console, f"warning: {warning}")
-    if not report.executed and any(one.outcome != "refused" for one in report.redrives):
+    if not report.executed and any(row.outcome != "refused" for row in report.redrives):
         console.print("Nothing was published: --execute --reason TEXT does it.")

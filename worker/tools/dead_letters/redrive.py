@@ -1,26 +1,37 @@
-"""`passport-worker dead-letters redrive`: commands are published again, once each, however often it is interrupted."""
+"""`passport-worker dead-letters redrive` publishes commands again, once each, however often it is interrupted.
+
+A row of `redrive` is committed before its command is sent. A redrive that finds a row without a new offset starts the
+producer of the partition, which ends what its predecessor had open, and then searches for the command. The rows are
+read again after that start: a process that is fenced later can publish nothing based on rows that it read before.
+"""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from worker.domain.places import Place
+from worker.messages.envelope import Record
+from worker.store import failpoints
+from worker.stream.log_reader import LogReader
 from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.inspection import Inspection, inspection
-from worker.tools.common.journal import operation
+from worker.tools.common.journal import Operation, operation
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import KEEP_OPERATIONS, KEEP_REDRIVES, reading
 from worker.tools.common.selection import BadSelection, Range
 from worker.tools.common.servers import SERVER_ERRORS, Servers
-from worker.tools.dead_letters.letters import chosen_letters
-from worker.tools.dead_letters.publishing import redriving_acls
-from worker.tools.dead_letters.redriving import Found, InDoubt, Redriving
-from worker.tools.dead_letters.report import DeadLettersRedriveReport
+from worker.tools.dead_letters.letters import chosen_letters, no_dead_letter
+from worker.tools.dead_letters.publishing import Redriver, Unpublished, redriven, redriver, redriving_acls
+from worker.tools.dead_letters.redrive_checks import Step, credentials_warning, refusal_of, step_of
+from worker.tools.dead_letters.report import DeadLettersRedriveReport, RedriveOutcome, RedriveReport
+from worker.tools.dead_letters.rows import begin_redrive, find_letter, note_redrive, redrives_of
 
 MOST_COMMANDS = 10_000
-"""So many are published again at once, and no more."""
+"""The most commands that one call publishes again."""
 NOT_PUBLISHED = "not-published"
 
 _RIGHTS = (
@@ -31,8 +42,8 @@ _RIGHTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """These places; without any, the dead letters of a range that have a code."""
+class RedriveRequest:
+    """The commands to publish again: these places, or, without places, dead letters of a range with a code."""
 
     places: tuple[Place, ...]
     chosen: Range
@@ -41,51 +52,28 @@ class Request:
     execute: bool
     reason: str
 
-    def arguments(self, servers: Servers) -> dict[str, Any]:
-        """As they are kept."""
-        return {
-            "group": servers.settings.group_id,
-            "topic": servers.settings.topic_commands,
-            "places": [str(one) for one in self.places],
-            "partitions": self.chosen.partitions,
-            "from": None if self.chosen.start is None else str(self.chosen.start),
-            "to": None if self.chosen.stop is None else str(self.chosen.stop),
-            "code": self.code,
-            "again": self.again,
-        }
 
+async def redrive(servers: Servers, request: RedriveRequest, progress: Progress) -> DeadLettersRedriveReport:
+    """Publish commands again if `request.execute`. A refused command does not stop the others.
 
-async def redrive(servers: Servers, request: Request, progress: Progress) -> DeadLettersRedriveReport:
-    """Publish them again where `request.execute` says so. What is refused is in the way of no other.
-
-    Started again after an interruption, it goes on. Raises `BadSelection`.
+    Run again after an interruption, it continues. Raises `BadSelection`.
     """
-    found = Found()
-    if (lacking := await _lacking(servers)) is not None:
-        found.problems.append(lacking)
-        return found.report()
+    redriving = _Redriving(servers, request)
     try:
-        async with AsyncExitStack() as stack:
-            database = await stack.enter_async_context(inspection(servers.settings.database_url))
-            places = await _places(servers, database, request)
-            progress.begin("redriving", len(places))
-            one = Redriving(servers, database, found, again=request.again)
-            if request.execute:
-                arguments, reason = request.arguments(servers), without_api_keys(request.reason)
-                kept = await stack.enter_async_context(operation(database, "dead-letters redrive", reason, arguments))
-                found.operation = kept
-            await one.run(places, progress)
-    except InDoubt as error:
-        text = f"It is not known whether it was published ({error}): run it again, which finds out."
-        found.problems.append(Problem(code=NOT_PUBLISHED, place=str(error.place), text=text))
+        if (lacking := await _lacking(servers)) is not None:
+            redriving.problems.append(lacking)
+        else:
+            await redriving.run(progress)
+    except Unpublished:
+        pass  # `run` has noted the problem, and the operation has ended as failed.
     except SERVER_ERRORS as error:
         problem = servers.problem(error)
-        found.problems.append(problem.model_copy(update={"text": f"{problem.text} Run it again: it goes on."}))
-    return found.report()
+        redriving.problems.append(problem.model_copy(update={"text": f"{problem.text} Run it again: it goes on."}))
+    return redriving.report()
 
 
 async def _lacking(servers: Servers) -> Problem | None:
-    """Which server is away, or which right is missing."""
+    """The server that is away, or the right that is missing."""
 
     async def nothing_else(_: object = None) -> None:
         return None
@@ -94,19 +82,163 @@ async def _lacking(servers: Servers) -> Problem | None:
     return lacking or await servers.kafka(nothing_else, redriving_acls(servers.settings))
 
 
-async def _places(servers: Servers, database: Inspection, request: Request) -> list[Place]:
-    """Each once, in the order of offsets. Raises `BadSelection`."""
-    topic = servers.settings.topic_commands
-    if other := [one for one in request.places if one.topic != topic]:
-        raise BadSelection(f"expected commands of {topic}, got {other[0]}")
-    if request.places:
-        return sorted(set(request.places), key=_order)
-    most = MOST_COMMANDS + 1
-    heads = await chosen_letters(database, servers.settings, request.chosen, request.code, most)
-    if len(heads) > MOST_COMMANDS:
-        raise BadSelection(f"more than {MOST_COMMANDS:,} dead letters are meant: choose fewer, with --from and --to")
-    return sorted((Place(topic, one.partition, one.offset) for one in heads), key=_order)
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A command that may be published; `original` is None if the log does not hold it any more."""
+
+    command: Place
+    code: str
+    original: Record | None
+    refusal: Problem | None
 
 
-def _order(place: Place) -> tuple[int, int]:
-    return place.partition, place.offset
+class _Redriving:
+    """One run. Without an operation it only says what it would do."""
+
+    def __init__(self, servers: Servers, request: RedriveRequest) -> None:
+        self._servers, self._settings, self._request = servers, servers.settings, request
+        self.problems, self._warnings, self._redrives = list[Problem](), list[str](), list[RedriveReport]()
+        self._operation: Operation | None = None
+
+    def report(self) -> DeadLettersRedriveReport:
+        """The report so far."""
+        return DeadLettersRedriveReport(
+            problems=tuple(self.problems),
+            executed=self._operation is not None,
+            operation=None if self._operation is None else str(self._operation.id),
+            warnings=tuple(self._warnings),
+            redrives=tuple(self._redrives),
+        )
+
+    async def run(self, progress: Progress) -> None:
+        """Go through partition after partition; a producer starts where a partition has something to publish.
+
+        A doubt ends the run: it is noted as a problem and raised as `Unpublished`. Raises `BadSelection` and
+        `SERVER_ERRORS`.
+        """
+        settings, request = self._settings, self._request
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(inspection(settings.database_url))
+            places = await self._places(database)
+            progress.begin("redriving", len(places))
+            if request.execute:
+                reason = without_api_keys(request.reason)
+                kept = operation(database, "dead-letters redrive", reason, _arguments(self._servers, request))
+                self._operation = await stack.enter_async_context(kept)
+            for partition, commands in groupby(places, key=lambda command: command.partition):
+                async with AsyncExitStack() as of_partition:
+                    producer: Redriver | None = None
+                    for command in commands:
+                        candidate = await self._look_at(command, database)
+                        if candidate is not None and self._operation is not None:
+                            if producer is None:
+                                starting = redriver(settings, self._servers.cluster, partition)
+                                producer = await of_partition.enter_async_context(starting)
+                            try:
+                                await self._publish(candidate, database, producer, self._operation)
+                            except Unpublished as error:
+                                text = f"It is not known whether it was published ({error}): run it again to find out."
+                                self.problems.append(Problem(code=NOT_PUBLISHED, place=str(command), text=text))
+                                raise
+                        progress.advance(1)
+
+    async def _places(self, database: Inspection) -> list[Place]:
+        """The commands in the order of their offsets. Raises `BadSelection`."""
+        request, topic = self._request, self._settings.topic_commands
+        if other := [command for command in request.places if command.topic != topic]:
+            raise BadSelection(f"expected commands of {topic}, got {other[0]}")
+        places = set(request.places)
+        if not places:
+            heads = await chosen_letters(database, self._settings, request.chosen, request.code, MOST_COMMANDS + 1)
+            if len(heads) > MOST_COMMANDS:
+                text = f"more than {MOST_COMMANDS:,} dead letters are meant: choose fewer, with --from and --to"
+                raise BadSelection(text)
+            places = {Place(topic, head.partition, head.offset) for head in heads}
+        return sorted(places)
+
+    async def _look_at(self, command: Place, database: Inspection) -> _Candidate | None:
+        """Check a command, and warn of its credentials; None if it is refused."""
+        connection, settings = database.connection, self._settings
+        stored = await find_letter(connection, settings.group_id, command)
+        if stored is None:
+            self._refuse(command, None, no_dead_letter(settings, command))
+            return None
+        code, rows = stored.letter.reason, await redrives_of(connection, command)
+        step = step_of(rows, settings.group_id, again=self._request.again)
+        if isinstance(step, Problem):
+            self._refuse(command, code, step)
+            return None
+        original = await LogReader(self._servers.cluster).record(*command)
+        refusal = refusal_of(original, stored.letter, settings.limits)
+        if step is Step.PUBLISH and refusal is not None:
+            self._refuse(command, code, refusal)
+            return None
+        if step is not Step.ADOPT and refusal is None and original is not None:
+            warning = await credentials_warning(connection, original, settings, datetime.now(UTC))
+            if warning is not None:
+                self._warnings.append(f"{command}: {warning}, so that the new command is answered with 401")
+        if self._operation is None:
+            if step is Step.PUBLISH:
+                self._note(command, code, "to-publish", len(rows) + 1, None)
+            else:
+                self._note(command, code, "to-settle", len(rows), None)
+        return _Candidate(command, code, original, refusal)
+
+    async def _publish(self, candidate: _Candidate, database: Inspection, producer: Redriver, kept: Operation) -> None:
+        """Settle or publish a command by the rows as they are now that the producer has started."""
+        command, connection = candidate.command, database.connection
+        rows = await redrives_of(connection, command)
+        step = step_of(rows, self._settings.group_id, again=self._request.again)
+        if isinstance(step, Problem):
+            self._refuse(command, candidate.code, step)
+            return
+        outcome: RedriveOutcome = "settled"
+        new_offset, times = None, len(rows)
+        if step is Step.SETTLE:
+            new_offset = await producer.find(command, rows[-1].log_end)
+        elif step is Step.ADOPT:
+            new_offset = rows[-1].new_offset
+        if new_offset is None:
+            if candidate.refusal is not None:
+                self._refuse(command, candidate.code, candidate.refusal)
+                return
+            assert candidate.original is not None, "it was refused"
+            outcome = "published"
+            if step is Step.PUBLISH:
+                times += 1
+                if not await begin_redrive(connection, command, times, kept.id, await producer.log_end()):
+                    raise Unpublished("another redrive of it has begun at the same time")
+                failpoints.reach("redrive row")
+            new_offset = await producer.publish(redriven(candidate.original))
+        await note_redrive(connection, command, times, new_offset, kept.id)
+        failpoints.reach("redrive noted")
+        self._note(command, candidate.code, outcome, times, new_offset)
+
+    def _refuse(self, command: Place, code: str | None, problem: Problem) -> None:
+        self.problems.append(problem.model_copy(update={"place": str(command)}))
+        self._note(command, code, "refused", None, None)
+
+    def _note(
+        self, command: Place, code: str | None, outcome: RedriveOutcome, times: int | None, new_offset: int | None
+    ) -> None:
+        new_place = None if new_offset is None else str(command._replace(offset=new_offset))
+        report = RedriveReport(place=str(command), code=code, outcome=outcome, new_place=new_place, times=times)
+        self._redrives.append(report)
+        if self._operation is not None:
+            counts = self._operation.progress
+            counts[outcome] = counts.get(outcome, 0) + 1
+
+
+def _arguments(servers: Servers, request: RedriveRequest) -> dict[str, Any]:
+    """The arguments that the row of the operation keeps."""
+    chosen = request.chosen
+    return {
+        "group": servers.settings.group_id,
+        "topic": servers.settings.topic_commands,
+        "places": [str(command) for command in request.places],
+        "partitions": chosen.partitions,
+        "from": None if chosen.start is None else str(chosen.start),
+        "to": None if chosen.stop is None else str(chosen.stop),
+        "code": request.code,
+        "again": request.again,
+    }

@@ -1,12 +1,11 @@
-"""Whether a command can be published again, and what it would be refused for: pure, but for the catalogue's keys."""
+"""Whether a command can be published again, and what would refuse it. Pure, except for the look at credentials."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
 from worker.auth.signatures import Verifier
-from worker.domain.command import ApiKey, Command, DeadLetter, InvalidBody, Signature, UnreadableRecord
+from worker.domain.command import ApiKey, DeadLetter, InvalidBody, Signature, UnreadableRecord
 from worker.domain.credentials import authenticate
 from worker.domain.outcomes import Unauthorized
 from worker.messages.envelope import Limits, Record, dead_letter, open_envelope, without_excess
@@ -14,30 +13,15 @@ from worker.settings import Settings
 from worker.store.facts import LookUp
 from worker.store.sql import Connection
 from worker.tools.common.api_keys import find_keys
-from worker.tools.common.token_label import label_of
+from worker.tools.common.records import label_of
+from worker.tools.common.report import Problem
 from worker.tools.common.why import SIGNATURE_SENTENCES
-from worker.tools.dead_letters.redriven import redriven
+from worker.tools.dead_letters.publishing import redriven
 from worker.tools.dead_letters.rows import Redrive
-
-EXPIRED = "expired"
-NOT_THE_ORIGINAL = "not-the-original"
-HEADER_NAME = "header-name-not-utf8"
-STILL_UNREADABLE = "still-unreadable"
-TOO_MANY_HEADERS = "header-too-many"
-REDRIVEN_BEFORE = "redriven-before"
-OTHER_GROUP = "begun-by-another-group"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a command is not published again."""
-
-    code: str
-    text: str
 
 
 class Step(Enum):
-    """What there is to do about a command, as the rows of earlier times tell."""
+    """The next step for a command, by the rows of earlier redrives."""
 
     PUBLISH = "publish"
     SETTLE = "settle"
@@ -46,42 +30,42 @@ class Step(Enum):
     """A redrive that was interrupted later has published it."""
 
 
-def step_of(rows: Sequence[Redrive], group_id: str, *, again: bool) -> Step | Refusal:
-    """By all earlier times, oldest first.
+def step_of(rows: Sequence[Redrive], group_id: str, *, again: bool) -> Step | Problem:
+    """The next step by all earlier redrives of a command, oldest first; a problem if it must not be published.
 
-    What an interrupted redrive has published counts as published by the one that goes on in its place.
+    A command that an interrupted redrive published counts as published by the redrive that continues it.
     """
-    last = rows[-1] if rows else None
-    if last is None:
+    if not rows:
         return Step.PUBLISH
+    last = rows[-1]
     if last.new_offset is None:
-        if last.group_id not in (None, group_id):
-            text = f"A redrive of the group {last.group_id} was interrupted: go on with it under PASSPORT_GROUP_ID."
-            return Refusal(OTHER_GROUP, text)
-        return Step.SETTLE
+        if last.group_id in (None, group_id):
+            return Step.SETTLE
+        # Its producer has another transactional id, which ours does not fence.
+        text = f"A redrive of the group {last.group_id} was interrupted: go on with it under PASSPORT_GROUP_ID."
+        return Problem(code="begun-by-another-group", text=text)
     if last.is_unfinished:
         return Step.ADOPT
     if again:
         return Step.PUBLISH
     text = f"It was published again as offset {last.new_offset}, by {last.who}: --again does it once more."
-    return Refusal(REDRIVEN_BEFORE, text)
+    return Problem(code="redriven-before", text=text)
 
 
-def refusal(original: Record | None, letter: DeadLetter, limits: Limits) -> Refusal | None:
-    """Why the command cannot be read or repeated today; None where it can."""
+def refusal_of(original: Record | None, letter: DeadLetter, limits: Limits) -> Problem | None:
+    """Why the command cannot be read or repeated today; None if it can."""
     if original is None:
-        return Refusal(EXPIRED, "The command topic no longer holds it.")
+        return Problem(code="expired", text="The command topic no longer holds it.")
     if dead_letter(without_excess(original, limits), letter.reason) != letter:
         text = "The command topic has another record here than the dead letter is a copy of: it was made anew."
-        return Refusal(NOT_THE_ORIGINAL, text)
+        return Problem(code="not-the-original", text=text)
     if original.unreadable is not None:
-        return Refusal(HEADER_NAME, "A header's name is not UTF-8, which no worker reads.")
-    if (found := _unreadable(original, limits)) is not None:
-        return Refusal(STILL_UNREADABLE, f"It would be refused again, {found.code}: {found.reason}.")
-    if (found := _unreadable(redriven(original), limits)) is not None:
-        return Refusal(
-            TOO_MANY_HEADERS, f"With the header that is added it is unreadable, {found.code}: {found.reason}."
-        )
+        return Problem(code="header-name-not-utf8", text="A header's name is not UTF-8, which no worker reads.")
+    if (body := _unreadable(original, limits)) is not None:
+        return Problem(code="still-unreadable", text=f"It would be refused again, {body.code}: {body.reason}.")
+    if (body := _unreadable(redriven(original), limits)) is not None:
+        text = f"With the header that is added it is unreadable, {body.code}: {body.reason}."
+        return Problem(code="header-too-many", text=text)
     return None
 
 
@@ -93,11 +77,19 @@ def _unreadable(record: Record, limits: Limits) -> UnreadableRecord | None:
 async def credentials_warning(
     connection: Connection, original: Record, settings: Settings, now: datetime
 ) -> str | None:
-    """Why the new command would be answered with 401, as far as can be told; None where nothing speaks for it."""
+    """Why the new command would be answered with 401, as far as that can be known; None if nothing speaks for it."""
     envelope = open_envelope(original, settings.limits, settings.audience)
-    credentials = envelope.command.credentials
-    if (problem := await _signature_problem(connection, envelope.command, now)) is not None:
-        return problem
+    # Rule 2 tells what is wrong with a signature, or that the company requires one, for a record appended now.
+    source = envelope.command.source._replace(appended_ms=int(now.timestamp() * 1000))
+    command = envelope.command._replace(source=source, body=InvalidBody({}))
+    credentials = command.credentials
+    facts = await LookUp(connection, 0).look_up([command])
+    if isinstance(credentials, Signature):
+        Verifier().prove(credentials, source.appended_ms, facts)
+    verdict = authenticate(command, facts)
+    if isinstance(verdict, Unauthorized) and verdict.reason is not None:
+        sentence = SIGNATURE_SENTENCES[verdict.reason]
+        return f"{verdict.reason}: {sentence[0].lower()}{sentence[1:-1]}"
     if isinstance(credentials, Signature):
         return None
     if isinstance(credentials, ApiKey):
@@ -113,21 +105,6 @@ async def credentials_warning(
     if expires_at is None:
         return "its access token is malformed"
     if expires_at <= now.timestamp():
-        return (
-            f"its access token has expired, at {datetime.fromtimestamp(max(0.0, expires_at), UTC):%Y-%m-%dT%H:%M:%SZ}"
-        )
+        expired_at = datetime.fromtimestamp(max(0.0, expires_at), UTC)
+        return f"its access token has expired, at {expired_at:%Y-%m-%dT%H:%M:%SZ}"
     return None
-
-
-async def _signature_problem(connection: Connection, command: Command, now: datetime) -> str | None:
-    """What the rule says of a signature, or that there has to be one, if the record was appended now."""
-    source = command.source._replace(appended_ms=int(now.timestamp() * 1000))
-    again = command._replace(source=source, body=InvalidBody({}))
-    facts = await LookUp(connection, 0).look_up([again])
-    if isinstance(again.credentials, Signature):
-        Verifier().prove(again.credentials, source.appended_ms, facts)
-    found = authenticate(again, facts)
-    if not isinstance(found, Unauthorized) or found.reason is None:
-        return None
-    sentence = SIGNATURE_SENTENCES[found.reason]
-    return f"{found.reason}: {sentence[0].lower()}{sentence[1:-1]}"

@@ -1,4 +1,4 @@
-"""The reports of `passport-worker dead-letters`; texts of records are escaped, and API keys in them left out."""
+"""The reports of `dead-letters`. Texts of records are escaped, and stand without API keys."""
 
 from datetime import datetime
 from typing import Literal
@@ -9,23 +9,25 @@ from worker.tools.common.report import Model, Report
 
 
 class RedrivenReport(Model):
-    """That a command was published again."""
+    """A time that a command was published again."""
 
-    times: int = Field(description="How often, with this time.")
-    place: str | None = Field(description="The new command; null: interrupted, so that it is not known whether it is.")
+    times: int = Field(description="How often it was published again, including this time.")
+    place: str | None = Field(
+        description="Place of the new command; null if the redrive was interrupted, so that it may not exist."
+    )
     operation: str = Field(description="Id of the row in the table `operation`.")
 
 
 class DeadLetterReport(Model):
     """A command that could not be read or processed."""
 
-    place: str = Field(description="Of the command, `<topic>/<partition>/<offset>`.")
-    code: str = Field(description="Why; as `dlq-reason`.")
+    place: str = Field(description="Place of the command, `<topic>/<partition>/<offset>`.")
+    code: str = Field(description="The reason, as in `dlq-reason`.")
     appended_at: datetime | None = Field(description="When the command was appended.")
-    key: str | None = Field(description="The record's key, in a list its first 256 bytes; escaped.")
+    key: str | None = Field(description="The record's key, escaped; in a list its first 256 bytes.")
     value_bytes: int | None = Field(description="Null for a null value.")
-    company: str | None = Field(description="Whose it is, where its answer or that of its repetition knew.")
-    redriven: RedrivenReport | None = Field(description="The last time that it was published again.")
+    company: str | None = Field(description="The company, if the answer to the command or to its repetition knew it.")
+    redriven: RedrivenReport | None = Field(description="The last time that the command was published again.")
 
 
 class DeadLettersListReport(Report):
@@ -42,35 +44,35 @@ class HeaderReport(Model):
 
 
 class DeadLettersShowReport(Report):
-    """`passport-worker dead-letters show`: all of one, as it was kept: without credentials."""
+    """`passport-worker dead-letters show`: a whole dead letter as it was kept, without credentials."""
 
     dead_letter: DeadLetterReport | None
     headers: tuple[HeaderReport, ...]
     value: str | None = Field(description="Escaped; --output writes its bytes.")
-    redrives: tuple[RedrivenReport, ...] = Field(description="Each time that it was published again.")
+    redrives: tuple[RedrivenReport, ...] = Field(description="Each time that the command was published again.")
 
 
 RedriveOutcome = Literal["to-publish", "to-settle", "published", "settled", "refused"]
 
 
 class RedriveReport(Model):
-    """What became of publishing a command again."""
+    """The outcome of publishing a command again."""
 
     place: str
-    code: str | None = Field(description="Why it is a dead letter; null where it is none.")
+    code: str | None = Field(description="Why it is a dead letter; null if it has none.")
     outcome: RedriveOutcome = Field(
-        description="to-publish: it would be. to-settle: another redrive was interrupted, and it would be found out "
-        "whether it has published. published: now. settled: by the other redrive, as was found out. "
-        "refused: see the problems."
+        description="to-publish: would be published. to-settle: another redrive was interrupted; whether that one "
+        "published it would be found out first. published: by this run. settled: the interrupted redrive had published "
+        "it. refused: see the problems."
     )
-    new_place: str | None = Field(description="The new command.")
-    times: int | None = Field(description="How often it was published again, with this time.")
+    new_place: str | None = Field(description="Place of the new command.")
+    times: int | None = Field(description="How often it was published again, including this time.")
 
 
 class DeadLettersRedriveReport(Report):
     """`passport-worker dead-letters redrive`: commands that are published again."""
 
-    executed: bool = Field(description="Whether they were; otherwise this is what would be.")
-    operation: str | None = Field(description="Id of the row that was kept of it.")
-    warnings: tuple[str, ...] = Field(description="What the new commands will be refused for.")
-    redrives: tuple[RedriveReport, ...] = Field(description="In the order of their offsets, partition by partition.")
+    executed: bool = Field(description="Whether commands were published; otherwise the report says what would be.")
+    operation: str | None = Field(description="Id of the row in the table `operation`.")
+    warnings: tuple[str, ...] = Field(description="Why new commands will be refused.")
+    redrives: tuple[RedriveReport, ...] = Field(description="Partition by partition, in the order of offsets.")
