@@ -1,4 +1,4 @@
-"""How far a long verb is, told while it runs."""
+"""How a long verb shows its progress, and how it keeps to a rate."""
 
 import asyncio
 import time
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Shows it to people; what it is told costs next to nothing."""
+    """Shows people how far a verb is. Calls cost next to nothing."""
 
     def begin(self, what: str, total: int) -> None:
-        """A part of the work begins, of so many records."""
+        """Begin a part of the work, with a total of records."""
         ...
 
     def advance(self, records: int) -> None:
-        """So many more are done."""
+        """Count more records as done."""
         ...
 
 
@@ -22,25 +22,53 @@ class Quiet:
     """A progress that nobody sees."""
 
     def begin(self, what: str, total: int) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def advance(self, records: int) -> None:
-        """Nothing."""
+        """Show nothing."""
+
+
+class Allowance:
+    """A token bucket: how many records a rate allows by now; one at first.
+
+    The bucket holds a second's worth at most, so that a stall makes no burst. Times are seconds of a monotonic clock.
+    """
+
+    def __init__(self, per_second: float, now: float) -> None:
+        self._per_second, self._at = per_second, now
+        self._records = 1.0
+
+    def available(self, now: float) -> int:
+        """How many records may be taken; below 0 after more were taken than allowed."""
+        most = max(1.0, self._per_second)
+        self._records = min(most, self._records + (now - self._at) * self._per_second)
+        self._at = now
+        return int(self._records)
+
+    def take(self, records: int) -> None:
+        """Take records. If these are more than allowed, what was taken too early has to be waited for."""
+        self._records -= records
+
+    def seconds_owed(self, now: float) -> float:
+        """How long to wait until nothing is taken too early any more."""
+        self.available(now)
+        return max(0.0, -self._records / self._per_second)
 
 
 Advance = Callable[[int, int], Awaitable[None]]
-"""So many more records are done, of which so many count for the pace."""
+"""Told how many more records are done, and how many of them count for the rate."""
 
 
 def paced(progress: Progress, rate: float) -> Advance:
-    """Tells a progress of records, and waits where what counts comes faster than `rate` a second; 0 is no limit."""
-    began, done = time.monotonic(), 0
+    """Advance a progress, and wait where records come faster than `rate` a second; 0 is no limit."""
+    allowance = Allowance(rate, time.monotonic()) if rate > 0 else None
 
     async def advance(records: int, counted: int) -> None:
-        nonlocal done
-        done += counted
         progress.advance(records)
-        if rate > 0:
-            await asyncio.sleep(max(0.0, done / rate - (time.monotonic() - began)))
+        seconds = 0.0
+        if allowance is not None:
+            allowance.take(counted)
+            seconds = allowance.seconds_owed(time.monotonic())
+        await asyncio.sleep(seconds)
 
     return advance

@@ -24,7 +24,7 @@ from worker.tools.common.prerequisites import Needs, to_count, to_publish
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
-from worker.tools.replay.replay import CannotReplay, Chosen, Request, replay, resume
+from worker.tools.replay.replay import AnswerFilter, CannotReplay, ReplayRequest, replay, resume
 from worker.tools.replay.report import ReplayReport
 
 app = App(
@@ -36,10 +36,12 @@ app = App(
     ),
 )
 
-_OUTCOME = Parameter(name="--outcome", help=f"Only these: {', '.join(CODES)}.", negative=())
-_RATE = Parameter(help="Most records a second; 0: as fast as it goes.")
-_SUFFIX = Parameter(help="To topics whose names have this at their end, in place of the result topics.")
-_RESUME = Parameter(help="Go on with this replay; whoever runs it is stopped. Takes nothing else but --rate.")
+_OUTCOME = Parameter(name="--outcome", help=f"Only these outcomes: {', '.join(CODES)}.", negative=())
+_RATE = Parameter(help="Most records a second; 0: no limit.")
+_SUFFIX = Parameter(help="Publish to topics whose names have this suffix, instead of the result topics.")
+_RESUME = Parameter(
+    name="--resume", help="Go on with this replay, and stop a process that runs it. No other option matters but --rate."
+)
 
 
 @app.default
@@ -49,27 +51,27 @@ def replay_command(  # noqa: PLR0913 - options of a command
     outcome: Annotated[tuple[str, ...], _OUTCOME] = (),
     company: Annotated[str | None, Parameter(help="Only answers to this company.")] = None,
     key: Annotated[str | None, Parameter(help="Only answers under this key of the company.")] = None,
-    passport: Annotated[str | None, Parameter(help="Only what created or replayed this passport.")] = None,
+    passport: Annotated[str | None, Parameter(help="Only answers that created or replayed this passport.")] = None,
     rate: Annotated[float, _RATE] = 2000,
     topic_suffix: Annotated[str, _SUFFIX] = "",
-    resume_id: Annotated[UUID | None, Parameter(name="--resume", help=_RESUME.help)] = None,
+    resume_id: Annotated[UUID | None, _RESUME] = None,
     execute: Execute = False,
     reason: Reason = None,
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Publish answers of the ledger once more, byte for byte, dead letters too, beside running workers.
+    """Publish answers of the ledger once more, byte for byte, with their dead letters, beside running workers.
 
-    Nothing else changes: no passport, no charge, no count. Up to where results are visible now. Interrupted, it says
-    how to go on.
+    Repeats results up to those that are visible now. Changes nothing else: no passport, no charge, no count. If it is
+    interrupted, it says how to go on.
     """
-    if unknown := [one for one in outcome if one not in CODES]:
+    if unknown := [code for code in outcome if code not in CODES]:
         raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
     if key is not None and company is None:
         raise BadUsage("--key: expected --company beside it, since keys are a company's own")
-    request = Request(
+    request = ReplayRequest(
         chosen.range(),
-        Chosen(outcome, company, key, passport),
+        AnswerFilter(outcome, company, key, passport),
         rate,
         topic_suffix,
         reason_to_execute(reason) if execute else None,
@@ -99,9 +101,9 @@ def _failed(problem: Problem, id: UUID | None = None) -> ReplayReport:
 def _draw(console: Console, report: ReplayReport) -> None:
     names = ("partition", "from", "to", "next", "records", "bytes", "outcomes")
     rows = []
-    for one in report.lanes:
-        told = ", ".join(f"{count} {code}" for code, count in sorted(one.outcomes.items()))
-        rows.append((one.partition, one.start, one.stop, one.next, one.records, one.bytes, told))
+    for lane in report.lanes:
+        outcomes = ", ".join(f"{count} {code}" for code, count in sorted(lane.outcomes.items()))
+        rows.append((lane.partition, lane.start, lane.stop, lane.next, lane.records, lane.bytes, outcomes))
     console.print(table(names, rows, right=names[:-1]))
     if report.ok and not report.executed:
         console.print("Nothing was published: --execute --reason TEXT does it.")

@@ -12,15 +12,15 @@ class ReplayedLane(Model):
     partition: int
     start: int = Field(alias="from", description="The first offset.")
     stop: int = Field(alias="to", description="The offset behind the last one.")
-    next: int = Field(description="All that was chosen below it is published again.")
-    records: int = Field(description="Results and dead letters.")
-    bytes: int = Field(description="Of their values.")
-    outcomes: dict[str, int] = Field(description="How many of each outcome's code.")
+    next: int = Field(description="Every chosen answer below this offset is published again.")
+    records: int = Field(description="How many results and dead letters.")
+    bytes: int = Field(description="Bytes of their values.")
+    outcomes: dict[str, int] = Field(description="How many of each outcome.")
 
 
 class ReplayReport(Report):
-    """`passport-worker replay`: answers of the ledger, once more, byte for byte."""
+    """`passport-worker replay`: answers of the ledger that are published once more, byte for byte."""
 
-    id: str | None = Field(description="What `--resume` takes; null while nothing is executed.")
-    executed: bool = Field(description="Whether it was published; otherwise this is what would be.")
+    id: str | None = Field(description="Id of the replay, which `--resume` takes; null if nothing was published.")
+    executed: bool = Field(description="Whether answers were published; otherwise the report says what would be.")
     lanes: tuple[ReplayedLane, ...]

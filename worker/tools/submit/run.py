@@ -11,8 +11,8 @@ from worker.messages.events import Event, cause_of
 from worker.settings import Settings
 from worker.tools.cli.signals import Stop
 from worker.tools.common.answering import RowAnswer, answer_of
+from worker.tools.common.progress import Allowance
 from worker.tools.common.results import ResultWatcher
-from worker.tools.submit.allowance import Allowance
 from worker.tools.submit.answers_file import AnswersFile
 from worker.tools.submit.command_batches import CommandBatches, Delivery
 from worker.tools.submit.headers import Credentials, idempotency_key, record_key
@@ -134,7 +134,7 @@ class Submission:
             room = pace.in_flight - len(self._window)
             least = min(_AT_ONCE, max(1, pace.in_flight // 2))
             if allowance is not None:
-                least, room = 1, min(room, allowance.rows(time.monotonic()))
+                least, room = 1, min(room, allowance.available(time.monotonic()))
             if room < least or self._window.kept_bytes > _MOST_BYTES:
                 await asyncio.sleep(_REST_SECONDS)
                 continue
