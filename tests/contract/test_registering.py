@@ -21,7 +21,7 @@ from worker.store.port import (
 )
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
-from worker.tools.lanes.restoring import move_applied
+from worker.tools.lanes.taking_lanes import move_applied
 
 NAME, SECOND, THIRD = NAMES = tuple(LaneName("group", TOPIC, partition) for partition in range(3))
 

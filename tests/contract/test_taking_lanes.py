@@ -1,4 +1,4 @@
-"""How operators' verbs take lanes out of the hands of workers, and move them (`worker.tools.lanes.restoring`)."""
+"""How operators' verbs take lanes out of the hands of workers, and move them (`worker.tools.lanes.taking_lanes`)."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ from tests.contract.world import OPEN, TOPIC, Lane, ask, fence
 from worker.store.port import FencingToken, LaneName, LostLane, Owner, Position, Registered
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
-from worker.tools.lanes.restoring import move_applied, raise_epochs
+from worker.tools.lanes.taking_lanes import move_applied, raise_epochs
 
 GROUP = "group"
 

@@ -23,8 +23,8 @@ from worker.stream.positions import Log
 from worker.tools.common.progress import Quiet
 from worker.tools.common.rights import RUN
 from worker.tools.common.servers import both_servers
-from worker.tools.lanes import reset as module
-from worker.tools.lanes.reset import EXPIRED, Reset, _Resetting, reset, reset_of, why
+from worker.tools.lanes import lost_lanes as module
+from worker.tools.lanes.reset import EXPIRED, Target, _Resetting, reset, target_of, why_not
 
 EXECUTE = ("--execute", "--reason", "somebody mistyped")
 HERE = TopicIdentity("cluster-1", "topic-1")
@@ -34,20 +34,20 @@ APPLIED = Position(applied=100, emitted=90, ledger_from=50, topic=HERE)
 @pytest.mark.parametrize(
     ("emitted", "published", "first", "wanted"),
     [
-        (120, 0, 0, Reset(100, 90)),
-        (120, 95, 0, Reset(100, 95)),
-        (120, 100, 0, Reset(100, 100)),
-        (120, 101, 0, Reset(100, 120, "commits-lost")),
-        (49, 0, 0, Reset(100, 90)),
-        (49, 100, 0, Reset(100, 100)),
-        (95, 0, 110, Reset(110, 95, EXPIRED)),
-        (120, 97, 110, Reset(110, 97, EXPIRED)),
-        (90, 0, 201, Reset(201, 90, EXPIRED)),
+        (120, 0, 0, Target(100, 90)),
+        (120, 95, 0, Target(100, 95)),
+        (120, 100, 0, Target(100, 100)),
+        (120, 101, 0, Target(100, 120, "commits-lost")),
+        (49, 0, 0, Target(100, 90)),
+        (49, 100, 0, Target(100, 100)),
+        (95, 0, 110, Target(110, 95, EXPIRED)),
+        (120, 97, 110, Target(110, 97, EXPIRED)),
+        (90, 0, 201, Target(201, 90, EXPIRED)),
     ],
 )
-def test_where_a_lane_goes_on(emitted: int, published: int, first: int, wanted: Reset) -> None:
+def test_where_a_lane_goes_on(emitted: int, published: int, first: int, wanted: Target) -> None:
     """Where results end, as Kafka shows or Postgres knows it; never beyond what was decided."""
-    assert reset_of(LanePositions(APPLIED, emitted, Log(HERE, first, 201), is_new=False), published) == wanted
+    assert target_of(LanePositions(APPLIED, emitted, Log(HERE, first, 201), is_new=False), published) == wanted
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_where_a_lane_goes_on(emitted: int, published: int, first: int, wanted: 
 )
 def test_where_no_position_is_right(log: Log, lost: str | None, code: str) -> None:
     """The lane stays where it is."""
-    assert reset_of(LanePositions(APPLIED, 120, log, is_new=False, lost_commits=lost), 0) == Reset(100, 120, code)
+    assert target_of(LanePositions(APPLIED, 120, log, is_new=False, lost_commits=lost), 0) == Target(100, 120, code)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_where_no_position_is_right(log: Log, lost: str | None, code: str) -> No
 )
 def test_what_is_told_fits_what_is_in_the_way(standing: LanePositions, published: int, told: str) -> None:
     """Never what was refused just now, nor what would have commands answered twice."""
-    code = reset_of(standing, published).obstacle
+    code = target_of(standing, published).obstacle
     assert code is not None
-    text = why(code, standing, published)
+    text = why_not(code, standing, published)
     assert told in text
     assert ("--allow" in text) is (code == EXPIRED)
     assert "by hand" not in text
@@ -92,10 +92,8 @@ async def test_an_offset_that_a_fenced_transaction_may_still_move_is_waited_for(
 
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(module, "stable_offsets", stable)
-    servers: Any = SimpleNamespace(settings=Settings(), cluster=None)
-    unasked: Any = None
-    resetting = _Resetting(servers, unasked, unasked, unasked, frozenset())
-    assert await resetting._committed([0]) == {0: 15}
+    both: Any = SimpleNamespace(settings=Settings(), cluster=None)
+    assert await module.offsets_once_stable(both, [0]) == {0: 15}
 
 
 def _positions(told: Told) -> list[tuple[int, ...]]:

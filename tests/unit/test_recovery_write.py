@@ -10,14 +10,15 @@ import pytest
 
 from worker.settings import Settings
 from worker.store.port import ExpectedPosition, FencingToken, LaneName, LostLane, Registered
+from worker.store.postgres import PostgresStore
+from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
-from worker.tools.common.inspection import Inspection
 from worker.tools.common.progress import Quiet
-from worker.tools.common.servers import Servers
 from worker.tools.lanes import recovery_write as module
-from worker.tools.lanes.lost import Lost
+from worker.tools.lanes.lost_lanes import LaneWithLostCommits
 from worker.tools.lanes.recovery_plan import LanePlan
-from worker.tools.lanes.recovery_write import CannotWrite, Writer
+from worker.tools.lanes.recovery_write import Writer
+from worker.tools.lanes.taking_lanes import CannotWrite
 
 SETTINGS = Settings()
 TOKEN = FencingToken(LaneName(SETTINGS.group_id, SETTINGS.topic_commands, 0), 7, 3, "producer")
@@ -54,11 +55,11 @@ class _Plan:
             yield stop, []
 
 
-def _lost(published_end: int, emitted: int | None, lane_id: int | None) -> Lost:
-    return Lost(0, 10, emitted, published_end, datetime(2026, 11, 1, tzinfo=UTC), lane_id)
+def _lost(published_end: int, emitted: int | None, lane_id: int | None) -> LaneWithLostCommits:
+    return LaneWithLostCommits(0, 10, emitted, published_end, datetime(2026, 11, 1, tzinfo=UTC), lane_id)
 
 
-async def _write(monkeypatch: pytest.MonkeyPatch, store: _Store, lost: Lost, *has_members: bool) -> None:
+async def _write(monkeypatch: pytest.MonkeyPatch, store: _Store, lost: LaneWithLostCommits, *has_members: bool) -> None:
     """`has_members` is the answer of the group, each time that somebody asks; the last one stays."""
     answers = [*has_members]
 
@@ -70,10 +71,8 @@ async def _write(monkeypatch: pytest.MonkeyPatch, store: _Store, lost: Lost, *ha
 
     monkeypatch.setattr(module, "has_members", members)
     monkeypatch.setattr(module, "take_over", take_over)
-    cluster = SimpleNamespace(identity=None)
-    servers = cast(Servers, SimpleNamespace(settings=SETTINGS, cluster=cluster))
-    writer = Writer(servers, cast(Inspection, None), {0: Registered(TOKEN, frozenset())})
-    monkeypatch.setattr(writer, "_store", store)
+    both = cast(Connected, SimpleNamespace(settings=SETTINGS, cluster=None))
+    writer = Writer(both, cast(PostgresStore, store), {0: Registered(TOKEN, frozenset())})
     await writer.write(cast(LanePlan, _Plan()), lost, Quiet())
 
 

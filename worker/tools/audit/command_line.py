@@ -19,8 +19,8 @@ app = App(
     help_epilogue=examples("audit", "audit --partition 3 --from 2026-11-26T00:00:00Z --json"),
 )
 
-_ALLOW = Parameter(help="Results may be there more than once, with the same bytes.", negative=())
-_RATE = Parameter(help="Most commands a second; 0: as fast as it goes.")
+_ALLOW = Parameter(help="Accept results that are visible more than once, if their bytes are equal.", negative=())
+_RATE = Parameter(help="Most commands a second; 0: no limit.")
 
 
 @app.default
@@ -34,8 +34,8 @@ def audit_command(
 ) -> NoReturn:
     """Prove that each command has exactly one visible result, with the bytes of the ledger, beside running workers.
 
-    It reads the command topic up to the group's offset, all results and dead letters, and the ledger, and changes
-    nothing. Exit 1 where a result or a dead letter is missing, different, doubled, out of order, unasked or foreign.
+    Reads the command topic up to the group's offset, all results and dead letters, and the ledger; changes nothing.
+    Exits with 1 if a result or a dead letter is missing, different, doubled, out of order, unasked or foreign.
     """
 
     async def asking(servers: Servers, progress: Progress) -> AuditReport:
@@ -48,9 +48,9 @@ def audit_command(
 def _draw(console: Console, report: AuditReport) -> None:
     names = ("partition", "from", "to", "commands", "results", "repeats", "expired", "findings")
     rows = []
-    for one in report.lanes:
-        counts = (one.commands, one.results, one.repeats, one.expired, sum(one.findings.values()))
-        rows.append((one.partition, one.start, one.stop, *counts))
+    for lane in report.lanes:
+        counts = (lane.commands, lane.results, lane.repeats, lane.expired, sum(lane.findings.values()))
+        rows.append((lane.partition, lane.start, lane.stop, *counts))
     console.print(table(names, rows, right=names))
     if report.ok:
-        console.print(f"Promise kept: {sum(one.commands for one in report.lanes):,} commands, one result each.")
+        console.print(f"Promise kept: {sum(lane.commands for lane in report.lanes):,} commands, one result each.")

@@ -1,4 +1,4 @@
-"""One lane's history beside its ledger: which results are missing, different, doubled, out of order or unasked."""
+"""Compares one lane's history with its ledger: results missing, different, doubled, out of order or unasked."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
@@ -14,26 +14,26 @@ from worker.tools.common.result_record import difference
 
 MOST_PLACES = 20
 LOOK_AGAIN_SECONDS = 10
-"""How long what is missing at the end may take to become visible."""
+"""How long a result that is missing at the end may take to become visible."""
 _LATE = 500
-"""So many repeats are compared at once."""
+"""How many repeats are compared at once."""
 _NEAR = 2000
-"""Rows of the ledger so near to each other are read together."""
+"""Rows of the ledger that are nearer to each other than this are read together."""
 
 Ledger = Callable[[int, int], Awaitable[Sequence[Answer]]]
-"""The first rows of the lane at offsets from the first to below the second, in order, as many as are read at once."""
+"""Returns the first rows of a lane at offsets from a start to below a stop, in order, as many as one query reads."""
 
 
 class Repeats:
-    """How often each offset of a range came again, up to 255 times; a byte an offset, once there is any."""
+    """How often each offset of a range came again, up to 255 times, in a byte an offset."""
 
     def __init__(self, start: int, stop: int) -> None:
         self._start, self._size = start, stop - start
-        self._counts = bytearray()
+        self._counts = bytearray()  # allocated with the first repeat: most lanes have none
         self.total = 0
 
     def add(self, offset: int) -> None:
-        """Once more."""
+        """Count an offset once more."""
         if not self._counts:
             self._counts = bytearray(self._size)
         at = offset - self._start
@@ -45,7 +45,10 @@ class Repeats:
 
 
 class Log:
-    """What came of one log: results of a kind, or, where that is None, dead letters."""
+    """The state of one log: of results of a kind, or, with kind None, of dead letters.
+
+    `newest` is the newest command that had its first result, and `newest_at` the offset of that result.
+    """
 
     def __init__(self, kind: Kind | None, start: int, stop: int) -> None:
         self.kind = kind
@@ -55,19 +58,19 @@ class Log:
 
     @property
     def prefix(self) -> str:
-        """What codes of findings about it begin with."""
+        """The beginning of finding codes about this log."""
         return prefix(self.kind)
 
     def wants(self, answer: Answer) -> bool:
-        """Whether something of that answer goes there."""
+        """Whether this log holds a record of that answer."""
         return answer.dead_letter is not None if self.kind is None else answer.kind is self.kind
 
 
 class LaneAudit:
-    """Audits one lane; what it has found is complete when `run` has ended."""
+    """Audits one lane. Its findings are complete when `run` has ended."""
 
     def __init__(self, history: History, ledger: Ledger, group_id: str, strays: Strays) -> None:
-        """The history tells `strays` of what is none of its commands'."""
+        """`strays` gets the records of the history that name none of its commands."""
         history.tell(strays.meet)
         self._history, self._ledger, self._group_id, self._strays = history, ledger, group_id, strays
         self.findings = strays.findings
@@ -76,17 +79,16 @@ class LaneAudit:
         self._late: list[tuple[Log, Named]] = []
 
     async def run(self, advance: Advance) -> None:
-        """Read it all; `advance` is told of commands. Raises what the servers do."""
+        """Read the whole lane; `advance` gets the number of commands. Raises what the servers raise."""
+        # The ledger is read for the next window while the one before is compared.
         ahead: tuple[Window, asyncio.Task[Sequence[Answer]]] | None = None
         try:
-            async for window in self._history.windows():  # the ledger is asked for one while the one before is compared
-                found, ahead = ahead, (window, asyncio.ensure_future(self._ledger(window.start, window.stop)))
-                if found is not None:
-                    await self._window(*found)
-                    await advance(len(found[0].commands), len(found[0].commands))
+            async for window in self._history.windows():
+                current, ahead = ahead, (window, asyncio.ensure_future(self._ledger(window.start, window.stop)))
+                if current is not None:
+                    await self._window(*current, advance)
             if ahead is not None:
-                await self._window(*ahead)
-                await advance(len(ahead[0].commands), len(ahead[0].commands))
+                await self._window(*ahead, advance)
         finally:
             if ahead is not None:
                 ahead[1].cancel()
@@ -98,8 +100,8 @@ class LaneAudit:
             for offset in log.missing:
                 self._note_missing(log, offset)
 
-    async def _window(self, window: Window, first: Awaitable[Sequence[Answer]]) -> None:
-        """Compare it, as many rows of the ledger at a time as come together."""
+    async def _window(self, window: Window, first: Awaitable[Sequence[Answer]], advance: Advance) -> None:
+        """Compare a window with the ledger, query by query."""
         asked = {command.offset for command in window.commands}
         self.commands += len(asked)
         start, answers = window.start, await first
@@ -109,6 +111,7 @@ class LaneAudit:
             if stop >= window.stop:
                 break
             start, answers = stop, await self._ledger(stop, window.stop)
+        await advance(len(asked), len(asked))
 
     async def _compare(self, start: int, stop: int, asked: Set[int], answers: Sequence[Answer]) -> None:
         rows = {answer.offset: answer for answer in answers}
@@ -118,26 +121,25 @@ class LaneAudit:
             self.logs[answer.kind].missing[offset] = None
             if answer.dead_letter is not None:
                 self.logs[None].missing[offset] = None
-        async for kind, found in self._history.named(stop):
+        async for kind, records in self._history.named(stop):
             log = self.logs[kind]
-            for one in found:
-                if one.cause >= start:
-                    self._result(log, one, rows.get(one.cause), is_asked=one.cause in asked)
-                elif one.cause >= self._history.start:
-                    self._late.append((log, one))
+            for named in records:
+                if named.cause >= start:
+                    self._result(log, named, rows.get(named.cause), is_asked=named.cause in asked)
+                elif named.cause >= self._history.start:
+                    self._late.append((log, named))
             if len(self._late) >= _LATE:
                 await self._compare_late()
             await self._strays.look()
 
-    def _result(self, log: Log, one: Named, answer: Answer | None, *, is_asked: bool) -> None:
-        """One record that names a command, whose row of the ledger is `answer`."""
+    def _result(self, log: Log, named: Named, answer: Answer | None, *, is_asked: bool) -> None:
+        """Compare a record that names a command; `answer` is the command's row of the ledger."""
         self.results += log.kind is not None
-        cause = one.cause
+        cause, record = named
         if answer is None or not log.wants(answer):
-            if not (answer is None and is_asked):  # that the ledger lacks it was noted
-                self.add(f"{log.prefix}unasked", cause, f"{one.record.place} answers it, and it has no such answer")
+            if not (answer is None and is_asked):  # otherwise ledger-missing was noted
+                self.add(f"{log.prefix}unasked", cause, f"{record.place} answers it, and it has no such answer")
             return
-        record = one.record
         unlike = difference(self._wanted(log, answer), record.key, record.value, record.headers)
         if unlike is not None:
             self.add(f"{log.prefix}different", cause, f"{unlike} of {record.place} is not that of the ledger")
@@ -146,13 +148,13 @@ class LaneAudit:
             return
         del log.missing[cause]
         log.first = cause if log.first < 0 else log.first
-        if unlike is None:  # a forged one may stand anywhere
+        if unlike is None:  # a forged result may stand anywhere
             self._check_order(log, cause, record.offset)
 
     def _check_order(self, log: Log, cause: int, at: int) -> None:
-        """Of first results: the log is read in order but for some that were held, since they name later commands."""
+        """Check the order of first results. The log is read in order, except for records held for later commands."""
         if cause < log.newest and self._has_expired(log, cause):
-            self.expired += 1  # and this is the repeat of it
+            self.expired += 1  # the first result has expired, and this is a repeat
             log.repeats.add(cause)
         elif cause < log.newest:
             self._note_out_of_order(log, cause, at)
@@ -166,27 +168,27 @@ class LaneAudit:
         self.add(f"{log.prefix}out-of-order", cause, f"{place} stands behind a later command's")
 
     async def _compare_late(self) -> None:
-        """Records of commands of earlier windows: repeats, or what was missing until now."""
-        late, self._late = sorted(self._late, key=lambda each: each[1].cause), []
+        """Compare records of commands of earlier windows: repeats, or results that were missing until now."""
+        late, self._late = sorted(self._late, key=lambda record: record[1].cause), []
         rows: dict[int, Answer] = {}
-        known = -1
-        for at, (log, one) in enumerate(late):
-            if one.cause > known:
-                last = max(each.cause for _, each in late[at:] if each.cause < one.cause + _NEAR)
-                answers = await self._ledger(one.cause, last + 1)
-                known = answers[-1].offset if answers else last
+        read_to = -1
+        for at, (log, named) in enumerate(late):
+            if named.cause > read_to:
+                last = max(other.cause for _, other in late[at:] if other.cause < named.cause + _NEAR)
+                answers = await self._ledger(named.cause, last + 1)
+                read_to = answers[-1].offset if answers else last
                 rows = {answer.offset: answer for answer in answers}
-            answer = rows.get(one.cause)
-            self._result(log, one, answer, is_asked=answer is not None)
+            answer = rows.get(named.cause)
+            self._result(log, named, answer, is_asked=answer is not None)
 
     async def _read_on(self) -> None:
-        """Repeats of these commands may stand anywhere behind, up to where the logs end."""
-        async for kind, found in self._history.named(NAMED_TO_THE_END):
-            for one in found:
-                if one.cause >= self._history.stop:
-                    self._strays.meet(kind, one.record, one.cause)
-                elif one.cause >= self._history.start:
-                    self._late.append((self.logs[kind], one))
+        """Read the logs to their ends: repeats of these commands may stand anywhere behind."""
+        async for kind, records in self._history.named(NAMED_TO_THE_END):
+            for named in records:
+                if named.cause >= self._history.stop:
+                    self._strays.meet(kind, named.record, named.cause)
+                elif named.cause >= self._history.start:
+                    self._late.append((self.logs[kind], named))
             if len(self._late) >= _LATE:
                 await self._compare_late()
             await self._strays.look()
@@ -194,7 +196,7 @@ class LaneAudit:
         await self._strays.look(1)
 
     async def _look_again(self) -> bool:
-        """What became visible meanwhile; False where all that is missing has expired."""
+        """Compare what became visible meanwhile. False if everything that is missing has expired."""
         if all(self._has_expired(log, offset) for log in self.logs.values() for offset in log.missing):
             return False
         await asyncio.sleep(1.0)
@@ -209,7 +211,7 @@ class LaneAudit:
             self.add(f"{log.prefix}missing", offset, "nothing is visible of what the ledger says")
 
     def _has_expired(self, log: Log, offset: int) -> bool:
-        """Whether the log has dropped records that old."""
+        """Whether the log has dropped records as old as the first result of this command."""
         return self._history.logs[log.kind].has_dropped and (log.first < 0 or offset < log.first)
 
     def _wanted(self, log: Log, answer: Answer) -> Event:
@@ -221,5 +223,5 @@ class LaneAudit:
         return dead_letter_event(answer.dead_letter, source, self._group_id)
 
     def add(self, code: str, offset: int, text: str) -> None:
-        """Note a finding about a command."""
+        """Note a finding about the command at an offset."""
         self.findings.add(code, Place(self._history.topic, self._history.partition, offset), text)

@@ -6,19 +6,20 @@ from worker.tools.common.report import Model, Report
 
 
 class AuditedLane(Model):
-    """Commands of a partition whose results were compared with the ledger."""
+    """A partition whose results were compared with the ledger."""
 
     topic: str
     partition: int
     start: int = Field(alias="from", description="The first offset.")
     stop: int = Field(alias="to", description="The offset behind the last one.")
     commands: int
-    results: int = Field(description="Records of result topics that name these commands.")
-    repeats: int = Field(description="How many of them, and of dead letters, were not the first.")
-    expired: int = Field(description="Results that the log has dropped with its retention.")
+    results: int = Field(description="How many records of result topics name these commands.")
+    repeats: int = Field(description="How many results and dead letters were not the first of their command.")
+    expired: int = Field(description="How many results the log has dropped with its retention.")
     findings: dict[str, int] = Field(
         description="How many of each code: `missing`, `different`, `doubled`, `out-of-order`, `unasked` (names a "
-        "command that has no such answer), `foreign` (names none); the same with `dead-letter-`; `ledger-missing`."
+        "command that has no such answer), `foreign` (names no command); the same codes with `dead-letter-`; "
+        "`ledger-missing`."
     )
 
 

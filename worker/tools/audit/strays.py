@@ -1,4 +1,4 @@
-"""Records of result and dead-letter topics that answer nothing: forged, misdirected, or written by somebody else."""
+"""Stray records of result and dead-letter topics, which answer no command: forged, misdirected, or somebody else's."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -13,10 +13,10 @@ from worker.tools.common.history import LOGS, Topics
 from worker.tools.common.result_record import letter_origin
 
 AT_ONCE = 500
-"""So many records wait for a look at how far the lane is."""
+"""How many records wait until the position of their lane is looked at."""
 
 Decided = Callable[[], Awaitable[int]]
-"""The offset behind the newest command of a lane that is decided now."""
+"""Returns the offset behind the newest command of a lane that is decided now."""
 
 
 class _Early(NamedTuple):
@@ -24,46 +24,47 @@ class _Early(NamedTuple):
 
     kind: Kind | None
     cause: int
-    place: Place
+    record: Place
 
 
 class Strays:
-    """Those of one lane. A worker that goes on publishes results meanwhile: these are no strays."""
+    """The strays of one lane. Results that a running worker publishes meanwhile are none."""
 
     def __init__(self, topics: Topics, partition: int, decided: Decided, findings: Findings) -> None:
         self._topics, self._partition, self._decided, self.findings = topics, partition, decided, findings
         self._early: list[_Early] = []
 
     def meet(self, kind: Kind | None, record: Record, cause: int | None) -> None:
-        """A record of the log of a kind that names no command of the lane below its end, or no command of the lane."""
+        """Take a record that names a command behind the audited ones, or (cause None) no command of the lane."""
         if cause is not None:
             self._early.append(_Early(kind, cause, record.place))
         elif record.partition == self._partition:  # lanes that share a log would each report it
             note_stray(self._topics, kind, record, self.findings)
 
     async def look(self, least: int = AT_ONCE) -> None:
-        """Where so many wait: which of them name a command that is not decided even now, after they were read.
+        """Once `least` early records wait, note those that name a command which is not decided even now.
 
-        Results are published after their command was decided in Postgres, so A says more of them than E.
+        A result is published after its command was decided in Postgres, so A read afterwards tells more than E.
         """
         if len(self._early) < max(1, least):
             return
         decided, early = await self._decided(), self._early
         self._early = []
-        for each in early:
-            if each.cause >= decided:
-                place = Place(self._topics.settings.topic_commands, self._partition, each.cause)
-                text = f"{each.place} answers it, and no such command was decided"
-                self.findings.add(f"{prefix(each.kind)}unasked", place, text)
+        for kind, cause, record in early:
+            if cause >= decided:
+                command = Place(self._topics.settings.topic_commands, self._partition, cause)
+                self.findings.add(
+                    f"{prefix(kind)}unasked", command, f"{record} answers it, and no such command was decided"
+                )
 
 
 async def note_strays_elsewhere(reader: LogReader, topics: Topics, findings: Findings) -> None:
-    """Note strays in partitions that no lane has results in: a topic of results may have more than that of commands."""
+    """Note strays in partitions where no lane has results: a result topic may have more than the command topic."""
     lanes, bounds = topics.counts[topics.settings.topic_commands], dict[tuple[str, int], Bounds]()
     kinds = {topics.place(kind, 0)[0]: kind for kind in LOGS}
     for topic in kinds:
-        found = await reader.bounds(topic, range(lanes, topics.counts[topic]))
-        bounds |= {(topic, partition): log for partition, log in found.items()}
+        logs = await reader.bounds(topic, range(lanes, topics.counts[topic]))
+        bounds |= {(topic, partition): log for partition, log in logs.items()}
     for (topic, partition), log in bounds.items():
         async for records in reader.read(topic, partition, log.first, log.end):
             for record in records:
@@ -71,14 +72,14 @@ async def note_strays_elsewhere(reader: LogReader, topics: Topics, findings: Fin
 
 
 def prefix(kind: Kind | None) -> str:
-    """What codes of findings about a log begin with; None stands for dead letters."""
+    """The beginning of finding codes for a log; None stands for dead letters."""
     return "dead-letter-" if kind is None else ""
 
 
 def note_stray(topics: Topics, kind: Kind | None, record: Record, findings: Findings) -> None:
-    """Note a record that names no command, or one whose results go to another partition, if to any.
+    """Note a record that names no command, or a command whose results go to another partition, or to none.
 
-    Other command topics and other groups may share the topic: what names theirs is no finding.
+    Records for other command topics or groups are no finding: these may share the topic.
     """
     settings, place = topics.settings, record.place
     origin = letter_origin(record.headers) if kind is None else None
@@ -86,8 +87,9 @@ def note_stray(topics: Topics, kind: Kind | None, record: Record, findings: Find
     if command is None:
         findings.add(f"{prefix(kind)}foreign", place, "it names no command")
         return
+    # A result does not name its group, so ours is assumed.
     if command.topic != settings.topic_commands or (origin is not None and origin.group_id != settings.group_id):
-        return  # a result does not name its group
+        return
     known = command.partition < topics.counts[command.topic]
     if not known or topics.place(kind, command.partition) != (place.topic, place.partition):
         findings.add(f"{prefix(kind)}unasked", command, f"{place} answers it, and its results do not go there")

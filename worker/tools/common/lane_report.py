@@ -1,4 +1,4 @@
-"""Where a lane stands, as `lanes`, `doctor` and the console report it."""
+"""The report of lanes, for `lanes`, `doctor` and the console. Imports no Kafka, for the generator of schemas."""
 
 from typing import Literal
 
@@ -10,22 +10,22 @@ LaneState = Literal["in-step", "behind", "unowned", "never-run", "halted", "unkn
 
 
 class LaneReport(Model):
-    """A partition of the command topic, and what both servers know of it; null is what could not be known."""
+    """A partition of the command topic, and what both servers know of it. Null stands for what is not known."""
 
     topic: str
     partition: int
     applied: int | None = Field(description="A: the next offset to decide, in Postgres.")
     emitted: int | None = Field(description="E: the next offset whose result is not visible, in Kafka.")
-    ledger_from: int | None = Field(description="From here on the ledger is complete.")
+    ledger_from: int | None = Field(description="The offset from which on the ledger is complete.")
     log_start: int | None
     log_end: int | None
     lag_records: int | None = Field(description="Offsets from E to the end of the log.")
-    lag_seconds: float | None = Field(description="Age of the record at E; 0 where none waits.")
-    generation: int | None = Field(description="Of the group, when the lane was opened last.")
-    member: str | None = Field(description="Whom the group has given the partition.")
-    host: str | None = Field(description="Where that member connects from.")
+    lag_seconds: float | None = Field(description="Age of the record at E; 0 if no record waits.")
+    generation: int | None = Field(description="The group's generation when the lane was opened last.")
+    member: str | None = Field(description="The member to which the group has assigned the partition.")
+    host: str | None = Field(description="The host from which that member connects.")
     state: LaneState
-    advice: str | None = Field(description="What to do, where something is wrong.")
+    advice: str | None = Field(description="What to do; null if nothing is wrong.")
 
 
 class LanesReport(Report):

@@ -1,4 +1,4 @@
-"""`passport-worker lanes`: where every lane stands, by both servers, and what to do about those that do not move."""
+"""`passport-worker lanes`: where every lane stands, by both servers, and what to do about lanes that do not move."""
 
 import time
 from collections.abc import Mapping
@@ -16,86 +16,87 @@ from worker.tools.common.lane_report import LaneReport, LanesReport, LaneState
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
 
-_UNOWNED = "Commands wait in it, and nobody has it: start a worker (`passport-worker run`)."
+_UNOWNED = "Commands wait in it, but no worker has it: start one (`passport-worker run`)."
 
 
 async def lanes(servers: Servers) -> LanesReport:
-    """What both servers know of every lane; what one of them knows while the other is away."""
+    """Everything that both servers know of every lane; if one is away, everything that the other knows."""
     settings, topic = servers.settings, servers.settings.topic_commands
     view = await servers.kafka(lambda: group_view(settings, servers.cluster), asking_acls(settings))
     rows = await servers.postgres(lambda database: database.lanes(settings.group_id, topic), ("lane",))
-    problems = [one for one in (view, rows) if isinstance(one, Problem)]
     seen: Mapping[int, PartitionView] = {} if isinstance(view, Problem) else view
     known: Mapping[int, LaneRow] = {} if isinstance(rows, Problem) else rows
-    later = await servers.kafka(lambda: seen_beside(servers.cluster, topic, seen, known))
-    seen = seen if isinstance(later, Problem) else later
+    caught_up = await servers.kafka(lambda: with_logs_beyond(servers.cluster, topic, seen, known))
+    seen = seen if isinstance(caught_up, Problem) else caught_up
     published = await published_without_offset(servers, seen)
-    stands = standings(seen, known, published)
-    waiting = {at: one.emitted for at, one in stands.items() if one.emitted < one.log.end}
+    positions = positions_of_lanes(seen, known, published)
+    waiting = {at: lane.emitted for at, lane in positions.items() if lane.emitted < lane.log.end}
     ages = await servers.kafka(lambda: LogReader(servers.cluster).appended_at(topic, waiting))
-    ahead = [at for at, one in stands.items() if one.emitted > one.position.applied]
+    ahead = [at for at, lane in positions.items() if lane.emitted > lane.position.applied]
     newest = await newest_results(settings, servers.cluster, topic, ahead)
-    found = []
+    reports = []
     for at in sorted({*seen, *known}):
-        one = lane_report(topic, at, known.get(at), seen.get(at))
-        if at in published:
-            one = one.model_copy(update={"emitted": stands[at].emitted})
-        if at in seen and not isinstance(rows, Problem):
-            one = judged(one, stands[at], newest.get(at))
-        oldest_ms = None if isinstance(ages, Problem) else ages.get(at)
+        report = _report(topic, at, known.get(at), seen.get(at))
         if at in seen:
+            oldest_ms = None if isinstance(ages, Problem) else ages.get(at)
             seconds = 0.0 if oldest_ms is None else round(max(0.0, time.time() - oldest_ms / 1000), 3)
-            one = one.model_copy(update={"lag_seconds": seconds})
-        found.append(one)
+            changes: dict[str, object] = {"lag_seconds": seconds}
+            if at in published:
+                changes["emitted"] = positions[at].emitted
+            if not isinstance(rows, Problem):
+                changes["state"], changes["advice"] = _state(report, positions[at], newest.get(at))
+            report = report.model_copy(update=changes)
+        reports.append(report)
+    problems = [problem for problem in (view, rows) if isinstance(problem, Problem)]
     problems += [
-        Problem(code=f"lane-{one.state}", place=f"{topic}/{one.partition}", text=one.advice)
-        for one in found
-        if one.advice is not None
+        Problem(code=f"lane-{lane.state}", place=f"{topic}/{lane.partition}", text=lane.advice)
+        for lane in reports
+        if lane.advice is not None
     ]
-    return LanesReport(problems=tuple(problems), group=settings.group_id, lanes=tuple(found))
+    return LanesReport(problems=tuple(problems), group=settings.group_id, lanes=tuple(reports))
 
 
-async def seen_beside(
+async def with_logs_beyond(
     cluster: Cluster, topic: str, seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow]
 ) -> Mapping[int, PartitionView]:
-    """The same, with logs as they are now where A has gone beyond the end that was seen: E is asked for before A.
+    """The same partitions; where A is beyond the end of the log that was seen, with the log as it is now.
 
-    Raises `CLUSTER_ERRORS`.
+    E and the logs are read before A, and a running lane moves on meanwhile. Raises `CLUSTER_ERRORS`.
     """
-    moved = [at for at, one in seen.items() if position_in(known.get(at)).applied > one.log.end]
+    moved = [at for at, view in seen.items() if position_in(known.get(at)).applied > view.log.end]
     bounds = await LogReader(cluster).bounds(topic, moved) if moved else {}
-    logs = {at: Log(seen[at].log.topic, *found) for at, found in bounds.items()}
-    return {at: replace(one, log=logs.get(at, one.log)) for at, one in seen.items()}
+    logs = {at: Log(seen[at].log.topic, *bound) for at, bound in bounds.items()}
+    return {at: replace(view, log=logs.get(at, view.log)) for at, view in seen.items()}
 
 
 async def published_without_offset(servers: Servers, seen: Mapping[int, PartitionView]) -> dict[int, int]:
-    """One past the newest command that has a result, of partitions that have commands but no committed offset.
+    """The offset behind the newest command with a result, of partitions with commands but no committed offset.
 
-    By the newest results alone: enough to see that a lane ran, and that commits are lost.
+    Only the newest results are read: enough to see that a lane ran, and that commits are lost.
     """
-    without = [at for at, one in seen.items() if one.committed is None and one.log.first < one.log.end]
+    without = [at for at, view in seen.items() if view.committed is None and view.log.first < view.log.end]
     newest = await newest_results(servers.settings, servers.cluster, servers.settings.topic_commands, without)
     return {at: offset + 1 for at, offset in newest.items() if offset is not None}
 
 
-def standings(
+def positions_of_lanes(
     seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow], published: Mapping[int, int]
 ) -> dict[int, LanePositions]:
-    """Where every lane that Kafka has stands, by what both servers say; commits that one has lost concern all.
+    """The positions of every lane that Kafka has. Commits that one lane has lost concern all lanes.
 
-    `published` is of partitions for which the group has no offset.
+    `published` has the partitions for which the group has no offset.
     """
-    positions = {at: one.position for at, one in known.items()}
-    applied = {at: None if one is None else one.applied for at, one in positions.items()}
-    reason = why_commits_are_lost({at: one.committed for at, one in seen.items()}, applied, published)
+    positions = {at: row.position for at, row in known.items()}
+    applied = {at: None if position is None else position.applied for at, position in positions.items()}
+    reason = why_commits_are_lost({at: view.committed for at, view in seen.items()}, applied, published)
     return {
-        at: positions_of(positions.get(at), one.committed, one.log, reason, published=published.get(at))
-        for at, one in seen.items()
+        at: positions_of(positions.get(at), view.committed, view.log, reason, published=published.get(at))
+        for at, view in seen.items()
     }
 
 
-def lane_report(topic: str, partition: int, row: LaneRow | None, view: PartitionView | None) -> LaneReport:
-    """What is known of a lane, without a judgement; each server's part is left out where it says nothing."""
+def _report(topic: str, partition: int, row: LaneRow | None, view: PartitionView | None) -> LaneReport:
+    """A lane without its state; None stands for what only an absent server knows."""
     position = None if row is None else row.position
     emitted = None if view is None or view.committed is None else view.committed.offset
     if emitted is None and position is not None:
@@ -118,18 +119,13 @@ def lane_report(topic: str, partition: int, row: LaneRow | None, view: Partition
     )
 
 
-def judged(lane: LaneReport, standing: LanePositions, newest_result: int | None) -> LaneReport:
-    """The same with its state; advice where somebody has to do something."""
-    state, advice = _judgement(lane, standing, newest_result)
-    return lane.model_copy(update={"state": state, "advice": advice})
-
-
-def _judgement(lane: LaneReport, standing: LanePositions, newest_result: int | None) -> tuple[LaneState, str | None]:
-    if (reason := standing.reason_to_halt(newest_result)) is not None:
+def _state(lane: LaneReport, positions: LanePositions, newest_result: int | None) -> tuple[LaneState, str | None]:
+    """The state of a lane, and advice if somebody has to act."""
+    if (reason := positions.reason_to_halt(newest_result)) is not None:
         return "halted", reason
-    has_lag = standing.emitted < standing.log.end
+    has_lag = positions.emitted < positions.log.end
     if lane.member is None:
-        return ("never-run" if standing.is_new else "unowned"), (_UNOWNED if has_lag else None)
-    if standing.is_new:
+        return ("never-run" if positions.is_new else "unowned"), (_UNOWNED if has_lag else None)
+    if positions.is_new:
         return "never-run", None
     return ("behind" if has_lag else "in-step"), None

@@ -14,10 +14,10 @@ from worker.tools.common.prerequisites import to_look, to_repair
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
-from worker.tools.lanes.recover import Request, recover
-from worker.tools.lanes.recovery_write import CannotWrite
+from worker.tools.lanes.recover import RecoverRequest, recover
 from worker.tools.lanes.report import RecoverReport, ResetReport
 from worker.tools.lanes.reset import reset
+from worker.tools.lanes.taking_lanes import CannotWrite
 
 app = App(
     name="lanes",
@@ -28,10 +28,10 @@ app = App(
 
 @app.default
 def lanes_command(*, as_json: AsJson = False) -> NoReturn:
-    """Where every lane stands: one per partition of the command topic.
+    """Show where every lane stands; each partition of the command topic has one.
 
-    A is the next offset to decide (Postgres), E the next whose result is not visible (Kafka). Exit 1 where a lane is
-    halted, or has commands and no worker.
+    A is the next offset to decide (Postgres), E the next whose result is not visible (Kafka). Exits with 1 if a lane
+    is halted, or has commands and no worker.
     """
     report = ask(look_at_lanes)
     show(report, as_json=as_json, draw=lambda console: _draw_lanes(console, report))
@@ -44,25 +44,25 @@ def _draw_lanes(console: Console, report: LanesReport) -> None:
             columns,
             [
                 (
-                    one.partition,
-                    one.state,
-                    one.applied,
-                    one.emitted,
-                    None if one.log_end is None else f"{one.log_start}-{one.log_end}",
-                    one.lag_records,
-                    None if one.lag_seconds is None else f"{one.lag_seconds:.1f} s",
-                    one.member,
-                    one.host,
+                    lane.partition,
+                    lane.state,
+                    lane.applied,
+                    lane.emitted,
+                    None if lane.log_end is None else f"{lane.log_start}-{lane.log_end}",
+                    lane.lag_records,
+                    None if lane.lag_seconds is None else f"{lane.lag_seconds:.1f} s",
+                    lane.member,
+                    lane.host,
                 )
-                for one in report.lanes
+                for lane in report.lanes
             ],
             right=("partition", "A", "E", "log", "lag", "oldest"),
         )
     )
 
 
-_SEARCH = Parameter(help="From when on results are read (RFC 3339); as far back as needed, if not given.")
-_ALLOW = Parameter(help="A refusal to pass over: its original is still to be answered.", negative=())
+_SEARCH = Parameter(help="Read results from this time on (RFC 3339); by default as far back as needed.")
+_ALLOW = Parameter(help="A refusal to pass over, when you know that the original is still to be answered.", negative=())
 
 
 @app.command(
@@ -72,9 +72,9 @@ _ALLOW = Parameter(help="A refusal to pass over: its original is still to be ans
     ),
 )
 def recover_command(  # noqa: PLR0913 - options of a command
-    *partitions: Annotated[int, Parameter(help="Partitions of the command topic; all, if none is given.")],
+    *partitions: Annotated[int, Parameter(help="Partitions of the command topic; by default all.")],
     from_results: Annotated[
-        bool, Parameter(help="Take what was published as the truth: the only way.", negative=())
+        bool, Parameter(help="Take what was published as the truth; the only way so far.", negative=())
     ] = True,
     search_from: Annotated[str | None, _SEARCH] = None,
     allow: Annotated[list[Literal["original-missing"]] | None, _ALLOW] = None,
@@ -83,26 +83,28 @@ def recover_command(  # noqa: PLR0913 - options of a command
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """After Postgres was restored from an older copy: make it hold exactly what was published.
+    """Make Postgres hold exactly what was published, after it was restored from an older copy.
 
-    Load the catalogue first: companies, and above all revocations of keys, are in no topic. Without --execute it only
-    says what it would do, and what is in the way. Interrupted, run it again.
+    Load the catalogue first: no topic holds companies, or revocations of keys. Without --execute it only says what it
+    would do, and what is in the way. If it is interrupted, run it again.
     """
     since = None if search_from is None else timestamp("--search-from", search_from)
-    request = Request(partitions, since, frozenset(allow or ()), execute, reason_to_execute(reason) if execute else "")
+    request = RecoverRequest(
+        partitions, since, frozenset(allow or ()), execute, reason_to_execute(reason) if execute else ""
+    )
 
     async def asking(servers: Servers, progress: Progress) -> RecoverReport:
         try:
             return await recover(servers, request, progress)
         except CannotWrite as error:
-            return _nothing(Problem(code="not-written", text=str(error)))
+            return _not_recovered(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _nothing, patience, to_repair if execute else to_look)
+    report = ask_long(asking, _not_recovered, patience, to_repair if execute else to_look)
     show(report, as_json=as_json, draw=lambda console: _draw_recovery(console, report))
 
 
 _EXPIRED = Parameter(
-    help="commands-expired: go on behind commands that the log has dropped; publish them again before.", negative=()
+    help="commands-expired: go on behind commands that the log has dropped. Publish them again first.", negative=()
 )
 
 
@@ -111,17 +113,17 @@ _EXPIRED = Parameter(
     help_epilogue=examples("lanes reset", 'lanes reset 3 --execute --reason "the offset was set ahead, ticket 4711"'),
 )
 def reset_command(
-    *partitions: Annotated[int, Parameter(help="Partitions of the command topic; all, if none is given.")],
+    *partitions: Annotated[int, Parameter(help="Partitions of the command topic; by default all.")],
     allow: Annotated[list[Literal["commands-expired"]] | None, _EXPIRED] = None,
     execute: Execute = False,
     reason: Reason = None,
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Let halted lanes go on whose offset was set by hand, or whose next commands have expired; stop all workers first.
+    """Let halted lanes go on whose offset was set by hand, or whose next commands have expired. Stop all workers first.
 
-    E goes to where results end, so that none is lost and none comes twice. It is never used for lost commits: `lanes
-    recover` is. Without --execute it only says what it would do.
+    E moves to where results end, so that no result is lost or comes twice. For lost commits use `lanes recover`.
+    Without --execute it only says what it would do.
     """
     why = reason_to_execute(reason) if execute else None
 
@@ -141,42 +143,31 @@ def _not_reset(problem: Problem) -> ResetReport:
 
 def _draw_reset(console: Console, report: ResetReport) -> None:
     names = ("partition", "A", "E", "A afterwards", "E afterwards")
-    rows = [(one.partition, one.applied, one.emitted, one.applied_after, one.emitted_after) for one in report.lanes]
+    rows = [
+        (lane.partition, lane.applied, lane.emitted, lane.applied_after, lane.emitted_after) for lane in report.lanes
+    ]
     console.print(table(names, rows, right=names))
     if report.executed:
-        console.print("Moved: start the workers. `passport-worker audit` proves that all is well.")
+        console.print("Lanes were moved. Start the workers; `passport-worker audit` checks every result.")
     elif report.ok:
         console.print("Nothing was moved: --execute --reason TEXT does it.")
 
 
-def _nothing(problem: Problem) -> RecoverReport:
+def _not_recovered(problem: Problem) -> RecoverReport:
     return RecoverReport(problems=(problem,), executed=False, operation=None, warnings=(), lanes=())
 
 
 def _draw_recovery(console: Console, report: RecoverReport) -> None:
     names = ("partition", "A", "E", "published to", "commands", "created", "replayed", "refused", "dead letters")
     rows = []
-    for one in report.lanes:
-        created, replayed = one.outcomes.get("created", 0), one.outcomes.get("replayed", 0)
-        others = one.commands - created - replayed
-        published = one.published_end or None
-        rows.append(
-            (
-                one.partition,
-                one.applied,
-                one.emitted,
-                published,
-                one.commands,
-                created,
-                replayed,
-                others,
-                one.dead_letters,
-            )
-        )
+    for lane in report.lanes:
+        created, replayed = lane.outcomes.get("created", 0), lane.outcomes.get("replayed", 0)
+        counts = (lane.commands, created, replayed, lane.commands - created - replayed, lane.dead_letters)
+        rows.append((lane.partition, lane.applied, lane.emitted, lane.published_end or None, *counts))
     console.print(table(names, rows, right=names))
     for warning in report.warnings:
         console.print(f"warning: {warning}")
     if report.executed:
-        console.print("Written. Halted lanes look again within 30 s. `passport-worker audit` proves that all is well.")
+        console.print("Written. Halted lanes look again within 30 s. `passport-worker audit` checks every result.")
     elif report.ok:
         console.print("Nothing was written: --execute --reason TEXT does it.")

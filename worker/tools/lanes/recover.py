@@ -1,8 +1,8 @@
-"""`passport-worker lanes recover`: after Postgres lost commits, make it hold exactly what was published.
+"""`passport-worker lanes recover`: after Postgres lost commits, makes it hold exactly what was published.
 
-Results are the truth: each was published together with the offset behind it, after its commit. A command whose result
-is visible was decided so; all that follows from it is in the command and in the result. What was never published is
-decided later, as if it had not been decided before.
+Results are the truth: each was published together with the offset behind it, after its commit. A command with a
+visible result was decided so, and everything that follows from it stands in the command and in the result. A command
+without a published result is decided later, as if it had never been decided.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.store.port import Registered
-from worker.stream.log_reader import LogReader
-from worker.tools.common.history import Topics, topics_of
-from worker.tools.common.inspection import Inspection, inspection
+from worker.tools.common.connected import Connected, connected
 from worker.tools.common.journal import operation
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
-from worker.tools.lanes.lost import Lost
-from worker.tools.lanes.recovery_plan import LanePlan, planned
-from worker.tools.lanes.recovery_survey import Survey
-from worker.tools.lanes.recovery_write import Writer, take_over
+from worker.tools.lanes.lost_lanes import LaneWithLostCommits, find_lost_lanes, moved_lanes
+from worker.tools.lanes.recovery_plan import PlannedRows, plan_from_kafka
+from worker.tools.lanes.recovery_write import recovery_writer
 from worker.tools.lanes.report import RecoveredLane, RecoverReport
-from worker.tools.lanes.restoring import Plan
+from worker.tools.lanes.taking_lanes import take_over
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What to recover: these partitions, or all. `search_from` is from when on results are read, None: as needed."""
+class RecoverRequest:
+    """Partitions to recover, none for all. Results are read from `search_from` on; None: as far back as needed."""
 
     partitions: tuple[int, ...]
     search_from: datetime | None
@@ -37,117 +34,104 @@ class Request:
     reason: str
 
 
-async def recover(servers: Servers, request: Request, progress: Progress) -> RecoverReport:
-    """Plan all, and write it where `request.execute` says so and nothing refuses it.
+async def recover(servers: Servers, request: RecoverRequest, progress: Progress) -> RecoverReport:
+    """Plan the recovery; write it if `request.execute` and nothing refuses it. Run again, it goes on.
 
-    Raises `CLUSTER_ERRORS`, `CannotConnect`, `DATABASE_ERRORS` and `BadSelection`; started again, it goes on.
+    Raises `SERVER_ERRORS`, `CannotWrite` and `BadSelection`.
     """
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(inspection(servers.settings.database_url))
-        topics = await topics_of(servers.settings, servers.cluster)
-        one = _Recovery(servers, database, LogReader(servers.cluster), topics, progress)
+        both = await stack.enter_async_context(connected(servers))
         if not request.execute:
-            return await one.plan(request)
+            return (await _plan(both, request, progress))[0]
         arguments = {"partitions": request.partitions, "allow": sorted(request.allow)}
-        kept = await stack.enter_async_context(operation(database, "lanes recover", request.reason, arguments))
-        registered = await take_over(database, servers.cluster, servers.settings, request.partitions)
-        report = await one.plan(request)
+        keeping = operation(both.database, "lanes recover", request.reason, arguments)
+        kept = await stack.enter_async_context(keeping)
+        # From here on no worker can write for the lanes, so that the plan still holds when it is written.
+        registered = await take_over(both, request.partitions)
+        report, lanes = await _plan(both, request, progress)
         if report.ok:
-            report = await one.write(report, registered)
+            problems = await _write(both, lanes, registered, progress)
+            report = report.model_copy(update={"problems": tuple(problems)})
         kept.progress |= {"lanes": {lane.partition: lane.target for lane in report.lanes}, "ok": report.ok}
         return report.model_copy(update={"operation": str(kept.id), "executed": report.ok})
 
 
-class _Recovery:
-    """Both servers, and what was found on the way."""
-
-    def __init__(
-        self, servers: Servers, database: Inspection, reader: LogReader, topics: Topics, progress: Progress
-    ) -> None:
-        self._servers, self._database, self._reader = servers, database, reader
-        self._topics, self._progress = topics, progress
-        self._settings = servers.settings
-        self._lost: Sequence[Lost] = ()
-
-    async def plan(self, request: Request) -> RecoverReport:
-        """Everything that is to be restored, and why it cannot be; nothing is written."""
-        survey = Survey(self._servers, self._database, self._reader, request.search_from)
-        self._lost = await survey.lost_lanes(self._topics, request.partitions)
-        lost = [one for one in self._lost if one.to_restore]
-        plan = Plan(self._database.connection)
-        await plan.begin()
-        self._progress.begin("planning", sum(one.to_restore for one in lost))
-        unseen = [one for one in lost if one.refusals.counts]
-        for one in lost:
-            if one not in unseen:
-                async with planned(self._reader, self._topics, one, self._settings.group_id) as lane:
-                    await self._plan_lane(lane, one, plan)
-        by_partition = {one.partition: one for one in lost}
-        for code, partition, offset, detail, total in await plan.refused():
-            if code == "original-missing" and unseen:
-                continue  # it may be among what was not looked at
-            by_partition[partition].refuse(code, self._settings.topic_commands, offset, detail, total)
-        warnings = [
-            f"company {company} has {slots} passports, and its plan {most}"
-            for company, slots, most in await plan.above_their_plan()
-        ]
-        return _report(self._settings.topic_commands, self._lost, request.allow, warnings)
-
-    async def _plan_lane(self, lane: LanePlan, one: Lost, plan: Plan) -> None:
-        at = one.applied
-        async for stop, chunk in lane.chunks():
-            await plan.add(one.partition, [(each.answer, each.created) for each in chunk])
-            for each in chunk:
-                one.count(each)
-            self._progress.advance(stop - at)
-            at = stop
-        one.refusals.update(lane.refusals)
-
-    async def write(self, report: RecoverReport, registered: dict[int, Registered]) -> RecoverReport:
-        """Lane by lane, in transactions of some thousand records; what was written stays, whatever comes."""
-        lost = [one for one in self._lost if one.to_restore]
-        self._progress.begin("writing", sum(one.to_restore for one in lost))
-        async with Writer(self._servers, self._database, registered) as writer:
-            for one in lost:
-                async with planned(self._reader, self._topics, one, self._settings.group_id) as lane:
-                    await writer.write(lane, one, self._progress)
-        moved = await Survey(self._servers, self._database, self._reader, None).moved(self._lost)
-        return report.model_copy(
-            update={
-                "problems": tuple(
-                    Problem(
-                        code="offset-moved",
-                        place=f"{self._settings.topic_commands}/{one.partition}",
-                        text=f"The group's offset was {one.emitted}, and has moved meanwhile: run it again.",
-                    )
-                    for one in moved
-                )
-            }
-        )
-
-
-def _report(topic: str, lost: Sequence[Lost], allow: frozenset[str], warnings: Sequence[str]) -> RecoverReport:
-    problems = [found for one in lost for found in one.refusals.problems() if found.code not in allow]
-    return RecoverReport(
+async def _plan(
+    both: Connected, request: RecoverRequest, progress: Progress
+) -> tuple[RecoverReport, Sequence[LaneWithLostCommits]]:
+    """Find everything that is to be restored, and why it cannot be. Writes nothing."""
+    topic = both.settings.topic_commands
+    lanes = await find_lost_lanes(both, request.partitions, request.search_from)
+    lost = [lane for lane in lanes if lane.to_restore]
+    planned = PlannedRows(both.database.connection)
+    await planned.begin()
+    progress.begin("planning", sum(lane.to_restore for lane in lost))
+    skipped = [lane for lane in lost if lane.refusals.counts]
+    for lane in lost:
+        if lane in skipped:
+            continue
+        at = lane.applied
+        async with plan_from_kafka(both, lane.partition, (at, lane.target), lane.since) as plan:
+            async for stop, chunk in plan.chunks():
+                await planned.add(lane.partition, chunk)
+                for command in chunk:
+                    lane.count(command)
+                progress.advance(stop - at)
+                at = stop
+            lane.refusals.update(plan.refusals)
+    by_partition = {lane.partition: lane for lane in lost}
+    for row in await planned.refused():
+        if row.code == "original-missing" and skipped:
+            continue  # The original may be in a lane that was skipped.
+        by_partition[row.partition].refuse(row.code, topic, row.offset, row.detail, row.total)
+    warnings = [
+        f"company {company} has {slots} passports, and its plan {most}"
+        for company, slots, most in await planned.above_their_plan()
+    ]
+    problems = [problem for lane in lanes for problem in lane.refusals.first if problem.code not in request.allow]
+    report = RecoverReport(
         problems=tuple(problems),
         executed=False,
         operation=None,
         warnings=tuple(warnings),
-        lanes=tuple(
-            RecoveredLane(
-                topic=topic,
-                partition=one.partition,
-                applied=one.applied,
-                emitted=one.emitted,
-                published_end=one.published_end,
-                target=one.target,
-                commands=sum(one.outcomes.values()),
-                outcomes=dict(one.outcomes),
-                dead_letters=one.dead_letters,
-                charges=one.charges,
-                keys_bound=one.keys_bound,
-                refusals=dict(one.refusals.counts),
-            )
-            for one in lost
-        ),
+        lanes=tuple(_recovered(topic, lane) for lane in lanes),
+    )
+    return report, lanes
+
+
+async def _write(
+    both: Connected, lanes: Sequence[LaneWithLostCommits], registered: dict[int, Registered], progress: Progress
+) -> list[Problem]:
+    """Write lane by lane, in transactions of some thousand records; what was written stays, whatever fails then."""
+    lost = [lane for lane in lanes if lane.to_restore]
+    progress.begin("writing", sum(lane.to_restore for lane in lost))
+    async with recovery_writer(both, registered) as writer:
+        for lane in lost:
+            offsets = (lane.applied, lane.target)
+            async with plan_from_kafka(both, lane.partition, offsets, lane.since) as plan:
+                await writer.write(plan, lane, progress)
+    return [
+        Problem(
+            code="offset-moved",
+            place=f"{both.settings.topic_commands}/{lane.partition}",
+            text=f"The group's offset was {lane.emitted}, and has moved meanwhile: run it again.",
+        )
+        for lane in await moved_lanes(both, lanes)
+    ]
+
+
+def _recovered(topic: str, lane: LaneWithLostCommits) -> RecoveredLane:
+    return RecoveredLane(
+        topic=topic,
+        partition=lane.partition,
+        applied=lane.applied,
+        emitted=lane.emitted,
+        published_end=lane.published_end,
+        target=lane.target,
+        commands=sum(lane.outcomes.values()),
+        outcomes=dict(lane.outcomes),
+        dead_letters=lane.dead_letters,
+        charges=lane.charges,
+        keys_bound=lane.keys_bound,
+        refusals=dict(lane.refusals.counts),
     )

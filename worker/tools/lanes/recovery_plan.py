@@ -1,133 +1,193 @@
-"""What has to be restored of one lane, and why it cannot be: its commands beside what was published of them."""
+"""Plans a recovery: what has to be restored by the logs of Kafka, and why Postgres cannot take it."""
 
 import mmap
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from hashlib import blake2b
+from datetime import datetime
+from hashlib import blake2b, sha256
+from typing import NamedTuple
 
 from worker.domain.command import DeadLetter
 from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
-from worker.stream.log_reader import LogReader
+from worker.store import sql
+from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
-from worker.tools.common.history import History, Named, Topics, Window, history
-from worker.tools.common.refits import Contradiction, Restored, needs_letter, restored, source_of
+from worker.tools.common.history import History, Named, Window, history
 from worker.tools.common.result_record import Misfit, answer_of, letter_of
-from worker.tools.lanes.lost import Lost
-from worker.tools.lanes.restoring import MOST_PLACES
+from worker.tools.lanes.restored_command import Contradiction, RestoredCommand, needs_letter, restore, source_of
 
-_DIGEST = 16
+MOST_PLACES = 5
+_DIGEST_BYTES = 16
+_Row = tuple[object, ...]
 
 
 class Digests:
-    """A digest for each offset of a range, in a temporary file: what was published first of a command."""
+    """A digest for each offset of a range, in a temporary file: what was published first for each command."""
 
     def __init__(self, start: int, memory: mmap.mmap) -> None:
         self._start, self._memory = start, memory
 
     def repeats(self, offset: int, digest: bytes) -> bool | None:
-        """None for the first at an offset, which is kept; else whether it is the same."""
-        at = (offset - self._start) * _DIGEST
-        kept = self._memory[at : at + _DIGEST]
-        if kept == bytes(_DIGEST):
-            self._memory[at : at + _DIGEST] = digest
+        """None for the first digest at an offset, which is kept; for others, whether they equal the first."""
+        at = (offset - self._start) * _DIGEST_BYTES
+        kept = self._memory[at : at + _DIGEST_BYTES]
+        if kept == bytes(_DIGEST_BYTES):
+            self._memory[at : at + _DIGEST_BYTES] = digest
             return None
         return kept == digest
 
 
 @contextmanager
 def digests(start: int, stop: int) -> Iterator[Digests]:
-    """Of offsets from `start` to below `stop`; the file is gone afterwards."""
+    """Digests of offsets from `start` to below `stop`; the file vanishes afterwards."""
     with tempfile.TemporaryFile() as file:
-        file.truncate(max(1, (stop - start) * _DIGEST))
+        file.truncate(max(1, (stop - start) * _DIGEST_BYTES))
         with mmap.mmap(file.fileno(), 0) as memory:
             yield Digests(start, memory)
 
 
 class LanePlan:
-    """Reads the history of a lane once, chunk by chunk; `refusals` are complete when it has ended."""
+    """Reads the history of a lane once, chunk by chunk. `refusals` are complete when the last chunk was read."""
 
-    def __init__(self, history: History, group_id: str, seen: tuple[Digests, Digests]) -> None:
-        """`seen` are digests of the results and of the dead letters of the history's offsets."""
-        self._history, self._group_id, self._seen = history, group_id, seen
+    def __init__(self, history: History, group_id: str, results: Digests, letters: Digests) -> None:
+        self._history, self._group_id, self._seen_results, self._seen_letters = history, group_id, results, letters
         self.refusals = Findings(MOST_PLACES)
 
-    async def chunks(self) -> AsyncIterator[tuple[int, list[Restored]]]:
-        """What has to be restored, in order, and the offset behind each chunk; refused commands are not among it."""
+    async def chunks(self) -> AsyncIterator[tuple[int, list[RestoredCommand]]]:
+        """Yield what has to be restored, in order, with the offset behind each chunk. Refused commands are left out."""
         async for window in self._history.windows():
             results, letters = dict[int, Answer | None](), dict[int, DeadLetter]()
             commands = {record.offset: record for record in window.commands}
-            async for kind, found in self._history.named(window.stop):
-                for one in found:
-                    self._note(kind, one, commands, results, letters)
+            async for kind, named in self._history.named(window.stop):
+                for record in named:
+                    self._note(kind, record, commands, results, letters)
             yield window.stop, list(self._fitting(window, results, letters))
 
     def _note(
         self,
         kind: Kind | None,
-        one: Named,
+        named: Named,
         commands: dict[int, Record],
         results: dict[int, Answer | None],
         letters: dict[int, DeadLetter],
     ) -> None:
-        """Keep what a record says; None for a result that no worker publishes."""
-        if one.cause < self._history.start:
-            return  # Postgres has it; it is as old as the hour before
-        record, place = one.record, self._place(one.cause)
-        repeats = self._seen[kind is None].repeats(one.cause, _digest(kind, record))
+        """Keep what a record says of its command; None for a result that no worker publishes."""
+        offset, record = named
+        if offset < self._history.start:
+            return  # Postgres has this command: the search begins an hour early, since clocks differ.
+        command = self._place(offset)
+        # All zero stands for no digest, which a hash never is.
+        digest = blake2b(repr((kind, record.key, record.value, [*record.headers])).encode(), digest_size=_DIGEST_BYTES)
+        repeats = (self._seen_letters if kind is None else self._seen_results).repeats(offset, digest.digest())
         if repeats is False:
-            self.refusals.add("results-differ", place, f"{record.place} differs from what was published first")
+            self.refusals.add("results-differ", command, f"{record.place} differs from what was published first")
         if repeats is not None:
             return
-        command = commands.get(one.cause)
-        if command is None:
-            self.refusals.add("result-unasked", place, f"{record.place} names it, and it is no command")
+        original = commands.get(offset)
+        if original is None:
+            self.refusals.add("result-unasked", command, f"{record.place} names it, and it is no command")
             return
         try:
-            source = source_of(command)
+            source = source_of(original)
             if kind is None:
-                letters[one.cause] = letter_of(record.key, record.value, record.headers, source, self._group_id)
+                letters[offset] = letter_of(record.key, record.value, record.headers, source, self._group_id)
             else:
-                results[one.cause] = answer_of(record.key, record.value, record.headers, kind, source)
+                results[offset] = answer_of(record.key, record.value, record.headers, kind, source)
         except Misfit as misfit:
-            results.setdefault(one.cause, None)
-            self.refusals.add("result-contradicts", place, f"{record.place}: {misfit}")
+            results.setdefault(offset, None)
+            self.refusals.add("result-contradicts", command, f"{record.place}: {misfit}")
 
     def _fitting(
         self, window: Window, results: dict[int, Answer | None], letters: dict[int, DeadLetter]
-    ) -> Iterator[Restored]:
+    ) -> Iterator[RestoredCommand]:
         for record in window.commands:
-            answer, letter = results.get(record.offset), letters.get(record.offset)
-            place = self._place(record.offset)
+            offset = record.offset
+            answer, letter, command = results.get(offset), letters.get(offset), self._place(offset)
             if answer is None:
-                if record.offset not in results:
-                    self.refusals.add("result-missing", place, "nothing was published that answers it")
+                if offset not in results:
+                    self.refusals.add("result-missing", command, "nothing was published that answers it")
                 continue
             try:
                 if needs_letter(answer) and letter is None:
-                    self.refusals.add("dead-letter-missing", place, "it could not be read, and there is no copy of it")
+                    text = "it could not be read, and no dead letter holds its copy"
+                    self.refusals.add("dead-letter-missing", command, text)
                     continue
-                yield restored(record, answer, letter)
+                yield restore(record, answer, letter)
             except Contradiction as error:
-                self.refusals.add("result-contradicts", place, str(error))
+                self.refusals.add("result-contradicts", command, str(error))
 
     def _place(self, offset: int) -> Place:
         return Place(self._history.topic, self._history.partition, offset)
 
 
 @asynccontextmanager
-async def planned(reader: LogReader, topics: Topics, lost: Lost, group_id: str) -> AsyncIterator[LanePlan]:
-    """The plan of a lane, read from Kafka."""
-    offsets = (lost.applied, lost.target)
-    logs = await history(reader, topics, lost.partition, offsets, lost.since)
+async def plan_from_kafka(
+    both: Connected, partition: int, offsets: tuple[int, int], since: datetime
+) -> AsyncIterator[LanePlan]:
+    """The plan of a lane's commands at these offsets. Results are read from `since` on."""
+    logs = await history(both.reader, both.topics, partition, offsets, since)
     with digests(*offsets) as results, digests(*offsets) as letters:
-        yield LanePlan(logs, group_id, (results, letters))
+        yield LanePlan(logs, both.settings.group_id, results, letters)
 
 
-def _digest(kind: Kind | None, record: Record) -> bytes:
-    """Never all zero, which stands for none."""
-    digest = blake2b(repr((kind, record.key, record.value, [*record.headers])).encode(), digest_size=_DIGEST)
-    return digest.digest()
+class RefusedRow(NamedTuple):
+    """A planned row that Postgres cannot take: an example for `total` such rows of its partition."""
+
+    code: str
+    partition: int
+    offset: int
+    detail: str
+    total: int
+
+
+class PlannedRows:
+    """The plan in temporary tables, which Postgres compares with what it holds. Raises `DATABASE_ERRORS`."""
+
+    def __init__(self, connection: sql.Connection) -> None:
+        self._connection = connection
+        self._companies: set[str] = set()
+
+    async def begin(self) -> None:
+        """Create the tables; only this connection sees them."""
+        await self._connection.execute("SET statement_timeout = '600s'")
+        await self._connection.execute(sql.load("plan_tables", __package__))
+
+    async def add(self, partition: int, commands: Sequence[RestoredCommand]) -> None:
+        """Plan to restore these commands of a lane, and the passports that they created."""
+        passports, replays, companies = list[_Row](), list[_Row](), list[_Row]()
+        for answer, created in ((command.answer, command.created) for command in commands):
+            digest = sha256(answer.value).digest()
+            if created is not None:
+                unit = (created.company_id, created.gtin, created.serial)
+                passports.append((partition, answer.offset, created.passport_id, *unit, digest))
+            if answer.replayed:
+                replays.append((partition, answer.offset, answer.passport_id, digest))
+            if answer.company_id is not None and answer.company_id not in self._companies:
+                self._companies.add(answer.company_id)
+                companies.append((partition, answer.offset, answer.company_id))
+        for table, rows in (("passport", passports), ("replay", replays), ("company", companies)):
+            await self._connection.copy_records_to_table(f"planned_{table}", records=rows, schema_name="pg_temp")
+
+    async def refused(self) -> list[RefusedRow]:
+        """Everything that Postgres cannot take, with `MOST_PLACES` places of each code and partition."""
+        await self._connection.execute("ANALYZE planned_passport, planned_replay, planned_company")
+        return [
+            RefusedRow(*row)
+            for row in await self._connection.fetch(sql.load("plan_refusals", __package__), MOST_PLACES)
+        ]
+
+    async def above_their_plan(self) -> list[tuple[str, int, int]]:
+        """Companies in the plan that used more slots than they bought: id, slots used, and slots of their plan."""
+        rows = await self._connection.fetch(sql.load("slots_above_plan", __package__), sorted(self._companies))
+        return [(row["company_id"], row["slots_used"], row["max_dpps"]) for row in rows]
+
+
+async def ledger_rows(connection: sql.Connection, lane_id: int, start: int, stop: int) -> tuple[int, int | None]:
+    """How many rows the ledger has at these offsets of a lane, and the offset of the first."""
+    row = await connection.fetchrow(sql.load("ledger_rows_in", __package__), lane_id, start, stop)
+    assert row is not None
+    return row["rows"], row["first"]

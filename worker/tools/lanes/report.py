@@ -6,33 +6,33 @@ from worker.tools.common.report import Model, Report
 
 
 class RecoveredLane(Model):
-    """A lane that lost commits, and what recovering it comes to."""
+    """A lane that lost commits, and what its recovery comes to."""
 
     topic: str
     partition: int
-    applied: int = Field(description="A as it was found; 0 where Postgres does not know the lane.")
-    emitted: int | None = Field(description="E, which is never moved.")
-    published_end: int = Field(description="One past the newest command that a visible result names; 0 for none.")
+    applied: int = Field(description="A as it was found; 0 if Postgres does not know the lane.")
+    emitted: int | None = Field(description="E, which recovery never moves.")
+    published_end: int = Field(description="One past the newest command with a visible result; 0 without one.")
     target: int = Field(description="A afterwards.")
-    commands: int = Field(description="Commands that are to be restored.")
+    commands: int = Field(description="How many commands are to be restored.")
     outcomes: dict[str, int] = Field(description="How many of each outcome.")
     dead_letters: int
-    charges: int = Field(description="Passports that were charged as overage.")
-    keys_bound: int = Field(description="Idempotency keys that are bound.")
-    refusals: dict[str, int] = Field(description="Why it cannot be recovered: how many of each code.")
+    charges: int = Field(description="How many passports were charged as overage.")
+    keys_bound: int = Field(description="How many idempotency keys are bound.")
+    refusals: dict[str, int] = Field(description="Why the lane cannot be recovered: how many of each code.")
 
 
 class RecoverReport(Report):
-    """`passport-worker lanes recover`: what was published and Postgres does not hold."""
+    """`passport-worker lanes recover`: what was published, but is missing in Postgres."""
 
-    executed: bool = Field(description="Whether it was written; otherwise this is what would be.")
-    operation: str | None = Field(description="Id of the row that was kept of it.")
-    warnings: tuple[str, ...] = Field(description="What is odd, and in the way of nothing.")
+    executed: bool = Field(description="Whether it was written; otherwise the report says what would be.")
+    operation: str | None = Field(description="Id of the row in the table `operation`.")
+    warnings: tuple[str, ...] = Field(description="What is unusual, but does not prevent the recovery.")
     lanes: tuple[RecoveredLane, ...]
 
 
 class ResetLane(Model):
-    """Where a lane stands, and where it is to stand; both are the same where nothing is in its way."""
+    """Where a lane stands, and where it is to stand. Both are equal for a lane that is not halted."""
 
     topic: str
     partition: int
@@ -43,8 +43,8 @@ class ResetLane(Model):
 
 
 class ResetReport(Report):
-    """`passport-worker lanes reset`: halted lanes, and the positions from which they can go on."""
+    """`passport-worker lanes reset`: lanes, and the positions from which halted ones can go on."""
 
-    executed: bool = Field(description="Whether they were moved; otherwise this is what would be.")
-    operation: str | None = Field(description="Id of the row that was kept of it.")
+    executed: bool = Field(description="Whether lanes were moved; otherwise the report says what would be.")
+    operation: str | None = Field(description="Id of the row in the table `operation`.")
     lanes: tuple[ResetLane, ...]

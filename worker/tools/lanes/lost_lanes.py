@@ -1,0 +1,147 @@
+"""Which lanes lost commits, how far their results were published, and what is in the way of recovering them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from worker.domain.places import Place
+from worker.observability.hooks import outcome_name
+from worker.stream.published import before
+from worker.tools.common.connected import Connected
+from worker.tools.common.findings import Findings
+from worker.tools.common.group_members import has_members
+from worker.tools.common.group_view import PartitionView, group_view, stable_offsets
+from worker.tools.common.history import NAMED_TO_THE_END, history
+from worker.tools.common.inspection import position_in
+from worker.tools.common.selection import chosen_partitions
+from worker.tools.lanes.recovery_plan import MOST_PLACES, ledger_rows
+from worker.tools.lanes.restored_command import RestoredCommand
+
+LOOKS, LOOK_SECONDS = 20, 0.25
+"""A verb looks again so many times, so far apart, at something that may just be ending."""
+
+
+@dataclass(slots=True)
+class LaneWithLostCommits:
+    """A lane as it was found, and what its recovery comes to. Recovery restores the commands from A to below `target`.
+
+    `applied` is A, and `emitted` is E, if the group has one. `published_end` is one past the newest command that has a
+    visible result; results are read from `since` on.
+    """
+
+    partition: int
+    applied: int
+    emitted: int | None
+    published_end: int
+    since: datetime
+    lane_id: int | None
+    refusals: Findings = field(default_factory=lambda: Findings(MOST_PLACES))
+    outcomes: Counter[str] = field(default_factory=Counter)
+    dead_letters: int = 0
+    charges: int = 0
+    keys_bound: int = 0
+
+    @property
+    def target(self) -> int:
+        """The offset behind everything that was published."""
+        return max(self.published_end, self.emitted or 0)
+
+    @property
+    def to_restore(self) -> int:
+        """How many offsets have to be restored; 0 for a lane that lost nothing."""
+        return max(0, self.target - self.applied)
+
+    def count(self, command: RestoredCommand) -> None:
+        """Count a command that is to be restored."""
+        self.outcomes[outcome_name(command.answer)] += 1
+        self.dead_letters += command.answer.dead_letter is not None
+        if command.created is not None:
+            self.charges += command.created.overage_price_cents is not None
+            self.keys_bound += command.created.idempotency_key is not None
+
+    def refuse(self, code: str, topic: str, offset: int, text: str, times: int = 1) -> None:
+        """Note why the lane cannot be recovered."""
+        self.refusals.add(code, Place(topic, self.partition, offset), text, times)
+
+
+async def find_lost_lanes(
+    both: Connected, partitions: Sequence[int], search_from: datetime | None
+) -> list[LaneWithLostCommits]:
+    """The chosen lanes, or all, with everything that can be seen from outside.
+
+    Raises `CLUSTER_ERRORS`, `DATABASE_ERRORS` and `BadSelection`.
+    """
+    settings, topic = both.settings, both.settings.topic_commands
+    view = await group_view(settings, both.cluster)
+    chosen = chosen_partitions(partitions, view)
+    rows = await both.database.lanes(settings.group_id, topic)
+    stable = await offsets_once_stable(both, chosen)
+    applied = {at: position_in(rows.get(at)).applied for at in chosen}
+    oldest = {at: min(applied[at], view[at].log.end - 1) for at in chosen if view[at].log.end > view[at].log.first}
+    ages = await both.reader.appended_at(topic, oldest)
+    is_active = await has_members(both.cluster, settings.group_id)
+    lanes = []
+    for at in chosen:
+        since, row = search_from or before(ages.get(at, 0)), rows.get(at)
+        published = await published_end(both, at, applied[at], since)
+        lane = LaneWithLostCommits(at, applied[at], stable.get(at), published, since, None if row is None else row.id)
+        if at not in stable:
+            text = "a transaction is open that may still move the group's offset"
+            lane.refuse("open-transaction", topic, lane.applied, text)
+        if lane.to_restore:
+            await _note_obstacles(both, lane, view[at], is_active=is_active)
+        lanes.append(lane)
+    return lanes
+
+
+async def _note_obstacles(both: Connected, lane: LaneWithLostCommits, view: PartitionView, *, is_active: bool) -> None:
+    topic, log, applied = both.settings.topic_commands, view.log, lane.applied
+    if log.end < lane.target:
+        text = f"the log ends at {log.end}, and results were published up to {lane.target - 1}"
+        lane.refuse("log-shorter", topic, log.end, text)
+    if log.first > applied:
+        lane.refuse("command-expired", topic, applied, f"the log starts at {log.first}")
+    # While E is below the results, a running worker notices nothing: recovery moves A past E, and that looks right.
+    if is_active and (lane.emitted or 0) < lane.published_end:
+        text = "its worker cannot see that commits are lost: stop all workers first, until it is recovered"
+        lane.refuse("group-active", topic, applied, text)
+    if lane.lane_id is not None:
+        rows, first = await ledger_rows(both.database.connection, lane.lane_id, applied, lane.target)
+        if rows:
+            text = "the ledger has answers behind its lane's position"
+            lane.refuse("ledger-not-empty", topic, first or applied, text, rows)
+
+
+async def moved_lanes(both: Connected, lanes: Sequence[LaneWithLostCommits]) -> list[LaneWithLostCommits]:
+    """The lanes whose offset in the group has changed since: somebody published meanwhile."""
+    stable = await offsets_once_stable(both, [lane.partition for lane in lanes])
+    return [lane for lane in lanes if stable.get(lane.partition) != lane.emitted]
+
+
+async def offsets_once_stable(both: Connected, partitions: Collection[int]) -> dict[int, int | None]:
+    """E of the partitions that have no open transaction now or soon; None where the group has no offset.
+
+    Each transaction of a running worker makes offsets unstable for a moment, and markers of fenced ones come late.
+    """
+    stable: dict[int, int | None] = {}
+    for _ in range(LOOKS):
+        if not (left := [at for at in partitions if at not in stable]):
+            break
+        stable |= await stable_offsets(both.settings, both.cluster, left)
+        await asyncio.sleep(LOOK_SECONDS if len(stable) < len(partitions) else 0)
+    return stable
+
+
+async def published_end(both: Connected, partition: int, applied: int, since: datetime) -> int:
+    """The offset behind the newest command of a partition that a result since then names; 0 without such a result.
+
+    `applied` is where its lane stands. Raises `CLUSTER_ERRORS`.
+    """
+    logs = await history(both.reader, both.topics, partition, (applied, applied), since)
+    newest = -1
+    async for kind, named in logs.named(NAMED_TO_THE_END):
+        if kind is not None and named:
+            newest = max(newest, *(record.cause for record in named))
+    return newest + 1
