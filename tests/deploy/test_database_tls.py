@@ -12,7 +12,7 @@ from tests.infrastructure.certificates import Authority
 from tests.workbench import run_command
 from worker.store.postgres import PostgresStore
 from worker.tools.demo.embedded import HOST, EmbeddedPostgres
-from worker.tools.doctor.database_protection import Protection, Way, protection_of
+from worker.tools.doctor.protection import Protection, Way, protection_of
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

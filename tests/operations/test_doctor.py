@@ -116,7 +116,7 @@ async def test_numbers_of_partitions_and_replicas(bench: Workbench) -> None:
     assert told.finding.count("has 2 partitions, expected 3") == 5
 
 
-async def test_a_schema_that_is_older(bench: Workbench) -> None:
+async def test_a_database_that_is_not_migrated(bench: Workbench) -> None:
     """Whoever reads its tables waits for the migration."""
     await _execute(bench, "DELETE FROM schema_migration")
     told = await only(bench.settings, "postgres.schema", "failed")

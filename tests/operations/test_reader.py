@@ -95,7 +95,7 @@ async def test_a_reader_may_look_at_lanes_dead_letters_and_all_that_doctor_check
         "postgres.rights",
     }
     for id in ("kafka.rights", "postgres.rights"):
-        assert found[id]["finding"].startswith("a reader's role, which may look at all and change nothing")
+        assert found[id]["finding"].startswith("a reader's role, which may read everything and change nothing")
     assert found["certificates.ca"]["status"] == "warning"  # a test's authority ends within a day
     assert (found["kafka.tls"]["status"], found["postgres.tls"]["status"]) == ("ok", "warning")
 

@@ -15,7 +15,7 @@ from worker.tools.common.inspection import OpenOperation
 from worker.tools.common.lane_report import LaneReport, LanesReport
 from worker.tools.common.open_transactions import OpenTransaction
 from worker.tools.doctor import judgements
-from worker.tools.doctor.database_protection import Protection, Way
+from worker.tools.doctor.protection import Protection, Way
 from worker.tools.doctor.server_state import LockHolder, ServerState
 
 STATE = ServerState("18.1", 18, False, "on", "on", "on", False, 40)

@@ -12,8 +12,7 @@ from worker.service import Worker
 from worker.settings import Settings
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster
-from worker.tools.doctor.broker_protection import protection_of_brokers
-from worker.tools.doctor.database_protection import Protection, Way, protection_of, way_to
+from worker.tools.doctor.protection import Protection, Way, protection_of, protection_of_brokers, way_to
 
 
 @pytest.mark.parametrize(

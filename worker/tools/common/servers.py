@@ -1,11 +1,11 @@
-"""Both servers, as verbs meet them: one that is away is a problem of the report, which tells what the other knows."""
+"""Both servers, as verbs ask them. A server that is away becomes a problem of the report; the other still answers."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
+import stamina
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.settings import Settings
@@ -27,24 +27,24 @@ POSTGRES_AWAY, POSTGRES_DENIES = "postgres-away", "postgres-rights"
 """Codes of problems."""
 
 SERVER_ERRORS = (CannotConnect, StoreUnavailable, *CLUSTER_ERRORS, *DATABASE_ERRORS)
-"""What verbs raise when a server does not do what it was asked."""
+"""The exceptions of verbs when a server does not do what it was asked."""
 
 Known = TypeVar("Known")
 Inspect = Callable[[], AbstractAsyncContextManager[Inspection]]
 
 
 class Servers:
-    """The cluster and the database of the settings; a short question waits `patience` seconds for either."""
+    """The cluster and the database of the settings. A short question waits `patience` seconds for its server."""
 
     def __init__(self, settings: Settings, patience: float = AWAY_SECONDS, inspect: Inspect | None = None) -> None:
-        """`inspect` gives a session of the database for a question; without it each question has one of its own."""
+        """`inspect` returns a session of the database for a question; by default each question opens one."""
         self.settings = settings
         self.patience = patience
         self._inspect = inspect or (lambda: inspection(settings.database_url))
         self.cluster = Cluster(settings)
 
     async def kafka(self, question: Callable[[], Awaitable[Known]], needs: Sequence[Acl] = ()) -> Known | Problem:
-        """What Kafka says; or which needed ACLs are missing, or why it says nothing for so long."""
+        """Ask Kafka. A problem says which ACLs are missing, or why Kafka does not answer."""
 
         async def ask() -> Known | Problem:
             if lacking := await check_permissions(self.cluster, self.settings, needs):
@@ -56,9 +56,9 @@ class Servers:
     async def postgres(
         self, question: Callable[[Inspection], Awaitable[Known]], needs: Collection[str] = (), *, is_long: bool = False
     ) -> Known | Problem:
-        """What Postgres says; or which tables it needs and may not read, or why it says nothing for so long.
+        """Ask Postgres. A problem says which tables the role may not read, or why Postgres does not answer.
 
-        A long question may take longer, once there is a connection.
+        A long question may take longer once it is connected.
         """
 
         async def ask() -> Known | Problem:
@@ -70,7 +70,7 @@ class Servers:
         return await self._ask(ask, None if is_long else self.patience, self.patience, of_kafka=False)
 
     async def both_answer(self, patience: float) -> Problem | None:
-        """Wait for both servers, for so many seconds each; None once they answer, else which of them does not."""
+        """Wait for both servers, for so many seconds each. A problem says which of them does not answer."""
         settings = self.settings
 
         async def committed() -> None:
@@ -80,8 +80,8 @@ class Servers:
             async with self._inspect():
                 pass
 
-        found = await self._ask(committed, self.patience, patience, of_kafka=True)
-        return found or await self._ask(connected, self.patience, patience, of_kafka=False)
+        problem = await self._ask(committed, self.patience, patience, of_kafka=True)
+        return problem or await self._ask(connected, self.patience, patience, of_kafka=False)
 
     async def _ask(
         self,
@@ -91,19 +91,18 @@ class Servers:
         *,
         of_kafka: bool,
     ) -> Known | Problem:
-        """Each attempt takes `limit` seconds at most; a server that is away is asked again for `patience` seconds."""
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                async with asyncio.timeout(limit):
-                    return await ask()
-            except SERVER_ERRORS as error:
-                if not _may_pass(error) or time.monotonic() + PAUSE_SECONDS > deadline:
-                    return self.problem(error, of_kafka=of_kafka)
-            await asyncio.sleep(PAUSE_SECONDS)
+        """Ask again for `patience` seconds while the server is away. Each attempt takes at most `limit` seconds."""
+        try:
+            async for attempt in retried(_may_pass, patience):
+                with attempt:
+                    async with asyncio.timeout(limit):
+                        return await ask()
+        except SERVER_ERRORS as error:
+            return self.problem(error, of_kafka=of_kafka)
+        raise AssertionError("stamina returns or raises")
 
     def problem(self, error: Exception, *, of_kafka: bool = True) -> Problem:
-        """One of `SERVER_ERRORS`, for people; `of_kafka` tells whose a `TimeoutError` is."""
+        """Describe one of `SERVER_ERRORS`. `of_kafka` tells which server a `TimeoutError` comes from."""
         if isinstance(error, CannotConnect):
             return Problem(code=POSTGRES_AWAY, text=str(error))
         if isinstance(error, CLUSTER_ERRORS) and (of_kafka or not isinstance(error, TimeoutError)):
@@ -115,7 +114,7 @@ class Servers:
 
 @asynccontextmanager
 async def both_servers(settings: Settings, patience: float = AWAY_SECONDS) -> AsyncIterator[Servers]:
-    """Nothing is connected before it is asked."""
+    """Both servers for as long as the context lasts. A server is connected when it is asked first."""
     servers = Servers(settings, patience)
     try:
         yield servers
@@ -123,8 +122,22 @@ async def both_servers(settings: Settings, patience: float = AWAY_SECONDS) -> As
         await servers.cluster.close()
 
 
+def retried(
+    errors: tuple[type[Exception], ...] | Callable[[Exception], bool], seconds: float
+) -> AsyncIterator[stamina.Attempt]:
+    """Attempts for so many seconds, for 0 only one. The last error is raised."""
+    return stamina.retry_context(
+        on=errors,
+        attempts=None if seconds > 0 else 1,
+        timeout=seconds if seconds > 0 else None,
+        wait_initial=PAUSE_SECONDS,
+        wait_max=PAUSE_SECONDS,
+        wait_jitter=0.0,
+    )
+
+
 def _may_pass(error: Exception) -> bool:
-    """Whether it is worth while to ask again."""
+    """Whether a server may answer when it is asked again."""
     if isinstance(error, CLUSTER_ERRORS):
         return isinstance(error, KafkaConnectionError) or (isinstance(error, KafkaError) and error.retriable)
-    return isinstance(error.__cause__, OSError)
+    return isinstance(error, SERVER_ERRORS) and isinstance(error.__cause__, OSError)

@@ -1,4 +1,4 @@
-"""The checks of `doctor` beyond those that `run` makes: what each asks, and what it presumes."""
+"""The checks of `doctor` beyond those that `run` makes: what each asks, and which checks it presumes."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,20 +23,19 @@ from worker.tools.common.open_transactions import open_transactions
 from worker.tools.common.rights import check_reading
 from worker.tools.common.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
 from worker.tools.doctor import judgements
-from worker.tools.doctor.broker_protection import protection_of_brokers
-from worker.tools.doctor.database_protection import protection_of
+from worker.tools.doctor.protection import protection_of, protection_of_brokers
 from worker.tools.doctor.server_state import lock_holders, server_state
 
 _TABLES, _TOPICS = (POSTGRES, POSTGRES_RIGHTS, SCHEMA), (KAFKA, KAFKA_RIGHTS, EXIST)
-"""What is presumed by whom reads them."""
-_AS_READER = "a reader's role, which may look at all and change nothing: what `run` needs was not checked"
+"""Presumed by checks that read tables, and by checks that read topics."""
+_AS_READER = "a reader's role, which may read everything and change nothing: what `run` needs was not checked"
 _POSTGRES_TLS = (
-    "Set PGSSLMODE=verify-full and PGSSLROOTCERT, the file of who signed the server's certificate, and leave sslmode "
-    "out of PASSPORT_DATABASE_URL, where it wins over that: else the password goes to whoever answers."
+    "Set PGSSLMODE=verify-full, and PGSSLROOTCERT to the file of the authority that signed the server's certificate. "
+    "Leave sslmode out of PASSPORT_DATABASE_URL, where it would win: else the password goes to whoever answers."
 )
 _KAFKA_TLS = (
-    "Set PASSPORT_KAFKA_SECURITY_PROTOCOL to SASL_SSL or SSL, PASSPORT_KAFKA_SSL_CAFILE, and the brokers' listener "
-    "with TLS: else password, API keys and access tokens go to whoever answers or listens."
+    "Set PASSPORT_KAFKA_SECURITY_PROTOCOL to SASL_SSL or SSL, set PASSPORT_KAFKA_SSL_CAFILE, and use the brokers' "
+    "listener with TLS: else password, API keys and access tokens go to whoever answers or listens."
 )
 _LANES = ("lanes.halted", "lanes.lag", "lanes.unowned")
 
@@ -45,28 +44,28 @@ Ask = Callable[[], Awaitable[Sequence[CheckResult]]]
 
 
 def for_readers(check: Check, only_reads: Callable[[], Awaitable[bool]]) -> Check:
-    """A check of rights, for which a reader's role lacks nothing: it is not meant to do what `run` does."""
+    """A check of rights that is skipped for a reader's role, which need not do what `run` does."""
 
     async def ask() -> Sequence[CheckResult]:
-        found = await check.ask()
-        if any(one.is_fatal for one in found) and await only_reads():
+        results = await check.ask()
+        if any(result.is_fatal for result in results) and await only_reads():
             return [CheckResult(id, _AS_READER, status="skipped") for id in check.ids]
-        return found
+        return results
 
     return replace(check, ask=ask)
 
 
 def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
-    """Those that need nothing but the database."""
+    """Checks that need nothing but the database."""
     settings = servers.settings
 
     async def state(connection: Connection) -> list[CheckResult]:
-        found = await server_state(connection)
+        server = await server_state(connection)
         return [
-            judgements.of_version(found),
-            judgements.of_durability(found),
-            judgements.of_primary(found),
-            judgements.of_connections(found, settings.database_pool_size),
+            judgements.of_version(server),
+            judgements.of_durability(server),
+            judgements.of_primary(server),
+            judgements.of_connections(server, settings.database_pool_size),
         ]
 
     async def locks(connection: Connection) -> list[CheckResult]:
@@ -77,7 +76,7 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
 
     async def days(connection: Connection) -> list[CheckResult]:
         now = time.time() + await clock_ahead(connection)
-        left = await old_days(connection, settings.retention_days + 1)  # housekeeping has a day for it
+        left = await old_days(connection, settings.retention_days + 1)  # housekeeping may take a day
         return [
             judgements.of_days_ahead(await ledger_end(connection), now),
             judgements.of_old_days(left, settings.retention_days),
@@ -117,7 +116,7 @@ async def _signing(connection: Connection) -> list[CheckResult]:
 
 
 def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
-    """Those that need nothing but Kafka, and topics."""
+    """Checks that need nothing but Kafka and its topics."""
 
     async def clock() -> list[CheckResult]:
         topic, reader = servers.settings.topic_commands, LogReader(servers.cluster)
@@ -133,23 +132,23 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
         topics = (settings.topic_commands, *settings.answer_topics)
         return [judgements.of_open_transactions(await open_transactions(servers.cluster, topics), time.time())]
 
-    async def protection() -> list[CheckResult]:
-        found = await protection_of_brokers(servers.cluster, servers.settings)
-        return [judgements.of_protection("kafka.tls", found, _KAFKA_TLS)]
+    async def tls() -> list[CheckResult]:
+        protection = await protection_of_brokers(servers.cluster, servers.settings)
+        return [judgements.of_protection("kafka.tls", protection, _KAFKA_TLS)]
 
     return (
-        Check(("kafka.tls",), protection, (KAFKA,)),
+        Check(("kafka.tls",), tls, (KAFKA,)),
         Check(("clock.log",), clock, _TOPICS),
         Check(("topics.transactions",), transactions, _TOPICS),
     )
 
 
 def checks_of_both(servers: Servers) -> tuple[Check, ...]:
-    """Those that compare what both servers say."""
+    """Checks that compare what both servers say."""
 
     async def look() -> Sequence[CheckResult]:
         report = await lanes(servers)
-        unknown = [one for one in report.problems if not one.code.startswith("lane-")]
+        unknown = [problem for problem in report.problems if not problem.code.startswith("lane-")]
         if not unknown:
             return judgements.of_lanes(report)
         denied = unknown[0].code in (KAFKA_DENIES, POSTGRES_DENIES)
@@ -159,7 +158,7 @@ def checks_of_both(servers: Servers) -> tuple[Check, ...]:
 
 
 def checks_without_servers(servers: Servers) -> tuple[Check, ...]:
-    """Those of what else the settings name."""
+    """Checks of what else the settings name: key sets and certificates."""
     settings = servers.settings
 
     async def keys() -> list[CheckResult]:
@@ -168,7 +167,7 @@ def checks_without_servers(servers: Servers) -> tuple[Check, ...]:
         try:
             return [judgements.of_keys(await JwksSource(settings.oauth_jwks).read_now())]
         except KeysUnavailable as error:
-            advice = "Correct PASSPORT_OAUTH_JWKS, or what it names: until then, tokens of unknown keys are refused."
+            advice = "Correct PASSPORT_OAUTH_JWKS, or its key set. Until then, tokens of unknown keys are refused."
             return [CheckResult("oauth.jwks", error.reason, advice)]
 
     def certificate(name: str) -> Ask:

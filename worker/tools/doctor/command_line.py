@@ -16,24 +16,24 @@ app = App(
     help_epilogue=examples("doctor", "doctor --strict --json | jq '.checks[] | select(.status != \"ok\")'"),
 )
 
-Strict = Annotated[bool, Parameter(help="Exit 1 for warnings, too.", negative=())]
+Strict = Annotated[bool, Parameter(help="Exit with 1 for warnings, too.", negative=())]
 
 
 @app.default
 def doctor_command(*, strict: Strict = False, as_json: AsJson = False) -> NoReturn:
-    """Whether all is as a worker needs it: servers, topics, rights, clocks, daily partitions, lanes, certificates.
+    """Check that servers, topics, rights, clocks, daily partitions, lanes and certificates are ready for a worker.
 
-    Changes nothing. `run` makes the same checks of servers, rights and topics. Exit 1 where one has failed.
+    Changes nothing. `run` makes the same checks of servers, rights and topics. Exits with 1 if a check has failed.
     """
     report = ask(lambda servers: examine(servers, strict=strict))
     show(report, as_json=as_json, draw=lambda console: _draw_checks(console, report))
 
 
 def _draw_checks(console: Console, report: DoctorReport) -> None:
-    """A line a check; what is wrong stands in full below it, so that it is not told twice."""
-    below = {one.code for one in report.problems}
-    rows = [
-        (one.id, one.status, "see below" if one.id in below else ". ".join(filter(None, (one.finding, one.advice))))
-        for one in report.checks
-    ]
+    """Draw a line a check. Problems stand in full below the table, so that no finding is shown twice."""
+    below = {problem.code for problem in report.problems}
+    rows = []
+    for check in report.checks:
+        told = "see below" if check.id in below else ". ".join(filter(None, (check.finding, check.advice)))
+        rows.append((check.id, check.status, told))
     console.print(table(("check", "status", "finding"), rows))

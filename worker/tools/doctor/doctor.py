@@ -1,16 +1,19 @@
-"""`passport-worker doctor`: whether servers, topics, rights, clocks, days and lanes are as a worker needs them."""
+"""`passport-worker doctor`: checks that servers, topics, rights, clocks, days and lanes are ready for a worker."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from worker.messages.hints import CheckResult
-from worker.preflight import KAFKA_RIGHTS, POSTGRES_RIGHTS, Check, Preflight
+from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Preflight
+from worker.store.port import StoreUnavailable
 from worker.store.postgres import PostgresStore
+from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
 from worker.stream.cluster.topic_settings import TOPIC_IDS
 from worker.tools.common import acls, rights
+from worker.tools.common.connect import said_by, why_unreachable
 from worker.tools.common.report import Problem
-from worker.tools.common.servers import Servers
+from worker.tools.common.servers import Servers, retried
 from worker.tools.doctor.checks import (
     checks_of_both,
     checks_of_kafka,
@@ -18,7 +21,6 @@ from worker.tools.doctor.checks import (
     checks_without_servers,
     for_readers,
 )
-from worker.tools.doctor.examination import Examination
 from worker.tools.doctor.report import CheckReport, DoctorReport
 from worker.tools.doctor.topic_summary import check_topics_in_full
 
@@ -32,33 +34,20 @@ CHECKS = (
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
     *("keys.signing", "oauth.jwks", "oauth.tls", "certificates.client", "certificates.ca"),
 )
-"""All ids, in the order of the report."""
+"""The ids of all checks, in the order of the report."""
+
+_ERRORS = (*CLUSTER_ERRORS, StoreUnavailable)
+_START = {
+    KAFKA: "Start it, or correct PASSPORT_KAFKA_BOOTSTRAP_SERVERS.",
+    POSTGRES: "Start it, or correct PASSPORT_DATABASE_URL.",
+}
+_RANKS = ("failed", "warning", "skipped", "ok")
 
 
 async def doctor(servers: Servers, *, strict: bool = False) -> DoctorReport:
     """Make every check that can be made; with `strict` a warning is a problem, too. Changes nothing."""
     store = PostgresStore(servers.settings.database_url, 1)
-    examination = Examination(servers)
-    try:
-        of_settings, of_kafka, of_postgres = _of_run(servers, store)
-        await asyncio.gather(
-            examination.make((*of_kafka, *checks_of_kafka(servers))),
-            examination.make((*of_postgres, *checks_of_postgres(servers, store))),
-            examination.make((*of_settings, *checks_without_servers(servers))),
-        )
-        await examination.make(checks_of_both(servers))
-    finally:
-        await store.close()
-    checks = examination.reports(CHECKS)
-    wrong = ("failed", "warning") if strict else ("failed",)
-    return DoctorReport(problems=tuple(_problem(one) for one in checks if one.status in wrong), checks=checks)
-
-
-def _of_run(servers: Servers, store: PostgresStore) -> tuple[Sequence[Check], list[Check], list[Check]]:
-    """What `run` checks of its settings, of Kafka and of Postgres, as it does, but for those who only look.
-
-    Topics have findings also where nothing is wrong with them.
-    """
+    examination = _Examination(servers)
 
     async def reads_kafka() -> bool:
         return await acls.only_reads(servers.cluster, servers.settings)
@@ -70,14 +59,90 @@ def _of_run(servers: Servers, store: PostgresStore) -> tuple[Sequence[Check], li
     async def topics() -> Sequence[CheckResult]:
         return await check_topics_in_full(servers.cluster, servers.settings)
 
-    preflight = Preflight(servers.settings, store, servers.cluster)
-    of_kafka = [replace(check, ask=topics) if check.ids == TOPIC_IDS else check for check in preflight.of_kafka]
-    return (
-        preflight.of_settings,
-        [for_readers(check, reads_kafka) if check.ids == (KAFKA_RIGHTS,) else check for check in of_kafka],
-        [for_readers(one, reads_postgres) if one.ids == (POSTGRES_RIGHTS,) else one for one in preflight.of_postgres],
-    )
+    def adapted(check: Check) -> Check:
+        """A check of `run` for `doctor`: topics are described, and a reader's role need not do what `run` does."""
+        if check.ids == TOPIC_IDS:
+            return replace(check, ask=topics)
+        if check.ids == (KAFKA_RIGHTS,):
+            return for_readers(check, reads_kafka)
+        return for_readers(check, reads_postgres) if check.ids == (POSTGRES_RIGHTS,) else check
+
+    try:
+        of_run = Preflight(servers.settings, store, servers.cluster)
+        await asyncio.gather(
+            examination.make((*map(adapted, of_run.of_kafka), *checks_of_kafka(servers))),
+            examination.make((*map(adapted, of_run.of_postgres), *checks_of_postgres(servers, store))),
+            examination.make((*of_run.of_settings, *checks_without_servers(servers))),
+        )
+        await examination.make(checks_of_both(servers))
+    finally:
+        await store.close()
+    checks = tuple(examination.report(id) for id in CHECKS)
+    wrong = ("failed", "warning") if strict else ("failed",)
+    problems = [
+        Problem(code=check.id, text=str(CheckResult(check.id, check.finding, check.advice or "")))
+        for check in checks
+        if check.status in wrong
+    ]
+    return DoctorReport(problems=tuple(problems), checks=checks)
 
 
-def _problem(check: CheckReport) -> Problem:
-    return Problem(code=check.id, text=str(CheckResult(check.id, check.finding, check.advice or "")))
+class _Examination:
+    """Makes checks one after the other, and keeps their results by id. Checks that presume a failed one are skipped."""
+
+    def __init__(self, servers: Servers) -> None:
+        self._settings, self._patience = servers.settings, servers.patience
+        self._results: dict[str, list[CheckResult]] = {}
+
+    async def make(self, checks: Iterable[Check]) -> None:
+        """Make checks in order. Only the check that asks whether a server is there waits for that server."""
+        for check in checks:
+            if failed := [id for id in check.presumes if self._has_failed(id)]:
+                self._skip(check, failed[0])
+                continue
+            results: Sequence[CheckResult] = ()
+            try:
+                async for attempt in retried(_ERRORS, self._patience if check.ids[0] in _START else 0.0):
+                    with attempt:
+                        async with asyncio.timeout(self._patience):
+                            results = await check.ask()
+            except _ERRORS as error:
+                results = [self._result_of(error, id) for id in check.ids]
+            for result in results:
+                self._results.setdefault(result.id, []).append(result)
+            self._skip(check, results[0].id)
+
+    def _has_failed(self, id: str) -> bool:
+        return any(result.is_fatal for result in self._results.get(id, ()))
+
+    def report(self, id: str) -> CheckReport:
+        """The report of a check, with everything that is wrong. Raises `KeyError` for a check that was not made."""
+        results = self._results[id]
+        worst = min(results, key=lambda result: _RANKS.index(result.status))
+        wrong = [result for result in results if result.status in ("failed", "warning")] or [worst]
+        return CheckReport(
+            id=id,
+            status=worst.status,
+            finding="; ".join(result.finding for result in wrong),
+            advice=" ".join(dict.fromkeys(result.advice for result in wrong if result.advice)) or None,
+        )
+
+    def _skip(self, check: Check, failed: str) -> None:
+        """Note why some ids of a check have no result."""
+        for id in check.ids:
+            if id not in self._results:
+                self._results[id] = [CheckResult(id, f"not checked, since {failed} has failed", status="skipped")]
+
+    def _result_of(self, error: Exception, id: str) -> CheckResult:
+        """A check that a server did not let us finish has failed; where an ACL forbids to ask, it is skipped."""
+        if isinstance(error, StoreUnavailable):
+            cause = error.__cause__ or error
+            away = why_unreachable(self._settings.database_url, cause)
+            text = away if id == POSTGRES else f"Postgres: {said_by(cause)}"
+        elif isinstance(error, TimeoutError):
+            text = f"no answer in {self._patience:.0f} s"
+        else:
+            text = explain(error, self._settings)
+        if acls.is_denied(error):
+            return CheckResult(id, f"not checked: {text}", "See kafka.rights.", "skipped")
+        return CheckResult(id, text, _START.get(id, "Try again; the server's log may tell more."))
