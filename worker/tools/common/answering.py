@@ -1,4 +1,4 @@
-"""From a result to the fields of an answer, as `submit` writes them into a file and `tail` prints them."""
+"""Turns results into the fields of an answer, which `submit` writes into a file and `tail` prints."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ _SERIAL_EXISTS = REFUSALS[outcomes.SerialExists].conflict
 
 
 class RowAnswer(NamedTuple):
-    """What the answers file says of a row, as texts; empty where there is nothing to say. `key` is the row's."""
+    """The answer to a row as texts, empty where nothing is known. `key` is the idempotency key of the row."""
 
     outcome: str
     status: str = ""
@@ -27,11 +27,11 @@ class RowAnswer(NamedTuple):
 
 
 NAMES = ("outcome", "status", "passportId", "digitalLinkUri", "error", "key", "place")
-"""Of the fields of an answer, in their order; columns are called `answer.<name>`."""
+"""Names of the fields, in their order; columns are called `answer.<name>`."""
 
 
 def answer_of(record: ResultRecord) -> RowAnswer:
-    """Of a result, whose key is the row's. Never raises, whoever wrote it."""
+    """The answer in a result, whose key is the row's. Never raises: anybody may have written the result."""
     key = (record.key or b"").decode("utf-8", "replace")
     if record.kind is Kind.CREATED:
         headers = dict(record.headers)
@@ -46,7 +46,8 @@ def answer_of(record: ResultRecord) -> RowAnswer:
 
 
 def _digital_link(value: bytes) -> str:
-    """Cut out where it stands, since the whole body takes ten times as long; no text inside can look like its name."""
+    """The link, cut out where it stands: reading the whole body takes ten times as long."""
+    # No text inside a body can look like the name, since its quotes would be escaped.
     at = value.find(_LINK)
     start = at + len(_LINK) - 1
     try:
@@ -57,7 +58,7 @@ def _digital_link(value: bytes) -> str:
 
 
 def error_of(body: dict[str, object]) -> str:
-    """The body's `error`, and behind it what its `details` say."""
+    """The `error` of a body, followed by its `details`."""
     error, details = printable(str(body.get("error", ""))), body.get("details")
     if not isinstance(details, dict):
         return error

@@ -1,4 +1,4 @@
-"""What operators ask of the database: read only, by index, over one connection."""
+"""Questions that verbs ask the database: read only, by index, over one connection."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -17,12 +17,12 @@ from worker.tools.common.rights import check_reading
 
 LEDGER_ROWS = 2000
 LEDGER_BYTES = 8 * 1024 * 1024
-"""How much of the ledger is read at once."""
+"""How much of the ledger one query reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneRow:
-    """A lane as Postgres has it; `position` is None for one that never ran.
+    """A lane as Postgres has it; `position` is None if it never ran.
 
     `producers` are the transactional ids that may have something open for it.
     """
@@ -37,12 +37,12 @@ class LaneRow:
 
 
 def position_in(row: LaneRow | None) -> Position:
-    """Where a lane stands; one that never ran, or that Postgres does not know, at 0."""
+    """The position of a lane; 0 for a lane that never ran, or that Postgres does not know."""
     return Position(0, 0, 0) if row is None or row.position is None else row.position
 
 
 def emitted_of(row: LaneRow | None, committed: int | None) -> int:
-    """E of a lane: the group's offset, or what Postgres has noted of it."""
+    """E of a lane: the group's offset, or else the lower bound that Postgres has noted."""
     return position_in(row).emitted if committed is None else committed
 
 
@@ -57,7 +57,7 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class OpenOperation:
-    """What an operator began and nobody has ended. `who` is a user and a host."""
+    """An operation that was begun and has not ended. `who` is a user and a host."""
 
     id: UUID
     verb: str
@@ -66,7 +66,7 @@ class OpenOperation:
 
 
 class Inspection:
-    """Questions over one connection, which whoever opened it closes."""
+    """Questions over one connection, which the caller closes."""
 
     def __init__(self, connection: sql.Connection) -> None:
         self.connection = connection
@@ -89,22 +89,22 @@ class Inspection:
         }
 
     async def ledger(self, lane_id: int, start: int, stop: int) -> list[Answer]:
-        """The first rows of a lane at these offsets, in order: at most `LEDGER_ROWS`, fewer where they are large."""
+        """The first rows of a lane at these offsets, in order: at most `LEDGER_ROWS`, fewer if they are large."""
         rows = await self.connection.fetch(sql.load("answers"), lane_id, start, stop, LEDGER_ROWS, LEDGER_BYTES)
         return await answers_of(rows, self._frames, self.connection)
 
     async def covered_repeats(self, topic: str) -> list[Covered]:
-        """What operators had repeated on a command topic: by a replay, or by setting offsets back."""
+        """Repeats that operators caused on a command topic, by a replay or by setting offsets back."""
         rows = await self.connection.fetch(sql.load("covered_repeats", __package__), topic)
         return [Covered(row["partition"], row["start"], row["stop"]) for row in rows]
 
     async def open_operations(self, seconds: float) -> list[OpenOperation]:
-        """Those that were begun longer ago than that, oldest first."""
+        """Operations that were begun longer ago than this and have not ended, oldest first."""
         rows = await self.connection.fetch(sql.load("open_operations", __package__), seconds)
         return [OpenOperation(**row) for row in rows]
 
     async def lacks(self, tables: Collection[str]) -> CheckResult | None:
-        """See `worker.store.grants.check_reading`."""
+        """See `worker.tools.common.rights.check_reading`."""
         return await check_reading(self.connection, tables)
 
 

@@ -1,4 +1,4 @@
-"""What operators did: a row of `operation` each, begun before the first effect."""
+"""Keeps what operators did: each operation has a row in `operation`, begun before its first effect."""
 
 import asyncio
 import getpass
@@ -15,19 +15,19 @@ from worker.tools.common.inspection import Inspection
 
 
 class UnknownOperation(ValueError):
-    """There is no such operation; the text says what was looked for."""
+    """No operation has this id; the text says what was expected."""
 
 
 @dataclass(slots=True)
 class Operation:
-    """One that is under way. `progress` is kept when it ends, and by `note`."""
+    """An operation under way. Its `progress` is kept when it ends, and by `note`."""
 
     id: UUID
     arguments: Mapping[str, Any]
     progress: dict[str, Any] = field(default_factory=dict)
 
     async def note(self, database: Inspection) -> None:
-        """Keep its progress now."""
+        """Keep the progress now."""
         await database.connection.execute(sql.load("note_progress", __package__), self.id, json.dumps(self.progress))
 
 
@@ -37,15 +37,15 @@ async def operation(
 ) -> AsyncIterator[Operation]:
     """Keep a row of what happens inside: `done`, `failed` by an exception, or `interrupted` by a signal.
 
-    `arguments` go into the database: no credential may be among them. Raises what the database does.
+    `arguments` go into the database, so they must hold no credentials. Raises what the database raises.
     """
-    one = Operation(uuid4(), arguments)
+    begun = Operation(uuid4(), arguments)
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     await database.connection.execute(
-        sql.load("begin_operation", __package__), one.id, verb, who, reason, json.dumps(arguments)
+        sql.load("begin_operation", __package__), begun.id, verb, who, reason, json.dumps(arguments)
     )
-    async with _until_its_end(database, one):
-        yield one
+    async with _until_its_end(database, begun):
+        yield begun
 
 
 @asynccontextmanager
@@ -53,27 +53,28 @@ async def resumed(database: Inspection, verb: str, id: UUID) -> AsyncIterator[Op
     """Go on with an operation that was begun, with its own arguments. Raises `UnknownOperation`."""
     row = await database.connection.fetchrow(sql.load("operation", __package__), id)
     if row is None or row["verb"] != verb:
-        raise UnknownOperation(f"expected the id of a {verb}, and there is none {id}")
-    one = Operation(id, json.loads(row["arguments"]), json.loads(row["progress"]))
+        raise UnknownOperation(f"expected the id of a {verb}; there is none with the id {id}")
+    begun = Operation(id, json.loads(row["arguments"]), json.loads(row["progress"]))
     await database.connection.execute(sql.load("resume_operation", __package__), id)
-    async with _until_its_end(database, one):
-        yield one
+    async with _until_its_end(database, begun):
+        yield begun
 
 
 @asynccontextmanager
-async def _until_its_end(database: Inspection, one: Operation) -> AsyncIterator[None]:
+async def _until_its_end(database: Inspection, begun: Operation) -> AsyncIterator[None]:
     try:
         yield
     except (asyncio.CancelledError, KeyboardInterrupt):
         with suppress(Exception):
-            await _end(database, one, "interrupted")
+            await _end(database, begun, "interrupted")
         raise
     except Exception:
-        with suppress(Exception):  # the first failure is the one to tell of
-            await _end(database, one, "failed")
+        with suppress(Exception):  # the first failure is the one to report
+            await _end(database, begun, "failed")
         raise
-    await _end(database, one, "done")
+    await _end(database, begun, "done")
 
 
-async def _end(database: Inspection, one: Operation, outcome: str) -> None:
-    await database.connection.execute(sql.load("end_operation", __package__), one.id, outcome, json.dumps(one.progress))
+async def _end(database: Inspection, kept: Operation, outcome: str) -> None:
+    query = sql.load("end_operation", __package__)
+    await database.connection.execute(query, kept.id, outcome, json.dumps(kept.progress))

@@ -1,4 +1,4 @@
-"""Signing commands with a private key of one's own: what a producer does."""
+"""Signs commands with a private key, as producers do."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ from worker.messages.signature import HEADER, STRUCTURED, TYPE, digest_text, to_
 from worker.tools.common.jwk import SigningJwk, members_of, read_jwk
 
 LIFETIME_SECONDS = 3_600
-"""From signing to `exp`: enough for a producer's retries, and far below the 24 hours that are allowed."""
+"""Seconds from signing to `exp`: enough for a producer's retries, and far below the allowed 24 hours."""
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 
@@ -35,15 +35,15 @@ GENERATORS: dict[str, Callable[[], PrivateKey]] = {
     "EdDSA": Ed25519PrivateKey.generate,
     "ES256": lambda: generate_private_key(SECP256R1()),
 }
-"""By algorithm."""
+"""Functions that generate a private key, by algorithm."""
 
 
 class NotASigningKey(ValueError):
-    """A file's bytes are no private key that can sign commands; the text says what was expected."""
+    """The file holds no private key that can sign commands; the text says what was expected."""
 
 
 class Signer:
-    """A private key, and whom its signatures are for: the worker's `PASSPORT_SIGNATURE_AUDIENCE`, or its topic."""
+    """Signs for one audience: the worker's `PASSPORT_SIGNATURE_AUDIENCE`, or by default its topic."""
 
     def __init__(self, private: PrivateKey, audience: str) -> None:
         self._private, self._audience = private, audience
@@ -53,7 +53,7 @@ class Signer:
 
     @classmethod
     def from_pem(cls, pem: bytes, audience: str) -> "Signer":
-        """Of a PEM file without a passphrase: Ed25519 or P-256. Raises `NotASigningKey`."""
+        """Read a PEM file without a passphrase, of Ed25519 or P-256. Raises `NotASigningKey`."""
         try:
             private = load_pem_private_key(pem, None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -69,7 +69,7 @@ class Signer:
         return [(HEADER, self.sign(self.claims(value, key, content_type, at)))]
 
     def claims(self, value: bytes, key: str | None, content_type: bytes | None, at: float) -> dict[str, object]:
-        """What is said of such a record, for an hour from `at` on."""
+        """The claims about such a record, valid for an hour from `at` on."""
         claims: dict[str, object] = {"aud": self._audience, "exp": int(at) + LIFETIME_SECONDS}
         if key is not None:
             claims["key"] = key
