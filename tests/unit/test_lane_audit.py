@@ -15,7 +15,7 @@ from worker.tools.audit.audit import _note_doubled
 from worker.tools.audit.lane_audit import LaneAudit
 from worker.tools.audit.strays import Strays
 from worker.tools.common.findings import Findings
-from worker.tools.common.history import History, Named, NamingLog, Topics, Window
+from worker.tools.common.history import CommandWindow, History, Named, NamingLog, Topics
 from worker.tools.common.inspection import Covered
 from worker.tools.lanes.recovery_plan import MOST_PLACES
 
@@ -31,9 +31,9 @@ class _History(History):
         super().__init__((TOPIC, 3), (0, COMMANDS), nothing, {Kind.REJECTED: NamingLog(("r", 3), 9, False, nothing)})
         self._results = [Named(cause, _result(at, cause)) for at, cause in enumerate(causes)]
 
-    async def windows(self) -> AsyncIterator[Window]:
+    async def windows(self) -> AsyncIterator[CommandWindow]:
         """All at once."""
-        yield Window(0, COMMANDS, [record(offset=offset) for offset in range(COMMANDS)])
+        yield CommandWindow(0, COMMANDS, [record(offset=offset) for offset in range(COMMANDS)])
 
     async def named(self, stop: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
         """All that has not been asked for yet."""

@@ -8,7 +8,7 @@ from worker.domain.places import Place
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.rules import Kind
 from worker.tools.audit.strays import Strays, prefix
-from worker.tools.common.history import NAMED_TO_THE_END, History, Named, Window
+from worker.tools.common.history import NAMED_TO_THE_END, CommandWindow, History, Named
 from worker.tools.common.progress import Advance
 from worker.tools.common.result_record import difference
 
@@ -44,7 +44,7 @@ class Repeats:
         return ((self._start + at, count) for at, count in enumerate(self._counts) if count)
 
 
-class Log:
+class AuditedLog:
     """The state of one log: of results of a kind, or, with kind None, of dead letters.
 
     `newest` is the newest command that had its first result, and `newest_at` the offset of that result.
@@ -75,13 +75,13 @@ class LaneAudit:
         self._history, self._ledger, self._group_id, self._strays = history, ledger, group_id, strays
         self.findings = strays.findings
         self.commands = self.results = self.expired = 0
-        self.logs = {kind: Log(kind, history.start, history.stop) for kind in history.logs}
-        self._late: list[tuple[Log, Named]] = []
+        self.logs = {kind: AuditedLog(kind, history.start, history.stop) for kind in history.logs}
+        self._late: list[tuple[AuditedLog, Named]] = []
 
     async def run(self, advance: Advance) -> None:
         """Read the whole lane; `advance` gets the number of commands. Raises what the servers raise."""
         # The ledger is read for the next window while the one before is compared.
-        ahead: tuple[Window, asyncio.Task[Sequence[Answer]]] | None = None
+        ahead: tuple[CommandWindow, asyncio.Task[Sequence[Answer]]] | None = None
         try:
             async for window in self._history.windows():
                 current, ahead = ahead, (window, asyncio.ensure_future(self._ledger(window.start, window.stop)))
@@ -100,7 +100,7 @@ class LaneAudit:
             for offset in log.missing:
                 self._note_missing(log, offset)
 
-    async def _window(self, window: Window, first: Awaitable[Sequence[Answer]], advance: Advance) -> None:
+    async def _window(self, window: CommandWindow, first: Awaitable[Sequence[Answer]], advance: Advance) -> None:
         """Compare a window with the ledger, query by query."""
         asked = {command.offset for command in window.commands}
         self.commands += len(asked)
@@ -132,7 +132,7 @@ class LaneAudit:
                 await self._compare_late()
             await self._strays.look()
 
-    def _result(self, log: Log, named: Named, answer: Answer | None, *, is_asked: bool) -> None:
+    def _result(self, log: AuditedLog, named: Named, answer: Answer | None, *, is_asked: bool) -> None:
         """Compare a record that names a command; `answer` is the command's row of the ledger."""
         self.results += log.kind is not None
         cause, record = named
@@ -151,7 +151,7 @@ class LaneAudit:
         if unlike is None:  # a forged result may stand anywhere
             self._check_order(log, cause, record.offset)
 
-    def _check_order(self, log: Log, cause: int, at: int) -> None:
+    def _check_order(self, log: AuditedLog, cause: int, at: int) -> None:
         """Check the order of first results. The log is read in order, except for records held for later commands."""
         if cause < log.newest and self._has_expired(log, cause):
             self.expired += 1  # the first result has expired, and this is a repeat
@@ -163,7 +163,7 @@ class LaneAudit:
         if cause > log.newest:
             log.newest, log.newest_at = cause, max(at, log.newest_at)
 
-    def _note_out_of_order(self, log: Log, cause: int, at: int) -> None:
+    def _note_out_of_order(self, log: AuditedLog, cause: int, at: int) -> None:
         place = Place(*self._history.logs[log.kind].place, at)
         self.add(f"{log.prefix}out-of-order", cause, f"{place} stands behind a later command's")
 
@@ -204,17 +204,17 @@ class LaneAudit:
         await self._read_on()
         return True
 
-    def _note_missing(self, log: Log, offset: int) -> None:
+    def _note_missing(self, log: AuditedLog, offset: int) -> None:
         if self._has_expired(log, offset):
             self.expired += 1
         else:
             self.add(f"{log.prefix}missing", offset, "nothing is visible of what the ledger says")
 
-    def _has_expired(self, log: Log, offset: int) -> bool:
+    def _has_expired(self, log: AuditedLog, offset: int) -> bool:
         """Whether the log has dropped records as old as the first result of this command."""
         return self._history.logs[log.kind].has_dropped and (log.first < 0 or offset < log.first)
 
-    def _wanted(self, log: Log, answer: Answer) -> Event:
+    def _wanted(self, log: AuditedLog, answer: Answer) -> Event:
         topic, partition = self._history.topic, self._history.partition
         if log.kind is not None:
             return event_of(answer, topic, partition)

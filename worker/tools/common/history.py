@@ -120,7 +120,7 @@ def _ignored(_record: Record, _cause: int | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class CommandWindow:
     """Some commands in order, and the offsets that they cover: from `start` to below `stop`."""
 
     start: int
@@ -158,16 +158,16 @@ class History:
         self.logs = logs
         self._reader = reader
 
-    async def windows(self) -> AsyncIterator[Window]:
+    async def windows(self) -> AsyncIterator[CommandWindow]:
         """Yield windows without a gap between them. After each, `named` yields what belongs to it."""
         at, held = self.start, list[Record]()
         async for commands in self._reader.read(self.topic, self.partition, self.start, self.stop):
             if held:
-                yield Window(at, held[-1].offset + 1, held)
+                yield CommandWindow(at, held[-1].offset + 1, held)
                 at = held[-1].offset + 1
             held = commands
         if at < self.stop:
-            yield Window(at, self.stop, held)
+            yield CommandWindow(at, self.stop, held)
 
     async def named(self, stop: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
         """Yield, log by log, the records for commands below `stop`; repeats may name any command before.

@@ -16,7 +16,7 @@ from worker.messages.rules import Kind
 from worker.store import sql
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
-from worker.tools.common.history import History, Named, Window, history
+from worker.tools.common.history import CommandWindow, History, Named, history
 from worker.tools.common.result_record import Misfit, answer_of, letter_of
 from worker.tools.lanes.restored_command import Contradiction, RestoredCommand, needs_letter, restore, source_of
 
@@ -102,7 +102,7 @@ class LanePlan:
             self.refusals.add("result-contradicts", command, f"{record.place}: {misfit}")
 
     def _fitting(
-        self, window: Window, results: dict[int, Answer | None], letters: dict[int, DeadLetter]
+        self, window: CommandWindow, results: dict[int, Answer | None], letters: dict[int, DeadLetter]
     ) -> Iterator[RestoredCommand]:
         for record in window.commands:
             offset = record.offset
