@@ -20,8 +20,8 @@ from worker.tools.common.report import Problem
 from worker.tools.common.selection import Range, offsets_of
 from worker.tools.common.servers import Servers
 
+# Lanes that are read at once: while one waits for a server, another is compared.
 AT_ONCE = 6
-"""Lanes that are read at once: while one waits for a server, another is compared."""
 
 
 async def audit(

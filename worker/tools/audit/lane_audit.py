@@ -13,15 +13,15 @@ from worker.tools.common.progress import Advance
 from worker.tools.common.result_record import difference
 
 MOST_PLACES = 20
+# How long a result that is missing at the end may take to become visible.
 LOOK_AGAIN_SECONDS = 10
-"""How long a result that is missing at the end may take to become visible."""
+# How many repeats are compared at once.
 _LATE = 500
-"""How many repeats are compared at once."""
+# Rows of the ledger that are nearer to each other than this are read together.
 _NEAR = 2000
-"""Rows of the ledger that are nearer to each other than this are read together."""
 
+# Returns the first rows of a lane at offsets from a start to below a stop, in order, as many as one query reads.
 Ledger = Callable[[int, int], Awaitable[Sequence[Answer]]]
-"""Returns the first rows of a lane at offsets from a start to below a stop, in order, as many as one query reads."""
 
 
 class Repeats:

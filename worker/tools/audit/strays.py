@@ -12,11 +12,11 @@ from worker.tools.common.findings import Findings
 from worker.tools.common.history import LOGS, Topics
 from worker.tools.common.result_record import letter_origin
 
+# How many records wait until the position of their lane is looked at.
 AT_ONCE = 500
-"""How many records wait until the position of their lane is looked at."""
 
+# Returns the offset behind the newest command of a lane that is decided now.
 Decided = Callable[[], Awaitable[int]]
-"""Returns the offset behind the newest command of a lane that is decided now."""
 
 
 class _Early(NamedTuple):

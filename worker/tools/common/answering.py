@@ -26,8 +26,8 @@ class RowAnswer(NamedTuple):
     place: str = ""
 
 
+# Names of the fields, in their order; columns are called `answer.<name>`.
 NAMES = ("outcome", "status", "passportId", "digitalLinkUri", "error", "key", "place")
-"""Names of the fields, in their order; columns are called `answer.<name>`."""
 
 
 def answer_of(record: ResultRecord) -> RowAnswer:

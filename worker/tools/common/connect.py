@@ -5,8 +5,8 @@ import asyncpg
 from worker.store.address import place_of
 from worker.store.errors import why_refused
 
+# The exceptions of a question over a connection.
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-"""The exceptions of a question over a connection."""
 
 
 class CannotConnect(Exception):

@@ -14,12 +14,12 @@ from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LogReader
 from worker.tools.common.result_record import letter_cause
 
+# The logs that answer commands; None stands for dead letters, here and wherever a kind is optional.
 LOGS: tuple[Kind | None, ...] = (*Kind, None)
-"""The logs that answer commands; None stands for dead letters, here and wherever a kind is optional."""
+# Pass this to `History.named` to read the logs to their end.
 NAMED_TO_THE_END = 2**62
-"""Pass this to `History.named` to read the logs to their end."""
+# This many records in a row that name later commands end a window. A few that stand too early do not.
 LOOK_AHEAD = 50
-"""This many records in a row that name later commands end a window. A few that stand too early do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,8 @@ class NamingLog:
     causes: CauseLog
 
 
+# Gets records of a log that name no command of a history: an offset behind it, or None.
 Stray = Callable[[Kind | None, Record, int | None], None]
-"""Gets records of a log that name no command of a history: an offset behind it, or None."""
 
 
 class History:

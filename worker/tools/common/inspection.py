@@ -15,9 +15,9 @@ from worker.store.rows import answers_of, position_of
 from worker.tools.common.connect import connect
 from worker.tools.common.rights import check_reading
 
+# How much of the ledger one query reads.
 LEDGER_ROWS = 2000
 LEDGER_BYTES = 8 * 1024 * 1024
-"""How much of the ledger one query reads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,8 @@ class Allowance:
         return max(0.0, -self._records / self._per_second)
 
 
+# Told how many more records are done, and how many of them count for the rate.
 Advance = Callable[[int, int], Awaitable[None]]
-"""Told how many more records are done, and how many of them count for the rate."""
 
 
 def paced(progress: Progress, rate: float) -> Advance:

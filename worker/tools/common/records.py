@@ -22,8 +22,8 @@ def _widest_limits() -> Limits:
     )
 
 
+# The largest limits that settings allow: the worker that answered a record may have had others than ours.
 WIDEST = _widest_limits()
-"""The largest limits that settings allow: the worker that answered a record may have had others than ours."""
 
 
 def json_safe(text: str) -> str:

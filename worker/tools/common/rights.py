@@ -29,18 +29,18 @@ class Role:
 RUN = Role("grants", "--grant-to")
 READER = Role("read_grants", "--grant-read-to")
 
+# Every verb needs these.
 SEE_TABLES = (Right("USAGE", None, "SCHEMA", "{schema}"), Right("SELECT", None, "TABLE", "schema_migration"))
-"""Every verb needs these."""
 
+# For a verb that keeps a row in `operation`.
 KEEP_OPERATIONS = tuple(Right(privilege, None, "TABLE", "operation") for privilege in ("SELECT", "INSERT", "UPDATE"))
-"""For a verb that keeps a row in `operation`."""
 
+# For a verb that publishes commands again.
 KEEP_REDRIVES = (
     Right("SELECT", None, "TABLE", "redrive"),
     Right("INSERT", None, "TABLE", "redrive"),
     Right("UPDATE", "new_offset, operation_id", "TABLE", "redrive"),
 )
-"""For a verb that publishes commands again."""
 
 
 def reading(*tables: str) -> tuple[Right, ...]:

@@ -8,8 +8,8 @@ from datetime import datetime
 from worker.domain.places import Place
 from worker.domain.timestamps import parse_time
 
+# An offset, or a time, which stands for the first record appended then or later.
 Bound = int | datetime
-"""An offset, or a time, which stands for the first record appended then or later."""
 
 _PLACE = re.compile(r"(?:(?P<topic>[a-zA-Z0-9._-]{1,249})[/:])?(?P<partition>[0-9]{1,9})[/:](?P<offset>[0-9]{1,18})")
 
@@ -52,12 +52,12 @@ class Range:
     stop: Bound | None = None
 
 
+# Returns the offset of each partition's first record appended then or later, or else the end of the log.
 FirstSince = Callable[[Sequence[int], datetime], Awaitable[Mapping[int, int]]]
-"""Returns the offset of each partition's first record appended then or later, or else the end of the log."""
 
 
+# The first offset, and the offset behind the last.
 Offsets = tuple[int, int]
-"""The first offset, and the offset behind the last."""
 
 
 async def offsets_of(chosen: Range, bounds: Mapping[int, Offsets], first_since: FirstSince) -> dict[int, Offsets]:

@@ -18,16 +18,16 @@ from worker.tools.common.connect import is_denied as postgres_denies
 from worker.tools.common.inspection import Inspection, inspection
 from worker.tools.common.report import Problem
 
+# How long a short verb waits for a server.
 AWAY_SECONDS = 10.0
-"""How long a short verb waits for a server."""
 PAUSE_SECONDS = 0.3
 
+# Codes of problems.
 KAFKA_AWAY, KAFKA_DENIES = "kafka-away", "kafka-rights"
 POSTGRES_AWAY, POSTGRES_DENIES = "postgres-away", "postgres-rights"
-"""Codes of problems."""
 
+# The exceptions of verbs when a server does not do what it was asked.
 SERVER_ERRORS = (CannotConnect, StoreUnavailable, *CLUSTER_ERRORS, *DATABASE_ERRORS)
-"""The exceptions of verbs when a server does not do what it was asked."""
 
 Known = TypeVar("Known")
 Inspect = Callable[[], AbstractAsyncContextManager[Inspection]]

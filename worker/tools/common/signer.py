@@ -26,16 +26,16 @@ from worker.messages.events import Header
 from worker.messages.signature import HEADER, STRUCTURED, TYPE, digest_text, to_base64url
 from worker.tools.common.jwk import SigningJwk, members_of, read_jwk
 
+# Seconds from signing to `exp`: enough for a producer's retries, and far below the allowed 24 hours.
 LIFETIME_SECONDS = 3_600
-"""Seconds from signing to `exp`: enough for a producer's retries, and far below the allowed 24 hours."""
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 
+# Functions that generate a private key, by algorithm.
 GENERATORS: dict[str, Callable[[], PrivateKey]] = {
     "EdDSA": Ed25519PrivateKey.generate,
     "ES256": lambda: generate_private_key(SECP256R1()),
 }
-"""Functions that generate a private key, by algorithm."""
 
 
 class NotASigningKey(ValueError):

@@ -9,6 +9,7 @@ from worker.messages.rules import ROWS
 _MOST_FIELDS = 5
 _MOST_OMITTED = 2**31
 
+# What was wrong with a signature, by reason.
 SIGNATURE_SENTENCES: Mapping[str, str] = {
     SignatureProblem.MALFORMED: "The jws-signature header is not one compact JWS with typ, alg, kid, exp and no crit.",
     SignatureProblem.KEY_UNKNOWN: "No company has a signing key with the kid of the signature.",
@@ -24,7 +25,6 @@ SIGNATURE_SENTENCES: Mapping[str, str] = {
     SignatureProblem.WRONG: "The key that the signature names did not make it over these claims.",
     SignatureProblem.REQUIRED: "The company's commands have to be signed. This one has an API key or access token.",
 }
-"""Explanations by the reason of a result with status 401."""
 
 _CREDENTIALS_SENTENCES: Mapping[str, str] = {
     **SIGNATURE_SENTENCES,

@@ -49,8 +49,8 @@ _LIMIT = Parameter(help="List at most this many, the newest.")
 _MOST_LISTED = 100_000
 _PLACE = Parameter(help="Place of the command: topic/partition/offset, or partition/offset.")
 _COLUMNS = ("place", "code", "appended", "key", "bytes", "company", "published again")
+# Characters of a value that people see; JSON has all of it.
 _SHOWN_CHARACTERS = 4_000
-"""Characters of a value that people see; JSON has all of it."""
 
 
 @app.command(

@@ -30,8 +30,8 @@ NO_DEAD_LETTER = "no-dead-letter"
 
 _RIGHTS = reading("lane", "ledger", "dead_letter", "redrive", "operation")
 
+# A report, and the value as it was kept; None for a null value, or without a dead letter.
 Shown = tuple[DeadLettersShowReport, bytes | None]
-"""A report, and the value as it was kept; None for a null value, or without a dead letter."""
 
 
 async def list_all(servers: Servers, chosen: Range, code: str | None, most: int) -> DeadLettersListReport:

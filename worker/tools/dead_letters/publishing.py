@@ -17,10 +17,10 @@ from worker.stream.log_reader import LogReader
 from worker.stream.producer import EMIT_SECONDS
 from worker.tools.common.transactional_producer import transactional_producer
 
+# The last header of a command that is published again: the place of the original. Workers ignore it.
 REDRIVEN_FROM = "redriven-from"
-"""The last header of a command that is published again: the place of the original. Workers ignore it."""
+# How long a search waits for transactions that others have open on the partition.
 SETTLE_SECONDS = 60.0
-"""How long a search waits for transactions that others have open on the partition."""
 _PAUSE_SECONDS = 0.2
 _MOST_REQUEST_BYTES = 4 * 1024 * 1024
 

@@ -30,8 +30,8 @@ from worker.tools.dead_letters.redrive_checks import Step, credentials_warning, 
 from worker.tools.dead_letters.report import DeadLettersRedriveReport, RedriveOutcome, RedriveReport
 from worker.tools.dead_letters.rows import begin_redrive, find_letter, note_redrive, redrives_of
 
+# The most commands that one call publishes again.
 MOST_COMMANDS = 10_000
-"""The most commands that one call publishes again."""
 NOT_PUBLISHED = "not-published"
 
 _RIGHTS = (

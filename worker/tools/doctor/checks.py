@@ -26,8 +26,8 @@ from worker.tools.doctor import judgements
 from worker.tools.doctor.protection import protection_of, protection_of_brokers
 from worker.tools.doctor.server_state import lock_holders, server_state
 
+# Presumed by checks that read tables, and by checks that read topics.
 _TABLES, _TOPICS = (POSTGRES, POSTGRES_RIGHTS, SCHEMA), (KAFKA, KAFKA_RIGHTS, EXIST)
-"""Presumed by checks that read tables, and by checks that read topics."""
 _AS_READER = "a reader's role, which may read everything and change nothing: what `run` needs was not checked"
 _POSTGRES_TLS = (
     "Set PGSSLMODE=verify-full, and PGSSLROOTCERT to the file of the authority that signed the server's certificate. "

@@ -24,6 +24,7 @@ from worker.tools.doctor.checks import (
 from worker.tools.doctor.report import CheckReport, DoctorReport
 from worker.tools.doctor.topic_summary import check_topics_in_full
 
+# The ids of all checks, in the order of the report.
 CHECKS = (
     *("kafka.reachable", "kafka.tls", "kafka.rights"),
     *("topics.exist", "topics.timestamp-type", "topics.partitions", "topics.message-size", "topics.compression"),
@@ -34,7 +35,6 @@ CHECKS = (
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
     *("keys.signing", "oauth.jwks", "oauth.tls", "certificates.client", "certificates.ca"),
 )
-"""The ids of all checks, in the order of the report."""
 
 _ERRORS = (*CLUSTER_ERRORS, StoreUnavailable)
 _START = {

@@ -12,20 +12,20 @@ from worker.tools.doctor.protection import Protection, Way
 from worker.tools.doctor.server_state import LockHolder, ServerState
 
 OLDEST_POSTGRES = 15
+# A larger skew is unusual. From a minute on a clock is wrong: a result topic may refuse answers.
 SKEW_SECONDS, WRONG_CLOCK_SECONDS = 5.0, 60.0
-"""A larger skew is unusual. From a minute on a clock is wrong: a result topic may refuse answers."""
+# The age up to which a record says something about a clock.
 RECENT_SECONDS = 300.0
-"""The age up to which a record says something about a clock."""
 DAY_SECONDS = 86_400.0
+# The threshold of the alert PassportCommandsTooOld.
 LAG_SECONDS = 300.0
-"""The threshold of the alert PassportCommandsTooOld."""
 CERTIFICATE_DAYS = 30
+# How long an operator's command may take.
 OPEN_SECONDS = 3600.0
-"""How long an operator's command may take."""
+# Most transactions of a worker are shorter. A worker that waits for a lock gives up after 10 s, and tries again.
 LOCK_SECONDS = 3.0
-"""Most transactions of a worker are shorter. A worker that waits for a lock gives up after 10 s, and tries again."""
+# A minute more than the longest that brokers let a transaction stay open (`transaction.max.timeout.ms`).
 TRANSACTION_SECONDS = 960.0
-"""A minute more than the longest that brokers let a transaction stay open (`transaction.max.timeout.ms`)."""
 _MOST_NAMED = 5
 
 

@@ -14,8 +14,8 @@ from worker.stream.log_reader import LOOK_BYTES, Bounds, LogReader
 from worker.stream.published import before
 from worker.tools.common.history import Topics, cause_reader
 
+# Offsets read around the place where a result should stand, since repeats may stand anywhere.
 AROUND = 5000
-"""Offsets read around the place where a result should stand, since repeats may stand anywhere."""
 
 Cause = Callable[[Record], int | None]
 

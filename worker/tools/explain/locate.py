@@ -24,17 +24,17 @@ from worker.tools.explain.postgres_side import (
     passport_by_serial,
 )
 
+# Places tested in each partition, from the time of creation on.
 TESTED_OFFSETS = 10_000
-"""Places tested in each partition, from the time of creation on."""
+# No place this much later than the creation is tested: the clocks of brokers do not differ by more.
 _LATEST_MS = 3_600_000
-"""No place this much later than the creation is tested: the clocks of brokers do not differ by more."""
 _AT_ONCE = 100
+# Rows of a lane that one query reads for a key.
 _SCANNED_ROWS = 50_000
-"""Rows of a lane that one query reads for a key."""
 MOST_UNDER_KEY = 20
 
+# The first offset and the offset behind the last, by partition or by the id of a lane.
 Ranges: TypeAlias = Mapping[int, tuple[int, int]]
-"""The first offset and the offset behind the last, by partition or by the id of a lane."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ HASH_DIGITS = 8
 _MOST_KEY_ID = 100
 _BOUND_FOR = timedelta(hours=24)
 _CREATED_STATUS = 201
+# In Unix seconds: an access token may state any number.
 _LATEST_EXPIRY = 1e12
-"""In Unix seconds: an access token may state any number."""
 
 
 def record_place(record: Record | Place) -> RecordPlace:

@@ -19,8 +19,8 @@ from worker.tools.common.selection import chosen_partitions
 from worker.tools.lanes.recovery_plan import MOST_PLACES, ledger_rows
 from worker.tools.lanes.restored_command import RestoredCommand
 
+# A verb looks again so many times, so far apart, at something that may just be ending.
 LOOKS, LOOK_SECONDS = 20, 0.25
-"""A verb looks again so many times, so far apart, at something that may just be ending."""
 
 
 @dataclass(slots=True)

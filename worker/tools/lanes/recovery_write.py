@@ -19,8 +19,8 @@ from worker.tools.lanes.taking_lanes import CannotWrite, make_lanes, take_over
 
 CHUNK_RECORDS = 2000
 CHUNK_BYTES = 8 * 1024 * 1024
+# A chunk is tried so often: workers of halted lanes register them again, and others hold locks for a while.
 _TRIES = 20
-"""A chunk is tried so often: workers of halted lanes register them again, and others hold locks for a while."""
 
 
 class Writer:

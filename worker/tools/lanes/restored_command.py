@@ -15,8 +15,8 @@ from worker.messages.rules import REFUSALS, Kind
 from worker.tools.common.records import WIDEST
 
 _UNREADABLE = REFUSALS[Unreadable].error
+# A passport's row refers to its product; the fields stand in the body of the result.
 _NOT_KEPT = SeededFields(0, 0, "")
-"""A passport's row refers to its product; the fields stand in the body of the result."""
 
 
 class Contradiction(ValueError):
