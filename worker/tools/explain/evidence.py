@@ -69,10 +69,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """The state of a command, with notes in plain sentences."""
+    """The state of a command, with notes in plain sentences. `code` is that of the problem, by default the state."""
 
     state: State
     notes: tuple[str, ...] = ()
+    code: str | None = None
 
     @property
     def is_wrong(self) -> bool:

@@ -46,7 +46,7 @@ async def explain(servers: Servers, address: Address, progress: Progress, *, sca
     settings = servers.settings
     if isinstance(address, Place) and address.topic != settings.topic_commands:
         text = f"Commands are on {settings.topic_commands}: give the place of one (ce_causationid of its result)."
-        return _report(address, Located(None, text), Conclusion("not-found"), None, [], NOT_COMMANDS)
+        return _report(address, Located(None), Conclusion("not-found", (text,), NOT_COMMANDS), None, [])
     # Kafka is asked first, so that E is not newer than A.
     kafka = await servers.kafka(lambda: open_kafka(settings, servers.cluster), looking_acls(settings))
     problems = [kafka] if isinstance(kafka, Problem) else []
@@ -165,20 +165,19 @@ async def _look_up(evidence: Evidence, database: Inspection) -> None:
         evidence.owner = await owner_of(connection, open_envelope(evidence.record, WIDEST).command.credentials)
 
 
-def _report(  # noqa: PLR0913 - the parts of a report
+def _report(
     address: Address,
     located: Located,
     conclusion: Conclusion,
     evidence: Evidence | None,
     problems: list[Problem],
-    code: str | None = None,
 ) -> ExplainReport:
     notes = [*conclusion.notes, *([located.why] if evidence is None else [])]
     notes = [json_safe(note) for note in notes if note]
     if conclusion.is_wrong:
         text = " ".join(notes) or "Nothing is known of it while a server is away."
         place = None if located.command is None else str(located.command)
-        problems = [*problems, Problem(code=code or conclusion.state, place=place, text=text)]
+        problems = [*problems, Problem(code=conclusion.code or conclusion.state, place=place, text=text)]
     return ExplainReport(
         problems=tuple(problems),
         asked=masked(described(address)),
