@@ -188,7 +188,7 @@ def test_private_attributes_of_aiokafka_stand_in_one_module() -> None:
     assert used == {
         "store/address.py": ["_parse_connect_dsn_and_args"],
         "tools/cli/main.py": ["_exit"],
-        "tools/doctor/database_protection.py": ["_transport"],
+        "tools/doctor/protection.py": ["_transport"],
     }
 
 
