@@ -137,7 +137,7 @@ async def test_a_group_under_which_no_lane_has_run(bench: Workbench) -> None:
     await _execute(bench, insert, "before", topic, 1, 9)
     told = await only(bench.settings, "postgres.group", "failed")
     assert told.finding == f"lanes of {topic} have run under 'before', expected them under '{group}'"
-    assert (told.advice or "").startswith("Set PASSPORT_GROUP_ID=before: under a new group every command")
+    assert (told.advice or "").startswith("Set PASSPORT_GROUP_ID=before: under a new group the worker would")
     with pytest.raises(CannotStart, match="PASSPORT_GROUP_ID=before"):
         await asyncio.wait_for(make_worker(bench.settings).run(), 30)
     await _execute(bench, insert, group, topic, 1, 0)
