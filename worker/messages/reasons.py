@@ -26,6 +26,8 @@ DEAD_LETTER_REASONS = (
     "value-too-large",
 )
 """Every value of the header `dlq-reason`."""
+PLAN_ANSWERS = ("created", "created-with-overage", *(row.code for row in ROWS.values() if row.is_by_plan))
+"""The codes that are counted by plan."""
 
 
 def count_refusals(others: Iterable[Outcome]) -> Counter[str]:

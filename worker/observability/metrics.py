@@ -17,7 +17,7 @@ from prometheus_client import (
 )
 
 from worker import __version__
-from worker.messages.reasons import DEAD_LETTER_REASONS
+from worker.messages.reasons import DEAD_LETTER_REASONS, PLAN_ANSWERS
 from worker.messages.rules import OUTCOMES, REFUSALS
 
 STEPS = ("decode", "store", "emit")
@@ -60,8 +60,7 @@ class Metrics:
         self.dead_letters = counter("passport_dead_letters_total", "Dead letters by reason.", ("reason",))
         self.plan_answers = counter(
             "passport_plan_answers_total",
-            "Answers that a plan's limits had a say in: created, created-with-overage, overage-required, "
-            "dpp-hard-block, daily-writes-spent.",
+            f"Created passports and refusals by a limit of the plan: {', '.join(PLAN_ANSWERS)}.",
             ("plan", "answer"),
         )
         self.batch_records = histogram("passport_batch_records", "Records a batch.", buckets=_RECORDS)
