@@ -247,6 +247,35 @@ def test_all_fields_are_reported() -> None:
     }
 
 
+def test_errors_stand_in_the_order_of_the_fields() -> None:
+    """Whatever order was sent: a record that is answered again after an upgrade has to give the same bytes."""
+    sent = {
+        "confirmOverage": "yes",
+        "parties": {
+            "owner": {},
+            "recycler": {"gln": "1"},
+            "importer": {"url": "x", "country": "de"},
+            "distributor": 7,
+        },
+        "gs1": {"serialNumber": "..", "gtin": "1"},
+        "productId": 7,
+    }
+    assert list(_errors(sent)) == [
+        "productId",
+        "gs1.gtin",
+        "gs1.serialNumber",
+        "parties.importer.legalName",
+        "parties.importer.country",
+        "parties.importer.url",
+        "parties.distributor",
+        "parties.recycler.legalName",
+        "parties.recycler.gln",
+        "confirmOverage",
+        "parties.owner",
+        "parties.importer",
+    ]
+
+
 def test_errors_at_the_same_path_are_both_reported() -> None:
     """A role whose name looks like the path of a field hides nothing."""
     sent = body(parties={"importer": {"legalName": "X", "gln": "1"}, "importer.gln": {}})
