@@ -4,7 +4,8 @@ from tests.mutants.fault import Fault
 
 _JSON, _ENVELOPE = "worker/messages/json_value.py", "worker/messages/envelope.py"
 _SIGNATURE, _TOKENS = "worker/messages/signature.py", "worker/auth/access_tokens.py"
-_SIGNATURES = "worker/auth/signatures.py"
+_SIGNATURES, _PUBLIC_KEYS = "worker/auth/signatures.py", "worker/auth/public_keys.py"
+_BODY = "worker/messages/body.py"
 
 FAULTS = (
     Fault(
@@ -102,5 +103,49 @@ FAULTS = (
         "if known is None or known.key is not key:",
         "if known is None:",
         ("tests/unit/test_oauth_tokens.py",),
+    ),
+    Fault(
+        "keys-of-small-order",
+        "a signing key is a point of prime order, under which nobody else can sign",
+        _PUBLIC_KEYS,
+        "if not crypto_core_ed25519_is_valid_point(x):",
+        "if len(x) != 32:",
+        ("tests/unit/test_catalogue_signing_keys.py",),
+    ),
+    Fault(
+        "stored-key-stops-the-lane",
+        "a stored key that today's check refuses verifies nothing, and raises nothing",
+        _SIGNATURES,
+        "    except NotAKey:",
+        "    except ZeroDivisionError:",
+        ("tests/unit/test_proofs.py",),
+    ),
+    Fault(
+        "field-errors-in-another-order",
+        "field errors stand in the order of the fields, which shows in the bytes of the result",
+        _BODY,
+        '    _check_fields(errors, "", body, _BODY_CHECKS, _BODY_CHECKS)\n'
+        '    identity, parties = body.get("gs1"), body.get("parties", {})\n',
+        '    identity, parties = body.get("gs1"), body.get("parties", {})\n'
+        "    if isinstance(parties, dict):\n"
+        "        _check_parties(errors, parties)\n"
+        '    _check_fields(errors, "", body, _BODY_CHECKS, _BODY_CHECKS)\n',
+        ("tests/unit/test_body.py",),
+    ),
+    Fault(
+        "places-without-a-bound",
+        "a place that a stranger wrote has numbers that Postgres can hold",
+        "worker/domain/places.py",
+        "[1-9][0-9]{0,17}",
+        "[1-9][0-9]*",
+        ("tests/unit/test_places.py",),
+    ),
+    Fault(
+        "rule-4-told-as-rule-6",
+        "a published answer tells a malformed idempotency key from an invalid body",
+        "worker/messages/answers.py",
+        "set(field_errors(body)) != {KEY_FIELD}",
+        "set(field_errors(body)) == {KEY_FIELD}",
+        ("tests/unit/test_outcome_code.py", "tests/unit/test_why.py"),
     ),
 )
