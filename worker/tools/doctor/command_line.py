@@ -34,6 +34,6 @@ def _draw_checks(console: Console, report: DoctorReport) -> None:
     below = {problem.code for problem in report.problems}
     rows = []
     for check in report.checks:
-        told = "see below" if check.id in below else ". ".join(filter(None, (check.finding, check.advice)))
-        rows.append((check.id, check.status, told))
+        text = "see below" if check.id in below else ". ".join(filter(None, (check.finding, check.advice)))
+        rows.append((check.id, check.status, text))
     console.print(table(("check", "status", "finding"), rows))

@@ -162,9 +162,9 @@ def of_lanes(report: LanesReport) -> list[CheckResult]:
     lanes = report.lanes
     halted = [lane for lane in lanes if lane.state == "halted"]
     reasons = [f"partition {lane.partition}: {(lane.advice or '').rstrip('.')}" for lane in halted]
-    told = f"halted lanes: {len(halted)} of {len(lanes)}, expected none" + _listed(reasons)
+    finding = f"halted lanes: {len(halted)} of {len(lanes)}, expected none" + _listed(reasons)
     return [
-        _judged("lanes.halted", told, "`passport-worker lanes` says what to do about each.", failed=bool(halted)),
+        _judged("lanes.halted", finding, "`passport-worker lanes` says what to do about each.", failed=bool(halted)),
         _of_lag(lanes),
         _of_unowned(lanes),
     ]
