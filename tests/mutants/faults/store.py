@@ -52,7 +52,7 @@ FAULTS = (
         f"{_SQL}record.sql",
         "SET writes = w.writes + excluded.writes, recorded_on = excluded.recorded_on",
         "SET writes = w.writes + excluded.writes",
-        _DAYS,
+        ("tests/contract/test_store.py",),
     ),
     Fault(
         "s26-old-days-local",
