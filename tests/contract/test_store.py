@@ -528,8 +528,8 @@ async def test_quotas_tell_the_writes_of_the_utc_day(postgres: PostgresStore) ->
     days = (-1, 0, 0, 1)
     await lane.process(*(ask(OPEN, serial=str(at), at_ms=now_ms + day * DAY_MS) for at, day in enumerate(days)))
     async with postgres.session() as connection:
-        today = await connection.fetchval(sql.load("today"))
-        (quota,) = await connection.fetch(sql.load("quotas"), OPEN.company_id, None, today, None)
+        today = await connection.fetchval(sql.load("today", "worker.tools.quota"))
+        (quota,) = await connection.fetch(sql.load("quotas", "worker.tools.quota"), OPEN.company_id, None, today, None)
     assert quota["writes"] == days.count(0)
 
 
