@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, own_server
 from tests.infrastructure.databases import fresh_database
@@ -21,6 +22,10 @@ from tests.workbench import Workbench, open_workbench
 from worker.tools.demo.embedded import EmbeddedPostgres
 
 live_in(far_zone())
+
+# Hypothesis measures time, and a machine that runs other tests beside them would fail properties that hold.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 _taken: list[str] = []
 _numbers = count(1)
