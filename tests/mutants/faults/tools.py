@@ -28,7 +28,7 @@ FAULTS = (
         f"{_TOOLS}audit/audit.py",
         "span.start <= offset < span.stop for span in",
         "span.start <= offset <= span.stop for span in",
-        ("tests/operations/test_audit.py",),
+        ("tests/unit/test_lane_audit.py",),
     ),
     Fault(
         "o02-out-of-order-unseen",
@@ -84,7 +84,7 @@ FAULTS = (
         f"{_TOOLS}common/sql/covered_repeats.sql",
         "WHERE arguments ->> 'topic' = $1",
         "WHERE $1::text IS NOT NULL",
-        ("tests/operations/test_audit.py",),
+        ("tests/contract/test_store.py",),
     ),
     Fault(
         "u01-early-answer-lost",
