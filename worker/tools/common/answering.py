@@ -38,7 +38,6 @@ def answer_of(record: ResultRecord) -> RowAnswer:
         outcome = REPLAYED if headers.get("idempotency-replayed") == b"true" else CREATED
         passport_id = printable((headers.get("ce_subject") or b"").decode("utf-8", "replace"))
         return RowAnswer(outcome, "201", passport_id, _digital_link(record.value or b""), "", key, record.cause)
-    assert record.kind is not None
     body = body_of_value(record.value or b"")
     passport_id = printable(str(body.get("passportId", ""))) if body.get("conflict") == _SERIAL_EXISTS else ""
     status = printable(str(body.get("status", "")))

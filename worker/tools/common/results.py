@@ -21,9 +21,9 @@ _FETCH_BYTES = 4 * 1024 * 1024
 
 
 class ResultRecord(NamedTuple):
-    """A record of a result topic, or, where `kind` is None, of the dead-letter topic."""
+    """A record of a result topic."""
 
-    kind: Kind | None
+    kind: Kind
     topic: str
     partition: int
     offset: int
@@ -51,16 +51,14 @@ class ResultRecord(NamedTuple):
 
 
 class ResultWatcher:
-    """Reads the result topics as any consumer would, `read_committed`, and the topic of dead letters where wanted.
+    """Reads the result topics as any consumer would, `read_committed`.
 
     The consumer is in no group, so it leaves nothing behind on somebody else's cluster.
     """
 
-    def __init__(self, settings: Settings, *, dead_letters: bool = False) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._kinds: dict[str, Kind | None] = dict(zip(settings.result_topics, Kind, strict=True))
-        if dead_letters:
-            self._kinds[settings.dead_letter_topic] = None
+        self._kinds = dict(zip(settings.result_topics, Kind, strict=True))
         self._consumer = AIOKafkaConsumer(
             **client_options(settings),
             isolation_level="read_committed",
