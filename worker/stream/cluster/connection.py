@@ -181,8 +181,13 @@ class Cluster:
         async with asyncio.timeout(ANSWER_SECONDS):
             async for attempt in _at_once(_ANOTHER_MAY_ANSWER, BROKERS_ASKED):
                 with attempt:
-                    async with asyncio.timeout(NODE_SECONDS):
-                        return await client.send(client.get_random_node(), request)
+                    try:
+                        async with asyncio.timeout(NODE_SECONDS):
+                            return await client.send(client.get_random_node(), request)
+                    except NodeNotReadyError:
+                        # The broker may have died since the client looked last: do not pick it again.
+                        await client.force_metadata_update()
+                        raise
         raise AssertionError("stamina returns or raises")
 
     async def ask_group_coordinator(self, group_id: str, request: Request) -> Response:
