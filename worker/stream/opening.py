@@ -179,7 +179,7 @@ class Opening:
             else:
                 self._lose(lane, "a newer epoch holds it")
 
-    # 5. Compare positions, emit again, run
+    # 5. Compare positions
 
     async def _place(self, lanes: Mapping[Lane, FencingToken]) -> None:
         """Read the positions of lanes on both servers. A lane whose positions contradict each other halts."""
@@ -228,6 +228,8 @@ class Opening:
             await self._shared.store.note_set_back(token, answer.emitted, position.applied, self._owner.member)
         offsets = position.applied, answer.emitted, position.emitted
         self._placed[lane] = OpenLane(lane, token, offsets, self.incarnation, self._shared.hooks)
+
+    # 6. Emit again, run
 
     async def _emit_again(self, lanes: Sequence[OpenLane]) -> None:
         """Emit ledger rows [E, A) once more: after a crash, or because an operator set the offsets back."""
