@@ -1,1 +1,1 @@
-"""The line of a turn: commands are decided in one Postgres transaction, and failures are narrowed down to a record."""
+"""A turn's Postgres part: commands are decided in one transaction, and failures are narrowed down to a record."""

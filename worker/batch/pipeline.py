@@ -15,7 +15,7 @@ from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observability.hooks import CommittedTransaction, Hooks
 from worker.store.port import BatchTooLarge, Store
 
-# About the bytes of an answer besides its command and the product's fields.
+# An estimate of an answer's bytes, without those of its command and of the product's fields.
 ANSWER_OVERHEAD_BYTES = 512
 # The answers of one transaction are in memory together, so they are bounded together.
 TURN_ANSWER_BYTES = 8 * 1024 * 1024
@@ -45,7 +45,7 @@ class Pipeline:
     async def transaction(self, turn: Sequence[Batch]) -> None:
         """Commit the effects of batches of different lanes, in this order, and add their answers to them.
 
-        Raises `OutOfPlace`, the errors of `worker.store.port`, and whatever a record's data brings out.
+        Raises `OutOfPlace`, the errors of `worker.store.port`, and any exception that the data of a record causes.
         """
         for batch in turn:
             batch.check_offsets()
@@ -75,8 +75,8 @@ class Pipeline:
             lap("write")
         lap("commit")
         # Only now: after a rollback no batch may look as if it had been answered.
-        for batch, own in zip(turn, by_lane, strict=True):
-            batch.answers = own
+        for batch, lane_answers in zip(turn, by_lane, strict=True):
+            batch.answers = lane_answers
         seconds = time.perf_counter() - began
         self._hooks.committed(CommittedTransaction(len(turn), created, others, facts.companies, seconds))
 
@@ -108,7 +108,7 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
 
 
 def _size_ahead(turn: Sequence[Batch], facts: Facts) -> int:
-    """About how many bytes the answers will have, before any of them is made."""
+    """Estimate how many bytes the answers will have, before any of them is made."""
     size = sum(ANSWER_OVERHEAD_BYTES + len(record.value or b"") for batch in turn for record in batch.records)
     for batch in turn:
         for command in batch.commands:

@@ -38,6 +38,7 @@ class Remedy(Enum):
 
 def remedy(error: Exception, turn: Sequence[Batch]) -> Remedy:
     """Classify a failure. All code that treats failures of turns asks here."""
+    # The order matters: `StoreSlow` and `RetriesExhausted` are kinds of `StoreUnavailable`.
     match error:
         case LostLane() if any(batch.expected.token in error.tokens for batch in turn):
             return Remedy.LEAVE
@@ -49,7 +50,7 @@ def remedy(error: Exception, turn: Sequence[Batch]) -> Remedy:
             return Remedy.ISOLATE
         case LostLane() | StoreUnavailable():
             return Remedy.WAIT
-        case _:
+        case _:  # bad data, a `ConcurrentUpdate` that repeats, or a defect of the code that only some records meet
             return Remedy.SEARCH
 
 
@@ -64,11 +65,12 @@ class Processor:
         """Commit the effects of a turn: each batch gets its answers, or the error that kept it from them.
 
         A lane that is lost leaves the turn, and the others go on. A turn that fails is tried lane by lane. Where a lane
-        fails alone, halving finds the record that it fails on: that one is answered "Unreadable command" with a dead
-        letter, and its neighbours are processed as if it was not there. A turn that is too large, or did not end in
-        time, is too large for every lane.
-        `StoreUnavailable` is the error of a batch that fails while its neighbours do not. Raises it where the database
-        is away; afterwards the positions in Postgres tell which batches were applied.
+        fails alone, halving finds the record that it fails on. That record is answered "Unreadable command" with a dead
+        letter, and its neighbours are processed as if it were not there. Where a turn is too large, or did not end in
+        time, every batch gets `BatchTooLarge`.
+
+        A batch that fails while its neighbours do not gets `StoreUnavailable`. The same is raised where the database is
+        away. The positions in Postgres tell afterwards which batches were applied.
         """
         if not turn:
             return

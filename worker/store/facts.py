@@ -1,7 +1,7 @@
 """Gathers the facts of a turn with one query for each kind of fact, whatever the number of commands.
 
-`LookUp` reads reference data ahead, under no lock. `Gathering` locks and reads the rest within the transaction:
-companies first, then GTINs, then the rest. All writers lock in this order, so that none waits for another in a circle.
+`LookUp` reads reference data ahead, under no lock. `Gathering` reads everything else within the transaction, and locks
+companies first, then GTINs. All writers lock in this order, so that no two wait for each other.
 """
 
 import re

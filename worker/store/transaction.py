@@ -14,7 +14,10 @@ from worker.store.rows import dead_letter_row, frame_columns, ledger_columns, pa
 
 
 async def lock_lanes(connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
-    """Raises `LostLane` for lanes that another worker took, `StoreUnavailable` where a lane stands somewhere else."""
+    """Lock the rows of lanes, and compare them with `expected`.
+
+    Raises `LostLane` for lanes that another worker took, `StoreUnavailable` where a lane stands somewhere else.
+    """
     rows = await connection.fetch(sql.load("lock_lanes"), [position.token.lane_id for position in expected])
     applied = {(row["id"], row["epoch"], row["holder"]): row["applied"] for row in rows}
     if lost := [position.token for position in expected if position.token.held not in applied]:
