@@ -16,9 +16,10 @@ from worker.stream.aiokafka_internals import has_partitions_to_add, sender_of, t
 from worker.stream.cluster.leaders import has_leader
 from worker.stream.cluster.silent_brokers import node_answered
 
+# Pending deliveries are checked so often.
 LOOK_SECONDS = 0.5
 # The lanes of a transaction wait so long for a broker that is silent while others answer, and for Kafka to end the
-# transaction before, which may lack its marker on such a broker.
+# previous transaction, which may lack its marker on such a broker.
 SILENT_SECONDS = 1.0
 # Results wait so long for followers of their broker after others were taken, until Kafka counts them as out of sync.
 FOLLOWERS_SECONDS = 3.0
@@ -40,7 +41,7 @@ class SilentLeader(Exception):
 
 
 class NotOver(Exception):
-    """Kafka has not ended the transaction before: it lacks a marker, on a broker that this one may not need."""
+    """Kafka has not ended the previous transaction: its marker is missing on a broker that this one may not need."""
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ class Patience:
         self._probes: set[asyncio.Future[object]] = set()
 
     def check(self, deliveries: Sequence[Delivery]) -> None:
-        """Raise `NoLeader`, `NotOver` or `SilentLeader` where waiting is of no use. Otherwise probe who is awaited."""
+        """Raise `NoLeader`, `NotOver` or `SilentLeader` where waiting is of no use. Otherwise probe the brokers."""
         now = time.monotonic()
         pending = [delivery.target for delivery in deliveries if delivery.is_pending]
         if self._first_taken is None and any(delivery.is_acknowledged for delivery in deliveries):
@@ -86,6 +87,7 @@ class Patience:
             if without := [target for target in pending if not has_leader(self._client, target)]:
                 # The client itself would only ask for metadata, again and again.
                 raise NoLeader(f"{name_of(without[0])} has no leader")
+            # The coordinator takes no partitions for this transaction while it is ending the previous one.
             if has_partitions_to_add(self._producer) and self._answered(transaction_coordinator_of(self._producer)):
                 raise NotOver("the transaction before has not ended in Kafka")
             for node, targets in by_leader.items():
@@ -121,14 +123,14 @@ class Patience:
 
 
 def name_of(target: TopicPartition) -> str:
-    """As people read it."""
+    """Format a partition for people, as `topic/partition`."""
     return f"{target.topic}/{target.partition}"
 
 
 def suspects(producer: AIOKafkaProducer, deliveries: Sequence[Delivery], error: Exception) -> set[int]:
     """Partitions of lanes whose results were refused, or else were pending while those of others were acknowledged.
 
-    A silent leader is to blame alone. A transaction that did not begin blames no lane.
+    With a silent leader, only the lanes of its results are suspects. A transaction that did not begin blames no lane.
     """
     if isinstance(error, NotOver):
         return set()

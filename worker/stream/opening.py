@@ -31,7 +31,8 @@ SOON_SECONDS = 0.2
 class Opening:
     """Opens the lanes of a session, each as far as it gets, beside the turns of those that are open.
 
-    A lane moves from one of these tables to the next: `_registered`, `_tokens`, `_placed`.
+    A lane is in `_registered` until its previous producers are fenced, then in `_tokens` until it is lost. Meanwhile it
+    is in `_placed` from when its positions fit until it runs.
     """
 
     def __init__(  # noqa: PLR0913 - what it shares with its session
@@ -106,7 +107,8 @@ class Opening:
             self._shared.hooks.begins(Activity(lane.name))
         answers = await store.register([lane.name for lane in lanes], owner)
         newer = [name for name, answer in answers.items() if isinstance(answer, NewerOwner)]
-        # A group that was reset counts its generations from 1 again. Then the broker knows us as a present member.
+        # A group that was reset counts its generations from 1 again, and the row has a higher one. The broker decides:
+        # a present member of the group takes the lane.
         if newer and await self._shared.cluster.is_member(self._group, owner.generation, owner.member):
             answers |= await store.register(newer, owner, force=True)
         failpoints.reach("register")
@@ -203,9 +205,9 @@ class Opening:
                 if lane.is_at_work:
                     lane.inbox.fail("commits of another lane are lost")
         for lane, answer in answers.items():
-            await self._place_one(lane, lanes[lane], answer)
+            await self._place_lane(lane, lanes[lane], answer)
 
-    async def _place_one(self, lane: Lane, token: FencingToken, answer: LanePositions | LostLane | str) -> None:
+    async def _place_lane(self, lane: Lane, token: FencingToken, answer: LanePositions | LostLane | str) -> None:
         if isinstance(answer, str):
             # Where its results have no leader the lane already says so, and cannot read them for the same reason.
             if may_emit(lane, self._emitter):

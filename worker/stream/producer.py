@@ -88,13 +88,11 @@ class Emitter:
         send_once(self._producer.client)
 
     async def start(self) -> None:
-        """Send InitProducerId, and ask how many partitions the result topics have.
-
-        Losing write access to one topic fails only the lanes that have results for it.
-        """
+        """Send InitProducerId, and ask how many partitions the result topics have."""
         async with asyncio.timeout(START_SECONDS):
             await self._producer.start()
             for topic in (*self._topics.values(), self._settings.dead_letter_topic):
+                # Losing access to one topic fails only the lanes that have results for it.
                 with suppress(TopicAuthorizationFailedError):
                     self._partitions[topic] = len(await self._producer.partitions_for(topic))
 
@@ -127,7 +125,7 @@ class Emitter:
                     await self._transaction(deliveries, offsets)
         except Exception as error:
             if isinstance(error, NotOver):
-                # Kafka may end the transaction before at any moment. Nothing of this one may begin then.
+                # Kafka may end the previous transaction at any moment, and would then take requests of this one.
                 self._stop_sending()
             raise EmissionFailed(
                 f"{type(error).__name__}: {error}", suspects(self._producer, deliveries, error)

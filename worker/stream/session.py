@@ -2,7 +2,7 @@
 
 The producer has a transactional id that is never used again. The session opens its lanes, and works turn after turn for
 all of them at once: take records, decode them to commands, decide and commit them in Postgres, emit their results in
-Kafka. Any doubt about a turn ends the session; `worker.stream.sessions` begins another one then.
+Kafka. Any doubt about a turn ends the session, and `worker.stream.sessions` begins another one.
 """
 
 import asyncio
@@ -50,10 +50,11 @@ class Session:
         self._is_started = self._is_closing = False
         # Set when records came, when background work ended, or when the session is to close.
         self._wake = asyncio.Event()
-        # The Kafka part of the turn before; there is at most one.
+        # The Kafka part of the previous turn. There is at most one.
         self._in_flight: asyncio.Task[None] | None = None
         self._max_records = self._max_records_cap = shared.settings.batch_records
         self._open: dict[Lane, OpenLane] = {}
+        # Counts turns, so that `_take` knows which lanes have waited longest.
         self._turns = 0
 
     @property
@@ -79,6 +80,7 @@ class Session:
             await self.emitter.start()
             self._is_started = True
             failpoints.reach("init")
+        # `run` is called again after a failure. Nothing of the previous opening holds then.
         self._open.clear()
         for lane in self._lanes:
             lane.wait("opening")
@@ -111,8 +113,8 @@ class Session:
     async def _turn(self) -> bool:
         """Answer what waits on all lanes. False where nothing waits.
 
-        The Postgres part runs while the Kafka part of the turn before is in flight. There are never two Kafka parts at
-        once, since a producer has one transaction at a time.
+        The Postgres part runs while the Kafka part of the previous turn is in flight. There are never two Kafka parts
+        at once, since a producer has one transaction at a time.
         """
         turn = self._take()
         if not turn:
@@ -165,7 +167,7 @@ class Session:
         return ready
 
     async def _decode(self, turn: Batches) -> Batches:
-        """Decode records to commands and check credentials. A lane whose keys are away leaves the turn and waits."""
+        """Decode records to commands and verify access tokens. A lane whose OAuth keys are away leaves the turn."""
         decoded: Batches = {}
         with self._hooks.step("decode"):
             for lane, batch in turn.items():
