@@ -19,13 +19,13 @@ from worker.tools.common.selection import chosen_partitions
 from worker.tools.lanes.recovery_plan import MOST_PLACES, ledger_rows
 from worker.tools.lanes.restored_command import RestoredCommand
 
-# A verb looks again so many times, so far apart, at something that may just be ending.
+# A verb looks up to `LOOKS` times, `LOOK_SECONDS` apart, at a transaction that may just be ending.
 LOOKS, LOOK_SECONDS = 20, 0.25
 
 
 @dataclass(slots=True)
 class LaneWithLostCommits:
-    """A lane as it was found, and what its recovery comes to. Recovery restores the commands from A to below `target`.
+    """A lane that may have lost commits. Recovery restores its commands from A to below `target`, if there are any.
 
     `applied` is A, and `emitted` is E, if the group has one. `published_end` is one past the newest command that has a
     visible result; results are read from `since` on.
@@ -69,7 +69,7 @@ class LaneWithLostCommits:
 async def find_lost_lanes(
     both: Connected, partitions: Sequence[int], search_from: datetime | None
 ) -> list[LaneWithLostCommits]:
-    """The chosen lanes, or all, with everything that can be seen from outside.
+    """The chosen lanes, or all, each with how far its results go and what is in the way of recovering it.
 
     Raises `CLUSTER_ERRORS`, `DATABASE_ERRORS` and `BadSelection`.
     """

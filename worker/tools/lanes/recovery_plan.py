@@ -75,7 +75,10 @@ class LanePlan:
         results: dict[int, Answer | None],
         letters: dict[int, DeadLetter],
     ) -> None:
-        """Keep what a record says of its command; None for a result that no worker publishes."""
+        """Keep the result or dead letter that a record holds.
+
+        None is kept for a result that no worker publishes, so that it does not count as missing.
+        """
         offset, record = named
         if offset < self._history.start:
             return  # Postgres has this command: the search begins an hour early, since clocks differ.

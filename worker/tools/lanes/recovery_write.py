@@ -45,7 +45,10 @@ class Writer:
                 applied = end
 
     async def _expect_nobody(self, lane: LaneWithLostCommits) -> None:
-        """A worker that opened the lane now would decide anew the commands whose results stand beyond E."""
+        """Raise `CannotWrite` if the group has members while results of the lane stand beyond E.
+
+        A worker that opened the lane now would decide their commands anew.
+        """
         if lane.published_end > (lane.emitted or 0) and await has_members(self._both.cluster, self._settings.group_id):
             raise CannotWrite(
                 f"partition {lane.partition}: workers have started, and cannot see that its commits are lost. Stop all "

@@ -100,8 +100,8 @@ class _Resetting:
     def __init__(self, both: Connected, allow: frozenset[str]) -> None:
         self._both, self._settings, self._allow = both, both.settings, allow
         self._topic = both.settings.topic_commands
+        # The group's offsets as of the last look.
         self._seen: dict[int, int | None] = {}
-        """The group's offsets as of the last look."""
 
     async def look(self, partitions: Sequence[int], progress: Progress) -> ResetReport:
         """Say what would be moved, and what is in the way."""
