@@ -6,14 +6,14 @@ from worker.tools.common.report import Model, Report
 
 
 class RecoveredLane(Model):
-    """A lane that lost commits, and what its recovery comes to."""
+    """A lane that was chosen, and what has to be restored of it: nothing, if it lost no commits."""
 
     topic: str
     partition: int
     applied: int = Field(description="A as it was found; 0 if Postgres does not know the lane.")
     emitted: int | None = Field(description="E, which recovery never moves.")
     published_end: int = Field(description="One past the newest command with a visible result; 0 without one.")
-    target: int = Field(description="A afterwards.")
+    target: int = Field(description="One past everything that was published. A moves there, unless it is further.")
     commands: int = Field(description="How many commands are to be restored.")
     outcomes: dict[str, int] = Field(description="How many of each outcome.")
     dead_letters: int

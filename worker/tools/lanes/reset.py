@@ -43,7 +43,7 @@ class Target:
 
 
 def target_of(lane: LanePositions, published: int) -> Target:
-    """Where a lane can go on without losing or repeating a result; its own positions if there is no such place.
+    """The positions from which a lane can go on without losing or repeating a result; its own, if there are no others.
 
     `published` is one past the newest command that has a visible result. E goes to where results end, as far as the
     ledger has them. A moves only behind commands that have expired.
