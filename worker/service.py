@@ -72,7 +72,7 @@ class Worker:
         self._housekeeping = Housekeeping(shared, store, watchers.metrics)
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
-        # What the worker does before and after it is a member; None while it is one.
+        # The phase before and after the membership; None while the worker is a member.
         self._phase: str | None = "starting"
         # Servers that do not answer, and why.
         self._away: dict[str, str] = {}

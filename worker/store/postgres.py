@@ -69,7 +69,7 @@ TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "record": (*passport_columns((), (), {}, {}), *ledger_columns((), ()), [], [], [], *frame_columns(())),
 }
 
-# Of each session: some 9 MB. The turns of a worker use one or two sessions.
+# Each session remembers so many frames, which takes some 9 MB. The turns of a worker use one or two sessions.
 MOST_KNOWN_FRAMES = 100_000
 
 # A lane reads so much of the ledger at once: a thousand dead letters of a megabyte must not come together.

@@ -149,7 +149,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         if sessions is not None:
             await sessions.close()
 
-    # What sessions ask of the consumer
+    # The consumer, as sessions use it
 
     def by_leader(self, partitions: Collection[int]) -> list[list[int]]:
         """See `Consumer`."""

@@ -27,7 +27,8 @@ async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, share
 
 async def _survey(lanes: Sequence[Lane], consumer: Consumer, shared: LaneDependencies) -> None:
     for lane in lanes:
-        # It drops errors: while Kafka is away, which `watch-servers` reports, the age goes on from the last survey.
+        # `close_within` bounds the time and drops errors: while Kafka is away, which `watch-servers` reports, the age
+        # goes on from the last survey.
         await close_within(_look(lane, consumer, shared), LOOK_SECONDS)
 
 

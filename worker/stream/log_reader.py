@@ -21,8 +21,8 @@ from worker.stream.aiokafka_internals import next_offset, record_of, records_of,
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
 from worker.stream.cluster.leaders import partitions_by_leader
 
-# What a fetch asks for, to look at one record, and to read many in a row. A broker sends the whole of a first batch
-# that is larger.
+# The bytes that a fetch asks for, to look at a single record and to read many in a row. A broker sends a first batch
+# whole, also where it is larger.
 LOOK_BYTES = 16 * 1024
 READ_BYTES = 1024 * 1024
 

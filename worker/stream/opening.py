@@ -209,7 +209,7 @@ class Opening:
 
     async def _place_lane(self, lane: Lane, token: FencingToken, answer: LanePositions | LostLane | str) -> None:
         if isinstance(answer, str):
-            # Where its results have no leader the lane already says so, and cannot read them for the same reason.
+            # A lane whose results have no leader says so already, and cannot read them for the same reason.
             if may_emit(lane, self._emitter):
                 lane.wait(answer, SOON_SECONDS)
             return

@@ -126,7 +126,7 @@ class Session:
             await self._settle()
             if applied:
                 self._in_flight = asyncio.create_task(self._emit(applied))
-            # Where few records wait, all that come during the Kafka part go into one turn.
+            # Where few records wait, await the Kafka part: all records that come meanwhile go into one turn.
             if sum(len(lane.inbox) for lane in self._lanes) < self._max_records:
                 await self._settle()
         return True

@@ -91,7 +91,7 @@ class Sessions:
         self._producers: set[asyncio.Task[None]] = set()
         self._main = _Share(sorted(lanes, key=lambda lane: lane.name.partition))
         self._times_apart = Counter[Lane]()
-        # One task a share. It ends before `close` only when its lanes have rejoined the others.
+        # A task for each share. It ends before `close` only when its lanes have rejoined the main ones.
         self.tasks: list[asyncio.Task[None]] = []
         if lanes:
             self._begin(self._main)
