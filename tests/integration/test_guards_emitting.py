@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import ConcurrentTransactions, GroupAuthorizationFailedError, NotEnoughReplicasError
 from aiokafka.producer.sender import (
     AddOffsetsToTxnHandler,
@@ -15,6 +16,7 @@ from aiokafka.producer.sender import (
     InitPIDHandler,
     SendProduceReqHandler,
 )
+from aiokafka.protocol.transaction import EndTxnRequest
 
 from tests.batches import batch_of
 from tests.infrastructure.kafka import LocalKafka
@@ -24,6 +26,7 @@ from tests.workbench import Workbench, make_workbench, until
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks
+from worker.store import failpoints
 from worker.store.port import LaneName
 from worker.stream import group as group_module
 from worker.stream import producer as producer_module
@@ -50,6 +53,25 @@ def _answer(offset: int) -> Answer:
         trace=None,
         dead_letter=None,
     )
+
+
+async def test_the_point_endtxn_sent_comes_after_the_request(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crash tests kill a worker there. Seen to fail: the request had not been sent yet."""
+    steps: list[str] = []
+    send = AIOKafkaConnection.send
+
+    def spy(connection: AIOKafkaConnection, request: object, *options: Any, **named: Any) -> object:
+        if isinstance(request, EndTxnRequest):
+            steps.append("request")
+        return send(connection, request, *options, **named)
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", spy)
+    monkeypatch.setattr(failpoints, "reach", lambda point: steps.append(point) if point.startswith("EndTxn") else None)
+    emitter = Emitter(bench.settings, f"{bench.settings.group_id}.point", Hooks())
+    await emitter.start()
+    await emitter.emit([batch_of(LaneName(bench.settings.group_id, bench.settings.topic_commands, 0), 1, _answer(0))])
+    await emitter.close()
+    assert steps == ["request", "EndTxn sent", "EndTxn answered"]
 
 
 # B3

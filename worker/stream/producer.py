@@ -142,10 +142,7 @@ class Emitter:
         failpoints.reach("acks")
         await producer.send_offsets_to_transaction(offsets, self._offsets_group)
         failpoints.reach("offsets")
-        commit = asyncio.ensure_future(producer.commit_transaction())
-        await asyncio.sleep(0)
-        failpoints.reach("EndTxn sent")
-        await commit
+        await producer.commit_transaction()
         self.is_open, self.has_committed = False, True
         failpoints.reach("EndTxn answered")
 
@@ -241,13 +238,21 @@ class Emitter:
         await close_within(self._producer.client.close(), 0.5)
 
 
-def send_once(client: AIOKafkaClient) -> None:
-    """Make a lost answer to a request of `_SENT_ONCE` the end of this client's transactions."""
+def send_once(client: AIOKafkaClient, end_sent: str = "EndTxn sent") -> None:
+    """Make a lost answer to a request of `_SENT_ONCE` the end of this client's transactions.
+
+    `end_sent` names the failpoint between EndTxn and its answer.
+    """
     send = client.send
 
     async def once(node: int, request: object, **options: Any) -> object:
         try:
-            return await send(node, request, **options)
+            if not isinstance(request, EndTxnRequest):
+                return await send(node, request, **options)
+            answer = asyncio.ensure_future(send(node, request, **options))
+            await asyncio.sleep(0)  # The task sends the request, and waits for the answer.
+            failpoints.reach(end_sent)
+            return await answer
         except KafkaError as error:
             if isinstance(request, _SENT_ONCE):
                 raise Unanswered(f"{type(request).__name__}: {type(error).__name__}: {error}") from error

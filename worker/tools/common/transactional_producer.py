@@ -15,7 +15,7 @@ from worker.stream.producer import START_SECONDS, send_once
 
 @asynccontextmanager
 async def transactional_producer(
-    settings: Settings, transactional_id: str, **options: Any
+    settings: Settings, transactional_id: str, end_sent: str = "EndTxn sent", **options: Any
 ) -> AsyncIterator[AIOKafkaProducer]:
     """Start a producer under this id: that fences its predecessor, and ends what the predecessor had open.
 
@@ -27,7 +27,7 @@ async def transactional_producer(
         transaction_timeout_ms=int(settings.kafka_transaction_timeout_seconds * 1000),
         **options,
     )
-    send_once(producer.client)
+    send_once(producer.client, end_sent)
     try:
         async with asyncio.timeout(START_SECONDS):
             await producer.start()

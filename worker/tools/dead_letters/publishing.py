@@ -23,6 +23,8 @@ REDRIVEN_FROM = "redriven-from"
 SETTLE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.2
 _MOST_REQUEST_BYTES = 4 * 1024 * 1024
+# The failpoint between EndTxn and its answer.
+_END_SENT = "redrive EndTxn sent"
 
 
 class Unpublished(Exception):
@@ -79,10 +81,7 @@ class Redriver:
         # The acknowledgement is awaited first: a commit succeeds even where a send failed (guard B3).
         offset: int = (await sent).offset
         failpoints.reach("redrive acknowledged")
-        commit = asyncio.ensure_future(producer.commit_transaction())
-        await asyncio.sleep(0)
-        failpoints.reach("redrive EndTxn sent")
-        await commit
+        await producer.commit_transaction()
         failpoints.reach("redrive committed")
         return offset
 
@@ -116,6 +115,6 @@ async def redriver(settings: Settings, cluster: Cluster, partition: int) -> Asyn
     Raises `CLUSTER_ERRORS`.
     """
     id = f"{_id_prefix(settings)}{partition}"
-    async with transactional_producer(settings, id, max_request_size=_MOST_REQUEST_BYTES) as producer:
+    async with transactional_producer(settings, id, _END_SENT, max_request_size=_MOST_REQUEST_BYTES) as producer:
         failpoints.reach("redrive started")
         yield Redriver(settings.topic_commands, partition, producer, cluster)
