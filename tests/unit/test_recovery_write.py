@@ -14,10 +14,13 @@ from worker.store.postgres import PostgresStore
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
 from worker.tools.common.progress import Quiet
+from worker.tools.common.report import Problem
+from worker.tools.lanes import recover as recover_module
 from worker.tools.lanes import recovery_write as module
 from worker.tools.lanes.lost_lanes import LaneWithLostCommits
 from worker.tools.lanes.recovery_plan import LanePlan
 from worker.tools.lanes.recovery_write import Writer
+from worker.tools.lanes.report import RecoverReport
 from worker.tools.lanes.taking_lanes import CannotWrite
 
 SETTINGS = Settings()
@@ -104,3 +107,31 @@ async def test_where_nobody_can_decide_anew_all_is_written(
     store = _Store(lost=1)
     await _write(monkeypatch, store, _lost(20, emitted, 7), has_members)
     assert store.written == [15, 20]
+
+
+async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail: the report and the row of `operation` said that nothing was executed."""
+
+    @asynccontextmanager
+    async def open_servers(_: object) -> AsyncIterator[SimpleNamespace]:
+        yield SimpleNamespace(database=None)
+
+    @asynccontextmanager
+    async def keep(*_: object) -> AsyncIterator[SimpleNamespace]:
+        yield SimpleNamespace(progress={}, id="id")
+
+    async def take_over(*_: object) -> dict[int, Registered]:
+        return {}
+
+    async def plan(*_: object) -> tuple[RecoverReport, list[LaneWithLostCommits]]:
+        return RecoverReport(executed=False, operation=None, warnings=(), lanes=()), []
+
+    async def write(*_: object) -> list[Problem]:
+        return [Problem(code="offset-moved", text="The group's offset has moved meanwhile.")]
+
+    fakes = {"connected": open_servers, "operation": keep, "take_over": take_over, "_plan": plan, "_write": write}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(recover_module, name, fake)
+    request = recover_module.RecoverRequest((), None, frozenset(), execute=True, reason="a test")
+    report = await recover_module.recover(cast(Any, None), request, Quiet())
+    assert (report.executed, report.ok) == (True, False)

@@ -147,7 +147,7 @@ def _draw_reset(console: Console, report: ResetReport) -> None:
         (lane.partition, lane.applied, lane.emitted, lane.applied_after, lane.emitted_after) for lane in report.lanes
     ]
     console.print(table(names, rows, right=names))
-    if report.executed:
+    if report.executed and report.ok:
         console.print("Lanes were moved. Start the workers; `passport-worker audit` checks every result.")
     elif report.ok:
         console.print("Nothing was moved: --execute --reason TEXT does it.")
@@ -167,7 +167,7 @@ def _draw_recovery(console: Console, report: RecoverReport) -> None:
     console.print(table(names, rows, right=names))
     for warning in report.warnings:
         console.print(f"warning: {warning}")
-    if report.executed:
+    if report.executed and report.ok:
         console.print("Written. Halted lanes look again within 30 s. `passport-worker audit` checks every result.")
     elif report.ok:
         console.print("Nothing was written: --execute --reason TEXT does it.")

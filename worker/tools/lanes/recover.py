@@ -49,11 +49,12 @@ async def recover(servers: Servers, request: RecoverRequest, progress: Progress)
         # From here on no worker can write for the lanes, so that the plan still holds when it is written.
         registered = await take_over(both, request.partitions)
         report, lanes = await _plan(both, request, progress)
-        if report.ok:
+        executed = report.ok
+        if executed:
             problems = await _write(both, lanes, registered, progress)
             report = report.model_copy(update={"problems": tuple(problems)})
         kept.progress |= {"lanes": {lane.partition: lane.target for lane in report.lanes}, "ok": report.ok}
-        return report.model_copy(update={"operation": str(kept.id), "executed": report.ok})
+        return report.model_copy(update={"operation": str(kept.id), "executed": executed})
 
 
 async def _plan(

@@ -93,7 +93,7 @@ async def reset(
             async with offset_mover(both.settings) as mover:
                 report = await resetting.reset(report, mover, progress)
             kept.progress |= {"lanes": [lane.model_dump(mode="json") for lane in report.lanes], "ok": report.ok}
-            return report.model_copy(update={"operation": str(kept.id), "executed": report.ok})
+            return report.model_copy(update={"operation": str(kept.id)})
 
 
 class _Resetting:
@@ -184,19 +184,22 @@ class _Resetting:
         Kafka compares no offset while it commits one: a person who sets the offset in this very moment is not noticed.
         """
         offsets = {lane.partition: lane.emitted_after for lane in report.lanes if lane.emitted_after != lane.emitted}
+        has_moved = False
         try:
             for lane in report.lanes:
                 if lane.applied_after > lane.applied:
                     token = tokens[lane.partition]
                     await move_applied(self._both.database.connection, token, lane.applied, lane.applied_after)
+                    has_moved = True
             if offsets:
                 if await offsets_once_stable(self._both, offsets) != {at: self._seen[at] for at in offsets}:
-                    return self._taken(report)
+                    return self._taken(report, executed=has_moved)
                 await mover.move(offsets)
         except (Fenced, LostLane):
-            return self._taken(report)
-        return report
+            return self._taken(report, executed=has_moved)
+        return report.model_copy(update={"executed": True})
 
-    def _taken(self, report: ResetReport) -> ResetReport:
+    def _taken(self, report: ResetReport, *, executed: bool = False) -> ResetReport:
         text = "Others have taken these lanes meanwhile, or moved their offsets. Stop all workers, and run it again."
-        return report.model_copy(update={"problems": (Problem(code="offset-moved", place=self._topic, text=text),)})
+        problem = Problem(code="offset-moved", place=self._topic, text=text)
+        return report.model_copy(update={"problems": (problem,), "executed": executed})
