@@ -641,6 +641,20 @@ async def test_idle_lanes_note_what_is_out(monkeypatch: pytest.MonkeyPatch) -> N
     assert [one and one.emitted for one in (await world.store.positions(lanes)).values()] == [3, 2]
 
 
+async def test_a_resting_lane_notes_what_is_out_beside_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail: a lane without a leader is due each second, so no rest lasted long enough."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("worker.stream.opening.LEADER_SECONDS", 0.1)
+    world = make_world(2)
+    await world.start()
+    world.kafka.leaderless = {1}
+    world.fetch(0, 3)
+    world.fetch(1, 1)
+    await world.until_out(3)
+    await until(lambda: world.open(0).noted == 3, 10, "it is noted")
+    await world.close()
+
+
 async def test_closing_waits_for_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """The notes are a help for later; without them the session ends as well."""
     world = make_world(1)

@@ -56,6 +56,7 @@ class Session:
         self._open: dict[Lane, OpenLane] = {}
         # Counts turns, so that `_take` knows which lanes have waited longest.
         self._turns = 0
+        self._noted_at = 0.0
 
     @property
     def is_spent(self) -> bool:
@@ -199,6 +200,8 @@ class Session:
                     lane.apply(batch.stop)
                     applied[lane] = batch
                 case BatchTooLarge():
+                    # Half of it may be committed, if the search for a bad record found the other half too large. Then
+                    # the next turn meets an A that has moved, and the session opens its lanes again.
                     self._put_back(lane, batch)
                 case LostLane() as lost:
                     self._hooks.ended(batch.activity, lost)
@@ -264,7 +267,8 @@ class Session:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
                 return
-        if seconds == IDLE_SECONDS:
+        # Another lane may be due again and again, so the rest that ended now may have been shorter.
+        if time.monotonic() - self._noted_at >= IDLE_SECONDS:
             await self._note_emitted()
 
     async def _note_emitted(self) -> None:
@@ -273,5 +277,6 @@ class Session:
         if behind:
             noted = {lane.token: lane.emitted for lane in behind}
             await self._shared.store.mark_emitted(noted)
+            self._noted_at = time.monotonic()
             for lane in behind:
                 lane.noted = noted[lane.token]
