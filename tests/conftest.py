@@ -130,7 +130,7 @@ def _real_kafka(request: pytest.FixtureRequest) -> None:
             pytest.skip("needs a real Kafka, which noida-db is not")
 
 
-_QUICK = ("contract", "model", "unit")
+_QUICK = ("contract", "unit")
 """Folders of tests for the loop at the desk."""
 
 

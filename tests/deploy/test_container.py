@@ -53,6 +53,7 @@ def test_hadolint_has_nothing_to_say() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.long
 def test_build_steps_make_a_program_that_runs(built: Build) -> None:
     """The wheel holds all that the worker needs: its version, its settings, and its packaged SQL."""
     program = str(built.root / PROGRAM)
@@ -62,6 +63,7 @@ def test_build_steps_make_a_program_that_runs(built: Build) -> None:
     assert int(_run(built, "python", "-c", code).stdout) >= 1
 
 
+@pytest.mark.long
 def test_image_serves_the_console_with_its_style(built: Build) -> None:
     """Templates and static files are in the wheel; while servers are away its pages say so."""
     port = free_port()
@@ -85,12 +87,14 @@ def test_image_serves_the_console_with_its_style(built: Build) -> None:
         assert process.wait(10) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("module", ["uvloop", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"])
 def test_image_has_the_faster_loop_and_tracing(built: Build, module: str) -> None:
     """The extras that production uses are in it."""
     assert _run(built, "python", "-c", f"import {module}").returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("module", ["pip", "setuptools", "wheel", "pytest"])
 def test_image_has_no_build_tools(built: Build, module: str) -> None:
     """Nothing is installed at run time, neither into the worker's environment nor into the image's Python."""
@@ -99,6 +103,7 @@ def test_image_has_no_build_tools(built: Build, module: str) -> None:
         assert _run(built, str(built.python / "bin/python"), "-m", "pip", "--version").returncode == 1
 
 
+@pytest.mark.long
 def test_worker_is_healthy_while_servers_are_away_and_writes_no_file(built: Build, tmp_path: Path) -> None:
     """The health check is the Dockerfile's own; the file system may be read-only; SIGTERM ends it with 0."""
     before, port = _files(built.root), free_port()

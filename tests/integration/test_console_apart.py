@@ -130,6 +130,7 @@ async def test_servers_that_are_away_are_named(browser: Browser, tmp_path: Path,
                     await keep(page, f"away-{len(titles)}-{path.split('/')[1].partition('?')[0]}")
 
 
+@pytest.mark.long
 async def test_servers_that_come_back_are_asked_again(
     tmp_path: Path, own_kafka: LocalKafka, own_postgres: EmbeddedPostgres
 ) -> None:

@@ -140,6 +140,7 @@ def test_demo_can_be_stopped_while_it_starts(start_demo: StartDemo, how: signal.
     assert "stopped before anything was published" in demo.text
 
 
+@pytest.mark.long
 def test_demo_that_is_over_names_no_server(start_demo: StartDemo) -> None:
     """All is gone, and named are the pages while it ran; it says how to keep it, also where Ctrl-C came before."""
     demo = start_demo("--commands", "50")

@@ -120,7 +120,10 @@ def _answer(settings: dict[str, str], api_key: str, product_id: str) -> tuple[st
         consumer.close()
 
 
-@pytest.mark.parametrize("name", BEARING)
+_PROGRAMS = [pytest.param(name, marks=[pytest.mark.long] if name.endswith(".java") else []) for name in BEARING]
+
+
+@pytest.mark.parametrize("name", _PROGRAMS)
 def test_example_programs_run_against_it(start_sandbox: StartSandbox, tmp_path: Path, name: str) -> None:
     """With what it printed and no other setting; the last line is the answer to the program's own command."""
     sandbox = start_sandbox()
