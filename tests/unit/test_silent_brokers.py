@@ -161,9 +161,9 @@ async def test_silent_brokers_are_asked_again_beside_everything_else(monkeypatch
 async def test_a_question_for_any_broker_goes_to_another_one(
     monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
-    """Seen to fail while one random broker was asked, for 15 s."""
+    """Seen to fail while one random broker was asked, for 15 s. A broker that died is looked up before the next one."""
     cluster = Cluster(Settings())
-    client, asked = _client(), list[int]()
+    client, asked, looked = _client(), list[int](), list[bool]()
     cluster._client = client
 
     async def send(node: int, request: object) -> object:
@@ -175,8 +175,13 @@ async def test_a_question_for_any_broker_goes_to_another_one(
             await asyncio.sleep(60)
         return "answer"
 
+    async def update_metadata() -> None:
+        looked.append(True)
+
     monkeypatch.setattr(client, "send", send)
+    monkeypatch.setattr(client, "force_metadata_update", update_metadata)
     monkeypatch.setattr(client, "get_random_node", lambda: 2 if module.is_silent(*HUNG) else 1)
     async with asyncio.timeout(2):
         answer: Any = await cluster.ask(MetadataRequest([]))
     assert (answer, asked) == ("answer", [1, 2])
+    assert looked == [True] * isinstance(error, NodeNotReadyError)
