@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL
 from worker.domain import gs1
 from worker.domain.command import Command, DeadLetter, Source, TraceContext
 from worker.domain.outcomes import Created, Outcome, Refused, RefusedRequest, Replayed, Unauthorized, Unreadable
-from worker.domain.places import Place
+from worker.domain.places import Place, place_text
 from worker.domain.seeding import compact_json
 from worker.domain.timestamps import format_ms
 from worker.messages.rules import ROWS, Kind, OutcomeRow
@@ -141,7 +141,7 @@ def company_of(outcome: Outcome) -> str | None:
 def event_of(answer: Answer, topic: str, partition: int) -> Event:
     """The result record, in CloudEvents 1.0 binary mode. `topic` is the command topic."""
     offset, appended_ms, kind, key, value, company_id, passport_id, replayed, trace, _ = answer  # faster than names
-    place = str(Place(topic, partition, offset)).encode()
+    place = place_text(topic, partition, offset).encode()
     headers: list[Header] = [
         ("ce_specversion", b"1.0"),
         ("ce_id", uuid5_of_url(place)),
