@@ -221,12 +221,12 @@ async def test_what_goes_where_no_leader_is_is_not_waited_for_until_the_deadline
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Brokers that answer anything at all. Nobody waits for long."""
+    """Brokers that answer anything at all. Times are short, but longer than a crowded machine keeps a process waiting."""
     nodes = {1, 2}
-    for name, seconds in (("LOOK_SECONDS", 0.02), ("SILENT_SECONDS", 0.05), ("FOLLOWERS_SECONDS", 0.2)):
+    for name, seconds in (("LOOK_SECONDS", 0.02), ("SILENT_SECONDS", 0.5), ("FOLLOWERS_SECONDS", 1.0)):
         monkeypatch.setattr(delivery, name, seconds)
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(module, "EMIT_SECONDS", 1.0)
+    monkeypatch.setattr(module, "EMIT_SECONDS", 3.0)
     monkeypatch.setattr(delivery, "node_answered", lambda client, node, seconds: node in nodes)
     return nodes
 
