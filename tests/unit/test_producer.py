@@ -221,7 +221,7 @@ async def test_what_goes_where_no_leader_is_is_not_waited_for_until_the_deadline
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Brokers that answer anything at all. Times are short, but longer than a crowded machine keeps a process waiting."""
+    """Brokers that answer anything at all. Times are short, but longer than a crowded machine holds a process up."""
     nodes = {1, 2}
     for name, seconds in (("LOOK_SECONDS", 0.02), ("SILENT_SECONDS", 0.5), ("FOLLOWERS_SECONDS", 1.0)):
         monkeypatch.setattr(delivery, name, seconds)
