@@ -11,7 +11,7 @@ from tests.benchmark.place import fresh_place
 from tests.benchmark.servers import Servers
 from tests.infrastructure.choose import Infrastructure
 
-MOST_MEGABYTES = 225
+MOST_MEGABYTES = 200
 """Pods have 512 Mi; a worker at rest has some 90 MB."""
 
 

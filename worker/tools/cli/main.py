@@ -15,6 +15,7 @@ from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import say
 from worker.tools.cli.running import (
     collect_garbage_seldom,
+    return_large_blocks,
     run_async,
     warn_of_unknown_variables,
 )
@@ -54,6 +55,7 @@ def run() -> None:
     settings = Settings()
     tracing = tracing_from_environment()
     collect_garbage_seldom()
+    return_large_blocks()
 
     async def serve() -> None:
         await make_worker(settings, tracing).run()
