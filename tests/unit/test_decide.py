@@ -54,6 +54,7 @@ from worker.domain.outcomes import (
     Outcome,
     OverageRequired,
     ProductNotFound,
+    RefusedRequest,
     Replayed,
     SerialExists,
     SubscriptionInactive,
@@ -355,6 +356,17 @@ def test_the_first_rule_that_fails_answers(first: int) -> None:
         for breakage, _ in (RULES[first], *others):
             wanted = breakage(wanted, known)
         assert type(decide(wanted, known)) is RULES[first][1], [breakage.__name__ for breakage, _ in others]
+
+
+@pytest.mark.parametrize(("breakage", "kind"), RULES[6:], ids=[rule[0].__name__ for rule in RULES[6:]])
+def test_a_refusal_from_rule_7_on_repeats_the_parties(breakage: Breakage, kind: type[Outcome]) -> None:
+    """Whoever consents to overage sends the whole request again."""
+    parties = {"importer": {"legalName": "X", "gln": "4012345000009"}}
+    known = facts()
+    outcome = decide(breakage(keyed(parties=parties), known), known)
+    assert isinstance(outcome, kind)
+    assert isinstance(outcome, RefusedRequest)
+    assert outcome.asked == replace(ASKED, parties=parties)
 
 
 def test_a_replay_comes_before_all_that_changed_since() -> None:

@@ -1,6 +1,7 @@
 """Answers as bytes: every body exactly, every header in order."""
 
 import json
+from dataclasses import replace
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
@@ -132,6 +133,13 @@ REFUSALS: list[tuple[Outcome, Kind, str | None, str]] = [
         Kind.REJECTED,
         COMPANY,
         f'{{"error":"subscription_inactive","details":{{"status":"past_due"}},{REQUEST},"status":402}}',
+    ),
+    (
+        ProductNotFound(replace(ASKED, parties={"importer": {"legalName": "X€", "gln": "4012345000009"}})),
+        Kind.REJECTED,
+        COMPANY,
+        '{"error":"Product not found",'
+        f'{REQUEST[:-1]},"parties":{{"importer":{{"legalName":"X\\u20ac","gln":"4012345000009"}}}}}},"status":404}}',
     ),
     (
         ProductNotFound(ASKED),

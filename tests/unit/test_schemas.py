@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -72,6 +73,7 @@ OUTCOMES: list[Outcome] = [
     outcomes.Invalid(COMPANY, {"gs1": ["Required"]}, 7900),
     outcomes.SubscriptionInactive(ASKED, "past_due"),
     outcomes.ProductNotFound(ASKED),
+    outcomes.ProductNotFound(replace(ASKED, parties=dict.fromkeys(ROLES, PARTY))),
     outcomes.DailyWritesSpent(ASKED, 200, 200),
     outcomes.GtinRegistered(ASKED),
     outcomes.SerialExists(ASKED, PASSPORT),

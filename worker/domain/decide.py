@@ -83,7 +83,7 @@ def _judge_request(command: Command, body: CreatePassport, company: Company, fac
 
 
 def _asked(company: Company, body: CreatePassport) -> Asked:
-    return Asked(company.id, body.product_id, body.gtin, body.serial)
+    return Asked(company.id, body.product_id, body.gtin, body.serial, body.parties)
 
 
 def _take_slot(command: Command, body: CreatePassport, company: Company, product: Product, facts: Facts) -> Outcome:

@@ -99,12 +99,13 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The request of a valid command. Every refusal from rule 7 on repeats it."""
+    """The request of a valid command. Every refusal from rule 7 on repeats it, so that it can be sent again."""
 
     company_id: str
     product_id: str
     gtin: str
     serial: str
+    parties: Mapping[str, Party] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,13 @@ def _refused_body(outcome: Refused, row: OutcomeRow[Any]) -> bytes:
         body["message"] = row.message
     if isinstance(outcome, RefusedRequest):
         asked = outcome.asked
-        body["request"] = {"productId": asked.product_id, "gs1": {"gtin": asked.gtin, "serialNumber": asked.serial}}
+        request: dict[str, object] = {
+            "productId": asked.product_id,
+            "gs1": {"gtin": asked.gtin, "serialNumber": asked.serial},
+        }
+        if asked.parties:
+            request["parties"] = asked.parties
+        body["request"] = request
     body["status"] = row.status
     return compact_json(body).encode("ascii")
 

@@ -8,7 +8,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from worker.domain import outcomes
 from worker.messages.rules import REFUSALS
-from worker.tools.asyncapi.passport import Cents, Count, Gtin, ObjectId, ResultModel, SerialNumber
+from worker.tools.asyncapi.passport import Cents, Count, Gtin, ObjectId, PassportParties, ResultModel, SerialNumber
 
 
 def _exactly(value: str | int | None) -> Any:
@@ -30,10 +30,13 @@ class RequestGs1(ResultModel):
 
 
 class Request(ResultModel):
-    """What a valid command asked for."""
+    """What a valid command asked for, so that it can be sent again."""
 
     product_id: ObjectId = Field(alias="productId")
     gs1: RequestGs1
+    parties: PassportParties | SkipJsonSchema[None] = Field(
+        default=None, description="Economic operators by role, if they were sent"
+    )
 
 
 class _OfRequest(ResultModel):
