@@ -1,45 +1,212 @@
-"""Shows a report: a table and problems for people, or a JSON document; and exits."""
+"""The one way in which verbs print: tables, texts, colours of status, and a report with its exit code.
 
+Piped output has no width, so a row is one line. At a terminal, columns of little value go first when the width is
+short; then texts wrap between words. Identifiers and JSON are never folded, cut or wrapped.
+"""
+
+import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn
+import textwrap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, zip_longest
+from typing import Any, NoReturn
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from worker.messages.hints import printable
+from worker.messages.rules import REPLAYED, ROWS, Kind
 from worker.tools.common.report import Report
 
 _MOST_PROBLEMS = 100
 """Problems shown to people; JSON has all of them."""
 
+_NO_WIDTH = 1_000_000
+_GAP = "  "
+# A text wraps to this width before a column is left out for it, and never to less than the second one.
+_WIDE_TEXT, _NARROW_TEXT = 40, 20
 
-def show(report: Report, *, as_json: bool, draw: Callable[[Console], None]) -> NoReturn:
-    """Print a report, with `draw` or as JSON, and exit with 0, or with 1 if it has problems."""
+_BY_KIND = {
+    Kind.CREATED: "green",
+    Kind.OVERAGE_REQUIRED: "yellow",
+    Kind.CONFLICT: "magenta",
+    Kind.REJECTED: "red",
+}
+_GOOD, _UNUSUAL, _WRONG, _FAINT = "green", "yellow", "red", "dim"
+STYLES: Mapping[str, str] = {
+    **{row.code: _BY_KIND[row.kind] for row in ROWS.values()},
+    **{kind.label: style for kind, style in _BY_KIND.items()},
+    REPLAYED: "cyan",
+    **dict.fromkeys(("ok", "good", "in-step", "valid", "added", "published", "visible"), _GOOD),
+    **dict.fromkeys(("warning", "warnings", "behind", "unowned", "unknown", "revoked-later", "changed"), _UNUSUAL),
+    **dict.fromkeys(("failed", "bad", "refused", "revoked", "removed", "findings"), _WRONG),
+    "halted": "bold red",
+    **dict.fromkeys(("skipped", "never-run"), _FAINT),
+}
+"""The colour of each word for a status or an outcome."""
+
+
+def status(word: str | None) -> Text:
+    """A word for a status or an outcome, in its colour. None is shown as a dash."""
+    return Text("-") if word is None else Text(printable(word), STYLES.get(word, ""))
+
+
+def tally(counts: Mapping[str, int]) -> Text:
+    """The last line of a report, such as `23 ok, 1 warning, 0 failed`. Words keep their colour unless none has it."""
+    parts = (Text(f"{count:,} {word}", STYLES.get(word, "") if count else _FAINT) for word, count in counts.items())
+    return Text(", ").join(parts)
+
+
+class Page(Console):
+    """Stdout as verbs write to it: no markup, no highlights, and no width where it is not a terminal."""
+
+    def __init__(self, width: int | None = None) -> None:
+        """By default the width is the terminal's."""
+        if width is None and not sys.stdout.isatty():
+            width = _NO_WIDTH
+        super().__init__(width=width, highlight=False, markup=False, emoji=False)
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """Print tables, and texts, which wrap between words unless they are `copyable` or `soft_wrap` is set."""
+        texts = (Text(item) if isinstance(item, str) else item for item in objects)
+        lines = (
+            Text("\n").join(_wrapped(text, self.width))
+            if isinstance(text, Text) and not (text.no_wrap or soft_wrap)
+            else text
+            for text in texts
+        )
+        super().print(*lines, soft_wrap=True, **options)
+
+
+def show(report: Report, *, as_json: bool, draw: Callable[[Page], None], last: str | Text | None = None) -> NoReturn:
+    """Print a report, with `draw` or as JSON, and `last` as its last line. Exit with 1 if it has problems, else 0."""
     if as_json:
         print(report.model_dump_json(by_alias=True, indent=2))
         sys.exit(0 if report.ok else 1)
-    console = Console(highlight=False)
-    draw(console)
+    page = Page()
+    draw(page)
     for problem in report.problems[:_MOST_PROBLEMS]:
         place = "" if problem.place is None else f"{problem.place}: "
-        console.print(Text.assemble((problem.code, "red"), f" {printable(place + problem.text)}"), soft_wrap=True)
+        page.print(Text.assemble((problem.code, _WRONG), f" {printable(place + problem.text)}"))
     if (others := len(report.problems) - _MOST_PROBLEMS) > 0:
-        console.print(f"and {others} more; --json has all of them")
+        page.print(f"and {others} more; --json has all of them")
+    if last is not None:
+        page.print(last)
     sys.exit(0 if report.ok else 1)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
-    """A plain table. `right` names columns of numbers; None is shown as a dash."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(Text("-" if cell is None else printable(str(cell))) for cell in row))
-    return made
+class Table:
+    """Rows below a line of names; nothing where there are no rows."""
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Text]],
+        right: Collection[str],
+        wraps: Collection[str],
+        spare: Sequence[str],
+    ) -> None:
+        """See `table`."""
+        self._columns, self._rows, self._right, self._wraps, self._spare = columns, rows, right, wraps, spare
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Yield the lines that fit into the width."""
+        if not self._rows:
+            return
+        natural = {
+            name: max(cell_len(name), *(row[at].cell_len for row in self._rows))
+            for at, name in enumerate(self._columns)
+        }
+        spare = [name for name in self._spare if name in natural]
+        while spare and self._least(natural) > options.max_width:
+            del natural[spare.pop(0)]
+        widths = self._fitted(natural, options.max_width)
+        yield self._line([Text(name, "bold") for name in widths], widths)
+        at = [self._columns.index(name) for name in widths]
+        for row in self._rows:
+            cells = [
+                _wrapped(row[index], width) if name in self._wraps else [row[index]]
+                for index, (name, width) in zip(at, widths.items(), strict=True)
+            ]
+            for line in zip_longest(*cells, fillvalue=Text()):
+                yield self._line(line, widths)
+
+    def _least(self, natural: Mapping[str, int]) -> int:
+        """The width of a line whose texts are wrapped, but not yet narrow."""
+        least = (min(width, _WIDE_TEXT) if name in self._wraps else width for name, width in natural.items())
+        return sum(least) + len(_GAP) * (len(natural) - 1)
+
+    def _fitted(self, natural: Mapping[str, int], width: int) -> dict[str, int]:
+        """The widths of columns, where the widest text gives way first."""
+        widths = dict(natural)
+        texts = [name for name in widths if name in self._wraps]
+        excess = sum(widths.values()) + len(_GAP) * (len(widths) - 1) - width
+        while excess > 0 and texts and widths[widest := max(texts, key=widths.__getitem__)] > _NARROW_TEXT:
+            widths[widest] -= 1
+            excess -= 1
+        return widths
+
+    def _line(self, cells: Iterable[Text], widths: Mapping[str, int]) -> Text:
+        line = Text(no_wrap=True)
+        for cell, (name, width) in zip(cells, widths.items(), strict=True):
+            padding = " " * (width - cell.cell_len)
+            before, behind = (padding, _GAP) if name in self._right else ("", padding + _GAP)
+            line.append(before).append_text(cell).append(behind)
+        line.rstrip()
+        return line
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Collection[str] = (),
+    wraps: Collection[str] = (),
+    spare: Sequence[str] = (),
+) -> Table:
+    """A table for `Page.print`.
+
+    Args:
+        columns: Their names.
+        rows: A cell a column; None is shown as a dash, `status` gives one its colour.
+        right: Columns of numbers.
+        wraps: Columns of texts, which may wrap between words. All others hold identifiers, which never wrap.
+        spare: Columns that are left out where the terminal is too narrow, the first one first.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    return Table(columns, cells, right, wraps, spare)
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    return Text("-" if value is None else printable(str(value)))
+
+
+def copyable(text: str) -> Text:
+    """A text that never wraps, so that it can be copied from the terminal, with escapes for control characters."""
+    return Text("\n".join(map(printable, text.splitlines())), no_wrap=True)
+
+
+def copyable_json(value: object) -> Text:
+    """A JSON value that can be copied, indented."""
+    return copyable(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _wrapped(text: Text, width: int) -> list[Text]:
+    """The lines of a text, broken between words only: rich folds a word that is longer than the width."""
+    lines = []
+    for line in text.split("\n", allow_blank=True):
+        parts = textwrap.wrap(
+            line.plain, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=False,
+            replace_whitespace=False, expand_tabs=False,
+        )  # fmt: skip
+        for at, part in enumerate(line.divide(list(accumulate(map(len, parts)))[:-1])):
+            part.rstrip()
+            lines.append(part if at == 0 else part[len(part) - len(part.plain.lstrip()) :])
+    return lines
 
 
 def say(text: str) -> None:
