@@ -1,6 +1,7 @@
 """Set-up of logging: JSON lines on stderr, or coloured lines on a terminal; of libraries only warnings and errors."""
 
 import logging
+import os
 import sys
 
 import structlog
@@ -44,5 +45,5 @@ def configure_logs(*, quiet: bool = False) -> None:
 
 def _renderer() -> structlog.typing.Processor:
     if sys.stderr.isatty():
-        return structlog.dev.ConsoleRenderer()
+        return structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
     return structlog.processors.JSONRenderer()

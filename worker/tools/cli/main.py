@@ -1,10 +1,12 @@
 """The command line: `run`, `settings`, and a list of all other verbs, which are imported on first use."""
 
+import itertools
 import os
 import sys
+from typing import Annotated, Literal
 
 import structlog
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic import ValidationError
 
 from worker import __version__
@@ -12,7 +14,8 @@ from worker.observability.logs import configure_logs
 from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.settings import PREFIX, Settings
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import say
+from worker.tools.cli.help_pages import DEFAULTS, Formatter, page
+from worker.tools.cli.output import leave_closed_pipe, say
 from worker.tools.cli.running import (
     collect_garbage_seldom,
     return_large_blocks,
@@ -25,23 +28,29 @@ from worker.tools.common.migrating import MigrationError
 
 log = structlog.get_logger(__name__)
 
-GROUPS = ("catalogue", "dead-letters", "keys", "quota", "topics")
-"""Groups of commands, which do nothing without one of them."""
-_FOR_OPERATORS = ("audit", "console", "doctor", "explain", "lanes", "migrate", "replay")
-VERBS = (*GROUPS, *_FOR_OPERATORS, "demo", "sandbox", "submit", "tail", "validate")
+VERBS = {
+    "Try it": ("demo", "sandbox"),
+    "Send and read": ("submit", "tail", "validate"),
+    "Look": ("lanes", "explain", "quota", "audit", "console", "doctor"),
+    "Act": ("dead-letters", "replay", "keys", "catalogue"),
+    "Set up": ("topics", "migrate", "settings", "run", "completion"),
+}
+"""All verbs, in the order and in the groups of the help page."""
+WITH_VERBS = ("catalogue", "dead-letters", "keys", "quota", "topics")
+"""Verbs that do nothing without one of their own verbs."""
+_NO_COLOR = "--no-color"
 
 app = App(
     name="passport-worker",
     version=__version__,
     help="Answers create-passport commands from Kafka, exactly once. Settings are PASSPORT_* environment variables: "
-    "`passport-worker settings` lists them.",
+    "`passport-worker settings` lists them. Every verb takes --no-color, and obeys NO_COLOR.",
     help_format="plaintext",
+    help_formatter=Formatter(),
+    default_parameter=DEFAULTS,
 )
-for verb in VERBS:
-    app.command(f"worker.tools.{verb.replace('-', '_')}.command_line:app", name=verb)
 
 
-@app.command
 def run() -> None:
     """Answer commands until SIGTERM or SIGINT. The standard OTEL_* variables switch traces on."""
     from worker.app import (
@@ -53,7 +62,10 @@ def run() -> None:
     for variable, nearest in unknown_variables(os.environ):
         log.warning("unknown_setting", variable=variable, nearest=nearest)
     settings = Settings()
-    tracing = tracing_from_environment()
+    try:
+        tracing = tracing_from_environment()
+    except CannotTrace as error:
+        raise BadUsage(f"bad settings:\n  {error}") from error
     collect_garbage_seldom()
     return_large_blocks()
 
@@ -77,7 +89,6 @@ def _leave() -> None:
     os._exit(0)
 
 
-@app.command(name="settings")
 def settings_command() -> None:
     """List every setting with its purpose, value, default and source. Secrets are not shown.
 
@@ -90,6 +101,44 @@ def settings_command() -> None:
     sys.exit(2 if any(setting.problem for setting in settings) else 0)
 
 
+def completion(
+    shell: Annotated[Literal["bash", "fish", "zsh"], Parameter(name="SHELL", help="Your shell: bash, fish or zsh.")],
+    /,
+    *,
+    install: Annotated[bool, Parameter(help="Write the script where the shell looks for it.", negative=())] = False,
+) -> None:
+    """Print a script with which a shell completes verbs and options, or install it for your user.
+
+    With --install it also adds a line to ~/.bashrc or ~/.zshrc, unless that file has it. Start a new shell afterwards.
+    """
+    _load_verbs()
+    if install:
+        say(f"installed {app.install_completion(shell=shell)}; start a new shell to use it")
+    else:
+        say(app.generate_completion(shell=shell))
+
+
+def _load_verbs() -> None:
+    """Import all verbs, so that their own help and options are known."""
+    for verb in itertools.chain(*VERBS.values()):
+        _ = app[verb]
+
+
+def _register_verbs() -> None:
+    here = {"completion": completion, "run": run, "settings": settings_command}
+    for order, (title, verbs) in enumerate(VERBS.items()):
+        group = Group(title, sort_key=order)
+        for place, verb in enumerate(verbs):
+            module, name = f"worker.tools.{verb.replace('-', '_')}.command_line", "app"
+            if verb in here:
+                module, name = __name__, here[verb].__name__
+            app.command(f"{module}:{name}", name=verb, group=group, sort_key=place)
+    app["--help"].group = app["--version"].group = (Group("Options", sort_key=len(VERBS)),)
+
+
+_register_verbs()
+
+
 def _bad_settings(error: ValidationError) -> str:
     lines = [f"{PREFIX}{name.upper()}: {text}" if name else text for name, text in bad_settings(error)]
     return "bad settings:\n  " + "\n  ".join(lines)
@@ -97,27 +146,36 @@ def _bad_settings(error: ValidationError) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command. Exits with 0 on success and clean stop, 2 on bad usage or settings, 1 otherwise."""
-    tokens = sys.argv[1:] if arguments is None else arguments
+    tokens = _without_colours(sys.argv[1:] if arguments is None else arguments)
     try:
         if tokens in ([], ["--help"], ["-h"]):
-            list(map(app.__getitem__, VERBS))  # the list of verbs has a line of each verb's own help
-        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-        if tokens in ([], *([group] for group in GROUPS)):
+            _load_verbs()
+        app(tokens, console=page(), exit_on_error=False, print_error=False, result_action="return_value")
+        if tokens in ([], *([verb] for verb in WITH_VERBS)):
             sys.exit(2)  # a command is missing; cyclopts has shown the help
     except CycloptsError as error:
-        _fail(f"{error}\nTry `passport-worker --help`.", 2)
+        verb = " ".join(("passport-worker", *(error.command_chain or ())))
+        _fail(f"{error}\nTry `{verb} --help`.", 2)
     except ValidationError as error:
         _fail(_bad_settings(error), 2)
     except BadUsage as error:
         _fail(str(error), 2)
-    except CannotTrace as error:
-        _fail(f"bad settings:\n  {error}", 2)
     except (MigrationError, CannotConnect, Failed) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(0)
+    except BrokenPipeError:
+        leave_closed_pipe(1)
     except Exception as error:
         _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _without_colours(tokens: list[str]) -> list[str]:
+    """Take --no-color, which every verb has, out of the tokens. Everything that prints colours obeys NO_COLOR."""
+    end = tokens.index("--") if "--" in tokens else len(tokens)
+    if _NO_COLOR in tokens[:end]:
+        os.environ["NO_COLOR"] = "1"
+    return [token for token in tokens[:end] if token != _NO_COLOR] + tokens[end:]
 
 
 def _fail(message: str, code: int) -> None:
