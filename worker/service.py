@@ -15,11 +15,12 @@ import structlog
 
 from worker.auth.access_tokens import TokenVerifier
 from worker.housekeeping import Housekeeping
+from worker.messages.away import KAFKA, POSTGRES
 from worker.observability.health import HealthServer
 from worker.observability.metrics import Metrics
 from worker.observability.minute_log import MinuteLog
 from worker.observability.spans import Tracing
-from worker.preflight import Check, Preflight, findings
+from worker.preflight import Check, Preflight, fault_of, findings
 from worker.store.activity import write_activity
 from worker.store.partitions import ensure_days
 from worker.store.postgres import PostgresStore
@@ -96,7 +97,7 @@ class Worker:
 
     def not_ready(self) -> list[str]:
         """Say in words why the worker is not answering commands."""
-        problems = [f"{server} is away: {reason}" for server, reason in self._away.items()]
+        problems = [*self._away.values()]
         if self._phase is not None:
             return [self._phase, *problems]
         if self._membership is not None and self._membership.topic_watch.is_gone:
@@ -179,8 +180,9 @@ class Worker:
                 except CannotStart:
                     raise
                 except Exception as error:
-                    self._phase = f"waiting for servers: {type(error).__name__}: {error}"
-                    log.warning("waiting_for_servers", error=f"{type(error).__name__}: {error}")
+                    reason = self._reason(error)
+                    self._phase = f"waiting for servers: {reason}"
+                    log.warning("waiting_for_servers", error=reason)
                     raise
 
     async def _check_servers(self) -> None:
@@ -225,8 +227,8 @@ class Worker:
     async def _watch_servers(self) -> None:
         """Ask both servers now and then, so that `/readyz` is right also while no command comes."""
         while True:
-            await self._ping("Postgres", self._store.ping())
-            await self._ping("Kafka", self._cluster.ping())
+            await self._ping(POSTGRES.name, self._store.ping())
+            await self._ping(KAFKA.name, self._cluster.ping())
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _ping(self, server: str, ping: Coroutine[Any, Any, None]) -> None:
@@ -237,9 +239,14 @@ class Worker:
             if self._away.pop(server, None) is not None:
                 log.info("server_is_back", server=server)
         except Exception as error:
+            reason = self._reason(error, of_kafka=server == KAFKA.name)
             if server not in self._away:
-                log.warning("server_is_away", server=server, error=f"{type(error).__name__}: {error}")
-            self._away[server] = f"{type(error).__name__}: {error}"
+                log.warning("server_is_away", server=server, error=reason)
+            self._away[server] = reason
+
+    def _reason(self, error: Exception, *, of_kafka: bool = True) -> str:
+        """The sentence that verbs and console say of the same fault, too."""
+        return str(fault_of(error, self._settings, of_kafka=of_kafka) or f"{type(error).__name__}: {error}")
 
     async def _write_activity(self) -> None:
         """Write the last minutes' counts for the console. They are kept while Postgres is away."""

@@ -96,7 +96,7 @@ def test_no_part_of_a_password_is_shown_by_what_fails_later(user: str) -> None:
     for host in (f"127.0.0.1:{free_port()}", "no-such-host.invalid"):
         done = _run("migrate", PASSPORT_DATABASE_URL=f"postgresql://{user}@{host}/x")
         assert done.returncode == 1
-        assert "cannot connect to PASSPORT_DATABASE_URL" in done.stderr
+        assert "Postgres cannot be reached at" in done.stderr
         assert "hunter2" not in done.stderr + done.stdout
 
 
@@ -154,20 +154,12 @@ def test_run_refuses_python_without_asserts() -> None:
 
 
 def test_topics_create_names_a_kafka_that_is_away_once() -> None:
-    """Setting, address and reason in one line.
-
-    Seen to fail without `explain`: the library's line came first, and the exception's name twice.
-    """
+    """Address, reason and setting in one line. Seen to fail before: the library's line came first."""
     address = f"127.0.0.1:{free_port()}"
     done = _run("topics", "create", PASSPORT_KAFKA_BOOTSTRAP_SERVERS=address)
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert [line.count(one) for one in ("PASSPORT_KAFKA_BOOTSTRAP_SERVERS", address, "KafkaConnectionError")] == [
-        1,
-        1,
-        0,
-    ]
-    assert line.endswith(f"{address}: ConnectionRefusedError: Connection refused")
+    advice = "Start it, or correct PASSPORT_KAFKA_BOOTSTRAP_SERVERS."
+    said = f"passport-worker: Kafka cannot be reached at {address}: connection refused. {advice}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
 @pytest.mark.parametrize("command", [("topics", "create"), ("run",)])

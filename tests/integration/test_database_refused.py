@@ -75,7 +75,7 @@ async def test_a_database_that_is_away_is_waited_for(bench: Workbench, tmp_path:
     worker = bench.start_worker(log, PASSPORT_DATABASE_URL=url)
     done = await asyncio.to_thread(run_command, "migrate", PASSPORT_DATABASE_URL=url)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"passport-worker: cannot connect to PASSPORT_DATABASE_URL ({host}/x): ")
+    assert done.stderr.startswith(f"passport-worker: Postgres cannot be reached at {host}/x: ")
     await until(lambda: log.read_text().count("waiting_for_servers") > 2, 30, "it waits")
     assert await asyncio.to_thread(bench.stop_worker, worker) == 0
     assert "hunter" not in done.stderr + log.read_text()

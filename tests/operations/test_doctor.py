@@ -61,7 +61,7 @@ async def test_kafka_is_away(bench: Workbench) -> None:
     """What Postgres knows is told all the same."""
     away = changed(bench.settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
     told = await only(away, "kafka.reachable", "failed", patience=1.0)
-    assert "ConnectionRefusedError" in told.finding
+    assert told.finding.endswith(": connection refused")
     assert told.advice == "Start it, or correct PASSPORT_KAFKA_BOOTSTRAP_SERVERS."
 
 
@@ -70,7 +70,7 @@ async def test_postgres_is_away(bench: Workbench) -> None:
     place = f"127.0.0.1:{free_port()}/x"
     away = changed(bench.settings, database_url=f"postgresql://w:hunter2@{place}")
     told = await only(away, "postgres.reachable", "failed", patience=1.0)
-    assert told.finding.startswith(f"cannot connect to PASSPORT_DATABASE_URL ({place}): ConnectionRefusedError")
+    assert told.finding == f"Postgres cannot be reached at {place}: connection refused"
 
 
 async def test_a_database_that_will_not_have_us(bench: Workbench) -> None:

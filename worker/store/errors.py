@@ -2,8 +2,13 @@
 
 import asyncpg
 
+from worker.messages.away import POSTGRES, reason_of, silent, unreachable
 from worker.messages.hints import CheckResult
+from worker.store.address import place_of
 from worker.store.port import BadRecord, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
+
+# The exceptions of a question over a connection.
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 # Only a concurrent writer can violate these constraints, after the facts were read. Fresh facts will tell.
 _LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key"})
@@ -38,7 +43,23 @@ def why_refused(error: BaseException | None) -> CheckResult | None:
     if not isinstance(error, asyncpg.PostgresError) or error.sqlstate not in _ADVICE:
         return None
     first_line, *_ = str(error).splitlines()
-    return CheckResult("postgres.reachable", f"The database refuses us: {first_line}", _ADVICE[error.sqlstate])
+    return CheckResult(POSTGRES.check, f"The database refuses us: {first_line}", _ADVICE[error.sqlstate])
+
+
+def postgres_fault(error: BaseException, database_url: str) -> CheckResult:
+    """Why a question to the database failed, with its address and without a password."""
+    if isinstance(error, StoreUnavailable) and error.__cause__ is not None:
+        error = error.__cause__
+    address = place_of(database_url)
+    if isinstance(error, TimeoutError):
+        return silent(POSTGRES, address)
+    if isinstance(error, OSError):
+        return unreachable(POSTGRES, address, reason_of(error))
+    # Texts of other errors may quote the URL.
+    is_safe = isinstance(error, asyncpg.PostgresError | StoreUnavailable)
+    text = next(iter(str(error).splitlines()), "") if is_safe else ""
+    finding = f"Postgres at {address}: {text or type(error).__name__}"
+    return why_refused(error) or CheckResult(POSTGRES.check, finding)
 
 
 def meaning_of(error: Exception) -> Exception:

@@ -1,7 +1,6 @@
 """How Kafka clients of the worker connect, and the questions to a cluster that are not about records."""
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator, Collection, Coroutine
 from typing import Any
@@ -27,6 +26,8 @@ from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import HeartbeatRequest
 
+from worker.messages.away import KAFKA, reason_of, silent, unreachable
+from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.store.port import TopicIdentity
 from worker.stream.aiokafka_internals import MetadataRequest
@@ -88,36 +89,43 @@ async def why_unreachable(settings: Settings) -> KafkaError:
     """
     options = client_options(settings)
     del options["bootstrap_servers"], options["retry_backoff_ms"]
-    reasons: list[KafkaError] = []
+    reasons: list[tuple[str, str]] = []
     for host, port, _ in collect_hosts(settings.kafka_bootstrap_servers, randomize=False):
         try:
             (await create_conn(host, port, **options)).close()
         except (SaslAuthenticationFailed, UnsupportedSaslMechanismError, ssl.SSLCertVerificationError) as error:
             return Refused(f"{host}:{port}: {_text_of(error)}")
         except (OSError, TimeoutError, KafkaError) as error:
-            reasons.append(KafkaConnectionError(f"{host}:{port}: {_text_of(error)}"))
-    return reasons[0] if reasons else KafkaConnectionError("answers only now")
+            reasons.append((f"{host}:{port}", _text_of(error)))
+    if not reasons:
+        return KafkaConnectionError("it answers only now")
+    server, reason = reasons[0]
+    return KafkaConnectionError(reason if len(reasons) == 1 else f"{reason}, at {server} first")
 
 
 def _text_of(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"{type(error).__name__}: {error}"
     # The text of aiokafka's errors begins with their class.
-    if isinstance(error, KafkaError):
-        return str(error)
-    # asyncio would repeat the address.
-    text = os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else str(error)
-    return f"{type(error).__name__}: {text}"
+    return reason_of(error) if isinstance(error, OSError) else str(error)
+
+
+def kafka_fault(error: Exception, settings: Settings) -> CheckResult:
+    """Why a question to the cluster failed, for an error of `CLUSTER_ERRORS`."""
+    servers = settings.kafka_bootstrap_servers
+    if isinstance(error, Refused):
+        finding = f"Kafka cannot be used with these PASSPORT_KAFKA_* settings: {error.args[0]}"
+        return CheckResult(KAFKA.check, finding, "Correct these settings, or Kafka's listeners and users.")
+    if isinstance(error, KafkaConnectionError):
+        return unreachable(KAFKA, servers, str(error.args[0]))
+    if isinstance(error, TimeoutError):
+        return silent(KAFKA, servers)
+    return CheckResult(KAFKA.check, f"Kafka: {_text_of(error)}")
 
 
 def explain(error: Exception, settings: Settings) -> str:
-    """Explain an error of `CLUSTER_ERRORS` to users, with the setting that names the servers."""
-    if isinstance(error, Refused):
-        return f"Kafka cannot be used with these PASSPORT_KAFKA_* settings: {error.args[0]}"
-    servers = "the servers of PASSPORT_KAFKA_BOOTSTRAP_SERVERS"
-    if isinstance(error, KafkaConnectionError):
-        return f"Kafka cannot be reached at {servers}: {error.args[0]}"
-    if isinstance(error, TimeoutError):
-        return f"Kafka did not answer in {ANSWER_SECONDS:.0f} s, at {servers} ({settings.kafka_bootstrap_servers})"
-    return f"Kafka: {_text_of(error)}"
+    """Explain an error of `CLUSTER_ERRORS` to users: what happened, and what to do."""
+    return str(kafka_fault(error, settings))
 
 
 def _at_once(errors: type[Exception] | tuple[type[Exception], ...], attempts: int) -> AsyncIterator[stamina.Attempt]:

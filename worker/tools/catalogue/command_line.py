@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from worker.observability.logs import configure_logs
 from worker.settings import Settings
 from worker.store.schema import check_schema
 from worker.tools.catalogue.compare import compare, refusal_of
@@ -157,6 +158,7 @@ def catalogue_export(
     """
     owner = None if company is None else company_id(company)
     settings = settings_with_warnings()
+    configure_logs(quiet=True)
     with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii") as whole:
 
         async def write() -> None:

@@ -1,6 +1,7 @@
 """Shared parts of operators' verbs: options, examples, and how they ask the servers."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -17,7 +18,7 @@ from worker.tools.common.prerequisites import Needs, lacks
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem, Report
 from worker.tools.common.selection import BadSelection, Range, bound_of
-from worker.tools.common.servers import AWAY_SECONDS, SERVER_ERRORS, Servers, both_servers
+from worker.tools.common.servers import RETRY_SECONDS, SERVER_ERRORS, Servers, both_servers
 
 Execute = Annotated[bool, Parameter(help="Do it. Without this option, only print what would be done.", negative=())]
 Reason = Annotated[str | None, Parameter(help="Why; stored in the database (table operation).")]
@@ -77,6 +78,16 @@ def reason_to_execute(reason: str | None) -> str:
     return reason
 
 
+async def _wait_for(servers: Servers, patience: float) -> Problem | None:
+    """Wait for both servers; say soon for what. A problem says which server does not answer in time."""
+    began = time.monotonic()
+    away = await servers.both_answer(min(patience, RETRY_SECONDS))
+    if away is not None and (left := patience - (time.monotonic() - began)) > 0:
+        warn(f"waiting for up to {left:.0f} s: {away.text}")
+        away = await servers.both_answer(left)
+    return away
+
+
 def ask_long(
     question: Callable[[Servers, Progress], Awaitable[SomeReport]],
     failed: Callable[[Problem], SomeReport],
@@ -91,10 +102,8 @@ def ask_long(
     stop = Stop()
 
     async def asking(servers: Servers) -> SomeReport:
-        if patience is not None and (away := await servers.both_answer(min(patience, AWAY_SECONDS))) is not None:
-            warn(f"waiting for a server: {away.text}")
-            if (away := await servers.both_answer(max(0.0, patience - AWAY_SECONDS))) is not None:
-                return failed(away)
+        if patience is not None and (away := await _wait_for(servers, patience)) is not None:
+            return failed(away)
         try:
             if needs is not None and (denied := await lacks(servers, needs(servers.settings))) is not None:
                 return failed(denied)

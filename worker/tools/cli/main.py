@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         leave_closed_pipe(1)
     except Exception as error:
-        _fail(f"{type(error).__name__}: {error}", 1)
+        _fail(": ".join(filter(None, (type(error).__name__, str(error)))), 1)
 
 
 def _without_colours(tokens: list[str]) -> list[str]:

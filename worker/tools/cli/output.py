@@ -40,12 +40,14 @@ STYLES: Mapping[str, str] = {
     **{kind.label: style for kind, style in _BY_KIND.items()},
     REPLAYED: "cyan",
     **dict.fromkeys(("ok", "good", "in-step", "valid", "added", "published", "visible"), _GOOD),
-    **dict.fromkeys(("warning", "warnings", "behind", "unowned", "unknown", "revoked-later", "changed"), _UNUSUAL),
-    **dict.fromkeys(("failed", "bad", "refused", "revoked", "removed", "findings"), _WRONG),
+    **dict.fromkeys(("warning", "behind", "unowned", "unknown", "revoked-later", "changed"), _UNUSUAL),
+    **dict.fromkeys(("failed", "bad", "refused", "revoked", "removed", "finding"), _WRONG),
     "halted": "bold red",
     **dict.fromkeys(("skipped", "never-run"), _FAINT),
 }
 """The colour of each word for a status or an outcome."""
+_NOUNS = ("warning", "finding")
+"""The words that have a plural."""
 
 
 def status(word: str | None) -> Text:
@@ -55,7 +57,10 @@ def status(word: str | None) -> Text:
 
 def tally(counts: Mapping[str, int]) -> Text:
     """The last line of a report, such as `23 ok, 1 warning, 0 failed`. Words keep their colour unless none has it."""
-    parts = (Text(f"{count:,} {word}", STYLES.get(word, "") if count else _FAINT) for word, count in counts.items())
+    parts = []
+    for word, count in counts.items():
+        plural = "s" if word in _NOUNS and count != 1 else ""
+        parts.append(Text(f"{count:,} {word}{plural}", STYLES.get(word, "") if count else _FAINT))
     return Text(", ").join(parts)
 
 

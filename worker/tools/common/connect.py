@@ -2,11 +2,7 @@
 
 import asyncpg
 
-from worker.store.address import place_of
-from worker.store.errors import why_refused
-
-# The exceptions of a question over a connection.
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+from worker.store.errors import DATABASE_ERRORS, postgres_fault
 
 
 class CannotConnect(Exception):
@@ -18,19 +14,7 @@ async def connect(database_url: str) -> "asyncpg.Connection[asyncpg.Record]":
     try:
         return await asyncpg.connect(database_url, timeout=10.0)
     except (*DATABASE_ERRORS, ValueError) as error:
-        raise CannotConnect(str(why_refused(error) or why_unreachable(database_url, error))) from error
-
-
-def why_unreachable(database_url: str, error: BaseException | None) -> str:
-    """The address and the error of an attempt to connect, without a password."""
-    return f"cannot connect to PASSPORT_DATABASE_URL ({place_of(database_url)}): {said_by(error)}"
-
-
-def said_by(error: BaseException | None) -> str:
-    """The error in one line, without texts that may quote the URL."""
-    first_line, *_ = str(error).splitlines() or [""]
-    detail = f": {first_line}" if isinstance(error, OSError | asyncpg.PostgresError) else ""
-    return f"{type(error).__name__}{detail}"
+        raise CannotConnect(str(postgres_fault(error, database_url))) from error
 
 
 def is_denied(error: BaseException | None) -> bool:

@@ -8,18 +8,21 @@ from typing import TypeVar
 import stamina
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from worker.preflight import KAFKA, fault_of
 from worker.settings import Settings
+from worker.store.errors import DATABASE_ERRORS
 from worker.store.port import StoreUnavailable
-from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
+from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster
 from worker.stream.cluster.permissions import Acl, check_permissions
 from worker.tools.common.acls import is_denied as kafka_denies
-from worker.tools.common.connect import DATABASE_ERRORS, CannotConnect
+from worker.tools.common.connect import CannotConnect
 from worker.tools.common.connect import is_denied as postgres_denies
 from worker.tools.common.inspection import Inspection, inspection
 from worker.tools.common.report import Problem
 
-# How long a short verb waits for a server.
+# How long a short verb waits for an answer, and how long it tries again while nobody listens.
 AWAY_SECONDS = 10.0
+RETRY_SECONDS = 1.0
 PAUSE_SECONDS = 0.3
 
 # Codes of problems.
@@ -51,7 +54,7 @@ class Servers:
                 return Problem(code=KAFKA_DENIES, text=str(lacking))
             return await question()
 
-        return await self._ask(ask, self.patience, self.patience, of_kafka=True)
+        return await self._ask(ask, self.patience, min(self.patience, RETRY_SECONDS), of_kafka=True)
 
     async def postgres(
         self, question: Callable[[Inspection], Awaitable[Known]], needs: Collection[str] = (), *, is_long: bool = False
@@ -67,7 +70,9 @@ class Servers:
                     return Problem(code=POSTGRES_DENIES, text=str(lacking))
                 return await question(database)
 
-        return await self._ask(ask, None if is_long else self.patience, self.patience, of_kafka=False)
+        return await self._ask(
+            ask, None if is_long else self.patience, min(self.patience, RETRY_SECONDS), of_kafka=False
+        )
 
     async def both_answer(self, patience: float) -> Problem | None:
         """Wait for both servers, for so many seconds each. A problem says which of them does not answer."""
@@ -105,11 +110,11 @@ class Servers:
         """Describe one of `SERVER_ERRORS`. `of_kafka` tells which server a `TimeoutError` comes from."""
         if isinstance(error, CannotConnect):
             return Problem(code=POSTGRES_AWAY, text=str(error))
-        if isinstance(error, CLUSTER_ERRORS) and (of_kafka or not isinstance(error, TimeoutError)):
-            return Problem(code=KAFKA_DENIES if kafka_denies(error) else KAFKA_AWAY, text=explain(error, self.settings))
-        said, *_ = str(error).splitlines() or ["no answer in time"]
-        code = POSTGRES_DENIES if postgres_denies(error) else POSTGRES_AWAY
-        return Problem(code=code, text=f"Postgres: {type(error).__name__}: {said}")
+        fault = fault_of(error, self.settings, of_kafka=of_kafka)
+        assert fault is not None, error
+        away, denies = (KAFKA_AWAY, KAFKA_DENIES) if fault.id == KAFKA else (POSTGRES_AWAY, POSTGRES_DENIES)
+        is_denied = kafka_denies(error) or postgres_denies(error)
+        return Problem(code=denies if is_denied else away, text=str(fault))
 
 
 @asynccontextmanager

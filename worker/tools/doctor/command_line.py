@@ -1,14 +1,16 @@
 """`passport-worker doctor`."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
 from worker.tools.cli.asking import AsJson, ask, examples
-from worker.tools.cli.output import show, table
+from worker.tools.cli.output import Page, show, status, table, tally
+from worker.tools.doctor.doctor import NOT_CHECKED
 from worker.tools.doctor.doctor import doctor as examine
-from worker.tools.doctor.report import DoctorReport
+from worker.tools.doctor.report import CheckReport, DoctorReport
 
 app = App(
     name="doctor",
@@ -26,14 +28,36 @@ def doctor_command(*, strict: Strict = False, as_json: AsJson = False) -> NoRetu
     Changes nothing. `run` makes the same checks of servers, rights and topics. Exits with 1 if a check has failed.
     """
     report = ask(lambda servers: examine(servers, strict=strict))
-    show(report, as_json=as_json, draw=lambda console: _draw_checks(console, report))
+    counts = Counter(check.status for check in report.checks)
+    warnings = "warning" if counts["warning"] == 1 else "warnings"
+    summary = {
+        "ok": counts["ok"],
+        warnings: counts["warning"],
+        "failed": counts["failed"],
+        "skipped": counts["skipped"],
+    }
+    show(report, as_json=as_json, draw=lambda page: _draw_checks(page, report), last=tally(summary))
 
 
-def _draw_checks(console: Console, report: DoctorReport) -> None:
+def _draw_checks(page: Page, report: DoctorReport) -> None:
     """Draw a line a check. Problems stand in full below the table, so that no finding is shown twice."""
     below = {problem.code for problem in report.problems}
+    folded = [check for check in report.checks if check.status == "skipped" and check.advice is None]
     rows = []
     for check in report.checks:
         text = "see below" if check.id in below else ". ".join(filter(None, (check.finding, check.advice)))
-        rows.append((check.id, check.status, text))
-    console.print(table(("check", "status", "finding"), rows))
+        if check not in folded:
+            rows.append((check.id, status(check.status), text))
+    page.print(table(("check", "status", "finding"), rows, wraps=("finding",)))
+    if folded:
+        page.print(_skipped(folded))
+
+
+def _skipped(checks: Sequence[CheckReport]) -> str:
+    """Name skipped checks in one line; count those that a failed check prevents."""
+    prevented = [check.finding for check in checks if check.finding.startswith(NOT_CHECKED)]
+    reasons = Counter(finding.removeprefix(NOT_CHECKED) for finding in prevented)
+    parts = [f"{count} checks, {reason}" for reason, count in reasons.items()]
+    if others := ", ".join(check.id for check in checks if check.finding not in prevented):
+        parts.append(others)
+    return f"Skipped: {'; '.join(parts)}. --json says why."

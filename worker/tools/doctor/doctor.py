@@ -5,15 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from worker.messages.hints import CheckResult
-from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Preflight
+from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Preflight, fault_of
 from worker.store.port import StoreUnavailable
 from worker.store.postgres import PostgresStore
-from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
+from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.stream.cluster.topic_settings import TOPIC_IDS
 from worker.tools.common import acls, rights
-from worker.tools.common.connect import said_by, why_unreachable
 from worker.tools.common.report import Problem
-from worker.tools.common.servers import Servers, retried
+from worker.tools.common.servers import RETRY_SECONDS, Servers, retried
 from worker.tools.doctor.checks import (
     checks_of_both,
     checks_of_kafka,
@@ -37,10 +36,8 @@ CHECKS = (
 )
 
 _ERRORS = (*CLUSTER_ERRORS, StoreUnavailable)
-_START = {
-    KAFKA: "Start it, or correct PASSPORT_KAFKA_BOOTSTRAP_SERVERS.",
-    POSTGRES: "Start it, or correct PASSPORT_DATABASE_URL.",
-}
+# The finding of a check that another one prevents begins so.
+NOT_CHECKED = "not checked, "
 _RANKS = ("failed", "warning", "skipped", "ok")
 
 
@@ -102,12 +99,13 @@ class _Examination:
                 continue
             results: Sequence[CheckResult] = ()
             try:
-                async for attempt in retried(_ERRORS, self._patience if check.ids[0] in _START else 0.0):
+                async for attempt in retried(_ERRORS, RETRY_SECONDS if check.ids[0] in (KAFKA, POSTGRES) else 0.0):
                     with attempt:
                         async with asyncio.timeout(self._patience):
                             results = await check.ask()
             except _ERRORS as error:
-                results = [self._result_of(error, id) for id in check.ids]
+                of_kafka = POSTGRES not in (*check.ids, *check.presumes)
+                results = [self._result_of(error, id, of_kafka=of_kafka) for id in check.ids]
             for result in results:
                 self._results.setdefault(result.id, []).append(result)
             self._skip(check, results[0].id)
@@ -131,18 +129,12 @@ class _Examination:
         """Note why some ids of a check have no result."""
         for id in check.ids:
             if id not in self._results:
-                self._results[id] = [CheckResult(id, f"not checked, since {failed} has failed", status="skipped")]
+                self._results[id] = [CheckResult(id, f"{NOT_CHECKED}since {failed} has failed", status="skipped")]
 
-    def _result_of(self, error: Exception, id: str) -> CheckResult:
+    def _result_of(self, error: Exception, id: str, *, of_kafka: bool) -> CheckResult:
         """A check that a server did not let us finish has failed; where an ACL forbids to ask, it is skipped."""
-        if isinstance(error, StoreUnavailable):
-            cause = error.__cause__ or error
-            away = why_unreachable(self._settings.database_url, cause)
-            text = away if id == POSTGRES else f"Postgres: {said_by(cause)}"
-        elif isinstance(error, TimeoutError):
-            text = f"no answer in {self._patience:.0f} s"
-        else:
-            text = explain(error, self._settings)
+        fault = fault_of(error, self._settings, of_kafka=of_kafka)
+        assert fault is not None, error
         if acls.is_denied(error):
-            return CheckResult(id, f"not checked: {text}", "See kafka.rights.", "skipped")
-        return CheckResult(id, text, _START.get(id, "Try again; the server's log may tell more."))
+            return CheckResult(id, f"not checked: {fault.finding}", "See kafka.rights.", "skipped")
+        return replace(fault, id=id, advice=fault.advice or "Try again; the server's log may tell more.")
