@@ -42,6 +42,12 @@ def _link_base(text: str) -> str:
     return text.rstrip("/")
 
 
+def _currency(text: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise ValueError("expected three upper-case letters of ISO 4217, such as EUR")
+    return text
+
+
 _TOPIC = r"[a-zA-Z0-9._-]{1,249}"
 Topic = Annotated[str, Field(pattern=f"^{_TOPIC}$")]
 
@@ -140,6 +146,12 @@ class Settings(BaseSettings):
 
     digital_link_base: Annotated[str, AfterValidator(_link_base)] = Field(
         "https://id.tracepass.eu/p", description="Base of GS1 Digital Links."
+    )
+    currency: Annotated[str, AfterValidator(_currency)] = Field(
+        "EUR", description="Currency of prices and charges (ISO 4217), for people; cents are its smallest unit."
+    )
+    operator: str | None = Field(
+        None, description="Who acts; stored with each change that an operator makes. Default: the user and the host."
     )
     http_host: str = Field("127.0.0.1", description="Address that serves health and metrics.")
     http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0 is off.")

@@ -112,6 +112,14 @@ def test_servers_in_all_their_forms_are_good(servers: str) -> None:
     assert Settings(kafka_bootstrap_servers=servers).kafka_bootstrap_servers == servers
 
 
+@pytest.mark.parametrize("currency", ["eur", "EURO", "E1R", "€", ""])
+def test_a_currency_has_its_three_letters(currency: str) -> None:
+    """Seen by people only, so any three letters will do."""
+    assert Settings(currency="CHF").currency == "CHF"
+    with pytest.raises(ValueError, match="expected three upper-case letters of ISO 4217, such as EUR"):
+        Settings(currency=currency)
+
+
 @pytest.mark.parametrize(
     ("variable", "nearest"),
     [

@@ -1,0 +1,2 @@
+-- Ids and names of all companies. Read only; reads the table, which has a row a company.
+SELECT id, name FROM company ORDER BY name, id
