@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from worker.domain.gs1 import UNSAFE_TEXT
 from worker.messages.envelope import Limits
 from worker.store.address import problem_of
 
@@ -40,6 +41,12 @@ def _link_base(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("expected an http or https URL without query and fragment")
     return text.rstrip("/")
+
+
+def _person(text: str) -> str:
+    if UNSAFE_TEXT.search(text.strip()):
+        raise ValueError("expected a name, without control characters")
+    return text.strip()
 
 
 def _currency(text: str) -> str:
@@ -150,8 +157,8 @@ class Settings(BaseSettings):
     currency: Annotated[str, AfterValidator(_currency)] = Field(
         "EUR", description="Currency of prices and charges (ISO 4217), for people; cents are its smallest unit."
     )
-    operator: str | None = Field(
-        None, description="Who acts; stored with each change that an operator makes. Default: the user and the host."
+    operator: Annotated[str, AfterValidator(_person)] = Field(
+        "", description="Who acts; stored with each change that an operator makes. Default: the user and the host."
     )
     http_host: str = Field("127.0.0.1", description="Address that serves health and metrics.")
     http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0 is off.")

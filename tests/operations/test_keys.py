@@ -15,6 +15,7 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import Roles, two_roles
 from tests.operations.asking import ask
 from tests.workbench import Result, Tenant, Workbench, make_workbench, run_command, tenant
+from worker.tools.common.journal import Author
 from worker.tools.common.servers import both_servers
 from worker.tools.keys.keys import create
 
@@ -235,7 +236,7 @@ async def test_what_became_of_a_change_may_not_be_known(bench: Workbench) -> Non
     connection = await bench.connect()
     async with connection.transaction(), both_servers(bench.settings, patience=1.5) as both:
         await connection.execute("LOCK TABLE api_key IN SHARE MODE")
-        report = await create(both, OWNER.company_id, "x", "")
+        report = await create(both, OWNER.company_id, "x", Author("test", ""))
     await connection.close()
     assert report.key is None
     (problem,) = report.problems

@@ -78,7 +78,7 @@ async def test_a_lane_that_goes_on_while_it_is_looked_at_is_not_halted(
     async with both_servers(bench.settings) as servers:
         report = await lanes_module.lanes(servers)
         assert (report.problems, {one.state for one in report.lanes}) == ((), {"behind"})
-        planned = await reset_module.reset(servers, (), Quiet(), allow=frozenset(), reason=None)
+        planned = await reset_module.reset(servers, (), Quiet(), allow=frozenset(), author=None)
     assert planned.problems == ()
 
 

@@ -13,6 +13,7 @@ from worker.store.port import ExpectedPosition, FencingToken, LaneName, LostLane
 from worker.store.postgres import PostgresStore
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
+from worker.tools.common.journal import Author
 from worker.tools.common.progress import Quiet
 from worker.tools.common.report import Problem
 from worker.tools.lanes import recover as recover_module
@@ -114,7 +115,7 @@ async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monk
 
     @asynccontextmanager
     async def open_servers(_: object) -> AsyncIterator[SimpleNamespace]:
-        yield SimpleNamespace(database=None)
+        yield SimpleNamespace(database=SimpleNamespace(connection=None))
 
     @asynccontextmanager
     async def keep(*_: object) -> AsyncIterator[SimpleNamespace]:
@@ -132,6 +133,6 @@ async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monk
     fakes = {"connected": open_servers, "operation": keep, "take_over": take_over, "_plan": plan, "_write": write}
     for name, fake in fakes.items():
         monkeypatch.setattr(recover_module, name, fake)
-    request = recover_module.RecoverRequest((), None, frozenset(), execute=True, reason="a test")
+    request = recover_module.RecoverRequest((), None, frozenset(), Author("a test", ""))
     report = await recover_module.recover(cast(Any, None), request, Quiet())
     assert (report.executed, report.ok) == (True, False)

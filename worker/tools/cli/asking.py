@@ -8,22 +8,63 @@ from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
+from worker.domain.gs1 import UNSAFE_TEXT
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.progress import RecordProgress, display
 from worker.tools.cli.running import collect_garbage_seldom, run_async, settings_with_warnings, warn
 from worker.tools.cli.signals import Stop, Stoppable, obey
+from worker.tools.common.journal import Author, process_at_host, user_at_host
 from worker.tools.common.prerequisites import Needs, lacks
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem, Report
 from worker.tools.common.selection import BadSelection, Range, bound_of
 from worker.tools.common.servers import RETRY_SECONDS, SERVER_ERRORS, Servers, both_servers
 
-Execute = Annotated[bool, Parameter(help="Do it. Without this option, only print what would be done.", negative=())]
-Reason = Annotated[str | None, Parameter(help="Why; stored in the database (table operation).")]
 Patience = Annotated[float, Parameter(help="Seconds to wait for each server before it starts.")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())]
+
+
+_BY = "Who acts; stored with the change. Default: PASSPORT_OPERATOR, or else your user name and host."
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class AuthorOptions:
+    """Options of a verb that changes something at once: who acts, and why."""
+
+    reason: Annotated[str | None, Parameter(help="Why; stored with the change (table operation).")] = None
+    by: Annotated[str | None, Parameter(name="--by", help=_BY)] = None
+
+    def author(self) -> Author:
+        """Who acts, and why. Warns if nobody is named. Raises `BadUsage`."""
+        if self.by is not None and (not self.by.strip() or UNSAFE_TEXT.search(self.by)):
+            raise BadUsage("--by: expected a name, without control characters")
+        name = self.by or Settings().operator or user_at_host()
+        if name is None:
+            name = process_at_host()
+            advice = "Say who acts with --by NAME, or with PASSPORT_OPERATOR."
+            warn(f"this process runs as a user without a person, so the change is stored as made by {name}. {advice}")
+        return Author(name.strip(), self.reason or "")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ActOptions(AuthorOptions):
+    """Options of a verb that changes something only with `--execute --reason TEXT`."""
+
+    execute: Annotated[
+        bool, Parameter(help="Do it. Without this option, only print what would be done.", negative=())
+    ] = False
+
+    def author_if_executed(self) -> Author | None:
+        """Who acts, and why; None without `--execute`. Raises `BadUsage` for `--execute` without a reason."""
+        if not self.execute:
+            return None
+        if self.reason is None or not self.reason.strip():
+            raise BadUsage("--execute: expected --reason TEXT beside it, which is stored in the database")
+        return self.author()
 
 
 _PARTITION = Parameter(help="A partition; can be repeated. Default: all.", negative=())
@@ -69,13 +110,6 @@ def ask(question: Callable[[Servers], Awaitable[SomeReport]], stop: Stop | None 
         return run_async(asking)
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Failed("interrupted; work that was done stays, and nothing is lost") from None
-
-
-def reason_to_execute(reason: str | None) -> str:
-    """The reason that `--execute` needs. Raises `BadUsage` without one."""
-    if reason is None or not reason.strip():
-        raise BadUsage("--execute: expected --reason TEXT beside it, which is stored in the database")
-    return reason
 
 
 async def _wait_for(servers: Servers, patience: float) -> Problem | None:

@@ -1,8 +1,9 @@
-"""Keeps what operators did: each operation has a row in `operation`, begun before its first effect."""
+"""Keeps the changes that operators make: each has a row in `operation`, written before its first effect."""
 
 import asyncio
 import getpass
 import json
+import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -11,11 +12,41 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from worker.store import sql
-from worker.tools.common.inspection import Inspection
+from worker.store.sql import Connection
+from worker.tools.common.catalogue.file import without_api_keys
 
 
 class UnknownOperation(ValueError):
     """No operation has this id; the text says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who makes a change, and why. The reason is stored without the API keys that it names."""
+
+    name: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", without_api_keys(self.reason))
+
+
+def user_at_host() -> str | None:
+    """The user of this process and its host; None if no person has that user, as in a container."""
+    try:
+        name = getpass.getuser()
+        import pwd  # not on Windows
+
+        account = pwd.getpwuid(os.getuid())
+    except (ImportError, KeyError, OSError):
+        return None
+    is_service = name == account.pw_name and account.pw_shell.endswith(("/nologin", "/false"))
+    return None if is_service else f"{name}@{socket.gethostname()}"
+
+
+def process_at_host() -> str:
+    """The process, for a change by a user who has no name."""
+    return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
 @dataclass(slots=True)
@@ -26,55 +57,58 @@ class Operation:
     arguments: Mapping[str, Any]
     progress: dict[str, Any] = field(default_factory=dict)
 
-    async def note(self, database: Inspection) -> None:
+    async def note(self, connection: Connection) -> None:
         """Keep the progress now."""
-        await database.connection.execute(sql.load("note_progress", __package__), self.id, json.dumps(self.progress))
+        await connection.execute(sql.load("note_progress", __package__), self.id, json.dumps(self.progress))
 
 
 @asynccontextmanager
 async def operation(
-    database: Inspection, verb: str, reason: str, arguments: Mapping[str, Any]
+    connection: Connection, verb: str, author: Author, arguments: Mapping[str, Any]
 ) -> AsyncIterator[Operation]:
     """Keep a row of what happens inside: `done`, `failed` by an exception, or `interrupted` by a signal.
 
     `arguments` go into the database, so they must hold no credentials. Raises what the database raises.
     """
     begun = Operation(uuid4(), arguments)
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
-    await database.connection.execute(
-        sql.load("begin_operation", __package__), begun.id, verb, who, reason, json.dumps(arguments)
+    await connection.execute(
+        sql.load("begin_operation", __package__), begun.id, verb, author.name, author.reason, json.dumps(arguments)
     )
-    async with _until_its_end(database, begun):
+    async with _until_its_end(connection, begun):
         yield begun
 
 
 @asynccontextmanager
-async def resumed(database: Inspection, verb: str, id: UUID) -> AsyncIterator[Operation]:
-    """Go on with an operation that was begun, with its own arguments. Raises `UnknownOperation`."""
-    row = await database.connection.fetchrow(sql.load("operation", __package__), id)
+async def resumed(connection: Connection, verb: str, id: UUID, author: Author) -> AsyncIterator[Operation]:
+    """Go on with an operation that was begun, with its own arguments. Raises `UnknownOperation`.
+
+    The row keeps its first author; its progress has the name of each who resumed it, under `resumedBy`.
+    """
+    row = await connection.fetchrow(sql.load("operation", __package__), id)
     if row is None or row["verb"] != verb:
         raise UnknownOperation(f"expected the id of a {verb}; there is none with the id {id}")
     begun = Operation(id, json.loads(row["arguments"]), json.loads(row["progress"]))
-    await database.connection.execute(sql.load("resume_operation", __package__), id)
-    async with _until_its_end(database, begun):
+    begun.progress.setdefault("resumedBy", []).append(author.name)
+    await connection.execute(sql.load("resume_operation", __package__), id, json.dumps(begun.progress))
+    async with _until_its_end(connection, begun):
         yield begun
 
 
 @asynccontextmanager
-async def _until_its_end(database: Inspection, begun: Operation) -> AsyncIterator[None]:
+async def _until_its_end(connection: Connection, begun: Operation) -> AsyncIterator[None]:
     try:
         yield
     except (asyncio.CancelledError, KeyboardInterrupt):
         with suppress(Exception):
-            await _end(database, begun, "interrupted")
+            await _end(connection, begun, "interrupted")
         raise
     except Exception:
         with suppress(Exception):  # the first failure is the one to report
-            await _end(database, begun, "failed")
+            await _end(connection, begun, "failed")
         raise
-    await _end(database, begun, "done")
+    await _end(connection, begun, "done")
 
 
-async def _end(database: Inspection, kept: Operation, outcome: str) -> None:
+async def _end(connection: Connection, kept: Operation, outcome: str) -> None:
     query = sql.load("end_operation", __package__)
-    await database.connection.execute(query, kept.id, outcome, json.dumps(kept.progress))
+    await connection.execute(query, kept.id, outcome, json.dumps(kept.progress))

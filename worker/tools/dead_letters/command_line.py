@@ -10,15 +10,13 @@ from rich.text import Text
 from worker.messages.hints import printable
 from worker.messages.reasons import DEAD_LETTER_REASONS
 from worker.tools.cli.asking import (
+    ActOptions,
     AsJson,
-    Execute,
     Patience,
     RangeOptions,
-    Reason,
     ask,
     ask_long,
     examples,
-    reason_to_execute,
 )
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import show, table
@@ -124,8 +122,7 @@ def redrive_command(  # noqa: PLR0913 - options of a command
     again: Annotated[
         bool, Parameter(help="Publish commands once more that were published again before.", negative=())
     ] = False,
-    execute: Execute = False,
-    reason: Reason = None,
+    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
@@ -138,11 +135,11 @@ def redrive_command(  # noqa: PLR0913 - options of a command
     wanted, wanted_code = chosen.range(), _code(code)
     if bool(places) == (wanted_code is not None) or (places and wanted != Range()):
         raise BadUsage("expected either places, or a --code, with or without --partition, --from and --to")
-    why = reason_to_execute(reason) if execute else ""
+    author = acting.author_if_executed()
 
     async def asking(servers: Servers, progress: Progress) -> DeadLettersRedriveReport:
         commands = tuple(place_of(place, servers.settings.topic_commands) for place in places)
-        return await redrive(servers, RedriveRequest(commands, wanted, wanted_code, again, execute, why), progress)
+        return await redrive(servers, RedriveRequest(commands, wanted, wanted_code, again, author), progress)
 
     report = ask_long(asking, _empty, patience)
     show(report, as_json=as_json, draw=lambda console: _draw_redrive(console, report))

@@ -15,9 +15,8 @@ from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.store import failpoints
 from worker.stream.log_reader import LogReader
-from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.inspection import Inspection, inspection
-from worker.tools.common.journal import Operation, operation
+from worker.tools.common.journal import Author, Operation, operation
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -43,18 +42,20 @@ _RIGHTS = (
 
 @dataclass(frozen=True, slots=True)
 class RedriveRequest:
-    """The commands to publish again: these places, or, without places, dead letters of a range with a code."""
+    """The commands to publish again: these places, or, without places, dead letters of a range with a code.
+
+    Without an author, nothing is published.
+    """
 
     places: tuple[Place, ...]
     chosen: Range
     code: str | None
     again: bool
-    execute: bool
-    reason: str
+    author: Author | None
 
 
 async def redrive(servers: Servers, request: RedriveRequest, progress: Progress) -> DeadLettersRedriveReport:
-    """Publish commands again if `request.execute`. A refused command does not stop the others.
+    """Publish commands again if the request has an author. A refused command does not stop the others.
 
     Run again after an interruption, it continues. Raises `BadSelection`.
     """
@@ -121,9 +122,9 @@ class _Redriving:
             database = await stack.enter_async_context(inspection(settings.database_url))
             places = await self._places(database)
             progress.begin("redriving", len(places))
-            if request.execute:
-                reason = without_api_keys(request.reason)
-                kept = operation(database, "dead-letters redrive", reason, _arguments(self._servers, request))
+            if request.author is not None:
+                arguments = _arguments(self._servers, request)
+                kept = operation(database.connection, "dead-letters redrive", request.author, arguments)
                 self._operation = await stack.enter_async_context(kept)
             for partition, commands in groupby(places, key=lambda command: command.partition):
                 async with AsyncExitStack() as of_partition:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from worker.domain.gs1 import UNSAFE_TEXT
-from worker.tools.cli.asking import AsJson, Reason, ask, examples
+from worker.tools.cli.asking import AsJson, AuthorOptions, ask, examples
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import company_id, duration, timestamp
 from worker.tools.cli.output import show, table
@@ -49,15 +49,15 @@ def keys_create(
     *,
     company: Company,
     label: Label,
-    reason: Reason = None,
+    acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
     as_json: AsJson = False,
 ) -> NoReturn:
     """Create a key for a company, and print it. It is valid at once, and never shown again.
 
     The second line is the entry for the company's `apiKeys` in your catalogue file.
     """
-    owner, named = company_id(company), _label(label)
-    report = ask(lambda servers: create(servers, owner, named, reason or ""))
+    owner, named, author = company_id(company), _label(label), acting.author()
+    report = ask(lambda servers: create(servers, owner, named, author))
     show(report, as_json=as_json, draw=lambda console: _draw_new(console, report))
 
 
@@ -121,7 +121,7 @@ def keys_revoke(
     at: Annotated[
         str | None, Parameter(help="Refuse it from this time on, such as 2026-12-31T23:00:00Z. Default: now.")
     ] = None,
-    reason: Reason = None,
+    acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
     as_json: AsJson = False,
 ) -> NoReturn:
     """Revoke a key: commands appended from then on are answered with 401.
@@ -130,7 +130,8 @@ def keys_revoke(
     key would take the revocation back.
     """
     digits, since = _prefix(prefix), None if at is None else timestamp("--at", at)
-    report = ask(lambda servers: revoke(servers, digits, since, reason or ""))
+    author = acting.author()
+    report = ask(lambda servers: revoke(servers, digits, since, author))
     show(report, as_json=as_json, draw=lambda console: _draw_revoked(console, report.revoked))
 
 
@@ -143,7 +144,7 @@ def keys_rotate(
     /,
     *,
     overlap: Annotated[str, Parameter(help="Time for which both keys are valid, such as 90m, 24h or 7d.")] = "24h",
-    reason: Reason = None,
+    acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
     as_json: AsJson = False,
 ) -> NoReturn:
     """Create a key in place of another one, which is refused after the overlap. Both take effect at once.
@@ -152,7 +153,8 @@ def keys_rotate(
     line of the old key.
     """
     digits, both = _prefix(prefix), duration("--overlap", overlap)
-    report = ask(lambda servers: rotate(servers, digits, both, reason or ""))
+    author = acting.author()
+    report = ask(lambda servers: rotate(servers, digits, both, author))
 
     def draw(console: Console) -> None:
         _draw_new(console, report)

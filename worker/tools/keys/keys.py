@@ -17,11 +17,10 @@ from worker.tools.common.api_keys import (
     list_keys,
     revoke_key,
 )
-from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.catalogue.models import hash_of_key
 from worker.tools.common.catalogue.rows import key_values
 from worker.tools.common.inspection import Inspection
-from worker.tools.common.journal import operation
+from worker.tools.common.journal import Author, operation
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import KEEP_OPERATIONS, reading
@@ -83,10 +82,10 @@ async def list_all(servers: Servers, company: str | None) -> KeysListReport:
     return KeysListReport(keys=tuple(map(_report, answer)))
 
 
-async def create(servers: Servers, company: str, label: str, reason: str) -> KeysCreateReport:
+async def create(servers: Servers, company: str, label: str, author: Author) -> KeysCreateReport:
     """Create a key for a company. It is valid at once."""
     key = new_key()
-    change = _RecordedChange("keys create", reason)
+    change = _RecordedChange("keys create", author)
 
     async def question(database: Inspection) -> StoredKey | Problem:
         if not await has_company(database.connection, company):
@@ -101,9 +100,9 @@ async def create(servers: Servers, company: str, label: str, reason: str) -> Key
     return KeysCreateReport(key=key.text, created=created, line=catalogue_line(created))
 
 
-async def revoke(servers: Servers, prefix: str, at: datetime | None, reason: str) -> KeysRevokeReport:
+async def revoke(servers: Servers, prefix: str, at: datetime | None, author: Author) -> KeysRevokeReport:
     """Refuse a key from `at` on, or from now on. An earlier revocation stays."""
-    change = _RecordedChange("keys revoke", reason)
+    change = _RecordedChange("keys revoke", author)
 
     async def question(database: Inspection) -> tuple[StoredKey, StoredKey] | Problem:
         before = await _find(database, prefix)
@@ -125,10 +124,10 @@ async def revoke(servers: Servers, prefix: str, at: datetime | None, reason: str
     )
 
 
-async def rotate(servers: Servers, prefix: str, overlap: timedelta, reason: str) -> KeysRotateReport:
+async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Author) -> KeysRotateReport:
     """Create a key for the company and label of another one, which is refused after the overlap."""
     key = new_key()
-    change = _RecordedChange("keys rotate", reason)
+    change = _RecordedChange("keys rotate", author)
 
     async def question(database: Inspection) -> tuple[StoredKey, StoredKey] | Problem:
         old = await _find(database, prefix)
@@ -161,15 +160,14 @@ def catalogue_line(key: KeyReport) -> dict[str, str]:
 class _RecordedChange:
     """A change with a row in table `operation`. If Postgres goes away meanwhile, the report says that it is unknown."""
 
-    def __init__(self, verb: str, reason: str) -> None:
-        self._verb = verb
-        self._reason = without_api_keys(reason)
+    def __init__(self, verb: str, author: Author) -> None:
+        self._verb, self._author = verb, author
         self._has_begun = False
 
     async def make(
         self, database: Inspection, arguments: Mapping[str, Any], effect: Callable[[], Awaitable[Known]]
     ) -> Known:
-        async with operation(database, self._verb, self._reason, arguments):
+        async with operation(database.connection, self._verb, self._author, arguments):
             self._has_begun = True
             return await effect()
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from worker.tools.cli.asking import AsJson, Execute, Patience, Reason, ask, ask_long, examples, reason_to_execute
+from worker.tools.cli.asking import ActOptions, AsJson, Patience, ask, ask_long, examples
 from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import show, table
 from worker.tools.common.lane_report import LanesReport
@@ -78,8 +78,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
     ] = True,
     search_from: Annotated[str | None, _SEARCH] = None,
     allow: Annotated[list[Literal["original-missing"]] | None, _ALLOW] = None,
-    execute: Execute = False,
-    reason: Reason = None,
+    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
@@ -89,9 +88,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
     would do, and what is in the way. If it is interrupted, run it again.
     """
     since = None if search_from is None else timestamp("--search-from", search_from)
-    request = RecoverRequest(
-        partitions, since, frozenset(allow or ()), execute, reason_to_execute(reason) if execute else ""
-    )
+    request = RecoverRequest(partitions, since, frozenset(allow or ()), acting.author_if_executed())
 
     async def asking(servers: Servers, progress: Progress) -> RecoverReport:
         try:
@@ -99,7 +96,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
         except CannotWrite as error:
             return _not_recovered(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _not_recovered, patience, to_repair if execute else to_look)
+    report = ask_long(asking, _not_recovered, patience, to_repair if acting.execute else to_look)
     show(report, as_json=as_json, draw=lambda console: _draw_recovery(console, report))
 
 
@@ -115,8 +112,7 @@ _EXPIRED = Parameter(
 def reset_command(
     *partitions: Annotated[int, Parameter(help="Partitions of the command topic; by default all.")],
     allow: Annotated[list[Literal["commands-expired"]] | None, _EXPIRED] = None,
-    execute: Execute = False,
-    reason: Reason = None,
+    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
@@ -125,15 +121,15 @@ def reset_command(
     E moves to where results end, so that no result is lost or comes twice. For lost commits use `lanes recover`.
     Without --execute it only says what it would do.
     """
-    why = reason_to_execute(reason) if execute else None
+    author = acting.author_if_executed()
 
     async def asking(servers: Servers, progress: Progress) -> ResetReport:
         try:
-            return await reset(servers, partitions, progress, allow=frozenset(allow or ()), reason=why)
+            return await reset(servers, partitions, progress, allow=frozenset(allow or ()), author=author)
         except CannotWrite as error:
             return _not_reset(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _not_reset, patience, to_repair if execute else to_look)
+    report = ask_long(asking, _not_reset, patience, to_repair if acting.execute else to_look)
     show(report, as_json=as_json, draw=lambda console: _draw_reset(console, report))
 
 

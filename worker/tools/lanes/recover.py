@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.store.port import Registered
+from worker.tools.common.companies import Company, names_of
 from worker.tools.common.connected import Connected, connected
-from worker.tools.common.journal import operation
+from worker.tools.common.journal import Author, operation
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
@@ -25,26 +26,28 @@ from worker.tools.lanes.taking_lanes import take_over
 
 @dataclass(frozen=True, slots=True)
 class RecoverRequest:
-    """Partitions to recover, none for all. Results are read from `search_from` on; None: as far back as needed."""
+    """Partitions to recover, none for all. Results are read from `search_from` on; None: as far back as needed.
+
+    Without an author, the recovery is only planned.
+    """
 
     partitions: tuple[int, ...]
     search_from: datetime | None
     allow: frozenset[str]
-    execute: bool
-    reason: str
+    author: Author | None
 
 
 async def recover(servers: Servers, request: RecoverRequest, progress: Progress) -> RecoverReport:
-    """Plan the recovery; write it if `request.execute` and nothing refuses it. Run again, it goes on.
+    """Plan the recovery; write it if it has an author and nothing refuses it. Run again, it goes on.
 
     Raises `SERVER_ERRORS`, `CannotWrite` and `BadSelection`.
     """
     async with AsyncExitStack() as stack:
         both = await stack.enter_async_context(connected(servers))
-        if not request.execute:
+        if request.author is None:
             return (await _plan(both, request, progress))[0]
         arguments = {"partitions": request.partitions, "allow": sorted(request.allow)}
-        keeping = operation(both.database, "lanes recover", request.reason, arguments)
+        keeping = operation(both.database.connection, "lanes recover", request.author, arguments)
         kept = await stack.enter_async_context(keeping)
         # From here on no worker can write for the lanes, so that the plan still holds when it is written.
         registered = await take_over(both, request.partitions)
@@ -85,9 +88,11 @@ async def _plan(
         if row.code == "original-missing" and skipped:
             continue  # The original may be in a lane that was skipped.
         by_partition[row.partition].refuse(row.code, topic, row.offset, row.detail, row.total)
+    above = await planned.above_their_plan()
+    names = await names_of(both.database.connection, [company for company, _, _ in above])
     warnings = [
-        f"company {company} has {slots} passports, and its plan {most}"
-        for company, slots, most in await planned.above_their_plan()
+        f"company {Company(company, names[company])} has {slots} passports, and its plan {most}"
+        for company, slots, most in above
     ]
     problems = [problem for lane in lanes for problem in lane.refusals.first if problem.code not in request.allow]
     report = RecoverReport(

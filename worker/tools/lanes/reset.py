@@ -11,7 +11,7 @@ from worker.stream.published import before
 from worker.tools.common.connected import Connected, connected
 from worker.tools.common.group_members import has_members
 from worker.tools.common.group_view import group_view
-from worker.tools.common.journal import operation
+from worker.tools.common.journal import Author, operation
 from worker.tools.common.lanes import positions_of_lanes, published_without_offset, with_logs_beyond
 from worker.tools.common.open_transactions import open_transactions
 from worker.tools.common.progress import Progress
@@ -78,18 +78,19 @@ def why_not(obstacle: str, lane: LanePositions, published: int) -> str:
 
 
 async def reset(
-    servers: Servers, partitions: Sequence[int], progress: Progress, *, allow: frozenset[str], reason: str | None
+    servers: Servers, partitions: Sequence[int], progress: Progress, *, allow: frozenset[str], author: Author | None
 ) -> ResetReport:
-    """Look at these lanes, or all; move them if there is a `reason` and nothing is in the way. Run again, it goes on.
+    """Look at these lanes, or all; move them if there is an `author` and nothing is in the way. Run again, it goes on.
 
     Raises `SERVER_ERRORS`, `CannotWrite` and `BadSelection`.
     """
     async with connected(servers) as both:
         resetting = _Resetting(both, allow)
         report = await resetting.look(partitions, progress)
-        if reason is None or not report.ok:
+        if author is None or not report.ok:
             return report
-        async with operation(both.database, "lanes reset", reason, {"partitions": [*partitions]}) as kept:
+        connection = both.database.connection
+        async with operation(connection, "lanes reset", author, {"partitions": [*partitions]}) as kept:
             async with offset_mover(both.settings) as mover:
                 report = await resetting.reset(report, mover, progress)
             kept.progress |= {"lanes": [lane.model_dump(mode="json") for lane in report.lanes], "ok": report.ok}

@@ -9,17 +9,16 @@ from rich.console import Console
 from worker.messages.rules import CODES
 from worker.settings import Settings
 from worker.tools.cli.asking import (
+    ActOptions,
     AsJson,
-    Execute,
     Patience,
     RangeOptions,
-    Reason,
     ask_long,
     examples,
-    reason_to_execute,
 )
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.output import show, table
+from worker.tools.common.companies import Company, find_company
 from worker.tools.common.prerequisites import Needs, to_count, to_publish
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -49,14 +48,13 @@ def replay_command(  # noqa: PLR0913 - options of a command
     *,
     chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
     outcome: Annotated[tuple[str, ...], _OUTCOME] = (),
-    company: Annotated[str | None, Parameter(help="Only answers to this company.")] = None,
+    company: Annotated[str | None, Parameter(help="Only answers to this company: its id or name.")] = None,
     key: Annotated[str | None, Parameter(help="Only answers under this key of the company.")] = None,
     passport: Annotated[str | None, Parameter(help="Only answers that created or replayed this passport.")] = None,
     rate: Annotated[float, _RATE] = 2000,
     topic_suffix: Annotated[str, _SUFFIX] = "",
     resume_id: Annotated[UUID | None, _RESUME] = None,
-    execute: Execute = False,
-    reason: Reason = None,
+    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
@@ -69,26 +67,26 @@ def replay_command(  # noqa: PLR0913 - options of a command
         raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
     if key is not None and company is None:
         raise BadUsage("--key: expected --company beside it, since keys are a company's own")
-    request = ReplayRequest(
-        chosen.range(),
-        AnswerFilter(outcome, company, key, passport),
-        rate,
-        topic_suffix,
-        reason_to_execute(reason) if execute else None,
-    )
+    wanted, author = chosen.range(), acting.author_if_executed() if resume_id is None else acting.author()
 
     async def asking(servers: Servers, progress: Progress) -> ReplayReport:
+        owner: Company | Problem | None = None
+        if company is not None:
+            owner = await servers.postgres(lambda database: find_company(database.connection, company))
+        if isinstance(owner, Problem):
+            return _failed(owner)
         try:
-            if resume_id is not None:
-                return await resume(servers, resume_id, rate, progress)
-            return await replay(servers, request, progress)
+            if resume_id is not None and author is not None:
+                return await resume(servers, resume_id, author, rate, progress)
+            answers = AnswerFilter(outcome, None if owner is None else owner.id, key, passport)
+            return await replay(servers, ReplayRequest(wanted, answers, rate, topic_suffix, author), progress)
         except CannotReplay as error:
             return _failed(Problem(code="replay-stopped", text=str(error)), error.id)
 
     def needs(settings: Settings) -> Needs:
         if resume_id is not None:
             return to_publish(settings, None)
-        return to_publish(settings, topic_suffix) if execute else to_count(settings)
+        return to_publish(settings, topic_suffix) if acting.execute else to_count(settings)
 
     report = ask_long(asking, _failed, patience, needs)
     show(report, as_json=as_json, draw=lambda console: _draw(console, report))

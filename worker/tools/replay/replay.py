@@ -20,7 +20,7 @@ from worker.stream.log_reader import LogReader
 from worker.stream.producer import EmissionFailed, Emitter
 from worker.tools.common.group_view import group_view
 from worker.tools.common.inspection import Inspection, LaneRow, emitted_of, inspection, position_in
-from worker.tools.common.journal import Operation, UnknownOperation, operation, resumed
+from worker.tools.common.journal import Author, Operation, UnknownOperation, operation, resumed
 from worker.tools.common.progress import Advance, Progress, paced
 from worker.tools.common.selection import BadSelection, Offsets, Range, offsets_of
 from worker.tools.common.servers import SERVER_ERRORS, Servers
@@ -53,14 +53,14 @@ class AnswerFilter:
 class ReplayRequest:
     """The answers to repeat, the most records a second (0: no limit), and the suffix of the topics.
 
-    Without a reason, the replay only says what it would do.
+    Without an author, the replay only says what it would do.
     """
 
     range: Range
     filter: AnswerFilter
     rate: float
     topic_suffix: str
-    reason: str | None
+    author: Author | None
 
 
 class CannotReplay(Exception):
@@ -89,7 +89,7 @@ class _Counts:
 
 
 async def replay(servers: Servers, request: ReplayRequest, progress: Progress) -> ReplayReport:
-    """Repeat the chosen answers; without a reason, only count them.
+    """Repeat the chosen answers; without an author, only count them.
 
     Raises `SERVER_ERRORS`, `BadSelection` and `CannotReplay`.
     """
@@ -97,9 +97,9 @@ async def replay(servers: Servers, request: ReplayRequest, progress: Progress) -
     async with inspection(settings.database_url) as database:
         await _expect_topics(servers, request.topic_suffix)
         offsets = await _offsets(servers, database, request.range)
-        advance = paced(progress, 0.0 if request.reason is None else request.rate)
+        advance = paced(progress, 0.0 if request.author is None else request.rate)
         replaying = _Replay(servers, database, request.filter, request.topic_suffix, advance)
-        if request.reason is None:
+        if request.author is None:
             progress.begin("counting", _size(offsets))
             return _report(topic, None, offsets, await replaying.count(offsets))
         arguments: dict[str, Any] = {
@@ -110,17 +110,17 @@ async def replay(servers: Servers, request: ReplayRequest, progress: Progress) -
         }
         if not request.topic_suffix:
             arguments["repeats"] = arguments["offsets"]  # `audit` expects repeats of these
-        async with operation(database, VERB, request.reason, arguments) as kept:
+        async with operation(database.connection, VERB, request.author, arguments) as kept:
             progress.begin(f"replay {kept.id}", _size(offsets))
             return _report(topic, kept.id, offsets, await replaying.run(offsets, kept))
 
 
-async def resume(servers: Servers, id: UUID, rate: float, progress: Progress) -> ReplayReport:
+async def resume(servers: Servers, id: UUID, author: Author, rate: float, progress: Progress) -> ReplayReport:
     """Go on with a replay where it stopped; a process that still runs it is fenced. Raises what `replay` raises."""
     topic = servers.settings.topic_commands
     async with inspection(servers.settings.database_url) as database, AsyncExitStack() as stack:
         try:
-            kept = await stack.enter_async_context(resumed(database, VERB, id))
+            kept = await stack.enter_async_context(resumed(database.connection, VERB, id, author))
         except UnknownOperation as error:
             raise BadSelection(str(error)) from error
         arguments = kept.arguments
@@ -215,7 +215,7 @@ class _Replay:
             raise CannotReplay(f"Kafka has forgotten how far partition {partition} was: begin a new one behind it.")
         await replayer.send([], start)
         kept.progress[str(partition)] = start
-        await kept.note(self._database)
+        await kept.note(self._database.connection)
         return start
 
     async def _windows(self, partition: int, start: int, stop: int) -> AsyncIterator[tuple[int, list[Answer]]]:
