@@ -50,7 +50,7 @@ STATEMENTS = {
     "tools/dead_letters/find_dead_letter": "'g', 't', 3, 4710",
     "tools/dead_letters/redrives": "'t', 3, 4710",
     "tools/quota/quotas": f"{COMPANY}, NULL, current_date, NULL",
-    "tools/common/has_company": COMPANY,
+    "tools/common/company_names": f"ARRAY[{COMPANY}]",
     "tools/explain/passport_by_id": COMPANY,
     "tools/explain/passport_by_serial": "'04012345000016', '4711'",
     "tools/explain/key_bindings": "substr(sha256('4711'), 1, 16)",

@@ -133,7 +133,7 @@ async def test_an_export_does_not_take_back_what_is_revoked_after_it(bench: Work
     """It does not speak of the revocation of a key that was valid."""
     await _load(bench, _file(tmp_path, HOSTILE))
     file = _file(tmp_path, (await _run(bench, "export")).stdout)
-    assert (await ask(bench, "keys revoke", "cd" * 32)).code == 0
+    assert (await ask(bench, "keys revoke", "cd" * 32, "--execute", "--reason", "a test")).code == 0
     assert (await ask(bench, "catalogue diff", file)).code == 0
     before = await _rows(bench)
     await _load(bench, file)
@@ -362,7 +362,7 @@ async def test_people_get_a_table_and_warnings(bench: Workbench, tmp_path: Path)
     done = await _run(bench, "diff", _file(tmp_path, new), COLUMNS="250")
     assert done.returncode == 1
     assert re.search(rf'company +{COMPANY} +prefill\.z +changed +1\.0 +"{"x" * 59}…', done.stdout)
-    assert re.search(rf'company +{COMPANY} +prefill\.bell +added +- +"\\u0007" ', done.stdout)
+    assert re.search(rf'company +{COMPANY} +prefill\.bell +added +- +"\\u0007"\n', done.stdout)
     assert done.stdout.splitlines()[-1] == "differs Loading the file would add rows: 0, and change rows: 1."
     equal = await _run(bench, "diff", _file(tmp_path, HOSTILE))
     assert (equal.returncode, equal.stdout) == (0, "rows that would be added: 0, changed: 0\n")

@@ -22,6 +22,7 @@ from worker.tools.keys.keys import create
 OWNER = tenant(0)
 HASH = sha256(OWNER.api_key.encode()).hexdigest()
 KEY = re.compile(r"tp_[A-Za-z0-9_-]{43}")
+EXECUTE = ("--execute", "--reason", "a test")
 
 
 async def _query(bench: Workbench, query: str, *values: object) -> list[dict[str, Any]]:
@@ -52,13 +53,13 @@ async def _answers(bench: Workbench, count: int) -> list[Result]:
 async def test_a_key_lives_from_its_making_to_its_revocation(bench: Workbench, tmp_path: Path) -> None:
     """A running worker takes the next command with a new key, and refuses the next one after the revocation."""
     bench.start_worker(tmp_path / "worker.log")
-    made = await ask(bench, "keys create", "--company", OWNER.company_id.upper(), "--label", "mes-2")
+    made = await ask(bench, "keys create", "--company", OWNER.company_id.upper(), "--label", "mes-2", *EXECUTE)
     key, line = made.report["key"], made.report["line"]
     assert KEY.fullmatch(key)
     assert line == {"sha256": sha256(key.encode()).hexdigest(), "label": "mes-2"}
     bench.publish([_with_key(bench, key, "before")])
     assert [bench.label_of(one.topic) for one in await _answers(bench, 1)] == ["created"]
-    revoked = await ask(bench, "keys revoke", line["sha256"][:6].upper())
+    revoked = await ask(bench, "keys revoke", line["sha256"][:6].upper(), *EXECUTE)
     bench.publish([_with_key(bench, key, "after"), _with_key(bench, OWNER.api_key, "other")])
     _, refused, other = await _answers(bench, 3)
     assert (bench.label_of(refused.topic), refused.body["status"]) == ("rejected", 401)
@@ -74,9 +75,8 @@ async def test_a_key_lives_from_its_making_to_its_revocation(bench: Workbench, t
 async def test_a_key_is_seen_once(bench: Workbench, tmp_path: Path, verb: str) -> None:
     """On stdout, with its line of the catalogue; in no log, no table, and no other output. A reason names no key."""
     secret = "tp_leaked_somewhere"
-    chosen = ["--company", OWNER.company_id, "--label", "[red]é", "--reason", f"instead of {secret}"]
-    if verb == "rotate":
-        chosen = [HASH[:6], "--reason", f"instead of {secret}"]
+    chosen = [HASH[:6]] if verb == "rotate" else ["--company", OWNER.company_id, "--label", "[red]é"]
+    chosen += ["--execute", "--reason", f"instead of {secret}"]
     done = await asyncio.to_thread(run_command, "keys", verb, *chosen, COLUMNS="40", **bench.environment)
     assert done.returncode == 0, done
     key, line, *old = done.stdout.splitlines()
@@ -91,7 +91,7 @@ async def test_a_key_is_seen_once(bench: Workbench, tmp_path: Path, verb: str) -
     bench.publish([_with_key(bench, key, "used")])
     await bench.wait_for_results(1)
     listed = await asyncio.to_thread(run_command, "keys", "list", COLUMNS="200", **bench.environment)
-    assert f"{json.loads(line)['sha256'][:16]}…" in listed.stdout
+    assert json.loads(line)["sha256"] in listed.stdout
     everything = await _everything(bench)
     assert json.loads(line)["sha256"] in everything
     for text in (done.stderr, listed.stdout, listed.stderr, log.read_text(), everything):
@@ -100,16 +100,19 @@ async def test_a_key_is_seen_once(bench: Workbench, tmp_path: Path, verb: str) -
 
 
 async def test_what_was_done_is_written_down(bench: Workbench) -> None:
-    """A row each, with who and why; a reason may be left out. What was refused has none."""
-    made = await ask(bench, "keys create", "--company", OWNER.company_id, "--label", "mes-2", "--reason", "new line")
+    """A row each, with who and why, whose id the report has. What was refused has none."""
+    why = ("--execute", "--reason", "new line")
+    made = await ask(bench, "keys create", "--company", OWNER.company_id, "--label", "mes-2", "--by", "Anna", *why)
     digest = made.report["line"]["sha256"]
-    await ask(bench, "keys revoke", digest, "--at", "2026-01-01T00:00:00Z")
-    assert (await ask(bench, "keys revoke", "0" * 64)).codes == ["key-unknown"]
+    at = ("--at", "2026-01-01T00:00:00Z")
+    revoked = await ask(bench, "keys revoke", digest, *at, *EXECUTE, PASSPORT_OPERATOR="on call")
+    assert (await ask(bench, "keys revoke", "0" * 64, *EXECUTE)).codes == ["key-unknown"]
     rows = await _query(bench, "SELECT *, arguments::text AS given FROM operation ORDER BY begun_at")
-    assert [(one["verb"], one["outcome"], one["reason"]) for one in rows] == [
-        ("keys create", "done", "new line"),
-        ("keys revoke", "done", ""),
+    assert [(one["verb"], one["outcome"], one["who"], one["reason"]) for one in rows] == [
+        ("keys create", "done", "Anna", "new line"),
+        ("keys revoke", "done", "on call", "a test"),
     ]
+    assert [one.report["operation"] for one in (made, revoked)] == [str(row["id"]) for row in rows]
     assert [json.loads(one["given"]) for one in rows] == [
         {"company": OWNER.company_id, "label": "mes-2", "sha256": digest},
         {"sha256": digest, "at": "2026-01-01T00:00:00+00:00"},
@@ -118,32 +121,32 @@ async def test_what_was_done_is_written_down(bench: Workbench) -> None:
 
 async def test_a_revocation_only_comes_nearer(bench: Workbench) -> None:
     """Planned, brought forward, repeated; later is refused, since commands may have been answered with 401."""
-    planned = await ask(bench, "keys revoke", HASH, "--at", "2999-01-01T00:00:00+01:00")
+    planned = await ask(bench, "keys revoke", HASH, "--at", "2999-01-01T00:00:00+01:00", *EXECUTE)
     assert planned.report["revoked"]["revokedAt"] == "2998-12-31T23:00:00Z"
     assert (planned.report["revoked"]["state"], planned.report["changed"]) == ("revoked-later", True)
-    now = await ask(bench, "keys revoke", HASH)
+    now = await ask(bench, "keys revoke", HASH, *EXECUTE)
     since = datetime.fromisoformat(now.report["revoked"]["revokedAt"])
     assert abs(datetime.now(UTC) - since) < timedelta(minutes=1)
     assert since.microsecond % 1000 == 0
-    again = await ask(bench, "keys revoke", HASH)
+    again = await ask(bench, "keys revoke", HASH, *EXECUTE)
     assert (again.code, again.report["changed"], again.report["revoked"]) == (0, False, now.report["revoked"])
-    later = await ask(bench, "keys revoke", HASH, "--at", "2999-01-01T00:00:00Z")
+    later = await ask(bench, "keys revoke", HASH, "--at", "2999-01-01T00:00:00Z", *EXECUTE)
     assert (later.code, later.codes, later.report["revoked"]) == (1, ["already-revoked"], now.report["revoked"])
     assert later.report["problems"][0]["text"].endswith("on: it stays so.")
 
 
 async def test_a_rotation_overlaps(bench: Workbench) -> None:
     """By a day unless another time is said; a key that was rotated is not rotated again."""
-    rotated = await ask(bench, "keys rotate", HASH[:8])
+    rotated = await ask(bench, "keys rotate", HASH[:8], *EXECUTE)
     new, old = rotated.report["created"], rotated.report["revoked"]
     assert (new["company"], new["label"], new["state"], new["revokedAt"]) == (OWNER.company_id, "test", "valid", None)
     assert (old["sha256"], old["state"]) == (HASH, "revoked-later")
     ahead = datetime.fromisoformat(old["revokedAt"]) - datetime.now(UTC)
     assert timedelta(hours=23, minutes=59) < ahead <= timedelta(hours=24)
-    again = await ask(bench, "keys rotate", HASH)
+    again = await ask(bench, "keys rotate", HASH, *EXECUTE)
     assert (again.code, again.codes, again.report["key"]) == (1, ["already-revoked"], None)
     assert "`keys create` makes another one for its company" in again.report["problems"][0]["text"]
-    at_once = await ask(bench, "keys rotate", new["sha256"], "--overlap", "0s")
+    at_once = await ask(bench, "keys rotate", new["sha256"], "--overlap", "0s", *EXECUTE)
     assert at_once.report["revoked"]["state"] == "revoked"
     listed = await ask(bench, "keys list", "--company", OWNER.company_id)
     assert sorted(one["state"] for one in listed.report["keys"]) == ["revoked", "revoked-later", "valid"]
@@ -157,16 +160,16 @@ async def test_a_prefix_names_one_key(bench: Workbench) -> None:
     for number, digest in enumerate(digests):
         await _query(bench, "INSERT INTO api_key VALUES ($1, $2, $3)", digest, OWNER.company_id, f"line {number}")
     for verb in ("keys revoke", "keys rotate"):
-        several = await ask(bench, verb, "ABCDEF")
+        several = await ask(bench, verb, "ABCDEF", *EXECUTE)
         assert (several.code, several.codes) == (1, ["key-ambiguous"])
         text = several.report["problems"][0]["text"]
-        assert text.startswith("The hashes of several API keys begin with abcdef: abcdef0f00")
+        assert text.startswith(f"The hashes of several API keys begin with abcdef: {digests[0].hex()} (line 0), ")
         assert "(line 4) and perhaps others. Give more digits." in text
-        none = await ask(bench, verb, "abcdef9")
+        none = await ask(bench, verb, "abcdef9", *EXECUTE)
         assert (none.code, none.codes) == (1, ["key-unknown"])
         assert none.report["problems"][0]["text"] == "No API key has a hash that begins with abcdef9."
     assert await _query(bench, "SELECT FROM api_key WHERE revoked_at IS NOT NULL") == []
-    odd = await ask(bench, "keys revoke", "abcdef3")
+    odd = await ask(bench, "keys revoke", "abcdef3", *EXECUTE)
     assert odd.report["revoked"]["sha256"] == digests[3].hex()
 
 
@@ -176,9 +179,16 @@ async def test_keys_of_all_companies_or_of_one(bench: Workbench) -> None:
     assert [one["company"] for one in told.report["keys"]] == [tenant(number).company_id for number in range(10)]
     one = await ask(bench, "keys list", "--company", OWNER.company_id)
     assert one.report["keys"] == [
-        {"sha256": HASH, "company": OWNER.company_id, "label": "test", "revokedAt": None, "state": "valid"}
+        {
+            "sha256": HASH,
+            "company": OWNER.company_id,
+            "name": "Company",
+            "label": "test",
+            "revokedAt": None,
+            "state": "valid",
+        }
     ]
-    for verb, more in (("keys list", ()), ("keys create", ("--label", "x"))):
+    for verb, more in (("keys list", ()), ("keys create", ("--label", "x", *EXECUTE))):
         unknown = await ask(bench, verb, "--company", "f" * 24, *more)
         assert (unknown.code, unknown.codes) == (1, ["company-unknown"])
     assert await _query(bench, "SELECT FROM operation") == []
@@ -208,20 +218,21 @@ async def test_a_role_without_the_rights_is_told_what_it_lacks(
         ("keys revoke", (HASH,), "UPDATE (revoked_at) on table api_key"),
         ("keys rotate", (HASH,), "INSERT on table api_key, UPDATE (revoked_at) on table api_key"),
     ):
-        refused = await ask(bench, verb, *arguments, **as_run)
+        assert (await ask(bench, verb, *arguments, **as_run)).code == 0
+        refused = await ask(bench, verb, *arguments, *EXECUTE, **as_run)
         assert (refused.code, refused.codes) == (1, ["postgres-rights"])
         assert refused.report["problems"][0]["text"] == (
             f"The role {roles.run} lacks {lacking}: name the owner of the tables, or a role with these rights, in "
             "PASSPORT_DATABASE_URL."
         )
-    done = await asyncio.to_thread(run_command, "keys", "revoke", HASH, **{**bench.environment, **as_run})
+    done = await asyncio.to_thread(run_command, "keys", "revoke", HASH, *EXECUTE, **{**bench.environment, **as_run})
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (1, "", 1)
-    assert (await ask(bench, "keys revoke", HASH)).code == 0
+    assert (await ask(bench, "keys revoke", HASH, *EXECUTE)).code == 0
 
 
 async def test_a_database_that_is_away_or_of_another_version(bench: Workbench) -> None:
     """One problem that names it, and no key."""
-    chosen = ("--company", OWNER.company_id, "--label", "x")
+    chosen = ("--company", OWNER.company_id, "--label", "x", *EXECUTE)
     away = await ask(bench, "keys create", *chosen, PASSPORT_DATABASE_URL="postgresql://localhost:1/x")
     assert (away.code, away.codes, away.report["key"]) == (1, ["postgres-away"], None)
     assert "keys list" not in away.report["problems"][0]["text"]
@@ -249,13 +260,67 @@ async def test_what_became_of_a_change_may_not_be_known(bench: Workbench) -> Non
 async def test_people_get_lines(bench: Workbench) -> None:
     """The list as a table; a revocation as a line for the catalogue file, and when it begins."""
     done = await asyncio.to_thread(
-        run_command, "keys", "revoke", HASH, "--at", "2026-01-01T00:00:00Z", **bench.environment
+        run_command, "keys", "revoke", HASH, "--at", "2026-01-01T00:00:00Z", *EXECUTE, **bench.environment
     )
     assert json.loads(done.stdout) == {"sha256": HASH, "label": "test", "revokedAt": "2026-01-01T00:00:00Z"}
-    assert done.stderr == "Refused from 2026-01-01T00:00:00Z on. The line is for your catalogue file.\n"
-    listed = await asyncio.to_thread(run_command, "keys", "list", COLUMNS="200", **bench.environment)
-    assert re.search(rf"{OWNER.company_id} +test +{HASH[:16]}… +revoked +2026-01-01T00:00:00Z", listed.stdout)
+    warning, remark = done.stderr.splitlines()
+    assert warning.startswith(f"passport-worker: warning: Company ({OWNER.company_id}) has no other valid API key: ")
+    assert remark == "Refused from 2026-01-01T00:00:00Z on. The line is for your catalogue file."
+    listed = await asyncio.to_thread(run_command, "keys", "list", COLUMNS="20", **bench.environment)
+    assert re.search(
+        rf"^{OWNER.company_id} +Company +test +{HASH} +revoked +2026-01-01T00:00:00Z$", listed.stdout, re.MULTILINE
+    )
     many = "INSERT INTO api_key SELECT sha256(n::text::bytea), $1, 'zz' || n FROM generate_series(1, 1000) n"
     await _query(bench, many, tenant(9).company_id)
-    listed = await asyncio.to_thread(run_command, "keys", "list", COLUMNS="200", **bench.environment)
+    listed = await asyncio.to_thread(run_command, "keys", "list", **bench.environment)
     assert listed.stdout.splitlines()[-1] == "and 10 more; --json has all of them, --company those of one company"
+
+
+async def test_nothing_is_changed_without_execute(bench: Workbench) -> None:
+    """Each verb says what it would do, by which time, and how to have it done; it keeps no row."""
+    before = await _query(bench, "SELECT * FROM api_key ORDER BY sha256")
+    await _query(bench, "UPDATE company SET name = 'EuroBat' WHERE id = $1", OWNER.company_id)
+    at = "2999-01-01T00:00:00Z"
+    say = "Nothing was changed: --execute --reason TEXT does it."
+    owner = f"EuroBat ({OWNER.company_id})"
+    only = f"{owner} has no other valid API key: from then on its commands need a signature or an access token."
+    for arguments, lines in (
+        (
+            ("create", "--company", "eurobat", "--label", "mes-2", "--reason", "x"),
+            [f'Would create the API key "mes-2" for {owner}.', say],
+        ),
+        (
+            ("revoke", HASH[:8], "--at", at),
+            [
+                f'Would refuse the API key "test" of {owner},',
+                f"{HASH}, from {at} on. Commands that are refused meanwhile stay refused.",
+                say,
+            ],
+        ),
+        (
+            ("rotate", HASH[:8], "--overlap", "1h"),
+            [f'Would create another API key "test" for {owner},', f"and refuse the key {HASH} from TIME on.", say],
+        ),
+    ):
+        done = await asyncio.to_thread(run_command, "keys", *arguments, **bench.environment)
+        assert done.returncode == 0
+        assert done.stderr == (f"passport-worker: warning: {only}\n" if "revoke" in arguments else "")
+        assert re.sub(r"from 2[01]\S+ on", "from TIME on", done.stdout).splitlines() == lines
+    planned = await ask(bench, "keys revoke", HASH)
+    assert (planned.report["executed"], planned.report["operation"], planned.report["changed"]) == (False, None, True)
+    assert planned.report["revoked"]["state"] == "revoked"
+    assert len(planned.report["warnings"]) == 1
+    rotated = await ask(bench, "keys rotate", HASH)
+    assert (rotated.report["executed"], rotated.report["key"], rotated.report["created"]) == (False, None, None)
+    made = await ask(bench, "keys create", "--company", "EuroBat", "--label", "x")
+    assert (made.report["executed"], made.report["key"], made.report["company"]) == (False, None, OWNER.company_id)
+    assert await _query(bench, "SELECT * FROM api_key ORDER BY sha256") == before
+    assert await _query(bench, "SELECT FROM operation") == []
+    second = await ask(bench, "keys create", "--company", "EuroBat", "--label", "x", *EXECUTE)
+    assert (second.report["executed"], second.report["name"]) == (True, "EuroBat")
+    assert (await ask(bench, "keys revoke", HASH)).report["warnings"] == []
+    await ask(bench, "keys revoke", HASH, *EXECUTE)
+    done = await asyncio.to_thread(run_command, "keys", "revoke", HASH, **bench.environment)
+    assert re.fullmatch(
+        rf"The API key {HASH} is refused from \S+ on: nothing would change\.", done.stdout.splitlines()[-1]
+    )

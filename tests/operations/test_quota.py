@@ -162,12 +162,15 @@ async def test_what_is_in_the_way_is_told(bench: Workbench, servers: Infrastruct
 
 
 async def test_people_get_a_table(bench: Workbench) -> None:
-    """Used of the limit, and the share in percent."""
-    done = await asyncio.to_thread(run_command, "quota", "show", "--near", "0.8", COLUMNS="200", **bench.environment)
+    """Used of the limit, the share in percent, and charges with their currency. A row is one line at any width."""
+    shown = {**bench.environment, "PASSPORT_CURRENCY": "CHF"}
+    await _charge(bench, "date_trunc('month', now() AT TIME ZONE 'UTC')", 75, 2)
+    done = await asyncio.to_thread(run_command, "quota", "show", "--near", "0.8", COLUMNS="20", **shown)
     assert done.returncode == 0
     rows = done.stdout.splitlines()[-5:]
-    assert re.search(r"Company +\w+ +120 of 100 +120% +0 of 10 +0% +0 +0 *$", rows[0])
-    assert re.search(r"Company +\w+ +5 +- +8 of 10 +80% +0 +0 *$", rows[4])
+    assert re.search(rf"^{tenant(2).company_id} +Company +\w+ +120 of 100 +120% +0 of 10 +0% +2 +1\.50 CHF$", rows[0])
+    assert re.search(r"Company +\w+ +5 +- +8 of 10 +80% +0 +0\.00 CHF$", rows[4])
+    assert (await ask(bench, "quota show")).report["currency"] == "EUR"
     connection = await bench.connect()
     await connection.execute(
         "INSERT INTO company SELECT lpad(to_hex(n), 24, 'e'), 'n', (SELECT min(id) FROM plan) "
@@ -176,3 +179,18 @@ async def test_people_get_a_table(bench: Workbench) -> None:
     await connection.close()
     done = await asyncio.to_thread(run_command, "quota", "show", COLUMNS="200", **bench.environment)
     assert done.stdout.splitlines()[-1] == "and 7 more that are further from their limits; --json has all of them"
+
+
+async def test_a_company_is_given_by_its_name(bench: Workbench) -> None:
+    """Several of one name are listed with their ids; a name that nobody has is refused with those that are like it."""
+    connection = await bench.connect()
+    await connection.execute("UPDATE company SET name = 'EuroBat' WHERE id = $1", tenant(3).company_id)
+    await connection.close()
+    named = await ask(bench, "quota show", "eurobat")
+    assert [one["company"] for one in named.report["quotas"]] == [tenant(3).company_id]
+    several = await ask(bench, "quota show", "Company")
+    assert (several.code, several.codes) == (1, ["company-ambiguous"])
+    assert f"Company ({tenant(0).company_id}), " in several.report["problems"][0]["text"]
+    near = await ask(bench, "quota show", "Eurobats")
+    assert (near.code, near.codes) == (1, ["company-unknown"])
+    assert near.report["problems"][0]["text"].endswith(f"Perhaps you mean EuroBat ({tenant(3).company_id}).")

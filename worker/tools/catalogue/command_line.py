@@ -23,7 +23,6 @@ from worker.tools.catalogue.report import CatalogueDiffReport, RowChange
 from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.cli.asking import AsJson, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.options import company_id
 from worker.tools.cli.output import leave_closed_pipe, show, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
@@ -150,20 +149,20 @@ def _value(value: object) -> str:
     help_epilogue=examples("catalogue export > catalogue.json", "catalogue export --company 6650a0b1c2d3e4f5a6b7c8d9"),
 )
 def catalogue_export(
-    *, company: Annotated[str | None, Parameter(help="Id of a company: export only what it has and uses.")] = None
+    *,
+    company: Annotated[str | None, Parameter(help="Only what this company has and uses: its id or name.")] = None,
 ) -> None:
     """Print the catalogue as a JSON file for `catalogue load`, which would change nothing. API keys are hashes in it.
 
     It prints either the whole catalogue or nothing.
     """
-    owner = None if company is None else company_id(company)
     settings = settings_with_warnings()
     configure_logs(quiet=True)
     with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii") as whole:
 
         async def write() -> None:
             async with both_servers(settings) as servers:
-                if (problem := await export(servers, owner, whole)) is not None:
+                if (problem := await export(servers, company, whole)) is not None:
                     raise Failed(problem.text)
 
         try:

@@ -7,8 +7,8 @@ from typing import IO
 from worker.store.sql import Connection
 from worker.tools.catalogue.compare import CATALOGUE_RIGHTS
 from worker.tools.catalogue.stored import all_rows
-from worker.tools.common.api_keys import company_unknown, has_company
 from worker.tools.common.catalogue.rows import CatalogueRow, RowKind, Values
+from worker.tools.common.companies import find_company_id
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
@@ -25,14 +25,16 @@ _SECTIONS: tuple[tuple[str, RowKind], ...] = (
 async def export(servers: Servers, company: str | None, file: IO[str]) -> Problem | None:
     """Write the catalogue, or what one company has and uses, as JSON in ASCII, a row a line. Returns a problem, if any.
 
-    The database is read as of one moment and row by row, so memory stays bounded.
+    The company is given by its id or name. The database is read as of one moment and row by row, so memory stays
+    bounded.
     """
 
     async def question(database: Inspection) -> Problem | None:
-        if company is not None and not await has_company(database.connection, company):
-            return company_unknown(company)
+        only = await find_company_id(database.connection, company)
+        if isinstance(only, Problem):
+            return only
         async with database.connection.transaction(isolation="repeatable_read", readonly=True):
-            await _write(database.connection, company, file)
+            await _write(database.connection, only, file)
         return None
 
     return await ask_database(servers, CATALOGUE_RIGHTS, question, is_long=True)

@@ -7,9 +7,7 @@ import asyncpg
 
 from worker.store import sql
 from worker.store.sql import Connection
-from worker.tools.common.report import Problem
 
-COMPANY_UNKNOWN = "company-unknown"
 NO_OVERLAP = timedelta()
 
 
@@ -22,17 +20,6 @@ class StoredKey:
     label: str
     revoked_at: datetime | None
     is_revoked: bool
-
-
-async def has_company(connection: Connection, company_id: str) -> bool:
-    """Whether the catalogue has the company."""
-    exists: bool = await connection.fetchval(sql.load("has_company", __package__), company_id)
-    return exists
-
-
-def company_unknown(company: str) -> Problem:
-    """The problem that the catalogue has no company of that id."""
-    return Problem(code=COMPANY_UNKNOWN, text=f"The catalogue has no company {company}.")
 
 
 async def companies_without_signing_key(connection: Connection) -> list[str]:
@@ -61,10 +48,19 @@ async def add_key(connection: Connection, digest: bytes, company_id: str, label:
 
 
 async def revoke_key(
-    connection: Connection, digest: bytes, at: datetime | None, overlap: timedelta = NO_OVERLAP
+    connection: Connection,
+    digest: bytes,
+    at: datetime | None,
+    overlap: timedelta = NO_OVERLAP,
+    *,
+    only_plan: bool = False,
 ) -> StoredKey:
-    """Revoke a key from `at` on (None: now), plus `overlap`, unless it is revoked earlier. Returns the key."""
-    row = await connection.fetchrow(sql.load("revoke_api_key", __package__), digest, at, overlap)
+    """Revoke a key from `at` on (None: now), plus `overlap`, unless it is revoked earlier. Returns the key.
+
+    With `only_plan`, change nothing and return the key as it would be.
+    """
+    query = "planned_revocation" if only_plan else "revoke_api_key"
+    row = await connection.fetchrow(sql.load(query, __package__), digest, at, overlap)
     assert row is not None, "no key is ever deleted"
     return _key(row)
 

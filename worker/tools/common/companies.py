@@ -39,11 +39,11 @@ async def find_company(connection: Connection, text: str) -> Company | Problem:
     """
     if UNSAFE_TEXT.search(text):  # no name has such characters, and Postgres takes no zero
         return Problem(code=COMPANY_UNKNOWN, text=_unknown(text, ()))
-    rows = await connection.fetch(sql.load("companies_named", __package__), text.lower(), text)
-    companies = [Company(row["id"], row["name"]) for row in rows]
-    if by_id := [company for company in companies if company.id == text.lower()]:
-        return by_id[0]
-    if not companies and _ID.fullmatch(text) is None:
+    is_id = _ID.fullmatch(text) is not None
+    if is_id and (names := await names_of(connection, [id := text.lower()])):  # by index, since the console asks so
+        return Company(id, names[id])
+    companies = [Company(*row) for row in await connection.fetch(sql.load("companies_named", __package__), text)]
+    if not companies and not is_id:
         # The database's lower() depends on its locale, so names are compared here. A name is typed seldom.
         everyone = [Company(*row) for row in await connection.fetch(sql.load("all_companies", __package__))]
         companies = [company for company in everyone if _folded(company.name) == _folded(text)]
@@ -55,6 +55,14 @@ async def find_company(connection: Connection, text: str) -> Company | Problem:
         text = f"Several companies are named {_quoted(text)}: {_listed(companies)}. Give the id."
         return Problem(code=COMPANY_AMBIGUOUS, text=text)
     return companies[0]
+
+
+async def find_company_id(connection: Connection, text: str | None) -> str | Problem | None:
+    """The id of the company with this id or name, for a verb that is also for all companies: None for None."""
+    if text is None:
+        return None
+    company = await find_company(connection, text)
+    return company if isinstance(company, Problem) else company.id
 
 
 async def names_of(connection: Connection, ids: Iterable[str]) -> dict[str, str]:

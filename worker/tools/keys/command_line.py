@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.text import Text
 
 from worker.domain.gs1 import UNSAFE_TEXT
-from worker.tools.cli.asking import AsJson, AuthorOptions, ask, examples
+from worker.messages.hints import printable
+from worker.tools.cli.asking import ActOptions, AsJson, ask, examples
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.options import company_id, duration, timestamp
-from worker.tools.cli.output import show, table
+from worker.tools.cli.options import duration, timestamp
+from worker.tools.cli.output import Page, copyable, show, status, table
+from worker.tools.cli.running import warn
 from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.catalogue.rows import jwk_of
 from worker.tools.common.signer import Signer, generate_pem
 from worker.tools.keys.keys import BadPrefix, catalogue_line, create, list_all, prefix_of, revoke, rotate
-from worker.tools.keys.report import KeyReport, KeysCreateReport, KeysListReport
+from worker.tools.keys.report import KeyReport, KeysCreateReport, KeysListReport, KeysRevokeReport, KeysRotateReport
 
 app = App(
     name="keys",
@@ -30,10 +30,13 @@ app = App(
 
 _HASH_PREFIX = Parameter(name="HASHPREFIX", help="The first digits of the key's SHA-256, at least 6 (`keys list`).")
 _DIGITS = 16
+"""Digits of a hash that a terminal shows, which name a key to the verbs."""
 _MOST_ROWS = 1_000
 """Rows shown to people; JSON has all of them."""
 
-Company = Annotated[str, Parameter(help="Id of a company, 24 hexadecimal digits.")]
+_NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
+
+Company = Annotated[str, Parameter(help="Id or name of a company.")]
 Label = Annotated[str, Parameter(help="A note for people, such as where the key is used.")]
 HashPrefix = Annotated[str, _HASH_PREFIX]
 
@@ -41,24 +44,25 @@ HashPrefix = Annotated[str, _HASH_PREFIX]
 @app.command(
     name="create",
     help_epilogue=examples(
-        "keys create --company 6650a0b1c2d3e4f5a6b7c8d9 --label mes-2",
-        "keys create --company $C --label mes-2 --json | jq -r .key",
+        "keys create --company EuroBat --label mes-2",
+        "keys create --company EuroBat --label b --execute --reason new",
     ),
 )
 def keys_create(
     *,
     company: Company,
     label: Label,
-    acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     as_json: AsJson = False,
 ) -> NoReturn:
     """Create a key for a company, and print it. It is valid at once, and never shown again.
 
-    The second line is the entry for the company's `apiKeys` in your catalogue file.
+    The second line is the entry for the company's `apiKeys` in your catalogue file. Without --execute it only says
+    what it would do.
     """
-    owner, named, author = company_id(company), _label(label), acting.author()
-    report = ask(lambda servers: create(servers, owner, named, author))
-    show(report, as_json=as_json, draw=lambda console: _draw_new(console, report))
+    named, author = _label(label), acting.author_if_executed()
+    report = ask(lambda servers: create(servers, company, named, author))
+    show(report, as_json=as_json, draw=lambda page: _draw_new(page, report))
 
 
 @app.command(
@@ -96,22 +100,21 @@ def keys_generate(
 @app.command(
     name="list",
     help_epilogue=examples(
-        "keys list --company 6650a0b1c2d3e4f5a6b7c8d9",
+        "keys list --company EuroBat",
         "keys list --json | jq '.keys[] | select(.state != \"valid\")'",
     ),
 )
 def keys_list(*, company: Company | None = None, as_json: AsJson = False) -> NoReturn:
     """List the keys of one company or of all, by company and label, with hash and revocation."""
-    owner = None if company is None else company_id(company)
-    report = ask(lambda servers: list_all(servers, owner))
-    show(report, as_json=as_json, draw=lambda console: _draw_list(console, report))
+    report = ask(lambda servers: list_all(servers, company))
+    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report))
 
 
 @app.command(
     name="revoke",
     help_epilogue=examples(
-        "keys revoke 3f2a9c --reason 'found in a public repository'",
         "keys revoke 3f2a9c --at 2026-12-31T23:00:00Z",
+        'keys revoke 3f2a9c --execute --reason "it leaked"',
     ),
 )
 def keys_revoke(
@@ -121,46 +124,42 @@ def keys_revoke(
     at: Annotated[
         str | None, Parameter(help="Refuse it from this time on, such as 2026-12-31T23:00:00Z. Default: now.")
     ] = None,
-    acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     as_json: AsJson = False,
 ) -> NoReturn:
     """Revoke a key: commands appended from then on are answered with 401.
 
-    An earlier revocation stays. Put the printed line into your catalogue file: a line with `revokedAt: null` for this
-    key would take the revocation back.
+    Commands that are refused meanwhile stay refused. An earlier revocation stays. Put the printed line into your
+    catalogue file: a line with `revokedAt: null` for this key would take the revocation back. Without --execute it only
+    says what it would do.
     """
     digits, since = _prefix(prefix), None if at is None else timestamp("--at", at)
-    author = acting.author()
+    author = acting.author_if_executed()
     report = ask(lambda servers: revoke(servers, digits, since, author))
-    show(report, as_json=as_json, draw=lambda console: _draw_revoked(console, report.revoked))
+    show(report, as_json=as_json, draw=lambda page: _draw_revoked(page, report))
 
 
 @app.command(
     name="rotate",
-    help_epilogue=examples("keys rotate 3f2a9c", "keys rotate 3f2a9c --overlap 7d --reason 'yearly'"),
+    help_epilogue=examples("keys rotate 3f2a9c", 'keys rotate 3f2a9c --overlap 7d --execute --reason "yearly"'),
 )
 def keys_rotate(
     prefix: HashPrefix,
     /,
     *,
     overlap: Annotated[str, Parameter(help="Time for which both keys are valid, such as 90m, 24h or 7d.")] = "24h",
-    acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     as_json: AsJson = False,
 ) -> NoReturn:
     """Create a key in place of another one, which is refused after the overlap. Both take effect at once.
 
     The new key has the old one's company and label. It prints the new key, its line for your catalogue file, and the
-    line of the old key.
+    line of the old key. Without --execute it only says what it would do.
     """
     digits, both = _prefix(prefix), duration("--overlap", overlap)
-    author = acting.author()
+    author = acting.author_if_executed()
     report = ask(lambda servers: rotate(servers, digits, both, author))
-
-    def draw(console: Console) -> None:
-        _draw_new(console, report)
-        _draw_revoked(console, report.revoked)
-
-    show(report, as_json=as_json, draw=draw)
+    show(report, as_json=as_json, draw=lambda page: _draw_rotated(page, report))
 
 
 def _prefix(text: str) -> str:
@@ -178,34 +177,71 @@ def _label(text: str) -> str:
     return text
 
 
-def _draw_new(console: Console, report: KeysCreateReport) -> None:
+def _draw_new(page: Page, report: KeysCreateReport) -> None:
+    if report.executed:
+        _print_new(page, report)
+    elif report.ok:
+        page.print(f'Would create the API key "{report.label}" for {report.name} ({report.company}).')
+        page.print(_NOTHING_DONE)
+
+
+def _draw_rotated(page: Page, report: KeysRotateReport) -> None:
+    if report.executed:
+        _print_new(page, report)
+        _print_revoked(page, report.revoked)
+    elif report.revoked is not None:
+        page.print(f'Would create another API key "{report.label}" for {report.name} ({report.company}),')
+        page.print(f"and refuse the key {report.revoked.sha256} from {_since(report.revoked)} on.")
+        page.print(_NOTHING_DONE)
+
+
+def _draw_revoked(page: Page, report: KeysRevokeReport) -> None:
+    for warning in report.warnings:
+        warn(printable(warning))
+    if report.executed:
+        _print_revoked(page, report.revoked)
+    elif report.ok and (key := report.revoked) is not None:
+        if not report.changed:
+            page.print(f"The API key {key.sha256} is refused from {_since(key)} on: nothing would change.")
+            return
+        page.print(f'Would refuse the API key "{printable(key.label)}" of {printable(key.name)} ({key.company}),')
+        page.print(f"{key.sha256}, from {_since(key)} on. Commands that are refused meanwhile stay refused.")
+        page.print(_NOTHING_DONE)
+
+
+def _since(key: KeyReport) -> str:
+    return str(catalogue_line(key).get("revokedAt"))
+
+
+def _print_new(page: Page, report: KeysCreateReport) -> None:
     """Print the key and its entry alone on stdout, so that they can be copied; remarks go to stderr."""
-    if report.key is None or report.line is None:
-        return
-    _print_line(console, report.key)
-    _print_line(console, json.dumps(report.line))
+    page.print(copyable(report.key or ""))
+    page.print(copyable(json.dumps(report.line)))
     print("The key is not stored, and is never shown again. The line is for your catalogue file.", file=sys.stderr)
 
 
-def _draw_revoked(console: Console, key: KeyReport | None) -> None:
-    if key is None:
-        return
-    line = catalogue_line(key)
-    _print_line(console, json.dumps(line))
-    if "revokedAt" in line:
-        print(f"Refused from {line['revokedAt']} on. The line is for your catalogue file.", file=sys.stderr)
+def _print_revoked(page: Page, key: KeyReport | None) -> None:
+    """Print the entry of a key that was revoked; the remark goes to stderr."""
+    if key is not None:
+        page.print(copyable(json.dumps(catalogue_line(key))))
+        print(f"Refused from {_since(key)} on. The line is for your catalogue file.", file=sys.stderr)
 
 
-def _print_line(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)
-
-
-def _draw_list(console: Console, report: KeysListReport) -> None:
-    columns = ("company", "label", "sha256", "state", "revoked at")
+def _draw_list(page: Page, report: KeysListReport) -> None:
+    # A whole hash is as wide as a terminal, and its first digits name the key.
+    hashes, digits = ("first digits", _DIGITS) if page.is_terminal else ("sha256", None)
+    columns = ("company", "name", "label", hashes, "state", "revoked at")
     rows = (
-        (key.company, key.label, f"{key.sha256[:_DIGITS]}…", key.state, catalogue_line(key).get("revokedAt"))
+        (
+            key.company,
+            key.name,
+            key.label,
+            key.sha256[:digits],
+            status(key.state),
+            catalogue_line(key).get("revokedAt"),
+        )
         for key in report.keys[:_MOST_ROWS]
     )
-    console.print(table(columns, rows))
+    page.print(table(columns, rows, wraps=("name", "label"), spare=("company", "revoked at")))
     if (others := len(report.keys) - _MOST_ROWS) > 0:
-        console.print(f"and {others} more; --json has all of them, --company those of one company")
+        page.print(f"and {others} more; --json has all of them, --company those of one company")

@@ -2,25 +2,26 @@
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from worker.store.grants import Right
+from worker.store.sql import Connection
 from worker.tools.common.api_keys import (
     StoredKey,
     add_key,
-    company_unknown,
     find_keys,
-    has_company,
     list_keys,
     revoke_key,
 )
 from worker.tools.common.catalogue.models import hash_of_key
 from worker.tools.common.catalogue.rows import key_values
+from worker.tools.common.companies import Company, find_company, find_company_id, names_of
 from worker.tools.common.inspection import Inspection
-from worker.tools.common.journal import Author, operation
+from worker.tools.common.journal import Author, Operation, operation
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import KEEP_OPERATIONS, reading
@@ -35,7 +36,6 @@ _PREFIX = re.compile(r"[0-9a-fA-F]{6,64}")
 _READ = reading("company", "api_key")
 _ADD = Right("INSERT", None, "TABLE", "api_key")
 _REVOKE = Right("UPDATE", "revoked_at", "TABLE", "api_key")
-_SHOWN_DIGITS = 16
 _MOST_FOUND = 5
 
 
@@ -69,87 +69,105 @@ def prefix_of(text: str) -> str:
 
 
 async def list_all(servers: Servers, company: str | None) -> KeysListReport:
-    """The API keys of a company, or of all companies."""
+    """The API keys of a company, by its id or name, or of all companies."""
 
-    async def question(database: Inspection) -> list[StoredKey] | Problem:
-        if company is not None and not await has_company(database.connection, company):
-            return company_unknown(company)
-        return await list_keys(database.connection, company)
+    async def question(database: Inspection) -> tuple[KeyReport, ...] | Problem:
+        owner = await find_company_id(database.connection, company)
+        if isinstance(owner, Problem):
+            return owner
+        keys = await list_keys(database.connection, owner)
+        names = await names_of(database.connection, (key.company_id for key in keys))
+        return tuple(_report(key, names[key.company_id]) for key in keys)
 
     answer = await ask_database(servers, _READ, question)
     if isinstance(answer, Problem):
         return KeysListReport(problems=(answer,), keys=())
-    return KeysListReport(keys=tuple(map(_report, answer)))
+    return KeysListReport(keys=answer)
 
 
-async def create(servers: Servers, company: str, label: str, author: Author) -> KeysCreateReport:
-    """Create a key for a company. It is valid at once."""
-    key = new_key()
-    change = _RecordedChange("keys create", author)
+async def create(servers: Servers, company: str, label: str, author: Author | None) -> KeysCreateReport:
+    """Create a key for a company, given by its id or name. It is valid at once. Without an author, only say so."""
+    change = _Change("keys create", author)
 
-    async def question(database: Inspection) -> StoredKey | Problem:
-        if not await has_company(database.connection, company):
-            return company_unknown(company)
-        arguments = {"company": company, "label": label, "sha256": key.digest.hex()}
-        return await change.make(database, arguments, lambda: add_key(database.connection, key.digest, company, label))
+    async def question(database: Inspection) -> KeysCreateReport | Problem:
+        owner = await find_company(database.connection, company)
+        if isinstance(owner, Problem):
+            return owner
+        planned = KeysCreateReport(company=owner.id, name=owner.name, label=label)
+        if author is None:
+            return planned
+        key = new_key()
+        arguments = {"company": owner.id, "label": label, "sha256": key.digest.hex()}
+        async with change.begun(database, arguments) as kept:
+            created = _report(await add_key(database.connection, key.digest, owner.id, label), owner.name)
+        return planned.model_copy(update=_as_created(key, created) | change.as_done(kept))
 
     answer = await change.ask(servers, (*_READ, _ADD), question)
-    if isinstance(answer, Problem):
-        return KeysCreateReport(problems=(answer,), key=None, created=None, line=None)
-    created = _report(answer)
-    return KeysCreateReport(key=key.text, created=created, line=catalogue_line(created))
+    return KeysCreateReport(problems=(answer,)) if isinstance(answer, Problem) else answer
 
 
-async def revoke(servers: Servers, prefix: str, at: datetime | None, author: Author) -> KeysRevokeReport:
-    """Refuse a key from `at` on, or from now on. An earlier revocation stays."""
-    change = _RecordedChange("keys revoke", author)
+async def revoke(servers: Servers, prefix: str, at: datetime | None, author: Author | None) -> KeysRevokeReport:
+    """Refuse a key from `at` on, or from now on. An earlier revocation stays. Without an author, only say so."""
+    change = _Change("keys revoke", author)
 
-    async def question(database: Inspection) -> tuple[StoredKey, StoredKey] | Problem:
-        before = await _find(database, prefix)
+    async def question(database: Inspection) -> KeysRevokeReport | Problem:
+        connection = database.connection
+        before = await _find(connection, prefix)
         if isinstance(before, Problem):
             return before
-        digest = before.digest
-        arguments = {"sha256": digest.hex(), "at": at and at.isoformat()}
-        return before, await change.make(database, arguments, lambda: revoke_key(database.connection, digest, at))
+        owner = Company(before.company_id, (await names_of(connection, [before.company_id]))[before.company_id])
+        after = await revoke_key(connection, before.digest, at, only_plan=True)
+        if at is not None and after.revoked_at is not None and after.revoked_at < at:
+            return KeysRevokeReport(
+                problems=(_already_revoked(after, "it stays so"),), revoked=_report(after, owner.name)
+            )
+        warnings = await _warnings(connection, after, owner)
+        done: dict[str, Any] = {}
+        if author is not None:
+            arguments = {"sha256": before.digest.hex(), "at": at and at.isoformat()}
+            async with change.begun(database, arguments) as kept:
+                after = await revoke_key(connection, before.digest, at)
+            done = change.as_done(kept)
+        changed = before.revoked_at != after.revoked_at
+        return KeysRevokeReport(revoked=_report(after, owner.name), changed=changed, warnings=warnings, **done)
 
     answer = await change.ask(servers, (*_READ, _REVOKE), question)
-    if isinstance(answer, Problem):
-        return KeysRevokeReport(problems=(answer,), revoked=None, changed=False)
-    before, after = answer
-    was_earlier = at is not None and after.revoked_at is not None and after.revoked_at < at
-    return KeysRevokeReport(
-        problems=(_already_revoked(after, "it stays so"),) if was_earlier else (),
-        revoked=_report(after),
-        changed=before.revoked_at != after.revoked_at,
-    )
+    return KeysRevokeReport(problems=(answer,)) if isinstance(answer, Problem) else answer
 
 
-async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Author) -> KeysRotateReport:
-    """Create a key for the company and label of another one, which is refused after the overlap."""
-    key = new_key()
-    change = _RecordedChange("keys rotate", author)
+async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Author | None) -> KeysRotateReport:
+    """Create a key for the company and label of another one, which is refused after the overlap.
 
-    async def question(database: Inspection) -> tuple[StoredKey, StoredKey] | Problem:
-        old = await _find(database, prefix)
+    Without an author, only say so.
+    """
+    change = _Change("keys rotate", author)
+
+    async def question(database: Inspection) -> KeysRotateReport | Problem:
+        connection = database.connection
+        old = await _find(connection, prefix)
         if isinstance(old, Problem):
             return old
         if old.revoked_at is not None:
             return _already_revoked(old, "`keys create` makes another one for its company")
-
-        async def replace() -> tuple[StoredKey, StoredKey]:
-            async with database.connection.transaction():
-                new = await add_key(database.connection, key.digest, old.company_id, old.label)
-                return new, await revoke_key(database.connection, old.digest, None, overlap)
-
+        name = (await names_of(connection, [old.company_id]))[old.company_id]
+        planned = KeysRotateReport(
+            company=old.company_id,
+            name=name,
+            label=old.label,
+            revoked=_report(await revoke_key(connection, old.digest, None, overlap, only_plan=True), name),
+        )
+        if author is None:
+            return planned
+        key = new_key()
         arguments = {"old": old.digest.hex(), "new": key.digest.hex(), "overlapSeconds": overlap.total_seconds()}
-        return await change.make(database, arguments, replace)
+        async with change.begun(database, arguments) as kept, connection.transaction():
+            created = _report(await add_key(connection, key.digest, old.company_id, old.label), name)
+            revoked = _report(await revoke_key(connection, old.digest, None, overlap), name)
+        update = {"revoked": revoked} | _as_created(key, created) | change.as_done(kept)
+        return planned.model_copy(update=update)
 
     answer = await change.ask(servers, (*_READ, _ADD, _REVOKE), question)
-    if isinstance(answer, Problem):
-        return KeysRotateReport(problems=(answer,), key=None, created=None, line=None, revoked=None)
-    new, old = answer
-    created = _report(new)
-    return KeysRotateReport(key=key.text, created=created, line=catalogue_line(created), revoked=_report(old))
+    return KeysRotateReport(problems=(answer,)) if isinstance(answer, Problem) else answer
 
 
 def catalogue_line(key: KeyReport) -> dict[str, str]:
@@ -157,36 +175,59 @@ def catalogue_line(key: KeyReport) -> dict[str, str]:
     return key_values(bytes.fromhex(key.sha256), key.label, key.revoked_at)
 
 
-class _RecordedChange:
+def _as_created(key: NewKey, created: KeyReport) -> dict[str, Any]:
+    """Fields of a report on a key that was created."""
+    return {"key": key.text, "created": created, "line": catalogue_line(created)}
+
+
+class _Change:
     """A change with a row in table `operation`. If Postgres goes away meanwhile, the report says that it is unknown."""
 
-    def __init__(self, verb: str, author: Author) -> None:
+    def __init__(self, verb: str, author: Author | None) -> None:
         self._verb, self._author = verb, author
         self._has_begun = False
 
-    async def make(
-        self, database: Inspection, arguments: Mapping[str, Any], effect: Callable[[], Awaitable[Known]]
-    ) -> Known:
-        async with operation(database.connection, self._verb, self._author, arguments):
+    @asynccontextmanager
+    async def begun(self, database: Inspection, arguments: Mapping[str, Any]) -> AsyncIterator[Operation]:
+        """Keep the row while the change is made. Needs an author."""
+        assert self._author is not None, "without an author nothing is changed"
+        async with operation(database.connection, self._verb, self._author, arguments) as kept:
             self._has_begun = True
-            return await effect()
+            yield kept
+
+    @staticmethod
+    def as_done(kept: Operation) -> dict[str, Any]:
+        """Fields of a report on a change that was made."""
+        return {"executed": True, "operation": str(kept.id)}
 
     async def ask(
         self, servers: Servers, rights: Sequence[Right], question: Callable[[Inspection], Awaitable[Known | Problem]]
     ) -> Known | Problem:
-        answer = await ask_database(servers, (*rights, *KEEP_OPERATIONS), question)
+        """Ask the question. Without an author it needs the right to read alone."""
+        needed = _READ if self._author is None else (*rights, *KEEP_OPERATIONS)
+        answer = await ask_database(servers, needed, question)
         if isinstance(answer, Problem) and answer.code == POSTGRES_AWAY and self._has_begun:
             text = f"{answer.text}. The change may or may not have happened: see `passport-worker keys list`."
             return answer.model_copy(update={"text": text})
         return answer
 
 
-async def _find(database: Inspection, prefix: str) -> StoredKey | Problem:
-    keys = await find_keys(database.connection, prefix, _MOST_FOUND)
+async def _warnings(connection: Connection, revoked: StoredKey, owner: Company) -> tuple[str, ...]:
+    """A company that is left without an API key has perhaps no other way to send commands."""
+    for key in await list_keys(connection, owner.id):
+        if key.digest != revoked.digest and (
+            key.revoked_at is None or (revoked.revoked_at is not None and key.revoked_at > revoked.revoked_at)
+        ):
+            return ()
+    return (f"{owner} has no other valid API key: from then on its commands need a signature or an access token.",)
+
+
+async def _find(connection: Connection, prefix: str) -> StoredKey | Problem:
+    keys = await find_keys(connection, prefix, _MOST_FOUND)
     if not keys:
         return Problem(code=KEY_UNKNOWN, text=f"No API key has a hash that begins with {prefix}.")
     if len(keys) > 1:
-        some = ", ".join(f"{key.digest.hex()[: len(prefix) + _SHOWN_DIGITS]}… ({key.label})" for key in keys)
+        some = ", ".join(f"{key.digest.hex()} ({key.label})" for key in keys)
         more = " and perhaps others" if len(keys) == _MOST_FOUND else ""
         text = f"The hashes of several API keys begin with {prefix}: {some}{more}. Give more digits."
         return Problem(code=KEY_AMBIGUOUS, text=text)
@@ -194,15 +235,16 @@ async def _find(database: Inspection, prefix: str) -> StoredKey | Problem:
 
 
 def _already_revoked(key: StoredKey, what_then: str) -> Problem:
-    line = catalogue_line(_report(key))
-    text = f"The API key {line['sha256'][:_SHOWN_DIGITS]}… is revoked from {line['revokedAt']} on: {what_then}."
+    since = catalogue_line(_report(key, ""))["revokedAt"]
+    text = f"The API key {key.digest.hex()} is revoked from {since} on: {what_then}."
     return Problem(code=ALREADY_REVOKED, text=text)
 
 
-def _report(key: StoredKey) -> KeyReport:
+def _report(key: StoredKey, name: str) -> KeyReport:
     return KeyReport(
         sha256=key.digest.hex(),
         company=key.company_id,
+        name=name,
         label=key.label,
         revoked_at=key.revoked_at,
         state="valid" if key.revoked_at is None else "revoked" if key.is_revoked else "revoked-later",

@@ -3,12 +3,11 @@
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
 from worker.tools.cli.asking import AsJson, ask, examples
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.options import company_id
-from worker.tools.cli.output import show, table
+from worker.tools.cli.output import Page, show, table
+from worker.tools.common.money import money
 from worker.tools.quota.quota import show_quotas
 from worker.tools.quota.report import QuotaShowReport
 
@@ -20,10 +19,12 @@ _MOST_ROWS = 1_000
 
 @app.command(
     name="show",
-    help_epilogue=examples("quota show --near 0.8", "quota show 6650a0b1c2d3e4f5a6b7c8d9 --json"),
+    help_epilogue=examples("quota show --near 0.8", "quota show EuroBat --json"),
 )
 def quota_show(
-    company: Annotated[str | None, Parameter(name="COMPANY", help="Id of a company. Default: all companies.")] = None,
+    company: Annotated[
+        str | None, Parameter(name="COMPANY", help="Id or name of a company. Default: all companies.")
+    ] = None,
     /,
     *,
     near: Annotated[
@@ -34,13 +35,12 @@ def quota_show(
     """Plan, slots, today's writes and this month's charges (UTC) of one company or of all, nearest to a limit first."""
     if near is not None and not 0 < near <= 1:
         raise BadUsage(f"--near: expected a share above 0 and up to 1, such as 0.8, got {near}")
-    only = None if company is None else company_id(company)
-    report = ask(lambda servers: show_quotas(servers, only, near))
-    show(report, as_json=as_json, draw=lambda console: _draw(console, report))
+    report = ask(lambda servers: show_quotas(servers, company, near))
+    show(report, as_json=as_json, draw=lambda page: _draw(page, report))
 
 
-def _draw(console: Console, report: QuotaShowReport) -> None:
-    columns = ("company", "name", "plan", "slots", "share", "writes today", "of a day", "charges", "cents")
+def _draw(page: Page, report: QuotaShowReport) -> None:
+    columns = ("company", "name", "plan", "slots", "share", "writes today", "of a day", "charges", "charged")
     rows = [
         (
             quota.company,
@@ -51,13 +51,14 @@ def _draw(console: Console, report: QuotaShowReport) -> None:
             _of(quota.writes_today, quota.writes_limit),
             _percent(quota.writes_share),
             quota.charges,
-            quota.charged_cents,
+            money(quota.charged_cents, report.currency),
         )
         for quota in report.quotas[:_MOST_ROWS]
     ]
-    console.print(table(columns, rows, right=columns[3:]))
+    spare = ("of a day", "share", "charges", "plan", "writes today")
+    page.print(table(columns, rows, right=columns[3:], wraps=("name",), spare=spare))
     if (others := len(report.quotas) - _MOST_ROWS) > 0:
-        console.print(f"and {others} more that are further from their limits; --json has all of them")
+        page.print(f"and {others} more that are further from their limits; --json has all of them")
 
 
 def _of(used: int, limit: int | None) -> str:

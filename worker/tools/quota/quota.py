@@ -3,7 +3,7 @@
 from datetime import date
 
 from worker.store import sql
-from worker.tools.common.api_keys import company_unknown, has_company
+from worker.tools.common.companies import find_company_id
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
@@ -19,19 +19,22 @@ _COLUMNS = tuple(CompanyQuota.model_fields)
 async def show_quotas(
     servers: Servers, company: str | None, near: float | None, most: int | None = None
 ) -> QuotaShowReport:
-    """Quotas of one company or of all, nearest to a limit first.
+    """Quotas of one company, by its id or name, or of all, nearest to a limit first.
 
     `near` leaves out companies that have used a smaller share of their slots and writes; `most` is how many to show.
     """
 
     async def question(database: Inspection) -> QuotaShowReport | Problem:
         connection = database.connection
-        if company is not None and not await has_company(connection, company):
-            return company_unknown(company)
+        only = await find_company_id(connection, company)
+        if isinstance(only, Problem):
+            return only
         day: date = await connection.fetchval(sql.load("today", __package__))
-        rows = await connection.fetch(sql.load("quotas", __package__), company, near, day, most)
+        rows = await connection.fetch(sql.load("quotas", __package__), only, near, day, most)
         quotas = tuple(CompanyQuota(**dict(zip(_COLUMNS, row.values(), strict=True))) for row in rows)
-        return QuotaShowReport(day=day, quotas=quotas)
+        return QuotaShowReport(day=day, currency=servers.settings.currency, quotas=quotas)
 
     answer = await ask_database(servers, _RIGHTS, question, is_long=True)
-    return QuotaShowReport(problems=(answer,), day=None, quotas=()) if isinstance(answer, Problem) else answer
+    if isinstance(answer, Problem):
+        return QuotaShowReport(problems=(answer,), day=None, currency=servers.settings.currency, quotas=())
+    return answer

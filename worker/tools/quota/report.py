@@ -29,4 +29,5 @@ class QuotaShowReport(Report):
     day: date | None = Field(
         description="UTC day of the writes, by the database's clock. Charges are those of its month."
     )
+    currency: str = Field(description="Currency of the charges (`PASSPORT_CURRENCY`), whose smallest unit is a cent.")
     quotas: tuple[CompanyQuota, ...]

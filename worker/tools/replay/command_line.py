@@ -18,7 +18,7 @@ from worker.tools.cli.asking import (
 )
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.output import show, table
-from worker.tools.common.companies import Company, find_company
+from worker.tools.common.companies import find_company_id
 from worker.tools.common.prerequisites import Needs, to_count, to_publish
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -70,15 +70,13 @@ def replay_command(  # noqa: PLR0913 - options of a command
     wanted, author = chosen.range(), acting.author_if_executed() if resume_id is None else acting.author()
 
     async def asking(servers: Servers, progress: Progress) -> ReplayReport:
-        owner: Company | Problem | None = None
-        if company is not None:
-            owner = await servers.postgres(lambda database: find_company(database.connection, company))
+        owner = await servers.postgres(lambda database: find_company_id(database.connection, company))
         if isinstance(owner, Problem):
             return _failed(owner)
         try:
             if resume_id is not None and author is not None:
                 return await resume(servers, resume_id, author, rate, progress)
-            answers = AnswerFilter(outcome, None if owner is None else owner.id, key, passport)
+            answers = AnswerFilter(outcome, owner, key, passport)
             return await replay(servers, ReplayRequest(wanted, answers, rate, topic_suffix, author), progress)
         except CannotReplay as error:
             return _failed(Problem(code="replay-stopped", text=str(error)), error.id)

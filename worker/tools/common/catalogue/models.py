@@ -156,7 +156,7 @@ class Plan(Row):
     id: Text = Field(description="Name of the plan.")
     max_dpps: IntegerOrNull = Field(description="Number of passports that a company may have; null: no limit.")
     overage_price_cents: IntegerOrNull = Field(
-        description="Price of each passport above `maxDpps`, in cents; 0: free; null: none is sold."
+        description="Price of each passport above `maxDpps`, in cents of `PASSPORT_CURRENCY`; 0: free; null: not sold."
     )
     max_v1_writes_per_day: IntegerOrNull = Field(description="Number of passports per UTC day; null: no limit.")
 
