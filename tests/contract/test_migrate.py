@@ -1,6 +1,7 @@
 """Migrations bring a database to this version once, whoever starts them, and tell which one they cannot bring there."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest_asyncio
 from worker.store import schema as migrations
 from worker.store.schema import Migration, check_schema, known_migrations
 from worker.store.sql import Connection
+from worker.tools.common.journal import Author
 from worker.tools.common.migrating import MigrationError, migrate
 
 NAMES = [migration.name for migration in known_migrations()]
@@ -55,6 +57,16 @@ async def test_migrating_again_does_nothing(connection: Connection) -> None:
     record = await connection.fetch("SELECT * FROM schema_migration")
     assert await migrate(connection) == []
     assert await connection.fetch("SELECT * FROM schema_migration") == record
+
+
+async def test_each_migration_is_kept_with_who_and_why(connection: Connection) -> None:
+    """In its own transaction, from the first one on; a run that applies nothing keeps nothing."""
+    author = Author("Anna", "the first start")
+    await migrate(connection, author)
+    assert await migrate(connection, author) == []
+    rows = await connection.fetch("SELECT verb, who, reason, outcome, arguments FROM operation ORDER BY ended_at")
+    assert [tuple(row)[:4] for row in rows] == [("migrate", "Anna", "the first start", "done")] * len(NAMES)
+    assert [json.loads(row["arguments"]) for row in rows] == [{"migration": name} for name in NAMES]
 
 
 async def test_many_may_start_at_once(database_url: str) -> None:

@@ -15,6 +15,7 @@ from worker.store.grants import Right, check_rights
 from worker.store.partitions import drop_old_days, ensure_days
 from worker.store.schema import check_schema
 from worker.store.sql import Connection
+from worker.tools.common.journal import Author
 from worker.tools.common.migrating import MigrationError, migrate
 from worker.tools.common.rights import RUN
 from worker.tools.migrate.grants import grant_rights
@@ -75,6 +76,20 @@ async def test_a_right_that_is_taken_away_is_named(sessions: Sessions, right: Ri
     )
     await grant_rights(owner, roles.run, RUN)
     assert await check_rights(run) is None
+
+
+async def test_who_gives_rights_is_kept_if_some_were_lacking(sessions: Sessions) -> None:
+    """`migrate` runs before each start, and gives nothing then."""
+    roles, owner, _ = sessions
+    author = Author("Anna", "a new role")
+    await grant_rights(owner, roles.run, RUN, author)
+    assert await owner.fetch("SELECT FROM operation") == []
+    await owner.execute(f"REVOKE SELECT ON TABLE plan FROM {roles.run}")
+    await grant_rights(owner, roles.run, RUN, author)
+    rows = await owner.fetch("SELECT verb, who, reason, outcome, arguments::text FROM operation")
+    arguments = f'{{"rights": "grants", "grantTo": "{roles.run}"}}'
+    assert [tuple(row) for row in rows] == [("migrate", "Anna", "a new role", "done", arguments)]
+    await owner.execute("DELETE FROM operation")
 
 
 async def test_one_column_too_few_is_too_few(sessions: Sessions) -> None:

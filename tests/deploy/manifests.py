@@ -109,13 +109,15 @@ def selects(selector: Manifest, labels: dict[str, str]) -> bool:
 
 
 def environment(container: Manifest, manifests: tuple[Manifest, ...]) -> dict[str, str]:
-    """The variables that a container gets; values from Secrets read `secret <name>/<key>`."""
+    """The variables that a container gets: values from Secrets as `secret <name>/<key>`, fields as `field <path>`."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         found |= of_kind(manifests, "ConfigMap")[source["configMapRef"]["name"]]["data"]
     for variable in container.get("env", []):
         if "value" in variable:
             found[variable["name"]] = variable["value"]
+        elif field := variable["valueFrom"].get("fieldRef"):
+            found[variable["name"]] = f"field {field['fieldPath']}"
         else:
             reference = variable["valueFrom"]["secretKeyRef"]
             found[variable["name"]] = f"secret {reference['name']}/{reference['key']}"

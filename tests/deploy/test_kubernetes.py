@@ -95,6 +95,19 @@ def _mounted_files(pod: Manifest, container: Manifest) -> list[str]:
 
 
 @everywhere
+def test_jobs_that_change_something_say_who_acts(name: str) -> None:
+    """A pod has no user, so the row of `operation` names the Job."""
+    changing = [
+        environment(container, rendered(name))
+        for pod in pods(rendered(name)).values()
+        for container in containers(pod)
+        if container["args"][0] in ("migrate", "catalogue")
+    ]
+    assert len(changing) == 2
+    assert {variables["PASSPORT_OPERATOR"] for variables in changing} == {"field metadata.labels['job-name']"}
+
+
+@everywhere
 def test_pods_run_commands_that_exist(name: str) -> None:
     """Arguments are those of this version's command line."""
     for pod in pods(rendered(name)).values():
@@ -141,7 +154,7 @@ def _secrets(manifests: tuple[Manifest, ...]) -> dict[str, set[str]]:
                 )
         for container in containers(pod):
             for variable in container.get("env", []):
-                if "valueFrom" in variable:
+                if "secretKeyRef" in variable.get("valueFrom", {}):
                     reference = variable["valueFrom"]["secretKeyRef"]
                     found.setdefault(reference["name"], set()).add(reference["key"])
     return found

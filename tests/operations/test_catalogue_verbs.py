@@ -395,3 +395,41 @@ async def test_what_is_in_the_way_is_told(servers: Infrastructure, bench: Workbe
     assert (away.returncode, away.stdout, len(away.stderr.splitlines())) == (1, "", 1)
     assert "The database refuses us: database" in away.stderr
     assert (await ask(bench, "catalogue diff", file, PASSPORT_DATABASE_URL=url)).codes == ["postgres-away"]
+
+
+async def test_each_load_is_kept_with_who_and_why(bench: Workbench, tmp_path: Path) -> None:
+    """The row is committed with the file's rows: a file that is refused, and a dry run, leave neither."""
+    file = _file(tmp_path, HOSTILE)
+    unknown = _file(tmp_path, {"companies": [{**HOSTILE["companies"][0], "plan": "nobody's"}]}, "refused.json")
+    assert (await _run(bench, "load", unknown, "--by", "Anna")).returncode == 1
+    assert (await _run(bench, "load", file, "--dry-run", "--by", "Anna")).returncode == 0
+    loaded = await _run(bench, "load", file, "--by", "Anna", "--reason", "new customer, not tp_0123456789abcdef")
+    assert loaded.returncode == 0
+    assert (await _run(bench, "load", file, PASSPORT_OPERATOR="pipeline")).returncode == 0
+    connection = await bench.connect()
+    rows = await connection.fetch("SELECT * FROM operation ORDER BY begun_at")
+    await connection.close()
+    assert [(row["verb"], row["outcome"], row["who"], row["reason"]) for row in rows] == [
+        ("catalogue load", "done", "Anna", "new customer, not tp_…"),
+        ("catalogue load", "done", "pipeline", ""),
+    ]
+    digest = sha256(json.dumps(HOSTILE).encode()).hexdigest()
+    assert json.loads(rows[0]["arguments"]) == {"file": "catalogue.json", "sha256": digest}
+    assert json.loads(rows[0]["progress"])["companies"] == len(HOSTILE["companies"])
+    assert rows[0]["begun_at"] < rows[0]["ended_at"]
+
+
+async def test_a_role_that_may_not_keep_the_row_loads_nothing(
+    servers: Infrastructure, bench: Workbench, tmp_path: Path
+) -> None:
+    """It is told which rights it lacks before anything is read."""
+    async with two_roles(servers.database_url) as roles:
+        owner = await asyncpg.connect(roles.owner_url)
+        await migrate(owner)
+        await owner.execute(f'GRANT SELECT ON schema_migration TO "{roles.run}"')
+        await owner.execute(f'GRANT SELECT, INSERT, UPDATE ON plan TO "{roles.run}"')
+        await owner.close()
+        file = _file(tmp_path, {"plans": HOSTILE["plans"]})
+        done = await _run(bench, "load", file, PASSPORT_DATABASE_URL=roles.run_url)
+    assert done.returncode == 1
+    assert f"The role {roles.run} lacks SELECT on table operation, INSERT on table operation, UPDATE on " in done.stderr

@@ -44,7 +44,7 @@ def test_a_pod_has_no_person(user: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     user.setattr("pwd.getpwuid", of_no_name if account == "no name" else lambda uid: OF_THE_IMAGE)
     assert AuthorOptions().author().name == f"uid 10001@{HOST}"
     assert capsys.readouterr().err == (
-        "passport-worker: warning: this process runs as a user without a person, so the change is stored as made by "
+        "passport-worker: warning: the user of this process names no person, so the change is stored as made by "
         f"uid 10001@{HOST}. Say who acts with --by NAME, or with PASSPORT_OPERATOR.\n"
     )
     assert AuthorOptions(by="anna").author().name == "anna"

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -21,13 +21,15 @@ from worker.tools.catalogue.export import export
 from worker.tools.catalogue.load import load_catalogue, templates_of
 from worker.tools.catalogue.report import CatalogueDiffReport, RowChange
 from worker.tools.catalogue.warnings import warnings_of
-from worker.tools.cli.asking import AsJson, ask, examples
+from worker.tools.cli.asking import AsJson, AuthorOptions, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import leave_closed_pipe, show, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
-from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
+from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue, read_with_digest
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.connect import connect
+from worker.tools.common.journal import Author, operation
+from worker.tools.common.rights import KEEP_OPERATIONS, check_verb_rights
 from worker.tools.common.servers import both_servers
 
 app = App(
@@ -50,32 +52,48 @@ _LONGEST_VALUE = 60
 @app.command(
     name="load", help_epilogue=examples("catalogue load catalogue.yaml", "catalogue load catalogue.yaml --dry-run")
 )
-def catalogue_load(file: File, /, *, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def catalogue_load(
+    file: File,
+    /,
+    *,
+    dry_run: DryRun = False,
+    acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
+    as_json: AsJson = False,
+) -> None:
     """Insert or update plans, companies, API keys, templates and products. Safe to repeat, and while workers run.
 
-    With --dry-run (and --json) it prints the report of `catalogue diff`. Exit 0, unless the file would be refused.
+    A row of the table operation keeps who loaded the file, and why. With --dry-run (and --json) it prints the report of
+    `catalogue diff`. Exit 0, unless the file would be refused.
     """
     if dry_run:
         _show_changes(file, as_json=as_json, must_be_equal=False)
     if as_json:
         raise BadUsage("--json: expected --dry-run beside it")
-    settings = settings_with_warnings()
+    settings, author = settings_with_warnings(), acting.author()
     try:
-        contents = read_catalogue(file)
-        run_async(lambda: _load(contents, settings))
+        contents, digest = read_with_digest(file)
+        run_async(lambda: _load(contents, settings, author, {"file": file.name, "sha256": digest}))
     except UnreadableFile as error:
         raise BadUsage(str(error)) from error
     except CatalogueError as error:
         raise Failed("\n  ".join([f"{file} cannot be loaded:", *error.problems])) from error
 
 
-async def _load(contents: Catalogue, settings: Settings) -> None:
+async def _load(contents: Catalogue, settings: Settings, author: Author, arguments: Mapping[str, str]) -> None:
     connection = await connect(settings.database_url)
     try:
         if (problem := await check_schema(connection)) is not None:
             raise Failed(str(problem))
+        if (lacking := await check_verb_rights(connection, KEEP_OPERATIONS)) is not None:
+            raise Failed(str(lacking))
         _warn_of(warnings_of(contents, await templates_of(connection, contents)))
-        loaded = await load_catalogue(connection, contents)
+        # The row of the operation is committed with the rows of the file, or not at all.
+        async with (
+            connection.transaction(isolation="read_committed"),
+            operation(connection, "catalogue load", author, arguments) as kept,
+        ):
+            loaded = await load_catalogue(connection, contents)
+            kept.progress |= asdict(loaded)
     finally:
         await connection.close()
     print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))

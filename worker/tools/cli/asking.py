@@ -45,7 +45,7 @@ class AuthorOptions:
         if name is None:
             name = process_at_host()
             advice = "Say who acts with --by NAME, or with PASSPORT_OPERATOR."
-            warn(f"this process runs as a user without a person, so the change is stored as made by {name}. {advice}")
+            warn(f"the user of this process names no person, so the change is stored as made by {name}. {advice}")
         return Author(name.strip(), self.reason or "")
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -68,12 +69,18 @@ class UnreadableFile(CatalogueError):
 
 
 def read_catalogue(path: Path) -> Catalogue:
-    """Read a JSON or YAML file. Its extension says which; under other extensions both are tried.
+    """Read a file. See `read_with_digest`."""
+    return read_with_digest(path)[0]
+
+
+def read_with_digest(path: Path) -> tuple[Catalogue, str]:
+    """Read a JSON or YAML file, and its SHA-256. The extension says which; under other extensions both are tried.
 
     Raises `UnreadableFile`, which names the file, and `CatalogueError` for its contents.
     """
     try:
-        return parse_catalogue(decode(path.read_bytes()), path.suffix)
+        content = path.read_bytes()
+        return parse_catalogue(decode(content), path.suffix), sha256(content).hexdigest()
     except OSError as error:
         raise UnreadableFile([f"cannot read {path}: {error.strerror}"]) from None
     except (UnreadableText, UnreadableFile) as error:
