@@ -1,6 +1,10 @@
 """`passport-worker lanes`: each state made to happen, and each server away."""
 
 import asyncio
+import json
+import os
+import signal
+import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -136,3 +140,19 @@ async def test_people_get_a_table(bench: Workbench, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "partition" in done.stdout
     assert f"lane-halted {bench.settings.topic_commands}/1: E=90" in done.stdout
+
+
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
+async def test_watching_ends_cleanly(bench: Workbench, name: signal.Signals) -> None:
+    """A document a line, every two seconds; a signal ends it with 0, whatever the lanes' states."""
+    watching = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "lanes", "--watch", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **bench.environment},
+    )
+    assert watching.stdout is not None
+    reports = [json.loads(await asyncio.wait_for(watching.stdout.readline(), 30)) for _ in range(2)]
+    assert [len(report["lanes"]) for report in reports] == [2, 2]
+    watching.send_signal(name)
+    assert (await watching.communicate(), watching.returncode) == ((b"", b""), 0)

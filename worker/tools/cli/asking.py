@@ -89,6 +89,7 @@ class RangeOptions:
 
 
 SomeReport = TypeVar("SomeReport", bound=Report)
+Known = TypeVar("Known")
 
 
 def examples(*commands: str) -> str:
@@ -96,12 +97,12 @@ def examples(*commands: str) -> str:
     return "\n".join(("Examples:", *(f"  passport-worker {command}" for command in commands)))
 
 
-def ask(question: Callable[[Servers], Awaitable[SomeReport]], stop: Stop | None = None) -> SomeReport:
+def ask(question: Callable[[Servers], Awaitable[Known]], stop: Stop | None = None) -> Known:
     """Run a verb against the servers of the settings. Raises `Failed` if a signal ends it; see `obey`."""
     settings = settings_with_warnings()
     configure_logs(quiet=True)  # stdout has the report
 
-    async def asking() -> SomeReport:
+    async def asking() -> Known:
         obey(stop)
         async with both_servers(settings) as servers:
             return await question(servers)

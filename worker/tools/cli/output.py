@@ -90,7 +90,12 @@ def show(report: Report, *, as_json: bool, draw: Callable[[Page], None], last: s
     if as_json:
         print(report.model_dump_json(by_alias=True, indent=2))
         sys.exit(0 if report.ok else 1)
-    page = Page()
+    draw_report(Page(), report, draw, last)
+    sys.exit(0 if report.ok else 1)
+
+
+def draw_report(page: Page, report: Report, draw: Callable[[Page], None], last: str | Text | None = None) -> None:
+    """Print a report with `draw`, its problems, and `last` as its last line."""
     draw(page)
     for problem in report.problems[:_MOST_PROBLEMS]:
         place = "" if problem.place is None else f"{problem.place}: "
@@ -99,7 +104,6 @@ def show(report: Report, *, as_json: bool, draw: Callable[[Page], None], last: s
         page.print(f"and {others} more; --json has all of them")
     if last is not None:
         page.print(last)
-    sys.exit(0 if report.ok else 1)
 
 
 class Table:

@@ -1,13 +1,16 @@
 """`passport-worker lanes`."""
 
+import sys
+from collections import Counter
+from datetime import UTC, datetime
 from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
-from rich.console import Console
+from rich.text import Text
 
 from worker.tools.cli.asking import ActOptions, AsJson, Patience, ask, ask_long, examples
 from worker.tools.cli.options import timestamp
-from worker.tools.cli.output import show, table
+from worker.tools.cli.output import Page, draw_report, show, status, table, tally
 from worker.tools.common.lane_report import LanesReport
 from worker.tools.common.lanes import lanes as look_at_lanes
 from worker.tools.common.prerequisites import to_look, to_repair
@@ -18,47 +21,81 @@ from worker.tools.lanes.recover import RecoverRequest, recover
 from worker.tools.lanes.report import RecoverReport, ResetReport
 from worker.tools.lanes.reset import reset
 from worker.tools.lanes.taking_lanes import CannotWrite
+from worker.tools.lanes.watch import watch
 
 app = App(
     name="lanes",
     help_format="plaintext",
-    help_epilogue=examples("lanes", "lanes --json | jq '.lanes[] | select(.state != \"in-step\")'"),
+    help_epilogue=examples("lanes --watch", "lanes --json | jq '.lanes[] | select(.state != \"in-step\")'"),
 )
 
 
 @app.default
-def lanes_command(*, as_json: AsJson = False) -> NoReturn:
+def lanes_command(
+    *,
+    is_watching: Annotated[
+        bool, Parameter(name="--watch", help="Repeat it every 2 s, until Ctrl-C.", negative=())
+    ] = False,
+    as_json: AsJson = False,
+) -> NoReturn:
     """Show where every lane stands; each partition of the command topic has one.
 
     A is the next offset to decide (Postgres), E the next whose result is not visible (Kafka). Exits with 1 if a lane
-    is halted, or has commands and no worker.
+    is halted, or has commands and no worker. With --watch it exits with 0; with --json each line is a document then.
     """
+    if is_watching:
+        ask(lambda servers: watch(lambda: look_at_lanes(servers), _as_json_line if as_json else _as_page))
+        sys.exit(0)
     report = ask(look_at_lanes)
-    show(report, as_json=as_json, draw=lambda console: _draw_lanes(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_lanes(page, report), last=_states(report))
 
 
-def _draw_lanes(console: Console, report: LanesReport) -> None:
-    columns = ("partition", "state", "A", "E", "log", "lag", "oldest", "member", "host")
-    console.print(
-        table(
-            columns,
-            [
-                (
-                    lane.partition,
-                    lane.state,
-                    lane.applied,
-                    lane.emitted,
-                    None if lane.log_end is None else f"{lane.log_start}-{lane.log_end}",
-                    lane.lag_records,
-                    None if lane.lag_seconds is None else f"{lane.lag_seconds:.1f} s",
-                    lane.member,
-                    lane.host,
-                )
-                for lane in report.lanes
-            ],
-            right=("partition", "A", "E", "log", "lag", "oldest"),
+_LINES_AROUND = 3
+"""Of a page beside its lanes: the sum, the names of columns, and the cursor."""
+
+
+def _as_json_line(report: LanesReport) -> str:
+    return f"{report.model_dump_json(by_alias=True)}\n"
+
+
+def _as_page(report: LanesReport) -> str:
+    """The report below its time and its sum. Lanes that are not in step go first if a terminal is too low for all."""
+    page = Page()
+    if page.is_terminal and len(report.lanes) > page.height - _LINES_AROUND:
+        report = report.model_copy(update={"lanes": sorted(report.lanes, key=lambda lane: lane.state == "in-step")})
+    with page.capture() as captured:
+        page.print(Text(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  ").append_text(_states(report)))
+        draw_report(page, report, lambda page: _draw_lanes(page, report))
+        if not page.is_terminal:
+            page.print()
+    return captured.get()
+
+
+def _states(report: LanesReport) -> Text:
+    """How many lanes are in which state; `in-step` and `halted` also where none is."""
+    counts = Counter({"in-step": 0, "halted": 0})
+    counts.update(lane.state for lane in report.lanes)
+    return tally(counts)
+
+
+def _draw_lanes(page: Page, report: LanesReport) -> None:
+    rows = [
+        (
+            lane.partition,
+            status(lane.state),
+            lane.applied,
+            lane.emitted,
+            None if lane.log_end is None else f"{lane.log_start}-{lane.log_end}",
+            lane.lag_records,
+            None if lane.lag_seconds is None else f"{lane.lag_seconds:.1f} s",
+            lane.member,
+            lane.host,
         )
-    )
+        for lane in report.lanes
+    ]
+    names = ("partition", "state", "A", "E", "log", "lag", "oldest", "member", "host")
+    right = ("partition", "A", "E", "log", "lag", "oldest")
+    page.print(table(names, rows, right=right, spare=("member", "host", "log", "oldest")))
 
 
 _SEARCH = Parameter(help="Read results from this time on (RFC 3339); by default as far back as needed.")
@@ -97,7 +134,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
             return _not_recovered(Problem(code="not-written", text=str(error)))
 
     report = ask_long(asking, _not_recovered, patience, to_repair if acting.execute else to_look)
-    show(report, as_json=as_json, draw=lambda console: _draw_recovery(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_recovery(page, report))
 
 
 _EXPIRED = Parameter(
@@ -130,40 +167,40 @@ def reset_command(
             return _not_reset(Problem(code="not-written", text=str(error)))
 
     report = ask_long(asking, _not_reset, patience, to_repair if acting.execute else to_look)
-    show(report, as_json=as_json, draw=lambda console: _draw_reset(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_reset(page, report))
 
 
 def _not_reset(problem: Problem) -> ResetReport:
     return ResetReport(problems=(problem,), executed=False, operation=None, lanes=())
 
 
-def _draw_reset(console: Console, report: ResetReport) -> None:
+def _draw_reset(page: Page, report: ResetReport) -> None:
     names = ("partition", "A", "E", "A afterwards", "E afterwards")
     rows = [
         (lane.partition, lane.applied, lane.emitted, lane.applied_after, lane.emitted_after) for lane in report.lanes
     ]
-    console.print(table(names, rows, right=names))
+    page.print(table(names, rows, right=names))
     if report.executed and report.ok:
-        console.print("Lanes were moved. Start the workers; `passport-worker audit` checks every result.")
+        page.print("Lanes were moved. Start the workers; `passport-worker audit` checks every result.")
     elif report.ok:
-        console.print("Nothing was moved: --execute --reason TEXT does it.")
+        page.print("Nothing was moved: --execute --reason TEXT does it.")
 
 
 def _not_recovered(problem: Problem) -> RecoverReport:
     return RecoverReport(problems=(problem,), executed=False, operation=None, warnings=(), lanes=())
 
 
-def _draw_recovery(console: Console, report: RecoverReport) -> None:
+def _draw_recovery(page: Page, report: RecoverReport) -> None:
     names = ("partition", "A", "E", "published to", "commands", "created", "replayed", "refused", "dead letters")
     rows = []
     for lane in report.lanes:
         created, replayed = lane.outcomes.get("created", 0), lane.outcomes.get("replayed", 0)
         counts = (lane.commands, created, replayed, lane.commands - created - replayed, lane.dead_letters)
         rows.append((lane.partition, lane.applied, lane.emitted, lane.published_end or None, *counts))
-    console.print(table(names, rows, right=names))
+    page.print(table(names, rows, right=names))
     for warning in report.warnings:
-        console.print(f"warning: {warning}")
+        page.print(f"warning: {warning}")
     if report.executed and report.ok:
-        console.print("Written. Halted lanes look again within 30 s. `passport-worker audit` checks every result.")
+        page.print("Written. Halted lanes look again within 30 s. `passport-worker audit` checks every result.")
     elif report.ok:
-        console.print("Nothing was written: --execute --reason TEXT does it.")
+        page.print("Nothing was written: --execute --reason TEXT does it.")

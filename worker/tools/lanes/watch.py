@@ -1,0 +1,54 @@
+"""`passport-worker lanes --watch`: the report again and again, until a signal ends it."""
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from worker.tools.cli.output import Page
+from worker.tools.common.lane_report import LanesReport
+
+WATCH_SECONDS = 2.0
+
+# What terminals understand: a second screen without a cursor, and the first one again; its start; the rest of a line,
+# and of the screen, without text.
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+_HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+async def watch(look: Callable[[], Awaitable[LanesReport]], rendered: Callable[[LanesReport], str]) -> None:
+    """Write the lanes every two seconds, until SIGINT or SIGTERM cancels the task."""
+    with suppress(asyncio.CancelledError), _screen() as write:
+        while True:
+            write(rendered(await look()))
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+@contextmanager
+def _screen() -> Iterator[Callable[[str], None]]:
+    """Where reports go. At a terminal each takes the place of the one before, and the last one stays."""
+    page = Page()
+    if not page.is_terminal or page.is_dumb_terminal:
+        yield _write
+        return
+    last = ""
+
+    def replace(text: str) -> None:
+        nonlocal last
+        lines, height = text.splitlines(), shutil.get_terminal_size().lines - 1
+        if (hidden := len(lines) - height) > 0:
+            lines[height - 1 :] = [f"… and {hidden + 1} more lines: a taller window shows them"]
+        _write(("" if last else _ENTER) + _HOME + "".join(f"{line}{_CLEAR_LINE}\n" for line in lines) + _CLEAR_REST)
+        last = text
+
+    try:
+        yield replace
+    finally:
+        if last:
+            _write(_LEAVE + last)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
