@@ -253,6 +253,8 @@ async def test_every_kind_of_change_is_found(bench: Workbench, tmp_path: Path) -
     told = await ask(bench, "catalogue diff", file := _file(tmp_path, new))
     assert (told.code, told.codes, told.report["added"], told.report["changed"]) == (1, ["differs"], 5, 5)
     assert told.report["problems"][0]["text"] == "Loading the file would add rows: 5, and change rows: 5."
+    names = {row["id"]: row["name"] for row in told.report["changes"]}
+    assert (names[COMPANY], names[HASH], names[PRODUCT], names["new"]) == ("N", "N", other["name"], None)
     a = HOSTILE["companies"][0]["prefill"]["a"]
     assert _changed(told) == [
         ("plan", 'p "é"\u2028', None, "changed", ("maxDpps", "changed", 0, 7)),
@@ -361,8 +363,8 @@ async def test_people_get_a_table_and_warnings(bench: Workbench, tmp_path: Path)
     new["companies"][0]["prefill"] = {**new["companies"][0]["prefill"], "z": "x" * 100, "bell": "\u0007"}
     done = await _run(bench, "diff", _file(tmp_path, new), COLUMNS="250")
     assert done.returncode == 1
-    assert re.search(rf'company +{COMPANY} +prefill\.z +changed +1\.0 +"{"x" * 59}…', done.stdout)
-    assert re.search(rf'company +{COMPANY} +prefill\.bell +added +- +"\\u0007"\n', done.stdout)
+    assert re.search(rf'company +{COMPANY} +.+ +prefill\.z +changed +1\.0 +"{"x" * 59}…', done.stdout)
+    assert re.search(rf'company +{COMPANY} +.+ +prefill\.bell +added +- +"\\u0007"\n', done.stdout)
     assert done.stdout.splitlines()[-1] == "differs Loading the file would add rows: 0, and change rows: 1."
     equal = await _run(bench, "diff", _file(tmp_path, HOSTILE))
     assert (equal.returncode, equal.stdout) == (0, "rows that would be added: 0, changed: 0\n")

@@ -165,7 +165,12 @@ async def test_once_it_is_mended_it_is_answered_as_a_new_command(bench: Workbenc
     assert bench.label_of(results[place].topic) == "rejected"
     assert bench.label_of(results[_place(bench, 1, again.offset)].topic) == "created"
     listed = await ask(bench, "dead-letters list", *wanted)
-    assert {one["company"] for one in listed.report["deadLetters"]} == {tenant(0).company_id}
+    assert {(one["company"], one["name"]) for one in listed.report["deadLetters"]} == {
+        (tenant(0).company_id, "Company")
+    }
+    piped = await asyncio.to_thread(run_command, "dead-letters", "list", *wanted, COLUMNS="20", **bench.environment)
+    (line,) = [line for line in piped.stdout.splitlines() if line.startswith(f"{place} ")]
+    assert f"{tenant(0).company_id}  Company  as {_place(bench, 1, again.offset)}" in line
     refused = await ask(bench, "dead-letters redrive", *wanted, *EXECUTE)
     assert refused.codes == ["redriven-before"] * 2
     twice = await ask(bench, "dead-letters redrive", "1/0", "--again", *EXECUTE)
@@ -174,6 +179,7 @@ async def test_once_it_is_mended_it_is_answered_as_a_new_command(bench: Workbenc
     listed = await ask(bench, "dead-letters list", "--limit", "1", "--to", "1")
     shown = await ask(bench, "dead-letters show", "1/0")
     assert shown.report["deadLetter"]["company"] == tenant(0).company_id
+    assert shown.report["deadLetter"]["name"] == "Company"
     assert listed.report["deadLetters"][0]["redriven"] == shown.report["deadLetter"]["redriven"]
     assert [one["times"] for one in shown.report["redrives"]] == [1, 2]
     assert shown.report["deadLetter"]["redriven"]["place"] == twice.report["redrives"][0]["newPlace"]

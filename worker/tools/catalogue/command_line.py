@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
@@ -23,7 +22,7 @@ from worker.tools.catalogue.report import CatalogueDiffReport, RowChange
 from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.cli.asking import AsJson, AuthorOptions, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import leave_closed_pipe, show, table
+from worker.tools.cli.output import Page, leave_closed_pipe, show, status, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue, read_with_digest
 from worker.tools.common.catalogue.models import Catalogue
@@ -128,28 +127,30 @@ def _show_changes(file: Path, *, as_json: bool, must_be_equal: bool) -> NoReturn
     except CatalogueError as error:
         report = refusal_of(error)
     _warn_of(report.warnings)
-    show(report, as_json=as_json, draw=lambda console: _draw_changes(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_changes(page, report))
 
 
-def _draw_changes(console: Console, report: CatalogueDiffReport) -> None:
+def _draw_changes(page: Page, report: CatalogueDiffReport) -> None:
     lines = [line for change in report.changes for line in _lines(change)]
     if lines:
-        console.print(table(("row", "id", "field", "change", "old", "new"), lines[:_MOST_CHANGES]))
+        names = ("row", "id", "company", "field", "change", "old", "new")
+        page.print(table(names, lines[:_MOST_CHANGES], wraps=("company", "old", "new"), spare=("company",)))
     if (others := len(lines) - _MOST_CHANGES) > 0:
-        console.print(f"and {others} more; --json has all of them")
+        page.print(f"and {others} more; --json has all of them")
     if not report.problems:
-        console.print(f"rows that would be added: {report.added}, changed: {report.changed}")
+        page.print(f"rows that would be added: {report.added}, changed: {report.changed}")
 
 
 def _lines(change: RowChange) -> list[tuple[object, ...]]:
     if change.change == "added":
-        return [(change.kind, change.id, None, "added", None, None)]
+        return [(change.kind, change.id, change.name, None, status("added"), None, None)]
     return [
         (
             change.kind,
             change.id,
+            change.name,
             field.path,
-            field.how,
+            status(field.how),
             None if field.how == "added" else _value(field.old),
             None if field.how == "removed" else _value(field.new),
         )

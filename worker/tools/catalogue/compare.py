@@ -13,6 +13,7 @@ from worker.tools.common.catalogue.file import CatalogueError
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.catalogue.rows import CatalogueRow, Values, rows_of
 from worker.tools.common.catalogue.syntax import ValuePath, show
+from worker.tools.common.companies import names_of
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
@@ -36,7 +37,7 @@ async def compare(servers: Servers, contents: Catalogue, *, must_be_equal: bool)
 
     async def question(database: Inspection) -> CatalogueDiffReport:
         async with database.connection.transaction(isolation="repeatable_read", readonly=True):
-            changes = await _changes(database, contents)
+            changes = _named(await _changes(database, contents), await _company_names(database, contents))
             refused = await problems_of_loading(database.connection, contents)
             templates = await templates_of(database.connection, contents)
         problems = [Problem(code=CANNOT_BE_LOADED, text=text) for text in refused]
@@ -78,6 +79,20 @@ async def _changes(database: Inspection, contents: Catalogue) -> list[RowChange]
             stored = await stored_rows(database.connection, kind, [row.id for row in chunk])
             changes += [change for row in chunk if (change := _change(stored.get(row.id), row)) is not None]
     return changes
+
+
+async def _company_names(database: Inspection, contents: Catalogue) -> dict[str, str]:
+    """The names of the file's companies, and of those in the database that own a product of the file."""
+    stored = await names_of(database.connection, (product.company_id for product in contents.products))
+    return stored | {company.id: company.name for company in contents.companies}
+
+
+def _named(changes: Iterable[RowChange], names: Mapping[str, str]) -> list[RowChange]:
+    """The changes, with the name of the company that a row is or belongs to."""
+    return [
+        change.model_copy(update={"name": names.get(change.id if change.kind == "company" else change.company or "")})
+        for change in changes
+    ]
 
 
 def _change(old: CatalogueRow | None, new: CatalogueRow) -> RowChange | None:

@@ -23,6 +23,7 @@ class RowChange(Model):
     kind: RowKind
     id: str = Field(description="The row's id. For API keys: SHA-256, in hexadecimal digits.")
     company: str | None = Field(description="The company that owns the row; null if none does.")
+    name: str | None = Field(default=None, description="Name of that company, or of the company that the row is.")
     change: Literal["added", "changed"]
     fields: tuple[FieldChange, ...] = Field(description="Changed fields; empty for an added row.")
 

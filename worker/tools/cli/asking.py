@@ -26,7 +26,9 @@ Patience = Annotated[float, Parameter(help="Seconds to wait for each server befo
 AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())]
 
 
+Reason = Annotated[str | None, Parameter(help="Why; stored with the change (table operation).")]
 _BY = "Who acts; stored with the change. Default: PASSPORT_OPERATOR, or else your user name and host."
+By = Annotated[str | None, Parameter(name="--by", help=_BY)]
 
 
 @Parameter(name="*")
@@ -34,8 +36,8 @@ _BY = "Who acts; stored with the change. Default: PASSPORT_OPERATOR, or else you
 class AuthorOptions:
     """Options of a verb that changes something at once: who acts, and why."""
 
-    reason: Annotated[str | None, Parameter(help="Why; stored with the change (table operation).")] = None
-    by: Annotated[str | None, Parameter(name="--by", help=_BY)] = None
+    reason: Reason = None
+    by: By = None
 
     def author(self) -> Author:
         """Who acts, and why. Warns if nobody is named. Raises `BadUsage`."""
@@ -51,12 +53,14 @@ class AuthorOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class ActOptions(AuthorOptions):
+class ActOptions:
     """Options of a verb that changes something only with `--execute --reason TEXT`."""
 
     execute: Annotated[
         bool, Parameter(help="Do it. Without this option, only print what would be done.", negative=())
     ] = False
+    reason: Reason = None
+    by: By = None
 
     def author_if_executed(self) -> Author | None:
         """Who acts, and why; None without `--execute`. Raises `BadUsage` for `--execute` without a reason."""
@@ -64,7 +68,7 @@ class ActOptions(AuthorOptions):
             return None
         if self.reason is None or not self.reason.strip():
             raise BadUsage("--execute: expected --reason TEXT beside it, which is stored in the database")
-        return self.author()
+        return AuthorOptions(self.reason, self.by).author()
 
 
 _PARTITION = Parameter(help="A partition; can be repeated. Default: all.", negative=())

@@ -65,9 +65,11 @@ async def find_company_id(connection: Connection, text: str | None) -> str | Pro
     return company if isinstance(company, Problem) else company.id
 
 
-async def names_of(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
-    """The names of companies by id, with one query. Lacks ids that the catalogue lacks."""
-    rows = await connection.fetch(sql.load("company_names", __package__), list(set(ids)))
+async def names_of(connection: Connection, ids: Iterable[str | None]) -> dict[str, str]:
+    """The names of companies by id, with one query. Passes over None, and lacks ids that the catalogue lacks."""
+    if not (wanted := {id for id in ids if id is not None}):
+        return {}
+    rows = await connection.fetch(sql.load("company_names", __package__), list(wanted))
     return {row["id"]: row["name"] for row in rows}
 
 

@@ -1,11 +1,10 @@
 """`passport-worker dead-letters`: commands that could not be read or processed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.text import Text
 
 from worker.messages.hints import printable
 from worker.messages.reasons import DEAD_LETTER_REASONS
@@ -19,7 +18,7 @@ from worker.tools.cli.asking import (
     examples,
 )
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import show, table
+from worker.tools.cli.output import Page, Table, copyable, show, status, table
 from worker.tools.common.hints import did_you_mean
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -46,7 +45,8 @@ Code = Annotated[str | None, Parameter(help="Only dead letters with this reason,
 _LIMIT = Parameter(help="List at most this many, the newest.")
 _MOST_LISTED = 100_000
 _PLACE = Parameter(help="Place of the command: topic/partition/offset, or partition/offset.")
-_COLUMNS = ("place", "code", "appended", "key", "bytes", "company", "published again")
+_COLUMNS = ("place", "code", "appended", "key", "bytes", "company", "name", "published again")
+_SPARE = ("company", "bytes", "key", "name", "published again")
 # Characters of a value that people see; JSON has all of it.
 _SHOWN_CHARACTERS = 4_000
 
@@ -77,7 +77,7 @@ def list_command(
             raise BadUsage(str(error)) from error
 
     report = ask(asking)
-    show(report, as_json=as_json, draw=lambda console: _draw_list(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report))
 
 
 @app.command(
@@ -105,7 +105,7 @@ def show_command(
     report = ask(asking)
     if output is not None and report.dead_letter is not None:
         _write(output, value)
-    show(report, as_json=as_json, draw=lambda console: _draw_one(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_one(page, report))
 
 
 @app.command(
@@ -142,7 +142,7 @@ def redrive_command(  # noqa: PLR0913 - options of a command
         return await redrive(servers, RedriveRequest(commands, wanted, wanted_code, again, author), progress)
 
     report = ask_long(asking, _empty, patience)
-    show(report, as_json=as_json, draw=lambda console: _draw_redrive(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_redrive(page, report))
 
 
 def _code(text: str | None) -> str | None:
@@ -165,51 +165,61 @@ def _empty(problem: Problem) -> DeadLettersRedriveReport:
     return DeadLettersRedriveReport(problems=(problem,), executed=False, operation=None, warnings=(), redrives=())
 
 
-def _draw_list(console: Console, report: DeadLettersListReport) -> None:
-    console.print(table(_COLUMNS, map(_row, report.dead_letters), right=("bytes",)))
+def _draw_list(page: Page, report: DeadLettersListReport) -> None:
+    page.print(_letters(page, report.dead_letters))
 
 
-def _row(letter: DeadLetterReport) -> tuple[object, ...]:
-    appended = None if letter.appended_at is None else f"{letter.appended_at:%Y-%m-%d %H:%M:%S}Z"
-    command, again = _short(letter.place), _again(letter.redriven)
-    return (command, letter.code, appended, letter.key, letter.value_bytes, letter.company, again)
+def _letters(page: Page, letters: Iterable[DeadLetterReport]) -> Table:
+    """A row a dead letter."""
+    rows = (
+        (
+            _place(page, letter.place),
+            letter.code,
+            None if letter.appended_at is None else f"{letter.appended_at:%Y-%m-%d %H:%M:%S}Z",
+            letter.key,
+            letter.value_bytes,
+            letter.company,
+            letter.name,
+            _again(page, letter.redriven),
+        )
+        for letter in letters
+    )
+    return table(_COLUMNS, rows, right=("bytes",), wraps=("name",), spare=_SPARE)
 
 
-def _again(redriven: RedrivenReport | None) -> str | None:
+def _again(page: Page, redriven: RedrivenReport | None) -> str | None:
     if redriven is None:
         return None
-    return f"as {_short(redriven.place)}" if redriven.place is not None else "interrupted: redrive it again"
+    return "interrupted: redrive it again" if redriven.place is None else f"as {_place(page, redriven.place)}"
 
 
-def _short(place: str) -> str:
-    """A place without its topic, which the verbs accept, too."""
-    return "/".join(place.split("/")[1:])
+def _place(page: Page, place: str) -> str:
+    """A place: at a terminal without the topic, which is the same for all, and which the verbs do not need."""
+    return place.partition("/")[2] if page.is_terminal else place
 
 
-def _draw_one(console: Console, report: DeadLettersShowReport) -> None:
+def _draw_one(page: Page, report: DeadLettersShowReport) -> None:
     if report.dead_letter is None:
         return
-    console.print(table(_COLUMNS, [_row(report.dead_letter)]))
-    console.print(table(("header", "value"), [(header.name, header.value) for header in report.headers]))
+    page.print(_letters(page, [report.dead_letter]))
+    page.print(table(("header", "value"), [(header.name, header.value) for header in report.headers]))
     for redriven in report.redrives:
-        _print(console, f"published again, {redriven.times}. time: {_again(redriven)} (operation {redriven.operation})")
+        page.print(
+            f"published again, {redriven.times}. time: {_again(page, redriven)} (operation {redriven.operation})"
+        )
     if report.value is None:
-        _print(console, "The value is null.")
+        page.print("The value is null.")
         return
-    _print(console, report.value[:_SHOWN_CHARACTERS])
+    page.print(copyable(report.value[:_SHOWN_CHARACTERS]))
     if (more := len(report.value) - _SHOWN_CHARACTERS) > 0:
-        _print(console, f"{more:,} more characters; --output FILE writes the whole value, byte for byte")
+        page.print(f"{more:,} more characters; --output FILE writes the whole value, byte for byte")
 
 
-def _print(console: Console, text: str) -> None:
-    console.print(Text(printable(text)), soft_wrap=True)
-
-
-def _draw_redrive(console: Console, report: DeadLettersRedriveReport) -> None:
+def _draw_redrive(page: Page, report: DeadLettersRedriveReport) -> None:
     names = ("place", "code", "outcome", "new command", "time")
-    rows = [(row.place, row.code, row.outcome, row.new_place, row.times) for row in report.redrives]
-    console.print(table(names, rows, right=("time",)))
+    rows = [(row.place, row.code, status(row.outcome), row.new_place, row.times) for row in report.redrives]
+    page.print(table(names, rows, right=("time",), spare=("time", "code")))
     for warning in report.warnings:
-        _print(console, f"warning: {warning}")
+        page.print(f"warning: {printable(warning)}")
     if not report.executed and any(row.outcome != "refused" for row in report.redrives):
-        console.print("Nothing was published: --execute --reason TEXT does it.")
+        page.print("Nothing was published: --execute --reason TEXT does it.")

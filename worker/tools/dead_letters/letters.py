@@ -3,6 +3,7 @@
 from worker.domain.places import Place
 from worker.messages.hints import printable
 from worker.settings import Settings
+from worker.tools.common.companies import names_of
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.records import escaped
@@ -28,7 +29,7 @@ from worker.tools.dead_letters.rows import (
 
 NO_DEAD_LETTER = "no-dead-letter"
 
-_RIGHTS = reading("lane", "ledger", "dead_letter", "redrive", "operation")
+_RIGHTS = reading("lane", "ledger", "dead_letter", "redrive", "operation", "company")
 
 # A report, and the value as it was kept; None for a null value, or without a dead letter.
 Shown = tuple[DeadLettersShowReport, bytes | None]
@@ -37,12 +38,14 @@ Shown = tuple[DeadLettersShowReport, bytes | None]
 async def list_all(servers: Servers, chosen: Range, code: str | None, most: int) -> DeadLettersListReport:
     """The newest dead letters. Raises `BadSelection` for a partition that never had a lane."""
 
-    async def question(database: Inspection) -> list[LetterHead]:
-        return await chosen_letters(database, servers.settings, chosen, code, most)
+    async def question(database: Inspection) -> tuple[list[LetterHead], dict[str, str]]:
+        heads = await chosen_letters(database, servers.settings, chosen, code, most)
+        return heads, await names_of(database.connection, (head.company_id for head in heads))
 
-    heads = await ask_database(servers, _RIGHTS, question)
-    if isinstance(heads, Problem):
-        return DeadLettersListReport(problems=(heads,), dead_letters=())
+    answer = await ask_database(servers, _RIGHTS, question)
+    if isinstance(answer, Problem):
+        return DeadLettersListReport(problems=(answer,), dead_letters=())
+    heads, names = answer
     topic = servers.settings.topic_commands
     return DeadLettersListReport(
         dead_letters=tuple(
@@ -53,6 +56,7 @@ async def list_all(servers: Servers, chosen: Range, code: str | None, most: int)
                 key=escaped(head.key),
                 value_bytes=head.value_bytes,
                 company=head.company_id,
+                name=names.get(head.company_id or ""),
                 redriven=_redriven(command, head) if head.times else None,
             )
             for head in heads
@@ -75,16 +79,17 @@ async def chosen_letters(
 async def show(servers: Servers, command: Place) -> Shown:
     """The whole dead letter of a command."""
 
-    async def question(database: Inspection) -> tuple[StoredLetter, list[Redrive]] | Problem:
+    async def question(database: Inspection) -> tuple[StoredLetter, list[Redrive], dict[str, str]] | Problem:
         stored = await find_letter(database.connection, servers.settings.group_id, command)
         if stored is None:
             return no_dead_letter(servers.settings, command)
-        return stored, await redrives_of(database.connection, command)
+        names = await names_of(database.connection, [stored.company_id])
+        return stored, await redrives_of(database.connection, command), names
 
     answer = await ask_database(servers, _RIGHTS, question)
     if isinstance(answer, Problem):
         return DeadLettersShowReport(problems=(answer,), dead_letter=None, headers=(), value=None, redrives=()), None
-    stored, rows = answer
+    stored, rows, names = answer
     letter, redrives = stored.letter, tuple(_redriven(command, row) for row in rows)
     report = DeadLettersShowReport(
         dead_letter=DeadLetterReport(
@@ -94,6 +99,7 @@ async def show(servers: Servers, command: Place) -> Shown:
             key=escaped(letter.key),
             value_bytes=None if letter.value is None else len(letter.value),
             company=stored.company_id,
+            name=names.get(stored.company_id or ""),
             redriven=redrives[-1] if redrives else None,
         ),
         headers=tuple(HeaderReport(name=printable(name), value=escaped(value)) for name, value in letter.headers),

@@ -27,6 +27,7 @@ class DeadLetterReport(Model):
     key: str | None = Field(description="The record's key, escaped; in a list its first 256 bytes.")
     value_bytes: int | None = Field(description="Null for a null value.")
     company: str | None = Field(description="The company, if the answer to the command or to its repetition knew it.")
+    name: str | None = Field(description="Name of the company, if the catalogue has it.")
     redriven: RedrivenReport | None = Field(description="The last time that the command was published again.")
 
 

@@ -4,20 +4,20 @@ from typing import Annotated, NoReturn
 from uuid import UUID
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
 from worker.messages.rules import CODES
 from worker.settings import Settings
 from worker.tools.cli.asking import (
     ActOptions,
     AsJson,
+    AuthorOptions,
     Patience,
     RangeOptions,
     ask_long,
     examples,
 )
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.output import show, table
+from worker.tools.cli.output import Page, show, table
 from worker.tools.common.companies import find_company_id
 from worker.tools.common.prerequisites import Needs, to_count, to_publish
 from worker.tools.common.progress import Progress
@@ -31,7 +31,7 @@ app = App(
     help_format="plaintext",
     help_epilogue=examples(
         "replay --partition 3 --from 1000 --to 2000",
-        'replay --from 2026-11-26T08:00:00Z --company ID --execute --reason "their consumer lost a day"',
+        'replay --from 2026-11-26T08:00:00Z --company EuroBat --execute --reason "their consumer lost a day"',
     ),
 )
 
@@ -39,7 +39,8 @@ _OUTCOME = Parameter(name="--outcome", help=f"Only these outcomes: {', '.join(CO
 _RATE = Parameter(help="Most records a second; 0: no limit.")
 _SUFFIX = Parameter(help="Publish to topics whose names have this suffix, instead of the result topics.")
 _RESUME = Parameter(
-    name="--resume", help="Go on with this replay, and stop a process that runs it. No other option matters but --rate."
+    name="--resume",
+    help="Go on with this replay, and stop a process that runs it. No other option matters but --rate and --by.",
 )
 
 
@@ -67,10 +68,14 @@ def replay_command(  # noqa: PLR0913 - options of a command
         raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
     if key is not None and company is None:
         raise BadUsage("--key: expected --company beside it, since keys are a company's own")
-    wanted, author = chosen.range(), acting.author_if_executed() if resume_id is None else acting.author()
+    wanted, author = chosen.range(), acting.author_if_executed()
+    if resume_id is not None:
+        author = AuthorOptions(by=acting.by).author()
 
     async def asking(servers: Servers, progress: Progress) -> ReplayReport:
-        owner = await servers.postgres(lambda database: find_company_id(database.connection, company))
+        owner: str | Problem | None = None
+        if company is not None:
+            owner = await servers.postgres(lambda database: find_company_id(database.connection, company))
         if isinstance(owner, Problem):
             return _failed(owner)
         try:
@@ -87,21 +92,21 @@ def replay_command(  # noqa: PLR0913 - options of a command
         return to_publish(settings, topic_suffix) if acting.execute else to_count(settings)
 
     report = ask_long(asking, _failed, patience, needs)
-    show(report, as_json=as_json, draw=lambda console: _draw(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw(page, report))
 
 
 def _failed(problem: Problem, id: UUID | None = None) -> ReplayReport:
     return ReplayReport(problems=(problem,), id=None if id is None else str(id), executed=False, lanes=())
 
 
-def _draw(console: Console, report: ReplayReport) -> None:
+def _draw(page: Page, report: ReplayReport) -> None:
     names = ("partition", "from", "to", "next", "records", "bytes", "outcomes")
     rows = []
     for lane in report.lanes:
         outcomes = ", ".join(f"{count} {code}" for code, count in sorted(lane.outcomes.items()))
         rows.append((lane.partition, lane.start, lane.stop, lane.next, lane.records, lane.bytes, outcomes))
-    console.print(table(names, rows, right=names[:-1]))
+    page.print(table(names, rows, right=names[:-1], wraps=("outcomes",), spare=("bytes",)))
     if report.ok and not report.executed:
-        console.print("Nothing was published: --execute --reason TEXT does it.")
+        page.print("Nothing was published: --execute --reason TEXT does it.")
     elif report.executed:
-        console.print(f"Published; the replay's id is {report.id}.")
+        page.print(f"Published; the replay's id is {report.id}.")
