@@ -14,6 +14,7 @@ from worker.tools.explain.report import ExplainReport
 from worker.tools.keys.report import KeysCreateReport, KeysListReport, KeysRevokeReport, KeysRotateReport
 from worker.tools.lanes.report import RecoverReport, ResetReport
 from worker.tools.quota.report import QuotaShowReport
+from worker.tools.refusals.report import RefusalsReport
 from worker.tools.replay.report import ReplayReport
 
 REPORTS: Mapping[str, type[BaseModel]] = {
@@ -33,6 +34,7 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "lanes": LanesReport,
     "lanes-recover": RecoverReport,
     "lanes-reset": ResetReport,
+    "refusals": RefusalsReport,
     "replay": ReplayReport,
     "quota-show": QuotaShowReport,
 }

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 VERBS = {
     "Try it": ("demo", "sandbox"),
     "Send and read": ("submit", "tail", "validate"),
-    "Look": ("lanes", "explain", "quota", "audit", "console", "doctor"),
+    "Look": ("lanes", "refusals", "explain", "quota", "audit", "console", "doctor"),
     "Act": ("dead-letters", "replay", "keys", "catalogue"),
     "Set up": ("topics", "migrate", "settings", "run", "completion"),
 }

@@ -1,0 +1,1 @@
+"""`refusals`: the newest refusals, read from the ends of the result topics."""

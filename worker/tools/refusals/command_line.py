@@ -1,0 +1,73 @@
+"""`passport-worker refusals`."""
+
+from datetime import UTC, datetime
+from typing import Annotated, NoReturn
+
+from cyclopts import App, Parameter
+
+from worker.tools.cli.asking import AsJson, ask, examples
+from worker.tools.cli.errors import BadUsage
+from worker.tools.cli.options import duration, separated
+from worker.tools.cli.output import Page, copyable, show, status, table
+from worker.tools.refusals.newest import Bound
+from worker.tools.refusals.refusals import MOST, OUTCOMES, Wanted, refusals
+from worker.tools.refusals.report import RefusalReport, RefusalsReport
+
+# One to two seconds, for a company that is refused seldom.
+BOUND = Bound(200_000, 400_000_000, 9.0)
+
+app = App(
+    name="refusals",
+    help_format="plaintext",
+    help_epilogue=examples(
+        "refusals --since 1h",
+        "refusals --company EuroBat --outcome conflict,product-not-found",
+        "refusals -n 1000 --json | jq -r '.refusals[] | [.command, .code] | @tsv'",
+    ),
+)
+
+_COMPANY = Parameter(help="Only refusals of this company: its id or its name.")
+_OUTCOME = Parameter(help=f"Only these outcomes: {', '.join(OUTCOMES)}.", negative=())
+_SINCE = Parameter(help="Only refusals that were published in this time: 90s, 15m, 1h, 7d.")
+_LIMIT = Parameter(name=("--limit", "-n"), help=f"How many to show, at most {MOST:,}.")
+
+
+@app.default
+def refusals_command(
+    *,
+    company: Annotated[str | None, _COMPANY] = None,
+    outcome: Annotated[tuple[str, ...], _OUTCOME] = (),
+    since: Annotated[str | None, _SINCE] = None,
+    limit: Annotated[int, _LIMIT] = 50,
+    as_json: AsJson = False,
+) -> NoReturn:
+    """Show the newest refusals, newest first. `explain` tells the story of each.
+
+    Reads the result topics from their ends back: at most 200,000 refusals, 400 MB or 9 seconds. Says how far it looked.
+    """
+    outcomes = separated(outcome)
+    if unknown := set(outcomes).difference(OUTCOMES):
+        raise BadUsage(f"--outcome: expected one of {', '.join(OUTCOMES)}, got {min(unknown)!r}")
+    if not 1 <= limit <= MOST:
+        raise BadUsage(f"--limit: expected a number from 1 to {MOST:,}, got {limit}")
+    begin = None if since is None else datetime.now(UTC) - duration("--since", since)
+    wanted = Wanted(company, outcomes, begin, limit)
+    report = ask(lambda servers: refusals(servers, wanted, BOUND))
+    show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=None if report.failed else report.span)
+
+
+_COLUMNS = ("date", "time (UTC)", "company", "company id", "code", "key", "GTIN", "serial", "place")
+# The place leads to all the others, so it stays. `explain` tells them.
+_SPARE = ("date", "company id", "GTIN", "key", "serial")
+
+
+def _draw(page: Page, report: RefusalsReport) -> None:
+    page.print(table(_COLUMNS, map(_row, report.refusals), wraps=("company",), spare=_SPARE))
+    if report.refusals:
+        page.print(copyable(f"The story of the first one: passport-worker explain {report.refusals[0].short_place}"))
+
+
+def _row(refusal: RefusalReport) -> tuple[object, ...]:
+    at, key = refusal.appended_at, None if refusal.is_without_key else refusal.key
+    unit = (refusal.gtin, refusal.serial_number, refusal.short_place)
+    return (f"{at:%Y-%m-%d}", f"{at:%H:%M:%S}", refusal.name, refusal.company, status(refusal.code), key, *unit)

@@ -1,0 +1,195 @@
+"""`passport-worker refusals`: which commands were refused last, by the results themselves."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker.domain.places import Place
+from worker.domain.timestamps import parse_time, time_of_ms
+from worker.messages.answers import body_of_value, child, outcome_class
+from worker.messages.envelope import Record
+from worker.messages.events import cause_of
+from worker.messages.rules import REFUSALS, ROWS, Kind
+from worker.settings import Settings
+from worker.stream.cluster.permissions import Acl
+from worker.stream.cluster.topic_settings import missing_topics
+from worker.stream.log_reader import LogReader
+from worker.tools.common.answering import error_of
+from worker.tools.common.companies import Company, find_company, names_of
+from worker.tools.common.inspection import Inspection
+from worker.tools.common.prerequisites import ask_database
+from worker.tools.common.records import masked
+from worker.tools.common.report import Problem
+from worker.tools.common.rights import reading
+from worker.tools.common.servers import Servers
+from worker.tools.refusals.newest import Bound, Newest, Tail, read_newest
+from worker.tools.refusals.report import RefusalReport, RefusalsReport
+
+KINDS = tuple(kind for kind in Kind if kind is not Kind.CREATED)
+OUTCOMES = tuple(dict.fromkeys([*(kind.label for kind in KINDS), *(row.code for row in REFUSALS.values())]))
+"""Outcomes that can be asked for: result topics, and codes of refusals."""
+MOST = 1_000
+_RIGHTS = reading("company")
+_ID = re.compile(r"[0-9A-Fa-f]{24}")
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which refusals to show. `company` is an id or a name; `outcomes` are some of `OUTCOMES`, or empty: all."""
+
+    company: str | None = None
+    outcomes: tuple[str, ...] = ()
+    since: datetime | None = None
+    most: int = 50
+
+
+async def refusals(servers: Servers, wanted: Wanted, bound: Bound) -> RefusalsReport:
+    """The newest refusals. Postgres only knows names: without it, the ids of companies are shown."""
+    company = await _company(servers, wanted.company)
+    if isinstance(company, Problem):
+        return _report(wanted, None, (company,))
+    company_id = None if company is None else company.id
+    kinds = [kind for kind in KINDS if not wanted.outcomes or _may_hold(kind, wanted.outcomes)]
+    acls = [Acl("Read", "topic", servers.settings.result_topics[kind - 1]) for kind in kinds]
+    newest = await servers.kafka(lambda: _read(servers, kinds, wanted, company_id, bound), acls)
+    if isinstance(newest, Problem):
+        return _report(wanted, company, (newest,))
+    topics = dict(zip(servers.settings.result_topics, Kind, strict=True))
+    rows = [_refusal(record, topics[record.topic]) for record in newest.records]
+    # A turn publishes its results at once, to all topics, so the times of the commands tell more.
+    rows.sort(key=lambda row: (row.appended_at, [*map(int, row.short_place.split("/"))]), reverse=True)
+    ids = {row.company for row in rows if row.company} | ({company_id} if company_id else set())
+    names = await ask_database(servers, _RIGHTS, lambda database: names_of(database.connection, ids)) if ids else {}
+    problems: tuple[Problem, ...] = ()
+    if isinstance(names, Problem):
+        problems, names = (names,), {}
+    if company is not None and not company.name:
+        company = Company(company.id, names.get(company.id, ""))
+    return _report(
+        wanted,
+        company,
+        problems,
+        newest,
+        [row.model_copy(update={"name": names.get(row.company or "")}) for row in rows],
+    )
+
+
+async def _company(servers: Servers, text: str | None) -> Company | Problem | None:
+    """The company that was asked for. An id needs no look into the database."""
+    if text is None:
+        return None
+    if _ID.fullmatch(text):
+        return Company(text.lower(), "")
+
+    async def question(database: Inspection) -> Company | Problem:
+        return await find_company(database.connection, text)
+
+    return await ask_database(servers, _RIGHTS, question)
+
+
+def _may_hold(kind: Kind, outcomes: Iterable[str]) -> bool:
+    """Whether a kind of result can hold one of these outcomes."""
+    return not {kind.label, *(row.code for row in REFUSALS.values() if row.kind is kind)}.isdisjoint(outcomes)
+
+
+async def _read(
+    servers: Servers, kinds: Sequence[Kind], wanted: Wanted, company_id: str | None, bound: Bound
+) -> Newest | Problem:
+    settings, reader = servers.settings, LogReader(servers.cluster)
+    topics = [settings.result_topics[kind - 1] for kind in kinds]
+    counts = await servers.cluster.partition_counts(topics)
+    if missing := [topic for topic in topics if topic not in counts]:
+        return Problem(code="topics-missing", text=str(missing_topics(missing)))
+    tails = await asyncio.gather(*(_tails(reader, topic, range(counts[topic]), wanted.since) for topic in topics))
+    wants = _chooser(settings, company_id, frozenset(wanted.outcomes))
+    return await read_newest(reader, [tail for of_topic in tails for tail in of_topic], wants, wanted.most, bound)
+
+
+async def _tails(reader: LogReader, topic: str, partitions: range, since: datetime | None) -> list[Tail]:
+    bounds = await reader.bounds(topic, partitions)
+    firsts = {} if since is None else await reader.first_since(topic, partitions, since)
+    return [Tail(topic, at, max(log.first, firsts.get(at, 0)), log.end) for at, log in bounds.items()]
+
+
+def _chooser(settings: Settings, company_id: str | None, outcomes: frozenset[str]) -> Callable[[Record], Place | None]:
+    """Returns a function that gives the command of a wanted result; None for other results.
+
+    Installations may share result topics, and strangers may have put anything there.
+    """
+    topics = dict(zip(settings.result_topics, Kind, strict=True))
+    company = None if company_id is None else company_id.encode()
+
+    def command_of(record: Record) -> Place | None:
+        if company is not None and dict(record.headers).get("ce_companyid") != company:
+            return None
+        cause = cause_of(record.headers)
+        if cause is None or cause.topic != settings.topic_commands:
+            return None
+        kind = topics[record.topic]
+        if outcomes and kind.label not in outcomes and _code(record, kind) not in outcomes:
+            return None
+        return cause
+
+    return command_of
+
+
+def _code(record: Record, kind: Kind) -> str:
+    outcome = outcome_class(kind, body_of_value(record.value or b""))
+    return _UNKNOWN if outcome is None else ROWS[outcome].code
+
+
+def _refusal(record: Record, kind: Kind) -> RefusalReport:
+    """The row of a result. Anybody may have written it, so every part may be missing or odd."""
+    headers, body = dict(record.headers), body_of_value(record.value or b"")
+    request = child(body, "request")
+    gs1, status = child(request, "gs1"), body.get("status")
+    company = _text(headers.get("ce_companyid"))
+    return RefusalReport(
+        appended_at=parse_time(_text(headers.get("ce_time")) or "") or time_of_ms(record.timestamp_ms),
+        refused_at=time_of_ms(record.timestamp_ms),
+        company=company.lower() if company and _ID.fullmatch(company) else None,
+        name=None,
+        outcome=kind.label,
+        code=_code(record, kind),
+        status=status if type(status) is int and 0 <= status < 1000 else None,
+        error=masked(error_of(body)),
+        key=_text(record.key) or "",
+        product_id=_member(request, "productId"),
+        gtin=_member(gs1, "gtin"),
+        serial_number=_member(gs1, "serialNumber"),
+        command=str(cause_of(record.headers)),
+        result=str(Place(record.topic, record.partition, record.offset)),
+    )
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else masked(data.decode("utf-8", "replace"))
+
+
+def _member(body: object, name: str) -> str | None:
+    value = body.get(name) if isinstance(body, dict) else None
+    return masked(value) if isinstance(value, str) else None
+
+
+def _report(
+    wanted: Wanted,
+    company: Company | None,
+    problems: tuple[Problem, ...],
+    newest: Newest | None = None,
+    rows: Iterable[RefusalReport] = (),
+) -> RefusalsReport:
+    back_to_ms = None if newest is None else newest.back_to_ms
+    return RefusalsReport(
+        problems=problems,
+        company=company and company.id,
+        name=(company and company.name) or None,
+        outcomes=wanted.outcomes,
+        since=wanted.since,
+        refusals=tuple(rows),
+        looked_at=0 if newest is None else newest.looked_at,
+        back_to=None if back_to_ms is None else time_of_ms(back_to_ms),
+        reach=newest and newest.reach,
+    )
