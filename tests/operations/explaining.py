@@ -14,11 +14,11 @@ from tests.integration.guards_helpers import changed
 from tests.operations.asking import SCHEMAS
 from tests.outcomes import GOOD
 from tests.workbench import Workbench, make_past_day
+from worker.tools.common.address import Address
 from worker.tools.common.progress import Quiet
 from worker.tools.common.selection import place_of
 from worker.tools.common.servers import AWAY_SECONDS, both_servers
 from worker.tools.explain.explain import explain
-from worker.tools.explain.locate import Address
 
 SECRETS = ("tp_secret", "tp_live")
 TOKEN = jwt.encode({"exp": 1_900_000_000, "sub": "x" * 20}, "k" * 32, "HS256", {"kid": "key-7"})

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,8 @@ from tests.operations.asking import ask
 from tests.operations.explaining import SECRETS, TOKEN, codes, told
 from tests.outcomes import BLOCKED, FULL, GOOD, OTHER, answer_all
 from tests.workbench import Result, Workbench, gtin, make_workbench, run_command
+from worker.tools.common.address import CompanyKey, PassportId, Serial
 from worker.tools.common.rights import READER
-from worker.tools.explain.locate import CompanyKey, PassportId, Serial
 from worker.tools.migrate.grants import grant_rights
 
 pytestmark = pytest.mark.real_kafka
@@ -287,8 +288,15 @@ async def test_people_get_a_story_and_no_escape_sequence(answered: Answered) -> 
     """From the record to its event; what a record says is escaped."""
     done = await asyncio.to_thread(run_command, "explain", "1/0", COLUMNS="200", **answered.bench.environment)
     assert (done.returncode, done.stderr) == (0, "")
-    words = [line.split()[0] for line in done.stdout.splitlines() if line[:1].isalpha()]
-    assert words == ["step", "asked", "record", "command", "facts", "rule", "outcome", "event"]
+    facts = [re.split(" {2,}", line)[0] for line in done.stdout.splitlines() if "  " in line]
+    assert facts == [
+        *("fact", "asked for", "command", "appended", "record key", "body", "product", "GTIN", "serial", "credentials"),
+        *("company", "company id", "lane", "rule", "outcome", "why", "event", "result", "result key"),
+    ]
+    assert done.stdout.splitlines()[-1] == (
+        f"Others like it: passport-worker refusals --company {GOOD.company_id} --outcome invalid"
+    )
+    assert json.loads(done.stdout.splitlines()[-2])["status"] == 400, "the body can be copied"
     assert "6: the body is valid: not so" in done.stdout
     assert "productId: Expected 24 hexadecimal digits" in done.stdout
     assert r"\x1b[31mred\x07\u202e" in done.stdout
@@ -297,6 +305,30 @@ async def test_people_get_a_story_and_no_escape_sequence(answered: Answered) -> 
     typed = ("--gtin", gtin(1), "--serial", "[red]\u202e")
     done = await asyncio.to_thread(run_command, "explain", *typed, **answered.bench.environment)
     assert (done.returncode, r"serial number [red]\u202e" in done.stdout) == (1, True)
+
+
+async def test_anything_in_hand_is_an_address(answered: Answered) -> None:
+    """As in the console's search field; a company by its name, in any case."""
+    passport = str(answered.results[7].body["_id"])
+    connection = await answered.bench.connect()
+    await connection.execute("UPDATE company SET name = 'Full of Cells' WHERE id = $1", FULL.company_id)
+    await connection.close()
+    for words in (
+        [passport],
+        [gtin(2), "two"],
+        [f"{gtin(2)} two"],
+        [f"https://id.tracepass.eu/p/01/{gtin(2)}/21/two"],
+        [FULL.company_id, "k-overage"],
+        ["full of cells", "k-overage"],
+        ["Full", "of", "Cells", "k-overage"],
+        ["--company", "Full of Cells", "--key", "k-overage"],
+    ):
+        one = await ask(answered.bench, "explain", *words)
+        assert (one.code, one.report["place"]["offset"]) == (0, 7), words
+        assert one.report["outcome"]["companyName"] == "Full of Cells"
+    unknown = await ask(answered.bench, "explain", "Full of Cell", "k-overage")
+    assert (unknown.code, unknown.codes) == (1, ["not-found"])
+    assert f"Perhaps you mean Full of Cells ({FULL.company_id})" in unknown.report["problems"][0]["text"]
 
 
 async def test_on_the_command_line(answered: Answered) -> None:

@@ -9,7 +9,7 @@ from tests.integration.guards_helpers import expire
 from tests.operations.explaining import answered_by, codes, drop_days, expire_results, told
 from tests.outcomes import GOOD
 from tests.workbench import Workbench
-from worker.tools.explain.locate import PassportId
+from worker.tools.common.address import PassportId
 
 pytestmark = pytest.mark.real_kafka
 

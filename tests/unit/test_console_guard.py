@@ -10,8 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from multidict import CIMultiDict
 
+from worker.tools.common.address import LONGEST
 from worker.tools.console.guard import HEADERS, Guard
-from worker.tools.console.search import LONGEST
 
 Client = TestClient[web.Request, web.Application]
 

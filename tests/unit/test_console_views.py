@@ -108,6 +108,7 @@ def _report(code: str, rule: int | None) -> ExplainReport:
         why="",
         event="rejected",
         company_id=None,
+        company_name=None,
         passport_id=None,
         key="k",
         body={},

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from worker.messages.reasons import DEAD_LETTER_REASONS
 from worker.messages.rules import ALL_RULES
+from worker.tools.common.address import address_of
 from worker.tools.common.progress import Quiet
 from worker.tools.common.report import Report
 from worker.tools.common.selection import BadSelection, Range, place_of
@@ -16,7 +17,6 @@ from worker.tools.common.servers import Servers
 from worker.tools.console import rendering
 from worker.tools.console.cached import MOST_ROWS, NEWEST_LETTERS, CachedReports, LastReport
 from worker.tools.console.chart import chart
-from worker.tools.console.search import address_of
 from worker.tools.console.verdict import verdicts
 from worker.tools.dead_letters.letters import list_all
 from worker.tools.dead_letters.letters import show as look_at

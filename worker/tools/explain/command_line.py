@@ -1,49 +1,60 @@
 """`passport-worker explain`."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
-from rich.console import Console
+from rich.text import Text
 
-from worker.domain import gs1
 from worker.domain.timestamps import format_time
+from worker.messages.rules import REFUSALS
 from worker.tools.cli.asking import AsJson, ask_long, examples
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.options import company_id, object_id
-from worker.tools.cli.output import show, table
+from worker.tools.cli.options import object_id
+from worker.tools.cli.output import Page, copyable, show, status, table
+from worker.tools.common.address import EXPECTED, Address, PassportId, address_of_words, company_key, unit
+from worker.tools.common.money import money
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
-from worker.tools.common.selection import BadSelection, place_of
+from worker.tools.common.selection import BadSelection
 from worker.tools.common.servers import Servers
 from worker.tools.explain.explain import explain
-from worker.tools.explain.locate import Address, CompanyKey, PassportId, Serial, key_problem
-from worker.tools.explain.report import CommandReport, CredentialsReport, ExplainReport, OutcomeReport
+from worker.tools.explain.report import CommandReport, CredentialsReport, ExplainReport, LanePosition, OutcomeReport
+
+_ONE_OF = f"{EXPECTED}; or --passport, --gtin with --serial, --company with --key"
+_MOST_BODY = 20_000
 
 app = App(
     name="explain",
     help_format="plaintext",
-    help_epilogue=examples("explain 3/12017", "explain --gtin 04012345000016 --serial U1 --json"),
+    help_epilogue=examples(
+        "explain 3/12017",
+        "explain 6650b2c3d4e5f6a7b8c9d0e1",
+        "explain 04012345000016 U1 --json",
+        "explain EuroBat order-4711-unit-1",
+    ),
 )
 
-_ONE_OF = "expected one of: PLACE, --passport, --gtin with --serial, --company with --key"
-_MOST_BODY = 600
-
-_PLACE = Parameter(name="PLACE", help="Place of the command: topic/partition/offset, or partition/offset.")
+_WHAT = Parameter(
+    name="WHAT",
+    help="Place of the command (topic/partition/offset, or partition/offset), id of a passport, GTIN and serial "
+    "number, GS1 Digital Link, or company (id or name) and idempotency key.",
+    negative=(),
+)
 _SCAN = Parameter(
     help="Search everything: the whole ledger for a key, and all results since the command. Takes long.", negative=()
 )
+_COMPANY = Parameter(help="A company, by id or name, with --key.")
 
 
 @app.default
 def explain_command(  # noqa: PLR0913 - options of a command
-    place: Annotated[str | None, _PLACE] = None,
-    /,
-    *,
+    *what: Annotated[str, _WHAT],
     passport: Annotated[str | None, Parameter(help="Id of a passport.")] = None,
     gtin: Annotated[str | None, Parameter(help="GTIN of a passport, with --serial.")] = None,
     serial: Annotated[str | None, Parameter(help="Serial number of a passport, with --gtin.")] = None,
-    company: Annotated[str | None, Parameter(help="Id of a company, with --key.")] = None,
+    company: Annotated[str | None, _COMPANY] = None,
     key: Annotated[str | None, Parameter(help="An idempotency key, with --company.")] = None,
     scan: Annotated[bool, _SCAN] = False,
     as_json: AsJson = False,
@@ -52,38 +63,32 @@ def explain_command(  # noqa: PLR0913 - options of a command
 
     Exits with 1 if nothing is found. Shows only the kind of credentials. Only --scan finds refusals under a key.
     """
-    names = {"place": place, "passport": passport, "gtin": gtin, "serial": serial, "company": company, "key": key}
+    names = {"passport": passport, "gtin": gtin, "serial": serial, "company": company, "key": key}
     given = {name: text for name, text in names.items() if text is not None}
 
     async def asking(servers: Servers, progress: Progress) -> ExplainReport:
-        address = address_of(given, servers.settings.topic_commands)
+        address = address_in(what, given, servers.settings.topic_commands)
         return await explain(servers, address, progress, scan=scan)
 
-    address_of(given, "any")  # reports bad usage before any server is asked
+    address_in(what, given, "any")  # reports bad usage before any server is asked
     report = ask_long(asking, _empty)
-    show(report, as_json=as_json, draw=lambda console: _draw(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw(page, report))
 
 
-def address_of(given: dict[str, str], topic: str) -> Address:
-    """The address in the options, which are given by name. Raises `BadUsage`."""
-    match given:
-        case {"place": text, **others} if not others:
-            try:
-                return place_of(text, topic)
-            except BadSelection as error:
-                raise BadUsage(f"PLACE: {error}") from error
-        case {"passport": text, **others} if not others:
-            return PassportId(object_id("--passport", text))
-        case {"gtin": gtin, "serial": serial, **others} if not others:
-            if problem := gs1.gtin_problem(gtin):
-                raise BadUsage(f"--gtin: {problem}")
-            if problem := gs1.serial_problem(serial):
-                raise BadUsage(f"--serial: {problem}")
-            return Serial(gtin, serial)
-        case {"company": company, "key": key, **others} if not others:
-            if problem := key_problem(key):
-                raise BadUsage(f"--key: {problem}")
-            return CompanyKey(company_id(company), key)
+def address_in(what: Sequence[str], given: Mapping[str, str], topic: str) -> Address:
+    """The address in the arguments, or in the options, which are given by name. Raises `BadUsage`."""
+    try:
+        match given:
+            case {} if what and not given:
+                return address_of_words(what, topic)
+            case {"passport": text, **others} if not others and not what:
+                return PassportId(object_id("--passport", text))
+            case {"gtin": gtin, "serial": serial, **others} if not others and not what:
+                return unit(gtin, serial)
+            case {"company": company, "key": key, **others} if not others and not what:
+                return company_key(company, key)
+    except BadSelection as error:
+        raise BadUsage(str(error)) from error
     raise BadUsage(_ONE_OF)
 
 
@@ -105,42 +110,45 @@ def _empty(problem: Problem) -> ExplainReport:
     )
 
 
-def _draw(console: Console, report: ExplainReport) -> None:
-    """Draw a row a step, from the record to its event. `table` escapes what records say."""
-    command, outcome = report.command, report.outcome
-    rows = [("asked", report.asked)]
-    if report.place is not None:
-        rows.append(("record", str(report.place) + ("" if command is None else _record(command))))
-    if command is not None:
-        rows.append(("command", _command(command)))
-    if facts := _facts(report):
-        rows.append(("facts", facts))
-    if outcome is None:
-        rows.append(("outcome", report.state))
+def _draw(page: Page, report: ExplainReport) -> None:
+    """Draw a row a fact, from the record to its event, so that each identifier can be copied."""
+    rows: list[tuple[str, object]] = [("asked for", report.asked), ("command", report.place)]
+    if report.command is not None:
+        rows += _command(report.command)
+    rows += _facts(report)
+    if (outcome := report.outcome) is None:
+        rows.append(("outcome", status(report.state)))
     else:
-        if outcome.rule is not None:
-            rows.append(("rule", f"{outcome.rule.number}: {outcome.rule.name}{outcome.of_the_rule}"))
-        rows.append(("outcome", f"{outcome.code} ({outcome.status}). {outcome.why}"))
-        rows.append(("event", _event(report, outcome)))
-    if report.ok or outcome is not None or command is not None:  # otherwise the problem below says the same
+        rows += _outcome(report, outcome)
+    if report.ok or outcome is not None or report.command is not None:  # otherwise the problem below says the same
         rows += [("note", note) for note in report.notes]
-    rows += [("also", str(other)) for other in report.others]
-    console.print(table(("step", "what became of it"), rows))
+    rows += [("also", other) for other in report.others]
+    page.print(table(_COLUMNS, (row for row in rows if row[1] is not None), wraps=(_COLUMNS[1],)))
+    if outcome is not None:
+        page.print(_body(outcome))
+        if outcome.code in _REFUSED:
+            company = "" if outcome.company_id is None else f" --company {outcome.company_id}"
+            page.print(copyable(f"Others like it: passport-worker refusals{company} --outcome {outcome.code}"))
 
 
-def _record(command: CommandReport) -> str:
-    key = "no key" if command.key is None else f"key {command.key} ({command.key_bytes} bytes)"
-    return f", appended {format_time(command.appended_at)}, {key}, value of {command.value_bytes} bytes"
+_COLUMNS = ("fact", "what became of it")
+_REFUSED = frozenset(row.code for row in REFUSALS.values())
 
 
-def _command(command: CommandReport) -> str:
-    text, asked, key = "a body that cannot be read", command.asked, "no idempotency key"
-    if asked is not None:
+def _command(command: CommandReport) -> list[tuple[str, object]]:
+    size = f"{command.value_bytes} bytes, {command.headers} headers"
+    rows: list[tuple[str, object]] = [("appended", format_time(command.appended_at)), ("record key", command.key)]
+    if (asked := command.asked) is None:
+        rows.append(("body", f"cannot be read ({size})"))
+    else:
         confirmed = ", overage confirmed" if asked.confirm_overage else ""
-        text = f"product {asked.product_id}, GTIN {asked.gtin}, serial number {asked.serial_number}{confirmed}"
-    if command.idempotency_key is not None:
-        key = f"idempotency key {command.idempotency_key}"
-    return f"{text}; {key}; {_credentials(command.credentials)}"
+        rows += [
+            ("body", f"{size}{confirmed}"),
+            ("product", asked.product_id),
+            ("GTIN", asked.gtin),
+            ("serial", asked.serial_number),
+        ]
+    return [*rows, ("key", command.idempotency_key), ("credentials", _credentials(command.credentials))]
 
 
 def _credentials(credentials: CredentialsReport) -> str:
@@ -156,29 +164,45 @@ def _credentials(credentials: CredentialsReport) -> str:
             misfit = credentials.misfit
             wrong = "" if misfit is None else f", whose claim {misfit} does not match this record"
             return f"signature of key{label} {credentials.key_id}{until}{wrong}"
-    return f"credentials: {credentials.kind}"
+    return credentials.kind
 
 
-def _facts(report: ExplainReport) -> str:
-    facts = []
+def _facts(report: ExplainReport) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    if (outcome := report.outcome) is not None:
+        rows += [("company", outcome.company_name), ("company id", outcome.company_id)]
     if (bound := report.binding) is not None:
-        facts.append(f"the key is bound to passport {bound.passport_id} since {format_time(bound.since)}")
+        rows.append(("key bound to", f"{bound.passport_id} since {format_time(bound.since)}"))
     if (charge := report.charge) is not None:
-        facts.append(f"{charge.price_cents} cents were charged at {format_time(charge.charged_at)}")
+        rows.append(("charged", f"{money(charge.price_cents, charge.currency)} at {format_time(charge.charged_at)}"))
     if (lane := report.lane) is not None:
-        facts.append(f"the lane is at A={lane.applied}, E={lane.emitted}")
-    if report.trace_id is not None:
-        facts.append(f"trace {report.trace_id}")
-    return "; ".join(facts)
+        rows.append(("lane", ", ".join(f"{name}={at}" for name, at in _positions(lane) if at is not None) or None))
+    return [*rows, ("trace", report.trace_id)]
 
 
-def _event(report: ExplainReport, outcome: OutcomeReport) -> str:
-    visible = {True: "visible", False: "not visible yet", None: "not known whether visible"}[outcome.emitted]
-    place = visible if outcome.result is None else f"at {outcome.result}"
+def _positions(lane: LanePosition) -> tuple[tuple[str, int | None], ...]:
+    return ("A", lane.applied), ("E", lane.emitted), ("log ends at", lane.log_end)
+
+
+def _outcome(report: ExplainReport, outcome: OutcomeReport) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    if outcome.rule is not None:
+        rows.append(("rule", f"{outcome.rule.number}: {outcome.rule.name}{outcome.of_the_rule}"))
+    code = status(outcome.code)
+    rows += [
+        ("outcome", code if outcome.status is None else code.append(f" ({outcome.status})", "default")),
+        ("why", outcome.why),
+        ("passport", outcome.passport_id),
+    ]
+    visible = {True: "is visible", False: "is not visible yet", None: "not known whether it is visible"}
+    rows += [("event", f"{outcome.event}, {visible[outcome.emitted]}"), ("result", outcome.result)]
+    rows.append(("result key", outcome.key))
+    if (letter := report.dead_letter) is not None:
+        rows += [("dead letter", f"{letter.reason}, at {letter.record or 'no visible place'}")]
+    return rows
+
+
+def _body(outcome: OutcomeReport) -> Text:
+    """The body in one line, as it was published: an excerpt could not be used."""
     body = json.dumps(outcome.body, ensure_ascii=False, separators=(",", ":"))
-    if len(body) > _MOST_BODY:
-        body = f"{body[:_MOST_BODY]}… (--json has all)"
-    letter, copy = report.dead_letter, ""
-    if letter is not None:
-        copy = f"; dead letter ({letter.reason}) at {letter.record or 'no visible place'}"
-    return f"{outcome.event} {place}, key {outcome.key}{copy}: {body}"
+    return copyable(body) if len(body) <= _MOST_BODY else Text(f"The body has {len(body):,} characters: --json has it.")

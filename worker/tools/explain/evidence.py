@@ -33,7 +33,9 @@ class Evidence:
     bound: CreatedPassport | None = None
     charge: Charge | None = None
     owner: KeyOwner | None = None
+    company_name: str | None = None
     audience: str | None = None
+    currency: str = ""
 
     @property
     def appended_ms(self) -> int:

@@ -12,6 +12,8 @@ from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.tools.common.acls import looking_acls
+from worker.tools.common.address import Address
+from worker.tools.common.companies import names_of
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.progress import Progress
 from worker.tools.common.records import WIDEST, json_safe, masked
@@ -20,7 +22,7 @@ from worker.tools.common.result_record import Misfit, answer_of, letter_of
 from worker.tools.common.servers import Servers
 from worker.tools.explain.evidence import Conclusion, Evidence, conclude
 from worker.tools.explain.kafka_side import KafkaSide, open_kafka
-from worker.tools.explain.locate import Address, Located, Locator, described
+from worker.tools.explain.locate import Located, Locator
 from worker.tools.explain.postgres_side import bindings_of, charge_of, owner_of
 from worker.tools.explain.report import ExplainReport
 from worker.tools.explain.report_parts import (
@@ -33,7 +35,7 @@ from worker.tools.explain.report_parts import (
     record_place,
 )
 
-_TABLES = ("lane", "ledger", "passport", "dead_letter", "idempotency_key", "overage_charge")
+_TABLES = ("lane", "ledger", "passport", "dead_letter", "idempotency_key", "overage_charge", "company")
 NOT_COMMANDS = "other-topic"
 
 
@@ -90,6 +92,7 @@ class _Question:
         if (command := located.command) is None:
             return _report(self.address, located, Conclusion("not-found"), None, self.problems)
         evidence = Evidence(command, lane=lanes.get(command.partition), audience=settings.audience)
+        evidence.currency = settings.currency
         if kafka is not None:
             evidence.log = kafka.bounds.get(command.partition)
             evidence.emitted = kafka.emitted.get(command.partition)
@@ -153,12 +156,13 @@ def _take_letter_reason(evidence: Evidence, group_id: str) -> None:
 
 
 async def _look_up(evidence: Evidence, database: Inspection) -> None:
-    """Look up the binding of the key, the charge of the passport, and the owner of the API key or signing key."""
+    """Look up the company, the binding of the key, the charge of the passport, and the owner of the credentials."""
     connection, answer = database.connection, evidence.answer
     if answer is not None and answer.company_id is not None:
         bound = await bindings_of(connection, answer.company_id, answer.key)
         own = [passport for passport in bound if passport.passport_id == answer.passport_id]
         evidence.bound = next(iter([*own, *bound]), None)
+        evidence.company_name = (await names_of(connection, [answer.company_id])).get(answer.company_id)
     if answer is not None and answer.passport_id is not None:
         evidence.charge = await charge_of(connection, answer.passport_id)
     if evidence.record is not None:
@@ -180,7 +184,7 @@ def _report(
         problems = [*problems, Problem(code=conclusion.code or conclusion.state, place=place, text=text)]
     return ExplainReport(
         problems=tuple(problems),
-        asked=masked(described(address)),
+        asked=masked(str(address)),
         place=None if located.command is None else record_place(located.command),
         state=conclusion.state,
         notes=tuple(notes),

@@ -11,9 +11,11 @@ from typing import TypeAlias
 from worker.domain.command import place_digits
 from worker.domain.places import Place
 from worker.domain.timestamps import time_of_ms
-from worker.messages.envelope import LONGEST_IDEMPOTENCY_KEY, is_idempotency_key
+from worker.tools.common.address import Address, PassportId, Serial
+from worker.tools.common.companies import find_company
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.progress import Progress
+from worker.tools.common.report import Problem
 from worker.tools.explain.kafka_side import KafkaSide
 from worker.tools.explain.postgres_side import (
     CreatedPassport,
@@ -35,51 +37,6 @@ MOST_UNDER_KEY = 20
 
 # The first offset and the offset behind the last, by partition or by the id of a lane.
 Ranges: TypeAlias = Mapping[int, tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class PassportId:
-    """The id of a passport: 24 hexadecimal digits, in lower case."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Serial:
-    """The GTIN and the serial number on a unit."""
-
-    gtin: str
-    serial: str
-
-
-@dataclass(frozen=True, slots=True)
-class CompanyKey:
-    """An idempotency key of a company."""
-
-    company_id: str
-    key: str
-
-
-Address: TypeAlias = Place | PassportId | Serial | CompanyKey
-
-
-def key_problem(key: str) -> str | None:
-    """Why rule 4 refuses an idempotency key, so that nothing can be bound to it; None for a well-formed key."""
-    if is_idempotency_key(key):
-        return None
-    return f"expected 1 to {LONGEST_IDEMPOTENCY_KEY} characters without control characters"
-
-
-def described(address: Address) -> str:
-    """The address in words."""
-    match address:
-        case PassportId(id):
-            return f"passport {id}"
-        case Serial(gtin, serial):
-            return f"GTIN {gtin}, serial number {serial}"
-        case CompanyKey(company_id, key):
-            return f"idempotency key {key} of company {company_id}"
-    return str(address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +73,12 @@ class Locator:
             if passport is None:
                 return Located(None, "No passport has this GTIN and serial number.")
             return await self._by_passport(passport)
+        company = await find_company(self.database.connection, address.company)
+        if isinstance(company, Problem):
+            return Located(None, company.text)
         if self.scan:
-            return await self._all_under_key(self.database, address)
-        bound = await bindings_of(self.database.connection, address.company_id, address.key)
+            return await self._all_under_key(self.database, company.id, address.key)
+        bound = await bindings_of(self.database.connection, company.id, address.key)
         if bound:
             return await self._by_passport(bound[0])
         return Located(
@@ -127,7 +87,7 @@ class Locator:
             "finds refusals under it: it reads the whole ledger.",
         )
 
-    async def _all_under_key(self, database: Inspection, address: CompanyKey) -> Located:
+    async def _all_under_key(self, database: Inspection, company_id: str, key: str) -> Located:
         """Answers under a key. Reads the ledger backwards from its end, all lanes side by side."""
         left = dict(self._ledger_ranges())
         answers = list[tuple[int, Place]]()
@@ -135,7 +95,7 @@ class Locator:
         while left and len(answers) <= MOST_UNDER_KEY:
             for partition, (start, stop) in list(left.items()):
                 begin = max(start, stop - _SCANNED_ROWS)
-                asked = (self.lanes[partition].id, begin, stop, address.company_id, address.key, MOST_UNDER_KEY + 1)
+                asked = (self.lanes[partition].id, begin, stop, company_id, key, MOST_UNDER_KEY + 1)
                 for row in await answered_under(database.connection, *asked):
                     answers.append((row.appended_ms, Place(self.topic, partition, row.offset)))
                 self.progress.advance(stop - begin)

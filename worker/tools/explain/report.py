@@ -100,6 +100,7 @@ class ChargeReport(Model):
     """The charge for a passport beyond the plan's slots."""
 
     price_cents: int
+    currency: str = Field(description="Of the settings (PASSPORT_CURRENCY).")
     charged_at: datetime
 
 
@@ -119,6 +120,7 @@ class OutcomeReport(Model):
     why: str = Field(description="Why it was answered so, in plain sentences.")
     event: str = Field(description="The kind of event: `created`, `overage-required`, `conflict`, `rejected`.")
     company_id: str | None
+    company_name: str | None = Field(description="Null if Postgres is away, or does not know the company.")
     passport_id: str | None = Field(description="Id of the created or replayed passport.")
     key: str = Field(description="Key of the result.")
     body: JsonValue = Field(description="Body of the result.")

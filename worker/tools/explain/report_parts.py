@@ -140,6 +140,7 @@ def outcome_report(evidence: Evidence) -> OutcomeReport | None:
         why=json_safe(why(outcome, body)),
         event=answer.kind.label,
         company_id=answer.company_id,
+        company_name=evidence.company_name,
         passport_id=answer.passport_id,
         key=answer.key,
         body=_json_value(body),
@@ -186,4 +187,6 @@ def binding_report(evidence: Evidence) -> BindingReport | None:
 def charge_report(evidence: Evidence) -> ChargeReport | None:
     """The charge for the passport."""
     charge = evidence.charge
-    return None if charge is None else ChargeReport(price_cents=charge.price_cents, charged_at=charge.charged_at)
+    if charge is None:
+        return None
+    return ChargeReport(price_cents=charge.price_cents, currency=evidence.currency, charged_at=charge.charged_at)
