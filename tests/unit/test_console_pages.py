@@ -1,17 +1,20 @@
 """What pages say where there is no answer: no server is asked here, and none is there."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
+from tests.unit.lane_reports import lane_report
 from worker.settings import Settings
+from worker.tools.common.lane_report import LanesReport
 from worker.tools.common.selection import BadSelection
 from worker.tools.common.servers import Servers
-from worker.tools.console import guard, pages
-from worker.tools.console.cached import CachedReports
+from worker.tools.console import cached, guard, pages
+from worker.tools.console.cached import CachedReport, CachedReports
 from worker.tools.console.guard import Guard
 from worker.tools.console.pages import Pages
 
@@ -120,6 +123,34 @@ async def test_who_asks_for_json_is_told_in_json_what_is_wrong(
         421,
         {"error": "This console does not know that host name. Allow it with --allowed-host."},
     )
+
+
+async def test_the_first_visitor_after_a_quiet_spell_sees_no_old_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postgres was stopped meanwhile, and a server that hangs does not say so soon. Seen to be green for a minute."""
+    servers = Servers(NOWHERE, 0.1)
+    sources, now = CachedReports(servers), time.time()
+    hanging = asyncio.Event()
+
+    async def lanes() -> LanesReport:
+        if hanging.is_set():
+            await asyncio.sleep(60)
+        return LanesReport(group="g", lanes=(lane_report(0), lane_report(1)))
+
+    sources.lanes = CachedReport[LanesReport](lanes, 5.0, lambda report: bool(report.lanes))
+    monkeypatch.setattr(cached, "WAIT_SECONDS", 0.2)
+    overview = Pages(servers, sources).overview
+    request = make_mocked_request("GET", "/")
+    text = str((await overview(request)).text)
+    assert '<section class="verdict ok"' in text
+    assert "All 2 lanes are moving" in text
+    hanging.set()
+    monkeypatch.setattr(time, "time", lambda: now + 70)
+    text = str((await overview(request)).text)
+    assert "verdict ok" not in text
+    assert "are moving" not in text
+    assert "As of 70 s ago, checking" in text
+    await sources.close()
+    await servers.cluster.close()
 
 
 async def test_while_nothing_is_known_no_number_is_shown(client: Client) -> None:

@@ -1,5 +1,6 @@
 """What the console's pages are drawn from, without servers: the verdict, the chart, the rules, the filters."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -53,16 +54,30 @@ def _known(*lanes: LaneReport, problems: tuple[Problem, ...] = ()) -> LastReport
 )
 def test_each_state_has_a_verdict(known: LastReport[LanesReport], level: str, title: str) -> None:
     """The worst comes first."""
-    first = verdicts(known)[0]
+    first = verdicts(known, "1 s")[0]
     assert (first.level, first.title) == (level, title)
 
 
 def test_what_is_wrong_is_told_from_the_worst_on() -> None:
     """A halted lane before a late one, whatever else is wrong."""
     lanes = (_lane(0, "behind", lag_seconds=100), _lane(1, "halted", advice="E > A"), _lane(2, "unowned", advice="x"))
-    found = verdicts(_known(*lanes))
+    found = verdicts(_known(*lanes), "1 s")
     assert [one.level for one in found] == ["bad", "bad", "warning"]
     assert [lane.partition for one in found for lane in one.lanes] == [1, 2, 0]
+
+
+def test_an_old_look_is_no_good_verdict() -> None:
+    """Its age comes first, in grey. What was wrong stays, since it may be wrong still."""
+    (first,) = verdicts(replace(_known(_lane(0), _lane(1)), is_old=True), "70 s")
+    assert (first.level, first.title) == ("unknown", "As of 70 s ago, checking")
+    assert first.text == "Nothing was wrong at the last look."
+    found = verdicts(replace(_known(_lane(0, "halted", advice="E > A")), is_old=True), "70 s")
+    assert [(verdict.level, verdict.title) for verdict in found] == [
+        ("unknown", "As of 70 s ago, checking"),
+        ("bad", "1 of 1 lanes is halted"),
+    ]
+    (first,) = verdicts(LastReport(is_old=True), "70 s")
+    assert first.title == "Asking Kafka and Postgres"
 
 
 def _minutes(*created: int) -> list[MinuteActivity]:
@@ -153,7 +168,7 @@ def test_rules_are_told_up_to_the_one_that_answered(code: str, rule: int | None,
 
 @pytest.mark.parametrize(
     ("seconds", "told"),
-    [(None, "-"), (0.04, "0.0 s"), (9.94, "9.9 s"), (59, "59 s"), (61, "1 min"), (7300, "2 h"), (1e6, "12 d")],
+    [(None, "-"), (0.04, "0.0 s"), (9.94, "9.9 s"), (59, "59 s"), (70, "70 s"), (121, "2 min"), (7300, "2 h"), (1e6, "12 d")],
 )
 def test_ages_have_the_unit_that_fits(seconds: float | None, told: str) -> None:
     """One unit, no arithmetic for whoever is on call."""

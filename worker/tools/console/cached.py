@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import structlog
@@ -29,7 +29,9 @@ FRESH_SECONDS = 5.0
 FRESH_QUOTAS_SECONDS = 60.0
 """The quotas of all companies scan a whole table."""
 WAIT_SECONDS = 2.0
-"""A page waits so long for a first report. Later it shows the last one, and its age."""
+"""A page waits so long for a report if the last one is old, or if there is none."""
+LATE_SECONDS = 5.0
+"""A report is old if it should have been replaced so long ago. No page shows it as current."""
 NEAR_ITS_END = 0.8
 MOST_ROWS = 1_000
 NEWEST_LETTERS = 200
@@ -37,15 +39,17 @@ NEWEST_LETTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class LastReport(Generic[SomeReport]):
-    """The last useful report, if there is one, and when it was made (Unix seconds).
+    """The last useful report, if there is one, and when the servers were asked for it (Unix seconds).
 
     `newest` is the last report of all, perhaps without use, since a server was away; `problems` are its problems.
+    With `is_old`, all of them are old, and the servers are being asked again.
     """
 
     report: SomeReport | None = None
     at: float = 0.0
     newest: SomeReport | None = None
     problems: tuple[Problem, ...] = ()
+    is_old: bool = False
 
 
 class CachedReport(Generic[SomeReport]):
@@ -56,16 +60,25 @@ class CachedReport(Generic[SomeReport]):
     ) -> None:
         self._ask, self._seconds, self._is_useful = ask, seconds, is_useful
         self._known: LastReport[SomeReport] = LastReport()
-        self._asked = 0.0
+        self._answered = 0.0
+        """When the newest report came, or its failure."""
         self._asking: asyncio.Task[None] | None = None
 
-    async def get(self, wait: float = WAIT_SECONDS) -> LastReport[SomeReport]:
-        """The last report. If it is old, a task asks for a new one, which is waited for up to `wait` seconds."""
-        if self._asking is None and time.time() - self._asked >= self._seconds:
+    async def get(self, wait: float | None = None) -> LastReport[SomeReport]:
+        """The last report. After its time a task asks for a new one.
+
+        If the last one is old, get waits for the new one, for up to `wait` seconds, and else only for a moment.
+        """
+        wait = WAIT_SECONDS if wait is None else wait
+        if self._asking is None and time.time() - self._answered >= self._seconds:
             self._asking = asyncio.create_task(self._refresh())
         if self._asking is not None:
-            await asyncio.wait({self._asking}, timeout=wait if self._known.newest is None else wait / 20)
-        return self._known
+            await asyncio.wait({self._asking}, timeout=wait if self._is_old() else wait / 20)
+        return replace(self._known, is_old=self._is_old())
+
+    def _is_old(self) -> bool:
+        """Whether the first reader after a quiet spell would see what was long ago."""
+        return time.time() - self._answered > self._seconds + LATE_SECONDS
 
     async def close(self) -> None:
         """Stop asking."""
@@ -74,16 +87,17 @@ class CachedReport(Generic[SomeReport]):
             await asyncio.wait({self._asking})
 
     async def _refresh(self) -> None:
+        began = time.time()
         try:
             report = await self._ask()
-            said, at = (report, time.time()) if self._is_useful(report) else (self._known.report, self._known.at)
+            said, at = (report, began) if self._is_useful(report) else (self._known.report, self._known.at)
             self._known = LastReport(said, at, report, report.problems)
         except Exception as error:  # a fault of the console: reports contain the problems of servers
             log.exception("console_failed")
             problem = Problem(code=FAILED, text=f"{type(error).__name__}; the console's log tells more.")
             self._known = LastReport(self._known.report, self._known.at, None, (problem,))
         finally:
-            self._asked, self._asking = time.time(), None
+            self._answered, self._asking = time.time(), None
 
 
 class CachedReports:

@@ -69,7 +69,7 @@ class Pages:
         newest = {letter.code: letter for letter in reversed(left)}
         return self._page(
             "overview.html",
-            verdicts=verdicts(lanes),
+            verdicts=verdicts(lanes, rendering.ago(lanes.at)),
             lanes=lanes,
             activity=activity,
             letters=letters,

@@ -15,6 +15,7 @@ from worker.tools.common.records import masked
 from worker.tools.console.verdict import SERVERS
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+_FEWEST = 2  # of a unit: 70 s tells more than 1 min
 _CODE = re.compile("`([^`]+)`")
 
 
@@ -57,7 +58,7 @@ def age(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     for size, unit in _UNITS:
-        if seconds >= size:
+        if seconds >= _FEWEST * size:
             return f"{seconds / size:,.0f} {unit}"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 

@@ -33,15 +33,20 @@ class LaneVerdict:
     lanes: tuple[LaneReport, ...] = ()
 
 
-def verdicts(known: LastReport[LanesReport]) -> tuple[LaneVerdict, ...]:
-    """The worst first. If nothing is wrong, a single one says so."""
+def verdicts(known: LastReport[LanesReport], age: str) -> tuple[LaneVerdict, ...]:
+    """The worst first. If nothing is wrong, a single one says so.
+
+    An old report gives no good verdict, and the first one says how old it is (`age`).
+    """
     lanes = known.report.lanes if known.report else ()
     troubles = [*_of_lanes(lanes), *_of_servers(known)]
-    if troubles:
-        return tuple(sorted(troubles, key=lambda verdict: ("bad", "warning").index(verdict.level)))
-    if known.report is None:
+    troubles.sort(key=lambda verdict: ("bad", "warning").index(verdict.level))
+    if known.report is None and not troubles:
         return (LaneVerdict("unknown", "Asking Kafka and Postgres", "They have not answered yet."),)
-    return (_well(lanes),)
+    if known.is_old:
+        text = "This was wrong at the last look." if troubles else "Nothing was wrong at the last look."
+        return (LaneVerdict("unknown", f"As of {age} ago, checking", text), *troubles)
+    return tuple(troubles) or (_well(lanes),)
 
 
 def _of_servers(known: LastReport[LanesReport]) -> Iterable[LaneVerdict]:
