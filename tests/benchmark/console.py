@@ -101,6 +101,8 @@ def pages(url: str, sent: Sequence[BenchCommand], passports: int) -> dict[str, l
         "explain by serial": [one["serial"] for one in told],
         "explain an unreadable one": [_explain(one["place"]) for one in letters],
         "explain one whose command is gone": list(_preloaded(passports)),
+        "refusals": ["/refusals"],
+        "refusals of a company": [f"/refusals?company={company}&outcome=product-not-found"],
         "dead letters": ["/dead-letters"],
         "one dead letter": [f"/dead-letters/{one['place']}" for one in letters],
         "company": [f"/company/{company}"],

@@ -90,6 +90,9 @@ async def places(bench: Workbench) -> dict[str, str]:
         "explain-dead": f"/explain?q={dead}",
         "search": "/explain",
         "nothing": "/explain?q=zzz",
+        "refusals": "/refusals",
+        "refusals-of-a-company": f"/refusals?company={tenant(0).company_id}&since=1h",
+        "no-refusals": "/refusals?company=nobody",
         "dead-letters": "/dead-letters",
         "dead-letter": f"/dead-letters/{dead}",
         "company": f"/company/{tenant(0).company_id}",
@@ -181,6 +184,56 @@ async def test_a_story_leads_on_at_every_step(browser: Browser, shown: Console, 
             assert await page.locator("h1 .state").all_inner_texts() != ["not-found"], link
 
 
+async def test_a_click_on_a_number_leads_to_the_commands_behind_it(browser: Browser, shown: Console) -> None:
+    """From the overview and from a company's page, and from a list to each story and back to its like."""
+    for start in (shown.url, f"{shown.url}/company/{tenant(0).company_id}"):
+        async with page_of(browser) as page:
+            await page.goto(start)
+            row = page.locator("section[aria-labelledby=refused] tbody tr", has_text="product-not-found").first
+            company = await row.locator("td").first.inner_text()
+            count = int(await row.locator("td.n a").inner_text())
+            await row.locator("td.n a").click()
+            await page.wait_for_url("**/refusals?**outcome=product-not-found**")
+            rows = page.locator("table.cards tbody tr")
+            assert await rows.count() == count
+            assert set(await page.locator("[data-name=Why] code").all_inner_texts()) == {"product-not-found"}
+            if start == shown.url:
+                assert set(await page.locator("[data-name=Company] a").all_inner_texts()) == {company}
+            assert "Looked at all " in await page.inner_text("main")
+            await page.locator("[data-name=Story] a").last.click()
+            await page.wait_for_url("**/explain?**")
+            assert await page.inner_text("h1 .state") == "product-not-found"
+            await page.click("text=Newest refusals of this company for product-not-found")
+            await page.wait_for_url("**/refusals?**outcome=product-not-found**")
+            assert await page.locator("table.cards tbody tr").count() == count
+
+
+async def test_names_of_companies_stand_on_every_page(browser: Browser, shown: Console, seen: Workbench) -> None:
+    """And the product's name once."""
+    name = HOSTILE[0] + HOSTILE[1]
+    async with page_of(browser) as page:
+        for path in (f"/refusals?company={tenant(0).company_id}", f"/company/{tenant(0).company_id}"):
+            await page.goto(shown.url + path)
+            assert name in await page.inner_text("h1")
+            assert (await page.inner_text("body")).count("passport-worker") == 1
+        await page.goto(f"{shown.url}/refusals?company={tenant(0).company_id}&outcome=invalid")
+        await page.locator("[data-name=Story] a").first.click()
+        await page.wait_for_url("**/explain?**")
+        assert name in await page.inner_text(".story")
+
+
+async def test_tables_are_cards_on_a_telephone(browser: Browser, shown: Console) -> None:
+    """No row has to be scrolled sideways, and each value says what it is."""
+    async with page_of(browser, viewport={"width": 390, "height": 844}) as page:
+        for path in ("/dead-letters", "/refusals"):
+            await page.goto(shown.url + path)
+            assert await page.evaluate(
+                "[...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth)"
+            )
+            label = "getComputedStyle(document.querySelector('.cards td'), '::before').content"
+            assert await page.evaluate(label) in ("attr(data-name)", '"Place"', '"Time"')
+
+
 async def test_json_is_what_the_verbs_print(shown: Console, seen: Workbench) -> None:
     """The same documents, by the same schemas."""
     for path, schema in (
@@ -188,6 +241,8 @@ async def test_json_is_what_the_verbs_print(shown: Console, seen: Workbench) -> 
         ("activity", "activity"),
         ("quota", "quota-show"),
         (f"quota/{tenant(1).company_id}", "quota-show"),
+        ("refusals", "refusals"),
+        (f"refusals?company={tenant(0).company_id}&outcome=invalid,conflict&since=1h&limit=3", "refusals"),
         ("dead-letters?limit=3", "dead-letters-list"),
         ("dead-letters/0/1", "dead-letters-show"),
         ("explain?q=0/1", "explain"),
@@ -197,7 +252,8 @@ async def test_json_is_what_the_verbs_print(shown: Console, seen: Workbench) -> 
         Draft202012Validator(json.loads((SCHEMAS / f"{schema}.json").read_text())).validate(json.loads(text))
     printed = await asyncio.to_thread(run_command, "explain", "0/1", "--json", **seen.environment)
     assert json.loads((await asyncio.to_thread(get, f"{shown.url}/api/explain?q=0/1"))[1]) == json.loads(printed.stdout)
-    for path in ("explain?q=x", "dead-letters?limit=0", "dead-letters?limit=1001", "dead-letters?limit=٣"):
+    bad = ("refusals?outcome=created", "refusals?since=now", "refusals?limit=1001", "refusals?company=" + "x" * 201)
+    for path in (*bad, "explain?q=x", "dead-letters?limit=0", "dead-letters?limit=1001", "dead-letters?limit=٣"):
         status, text = await asyncio.to_thread(get, f"{shown.url}/api/{path}".replace("٣", "%D9%A3"))
         assert status == 400, text
         assert "expected" in json.loads(text)["error"]

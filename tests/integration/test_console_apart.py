@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -23,6 +25,7 @@ from tests.operations.explaining import codes, told
 from tests.workbench import Workbench, get, make_workbench, run_command, tenant, until
 from worker.messages.events import Answer, event_of
 from worker.messages.rules import Kind
+from worker.tools.console.cached import FRESH_SECONDS, LATE_SECONDS
 from worker.tools.demo.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.real_kafka
@@ -128,6 +131,50 @@ async def test_servers_that_are_away_are_named(browser: Browser, tmp_path: Path,
                     assert answer is not None
                     assert answer.status in (200, 404), path
                     await keep(page, f"away-{len(titles)}-{path.split('/')[1].partition('?')[0]}")
+
+
+async def test_the_first_visitor_after_a_quiet_spell_is_not_told_that_all_is_well(
+    browser: Browser, tmp_path: Path, servers: Infrastructure, own_postgres: EmbeddedPostgres
+) -> None:
+    """Postgres was stopped meanwhile. The page says how old its look is, and then what is wrong."""
+    async with fresh_database(own_postgres.url) as url:
+        bench = await make_workbench(servers.bootstrap_servers, url, f"quiet-{uuid4().hex[:6]}")
+        bench.publish([bench.command(tenant(0), 0, "u", partition=0)])
+        worker = bench.start_worker(tmp_path / "worker.log")
+        await bench.wait_for_results(1)
+        async with console(bench.environment, tmp_path / "console.log") as one, page_of(browser) as page:
+            await page.goto(one.url)
+            await expect(page.locator(".verdict.ok h2")).to_have_text("All 2 lanes are moving", timeout=20_000)
+            await page.goto(f"{one.url}/explain")
+            await asyncio.to_thread(own_postgres.kill)
+            await asyncio.sleep(FRESH_SECONDS + LATE_SECONDS + 1)
+            await page.goto(one.url)
+            first = await page.locator(".verdict h2").first.inner_text()
+            assert re.fullmatch("As of 1[0-9] s ago, checking|Postgres is away", first), first
+            assert await page.locator(".verdict.ok").count() == 0
+            await keep(page, "quiet")
+            await expect(page.locator(".verdict.bad h2")).to_have_text("Postgres is away", timeout=20_000)
+        await asyncio.to_thread(own_postgres.start)
+        assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+
+
+async def test_a_page_that_is_paused_does_not_say_that_all_is_well(
+    browser: Browser, bench: Workbench, tmp_path: Path
+) -> None:
+    """A verdict that no update has confirmed loses its colour, and says its age."""
+    bench.start_worker(tmp_path / "worker.log")
+    async with console(bench.environment, tmp_path / "console.log") as one, page_of(browser) as page:
+        await page.clock.install()
+        await page.goto(one.url)
+        await page.click("text=Pause")
+        await page.clock.fast_forward(70_000)
+        await expect(page.locator(".verdict .aged").first).to_contain_text("s ago, updates are paused")
+        green = "getComputedStyle(document.querySelector('.verdict h2')).color"
+        assert await page.evaluate(green) == await page.evaluate(
+            "getComputedStyle(document.querySelector('small, .muted, .as-of')).color"
+        )
+        await page.click("text=Go on")
+        await expect(page.locator(".aged")).to_have_count(0, timeout=10_000)
 
 
 @pytest.mark.long

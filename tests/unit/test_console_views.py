@@ -159,7 +159,7 @@ def _report(code: str, rule: int | None) -> ExplainReport:
 def test_rules_are_told_up_to_the_one_that_answered(code: str, rule: int | None, passed: int, last: str) -> None:
     """All thirteen of a passport that was created, five of a repetition, and none of an answer that is not known."""
     assert [one.number for one in ALL_RULES] == list(range(1, 14))
-    values = {"asked": "0/1", "group": "g", "one": _report(code, rule), "rules": ALL_RULES}
+    values = {"asked": "0/1", "group": "g", "report": _report(code, rule), "rules": ALL_RULES, "now": 0.0, "codes": ()}
     page = rendering.environment().get_template("explain.html").render(values)
     assert page.count('<li class="passed">') == passed
     assert last in page
@@ -168,7 +168,16 @@ def test_rules_are_told_up_to_the_one_that_answered(code: str, rule: int | None,
 
 @pytest.mark.parametrize(
     ("seconds", "told"),
-    [(None, "-"), (0.04, "0.0 s"), (9.94, "9.9 s"), (59, "59 s"), (70, "70 s"), (121, "2 min"), (7300, "2 h"), (1e6, "12 d")],
+    [
+        (None, "-"),
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59, "59 s"),
+        (70, "70 s"),
+        (121, "2 min"),
+        (7300, "2 h"),
+        (1e6, "12 d"),
+    ],
 )
 def test_ages_have_the_unit_that_fits(seconds: float | None, told: str) -> None:
     """One unit, no arithmetic for whoever is on call."""

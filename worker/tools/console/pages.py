@@ -1,8 +1,10 @@
 """The console's pages, and the same reports as JSON under `/api/`."""
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import web
@@ -10,8 +12,9 @@ from aiohttp import web
 from worker.messages.reasons import DEAD_LETTER_REASONS
 from worker.messages.rules import ALL_RULES
 from worker.tools.common.address import address_of
+from worker.tools.common.companies import names_of
 from worker.tools.common.progress import Quiet
-from worker.tools.common.report import Report
+from worker.tools.common.report import Problem, Report
 from worker.tools.common.selection import BadSelection, Range, place_of
 from worker.tools.common.servers import Servers
 from worker.tools.console import rendering
@@ -23,24 +26,37 @@ from worker.tools.dead_letters.letters import show as look_at
 from worker.tools.explain.explain import explain
 from worker.tools.explain.report import ExplainReport
 from worker.tools.quota.quota import show_quotas
+from worker.tools.refusals.newest import Bound
+from worker.tools.refusals.refusals import MOST, OUTCOMES, Wanted, refusals
+from worker.tools.refusals.report import RefusalsReport
 
 _MOST_SHOWN = 12
 """Rows of a panel."""
+_NEWEST_REFUSALS = 50
+_BOUND = Bound(10_000, 20_000_000, 2.0)
+"""The refusals that a page reads at most: the verb reads more."""
+_AGES = {"": "any time", "15m": "15 minutes", "1h": "an hour", "24h": "a day", "7d": "a week"}
+_AGE_SECONDS = {"15m": 900, "1h": 3_600, "24h": 86_400, "7d": 604_800}
+_LONGEST_NAME = 200
 
 
 class Pages:
-    """Answers requests. Only one command is explained at a time: it keeps a Postgres session while it reads Kafka."""
+    """Answers requests. Only one command is explained at a time: it keeps a Postgres session while it reads Kafka.
+
+    Only one list of refusals is read at a time, since it takes memory and the processor.
+    """
 
     def __init__(self, servers: Servers, cached: CachedReports) -> None:
         self._servers, self._cached = servers, cached
         self._templates = rendering.environment()
-        self._explaining = asyncio.Lock()
+        self._explaining, self._listing = asyncio.Lock(), asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
         """Routes of pages and of JSON."""
         return [
             web.get("/", self.overview),
             web.get("/explain", self.explained),
+            web.get("/refusals", self.refused),
             web.get("/dead-letters", self.letters),
             web.get("/dead-letters/{place:.+}", self.letter),
             web.get("/company/{id:[0-9A-Fa-f]{24}}", self.company),
@@ -48,6 +64,7 @@ class Pages:
             web.get("/api/activity", _json(lambda _: _newest(self._cached.activity.get()))),
             web.get("/api/quota", _json(lambda _: _newest(self._cached.quotas.get()))),
             web.get("/api/quota/{id:[0-9A-Fa-f]{24}}", _json(self._quota)),
+            web.get("/api/refusals", _json(self._refusals)),
             web.get("/api/dead-letters", _json(self._listed)),
             web.get("/api/dead-letters/{place:.+}", _json(self._letter)),
             web.get("/api/explain", _json(self._explain)),
@@ -90,7 +107,18 @@ class Pages:
             report = await self._explain(request)
         except BadSelection as error:
             return self._page("search.html", asked=asked, status=400, problem=str(error))
-        return self._page("explain.html", asked=asked, one=report, rules=ALL_RULES)
+        return self._page("explain.html", asked=asked, report=report, rules=ALL_RULES, codes=OUTCOMES)
+
+    async def refused(self, request: web.Request) -> web.Response:
+        """`/refusals`: the newest refusals, of all companies and codes or of some."""
+        return self._page(
+            "refusals.html",
+            report=await self._refusals(request),
+            codes=OUTCOMES,
+            ages=_AGES,
+            asked_company=request.query.get("company", ""),
+            asked_since=request.query.get("since", ""),
+        )
 
     async def letters(self, request: web.Request) -> web.Response:
         """`/dead-letters`: the newest dead letters, of all codes or of one."""
@@ -104,7 +132,8 @@ class Pages:
             known=known,
             code=code,
             codes=sorted({letter.code for letter in letters}),
-            found=[letter for letter in letters if code in (None, letter.code)],
+            letters=[letter for letter in letters if code in (None, letter.code)],
+            names=await self._names(letter.company for letter in letters),
             newest_letters=NEWEST_LETTERS,
         )
 
@@ -112,21 +141,46 @@ class Pages:
         """`/dead-letters/PLACE`: one dead letter in full."""
         report = await self._letter(request)
         status = 404 if report.dead_letter is None and report.problems[0].code == "no-dead-letter" else 200
-        return self._page("dead_letter.html", status=status, report=report, place=request.match_info["place"])
+        names = await self._names([report.dead_letter.company] if report.dead_letter else ())
+        place = request.match_info["place"]
+        return self._page("dead_letter.html", status=status, report=report, names=names, place=place)
 
     async def company(self, request: web.Request) -> web.Response:
         """`/company/ID`: a company's use of its plan, and its refusals."""
         company = request.match_info["id"].lower()
         quota, activity = await asyncio.gather(self._quota(request), self._cached.activity.get())
         rows = activity.report.refusals if activity.report else ()
-        refusals = [row for row in rows if row.company == company]
+        own = [row for row in rows if row.company == company]
         status = 404 if any(problem.code == "company-unknown" for problem in quota.problems) else 200
-        return self._page("company.html", status=status, id=company, report=quota, refusals=refusals, activity=activity)
+        return self._page("company.html", status=status, id=company, report=quota, refusals=own, activity=activity)
 
     async def _explain(self, request: web.Request) -> ExplainReport:
         address = address_of(request.query.get("q", ""), self._servers.settings.topic_commands)
         async with self._explaining:
             return await explain(self._servers, address, Quiet())
+
+    async def _refusals(self, request: web.Request) -> RefusalsReport:
+        query = {name: text for name, text in request.query.items() if text}
+        outcomes = tuple(query["outcome"].split(",")) if "outcome" in query else ()
+        company, since, limit = query.get("company"), query.get("since"), query.get("limit", str(_NEWEST_REFUSALS))
+        if set(outcomes).difference(OUTCOMES):
+            raise BadSelection(f"outcome: expected one of {', '.join(OUTCOMES)}")
+        if since is not None and since not in _AGE_SECONDS:
+            raise BadSelection(f"since: expected one of {', '.join(_AGE_SECONDS)}")
+        if company is not None and len(company) > _LONGEST_NAME:
+            raise BadSelection(f"company: expected at most {_LONGEST_NAME} characters")
+        begin = None if since is None else datetime.now(UTC) - timedelta(seconds=_AGE_SECONDS[since])
+        wanted = Wanted(company and company.strip(), outcomes, begin, _number("limit", limit, MOST))
+        async with self._listing:
+            return await refusals(self._servers, wanted, _BOUND)
+
+    async def _names(self, ids: Iterable[str | None]) -> dict[str, str]:
+        """Names of companies by id; empty while Postgres is away, since pages have the ids."""
+        known = {id for id in ids if id is not None}
+        if not known:
+            return {}
+        names = await self._servers.postgres(lambda database: names_of(database.connection, known), ("company",))
+        return {} if isinstance(names, Problem) else names
 
     async def _letter(self, request: web.Request) -> Any:
         place = place_of(request.match_info["place"], self._servers.settings.topic_commands)
@@ -134,18 +188,30 @@ class Pages:
         return report
 
     async def _listed(self, request: web.Request) -> Report:
-        limit = request.query.get("limit", str(NEWEST_LETTERS))
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MOST_ROWS:
-            raise BadSelection(f"limit: expected a number from 1 to {MOST_ROWS}")
-        return await list_all(self._servers, Range(), None, int(limit))
+        limit = _number("limit", request.query.get("limit", str(NEWEST_LETTERS)), MOST_ROWS)
+        return await list_all(self._servers, Range(), None, limit)
 
     async def _quota(self, request: web.Request) -> Report:
         return await show_quotas(self._servers, request.match_info["id"].lower(), None)
 
     def _page(self, name: str, *, status: int = 200, asked: str = "", **values: object) -> web.Response:
-        common = {"asked": asked, "group": self._servers.settings.group_id, "status": status}
+        settings = self._servers.settings
+        common = {
+            "asked": asked,
+            "group": settings.group_id,
+            "currency": settings.currency,
+            "status": status,
+            "now": time.time(),
+        }
         text = self._templates.get_template(name).render({**common, **values})
         return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+
+
+def _number(name: str, text: str, most: int) -> int:
+    """A number of a query. Raises `BadSelection`."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+        raise BadSelection(f"{name}: expected a number from 1 to {most}")
+    return int(text)
 
 
 def _json(question: Callable[[web.Request], Awaitable[Report]]) -> Callable[[web.Request], Awaitable[web.Response]]:

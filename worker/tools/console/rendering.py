@@ -3,7 +3,9 @@
 import json
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -11,11 +13,13 @@ from pydantic import JsonValue
 
 from worker import __version__
 from worker.messages.hints import printable
+from worker.tools.common.money import money
 from worker.tools.common.records import masked
 from worker.tools.console.verdict import SERVERS
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _FEWEST = 2  # of a unit: 70 s tells more than 1 min
+PRODUCT = "passport-worker"
 _CODE = re.compile("`([^`]+)`")
 
 
@@ -32,6 +36,10 @@ def environment() -> Environment:
         number=number,
         age=age,
         clock=clock,
+        clock_seconds=clock_seconds,
+        day_time=day_time,
+        money=money,
+        query=query,
         utc_time=utc_time,
         shown=shown,
         prose=prose,
@@ -39,7 +47,7 @@ def environment() -> Environment:
         masked=masked,
         pretty=pretty,
     )
-    environment.globals.update(version=__version__, ago=ago, away=SERVERS)
+    environment.globals.update(product=PRODUCT, version=__version__, ago=ago, away=SERVERS)
     return environment
 
 
@@ -71,6 +79,22 @@ def ago(at: float) -> str:
 def clock(at: datetime) -> str:
     """Hours and minutes in UTC."""
     return f"{at.astimezone(UTC):%H:%M}"
+
+
+def clock_seconds(at: float) -> str:
+    """A Unix time as hours, minutes and seconds in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S} UTC"
+
+
+def day_time(at: datetime) -> str:
+    """Day and time in UTC, in a column that is read from top to bottom."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def query(values: Mapping[str, str | None]) -> str:
+    """A query with the values that are set; empty where none is."""
+    given = {name: value for name, value in values.items() if value}
+    return f"?{urlencode(given)}" if given else ""
 
 
 def utc_time(at: datetime | None) -> str:

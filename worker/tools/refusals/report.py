@@ -33,6 +33,11 @@ class RefusalReport(Model):
         return self.command.partition("/")[2]
 
     @property
+    def details(self) -> str:
+        """The part of the error that tells more than the code."""
+        return self.error.partition(": ")[2]
+
+    @property
     def is_without_key(self) -> bool:
         """Whether the command had no well-formed idempotency key: then the key of the result is its place."""
         return self.key == self.command.replace("/", ":")

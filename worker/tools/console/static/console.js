@@ -4,20 +4,24 @@ const main = document.getElementById("main");
 const live = document.getElementById("live");
 const field = document.getElementById("q");
 const SECONDS = 5;
+const AGED_SECONDS = 12; // two updates have failed to come
 let paused = false;
 let lost = null;
+let updated = performance.now();
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && !event.ctrlKey && !event.metaKey && !/^(INPUT|TEXTAREA)$/.test(event.target.tagName)) {
+  if (event.key === "/" && !event.ctrlKey && !event.metaKey && !/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) {
     event.preventDefault();
     field.focus();
     field.select();
   }
 });
 
-const isBusy = () => document.hidden || paused || !document.getSelection().isCollapsed;
+// Text that somebody marks, and a form that somebody fills in, stay as they are.
+const isBusy = () =>
+  document.hidden || paused || !document.getSelection().isCollapsed || main.querySelector("form :focus") !== null;
 
-const told = (text) => {
+const announce = (text) => {
   const line = live.querySelector("span");
   if (line.textContent !== text) line.textContent = text; // a screen reader tells what changes, and only that
 };
@@ -29,20 +33,36 @@ const follow = async () => {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const newer = page.getElementById("main");
     if (!newer || isBusy()) return;
-    for (const one of main.querySelectorAll("details[open][id]")) newer.querySelector("#" + one.id)?.setAttribute("open", "");
+    for (const open of main.querySelectorAll("details[open][id]")) newer.querySelector("#" + open.id)?.setAttribute("open", "");
     const here = main.querySelector(":focus")?.outerHTML;
-    const again = here && [...newer.querySelectorAll("a, summary, [tabindex]")].find((one) => one.outerHTML === here);
+    const again = here && [...newer.querySelectorAll("a, summary, [tabindex]")].find((element) => element.outerHTML === here);
     if (here && !again) return; // who is at something that is gone stays at it
     main.replaceChildren(...newer.childNodes);
     again?.focus({ preventScroll: true });
     document.title = page.title;
     lost = null;
-    told(live.dataset.on);
+    updated = performance.now();
+    announce(live.dataset.on);
   } catch {
     lost ??= new Date().toISOString().slice(11, 19) + " UTC";
-    told(live.dataset.lost + " " + lost);
+    announce(live.dataset.lost + " " + lost);
   }
   live.classList.toggle("bad", lost !== null);
+  tellAge();
+};
+
+// A verdict that no update has confirmed is not shown as current: a page may be paused, or have lain in the background.
+const tellAge = () => {
+  const seconds = Math.round((performance.now() - updated) / 1000);
+  const isAged = seconds > AGED_SECONDS;
+  main.classList.toggle("aged", isAged);
+  document.querySelectorAll("p.aged").forEach((note) => note.remove());
+  const verdict = main.querySelector(".verdict");
+  if (!isAged || !verdict) return;
+  const note = document.createElement("p");
+  note.className = "aged";
+  note.textContent = live.dataset.old.replace("{}", seconds + " s") + (paused ? live.dataset.paused : live.dataset.why);
+  verdict.prepend(note);
 };
 
 if ("refresh" in main.dataset) {
@@ -51,9 +71,15 @@ if ("refresh" in main.dataset) {
   button.addEventListener("click", () => {
     paused = !paused;
     button.textContent = paused ? "Go on" : "Pause";
-    told(paused ? live.dataset.off : live.dataset.on);
+    announce(paused ? live.dataset.off : live.dataset.on);
+    if (!paused) follow();
   });
   live.append(document.createElement("span"), " ", button);
-  told(live.dataset.on);
+  announce(live.dataset.on);
   setInterval(follow, SECONDS * 1000);
+  setInterval(tellAge, 1000);
+  document.addEventListener("visibilitychange", () => {
+    tellAge();
+    follow();
+  });
 }
