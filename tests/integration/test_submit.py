@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import resource
+import shlex
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.integration.guards_helpers import publish_raw
 from tests.integration.submitting import (
@@ -26,7 +28,8 @@ from tests.integration.submitting import (
     submit,
 )
 from tests.invariants import check_invariants
-from tests.workbench import Workbench, add_tenant, gtin, run_command, tenant
+from tests.workbench import REPOSITORY, Workbench, add_tenant, gtin, run_command, tenant
+from worker.tools.submit.drawing import TIMES
 
 pytestmark = pytest.mark.real_kafka
 
@@ -76,7 +79,14 @@ async def test_a_spreadsheet_gets_one_answer_a_row(answering: Workbench, tmp_pat
     file.write_text("productId;gs1.gtin;gs1.serialNumber\r\n" + "\r\n".join(rows), encoding="utf-8-sig", newline="")
     done = await _submit(answering, file)
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout == f"5 rows: 2 created, 1 replayed, 1 conflict, 1 rejected. Answers: {file}.answers.csv\n"
+    assert done.stdout.splitlines() == [
+        "5 rows: 2 created, 1 replayed, 1 conflict, 1 rejected",
+        f"  1 conflict: 409 Serial number already exists for this GTIN {TIMES} 1",
+        f"  1 rejected: 404 Product not found {TIMES} 1",
+        f"Answers: {file}.answers.csv",
+        "To try refused rows again:",
+        f"  passport-worker submit {shlex.quote(f'{file}.answers.csv')} --only rejected",
+    ]
     found = answers(file)
     assert outcomes(file) == ["created", "created", "replayed", "rejected", "conflict"]
     assert [row["gs1.serialNumber"] for row in found] == ['Größe "1"; a', "U2", "U2", "U3", "U2"]
@@ -95,7 +105,7 @@ async def test_a_spreadsheet_gets_one_answer_a_row(answering: Workbench, tmp_pat
     assert {one.key for one in commands} == {gtin(1).encode()}
     content = answers_of(file)
     again = await _submit(answering, file)
-    assert (again.returncode, again.stdout) == (1, done.stdout)
+    assert (again.returncode, again.stdout) == (1, f"all rows were answered earlier, nothing was sent\n{done.stdout}")
     assert answers_of(file) == content
     assert await _commands(answering) == len(commands)
 
@@ -185,6 +195,33 @@ async def test_overage_is_confirmed_in_a_second_round(answering: Workbench, tmp_
     assert (other.returncode, "another row there" in other.stderr) == (2, True)
 
 
+async def test_refused_credentials_stop_it_and_can_be_mended(answering: Workbench, tmp_path: Path) -> None:
+    """Twenty commands are enough to see it; the same command with the right key sends all rows."""
+    file = sheet(tmp_path / "units.csv", (f"U{number}" for number in range(200)))
+    done = await _submit(answering, file, PASSPORT_API_KEY="tp_wrong")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the first 20 answers are all 401 Unauthorized, so sending has stopped" in done.stderr
+    assert (await _commands(answering), answers_of(file)) == (20, b"")
+    assert (await _submit(answering, file)).returncode == 0
+    assert outcomes(file) == ["created"] * 200
+
+
+async def test_a_few_refused_rows_are_tried_again(answering: Workbench, tmp_path: Path) -> None:
+    """The command that does it is printed; its report is one JSON document, and progress is elsewhere."""
+    file, second = sheet(tmp_path / "units.csv", ("U1", "U2")), tmp_path / "second.csv"
+    for told in ("2 rows: 2 rejected", "all rows were answered earlier, nothing was sent"):
+        done = await _submit(answering, file, PASSPORT_API_KEY="tp_wrong")
+        assert (done.returncode, done.stdout.splitlines()[0]) == (1, told)
+        assert f"  2 rejected: 401 Unauthorized {TIMES} 2" in done.stdout.splitlines()
+    retry = done.stdout.splitlines()[-1].split()
+    assert retry == ["passport-worker", "submit", f"{file}.answers.csv", "--only", "rejected"]
+    again = await _submit(answering, Path(retry[2]), *retry[3:], "--answers", str(second), "--json")
+    report = json.loads(again.stdout)
+    assert (again.returncode, report["outcomes"], report["answersFile"]) == (0, {"created": 2}, str(second))
+    schema = json.loads((REPOSITORY / "schemas" / "operations" / "submit.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(report)
+
+
 async def test_ndjson_goes_byte_for_byte(answering: Workbench, tmp_path: Path) -> None:
     """Plain and as CloudEvents, with white space and fields that nobody knows."""
     one, file = tenant(1), tmp_path / "units.ndjson"
@@ -205,20 +242,21 @@ async def test_ndjson_goes_byte_for_byte(answering: Workbench, tmp_path: Path) -
 async def test_bad_rows_are_told_and_nothing_is_sent_unless_they_are_skipped(
     answering: Workbench, tmp_path: Path
 ) -> None:
-    """Then they have an answer, too; a hundred are told, and all in a dry run, which needs no server."""
+    """Then they have an answer, too; equal faults are told together, also in a dry run, which needs no server."""
     file = sheet(tmp_path / "units.csv", ["U1", "", "U3", *[""] * 150])
     done = await _submit(answering, file)
     assert done.returncode == 1
     told = done.stdout.splitlines()
-    assert told[0] == "row 2, line 3, column gs1.serialNumber: Required"
-    assert told[100:] == [
-        "and 51 more bad rows; --dry-run shows all",
+    assert told[:2] == ["column gs1.serialNumber: Required: 151 rows", "    row 2, line 3"]
+    assert told[11:] == [
+        "    and 141 more",
         "153 rows: 151 bad. Nothing was sent; --skip-bad sends the others.",
     ]
     assert answers_of(file) == b""
     dry = await asyncio.to_thread(run_command, "submit", str(file), "--dry-run")
-    assert (dry.returncode, len(dry.stdout.splitlines())) == (1, 152)
-    assert dry.stdout.endswith("153 rows: 2 good, 151 bad. Nothing was sent.\n")
+    assert (dry.returncode, dry.stdout.splitlines()) == (
+        1, [*told[:12], "153 rows: 2 good, 151 bad. Nothing was sent."],
+    )  # fmt: skip
     skipped = await _submit(answering, file, "--skip-bad")
     assert skipped.returncode == 1
     assert outcomes(file) == ["created", "invalid", "created", *["invalid"] * 150]
@@ -231,8 +269,8 @@ async def test_ctrl_c_waits_for_answers_and_the_second_does_not(bench: Workbench
     file = sheet(tmp_path / "units.csv", (f"U{number}" for number in range(5_000)))
     for signals, least, most in ((1, 9.0, 14.0), (2, 0.0, 5.0)):
         before = await _commands(bench)
-        process = start(bench, "submit", str(file), "--in-flight", "50")
-        await _until_sent(bench, before + 50)
+        process = start(bench, "submit", str(file))
+        await _until_sent(bench, before + 20)  # the first rows, which try the credentials
         began = time.monotonic()
         for _ in range(signals):
             process.send_signal(signal.SIGINT)

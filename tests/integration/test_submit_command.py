@@ -31,6 +31,10 @@ def _file(folder: Path, content: str, name: str = "units.csv") -> str:
         (GOOD, ("--set", "productId="), 2, "--set: expected PATH=VALUE, got 'productId='"),
         (GOOD, ("--set", "a=1", "--set", "a=2"), 2, "--set: a is given twice"),
         (GOOD, ("--only", "created"), 2, "--only: expected an answers file"),
+        (GOOD, ("--encoding", "utf-16"), 2, "--encoding: expected utf-8, cp1252 or another encoding"),
+        (GOOD, ("--map-file", "/none"), 2, "--map-file: cannot read /none"),
+        (GOOD.replace("U1\n", f"U1\n{PRODUCT},{GTIN},U1\n"), (), 0, "got those of row 1, line 2 (the rows are equal"),
+        (GOOD, ("--json",), 0, '"dryRun": true,'),
         (GOOD, ("--rate", "0"), 2, "--rate: expected a number above 0"),
         (GOOD, ("--in-flight", "-1"), 2, "--in-flight: expected a number above 0"),
         (GOOD, ("--patience", "nan"), 2, "--patience: expected a number above 0"),
@@ -48,6 +52,36 @@ def test_a_dry_run_needs_no_server_and_no_credentials(
     assert done.returncode == code, done
     assert told in (done.stderr if code == 2 else done.stdout)
     assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_a_german_export_becomes_commands_in_three_steps(tmp_path: Path) -> None:
+    """Write a mapping, complete it, check: with umlauts, 13-digit GTINs, and lines as Excel ends them."""
+    file, mapping = tmp_path / "units.csv", tmp_path / "units.map.yaml"
+    lines = (
+        "sep=;",
+        "EAN;Seriennummer;Händler;Händler GLN;Notiz",
+        *('4012345000016;U1;Größe;4012345000009;"a\nb"',) * 2,
+    )
+    file.write_bytes("".join(f"{line}\r\n" for line in (*lines, ";;;;", "")).encode("cp1252"))
+    written = run_command("submit", str(file), "--write-map", str(mapping), **AWAY)
+    assert written.returncode == 0, written
+    assert "  encoding cp1252 (guessed by its bytes)" in written.stdout.splitlines()
+    assert "  no column fills productId: add it to the mapping" in written.stdout.splitlines()
+    again = run_command("submit", str(file), "--write-map", str(mapping), **AWAY)
+    assert (again.returncode, "already exists. Choose another name" in again.stderr) == (2, True)
+    text = mapping.read_text(encoding="utf-8").replace("pad-gtin: false", "pad-gtin: true")
+    mapping.write_text(text.replace("set:", f"set:\n  productId: {PRODUCT}"), encoding="utf-8")
+    done = run_command("submit", str(file), "--map-file", str(mapping), "--dry-run", **AWAY)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2 rows: 2 good, 0 bad. Nothing was sent."), done
+
+
+def test_answers_do_not_take_the_place_of_the_rows(tmp_path: Path) -> None:
+    """However the file is named."""
+    file = _file(tmp_path, GOOD)
+    (tmp_path / "link.csv").symlink_to(file)
+    done = run_command("submit", file, "--answers", str(tmp_path / "link.csv"), PASSPORT_API_KEY="tp_x", **AWAY)
+    assert (done.returncode, "--answers: expected another file than" in done.stderr) == (2, True), done
+    assert Path(file).read_text(encoding="utf-8") == GOOD
 
 
 @pytest.mark.parametrize(

@@ -39,3 +39,8 @@ def rows_of(folder: Path, content: str | bytes, choices: Choices = _NOTHING_SAID
 def bodies(rows: Sequence[Row]) -> list[object]:
     """What they ask for; None of bad ones."""
     return [None if row.command is None else row.command.body for row in rows]
+
+
+def problems(row: Row) -> tuple[str, ...]:
+    """Everything that is wrong with it."""
+    return tuple(map(str, row.faults))

@@ -19,7 +19,7 @@ from worker.domain.seeding import compact_json
 from worker.messages.rules import REFUSALS, Kind
 from worker.tools.common.answering import NAMES, RowAnswer, answer_of, error_of
 from worker.tools.common.results import ResultRecord
-from worker.tools.submit.answers_file import AnswersFile, CannotWrite, InUse
+from worker.tools.submit.answers_file import AnswersFile, CannotWrite, InUse, Reason
 from worker.tools.submit.checking import Checked, check, table_of
 from worker.tools.submit.columns import Choices
 from worker.tools.submit.headers import BadCredentials, Bearer, idempotency_key, record_key
@@ -130,7 +130,7 @@ def test_a_full_disk_ends_it_and_nothing_is_lost(tmp_path: Path) -> None:
         with pytest.raises(CannotWrite):
             answers.append(rows[1], RowAnswer("created"))
         answers.sync()
-    assert path.read_bytes() == sheet.head
+        assert path.read_bytes() == sheet.head
     with _files_up_to(3), pytest.raises(CannotWrite):
         _written(tmp_path / "others", sheet)
     assert not (tmp_path / "others").exists()
@@ -229,6 +229,36 @@ def test_a_quote_that_was_lost_is_not_searched_for_to_the_end(tmp_path: Path) ->
     path.write_bytes(sheet.head + rows.replace(b'"U""0"', b'"U"0"') + b"x\r\n" * 5_000_000)
     with pytest.raises(BadFile, match="another row"), AnswersFile(path, sheet) as answers:
         check(sheet, answers, lambda row: None)
+
+
+def test_a_file_without_an_answer_goes_and_anything_else_stays(tmp_path: Path) -> None:
+    """A head alone helps nobody, and a file that somebody named by mistake is not ours to remove."""
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    with AnswersFile(path, sheet) as answers:
+        check(sheet, answers, lambda row: None)
+        answers.begin()
+        assert path.read_bytes() == sheet.head
+    assert not path.exists()
+    path.write_text("a note")
+    with pytest.raises(BadFile, match="other columns"):
+        _written(path, sheet)
+    assert path.read_text() == "a note"
+    with pytest.raises(BadFile, match="expected a file"), AnswersFile(Path("/dev/null"), sheet):
+        pass
+
+
+def test_reasons_are_counted_up_to_a_bound(tmp_path: Path) -> None:
+    """Some name the fields of each row. A formula's apostrophe is no part of the reason."""
+    sheet, path = table(tmp_path, CONTENT), tmp_path / "answers"
+    (row, *_) = sheet.rows()
+    with AnswersFile(path, sheet) as answers:
+        check(sheet, answers, lambda row: None)
+        answers.begin()
+        for number in range(1_500):
+            answers.append(row, RowAnswer("rejected", "400", error=f"=error {number}"))
+        assert answers.reasons[Reason("rejected", "400", "other reasons")] == 500
+        assert answers.reasons.total() == 1_500
+    assert sheet.answered(sheet.line(row, RowAnswer("rejected", "400", error="=error"))).error == "=error"
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sheets import BODY, GTIN, HEAD, PRODUCT, bodies, rows_of, table
+from tests.unit.sheets import BODY, GTIN, HEAD, PRODUCT, bodies, problems, rows_of, table
 from worker.messages.body import MOST_FIELD_ERRORS
 from worker.tools.common.answering import RowAnswer
-from worker.tools.submit.columns import PATHS, Choices
+from worker.tools.submit.columns import Choices
+from worker.tools.submit.fields import PATHS
 from worker.tools.submit.table import BadFile, Row
+
+_ROUNDED = "a spreadsheet has rounded this number, and digits are lost"
+_AS_NUMBER = "format the column as a number without decimals, and save the sheet as CSV again"
 
 
 def _told(rows: Sequence[Row]) -> list[tuple[int, int, str]]:
-    return [(row.number, row.line, problem) for row in rows for problem in row.problems]
+    return [(row.number, row.line, problem) for row in rows for problem in problems(row)]
 
 
 @pytest.mark.parametrize(
@@ -25,10 +29,22 @@ def _told(rows: Sequence[Row]) -> list[tuple[int, int, str]]:
         f"\ufeff{HEAD};\r\n{PRODUCT};{GTIN};U1;\r\n".replace(",", ";").replace("Number;", "Number;confirmOverage"),
         f'\ufeff"productId";"gs1.gtin";"gs1.serialNumber"\r\n"{PRODUCT}";"{GTIN}";"U1"\r\n',
         f"{HEAD}\n{PRODUCT},{GTIN},U1\n".replace(",", "\t"),
+        f"sep=;\r\n{HEAD}\r\n{PRODUCT},{GTIN},U1\r\n".replace(",", ";"),
+        f'\ufeff"SEP=|"\n{HEAD}\n{PRODUCT},{GTIN},U1\n'.replace(",", "|"),
         f"\n\n{HEAD}\n".lstrip() + f"\n{PRODUCT},{GTIN},U1\n\n\n",
         f"{HEAD}\r\n,,\r\n{PRODUCT},{GTIN},U1\r\n,,\r\n,\r\n,,,\r\n",
     ],
-    ids=["unix", "no end", "german excel", "all quoted", "tabs", "blank lines", "rows that excel leaves behind"],
+    ids=[
+        "unix",
+        "no end",
+        "german excel",
+        "all quoted",
+        "tabs",
+        "sep line",
+        "quoted sep line",
+        "blank lines",
+        "rows that excel leaves behind",
+    ],
 )
 def test_a_spreadsheet_is_read_as_it_was_saved(tmp_path: Path, content: str) -> None:
     """Whatever stands between cells, around them, before the first and behind the last."""
@@ -39,7 +55,7 @@ def test_the_value_is_the_body(tmp_path: Path) -> None:
     """Cells keep their white space and their case, and no number is made of them; empty ones are not sent."""
     head = f"{HEAD};parties.importer.legalName;parties.importer.gln;confirmOverage".replace(",", ";")
     (row,) = rows_of(tmp_path, f'{head}\n{PRODUCT};{GTIN}; 007 ;"Größe ""x"";\nzwei";;WAHR\n')
-    assert row.problems == ("parties.importer: Expected gln or legacyOperatorId",) or row.command is None
+    assert problems(row) == ("parties.importer: Expected gln or legacyOperatorId",) or row.command is None
     (row,) = rows_of(tmp_path, f'{head}\n{PRODUCT};{GTIN}; 007 ;"Größe ""x""; zwei";4012345000009;WAHR\n')
     assert row.command is not None
     assert json.loads(row.command.value) == {
@@ -59,7 +75,7 @@ def test_a_boolean_is_read_as_excel_writes_it_and_never_guessed(tmp_path: Path, 
     if isinstance(value, bool):
         assert bodies([row]) == [{**BODY, "confirmOverage": value}]
     else:
-        assert row.problems == (f"column confirmOverage: Expected true or false, got '{cell}'",)
+        assert problems(row) == (f"column confirmOverage: Expected true or false, got '{cell}'",)
 
 
 def test_columns_are_mapped_set_ignored_and_padded(tmp_path: Path) -> None:
@@ -69,7 +85,28 @@ def test_columns_are_mapped_set_ignored_and_padded(tmp_path: Path) -> None:
     )
     rows = rows_of(tmp_path, f"EAN = 14,SN,note\n{GTIN[1:]},U1,x\n{GTIN[1:]}x,U1,\n", choices=choices)
     assert bodies(rows) == [BODY, None]
-    assert rows[1].problems == (f"column EAN = 14 (gs1.gtin): GTIN must be 14 digits, got '{GTIN[1:]}x'",)
+    assert problems(rows[1]) == (f"column EAN = 14 (gs1.gtin): GTIN must be 14 digits, got '{GTIN[1:]}x'",)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("4012345000017", "GTIN check digit is invalid, got '4012345000017', whose check digit should be 6"),
+        ("123456789012345", "GTIN must be 14 digits, got '123456789012345'"),
+        ("1", "GTIN check digit is invalid, got '1'"),
+    ],
+)
+def test_padding_is_not_advised_where_it_is_done(tmp_path: Path, cell: str, told: str) -> None:
+    """The digits themselves are wrong, then."""
+    (row,) = rows_of(tmp_path, f"{HEAD}\n{PRODUCT},{cell},U1\n", Choices(pad_gtin=True))
+    assert problems(row) == (f"column gs1.gtin: {told}",)
+
+
+@pytest.mark.parametrize("serial", ["1E5", "E+12", "12E+1", "1,2", "1,5E-3"])
+def test_a_serial_number_that_only_resembles_a_rounded_one_is_sent(tmp_path: Path, serial: str) -> None:
+    """As it stands in the sheet."""
+    (row,) = rows_of(tmp_path, f'{HEAD}\n{PRODUCT},{GTIN},"{serial}"\n')
+    assert problems(row) == ()
 
 
 def test_overage_is_confirmed_in_each_body(tmp_path: Path) -> None:
@@ -86,6 +123,10 @@ def test_overage_is_confirmed_in_each_body(tmp_path: Path) -> None:
     [
         (f"{HEAD},gs1.gtim", Choices(), ["column 'gs1.gtim' is not a field; did you mean gs1.gtin?"]),
         (f"{HEAD},xyz", Choices(), ["column 'xyz' is not a field; name its field with --map"]),
+        (f"{HEAD},Importeur", Choices(), ["'Importeur' is not a field; did you mean parties.importer.legalName? "
+                                          "Then add --map Importeur=parties.importer.legalName"]),
+        (f"{HEAD},GLN Händler", Choices(), ["add --map 'GLN Händler=parties.distributor.gln'"]),
+        (f"{HEAD},Import", Choices(), ["column 'Import' is not a field; name its field with --map"]),
         (f"{HEAD},", Choices(), ["column '' is not a field"]),
         (f"{HEAD},gs1.gtin", Choices(), ["column 'gs1.gtin' appears 2 times"]),
         (f"{HEAD},EAN", Choices({"EAN": "gs1.gtin"}), ["filled twice, by column 'gs1.gtin' and column 'EAN'"]),
@@ -120,6 +161,15 @@ def test_every_field_of_a_command_has_a_path() -> None:
     [
         (f"{PRODUCT},{GTIN[1:]},U1\n", [(1, 2, "column gs1.gtin: GTIN must be 14 digits, got '4012345000016' "
                                         "(--pad-gtin puts back leading zeros)")]),
+        (f"{PRODUCT},4012345000017,U1\n", [(1, 2, "column gs1.gtin: GTIN must be 14 digits, got '4012345000017', "
+                                        "whose check digit should be 6 (--pad-gtin puts back leading zeros)")]),
+        (f"{PRODUCT},{GTIN[:-1]}7,U1\n", [(1, 2, "column gs1.gtin: GTIN check digit is invalid, got '04012345000017', "
+                                        "whose check digit should be 6")]),
+        (f'{PRODUCT},"4,01235E+12",U1\n', [(1, 2, f"column gs1.gtin: {_ROUNDED}, got '4,01235E+12' ({_AS_NUMBER})")]),
+        (f"{PRODUCT},{GTIN},1.23457e+011\n", [
+            (1, 2, f"column gs1.serialNumber: {_ROUNDED}, got '1.23457e+011' ({_AS_NUMBER})")]),
+        (f"{PRODUCT},{GTIN[1:]}.0,U1\n", [
+            (1, 2, f"column gs1.gtin: GTIN must be 14 digits, got '{GTIN[1:]}.0' ({_AS_NUMBER})")]),
         (f"{PRODUCT},,\n", [(1, 2, "columns gs1.gtin, gs1.serialNumber: Required")]),
         (f"{PRODUCT},{GTIN},\n", [(1, 2, "column gs1.serialNumber: Required")]),
         (f"{PRODUCT},{GTIN},U1\n\n{PRODUCT},{GTIN}\n", [(2, 4, "expected 3 cells, as the header line has, got 2")]),
@@ -149,7 +199,8 @@ def test_bytes_that_are_no_utf8_are_told_by_column(tmp_path: Path) -> None:
     """As plain CSV of an older Excel has them; the answers file has something readable in their place."""
     sheet = table(tmp_path, f"{HEAD}\n{PRODUCT},{GTIN},Größe\n{PRODUCT},{GTIN},U1\n".encode("cp1252"))
     bad, good = sheet.rows()
-    assert _told([bad]) == [(1, 2, "column gs1.serialNumber: expected UTF-8")]
+    told = "column gs1.serialNumber: expected UTF-8, got 'Größe' (use --encoding cp1252, or save the file as CSV UTF-8)"
+    assert _told([bad]) == [(1, 2, told)]
     assert good.command is not None
     assert "Gr\ufffd\ufffde".encode() in sheet.line(bad, RowAnswer("invalid"))
 
@@ -162,6 +213,8 @@ def test_bytes_that_are_no_utf8_are_told_by_column(tmp_path: Path) -> None:
         (b"PK\x03\x04rest", "this is a workbook: save it as CSV UTF-8"),
         (f"\ufeff{HEAD}\n".encode("utf-16-le"), "this file is UTF-16: save it as CSV UTF-8"),
         ("Größe,gs1.gtin\n".encode("cp1252"), "line 1: expected UTF-8"),
+        (b"sep=:\na:b\n", "line 1: expected sep= with a comma, a semicolon, a tab or a bar, got ':'"),
+        (b"sep=;\n\n", "line 2: expected a header line"),
         (b'"productId\n', "line 1: a quote is opened and never closed"),
         (b"x" * 2_000_000, "line 1: a cell is over 131,072 characters long"),
     ],
@@ -183,7 +236,7 @@ def test_the_answers_file_opens_in_a_spreadsheet(tmp_path: Path) -> None:
     )
     line = sheet.line(row, answer)
     assert line.decode() == f'{PRODUCT};{GTIN};U1;;rejected;404;;;"\'=1+1; ""x""";key;\'-topic/0/1\r\n'
-    assert sheet.answered(line) == ("rejected", "key")
+    assert sheet.answered(line) == ("rejected", "404", '=1+1; "x"', "key")
     for torn in range(len(line)):
         with pytest.raises(ValueError, match=r"torn|cells"):
             sheet.answered(line[:torn])
@@ -228,4 +281,4 @@ def test_a_body_that_is_wrong_in_many_places_names_them_all(tmp_path: Path) -> N
     """Up to as many as the worker names."""
     head = ",".join(PATHS)
     (row,) = rows_of(tmp_path, f"{head}\n" + ",".join("\t" for _ in PATHS) + "\n")
-    assert len(PATHS) <= len(row.problems) + 6 <= MOST_FIELD_ERRORS
+    assert len(PATHS) <= len(row.faults) + 6 <= MOST_FIELD_ERRORS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sheets import BODY, GTIN, HEAD, LIMITS, LINE, bodies, rows_of, table
+from tests.unit.sheets import BODY, GTIN, HEAD, LIMITS, LINE, bodies, problems, rows_of, table
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.checking import answers_path, table_of
 from worker.tools.submit.columns import Choices
@@ -29,7 +29,7 @@ def test_ndjson_goes_byte_for_byte(tmp_path: Path) -> None:
     [
         (LINE.replace(b"0401", b"401"), "field gs1.gtin: GTIN must be 14 digits"),
         (b"{}", "field productId: Required"),
-        (b'{"productId":}', "column 14: unreadable (not-json): Expected JSON, got a syntax error at character 13"),
+        (b'{"productId":}', "unreadable (not-json): Expected JSON, got a syntax error at column 14"),
         (b"[1]", "unreadable (not-an-object): Expected a JSON object, got an array"),
         (LINE[:-1] + b',"productId":"x"}', 'unreadable (duplicate-key): Expected JSON without duplicate keys'),
         (b"\xff", "unreadable (not-utf8): Expected UTF-8, got an invalid byte at 0"),
@@ -44,10 +44,10 @@ def test_a_bad_line_of_ndjson_is_told_as_the_worker_says_it(tmp_path: Path, line
     assert good.command is not None
     assert last.command is not None
     assert (bad.number, bad.line) == (2, 2)
-    assert bad.problems[0].startswith(told)
+    assert problems(bad)[0].startswith(told)
     written = sheet.line(bad, RowAnswer("invalid", error=told))
     assert json.loads(written)["answer"]["error"] == told
-    assert sheet.answered(written) == ("invalid", "")
+    assert sheet.answered(written) == ("invalid", "", told, "")
 
 
 def test_answers_of_ndjson_leave_the_rest_as_it_was(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_overage_is_confirmed_in_ndjson_too(tmp_path: Path) -> None:
     values = [json.loads(row.command.value) for row in rows if row.command]
     assert values == [expected, {"specversion": "1.0", "data": expected}]
     assert rows[0].kept == LINE
-    assert "field gs1: Expected an object" in rows[2].problems
+    assert "field gs1: Expected an object" in problems(rows[2])
 
 
 def test_a_row_that_is_not_sent_is_kept_as_it_was(tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ def test_a_row_that_is_not_sent_is_kept_as_it_was(tmp_path: Path) -> None:
     choices = Choices(fixed={"gs1.serialNumber": "U2"}, confirm_overage=True)
     sheet = table(tmp_path, bad, choices, name="units.ndjson")
     (row,) = sheet.rows()
-    assert (row.kept, row.problems) == (bad, ("field gs1.gtin: GTIN must be 14 digits",))
+    assert (row.kept, problems(row)) == (bad, ("field gs1.gtin: GTIN must be 14 digits",))
     again = table(tmp_path, sheet.line(row, RowAnswer("invalid")), only=["invalid"], name="units.answers.ndjson")
     assert [one.kept for one in again.rows()] == [bad]
     (wrong,) = rows_of(tmp_path, LINE, Choices(fixed={"gs1.gtin": "1"}), name="units.ndjson")
-    assert (wrong.kept, wrong.problems) == (LINE, ("field gs1.gtin: GTIN must be 14 digits",))
+    assert (wrong.kept, problems(wrong)) == (LINE, ("field gs1.gtin: GTIN must be 14 digits",))
 
 
 def test_ndjson_has_no_columns(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sheets import bodies, table
+from tests.unit.sheets import GTIN, bodies, table
 from tests.workbench import REPOSITORY, run_command
 from worker.messages.rules import OUTCOMES as TAIL_OUTCOMES
 from worker.tools.common.answering import NAMES
-from worker.tools.submit.columns import PATHS
+from worker.tools.submit.fields import PATHS
+from worker.tools.submit.options import ColumnOptions
 from worker.tools.submit.table import OUTCOMES
 
 SUBMIT = (REPOSITORY / "schemas" / "submit.md").read_text(encoding="utf-8")
@@ -21,6 +22,14 @@ def test_the_sheet_on_the_page_is_good(tmp_path: Path) -> None:
     """Each of its rows."""
     sheet = re.findall(r"```csv\n(.*?)```", SUBMIT, re.DOTALL)[0]
     assert None not in bodies(list(table(tmp_path, sheet).rows()))
+
+
+def test_the_mapping_on_the_page_can_be_used(tmp_path: Path) -> None:
+    """With a sheet that it fits."""
+    path = tmp_path / "map.yaml"
+    path.write_text(re.findall(r"```yaml\n(.*?)```", SUBMIT, re.DOTALL)[0], encoding="utf-8")
+    sheet = f"EAN;Seriennummer;Bemerkung\n{GTIN[1:]};U1;Größe\n".encode("cp1252")
+    assert None not in bodies(list(table(tmp_path, sheet, ColumnOptions(map_file=path).choices()).rows()))
 
 
 @pytest.mark.parametrize(("verb", "section"), [("submit", SUBMIT), ("tail", TAIL)])

@@ -1,19 +1,24 @@
-"""What becomes of a submission that fails while it has nothing left to wait for."""
+"""What becomes of a submission that fails, or whose credentials are refused."""
 
 import asyncio
+import json
 import resource
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.unit.sheets import HEAD, table
+from tests.unit.sheets import GTIN, HEAD, PRODUCT, table
+from worker.messages.events import Event
+from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.tools.cli.signals import Stop
 from worker.tools.common.results import ResultRecord
 from worker.tools.submit import run
-from worker.tools.submit.answers_file import AnswersFile, CannotWrite
+from worker.tools.submit.answers_file import AnswersFile, CannotWrite, Reason
 from worker.tools.submit.checking import check
 from worker.tools.submit.headers import Bearer
+from worker.tools.submit.table import Table
 
 
 class _Silent:
@@ -51,3 +56,116 @@ async def test_a_failure_at_the_very_end_is_told(tmp_path: Path, monkeypatch: py
                 await submission.run(sheet.rows(), Stop(), lambda: None)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+Result = tuple[Kind, dict[str, object]]
+
+CREATED: Result = (Kind.CREATED, {})
+UNAUTHORIZED: Result = (Kind.REJECTED, {"status": 401, "error": "Unauthorized"})
+FORBIDDEN: Result = (
+    Kind.REJECTED,
+    {"status": 403, "error": "Forbidden", "details": {"requiredScope": "passports:write"}},
+)
+NOT_FOUND: Result = (Kind.REJECTED, {"status": 404, "error": "Product not found"})
+
+
+class _Delivery:
+    def __init__(self, count: int, first: int) -> None:
+        self.count, self._first = count, first
+
+    async def first_offset(self) -> int:
+        """The offset that the broker gave to the first command."""
+        return self._first
+
+
+class _Broker:
+    """A broker and a worker that answers the commands of a topic with one partition in turn."""
+
+    def __init__(self, answers: Iterator[Result], topic: str) -> None:
+        self._answers, self._topic = answers, topic
+        self._results: list[ResultRecord] = []
+        self.commands = 0
+
+    async def start(self) -> Callable[[bytes], int]:
+        """The partitioner."""
+        return lambda key: 0
+
+    async def publish(self, partition: int, commands: Sequence[Event]) -> list[_Delivery]:
+        """Append commands, and answer them."""
+        first = self.commands
+        for offset, (_, _, headers) in enumerate(commands, first):
+            kind, body = next(self._answers)
+            key, cause = dict(headers)["idempotency-key"], f"{self._topic}/0/{offset}".encode()
+            value = json.dumps(body).encode()
+            self._results.append(ResultRecord(kind, "t", 0, offset, 0, key, value, [("ce_causationid", cause)]))
+        self.commands += len(commands)
+        return [_Delivery(len(commands), first)]
+
+    async def poll(self) -> list[ResultRecord]:
+        """All results that nobody has read."""
+        await asyncio.sleep(0.005)
+        results, self._results = self._results, []
+        return results
+
+    async def close(self) -> None:
+        """At once."""
+
+
+def _units(folder: Path, *serials: str) -> Table:
+    return table(folder, f"{HEAD}\n" + "".join(f"{PRODUCT},{GTIN},{serial}\n" for serial in serials))
+
+
+async def _run(
+    sheet: Table, monkeypatch: pytest.MonkeyPatch, path: Path, *answers: Result
+) -> tuple[_Broker, AnswersFile]:
+    settings = Settings()
+    broker = _Broker(iter(answers), settings.topic_commands)
+    monkeypatch.setattr(run, "ResultWatcher", lambda settings: broker)
+    monkeypatch.setattr(run, "CommandBatches", lambda settings: broker)
+    monkeypatch.setattr(run, "_LOOK_SECONDS", 0.005)
+    with AnswersFile(path, sheet) as file:
+        check(sheet, file, lambda row: None)
+        await run.Submission(settings, Bearer("tp_x"), run.Pace(), file).run(sheet.rows(), Stop(), lambda: None)
+    return broker, file
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([UNAUTHORIZED] * 20, r"the first 20 answers are all 401 Unauthorized, so .* does not know this API key"),
+        ([FORBIDDEN] * 20, r"all 403 Forbidden: passports:write, so .* lacks the scope passports:write"),
+        ([UNAUTHORIZED, FORBIDDEN] * 10, "all 401 Unauthorized or 403 Forbidden"),
+    ],
+)
+async def test_refused_credentials_stop_it_and_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[Result], told: str
+) -> None:
+    """Twenty rows are sent and no more; no answers file remains, so the same command starts again."""
+    sheet = _units(tmp_path, *(f"U{number}" for number in range(100)))
+    with pytest.raises(run.Denied, match=told):
+        await _run(sheet, monkeypatch, tmp_path / "answers", *answers)  # a command more would end the iterator
+    assert not (tmp_path / "answers").exists()
+
+
+@pytest.mark.parametrize("good", [CREATED, NOT_FOUND])
+async def test_one_answer_to_good_credentials_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: Result
+) -> None:
+    """Then all answers are written, in order, and rows go at full speed."""
+    sheet = _units(tmp_path, "", *(f"U{number}" for number in range(100)), "")
+    answers = [*[UNAUTHORIZED] * 19, good, *[UNAUTHORIZED] * 80]
+    broker, file = await _run(sheet, monkeypatch, tmp_path / "answers", *answers)
+    assert (broker.commands, file.outcomes.total(), file.outcomes["invalid"]) == (100, 102, 2)
+    assert file.reasons[Reason("rejected", "401", "Unauthorized")] == 99
+    with AnswersFile(tmp_path / "answers", sheet) as again:
+        assert check(sheet, again, lambda row: None).answered == 102
+        assert again.reasons == file.reasons
+
+
+@pytest.mark.parametrize("rows", [1, 2, 19])
+async def test_a_short_file_has_all_its_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Nothing is left to stop; bad rows between them do not hold it up."""
+    sheet = _units(tmp_path, *(serial for number in range(rows) for serial in (f"U{number}", *[""] * number)))
+    _, file = await _run(sheet, monkeypatch, tmp_path / "answers", *[UNAUTHORIZED] * rows)
+    assert (file.outcomes["rejected"], file.outcomes["invalid"]) == (rows, rows * (rows - 1) // 2)
+    assert file.reasons == {Reason("rejected", "401", "Unauthorized"): rows}

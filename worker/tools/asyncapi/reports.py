@@ -16,6 +16,7 @@ from worker.tools.lanes.report import RecoverReport, ResetReport
 from worker.tools.quota.report import QuotaShowReport
 from worker.tools.refusals.report import RefusalsReport
 from worker.tools.replay.report import ReplayReport
+from worker.tools.submit.report import SubmitReport
 
 REPORTS: Mapping[str, type[BaseModel]] = {
     "activity": ActivityReport,
@@ -37,5 +38,6 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "refusals": RefusalsReport,
     "replay": ReplayReport,
     "quota-show": QuotaShowReport,
+    "submit": SubmitReport,
 }
 """By verb; `activity` is an address of the console."""

@@ -3,17 +3,28 @@
 import errno
 import fcntl
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 from worker.tools.common.answering import RowAnswer
-from worker.tools.submit.table import BadFile, Row, Table, Torn
+from worker.tools.submit.table import REFUSED, BadFile, Row, Table, Torn
 
 _CHUNK_BYTES = 64 * 1024
+_MOST_REASONS = 1_000
+"""Different reasons to count, since some name the row's own fields."""
 _OTHER = "It holds answers to another file, or to other options. Move it away to start again."
+
+
+class Reason(NamedTuple):
+    """Why rows were refused."""
+
+    outcome: str
+    status: str
+    error: str
 
 
 class InUse(Exception):
@@ -31,6 +42,8 @@ class AnswersFile:
         self.path = path
         self.outcomes: Counter[str] = Counter()
         """Outcomes of all rows that the file answers."""
+        self.reasons: Counter[Reason] = Counter()
+        """Reasons of all refusals that the file has."""
         self.torn = b""
         """The incomplete last line, if a kill has left one."""
         self._table = table
@@ -45,6 +58,9 @@ class AnswersFile:
             self._file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, mode), "rb+", buffering=0)
         except OSError as error:
             raise BadFile(f"cannot write {self.path}: {error.strerror}") from error
+        if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+            self._file.close()
+            raise BadFile(f"cannot write {self.path}: expected a file")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -55,7 +71,9 @@ class AnswersFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if os.fstat(self._file.fileno()).st_size == 0:
+        """Remove a file without an answer, but never somebody's file that is no answers file."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size == 0 or size == self._good_bytes == len(self._table.head):
             self.path.unlink(missing_ok=True)
         self._file.close()
 
@@ -81,7 +99,7 @@ class AnswersFile:
                 except ValueError as error:
                     raise BadFile(f"{self.path}, row {number}, is no answer ({error}). {_OTHER}") from error
                 self._good_bytes += len(record)
-                self.outcomes[row.outcome] += 1
+                self._count(row.outcome, row.status, row.error)
                 yield row.key
 
     def begin(self) -> None:
@@ -100,7 +118,14 @@ class AnswersFile:
         Raises `CannotWrite`. After the first failure it always does: no row may follow a missing one.
         """
         self._write(self._table.line(row, answer))
-        self.outcomes[answer.outcome] += 1
+        self._count(answer.outcome, answer.status, answer.error)
+
+    def _count(self, outcome: str, status: str, error: str) -> None:
+        self.outcomes[outcome] += 1
+        if outcome in REFUSED:
+            reason = Reason(outcome, status, error)
+            is_kept = reason in self.reasons or len(self.reasons) < _MOST_REASONS
+            self.reasons[reason if is_kept else Reason(outcome, status, "other reasons")] += 1
 
     def _write(self, data: bytes) -> None:
         if self._failure is not None:

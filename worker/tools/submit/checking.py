@@ -7,7 +7,8 @@ from pathlib import Path
 from worker.messages.envelope import Limits
 from worker.tools.submit.answers_file import AnswersFile
 from worker.tools.submit.columns import Choices
-from worker.tools.submit.csv_file import CsvFile
+from worker.tools.submit.csv_file import CsvFile, Heading, read_heading
+from worker.tools.submit.encodings import guessed_encoding
 from worker.tools.submit.headers import idempotency_key
 from worker.tools.submit.ndjson_file import NdjsonFile
 from worker.tools.submit.table import OUTCOMES, BadFile, Row, SourceFile, Table
@@ -15,6 +16,7 @@ from worker.tools.validate.problems import BOM
 
 _NDJSON = (".ndjson", ".jsonl", ".json")
 _CSV = (".csv", ".tsv", ".txt")
+_READ_TO_GUESS = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -41,6 +43,17 @@ def table_of(path: Path, limits: Limits, choices: Choices, only: Collection[str]
             first = stream.read(4096).removeprefix(BOM).lstrip()
         is_ndjson = path.suffix.lower() in _NDJSON or (path.suffix.lower() not in _CSV and first.startswith(b"{"))
         return (NdjsonFile if is_ndjson else CsvFile)(source, limits, choices, only)
+    except OSError as error:
+        raise BadFile(f"cannot read {path}: {error.strerror}") from error
+
+
+def heading_of(path: Path, encoding: str | None) -> Heading:
+    """The header line of a CSV file, in an encoding that is guessed unless it is given. Raises `BadFile`."""
+    try:
+        with path.open("rb") as stream:
+            guessed = guessed_encoding(stream.read(_READ_TO_GUESS))
+            stream.seek(0)
+            return read_heading(stream, encoding or guessed)
     except OSError as error:
         raise BadFile(f"cannot read {path}: {error.strerror}") from error
 

@@ -1,54 +1,46 @@
 """Which column of a spreadsheet fills which field of a command."""
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pydantic import BaseModel
-
 from worker.domain import gs1
 from worker.messages.hints import printable
 from worker.messages.json_value import JsonObject
 from worker.tools.common.answering import NAMES
-from worker.tools.common.command_model import CreatePassportBody
 from worker.tools.common.hints import did_you_mean
-from worker.tools.submit.table import BadFile
+from worker.tools.submit.encodings import UTF8
+from worker.tools.submit.fields import CONFIRM, GTIN, PATHS, REQUIRED, did_you_mean_field, meant_field
+from worker.tools.submit.table import BadFile, Fault
 
-CONFIRM = "confirmOverage"
-GTIN = "gs1.gtin"
-_REQUIRED = ("productId", GTIN, "gs1.serialNumber")
 _BOOLEANS = {"true": True, "wahr": True, "false": False, "falsch": False}
 """As Excel saves them in English and in German."""
 _DIGITS = frozenset("0123456789")
+_IDENTIFIERS = frozenset({"productId", "gtin", "serialNumber", "gln", "legacyOperatorId"})
+"""Names of fields whose digits matter."""
+_ROUNDED = re.compile(r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}")
+_WITH_DECIMALS = re.compile(r"[0-9]+[.,]0+")
+_AS_NUMBER = "format the column as a number without decimals, and save the sheet as CSV again"
+_LENGTHS = {"gtin": 14, "gln": 13}
 _LONGEST_SHOWN = 60
 
 ANSWER_COLUMNS = tuple(f"answer.{name}" for name in NAMES)
 """Columns that an answers file adds to those of its input. If it is the input, they are not fields."""
 
 
-def paths_of(model: type[BaseModel] = CreatePassportBody, above: str = "") -> Iterator[str]:
-    """Dotted paths of all fields of a command."""
-    for name, info in model.model_fields.items():
-        path, inner = f"{above}{info.alias or name}", info.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from paths_of(inner, f"{path}.")
-        else:
-            yield path
-
-
-PATHS = tuple(paths_of())
-
-
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Options about columns: paths of columns with other names, values for all rows, columns to leave out."""
+    """How to read a file: encoding, fields of columns with other names, values for all rows, columns to leave out."""
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)
     ignored: Sequence[str] = ()
     pad_gtin: bool = False
     confirm_overage: bool = False
+    encoding: str = UTF8
 
     def values(self) -> Iterator[tuple[str, object]]:
         """Path and value of each field that all bodies get."""
@@ -65,7 +57,7 @@ class Choices:
             *(("--set", path) for path in self.fixed),
         ):
             if path not in PATHS:
-                yield f"{option}: expected the path of a field, got {path!r}{did_you_mean(path, PATHS)}"
+                yield f"{option}: expected the path of a field, got {path!r}{did_you_mean_field(path)}"
         yield from (
             f"--set {path}: expected no control characters, and UTF-8"
             for path, text in self.fixed.items()
@@ -101,6 +93,8 @@ class Columns:
         self._fixed = [(tuple(path.split(".")), value) for path, value in choices.values()]
         fixed = {path for path, _ in choices.values()}
         self._fields = {path: index for index, path in _fields(header, choices) if path not in fixed}
+        self._identifiers = [item for item in self._fields.items() if item[0].rpartition(".")[2] in _IDENTIFIERS]
+        self._pads_gtin = choices.pad_gtin
         self._columns = [
             _Column(index, tuple(path.split(".")), _reading(path, choices)) for path, index in self._fields.items()
         ]
@@ -115,18 +109,40 @@ class Columns:
                 fill(body, path, read(text))
         return body
 
-    def problem(self, path: str, message: str, cells: Sequence[str]) -> str:
-        """A problem with the field at a path, by the names of the columns that fill it."""
+    def rounded(self, cells: Sequence[str]) -> Iterator[tuple[str, Fault]]:
+        """Path and fault of each identifier that a spreadsheet took for a number and rounded, as in 4,01235E+12.
+
+        Such a serial number would pass all rules, and name the unit for good.
+        """
+        for path, at in self._identifiers:
+            if "+" in (cell := cells[at]) and _ROUNDED.fullmatch(cell):
+                text = f"column {self._name(path)}: a spreadsheet has rounded this number, and digits are lost"
+                yield path, Fault(printable(text), printable(repr(cell)), _AS_NUMBER)
+
+    def fault(self, path: str, message: str, cells: Sequence[str]) -> Fault:
+        """A fault of the field at a path, by the names of the columns that fill it."""
         filling = {inner: at for inner, at in self._fields.items() if inner == path or inner.startswith(f"{path}.")}
         if not filling:
-            return printable(f"{path}: {message}")
-        names = [self.header[at] + (f" ({inner})" if self.header[at] != inner else "") for inner, at in filling.items()]
-        plural, got = "s" if len(names) > 1 else "", ""
-        if len(names) == 1 and (cell := cells[next(iter(filling.values()))]):
-            shown = cell if len(cell) <= _LONGEST_SHOWN else f"{cell[:_LONGEST_SHOWN]}…"
-            lacks_zeros = path == GTIN and len(cell) < 14 and _DIGITS.issuperset(cell)
-            got = f", got {shown!r}{' (--pad-gtin puts back leading zeros)' if lacks_zeros else ''}"
-        return printable(f"column{plural} {', '.join(names)}: {message}{got}")
+            return Fault(printable(f"{path}: {message}"))
+        names = ", ".join(map(self._name, filling))
+        text = printable(f"column{'s' if len(filling) > 1 else ''} {names}: {message}")
+        if len(filling) > 1 or not (cell := cells[next(iter(filling.values()))]):
+            return Fault(text)
+        got = printable(repr(cell if len(cell) <= _LONGEST_SHOWN else f"{cell[:_LONGEST_SHOWN]}…"))
+        advice, length = "", _LENGTHS.get(path.rpartition(".")[2])
+        if length is not None and _DIGITS.issuperset(cell) and 1 < len(cell) <= length:
+            is_padded = path == GTIN and len(cell) < length
+            if is_padded and not self._pads_gtin:
+                advice = "--pad-gtin puts back leading zeros"
+            if (is_padded or len(cell) == length) and (digit := gs1.with_check_digit(cell[:-1])[-1]) != cell[-1]:
+                got = f"{got}, whose check digit should be {digit}"
+        elif length is not None and _WITH_DECIMALS.fullmatch(cell):
+            advice = _AS_NUMBER
+        return Fault(text, got, advice)
+
+    def _name(self, path: str) -> str:
+        name = self.header[self._fields[path]]
+        return name if name == path else f"{name} ({path})"
 
 
 def _reading(path: str, choices: Choices) -> Callable[[str], object]:
@@ -153,11 +169,17 @@ def _problems(header: Sequence[str], choices: Choices) -> Iterator[str]:
         unknown = [name for name in names if name not in counts]
         yield from (f"{option}: there is no column {_shown(name)}{did_you_mean(name, header)}" for name in unknown)
     sources: dict[str, list[str]] = {}
+    meant: set[str] = set()
     for index, path in _fields(header, choices):
         name = header[index]
         if path == name and path not in PATHS:
-            advice = did_you_mean(name, PATHS) or "; name its field with --map, or leave it out with --ignore"
-            yield f"column {_shown(name)} is not a field{advice}"
+            if (field_of_name := meant_field(name)) is not None:
+                meant.add(field_of_name)
+                option = shlex.quote(f"{name}={field_of_name}")
+                advice = f"did you mean {field_of_name}? Then add --map {option}"
+            else:
+                advice = "name its field with --map, or leave it out with --ignore"
+            yield f"column {_shown(name)} is not a field; {advice}"
         source = f"column {_shown(name)}"
         if source not in sources.setdefault(path, []):
             sources[path].append(source)
@@ -168,9 +190,11 @@ def _problems(header: Sequence[str], choices: Choices) -> Iterator[str]:
     )
     yield from (
         f"no column fills {path}: name one so, or use --map COLUMN={path} or --set {path}=VALUE"
-        for path in _REQUIRED
-        if path not in sources
+        for path in REQUIRED
+        if path not in sources and path not in meant
     )
+    if len(meant) > 1:
+        yield "`--write-map FILE` writes all this into a mapping file, for --map-file"
 
 
 def _shown(name: str) -> str:

@@ -1,9 +1,9 @@
-"""A spreadsheet as CSV: UTF-8, with or without a byte order mark, with commas, semicolons or tabs between cells."""
+"""A spreadsheet as CSV: in UTF-8 or another encoding, with commas, semicolons, tabs or bars between cells."""
 
 import csv
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import orjson
 
@@ -13,19 +13,23 @@ from worker.messages.envelope import Limits
 from worker.messages.hints import printable
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.columns import ANSWER_COLUMNS, Choices, Columns
-from worker.tools.submit.table import AnsweredRow, BadFile, Row, RowCommand, SourceFile, Torn
+from worker.tools.submit.encodings import UTF8, is_single_byte, likely_encoding
+from worker.tools.submit.table import AnsweredRow, BadFile, Fault, Row, RowCommand, SourceFile, Torn
 from worker.tools.validate.problems import BOM, bounded_lines, problems_of, without_end
 
 _LONGEST_LINE = 1024 * 1024
 _LONGEST_RECORD = 8 * _LONGEST_LINE
 """A longer row of an answers file has lost a quote."""
-_DELIMITERS = (",", ";", "\t")
+_DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
+"""A first line that tells Excel which character stands between cells."""
 _QUOTED = re.compile(r'"[^"]*"')
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")
-"""`surrogateescape`, and nothing else, makes these characters, of bytes that are not UTF-8."""
+_UNREADABLE = re.compile("[\ud800-\udfff]")
+"""`surrogateescape`, and nothing else, makes these characters, of bytes that the encoding lacks."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes cells that start so for formulas (OWASP, CSV Injection)."""
 
+_LONGEST_SHOWN = 60
 _END = "\r\n"
 
 _SYNTAX = (
@@ -40,10 +44,12 @@ _SYNTAX = (
 class _Texts:
     """Lines for Python's reader. It knows the number of the last line, and the flaw of a row's lines."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, encoding: str) -> None:
         self._lines = bounded_lines(stream, _LONGEST_LINE)
+        self._encoding = encoding
+        self._is_unlike_utf8 = encoding != UTF8 and is_single_byte(encoding)
         self.number = 0
-        self.flaw: str | None = None
+        self.flaw: Fault | None = None
 
     def __iter__(self) -> "_Texts":
         return self
@@ -54,14 +60,21 @@ class _Texts:
         if self.number == 1:
             line = line.removeprefix(BOM)
         if len(line) > _LONGEST_LINE:
-            self.flaw = f"expected lines of at most {_LONGEST_LINE:,} bytes"
+            self.flaw = Fault(f"expected lines of at most {_LONGEST_LINE:,} bytes")
+        if self._is_unlike_utf8 and not line.isascii() and _is_utf8(line):
+            self.flaw = self.flaw or Fault(f"expected {self._encoding}, got UTF-8", advice="leave out --encoding")
         try:
-            return line.decode("utf-8")
+            return line.decode(self._encoding)
         except UnicodeDecodeError:
-            self.flaw = self.flaw or "expected UTF-8"
-            return line.decode("utf-8", "surrogateescape")
+            if self._encoding != UTF8:
+                self.flaw = self.flaw or Fault(f"expected {self._encoding}")
+            else:
+                name = likely_encoding(line)
+                advice = f"use --encoding {name}, or save the file as CSV UTF-8"
+                self.flaw = self.flaw or Fault("expected UTF-8", advice=advice)
+            return line.decode(self._encoding, "surrogateescape")
 
-    def take_flaw(self) -> str | None:
+    def take_flaw(self) -> Fault | None:
         """The flaw of the last row's lines, told once."""
         flaw, self.flaw = self.flaw, None
         return flaw
@@ -92,13 +105,14 @@ class CsvFile:
     def __init__(self, source: SourceFile, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
         self.source, self._limits, self._only = source, limits, only
         with source.open() as stream:
-            header, self._delimiter = _header(stream)
+            self._heading = read_heading(stream, choices.encoding)
+        header, delimiter = self._heading.columns, self._heading.delimiter
         self._columns = Columns(header, choices)
         self._outcome = header.index("answer.outcome") if "answer.outcome" in header else None
         if only and self._outcome is None:
             raise BadFile("--only: expected an answers file, with a column answer.outcome")
         self._is_all_kept = len(self._columns.kept) == len(header)
-        self._cells = _Cells(self._delimiter)
+        self._cells = _Cells(delimiter)
         names = self._kept(header) + list(ANSWER_COLUMNS)
         self.head = BOM + self._cells.line(names) + b"\r\n"
 
@@ -108,8 +122,10 @@ class CsvFile:
             yield from self._rows(stream)
 
     def _rows(self, stream: BinaryIO) -> Iterator[Row]:
-        texts = _Texts(stream)
-        reader = csv.reader(texts, delimiter=self._delimiter, strict=True)
+        texts = _Texts(stream, self._heading.encoding)
+        for _ in range(self._heading.lines_before):
+            next(texts)
+        reader = csv.reader(texts, delimiter=self._heading.delimiter, strict=True)
         next(reader)
         number, texts.flaw = 0, None
         while True:
@@ -120,52 +136,57 @@ class CsvFile:
             except StopIteration:
                 return
             except csv.Error as error:
-                cells, flaw = [], texts.take_flaw() or _in_words(error)
+                cells, flaw = [], texts.take_flaw() or Fault(_in_words(error))
             if flaw or any(cells):
                 number += 1
                 outcome = cells[self._outcome] if self._outcome is not None and self._outcome < len(cells) else None
                 if not self._only or outcome in self._only:
                     yield self._row(number, line, cells, flaw)
 
-    def _row(self, number: int, line: int, cells: list[str], flaw: str | None) -> Row:
+    def _row(self, number: int, line: int, cells: list[str], flaw: Fault | None) -> Row:
         columns = len(self._columns.header)
         if flaw is None and len(cells) != columns:
-            flaw = f"expected {columns} cells, as the header line has, got {len(cells)}"
+            flaw = Fault(f"expected {columns} cells, as the header line has", f"{len(cells)}")
         if flaw is not None:
-            return Row(number, line, self._line_of_bad(cells), None, (self._column_of_bad(cells) + flaw,))
+            return Row(number, line, self._line_of_bad(cells), None, (self._with_column(flaw, cells),))
         kept = self._cells.line(self._kept(cells))
         body = self._columns.body(cells)
         value = orjson.dumps(body)
         content = read_body(body)
+        faults = dict(self._columns.rounded(cells))
         if isinstance(content, InvalidBody):
-            errors = content.field_errors.items()
-            problems = (self._columns.problem(path, text, cells) for path, texts in errors for text in texts)
-            return Row(number, line, kept, None, tuple(problems))
+            errors = [(path, text) for path, texts in content.field_errors.items() for text in texts]
+            others = (self._columns.fault(path, text, cells) for path, text in errors if path not in faults)
+            return Row(number, line, kept, None, (*faults.values(), *others))
+        if faults:
+            return Row(number, line, kept, None, tuple(faults.values()))
         if len(value) > self._limits.value_bytes:
-            return Row(number, line, kept, None, problems_of(value, self._limits))
+            return Row(number, line, kept, None, tuple(map(Fault, problems_of(value, self._limits))))
         return Row(number, line, kept, RowCommand(value, body))
 
     def _kept(self, cells: list[str]) -> list[str]:
         return cells if self._is_all_kept else [cells[index] for index in self._columns.kept]
 
     def _line_of_bad(self, cells: list[str]) -> bytes:
-        """As many cells as columns, so that the answer stands in its own columns. Replaces bytes that are not UTF-8."""
+        """As many cells as columns, so that the answer stands in its own columns. Unreadable bytes are replaced."""
         columns = len(self._columns.header)
         filled = (cells + [""] * columns)[:columns]
-        readable = [cell.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for cell in filled]
+        readable = [_UNREADABLE.sub("\ufffd", cell) for cell in filled]
         return self._cells.line(self._kept(readable))
 
-    def _column_of_bad(self, cells: list[str]) -> str:
-        """The first column with a cell that is not UTF-8, if there is one."""
+    def _with_column(self, flaw: Fault, cells: list[str]) -> Fault:
+        """The flaw with the name of the first column whose cell cannot be read, and with a text that it may hold."""
         for name, cell in zip(self._columns.header, cells, strict=False):
-            if _NOT_UTF8.search(cell):
-                return f"column {printable(name)}: "
-        return ""
+            if _UNREADABLE.search(cell):
+                data = cell.encode(self._heading.encoding, "surrogateescape")
+                got = repr(data.decode(likely_encoding(data), "replace"))[:_LONGEST_SHOWN] if flaw.advice else ""
+                return Fault(printable(f"column {name}: {flaw.text}"), printable(got), flaw.advice)
+        return flaw
 
     def line(self, row: Row, answer: RowAnswer) -> bytes:
         """See `Table`. No spreadsheet takes an added cell for a formula."""
         added = [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in answer]
-        return b"".join((row.kept, self._delimiter.encode("ascii"), self._cells.line(added), b"\r\n"))
+        return b"".join((row.kept, self._heading.delimiter.encode("ascii"), self._cells.line(added), b"\r\n"))
 
     def records(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         """See `Table`. A line break within quotes ends no row; the number of quotes before it is odd."""
@@ -185,13 +206,15 @@ class CsvFile:
         if not record.endswith(b"\r\n") or record.count(b'"') % 2:
             raise Torn("torn")
         try:
-            cells = next(csv.reader([record.decode("utf-8")], delimiter=self._delimiter, strict=True))
+            cells = next(csv.reader([record.decode("utf-8")], delimiter=self._heading.delimiter, strict=True))
         except csv.Error as error:
             raise ValueError(_in_words(error)) from error
         if len(cells) != len(self._columns.kept) + len(ANSWER_COLUMNS):
             raise ValueError(f"{len(cells)} cells")
         added = dict(zip(ANSWER_COLUMNS, cells[-len(ANSWER_COLUMNS) :], strict=True))
-        return AnsweredRow(added["answer.outcome"], added["answer.key"])
+        text = added["answer.error"]
+        text = text[1:] if text[:1] == "'" and text[1:].startswith(_FORMULA) else text
+        return AnsweredRow(added["answer.outcome"], added["answer.status"], text, added["answer.key"])
 
     def is_part(self, torn: bytes, row: Row) -> bool:
         """See `Table`. Added cells have no line breaks."""
@@ -199,27 +222,53 @@ class CsvFile:
         return row.kept.startswith(torn) or (rest != torn and b"\n" not in rest)
 
 
-def _header(stream: BinaryIO) -> tuple[list[str], str]:
-    """The names of the columns, and their delimiter. Raises `BadFile`."""
+class Heading(NamedTuple):
+    """How a file begins: the names of its columns, what stands between cells, and the lines before the header line."""
+
+    columns: list[str]
+    delimiter: str
+    encoding: str
+    lines_before: int
+
+
+def read_heading(stream: BinaryIO, encoding: str) -> Heading:
+    """Read the header line. A byte order mark means UTF-8, whatever `encoding` says. Raises `BadFile`."""
     first = stream.readline(_LONGEST_LINE)
     if first.startswith(b"PK\x03\x04"):
         raise BadFile("this is a workbook: save it as CSV UTF-8")
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadFile("this file is UTF-16: save it as CSV UTF-8")
-    texts = _Texts(stream)
+    if first.startswith(BOM):  # such as the answers to a file in another encoding
+        encoding = UTF8
+    separator = _SEPARATOR_LINE.fullmatch(without_end(first.removeprefix(BOM)))
+    if separator is None:
+        bare = _QUOTED.sub("", without_end(first).decode("utf-8", "replace"))
+        delimiter = max(_DELIMITERS, key=bare.count)
+    elif (delimiter := separator[1].decode("utf-8", "replace")) not in _DELIMITERS:
+        raise BadFile(f"line 1: expected sep= with a comma, a semicolon, a tab or a bar, got {delimiter!r}")
     stream.seek(0)
-    bare = _QUOTED.sub("", without_end(first).decode("utf-8", "replace"))
-    delimiter = max(_DELIMITERS, key=bare.count)
+    texts = _Texts(stream, encoding)
+    if separator is not None:
+        next(texts)
+    line = texts.number + 1
     try:
-        header = next(csv.reader(texts, delimiter=delimiter, strict=True), [])
+        columns = next(csv.reader(texts, delimiter=delimiter, strict=True), [])
     except csv.Error as error:
-        raise BadFile(f"line 1: {_in_words(error)}") from error
+        raise BadFile(f"line {line}: {_in_words(error)}") from error
     if texts.flaw is not None:
-        raise BadFile(f"line 1: {texts.flaw}: save the file as CSV UTF-8")
-    if not any(header):
-        raise BadFile("line 1: expected a header line, with the names of the columns")
-    return header, delimiter
+        raise BadFile(f"line {line}: {texts.flaw}")
+    if not any(columns):
+        raise BadFile(f"line {line}: expected a header line, with the names of the columns")
+    return Heading(columns, delimiter, encoding, line - 1)
 
 
 def _in_words(error: csv.Error) -> str:
     return next((meaning for words, meaning in _SYNTAX if words in str(error)), str(error))
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -12,7 +12,8 @@ from worker.messages.envelope import Limits
 from worker.messages.json_value import JsonObject, read_object
 from worker.tools.common.answering import NAMES, RowAnswer
 from worker.tools.submit.columns import Choices, fill
-from worker.tools.submit.table import AnsweredRow, BadFile, Row, RowCommand, SourceFile, Torn
+from worker.tools.submit.encodings import UTF8
+from worker.tools.submit.table import AnsweredRow, BadFile, Fault, Row, RowCommand, SourceFile, Torn
 from worker.tools.validate.problems import BOM, SYNTAX_ERROR, bounded_lines, problems_of, without_end
 
 _ANSWER = b',"answer":{"outcome":"'
@@ -28,6 +29,8 @@ class NdjsonFile:
     def __init__(self, source: SourceFile, limits: Limits, choices: Choices, only: Collection[str] = ()) -> None:
         problems = [*choices.problems()]
         given = {"--map": choices.renamed, "--ignore": choices.ignored, "--pad-gtin": choices.pad_gtin}
+        if choices.encoding != UTF8:
+            problems.append("--encoding needs a CSV file: NDJSON is UTF-8")
         problems += [f"{option} needs a CSV file: NDJSON has no columns" for option, value in given.items() if value]
         if problems:
             raise BadFile("\n  ".join(("the options do not fit the file:", *problems)))
@@ -62,7 +65,7 @@ class NdjsonFile:
                 if not isinstance(read_body(body), InvalidBody) and len(value) <= self._limits.value_bytes:
                     return Row(number, line, text, RowCommand(value, body, is_event))
         problems = problems_of(value, self._limits)
-        return Row(number, line, text, None, tuple(_in_one_line(problem) for problem in problems))
+        return Row(number, line, text, None, tuple(map(_fault, problems)))
 
     def _changed(self, text: bytes, whole: JsonObject, body: JsonObject) -> bytes:
         """The value with the fields that options set in every body."""
@@ -95,7 +98,7 @@ class NdjsonFile:
         answer = json.loads(record[record.rindex(_ANSWER[1:]) + len(b'"answer":') : -2])
         if tuple(answer) != NAMES:
             raise ValueError("its answer has other fields")
-        return AnsweredRow(answer["outcome"], answer["key"])
+        return AnsweredRow(answer["outcome"], answer["status"], answer["error"], answer["key"])
 
     def is_part(self, torn: bytes, row: Row) -> bool:
         """See `Table`. A row is one line, so the torn one can only be this row's."""
@@ -114,8 +117,8 @@ def _without_answer(text: bytes) -> tuple[str | None, bytes]:
     return (answer["outcome"], text[:at] + b"}") if tuple(answer) == NAMES else (None, text)
 
 
-def _in_one_line(problem: str) -> str:
-    """Put the column before a syntax error, and `field` before a path."""
+def _fault(problem: str) -> Fault:
+    """A problem of the worker's rules. The column of a syntax error is no part of what rows have in common."""
     if (position := SYNTAX_ERROR.search(problem)) is not None:
-        return f"column {int(position[1]) + 1}: {problem}"
-    return problem if problem.startswith(("unreadable", "further")) else f"field {problem}"
+        return Fault(problem.partition(", got ")[0], f"a syntax error at column {int(position[1]) + 1}")
+    return Fault(problem if problem.startswith(("unreadable", "further")) else f"field {problem}")

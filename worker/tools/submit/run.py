@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,10 +14,11 @@ from worker.tools.cli.signals import Stop
 from worker.tools.common.answering import RowAnswer, answer_of
 from worker.tools.common.progress import Allowance
 from worker.tools.common.results import ResultWatcher
+from worker.tools.submit.advice import DENIED, about_credentials
 from worker.tools.submit.answers_file import AnswersFile
 from worker.tools.submit.command_batches import CommandBatches, Delivery
 from worker.tools.submit.headers import Credentials, idempotency_key, record_key
-from worker.tools.submit.table import Row
+from worker.tools.submit.table import INVALID, Row
 from worker.tools.submit.window import RowWindow, Slot
 from worker.tools.validate.problems import CLOUD_EVENT
 
@@ -32,6 +34,9 @@ _SYNC_SECONDS = 1.0
 _REST_SECONDS = 0.02
 _MOST_EARLY = 50_000
 """Results to keep while the broker acknowledges nothing; then reading stops."""
+_PROBES = 20
+"""If as many first answers refuse the credentials, all others would."""
+_MOST_HELD = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,16 @@ class NoAnswers(Exception):
     """Rows wait, and their answers do not come; the text says why it gives up."""
 
 
+class Denied(Exception):
+    """The worker refuses the credentials; the text says how, and what to do."""
+
+
 class Submission:
-    """Sends rows of a file. The answers file keeps all its state: another submission goes on from there."""
+    """Sends rows of a file. The answers file keeps all its state: another submission goes on from there.
+
+    The first rows go alone, to try the credentials. If all of them are denied, their answers are not written, so that
+    the same command with better credentials sends these rows, too.
+    """
 
     def __init__(self, settings: Settings, credentials: Credentials, pace: Pace, answers: AnswersFile) -> None:
         self._credentials, self._pace, self._answers = credentials, pace, answers
@@ -58,12 +71,16 @@ class Submission:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._last_news = 0.0
+        self._held: list[tuple[Row, RowAnswer]] | None = []
+        """Answers that are not written yet; None once the credentials have proved good."""
+        self._denied: list[RowAnswer] = []
+        self._sent = 0
 
     async def run(self, rows: Iterator[Row], stop: Stop, show_progress: Callable[[], None]) -> None:
         """Send rows until all are answered. When asked to stop, only wait for the answers of those that were sent.
 
-        `show_progress` is called about ten times a second. Raises `CLUSTER_ERRORS`, `NoAnswers`, `CannotWrite`, and the
-        errors of reading the rows.
+        `show_progress` is called about ten times a second. Raises `CLUSTER_ERRORS`, `NoAnswers`, `Denied`,
+        `CannotWrite`, and the errors of reading the rows.
         """
         try:
             await self._watcher.start()
@@ -91,6 +108,8 @@ class Submission:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await asyncio.gather(self._watcher.close(), self._batches.close())
+            if not isinstance(self._failure, Denied):
+                self._release()
             self._answers.sync()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -105,8 +124,22 @@ class Submission:
             self._failure = self._failure or error
 
     def _write(self, row: Row, answer: RowAnswer) -> None:
-        self._answers.append(row, answer)
         self._last_news = time.monotonic()
+        if self._held is None:
+            self._answers.append(row, answer)
+            return
+        self._held.append((row, answer))
+        if answer.status in DENIED:
+            self._denied.append(answer)
+            if len(self._denied) == _PROBES:
+                raise Denied(_sentence_on(self._denied))
+        elif answer.outcome != INVALID or not self._denied or len(self._held) > _MOST_HELD:
+            self._release(is_proved=answer.outcome != INVALID or bool(self._denied))
+
+    def _release(self, *, is_proved: bool = True) -> None:
+        held, self._held = self._held or [], None if is_proved else []
+        for row, answer in held:
+            self._answers.append(row, answer)
 
     async def _watch(self) -> None:
         window = self._window
@@ -133,6 +166,8 @@ class Submission:
         while not stop.is_asked:
             room = pace.in_flight - len(self._window)
             least = min(_AT_ONCE, max(1, pace.in_flight // 2))
+            if self._held is not None:
+                least, room = 1, min(room, _PROBES - self._sent)
             if allowance is not None:
                 least, room = 1, min(room, allowance.available(time.monotonic()))
             if room < least or self._window.kept_bytes > _MOST_BYTES:
@@ -166,6 +201,7 @@ class Submission:
             headers = [*proof, ("idempotency-key", key.encode("ascii")), *content_type]
             slots, commands = lanes.setdefault(partition_of(gtin), ([], []))
             commands.append(Event(gtin, command.value, headers))
+            self._sent += 1
             slots.append(self._window.add(row.without_content()))
         for partition, (slots, commands) in lanes.items():
             self._window.handed_over(partition, len(slots))
@@ -178,3 +214,11 @@ class Submission:
         if first is None:
             raise NoAnswers("the broker has forgotten the offsets of some commands, so their answers cannot be found")
         self._window.acknowledged(partition, first, slots)
+
+
+def _sentence_on(denied: list[RowAnswer]) -> str:
+    counts = Counter(f"{answer.status} {answer.error}" for answer in denied)
+    kinds = " or ".join(counts)
+    return (
+        f"the first {len(denied)} answers are all {kinds}, so sending has stopped. {about_credentials(denied[0].error)}"
+    )

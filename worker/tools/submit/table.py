@@ -1,4 +1,4 @@
-"""A file of rows, which is read several times. Each row is a command, or a list of problems."""
+"""A file of rows, which is read several times. Each row is a command, or a list of faults."""
 
 import io
 import os
@@ -15,6 +15,9 @@ INVALID = "invalid"
 OUTCOMES = (*RESULT_OUTCOMES, INVALID)
 """The values of `answer.outcome`. Rows with `invalid` were not sent, since the worker would refuse them."""
 GOOD = frozenset({CREATED, REPLAYED})
+"""Outcomes of rows that have their passport."""
+REFUSED = frozenset(RESULT_OUTCOMES) - GOOD
+"""Outcomes of rows that the worker refused."""
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -31,6 +34,18 @@ class Changed(Exception):
     """The file was changed while it was being submitted."""
 
 
+class Fault(NamedTuple):
+    """Something that is wrong with a row. Rows have equal faults if `text` and `advice` are the same."""
+
+    text: str
+    got: str = ""
+    advice: str = ""
+
+    def __str__(self) -> str:
+        """The fault in one sentence."""
+        return f"{self.text}{', got ' if self.got else ''}{self.got}{f' ({self.advice})' if self.advice else ''}"
+
+
 class RowCommand(NamedTuple):
     """The command of a row: the value to send, its body, and whether it is a structured CloudEvent."""
 
@@ -40,7 +55,7 @@ class RowCommand(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row, counted from 1, and the line where it begins. It has either a command or problems.
+    """A row, counted from 1, and the line where it begins. It has either a command or faults.
 
     The answers file repeats `kept`, which has no line end.
     """
@@ -49,7 +64,7 @@ class Row(NamedTuple):
     line: int
     kept: bytes
     command: RowCommand | None
-    problems: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     def without_content(self) -> "Row":
         """A row that waits for its answer: a parsed body takes many times the memory of its text."""
@@ -57,7 +72,7 @@ class Row(NamedTuple):
 
     def invalid(self) -> RowAnswer:
         """The answer of a row that is not sent: no key, and no place."""
-        return RowAnswer(INVALID, error="; ".join(self.problems))
+        return RowAnswer(INVALID, error="; ".join(map(str, self.faults)))
 
 
 _NO_CONTENT = RowCommand(b"", {})
@@ -67,6 +82,8 @@ class AnsweredRow(NamedTuple):
     """What an answers file says about one of its rows."""
 
     outcome: str
+    status: str
+    error: str
     key: str
 
 

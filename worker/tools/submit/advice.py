@@ -1,0 +1,46 @@
+"""Advice about refusals: what credentials lack, and which rows may be sent again."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from worker.domain.outcomes import CredentialsProblem, Forbidden
+from worker.messages.rules import REFUSALS, Kind
+from worker.tools.common.why import SIGNATURE_SENTENCES
+
+DENIED = frozenset({"401", "403"})
+"""Statuses of answers that refuse the credentials."""
+
+_BY_REASON = {
+    **{
+        reason: f"{sentence} Compare the public half of --signing-key with the catalogue."
+        for reason, sentence in SIGNATURE_SENTENCES.items()
+    },
+    CredentialsProblem.KEYS_UNAVAILABLE: "The worker cannot reach the server that has the token's key. Try it later.",
+}
+_UNKNOWN = (
+    "The worker does not know this API key or access token, or it was revoked or has expired. "
+    "Give another one with --credentials-file or PASSPORT_API_KEY."
+)
+
+
+def about_credentials(error: str) -> str:
+    """What to do about answers with this error, which refuse the credentials."""
+    sentence, _, detail = error.partition(": ")
+    if sentence == REFUSALS[Forbidden].error:
+        return f"The access token lacks the scope {detail}. Ask for a token that has it."
+    return _BY_REASON.get(detail, _UNKNOWN)
+
+
+def retry_commands(answers: Path, outcomes: Mapping[str, int], options: Sequence[str]) -> list[str]:
+    """Commands that send refused rows again. A conflict stays one, so it is not tried again."""
+    base = ("passport-worker", "submit", str(answers), *options)
+    retries = {
+        Kind.OVERAGE_REQUIRED.label: "--confirm-overage",
+        Kind.REJECTED.label: "",
+    }
+    return [
+        shlex.join((*base, "--only", outcome, *extra.split()))
+        for outcome, extra in retries.items()
+        if outcomes.get(outcome)
+    ]

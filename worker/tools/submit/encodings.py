@@ -1,0 +1,45 @@
+"""Encodings of spreadsheets: which one a file has, as far as its bytes tell."""
+
+import codecs
+
+from worker.tools.submit.table import BadFile
+
+UTF8 = "utf-8"
+_EXCEL = ("cp1252", "cp850", "mac_roman")
+"""What Excel writes for plain CSV, for CSV (MS-DOS) and for CSV (Macintosh) in western Europe."""
+_LETTERS = frozenset("ÄÖÜäöüßÀÁÂÅÆÇÈÉÊËÍÎÏÑÓÔØÚÛàáâåæçèéêëíîïñóôøœùúû€°²³µ§®")
+"""Characters that names of people, companies and goods hold. A wrong encoding yields others."""
+_ASCII = bytes(range(128))
+
+
+def encoding_of(name: str) -> str:
+    """The name that Python gives to an encoding. Raises `BadFile` for one whose lines do not end as in ASCII."""
+    try:
+        if _ASCII.decode(name) == _ASCII.decode("ascii"):
+            return codecs.lookup(name).name.removesuffix("-sig")
+    except (LookupError, ValueError):
+        pass
+    raise BadFile(f"--encoding: expected utf-8, cp1252 or another encoding that has ASCII, got {name!r}")
+
+
+def is_single_byte(encoding: str) -> bool:
+    """Whether each byte is a character. Such an encoding reads UTF-8 without an error, and wrong."""
+    return len(bytes(range(256)).decode(encoding, "replace")) == 256
+
+
+def likely_encoding(data: bytes) -> str:
+    """The encoding in which bytes that are not UTF-8 were probably written by a spreadsheet."""
+
+    def letters(encoding: str) -> int:
+        return sum(character in _LETTERS for character in data.decode(encoding, "replace"))
+
+    return max(_EXCEL, key=letters)
+
+
+def guessed_encoding(data: bytes) -> str:
+    """The encoding of the beginning of a file, which may end within a character."""
+    try:
+        codecs.getincrementaldecoder(UTF8)().decode(data)
+    except UnicodeDecodeError:
+        return likely_encoding(data)
+    return UTF8
