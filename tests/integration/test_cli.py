@@ -77,7 +77,9 @@ def test_all_bad_settings_are_named_at_once_and_no_value_is_shown(command: tuple
 
 
 @pytest.mark.parametrize(
-    "command", [("run",), ("migrate",), ("topics", "create"), ("catalogue", "load", "x.yaml"), ("demo",)], ids=" ".join
+    "command",
+    [("run",), ("migrate",), ("topics", "create"), ("catalogue", "load", "x.yaml"), ("demo", "--use-environment")],
+    ids=" ".join,
 )
 @pytest.mark.parametrize(
     "url", ["postgresql://u:hunter2@:badport/x", "postgresql://u:12/hunter2@h/x", "postgresql://u:a@hunter2@h/x"]

@@ -1,45 +1,50 @@
 """The demo as a stranger runs it: a process of its own, without any setting, on its embedded servers."""
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
 
+import asyncpg
 import pytest
 
-from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.infrastructure.choose import server_directory
 from tests.infrastructure.processes import descendants, parents
 from tests.integration.test_clients import CLIENTS
-from tests.workbench import Workbench, get, settings_of
+from tests.workbench import Workbench, get
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = re.compile(r"^Published ([\d,]+) commands, and read ([\d,]+) results in [\d.]+ s\.$", re.MULTILINE)
 PROMISE = re.compile(r"^Promise kept: ([\d,]+) commands, one result each \(`passport-worker audit`\)\.$", re.MULTILINE)
-STREAMING = r"^answered: [1-9][\d,]* of 100,000  published [\d,]+  201: [\d,]+"
+STREAMING = r"^answered: [1-9][\d,]* of 100,000  [\d,]+ created, [\d,]+ replayed, [\d,]+ refused$"
 
 
 class Demo:
     """A running demo; what it prints goes to a file, so that it never waits for a reader."""
 
-    def __init__(self, out: IO[bytes], folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, out: IO[bytes], folder: Path, *arguments: str, terminal: int = 0, environment: Mapping[str, str] = {}
+    ) -> None:
         self._path = Path(out.name)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
-        environment["TMPDIR"] = str(folder)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "demo", "--no-live", *arguments],
+            [sys.executable, "-m", "worker", "demo", *([] if terminal else ["--no-live"]), *arguments],
             cwd=ROOT,
-            env=environment,
+            env={**clean, "TMPDIR": str(folder), **environment},
             stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
+            stdout=terminal or out,
+            stderr=terminal or out,
             start_new_session=True,
         )
 
@@ -58,11 +63,12 @@ class Demo:
         return found
 
     def shell(self, command: str) -> subprocess.Popen[str]:
-        """A command in a shell that was given what the demo printed for it, and has no other setting."""
-        exports = re.findall(r"^  export .*$", self.text, re.MULTILINE)
+        """A command in another terminal, after the line that the demo printed for it; settings there lead elsewhere."""
+        (settings,) = re.findall(r"^  (\. .*settings\.sh)$", self.text, re.MULTILINE)
+        elsewhere = {"PASSPORT_DATABASE_URL": "postgresql://192.0.2.1/x", "PGSSLMODE": "verify-full"}
         return subprocess.Popen(
-            ["bash", "-ec", "\n".join((*exports, command))],
-            env={name: value for name, value in os.environ.items() if "PASSPORT_" not in name},
+            ["sh", "-ec", f"{settings}\n{command}"],
+            env={**os.environ, **elsewhere, "PASSPORT_GROUP_ID": "another", "PASSPORT_CHANNELS": "acme"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -87,9 +93,9 @@ def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
     started: list[Demo] = []
     with server_directory() as folder:
 
-        def start(*arguments: str) -> Demo:
+        def start(*arguments: str, **environment: str) -> Demo:
             with (tmp_path / f"out-{len(started)}.txt").open("wb") as out:
-                started.append(Demo(out, folder, *arguments))
+                started.append(Demo(out, folder, *arguments, environment=environment))
             return started[-1]
 
         yield start
@@ -108,6 +114,29 @@ def test_demo_keeps_the_promise(start_demo: StartDemo) -> None:
     for outcome in ("201 created", "201 replayed", "400 unreadable", "401 ", "409 serial-exists", "429 "):
         assert outcome in demo.text
     assert "tp_demo_guessed" not in demo.text
+
+
+async def test_servers_of_the_environment_are_left_alone_unless_asked_for(
+    bench: Workbench, start_demo: StartDemo
+) -> None:
+    """Seen to fail before: companies and API keys, which everybody knows, were loaded into somebody's database."""
+    alone = start_demo("--commands", "20", **bench.environment)
+    assert alone.process.wait(120) == 0, alone.text
+    assert "ignored, since the demo starts servers of its own. --use-environment uses yours." in alone.text
+    assert await _companies(bench, "EuroBat GmbH") == 0
+    asked = start_demo("--commands", "20", "--use-environment", "--yes", **bench.environment)
+    assert asked.process.wait(120) == 0, asked.text
+    assert f"Kafka: {bench.settings.kafka_bootstrap_servers}" in asked.text
+    assert await _companies(bench, "EuroBat GmbH") == 1
+    assert len(await asyncio.to_thread(bench.results)) == 20
+
+
+async def _companies(bench: Workbench, name: str) -> int:
+    connection = await asyncpg.connect(bench.settings.database_url)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM company WHERE name = $1", name))
+    finally:
+        await connection.close()
 
 
 def test_the_console_shows_the_stream(start_demo: StartDemo) -> None:
@@ -149,30 +178,26 @@ def test_demo_that_is_over_names_no_server(start_demo: StartDemo) -> None:
     interrupted.wait_for(STREAMING)
     assert interrupted.interrupt() == 0
     for text in (demo.text, interrupted.text):
-        assert text.splitlines()[-1].startswith("`passport-worker demo --keep` leaves everything running")
+        assert text.splitlines()[-1].startswith("`passport-worker demo --keep` goes on until Ctrl-C")
         assert re.findall(r".*127\.0\.0\.1", text) == ["Look at it while it runs: http://127.0.0.1"]
         assert "kcat" not in text
 
 
-async def test_kept_demo_serves_the_example_programs_and_outlives_its_worker(start_demo: StartDemo) -> None:
+def test_kept_demo_serves_the_example_programs_and_outlives_its_worker(start_demo: StartDemo) -> None:
     """In a shell with the lines that it prints and no other setting: programs, and a worker in place of its own.
 
     Seen to fail before: 401 for the key of the programs, and the demo ended with its worker.
     """
     demo = start_demo("--commands", "50", "--keep")
-    demo.wait_for("Ctrl-C stops it")
+    demo.wait_for("until Ctrl-C")
     for name in ("aiokafka_client.py", "confluent_kafka_client.py"):
         assert _run_program(demo, name) == "eu.tracepass.passport.created.v1"
-    settings = dict(re.findall(r"^  export (PASSPORT_\w+)=(\S+)$", demo.text, re.MULTILINE))
-    bench = Workbench(settings, settings_of(settings))
-    before = len(bench.results())
-    demo.shell(demo.wait_for(r"^  (kill \d+)$")[1]).wait(10)
+    listed = subprocess.run(["ps", "-ewwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    (worker_id,) = re.findall(rf"^ *(\d+) +{demo.process.pid} .* -m worker run$", listed, re.MULTILINE)
+    os.kill(int(worker_id), signal.SIGTERM)
     demo.wait_for("^The worker has ended with exit code 0; all else goes on")
-    for partition in range(bench.settings.topic_partitions):
-        commit_offset(bench, partition, 0)
     worker = demo.shell("exec passport-worker run")
     try:
-        assert len(await bench.wait_for_results(2 * before)) == 2 * before
         assert _run_program(demo, "aiokafka_client.py") == "eu.tracepass.passport.created.v1"
     finally:
         worker.terminate()
@@ -186,13 +211,56 @@ def _run_program(demo: Demo, name: str) -> str:
     return printed.splitlines()[-1].split()[1]
 
 
-def test_kept_demo_answers_until_it_is_interrupted(start_demo: StartDemo) -> None:
-    """`--keep` prints addresses at which it can be asked, until Ctrl-C."""
+def test_kept_demo_goes_on_and_what_it_offers_works(start_demo: StartDemo) -> None:
+    """Traffic goes on until Ctrl-C. Pasted into another terminal, each command but kcat does what the text says."""
     demo = start_demo("--commands", "50", "--keep")
-    url = demo.wait_for(r"curl (http://\S+)/readyz")[1]
-    demo.wait_for("Ctrl-C stops it")
-    with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
-        assert answer.read() == b"ok\n"
+    metrics = demo.wait_for(r"metrics at (http://\S+)$")[1]
+    demo.wait_for("^Factories go on, with 2 commands a second, until Ctrl-C.$")
+    before = _answered(metrics)
+    submit, tail, explain, kcat = re.findall(r"^  ((?:passport-worker|kcat) .*)$", demo.text, re.MULTILINE)
+    printed, _ = demo.shell(submit).communicate(timeout=60)
+    assert printed.startswith("5 rows: 4 created, 1 rejected")
+    shown, _ = demo.shell(f"timeout 5 {tail}").communicate(timeout=60)
+    assert "Product not found" in shown
+    story, _ = demo.shell(explain).communicate(timeout=60)
+    assert demo.wait_for(r"^Ask why a command got its answer, here (\S+):$")[1] in story
+    assert re.fullmatch(r"kcat -C -b 127\.0\.0\.1:\d+ -t dpp\.passport\.created\.v1 -o -1 -e", kcat)
+    assert _answered(metrics) >= before + 5 + 3, "the stream goes on"
     assert demo.interrupt() == 0, demo.text
     with pytest.raises(URLError):
-        urllib.request.urlopen(f"{url}/readyz", timeout=10)
+        urllib.request.urlopen(metrics, timeout=10)
+
+
+def test_nothing_breaks_within_a_word_at_80_columns(tmp_path: Path) -> None:
+    """On a terminal: no line is longer, so that the terminal breaks none, and the progress bar cuts no number.
+
+    Seen to fail before: `Kans…`, `35/…` beside the bar, and prose of 98 columns.
+    """
+    environment = {"COLUMNS": "", "TERM": "xterm"}
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (40, 80))
+    with server_directory() as folder, (tmp_path / "out.txt").open("wb", buffering=0) as out:
+        copying = threading.Thread(target=_copy, args=(ours, out))
+        copying.start()
+        demo = Demo(out, folder, "--commands", "300", "--keep", terminal=theirs, environment=environment)
+        os.close(theirs)
+        demo.wait_for("until Ctrl-C")
+        assert demo.interrupt() == 0, demo.text
+        copying.join(10)
+    os.close(ours)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", demo.text)
+    lines = re.split(r"[\r\n]|\x1b\[\S*[A-Z]", plain)
+    progress = re.compile(r"answered [━╸╺]+ +2\d\d/300 \d:\d\d:\d\d 1\d\d created, \d+ replayed, \d+ refused *")
+    assert any(map(progress.fullmatch, lines))
+    assert [line for line in lines if (len(line) > 80 and str(folder) not in line) or re.search(r"\S…", line)] == []
+
+
+def _copy(terminal: int, out: IO[bytes]) -> None:
+    with suppress(OSError):  # the end of what a terminal shows
+        while text := os.read(terminal, 65536):
+            out.write(text)
+
+
+def _answered(metrics: str) -> float:
+    counts = re.findall(r"^passport_outcomes_total{.*} (\S+)$", get(metrics)[1], re.MULTILINE)
+    return sum(map(float, counts))

@@ -321,7 +321,7 @@ def test_a_bad_catalogue_is_refused(
 
 def test_servers_of_the_environment_are_left_alone_and_names_are_taken(start_sandbox: StartSandbox) -> None:
     """A CI may have those of production; two sandboxes run side by side, one with what the other printed."""
-    first = start_sandbox(
+    sandbox = start_sandbox(
         PASSPORT_DATABASE_URL="postgresql://nobody@192.0.2.1/production",
         PASSPORT_KAFKA_BOOTSTRAP_SERVERS="192.0.2.1:9092",
         PASSPORT_KAFKA_SECURITY_PROTOCOL="SSL",
@@ -330,7 +330,11 @@ def test_servers_of_the_environment_are_left_alone_and_names_are_taken(start_san
         PGSSLMODE="verify-full",
         OTEL_TRACES_EXPORTER="none of ours",
         PASSPORT_TOPIC_REJECTED="refusals",
-    ).settings()
+    )
+    first = sandbox.settings()
+    assert re.search(
+        r"PASSPORT_DATABASE_URL, .*: ignored, since the sandbox starts servers of its own\.$", sandbox.told, re.M
+    )
     assert first["PASSPORT_TOPIC_REJECTED"] == "refusals"
     second = start_sandbox(**first).settings()
     assert {"127.0.0.1"} == {one["PASSPORT_KAFKA_BOOTSTRAP_SERVERS"].partition(":")[0] for one in (first, second)}

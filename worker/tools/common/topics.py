@@ -1,11 +1,11 @@
 """Creates the topics of the worker, and compares topics that exist with the ones that it would create."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from aiokafka.errors import TopicAlreadyExistsError, for_code
-from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest
+from aiokafka.protocol.admin import CreateTopicsRequest
 from aiokafka.protocol.api import Request, Response
 
 from worker.settings import Settings
@@ -41,11 +41,6 @@ async def compare_topics(cluster: Cluster, settings: Settings) -> tuple[list[str
 
 def _drift(settings: Settings, topics: Mapping[str, ExistingTopic]) -> list[str]:
     return [*map(str, differences(settings, topics, settings.topic_partitions, settings.topic_replication))]
-
-
-async def delete_topics(cluster: Cluster, names: Sequence[str]) -> None:
-    """Delete topics, where they exist. Raises `CLUSTER_ERRORS`."""
-    await _ask_controller(cluster, DeleteTopicsRequest([*names], int(ANSWER_SECONDS * 1000)))
 
 
 async def _ask_controller(cluster: Cluster, request: Request) -> Response:

@@ -1,28 +1,79 @@
 """`passport-worker demo`."""
 
+import sys
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from rich.console import Console
 
 from worker.observability.logs import configure_logs
-from worker.tools.cli.errors import BadUsage
+from worker.settings import Settings
+from worker.store.address import place_of
+from worker.tools.cli.asking import examples
+from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.running import run_async, settings_with_warnings
 
-app = App(name="demo", help_format="plaintext")
+app = App(name="demo", help_format="plaintext", help_epilogue=examples("demo", "demo --keep"))
+
+_COMMANDS = Parameter(help="Number of commands to publish.")
+_KEEP = Parameter(help="Then go on slowly until Ctrl-C, and print what you can try meanwhile.", negative=())
+_USE = Parameter(
+    help="Use the Kafka and the PostgreSQL of your PASSPORT_* variables, and leave there what it made.", negative=()
+)
+_YES = Parameter(help="With --use-environment: do not ask.", negative=())
+_LIVE = Parameter(help="Draw a progress bar on a terminal; else a line a second.")
+
+_SERVERS = ("kafka_bootstrap_servers", "database_url")
 
 
 @app.default
 def demo(
     *,
-    commands: Annotated[int, Parameter(help="Number of commands to publish.")] = 2000,
-    keep: Annotated[bool, Parameter(help="Leave everything running, and print how to reach it.", negative=())] = False,
-    live: Annotated[bool, Parameter(help="Draw a progress bar on a terminal; else a line a second.")] = True,
+    commands: Annotated[int, _COMMANDS] = 2000,
+    keep: Annotated[bool, _KEEP] = False,
+    use_environment: Annotated[bool, _USE] = False,
+    yes: Annotated[bool, _YES] = False,
+    live: Annotated[bool, _LIVE] = True,
 ) -> None:
-    """See it work: embedded PostgreSQL and broker, simulated factories, the real worker, and an audit of results."""
-    from worker.tools.demo.show import run_demo
+    """See it work: embedded PostgreSQL and broker, simulated factories, the real worker, and an audit of results.
+
+    Other servers are not used: PASSPORT_KAFKA_*, _DATABASE_*, _HTTP_*, _OAUTH_*, PG* and OTEL_* are ignored.
+    """
+    from worker.tools.demo.show import Options, run_demo
+    from worker.tools.demo.stage import ignore_other_servers
 
     if commands < 1:
         raise BadUsage(f"--commands: expected a number of at least 1, got {commands}")
+    console = Console(highlight=False, markup=False)
+    if not use_environment:
+        ignore_other_servers(console, "demo", " --use-environment uses yours.")
     settings = settings_with_warnings()
     configure_logs(quiet=True)
-    run_async(lambda: run_demo(settings, commands=commands, keep=keep, live=live))
+    if use_environment:
+        _agree(settings, console, commands, yes)
+    options = Options(commands=commands, keep=keep, embedded=not use_environment, live=live)
+    run_async(lambda: run_demo(settings, console, options))
+
+
+def _agree(settings: Settings, console: Console, commands: int, yes: bool) -> None:
+    """Name the servers, and what the demo does to them. Raises `BadUsage` or `Failed` unless somebody agrees."""
+    from worker.tools.demo.stage import say
+
+    if missing := [name for name in _SERVERS if name not in settings.model_fields_set]:
+        variables = " and ".join(f"PASSPORT_{name.upper()}" for name in missing)
+        raise BadUsage(f"--use-environment: set {variables}, too; the demo does not guess which servers you mean")
+    say(
+        console,
+        "The demo will use your servers:",
+        f"  Kafka: {settings.kafka_bootstrap_servers}, commands {settings.topic_commands}, group {settings.group_id}",
+        f"  PostgreSQL: {place_of(settings.database_url)}",
+        "It creates topics, migrates the database, and loads six sample companies, whose API keys everybody knows. "
+        f"It publishes {commands:,} commands, and its worker joins the group. All that it made stays there.",
+    )
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadUsage("--use-environment: add --yes to agree; without a terminal the demo cannot ask you")
+    console.print("Go on? [y/N] ", end="")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Failed("stopped; nothing was changed")

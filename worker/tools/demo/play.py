@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import repeat
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,8 @@ from worker.tools.demo.script import Command, Script
 STREAM_SECONDS = 15.0
 SLOWEST, FASTEST = 60.0, 1000.0
 """Commands a second: a pace that a person can follow."""
+ENDLESS_RATE = 2.0
+"""Commands a second of a stream without end, which leaves the machine to other work."""
 _AHEAD_SECONDS = 0.01
 
 PATIENCE_SECONDS = 20.0
@@ -30,15 +33,22 @@ PATIENCE_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
 """aiokafka waits without bounds for a broker that is away."""
 
+_MOST_EARLY = 10_000
+
 
 class Play:
-    """Enter it to start the stream, and leave it when `is_over` returns True."""
+    """Enter it to start the stream, and leave it when `is_over` returns True. `count` None: a slow stream without end.
 
-    def __init__(self, settings: Settings, count: int, stopping: asyncio.Event) -> None:
+    A stream without end never counts results as lost, since somebody may stop the worker.
+    """
+
+    def __init__(self, settings: Settings, count: int | None, stopping: asyncio.Event) -> None:
         self.count = count
         self.published = self.answered = 0
         self.outcomes: Counter[tuple[int, str]] = Counter()
         """Results by status and code."""
+        self.examples: dict[str, str] = {}
+        """For each code, the place of the command that got it last."""
         self.first_appended: datetime | None = None
         """Append time of the oldest command, by the broker's clock."""
         self._topic, self._stopping = settings.topic_commands, stopping
@@ -83,6 +93,8 @@ class Play:
         for task in (publishing, watching):
             if task.done():
                 task.result()
+        if self.count is None:
+            return publishing.done()
         is_complete = publishing.done() and not self._unanswered
         return is_complete or time.monotonic() - self._last_news > PATIENCE_SECONDS
 
@@ -108,9 +120,9 @@ class Play:
 
     async def _publish(self) -> None:
         """Publish `count` commands, or fewer when stopped; returns once all are acknowledged. Raises `KafkaError`."""
-        rate = min(max(self.count / STREAM_SECONDS, SLOWEST), FASTEST)
+        rate = ENDLESS_RATE if self.count is None else min(max(self.count / STREAM_SECONDS, SLOWEST), FASTEST)
         due = time.monotonic()
-        for _ in range(self.count):
+        for _ in repeat(None) if self.count is None else range(self.count):
             if self._stopping.is_set():
                 break
             command = self._script.next()
@@ -147,11 +159,14 @@ class Play:
                     self._note(cause, outcome)
                 else:
                     self._early[cause] = outcome
+                    if len(self._early) > _MOST_EARLY:  # others' commands, which nobody asks for
+                        del self._early[next(iter(self._early))]
 
     def _note(self, cause: str, outcome: tuple[int, str]) -> None:
         self._last_news = time.monotonic()
         self.answered += 1
         self.outcomes[outcome] += 1
+        self.examples[outcome[1]] = cause
         self._script.hear(self._unanswered.pop(cause), outcome[1])
 
 

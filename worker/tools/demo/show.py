@@ -1,35 +1,52 @@
-"""`passport-worker demo`: set the stage, play the stream, audit the results, and tell how to go on by hand."""
+"""`passport-worker demo`: set the stage, play the stream, audit the results, and go on slowly where somebody asks."""
 
 import asyncio
-import json
+import os
+import secrets
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Self
 
 from rich.console import Console
 
-from worker.settings import Settings
+from worker.messages.rules import CREATED, REPLAYED
+from worker.settings import PREFIX, Settings
 from worker.tools.audit.audit import audit
 from worker.tools.audit.report import AuditReport
 from worker.tools.cli.errors import Failed
-from worker.tools.cli.progress import Display, display
+from worker.tools.cli.progress import display
 from worker.tools.common.progress import Quiet
 from worker.tools.common.selection import Range
 from worker.tools.common.servers import SERVER_ERRORS, both_servers
 from worker.tools.demo.makers import makers, sample_catalogue
 from worker.tools.demo.own_process import ConsoleProcess
-from worker.tools.demo.play import Play
-from worker.tools.demo.stage import Interrupted, Stage, Telling, exports, stage, start, temporary_folder
+from worker.tools.demo.play import ENDLESS_RATE, Play
+from worker.tools.demo.stage import Interrupted, Stage, Telling, say, stage, start, temporary_folder
 
+HOW_TO_KEEP = "`passport-worker demo --keep` goes on until Ctrl-C, and prints what you can try meanwhile."
 RUN_AGAIN = "passport-worker run"
-HOW_TO_KEEP = "`passport-worker demo --keep` leaves everything running, and prints how to send commands by hand."
+
+_SHEET_ROWS = 5
+_FORGET = f"unset {PREFIX} $(env | grep -oE '^({PREFIX}|PG)[A-Z0-9_]*')"
+"""A line of any shell: variables of the other terminal may lead to other servers."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REFRESH_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says. Not `embedded`: on the servers of the settings."""
+
+    commands: int
+    keep: bool
+    embedded: bool
+    live: bool
 
 
 class PromiseBroken(Failed):
@@ -60,15 +77,14 @@ class Interruption:
         self.asked.set()
 
 
-async def run_demo(settings: Settings, *, commands: int, keep: bool, live: bool) -> None:
-    """Play `commands` commands and audit their results. Ctrl-C ends the stream early; the audit still runs.
+async def run_demo(settings: Settings, console: Console, options: Options) -> None:
+    """Play a stream of commands and audit its results. Ctrl-C ends the stream early; the audit still runs.
 
     Raises `PromiseBroken`, `ServerFailed` and `ServerMissing`.
     """
-    console = Console(highlight=False, markup=False)
     with Interruption() as interruption:
         try:
-            await _demo(settings, commands, keep, live, console, interruption)
+            await _demo(settings, console, options, interruption)
         except Interrupted:
             console.print("stopped before anything was published")
         except asyncio.CancelledError:
@@ -77,41 +93,42 @@ async def run_demo(settings: Settings, *, commands: int, keep: bool, live: bool)
             console.print("stopped at once, without an audit")
 
 
-async def _demo(  # noqa: PLR0913 - what the command line says, and what outlives it
-    settings: Settings, commands: int, keep: bool, live: bool, console: Console, interruption: Interruption
-) -> None:
-    _print(console, "passport-worker demo: simulated factories, the real worker, an audit of the results", "")
+async def _demo(settings: Settings, console: Console, options: Options, interruption: Interruption) -> None:
+    say(console, "Simulated factories, the real worker, and an audit of its results", "")
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
         tell = Telling(console, interruption.asked)
-        set_up = await stack.enter_async_context(stage(settings, sample_catalogue(), folder, tell))
+        setting = stage(settings, sample_catalogue(), folder, tell, embedded=options.embedded)
+        set_up = await stack.enter_async_context(setting)
         console_page = ConsoleProcess(set_up.environment, folder)
         await start(stack, tell, "the console", console_page)
-        _print(console, f"Look at it while it runs: {console_page.url}", "")
-        play = Play(set_up.settings, commands, interruption.asked)
+        say(console, f"Look at it while it runs: {console_page.url}", "")
+        play = Play(set_up.settings, options.commands, interruption.asked)
         async with play:
-            with display(console, live=live, line_seconds=1.0) as shown:
+            with display(console, live=options.live, line_seconds=1.0) as shown:
                 while not play.is_over():
                     set_up.worker.assert_running()
-                    _show_progress(shown, play)
+                    shown.show("answered", play.answered, options.commands, _counts(play))
                     await asyncio.sleep(_REFRESH_SECONDS)
-        _print(console, *_summary(play))
+        say(console, *_summary(play))
         if breaches := play.breaches():
             raise PromiseBroken(f"the promise is broken: {'; '.join(breaches)}")
-        _print(console, await _audited(set_up.settings, play), "")
-        if keep and not interruption.asked.is_set():
-            _print(console, *_by_hand(set_up, console_page.url))
-            await _stay(set_up, console, interruption)
-        else:
-            _print(console, HOW_TO_KEEP)
+        say(console, await _audited(set_up.settings, play), "")
+        if not options.keep or interruption.asked.is_set():
+            say(console, HOW_TO_KEEP)
+            return
+        async with Play(set_up.settings, None, interruption.asked) as slow_play:
+            say(console, *_things_to_try(set_up, folder, play, options))
+            say(console, f"The console is at {console_page.url}, and metrics at {set_up.worker.url}/metrics")
+            say(console, f"Factories go on, with {ENDLESS_RATE:g} commands a second, until Ctrl-C.")
+            await _go_on(set_up, console, slow_play, interruption)
 
 
-def _show_progress(shown: Display, play: Play) -> None:
-    statuses = {status: 0 for status, _ in sorted(play.outcomes)}
-    for (status, _), count in play.outcomes.items():
-        statuses[status] += count
-    counts = "  ".join(f"{status}: {count:,}" for status, count in statuses.items())
-    shown.show("answered", play.answered, play.count, f"published {play.published:,}  {counts}")
+def _counts(play: Play) -> str:
+    """Short enough for a line of 80 columns, beside a bar."""
+    counts = {"created": play.outcomes[201, CREATED], "replayed": play.outcomes[201, REPLAYED]}
+    counts["refused"] = play.answered - sum(counts.values())
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _summary(play: Play) -> Iterator[str]:
@@ -141,43 +158,40 @@ async def _audited(settings: Settings, play: Play) -> str:
     return f"Promise kept: {audited:,} commands, one result each (`passport-worker audit`)."
 
 
-def _by_hand(set_up: Stage, console_url: str) -> Iterator[str]:
-    """Lines to paste into a shell while everything runs: settings, a command to send, and where to look."""
-    settings, maker = set_up.settings, makers()[1]
-    kafka, line = settings.kafka_bootstrap_servers, maker.lines[0]
-    command = {"productId": line.product_id, "gs1": {"gtin": line.gtin, "serialNumber": "BY-HAND-1"}}
-    yield "# By hand, in another shell, with these settings (and the PASSPORT_* variables of this one, if any)"
-    yield f"  export PATH={quote(str(Path(sys.executable).parent))}:$PATH"
-    yield from (f"  {export}" for export in exports(set_up.environment))
-    yield f"  export KAFKA_BOOTSTRAP_SERVERS={quote(kafka)} PASSPORT_API_KEY={maker.api_key}"
-    yield f"# Send a command for product {line.product_id} of {maker.name}, and read its result"
-    yield f"  echo '{json.dumps(command)}' |"
-    yield f"    kcat -P -b $KAFKA_BOOTSTRAP_SERVERS -t {settings.topic_commands} -k {line.gtin} \\"
-    yield '      -H "authorization=Bearer $PASSPORT_API_KEY" -H idempotency-key=by-hand-1'
-    yield f"  kcat -C -b $KAFKA_BOOTSTRAP_SERVERS -t {settings.topic_created} -o -1 -e \\"
-    yield "    -X isolation.level=read_committed -f '%h\\n%s\\n'"
-    yield "# Look at passports, the console, health, metrics and the worker's log"
-    yield '  psql "$PASSPORT_DATABASE_URL" -c \\'
-    yield "    'SELECT right(id::text, 24), gtin, serial, created_at FROM passport ORDER BY created_at DESC LIMIT 3'"
-    yield f"  xdg-open {console_url} || open {console_url}"
-    yield f"  curl {set_up.worker.url}/readyz {set_up.worker.url}/metrics"
-    yield f"  cat {quote(str(set_up.worker.log))}"
-    yield "# Stop the worker, to replay results or to run another version; everything else goes on"
-    yield f"  kill {set_up.worker.pid}"
-    yield f"  {RUN_AGAIN}"
+def _things_to_try(set_up: Stage, folder: Path, play: Play, options: Options) -> Iterator[str]:
+    """Write a file of settings and a sheet to submit, and yield commands to paste into another terminal."""
+    maker, (other, *_) = makers()[1], makers()[0].lines
+    settings_file, sheet = folder / "settings.sh", folder / "units.csv"
+    lines = [f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH", *set_up.exports(maker.api_key)]
+    if options.embedded:  # else the other terminal has passwords of the environment, which belong into no file
+        ours = [f"export {name}={quote(value)}" for name, value in os.environ.items() if name.startswith(PREFIX)]
+        lines = [_FORGET, *ours, *lines]
+    settings_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    line, lot = maker.lines[0], secrets.token_hex(3)
+    rows = [(line.product_id, line.gtin, f"{lot}-{number}") for number in range(1, _SHEET_ROWS)]
+    rows = [("productId", "gs1.gtin", "gs1.serialNumber"), *rows, (other.product_id, line.gtin, f"{lot}-{_SHEET_ROWS}")]
+    sheet.write_text("".join(f"{','.join(row)}\n" for row in rows), encoding="utf-8")
+    code = "serial-exists" if "serial-exists" in play.examples else next(iter(play.examples))
+    where = "" if options.embedded else ", which has your PASSPORT_* variables as this one has"
+    yield from (f"Try it. First, in another terminal{where}:", f"  . {quote(str(settings_file))}", "")
+    yield f"Submit a sheet of {maker.name}, whose last row names another maker's product:"
+    yield from (f"  passport-worker submit {quote(str(sheet))}", "")
+    yield from ("See answers as they come:", "  passport-worker tail --since 1m", "")
+    yield f"Ask why a command got its answer, here {code}:"
+    yield from (f"  passport-worker explain {play.examples[code]}", "")
+    yield "Read the newest passports as your own consumer would (kcat is not part of this):"
+    kafka, topic = set_up.settings.kafka_bootstrap_servers, set_up.settings.topic_created
+    yield from (f"  kcat -C -b {kafka} -t {topic} -o -1 -e", "")
 
 
-async def _stay(set_up: Stage, console: Console, interruption: Interruption) -> None:
-    """Wait for Ctrl-C. Meanwhile the worker may be stopped, and another one started by hand."""
-    console.print("\nRunning. Ctrl-C stops it and removes everything.")
+async def _go_on(set_up: Stage, console: Console, play: Play, interruption: Interruption) -> None:
+    """Wait for Ctrl-C. Meanwhile somebody may stop the worker, and start another one by hand."""
     has_ended = False
-    while not interruption.asked.is_set():
+    while not interruption.asked.is_set() and not play.is_over():
+        for server in set_up.servers:
+            if server is not set_up.worker:
+                server.assert_running()
         if not has_ended and (code := set_up.worker.exit_code) is not None:
             has_ended = True
-            _print(console, f"The worker has ended with exit code {code}; all else goes on. Start another: {RUN_AGAIN}")
+            say(console, f"The worker has ended with exit code {code}; all else goes on. Start another: {RUN_AGAIN}")
         await asyncio.sleep(_REFRESH_SECONDS)
-
-
-def _print(console: Console, *lines: str) -> None:
-    for line in lines:
-        console.print(line, soft_wrap=True)  # never wrapped, so that commands can be copied

@@ -1,13 +1,12 @@
-"""The stage of demo and sandbox: embedded servers where no others are set, topics, a catalogue, the real worker."""
+"""The stage of demo and sandbox: embedded servers, topics, a catalogue, the real worker."""
 
 import asyncio
 import os
-import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -16,20 +15,37 @@ from typing import TypeVar
 from rich.console import Console
 
 from worker.settings import PREFIX, Settings
-from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster
+from worker.stream.cluster.connection import Cluster
 from worker.tools.catalogue.load import load_catalogue
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.connect import connect
 from worker.tools.common.migrating import migrate
-from worker.tools.common.topics import create_topics, delete_topics
+from worker.tools.common.topics import create_topics
 from worker.tools.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
 from worker.tools.demo.own_process import WorkerProcess
 
 T = TypeVar("T")
 
-POSTGRES, BROKER = "PostgreSQL", "the broker"
+_FOREIGN = (*(f"{PREFIX}{name}_" for name in ("KAFKA", "DATABASE", "HTTP", "OAUTH")), "OTEL_", "PG")
+"""Prefixes of variables that lead to other servers: those of this program, OpenTelemetry and PostgreSQL."""
+
 _NOT_NAMES = ("topic_partitions", "topic_replication")
 TOPICS = [name for name in Settings.model_fields if name.startswith("topic_") and name not in _NOT_NAMES]
+
+
+def ignore_other_servers(console: Console, verb: str, advice: str = "") -> None:
+    """Drop the variables that lead to other servers, and say so. Our child processes would inherit them, too."""
+    ignored = sorted(name for name in os.environ if name.upper().startswith(_FOREIGN))
+    for variable in ignored:
+        del os.environ[variable]
+    if ignored:
+        say(console, f"{', '.join(ignored)}: ignored, since the {verb} starts servers of its own.{advice}")
+
+
+def say(console: Console, *lines: str) -> None:
+    """Print lines. A terminal wraps prose between words; piped output has no width; commands, indented, are copied."""
+    for line in lines:
+        console.print(line, soft_wrap=line.startswith("  ") or not console.is_terminal)
 
 
 class Interrupted(Exception):
@@ -66,39 +82,57 @@ class Stage:
     servers: tuple[ServerProcess, ...]
     environment: dict[str, str]
 
-
-def exports(environment: Mapping[str, str]) -> Iterator[str]:
-    """Shell lines that set these variables."""
-    return (f"export {name}={quote(value)}" for name, value in environment.items())
+    def exports(self, api_key: str | None) -> Iterator[str]:
+        """Shell lines for programs beside the worker: servers, also as `schemas/clients` name them, topics, API key."""
+        topics = {name: getattr(self.settings, name) for name in TOPICS}
+        topics |= {"topic_dead_letters": self.settings.dead_letter_topic}
+        variables = self.environment | {f"{PREFIX}{name.upper()}": topic for name, topic in topics.items()}
+        variables |= {"KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers}
+        variables |= {f"{PREFIX}API_KEY": api_key} if api_key else {}
+        return (f"export {name}={quote(value)}" for name, value in variables.items())
 
 
 @asynccontextmanager
-async def stage(
-    given: Settings, catalogue: Catalogue, folder: Path, tell: Telling, *, own_sessions: bool = True
+async def stage(  # noqa: PLR0913 - both verbs say all of it
+    given: Settings,
+    catalogue: Catalogue,
+    folder: Path,
+    tell: Telling,
+    *,
+    embedded: bool = True,
+    own_sessions: bool = True,
 ) -> AsyncIterator[Stage]:
     """Set everything up in a folder, and take down what was started here, whatever happens.
 
-    Raises `ServerMissing` before anything has started, `ServerFailed`, `CatalogueError` and `Interrupted`.
+    Not `embedded`: on the servers of the settings. Raises `ServerMissing` before anything has started,
+    `ServerFailed`, `CatalogueError` and `Interrupted`.
     """
     async with AsyncExitStack() as stack:
-        servers = _servers_wanted(given, folder)
-        changes = _names_of_its_own(given, frozenset(servers))
-        for name, server in servers.items():
-            server.own_session = own_sessions
-            await start(stack, tell, name, server)
-            changes.update(_addresses(server))
+        servers: tuple[ServerProcess, ...] = ()
+        changes: dict[str, str] = {}
+        if embedded:
+            servers = postgres, broker = EmbeddedPostgres(folder), EmbeddedBroker(folder)
+            for server in servers:
+                server.command()  # raises `ServerMissing`, before any of them is started
+                server.own_session = own_sessions
+            await start(stack, tell, "PostgreSQL", postgres)
+            await start(stack, tell, "the broker", broker)
+            changes = {
+                "database_url": postgres.url,
+                "kafka_bootstrap_servers": broker.bootstrap_servers,
+                "kafka_security_protocol": "PLAINTEXT",
+                "topic_replication": "1",
+            }
         asked_for = given.http_port if "http_port" in given.model_fields_set else 0
         changes["http_port"] = str(asked_for or free_port())
         settings = Settings(**{**given.model_dump(exclude_unset=True), **changes})
         await tell("migrating the database, loading the catalogue", _prepare_database(settings, catalogue))
         await tell("creating topics", _create_topics(settings))
-        if settings.topic_commands != given.topic_commands:
-            stack.push_async_callback(_delete_topics, settings)
         environment = {f"{PREFIX}{key.upper()}": value for key, value in changes.items()}
         worker = WorkerProcess(settings, environment, folder)
         worker.own_session = own_sessions
         await start(stack, tell, "the worker", worker)
-        yield Stage(settings, worker, (*servers.values(), worker), environment)
+        yield Stage(settings, worker, (*servers, worker), environment)
 
 
 async def start(stack: AsyncExitStack, tell: Telling, name: str, server: ServerProcess) -> None:
@@ -126,45 +160,6 @@ def _open_folder() -> Path:
 
 def _is_open(folder: Path) -> bool:
     return os.access(folder, os.W_OK) and all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
-
-
-def _servers_wanted(given: Settings, folder: Path) -> dict[str, ServerProcess]:
-    servers: dict[str, ServerProcess] = {}
-    if "database_url" not in given.model_fields_set:
-        servers[POSTGRES] = EmbeddedPostgres(folder)
-    if "kafka_bootstrap_servers" not in given.model_fields_set:
-        servers[BROKER] = EmbeddedBroker(folder)
-    for server in servers.values():
-        server.command()  # raises `ServerMissing`, before any of them is started
-    return servers
-
-
-def _names_of_its_own(given: Settings, embedded: frozenset[str]) -> dict[str, str]:
-    """A group, and perhaps topics, for this run alone, where only one of the servers is embedded.
-
-    A lane's positions live in both servers. An empty database contradicts old offsets of the group, and a new broker
-    contradicts positions in an old database. A new group on old topics would answer all old commands again.
-    """
-    if len(embedded) != 1:
-        return {}
-    mark = f"demo-{secrets.token_hex(3)}"
-    names = {"group_id": f"{given.group_id}-{mark}"}
-    if POSTGRES in embedded:
-        topics = {name: topic for name in TOPICS if (topic := getattr(given, name))}
-        names |= {name: f"{topic}.{mark}" for name, topic in topics.items()}
-    return names
-
-
-def _addresses(server: ServerProcess) -> dict[str, str]:
-    """The settings that lead to an embedded server, in place of what was set for another."""
-    if isinstance(server, EmbeddedPostgres):
-        return {"database_url": server.url}
-    assert isinstance(server, EmbeddedBroker)
-    return {
-        "kafka_bootstrap_servers": server.bootstrap_servers,
-        "kafka_security_protocol": "PLAINTEXT",
-        "topic_replication": "1",
-    }
 
 
 async def _in_thread(server: ServerProcess) -> None:
@@ -195,11 +190,3 @@ async def _create_topics(settings: Settings) -> None:
         await create_topics(cluster, settings)
     finally:
         await cluster.close()
-
-
-async def _delete_topics(settings: Settings) -> None:
-    """Delete the topics that this run has created on somebody's cluster."""
-    cluster = Cluster(settings)
-    with suppress(*CLUSTER_ERRORS):  # it may be away by now, and the demo has said so
-        await delete_topics(cluster, settings.all_topics)
-    await cluster.close()

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
+from rich.console import Console
 
 from worker.observability.logs import configure_logs
-from worker.settings import PREFIX
 from worker.tools.cli.asking import examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.running import run_async, settings_with_warnings
@@ -21,8 +21,6 @@ app = App(
 )
 
 _CATALOGUE = Parameter(help="A catalogue to load in place of the sample catalogue.")
-_OWN = (*(f"{PREFIX}{name}_" for name in ("KAFKA", "DATABASE", "HTTP", "OAUTH")), "OTEL_", "PG")
-"""Prefixes of variables that lead to other servers: those of this program, OpenTelemetry and PostgreSQL."""
 
 
 @app.default
@@ -31,13 +29,15 @@ def sandbox_command(*, catalogue: Annotated[Path | None, _CATALOGUE] = None) -> 
 
     Once ready, it prints its settings as lines of a shell, and closes standard output; progress goes to stderr. It ends
     upon SIGTERM or Ctrl-C, or when the process that started it ends, and leaves nothing behind. Other servers are never
-    used: PASSPORT_KAFKA_*, _DATABASE_*, _HTTP_*, _OAUTH_*, PG* and OTEL_* are dropped from the environment.
+    used: PASSPORT_KAFKA_*, _DATABASE_*, _HTTP_*, _OAUTH_*, PG* and OTEL_* are ignored.
     """
     parent = os.getppid()  # first of all: it may end during the slow imports below
+    from worker.tools.demo.stage import ignore_other_servers
     from worker.tools.sandbox.sandbox import run_sandbox
 
-    for variable in [name for name in os.environ if name.upper().startswith(_OWN)]:
-        del os.environ[variable]  # a CI may have them for production; the worker would inherit them, too
+    ignore_other_servers(
+        Console(stderr=True, highlight=False, markup=False), "sandbox"
+    )  # a CI may have those of production
     settings = settings_with_warnings()
     configure_logs(quiet=True)
     try:

@@ -9,17 +9,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from worker.settings import PREFIX, Settings
+from worker.settings import Settings
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.demo.makers import makers, sample_catalogue
-from worker.tools.demo.stage import TOPICS, Stage, Telling, exports, stage, temporary_folder
+from worker.tools.demo.stage import Telling, stage, temporary_folder
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, int]]], int]
 """Runs a coroutine function on a new event loop."""
@@ -80,19 +80,10 @@ async def _serve(settings: Settings, catalogue: Catalogue | None, folder: Path, 
     tell = Telling(Console(stderr=True, highlight=False, markup=False))
     with suppress(asyncio.CancelledError):
         async with stage(settings, catalogue or sample_catalogue(), folder, tell, own_sessions=False) as set_up:
-            key = {} if catalogue else {f"{PREFIX}API_KEY": makers()[1].api_key}
-            print(*exports({**set_up.environment, **_for_producers(set_up), **key}), sep="\n", flush=True)
+            print(*set_up.exports(None if catalogue else makers()[1].api_key), sep="\n", flush=True)
             _close_stdout()
             while True:
                 for server in set_up.servers:
                     server.assert_running()
                 await asyncio.sleep(_LOOK_SECONDS)
     return 0
-
-
-def _for_producers(set_up: Stage) -> Mapping[str, str]:
-    """Variables with names of topics, and with the servers as the programs in `schemas/clients` expect them."""
-    settings = set_up.settings
-    topics = {name: getattr(settings, name) for name in TOPICS} | {"topic_dead_letters": settings.dead_letter_topic}
-    names = {f"{PREFIX}{name.upper()}": topic for name, topic in topics.items()}
-    return {**names, "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers}
