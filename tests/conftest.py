@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, own_server
@@ -128,6 +129,19 @@ def _real_kafka(request: pytest.FixtureRequest) -> None:
         servers: Infrastructure = request.getfixturevalue("servers")
         if not servers.is_real_kafka:
             pytest.skip("needs a real Kafka, which noida-db is not")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that a test calls configures the logs of the process. Loggers must not keep that for later tests."""
+    configure = structlog.configure
+
+    def configure_until_the_end(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_until_the_end)
+    yield
+    structlog.reset_defaults()
 
 
 _QUICK = ("contract", "unit")

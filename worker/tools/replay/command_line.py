@@ -68,9 +68,8 @@ def replay_command(  # noqa: PLR0913 - options of a command
         raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
     if key is not None and company is None:
         raise BadUsage("--key: expected --company beside it, since keys are a company's own")
-    wanted, author = chosen.range(), acting.author_if_executed()
-    if resume_id is not None:
-        author = AuthorOptions(by=acting.by).author()
+    wanted = chosen.range()
+    author = acting.author_if_executed() if resume_id is None else AuthorOptions(by=acting.by).author()
 
     async def asking(servers: Servers, progress: Progress) -> ReplayReport:
         owner: str | Problem | None = None
