@@ -299,13 +299,13 @@ async def test_nothing_is_changed_without_execute(bench: Workbench) -> None:
         ),
         (
             ("rotate", HASH[:8], "--overlap", "1h"),
-            [f'Would create another API key "test" for {owner},', f"and refuse the key {HASH} from TIME on.", say],
+            [f'Would create another API key "test" for {owner},', f"and refuse the key {HASH} 1h later.", say],
         ),
     ):
         done = await asyncio.to_thread(run_command, "keys", *arguments, **bench.environment)
         assert done.returncode == 0
         assert done.stderr == (f"passport-worker: warning: {only}\n" if "revoke" in arguments else "")
-        assert re.sub(r"from 2[01]\S+ on", "from TIME on", done.stdout).splitlines() == lines
+        assert done.stdout.splitlines() == lines
     planned = await ask(bench, "keys revoke", HASH)
     assert (planned.report["executed"], planned.report["operation"], planned.report["changed"]) == (False, None, True)
     assert planned.report["revoked"]["state"] == "revoked"

@@ -136,7 +136,7 @@ def keys_revoke(
     digits, since = _prefix(prefix), None if at is None else timestamp("--at", at)
     author = acting.author_if_executed()
     report = ask(lambda servers: revoke(servers, digits, since, author))
-    show(report, as_json=as_json, draw=lambda page: _draw_revoked(page, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_revoked(page, report, is_now=since is None))
 
 
 @app.command(
@@ -159,7 +159,7 @@ def keys_rotate(
     digits, both = _prefix(prefix), duration("--overlap", overlap)
     author = acting.author_if_executed()
     report = ask(lambda servers: rotate(servers, digits, both, author))
-    show(report, as_json=as_json, draw=lambda page: _draw_rotated(page, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_rotated(page, report, overlap))
 
 
 def _prefix(text: str) -> str:
@@ -181,21 +181,21 @@ def _draw_new(page: Page, report: KeysCreateReport) -> None:
     if report.executed:
         _print_new(page, report)
     elif report.ok:
-        page.print(f'Would create the API key "{report.label}" for {report.name} ({report.company}).')
+        page.print(f"Would create the API key {_shown(report.label)} for {_owner(report)}.")
         page.print(_NOTHING_DONE)
 
 
-def _draw_rotated(page: Page, report: KeysRotateReport) -> None:
+def _draw_rotated(page: Page, report: KeysRotateReport, overlap: str) -> None:
     if report.executed:
         _print_new(page, report)
         _print_revoked(page, report.revoked)
     elif report.revoked is not None:
-        page.print(f'Would create another API key "{report.label}" for {report.name} ({report.company}),')
-        page.print(f"and refuse the key {report.revoked.sha256} from {_since(report.revoked)} on.")
+        page.print(f"Would create another API key {_shown(report.label)} for {_owner(report)},")
+        page.print(f"and refuse the key {report.revoked.sha256} {overlap} later.")
         page.print(_NOTHING_DONE)
 
 
-def _draw_revoked(page: Page, report: KeysRevokeReport) -> None:
+def _draw_revoked(page: Page, report: KeysRevokeReport, *, is_now: bool) -> None:
     for warning in report.warnings:
         warn(printable(warning))
     if report.executed:
@@ -204,9 +204,18 @@ def _draw_revoked(page: Page, report: KeysRevokeReport) -> None:
         if not report.changed:
             page.print(f"The API key {key.sha256} is refused from {_since(key)} on: nothing would change.")
             return
-        page.print(f'Would refuse the API key "{printable(key.label)}" of {printable(key.name)} ({key.company}),')
-        page.print(f"{key.sha256}, from {_since(key)} on. Commands that are refused meanwhile stay refused.")
+        page.print(f"Would refuse the API key {_shown(key.label)} of {_owner(key)},")
+        since = "now" if is_now else _since(key)
+        page.print(f"{key.sha256}, from {since} on. Commands that are refused meanwhile stay refused.")
         page.print(_NOTHING_DONE)
+
+
+def _owner(report: KeysCreateReport | KeyReport) -> str:
+    return printable(f"{report.name} ({report.company})")
+
+
+def _shown(label: str | None) -> str:
+    return f'"{printable(label or "")}"'
 
 
 def _since(key: KeyReport) -> str:
