@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from random import Random
 from typing import Annotated, Any
@@ -37,6 +38,7 @@ def measure(
     *,
     passports: Annotated[int, Parameter(help="That were made before, and whose commands are long gone.")] = 10_000_000,
     commands: Annotated[int, Parameter(help="That are answered, and whose pages are opened.")] = 20_000,
+    refusals: Annotated[int, Parameter(help="Commands that are refused before.")] = 100_000,
     loads: Annotated[int, Parameter(help="Of each page.")] = 200,
 ) -> None:
     """Pages are loaded one after the other, by one reader, beside a worker that has nothing to do."""
@@ -44,23 +46,28 @@ def measure(
     with servers() as found, fresh_place(found, SHAPE, 6) as place:
         if passports:
             asyncio.run(preload_passports(place.settings.database_url, passports, SHAPE))
-        sent = answer(place, commands)
+        sent = answer(place, commands, refusals)
         load_pages(place, sent, loads, figures, passports)
     figures.print("")
     print_targets(figures)
 
 
-def answer(place: Place, count: int) -> list[BenchCommand]:
-    """The commands that were answered, behind some that cannot be read; the worker goes on."""
+def answer(place: Place, count: int, refusals: int) -> list[BenchCommand]:
+    """The commands that were answered, behind some that are refused or cannot be read; the worker goes on."""
     with place.reader() as reader:
         begin(place, WORKER, reader)
         broken = (BenchCommand(number % place.partitions, b"{", []) for number in range(UNREADABLE))
         producer, topic = make_producer(place, linger_ms=5), place.settings.topic_commands
         produce_all(producer, topic, broken)
+        produce_all(producer, topic, map(_of_an_unknown_product, place.stream(refusals)))
         sent = list(place.stream(count))
         produce_all(producer, topic, iter(sent))
         place.wait(reader, "answering", place.sent + UNREADABLE)
     return sent
+
+
+def _of_an_unknown_product(command: BenchCommand) -> BenchCommand:
+    return replace(command, value=json.dumps({**json.loads(command.value), "productId": "f" * 24}).encode())
 
 
 def load_pages(place: Place, sent: Sequence[BenchCommand], loads: int, figures: Figures, passports: int) -> None:
@@ -103,6 +110,7 @@ def pages(url: str, sent: Sequence[BenchCommand], passports: int) -> dict[str, l
         "explain one whose command is gone": list(_preloaded(passports)),
         "refusals": ["/refusals"],
         "refusals of a company": [f"/refusals?company={company}&outcome=product-not-found"],
+        "refusals that nobody had": [f"/refusals?company={company}&outcome=daily-writes-spent"],
         "dead letters": ["/dead-letters"],
         "one dead letter": [f"/dead-letters/{one['place']}" for one in letters],
         "company": [f"/company/{company}"],

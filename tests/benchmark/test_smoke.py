@@ -73,10 +73,10 @@ async def test_pages_of_the_console_are_measured(servers: Infrastructure, tmp_pa
     def pages() -> None:
         with fresh_place(found, SHAPE, 2) as place:
             asyncio.run(preload_passports(place.settings.database_url, 100, SHAPE))
-            load_pages(place, answer(place, 200), 3, figures, 100)
+            load_pages(place, answer(place, 200, 200), 3, figures, 100)
 
     await asyncio.to_thread(pages)
-    assert len(figures.samples) == 23
+    assert len(figures.samples) == 29
     assert all(len(samples) == 1 and samples[0] > 0 for samples in figures.samples.values())
 
 

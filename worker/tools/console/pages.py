@@ -33,7 +33,7 @@ from worker.tools.refusals.report import RefusalsReport
 _MOST_SHOWN = 12
 """Rows of a panel."""
 _NEWEST_REFUSALS = 50
-_BOUND = Bound(10_000, 20_000_000, 2.0)
+_BOUND = Bound(5_000, 20_000_000, 2.0)
 """The refusals that a page reads at most: the verb reads more."""
 _AGES = {"": "any time", "15m": "15 minutes", "1h": "an hour", "24h": "a day", "7d": "a week"}
 _AGE_SECONDS = {"15m": 900, "1h": 3_600, "24h": 86_400, "7d": 604_800}

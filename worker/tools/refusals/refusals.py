@@ -1,17 +1,19 @@
 """`passport-worker refusals`: which commands were refused last, by the results themselves."""
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from worker.domain.places import Place
 from worker.domain.timestamps import parse_time, time_of_ms
 from worker.messages.answers import body_of_value, child, outcome_class
 from worker.messages.envelope import Record
 from worker.messages.events import cause_of
-from worker.messages.rules import REFUSALS, ROWS, Kind
+from worker.messages.rules import REFUSALS, ROWS, Kind, OutcomeRow
 from worker.settings import Settings
 from worker.stream.cluster.permissions import Acl
 from worker.stream.cluster.topic_settings import missing_topics
@@ -121,6 +123,8 @@ def _chooser(settings: Settings, company_id: str | None, outcomes: frozenset[str
     """
     topics = dict(zip(settings.result_topics, Kind, strict=True))
     company = None if company_id is None else company_id.encode()
+    # A body without these texts is none of the outcomes, and need not be parsed.
+    errors = [_error_in_json(row) for row in REFUSALS.values() if row.code in outcomes]
 
     def command_of(record: Record) -> Place | None:
         if company is not None and dict(record.headers).get("ce_companyid") != company:
@@ -129,11 +133,17 @@ def _chooser(settings: Settings, company_id: str | None, outcomes: frozenset[str
         if cause is None or cause.topic != settings.topic_commands:
             return None
         kind = topics[record.topic]
-        if outcomes and kind.label not in outcomes and _code(record, kind) not in outcomes:
-            return None
-        return cause
+        if not outcomes or kind.label in outcomes:
+            return cause
+        value = record.value or b""
+        return cause if any(error in value for error in errors) and _code(record, kind) in outcomes else None
 
     return command_of
+
+
+def _error_in_json(row: OutcomeRow[Any]) -> bytes:
+    """The fixed beginning of a refusal's sentence, as its body has it."""
+    return json.dumps(row.error.partition("{")[0])[:-1].encode()
 
 
 def _code(record: Record, kind: Kind) -> str:
