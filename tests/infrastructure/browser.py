@@ -1,12 +1,6 @@
-"""A real browser for pages: Debian's Chromium, driven by playwright, which downloads none of its own.
+"""A real browser for pages: Debian's Chromium, driven by playwright, which downloads none of its own."""
 
-`python -m tests.infrastructure.browser URL FILE` takes a picture of a page, such as the console's in `deploy/`: of a
-demo whose stream has gone on for a while (`passport-worker demo --commands 20000 --keep`).
-"""
-
-import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,14 +51,3 @@ async def keep(page: Page, name: str) -> Path:
     path = SCREENSHOTS / f"{name}.png"
     await page.screenshot(path=path, full_page=True)  # makes the folder, too
     return path
-
-
-async def _picture(url: str, path: str) -> None:
-    async with chromium() as browser:
-        page = await browser.new_page(viewport={"width": 1280, "height": SIZES[1280]})
-        await page.goto(url)
-        await page.screenshot(path=path)
-
-
-if __name__ == "__main__":
-    asyncio.run(_picture(*sys.argv[1:]))

@@ -28,7 +28,7 @@ from worker.tools.demo.own_process import ConsoleProcess
 from worker.tools.demo.play import ENDLESS_RATE, Play
 from worker.tools.demo.stage import Interrupted, Stage, Telling, say, stage, start, temporary_folder
 
-HOW_TO_KEEP = "`passport-worker demo --keep` goes on until Ctrl-C, and prints what you can try meanwhile."
+HOW_TO_KEEP = "`passport-worker demo --keep` goes on until Ctrl-C, with commands to try."
 RUN_AGAIN = "passport-worker run"
 
 _SHEET_ROWS = 5

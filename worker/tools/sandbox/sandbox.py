@@ -19,7 +19,7 @@ from rich.console import Console
 from worker.settings import Settings
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.demo.makers import makers, sample_catalogue
-from worker.tools.demo.stage import Telling, stage, temporary_folder
+from worker.tools.demo.stage import Telling, say, stage, temporary_folder
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, int]]], int]
 """Runs a coroutine function on a new event loop."""
@@ -77,11 +77,14 @@ async def _serve(settings: Settings, catalogue: Catalogue | None, folder: Path, 
         task.cancel()
 
     loop.add_reader(reading, end)
-    tell = Telling(Console(stderr=True, highlight=False, markup=False))
+    console = Console(stderr=True, highlight=False, markup=False)
     with suppress(asyncio.CancelledError):
-        async with stage(settings, catalogue or sample_catalogue(), folder, tell, own_sessions=False) as set_up:
+        async with stage(
+            settings, catalogue or sample_catalogue(), folder, Telling(console), own_sessions=False
+        ) as set_up:
             print(*set_up.exports(None if catalogue else makers()[1].api_key), sep="\n", flush=True)
             _close_stdout()
+            say(console, "  ready; its settings are on standard output. Ctrl-C ends it and removes everything.")
             while True:
                 for server in set_up.servers:
                     server.assert_running()
