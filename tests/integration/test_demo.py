@@ -173,6 +173,23 @@ def test_demo_can_be_stopped_while_it_starts(start_demo: StartDemo, how: signal.
     assert "stopped before anything was published" in demo.text
 
 
+def test_ctrl_c_reaches_no_server_that_starts(start_demo: StartDemo) -> None:
+    """A terminal sends it to all processes. Seen to fail before: initdb ended, and the demo failed."""
+    demo = start_demo()
+    demo.wait_for("starting PostgreSQL")
+    while not any("initdb" in line for line in _processes() if str(demo.process.pid) in line.split()[:2]):
+        time.sleep(0.01)
+    os.killpg(demo.process.pid, signal.SIGINT)
+    assert demo.process.wait(60) == 0, demo.text
+    assert "stopped before anything was published" in demo.text
+
+
+def _processes() -> list[str]:
+    """Id, parent and arguments of all processes."""
+    listed = subprocess.run(["ps", "-ewwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    return listed.stdout.splitlines()
+
+
 @pytest.mark.long
 def test_demo_that_is_over_names_no_server(start_demo: StartDemo) -> None:
     """All is gone, and named are the pages while it ran; it says how to keep it, also where Ctrl-C came before."""
@@ -196,8 +213,7 @@ def test_kept_demo_serves_the_example_programs_and_outlives_its_worker(start_dem
     demo.wait_for("until Ctrl-C")
     for name in ("aiokafka_client.py", "confluent_kafka_client.py"):
         assert _run_program(demo, name) == "eu.tracepass.passport.created.v1"
-    listed = subprocess.run(["ps", "-ewwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    (worker_id,) = re.findall(rf"^ *(\d+) +{demo.process.pid} .* -m worker run$", listed, re.MULTILINE)
+    (worker_id,) = re.findall(rf"^ *(\d+) +{demo.process.pid} .* -m worker run$", "\n".join(_processes()), re.MULTILINE)
     os.kill(int(worker_id), signal.SIGTERM)
     demo.wait_for("^The worker has ended with exit code 0; all else goes on")
     worker = demo.shell("exec passport-worker run")

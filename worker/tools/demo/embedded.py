@@ -248,7 +248,13 @@ class EmbeddedPostgres(ServerProcess):
         options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
         command = [str(self._bin / "initdb"), "-D", str(self._data), *options]
         made = subprocess.run(
-            command, capture_output=True, text=True, user=self.user, cwd=self._data.parent, timeout=START_SECONDS
+            command,
+            capture_output=True,
+            text=True,
+            user=self.user,
+            cwd=self._data.parent,
+            timeout=START_SECONDS,
+            start_new_session=self.own_session,
         )
         if made.returncode != 0:
             raise ServerFailed(f"initdb failed: {made.stderr}")
