@@ -30,13 +30,15 @@ def submit(bench: Workbench, file: Path, *options: str, **environment: str) -> s
     return run_command("submit", str(file), *options, **{**kafka_alone(bench), **environment})
 
 
-def start(bench: Workbench, *arguments: str, log: Path | None = None, forked: bool = True) -> subprocess.Popen[str]:
+def start(
+    bench: Workbench, *arguments: str, log: Path | None = None, forked: bool = True, **environment: str
+) -> subprocess.Popen[str]:
     """A verb in a process of its own, which the test ends; without `forked`, its memory is its own, too."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
     return ForkedProcess(
         "worker",
         arguments,
-        env={**clean, **kafka_alone(bench)},
+        env={**clean, **kafka_alone(bench), **environment},
         forked=forked,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if log is None else log.open("ab"),

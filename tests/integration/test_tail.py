@@ -12,9 +12,11 @@ import pytest
 
 from tests.integration.guards_helpers import publish_raw
 from tests.integration.submitting import kafka_alone, start
-from tests.workbench import Workbench, run_command, tenant
+from tests.workbench import Workbench, gtin, run_command, tenant
 
 pytestmark = pytest.mark.real_kafka
+
+NO_NAMES = "passport-worker: warning: names of companies are not shown: Postgres cannot be reached at 127.0.0.1:1/none"
 
 
 @pytest.fixture
@@ -73,14 +75,39 @@ async def test_what_comes_is_shown_as_it_comes(answering: Workbench) -> None:
 async def test_what_came_is_shown_too(answering: Workbench) -> None:
     """`--since`; filters by key and outcomes; lines for people."""
     process = start(answering, "tail", "--since", "1h")
-    assert len(set(await _lines(process, 4))) == 4
-    assert await _end(process) == ""
+    heading, *lines = await _lines(process, 5)
+    assert heading.split("  ")[0] == "time"
+    assert len(set(lines)) == 4
+    assert [line[:24] for line in lines] == sorted(line[:24] for line in lines), "in order of time"
+    assert (await _end(process)).startswith(NO_NAMES)
     process = start(answering, "tail", "--since", "1h", "--outcome", "rejected,conflict", "--key", "before-2-bad")
-    (line,) = await _lines(process, 1)
-    assert await _end(process) == ""
-    cells = line.split("  ")
+    _, line = await _lines(process, 2)
+    assert (await _end(process)).startswith(NO_NAMES)
+    cells = line.rstrip().split("  ")
     assert cells[1].strip() == "rejected"
-    assert line.rstrip().endswith(f"404  {tenant(2).company_id}  before-2-bad  Product not found")
+    assert line.rstrip().endswith(f"{gtin(2)}  before-bad  Product not found")
+    assert f"  404  {tenant(2).company_id}  -  before-2-bad  " in line
+
+
+async def test_newest_results_and_names(answering: Workbench) -> None:
+    """`-n` chooses of those that fit; with the database, companies have names, by which they can be chosen."""
+    url = answering.settings.database_url
+    connection = await answering.connect()
+    await connection.execute("UPDATE company SET name = 'EuroBat' WHERE id = $1", tenant(1).company_id)
+    await connection.close()
+    process = start(answering, "tail", "-n", "3", "--json", PASSPORT_DATABASE_URL=url)
+    found = [json.loads(line) for line in await _lines(process, 3)]
+    assert await _end(process) == ""
+    assert [one["time"] for one in found] == sorted(one["time"] for one in found)
+    assert {one["companyName"] for one in found} == {"EuroBat", "Company"}
+    unit = ("--gtin", gtin(1), "--serial", "before-good")
+    process = start(answering, "tail", "-n", "20", "--company", "EUROBAT", *unit, PASSPORT_DATABASE_URL=url)
+    _, line = await _lines(process, 2)
+    assert f"{tenant(1).company_id}  EuroBat  before-1-good  {gtin(1)}  before-good  " in line
+    assert await _end(process) == ""
+    unknown = run_command("tail", "--company", "Nobody", **{**kafka_alone(answering), "PASSPORT_DATABASE_URL": url})
+    assert unknown.returncode == 1
+    assert 'The catalogue has no company named "Nobody".' in unknown.stderr
 
 
 async def test_whatever_stands_in_a_result_topic_is_shown(answering: Workbench) -> None:
@@ -92,7 +119,7 @@ async def test_whatever_stands_in_a_result_topic_is_shown(answering: Workbench) 
         await publish_raw(answering, records, (b"QQ-name", b"\xff\xfe-name"), topic=topic)
     process = start(answering, "tail", "--since", "1h", "--json")
     found = [json.loads(line) for line in await _lines(process, 20)]
-    assert await _end(process) == ""
+    assert (await _end(process)).startswith(NO_NAMES)
     assert len({one["result"] for one in found}) == 20
     errors = Counter(one["error"] for one in found if one["outcome"] == "conflict")
     assert errors == {"one": 1, "two": 1, None: 2}
@@ -110,7 +137,8 @@ async def test_a_pipe_that_is_closed_ends_it(answering: Workbench) -> None:
         await asyncio.sleep(0.2)
         if process.poll() is not None:
             break
-    assert (process.poll(), process.stderr.read()) == (0, "")
+    assert process.poll() == 0
+    assert len(process.stderr.read().splitlines()) == 1, "names of companies are not shown"
     process.stderr.close()
 
 
@@ -121,7 +149,9 @@ async def test_what_is_missing_or_wrong_is_told(bench: Workbench) -> None:
         ((), {"PASSPORT_TOPIC_REJECTED": "not-there"}, 1, "missing topics: not-there"),
         ((), {"PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 1, "Kafka cannot be reached"),
         (("--outcome", "crated"), {}, 2, "--outcome: expected one of created, replayed"),
-        (("--company", "x"), {}, 2, "expected the id of a company"),
+        (("--company", "x"), {}, 1, "Postgres cannot be reached at 127.0.0.1:1/none"),
+        (("-n", "0"), {}, 2, "-n: expected a number from 1 to 10,000, got 0"),
+        (("--gtin", "123"), {}, 2, "--gtin: GTIN must be 14 digits"),
         (("--since", "yesterday"), {}, 2, "--since: expected a time such as"),
     ):
         done = await asyncio.to_thread(run_command, "tail", *arguments, **{**settings, **environment})

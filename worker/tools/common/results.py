@@ -1,7 +1,7 @@
 """Reads results as they become visible, for the demo, `submit` and `tail`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -82,6 +82,14 @@ class ResultWatcher:
                 since_ms = round(since.timestamp() * 1000)
                 firsts = await self._consumer.offsets_for_times(dict.fromkeys(logs, since_ms))
                 starts |= {log: first.offset for log, first in firsts.items() if first is not None}
+        for log, offset in starts.items():
+            self._consumer.seek(log, offset)
+
+    async def start_at(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Begin to read these logs at these offsets. Raises `CLUSTER_ERRORS`."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await self._consumer.start()
+        self._consumer.assign([*starts])
         for log, offset in starts.items():
             self._consumer.seek(log, offset)
 

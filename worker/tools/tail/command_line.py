@@ -1,47 +1,48 @@
 """`passport-worker tail`."""
 
 import asyncio
-import json
-import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
-from worker.domain.places import Place
-from worker.domain.timestamps import clamp_ms, format_ms
-from worker.messages.answers import body_of_value
-from worker.messages.hints import printable
-from worker.messages.rules import OUTCOMES, REPLAYED
+from worker.domain.gs1 import gtin_problem
+from worker.messages.rules import OUTCOMES
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
-from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
+from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
 from worker.stream.cluster.permissions import result_acls
 from worker.tools.cli.asking import examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.options import company_id, duration, separated
-from worker.tools.cli.output import leave_closed_pipe, say
-from worker.tools.cli.running import run_async, settings_with_warnings
+from worker.tools.cli.options import duration, separated
+from worker.tools.cli.output import Page, leave_closed_pipe, say
+from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.cli.signals import obey
-from worker.tools.common.answering import answer_of
 from worker.tools.common.prerequisites import lacking
 from worker.tools.common.results import ResultRecord, ResultWatcher
+from worker.tools.tail.line import Lines, Unit, json_line, outcome_of, unit_of
+from worker.tools.tail.names import CompanyNames
+from worker.tools.tail.past import MOST_SEARCHED, PastResults, chunked, shown_ms
 
 app = App(
     name="tail",
     help_format="plaintext",
     help_epilogue=examples(
+        "tail -n 20",
         "tail --outcome conflict,rejected --since 1h",
         "tail --json | jq -r 'select(.status == 429) | .company'",
     ),
 )
 
-_STATUS = re.compile("[0-9]{3}")
 _OUTCOME = Parameter(help=f"Only these outcomes: {', '.join(OUTCOMES)}.", negative=())
 _SINCE = Parameter(help="Start with results of this age: 90s, 15m, 1h, 7d. Default: only new results.")
+_NEWEST = Parameter(name=("-n", "--newest"), help="Start with the newest results, this many of those that fit.")
 _JSON = Parameter(name="--json", help="Print one JSON object a line.", negative=())
+_MOST_NEWEST = 10_000
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +52,58 @@ class Filter:
     company: str | None = None
     outcomes: frozenset[str] = frozenset()
     key: str | None = None
+    gtin: str | None = None
+    serial: str | None = None
 
     def lets_pass(self, record: ResultRecord) -> bool:
-        """Whether to show a result. Only headers and key are looked at, since bodies are slow to read."""
+        """Whether to show a result. Headers and key are looked at first, since bodies are slow to read."""
         return (
             (self.company is None or record.header("ce_companyid") == self.company)
             and (self.key is None or record.key == self.key.encode("utf-8", "surrogateescape"))
-            and (not self.outcomes or _outcome(record) in self.outcomes)
+            and (not self.outcomes or outcome_of(record) in self.outcomes)
+            and ((self.gtin is None and self.serial is None) or self._fits(unit_of(record)))
         )
+
+    def _fits(self, unit: Unit | None) -> bool:
+        return unit is not None and self.gtin in (None, unit.gtin) and self.serial in (None, unit.serial)
 
 
 @app.default
-def tail_command(
+def tail_command(  # noqa: PLR0913 - options of a command
     *,
-    company: Annotated[str | None, Parameter(help="Only results of this company.")] = None,
+    company: Annotated[str | None, Parameter(help="Only results of this company: its id or its name.")] = None,
     outcome: Annotated[tuple[str, ...], _OUTCOME] = (),
     key: Annotated[str | None, Parameter(help="Only results under this idempotency key.")] = None,
+    gtin: Annotated[str | None, Parameter(help="Only results that name this GTIN.")] = None,
+    serial: Annotated[str | None, Parameter(help="Only results that name this serial number.")] = None,
     since: Annotated[str | None, _SINCE] = None,
+    newest: Annotated[int | None, _NEWEST] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> NoReturn:
-    """Show results as they become visible, until Ctrl-C. Joins no group, and needs no database."""
+    """Show results as they become visible, until Ctrl-C, after older ones in order of time with --since or -n.
+
+    Joins no group, and needs no database. With PASSPORT_DATABASE_URL set, it shows the names of companies. Refusals
+    before rule 7 name no GTIN: they show their key. Times are UTC.
+    """
     outcomes = frozenset(separated(outcome))
     if unknown := outcomes.difference(OUTCOMES):
         raise BadUsage(f"--outcome: expected one of {', '.join(OUTCOMES)}, got {min(unknown)!r}")
-    wanted = Filter(None if company is None else company_id(company), outcomes, key)
+    if newest is not None and not 1 <= newest <= _MOST_NEWEST:
+        raise BadUsage(f"-n: expected a number from 1 to {_MOST_NEWEST:,}, got {newest}")
+    if gtin is not None and (problem := gtin_problem(gtin)):
+        raise BadUsage(f"--gtin: {problem}")
     begin = None if since is None else datetime.now(UTC) - duration("--since", since)
     settings = settings_with_warnings()
     configure_logs(quiet=True)
+
+    async def tail() -> NoReturn:
+        obey(None)
+        names = CompanyNames(settings)
+        wanted = Filter(None if company is None else await names.id_of(company), outcomes, key, gtin, serial)
+        await _Tail(settings, wanted, names, as_json=as_json).run(begin, newest)
+
     try:
-        run_async(lambda: _tail(settings, wanted, begin, as_json=as_json))
+        run_async(tail)
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(0)
     except BrokenPipeError:
@@ -88,53 +112,48 @@ def tail_command(
         raise Failed(explain(error, settings)) from error
 
 
-async def _tail(settings: Settings, wanted: Filter, since: datetime | None, *, as_json: bool) -> NoReturn:
-    obey(None)
-    if (finding := await lacking(settings, result_acls(settings))) is not None:
-        raise Failed(str(finding))
-    watcher = ResultWatcher(settings)
-    try:
-        await watcher.start(since)
-        while True:
-            shown = [record for record in await watcher.poll() if wanted.lets_pass(record)]
-            for record in shown:
-                say(json_line(record) if as_json else line(record))
-            if shown:
-                sys.stdout.flush()
-    finally:
-        await watcher.close()
+class _Tail:
+    """Prints results: first those that are there, then those that come."""
 
+    def __init__(self, settings: Settings, wanted: Filter, names: CompanyNames, *, as_json: bool) -> None:
+        self._settings, self._wanted, self._names = settings, wanted, names
+        self._page = Page()
+        self._lines = None if as_json else Lines(self._page.width if sys.stdout.isatty() else None, names.by_id)
 
-def line(record: ResultRecord) -> str:
-    """A line for people: append time of the command, outcome, status, company, key, and Digital Link or error."""
-    fields = fields_of(record)
-    end = fields["digitalLinkUri"] or fields["error"]
-    cells = (fields["time"], f"{fields['outcome']:<16}", fields["status"], fields["company"], fields["key"], end)
-    return printable("  ".join("-" if cell is None else str(cell) for cell in cells))
+    async def run(self, since: datetime | None, newest: int | None) -> NoReturn:
+        """Print until the task is cancelled. Raises `Failed`, and `CLUSTER_ERRORS`."""
+        settings = self._settings
+        if (finding := await lacking(settings, result_acls(settings))) is not None:
+            raise Failed(str(finding))
+        cluster, watcher = Cluster(settings), ResultWatcher(settings)
+        try:
+            past = PastResults(settings, cluster)
+            await past.look(since)
+            if self._lines is not None:
+                self._page.print(self._lines.heading())
+            if newest is not None:
+                records, is_whole = await past.newest(newest, self._wanted.lets_pass)
+                await self._show(records)
+                if not is_whole:
+                    warn(f"only the newest {MOST_SEARCHED:,} results were searched; --since searches further")
+            elif since is not None:
+                async for records in chunked(past.all(), _AT_ONCE):
+                    await self._show(records)
+            await watcher.start_at(past.ends)
+            while True:
+                await self._show(sorted(await watcher.poll(), key=shown_ms))
+        finally:
+            await watcher.close()
+            await cluster.close()
 
-
-def json_line(record: ResultRecord) -> str:
-    """A line for programs, with the place and the whole body of the result. ASCII, without control characters."""
-    place = str(Place(record.topic, record.partition, record.offset))
-    fields = {**fields_of(record), "result": place, "body": body_of_value(record.value or b"")}
-    return json.dumps(fields, separators=(",", ":")).replace("\x7f", "\\u007f")
-
-
-def fields_of(record: ResultRecord) -> dict[str, Any]:
-    """The fields of both forms; absent values are None."""
-    answer = answer_of(record)
-    return {
-        "time": record.header("ce_time") or format_ms(clamp_ms(record.timestamp_ms)),
-        "outcome": answer.outcome,
-        "status": int(answer.status) if _STATUS.fullmatch(answer.status) else None,
-        "company": record.header("ce_companyid"),
-        "key": answer.key,
-        "passportId": answer.passport_id or None,
-        "digitalLinkUri": answer.digital_link_uri or None,
-        "error": answer.error or None,
-        "command": answer.place or None,
-    }
-
-
-def _outcome(record: ResultRecord) -> str:
-    return REPLAYED if record.is_replayed else "" if record.kind is None else record.kind.label
+    async def _show(self, records: Sequence[ResultRecord]) -> None:
+        shown = [record for record in records if self._wanted.lets_pass(record)]
+        if not shown:
+            return
+        await self._names.learn(record.header("ce_companyid") for record in shown)
+        for record in shown:
+            if self._lines is None:
+                say(json_line(record, self._names.by_id))
+            else:
+                self._page.print(self._lines.of(record), soft_wrap=True)
+        sys.stdout.flush()

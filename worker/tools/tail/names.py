@@ -1,0 +1,64 @@
+"""Names of companies beside results, from the database where it is there."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable
+
+from worker.settings import Settings
+from worker.store.errors import DATABASE_ERRORS, postgres_fault
+from worker.tools.cli.errors import Failed
+from worker.tools.cli.running import warn
+from worker.tools.common.companies import Company, find_company, names_of
+from worker.tools.common.connect import CannotConnect, connect
+
+_ID = re.compile(r"[0-9A-Fa-f]{24}")
+_SECONDS = 2.0
+_PAUSE_SECONDS = 30.0
+_MOST_NAMES = 100_000
+
+
+class CompanyNames:
+    """Looks names up, and remembers them. Without PASSPORT_DATABASE_URL there are none: `tail` needs no database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.by_id: dict[str, str] = {}
+        self._url = settings.database_url if "database_url" in settings.model_fields_set else None
+        self._asked: set[str] = set()
+        self._not_before = 0.0
+        self._has_warned = False
+
+    async def id_of(self, text: str) -> str:
+        """The id of a company that is given by id or name. Raises `Failed`."""
+        if _ID.fullmatch(text):
+            return text.lower()
+        if self._url is None:
+            raise Failed("--company: names are in Postgres; set PASSPORT_DATABASE_URL, or give the company's id")
+        connection = await connect(self._url)
+        try:
+            company = await find_company(connection, text)
+        finally:
+            await connection.close(timeout=1.0)
+        if not isinstance(company, Company):
+            raise Failed(f"--company: {company.text}")
+        return company.id
+
+    async def learn(self, ids: Iterable[str | None]) -> None:
+        """Look up names that are not known yet. While Postgres is away, ids are shown without."""
+        new = {id for id in ids if id is not None and _ID.fullmatch(id)} - self._asked
+        if self._url is None or not new or time.monotonic() < self._not_before or len(self._asked) > _MOST_NAMES:
+            return
+        try:
+            async with asyncio.timeout(_SECONDS):
+                connection = await connect(self._url)
+                try:
+                    self.by_id |= await names_of(connection, new)
+                    self._asked |= new
+                finally:
+                    await connection.close(timeout=1.0)
+        except (CannotConnect, *DATABASE_ERRORS) as error:
+            self._not_before = time.monotonic() + _PAUSE_SECONDS
+            if not self._has_warned:
+                self._has_warned = True
+                reason = error if isinstance(error, CannotConnect) else postgres_fault(error, self._url)
+                warn(f"names of companies are not shown: {reason}")
