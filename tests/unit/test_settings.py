@@ -1,7 +1,11 @@
 """What settings say of themselves, and what they keep to themselves."""
 
-import pytest
+import json
 
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.workbench import REPOSITORY
 from worker.settings import VARIABLES, Settings
 from worker.store.address import place_of
 from worker.tools.cli.main import main
@@ -96,6 +100,29 @@ def test_bad_settings_are_listed_with_the_others(
     assert lines["PASSPORT_KAFKA_BOOTSTRAP_SERVERS"].startswith("BAD, expected host:port")
     assert lines["PASSPORT_KAFKA_SASL_PASSWORD"] == "BAD, expected with a SASL security protocol (default)"
     assert lines["PASSPORT_GROUP_ID"].startswith("mine ")
+    assert "hunter2" not in output
+
+
+@pytest.mark.parametrize("port", ["9090", "x"])
+def test_settings_as_json(port: str, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A document that fits its schema; bad settings are its problems, without their values."""
+    environment.setenv("PASSPORT_HTTP_PORT", port)
+    environment.setenv("PASSPORT_KAFKA_SASL_PASSWORD", "hunter2")
+    with pytest.raises(SystemExit) as ended:
+        main(["settings", "--json"])
+    report = json.loads(output := capsys.readouterr().out)
+    schema = json.loads((REPOSITORY / "schemas" / "operations" / "settings.json").read_text())
+    Draft202012Validator(schema).validate(report)
+    is_good = port == "9090"
+    assert (ended.value.code, report["ok"]) == ((0, True) if is_good else (2, False))
+    settings = {setting["variable"]: setting for setting in report["settings"]}
+    assert list(settings) == list(VARIABLES)
+    assert settings["PASSPORT_HTTP_PORT"]["value"] == ("9090" if is_good else None)
+    assert settings["PASSPORT_HTTP_PORT"]["source"] == "environment"
+    assert settings["PASSPORT_OAUTH_JWKS"]["value"] is None
+    assert [problem["text"].partition(":")[0] for problem in report["problems"]] == (
+        [] if is_good else ["PASSPORT_HTTP_PORT"]
+    )
     assert "hunter2" not in output
 
 

@@ -3,14 +3,17 @@
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from tests.schema_checks import SCHEMAS
 from worker.messages.envelope import Limits
-from worker.tools.validate.problems import problems_of
+from worker.tools.cli.main import main
+from worker.tools.validate.problems import looks_like_csv, problems_of
 from worker.tools.validate.validation import NOT_CHECKED, checked_values, summary
 
 LIMITS = Limits(value_bytes=400)
@@ -226,5 +229,61 @@ def test_good_lines_are_found_whatever_is_around_them(lines: list[bytes], end: b
 
 def test_the_summary_says_what_was_not_checked() -> None:
     """Nobody takes a good file for accepted commands."""
-    assert summary(1, 0) == f"1 command: 1 good, 0 bad. {NOT_CHECKED}"
-    assert summary(2, 3).startswith("5 commands: 2 good, 3 bad. ")
+    assert summary(1, 0).plain == f"1 command: 1 good, 0 bad. {NOT_CHECKED}"
+    assert summary(2, 3).plain.startswith("5 commands: 2 good, 3 bad. ")
+
+
+def validated(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
+    """Exit code and output of the verb."""
+    with pytest.raises(SystemExit) as ended:
+        main(["validate", *arguments])
+    return ended.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("units.csv", b"productId\n6650a1b2c3d4e5f6a7b8c9d0\n"),
+        ("units.txt", b"\xef\xbb\xbfproductId;gs1.gtin;Gr\xc3\xb6\xc3\x9fe\r\n1;2;3\r\n"),
+        ("units.txt", b"sep=;\nproductId;gs1.gtin\n"),
+        ("units", b'"productId","gs1.gtin"\n'),
+    ],
+)
+def test_csv_is_named(name: str, text: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the verb that checks it, and not one error a row."""
+    file = tmp_path / name
+    file.write_bytes(text)
+    told = f"passport-worker: {file}: this looks like CSV: `passport-worker submit {file} --dry-run` checks it\n"
+    assert validated(capsys, str(file)) == (2, "", told)
+
+
+@pytest.mark.parametrize("text", [GOOD, b"[1, 2]", b'{"a":1, "b"\n', b'"a": 1,\n', b"nonsense", b"", PRETTY])
+def test_what_is_no_csv(text: bytes) -> None:
+    """Also where it is broken."""
+    assert not looks_like_csv(text, ".ndjson")
+
+
+def test_json_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Problems and warnings by line; it fits its schema, and the exit code stays."""
+    file = tmp_path / "commands.ndjson"
+    file.write_bytes(GOOD + b"\n" + BAD[:-1] + b',"x":1}\nnonsense\n')
+    code, out, _ = validated(capsys, str(file), "--json")
+    report = json.loads(out)
+    Draft202012Validator(json.loads((SCHEMAS / "operations" / "validate.json").read_text())).validate(report)
+    assert (code, report["ok"], report["good"], report["bad"], report["omitted"]) == (1, False, 1, 2, 0)
+    assert [(problem["code"], problem["place"]) for problem in report["problems"]] == [
+        ("invalid", "line 2"),
+        ("unreadable", "line 3"),
+    ]
+    assert report["warnings"] == [{"line": 2, "text": "x: unknown field, which is ignored"}]
+
+
+def test_json_document_is_bounded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory does not grow with the file."""
+    monkeypatch.setattr("worker.tools.validate.command_line.MOST_LINES", 2)
+    file = tmp_path / "commands.ndjson"
+    file.write_bytes(b"nonsense\n" * 5)
+    report = json.loads(validated(capsys, str(file), "--json")[1])
+    assert (len(report["problems"]), report["bad"], report["omitted"]) == (2, 5, 3)

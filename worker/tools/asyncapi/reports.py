@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from worker.tools.audit.report import AuditReport
 from worker.tools.catalogue.report import CatalogueDiffReport
+from worker.tools.cli.settings_list import SettingsReport
 from worker.tools.common.lane_report import LanesReport
 from worker.tools.console.report import ActivityReport
 from worker.tools.dead_letters.report import DeadLettersListReport, DeadLettersRedriveReport, DeadLettersShowReport
@@ -17,6 +18,7 @@ from worker.tools.quota.report import QuotaShowReport
 from worker.tools.refusals.report import RefusalsReport
 from worker.tools.replay.report import ReplayReport
 from worker.tools.submit.report import SubmitReport
+from worker.tools.validate.report import ValidateReport
 
 REPORTS: Mapping[str, type[BaseModel]] = {
     "activity": ActivityReport,
@@ -39,5 +41,7 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "replay": ReplayReport,
     "quota-show": QuotaShowReport,
     "submit": SubmitReport,
+    "settings": SettingsReport,
+    "validate": ValidateReport,
 }
 """By verb; `activity` is an address of the console."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import structlog
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic import ValidationError
+from rich.text import Text
 
 from worker import __version__
 from worker.observability.logs import configure_logs
@@ -15,14 +16,14 @@ from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.settings import PREFIX, Settings
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.help_pages import DEFAULTS, Formatter, page
-from worker.tools.cli.output import leave_closed_pipe, say
+from worker.tools.cli.output import STYLES, Page, copyable, leave_closed_pipe, say, tally, wrapped
 from worker.tools.cli.running import (
     collect_garbage_seldom,
     return_large_blocks,
     run_async,
     warn_of_unknown_variables,
 )
-from worker.tools.cli.settings_list import bad_settings, listed, unknown_variables
+from worker.tools.cli.settings_list import SettingsReport, bad_settings, settings_report, unknown_variables
 from worker.tools.common.connect import CannotConnect
 from worker.tools.common.migrating import MigrationError
 
@@ -39,6 +40,7 @@ VERBS = {
 WITH_VERBS = ("catalogue", "dead-letters", "keys", "quota", "topics")
 """Verbs that do nothing without one of their own verbs."""
 _NO_COLOR = "--no-color"
+_INDENT = "    "
 
 app = App(
     name="passport-worker",
@@ -89,16 +91,32 @@ def _leave() -> None:
     os._exit(0)
 
 
-def settings_command() -> None:
+def settings_command(
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).")] = False,
+) -> None:
     """List every setting with its purpose, value, default and source. Secrets are not shown.
 
     Exit 2 if a setting is bad; the list says why.
     """
     warn_of_unknown_variables()
-    settings = listed()
-    for setting in settings:
-        say(str(setting))
-    sys.exit(2 if any(setting.problem for setting in settings) else 0)
+    report = settings_report()
+    if as_json:
+        print(report.model_dump_json(by_alias=True, indent=2))
+    else:
+        _draw_settings(Page(), report)
+    sys.exit(0 if report.ok else 2)
+
+
+def _draw_settings(page: Page, report: SettingsReport) -> None:
+    """Draw a setting in a line, which is red if it is bad, and what it is for below it."""
+    for setting in report.settings:
+        page.print(copyable(str(setting)), style="" if setting.problem is None else STYLES["bad"])
+        for line in wrapped(Text(setting.description, "dim"), page.width - len(_INDENT)):
+            page.print(Text(_INDENT).append_text(line))
+    of_environment = sum(setting.source == "environment" for setting in report.settings)
+    counted = {"set": of_environment, "default": len(report.settings) - of_environment, "bad": len(report.problems)}
+    page.print(tally(counted))
 
 
 def completion(

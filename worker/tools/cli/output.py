@@ -77,7 +77,7 @@ class Page(Console):
         """Print tables, and texts, which wrap between words unless they are `copyable` or `soft_wrap` is set."""
         texts = (Text(item) if isinstance(item, str) else item for item in objects)
         lines = (
-            Text("\n").join(_wrapped(text, self.width))
+            Text("\n").join(wrapped(text, self.width))
             if isinstance(text, Text) and not (text.no_wrap or soft_wrap)
             else text
             for text in texts
@@ -136,7 +136,7 @@ class Table:
         at = [self._columns.index(name) for name in widths]
         for row in self._rows:
             cells = [
-                _wrapped(row[index], width) if name in self._wraps else [row[index]]
+                wrapped(row[index], width) if name in self._wraps else [row[index]]
                 for index, (name, width) in zip(at, widths.items(), strict=True)
             ]
             for line in zip_longest(*cells, fillvalue=Text()):
@@ -204,7 +204,7 @@ def copyable_json(value: object) -> Text:
     return copyable(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def _wrapped(text: Text, width: int) -> list[Text]:
+def wrapped(text: Text, width: int) -> list[Text]:
     """The lines of a text, broken between words only: rich folds a word that is longer than the width."""
     lines = []
     for line in text.split("\n", allow_blank=True):

@@ -2,51 +2,64 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import Literal
 
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
 from worker.settings import PREFIX, VARIABLES, Settings
 from worker.store.address import place_of
 from worker.tools.common.hints import nearest
+from worker.tools.common.report import Model, Problem, Report
 
+_NOT_SET = "not set"
 _NOT_SETTINGS = (f"{PREFIX}TEST_", f"{PREFIX}API_KEY")
 """Prefixes of variables that are not settings: those of the tests, and that of the example programs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A setting, as texts for people. The value is not shown if the setting has a problem."""
+class SettingReport(Model):
+    """A setting and where its value comes from. Secrets are `hidden`."""
 
-    variable: str
+    variable: str = Field(description="Name of the environment variable.")
     description: str
-    default: str
-    value: str
-    is_set: bool
-    problem: str | None
+    default: str | None = Field(description="Null: not set.")
+    value: str | None = Field(description="Null: not set, or bad.")
+    source: Literal["default", "environment"]
+    problem: str | None = Field(description="What is wrong with the value; null if nothing is.")
 
     def __str__(self) -> str:
-        """A line with value and source, and a line with the description."""
-        source = f"environment; default {self.default}" if self.is_set else "default"
-        value = self.value if self.problem is None else f"BAD, {self.problem}"
-        return f"{self.variable}: {value} ({source})\n    {self.description}"
+        """The setting with its value and the source."""
+        default = self.default or _NOT_SET
+        source = "default" if self.source == "default" else f"environment; default {default}"
+        value = self.value or _NOT_SET if self.problem is None else f"BAD, {self.problem}"
+        return f"{self.variable}: {value} ({source})"
 
 
-def listed() -> list[Listed]:
+class SettingsReport(Report):
+    """`passport-worker settings`: each setting. Bad settings are problems; the exit code is then 2."""
+
+    settings: tuple[SettingReport, ...]
+
+
+def settings_report() -> SettingsReport:
     """All settings, with the values of this process's environment, good or bad."""
     given = {name.upper(): value for name, value in os.environ.items()}  # as pydantic-settings reads them
     problems = _problems()
-    return [
-        Listed(
-            variable,
-            Settings.model_fields[name].description or "",
-            default := _shown(name, Settings.model_fields[name].default),
-            _shown(name, given[variable]) if variable in given else default,
-            variable in given,
-            problems.get(name),
+    settings = tuple(
+        SettingReport(
+            variable=variable,
+            description=Settings.model_fields[name].description or "",
+            default=(default := _shown(name, Settings.model_fields[name].default)),
+            value=None if name in problems else _shown(name, given[variable]) if variable in given else default,
+            source="environment" if variable in given else "default",
+            problem=problems.get(name),
         )
         for variable, name in VARIABLES.items()
-    ]
+    )
+    bad = [setting for setting in settings if setting.problem is not None]
+    return SettingsReport(
+        problems=tuple(Problem(code="bad-setting", text=f"{setting.variable}: {setting.problem}") for setting in bad),
+        settings=settings,
+    )
 
 
 def bad_settings(error: ValidationError) -> Iterator[tuple[str, str]]:
@@ -75,9 +88,9 @@ def _problems() -> dict[str, str]:
     return problems
 
 
-def _shown(name: str, value: object) -> str:
+def _shown(name: str, value: object) -> str | None:
     if value is None or value == "":
-        return "not set"
+        return None
     if name == "database_url":
         return place_of(str(value))
     is_secret = SecretStr in _types(name) or ("://" in str(value) and "@" in str(value))

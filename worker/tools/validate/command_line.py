@@ -1,19 +1,31 @@
 """`passport-worker validate`."""
 
 import sys
+from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, TypeVar, cast
 
 from cyclopts import App, Parameter
 
+from worker.tools.cli.asking import AsJson, examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import timestamp
-from worker.tools.cli.output import leave_closed_pipe, say
+from worker.tools.cli.output import Page, leave_closed_pipe, say
 from worker.tools.cli.running import settings_with_warnings, warn
+from worker.tools.common.report import Problem
+from worker.tools.validate.problems import looks_like_csv
+from worker.tools.validate.report import MOST_LINES, LineRemark, ValidateReport
 from worker.tools.validate.signatures import check_of, not_checked, signed_header, signer_of, with_signatures
-from worker.tools.validate.validation import checked_values, summary
+from worker.tools.validate.validation import CheckedValue, checked_values, code_of, summary
 
-app = App(name="validate", help_format="plaintext")
+app = App(
+    name="validate",
+    help_format="plaintext",
+    help_epilogue=examples("validate commands.ndjson", "validate command.json --signing-key mes-1.pem"),
+)
+
+_PEEKED = 4096
+Remark = TypeVar("Remark")
 
 _FILE = Parameter(help="NDJSON, or one JSON document; - for stdin.", allow_leading_hyphen=True)
 
@@ -33,6 +45,7 @@ def validate(  # noqa: PLR0913 - its options
     at: Annotated[
         str | None, Parameter(help="Time at which --signature is checked, such as 2026-12-31T23:00:00Z. Default: now.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check each command in a file as the worker would, without credentials, Kafka and Postgres.
 
@@ -43,31 +56,80 @@ def validate(  # noqa: PLR0913 - its options
     limits, audience = settings.limits, settings.audience
     signer = signer_of(signing_key, audience)
     check = check_of(signature, audience, idempotency_key, catalogue, None if at is None else timestamp("--at", at))
-    good = bad = 0
+    output = _Output(as_json=as_json)
     try:
         with _opened(file) as stream:
+            if looks_like_csv(stream.peek(_PEEKED), file.suffix):
+                named = "FILE" if str(file) == "-" else file
+                raise BadUsage(f"{file}: this looks like CSV: `passport-worker submit {named} --dry-run` checks it")
             for checked in with_signatures(checked_values(stream, limits), check, limits):
-                for problem in checked.problems:
-                    say(f"line {checked.line}: {problem}")
-                for warning in checked.warnings:
-                    say(f"line {checked.line}: warning: {warning}")
+                output.tell(checked)
                 if signer is not None and not checked.problems:
-                    say(f"line {checked.line}: {signed_header(signer, checked.value, idempotency_key, limits)}")
-                bad += bool(checked.problems)
-                good += not checked.problems
-        say(summary(good, bad, not_checked(check)))
-        if good + bad == 0:
+                    output.sign(checked.line, signed_header(signer, checked.value, idempotency_key, limits))
+        output.end(not_checked(check))
+        if output.good + output.bad == 0:
             warn(f"found no commands in {file}")
         sys.stdout.flush()
     except BrokenPipeError:
         leave_closed_pipe(1)
     except KeyboardInterrupt:  # the rest was not checked
         raise Failed("interrupted") from None
-    sys.exit(1 if bad else 0)
+    sys.exit(1 if output.bad else 0)
 
 
-def _opened(file: Path) -> BinaryIO:
+class _Output:
+    """Prints remarks as they come, or collects them for one JSON document."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.good = self.bad = 0
+        self._as_json = as_json
+        self._problems, self._warnings, self._signatures = list[Problem](), list[LineRemark](), list[LineRemark]()
+        self._omitted = 0
+
+    def tell(self, checked: CheckedValue) -> None:
+        """Count a command, and tell its problems and warnings."""
+        for problem in checked.problems:
+            place = f"line {checked.line}"
+            self._add(self._problems, Problem(code=code_of(problem), place=place, text=problem), f"{place}: {problem}")
+        for warning in checked.warnings:
+            self._remark(self._warnings, checked.line, warning, "warning: ")
+        self.bad += bool(checked.problems)
+        self.good += not checked.problems
+
+    def sign(self, line: int, header: str) -> None:
+        """Tell the signature of a command."""
+        self._remark(self._signatures, line, header)
+
+    def end(self, left_out: str) -> None:
+        """Tell the counts, and what was not checked."""
+        if not self._as_json:
+            Page().print(summary(self.good, self.bad, left_out))
+            return
+        report = ValidateReport(
+            problems=tuple(self._problems),
+            good=self.good,
+            bad=self.bad,
+            warnings=tuple(self._warnings),
+            signatures=tuple(self._signatures),
+            omitted=self._omitted,
+            not_checked=left_out,
+        )
+        print(report.model_dump_json(by_alias=True, indent=2))
+
+    def _remark(self, remarks: list[LineRemark], line: int, text: str, kind: str = "") -> None:
+        self._add(remarks, LineRemark(line=line, text=text), f"line {line}: {kind}{text}")
+
+    def _add(self, remarks: list[Remark], remark: Remark, shown: str) -> None:
+        if not self._as_json:
+            say(shown)
+        elif len(remarks) < MOST_LINES:
+            remarks.append(remark)
+        else:
+            self._omitted += 1
+
+
+def _opened(file: Path) -> BufferedReader:
     try:
-        return sys.stdin.buffer if str(file) == "-" else file.open("rb")
+        return cast("BufferedReader", sys.stdin.buffer) if str(file) == "-" else file.open("rb")
     except OSError as error:
         raise BadUsage(f"cannot read {file}: {error.strerror}") from error

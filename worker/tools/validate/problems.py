@@ -18,6 +18,9 @@ CLOUD_EVENT: Header = ("content-type", b"application/cloudevents+json")
 SYNTAX_ERROR = re.compile(r"at character (\d+)$")
 """The end of the reason for invalid JSON: the position, counted from 0."""
 
+# A line as `productId;gs1.gtin` or `sep=;`: nothing of it can begin a JSON object.
+_COLUMN_NAMES = re.compile(rb"(sep=[,;\t]|[\w .\"()/\x80-\xff-]+([,;\t][\w .\"()/\x80-\xff-]*)+)(\r?\n|$)")
+
 BOM = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 64 * 1024
 
@@ -28,6 +31,14 @@ def bounded_lines(stream: BinaryIO, longest: int) -> Iterator[bytes]:
         yield text
         while not text.endswith(b"\n") and text:
             text = stream.readline(_CHUNK_BYTES)
+
+
+def looks_like_csv(head: bytes, suffix: str) -> bool:
+    """Whether a file with these first bytes is a table, not JSON, by its name or by a first line of column names."""
+    text = head.removeprefix(BOM).lstrip()
+    if text.startswith((b"{", b"[")):
+        return False
+    return suffix.lower() in (".csv", ".tsv") or _COLUMN_NAMES.match(text) is not None
 
 
 def without_end(line: bytes) -> bytes:

@@ -10,12 +10,15 @@ from itertools import chain, islice
 from typing import BinaryIO
 
 from pydantic import BaseModel
+from rich.text import Text
 
 from worker.domain.command import UnreadableRecord
 from worker.messages.body import looks_like_cloud_event
 from worker.messages.envelope import Limits
 from worker.messages.hints import printable
 from worker.messages.json_value import read_object
+from worker.messages.signature import HEADER
+from worker.tools.cli.output import tally
 from worker.tools.common.command_model import CreatePassportBody, Parties
 from worker.tools.common.hints import did_you_mean
 from worker.tools.validate.problems import BOM, bounded_lines, problems_of, without_end
@@ -82,9 +85,15 @@ def _unknown_fields(value: object, model: type[BaseModel], above: str) -> Iterat
             yield f"{above}{name}", name, known
 
 
-def summary(good: int, bad: int, not_checked: str = NOT_CHECKED) -> str:
+def summary(good: int, bad: int, not_checked: str = NOT_CHECKED) -> Text:
     """The last line of the output."""
-    return f"{good + bad} command{'' if good + bad == 1 else 's'}: {good} good, {bad} bad. {not_checked}"
+    commands = f"{good + bad} command{'' if good + bad == 1 else 's'}: "
+    return Text.assemble(commands, tally({"good": good, "bad": bad}), f". {not_checked}")
+
+
+def code_of(problem: str) -> str:
+    """The code of a problem's kind, for programs."""
+    return next((code for code in ("unreadable", HEADER) if problem.startswith(code)), "invalid")
 
 
 def _checked(line: int, value: bytes, limits: Limits) -> CheckedValue:
