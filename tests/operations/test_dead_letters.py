@@ -173,6 +173,12 @@ async def test_once_it_is_mended_it_is_answered_as_a_new_command(bench: Workbenc
     assert f"{tenant(0).company_id}  Company  as {_place(bench, 1, again.offset)}" in line
     refused = await ask(bench, "dead-letters redrive", *wanted, *EXECUTE)
     assert refused.codes == ["redriven-before"] * 2
+    people = await asyncio.to_thread(run_command, "dead-letters", "redrive", *wanted, **bench.environment)
+    assert people.stdout.splitlines()[-1] == "2 refused"
+    for verb in ("list", "redrive"):
+        none = await asyncio.to_thread(run_command, "dead-letters", verb, "--code", "tombstone", **bench.environment)
+        expected = {"list": "No dead letters.", "redrive": "No dead letter fits."}[verb]
+        assert (none.returncode, none.stdout) == (0, f"{expected}\n")
     twice = await ask(bench, "dead-letters redrive", "1/0", "--again", *EXECUTE)
     assert [(one["outcome"], one["times"]) for one in twice.report["redrives"]] == [("published", 2)]
     assert len(_repetitions(bench, place)) == 2

@@ -156,3 +156,16 @@ async def test_watching_ends_cleanly(bench: Workbench, name: signal.Signals) -> 
     assert [len(report["lanes"]) for report in reports] == [2, 2]
     watching.send_signal(name)
     assert (await watching.communicate(), watching.returncode) == ((b"", b""), 0)
+
+
+async def test_repairs_of_lanes_without_a_fault_say_that_nothing_is_to_do(bench: Workbench, tmp_path: Path) -> None:
+    """And a replay says how many answers of each outcome it would publish; `--execute` is not offered in vain."""
+    await answered(bench, tmp_path / "worker.log", 4)
+    for arguments, lines in (
+        (("lanes", "recover"), ["No lane lacks commits: there is nothing to recover."]),
+        (("lanes", "reset"), ["No lane is halted by its position: there is nothing to move."]),
+        (("replay",), ["4 created", "Nothing was published: --execute --reason TEXT does it."]),
+        (("replay", "--outcome", "forbidden"), ["No answer fits."]),
+    ):
+        done = await asyncio.to_thread(run_command, *arguments, **bench.environment)
+        assert (done.returncode, done.stdout.splitlines()[-len(lines) :]) == (0, lines)

@@ -171,6 +171,8 @@ async def test_people_get_a_table(bench: Workbench) -> None:
     assert re.search(rf"^{tenant(2).company_id} +Company +\w+ +120 of 100 +120% +0 of 10 +0% +2 +1\.50 CHF$", rows[0])
     assert re.search(r"Company +\w+ +5 +- +8 of 10 +80% +0 +0\.00 CHF$", rows[4])
     assert (await ask(bench, "quota show")).report["currency"] == "EUR"
+    none = await asyncio.to_thread(run_command, "quota", "show", tenant(4).company_id, "--near", "0.9", **shown)
+    assert (none.returncode, none.stdout) == (0, "No company has used 90% of a limit.\n")
     connection = await bench.connect()
     await connection.execute(
         "INSERT INTO company SELECT lpad(to_hex(n), 24, 'e'), 'n', (SELECT min(id) FROM plan) "

@@ -1,5 +1,6 @@
 """`passport-worker dead-letters`: commands that could not be read or processed."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -18,7 +19,7 @@ from worker.tools.cli.asking import (
     examples,
 )
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import Page, Table, copyable, show, status, table
+from worker.tools.cli.output import Page, Table, copyable, show, status, table, tally
 from worker.tools.common.hints import did_you_mean
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -77,7 +78,7 @@ def list_command(
             raise BadUsage(str(error)) from error
 
     report = ask(asking)
-    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report))
+    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report, limit))
 
 
 @app.command(
@@ -142,7 +143,9 @@ def redrive_command(  # noqa: PLR0913 - options of a command
         return await redrive(servers, RedriveRequest(commands, wanted, wanted_code, again, author), progress)
 
     report = ask_long(asking, _empty, patience)
-    show(report, as_json=as_json, draw=lambda page: _draw_redrive(page, report))
+    outcomes = Counter[str](row.outcome for row in report.redrives)
+    last = tally(outcomes) if outcomes else "No dead letter fits." if report.ok else None
+    show(report, as_json=as_json, draw=lambda page: _draw_redrive(page, report), last=last)
 
 
 def _code(text: str | None) -> str | None:
@@ -165,8 +168,12 @@ def _empty(problem: Problem) -> DeadLettersRedriveReport:
     return DeadLettersRedriveReport(problems=(problem,), executed=False, operation=None, warnings=(), redrives=())
 
 
-def _draw_list(page: Page, report: DeadLettersListReport) -> None:
+def _draw_list(page: Page, report: DeadLettersListReport, limit: int) -> None:
     page.print(_letters(page, report.dead_letters))
+    if report.ok and not report.dead_letters:
+        page.print("No dead letters.")
+    elif len(report.dead_letters) == limit:
+        page.print(f"These are the newest {limit:,}; --limit shows more.")
 
 
 def _letters(page: Page, letters: Iterable[DeadLetterReport]) -> Table:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -13,7 +14,7 @@ from worker.messages.hints import printable
 from worker.tools.cli.asking import ActOptions, AsJson, ask, examples
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import duration, timestamp
-from worker.tools.cli.output import Page, copyable, show, status, table
+from worker.tools.cli.output import Page, copyable, show, status, table, tally
 from worker.tools.cli.running import warn
 from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.catalogue.rows import jwk_of
@@ -107,7 +108,9 @@ def keys_generate(
 def keys_list(*, company: Company | None = None, as_json: AsJson = False) -> NoReturn:
     """List the keys of one company or of all, by company and label, with hash and revocation."""
     report = ask(lambda servers: list_all(servers, company))
-    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report))
+    states = Counter[str](key.state for key in report.keys)
+    last = tally(states) if states else "No API keys." if report.ok else None
+    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report), last=last)
 
 
 @app.command(

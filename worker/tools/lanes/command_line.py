@@ -182,8 +182,12 @@ def _draw_reset(page: Page, report: ResetReport) -> None:
     page.print(table(names, rows, right=names))
     if report.executed and report.ok:
         page.print("Lanes were moved. Start the workers; `passport-worker audit` checks every result.")
-    elif report.ok:
+    elif report.ok and any(
+        (lane.applied, lane.emitted) != (lane.applied_after, lane.emitted_after) for lane in report.lanes
+    ):
         page.print("Nothing was moved: --execute --reason TEXT does it.")
+    elif report.ok:
+        page.print("No lane is halted by its position: there is nothing to move.")
 
 
 def _not_recovered(problem: Problem) -> RecoverReport:
@@ -202,5 +206,7 @@ def _draw_recovery(page: Page, report: RecoverReport) -> None:
         page.print(f"warning: {warning}")
     if report.executed and report.ok:
         page.print("Written. Halted lanes look again within 30 s. `passport-worker audit` checks every result.")
-    elif report.ok:
+    elif report.ok and any(lane.target > lane.applied for lane in report.lanes):
         page.print("Nothing was written: --execute --reason TEXT does it.")
+    elif report.ok:
+        page.print("No lane lacks commits: there is nothing to recover.")

@@ -36,7 +36,9 @@ def quota_show(
     if near is not None and not 0 < near <= 1:
         raise BadUsage(f"--near: expected a share above 0 and up to 1, such as 0.8, got {near}")
     report = ask(lambda servers: show_quotas(servers, company, near))
-    show(report, as_json=as_json, draw=lambda page: _draw(page, report))
+    nobody = "No companies." if near is None else f"No company has used {near:.0%} of a limit."
+    last = nobody if report.ok and not report.quotas else None
+    show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=last)
 
 
 def _draw(page: Page, report: QuotaShowReport) -> None:

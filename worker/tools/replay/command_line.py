@@ -1,5 +1,6 @@
 """`passport-worker replay`."""
 
+from collections import Counter
 from typing import Annotated, NoReturn
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from worker.tools.cli.asking import (
     examples,
 )
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.output import Page, show, table
+from worker.tools.cli.output import Page, show, table, tally
 from worker.tools.common.companies import find_company_id
 from worker.tools.common.prerequisites import Needs, to_count, to_publish
 from worker.tools.common.progress import Progress
@@ -105,7 +106,14 @@ def _draw(page: Page, report: ReplayReport) -> None:
         outcomes = ", ".join(f"{count} {code}" for code, count in sorted(lane.outcomes.items()))
         rows.append((lane.partition, lane.start, lane.stop, lane.next, lane.records, lane.bytes, outcomes))
     page.print(table(names, rows, right=names[:-1], wraps=("outcomes",), spare=("bytes",)))
-    if report.ok and not report.executed:
+    totals = Counter[str]()
+    for lane in report.lanes:
+        totals.update(lane.outcomes)
+    if totals:
+        page.print(tally(dict(sorted(totals.items()))))
+    if report.ok and not totals:
+        page.print("No answer fits.")
+    elif report.ok and not report.executed:
         page.print("Nothing was published: --execute --reason TEXT does it.")
     elif report.executed:
         page.print(f"Published; the replay's id is {report.id}.")
