@@ -264,7 +264,8 @@ async def test_companies_that_have_to_sign_and_cannot(bench: Workbench) -> None:
     for letter, company, begins, ends in (("a", one, -2, -1), ("b", one, 1, 2), ("c", good, -1, 1)):
         await _execute(bench, key, letter * 43, company, timedelta(days=begins), timedelta(days=ends))
     told = await only(bench.settings, "keys.signing", "warning")
-    assert told.finding == f"companies that have to sign and have no valid signing key: 1, expected none: {one}"
+    found = "companies that have to sign and have no valid signing key: 1, expected none:"
+    assert told.finding == f"{found} Company ({one})"
 
 
 async def test_keys_of_access_tokens(bench: Workbench, tmp_path: Path) -> None:

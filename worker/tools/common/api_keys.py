@@ -7,6 +7,7 @@ import asyncpg
 
 from worker.store import sql
 from worker.store.sql import Connection
+from worker.tools.common.companies import Company
 
 NO_OVERLAP = timedelta()
 
@@ -22,11 +23,9 @@ class StoredKey:
     is_revoked: bool
 
 
-async def companies_without_signing_key(connection: Connection) -> list[str]:
-    """Ids of companies that have to sign by now but have no valid key: all of their commands are refused."""
-    return [
-        company_id for (company_id,) in await connection.fetch(sql.load("companies_without_signing_key", __package__))
-    ]
+async def companies_without_signing_key(connection: Connection) -> list[Company]:
+    """Companies that have to sign by now but have no valid key: all of their commands are refused."""
+    return [Company(*row) for row in await connection.fetch(sql.load("companies_without_signing_key", __package__))]
 
 
 async def list_keys(connection: Connection, company_id: str | None) -> list[StoredKey]:

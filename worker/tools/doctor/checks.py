@@ -112,7 +112,7 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
 async def _signing(connection: Connection) -> list[CheckResult]:
     if lacking := await check_reading(connection, ("company", "signing_key")):
         return [replace(lacking, id="keys.signing", status="skipped")]
-    return [judgements.of_signing_keys(await companies_without_signing_key(connection))]
+    return [judgements.of_signing_keys([str(company) for company in await companies_without_signing_key(connection)])]
 
 
 def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:

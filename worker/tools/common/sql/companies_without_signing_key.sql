@@ -1,5 +1,5 @@
 -- Companies whose commands have to be signed by now, without a key that is valid now. Read only; reads both tables.
-SELECT c.id
+SELECT c.id, c.name
   FROM company c
  WHERE c.signatures_required_from <= now()
    AND NOT EXISTS (SELECT FROM signing_key k
