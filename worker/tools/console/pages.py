@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,9 +12,9 @@ from aiohttp import web
 from worker.messages.reasons import DEAD_LETTER_REASONS
 from worker.messages.rules import ALL_RULES
 from worker.tools.common.address import address_of
-from worker.tools.common.companies import names_of
+from worker.tools.common.companies import COMPANY_UNKNOWN
 from worker.tools.common.progress import Quiet
-from worker.tools.common.report import Problem, Report
+from worker.tools.common.report import Report
 from worker.tools.common.selection import BadSelection, Range, place_of
 from worker.tools.common.servers import Servers
 from worker.tools.console import rendering
@@ -133,7 +133,6 @@ class Pages:
             code=code,
             codes=sorted({letter.code for letter in letters}),
             letters=[letter for letter in letters if code in (None, letter.code)],
-            names=await self._names(letter.company for letter in letters),
             newest_letters=NEWEST_LETTERS,
         )
 
@@ -141,9 +140,7 @@ class Pages:
         """`/dead-letters/PLACE`: one dead letter in full."""
         report = await self._letter(request)
         status = 404 if report.dead_letter is None and report.problems[0].code == "no-dead-letter" else 200
-        names = await self._names([report.dead_letter.company] if report.dead_letter else ())
-        place = request.match_info["place"]
-        return self._page("dead_letter.html", status=status, report=report, names=names, place=place)
+        return self._page("dead_letter.html", status=status, report=report, place=request.match_info["place"])
 
     async def company(self, request: web.Request) -> web.Response:
         """`/company/ID`: a company's use of its plan, and its refusals."""
@@ -151,7 +148,7 @@ class Pages:
         quota, activity = await asyncio.gather(self._quota(request), self._cached.activity.get())
         rows = activity.report.refusals if activity.report else ()
         own = [row for row in rows if row.company == company]
-        status = 404 if any(problem.code == "company-unknown" for problem in quota.problems) else 200
+        status = 404 if any(problem.code == COMPANY_UNKNOWN for problem in quota.problems) else 200
         return self._page("company.html", status=status, id=company, report=quota, refusals=own, activity=activity)
 
     async def _explain(self, request: web.Request) -> ExplainReport:
@@ -173,14 +170,6 @@ class Pages:
         wanted = Wanted(company and company.strip(), outcomes, begin, _number("limit", limit, MOST))
         async with self._listing:
             return await refusals(self._servers, wanted, _BOUND)
-
-    async def _names(self, ids: Iterable[str | None]) -> dict[str, str]:
-        """Names of companies by id; empty while Postgres is away, since pages have the ids."""
-        known = {id for id in ids if id is not None}
-        if not known:
-            return {}
-        names = await self._servers.postgres(lambda database: names_of(database.connection, known), ("company",))
-        return {} if isinstance(names, Problem) else names
 
     async def _letter(self, request: web.Request) -> Any:
         place = place_of(request.match_info["place"], self._servers.settings.topic_commands)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from worker.tools.common.lane_report import LaneReport, LanesReport
+from worker.tools.common.lane_report import LATE, UNOWNED, LaneReport, LanesReport
 from worker.tools.common.prerequisites import SCHEMA_DIFFERS
 from worker.tools.common.servers import KAFKA_AWAY, KAFKA_DENIES, POSTGRES_AWAY, POSTGRES_DENIES
 from worker.tools.console.cached import FAILED, LastReport
@@ -62,11 +62,10 @@ def _of_lanes(lanes: tuple[LaneReport, ...]) -> Iterable[LaneVerdict]:
             "bad", f"{_count(halted, total)} halted", "Halted lanes answer nothing until somebody acts.", halted
         )
     if unowned := tuple(lane for lane in lanes if lane.state != "halted" and lane.advice):
-        text = "Commands wait, and no worker has these lanes. Start one (passport-worker run)."
-        yield LaneVerdict("bad", f"{_count(unowned, total)} without a worker", text, unowned)
+        yield LaneVerdict("bad", f"{_count(unowned, total)} without a worker", UNOWNED, unowned)
     late = tuple(lane for lane in lanes if lane.state == "behind" and (lane.lag_seconds or 0) > LATE_SECONDS)
     if late:
-        text = "The oldest command has waited for over a minute. More workers may help, up to one a lane."
+        text = f"The oldest command has waited for over a minute. {LATE}"
         yield LaneVerdict("warning", f"{_count(late, total)} late", text, late)
 
 
