@@ -6,6 +6,10 @@ from pydantic import Field
 
 from worker.tools.common.report import Model, Report
 
+# `lanes`, `doctor` and the console say these of the same lanes.
+UNOWNED = "Commands wait, and no worker has the lane. Start one (`passport-worker run`)."
+LATE = "Start more workers, up to one a lane; if they make no progress, see their logs."
+
 LaneState = Literal["in-step", "behind", "unowned", "never-run", "halted", "unknown"]
 
 

@@ -12,11 +12,9 @@ from worker.stream.published import newest_results
 from worker.tools.common.acls import asking_acls
 from worker.tools.common.group_view import PartitionView, group_view
 from worker.tools.common.inspection import LaneRow, position_in
-from worker.tools.common.lane_report import LaneReport, LanesReport, LaneState
+from worker.tools.common.lane_report import UNOWNED, LaneReport, LanesReport, LaneState
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
-
-_UNOWNED = "Commands wait in it, but no worker has it: start one (`passport-worker run`)."
 
 
 async def lanes(servers: Servers) -> LanesReport:
@@ -125,7 +123,7 @@ def _state(lane: LaneReport, positions: LanePositions, newest_result: int | None
         return "halted", reason
     has_lag = positions.emitted < positions.log.end
     if lane.member is None:
-        return ("never-run" if positions.is_new else "unowned"), (_UNOWNED if has_lag else None)
+        return ("never-run" if positions.is_new else "unowned"), (UNOWNED if has_lag else None)
     if positions.is_new:
         return "never-run", None
     return ("behind" if has_lag else "in-step"), None

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from worker.messages.hints import CheckResult, Status
 from worker.store.clocks import AGREED_SECONDS
 from worker.tools.common.inspection import OpenOperation
-from worker.tools.common.lane_report import LaneReport, LanesReport
+from worker.tools.common.lane_report import LATE, UNOWNED, LaneReport, LanesReport
 from worker.tools.common.open_transactions import OpenTransaction
 from worker.tools.doctor.protection import Protection, Way
 from worker.tools.doctor.server_state import LockHolder, ServerState
@@ -176,8 +176,7 @@ def _of_lag(lanes: Sequence[LaneReport]) -> CheckResult:
         f"commands waiting: {sum(map(_waiting, lanes))}, the oldest since {oldest:.1f} s, "
         f"expected none since more than {LAG_SECONDS:.0f} s"
     )
-    advice = "Start more workers, up to one a partition; if they make no progress, see their logs."
-    return _judged("lanes.lag", finding, advice, warning=oldest > LAG_SECONDS)
+    return _judged("lanes.lag", finding, LATE, warning=oldest > LAG_SECONDS)
 
 
 def _waiting(lane: LaneReport) -> int:
@@ -190,9 +189,8 @@ def _of_unowned(lanes: Sequence[LaneReport]) -> CheckResult:
     waiting = [f"partition {lane.partition} has {lag} waiting" for lane in unowned if (lag := _waiting(lane))]
     finding = f"lanes without a worker: {len(unowned)} of {len(lanes)}, expected none" + _listed(waiting)
     given_up = any(lane.state != "never-run" for lane in unowned)
-    return _judged(
-        "lanes.unowned", finding, "Start a worker (`passport-worker run`).", failed=bool(waiting), warning=given_up
-    )
+    advice = UNOWNED if waiting else "Start a worker (`passport-worker run`)."
+    return _judged("lanes.unowned", finding, advice, failed=bool(waiting), warning=given_up)
 
 
 def of_operations(operations: Sequence[OpenOperation]) -> CheckResult:
