@@ -42,8 +42,8 @@ CASES: list[tuple[Outcome, int, str]] = [
     (
         CHARGED,
         13,
-        f"All rules passed, and passport {EARLIER} was created. No slot was free, overage was confirmed, and 75 "
-        "cents were charged.",
+        f"All rules passed, and passport {EARLIER} was created. No slot was free, overage was confirmed, and "
+        "0.75 EUR was charged.",
     ),
     (
         Replayed(COMPANY, EARLIER, created_body(CREATED, LINK_BASE)),
@@ -111,7 +111,7 @@ CASES: list[tuple[Outcome, int, str]] = [
     (
         OverageRequired(ASKED, 100, 101, 75),
         12,
-        "No slot was free: 101 of the plan's 100 were used. The plan sells more, for 75 cents each, but the command "
+        "No slot was free: 101 of the plan's 100 were used. The plan sells more, for 0.75 EUR each, but the command "
         "did not say confirmOverage: true.",
     ),
     (HardBlock(ASKED, 100, 100), 12, "No slot was free: 100 of the plan's 100 were used. The plan sells no more."),
@@ -126,7 +126,7 @@ def test_an_answer_tells_its_outcome_rule_and_reason(outcome: Outcome, number: i
     found = outcome_class(answer.kind, body, replayed=answer.replayed)
     assert found is type(outcome)
     assert ROWS[found].number == number
-    assert why(found, body) == sentences
+    assert why(found, body, "EUR") == sentences
 
 
 @pytest.mark.parametrize("reason", SignatureProblem)
@@ -135,9 +135,9 @@ def test_each_reason_of_a_signature_has_its_sentence(reason: SignatureProblem) -
     answer = describe(command(), Unauthorized(reason), LINK_BASE)
     body = body_of_value(answer.value)
     assert outcome_class(answer.kind, body) is Unauthorized
-    told = why(Unauthorized, body)
+    told = why(Unauthorized, body, "EUR")
     assert [one for one, sentence in SIGNATURE_SENTENCES.items() if sentence == told] == [reason]
-    assert told != why(Unauthorized, {})
+    assert told != why(Unauthorized, {}, "EUR")
 
 
 def test_keys_that_are_not_available_have_their_sentence() -> None:
@@ -145,6 +145,7 @@ def test_keys_that_are_not_available_have_their_sentence() -> None:
     told = why(
         Unauthorized,
         body_of_value(describe(command(), Unauthorized(CredentialsProblem.KEYS_UNAVAILABLE), LINK_BASE).value),
+        "EUR",
     )
     assert told == (
         "The access token names a key that the worker did not know, and the authorization server's keys could not be "
@@ -166,18 +167,18 @@ def test_an_answer_of_another_version_is_told_so(value: bytes) -> None:
     """Whatever its bytes are."""
     outcome = outcome_class(Kind.REJECTED, body_of_value(value))
     assert outcome is None
-    assert why(outcome, {}) == "This version of the worker writes no such answer. Ask the version that wrote it."
+    assert why(outcome, {}, "EUR") == "This version of the worker writes no such answer. Ask the version that wrote it."
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome, _, _ in CASES], ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize("damage", ["{}", '{"details":[],"request":[],"overage":7}', '{"request":{"gs1":null}}'])
 def test_a_body_that_lacks_something_raises_nothing(outcome: Outcome, damage: str) -> None:
     """A result topic may hold anything."""
-    assert why(type(outcome), json.loads(damage))
+    assert why(type(outcome), json.loads(damage), "EUR")
 
 
 @pytest.mark.parametrize("omitted", ['"<b>"', "[]", "{}", "null", "true", "-3", "1e300", "9" * 4300])
 def test_how_many_fields_are_left_out_is_a_number_or_not_told(omitted: str) -> None:
     """A stranger's may be anything, one with more digits than Python writes among them."""
     body = f'{{"status":400,"error":"Validation error","details":{{"fieldErrors":{{"a":["b"]}},"omitted":{omitted}}}}}'
-    assert why(Invalid, body_of_value(body.encode())) == "The body is not valid. a: b."
+    assert why(Invalid, body_of_value(body.encode()), "EUR") == "The body is not valid. a: b."

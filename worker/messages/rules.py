@@ -223,7 +223,7 @@ _TABLE = (
         },
         message="DPP quota reached. Retry with { confirmOverage: true } to accept the per-passport charge.",
         explanation="No slot was free: {usage} of the plan's {limit} were used. The plan sells more, for {price} "
-        "cents each, but the command did not say confirmOverage: true.",
+        "each, but the command did not say confirmOverage: true.",
         is_by_plan=True,
     ),
     OutcomeRow(

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from worker.domain.outcomes import CredentialsProblem, Outcome, SignatureProblem
 from worker.messages.answers import Body, child, field_errors
 from worker.messages.rules import ROWS
+from worker.tools.common.money import money
 
 _MOST_FIELDS = 5
 _MOST_OMITTED = 2**31
+_MOST_CENTS = 2**63
 
 # What was wrong with a signature, by reason.
 SIGNATURE_SENTENCES: Mapping[str, str] = {
@@ -39,14 +41,14 @@ _OTHER_CREDENTIALS = (
 )
 
 
-def why(outcome: type[Outcome] | None, body: Body) -> str:
+def why(outcome: type[Outcome] | None, body: Body, currency: str) -> str:
     """Explains an answer to people. The text quotes the body: escape it before a terminal sees it."""
     if outcome is None:
         return "This version of the worker writes no such answer. Ask the version that wrote it."
     request, overage = child(body, "request"), body.get("overage")
     gs1 = child(request, "gs1")
-    price = overage.get("priceCents") if isinstance(overage, dict) else None
-    charge = f" No slot was free, overage was confirmed, and {price} cents were charged."
+    charged = _price(overage.get("priceCents") if isinstance(overage, dict) else None, currency)
+    charge = f" No slot was free, overage was confirmed, and {charged} was charged."
     return ROWS[outcome].explanation.format(
         id=body.get("_id"),
         createdAt=body.get("createdAt"),
@@ -63,8 +65,15 @@ def why(outcome: type[Outcome] | None, body: Body) -> str:
         passport=body.get("passportId"),
         usage=body.get("currentUsage"),
         limit=body.get("planLimit"),
-        price=body.get("extraPriceCents"),
+        price=_price(body.get("extraPriceCents"), currency),
     )
+
+
+def _price(cents: object, currency: str) -> str:
+    # A stranger may have written anything here.
+    if isinstance(cents, int) and not isinstance(cents, bool) and 0 <= cents < _MOST_CENTS:
+        return money(cents, currency)
+    return "a price that it does not say"
 
 
 def _detail(body: Body, name: str) -> str:

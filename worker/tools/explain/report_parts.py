@@ -137,7 +137,7 @@ def outcome_report(evidence: Evidence) -> OutcomeReport | None:
         code="unknown" if rule is None else rule.code,
         status=status if type(status) is int else None,
         rule=None if rule is None else RuleReport(number=rule.number, name=rule.name),
-        why=json_safe(why(outcome, body)),
+        why=json_safe(why(outcome, body, evidence.currency)),
         event=answer.kind.label,
         company_id=answer.company_id,
         company_name=evidence.company_name,
