@@ -31,6 +31,7 @@ def _told(rows: Sequence[Row]) -> list[tuple[int, int, str]]:
         f"{HEAD}\n{PRODUCT},{GTIN},U1\n".replace(",", "\t"),
         f"sep=;\r\n{HEAD}\r\n{PRODUCT},{GTIN},U1\r\n".replace(",", ";"),
         f'\ufeff"SEP=|"\n{HEAD}\n{PRODUCT},{GTIN},U1\n'.replace(",", "|"),
+        f"{HEAD},,\n{PRODUCT},{GTIN},U1,,\n",
         f"\n\n{HEAD}\n".lstrip() + f"\n{PRODUCT},{GTIN},U1\n\n\n",
         f"{HEAD}\r\n,,\r\n{PRODUCT},{GTIN},U1\r\n,,\r\n,\r\n,,,\r\n",
     ],
@@ -42,6 +43,7 @@ def _told(rows: Sequence[Row]) -> list[tuple[int, int, str]]:
         "tabs",
         "sep line",
         "quoted sep line",
+        "columns without a name",
         "blank lines",
         "rows that excel leaves behind",
     ],
@@ -102,7 +104,7 @@ def test_padding_is_not_advised_where_it_is_done(tmp_path: Path, cell: str, told
     assert problems(row) == (f"column gs1.gtin: {told}",)
 
 
-@pytest.mark.parametrize("serial", ["1E5", "E+12", "12E+1", "1,2", "1,5E-3"])
+@pytest.mark.parametrize("serial", ["1E5", "E+12", "12E+1", "1,2", "1,5E-3", "#1", "#", "=A1", "A+B"])
 def test_a_serial_number_that_only_resembles_a_rounded_one_is_sent(tmp_path: Path, serial: str) -> None:
     """As it stands in the sheet."""
     (row,) = rows_of(tmp_path, f'{HEAD}\n{PRODUCT},{GTIN},"{serial}"\n')
@@ -127,7 +129,7 @@ def test_overage_is_confirmed_in_each_body(tmp_path: Path) -> None:
                                           "Then add --map Importeur=parties.importer.legalName"]),
         (f"{HEAD},GLN Händler", Choices(), ["add --map 'GLN Händler=parties.distributor.gln'"]),
         (f"{HEAD},Import", Choices(), ["column 'Import' is not a field; name its field with --map"]),
-        (f"{HEAD},", Choices(), ["column '' is not a field"]),
+        ("Export Werk Köln,,\n" + HEAD, Choices(), ["no name here is known: delete the lines before the names"]),
         (f"{HEAD},gs1.gtin", Choices(), ["column 'gs1.gtin' appears 2 times"]),
         (f"{HEAD},EAN", Choices({"EAN": "gs1.gtin"}), ["filled twice, by column 'gs1.gtin' and column 'EAN'"]),
         (HEAD, Choices(fixed={"productId": PRODUCT}), ["productId is filled twice, by column 'productId' and --set"]),
@@ -150,6 +152,21 @@ def test_all_that_is_wrong_about_columns_is_told_at_once(
         assert one in str(refused.value)
 
 
+def test_cells_under_no_name_are_told(tmp_path: Path) -> None:
+    """A spreadsheet leaves empty columns behind; a value there was meant for something."""
+    good, bad = rows_of(tmp_path, f"{HEAD},,\n{PRODUCT},{GTIN},U1,,\n{PRODUCT},{GTIN},U2,,x\n")
+    assert good.command is not None
+    assert problems(bad) == ("expected no cell in column 5, which has no name in the header line, got 'x'",)
+    assert bodies(rows_of(tmp_path, f"{HEAD},,\n{PRODUCT},{GTIN},U1,,x\n", Choices(ignored=[""]))) == [BODY]
+
+
+def test_columns_that_are_left_out_may_have_the_same_name(tmp_path: Path) -> None:
+    """Nobody asks which of them is which."""
+    (row,) = rows_of(tmp_path, f"{HEAD},note,note\n{PRODUCT},{GTIN},U1,a,b\n", Choices(ignored=["note"]))
+    assert bodies([row]) == [BODY]
+    assert row.kept.endswith(b",a,b")
+
+
 def test_every_field_of_a_command_has_a_path() -> None:
     """Parties by role."""
     assert {"productId", "gs1.gtin", "gs1.serialNumber", "confirmOverage", "parties.recycler.url"} < set(PATHS)
@@ -168,6 +185,16 @@ def test_every_field_of_a_command_has_a_path() -> None:
         (f'{PRODUCT},"4,01235E+12",U1\n', [(1, 2, f"column gs1.gtin: {_ROUNDED}, got '4,01235E+12' ({_AS_NUMBER})")]),
         (f"{PRODUCT},{GTIN},1.23457e+011\n", [
             (1, 2, f"column gs1.serialNumber: {_ROUNDED}, got '1.23457e+011' ({_AS_NUMBER})")]),
+        (f'{PRODUCT},{GTIN},"=""007"""\n', [
+            (1, 2, "column gs1.serialNumber: a formula stands here in place of its value, "
+                   "got '=\"007\"' (save the value alone, without = and quotes)")]),
+        (f"{PRODUCT},{GTIN},#NV\n", [
+            (1, 2, "column gs1.serialNumber: a spreadsheet error stands here in place of a value, "
+                   "got '#NV' (mend it in the sheet, and save the sheet as CSV again)")]),
+        (f"{PRODUCT},####,U1\n", [(1, 2, "column gs1.gtin: the column was too narrow to show its value, got '####' "
+                                  "(widen it in the sheet, and save the sheet as CSV again)")]),
+        (f"{PRODUCT},{GTIN} ,U1\n", [(1, 2, f"column gs1.gtin: GTIN must be 14 digits, got '{GTIN} ' "
+                                    "(remove the white space around it)")]),
         (f"{PRODUCT},{GTIN[1:]}.0,U1\n", [
             (1, 2, f"column gs1.gtin: GTIN must be 14 digits, got '{GTIN[1:]}.0' ({_AS_NUMBER})")]),
         (f"{PRODUCT},,\n", [(1, 2, "columns gs1.gtin, gs1.serialNumber: Required")]),
@@ -211,10 +238,12 @@ def test_bytes_that_are_no_utf8_are_told_by_column(tmp_path: Path) -> None:
         (b"", "expected a header line"),
         (b"\n" + HEAD.encode(), "expected a header line"),
         (b"PK\x03\x04rest", "this is a workbook: save it as CSV UTF-8"),
-        (f"\ufeff{HEAD}\n".encode("utf-16-le"), "this file is UTF-16: save it as CSV UTF-8"),
+        (f"\ufeff{HEAD}\n".encode("utf-16-le"), "this is a file in UTF-16: save it as CSV UTF-8"),
         ("Größe,gs1.gtin\n".encode("cp1252"), "line 1: expected UTF-8"),
         (b"sep=:\na:b\n", "line 1: expected sep= with a comma, a semicolon, a tab or a bar, got ':'"),
         (b"sep=;\n\n", "line 2: expected a header line"),
+        (HEAD.encode() + b"\rx,y,z\r", "lines end in a carriage return alone, as on an old Macintosh"),
+        (b"\xd0\xcf\x11\xe0\xa1", "this is a workbook: save it as CSV UTF-8"),
         (b'"productId\n', "line 1: a quote is opened and never closed"),
         (b"x" * 2_000_000, "line 1: a cell is over 131,072 characters long"),
     ],

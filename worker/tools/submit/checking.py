@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from worker.messages.envelope import Limits
 from worker.tools.submit.answers_file import AnswersFile
@@ -40,17 +41,25 @@ def table_of(path: Path, limits: Limits, choices: Choices, only: Collection[str]
     try:
         source = SourceFile(path)
         with source.open() as stream:
-            first = stream.read(4096).removeprefix(BOM).lstrip()
-        is_ndjson = path.suffix.lower() in _NDJSON or (path.suffix.lower() not in _CSV and first.startswith(b"{"))
+            is_ndjson = _is_ndjson(path, stream)
         return (NdjsonFile if is_ndjson else CsvFile)(source, limits, choices, only)
     except OSError as error:
         raise BadFile(f"cannot read {path}: {error.strerror}") from error
+
+
+def _is_ndjson(path: Path, stream: BinaryIO) -> bool:
+    suffix = path.suffix.lower()
+    first = stream.read(4096).removeprefix(BOM).lstrip()
+    return suffix in _NDJSON or (suffix not in _CSV and first.startswith(b"{"))
 
 
 def heading_of(path: Path, encoding: str | None) -> Heading:
     """The header line of a CSV file, in an encoding that is guessed unless it is given. Raises `BadFile`."""
     try:
         with path.open("rb") as stream:
+            if _is_ndjson(path, stream):
+                raise BadFile("--write-map needs a CSV file: NDJSON has no columns")
+            stream.seek(0)
             guessed = guessed_encoding(stream.read(_READ_TO_GUESS))
             stream.seek(0)
             return read_heading(stream, encoding or guessed)

@@ -1,6 +1,5 @@
 """Which column of a spreadsheet fills which field of a command."""
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,19 +11,13 @@ from worker.messages.hints import printable
 from worker.messages.json_value import JsonObject
 from worker.tools.common.answering import NAMES
 from worker.tools.common.hints import did_you_mean
+from worker.tools.submit.cells import flaw_of, hint, may_be_spoiled
 from worker.tools.submit.encodings import UTF8
 from worker.tools.submit.fields import CONFIRM, GTIN, PATHS, REQUIRED, did_you_mean_field, meant_field
 from worker.tools.submit.table import BadFile, Fault
 
 _BOOLEANS = {"true": True, "wahr": True, "false": False, "falsch": False}
 """As Excel saves them in English and in German."""
-_DIGITS = frozenset("0123456789")
-_IDENTIFIERS = frozenset({"productId", "gtin", "serialNumber", "gln", "legacyOperatorId"})
-"""Names of fields whose digits matter."""
-_ROUNDED = re.compile(r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}")
-_WITH_DECIMALS = re.compile(r"[0-9]+[.,]0+")
-_AS_NUMBER = "format the column as a number without decimals, and save the sheet as CSV again"
-_LENGTHS = {"gtin": 14, "gln": 13}
 _LONGEST_SHOWN = 60
 
 ANSWER_COLUMNS = tuple(f"answer.{name}" for name in NAMES)
@@ -93,7 +86,7 @@ class Columns:
         self._fixed = [(tuple(path.split(".")), value) for path, value in choices.values()]
         fixed = {path for path, _ in choices.values()}
         self._fields = {path: index for index, path in _fields(header, choices) if path not in fixed}
-        self._identifiers = [item for item in self._fields.items() if item[0].rpartition(".")[2] in _IDENTIFIERS]
+        self._unnamed = [at for at, name in enumerate(header) if not name and name not in choices.ignored]
         self._pads_gtin = choices.pad_gtin
         self._columns = [
             _Column(index, tuple(path.split(".")), _reading(path, choices)) for path, index in self._fields.items()
@@ -109,15 +102,15 @@ class Columns:
                 fill(body, path, read(text))
         return body
 
-    def rounded(self, cells: Sequence[str]) -> Iterator[tuple[str, Fault]]:
-        """Path and fault of each identifier that a spreadsheet took for a number and rounded, as in 4,01235E+12.
-
-        Such a serial number would pass all rules, and name the unit for good.
-        """
-        for path, at in self._identifiers:
-            if "+" in (cell := cells[at]) and _ROUNDED.fullmatch(cell):
-                text = f"column {self._name(path)}: a spreadsheet has rounded this number, and digits are lost"
-                yield path, Fault(printable(text), printable(repr(cell)), _AS_NUMBER)
+    def spoiled(self, cells: Sequence[str]) -> Iterator[tuple[str, Fault]]:
+        """Path and fault of each cell that a spreadsheet has spoiled, and of cells under no name."""
+        for path, at in self._fields.items():
+            if may_be_spoiled(cell := cells[at]) and (flaw := flaw_of(path, cell)) is not None:
+                yield path, Fault(printable(f"column {self._name(path)}: {flaw.text}"), _quoted(cell), flaw.advice)
+        for at in self._unnamed:
+            if cells[at]:
+                text = f"expected no cell in column {at + 1}, which has no name in the header line"
+                yield "", Fault(text, _quoted(cells[at]))
 
     def fault(self, path: str, message: str, cells: Sequence[str]) -> Fault:
         """A fault of the field at a path, by the names of the columns that fill it."""
@@ -128,17 +121,8 @@ class Columns:
         text = printable(f"column{'s' if len(filling) > 1 else ''} {names}: {message}")
         if len(filling) > 1 or not (cell := cells[next(iter(filling.values()))]):
             return Fault(text)
-        got = printable(repr(cell if len(cell) <= _LONGEST_SHOWN else f"{cell[:_LONGEST_SHOWN]}…"))
-        advice, length = "", _LENGTHS.get(path.rpartition(".")[2])
-        if length is not None and _DIGITS.issuperset(cell) and 1 < len(cell) <= length:
-            is_padded = path == GTIN and len(cell) < length
-            if is_padded and not self._pads_gtin:
-                advice = "--pad-gtin puts back leading zeros"
-            if (is_padded or len(cell) == length) and (digit := gs1.with_check_digit(cell[:-1])[-1]) != cell[-1]:
-                got = f"{got}, whose check digit should be {digit}"
-        elif length is not None and _WITH_DECIMALS.fullmatch(cell):
-            advice = _AS_NUMBER
-        return Fault(text, got, advice)
+        behind, advice = hint(path, cell, pads_gtin=self._pads_gtin)
+        return Fault(text, _quoted(cell) + behind, advice)
 
     def _name(self, path: str) -> str:
         name = self.header[self._fields[path]]
@@ -150,21 +134,25 @@ def _reading(path: str, choices: Choices) -> Callable[[str], object]:
     if path == CONFIRM:
         return lambda text: _BOOLEANS.get(text.lower(), text)
     if path == GTIN and choices.pad_gtin:
-        return lambda text: text.zfill(14) if _DIGITS.issuperset(text) else text
+        return lambda text: text.zfill(14) if text.isascii() and text.isdigit() else text
     return str
 
 
 def _fields(header: Sequence[str], choices: Choices) -> Iterator[tuple[int, str]]:
-    """Index and path of each column that fills a field."""
+    """Index and path of each column that fills a field. Spreadsheets leave columns without a name behind the others."""
     for index, name in enumerate(header):
-        if name not in choices.ignored and name not in ANSWER_COLUMNS:
+        if name and name not in choices.ignored and name not in ANSWER_COLUMNS:
             yield index, choices.renamed.get(name, name)
 
 
 def _problems(header: Sequence[str], choices: Choices) -> Iterator[str]:
     """Everything that is wrong with a header line under these options."""
     counts = Counter(header)
-    yield from (f"column {_shown(name)} appears {times} times" for name, times in counts.items() if times > 1)
+    yield from (
+        f"column {_shown(name)} appears {times} times"
+        for name, times in counts.items()
+        if times > 1 and name and name not in choices.ignored
+    )
     for option, names in (("--map", choices.renamed), ("--ignore", choices.ignored)):
         unknown = [name for name in names if name not in counts]
         yield from (f"{option}: there is no column {_shown(name)}{did_you_mean(name, header)}" for name in unknown)
@@ -183,6 +171,8 @@ def _problems(header: Sequence[str], choices: Choices) -> Iterator[str]:
         source = f"column {_shown(name)}"
         if source not in sources.setdefault(path, []):
             sources[path].append(source)
+    if not (meant or choices.renamed or any(path in PATHS for path in sources)):
+        yield "no name here is known: delete the lines before the names of the columns, if there are any"
     for path in choices.fixed:
         sources.setdefault(path, []).append("--set")
     yield from (
@@ -195,6 +185,10 @@ def _problems(header: Sequence[str], choices: Choices) -> Iterator[str]:
     )
     if len(meant) > 1:
         yield "`--write-map FILE` writes all this into a mapping file, for --map-file"
+
+
+def _quoted(cell: str) -> str:
+    return printable(repr(cell if len(cell) <= _LONGEST_SHOWN else f"{cell[:_LONGEST_SHOWN]}…"))
 
 
 def _shown(name: str) -> str:

@@ -23,6 +23,12 @@ _LONGEST_RECORD = 8 * _LONGEST_LINE
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
 """A first line that tells Excel which character stands between cells."""
+_OTHER_FORMATS = (
+    (b"PK\x03\x04", "a workbook"),
+    (b"\xd0\xcf\x11\xe0", "a workbook"),
+    (b"\xff\xfe", "a file in UTF-16"),
+    (b"\xfe\xff", "a file in UTF-16"),
+)
 _QUOTED = re.compile(r'"[^"]*"')
 _UNREADABLE = re.compile("[\ud800-\udfff]")
 """`surrogateescape`, and nothing else, makes these characters, of bytes that the encoding lacks."""
@@ -153,7 +159,7 @@ class CsvFile:
         body = self._columns.body(cells)
         value = orjson.dumps(body)
         content = read_body(body)
-        faults = dict(self._columns.rounded(cells))
+        faults = dict(self._columns.spoiled(cells))
         if isinstance(content, InvalidBody):
             errors = [(path, text) for path, texts in content.field_errors.items() for text in texts]
             others = (self._columns.fault(path, text, cells) for path, text in errors if path not in faults)
@@ -234,21 +240,17 @@ class Heading(NamedTuple):
 def read_heading(stream: BinaryIO, encoding: str) -> Heading:
     """Read the header line. A byte order mark means UTF-8, whatever `encoding` says. Raises `BadFile`."""
     first = stream.readline(_LONGEST_LINE)
-    if first.startswith(b"PK\x03\x04"):
-        raise BadFile("this is a workbook: save it as CSV UTF-8")
-    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadFile("this file is UTF-16: save it as CSV UTF-8")
+    for start, name in _OTHER_FORMATS:
+        if first.startswith(start):
+            raise BadFile(f"this is {name}: save it as CSV UTF-8")
+    if b"\r" in first.rstrip(b"\r\n") and b"\n" not in first:
+        raise BadFile("lines end in a carriage return alone, as on an old Macintosh: save the file as CSV UTF-8")
     if first.startswith(BOM):  # such as the answers to a file in another encoding
         encoding = UTF8
-    separator = _SEPARATOR_LINE.fullmatch(without_end(first.removeprefix(BOM)))
-    if separator is None:
-        bare = _QUOTED.sub("", without_end(first).decode("utf-8", "replace"))
-        delimiter = max(_DELIMITERS, key=bare.count)
-    elif (delimiter := separator[1].decode("utf-8", "replace")) not in _DELIMITERS:
-        raise BadFile(f"line 1: expected sep= with a comma, a semicolon, a tab or a bar, got {delimiter!r}")
+    delimiter, is_told = _delimiter_of(without_end(first.removeprefix(BOM)))
     stream.seek(0)
     texts = _Texts(stream, encoding)
-    if separator is not None:
+    if is_told:
         next(texts)
     line = texts.number + 1
     try:
@@ -260,6 +262,16 @@ def read_heading(stream: BinaryIO, encoding: str) -> Heading:
     if not any(columns):
         raise BadFile(f"line {line}: expected a header line, with the names of the columns")
     return Heading(columns, delimiter, encoding, line - 1)
+
+
+def _delimiter_of(line: bytes) -> tuple[str, bool]:
+    """The delimiter that a first line has, and whether it tells it and is no header line. Raises `BadFile`."""
+    separator = _SEPARATOR_LINE.fullmatch(line)
+    if separator is None:
+        return max(_DELIMITERS, key=_QUOTED.sub("", line.decode("utf-8", "replace")).count), False
+    if (delimiter := separator[1].decode("utf-8", "replace")) not in _DELIMITERS:
+        raise BadFile(f"line 1: expected sep= with a comma, a semicolon, a tab or a bar, got {delimiter!r}")
+    return delimiter, True
 
 
 def _in_words(error: csv.Error) -> str:

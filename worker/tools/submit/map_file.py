@@ -56,7 +56,7 @@ def suggested(header: Sequence[str], choices: Choices) -> tuple[Mapping, dict[st
     guessed: dict[str, str] = {}
     ignored: list[str] = []
     for name in header:
-        if name in columns or name in PATHS or name in ANSWER_COLUMNS:
+        if not name or name in columns or name in PATHS or name in ANSWER_COLUMNS or name in ignored:
             continue
         path = None if name in choices.ignored else meant_field(name)
         if path is None or path in filled:

@@ -1,0 +1,73 @@
+"""Cells that a spreadsheet has spoiled, and hints for those that the rules refuse."""
+
+import re
+from typing import NamedTuple
+
+from worker.domain import gs1
+from worker.tools.submit.fields import GTIN
+
+_DIGITS = frozenset("0123456789")
+_IDENTIFIERS = frozenset({"productId", "gtin", "serialNumber", "gln", "legacyOperatorId"})
+"""Names of fields whose digits matter."""
+_LENGTHS = {"gtin": 14, "gln": 13}
+_ROUNDED = re.compile(r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}")
+_WITH_DECIMALS = re.compile(r"[0-9]+[.,]0+")
+_FORMULA = re.compile(r'="[^"]*"')
+_TOO_NARROW = re.compile(r"##+")
+_ERRORS = frozenset(
+    {
+        *("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!"),
+        *("#NV", "#BEZUG!", "#WERT!", "#ZAHL!", "#ÜBERLAUF!", "#KALK!"),
+    }
+)
+_SAVE_AGAIN = "and save the sheet as CSV again"
+_AS_NUMBER = f"format the column as a number without decimals, {_SAVE_AGAIN}"
+
+
+class Flaw(NamedTuple):
+    """What a spreadsheet has done to a cell, and what to do about it."""
+
+    text: str
+    advice: str
+
+
+def flaw_of(path: str, cell: str) -> Flaw | None:
+    """The flaw of a cell that a spreadsheet has spoiled.
+
+    Most of these cells would pass all rules as a serial number or a name, and mark the unit for good.
+    """
+    if cell in _ERRORS:
+        return Flaw("a spreadsheet error stands here in place of a value", f"mend it in the sheet, {_SAVE_AGAIN}")
+    if _TOO_NARROW.fullmatch(cell):
+        return Flaw("the column was too narrow to show its value", f"widen it in the sheet, {_SAVE_AGAIN}")
+    if path.rpartition(".")[2] in _IDENTIFIERS:
+        if _ROUNDED.fullmatch(cell):
+            return Flaw("a spreadsheet has rounded this number, and digits are lost", _AS_NUMBER)
+        if _FORMULA.fullmatch(cell):
+            return Flaw("a formula stands here in place of its value", "save the value alone, without = and quotes")
+    return None
+
+
+def may_be_spoiled(cell: str) -> bool:
+    """Whether `flaw_of` may find anything. It costs next to nothing."""
+    return "+" in cell or cell.startswith(("#", "="))
+
+
+def hint(path: str, cell: str, *, pads_gtin: bool) -> tuple[str, str]:
+    """For a cell that the rules refuse: what follows it as the end of a sentence, and advice. Either may be empty."""
+    length = _LENGTHS.get(path.rpartition(".")[2])
+    if cell != cell.strip():
+        return "", "remove the white space around it"
+    if length is None:
+        return "", ""
+    if _WITH_DECIMALS.fullmatch(cell):
+        return "", _AS_NUMBER
+    if not _DIGITS.issuperset(cell) or not 1 < len(cell) <= length:
+        return "", ""
+    lacks_zeros = path == GTIN and len(cell) < length
+    digit = gs1.with_check_digit(cell[:-1])[-1]
+    is_wrong = digit != cell[-1] and (lacks_zeros or len(cell) == length)
+    return (
+        f", whose check digit should be {digit}" if is_wrong else "",
+        "--pad-gtin puts back leading zeros" if lacks_zeros and not pads_gtin else "",
+    )
