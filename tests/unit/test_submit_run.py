@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import resource
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -169,3 +172,20 @@ async def test_a_short_file_has_all_its_refusals(tmp_path: Path, monkeypatch: py
     _, file = await _run(sheet, monkeypatch, tmp_path / "answers", *[UNAUTHORIZED] * rows)
     assert (file.outcomes["rejected"], file.outcomes["invalid"]) == (rows, rows * (rows - 1) // 2)
     assert file.reasons == {Reason("rejected", "401", "Unauthorized"): rows}
+
+
+async def test_nothing_holds_the_answers_file_behind_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk is waited for: the next run finds the file without a lock."""
+    sheet, path = _units(tmp_path, "U1"), tmp_path / "answers"
+
+    def slow(number: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            copy = os.dup(number)  # as the kernel does: a file stays open for as long as a call uses it
+            time.sleep(0.2)
+            os.close(copy)
+
+    monkeypatch.setattr(run, "_SYNC_SECONDS", 0)
+    monkeypatch.setattr("os.fsync", slow)
+    await _run(sheet, monkeypatch, path, CREATED)
+    with AnswersFile(path, sheet) as answers:
+        assert check(sheet, answers, lambda row: None).answered == 1

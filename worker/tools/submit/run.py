@@ -158,7 +158,11 @@ class Submission:
     async def _sync(self) -> None:
         while True:
             await asyncio.sleep(_SYNC_SECONDS)
-            await asyncio.to_thread(self._answers.sync)
+            syncing = asyncio.create_task(asyncio.to_thread(self._answers.sync))
+            try:
+                await asyncio.shield(syncing)
+            finally:  # a thread cannot be cancelled, and it keeps the lock of a file that is closed meanwhile
+                await asyncio.wait([syncing])
 
     async def _send(self, rows: Iterator[Row], stop: Stop, partition_of: Callable[[bytes], int]) -> None:
         pace = self._pace
