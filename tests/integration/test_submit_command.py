@@ -75,6 +75,14 @@ def test_a_german_export_becomes_commands_in_three_steps(tmp_path: Path) -> None
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2 rows: 2 good, 0 bad. Nothing was sent."), done
 
 
+def test_a_terminal_without_umlauts_shows_escapes(tmp_path: Path) -> None:
+    """Such as one whose locale is ASCII or Latin."""
+    file = _file(tmp_path, f"{HEAD},parties.importer.gln\n{PRODUCT},{GTIN},U1,Größe\n")
+    done = run_command("submit", file, "--dry-run", PYTHONIOENCODING="ascii", **AWAY)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "GLN must be 13 digits, got 'Gr\\xf6\\xdfe'" in done.stdout
+
+
 def test_answers_do_not_take_the_place_of_the_rows(tmp_path: Path) -> None:
     """However the file is named."""
     file = _file(tmp_path, GOOD)
