@@ -37,7 +37,10 @@ def test_refusals_are_told_by_reason(capsys: pytest.CaptureFixture[str]) -> None
         outcomes={"rejected": 10, "created": 2},
         reasons=tuple(reasons),
         advice="Give another key.",
-        retry=(f"passport-worker submit {ANSWERS} --only rejected",),
+        retry=(
+            f"passport-worker submit {ANSWERS} --only overage-required --confirm-overage",
+            f"passport-worker submit {ANSWERS} --only rejected",
+        ),
     )
     others = ", ".join(f"400 E{number} {TIMES} 1" for number in range(4))
     assert told == [
@@ -46,6 +49,7 @@ def test_refusals_are_told_by_reason(capsys: pytest.CaptureFixture[str]) -> None
         f"Answers: {ANSWERS}",
         "Give another key.",
         "To try refused rows again:",
+        f"  passport-worker submit {ANSWERS} --only overage-required --confirm-overage  # accepts the price of each",
         f"  passport-worker submit {ANSWERS} --only rejected",
     ]
 

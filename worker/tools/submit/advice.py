@@ -10,6 +10,7 @@ from worker.tools.common.why import SIGNATURE_SENTENCES
 
 DENIED = frozenset({"401", "403"})
 """Statuses of answers that refuse the credentials."""
+CONFIRM_OVERAGE = "--confirm-overage"
 
 _BY_REASON = {
     **{
@@ -34,13 +35,6 @@ def about_credentials(error: str) -> str:
 
 def retry_commands(answers: Path, outcomes: Mapping[str, int], options: Sequence[str]) -> list[str]:
     """Commands that send refused rows again. A conflict stays one, so it is not tried again."""
-    base = ("passport-worker", "submit", str(answers), *options)
-    retries = {
-        Kind.OVERAGE_REQUIRED.label: "--confirm-overage",
-        Kind.REJECTED.label: "",
-    }
-    return [
-        shlex.join((*base, "--only", outcome, *extra.split()))
-        for outcome, extra in retries.items()
-        if outcomes.get(outcome)
-    ]
+    base = ("passport-worker", "submit", str(answers), *options, "--only")
+    retries = {Kind.OVERAGE_REQUIRED.label: [CONFIRM_OVERAGE], Kind.REJECTED.label: list[str]()}
+    return [shlex.join((*base, outcome, *more)) for outcome, more in retries.items() if outcomes.get(outcome)]

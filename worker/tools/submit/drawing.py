@@ -6,6 +6,7 @@ from rich.text import Text
 
 from worker.messages.hints import printable
 from worker.tools.cli.output import Page, copyable, tally
+from worker.tools.submit.advice import CONFIRM_OVERAGE
 from worker.tools.submit.report import FaultGroup, SubmitReport
 from worker.tools.submit.table import OUTCOMES, REFUSED, Fault
 
@@ -35,7 +36,8 @@ def draw(page: Page, report: SubmitReport) -> None:
     if report.retry:
         page.print("To try refused rows again:")
     for command in report.retry:
-        page.print(copyable(f"  {command}"))
+        comment = "  # accepts the price of each" if command.endswith(CONFIRM_OVERAGE) else ""
+        page.print(copyable(f"  {command}{comment}"))
 
 
 def rows_of(count: int) -> str:
