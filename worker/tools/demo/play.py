@@ -15,7 +15,7 @@ from aiokafka.structs import RecordMetadata
 from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.rules import CREATED, REFUSALS, REPLAYED, Kind
 from worker.settings import Settings
-from worker.stream.cluster.connection import client_options
+from worker.stream.cluster.connection import client_options, close_within
 from worker.tools.common.results import ResultRecord, ResultWatcher
 from worker.tools.demo.makers import makers
 from worker.tools.demo.script import Command, Script
@@ -110,13 +110,8 @@ class Play:
         return breaches
 
     async def _close(self) -> None:
-        # While the broker is away, aiokafka's consumer lets the CancelledError of its own tasks escape from `stop`.
-        # In tasks of their own, it does not look like a cancellation of the demo.
-        closing = [asyncio.create_task(client()) for client in (self._producer.stop, self._watcher.close)]
-        _, late = await asyncio.wait(closing, timeout=CLOSE_SECONDS)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*closing, return_exceptions=True)
+        for client in (self._producer.stop, self._watcher.close):
+            await close_within(client(), CLOSE_SECONDS)
 
     async def _publish(self) -> None:
         """Publish `count` commands, or fewer when stopped; returns once all are acknowledged. Raises `KafkaError`."""

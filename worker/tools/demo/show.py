@@ -49,10 +49,6 @@ class Options:
     live: bool
 
 
-class PromiseBroken(Failed):
-    """A command has no result, two, or a wrong one; the text says which."""
-
-
 class Interruption:
     """Signals that end the demo. The first one ends the stream; the second one ends everything at once."""
 
@@ -80,7 +76,7 @@ class Interruption:
 async def run_demo(settings: Settings, console: Console, options: Options) -> None:
     """Play a stream of commands and audit its results. Ctrl-C ends the stream early; the audit still runs.
 
-    Raises `PromiseBroken`, `ServerFailed` and `ServerMissing`.
+    Raises `Failed` for a broken promise, `ServerFailed` and `ServerMissing`.
     """
     with Interruption() as interruption:
         try:
@@ -112,7 +108,7 @@ async def _demo(settings: Settings, console: Console, options: Options, interrup
                     await asyncio.sleep(_REFRESH_SECONDS)
         say(console, *_summary(play))
         if breaches := play.breaches():
-            raise PromiseBroken(f"the promise is broken: {'; '.join(breaches)}")
+            raise Failed(f"the promise is broken: {'; '.join(breaches)}")
         say(console, await _audited(set_up.settings, play), "")
         if not options.keep or interruption.asked.is_set():
             say(console, HOW_TO_KEEP)
@@ -141,7 +137,7 @@ def _summary(play: Play) -> Iterator[str]:
 async def _audited(settings: Settings, play: Play) -> str:
     """Compare all results since the demo's first command with the ledger, as `passport-worker audit` does.
 
-    Returns its verdict. Raises `PromiseBroken`, and `Failed` if a server does not answer.
+    Returns its verdict. Raises `Failed` for a broken promise, and if a server does not answer.
     """
     async with both_servers(settings) as servers:
         try:
@@ -154,7 +150,7 @@ async def _audited(settings: Settings, play: Play) -> str:
     if audited < play.published:
         problems.append(f"the audit met only {audited:,} of {play.published:,} commands")
     if problems:
-        raise PromiseBroken(f"the promise is broken: {'; '.join(problems)}")
+        raise Failed(f"the promise is broken: {'; '.join(problems)}")
     return f"Promise kept: {audited:,} commands, one result each (`passport-worker audit`)."
 
 

@@ -29,8 +29,7 @@ T = TypeVar("T")
 _FOREIGN = (*(f"{PREFIX}{name}_" for name in ("KAFKA", "DATABASE", "HTTP", "OAUTH")), "OTEL_", "PG")
 """Prefixes of variables that lead to other servers: those of this program, OpenTelemetry and PostgreSQL."""
 
-_NOT_NAMES = ("topic_partitions", "topic_replication")
-TOPICS = [name for name in Settings.model_fields if name.startswith("topic_") and name not in _NOT_NAMES]
+_TOPICS = ("commands", "created", "overage_required", "conflict", "rejected")
 
 
 def ignore_other_servers(console: Console, verb: str, advice: str = "") -> None:
@@ -84,10 +83,11 @@ class Stage:
 
     def exports(self, api_key: str | None) -> Iterator[str]:
         """Shell lines for programs beside the worker: servers, also as `schemas/clients` name them, topics, API key."""
-        topics = {name: getattr(self.settings, name) for name in TOPICS}
-        topics |= {"topic_dead_letters": self.settings.dead_letter_topic}
-        variables = self.environment | {f"{PREFIX}{name.upper()}": topic for name, topic in topics.items()}
-        variables |= {"KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers}
+        settings = self.settings
+        topics = {name: getattr(settings, f"topic_{name}") for name in _TOPICS}
+        topics |= {"dead_letters": settings.dead_letter_topic}
+        variables = self.environment | {f"{PREFIX}TOPIC_{name.upper()}": topic for name, topic in topics.items()}
+        variables |= {"KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers}
         variables |= {f"{PREFIX}API_KEY": api_key} if api_key else {}
         return (f"export {name}={quote(value)}" for name, value in variables.items())
 
