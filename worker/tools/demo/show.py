@@ -118,6 +118,7 @@ async def _demo(settings: Settings, console: Console, options: Options, interrup
             say(console, f"The console is at {console_page.url}, and metrics at {set_up.worker.url}/metrics")
             say(console, f"Factories go on, with {ENDLESS_RATE:g} commands a second, until Ctrl-C.")
             await _go_on(set_up, console, slow_play, interruption)
+            say(console, "Ending …")
 
 
 def _counts(play: Play) -> str:
