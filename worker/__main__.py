@@ -7,13 +7,18 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    if sys.argv[1:2] == ["run"]:  # a worker that is stopped while it still loads modules exits with 0, too
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: sys.exit(0))
+    is_worker, interrupt = sys.argv[1:2] == ["run"], signal.getsignal(signal.SIGINT)
+    # A process that is stopped while it still loads modules exits with 0, too.
+    if is_worker:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if is_worker or interrupt is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     gc.disable()  # objects of modules stay anyway: to search them for cycles would take a sixth of the start
     from worker.tools.cli.main import main as command_line
 
     gc.enable()
+    if not is_worker:
+        signal.signal(signal.SIGINT, interrupt)  # verbs have answers of their own to it
     command_line()
 
 

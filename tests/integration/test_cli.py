@@ -341,6 +341,25 @@ async def test_a_stop_while_it_still_loads_is_clean(bench: Workbench, tmp_path: 
     assert await asyncio.to_thread(bench.stop_worker, worker) == 0
 
 
+def test_ctrl_c_while_a_verb_still_loads_shows_no_traceback() -> None:
+    """Seen to fail: whoever changed their mind at once got thirty lines of Python."""
+    program = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "worker.tools.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+sys.argv = ["passport-worker", "lanes"]
+from worker.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def _catches(pid: int, number: signal.Signals) -> bool:
     """Whether a process has a handler of its own for a signal (proc(5), SigCgt)."""
     caught = re.search(r"^SigCgt:\s+(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
