@@ -119,6 +119,8 @@ async def test_servers_that_are_away_are_named(browser: Browser, tmp_path: Path,
                 await expect(page.locator(".verdict.bad")).to_have_count(len(titles), timeout=20_000)
                 assert sorted(await page.locator(".verdict h2").all_inner_texts()) == titles
                 text = await page.inner_text("main")
+                said = "Kafka cannot be reached at 127.0.0.1:1: connection refused. Start it, or correct "
+                assert f"{said}PASSPORT_KAFKA_BOOTSTRAP_SERVERS." in text, "as `/readyz`, doctor and the verbs say it"
                 assert ("Nobody was refused" in text) is ("Postgres is away" not in titles), "what is not known is no 0"
                 await keep(page, f"away-{len(titles)}")
                 for path in (
