@@ -83,8 +83,9 @@ class Locator:
             return await self._by_passport(bound[0])
         return Located(
             None,
-            "The key is bound to no passport of this company, or its binding was dropped with its day. --scan also "
-            "finds refusals under it: it reads the whole ledger.",
+            "The key is bound to no passport of this company, or its binding was dropped with its day. "
+            f"`passport-worker refusals --company {company.id}` lists the newest refusals. --scan finds all answers "
+            "under the key: it reads the whole ledger.",
         )
 
     async def _all_under_key(self, database: Inspection, company_id: str, key: str) -> Located:
