@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -125,8 +126,11 @@ async def test_servers_of_the_environment_are_left_alone_unless_asked_for(
     assert alone.process.wait(120) == 0, alone.text
     assert "ignored, since the demo starts servers of its own. --use-environment uses yours." in alone.text
     assert await _companies(bench, "EuroBat GmbH") == 0
-    asked = start_demo("--commands", "20", "--use-environment", "--yes", **bench.environment)
-    assert asked.process.wait(120) == 0, asked.text
+    with socket.create_server(("127.0.0.1", 0)) as worker:  # theirs may run on this machine, too
+        port = str(worker.getsockname()[1])
+        theirs = {**bench.environment, "PASSPORT_HTTP_PORT": port}
+        asked = start_demo("--commands", "20", "--use-environment", "--yes", **theirs)
+        assert asked.process.wait(120) == 0, asked.text
     assert f"Kafka: {bench.settings.kafka_bootstrap_servers}" in asked.text
     assert await _companies(bench, "EuroBat GmbH") == 1
     assert len(await asyncio.to_thread(bench.results)) == 20
