@@ -315,6 +315,8 @@ async def test_nothing_is_changed_without_execute(bench: Workbench) -> None:
     assert len(planned.report["warnings"]) == 1
     rotated = await ask(bench, "keys rotate", HASH)
     assert (rotated.report["executed"], rotated.report["key"], rotated.report["created"]) == (False, None, None)
+    planned_json = await asyncio.to_thread(run_command, "keys", "rotate", HASH, "--json", **bench.environment)
+    assert planned_json.stderr == f"passport-worker: warning: {say}\n"
     made = await ask(bench, "keys create", "--company", "EuroBat", "--label", "x")
     assert (made.report["executed"], made.report["key"], made.report["company"]) == (False, None, OWNER.company_id)
     assert await _query(bench, "SELECT * FROM api_key ORDER BY sha256") == before

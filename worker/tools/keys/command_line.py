@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -20,7 +21,14 @@ from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.catalogue.rows import jwk_of
 from worker.tools.common.signer import Signer, generate_pem
 from worker.tools.keys.keys import BadPrefix, catalogue_line, create, list_all, prefix_of, revoke, rotate
-from worker.tools.keys.report import KeyReport, KeysCreateReport, KeysListReport, KeysRevokeReport, KeysRotateReport
+from worker.tools.keys.report import (
+    KeyReport,
+    KeysChangeReport,
+    KeysCreateReport,
+    KeysListReport,
+    KeysRevokeReport,
+    KeysRotateReport,
+)
 
 app = App(
     name="keys",
@@ -63,7 +71,7 @@ def keys_create(
     """
     named, author = _label(label), acting.author_if_executed()
     report = ask(lambda servers: create(servers, company, named, author))
-    show(report, as_json=as_json, draw=lambda page: _draw_new(page, report))
+    _show_change(report, as_json=as_json, draw=lambda page: _draw_new(page, report))
 
 
 @app.command(
@@ -139,7 +147,7 @@ def keys_revoke(
     digits, since = _prefix(prefix), None if at is None else timestamp("--at", at)
     author = acting.author_if_executed()
     report = ask(lambda servers: revoke(servers, digits, since, author))
-    show(report, as_json=as_json, draw=lambda page: _draw_revoked(page, report, is_now=since is None))
+    _show_change(report, as_json=as_json, draw=lambda page: _draw_revoked(page, report, is_now=since is None))
 
 
 @app.command(
@@ -162,7 +170,7 @@ def keys_rotate(
     digits, both = _prefix(prefix), duration("--overlap", overlap)
     author = acting.author_if_executed()
     report = ask(lambda servers: rotate(servers, digits, both, author))
-    show(report, as_json=as_json, draw=lambda page: _draw_rotated(page, report, overlap))
+    _show_change(report, as_json=as_json, draw=lambda page: _draw_rotated(page, report, overlap))
 
 
 def _prefix(text: str) -> str:
@@ -178,6 +186,12 @@ def _label(text: str) -> str:
     if without_api_keys(text) != text:
         raise BadUsage("--label: expected text without an API key")
     return text
+
+
+def _show_change(report: KeysChangeReport, *, as_json: bool, draw: Callable[[Page], None]) -> NoReturn:
+    if as_json and report.ok and not report.executed:  # a script takes the key out of the document, where it is null
+        warn(_NOTHING_DONE)
+    show(report, as_json=as_json, draw=draw)
 
 
 def _draw_new(page: Page, report: KeysCreateReport) -> None:
