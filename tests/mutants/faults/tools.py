@@ -111,6 +111,22 @@ FAULTS = (
         ("tests/unit/test_submit_answers.py",),
     ),
     Fault(
+        "u06-rounded-serial",
+        "a serial number that a spreadsheet has rounded is refused",
+        f"{_TOOLS}submit/cells.py",
+        '{"productId", "gtin", "serialNumber", "gln", "legacyOperatorId"}',
+        '{"productId", "gtin", "gln", "legacyOperatorId"}',
+        ("tests/unit/test_submit_csv.py",),
+    ),
+    Fault(
+        "u07-denied-answers",
+        "answers that only refuse the credentials are not written, so that the same command sends their rows again",
+        f"{_TOOLS}submit/run.py",
+        "if not isinstance(self._failure, Denied):",
+        "if self._held:",
+        ("tests/unit/test_submit_run.py",),
+    ),
+    Fault(
         "redrive-of-another-group",
         "a redrive of another group is left to that group",
         f"{_TOOLS}dead_letters/redrive_checks.py",
