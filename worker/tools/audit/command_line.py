@@ -3,12 +3,12 @@
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
-from rich.console import Console
+from rich.text import Text
 
 from worker.tools.audit.audit import audit
 from worker.tools.audit.report import AuditReport
 from worker.tools.cli.asking import AsJson, Patience, RangeOptions, ask_long, examples
-from worker.tools.cli.output import show, table
+from worker.tools.cli.output import STYLES, Page, show, table, tally
 from worker.tools.common.prerequisites import to_look
 from worker.tools.common.progress import Progress
 from worker.tools.common.servers import Servers
@@ -42,15 +42,22 @@ def audit_command(
         return await audit(servers, chosen.range(), progress, allow_repeats=allow_repeats, rate=rate)
 
     report = ask_long(asking, lambda problem: AuditReport(problems=(problem,), lanes=()), patience, to_look)
-    show(report, as_json=as_json, draw=lambda console: _draw(console, report))
+    show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=_verdict(report))
 
 
-def _draw(console: Console, report: AuditReport) -> None:
+def _verdict(report: AuditReport) -> Text | None:
+    """The last line; None where nothing was audited."""
+    commands = sum(lane.commands for lane in report.lanes)
+    if report.ok:
+        return Text(f"Promise kept: {commands:,} commands, one result each.", STYLES["ok"])
+    findings = sum(sum(lane.findings.values()) for lane in report.lanes)
+    return Text(f"{commands:,} commands, ").append_text(tally({"finding": findings})) if report.lanes else None
+
+
+def _draw(page: Page, report: AuditReport) -> None:
     names = ("partition", "from", "to", "commands", "results", "repeats", "expired", "findings")
     rows = []
     for lane in report.lanes:
         counts = (lane.commands, lane.results, lane.repeats, lane.expired, sum(lane.findings.values()))
         rows.append((lane.partition, lane.start, lane.stop, *counts))
-    console.print(table(names, rows, right=names))
-    if report.ok:
-        console.print(f"Promise kept: {sum(lane.commands for lane in report.lanes):,} commands, one result each.")
+    page.print(table(names, rows, right=names, spare=("from", "to", "expired", "repeats")))

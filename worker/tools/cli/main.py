@@ -1,5 +1,6 @@
 """The command line: `run`, `settings`, and a list of all other verbs, which are imported on first use."""
 
+import io
 import itertools
 import os
 import sys
@@ -16,7 +17,7 @@ from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.settings import PREFIX, Settings
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.help_pages import DEFAULTS, Formatter, page
-from worker.tools.cli.output import STYLES, Page, copyable, leave_closed_pipe, say, tally, wrapped
+from worker.tools.cli.output import STYLES, Page, copyable, leave_closed_pipe, tally, wrapped
 from worker.tools.cli.running import (
     collect_garbage_seldom,
     return_large_blocks,
@@ -131,9 +132,9 @@ def completion(
     """
     _load_verbs()
     if install:
-        say(f"installed {app.install_completion(shell=shell)}; start a new shell to use it")
+        print(f"installed {app.install_completion(shell=shell)}; start a new shell to use it")
     else:
-        say(app.generate_completion(shell=shell))
+        print(app.generate_completion(shell=shell))
 
 
 def _load_verbs() -> None:
@@ -164,6 +165,7 @@ def _bad_settings(error: ValidationError) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command. Exits with 0 on success and clean stop, 2 on bad usage or settings, 1 otherwise."""
+    _escape_what_the_terminal_lacks()
     tokens = _without_colours(sys.argv[1:] if arguments is None else arguments)
     try:
         if tokens in ([], ["--help"], ["-h"]):
@@ -186,6 +188,13 @@ def main(arguments: list[str] | None = None) -> None:
         leave_closed_pipe(1)
     except Exception as error:
         _fail(": ".join(filter(None, (type(error).__name__, str(error)))), 1)
+
+
+def _escape_what_the_terminal_lacks() -> None:
+    """Print escapes for characters that the encoding of the terminal lacks, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _without_colours(tokens: list[str]) -> list[str]:

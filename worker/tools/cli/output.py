@@ -221,12 +221,6 @@ def wrapped(text: Text, width: int) -> list[Text]:
     return lines
 
 
-def say(text: str) -> None:
-    """Print a text, with escapes for characters that the terminal's encoding lacks."""
-    encoding = sys.stdout.encoding
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
 def leave_closed_pipe(code: int) -> NoReturn:
     """Exit after the reader of our output has gone, without the error of Python's last flush."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

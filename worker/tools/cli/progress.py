@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 LINE_SECONDS = 5.0
+BAR_SECONDS = 0.5
 
 
 class Display(Protocol):
@@ -26,15 +27,27 @@ class Display(Protocol):
 
 
 class _Bar:
+    """A bar that is drawn once the work has taken `BAR_SECONDS`: shorter work would only make the terminal flicker."""
+
     def __init__(self, progress: RichProgress) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=None, note="")
+        self._begun_at = time.monotonic()
+        self._is_drawn = False
 
     def say(self, text: str) -> None:
         self._progress.print(text)
 
     def show(self, what: str, done: int, total: int | None, note: str = "") -> None:
         self._progress.update(self._task, description=what, completed=done, total=total, note=note)
+        if not self._is_drawn and time.monotonic() - self._begun_at >= BAR_SECONDS:
+            self._is_drawn = True
+            self._progress.start()
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._is_drawn:
+            self._progress.stop()
 
 
 class _Lines:
@@ -62,7 +75,8 @@ class RecordProgress:
     def begin(self, what: str, total: int) -> None:
         """See `Progress`."""
         self._what, self._done, self._total = what, 0, total
-        self._display.say(f"{what}: {total:,} records")  # with the id of a replay, which is needed to resume it
+        if total:
+            self._display.say(f"{what}: {total:,} records")  # with the id of a replay, which is needed to resume it
 
     def advance(self, records: int) -> None:
         """See `Progress`."""
@@ -83,5 +97,8 @@ def display(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
     # Rows that `submit` prints go through the bar only where both are on the same terminal.
     redirect = sys.stdout.isatty()
-    with RichProgress(*columns, console=console, transient=True, redirect_stdout=redirect) as bar:
-        yield _Bar(bar)
+    bar = _Bar(RichProgress(*columns, console=console, transient=True, redirect_stdout=redirect))
+    try:
+        yield bar
+    finally:
+        bar.end()

@@ -1,5 +1,6 @@
 """Checks before a verb begins: rights in Postgres, the schema, ACLs in Kafka, and topics."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,7 +16,7 @@ from worker.tools.common.acls import asking_acls, looking_acls
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import READER, RUN, Role, check_role, check_verb_rights
-from worker.tools.common.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
+from worker.tools.common.servers import AWAY_SECONDS, KAFKA_DENIES, POSTGRES_DENIES, Servers
 
 SCHEMA_DIFFERS = "schema-differs"
 
@@ -94,11 +95,16 @@ async def lacking(settings: Settings, needed: Sequence[Acl]) -> CheckResult | No
     """The missing ACLs of topics, or the missing topics; None if nothing is missing. Raises `CLUSTER_ERRORS`."""
     cluster = Cluster(settings)
     try:
-        if (denied := await check_permissions(cluster, settings, needed)) is not None:
-            return denied
-        topics = [acl.name for acl in needed]
-        counts = await cluster.partition_counts(topics)
+        async with asyncio.timeout(AWAY_SECONDS):
+            return await _lacking(cluster, settings, needed)
     finally:
         await cluster.close()
+
+
+async def _lacking(cluster: Cluster, settings: Settings, needed: Sequence[Acl]) -> CheckResult | None:
+    if (denied := await check_permissions(cluster, settings, needed)) is not None:
+        return denied
+    topics = [acl.name for acl in needed]
+    counts = await cluster.partition_counts(topics)
     missing = [topic for topic in topics if topic not in counts]
     return missing_topics(missing) if missing else None

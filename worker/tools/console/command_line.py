@@ -12,7 +12,6 @@ from worker.observability.logs import configure_logs
 from worker.settings import Settings
 from worker.tools.cli.asking import examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import say
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.connect import CannotConnect
 from worker.tools.common.inspection import inspection
@@ -62,7 +61,7 @@ def console_command(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with serving(settings, host, port, Guard(allowed_host, user_header)) as address:
-            say(address)
+            print(address)
             asking = asyncio.create_task(_warn_of_rights(settings))
             await stop.wait()
             asking.cancel()

@@ -47,7 +47,12 @@ def lanes_command(
         ask(lambda servers: watch(lambda: look_at_lanes(servers), _as_json_line if as_json else _as_page))
         sys.exit(0)
     report = ask(look_at_lanes)
-    show(report, as_json=as_json, draw=lambda page: _draw_lanes(page, report), last=_states(report))
+    show(
+        report,
+        as_json=as_json,
+        draw=lambda page: _draw_lanes(page, report),
+        last=_states(report) if report.lanes else None,
+    )
 
 
 _LINES_AROUND = 3

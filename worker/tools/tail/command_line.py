@@ -18,7 +18,7 @@ from worker.stream.cluster.permissions import result_acls
 from worker.tools.cli.asking import examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import duration, separated
-from worker.tools.cli.output import Page, leave_closed_pipe, say
+from worker.tools.cli.output import Page, leave_closed_pipe
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.cli.signals import obey
 from worker.tools.common.prerequisites import lacking
@@ -153,7 +153,7 @@ class _Tail:
         await self._names.learn(record.header("ce_companyid") for record in shown)
         for record in shown:
             if self._lines is None:
-                say(json_line(record, self._names.by_id))
+                print(json_line(record, self._names.by_id))
             else:
                 self._page.print(self._lines.of(record), soft_wrap=True)
         sys.stdout.flush()

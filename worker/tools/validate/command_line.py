@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from worker.tools.cli.asking import AsJson, examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import timestamp
-from worker.tools.cli.output import Page, leave_closed_pipe, say
+from worker.tools.cli.output import Page, leave_closed_pipe
 from worker.tools.cli.running import settings_with_warnings, warn
 from worker.tools.common.report import Problem
 from worker.tools.validate.problems import looks_like_csv
@@ -121,7 +121,7 @@ class _Output:
 
     def _add(self, remarks: list[Remark], remark: Remark, shown: str) -> None:
         if not self._as_json:
-            say(shown)
+            print(shown)
         elif len(remarks) < MOST_LINES:
             remarks.append(remark)
         else:
