@@ -75,7 +75,7 @@ async def _fatal(cluster: Cluster, settings: Settings) -> list[str]:
 async def test_a_broker_that_is_away_is_no_refusal(bench: Workbench) -> None:
     """Nor is one that speaks another protocol: that is waited for, and the reason is told; aiokafka only logs it."""
     away = changed(bench.settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
-    with pytest.raises(KafkaConnectionError, match=r"127.0.0.1:\d+: ConnectionRefusedError") as caught:
+    with pytest.raises(KafkaConnectionError, match="connection refused") as caught:
         await Cluster(away).ping()
     assert not isinstance(caught.value, Refused)
     with pytest.raises(KafkaConnectionError, match=r"ConnectionResetError|SSLError") as caught:
