@@ -82,12 +82,12 @@ class MemoryStore:
         lanes = {token: self._lanes[token.name] for token in tokens}
         return {token: lane.position for token, lane in lanes.items() if lane.token(token.name) == token}
 
-    async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
+    async def applied(self, group_id: str, topics: Collection[str]) -> dict[tuple[str, int], int | None]:
         """See the port."""
         return {
-            name.partition: lane.position.applied if lane.position else None
+            (name.topic, name.partition): lane.position.applied if lane.position else None
             for name, lane in self._lanes.items()
-            if (name.group_id, name.topic) == (group_id, topic)
+            if name.group_id == group_id and name.topic in topics
         }
 
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:

@@ -150,11 +150,24 @@ class Workbench:
 
     # Commands and results
 
-    def publish(self, commands: Iterable[Mapping[str, Any]]) -> None:
+    async def add_channel(self, name: str, partitions: int) -> None:
+        """Create the topics of a channel; workers that start from now on serve it."""
+        channels = ",".join(filter(None, (self.settings.channels, name)))
+        self.environment["PASSPORT_CHANNELS"] = channels
+        self.settings = settings_of(self.environment)
+        channel = self.settings.of_channel(name).model_copy(update={"topic_partitions": partitions})
+        cluster = Cluster(channel)
+        try:
+            await create_topics(cluster, channel)
+        finally:
+            await cluster.close()
+
+    def publish(self, commands: Iterable[Mapping[str, Any]], channel: str = "") -> None:
         """Publish records given as keyword arguments of `Producer.produce`, less the topic; wait for all of them."""
+        topic = self.settings.of_channel(channel).topic_commands
         producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap_servers, "linger.ms": 5})
         for command in commands:
-            producer.produce(self.settings.topic_commands, **command)
+            producer.produce(topic, **command)
             producer.poll(0)
         assert producer.flush(60) == 0
 
@@ -199,8 +212,9 @@ class Workbench:
             consumer.close()
 
     def results(self) -> list[Result]:
-        """All results that are readable now."""
-        return self.read(self.settings.result_topics)
+        """All results of all channels that are readable now."""
+        channels = self.settings.by_commands.values()
+        return self.read([topic for channel in channels for topic in channel.result_topics])
 
     async def wait_for_results(self, count: int, seconds: float = 60.0) -> list[Result]:
         """Until at least `count` results are readable; fails with what there was."""
@@ -220,7 +234,8 @@ class Workbench:
 
     def label_of(self, topic: str) -> str:
         """`created`, `overage-required`, `conflict` or `rejected`."""
-        return dict(zip(self.settings.result_topics, LABELS, strict=True))[topic]
+        channels = self.settings.by_commands.values()
+        return {name: label for own in channels for name, label in zip(own.result_topics, LABELS, strict=True)}[topic]
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection to the test's database."""

@@ -24,7 +24,7 @@ class Housekeeping:
 
     def __init__(self, shared: LaneDependencies, store: PostgresStore, metrics: Metrics) -> None:
         self._settings, self._store, self._metrics = shared.settings, store, metrics
-        self._log_clock = LogClock(shared.cluster, shared.settings.topic_commands)
+        self._log_clocks = [LogClock(shared.cluster, topic) for topic in shared.settings.by_commands]
 
     async def run(self) -> None:
         """Create the ledger's days ahead, and drop those past the retention while the clocks agree, until cancelled."""
@@ -56,7 +56,8 @@ class Housekeeping:
         newest = None
         with suppress(Exception):  # Kafka is away, which `watch-servers` reports
             if not self._settings.allow_producer_time:
-                newest = await self._log_clock.look()
+                looks = [await clock.look() for clock in self._log_clocks]
+                newest = max(filter(None, looks), key=lambda record: record.appended, default=None)
         async with self._store.session() as connection:
             ahead = await clock_ahead(connection)
         now = time.time()

@@ -99,9 +99,10 @@ class Preflight:
             return [await check_schema(connection) or _passed(SCHEMA, f"at {newest}, as this version expects")]
 
     async def _group(self) -> list[CheckResult]:
-        group_id, topic = self._settings.group_id, self._settings.topic_commands
+        group_id = self._settings.group_id
         async with self._store.session() as connection:
-            return [await check_group(connection, group_id, topic) or _passed(GROUP, f"lanes run under {group_id}")]
+            others = [await check_group(connection, group_id, topic) for topic in self._settings.by_commands]
+        return [*filter(None, others)] or [_passed(GROUP, f"lanes run under {group_id}")]
 
     async def _reachable(self) -> list[CheckResult]:
         try:

@@ -90,7 +90,7 @@ class Worker:
             return []
         now = time.monotonic()
         return [
-            f"partition {lane.name.partition}: no progress for {now - lane.progressed_at:.0f} s"
+            f"{self._spoken(lane.partition)}: no progress for {now - lane.progressed_at:.0f} s"
             for lane in self._membership.lanes.values()
             if lane.state is LaneState.RUNNING and lane.inbox.is_busy and now - lane.progressed_at > STUCK_SECONDS
         ]
@@ -100,15 +100,22 @@ class Worker:
         problems = [*self._away.values()]
         if self._phase is not None:
             return [self._phase, *problems]
-        if self._membership is not None and self._membership.topic_watch.is_gone:
-            return [reason_without_topic(self._settings.topic_commands), *problems]
+        if self._membership is not None and (gone := self._membership.topic_watch.gone):
+            problems = [*map(reason_without_topic, gone), *problems]
+            if len(gone) == len(self._settings.by_commands):
+                return problems
         if self._membership is None or not self._membership.assigned:
             return ["waiting for the group to assign partitions", *problems]
         return problems + [
-            f"partition {topic_partition.partition} {lane.state.value}: {lane.reason}"
+            f"{self._spoken(topic_partition)} {lane.state.value}: {lane.reason}"
             for topic_partition, lane in sorted(self._membership.lanes.items())
             if lane.state is not LaneState.RUNNING
         ]
+
+    def _spoken(self, partition: tuple[str, int]) -> str:
+        """A partition in words, with its topic where the worker reads several."""
+        topic, number = partition
+        return f"partition {number} of {topic}" if len(self._settings.by_commands) > 1 else f"partition {number}"
 
     # Life
 

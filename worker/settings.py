@@ -55,7 +55,21 @@ def _currency(text: str) -> str:
     return text
 
 
+_CHANNEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def _channels(text: str) -> str:
+    names = [name.strip() for name in text.split(",")] if text.strip() else []
+    for name in names:
+        if not _CHANNEL.fullmatch(name):
+            raise ValueError(f"expected names of 1 to 40 letters a-z, digits and inner hyphens, got {name!r}")
+    if len({*names}) < len(names):
+        raise ValueError("expected each channel once")
+    return ",".join(names)
+
+
 _TOPIC = r"[a-zA-Z0-9._-]{1,249}"
+_TOPICS = ("topic_commands", "topic_created", "topic_overage_required", "topic_conflict", "topic_rejected")
 Topic = Annotated[str, Field(pattern=f"^{_TOPIC}$")]
 
 
@@ -86,12 +100,20 @@ def _between_topics(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     dead_letters = values["topic_dead_letters"] or f"{commands}.{group_id}.dlq"
     if not re.fullmatch(_TOPIC, dead_letters):
         yield "topic_dead_letters", "expected to be set, since the group id cannot be part of a topic name"
-    names = ("topic_commands", "topic_created", "topic_overage_required", "topic_conflict", "topic_rejected")
-    topics = [*(values[name] for name in names), dead_letters]
-    for name, topic in zip((*names, "topic_dead_letters"), topics, strict=True):
+    topics = [*(values[name] for name in _TOPICS), dead_letters]
+    for name, topic in zip((*_TOPICS, "topic_dead_letters"), topics, strict=True):
         if topics.count(topic) > 1:
             yield name, "expected a topic of its own"
+    channels = str(values["channels"]).split(",")
+    if (longest := max(map(len, topics)) + 1 + max(map(len, channels))) > _MAX_TOPIC:
+        yield "channels", f"expected names of topics of {_MAX_TOPIC} characters at most, and the longest has {longest}"
+    if str(values["default_channel"]).lower() in _FALSE and not values["channels"]:
+        yield "default_channel", "expected true, or a name in PASSPORT_CHANNELS: there is no topic to read"
 
+
+# The longest name of a topic in Kafka, and the words that pydantic takes for false.
+_MAX_TOPIC = 249
+_FALSE = ("0", "f", "false", "n", "no", "off")
 
 PREFIX = "PASSPORT_"
 
@@ -145,6 +167,11 @@ class Settings(BaseSettings):
     topic_dead_letters: Topic | Literal[""] = Field(
         "", description="Topic of copies of unreadable records. Default: <commands>.<group>.dlq."
     )
+    channels: Annotated[str, AfterValidator(_channels)] = Field(
+        "",
+        description="Further channels, separated by commas. The topics of a channel have its name and a dot in front.",
+    )
+    default_channel: bool = Field(True, description="Whether workers serve the topics without a prefix, too.")
     topic_partitions: int = Field(6, ge=1, le=10_000, description="Partitions of each topic, for `topics create`.")
     topic_replication: int = Field(1, ge=1, le=32, description="Replicas of each partition, for `topics create`.")
     allow_producer_time: bool = Field(
@@ -212,6 +239,24 @@ class Settings(BaseSettings):
         if problems:
             raise ValidationError.from_exception_data("Settings", problems, hide_input=True)
         return settings
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels that workers serve. The default channel has an empty name."""
+        return (*([""] if self.default_channel else []), *filter(None, self.channels.split(",")))
+
+    def of_channel(self, name: str) -> "Settings":
+        """The settings of a worker that serves this channel alone."""
+        prefix = f"{name}." if name else ""
+        topics = {topic: f"{prefix}{getattr(self, topic)}" for topic in _TOPICS}
+        topics["topic_dead_letters"] = f"{prefix}{self.dead_letter_topic}"
+        return self.model_copy(update={**topics, "channels": "", "default_channel": True})
+
+    @property
+    def by_commands(self) -> Mapping[str, "Settings"]:
+        """The settings of each channel, by its command topic."""
+        channels = map(self.of_channel, self.channel_names)
+        return {channel.topic_commands: channel for channel in channels}
 
     @property
     def result_topics(self) -> tuple[str, str, str, str]:

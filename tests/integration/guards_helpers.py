@@ -93,7 +93,9 @@ class Running:
     async def committed(self, partition: int = 0) -> int | None:
         """E, as the broker says it."""
         group = self.worker._settings.group_id
-        offset = (await self.worker._cluster.committed(group, self.topic, [partition]))[partition]
+        offset = (await self.worker._cluster.committed(group, [TopicPartition(self.topic, partition)]))[
+            self.topic, partition
+        ]
         assert not isinstance(offset, KafkaError)
         return None if offset is None else offset.offset
 

@@ -17,6 +17,7 @@ from aiokafka.producer.sender import (
     SendProduceReqHandler,
 )
 from aiokafka.protocol.transaction import EndTxnRequest
+from aiokafka.structs import TopicPartition
 
 from tests.batches import batch_of
 from tests.infrastructure.kafka import LocalKafka
@@ -255,11 +256,11 @@ async def test_b5_no_question_to_a_frozen_broker_waits_for_ever(
         own_kafka.freeze()
         try:
             questions: dict[str, Callable[[], Awaitable[object]]] = {
-                "emit": lambda: old.emit([batch_of(LaneName("group", "elsewhere", 0), 2, _answer(1))]),
+                "emit": lambda: old.emit([batch_of(LaneName("group", topic, 0), 2, _answer(1))]),
                 "start": new.start,
                 "close": idle.close,
-                "log ends": lambda: one.assignment.log_ends([0]),
-                "committed": lambda: cluster.committed(group, topic, [0]),
+                "log ends": lambda: one.assignment.log_ends([TopicPartition(topic, 0)]),
+                "committed": lambda: cluster.committed(group, [TopicPartition(topic, 0)]),
                 "transaction": lambda: cluster.ask_transaction_coordinator("id", TransactionStateRequest("id")),
                 "is member": lambda: cluster.is_member(group, 1, "nobody"),
                 "topic settings": lambda: cluster.topic_settings(topic),
@@ -295,7 +296,11 @@ async def test_b5_a_topic_that_is_missing_is_waited_for_in_bounds(
     """
     _short_deadlines(monkeypatch)
     async with running(bench) as one:
-        assert await _timed("log ends", one.assignment.log_ends([99])) == ("log ends", "answered", True)
+        assert await _timed("log ends", one.assignment.log_ends([TopicPartition(one.topic, 99)])) == (
+            "log ends",
+            "answered",
+            True,
+        )
 
 
 @pytest.mark.parametrize("busy", [False, True])

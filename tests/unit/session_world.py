@@ -10,7 +10,9 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.structs import TopicPartition
 
 from tests.contract.world import CATALOGUE, LINK_BASE, NOW_MS, OPEN, TOPIC, ask
 from tests.memory_store import MemoryStore
@@ -65,18 +67,21 @@ class MemoryKafka:
 
     # As the cluster
 
-    async def identity(self, topic: str) -> TopicIdentity:
+    async def identities(self, topics: Collection[str]) -> dict[str, TopicIdentity | KafkaError | None]:
         """See `Cluster`."""
-        return TopicIdentity("cluster", topic)
+        return {topic: TopicIdentity("cluster", topic) for topic in topics}
 
     async def committed(
-        self, group_id: str, topic: str, partitions: Collection[int], *, stable: bool = True
-    ) -> dict[int, Committed | None]:
+        self, group_id: str, partitions: Collection[TopicPartition], *, stable: bool = True
+    ) -> dict[TopicPartition, Committed | None]:
         """See `Cluster`."""
         if stable:
             self.steps.append("offsets")
-        found = {one: self.committed_offsets.get(one) for one in partitions}
-        return {one: None if at is None else Committed(at, self.metadata.format(at)) for one, at in found.items()}
+        offsets = {lane: self.committed_offsets.get(lane.partition) for lane in partitions}
+        return {
+            lane: None if offset is None else Committed(offset, self.metadata.format(offset))
+            for lane, offset in offsets.items()
+        }
 
     async def ask_transaction_coordinator(self, transactional_id: str, request: InitProducerIdRequest) -> Any:
         """Fence an id, when `fencing` is set."""
@@ -90,24 +95,25 @@ class MemoryKafka:
 
     # As the consumer
 
-    def by_leader(self, partitions: Collection[int]) -> list[list[int]]:
+    def by_leader(self, partitions: Collection[TopicPartition]) -> list[list[TopicPartition]]:
         """Two leaders: one of them has the silent partitions."""
-        led = [[one for one in partitions if one not in self.silent], [one for one in partitions if one in self.silent]]
-        return [ones for ones in led if ones]
+        speaking = [lane for lane in partitions if lane.partition not in self.silent]
+        silent = [lane for lane in partitions if lane.partition in self.silent]
+        return [led for led in (speaking, silent) if led]
 
-    async def log_ends(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+    async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """See `Consumer`."""
-        if self.silent.intersection(partitions):
+        if self.silent.intersection(lane.partition for lane in partitions):
             await self.speaking.wait()
-        return {one: (0, self.ends.get(one, 1_000_000)) for one in partitions}
+        return {lane: (0, self.ends.get(lane.partition, 1_000_000)) for lane in partitions}
 
-    def all_partitions(self) -> Collection[int]:
+    def all_partitions(self) -> Collection[TopicPartition]:
         """See `Consumer`."""
-        return range(4)
+        return [TopicPartition(TOPIC, partition) for partition in range(4)]
 
-    def begin_at(self, partition: int, offset: int) -> None:
+    def begin_at(self, partition: TopicPartition, offset: int) -> None:
         """Remember it."""
-        self.begun[partition] = offset
+        self.begun[partition.partition] = offset
 
     # As the producer
 
@@ -143,8 +149,8 @@ class _MemoryEmitter:
         await self.kafka.emit(batches)
         self.is_open, self.has_committed = False, True
 
-    def find_leaderless(self, partition: int) -> str | None:
-        return f"created/{partition}" if partition in self.kafka.leaderless else None
+    def find_leaderless(self, lane: LaneName) -> str | None:
+        return f"created/{lane.partition}" if lane.partition in self.kafka.leaderless else None
 
     async def close(self) -> None:
         pass
@@ -249,11 +255,14 @@ def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 30.0)
 
 
-async def _read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dict[int, int | None]:
+async def _read_ends(
+    shared: LaneDependencies, starts: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int | None]:
     """As results say it that the world's Kafka has, of commands at `starts` and behind them."""
     kafka = cast(MemoryKafka, shared.cluster)
-    kafka.steps.append(f"results {dict(starts)}")
-    return {at: kafka.published.get(at, 0) for at in starts}
+    by_number = {lane.partition: start for lane, start in starts.items()}
+    kafka.steps.append(f"results {by_number}")
+    return {lane: kafka.published.get(lane.partition, 0) for lane in starts}
 
 
 def make_world(lanes: int, batch_records: int = 100, hooks: Hooks | None = None) -> World:

@@ -43,7 +43,7 @@ async def test_it_names_the_partitions_of_other_workers_too(
 ) -> None:
     """Commits that were lost on any of them halt every lane, so all of them are asked about."""
     monkeypatch.setattr(membership._consumer, "partitions_for_topic", {TOPIC: told}.get)
-    assert set(membership.all_partitions()) == partitions
+    assert set(membership.all_partitions()) == {(TOPIC, partition) for partition in partitions}
 
 
 async def _return() -> None:

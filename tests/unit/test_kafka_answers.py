@@ -10,7 +10,7 @@ from aiokafka.errors import (
     KafkaError,
     TransactionalIdAuthorizationFailed,
 )
-from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.domain.places import Place
 from worker.messages.events import cause_of
@@ -82,10 +82,11 @@ def _fetched(code: int, *partitions: tuple[int, int, int]) -> OffsetFetchRespons
 
 
 def test_offsets_of_many_partitions_come_with_their_errors() -> None:
-    """A partition has its offset, none, or an error, which says neither; another topic's partitions are not ours."""
-    found = dict(committed_offsets(_fetched(0, (0, 7, 0), (1, -1, 0), (2, -1, 88), (3, 5, 3)), TOPIC))
-    assert (found.pop(0), found.pop(1)) == (Committed(7, ""), None)
-    assert {partition: str(error) for partition, error in found.items()} == {
+    """A partition has its offset, none, or an error, which says neither, whatever topic it is of."""
+    found = dict(committed_offsets(_fetched(0, (0, 7, 0), (1, -1, 0), (2, -1, 88), (3, 5, 3))))
+    assert found.pop(TopicPartition("other", 0)) == Committed(99, "")
+    assert (found.pop(TopicPartition(TOPIC, 0)), found.pop(TopicPartition(TOPIC, 1))) == (Committed(7, ""), None)
+    assert {lane.partition: str(error) for lane, error in found.items()} == {
         2: f"UnstableOffset: the offset of {TOPIC}/2: error 88",
         3: f"[Error 3] UnknownTopicOrPartitionError: the offset of {TOPIC}/3: error 3",
     }
@@ -98,18 +99,18 @@ def test_offsets_of_many_partitions_come_with_their_errors() -> None:
 def test_an_error_of_the_whole_answer_is_raised(code: int, error: type[Exception]) -> None:
     """It comes without partitions, which would otherwise be none that has an offset (guard B17)."""
     with pytest.raises(error, match=f"the group's offsets: error {code}"):
-        committed_offsets(_fetched(code), TOPIC)
+        committed_offsets(_fetched(code))
 
 
 def test_a_partition_without_an_answer_is_not_in_it() -> None:
     """Whoever asked for it must not take that for no offset."""
-    assert committed_offsets(_fetched(0, (4, 0, 0)), TOPIC) == {4: Committed(0, "")}
+    assert {(TOPIC, 4)} == committed_offsets(_fetched(0, (4, 0, 0))).keys() - {("other", 0)}
 
 
 def test_an_old_broker_answers_without_tags() -> None:
     """Version 3 has neither leader epochs nor tags."""
     old = SimpleNamespace(API_VERSION=3, error_code=0, topics=[(TOPIC, [(0, 7, "", 0), (1, -1, "", 0)])])
-    assert committed_offsets(old, TOPIC) == {0: Committed(7, ""), 1: None}
+    assert committed_offsets(old) == {(TOPIC, 0): Committed(7, ""), (TOPIC, 1): None}
 
 
 # Causes of results

@@ -6,7 +6,7 @@ import pytest
 from aiokafka.errors import LeaderNotAvailableError, UnknownTopicOrPartitionError
 
 from worker.store.port import TopicIdentity
-from worker.stream.cluster.metadata_v10 import TopicsRequest, identity_of, operations_by_topic
+from worker.stream.cluster.metadata_v10 import TopicsRequest, identities_of, operations_by_topic
 
 _READ, _WRITE, _DESCRIBE = 1 << 3, 1 << 4, 1 << 8
 
@@ -42,14 +42,12 @@ def test_an_older_broker_is_not_asked() -> None:
 
 def test_a_topic_is_known_by_its_id_and_its_cluster() -> None:
     """As Kafka's tools print them; a broker that gives no ids says nothing."""
-    found = identity_of(_response(0, topic_id=bytes(range(16))))
-    assert found == TopicIdentity("cluster-1", "AAECAwQFBgcICQoLDA0ODw")
-    assert identity_of(_response(0, topic_id=bytes(16))) is None
+    (identity,) = identities_of(_response(0, topic_id=bytes(range(16)))).values()
+    assert identity == TopicIdentity("cluster-1", "AAECAwQFBgcICQoLDA0ODw")
+    assert [*identities_of(_response(0, topic_id=bytes(16))).values()] == [None]
 
 
 def test_a_topic_that_is_not_there_is_an_error() -> None:
     """So is one of which the broker knows nothing at the moment; neither is a topic without an id."""
-    with pytest.raises(UnknownTopicOrPartitionError):
-        identity_of(_response(3))
-    with pytest.raises(LeaderNotAvailableError):
-        identity_of(_response(5))
+    for code, error in ((3, UnknownTopicOrPartitionError), (5, LeaderNotAvailableError)):
+        assert [type(identity) for identity in identities_of(_response(code)).values()] == [error]

@@ -1,12 +1,14 @@
 """Opening lanes without servers: what has to have ended, and which answers of the servers count, before a lane runs."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.errors import TransactionalIdAuthorizationFailed
+from aiokafka.structs import TopicPartition
 
 from tests.contract.world import TOPIC
 from tests.unit.session_world import (
@@ -115,12 +117,12 @@ async def test_lanes_that_move_on_while_they_are_looked_at_have_lost_nothing(mon
         lane.position = replace(lane.position, applied=lane.position.applied + 1)
         world.kafka.committed_offsets[1] = lane.position.applied
 
-    async def committed_then(*arguments: Any, **options: Any) -> dict[int, Committed | None]:
+    async def committed_then(*arguments: Any, **options: Any) -> dict[TopicPartition, Committed | None]:
         found = await committed(*arguments, **options)
         answer_one()
         return found
 
-    async def applied_then(*arguments: Any) -> dict[int, int | None]:
+    async def applied_then(*arguments: Any) -> dict[tuple[str, int], int | None]:
         found = await applied(*arguments)
         answer_one()
         return found
@@ -222,10 +224,10 @@ async def test_a_lane_whose_reading_failed_answers_nothing_more(monkeypatch: pyt
     world = make_world(1)
     await world.start()
 
-    async def identity(topic: str) -> TopicIdentity:
-        return TopicIdentity("cluster", f"{topic}, made anew")
+    async def identities(topics: Collection[str]) -> dict[str, TopicIdentity]:
+        return {topic: TopicIdentity("cluster", f"{topic}, made anew") for topic in topics}
 
-    monkeypatch.setattr(world.kafka, "identity", identity)
+    monkeypatch.setattr(world.kafka, "identities", identities)
     world.fetch(0, 3)
     world.lanes[0].inbox.fail("the topic is not the one that it was")
     assert "the topic was made anew" in await _halted(world, 0)

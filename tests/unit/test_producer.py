@@ -170,6 +170,12 @@ async def test_what_is_too_much_for_a_batch_goes_in_several_in_order(monkeypatch
     assert [len(values) for values in batches if len(values[0]) == 5000] == [1]
 
 
+def _numbers(error: EmissionFailed) -> set[int]:
+    """The partitions of the suspects."""
+    assert all(topic == COMMANDS for topic, _ in error.suspects)
+    return {partition for _, partition in error.suspects}
+
+
 async def _fails(emitter: Emitter, batches: Sequence[Batch]) -> EmissionFailed:
     with pytest.raises(EmissionFailed) as caught:
         await emitter.emit(batches)
@@ -203,7 +209,7 @@ async def test_lanes_are_suspects_whose_results_alone_were_not_taken(
     """
     monkeypatch.setattr(module, "EMIT_SECONDS", 0.05)
     emitter, producer = _emitter(fates)
-    assert (await _fails(emitter, _rejected(0, 1, 2))).suspects == suspects
+    assert _numbers(await _fails(emitter, _rejected(0, 1, 2))) == suspects
     assert producer.steps == ["begin"]
 
 
@@ -216,7 +222,7 @@ async def test_what_goes_where_no_leader_is_is_not_waited_for_until_the_deadline
     producer.leaderless = {_at(1)}
     async with asyncio.timeout(10):
         error = await _fails(emitter, _rejected(0, 1, 2))
-    assert (error.suspects, str(error)) == (frozenset({1}), f"NoLeader: {REJECTED}/1 has no leader")
+    assert (_numbers(error), str(error)) == ({1}, f"NoLeader: {REJECTED}/1 has no leader")
 
 
 @pytest.fixture
@@ -243,7 +249,7 @@ async def test_a_broker_that_is_silent_is_not_waited_for_until_the_deadline(
     emitter, producer = _emitter({_at(1): PENDING})
     producer.leaders = {_at(1): 2}
     error = await _fails(emitter, _rejected(*lanes))
-    assert error.suspects == {1}
+    assert _numbers(error) == {1}
     assert str(error) == f"SilentLeader: broker 2 does not take results for {REJECTED}/1"
     assert set(producer.asked) == {2}
 
@@ -261,7 +267,7 @@ async def test_a_broker_that_answers_waits_for_followers(lanes: Sequence[int], i
     """For a while, if other results were taken; then for as long as there is."""
     emitter, _ = _emitter({_at(1): PENDING})
     error = await _fails(emitter, _rejected(*lanes))
-    assert error.suspects == ({1} if is_given_up else set())
+    assert _numbers(error) == ({1} if is_given_up else set())
     assert str(error).startswith("SilentLeader" if is_given_up else "TimeoutError")
 
 
@@ -307,7 +313,7 @@ async def test_a_producer_that_was_thrown_away_sends_nothing_more() -> None:
 async def test_all_lanes_that_share_a_partition_are_suspects() -> None:
     """Nobody knows whose result it was."""
     emitter, _ = _emitter({_at(0): REFUSED}, partitions=2)
-    assert (await _fails(emitter, _rejected(0, 1, 2))).suspects == {0, 2}
+    assert _numbers(await _fails(emitter, _rejected(0, 1, 2))) == {0, 2}
 
 
 async def test_a_lane_with_nothing_to_say_is_no_suspect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,11 +342,15 @@ async def test_nobody_is_a_suspect_where_all_results_were_taken(step: str) -> No
 async def test_a_place_without_a_leader_is_named() -> None:
     """Any kind of result may come, so all of its places are looked at; the lanes of other places are not held up."""
     emitter, producer = _emitter(partitions=2)
-    assert [emitter.find_leaderless(lane) for lane in range(4)] == [None] * 4
+    lanes = [LaneName("group", COMMANDS, partition) for partition in range(4)]
+    assert [*map(emitter.find_leaderless, lanes)] == [None] * 4
     producer.leaderless = {TopicPartition(CREATED, 1)}
-    assert [emitter.find_leaderless(lane) for lane in range(4)] == [None, f"{CREATED}/1"] * 2
+    assert [*map(emitter.find_leaderless, lanes)] == [
+        None,
+        f"{CREATED}/1",
+    ] * 2
     producer.leaderless = {TopicPartition(DEAD, 0)}
-    assert [emitter.find_leaderless(lane) for lane in range(4)] == [f"{DEAD}/0", None] * 2
+    assert [*map(emitter.find_leaderless, lanes)] == [f"{DEAD}/0", None] * 2
     assert producer.looked == 4, "newer metadata may name a leader"
 
 

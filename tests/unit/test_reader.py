@@ -57,7 +57,7 @@ class _Watch:
     def __init__(self) -> None:
         self.answering: Callable[[], Awaitable[bool]] | None = None
 
-    async def may_use(self) -> bool:
+    async def may_use(self, topic: str) -> bool:
         return True if self.answering is None else await self.answering()
 
 

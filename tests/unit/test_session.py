@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.contract.world import TOPIC
 from tests.spans import events, spans_in_memory
 from tests.told import Told
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, Clock, token
@@ -243,7 +244,7 @@ async def test_commits_that_postgres_has_lost_halt_every_lane() -> None:
     world.begin()
     await until(lambda: all(lane.state is LaneState.HALTED for lane in world.lanes), 10, "all halt")
     assert {lane.reason.split(" (looked")[0] for lane in world.lanes} == {
-        why_commits_are_lost({0: Committed(9, worker_metadata(9))}, {0: 5}),
+        why_commits_are_lost({(TOPIC, 0): Committed(9, worker_metadata(9))}, {(TOPIC, 0): 5}),
     }
     await world.close()
 
@@ -513,9 +514,9 @@ async def test_a_lane_that_the_database_refuses_is_named_after_the_others_are_ou
     for partition in range(3):
         world.fetch(partition, 2)
     assert world.task is not None
-    with pytest.raises(LanesFailed, match="partition 1: locks") as caught:
+    with pytest.raises(LanesFailed, match=f"{TOPIC}/1: locks") as caught:
         await asyncio.wait_for(world.task, 10)
-    assert caught.value.suspects == {1}
+    assert caught.value.suspects == {(TOPIC, 1)}
     assert world.kafka.committed_offsets == {0: 2, 2: 2}
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from aiokafka.structs import TopicPartition
 
 from tests.workbench import until
 from worker.observability.hooks import Hooks
@@ -143,7 +144,7 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Stage]:
 
 
 def _emission(*suspects: int) -> EmissionFailed:
-    return EmissionFailed("doubt", suspects)
+    return EmissionFailed("doubt", [TopicPartition("commands", partition) for partition in suspects])
 
 
 async def test_all_lanes_have_one_session_in_order(stage: _Stage) -> None:
@@ -221,7 +222,7 @@ async def test_each_suspect_is_opened_by_itself(stage: _Stage) -> None:
 async def test_a_lane_whose_work_the_database_refuses_is_opened_apart(stage: _Stage) -> None:
     """As one whose results fail, also where no transaction ever began."""
     stage.kind.spent = False
-    stage.fail([0, 1, 2], LanesFailed("locks", [1]))
+    stage.fail([0, 1, 2], LanesFailed("locks", [TopicPartition("commands", 1)]))
     stage.begin(3)
     await stage.settled([0, 2], [1])
 

@@ -54,8 +54,8 @@ def _context(spans: Spans, batch: Activity) -> SpanContext:
     return spans.tracing._spans[batch].get_span_context()
 
 
-def _where(kind: Kind, partition: int) -> tuple[str, int]:
-    return kind.label, 4 + partition
+def _where(kind: Kind, lane: LaneName) -> tuple[str, int]:
+    return kind.label, 4 + lane.partition
 
 
 @pytest.mark.parametrize("name", _CONVENTIONAL)

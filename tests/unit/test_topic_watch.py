@@ -1,19 +1,20 @@
 """The watch over the command topic's identity: what a doubt holds up, and for how long."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from tests.workbench import until
 from worker.store.port import TopicIdentity
 from worker.stream.cluster import topic_watch
 from worker.stream.cluster.topic_watch import TopicWatch
 
+TOPIC, OTHER = "commands", "acme.commands"
 FIRST, SECOND = TopicIdentity("cluster", "first"), TopicIdentity("cluster", "second")
 
 
@@ -25,21 +26,20 @@ class _Cluster:
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def identity(self, topic: str) -> TopicIdentity:
+    async def identities(self, topics: Collection[str]) -> dict[str, TopicIdentity | KafkaError | None]:
         await self.answers.wait()
-        if self.identity_now is None:
-            raise UnknownTopicOrPartitionError(topic)
-        return self.identity_now
+        now = self.identity_now or UnknownTopicOrPartitionError(TOPIC)
+        return {topic: now if topic == TOPIC else FIRST for topic in topics}
 
 
 class _Scene:
     def __init__(self) -> None:
-        self.cluster, self.changes = _Cluster(), 0
+        self.cluster, self.changes = _Cluster(), list[str]()
         self.client = SimpleNamespace(force_metadata_update=lambda: None)
-        self.watch = TopicWatch(cast(Any, self.cluster), "commands", cast(Any, self.client), self._note)
+        self.watch = TopicWatch(cast(Any, self.cluster), [TOPIC, OTHER], cast(Any, self.client), self._note)
 
-    def _note(self) -> None:
-        self.changes += 1
+    def _note(self, topic: str) -> None:
+        self.changes.append(topic)
 
 
 @asynccontextmanager
@@ -60,7 +60,7 @@ async def test_a_topic_without_doubts_holds_nothing_up() -> None:
     async with _scene() as scene:
         scene.cluster.answers.clear()
         async with asyncio.timeout(0.1):
-            assert await scene.watch.may_use()
+            assert await scene.watch.may_use(TOPIC)
 
 
 @pytest.mark.parametrize("now", [SECOND, None], ids=["made anew", "gone"])
@@ -69,17 +69,18 @@ async def test_records_that_were_fetched_in_doubt_wait_for_the_answer(now: Topic
     async with _scene() as scene:
         scene.cluster.identity_now = now
         scene.client.force_metadata_update()
-        assert not await scene.watch.may_use()
-        assert scene.changes == 1
-        assert scene.watch.is_gone is (now is None)
+        assert not await scene.watch.may_use(TOPIC)
+        assert await scene.watch.may_use(OTHER)
+        assert scene.changes == [TOPIC]
+        assert scene.watch.gone == ([TOPIC] if now is None else [])
 
 
 async def test_a_doubt_that_is_unfounded_is_forgotten() -> None:
     """As after a connection that broke."""
     async with _scene() as scene:
         scene.client.force_metadata_update()
-        assert await scene.watch.may_use()
-        assert scene.changes == 0
+        assert await scene.watch.may_use(TOPIC)
+        assert not scene.changes
 
 
 async def test_an_answer_that_is_late_holds_records_up_for_a_moment_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +94,8 @@ async def test_an_answer_that_is_late_holds_records_up_for_a_moment_once(monkeyp
         scene.cluster.identity_now = SECOND
         scene.client.force_metadata_update()
         async with asyncio.timeout(1.0):
-            assert await scene.watch.may_use()
+            assert await scene.watch.may_use(TOPIC)
         async with asyncio.timeout(0.02):
-            assert await scene.watch.may_use()
+            assert await scene.watch.may_use(TOPIC)
         scene.cluster.answers.set()
-        await until(lambda: scene.changes == 1, 1.0, "the lanes are told")
+        await until(lambda: scene.changes == [TOPIC], 1.0, "the lanes are told")

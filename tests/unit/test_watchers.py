@@ -108,8 +108,7 @@ def test_a_turn_is_one_line_of_the_log_and_one_a_refusal() -> None:
     assert turn == {
         "event": "turn",
         "log_level": "info",
-        "topic": "commands",
-        "offsets": {3: (4, 6), 5: (0, 1)},
+        "offsets": {"commands": {3: (4, 6), 5: (0, 1)}},
         "records": 3,
         "outcomes": {"created": 2, "rejected": 1},
         "store_ms": 12.3,

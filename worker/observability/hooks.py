@@ -16,8 +16,8 @@ from worker.store.port import LaneName
 
 # To be called with the name of a step when it ends.
 Stopwatch = Callable[[str], None]
-# From the kind of a result and the partition of its command to the result's topic and partition.
-Destination = Callable[[Kind, int], tuple[str, int]]
+# From the kind of a result and the lane of its command to the result's topic and partition.
+Destination = Callable[[Kind, LaneName], tuple[str, int]]
 
 
 class Activity(NamedTuple):

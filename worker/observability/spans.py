@@ -200,7 +200,7 @@ class Tracing(Hooks):
                 for answer in batch.answers:
                     if answer.trace is None or not _is_sampled(answer.trace):
                         continue
-                    topic, result_partition = destination(answer.kind, partition)
+                    topic, result_partition = destination(answer.kind, batch.lane)
                     attributes = {
                         **names.SEND,
                         **names.place(topic, result_partition),

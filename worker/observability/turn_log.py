@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import structlog
@@ -32,11 +32,13 @@ class TurnLog(Hooks):
         self._refusals = RefusalLog()
 
     def turn(self, turn: Turn) -> None:
-        """Log the turn with the offsets of each partition, then its refusals."""
+        """Log the turn with the offsets of each partition by topic, then its refusals."""
+        offsets = defaultdict[str, dict[int, tuple[int, int]]](dict)
+        for batch in turn.batches:
+            offsets[batch.lane.topic][batch.lane.partition] = batch.start, batch.stop
         log.info(
             "turn",
-            topic=turn.batches[0].lane.topic,
-            offsets={batch.lane.partition: (batch.start, batch.stop) for batch in turn.batches},
+            offsets=offsets,
             records=turn.outcomes.total(),
             outcomes=turn.outcomes,
             store_ms=round(turn.seconds * 1000, 1),

@@ -163,7 +163,7 @@ class Store(Protocol):
     async def register(
         self, names: Collection[LaneName], owner: Owner, *, force: bool = False
     ) -> dict[LaneName, Registered | NewerOwner]:
-        """Raise the epochs of lanes of one topic, and list the owner's producer.
+        """Raise the epochs of lanes of one group, and list the owner's producer.
 
         A lane that a member of a newer generation holds stays as it is. `force` takes it, for a group that was reset.
         """
@@ -174,8 +174,8 @@ class Store(Protocol):
     async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
         """The positions for those tokens that are still good; None for a lane that never ran."""
 
-    async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
-        """A of every lane of a group on a topic, by partition; None for a lane that never ran."""
+    async def applied(self, group_id: str, topics: Collection[str]) -> dict[tuple[str, int], int | None]:
+        """A of every lane of a group on these topics, by topic and partition; None for a lane that never ran."""
 
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
         """Begin a lane that never ran at `offset`, and note its topic where the lane does not know it.

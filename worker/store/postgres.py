@@ -114,19 +114,19 @@ class PostgresStore:
         """See the port."""
         if not names:
             return {}
-        ((group_id, topic),) = {(name.group_id, name.topic) for name in names}  # the port allows one topic only
-        by_partition = {name.partition: name for name in names}
-        lanes = (group_id, topic, sorted(by_partition))
+        (group_id,) = {name.group_id for name in names}  # the port allows one group only
+        by_partition = {(name.topic, name.partition): name for name in names}
+        lanes = (group_id, [topic for topic, _ in by_partition], [partition for _, partition in by_partition])
         owners: dict[LaneName, Registered | NewerOwner] = {}
         async with self.session() as connection, connection.transaction(isolation="read_committed"):
             # All lanes that exist are locked before one is registered, in the order in which turns lock theirs.
-            for partition, generation, member in await connection.fetch(sql.load("lock_partitions"), *lanes):
-                owners[by_partition[partition]] = NewerOwner(generation, member)
+            for topic, partition, generation, member in await connection.fetch(sql.load("lock_partitions"), *lanes):
+                owners[by_partition[topic, partition]] = NewerOwner(generation, member)
             registered = await connection.fetch(
                 sql.load("register"), *lanes, owner.generation, owner.member, force, owner.producer
             )
-            for partition, lane_id, epoch, producers in registered:
-                name = by_partition[partition]
+            for topic, partition, lane_id, epoch, producers in registered:
+                name = by_partition[topic, partition]
                 others = frozenset(producers) - {owner.producer}
                 owners[name] = Registered(FencingToken(name, lane_id, epoch, owner.producer), others)
         return owners
@@ -145,11 +145,11 @@ class PostgresStore:
         lanes = {(row["id"], row["epoch"], row["holder"]): row for row in rows}
         return {token: position_of(lanes[token.held]) for token in tokens if token.held in lanes}
 
-    async def applied(self, group_id: str, topic: str) -> dict[int, int | None]:
+    async def applied(self, group_id: str, topics: Collection[str]) -> dict[tuple[str, int], int | None]:
         """See the port."""
         async with self.session() as connection:
-            rows = await connection.fetch(sql.load("lanes"), group_id, topic)
-        return {row["partition"]: row["applied"] for row in rows}
+            rows = await connection.fetch(sql.load("lanes"), group_id, [*topics])
+        return {(row["topic"], row["partition"]): row["applied"] for row in rows}
 
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
         """See the port."""

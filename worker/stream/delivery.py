@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.messages.events import Event
 from worker.stream.aiokafka_internals import has_partitions_to_add, sender_of, transaction_coordinator_of
-from worker.stream.cluster.leaders import has_leader
+from worker.stream.cluster.leaders import has_leader, name_of
 from worker.stream.cluster.silent_brokers import node_answered
 
 # Pending deliveries are checked so often.
@@ -49,7 +49,7 @@ class Delivery:
     """All events for one result partition, the command partitions that they answer, and how the delivery stands."""
 
     target: TopicPartition
-    lanes: set[int] = field(default_factory=set)
+    lanes: set[TopicPartition] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
     is_acknowledged: bool = False
     failure: Exception | None = None
@@ -122,12 +122,7 @@ class Patience:
             probe.exception()  # asyncio logs an exception that nobody has read
 
 
-def name_of(target: TopicPartition) -> str:
-    """Format a partition for people, as `topic/partition`."""
-    return f"{target.topic}/{target.partition}"
-
-
-def suspects(producer: AIOKafkaProducer, deliveries: Sequence[Delivery], error: Exception) -> set[int]:
+def suspects(producer: AIOKafkaProducer, deliveries: Sequence[Delivery], error: Exception) -> set[TopicPartition]:
     """Partitions of lanes whose results were refused, or else were pending while those of others were acknowledged.
 
     With a silent leader, only the lanes of its results are suspects. A transaction that did not begin blames no lane.

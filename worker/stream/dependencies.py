@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from aiokafka.structs import TopicPartition
+
 from worker.batch.recovery import Processor
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
@@ -13,21 +15,21 @@ from worker.stream.command_reader import CommandReader
 
 
 class Consumer(Protocol):
-    """The consumer of the command topic, as sessions and lanes use it."""
+    """The consumer of the command topics, as sessions and lanes use it."""
 
-    def by_leader(self, partitions: Collection[int]) -> list[list[int]]:
+    def by_leader(self, partitions: Collection[TopicPartition]) -> list[list[TopicPartition]]:
         """Group partitions by their leaders in the metadata at hand. Leaves out those without a leader."""
 
-    async def log_ends(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+    async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """First offset of each log, and the offset behind its last readable record. Leaves out those without a leader.
 
         Waits for the slowest leader, so use a task for each group of `by_leader`.
         """
 
-    def all_partitions(self) -> Collection[int]:
-        """All partitions of the topic, also those of other workers."""
+    def all_partitions(self) -> Collection[TopicPartition]:
+        """All partitions of the topics, also those of other workers."""
 
-    def begin_at(self, partition: int, offset: int) -> None:
+    def begin_at(self, partition: TopicPartition, offset: int) -> None:
         """Seek to `offset` and let fetches begin."""
 
 

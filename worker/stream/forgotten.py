@@ -9,8 +9,12 @@ from collections.abc import Collection, Mapping
 
 import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
 
+from worker.settings import Settings
 from worker.stream.background import in_own_task
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.leaders import name_of
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.log_reader import LogReader
 from worker.stream.published import published_ends
@@ -29,8 +33,8 @@ class Forgotten:
     def __init__(self, shared: LaneDependencies, consumer: Consumer, wake: asyncio.Event) -> None:
         """`wake` is set when the results of a partition have been read."""
         self._shared, self._consumer, self._wake = shared, consumer, wake
-        self._ends: dict[int, int | None] = {}
-        self._reading: dict[int, asyncio.Task[None]] = {}
+        self._ends: dict[TopicPartition, int | None] = {}
+        self._reading: dict[TopicPartition, asyncio.Task[None]] = {}
 
     def stop(self) -> None:
         """Stop all background work."""
@@ -38,37 +42,39 @@ class Forgotten:
             task.cancel()
         self._reading.clear()
 
-    def forget(self, partition: int) -> None:
+    def forget(self, partition: TopicPartition) -> None:
         """Read the results of a partition anew, since another worker may have published some until now."""
         self._ends.pop(partition, None)
         if (task := self._reading.get(partition)) is not None:
             task.cancel()
             self._reading = {at: reading for at, reading in self._reading.items() if reading is not task}
 
-    def ends(self, partitions: Collection[int]) -> dict[int, int | None]:
+    def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
         """The offset behind the newest command that a visible result names, by partition; 0 where no result names one.
 
         The offset is None where the worker may not read results. Partitions that were not read yet are left out.
         """
         return {partition: self._ends[partition] for partition in partitions if partition in self._ends}
 
-    def read(self, starts: Mapping[int, int]) -> None:
+    def read(self, starts: Mapping[TopicPartition, int]) -> None:
         """Begin to read results of commands from these offsets on, by partition."""
         new = {at: start for at, start in starts.items() if at not in self._ends and at not in self._reading}
         for led in self._consumer.by_leader(new):
             self._start({at: new[at] for at in led})
 
-    def _start(self, starts: Mapping[int, int]) -> None:
-        task = asyncio.create_task(self._read(starts), name=f"results of {[*starts]}")
+    def _start(self, starts: Mapping[TopicPartition, int]) -> None:
+        task = asyncio.create_task(self._read(starts), name=f"results of {', '.join(map(name_of, starts))}")
         self._reading |= dict.fromkeys(starts, task)
 
-    async def _read(self, starts: Mapping[int, int]) -> None:
+    async def _read(self, starts: Mapping[TopicPartition, int]) -> None:
         # Together is fast. But a result partition that is away holds up all, and then each is read for itself.
         try:
             async with asyncio.timeout(TOGETHER_SECONDS if len(starts) > 1 else None):
                 self._ends |= await in_own_task(read_ends(self._shared, starts))
         except Exception as error:
-            log.warning("results_cannot_be_read", partitions=[*starts], error=f"{type(error).__name__}: {error}")
+            log.warning(
+                "results_cannot_be_read", partitions=[*map(name_of, starts)], error=f"{type(error).__name__}: {error}"
+            )
             await asyncio.sleep(RETRY_SECONDS)
             for partition, start in starts.items():
                 self._start({partition: start})
@@ -78,9 +84,19 @@ class Forgotten:
             self._wake.set()
 
 
-async def read_ends(shared: LaneDependencies, starts: Mapping[int, int]) -> dict[int, int | None]:
+async def read_ends(shared: LaneDependencies, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
     """See `Forgotten.ends`. Raises `CLUSTER_ERRORS`, and `ResultsHidden`."""
-    settings, cluster, reader = shared.settings, shared.cluster, LogReader(shared.cluster)
+    ends: dict[TopicPartition, int | None] = {}
+    for topic, channel in shared.settings.by_commands.items():
+        if own := {partition.partition: start for partition, start in starts.items() if partition.topic == topic}:
+            channel_ends = await _read_channel(channel, shared.cluster, own)
+            ends |= {TopicPartition(topic, partition): end for partition, end in channel_ends.items()}
+    return ends
+
+
+async def _read_channel(settings: Settings, cluster: Cluster, starts: Mapping[int, int]) -> dict[int, int | None]:
+    """The same for the partitions of one channel."""
+    reader = LogReader(cluster)
     bounds = await reader.bounds(settings.topic_commands, list(starts))
     offsets = {at: max(start, bounds[at].first) for at, start in starts.items()}
     # Without a command from its start on, a partition has no results to look for, and keeps 0.

@@ -12,7 +12,7 @@ from worker.store.port import LaneName
 from worker.stream.aiokafka_internals import client_of, membership_of, pause_after_fetches
 from worker.stream.background import Background, StrayCancellation
 from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
-from worker.stream.cluster.leaders import partitions_by_leader
+from worker.stream.cluster.leaders import name_of, partitions_by_leader
 from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.inbox import Budget, Inbox
@@ -44,7 +44,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     def __init__(self, shared: LaneDependencies) -> None:
         settings = shared.settings
         self._shared = shared
-        self._topic = settings.topic_commands
+        self._topics = [*settings.by_commands]
         self.lanes: dict[TopicPartition, Lane] = {}
         self._sessions: Sessions | None = None
         self._stopping = asyncio.Event()
@@ -66,7 +66,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             fetch_max_wait_ms=POLL_MS,
         )
         self._client = client_of(self._consumer)
-        self.topic_watch = TopicWatch(shared.cluster, self._topic, self._client, self._reopen_lanes)
+        self.topic_watch = TopicWatch(shared.cluster, self._topics, self._client, self._reopen_lanes)
         self._reader = Reader(self._consumer, self.lanes, settings, self.topic_watch)
 
     def stop(self) -> None:
@@ -84,7 +84,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._consumer.start()
             pause_after_fetches(self._consumer)
-            self._consumer.subscribe([self._topic], listener=self)
+            self._consumer.subscribe(self._topics, listener=self)
             await self._read_until_stopped()
         finally:
             self.stop()  # an assignment may still come, and nobody reads any more
@@ -109,17 +109,18 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self.assigned = True
         generation, member = membership_of(self._consumer)
         self._shared.hooks.assigned(generation, len(assigned))
-        log.info("assigned", generation=generation, partitions=sorted(partition for _, partition in assigned))
+        log.info("assigned", generation=generation, partitions=[*map(name_of, sorted(assigned))])
         settings, budget = self._shared.settings, Budget(HELD_BYTES)
         for topic_partition in assigned:
             name = LaneName(settings.group_id, topic_partition.topic, topic_partition.partition)
             self.lanes[topic_partition] = Lane(name, Inbox(settings.batch_records, budget), self._shared.hooks)
         self._sessions = Sessions(list(self.lanes.values()), generation, member, self._shared, self)
 
-    def _reopen_lanes(self) -> None:
-        """Open all lanes again. The opening finds out that the topic is another one."""
+    def _reopen_lanes(self, topic: str) -> None:
+        """Open all lanes of a topic again. The opening finds out that the topic is another one."""
         for lane in self.lanes.values():
-            lane.inbox.fail(f"the topic {self._topic} is not the one that it was")
+            if lane.name.topic == topic:
+                lane.inbox.fail(f"the topic {topic} is not the one that it was")
 
     async def _watch_for_lost_commits(self) -> None:
         """Halt all lanes soon after results became visible that Postgres does not hold, whoever published them.
@@ -151,34 +152,36 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     # The consumer, as sessions use it
 
-    def by_leader(self, partitions: Collection[int]) -> list[list[int]]:
+    def by_leader(self, partitions: Collection[TopicPartition]) -> list[list[TopicPartition]]:
         """See `Consumer`."""
-        led, without = partitions_by_leader(self._client, self._topic, partitions)
+        led, without = partitions_by_leader(self._client, partitions)
         if without:
             self._client.force_metadata_update()
         return list(led.values())
 
-    async def log_ends(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+    async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """See `Consumer`."""
-        led = [TopicPartition(self._topic, partition) for own in self.by_leader(partitions) for partition in own]
+        led = [partition for own in self.by_leader(partitions) for partition in own]
         if not led:
             return {}
         async with asyncio.timeout(ANSWER_SECONDS):
             firsts = await self._consumer.beginning_offsets(led)
             ends = await self._consumer.end_offsets(led)
-        return {key.partition: (firsts[key], ends[key]) for key in led}
+        return {partition: (firsts[partition], ends[partition]) for partition in led}
 
-    def all_partitions(self) -> Collection[int]:
+    def all_partitions(self) -> Collection[TopicPartition]:
         """See `Consumer`."""
-        known: Collection[int] = self._consumer.partitions_for_topic(self._topic) or ()
-        # The metadata may be older than the assignment.
-        return {*known, *(lane.name.partition for lane in self.lanes.values())}
+        known = {
+            TopicPartition(topic, partition)
+            for topic in self._topics
+            for partition in self._consumer.partitions_for_topic(topic) or ()
+        }
+        return {*known, *self.lanes}  # the metadata may be older than the assignment
 
-    def begin_at(self, partition: int, offset: int) -> None:
+    def begin_at(self, partition: TopicPartition, offset: int) -> None:
         """See `Consumer`."""
-        topic_partition = TopicPartition(self._topic, partition)
-        self._consumer.seek(topic_partition, offset)
-        self._consumer.resume(topic_partition)
+        self._consumer.seek(partition, offset)
+        self._consumer.resume(partition)
 
     # Reading
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from math import inf
 
 import structlog
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.structs import TopicPartition
 
 from worker.domain.timestamps import format_ms
 from worker.observability.hooks import Activity
@@ -18,7 +18,7 @@ from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.forgotten import Forgotten
 from worker.stream.lane import Lane, LaneState
 from worker.stream.lane_positions import LanePositions, LogEnds, read_positions
-from worker.stream.positions import Halt, reason_without_topic
+from worker.stream.positions import Halt
 from worker.stream.published import newest_results
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class Halts:
     ) -> None:
         """`wake` is set when a lane may go on. `tokens` has the lanes on which nobody else has anything open."""
         self._shared, self._consumer, self._tokens, self._wake = shared, consumer, tokens, wake
-        self._forgotten, self._topic = forgotten, shared.settings.topic_commands
+        self._forgotten = forgotten
         self._lanes: set[Lane] = set()
         self._misfit = asyncio.Event()
         self._background = Background()
@@ -86,27 +86,34 @@ class Halts:
 
     async def _look(self) -> None:
         lanes = set(self._lanes)
-        try:
-            own = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
-            log_ends = LogEnds(self._consumer, asyncio.Event())
-            logs = await log_ends.known([lane.name.partition for lane in own], ANSWER_SECONDS)
-            answers = await read_positions(own, logs, self._forgotten, self._shared, self._consumer)
-        except UnknownTopicOrPartitionError:
-            for lane in lanes:
-                self.halt(lane, reason_without_topic(self._topic))
-            return
+        own = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
+        log_ends = LogEnds(self._consumer, asyncio.Event())
+        logs = await log_ends.known([lane.partition for lane in own], ANSWER_SECONDS)
+        answers = await read_positions(own, logs, self._forgotten, self._shared, self._consumer)
         known = {lane: answer for lane, answer in answers.items() if isinstance(answer, LanePositions)}
-        ahead = [lane.name.partition for lane, at in known.items() if at.emitted > at.position.applied]
-        newest = await newest_results(self._shared.settings, self._shared.cluster, self._topic, ahead)
+        newest = await self._newest_results(
+            [lane.partition for lane, at in known.items() if at.emitted > at.position.applied]
+        )
         for lane in lanes:
-            positions = known.get(lane)
-            reason = None if positions is None else positions.reason_to_halt(newest.get(lane.name.partition))
-            if positions is not None and reason is not None:
+            answer, positions = answers.get(lane), known.get(lane)
+            reason = None if positions is None else positions.reason_to_halt(newest.get(lane.partition))
+            if isinstance(answer, Halt):
+                self.halt(lane, str(answer))
+            elif positions is not None and reason is not None:
                 lane.lag.stands_at = min(positions.position.applied, positions.emitted)
                 self.halt(lane, reason)
-            elif not isinstance(answers.get(lane), str):
+            elif not isinstance(answer, str):
                 # Its positions fit by now, or the session has lost it. The opening tells which.
                 lane.log.info("halted_lane_goes_on")
                 self._lanes.discard(lane)
                 lane.set_state(LaneState.OPENING, "opening")
                 self._wake.set()
+
+    async def _newest_results(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """The newest command of each partition that has a visible result, as far as it is known."""
+        newest: dict[TopicPartition, int | None] = {}
+        for topic, channel in self._shared.settings.by_commands.items():
+            own = [partition.partition for partition in partitions if partition.topic == topic]
+            results = await newest_results(channel, self._shared.cluster, topic, own) if own else {}
+            newest |= {TopicPartition(topic, partition): offset for partition, offset in results.items()}
+        return newest

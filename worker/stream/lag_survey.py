@@ -19,7 +19,7 @@ async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, share
     """Survey idle lanes until cancelled. `lanes` is the assignment's own mapping, and changes."""
     while True:
         await asyncio.sleep(SURVEY_SECONDS)
-        idle = {lane.name.partition: lane for lane in lanes.values() if not lane.wants_records}
+        idle = {lane.partition: lane for lane in lanes.values() if not lane.wants_records}
         leaders = consumer.by_leader(idle)
         # Side by side, so that a silent leader holds up its own lanes only.
         await asyncio.gather(*(_survey([idle[partition] for partition in led], consumer, shared) for led in leaders))
@@ -34,7 +34,7 @@ async def _survey(lanes: Sequence[Lane], consumer: Consumer, shared: LaneDepende
 
 async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> None:
     topic, partition = lane.name.topic, lane.name.partition
-    first, end = (await consumer.log_ends([partition]))[partition]
+    first, end = (await consumer.log_ends([lane.partition]))[lane.partition]
     lane.lag.log_end = end
     if lane.is_at_work:
         return
@@ -51,8 +51,7 @@ async def _first_unanswered(lane: Lane, shared: LaneDependencies, first: int) ->
     # The committed offset may be the very thing that is wrong with a halted lane.
     if lane.state is LaneState.HALTED and lane.lag.stands_at is not None:
         return lane.lag.stands_at
-    name = lane.name
-    committed = (await shared.cluster.committed(name.group_id, name.topic, [name.partition]))[name.partition]
+    committed = (await shared.cluster.committed(lane.name.group_id, [lane.partition]))[lane.partition]
     if isinstance(committed, KafkaError):
         raise committed
     return first if committed is None else committed.offset

@@ -4,6 +4,7 @@ import time
 from enum import Enum
 
 import structlog
+from aiokafka.structs import TopicPartition
 
 from worker.observability.hooks import Hooks
 from worker.store.port import LaneName
@@ -29,6 +30,7 @@ class Lane:
 
     def __init__(self, name: LaneName, inbox: Inbox, hooks: Hooks) -> None:
         self.name = name
+        self.partition = TopicPartition(name.topic, name.partition)
         self.inbox = inbox
         self.lag = Lag(inbox)
         self.state = LaneState.OPENING

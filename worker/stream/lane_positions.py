@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.structs import TopicPartition
 
 from worker.store.port import FencingToken, LostLane, Position
+from worker.stream.cluster.leaders import name_of
 from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.forgotten import Forgotten, reason_without_offset
 from worker.stream.lane import Lane
-from worker.stream.positions import Log, reason_to_halt, why_commits_are_lost
+from worker.stream.positions import Halt, Log, reason_to_halt, reason_without_topic, why_commits_are_lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +58,32 @@ class LogEnds:
     def __init__(self, consumer: Consumer, wake: asyncio.Event) -> None:
         """`wake` is set when an answer has come."""
         self._consumer, self._wake = consumer, wake
-        self._asked: dict[int, asyncio.Task[dict[int, tuple[int, int]]]] = {}
+        self._asked: dict[TopicPartition, asyncio.Task[dict[TopicPartition, tuple[int, int]]]] = {}
 
     def stop(self) -> None:
         """Stop all background work."""
         for task in self._asked.values():
             task.cancel()
 
-    def forget(self, partition: int) -> None:
+    def forget(self, partition: TopicPartition) -> None:
         """Ask its leader anew, since another worker may have gone on until now."""
         self._asked.pop(partition, None)
 
-    async def known(self, partitions: Collection[int], seconds: float) -> dict[int, tuple[int, int]]:
+    async def known(
+        self, partitions: Collection[TopicPartition], seconds: float
+    ) -> dict[TopicPartition, tuple[int, int]]:
         """Return first offset and end of the logs whose leaders have answered. Each answer is returned once.
 
         Waits up to `seconds` for answers to new questions. A leader that failed is asked again next time.
         """
         new = [partition for partition in partitions if partition not in self._asked]
         for led in self._consumer.by_leader(new):
-            task = asyncio.create_task(self._consumer.log_ends(led), name=f"log ends of {led}")
+            task = asyncio.create_task(self._consumer.log_ends(led), name=f"log ends of {', '.join(map(name_of, led))}")
             task.add_done_callback(lambda _: self._wake.set())
             self._asked |= dict.fromkeys(led, task)
         if asking := {self._asked[partition] for partition in new if partition in self._asked}:
             await asyncio.wait(asking, timeout=seconds)
-        ends: dict[int, tuple[int, int]] = {}
+        ends: dict[TopicPartition, tuple[int, int]] = {}
         for partition in partitions:
             task_of = self._asked.get(partition)
             if task_of is None or not task_of.done():
@@ -92,42 +96,46 @@ class LogEnds:
 
 async def read_positions(
     lanes: Mapping[Lane, FencingToken],
-    logs: Mapping[int, tuple[int, int]],
+    logs: Mapping[TopicPartition, tuple[int, int]],
     forgotten: Forgotten,
     shared: LaneDependencies,
     consumer: Consumer,
-) -> dict[Lane, LanePositions | LostLane | str]:
-    """Read the positions of lanes. A lane gets `LostLane` where its token is no longer good, or a reason to wait.
+) -> dict[Lane, LanePositions | LostLane | Halt | str]:
+    """Read the positions of lanes.
 
-    `logs` has first offset and end of their logs. Raises the errors of both servers, and
-    `UnknownTopicOrPartitionError` where the topic is gone.
+    A lane gets `LostLane` where its token is no longer good, `Halt` where its topic is gone, or a reason to wait.
+    `logs` has first offset and end of their logs. Raises the errors of both servers.
     """
-    group_id, topic = shared.settings.group_id, shared.settings.topic_commands
-    identity = await shared.cluster.identity(topic)
-    committed = await shared.cluster.committed(group_id, topic, [lane.name.partition for lane in lanes])
+    group_id, topics = shared.settings.group_id, shared.settings.by_commands
+    identities = await shared.cluster.identities({lane.name.topic for lane in lanes})
+    committed = await shared.cluster.committed(group_id, [lane.partition for lane in lanes])
     all_committed = await _all_committed(shared, consumer)
     without_offset = [partition for partition, offset in all_committed.items() if offset is None]
     published = forgotten.ends(without_offset)
     # E before A: the other lanes are at work. The other way around, each turn in between would look like lost commits.
-    applied = await shared.store.applied(group_id, topic)
+    applied = await shared.store.applied(group_id, topics)
     positions = await shared.store.positions(lanes.values())
     if len(published) < len(without_offset):
-        own = {lane.name.partition: positions.get(token) for lane, token in lanes.items()}
+        own = {lane.partition: positions.get(token) for lane, token in lanes.items()}
         noted = {partition: position.emitted for partition, position in own.items() if position is not None}
         forgotten.read({at: noted.get(at, applied.get(at) or 0) for at in without_offset})
     lost_commits = why_commits_are_lost(all_committed, applied, published)
-    answers: dict[Lane, LanePositions | LostLane | str] = {}
+    answers: dict[Lane, LanePositions | LostLane | Halt | str] = {}
     for lane, token in lanes.items():
-        partition = lane.name.partition
-        emitted = committed[partition]
+        partition = lane.partition
+        emitted, identity = committed[partition], identities[lane.name.topic]
         if token not in positions:
             answers[lane] = LostLane([token])
+        elif isinstance(identity, UnknownTopicOrPartitionError):
+            answers[lane] = Halt(reason_without_topic(lane.name.topic))
+        elif isinstance(identity, KafkaError):
+            answers[lane] = f"asking for the id of the topic again after {identity}"
         elif partition not in logs:
-            answers[lane] = f"partition {partition} of {topic} has no leader that answers"
+            answers[lane] = f"{name_of(partition)} has no leader that answers"
         elif isinstance(emitted, KafkaError):
             answers[lane] = f"asking for the group's offset again after {emitted}"
         elif emitted is None and partition not in published:
-            answers[lane] = f"reading results of partition {partition}, for which Kafka has no offset of the group"
+            answers[lane] = f"reading the results of {name_of(partition)}, for which Kafka has no offset of the group"
         else:
             position, log = positions[token], Log(identity, *logs[partition])
             end = published.get(partition, 0)
@@ -140,12 +148,11 @@ async def read_positions(
 async def look_for_lost_commits(shared: LaneDependencies, consumer: Consumer) -> str | None:
     """Say why no lane may run, where any lane has lost commits. Looks at committed offsets alone."""
     committed = await _all_committed(shared, consumer)
-    applied = await shared.store.applied(shared.settings.group_id, shared.settings.topic_commands)
+    applied = await shared.store.applied(shared.settings.group_id, shared.settings.by_commands)
     return why_commits_are_lost(committed, applied)
 
 
-async def _all_committed(shared: LaneDependencies, consumer: Consumer) -> dict[int, Committed | None]:
+async def _all_committed(shared: LaneDependencies, consumer: Consumer) -> dict[TopicPartition, Committed | None]:
     """E of every lane of the group. A lane at work may move on; a lower bound is enough to see lost commits."""
-    group_id, topic = shared.settings.group_id, shared.settings.topic_commands
-    committed = await shared.cluster.committed(group_id, topic, consumer.all_partitions(), stable=False)
+    committed = await shared.cluster.committed(shared.settings.group_id, consumer.all_partitions(), stable=False)
     return {at: offset for at, offset in committed.items() if not isinstance(offset, KafkaError)}

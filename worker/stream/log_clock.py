@@ -13,7 +13,7 @@ _MAX_PARTITIONS = 16
 
 
 class LogClock:
-    """Looks at the command topic now and then. The age of a record is known if it was appended after the last look."""
+    """Looks at a command topic now and then. The age of a record is known if it was appended after the last look."""
 
     def __init__(self, cluster: Cluster, topic: str) -> None:
         self._cluster, self._topic = cluster, topic

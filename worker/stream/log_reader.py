@@ -169,10 +169,10 @@ def _has_moved(error: Exception) -> bool:
 
 
 def _by_leader(client: AIOKafkaClient, topic: str, partitions: Collection[int]) -> dict[int, list[int]]:
-    led, without = partitions_by_leader(client, topic, partitions)
+    led, without = partitions_by_leader(client, [TopicPartition(topic, partition) for partition in partitions])
     if without:
-        raise LeaderNotAvailableError(f"{topic}/{without[0]}")
-    return led
+        raise LeaderNotAvailableError(f"{topic}/{without[0].partition}")
+    return {node: [partition for _, partition in own] for node, own in led.items()}
 
 
 def _check(answers: Collection[Response]) -> None:

@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-from aiokafka.errors import UnknownTopicOrPartitionError
-
 from worker.batch.batch import Batch
 from worker.observability.hooks import Activity
 from worker.store import failpoints
 from worker.store.port import FencingToken, LostLane, NewerOwner, Owner, Registered
+from worker.stream.cluster.leaders import name_of
+from worker.stream.cluster.permissions import own_transactions
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.fencing import fence
 from worker.stream.forgotten import Forgotten
@@ -17,6 +17,7 @@ from worker.stream.halts import Halts
 from worker.stream.lane import Lane, LaneState
 from worker.stream.lane_positions import LanePositions, LogEnds, read_positions
 from worker.stream.open_lane import OpenLane
+from worker.stream.positions import Halt
 from worker.stream.producer import Emitter
 from worker.stream.reemission import read_ledger
 
@@ -47,7 +48,7 @@ class Opening:
         """`wake` is set when `go_on` may get further."""
         self._lanes, self._owner, self._emitter = lanes, owner, emitter
         self._shared, self._consumer, self._wake = shared, consumer, wake
-        self._group, self._topic = shared.settings.group_id, shared.settings.topic_commands
+        self._group = shared.settings.group_id
         # Noted before anything is asked: answers of a database that is replaced meanwhile must not open a lane.
         self.incarnation = shared.store.incarnation
         # Lanes registered to us whose previous producers are not fenced yet.
@@ -126,8 +127,8 @@ class Opening:
     def _hold(self, lane: Lane, token: FencingToken) -> None:
         """Note that only we can write for the lane, and read everything about it anew: others wrote until now."""
         self._tokens[lane] = token
-        self._log_ends.forget(lane.name.partition)
-        self._forgotten.forget(lane.name.partition)
+        self._log_ends.forget(lane.partition)
+        self._forgotten.forget(lane.partition)
 
     def _lose(self, lane: Lane, reason: str) -> None:
         """Leave the lane to its holder, and ask for it again later: the holder may be gone, or an older self of us."""
@@ -151,7 +152,7 @@ class Opening:
                 waiting.append(producer)
             elif (error := task.exception()) is not None:
                 del self._fences[producer]
-                self._halts.halt(lane, f"{error}. Allow Write on transactionalId {self._group}.{self._topic}. (prefix)")
+                self._halts.halt(lane, f"{error}. Allow {own_transactions(self._shared.settings)}")
                 return False
         if waiting:
             lane.wait(f"waiting until Kafka has ended what {', '.join(waiting)} may have left open")
@@ -187,18 +188,14 @@ class Opening:
         """Read the positions of lanes on both servers. A lane whose positions contradict each other halts."""
         for lane in lanes:
             self._shared.hooks.begins(Activity(lane.name))  # a lane that was open before has not registered again
-        logs = await self._log_ends.known([lane.name.partition for lane in lanes], LOG_ENDS_SECONDS)
+        logs = await self._log_ends.known([lane.partition for lane in lanes], LOG_ENDS_SECONDS)
         for lane in lanes:
-            if lane.name.partition not in logs:
-                lane.wait(f"waiting until a leader of {self._topic}/{lane.name.partition} answers", LEADER_SECONDS)
-        lanes = {lane: token for lane, token in lanes.items() if lane.name.partition in logs}
+            if lane.partition not in logs:
+                lane.wait(f"waiting until a leader of {name_of(lane.partition)} answers", LEADER_SECONDS)
+        lanes = {lane: token for lane, token in lanes.items() if lane.partition in logs}
         if not lanes:
             return
-        try:
-            answers = await read_positions(lanes, logs, self._forgotten, self._shared, self._consumer)
-        except UnknownTopicOrPartitionError:
-            self._halts.look_into(lanes)
-            return
+        answers = await read_positions(lanes, logs, self._forgotten, self._shared, self._consumer)
         if any(isinstance(answer, LanePositions) and answer.lost_commits is not None for answer in answers.values()):
             # Lanes at work could not know: their openings may not have been able to read these results yet.
             for lane in self._lanes:
@@ -207,7 +204,7 @@ class Opening:
         for lane, answer in answers.items():
             await self._place_lane(lane, lanes[lane], answer)
 
-    async def _place_lane(self, lane: Lane, token: FencingToken, answer: LanePositions | LostLane | str) -> None:
+    async def _place_lane(self, lane: Lane, token: FencingToken, answer: LanePositions | LostLane | Halt | str) -> None:
         if isinstance(answer, str):
             # A lane whose results have no leader says so already, and cannot read them for the same reason.
             if may_emit(lane, self._emitter):
@@ -216,7 +213,7 @@ class Opening:
         if isinstance(answer, LostLane):
             self._lose(lane, str(answer))
             return
-        if answer.reason_to_halt() is not None:
+        if isinstance(answer, Halt) or answer.reason_to_halt() is not None:
             self._halts.look_into([lane])
             return
         position = answer.position
@@ -262,7 +259,7 @@ class Opening:
         lane.inbox.changed = self._wake
         lane.run()
         # No await between these two: the reader takes a position that is not the inbox's for a failed poll.
-        self._consumer.begin_at(lane.name.partition, lane.applied)
+        self._consumer.begin_at(lane.lane.partition, lane.applied)
         failpoints.reach("seek")
         self._shared.hooks.ended(Activity(lane.name))
         lane.lane.log.info("lane_open", applied=lane.applied, emitted=lane.emitted, epoch=lane.token.epoch)
@@ -271,7 +268,7 @@ class Opening:
 
 def may_emit(lane: Lane, emitter: Emitter) -> bool:
     """Whether all result partitions of a lane have a leader, by the metadata. Otherwise the lane waits for one."""
-    leaderless = emitter.find_leaderless(lane.name.partition)
+    leaderless = emitter.find_leaderless(lane.name)
     if leaderless is None:
         return True
     reason = f"its results cannot be emitted: {leaderless} has no leader"

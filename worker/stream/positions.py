@@ -35,14 +35,14 @@ class Log:
 
 
 def why_commits_are_lost(
-    committed: Mapping[int, Committed | None],
-    applied: Mapping[int, int | None],
-    published: Mapping[int, int | None] | None = None,
+    committed: Mapping[tuple[str, int], Committed | None],
+    applied: Mapping[tuple[str, int], int | None],
+    published: Mapping[tuple[str, int], int | None] | None = None,
 ) -> str | None:
     """Say why no lane may run, and what to do about it, where a worker published results of any lane beyond A.
 
     `published` is E of partitions without a committed offset, by their results. Both have to be read before `applied`,
-    which is None or missing for lanes that Postgres does not know.
+    which is None or missing for lanes that Postgres does not know. The keys are topic and partition.
     """
     # An offset that a tool has set says nothing about results.
     emitted = {at: offset.offset for at, offset in committed.items() if offset is not None and offset.is_ours}
@@ -50,11 +50,11 @@ def why_commits_are_lost(
     lost = sorted(at for at, end in emitted.items() if (known := applied.get(at)) is None or end > known)
     if not lost:
         return None
-    named = ", ".join(f"{at} (E={emitted[at]}, A={applied.get(at)})" for at in lost[:_MAX_NAMED])
+    named = ", ".join(f"{at[0]}/{at[1]} (E={emitted[at]}, A={applied.get(at)})" for at in lost[:_MAX_NAMED])
     others = f" and {len(lost) - _MAX_NAMED} more" if len(lost) > _MAX_NAMED else ""
     return (
         "Postgres was restored from an older copy, or lost commits in a failover: results were published that it does "
-        f"not know, of partitions {named}{others}. Load the catalogue with its key revocations, then {_RECOVER}"
+        f"not know, of {named}{others}. Load the catalogue with its key revocations, then {_RECOVER}"
     )
 
 

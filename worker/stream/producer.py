@@ -18,11 +18,12 @@ from worker.messages.rules import Kind
 from worker.observability.hooks import Hooks, Sent
 from worker.settings import Settings
 from worker.store import failpoints
+from worker.store.port import LaneName
 from worker.stream.aiokafka_internals import sender_of
 from worker.stream.cluster.connection import client_options, close_within
-from worker.stream.cluster.leaders import has_leader
+from worker.stream.cluster.leaders import has_leader, name_of
 from worker.stream.cluster.offset_fetch_v7 import worker_metadata
-from worker.stream.delivery import LOOK_SECONDS, Delivery, NotOver, Patience, name_of, suspects
+from worker.stream.delivery import LOOK_SECONDS, Delivery, NotOver, Patience, suspects
 
 # A session that cannot start is replaced by one with another id, which another broker may coordinate.
 START_SECONDS = 5.0
@@ -43,11 +44,11 @@ _SENT_ONCE = (TxnOffsetCommitRequest, EndTxnRequest)
 class Doubt(Exception):
     """The worker does not know what became of a turn.
 
-    `suspects` are partitions of the command topic whose lanes failed while others may have got on. There are none where
+    `suspects` are partitions of command topics whose lanes failed while others may have got on. There are none where
     no lane in particular is to blame.
     """
 
-    def __init__(self, reason: str, suspects: Iterable[int] = ()) -> None:
+    def __init__(self, reason: str, suspects: Iterable[TopicPartition] = ()) -> None:
         super().__init__(reason)
         self.suspects = frozenset(suspects)
 
@@ -73,7 +74,12 @@ class Emitter:
         self._settings = settings
         self._offsets_group = offsets_group or settings.group_id
         self._hooks = hooks
-        self._topics = dict(zip(Kind, settings.result_topics, strict=True))
+        # The result topics of each channel, by its command topic and their kind, and the topic of its dead letters.
+        self._topics = {
+            topic: dict(zip(Kind, channel.result_topics, strict=True))
+            for topic, channel in settings.by_commands.items()
+        }
+        self._dead_letters = {topic: channel.dead_letter_topic for topic, channel in settings.by_commands.items()}
         # How many partitions each topic has.
         self._partitions: dict[str, int] = {}
         # Whether there ever was a transaction, whether one committed, and whether the end of one was not answered.
@@ -91,14 +97,15 @@ class Emitter:
         """Send InitProducerId, and ask how many partitions the result topics have."""
         async with asyncio.timeout(START_SECONDS):
             await self._producer.start()
-            for topic in (*self._topics.values(), self._settings.dead_letter_topic):
+            for topic in (topic for channel in self._settings.by_commands.values() for topic in channel.answer_topics):
                 # Losing access to one topic fails only the lanes that have results for it.
                 with suppress(TopicAuthorizationFailedError):
                     self._partitions[topic] = len(await self._producer.partitions_for(topic))
 
-    def find_leaderless(self, partition: int) -> str | None:
-        """Name a result partition of a command partition that has no leader, and ask for newer metadata then."""
-        for target in (self._target(topic, partition) for topic in self._partitions):
+    def find_leaderless(self, lane: LaneName) -> str | None:
+        """Name a result partition of a lane that has no leader, and ask for newer metadata then."""
+        topics = (*self._topics[lane.topic].values(), self._dead_letters[lane.topic])
+        for target in (self._target(topic, lane.partition) for topic in topics if topic in self._partitions):
             if not has_leader(self._producer.client, target):
                 self._producer.client.force_metadata_update()  # the answer takes a moment
                 return name_of(target)
@@ -195,28 +202,28 @@ class Emitter:
         """The same partition as the input: a lane then touches one partition a topic, and order is kept."""
         return TopicPartition(topic, partition % self._partitions.get(topic, partition + 1))
 
-    def _destination(self, kind: Kind, partition: int) -> TopicPartition:
-        return self._target(self._topics[kind], partition)
+    def _destination(self, kind: Kind, lane: LaneName) -> TopicPartition:
+        return self._target(self._topics[lane.topic][kind], lane.partition)
 
     def _deliveries(self, batches: Sequence[Sent]) -> list[Delivery]:
         """Sort results and copies of dead letters by the partitions that they go to."""
         deliveries: dict[TopicPartition, Delivery] = {}
 
-        def deliver(target: TopicPartition, partition: int, event: Event) -> None:
+        def deliver(target: TopicPartition, lane: TopicPartition, event: Event) -> None:
             delivery = deliveries.get(target)
             if delivery is None:
                 delivery = deliveries[target] = Delivery(target)
-            delivery.lanes.add(partition)
+            delivery.lanes.add(lane)
             delivery.events.append(event)
 
         for batch in batches:
-            topic, partition = batch.lane.topic, batch.lane.partition
+            topic, partition = lane = TopicPartition(batch.lane.topic, batch.lane.partition)
             for answer in batch.answers:
-                deliver(self._destination(answer.kind, partition), partition, event_of(answer, topic, partition))
+                deliver(self._destination(answer.kind, batch.lane), lane, event_of(answer, topic, partition))
                 if answer.dead_letter is not None:
                     source = Source(topic, partition, answer.offset, answer.appended_ms)
                     copy = dead_letter_event(answer.dead_letter, source, self._settings.group_id)
-                    deliver(self._target(self._settings.dead_letter_topic, partition), partition, copy)
+                    deliver(self._target(self._dead_letters[topic], partition), lane, copy)
         return list(deliveries.values())
 
     async def end_sending(self) -> None:

@@ -88,7 +88,7 @@ class Reader:
             if poll.is_current:
                 poll.lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
             return
-        await self._feed(poll, fetched if await self._watch.may_use() else [])
+        await self._feed(poll, fetched if await self._watch.may_use(poll.topic_partition.topic) else [])
 
     def _is_read_for(self, poll: _Poll) -> bool:
         return self._lanes.get(poll.topic_partition) is poll.lane and poll.is_current

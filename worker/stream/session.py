@@ -10,11 +10,14 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
+from aiokafka.structs import TopicPartition
+
 from worker.auth.jwks import KeysUnavailable
 from worker.batch.batch import Batch
 from worker.observability.hooks import Activity, Turn
 from worker.store import failpoints
 from worker.store.port import AnotherDatabase, BatchTooLarge, LostLane, Owner, StoreUnavailable
+from worker.stream.cluster.leaders import name_of
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
@@ -193,7 +196,7 @@ class Session:
         with self._hooks.step("store"):
             await self._shared.processor.process(list(turn.values()))
         self._fit_size(turn.values())
-        applied, failed = Batches(), dict[int, StoreUnavailable]()
+        applied, failed = Batches(), dict[TopicPartition, StoreUnavailable]()
         for lane, batch in turn.items():
             match batch.error:
                 case None:
@@ -208,7 +211,7 @@ class Session:
                     del self._open[lane.lane]
                     lane.lane.lose(str(lost), self._shared.settings.kafka_session_timeout_seconds)
                 case StoreUnavailable() as error:
-                    failed[batch.lane.partition] = error
+                    failed[lane.lane.partition] = error
         if answered := [batch for batch in applied.values() if batch.commands]:
             self._hooks.turn(Turn(answered, time.monotonic() - started))
         for batch in applied.values():
@@ -219,7 +222,7 @@ class Session:
             await self._settle()
             if applied:
                 await self._emit(applied)
-            raise LanesFailed("; ".join(f"partition {at}: {error}" for at, error in failed.items()), failed)
+            raise LanesFailed("; ".join(f"{name_of(at)}: {error}" for at, error in failed.items()), failed)
         return applied
 
     def _fit_size(self, batches: Collection[Batch]) -> None:

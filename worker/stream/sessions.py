@@ -13,6 +13,7 @@ import structlog
 
 from worker.store.port import Owner
 from worker.stream.cluster.connection import CLUSTER_ERRORS
+from worker.stream.cluster.leaders import name_of
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.fencing import fence
 from worker.stream.lane import Lane, LaneState
@@ -89,7 +90,7 @@ class Sessions:
         self._closing = asyncio.Event()
         # Producers of ended sessions that are being closed. New sessions do not wait: one broker may be silent.
         self._producers: set[asyncio.Task[None]] = set()
-        self._main = _Share(sorted(lanes, key=lambda lane: lane.name.partition))
+        self._main = _Share(sorted(lanes, key=lambda lane: lane.partition))
         self._times_apart = Counter[Lane]()
         # A task for each share. It ends before `close` only when its lanes have rejoined the main ones.
         self.tasks: list[asyncio.Task[None]] = []
@@ -97,7 +98,7 @@ class Sessions:
             self._begin(self._main)
 
     def _begin(self, share: _Share) -> None:
-        name = f"lanes {', '.join(str(lane.name.partition) for lane in share.lanes)}"
+        name = f"lanes {', '.join(name_of(lane.partition) for lane in share.lanes)}"
         self.tasks.append(asyncio.create_task(self._serve(share), name=name))
 
     async def _serve(self, share: _Share) -> None:
@@ -110,7 +111,7 @@ class Sessions:
             return
         own_task = asyncio.current_task()
         self.tasks = [task for task in self.tasks if task is not own_task]
-        log.info("lanes_rejoin", partitions=[lane.name.partition for lane in share.lanes])
+        log.info("lanes_rejoin", partitions=[name_of(lane.partition) for lane in share.lanes])
         for lane in share.lanes:
             lane.reopen("having worked apart")
         self._main.adopt(share.lanes)
@@ -184,7 +185,7 @@ class Sessions:
         """Give lanes that are to blame for a failure sessions of their own. `share` keeps the others, in a new list."""
         lanes, backoff = share.lanes, share.backoff
         named = error.suspects if isinstance(error, Doubt) else frozenset()
-        suspects = [lane for lane in lanes if lane.name.partition in named]
+        suspects = [lane for lane in lanes if lane.partition in named]
         if 0 < len(suspects) < len(lanes):
             shares = [_Share([lane]) for lane in suspects]
         elif (
@@ -201,7 +202,7 @@ class Sessions:
         self._times_apart.update(suspects)
         for apart in shares:
             self._begin(apart)
-        log.warning("lanes_opened_apart", partitions=[lane.name.partition for lane in suspects])
+        log.warning("lanes_opened_apart", partitions=[name_of(lane.partition) for lane in suspects])
 
     async def _closes_within(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Coroutine
 from typing import Any
 
@@ -25,13 +26,14 @@ from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.structs import TopicPartition
 
 from worker.messages.away import KAFKA, reason_of, silent, unreachable
 from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.store.port import TopicIdentity
 from worker.stream.aiokafka_internals import MetadataRequest
-from worker.stream.cluster.metadata_v10 import TopicsRequest, identity_of, operations_by_topic
+from worker.stream.cluster.metadata_v10 import TopicsRequest, identities_of, operations_by_topic
 from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetsRequest, committed_offsets
 from worker.stream.cluster.silent_brokers import NODE_SECONDS, any_silent, ask_silent, node_is_silent
 from worker.stream.cluster.topic_settings import TopicShape
@@ -231,17 +233,18 @@ class Cluster:
         return not node_is_silent(await self.client(), node)
 
     async def committed(
-        self, group_id: str, topic: str, partitions: Collection[int], *, stable: bool = True
-    ) -> dict[int, Committed | KafkaError | None]:
+        self, group_id: str, partitions: Collection[TopicPartition], *, stable: bool = True
+    ) -> dict[TopicPartition, Committed | KafkaError | None]:
         """The committed offsets of a group, None for a partition that has none. Ask after fencing (DESIGN: A session).
 
         A partition with an error has the error, such as UNSTABLE_OFFSET_COMMIT while a transaction is open. Errors of
         the whole answer are raised. Without `stable`, an open transaction is ignored.
         """
-        response = await self.ask_group_coordinator(
-            group_id, OffsetsRequest(group_id, topic, sorted(partitions), stable=stable)
-        )
-        offsets = committed_offsets(response, topic)
+        by_topic = defaultdict[str, list[int]](list)
+        for topic, partition in sorted(partitions):
+            by_topic[topic].append(partition)
+        response = await self.ask_group_coordinator(group_id, OffsetsRequest(group_id, by_topic, stable=stable))
+        offsets = committed_offsets(response)
         # "No offset" would let a lane start anew, so a partition that is missing in the answer is an error (guard B17).
         missing = KafkaError("the coordinator did not answer for it")
         return {partition: offsets.get(partition, missing) for partition in partitions}
@@ -265,15 +268,22 @@ class Cluster:
         except NotImplementedError:
             return {}
 
-    async def identity(self, topic: str) -> TopicIdentity | None:
-        """The id of a topic; None where brokers are too old to have ids.
+    async def identities(self, topics: Collection[str]) -> dict[str, TopicIdentity | KafkaError | None]:
+        """The ids of topics; None where brokers are too old to have ids.
 
-        Raises `UnknownTopicOrPartitionError` where no topic has that name.
+        A topic with an error has the error, such as `UnknownTopicOrPartitionError` where no topic has that name.
         """
         try:
-            return identity_of(await self.ask(TopicsRequest([topic])))
+            return identities_of(await self.ask(TopicsRequest([*topics])))
         except NotImplementedError:
-            return None
+            return dict.fromkeys(topics)
+
+    async def identity(self, topic: str) -> TopicIdentity | None:
+        """The id of one topic. Raises its error."""
+        identity = (await self.identities([topic]))[topic]
+        if isinstance(identity, KafkaError):
+            raise identity
+        return identity
 
     async def topic_settings(self, topic: str) -> dict[str, str]:
         """The configuration of a topic. An unknown topic and a missing right are errors."""

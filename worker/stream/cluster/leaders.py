@@ -7,20 +7,24 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition
 
 
+def name_of(partition: TopicPartition) -> str:
+    """Format a partition for people, as `topic/partition`."""
+    return f"{partition.topic}/{partition.partition}"
+
+
 def has_leader(client: AIOKafkaClient, topic_partition: TopicPartition) -> bool:
     """Whether a broker leads the partition: without one, nobody can read or write it."""
     return client.cluster.leader_for_partition(topic_partition) not in (None, -1)
 
 
 def partitions_by_leader(
-    client: AIOKafkaClient, topic: str, partitions: Collection[int]
-) -> tuple[dict[int, list[int]], list[int]]:
+    client: AIOKafkaClient, partitions: Collection[TopicPartition]
+) -> tuple[dict[int, list[TopicPartition]], list[TopicPartition]]:
     """The partitions that each broker leads, and those without a leader."""
-    led, without = defaultdict[int, list[int]](list), list[int]()
+    led, without = defaultdict[int, list[TopicPartition]](list), list[TopicPartition]()
     for partition in partitions:
-        topic_partition = TopicPartition(topic, partition)
-        if has_leader(client, topic_partition):
-            led[client.cluster.leader_for_partition(topic_partition)].append(partition)
+        if has_leader(client, partition):
+            led[client.cluster.leader_for_partition(partition)].append(partition)
         else:
             without.append(partition)
     return led, without

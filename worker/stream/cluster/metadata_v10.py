@@ -4,7 +4,7 @@ import base64
 from io import BytesIO
 from typing import Any
 
-from aiokafka.errors import TopicAuthorizationFailedError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, Int16, Int32
@@ -91,14 +91,15 @@ def operations_by_topic(response: Any) -> dict[str, frozenset[str]]:
     return allowed
 
 
-def identity_of(response: Any) -> TopicIdentity | None:
-    """The id of the only topic in an answer; None where the broker gives it no id.
-
-    Raises the error that the answer has, such as `UnknownTopicOrPartitionError`.
-    """
-    ((code, topic, topic_id, *_),) = response.topics
-    if code:
-        raise for_code(code)(f"topic {topic}: error {code}")
-    if topic_id == _NO_ID:
-        return None
-    return TopicIdentity(response.cluster_id, base64.urlsafe_b64encode(topic_id).decode("ascii").rstrip("="))
+def identities_of(response: Any) -> dict[str, TopicIdentity | KafkaError | None]:
+    """The id of each topic in an answer; None where the broker gives it no id, or the topic's error."""
+    identities: dict[str, TopicIdentity | KafkaError | None] = {}
+    for code, topic, topic_id, *_ in response.topics:
+        if code:
+            identities[topic] = for_code(code)(f"topic {topic}: error {code}")
+        elif topic_id == _NO_ID:
+            identities[topic] = None
+        else:
+            id = base64.urlsafe_b64encode(topic_id).decode("ascii").rstrip("=")
+            identities[topic] = TopicIdentity(response.cluster_id, id)
+    return identities

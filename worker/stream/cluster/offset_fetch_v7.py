@@ -1,12 +1,13 @@
 """Version 7 of OffsetFetch, the first that sees pending transactions (KIP-447). aiokafka has up to 3."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.commit import OffsetFetchRequest_v3
 from aiokafka.protocol.types import Boolean, CompactArray, Int16, Int32, Int64
+from aiokafka.structs import TopicPartition
 
 from worker.stream.cluster.flexible import TEXT, array, structure
 
@@ -47,16 +48,18 @@ class OffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]):  #
 
     API_KEY = 9
 
-    def __init__(self, group_id: str, topic: str, partitions: list[int], *, stable: bool) -> None:
-        self._group_id, self._topic, self._partitions, self._stable = group_id, topic, partitions, stable
+    def __init__(self, group_id: str, partitions: Mapping[str, Sequence[int]], *, stable: bool) -> None:
+        """`partitions` are those of each topic."""
+        self._group_id, self._partitions, self._stable = group_id, partitions, stable
 
     def build(
         self, request_struct_class: type[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]
     ) -> OffsetFetchRequest_v3 | OffsetFetchRequest_v7:
         """See `aiokafka.protocol.api.Request`."""
+        topics = [(topic, [*own]) for topic, own in self._partitions.items()]
         if request_struct_class.API_VERSION < 7:
-            return request_struct_class(self._group_id, [(self._topic, self._partitions)])
-        return request_struct_class(self._group_id, [(self._topic, self._partitions, {})], self._stable, {})
+            return request_struct_class(self._group_id, topics)
+        return request_struct_class(self._group_id, [(*topic, {}) for topic in topics], self._stable, {})
 
 
 class Committed(NamedTuple):
@@ -76,20 +79,20 @@ def worker_metadata(offset: int) -> str:
     return f"passport-worker {offset}"
 
 
-def committed_offsets(response: Any, topic: str) -> Mapping[int, Committed | KafkaError | None]:
+def committed_offsets(response: Any) -> Mapping[TopicPartition, Committed | KafkaError | None]:
     """The offset of each partition in an answer, None for a partition without one, or the error of the partition.
 
     Raises the error of the whole answer (guard B17).
     """
     if response.error_code:
         raise _error(response.error_code, "the group's offsets")
-    offsets: dict[int, Committed | KafkaError | None] = {}
-    for name, partitions, *_ in response.topics:
+    offsets: dict[TopicPartition, Committed | KafkaError | None] = {}
+    for topic, partitions, *_ in response.topics:
         for part in partitions:
             partition, offset, *_, metadata, code = part[:-1] if response.API_VERSION >= 7 else part
-            if name == topic:
-                committed = None if offset < 0 else Committed(offset, metadata or "")
-                offsets[partition] = _error(code, f"the offset of {name}/{partition}") if code else committed
+            committed = None if offset < 0 else Committed(offset, metadata or "")
+            error = _error(code, f"the offset of {topic}/{partition}") if code else None
+            offsets[TopicPartition(topic, partition)] = error or committed
     return offsets
 
 

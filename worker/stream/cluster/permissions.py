@@ -36,16 +36,18 @@ class Acl:
 
 def needed_acls(settings: Settings) -> tuple[Acl, ...]:
     """All rights that `run` needs. Read and Write bring Describe along; the worker needs no right on the cluster."""
-    answers = settings.answer_topics
+    channels = settings.by_commands.values()
+    answers = [topic for channel in channels for topic in channel.answer_topics]
     return (
-        Acl("Read", "topic", settings.topic_commands),
+        *(Acl("Read", "topic", channel.topic_commands) for channel in channels),
         Acl("Read", "group", settings.group_id),
         *(Acl("Write", "topic", topic) for topic in answers),
         # Where Kafka has forgotten the group's offsets, the results tell how far they were published.
-        *result_acls(settings),
+        *(acl for channel in channels for acl in result_acls(channel)),
         # At its start the worker looks for settings that would stop a lane later.
-        *(Acl("DescribeConfigs", "topic", topic) for topic in (settings.topic_commands, *answers)),
-        own_transactions(settings),
+        *(Acl("DescribeConfigs", "topic", topic) for topic in (*settings.by_commands, *answers)),
+        # Sessions have ids with the name of the default channel, and operators' verbs with that of their channel.
+        *dict.fromkeys(own_transactions(own) for own in (settings, *channels)),
     )
 
 

@@ -1,12 +1,12 @@
-"""Notices when the command topic was deleted, or made anew under the same name."""
+"""Notices when a command topic was deleted, or made anew under the same name."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from worker.store.port import TopicIdentity
 from worker.stream.cluster.connection import Cluster
@@ -17,23 +17,28 @@ RETRY_SECONDS = 0.2
 # How long records that were fetched in doubt wait for the topic's identity.
 HOLD_SECONDS = 0.5
 
+# The identities of topics by name. None: no topic has the name.
+Identities = dict[str, TopicIdentity | None]
+
 # The identity of a topic that was not asked for yet, and of every topic where brokers are too old to have ids.
 _UNKNOWN = TopicIdentity("", "")
 
 
 class TopicWatch:
-    """Calls `on_change` when another topic has this name, or none.
+    """Calls `on_change` with the name when another topic has one of these names, or none.
 
     aiokafka fetches by name, so it would read a new topic from the old offset on. Before that it has to ask for
     metadata, upon an error or a broken connection. Each such request is a doubt: the watch asks the cluster for the
-    topic's identity, beside reading. Records that were fetched in doubt wait for the answer, but not for long: a silent
-    broker must not hold up lanes that need nothing of it.
+    topics' identities, beside reading. Records that were fetched in doubt wait for the answer, but not for long: a
+    silent broker must not hold up lanes that need nothing of it.
     """
 
-    def __init__(self, cluster: Cluster, topic: str, client: AIOKafkaClient, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, topics: Collection[str], client: AIOKafkaClient, on_change: Callable[[str], None]
+    ) -> None:
         """`client` is the one that fetches."""
-        self._cluster, self._topic, self._on_change = cluster, topic, on_change
-        self._known: TopicIdentity | None = _UNKNOWN
+        self._cluster, self._topics, self._on_change = cluster, topics, on_change
+        self._known: Identities = dict.fromkeys(topics, _UNKNOWN)
         self._doubts = 0
         # Set while no doubt is open, or nobody waits for its answer any more.
         self._answered = asyncio.Event()
@@ -48,28 +53,28 @@ class TopicWatch:
         client.force_metadata_update = doubt_and_update
 
     @property
-    def is_gone(self) -> bool:
-        """Whether no topic had this name at the last look."""
-        return self._known is None
+    def gone(self) -> list[str]:
+        """The names that no topic had at the last look."""
+        return [topic for topic, identity in self._known.items() if identity is None]
 
     async def begin(self) -> None:
-        """Note which topic has the name now. Raises `CLUSTER_ERRORS`."""
-        self._known = await self._identity()
+        """Note which topics have the names now. Raises `CLUSTER_ERRORS`."""
+        self._known = await self._identities()
 
-    async def may_use(self) -> bool:
+    async def may_use(self, topic: str) -> bool:
         """Whether records that were just fetched belong to the topic of before.
 
         Waits up to `HOLD_SECONDS` for the answer to a doubt, once for each doubt.
         """
         if self._answered.is_set():
             return True
-        known = self._known
+        known = self._known[topic]
         try:
             async with asyncio.timeout(HOLD_SECONDS):
                 await self._answered.wait()
         except TimeoutError:
             self._answered.set()  # the answer, when it comes, still stops the lanes
-        return self._known == known
+        return self._known[topic] == known
 
     async def watch(self) -> None:
         """Ask upon each doubt, and every `WATCH_SECONDS` without one, until cancelled."""
@@ -88,18 +93,24 @@ class TopicWatch:
         self._ask.set()
 
     async def _look(self) -> None:
-        doubts, identity = self._doubts, await self._identity()
-        changed, self._known = identity != self._known, identity
+        doubts, known, identities = self._doubts, self._known, await self._identities()
+        self._known = identities
         if doubts == self._doubts:
             self._answered.set()
             self._ask.clear()
-        if changed:
+        if changed := [topic for topic, identity in identities.items() if identity != known[topic]]:
             # Whether there are partitions to assign: the client by itself would ask every five minutes.
             self._update_metadata()
-            self._on_change()
+            for topic in changed:
+                self._on_change(topic)
 
-    async def _identity(self) -> TopicIdentity | None:
-        try:
-            return await self._cluster.identity(self._topic) or _UNKNOWN
-        except UnknownTopicOrPartitionError:
-            return None
+    async def _identities(self) -> Identities:
+        known: Identities = {}
+        for topic, identity in (await self._cluster.identities(self._topics)).items():
+            if isinstance(identity, UnknownTopicOrPartitionError):
+                known[topic] = None
+            elif isinstance(identity, KafkaError):
+                raise identity
+            else:
+                known[topic] = identity or _UNKNOWN
+        return known

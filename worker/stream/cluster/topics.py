@@ -9,12 +9,15 @@ from worker.stream.cluster.topic_settings import ExistingTopic, differences, mis
 
 
 async def check_topics(cluster: Cluster, settings: Settings) -> list[CheckResult]:
-    """See `judge_topics`. Raises `CLUSTER_ERRORS`."""
-    return judge_topics(settings, await find_topics(cluster, settings.all_topics))
+    """See `judge_topics`, for all channels. Raises `CLUSTER_ERRORS`."""
+    channels = settings.by_commands.values()
+    topics = await find_topics(cluster, [topic for channel in channels for topic in channel.all_topics])
+    return [result for channel in channels for result in judge_topics(channel, topics)]
 
 
 def judge_topics(settings: Settings, topics: dict[str, ExistingTopic]) -> list[CheckResult]:
-    """Say which topics are missing. Where all exist, say how they differ from what the worker needs."""
+    """Say which topics of a channel are missing. Where all exist, say how they differ from what the worker needs."""
+    topics = {name: topics[name] for name in settings.all_topics if name in topics}
     missing = [name for name in settings.all_topics if name not in topics]
     if missing:
         return [missing_topics(missing)]

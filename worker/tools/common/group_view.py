@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
@@ -30,12 +31,12 @@ async def group_view(settings: Settings, cluster: Cluster) -> dict[int, Partitio
     partitions = range(counts[topic])
     bounds, committed, members = await asyncio.gather(
         LogReader(cluster).bounds(topic, partitions),
-        cluster.committed(group_id, topic, partitions, stable=False),
+        cluster.committed(group_id, [TopicPartition(topic, partition) for partition in partitions], stable=False),
         members_by_partition(cluster, group_id, topic),
     )
     view = {}
     for partition in partitions:
-        offset = committed[partition]
+        offset = committed[topic, partition]
         if isinstance(offset, KafkaError):
             raise offset
         view[partition] = PartitionView(Log(identity, *bounds[partition]), offset, members.get(partition))
@@ -47,9 +48,10 @@ async def stable_offsets(settings: Settings, cluster: Cluster, partitions: Colle
 
     Raises `CLUSTER_ERRORS`.
     """
-    committed = await cluster.committed(settings.group_id, settings.topic_commands, partitions)
+    topic = settings.topic_commands
+    committed = await cluster.committed(settings.group_id, [TopicPartition(topic, number) for number in partitions])
     stable: dict[int, int | None] = {}
-    for partition, offset in committed.items():
+    for (_, partition), offset in committed.items():
         if isinstance(offset, KafkaError) and not isinstance(offset, UnstableOffset):
             raise offset
         if not isinstance(offset, KafkaError):

@@ -74,7 +74,7 @@ class Inspection:
 
     async def lanes(self, group_id: str, topic: str) -> dict[int, LaneRow]:
         """Every lane of a group on a topic, by partition."""
-        rows = await self.connection.fetch(sql.load("lanes"), group_id, topic)
+        rows = await self.connection.fetch(sql.load("lanes"), group_id, [topic])
         return {
             row["partition"]: LaneRow(
                 row["id"],

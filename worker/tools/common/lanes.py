@@ -27,7 +27,7 @@ async def lanes(servers: Servers) -> LanesReport:
     caught_up = await servers.kafka(lambda: with_logs_beyond(servers.cluster, topic, seen, known))
     seen = seen if isinstance(caught_up, Problem) else caught_up
     published = await published_without_offset(servers, seen)
-    positions = positions_of_lanes(seen, known, published)
+    positions = positions_of_lanes(topic, seen, known, published)
     waiting = {at: lane.emitted for at, lane in positions.items() if lane.emitted < lane.log.end}
     ages = await servers.kafka(lambda: LogReader(servers.cluster).appended_at(topic, waiting))
     ahead = [at for at, lane in positions.items() if lane.emitted > lane.position.applied]
@@ -78,15 +78,18 @@ async def published_without_offset(servers: Servers, seen: Mapping[int, Partitio
 
 
 def positions_of_lanes(
-    seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow], published: Mapping[int, int]
+    topic: str, seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow], published: Mapping[int, int]
 ) -> dict[int, LanePositions]:
-    """The positions of every lane that Kafka has. Commits that one lane has lost concern all lanes.
+    """The positions of every lane of a topic that Kafka has. Commits that one lane has lost concern all lanes.
 
     `published` has the partitions for which the group has no offset.
     """
     positions = {at: row.position for at, row in known.items()}
-    applied = {at: None if position is None else position.applied for at, position in positions.items()}
-    reason = why_commits_are_lost({at: view.committed for at, view in seen.items()}, applied, published)
+    reason = why_commits_are_lost(
+        {(topic, at): view.committed for at, view in seen.items()},
+        {(topic, at): None if position is None else position.applied for at, position in positions.items()},
+        {(topic, at): end for at, end in published.items()},
+    )
     return {
         at: positions_of(positions.get(at), view.committed, view.log, reason, published=published.get(at))
         for at, view in seen.items()

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import stamina
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.structs import TopicPartition
 
 from worker.preflight import KAFKA, fault_of
 from worker.settings import Settings
@@ -79,7 +80,7 @@ class Servers:
         settings = self.settings
 
         async def committed() -> None:
-            await self.cluster.committed(settings.group_id, settings.topic_commands, [0])
+            await self.cluster.committed(settings.group_id, [TopicPartition(settings.topic_commands, 0)])
 
         async def connected() -> None:
             async with self._inspect():

@@ -16,8 +16,12 @@ from worker.tools.common.wanted_topics import wanted_topics
 
 
 async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str], list[str]]:
-    """Create missing topics and compare the others. Returns the names created, and a sentence for each difference."""
-    wanted = wanted_topics(settings)
+    """Create missing topics of all channels and compare the others.
+
+    Returns the names created, and a sentence for each difference.
+    """
+    channels = settings.by_commands.values()
+    wanted = [topic for channel in channels for topic in wanted_topics(channel)]
     replication = settings.topic_replication
     new: list[Any] = [(topic.name, topic.partitions, replication, [], [*topic.settings.items()]) for topic in wanted]
     response = await _ask_controller(cluster, CreateTopicsRequest(new, int(ANSWER_SECONDS * 1000), False))
@@ -29,18 +33,23 @@ async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str]
         elif error is not TopicAlreadyExistsError:
             raise error(f"topic {name}: {message[0] if message and message[0] else error.__name__}")
     # A broker may not know yet of a topic that was just created.
-    topics = await find_topics(cluster, [name for name in settings.all_topics if name not in created])
+    topics = await find_topics(cluster, [topic.name for topic in wanted if topic.name not in created])
     return created, _drift(settings, topics)
 
 
 async def compare_topics(cluster: Cluster, settings: Settings) -> tuple[list[str], list[str]]:
     """The names of missing topics, and a sentence for each difference of the others."""
-    topics = await find_topics(cluster, settings.all_topics)
-    return [name for name in settings.all_topics if name not in topics], _drift(settings, topics)
+    names = [topic for channel in settings.by_commands.values() for topic in channel.all_topics]
+    topics = await find_topics(cluster, names)
+    return [name for name in names if name not in topics], _drift(settings, topics)
 
 
 def _drift(settings: Settings, topics: Mapping[str, ExistingTopic]) -> list[str]:
-    return [*map(str, differences(settings, topics, settings.topic_partitions, settings.topic_replication))]
+    drift = list[str]()
+    for channel in settings.by_commands.values():
+        own = {name: topic for name, topic in topics.items() if name in channel.all_topics}
+        drift += map(str, differences(channel, own, settings.topic_partitions, settings.topic_replication))
+    return drift
 
 
 async def _ask_controller(cluster: Cluster, request: Request) -> Response:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from aiokafka.structs import TopicPartition
+
 from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.messages.rules import Kind
@@ -116,7 +118,8 @@ async def open_kafka(settings: Settings, cluster: Cluster) -> KafkaSide:
     )
     partitions = range(counts[topic])
     committed, bounds = await asyncio.gather(
-        cluster.committed(settings.group_id, topic, partitions, stable=False), reader.bounds(topic, partitions)
+        cluster.committed(settings.group_id, [TopicPartition(topic, at) for at in partitions], stable=False),
+        reader.bounds(topic, partitions),
     )
-    emitted = {at: offset.offset for at, offset in committed.items() if isinstance(offset, Committed)}
+    emitted = {at: offset.offset for (_, at), offset in committed.items() if isinstance(offset, Committed)}
     return KafkaSide(settings, reader, Topics(settings, counts), bounds, emitted)

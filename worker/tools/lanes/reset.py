@@ -112,7 +112,7 @@ class _Resetting:
         rows = await both.database.lanes(settings.group_id, topic)
         without_offset = await published_without_offset(both.servers, view)
         current = await with_logs_beyond(both.cluster, topic, view, rows)
-        positions = positions_of_lanes(current, rows, without_offset)
+        positions = positions_of_lanes(topic, current, rows, without_offset)
         chosen = {at: positions[at] for at in chosen_partitions(partitions, view)}
         halted = {at: lane for at, lane in chosen.items() if lane.reason_to_halt() is not None}
         progress.begin("looking at halted lanes", len(halted))

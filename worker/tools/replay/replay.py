@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from worker.messages.answers import outcome_code
 from worker.messages.events import Answer
@@ -264,7 +265,7 @@ class Replayer:
         """Fence an earlier run. Returns the next offset to repeat, None if Kafka knows none."""
         await self._emitter.start()
         topic, partition = self._lane.topic, self._lane.partition
-        committed = (await cluster.committed(self._group, topic, [partition]))[partition]
+        committed = (await cluster.committed(self._group, [TopicPartition(topic, partition)]))[topic, partition]
         if isinstance(committed, KafkaError):
             raise committed
         return None if committed is None else committed.offset
