@@ -32,7 +32,7 @@ def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
         settings=settings,
         store=store,
         processor=Processor(pipeline, hooks),
-        command_reader=CommandReader(settings.limits, verifier, settings.audience),
+        command_reader=CommandReader(settings.limits, verifier, settings.signature_audience, settings.channel_of_topic),
         cluster=Cluster(settings),
         hooks=hooks,
     )

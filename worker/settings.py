@@ -55,13 +55,13 @@ def _currency(text: str) -> str:
     return text
 
 
-_CHANNEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+CHANNEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 def _channels(text: str) -> str:
     names = [name.strip() for name in text.split(",")] if text.strip() else []
     for name in names:
-        if not _CHANNEL.fullmatch(name):
+        if not CHANNEL.fullmatch(name):
             raise ValueError(f"expected names of 1 to 40 letters a-z, digits and inner hyphens, got {name!r}")
     if len({*names}) < len(names):
         raise ValueError("expected each channel once")
@@ -251,6 +251,11 @@ class Settings(BaseSettings):
         topics = {topic: f"{prefix}{getattr(self, topic)}" for topic in _TOPICS}
         topics["topic_dead_letters"] = f"{prefix}{self.dead_letter_topic}"
         return self.model_copy(update={**topics, "channels": "", "default_channel": True})
+
+    @property
+    def channel_of_topic(self) -> Mapping[str, str]:
+        """The channel of each command topic."""
+        return {self.of_channel(name).topic_commands: name for name in self.channel_names}
 
     @property
     def by_commands(self) -> Mapping[str, "Settings"]:

@@ -64,7 +64,7 @@ async def test_what_was_loaded_is_what_the_worker_reads(connection: Connection) 
     assert grants == {digests[0]: None, digests[1]: 1774994400000}
     company = await connection.fetchrow(sql.load("companies"), [COMPANY])
     assert company is not None
-    assert tuple(company) == (COMPANY, "active", None, "demo-growth", 5000, 75, 10000)
+    assert tuple(company) == (COMPANY, "active", None, None, "demo-growth", 5000, 75, 10000)
     product, template, owner = await connection.fetch(sql.load("products"), [PRODUCT], [COMPANY], 1_000_000)
     assert (product["id"], template["id"], owner["company_id"]) == (PRODUCT, None, COMPANY)
     seeded = seed_fields(template["text"], product["text"], owner["text"])
@@ -73,6 +73,18 @@ async def test_what_was_loaded_is_what_the_worker_reads(connection: Connection) 
     assert fields["batteryCategory"] == {"value": "industrial", "status": "approved", "source": "template"}
     assert fields["manufacturerName"] == {"value": "EuroBat GmbH", "status": "approved", "source": "company"}
     assert fields["recycledCobaltShare"] == {"value": None, "status": "empty"}
+
+
+@pytest.mark.parametrize("channels", [["acme", "globex"], [""], None], ids=["two", "default", "any"])
+async def test_a_company_is_bound_to_the_channels_of_the_file(
+    connection: Connection, channels: list[str] | None
+) -> None:
+    """A file that does not mention them lets the company use any, as null does."""
+    for loaded, stored in ((_company(channels=channels), channels), (_company(), None)):
+        await load_catalogue(connection, _catalogue(plans=[PLAN], companies=[loaded]))
+        company = await connection.fetchrow(sql.load("companies"), [COMPANY])
+        assert company is not None
+        assert company["channels"] == stored
 
 
 async def test_loading_again_changes_nothing(connection: Connection) -> None:
@@ -124,7 +136,7 @@ async def test_a_changed_row_is_changed_in_all_fields(connection: Connection) ->
     (plans, companies, keys, templates, products, _) = await _everything(connection)
     assert [tuple(row.values()) for row in (*plans, *companies)] == [
         ("growth", None, 0, None),
-        (COMPANY, "New", "growth", None, "{}", None, 1),
+        (COMPANY, "New", "growth", None, "{}", None, 1, None),
     ]
     assert [tuple(row.values()) for row in keys] == [(sha256(b"tp_a").digest(), COMPANY, "", None)]
     assert [tuple(row.values()) for row in templates] == [(TEMPLATE, "textile", 2, "[]")]

@@ -43,7 +43,7 @@ INSERT INTO activity SELECT date_trunc('minute', now()) - n * interval '1 minute
 """
 COMPANY = f"'{1:024x}'"
 STATEMENTS = {
-    "store/lanes": "'g', 't'",
+    "store/lanes": "'g', '{t}'",
     "tools/console/activity_outcomes": "'g', 60",
     "tools/console/activity_refusals": "'g', 60, 200",
     "tools/dead_letters/list_dead_letters": "'g', 't', '{}', NULL, NULL, NULL, NULL, NULL, 200",

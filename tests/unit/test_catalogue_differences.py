@@ -71,7 +71,8 @@ def test_rows_of_a_file() -> None:
         *[("api-key", "a" * 24)] * 3,
     ]
     assert rows[0].values == PLAN
-    assert rows[1].values == {"_id": "a" * 24, "name": "n", "plan": "p", "subscription": None, "prefill": {}}
+    plain: dict[str, object] = {"_id": "a" * 24, "name": "n", "plan": "p", "subscription": None, "prefill": {}}
+    assert rows[1].values == {**plain, "channels": None}
     assert rows[2].values == {"sha256": HASH, "label": "", "revokedAt": "2026-01-01T00:00:00Z"}
     assert rows[3].values == {"sha256": rows[3].id, "label": "l"}
     assert rows[4].values["revokedAt"] is None

@@ -192,7 +192,8 @@ def test_rows_have_what_the_file_says(
 ) -> None:
     """What it leaves out is no difference to anything."""
     rows = {row.kind: row for row in rows_of(_parsed({"jwk": JWK, **key}, **company))}
-    own: dict[str, Any] = {"_id": COMPANY, "name": "n", "plan": "p", "subscription": None, "prefill": {}}
+    plain: dict[str, Any] = {"_id": COMPANY, "name": "n", "plan": "p", "subscription": None, "prefill": {}}
+    own: dict[str, Any] = {**plain, "channels": None}
     assert rows["company"].values == {**own, **expected[1]}
     signing_key = rows["signing-key"]
     assert (signing_key.id, signing_key.company_id) == (key_id(RFC_8037), COMPANY)

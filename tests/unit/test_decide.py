@@ -44,6 +44,7 @@ from worker.domain.facts import Binding, Facts
 from worker.domain.outcomes import (
     Asked,
     Created,
+    CredentialsProblem,
     DailyWritesSpent,
     Forbidden,
     GtinRegistered,
@@ -145,6 +146,31 @@ def test_rule_2_an_api_key_of_a_company_that_is_gone_is_unknown() -> None:
     known = facts()
     known.companies.clear()
     assert decide(command(), known) == Unauthorized()
+
+
+@pytest.mark.parametrize("credentials", [ApiKey(DIGEST), _token()], ids=["API key", "access token"])
+@pytest.mark.parametrize(
+    ("channels", "channel", "is_allowed"),
+    [
+        (None, "acme", True),
+        ({"acme"}, "acme", True),
+        ({"acme", "globex"}, "globex", True),
+        ({"acme"}, "", False),
+        ({"acme"}, "acme-2", False),
+        ({""}, "", True),
+        ({""}, "acme", False),
+    ],
+)
+def test_rule_2_a_company_uses_its_own_channels(
+    credentials: ApiKey | AccessToken, channels: set[str] | None, channel: str, is_allowed: bool
+) -> None:
+    """Elsewhere its credentials are of no use to whoever stole them."""
+    known = facts()
+    bound = None if channels is None else frozenset(channels)
+    known.companies[COMPANY] = replace(known.companies[COMPANY], channels=bound)
+    outcome = decide(command(credentials=credentials, channel=channel), known)
+    wrong = Unauthorized(CredentialsProblem.WRONG_CHANNEL)
+    assert isinstance(outcome, Created) if is_allowed else outcome == wrong
 
 
 @pytest.mark.parametrize("scope", ["", "passports:read", "passports:writer", "PASSPORTS:WRITE"])

@@ -20,12 +20,14 @@ class Company:
     """A tenant. `subscription` is None where the plan needs none.
 
     Commands that were appended at `signatures_required_ms` or later have to be signed; None requires no signature.
+    Commands have to come on one of `channels`; None allows all of them.
     """
 
     id: str
     plan: Plan
     subscription: str | None
     signatures_required_ms: int | None = None
+    channels: frozenset[str] | None = None
 
     @property
     def may_write(self) -> bool:

@@ -141,7 +141,8 @@ class Command(NamedTuple):
     """One record on its way to a decision.
 
     `key` is the key of the result. `idempotency_key` is the producer's, or None; rule 4 refuses when
-    `key_is_malformed`. `fingerprint` is the SHA-256 of the canonical body, present where a key can be bound.
+    `key_is_malformed`. `fingerprint` is the SHA-256 of the canonical body, present where a key can be bound. `channel`
+    is that of the record's topic; the default channel has an empty name.
     """
 
     source: Source
@@ -153,3 +154,4 @@ class Command(NamedTuple):
     body: CreatePassport | InvalidBody | UnreadableRecord
     trace: TraceContext | None
     dead_letter: DeadLetter | None
+    channel: str = ""

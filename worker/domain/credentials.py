@@ -12,6 +12,7 @@ from worker.domain.timestamps import DAY_MS
 LONGEST_LIFE_MS = DAY_MS
 
 _UNKNOWN = Unauthorized()
+_WRONG_CHANNEL = Unauthorized(CredentialsProblem.WRONG_CHANNEL)
 _REASONS: Mapping[NoCredentials, SignatureProblem | CredentialsProblem] = {
     NoCredentials.MALFORMED_SIGNATURE: SignatureProblem.MALFORMED,
     NoCredentials.KEYS_UNAVAILABLE: CredentialsProblem.KEYS_UNAVAILABLE,
@@ -27,14 +28,21 @@ def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
             problem = SignatureProblem.WRONG
         if problem is not None:
             return Unauthorized(problem)
-        return facts.companies[facts.signing_keys[credentials.key_id].company_id]
+        signer = facts.companies[facts.signing_keys[credentials.key_id].company_id]
+        return signer if _may_use(signer, command.channel) else _WRONG_CHANNEL
     company = _bearer(credentials, appended_ms, facts)
     if company is None:
         reason = _REASONS.get(credentials) if isinstance(credentials, NoCredentials) else None
         return Unauthorized(reason) if reason else _UNKNOWN
+    if not _may_use(company, command.channel):
+        return _WRONG_CHANNEL
     if company.signatures_required_ms is not None and appended_ms >= company.signatures_required_ms:
         return Unauthorized(SignatureProblem.REQUIRED)
     return company
+
+
+def _may_use(company: Company, channel: str) -> bool:
+    return company.channels is None or channel in company.channels
 
 
 def problem_before_proof(signature: Signature, appended_ms: int, facts: Facts) -> SignatureProblem | None:

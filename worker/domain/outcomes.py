@@ -57,6 +57,7 @@ class SignatureProblem(StrEnum):
 class CredentialsProblem(StrEnum):
     """Why rule 2 refuses other credentials, where producers may know it."""
 
+    WRONG_CHANNEL = "wrong-channel"  # the company's commands have to come on another channel
     KEYS_UNAVAILABLE = "keys-unavailable"  # nobody could verify the access token: the command may be sent again
 
 

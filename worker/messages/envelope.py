@@ -81,10 +81,10 @@ class Envelope(NamedTuple):
     token: str | None
 
 
-def open_envelope(record: Record, limits: Limits, audience: str | None = None) -> Envelope:
+def open_envelope(record: Record, limits: Limits, audience: str | None = None, channel: str = "") -> Envelope:
     """Read one record (rules 1 and 4). Headers match without regard to case.
 
-    Signatures have to be for `audience`, or for the record's topic where it is None.
+    Signatures have to be for `audience`, or for the record's topic where it is None. `channel` is that of the topic.
     """
     headers = _known_headers(record.headers)
     key = _idempotency_key(headers.get("idempotency-key", ()))
@@ -113,6 +113,7 @@ def open_envelope(record: Record, limits: Limits, audience: str | None = None) -
         body,
         _trace_context(headers.get("traceparent", ()), headers.get("tracestate", ())),
         letter,
+        channel,
     )
     return Envelope(command, token)
 

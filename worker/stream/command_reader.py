@@ -1,7 +1,7 @@
 """Turns records into commands with verified credentials. Only fetching public keys takes an await."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from worker.auth.access_tokens import TokenVerifier
 from worker.auth.jwks import KeysUnavailable
@@ -15,9 +15,18 @@ _RECORDS_AT_ONCE = 250
 class CommandReader:
     """Opens envelopes and verifies access tokens. Without a `verifier`, since OAuth is off, every token is unknown."""
 
-    def __init__(self, limits: Limits, verifier: TokenVerifier | None, audience: str | None = None) -> None:
-        """`audience` is the installation that signatures must name; None stands for the topic of the records."""
-        self._limits, self._audience = limits, audience
+    def __init__(
+        self,
+        limits: Limits,
+        verifier: TokenVerifier | None,
+        audience: str | None = None,
+        channels: Mapping[str, str] | None = None,
+    ) -> None:
+        """`audience` is the installation that signatures must name; None stands for the topic of the records.
+
+        `channels` has the name of each topic's channel; None stands for the default channel alone.
+        """
+        self._limits, self._audience, self._channels = limits, audience, channels or {}
         self._verifier = verifier
         self._decoded = 0
 
@@ -28,7 +37,7 @@ class CommandReader:
             self._decoded += 1
             if self._decoded % _RECORDS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-            envelope = open_envelope(record, self._limits, self._audience)
+            envelope = open_envelope(record, self._limits, self._audience, self._channels.get(record.topic, ""))
             if envelope.token is None or self._verifier is None:
                 commands.append(envelope.command)
             else:

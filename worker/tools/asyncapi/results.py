@@ -120,7 +120,8 @@ class UnauthorizedDetails(ResultModel):
 
     reason: str = Field(
         json_schema_extra={"enum": [*outcomes.SignatureProblem, *outcomes.CredentialsProblem]},
-        description="keys-unavailable: an access token of a key that nobody knows while the authorization server is "
+        description="wrong-channel: the company may not use the channel of the command; keys-unavailable: an access "
+        "token of a key that nobody knows while the authorization server is "
         "away; the command may be sent again",
     )
 

@@ -57,6 +57,7 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
             [json.dumps(company.prefill) for company in companies],
             _column(companies, "signatures_required_from"),
             [company.id for company in companies if "signatures_required_from" not in company.model_fields_set],
+            [None if company.channels is None else json.dumps(company.channels) for company in companies],
         )
         await upsert("create_usage", _column(companies, "id"))
         await upsert(

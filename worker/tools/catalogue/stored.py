@@ -60,6 +60,7 @@ def _row(kind: RowKind, record: asyncpg.Record) -> CatalogueRow:
                 "plan": record["plan_id"],
                 "subscription": record["subscription"],
                 "prefill": json.loads(record["prefill"]),
+                "channels": record["channels"],
                 **times_as_text(signaturesRequiredFrom=record["signatures_required_from"]),
             }
             return CatalogueRow(kind, record["id"], None, values)

@@ -30,6 +30,9 @@ SIGNATURE_SENTENCES: Mapping[str, str] = {
 
 _CREDENTIALS_SENTENCES: Mapping[str, str] = {
     **SIGNATURE_SENTENCES,
+    CredentialsProblem.WRONG_CHANNEL: (
+        "The company may not use the channel of this record: its `channels` in the catalogue name others."
+    ),
     CredentialsProblem.KEYS_UNAVAILABLE: (
         "The access token names a key that the worker did not know, and the authorization server's keys could not be "
         "read. So nobody could say whether the token is good. The command may be sent again."

@@ -17,6 +17,7 @@ _BY_REASON = {
         reason: f"{sentence} Compare the public half of --signing-key with the catalogue."
         for reason, sentence in SIGNATURE_SENTENCES.items()
     },
+    CredentialsProblem.WRONG_CHANNEL: "The company may not use this channel. Give its own with --channel.",
     CredentialsProblem.KEYS_UNAVAILABLE: "The worker cannot reach the server that has the token's key. Try it later.",
 }
 _UNKNOWN = (

@@ -26,7 +26,13 @@ def facts_of(catalogue: Catalogue) -> Facts:
         },
         signing_keys=signing_keys_of(catalogue),
         companies={
-            row.id: Company(row.id, plans[row.plan], row.subscription, milliseconds(row.signatures_required_from))
+            row.id: Company(
+                row.id,
+                plans[row.plan],
+                row.subscription,
+                milliseconds(row.signatures_required_from),
+                None if row.channels is None else frozenset(row.channels),
+            )
             for row in catalogue.companies
         },
         products=_products(catalogue),

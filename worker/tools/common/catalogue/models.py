@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from worker.auth.public_keys import NotAKey
 from worker.domain.gs1 import UNSAFE_TEXT
+from worker.settings import CHANNEL
 from worker.tools.common.jwk import SigningJwk, read_jwk
 
 _OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
@@ -128,6 +129,19 @@ JsonObject = Annotated[
 ]
 
 
+def _channels_or_null(value: object) -> bool:
+    if value is None:
+        return True
+    names = value if isinstance(value, list | tuple) else []
+    return bool(names) and all(isinstance(name, str) and CHANNEL.fullmatch(name or "x") for name in names)
+
+
+Channels = Annotated[
+    tuple[str, ...] | None,
+    _only('null, or a list of names of channels, with "" for the default channel', _channels_or_null),
+]
+
+
 class Row(BaseModel):
     """An object of the file, with camelCase names there. Unknown fields are errors."""
 
@@ -207,6 +221,11 @@ class Company(Row):
     prefill: JsonObject = Field(
         default_factory=dict,
         description="Values by field key, for fields without default in product and template; at most 128 KiB.",
+    )
+    channels: Channels = Field(
+        None,
+        description='The channels on which its commands may come; "" is the default channel, null: any. On others they '
+        "get 401 with the reason wrong-channel.",
     )
     api_keys: tuple[ApiKey, ...] = Field((), description="API keys of its producers. Other stored keys stay.")
     signing_keys: tuple[SigningKey, ...] = Field(

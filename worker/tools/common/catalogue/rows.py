@@ -46,6 +46,7 @@ def rows_of(catalogue: Catalogue) -> Iterator[CatalogueRow]:
 
 def _company_values(company: Company) -> Values:
     values = company.model_dump(by_alias=True, exclude={"api_keys", "signing_keys", "signatures_required_from"})
+    values["channels"] = None if company.channels is None else [*company.channels]
     is_given = "signatures_required_from" in company.model_fields_set
     return values | times_as_text(with_null=is_given, signaturesRequiredFrom=company.signatures_required_from)
 
