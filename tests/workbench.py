@@ -100,6 +100,15 @@ class Workbench:
     settings: Settings
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
+    channels: dict[str, int] = field(default_factory=dict)
+    """How many partitions the channels beside the default one have."""
+
+    @property
+    def lanes(self) -> list[tuple[str, int]]:
+        """Command topic and partition of each lane of all channels."""
+        counts = {"": self.settings.topic_partitions, **self.channels}
+        topics = {self.settings.of_channel(name).topic_commands: count for name, count in counts.items()}
+        return [(topic, partition) for topic, count in topics.items() for partition in range(count)]
 
     @property
     def dead_letters(self) -> str:
@@ -152,8 +161,8 @@ class Workbench:
 
     async def add_channel(self, name: str, partitions: int) -> None:
         """Create the topics of a channel; workers that start from now on serve it."""
-        channels = ",".join(filter(None, (self.settings.channels, name)))
-        self.environment["PASSPORT_CHANNELS"] = channels
+        self.channels[name] = partitions
+        self.environment["PASSPORT_CHANNELS"] = ",".join(self.channels)
         self.settings = settings_of(self.environment)
         channel = self.settings.of_channel(name).model_copy(update={"topic_partitions": partitions})
         cluster = Cluster(channel)

@@ -19,7 +19,8 @@ def chaos(
     commands: Annotated[int, Parameter(help="How many at least; more where faults last long.")] = 500_000,
     faults: Annotated[int, Parameter(help="How many.")] = 150,
     seed: Annotated[int | None, Parameter(help="Chooses commands and faults; without it, any.")] = None,
-    partitions: Annotated[int, Parameter(help="Of each topic.")] = 12,
+    partitions: Annotated[int, Parameter(help="Of each topic of the default channel.")] = 12,
+    channels: Annotated[int, Parameter(help="How many; each but the first has fewer partitions.")] = 1,
     rate: Annotated[float, Parameter(help="Commands a second, bursts aside.")] = 300.0,
     session: Annotated[float, Parameter(help="Session timeout of the workers in seconds.")] = 6.0,
     only: Annotated[str, Parameter(help="Kinds of faults, separated by commas.")] = ",".join(FAULTS),
@@ -31,7 +32,7 @@ def chaos(
         raise SystemExit(f"--only: expected some of {','.join(FAULTS)}, got {','.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and workers end with us, as with Ctrl-C
     seed = SystemRandom().randrange(10**6) if seed is None else seed
-    plan = Plan(commands, faults, seed, partitions, rate, session, kinds, module)
+    plan = Plan(commands, faults, seed, partitions, channels, rate, session, kinds, module)
     print(plan)
     raise SystemExit(1 if asyncio.run(run(plan)).problems else 0)
 

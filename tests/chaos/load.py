@@ -54,20 +54,21 @@ class Mix:
 
     def __init__(self, bench: Workbench, seed: int) -> None:
         self._bench, self._seed = bench, seed
-        self._partitions = bench.settings.topic_partitions
+        self._lanes = bench.lanes
 
     def command(self, number: int) -> dict[str, object]:
-        """Keyword arguments of `Producer.produce`, less the topic; repeated ones go to any partition."""
+        """Keyword arguments of `Producer.produce`; repeated ones go to any lane of any channel."""
         dice = Random(f"{self._seed}-{number}")
         (kind,) = dice.choices(list(KINDS), list(KINDS.values()))
         earlier = number - dice.randrange(min(number, _MEMORY) + 1)
-        return {**self._of_kind(kind, number, earlier, dice), "partition": self._partition(number, dice)}
+        topic, partition = self._lanes[self._lane(number, dice)]
+        return {**self._of_kind(kind, number, earlier, dice), "topic": topic, "partition": partition}
 
-    def _partition(self, number: int, dice: Random) -> int:
+    def _lane(self, number: int, dice: Random) -> int:
         """Any; but now and then most commands go to one for a while, whose transactions become large."""
         at_once = Random(f"{self._seed}-{number // _AT_ONCE}")
-        hot, is_hot = at_once.randrange(self._partitions), at_once.random() < 0.25
-        return hot if is_hot and dice.random() < 0.7 else dice.randrange(self._partitions)
+        hot, is_hot = at_once.randrange(len(self._lanes)), at_once.random() < 0.25
+        return hot if is_hot and dice.random() < 0.7 else dice.randrange(len(self._lanes))
 
     def _of_kind(self, kind: str, number: int, earlier: int, dice: Random) -> dict[str, object]:  # noqa: C901 - one case a kind
         one, unit = tenant(dice.randrange(6)), self._unit
@@ -116,7 +117,6 @@ class Publisher:
         self.goal = 0
         self.sent = 0
         self._mix, self._rate, self._dice = mix, rate, Random(f"{seed}-bursts")
-        self._topic = bench.settings.topic_commands
         self._servers = bench.settings.kafka_bootstrap_servers
         self._producer = self._new_producer()
         self._stopping = threading.Event()
@@ -168,7 +168,7 @@ class Publisher:
         self.sent += 1
         while True:
             try:
-                self._producer.produce(self._topic, **command)
+                self._producer.produce(**command)
                 break
             except BufferError:
                 self._producer.poll(0.1)

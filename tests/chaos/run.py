@@ -36,6 +36,7 @@ class Plan:
     faults: int
     seed: int
     partitions: int = 12
+    channels: int = 1
     rate: float = 300.0
     session_seconds: float = 6.0
     kinds: tuple[str, ...] = tuple(FAULTS)
@@ -71,7 +72,7 @@ async def run(plan: Plan) -> Outcome:
     try:
         async with AsyncExitStack() as stack:
             found = await stack.enter_async_context(
-                scene(outcome.folder, plan.partitions, plan.session_seconds, plan.module, plan.seed)
+                scene(outcome.folder, plan.partitions, plan.channels, plan.session_seconds, plan.module, plan.seed)
             )
             await _Run(plan, found, outcome).play()
     except (ServerMissing, asyncio.CancelledError):
@@ -184,7 +185,8 @@ class _Run:
     async def _compare(self) -> None:
         self._say("comparing")
         bench, began = self._scene.bench, time.monotonic()
-        account = await account_of(bench, bench.stream(bench.settings.result_topics))
+        channels = bench.settings.by_commands.values()
+        account = await account_of(bench, bench.stream([topic for own in channels for topic in own.result_topics]))
         by_label = ", ".join(f"{count:,} {label}" for label, count in account.results.most_common())
         self._say(f"{len(account.asked):,} commands: {by_label}")
         self._say(f"{len(account.lost)} lost, {len(account.doubled)} doubled, {len(account.disordered)} out of order")

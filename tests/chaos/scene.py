@@ -134,7 +134,8 @@ class Scene:
     def topics(self) -> tuple[str, ...]:
         """Those of the workers; the last two are Kafka's own, whose leaders are the coordinators."""
         settings = self.bench.settings
-        return (settings.topic_commands, *settings.answer_topics, OFFSETS, TRANSACTIONS)
+        own = (topic for channel in settings.by_commands.values() for topic in channel.all_topics)
+        return (*own, OFFSETS, TRANSACTIONS)
 
     @property
     def everybody(self) -> list[Member]:
@@ -149,10 +150,13 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, partitions: int, session_seconds: float, module: str, seed: int) -> AsyncIterator[Scene]:
+async def scene(
+    folder: Path, partitions: int, channels: int, session_seconds: float, module: str, seed: int
+) -> AsyncIterator[Scene]:
     """Servers with their data in `folder`, a catalogue, topics, and two workers that have been started.
 
-    Raises `ServerMissing` where a server cannot be had.
+    The default channel has all `partitions`; the others have fewer, each another number. Raises `ServerMissing` where a
+    server cannot be had.
     """
     names = ("first", "second", "third")
     async with AsyncExitStack() as stack:
@@ -169,6 +173,8 @@ async def scene(folder: Path, partitions: int, session_seconds: float, module: s
             PASSPORT_KAFKA_SESSION_TIMEOUT_SECONDS=str(session_seconds),
             PASSPORT_TOPIC_REPLICATION=str(len(NODES)),
         )
+        for number in range(1, channels):
+            await bench.add_channel(f"channel-{number}", max(1, partitions // (number + 1)))
         await prepare(bench)
         stack.push_async_callback(asyncio.to_thread, bench.kill_workers)
         members: list[Member] = []

@@ -16,7 +16,16 @@ async def test_a_short_run() -> None:
 
     Longer runs were seen to fail with workers that send EndTxn twice, read E before they fence, or fence nobody.
     """
-    plan = Plan(commands=15_000, faults=8, seed=2352, partitions=4, rate=500.0, session_seconds=3.0, kinds=QUICK)
+    plan = Plan(
+        commands=15_000,
+        faults=8,
+        seed=2352,
+        partitions=4,
+        channels=2,
+        rate=500.0,
+        session_seconds=3.0,
+        kinds=QUICK,
+    )
     try:
         outcome = await run(plan)
     except ServerMissing as missing:
