@@ -71,12 +71,14 @@ def test_one_command_writes_all_files_to_a_directory_of_choice(tmp_path: Path) -
     subprocess.run([sys.executable, "-m", "worker.tools.asyncapi", str(tmp_path)], check=True, env=environment)
     assert {path.name for path in _generated(tmp_path)} == {path.name for path in _generated(SCHEMAS)}
     addresses = [one["address"] for one in yaml.safe_load((tmp_path / ASYNCAPI).read_text())["channels"].values()]
-    assert (addresses[0], addresses[-1]) == ("our.commands", "our.commands.ours.dlq")
+    assert (addresses[0], addresses[-1]) == ("{prefix}our.commands", "{prefix}our.commands.ours.dlq")
 
 
 def test_channels_are_the_topics_that_the_worker_makes() -> None:
     """Address, partitions, replicas and every topic setting, as `topics create` sets them."""
-    channels = {channel["address"]: channel["bindings"]["kafka"] for channel in DOCUMENT["channels"].values()}
+    addressed = {channel["address"]: channel["bindings"]["kafka"] for channel in DOCUMENT["channels"].values()}
+    channels = {address.removeprefix("{prefix}"): kafka for address, kafka in addressed.items()}
+    assert all(address.startswith("{prefix}") for address in addressed)
     wanted = wanted_topics(DEFAULTS)
     assert list(channels) == [one.name for one in wanted]
     for one in wanted:

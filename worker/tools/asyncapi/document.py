@@ -20,6 +20,9 @@ from worker.tools.common.wanted_topics import Wanted, wanted_topics
 Examples = Mapping[str, dict[str, object]]
 """The valid example of each message by its label: `create`, `created`, …"""
 
+_PREFIX = "{prefix}"
+"""The parameter of all addresses: the name of a channel and a dot, or nothing."""
+
 _EXAMPLE_COMMAND = Source("dpp.passport.create.v1", 0, 1200, 1778320800000)
 _EXAMPLE_KEY = "order-4711-unit-1"
 _EXAMPLE_COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
@@ -39,7 +42,7 @@ def asyncapi(settings: Settings, examples: Examples) -> JsonSchema:
         "group": settings.group_id,
         "host": settings.kafka_bootstrap_servers.split(",")[0].strip(),
         "topics": {
-            label: {"address": name, "bindings": _bindings(wanted[name], settings.topic_replication)}
+            label: {"address": _PREFIX + name, "bindings": _bindings(wanted[name], settings.topic_replication)}
             for label, name in zip(labels, names, strict=True)
         },
         "schemas": {name.removesuffix(".v1.json"): schema for name, schema in schemas().items()},
