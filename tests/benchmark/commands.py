@@ -40,11 +40,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class BenchCommand:
-    """A record of the command topic."""
+    """A record of a command topic: of the default channel's where no `topic` is named."""
 
     partition: int
     value: bytes
     headers: list[tuple[str, bytes]]
+    topic: str = ""
 
 
 def commands(count: int, shape: Shape, partitions: int, token: str) -> Iterator[BenchCommand]:
@@ -102,7 +103,7 @@ def produce_all(producer: Producer, topic: str, stream: Iterator[BenchCommand]) 
     for one in stream:
         while True:
             try:
-                producer.produce(topic, one.value, partition=one.partition, headers=list(one.headers))
+                producer.produce(one.topic or topic, one.value, partition=one.partition, headers=list(one.headers))
                 break
             except BufferError:
                 producer.poll(0.1)

@@ -1,7 +1,7 @@
 """Latency: from a command's append to its result being readable, under load and alone."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tests.benchmark.load import Load, make_producer, produce
@@ -63,6 +63,18 @@ def answer_steadily(place: Place, reader: ResultReader, per_second: float, secon
     place.wait(reader, f"latency at {per_second:.0f} a second")
     counted = (one for one in reader.arrivals if one.appended_ms >= since_ms)
     return Steady(sorted(map(_milliseconds, counted)), load.late, *cores)
+
+
+def latency_between(reader: ResultReader, seconds: float) -> Callable[[], list[float]]:
+    """Let time pass. Afterwards, call the result for the sorted milliseconds of commands appended meanwhile."""
+    since_ms = time.time() * 1000
+    time.sleep(seconds)
+    until_ms = time.time() * 1000
+
+    def counted() -> list[float]:
+        return sorted(_milliseconds(one) for one in reader.arrivals if since_ms <= one.appended_ms < until_ms)
+
+    return counted
 
 
 def latency_alone(place: Place, samples: int) -> list[float]:

@@ -54,4 +54,4 @@ def make_producer(place: Place, linger_ms: int) -> Producer:
 
 def produce(producer: Producer, topic: str, one: BenchCommand) -> None:
     """Hand a command over to be published."""
-    producer.produce(topic, one.value, partition=one.partition, headers=list(one.headers))
+    producer.produce(one.topic or topic, one.value, partition=one.partition, headers=list(one.headers))

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -37,7 +37,10 @@ STALL_SECONDS = 60.0
 
 @dataclass
 class Place:
-    """Topics and database for one contender; `token` makes its serial numbers unique."""
+    """Topics and database for one contender; `token` makes its serial numbers unique.
+
+    Commands go to the channels in `loaded`, evenly over all of their partitions.
+    """
 
     servers: Servers
     environment: dict[str, str]
@@ -46,6 +49,7 @@ class Place:
     token: str = field(default_factory=lambda: uuid4().hex[:8].upper())
     processes: list[Process] = field(default_factory=list)
     sent: int = 0
+    loaded: tuple[str, ...] = ("",)
 
     @property
     def settings(self) -> Settings:
@@ -90,10 +94,17 @@ class Place:
 
     def stream(self, count: int) -> Iterator[BenchCommand]:
         """`count` new commands; those that are taken count as sent."""
-        algorithm, topic = self.shape.algorithm, self.settings.topic_commands
-        for one in commands(count, self.shape, self.partitions, f"{self.token}-{self.sent}"):
+        algorithm, topics = self.shape.algorithm, [own.topic_commands for own in self._channels]
+        lanes = len(topics) * self.partitions
+        for one in commands(count, self.shape, lanes, f"{self.token}-{self.sent}"):
             self.sent += 1
-            yield one if algorithm is None else signed(one, algorithm, topic)
+            topic = topics[one.partition // self.partitions]
+            placed = replace(one, topic=topic, partition=one.partition % self.partitions)
+            yield placed if algorithm is None else signed(placed, algorithm, topic)
+
+    @property
+    def _channels(self) -> list[Settings]:
+        return [self.settings.of_channel(name) for name in self.loaded]
 
     def publish(self, count: int) -> None:
         """Publish `count` new commands, readable at once."""
@@ -106,7 +117,8 @@ class Place:
 
     def reader(self) -> ResultReader:
         """Reads all results."""
-        return ResultReader(self.servers.bootstrap_servers, self.settings.result_topics, self.partitions)
+        topics = [topic for channel in self._channels for topic in channel.result_topics]
+        return ResultReader(self.servers.bootstrap_servers, topics, self.partitions)
 
     def wait(self, reader: ResultReader, what: str, count: int | None = None) -> list[Arrival]:
         """The arrivals once there are `count`, or as many as commands were sent; fails where none comes for long."""
@@ -139,13 +151,17 @@ class Place:
 
 @contextmanager
 def fresh_place(
-    servers: Servers, shape: Shape, partitions: int = 6, database_url: str | None = None
+    servers: Servers, shape: Shape, partitions: int = 6, database_url: str | None = None, channels: str = ""
 ) -> Iterator[Place]:
-    """A place with new topics, on a new database with the shape's catalogue unless an existing one is named."""
+    """A place with new topics, on a new database with the shape's catalogue unless an existing one is named.
+
+    `channels` are those beside the default one.
+    """
     prefix = f"b{next(_numbers)}-{uuid4().hex[:6]}"
     database = f"bench_{uuid4().hex[:12]}"
     url = database_url or asyncio.run(make_database(servers, database, shape))
-    place = Place(servers, _environment(servers, url, prefix, partitions), shape, servers.directory / f"{prefix}.log")
+    environment = {**_environment(servers, url, prefix, partitions), "PASSPORT_CHANNELS": channels}
+    place = Place(servers, environment, shape, servers.directory / f"{prefix}.log")
     try:
         asyncio.run(_make_topics(place.settings))
         yield place
@@ -209,7 +225,7 @@ async def _make_topics(settings: Settings) -> None:
 
 def _delete_topics(settings: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
-    topics = [settings.topic_commands, *settings.result_topics, settings.dead_letter_topic]
+    topics = [topic for channel in settings.by_commands.values() for topic in channel.all_topics]
     for future in admin.delete_topics(topics, operation_timeout=30).values():
         future.exception()
     time.sleep(0.2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.benchmark.commands import Shape
 from tests.benchmark.cost import FIELDS, cost
+from tests.benchmark.fairness import FLOODED, calm_latencies
 from tests.benchmark.figures import Figures, console
 from tests.benchmark.flood import flood
 from tests.benchmark.growth import preload_passports
@@ -58,6 +59,7 @@ class Size:
     steady_seconds: float = 14.0
     settle_seconds: float = 3.0
     many: int = MANY
+    channels: int = 20
     memory_lanes: tuple[int, ...] = (6, 12, MANY)
     warm_up_seconds: float = 60.0
 
@@ -78,6 +80,7 @@ QUICK = Size(
     calm_per_second=500,
     steady_seconds=6.0,
     settle_seconds=1.0,
+    channels=3,
     warm_up_seconds=10.0,
 )
 
@@ -92,11 +95,17 @@ class Run:
     databases: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
-    def place(self, shape: Shape = Shape(), partitions: int = 6, grown: int = 0) -> Iterator[Place]:  # noqa: B008
+    def place(
+        self,
+        shape: Shape = Shape(),  # noqa: B008
+        partitions: int = 6,
+        grown: int = 0,
+        channels: str = "",
+    ) -> Iterator[Place]:
         """A fresh place; on a database that is kept for the whole run where making it takes long."""
         keep = bool(grown) or shape.companies > 100
         url = self._kept_database(shape, grown) if keep else None
-        with fresh_place(self.servers, shape, partitions, url) as place:
+        with fresh_place(self.servers, shape, partitions, url, channels) as place:
             yield place
 
     def _kept_database(self, shape: Shape, grown: int) -> str:
@@ -263,6 +272,25 @@ def _contention(run: Run) -> None:
     run.speed("one company", WORKER, run.size.commands, shape=Shape(companies, hot_share=1.0))
 
 
+def _channels(run: Run) -> None:
+    """The same lanes as one channel, and as many channels of six partitions."""
+    size, lanes = run.size, 6 * run.size.channels
+    for name, partitions, channels in (("one channel", lanes, 1), (f"{size.channels} channels", 6, size.channels)):
+        others = ",".join(f"c{number}" for number in range(1, channels))
+        with run.place(partitions=partitions, channels=others) as place:
+            place.loaded = place.settings.channel_names
+            backlog, steady = speed_and_latency(place, WORKER, size.commands, size.per_second, size.steady_seconds)
+        run.figures.add(f"{lanes} lanes of {name}", backlog.per_second, "commands/s")
+        _percentiles(run, f"{lanes} lanes of {name}", steady.milliseconds, (50, 99))
+
+
+def _fairness(run: Run) -> None:
+    with run.place(channels=FLOODED) as place:
+        quiet, flooded = calm_latencies(place, run.size.latency_seconds / 2)
+    _percentiles(run, "calm channel", quiet)
+    _percentiles(run, "calm channel beside a flood", flooded)
+
+
 def _restart(run: Run) -> None:
     with run.place() as place:
         found = restart(place, run.size.commands)
@@ -291,6 +319,8 @@ EVERY_ROUND: dict[str, Callable[[Run], None]] = {
     "memory": _memory,
     "hostile": _hostile,
     "contention": _contention,
+    "channels": _channels,
+    "fairness": _fairness,
     "restart": _restart,
 }
 AT_THE_END: dict[str, Callable[[Run], None]] = {"profile": _profile}

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
@@ -39,4 +40,4 @@ def signed(one: BenchCommand, algorithm: str, audience: str) -> BenchCommand:
     signer = _signer(bearer.removeprefix(b"Bearer ").decode(), algorithm, audience)
     ((name, signature),) = signer.headers(one.value, key.decode(), None, time.time())
     assert signature is not None
-    return BenchCommand(one.partition, one.value, [(name, signature), *one.headers[1:]])
+    return replace(one, headers=[(name, signature), *one.headers[1:]])

@@ -13,6 +13,7 @@ from tests.spans import events, spans_in_memory
 from tests.told import Told
 from tests.unit.oauth_builders import AUDIENCE, ISSUER, Clock, token
 from tests.unit.session_world import (
+    GROUP,
     World,
     command_at,
     make_world,
@@ -28,6 +29,7 @@ from worker.messages.events import Header
 from worker.observability.hooks import Hooks
 from worker.store.port import (
     BatchTooLarge,
+    LaneName,
     Owner,
     Registered,
     StoreUnavailable,
@@ -37,7 +39,7 @@ from worker.stream import opening as opening_module
 from worker.stream import session as module
 from worker.stream.cluster.offset_fetch_v7 import Committed, worker_metadata
 from worker.stream.command_reader import CommandReader
-from worker.stream.lane import LaneState
+from worker.stream.lane import Lane, LaneState
 from worker.stream.open_lane import OpenLane
 from worker.stream.positions import why_commits_are_lost
 from worker.stream.producer import EmissionFailed
@@ -347,6 +349,17 @@ async def test_a_turn_takes_from_each_lane_as_much_as_from_the_others(waiting: l
     assert sum(counts) == sum(taken)
     assert sorted(counts) == sorted(taken)
     assert all(count == have for count, have in zip(counts, waiting, strict=True) if have <= min(taken))
+
+
+async def test_turns_are_small_while_several_channels_have_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood on one of them may hold up another one for a small turn only. Alone, it gets large turns again."""
+    monkeypatch.setattr(module, "SHARED_RECORDS", 10)
+    world = make_world(2)
+    world.lanes[1] = Lane(LaneName(GROUP, f"acme.{TOPIC}", 1), world.lanes[1].inbox, Hooks())
+    assert await _taken(world, 95, 2) == [8, 2]
+    assert _counts(world) == [10, 0], "a command of the other channel may come soon"
+    monkeypatch.setattr(module, "SHARED_SECONDS", 0.0)
+    assert _counts(world) == [77, 0]
 
 
 async def test_where_a_turn_is_smaller_than_its_lanes_they_take_turns() -> None:

@@ -27,6 +27,12 @@ from worker.stream.producer import Doubt, Emitter
 # Memory that the records of a turn may take. All lanes together may hold three times as much, so that records are
 # fetched for one turn while two others are at work.
 TURN_BYTES = 4 * 1024 * 1024
+# Turns stay so small while several channels have commands, by records and bytes: a command waits for the turn before
+# its own, and a flood on one channel must not make that turn long for another one.
+SHARED_RECORDS = 200
+SHARED_BYTES = 512 * 1024
+# A channel counts for so long after its last command.
+SHARED_SECONDS = 2.0
 # Lanes that rest for so long note in Postgres that all of their answers are out.
 IDLE_SECONDS = 1.0
 # A lane waits so long before it asks for the OAuth keys again.
@@ -59,6 +65,8 @@ class Session:
         self._open: dict[Lane, OpenLane] = {}
         # Counts turns, so that `_take` knows which lanes have waited longest.
         self._turns = 0
+        # When a turn last took a command of each channel, by command topic.
+        self._served: dict[str, float] = {}
         self._noted_at = 0.0
 
     @property
@@ -139,9 +147,9 @@ class Session:
         """Take the same number of records from each lane, or all that it has, within the bounds of a turn."""
         self._turns += 1
         ready = self._ready_lanes()
-        if len(ready) > self._max_records:  # those that have waited longest
-            ready = sorted(ready, key=lambda lane: lane.served)[: self._max_records]
-        records_left, bytes_left = self._max_records, TURN_BYTES
+        records_left, bytes_left = self._bounds(ready)
+        if len(ready) > records_left:  # those that have waited longest
+            ready = sorted(ready, key=lambda lane: lane.served)[:records_left]
         turn: Batches = {}
         # Lanes with few records come first: what they leave of their shares goes to those with many.
         for lane in sorted(ready, key=lambda lane: len(lane.inbox)):
@@ -152,6 +160,14 @@ class Session:
             records_left, bytes_left = records_left - len(batch.records), bytes_left - batch.size
             turn[lane] = batch
         return turn
+
+    def _bounds(self, ready: Collection[OpenLane]) -> tuple[int, int]:
+        """The records and bytes that a turn of these lanes takes at most."""
+        now = time.monotonic()
+        self._served |= {lane.name.topic: now for lane in ready if len(lane.inbox)}
+        if sum(now - served < SHARED_SECONDS for served in self._served.values()) > 1:
+            return min(self._max_records, SHARED_RECORDS), SHARED_BYTES
+        return self._max_records, TURN_BYTES
 
     def _ready_lanes(self) -> list[OpenLane]:
         """Lanes that may take part in a turn and have something for it. Reopens lanes whose fetches failed."""
