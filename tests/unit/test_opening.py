@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import TransactionalIdAuthorizationFailed
+from aiokafka.errors import KafkaError, TransactionalIdAuthorizationFailed
 from aiokafka.structs import TopicPartition
 
 from tests.contract.world import TOPIC
@@ -24,7 +24,7 @@ from worker.stream import halts
 from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.command_reader import CommandReader
 from worker.stream.lane import LaneState
-from worker.stream.lane_positions import look_for_lost_commits
+from worker.stream.lane_positions import look_for_lost_commits, read_positions
 
 PRODUCERS = ("a", "b", "c")
 
@@ -232,4 +232,25 @@ async def test_a_lane_whose_reading_failed_answers_nothing_more(monkeypatch: pyt
     world.lanes[0].inbox.fail("the topic is not the one that it was")
     assert "the topic was made anew" in await _halted(world, 0)
     assert (world.kafka.turns, world.kafka.committed_offsets, world.store.passports) == ([], {}, [])
+    await world.close()
+
+
+async def test_a_lane_whose_reason_to_halt_cannot_be_read_at_once_is_looked_at_again_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its leader or the coordinator may be busy for a moment. Seen to wait for half a minute, which says nothing."""
+    answers = iter(["asking for the group's offset again", KafkaError("away")])
+
+    async def busy_twice(lanes: Any, *arguments: Any) -> Any:
+        answer = next(answers, None)
+        if isinstance(answer, KafkaError):
+            raise answer
+        return dict.fromkeys(lanes, answer) if answer else await read_positions(lanes, *arguments)
+
+    monkeypatch.setattr(halts, "read_positions", busy_twice)
+    monkeypatch.setattr(halts, "RETRY_SECONDS", 0.05)
+    world = make_world(1)
+    await world.keep(0, 5, emitted=9)
+    world.begin()
+    assert "E=9 (committed in Kafka), A=5" in await _halted(world, 0)
     await world.close()

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 # How often the positions of halted lanes are read again, since somebody may have put them right.
 HALTED_LOOK_SECONDS = 30.0
+# How soon they are read again where a server did not answer, or not for all lanes.
+RETRY_SECONDS = 1.0
 
 
 class Halts:
@@ -76,15 +78,18 @@ class Halts:
                 async with asyncio.timeout(HALTED_LOOK_SECONDS):
                     await self._misfit.wait()
             self._misfit.clear()
-            if self._lanes:
-                try:
-                    await self._look()
-                except Exception as error:  # a server is away, which `watch-servers` reports
-                    log.warning("halted_lanes_cannot_look", error=f"{type(error).__name__}: {error}")
-                    await asyncio.sleep(1.0)
-                    self._misfit.set()
+            if not self._lanes:
+                continue
+            try:
+                await self._look()
+            except Exception as error:  # a server is away, which `watch-servers` reports
+                log.warning("halted_lanes_cannot_look", error=f"{type(error).__name__}: {error}")
+            if any(lane.state is not LaneState.HALTED for lane in self._lanes):
+                await asyncio.sleep(RETRY_SECONDS)
+                self._misfit.set()
 
     async def _look(self) -> None:
+        """Halt lanes whose positions still do not fit, and let go of the others. Lanes without an answer stay."""
         lanes = set(self._lanes)
         own = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
         log_ends = LogEnds(self._consumer, asyncio.Event())
