@@ -4,8 +4,10 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from random import Random
-from threading import Event, Thread
+from threading import Event
 from typing import Self
 
 from confluent_kafka import Producer
@@ -14,7 +16,7 @@ from tests.benchmark.catalogue import product
 from tests.benchmark.commands import BenchCommand, commands
 from tests.benchmark.hostile import hostile
 from tests.benchmark.latency import latency_between
-from tests.benchmark.load import Load, produce
+from tests.benchmark.load import Load
 from tests.benchmark.place import Place
 from tests.benchmark.throughput import WORKER, begin
 
@@ -30,32 +32,38 @@ class Flood:
 
     def __init__(self, place: Place) -> None:
         self._place, self._stopping = place, Event()
-        self._thread = Thread(target=self._publish, name="flood", daemon=True)
-        self.sent = 0
+        self._thread = ThreadPoolExecutor(1, "flood")
+        self.acknowledged = 0
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._running = self._thread.submit(self._publish)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._thread.join(30)
+        self._thread.shutdown()
+        self._running.result()
 
     def _publish(self) -> None:
-        settings = self._place.settings.of_channel(FLOODED)
-        producer = Producer({"bootstrap.servers": self._place.servers.bootstrap_servers, "linger.ms": 20})
+        topic = self._place.settings.of_channel(FLOODED).topic_commands
+        servers = self._place.servers.bootstrap_servers
+        producer = Producer({"bootstrap.servers": servers, "linger.ms": 20, "message.max.bytes": 2_000_000})
         for command in _mixture(self._place):
             while not self._stopping.is_set():
                 try:
-                    produce(producer, settings.topic_commands, command)
+                    producer.produce(
+                        topic, command.value, None, command.partition, self._note, headers=list(command.headers)
+                    )
                     break
                 except BufferError:
                     producer.poll(0.05)
             if self._stopping.is_set():
                 producer.purge()
                 return
-            self.sent += 1
             producer.poll(0)
+
+    def _note(self, error: object, _: object) -> None:
+        self.acknowledged += error is None
 
 
 def _mixture(place: Place) -> Iterator[BenchCommand]:
@@ -74,15 +82,29 @@ def _mixture(place: Place) -> Iterator[BenchCommand]:
             yield BenchCommand(number % place.partitions, wrong, [("authorization", credentials)])
 
 
-def calm_latencies(place: Place, seconds: float) -> tuple[list[float], list[float]]:
-    """Sorted milliseconds of commands on the calm channel while the other is quiet, and while it is flooded."""
+@dataclass(frozen=True)
+class Calm:
+    """Sorted milliseconds of commands on the calm channel while the other is quiet, and while it is flooded.
+
+    And how many records a second the flood was.
+    """
+
+    quiet: list[float]
+    flooded: list[float]
+    flood_per_second: float
+
+
+def calm_latencies(place: Place, seconds: float) -> Calm:
+    """Measured over so many seconds, twice."""
     with place.reader() as reader:
         begin(place, WORKER, reader)
         with Load(place, CALM_PER_SECOND):
             time.sleep(2.0)
             quiet = latency_between(reader, seconds)
-            with Flood(place):
+            with Flood(place) as flood:
                 time.sleep(2.0)
+                before = flood.acknowledged
                 flooded = latency_between(reader, seconds)
+                per_second = (flood.acknowledged - before) / seconds
         place.wait(reader, "calm commands")
-    return quiet(), flooded()
+    return Calm(quiet(), flooded(), per_second)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -95,12 +95,12 @@ class Place:
     def stream(self, count: int) -> Iterator[BenchCommand]:
         """`count` new commands; those that are taken count as sent."""
         algorithm, topics = self.shape.algorithm, [own.topic_commands for own in self._channels]
-        lanes = len(topics) * self.partitions
-        for one in commands(count, self.shape, lanes, f"{self.token}-{self.sent}"):
+        partitions = self.partitions
+        for one in commands(count, self.shape, len(topics) * partitions, f"{self.token}-{self.sent}"):
             self.sent += 1
-            topic = topics[one.partition // self.partitions]
-            placed = replace(one, topic=topic, partition=one.partition % self.partitions)
-            yield placed if algorithm is None else signed(placed, algorithm, topic)
+            channel, partition = divmod(one.partition, partitions)
+            placed = BenchCommand(partition, one.value, one.headers, topics[channel])
+            yield placed if algorithm is None else signed(placed, algorithm, topics[channel])
 
     @property
     def _channels(self) -> list[Settings]:

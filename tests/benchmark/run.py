@@ -286,9 +286,10 @@ def _channels(run: Run) -> None:
 
 def _fairness(run: Run) -> None:
     with run.place(channels=FLOODED) as place:
-        quiet, flooded = calm_latencies(place, run.size.latency_seconds / 2)
-    _percentiles(run, "calm channel", quiet)
-    _percentiles(run, "calm channel beside a flood", flooded)
+        found = calm_latencies(place, run.size.latency_seconds / 2)
+    _percentiles(run, "calm channel", found.quiet)
+    _percentiles(run, "calm channel beside a flood", found.flooded)
+    run.figures.add("flood beside it", found.flood_per_second, "records/s")
 
 
 def _restart(run: Run) -> None:
