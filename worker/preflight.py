@@ -8,12 +8,12 @@ from worker.messages import away
 from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.store.address import place_of
-from worker.store.errors import DATABASE_ERRORS, postgres_fault, why_refused
+from worker.store.errors import why_refused
 from worker.store.grants import check_rights
 from worker.store.port import StoreUnavailable
 from worker.store.schema import GROUP, SCHEMA, check_group, check_schema, known_migrations
 from worker.store.sql import Sessions
-from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, Refused, kafka_fault
+from worker.stream.cluster.connection import Cluster, Refused, kafka_fault
 from worker.stream.cluster.permissions import check_permissions
 from worker.stream.cluster.topic_settings import TOPIC_IDS
 from worker.stream.cluster.topics import check_topics
@@ -22,18 +22,6 @@ from worker.stream.cluster.topics import check_topics
 KAFKA, KAFKA_RIGHTS = away.KAFKA.check, "kafka.rights"
 POSTGRES, POSTGRES_RIGHTS = away.POSTGRES.check, "postgres.rights"
 KEY_SET = "oauth.tls"
-
-
-def fault_of(error: Exception, settings: Settings, *, of_kafka: bool = True) -> CheckResult | None:
-    """Describe a server that did not do what it was asked; None for errors that are not a server's.
-
-    `of_kafka` tells which server a `TimeoutError` comes from.
-    """
-    if isinstance(error, CLUSTER_ERRORS) and (of_kafka or not isinstance(error, TimeoutError)):
-        return kafka_fault(error, settings)
-    if isinstance(error, (StoreUnavailable, *DATABASE_ERRORS)):
-        return postgres_fault(error, settings.database_url)
-    return None
 
 
 @dataclass(frozen=True, slots=True)

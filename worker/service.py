@@ -20,12 +20,13 @@ from worker.observability.health import HealthServer
 from worker.observability.metrics import Metrics
 from worker.observability.minute_log import MinuteLog
 from worker.observability.spans import Tracing
-from worker.preflight import Check, Preflight, fault_of, findings
+from worker.preflight import Check, Preflight, findings
 from worker.store.activity import write_activity
 from worker.store.partitions import ensure_days
 from worker.store.postgres import PostgresStore
 from worker.stream.background import Background, in_own_task
 from worker.stream.dependencies import LaneDependencies
+from worker.stream.faults import reason_of
 from worker.stream.group import GroupMembership
 from worker.stream.lane import LaneState
 from worker.stream.positions import reason_without_topic
@@ -187,7 +188,7 @@ class Worker:
                 except CannotStart:
                     raise
                 except Exception as error:
-                    reason = self._reason(error)
+                    reason = reason_of(error, self._settings)
                     self._phase = f"waiting for servers: {reason}"
                     log.warning("waiting_for_servers", error=reason)
                     raise
@@ -225,8 +226,9 @@ class Worker:
                 try:
                     await in_own_task(self._membership.run())
                 except Exception as error:
-                    self._phase = f"joining the group again after {type(error).__name__}: {error}"
-                    log.warning("membership_ended", error=f"{type(error).__name__}: {error}")
+                    reason = reason_of(error, self._settings)
+                    self._phase = f"joining the group again: {reason}"
+                    log.warning("membership_ended", error=reason)
                     raise
 
     # Background
@@ -246,14 +248,10 @@ class Worker:
             if self._away.pop(server, None) is not None:
                 log.info("server_is_back", server=server)
         except Exception as error:
-            reason = self._reason(error, of_kafka=server == KAFKA.name)
+            reason = reason_of(error, self._settings, of_kafka=server == KAFKA.name)
             if server not in self._away:
                 log.warning("server_is_away", server=server, error=reason)
             self._away[server] = reason
-
-    def _reason(self, error: Exception, *, of_kafka: bool = True) -> str:
-        """The sentence that verbs and console say of the same fault, too."""
-        return str(fault_of(error, self._settings, of_kafka=of_kafka) or f"{type(error).__name__}: {error}")
 
     async def _write_activity(self) -> None:
         """Write the last minutes' counts for the console. They are kept while Postgres is away."""

@@ -11,10 +11,10 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from tests.workbench import REPOSITORY, get, run_command, settings_of
-from worker.preflight import fault_of
 from worker.settings import Settings
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import Refused
+from worker.stream.faults import fault_of
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers, both_servers
 from worker.tools.demo.embedded import free_port

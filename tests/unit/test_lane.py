@@ -84,7 +84,7 @@ def test_a_lane_that_reopens_reads_nothing() -> None:
     one = _running(told)
     _fetch(one.lane, 0)
     one.lane.reopen("doubt", 0.2)
-    assert (one.lane.state, one.lane.reason) == (LaneState.OPENING, "reopening after doubt")
+    assert (one.lane.state, one.lane.reason) == (LaneState.OPENING, "reopening: doubt")
     assert (one.lane.wants_records, one.has_something, told.reopened) == (False, False, [3])
     assert one.lane.look_at > time.monotonic()
 

@@ -173,7 +173,7 @@ async def test_after_doubt_another_session_goes_on(stage: _Stage) -> None:
     await stage.settled([0, 1])
     await until(lambda: [one.is_gone for one in stage.kind.made] == [True, True, False], 10, "producers are closed")
     assert [one.lives for one in stage.kind.made] == [1, 1, 1]
-    assert [lane.reason for lane in lanes] == ["reopening after StoreUnavailable: away"] * 2
+    assert [lane.reason for lane in lanes] == ["reopening: Postgres at localhost:5432/passports: away"] * 2
 
 
 async def test_a_producer_has_ended_once_it_sends_nothing_more(stage: _Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +310,7 @@ async def test_a_lane_that_works_well_apart_rejoins_the_others(stage: _Stage) ->
     await stage.settled([0, 1, 2])
     assert len(stage.sessions.tasks) == 1
     assert [(lane.state, lane.reason) for lane in lanes if lane.name.partition == 1] == [
-        (LaneState.OPENING, "reopening after having worked apart")
+        (LaneState.OPENING, "reopening: having worked apart")
     ]
     await stage.sessions.close()
     assert {lane.state for lane in lanes} == {LaneState.CLOSED}

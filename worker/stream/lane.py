@@ -83,7 +83,7 @@ class Lane:
     def reopen(self, reason: str, wait_seconds: float = 0.0) -> None:
         """Stop work upon doubt, until the lane's positions have been read again."""
         self.inbox.leave()
-        self.set_state(LaneState.OPENING, f"reopening after {reason}", wait_seconds)
+        self.set_state(LaneState.OPENING, f"reopening: {reason}", wait_seconds)
         self._hooks.lane_reopens(self.name)
         self.log.warning("lane_reopens", error=reason)
 

@@ -15,6 +15,7 @@ from worker.store.port import Owner
 from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.stream.cluster.leaders import name_of
 from worker.stream.dependencies import Consumer, LaneDependencies
+from worker.stream.faults import reason_of
 from worker.stream.fencing import fence
 from worker.stream.lane import Lane, LaneState
 from worker.stream.producer import Doubt, EmissionFailed
@@ -173,7 +174,7 @@ class Sessions:
             except Exception as error:
                 for lane in lanes:
                     if lane.state not in (LaneState.HALTED, LaneState.LOST):
-                        lane.reopen(f"{type(error).__name__}: {error}")
+                        lane.reopen(reason_of(error, self._shared.settings))
                 share.backoff.note(error, session.emitter.has_committed)
                 self._open_suspects_apart(share, error)
                 await self._closes_within(share.backoff.pause())

@@ -9,12 +9,13 @@ import stamina
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import TopicPartition
 
-from worker.preflight import KAFKA, fault_of
+from worker.preflight import KAFKA
 from worker.settings import Settings
 from worker.store.errors import DATABASE_ERRORS
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster
 from worker.stream.cluster.permissions import Acl, check_permissions
+from worker.stream.faults import fault_of
 from worker.tools.common.acls import is_denied as kafka_denies
 from worker.tools.common.connect import CannotConnect
 from worker.tools.common.connect import is_denied as postgres_denies

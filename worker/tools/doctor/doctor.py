@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from worker.messages.hints import CheckResult
-from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Preflight, fault_of
+from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Preflight
 from worker.store.port import StoreUnavailable
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.stream.cluster.topic_settings import TOPIC_IDS
+from worker.stream.faults import fault_of
 from worker.tools.common import acls, rights
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import RETRY_SECONDS, Servers, retried
