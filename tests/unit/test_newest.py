@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import pytest
+from aiokafka.errors import OffsetOutOfRangeError
 
 from worker.domain.places import Place
 from worker.messages.envelope import Record
-from worker.stream.log_reader import LogReader
+from worker.stream.log_reader import Bounds, LogReader
 from worker.tools.refusals.newest import FIRST_WINDOW, Bound, Newest, Tail, read_newest
 
 WIDE = Bound(10**9, 10**12, 60.0)
@@ -116,6 +117,27 @@ async def test_the_end_of_time_leaves_what_was_read(monkeypatch: pytest.MonkeyPa
     logs.read_records = 1
     with pytest.raises(TimeoutError):
         await _read(logs, 5000, Bound(10**9, 10**12, 0.05))
+
+
+async def test_records_that_retention_deletes_meanwhile_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log begins later than it did when the reading began."""
+    logs = _Logs([[_record(0, at, at, at) for at in range(100)]])
+    read, first = logs.read, 70
+
+    async def deleted(topic: str, partition: int, start: int, stop: int) -> AsyncIterator[list[Record]]:
+        if start < first:
+            raise OffsetOutOfRangeError
+        async for records in read(topic, partition, start, stop):
+            yield records
+
+    async def bounds(_topic: str, _partitions: Sequence[int]) -> dict[int, Bounds]:
+        return {0: Bounds(first, 101)}
+
+    monkeypatch.setattr(logs, "read", deleted)
+    monkeypatch.setattr(logs, "bounds", bounds, raising=False)
+    newest = await _read(logs, 1000)
+    assert [record.offset for record in newest.records] == [*range(99, first - 1, -1)]
+    assert newest.reach == "everything"
 
 
 async def test_a_result_that_was_published_again_counts_once() -> None:

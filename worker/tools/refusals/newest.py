@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
+from aiokafka.errors import OffsetOutOfRangeError
+
 from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.stream.log_reader import LogReader
@@ -93,6 +95,14 @@ class _Reading:
 
     async def read(self, tail: Tail, window: int) -> None:
         """Read the offsets before those that were read. They count once all of them are read."""
+        try:
+            await self._read(tail, window)
+        except OffsetOutOfRangeError:  # retention has deleted the oldest records meanwhile
+            bounds = await self.reader.bounds(tail.topic, [tail.partition])
+            tail.first = min(tail.start, max(tail.first, bounds[tail.partition].first))
+            await self._read(tail, window)
+
+    async def _read(self, tail: Tail, window: int) -> None:
         begin = max(tail.first, tail.start - window)
         times, wanted, size = list[int](), deque[tuple[Record, Place]](maxlen=self.most), 0
         async for records in self.reader.read(tail.topic, tail.partition, begin, tail.start):
