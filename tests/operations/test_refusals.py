@@ -128,6 +128,8 @@ async def test_a_company_is_found_by_its_name(refused: Refused) -> None:
     told = await ask(refused.bench, "refusals", "--company", "good & söhne", "--outcome", "serial-exists")
     assert (told.report["company"], told.report["name"]) == (GOOD.company_id, "Good & Söhne")
     assert [row["code"] for row in told.report["refusals"]] == ["serial-exists"]
+    told = await ask(refused.bench, "refusals", "--company", "f" * 24)
+    assert (told.code, told.codes, told.report["refusals"]) == (1, ["company-unknown"], [])
     told = await ask(refused.bench, "refusals", "--company", "nobody")
     assert (told.code, told.codes, told.report["refusals"]) == (1, ["company-unknown"], [])
 

@@ -19,7 +19,7 @@ from worker.stream.cluster.permissions import Acl
 from worker.stream.cluster.topic_settings import missing_topics
 from worker.stream.log_reader import LogReader
 from worker.tools.common.answering import error_of
-from worker.tools.common.companies import Company, find_company, names_of
+from worker.tools.common.companies import COMPANY_UNKNOWN, Company, find_company, names_of
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.records import masked
@@ -68,6 +68,8 @@ async def refusals(servers: Servers, wanted: Wanted, bound: Bound) -> RefusalsRe
     problems: tuple[Problem, ...] = ()
     if isinstance(names, Problem):
         problems, names = (names,), {}
+    elif company_id is not None and company_id not in names and not rows:
+        problems = (Problem(code=COMPANY_UNKNOWN, text=f"The catalogue has no company {company_id}."),)
     if company is not None and not company.name:
         company = Company(company.id, names.get(company.id, ""))
     return _report(
