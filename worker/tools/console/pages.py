@@ -35,8 +35,13 @@ _MOST_SHOWN = 12
 _NEWEST_REFUSALS = 50
 _BOUND = Bound(5_000, 20_000_000, 2.0)
 """The refusals that a page reads at most: the verb reads more."""
-_AGES = {"": "any time", "15m": "15 minutes", "1h": "an hour", "24h": "a day", "7d": "a week"}
-_AGE_SECONDS = {"15m": 900, "1h": 3_600, "24h": 86_400, "7d": 604_800}
+_AGES = {
+    "15m": ("15 minutes ago", timedelta(minutes=15)),
+    "1h": ("an hour ago", timedelta(hours=1)),
+    "24h": ("a day ago", timedelta(days=1)),
+    "7d": ("a week ago", timedelta(days=7)),
+}
+"""Choices of `since`, with their names."""
 _LONGEST_NAME = 200
 
 
@@ -157,17 +162,17 @@ class Pages:
             return await explain(self._servers, address, Quiet())
 
     async def _refusals(self, request: web.Request) -> RefusalsReport:
-        query = {name: text for name, text in request.query.items() if text}
+        query = {name: text.strip() for name, text in request.query.items() if text.strip()}
         outcomes = tuple(query["outcome"].split(",")) if "outcome" in query else ()
         company, since, limit = query.get("company"), query.get("since"), query.get("limit", str(_NEWEST_REFUSALS))
         if set(outcomes).difference(OUTCOMES):
             raise BadSelection(f"outcome: expected one of {', '.join(OUTCOMES)}")
-        if since is not None and since not in _AGE_SECONDS:
-            raise BadSelection(f"since: expected one of {', '.join(_AGE_SECONDS)}")
+        if since is not None and since not in _AGES:
+            raise BadSelection(f"since: expected one of {', '.join(_AGES)}")
         if company is not None and len(company) > _LONGEST_NAME:
             raise BadSelection(f"company: expected at most {_LONGEST_NAME} characters")
-        begin = None if since is None else datetime.now(UTC) - timedelta(seconds=_AGE_SECONDS[since])
-        wanted = Wanted(company and company.strip(), outcomes, begin, _number("limit", limit, MOST))
+        begin = None if since is None else datetime.now(UTC) - _AGES[since][1]
+        wanted = Wanted(company, outcomes, begin, _number("limit", limit, MOST))
         async with self._listing:
             return await refusals(self._servers, wanted, _BOUND)
 
@@ -198,7 +203,7 @@ class Pages:
 
 def _number(name: str, text: str, most: int) -> int:
     """A number of a query. Raises `BadSelection`."""
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
         raise BadSelection(f"{name}: expected a number from 1 to {most}")
     return int(text)
 
