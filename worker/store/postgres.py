@@ -64,8 +64,8 @@ TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "gtin_owners": ([],),
     "claim_gtins": ([], []),
     "serials": ([], "", ""),
-    "settle_gtins": ([], []),
-    "release_gtins": ([],),
+    "settle_gtins": ([], [], []),
+    "release_gtins": ([], []),
     "record": (*passport_columns((), (), {}, {}), *ledger_columns((), ()), [], [], [], *frame_columns(())),
 }
 

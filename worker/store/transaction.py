@@ -94,6 +94,7 @@ class PostgresTransaction:
         claimed = self._gathering.claimed
         owners = {passport.gtin: passport.company_id for passport in created if passport.gtin in claimed}
         if moved := {gtin: owner for gtin, owner in owners.items() if owner != claimed[gtin]}:
-            await self._connection.execute(sql.load("settle_gtins"), list(moved), list(moved.values()))
-        if unused := [gtin for gtin in claimed if gtin not in owners]:
-            await self._connection.execute(sql.load("release_gtins"), unused)
+            claims = [claimed[gtin] for gtin in moved]
+            await self._connection.execute(sql.load("settle_gtins"), list(moved), claims, list(moved.values()))
+        if unused := {gtin: claim for gtin, claim in claimed.items() if gtin not in owners}:
+            await self._connection.execute(sql.load("release_gtins"), list(unused), list(unused.values()))
