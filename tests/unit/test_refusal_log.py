@@ -17,7 +17,7 @@ from worker.auth.jwks import JwksSource
 from worker.domain.outcomes import Forbidden, Unauthorized
 from worker.messages.envelope import open_envelope
 from worker.messages.events import Answer, Header, describe
-from worker.observability.turn_log import A_SECOND, RefusalLog
+from worker.observability.turn_log import A_SECOND, ALL_A_SECOND, RefusalLog
 from worker.stream.command_reader import CommandReader
 
 UNAUTHORIZED = describe(command(), Unauthorized(), LINK_BASE)
@@ -74,6 +74,52 @@ def test_a_flood_is_told_by_its_first_lines_and_a_number() -> None:
         ("refusal", "Forbidden"): 3,
     }
     assert lines[-1]["event"] == "refusals_not_logged"
+
+
+def test_a_flood_does_not_hide_the_lines_of_another_company() -> None:
+    """Seen to fail before: a kind of refusal had twenty lines a second, whoever sent them."""
+    time = Time()
+    told = RefusalLog(lambda: time.now, time.later)
+    with capture_logs() as lines:
+        _tell(told, FORBIDDEN, 1000)
+        _tell(told, describe(command(), Forbidden("other"), LINK_BASE), 3)
+        time.move(1.0)
+    logged = Counter(line["company_id"] for line in lines if line["event"] == "refusal")
+    assert logged == {"c": 20, "other": 3}
+    assert lines[-1] == {
+        "event": "refusals_not_logged",
+        "log_level": "info",
+        "company_id": "c",
+        "topic": None,
+        "error": "Forbidden",
+        "count": 980,
+    }
+
+
+def test_a_flood_without_a_company_does_not_hide_the_lines_of_another_channel() -> None:
+    """The topic is all that is known of who sends unknown keys."""
+    time = Time()
+    told = RefusalLog(lambda: time.now, time.later)
+    with capture_logs() as lines:
+        for topic, times in (("acme.t", 50), ("t", 2)):
+            for _ in range(times):
+                told.tell(topic, 0, UNAUTHORIZED, command())
+        time.move(1.0)
+    assert Counter(line["topic"] for line in lines if line["event"] == "refusal") == {"acme.t": 20, "t": 2}
+    assert [(line["company_id"], line["topic"], line["count"]) for line in lines[22:]] == [(None, "acme.t", 30)]
+
+
+def test_floods_of_many_companies_have_a_limit_together() -> None:
+    """Neither lines nor numbers grow with the companies, and every refusal is in one of them."""
+    time = Time()
+    told = RefusalLog(lambda: time.now, time.later)
+    with capture_logs() as lines:
+        for number in range(1000):
+            _tell(told, describe(command(), Forbidden(f"{number}"), LINK_BASE), 3)
+        time.move(1.0)
+    assert sum(line["event"] == "refusal" for line in lines) == ALL_A_SECOND
+    assert len(lines) <= ALL_A_SECOND + 201
+    assert sum(line.get("count", 1) for line in lines) == 3000
 
 
 def test_the_next_second_has_lines_of_its_own() -> None:

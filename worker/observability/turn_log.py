@@ -5,6 +5,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
@@ -16,7 +17,11 @@ from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
 
+# Lines a second: for one kind of refusal to one company, and for all.
 A_SECOND = 20
+ALL_A_SECOND = 400
+# So many kinds of refusals and companies are told apart in a second.
+_MOST_FLOODS = 200
 _BODY_BYTES = 500
 # The part of a refusal's `error` that all refusals of its kind share.
 _ERROR = re.compile(rb'\{"error":"([^":]*)')
@@ -54,9 +59,10 @@ class TurnLog(Hooks):
 
 
 class RefusalLog:
-    """Logs `A_SECOND` refusals of each kind a second, and the number of the others at the end of that second.
+    """Logs the first refusals of each second, and the numbers of the others at its end.
 
-    Without a limit, a hostile producer could fill the disk.
+    A company gets `A_SECOND` lines for each kind of refusal, and all of them together `ALL_A_SECOND`: a flood neither
+    fills the disk nor hides the refusals of other companies. Refusals without a known company count by their topic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, later: Later | None = None) -> None:
@@ -64,29 +70,43 @@ class RefusalLog:
         self._later = later
         # When the current second began.
         self._since = clock() - 1.0
-        # By kind, in the current second.
-        self._refusals: Counter[str] = Counter()
+        # In the current second: refusals of each flood, all lines, and refusals that were only counted.
+        self._refusals: Counter[_Flood] = Counter()
+        self._lines = 0
+        self._not_logged: Counter[_Flood] = Counter()
 
     def tell(self, topic: str, partition: int, answer: Answer, command: Command) -> None:
         """Log a refusal, or count it. Needs a running event loop."""
-        error, now = _error_of(answer), self._clock()
+        flood, now = _Flood(answer.company_id, None if answer.company_id else topic, _error_of(answer)), self._clock()
         if now - self._since >= 1.0:
             self.tell_numbers()
-            self._since = now
+            self._since, self._lines = now, 0
             self._refusals.clear()
-        self._refusals[error] += 1
-        if self._refusals[error] <= A_SECOND:
+        if flood not in self._refusals and len(self._refusals) >= _MOST_FLOODS:
+            flood = _Flood(None, None, flood.error)
+        self._refusals[flood] += 1
+        if self._refusals[flood] <= A_SECOND and self._lines < ALL_A_SECOND:
+            self._lines += 1
             _write(topic, partition, answer, command)
-        elif self._refusals[error] == A_SECOND + 1:
+            return
+        if not self._not_logged:
             later = self._later or asyncio.get_running_loop().call_later
             later(max(0.0, self._since + 1.0 - now), self.tell_numbers)
+        self._not_logged[flood] += 1
 
     def tell_numbers(self) -> None:
         """Log how many refusals were only counted so far."""
-        for error, count in self._refusals.items():
-            if count > A_SECOND:
-                log.info("refusals_not_logged", error=error, count=count - A_SECOND)
-                self._refusals[error] = A_SECOND
+        for flood, count in self._not_logged.items():
+            log.info("refusals_not_logged", **flood._asdict(), count=count)
+        self._not_logged.clear()
+
+
+class _Flood(NamedTuple):
+    """Refusals that share a limit: those of one kind to a company, or on a topic where nobody knows the company."""
+
+    company_id: str | None
+    topic: str | None
+    error: str
 
 
 def _error_of(answer: Answer) -> str:
