@@ -6,43 +6,42 @@ marker is written to each partition that took part, one after the other, and onl
 visible to read_committed readers from their partition's marker on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum
 
-from tests.model.postgres import Result
-from tests.model.steps import Broken
-from tests.model.variant import Variant
+from aiokafka.structs import TopicPartition
 
-OFFSETS = -1
-"""The partition of the group's offsets. The others are those of the results, one a lane."""
+from worker.messages.events import Event, cause_of
+from worker.stream.cluster.offset_fetch_v7 import Committed, UnstableOffset
 
-
-class _Named(Enum):
-    def __repr__(self) -> str:
-        return self.name
+OFFSETS = TopicPartition("__consumer_offsets", 0)
+BROKERS = range(3)
 
 
-class Code(_Named):
+class Broken(Exception):
+    """What must be true is not."""
+
+
+class Code(Enum):
     """What a request is answered with."""
 
-    NONE = auto()
-    CONCURRENT_TRANSACTIONS = auto()
-    PRODUCER_FENCED = auto()
-    INVALID_TXN_STATE = auto()
-    NOT_LEADER = auto()
-    UNSTABLE_OFFSET_COMMIT = auto()
+    NONE = 0
+    NOT_LEADER = 6
+    INVALID_PRODUCER_EPOCH = 47
+    INVALID_TXN_STATE = 48
+    CONCURRENT_TRANSACTIONS = 51
 
 
-class State(_Named):
-    """Where the newest transaction of an id stands."""
+class State(Enum):
+    """Where the newest transaction of an id stands, as DescribeTransactions says it."""
 
-    EMPTY = auto()
-    ONGOING = auto()
-    PREPARE_COMMIT = auto()
-    PREPARE_ABORT = auto()
-    COMPLETE_COMMIT = auto()
-    COMPLETE_ABORT = auto()
+    EMPTY = "Empty"
+    ONGOING = "Ongoing"
+    PREPARE_COMMIT = "PrepareCommit"
+    PREPARE_ABORT = "PrepareAbort"
+    COMPLETE_COMMIT = "CompleteCommit"
+    COMPLETE_ABORT = "CompleteAbort"
 
 
 COMPLETED = {State.PREPARE_COMMIT: State.COMPLETE_COMMIT, State.PREPARE_ABORT: State.COMPLETE_ABORT}
@@ -54,15 +53,16 @@ class Transaction:
 
     epoch: int = -1
     state: State = State.EMPTY
-    partitions: set[int] = field(default_factory=set)
+    partitions: set[TopicPartition] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class Batch:
-    """Results in a log; `committed` is None while their transaction is open."""
+    """Results in a log, from an offset on; `committed` is None while their transaction is open."""
 
     id: str
-    results: tuple[Result, ...]
+    offset: int
+    events: Sequence[Event]
     committed: bool | None = None
 
 
@@ -73,21 +73,35 @@ class Log:
     batches: list[Batch] = field(default_factory=list)
     newest: dict[str, tuple[int, int]] = field(default_factory=dict)
 
+    def end(self, committed: bool) -> int:
+        """The offset behind the last record; for readers of committed records, behind the last one that is stable."""
+        if committed and (hidden := [batch.offset for batch in self.batches if batch.committed is None]):
+            return hidden[0]
+        return self.batches[-1].offset + len(self.batches[-1].events) if self.batches else 0
+
 
 class Kafka:
     """Requests happen when they arrive. Brokers do `abort`, `write_marker` and `settle_offsets` by themselves."""
 
-    def __init__(self, lanes: range, variant: Variant, busy: Callable[[], bool]) -> None:
-        """`busy`: the coordinator is just writing an id's last change to its own log, and lets everybody wait."""
+    # Brokers with transaction.partition.verification.enable=false take what belongs to no open transaction.
+    verifies = True
+    # Brokers before 3.9.1 (KAFKA-17507): some time after its marker, a transaction ends whatever is pending then.
+    settles_late = False
+
+    def __init__(self, lanes: range, busy: Callable[[], bool], decided: Callable[[], None]) -> None:
+        """`busy`: the coordinator is just writing an id's last change to its own log, and lets everybody wait.
+
+        `decided` is called when the end of a transaction is decided, so that there are markers to write.
+        """
         self.transactions: dict[str, Transaction] = {}
-        self.markers: list[tuple[str, int]] = []
-        self.logs = {lane: Log() for lane in (*lanes, OFFSETS)}
+        self.markers: list[tuple[str, TopicPartition]] = []
+        self.logs: dict[TopicPartition, Log] = {}
         self.leaderless: set[int] = set()
-        self.committed: dict[int, int | None] = dict.fromkeys(lanes)
+        self.committed: dict[int, Committed | None] = dict.fromkeys(lanes)
         self.settling: list[tuple[str, bool]] = []
-        self._pending: dict[str, dict[int, int]] = {}
-        self._visible: set[tuple[int, int]] = set()
-        self._variant, self._busy = variant, busy
+        self.visible: dict[tuple[int, int], Event] = {}
+        self._pending: dict[str, dict[int, Committed]] = {}
+        self._busy, self._decided = busy, decided
 
     # The transaction coordinator
 
@@ -102,22 +116,22 @@ class Kafka:
         known.epoch, known.state = known.epoch + 1, State.EMPTY
         return Code.NONE, known.epoch
 
-    def add_partitions(self, id: str, epoch: int, partitions: frozenset[int]) -> Code:
+    def add_partitions(self, id: str, epoch: int, partitions: Sequence[TopicPartition]) -> Code:
         """Let the open transaction write there, a new one if there is none (AddOffsetsToTxn is that of `OFFSETS`)."""
         known = self.transactions[id]
         if epoch != known.epoch:
-            return Code.PRODUCER_FENCED
+            return Code.INVALID_PRODUCER_EPOCH
         if self._busy() or known.state in COMPLETED:
             return Code.CONCURRENT_TRANSACTIONS
         known.state = State.ONGOING
-        known.partitions |= partitions
+        known.partitions.update(partitions)
         return Code.NONE
 
     def end_txn(self, id: str, epoch: int) -> Code:
         """Decide to commit. Answered before any marker is written."""
         known = self.transactions[id]
         if epoch != known.epoch:
-            return Code.PRODUCER_FENCED
+            return Code.INVALID_PRODUCER_EPOCH
         if self._busy() or known.state is State.PREPARE_COMMIT:
             return Code.CONCURRENT_TRANSACTIONS
         if known.state is State.ONGOING:
@@ -137,51 +151,46 @@ class Kafka:
         known = self.transactions[id]
         known.state = state
         self.markers += ((id, partition) for partition in sorted(known.partitions))
+        self._decided()
 
     # The leaders of partitions
 
-    def produce(self, id: str, epoch: int, partition: int, sequence: int, results: tuple[Result, ...]) -> Code:
+    def identify(self) -> None:
+        """Metadata, which any broker answers."""
+
+    def produce(self, id: str, epoch: int, partition: TopicPartition, sequence: int, events: Sequence[Event]) -> Code:
         """Append a batch; one that is sent again is known by its sequence number."""
-        if partition in self.leaderless:
+        if partition.partition in self.leaderless:
             return Code.NOT_LEADER
-        log = self.logs[partition]
+        log = self.log(partition)
         if log.newest.get(id, (-1, -1)) >= (epoch, sequence):
-            return Code.NONE if log.newest[id][0] == epoch else Code.PRODUCER_FENCED
+            return Code.NONE if log.newest[id][0] == epoch else Code.INVALID_PRODUCER_EPOCH
         if not self._takes_part(id, epoch, partition):
             return Code.INVALID_TXN_STATE
-        log.batches.append(Batch(id, results))
+        log.batches.append(Batch(id, log.end(committed=False), events))
         log.newest[id] = epoch, sequence
         return Code.NONE
 
-    def txn_offset_commit(self, id: str, epoch: int, offsets: Mapping[int, int]) -> Code:
+    def txn_offset_commit(self, id: str, epoch: int, offsets: Mapping[int, Committed]) -> Code:
         """Offsets that count once the transaction is committed; of several, those that came last."""
-        if epoch < self.logs[OFFSETS].newest.get(id, (-1, -1))[0]:
-            return Code.PRODUCER_FENCED
+        if epoch < self.log(OFFSETS).newest.get(id, (-1, -1))[0]:
+            return Code.INVALID_PRODUCER_EPOCH
         if not self._takes_part(id, epoch, OFFSETS):
             return Code.INVALID_TXN_STATE
         self._pending.setdefault(id, {}).update(offsets)
         return Code.NONE
 
-    def _takes_part(self, id: str, epoch: int, partition: int) -> bool:
+    def _takes_part(self, id: str, epoch: int, partition: TopicPartition) -> bool:
         """The leader asks the transaction coordinator."""
         known = self.transactions[id]
         ongoing = known.state is State.ONGOING and known.epoch == epoch and partition in known.partitions
-        return ongoing or self._variant.nothing_verified
+        return ongoing or not self.verifies
 
-    def identify(self) -> None:
-        """Which topic that is. Any broker answers, so one that hangs may be asked."""
+    def log(self, partition: TopicPartition) -> Log:
+        """The log of a partition of results, or of offsets."""
+        return self.logs.setdefault(partition, Log())
 
-    def published_end(self, lanes: tuple[int, ...]) -> dict[int, int | Code]:
-        """The offset behind the last visible result of each lane; an error where open transactions hide some."""
-        ends: dict[int, int | Code] = dict.fromkeys(lanes, 0)
-        for lane in lanes:
-            for batch in self.logs[lane].batches:
-                if batch.committed is None:
-                    ends[lane] = Code.UNSTABLE_OFFSET_COMMIT
-                    break
-                if batch.committed:
-                    ends[lane] = batch.results[-1].offset + 1
-        return ends
+    # The group
 
     def forget_offsets(self, pending: bool) -> None:
         """The group is deleted, perhaps also what open transactions are about to commit for it."""
@@ -189,14 +198,24 @@ class Kafka:
         if pending:
             self._pending.clear()
 
-    def fetch_offsets(self, lanes: tuple[int, ...], stable: bool) -> dict[int, int | Code | None]:
+    def fetch_offsets(self, lanes: Sequence[int], stable: bool) -> dict[int, Committed | UnstableOffset | None]:
         """E of each lane, None where there is none; an error where only `stable` offsets will do, and it may change."""
         unstable = {lane for offsets in self._pending.values() for lane in offsets} if stable else ()
-        return {lane: Code.UNSTABLE_OFFSET_COMMIT if lane in unstable else self.committed[lane] for lane in lanes}
+        return {lane: UnstableOffset() if lane in unstable else self.committed[lane] for lane in lanes}
 
-    def write_marker(self, id: str, partition: int) -> None:
+    def check_order(self) -> None:
+        """Readers see the results of a lane in the order of its commands, in each partition of results."""
+        for partition, log in self.logs.items():
+            events = [event for batch in log.batches if batch.committed for event in batch.events]
+            causes = [cause.offset for event in events if (cause := cause_of(event.headers)) is not None]
+            if causes != sorted(causes):
+                raise Broken(f"out of order: {partition} has results of {causes}")
+
+    # What brokers do by themselves
+
+    def write_marker(self, id: str, partition: TopicPartition) -> None:
         """One of those of an end that is decided. The last one completes it."""
-        known, log = self.transactions[id], self.logs[partition]
+        known, log = self.transactions[id], self.log(partition)
         commit = known.state is State.PREPARE_COMMIT
         self.markers.remove((id, partition))
         known.partitions.remove(partition)
@@ -206,21 +225,27 @@ class Kafka:
         for batch in log.batches:
             if batch.id == id and batch.committed is None:
                 batch.committed = commit
-                self._show(batch.results if commit else ())
+                self._show(batch.events if commit else ())
         if partition == OFFSETS:
             self.settling.append((id, commit))
-            if not self._variant.offsets_settle_late:
+            if not self.settles_late:
                 self.settle_offsets()
 
     def settle_offsets(self) -> None:
         """What a marker has ended counts, or is dropped."""
         id, commit = self.settling.pop(0)
         offsets = self._pending.pop(id, {})
-        if commit:
-            self.committed |= offsets
+        for lane, offset in offsets.items() if commit else ():
+            known = self.committed[lane]
+            if known is not None and known.offset > offset.offset:
+                raise Broken(f"doubled before long: E of lane {lane} went back from {known.offset} to {offset.offset}")
+            self.committed[lane] = offset
 
-    def _show(self, results: tuple[Result, ...]) -> None:
-        for result in results:
-            if result[:2] in self._visible:
-                raise Broken(f"doubled: {result}")
-            self._visible.add(result[:2])
+    def _show(self, events: Sequence[Event]) -> None:
+        for event in events:
+            cause = cause_of(event.headers)
+            assert cause is not None
+            place = cause.partition, cause.offset
+            if place in self.visible:
+                raise Broken(f"doubled: the result of command {place}")
+            self.visible[place] = event

@@ -1,196 +1,191 @@
-"""The scheduler: from a seed, it picks what happens next, faults included, until all is quiet. Then it checks."""
+"""A world: workers, the group, Kafka and Postgres. Dice decide what befalls them until all is quiet."""
 
+import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from typing import Any
 
-from tests.model.kafka import Kafka, State
-from tests.model.postgres import Postgres
-from tests.model.process import GroupMembership, Process
-from tests.model.steps import Broken, Request, Task, Unanswered
-from tests.model.variant import Variant
+from tests.contract.world import CATALOGUE, GROWTH, HARD, OPEN, TOPIC, ask
+from tests.memory_store import MemoryStore
+from tests.model.database import Database, at_once
+from tests.model.kafka import BROKERS, OFFSETS, Broken, Kafka, State
+from tests.model.loop import Loop
+from tests.model.network import Network, Waiting
+from tests.model.process import SETTINGS, WorkerProcess, virtual_time
+from tests.model.weather import weather_of
+from worker.messages.envelope import Record
+from worker.messages.events import Answer, event_of
+from worker.messages.rules import Kind
+from worker.store.port import LaneName
+from worker.stream.cluster.offset_fetch_v7 import Committed
+from worker.tools.common.catalogue.facts import facts_of
 
-LANES = range(3)
 WORKERS = 3
 COMMANDS = 6
-"""In each lane, all there from the beginning."""
+CALM_SECONDS = 300.0
+FACTS = facts_of(CATALOGUE)
 
-MOST_EVENTS = 5000
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Membership:
+    """What a rebalance decides: who has which lanes, by the names of processes."""
 
-@dataclass(slots=True, eq=False)
-class Message:
-    """A request under way, which does not arrive before event number `due`."""
-
-    process: Process
-    sender: Task
-    request: Request
-    due: int
+    generation: int = 0
+    lanes: dict[str, list[int]] = field(default_factory=dict)
 
 
 class World:
-    """Three workers, the group, Kafka and Postgres, and what befalls them."""
+    """Runs one schedule."""
 
-    def __init__(self, seed: int, variant: Variant, tell: Callable[[str], None] | None = None) -> None:
-        """`tell` is given the story, a line an event."""
-        self.dice = random.Random(seed)
-        self.variant, self.commands = variant, COMMANDS
-        self.kafka = Kafka(LANES, variant, lambda: self.dice.random() < 0.05)
-        self.postgres = Postgres(LANES, variant)
-        self.events = 0
-        self._tell = tell
-        self._network: list[Message] = []
-        self._workers = [Process(self, f"w{number}") for number in range(WORKERS)]
-        self._crashes = 0
-        self._membership = GroupMembership()
-        # Some worlds are rougher than others, each in its own way.
-        self._trouble = self.dice.choice([0.02, 0.05, 0.1])
-        self._loss = self.dice.choice([0.0, 0.03, 0.12])
-        self._unlucky = self.dice.choice(["end_txn", "txn_offset_commit", "register", "nothing"])
-        self._doubt, self._slowness = self.dice.choice([(0.0, 0.0), (0.3, 0.3), (0.6, 0.8)])
-        self._pace_of_markers = self.dice.choice([0.1, 0.3, 1.0])
+    def __init__(self, seed: int, tell: Callable[[str], None] | None = None, **weather: object) -> None:
+        """`tell` is given the story, a line an event. `weather` is what the dice do not choose."""
+        self.seed, self.dice = seed, random.Random(seed)
+        dice = self.dice
+        self.loop = Loop()  # type: ignore[abstract]
+        self.weather = weather_of(dice, **weather)
+        self.lanes = range(dice.choice([1, 2, 3]))
+        self.network = Network(self.loop, dice, self.weather, self._strike, tell)
+        self.kafka = Kafka(self.lanes, lambda: dice.random() < 0.05, self._write_markers_soon)
+        if dice.random() < 0.7:
+            # As a tool sets them, or else the group is new.
+            self.kafka.committed = dict.fromkeys(self.lanes, Committed(0, ""))
+        self.memory = MemoryStore(at_once(MemoryStore(FACTS).look_up([], 0)))
+        self.database = Database(self.memory, self.network)
+        self.halted: list[int] = []
+        self.commands = {lane: self._commands(lane) for lane in self.lanes}
+        # The last offset of a log may be a marker.
+        self.ends = {lane: commands[-1].offset + dice.randint(1, 2) for lane, commands in self.commands.items()}
+        self._published = dict.fromkeys(self.lanes, 0)
+        self.nobody = self.membership = Membership()
+        self._is_calm = self._is_quiet = False
+        self._started = WORKERS
+        self._workers = [WorkerProcess(self, f"w{number}") for number in range(WORKERS)]
 
     def run(self) -> None:
         """One schedule. Raises `Broken`."""
-        faults = (
-            *(self._rebalance, self._reset, self._crash, self._forget, self._time_out, self._change_leader),
-            *3 * [self._freeze],
-        )
-        self._rebalance()
-        calm_from = self.dice.randint(50, 250)
-        while self.events < calm_from:
-            self.events += 1
-            if self.dice.random() < self._trouble:
-                self.dice.choice(faults)()
-            self._happen()
-        self._calm_down()
-        while self._happen() or self._network:
-            self.events += 1
-            if self.events % 100 == 0:
-                self._time_out()
-            if self.events > MOST_EVENTS:
-                raise Broken("stuck: some lanes never get on")
-        self._check()
+        with virtual_time(self.loop, self.seed):
+            try:
+                self._rebalance()
+                self._plan()
+                self._look()
+                self.loop.run(lambda: self._is_quiet, self.loop.now + CALM_SECONDS)
+                self._check()
+            finally:
+                self._end()
 
-    def send(self, process: Process, sender: Task, request: Request) -> None:
-        """Into the network. Any broker may be asked which topic that is, and it may be one that hangs for a while."""
-        hangs = request.call == self.kafka.identify and self.dice.random() < self._slowness
-        due = self.events + self.dice.randint(30, 150) if hangs else self.events
-        self._network.append(Message(process, sender, request, due))
+    def _commands(self, lane: int) -> list[Record]:
+        """Commands of a lane, some of which ask for the same; markers of their producers may stand between them."""
+        commands, offset = [], 0
+        for _ in range(COMMANDS):
+            tenant = self.dice.choice([OPEN, GROWTH, HARD])
+            serial = f"{self.dice.randrange(8)}"
+            number = 1 + [OPEN, GROWTH, HARD].index(tenant)
+            key = self.dice.choice([None, f"key {serial}"])
+            commands.append(ask(tenant, number, serial, key=key)._replace(partition=lane, offset=offset))
+            offset += self.dice.choice([1, 1, 2])
+        return commands
 
-    def heartbeat(self, process: Process, assignment: GroupMembership) -> bool:
+    # What servers answer, besides Kafka's transactions
+
+    def fetch(self, lane: int, position: int) -> tuple[list[Record], int]:
+        """Some commands that have been published, and the offset behind them and markers. Waits for more."""
+        published = self.commands[lane][: self._published[lane]]
+        commands = [command for command in published if command.offset >= position]
+        if not commands and (len(published) < COMMANDS or position == self.ends[lane]):
+            raise Waiting
+        some = commands[: self.dice.randint(1, 3)]
+        if some == commands and len(published) == COMMANDS and (not some or self.dice.random() < 0.5):
+            return some, self.ends[lane]
+        return some, some[-1].offset + 1
+
+    def _publish(self, lane: int) -> None:
+        self._published[lane] += 1
+        self.network.wake()
+
+    def is_member(self, generation: int, name: str) -> bool:
         """Whether the group has this member, in this generation."""
-        return assignment is self._membership and process in assignment.lanes
-
-    def is_in_doubt(self) -> bool:
-        """Whether the topic may be another one than it was: a connection broke, or it is time to look."""
-        return self.dice.random() < self._doubt
+        return generation == self.membership.generation and name in self.membership.lanes
 
     # What happens
 
-    def _happen(self) -> bool:
-        """One event of all that are possible now. False when there is none."""
-        now, kafka = self.events, self.kafka
-        arriving = [message for message in self._network if message.due <= now and message.process.frozen_until <= now]
-        others: list[Callable[[], None]] = []
-        for worker in self._workers:
-            if worker.frozen_until <= now:
-                if worker.told is not self._membership:
-                    others.append(partial(self._hear, worker))
-                if worker.serves is not worker.told and (not worker.tasks or self.dice.random() < 0.05):
-                    others.append(worker.begin)
-        if (kafka.markers or kafka.settling) and self.dice.random() < self._pace_of_markers:
-            others += (partial(self._mark, *marker) for marker in kafka.markers if marker[1] not in kafka.leaderless)
-            if kafka.settling:
-                others.append(self._settle_offsets)
-        pick = int(self.dice.random() * (len(arriving) + len(others)))
-        if pick < len(arriving):
-            self._deliver(arriving[pick])
-        elif others:
-            others[pick - len(arriving)]()
-        return bool(arriving or others)
+    def _write_markers_soon(self) -> None:
+        self.network.later(self.weather.markers * self.dice.random(), self._write_marker)
 
-    def _deliver(self, message: Message) -> None:
-        """A request arrives and is answered; or it is lost, or late, or its answer is lost."""
-        self._network.remove(message)
-        process, sender, request = message.process, message.sender, message.request
-        waited_for = sender in process.tasks and sender.waits_for is request
-        loss = self._loss * (4 if request.call.__name__ == self._unlucky else 1)
-        fate = "arrives"
-        if waited_for and self.dice.random() < loss:
-            fate = self.dice.choice(["is lost", "is late", "is late", "loses its answer"])
-        answer = request.call(*request.args) if fate in ("arrives", "loses its answer") else None
-        if self._tell is not None:
-            who = process if waited_for else f"{process}, who does not wait for it any more"
-            self._say(f"{who}: {request.call.__name__}{request.args} {fate}: {answer!r}")
-        if fate == "is late":
-            message.due = self.events + self.dice.randint(1, self.dice.choice([10, 30, 80]))
-            self._network.append(message)
-        if waited_for:
-            process.go_on(sender, answer, None if fate == "arrives" else Unanswered())
+    def _write_marker(self) -> None:
+        """Write one of the markers of transactions that were decided, or settle offsets; and go on with others soon."""
+        kafka = self.kafka
+        markers = [
+            (id, at)
+            for id, at in kafka.markers
+            if (at == OFFSETS or at.partition not in kafka.leaderless)
+            and self.network.answers(at.partition % len(BROKERS))
+        ]
+        if kafka.settling and self.dice.random() < 0.1:
+            kafka.settle_offsets()
+        elif markers:
+            id, partition = self.dice.choice(markers)
+            self.network.tell(f"kafka: marker of {id} in {partition}, {kafka.transactions[id].state.name}")
+            kafka.write_marker(id, partition)
+        if kafka.markers or kafka.settling:
+            self._write_markers_soon()
 
-    def _hear(self, worker: Process) -> None:
-        self._say(f"{worker} hears of {self._membership}")
-        worker.hear(self._membership)
+    def _plan(self) -> None:
+        """Spread commands and faults over a while; then calm."""
+        lasts, dice = self.weather.lasts, self.dice
+        for lane in self.lanes:
+            for _ in range(COMMANDS):
+                self.network.later(lasts * dice.random(), self._publish, lane)
+        for _ in range(self.weather.faults):
+            self.network.later(lasts * dice.random(), getattr(self, f"_{dice.choice(self.weather.kinds)}"))
+        self.network.later(lasts, self._calm_down)
 
-    def _mark(self, id: str, partition: int) -> None:
-        self._say(f"kafka: marker of {id} in {partition}, {self.kafka.transactions[id].state.name}")
-        self.kafka.write_marker(id, partition)
+    def _strike(self, request: str, worker: WorkerProcess) -> None:
+        """Perhaps freeze or kill the sender of a request that has just arrived."""
+        if request in self.weather.moments and worker in self._workers and self.dice.random() < self.weather.strikes:
+            self.dice.choice([self._freeze, self._freeze, self._crash])(worker)
 
-    def _settle_offsets(self) -> None:
-        self._say(f"kafka: what is pending of {self.kafka.settling[0][0]} counts now, or never")
-        self.kafka.settle_offsets()
-
-    def _say(self, line: str) -> None:
-        if self._tell is not None:
-            self._tell(f"{self.events:4} {line}")
-
-    # Faults
-
-    def _rebalance(self, generation: int | None = None, without: Process | None = None) -> None:
+    def _rebalance(self, generation: int | None = None, without: WorkerProcess | None = None) -> None:
         """Some members get all lanes, the others none. Each hears of it in its own time."""
         there = [worker for worker in self._workers if worker is not without]
-        members, lanes = self.dice.sample(there, self.dice.randint(1, len(there))), list(LANES)
+        members, lanes = self.dice.sample(there, self.dice.randint(1, len(there))), list(self.lanes)
         self.dice.shuffle(lanes)
-        shares = {member: lanes[number :: len(members)] for number, member in enumerate(members)}
-        self._membership = GroupMembership(generation or self._membership.generation + 1, shares)
-        self._say(f"group: {self._membership}")
+        shares = {member.name: lanes[number :: len(members)] for number, member in enumerate(members)}
+        self.membership = Membership(generation or self.membership.generation + 1, shares)
+        self.network.tell(f"group: {self.membership}")
+        for worker in self._workers:
+            self.network.later(0.2 * self.dice.random(), lambda worker=worker: worker.hear())
 
     def _reset(self) -> None:
         """The group was deleted: generations count from 1 again."""
         self._rebalance(generation=1)
 
-    def _crash(self) -> None:
-        """Another process takes the worker's place. What it had sent may still arrive, now or much later, or not."""
-        self._replace(self.dice.choice(self._workers))
+    def _crash(self, worker: WorkerProcess | None = None) -> None:
+        """Another process takes the worker's place."""
+        self._replace(worker or self.dice.choice(self._workers))
         if self.dice.random() < 0.5:
             self._rebalance()
 
-    def _replace(self, worker: Process) -> None:
-        self._say(f"{worker} crashes")
-        worker.tasks.clear()
-        worker.frozen_until = 0
-        for message in [message for message in self._network if message.process is worker]:
-            message.due = self.events + self.dice.choice([0, 20, 80])
-            if self.dice.random() < 0.3:
-                self._network.remove(message)
-        self._workers[self._workers.index(worker)] = Process(self, f"w{WORKERS + self._crashes}")
-        self._crashes += 1
+    def _replace(self, worker: WorkerProcess) -> None:
+        self.network.tell(f"{worker} crashes")
+        worker.crash()
+        self._workers[self._workers.index(worker)] = WorkerProcess(self, f"w{self._started}")
+        self._started += 1
 
     def _forget(self) -> None:
         """All workers die, and their group is deleted with its offsets before others come."""
         for worker in list(self._workers):
             self._replace(worker)
-        self._say("group: deleted, and its offsets with it")
+        self.network.tell("group: deleted, and its offsets with it")
         self.kafka.forget_offsets(pending=self.dice.random() < 0.5)
         self._reset()
 
-    def _freeze(self) -> None:
+    def _freeze(self, worker: WorkerProcess | None = None) -> None:
         """For a while nothing happens of what a worker was about to do; the group may go on without it."""
-        worker = self.dice.choice(self._workers)
-        worker.frozen_until = self.events + self.dice.randint(5, 150)
-        self._say(f"{worker} freezes until {worker.frozen_until}")
+        worker = worker or self.dice.choice(self._workers)
+        worker.frozen_until = self.loop.now + self.weather.freeze * self.dice.random()
+        self.network.tell(f"{worker} freezes until {worker.frozen_until - 1000:.3f}")
         if self.dice.random() < 0.7:
             self._rebalance(without=worker)
 
@@ -199,33 +194,93 @@ class World:
         open_ids = [id for id, known in self.kafka.transactions.items() if known.state is State.ONGOING]
         if open_ids:
             id = self.dice.choice(open_ids)
-            self._say(f"kafka: {id} times out")
+            self.network.tell(f"kafka: {id} times out")
             self.kafka.abort(id)
 
     def _change_leader(self) -> None:
-        """A partition of results loses its leader, or has one again."""
-        self.kafka.leaderless ^= {self.dice.choice(LANES)}
-        self._say(f"kafka: without leader: {self.kafka.leaderless}")
+        """Partitions of results lose their leader, or have one again."""
+        self.kafka.leaderless ^= {self.dice.choice(self.lanes)}
+        self.network.tell(f"kafka: without leader: {self.kafka.leaderless}")
+
+    def _hang(self) -> None:
+        """A broker hangs for a while."""
+        broker = self.dice.choice(BROKERS)
+        self.network.silent_until[broker] = self.loop.now + 4.0 * self.dice.random()
+        self.network.tell(f"kafka: broker {broker} hangs until {self.network.silent_until[broker] - 1000:.3f}")
 
     def _calm_down(self) -> None:
         """No faults from here on, but for what is late already."""
-        self._say("all faults are over")
-        self._loss, self._slowness, self._pace_of_markers = 0.0, 0.0, 1.0
+        self.network.tell("all faults are over")
+        self.weather.loss, self.weather.markers, self.weather.moments = 0.0, 0.02, ()
         self.kafka.leaderless.clear()
-        for worker in self._workers:
-            worker.frozen_until = 0
+        self.network.silent_until.clear()
         self._rebalance()
+        self._is_calm = True
+        self._go_on_timing_out()
+
+    def _go_on_timing_out(self) -> None:
+        self._time_out()
+        self.network.later(5.0, self._go_on_timing_out)
 
     # What must be true
 
+    def _look(self) -> None:
+        """Note now and then whether all is done."""
+        kafka, network = self.kafka, self.network
+        self._is_quiet = bool(self.halted) or (
+            self._is_calm
+            and not (kafka.markers or kafka.settling or network.is_something_late)
+            and len(kafka.visible) == len(self.lanes) * COMMANDS
+            and all(self._has_arrived(lane) for lane in self.lanes)
+        )
+        network.later(0.3, self._look)
+
+    def _has_arrived(self, lane: int) -> bool:
+        """Whether A and E are at the end of the log. Nobody commits E of a lane that has nothing more to answer."""
+        position, committed = self._row(lane).position, self.kafka.committed[lane]
+        is_applied = position is not None and position.applied == self.ends[lane]
+        return is_applied and (committed is None or committed.offset == self.ends[lane])
+
+    def _row(self, lane: int) -> Any:
+        return self.memory._lanes[LaneName(SETTINGS.group_id, TOPIC, lane)]
+
     def _check(self) -> None:
-        """One visible result a command, in the order of the commands, the one of the ledger; and E = A."""
-        for lane in LANES:
-            found = [result for batch in self.kafka.logs[lane].batches if batch.committed for result in batch.results]
-            if [result.offset for result in found] != list(range(COMMANDS)):
-                raise Broken(f"lost, or out of order: {found}")
-            if found != [self.postgres.ledger[lane, offset] for offset in range(COMMANDS)]:
-                raise Broken(f"not what the ledger says: {found}")
-            e, a = self.kafka.committed[lane], self.postgres.rows[lane].applied
-            if e not in (a, None):  # nobody commits the offset of a lane that has nothing more to answer
-                raise Broken(f"lane {lane}: E={e}, A={a}")
+        if self.halted:
+            raise Broken(f"halted: {self.halted}")
+        self.kafka.check_order()
+        for lane, commands in self.commands.items():
+            ledger: dict[int, Answer] = self._row(lane).ledger
+            if [*ledger] != [command.offset for command in commands]:
+                raise Broken(f"lost: the ledger of lane {lane} has {[*ledger]}")
+            for offset, answer in ledger.items():
+                event = self.kafka.visible.get((lane, offset))
+                if event is None:
+                    raise Broken(f"lost: command {lane}/{offset} has no result")
+                if event != event_of(answer, TOPIC, lane):
+                    raise Broken(f"not what the ledger says: {event}")
+        if not self._is_quiet:
+            raise Broken(f"stuck: E={self.kafka.committed}, A={[self._row(lane).position for lane in self.lanes]}")
+        self._check_rules()
+
+    def _check_rules(self) -> None:
+        """Quotas, unique serial numbers, and one created event a passport."""
+        passports = self.memory.passports
+        owned = Counter(created.company_id for created in passports)
+        if owned[HARD.company_id] > 2 or owned[GROWTH.company_id] > 3:
+            raise Broken(f"quota: {owned}")
+        if len({(created.gtin, created.serial) for created in passports}) < len(passports):
+            raise Broken(f"a serial number twice: {passports}")
+        answers = [answer for lane in self.lanes for answer in self._row(lane).ledger.values()]
+        published = [answer.passport_id for answer in answers if answer.kind is Kind.CREATED and not answer.replayed]
+        if sorted(published, key=str) != sorted(created.passport_id for created in passports):
+            raise Broken(f"created events of other passports: {published}")
+
+    def _end(self) -> None:
+        """Let all tasks of all processes end."""
+        for worker in self._workers:
+            worker.crash()
+        self.loop.drop_timers(self.network.context)
+        self.loop.run(lambda: False, self.loop.now + 30)
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run(lambda: False, self.loop.now + 30)

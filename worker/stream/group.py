@@ -32,6 +32,8 @@ FETCH_BYTES = 256 * 1024
 FETCH_ALL_BYTES = 1024 * 1024
 # All lanes together may hold so much of records whose results are not visible yet.
 HELD_BYTES = 12 * 1024 * 1024
+# While no lane wants records, the reader looks again so soon.
+IDLE_SECONDS = 0.02
 # E of all lanes is compared with A so often. In between, a worker may decide without passports that are lost.
 LOST_COMMITS_SECONDS = 3.0
 
@@ -209,7 +211,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             else:
                 self._reader.check_membership()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(0.02):
+                    async with asyncio.timeout(IDLE_SECONDS):
                         await self._stopping.wait()
 
     def _raise_what_ended_a_session(self) -> None:
