@@ -1,7 +1,7 @@
 """The settings of the worker: one frozen object, read once from the environment."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     Field,
     ModelWrapValidatorHandler,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -224,6 +225,8 @@ class Settings(BaseSettings):
     limit_header_bytes: int = Field(8 * 1024, ge=1, le=1_048_576, description="Maximum of bytes of a header's value.")
     limit_json_depth: int = Field(32, ge=2, le=200, description="Maximum depth of a command's JSON.")
 
+    _channel: str = PrivateAttr(default="")
+
     @model_validator(mode="wrap")
     @classmethod
     def _all_problems_at_once(cls, values: dict[str, Any], check: ModelWrapValidatorHandler["Settings"]) -> "Settings":
@@ -245,17 +248,29 @@ class Settings(BaseSettings):
         """The channels that workers serve. The default channel has an empty name."""
         return (*([""] if self.default_channel else []), *filter(None, self.channels.split(",")))
 
+    @property
+    def channel(self) -> str:
+        """The name of the channel, for settings that `of_channel` made. All others are of the default channel."""
+        return self._channel
+
     def of_channel(self, name: str) -> "Settings":
         """The settings of a worker that serves this channel alone."""
         prefix = f"{name}." if name else ""
         topics = {topic: f"{prefix}{getattr(self, topic)}" for topic in _TOPICS}
         topics["topic_dead_letters"] = f"{prefix}{self.dead_letter_topic}"
-        return self.model_copy(update={**topics, "channels": "", "default_channel": True})
+        own = self.model_copy(update={**topics, "channels": "", "default_channel": True})
+        own._channel = name or self._channel
+        return own
+
+    def serving(self, names: Collection[str]) -> "Settings":
+        """The settings of a worker that serves these channels. Unlike `of_channel`, names of topics have no prefix."""
+        channels = ",".join(filter(None, names))
+        return self.model_copy(update={"channels": channels, "default_channel": "" in names})
 
     @property
     def channel_of_topic(self) -> Mapping[str, str]:
         """The channel of each command topic."""
-        return {self.of_channel(name).topic_commands: name for name in self.channel_names}
+        return {topic: own.channel for topic, own in self.by_commands.items()}
 
     @property
     def by_commands(self) -> Mapping[str, "Settings"]:

@@ -15,7 +15,7 @@ from worker.messages.answers import outcome_code
 from worker.messages.envelope import Record, open_envelope, without_excess
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
 from worker.messages.rules import Kind
-from worker.settings import Settings
+from worker.settings import CHANNEL, Settings
 from worker.tools.common.catalogue.facts import facts_of
 from worker.tools.common.catalogue.file import read_catalogue
 from worker.tools.common.catalogue.models import Catalogue
@@ -51,13 +51,18 @@ class Passports:
 
     It starts without passports, and remembers those that it creates. It knows the catalogue's API keys and signing
     keys, but no access tokens. The catalogue is a file or a parsed one; errors in it raise `CatalogueError`. Settings,
-    such as names of topics and limits, come from the environment unless given.
+    such as names of topics and limits, come from the environment unless given. The commands come on one channel;
+    companies that the catalogue binds to others get 401 `wrong-channel`.
     """
 
-    def __init__(self, catalogue: Path | str | Catalogue, settings: Settings | None = None) -> None:
+    def __init__(
+        self, catalogue: Path | str | Catalogue, settings: Settings | None = None, *, channel: str = ""
+    ) -> None:
         parsed = catalogue if isinstance(catalogue, Catalogue) else read_catalogue(Path(catalogue))
+        if channel and not CHANNEL.fullmatch(channel):
+            raise ValueError(f"channel: expected 1 to 40 letters a-z, digits and inner hyphens, got {channel!r}")
         self._facts = facts_of(parsed)
-        self._settings = settings or Settings()
+        self._settings = (settings or Settings()).of_channel(channel)
         self._topics = dict(zip(Kind, self._settings.result_topics, strict=True))
         self._verifier = Verifier()
         self._answered = 0
@@ -83,8 +88,8 @@ class Passports:
         at_ms = ms_of_time(at)
         sent = [(name, text.encode("utf-8") if isinstance(text, str) else text) for name, text in headers]
         record = Record(self._settings.topic_commands, partition, offset, at_ms, key, value, sent)
-        limits = self._settings.limits
-        command = open_envelope(without_excess(record, limits), limits, self._settings.audience).command
+        limits, channel = self._settings.limits, self._settings.channel
+        command = open_envelope(without_excess(record, limits), limits, self._settings.audience, channel).command
         if isinstance(command.credentials, Signature):
             self._verifier.prove(command.credentials, at_ms, self._facts)
         (answer,) = decide_all([command], self._facts, self._settings.digital_link_base).answers

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.builders import LIMITS, TOPIC, as_json, body
 from tests.unit.signing_builders import KEY, P_256, RFC_8037, VALUE, claims, jws
 from tests.workbench import run_command
+from worker.settings import Settings
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import timestamp
 from worker.tools.common.jwk import members_of
@@ -18,6 +19,7 @@ from worker.tools.validate.validation import NOT_CHECKED, checked_values
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 AT = "2026-05-09T10:00:00Z"
+SETTINGS = Settings(topic_commands=TOPIC)
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def catalogue(tmp_path: Path) -> Path:
 
 
 def _problems(signature: str, catalogue: Path | None, key: str | None = KEY, value: bytes = VALUE) -> list[str]:
-    check = check_of(signature, TOPIC, key, catalogue, timestamp("--at", AT))
+    check = check_of(signature, SETTINGS, key, catalogue, timestamp("--at", AT))
     (found,) = with_signatures(checked_values(io.BytesIO(value), LIMITS), check, LIMITS)
     return [problem.removeprefix("jws-signature: ").partition(":")[0] for problem in found.problems]
 
@@ -60,10 +62,10 @@ def test_what_the_worker_would_say(catalogue: Path, signature: str, with_keys: l
 
 def test_the_claim_that_does_not_fit_is_named(catalogue: Path) -> None:
     """Which the worker does not tell."""
-    check = check_of(jws(), TOPIC, "other", catalogue, None)
+    check = check_of(jws(), SETTINGS, "other", catalogue, None)
     assert check is not None
     assert (check.problem(VALUE, None, LIMITS) or "").endswith("The claim key does not fit.")
-    other = check_of(jws(), TOPIC, KEY, catalogue, None)
+    other = check_of(jws(), SETTINGS, KEY, catalogue, None)
     assert other is not None
     assert (other.problem(VALUE + b" ", None, LIMITS) or "").endswith("The claim sha256 does not fit.")
 
@@ -86,8 +88,8 @@ def test_what_is_wrong_with_a_command_stays(catalogue: Path) -> None:
 def test_what_was_not_checked_is_said(catalogue: Path) -> None:
     """Less with a signature, and less still with the keys."""
     assert not_checked(None) == NOT_CHECKED
-    assert not_checked(check_of("x", TOPIC, None, None, None)).startswith("Not checked: the key of the signature")
-    assert not_checked(check_of("x", TOPIC, None, catalogue, None)).startswith("Not checked: duplicates")
+    assert not_checked(check_of("x", SETTINGS, None, None, None)).startswith("Not checked: the key of the signature")
+    assert not_checked(check_of("x", SETTINGS, None, catalogue, None)).startswith("Not checked: duplicates")
 
 
 def test_bad_usage(tmp_path: Path) -> None:
@@ -95,9 +97,9 @@ def test_bad_usage(tmp_path: Path) -> None:
     with pytest.raises(BadUsage, match=r"^--signing-key: cannot read"):
         signer_of(tmp_path / "none.pem", TOPIC)
     with pytest.raises(BadUsage, match=r"^--catalogue: expected --signature"):
-        check_of(None, TOPIC, None, tmp_path, None)
+        check_of(None, SETTINGS, None, tmp_path, None)
     with pytest.raises(BadUsage, match=r"^--catalogue:\n"):
-        check_of("x", TOPIC, None, tmp_path / "none.yaml", None)
+        check_of("x", SETTINGS, None, tmp_path / "none.yaml", None)
     other = tmp_path / "x.pem"
     other.write_text("x")
     with pytest.raises(BadUsage, match=r"^--signing-key: Expected a private key in PEM"):
@@ -128,7 +130,7 @@ def test_a_structured_event_is_signed_as_one() -> None:
     """As it is known by its look."""
     event = as_json({"specversion": "1.0", "id": "1", "source": "/", "type": "t", "data": body()})
     header = signed_header(Signer(RFC_8037, TOPIC), event, None, LIMITS).removeprefix("jws-signature: ")
-    check = check_of(header, TOPIC, None, None, None)
+    check = check_of(header, SETTINGS, None, None, None)
     assert check is not None
     assert check.problem(event, b"application/cloudevents+json", LIMITS) is None
     assert "ct" in (check.problem(event, None, LIMITS) or "")

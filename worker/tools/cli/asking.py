@@ -101,9 +101,14 @@ def examples(*commands: str) -> str:
     return "\n".join(("Examples:", *(f"  passport-worker {command}" for command in commands)))
 
 
-def ask(question: Callable[[Servers], Awaitable[Known]], stop: Stop | None = None) -> Known:
-    """Run a verb against the servers of the settings. Raises `Failed` if a signal ends it; see `obey`."""
-    settings = settings_with_warnings()
+def ask(
+    question: Callable[[Servers], Awaitable[Known]], settings: Settings | None = None, stop: Stop | None = None
+) -> Known:
+    """Run a verb against the servers of the settings, by default those of the environment.
+
+    Raises `Failed` if a signal ends it; see `obey`.
+    """
+    settings = settings or settings_with_warnings()
     configure_logs(quiet=True)  # stdout has the report
 
     async def asking() -> Known:
@@ -132,6 +137,7 @@ def ask_long(
     failed: Callable[[Problem], SomeReport],
     patience: float | None = None,
     needs: Callable[[Settings], Needs] | None = None,
+    settings: Settings | None = None,
 ) -> SomeReport:
     """Run a long verb, with progress on stderr. `failed` makes its report if a server does not answer.
 
@@ -156,4 +162,4 @@ def ask_long(
             raise BadUsage(str(error)) from error
 
     collect_garbage_seldom()
-    return ask(asking, stop)
+    return ask(asking, settings, stop)

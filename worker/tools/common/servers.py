@@ -1,12 +1,13 @@
 """Both servers, as verbs ask them. A server that is away becomes a problem of the report; the other still answers."""
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 import stamina
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 
 from worker.preflight import KAFKA
@@ -30,6 +31,7 @@ PAUSE_SECONDS = 0.3
 # Codes of problems.
 KAFKA_AWAY, KAFKA_DENIES = "kafka-away", "kafka-rights"
 POSTGRES_AWAY, POSTGRES_DENIES = "postgres-away", "postgres-rights"
+TOPICS_MISSING = "topics-missing"
 
 # The exceptions of verbs when a server does not do what it was asked.
 SERVER_ERRORS = (CannotConnect, StoreUnavailable, *CLUSTER_ERRORS, *DATABASE_ERRORS)
@@ -47,6 +49,12 @@ class Servers:
         self.patience = patience
         self._inspect = inspect or (lambda: inspection(settings.database_url))
         self.cluster = Cluster(settings)
+
+    def of(self, settings: Settings) -> "Servers":
+        """The same servers and connections, for questions on the topics of these settings."""
+        other = copy.copy(self)
+        other.settings = settings
+        return other
 
     async def kafka(self, question: Callable[[], Awaitable[Known]], needs: Sequence[Acl] = ()) -> Known | Problem:
         """Ask Kafka. A problem says which ACLs are missing, or why Kafka does not answer."""
@@ -78,10 +86,10 @@ class Servers:
 
     async def both_answer(self, patience: float) -> Problem | None:
         """Wait for both servers, for so many seconds each. A problem says which of them does not answer."""
-        settings = self.settings
+        topic, group_id = next(iter(self.settings.by_commands)), self.settings.group_id
 
         async def committed() -> None:
-            await self.cluster.committed(settings.group_id, [TopicPartition(settings.topic_commands, 0)])
+            await self.cluster.committed(group_id, [TopicPartition(topic, 0)])
 
         async def connected() -> None:
             async with self._inspect():
@@ -112,6 +120,10 @@ class Servers:
         """Describe one of `SERVER_ERRORS`. `of_kafka` tells which server a `TimeoutError` comes from."""
         if isinstance(error, CannotConnect):
             return Problem(code=POSTGRES_AWAY, text=str(error))
+        if isinstance(error, UnknownTopicOrPartitionError) and error.args:
+            topic = str(error.args[0]).removeprefix("topic ").removesuffix(f": error {error.errno}")
+            advice = "Correct --channel or PASSPORT_CHANNELS, or run `passport-worker topics create`."
+            return Problem(code=TOPICS_MISSING, text=f"Kafka has no topic {topic}. {advice}")
         fault = fault_of(error, self.settings, of_kafka=of_kafka)
         assert fault is not None, error
         away, denies = (KAFKA_AWAY, KAFKA_DENIES) if fault.id == KAFKA else (POSTGRES_AWAY, POSTGRES_DENIES)

@@ -28,7 +28,8 @@ SIGNATURE_SENTENCES: Mapping[str, str] = {
     SignatureProblem.REQUIRED: "The company's commands have to be signed. This one has an API key or access token.",
 }
 
-_CREDENTIALS_SENTENCES: Mapping[str, str] = {
+# The same for all reasons of rule 2.
+CREDENTIALS_SENTENCES: Mapping[str, str] = {
     **SIGNATURE_SENTENCES,
     CredentialsProblem.WRONG_CHANNEL: (
         "The company may not use the channel of this record: its `channels` in the catalogue name others."
@@ -58,7 +59,7 @@ def why(outcome: type[Outcome] | None, body: Body, currency: str) -> str:
         charge=charge if isinstance(overage, dict) else "",
         error=body.get("error"),
         reason=_detail(body, "reason"),
-        credentials=_CREDENTIALS_SENTENCES.get(_detail(body, "reason"), _OTHER_CREDENTIALS),
+        credentials=CREDENTIALS_SENTENCES.get(_detail(body, "reason"), _OTHER_CREDENTIALS),
         scope=_detail(body, "requiredScope"),
         subscription=_detail(body, "status"),
         fields=_fields(body),

@@ -18,6 +18,7 @@ from worker.tools.cli.asking import (
     ask_long,
     examples,
 )
+from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import Page, Table, copyable, show, status, table, tally
 from worker.tools.common.hints import did_you_mean
@@ -64,6 +65,7 @@ def list_command(
     chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
     code: Code = None,
     limit: Annotated[int, _LIMIT] = 50,
+    channel: OneChannel = None,
     as_json: AsJson = False,
 ) -> NoReturn:
     """List dead letters, newest first: place, reason, time, key, size, and whether the command was published again."""
@@ -77,7 +79,7 @@ def list_command(
         except BadSelection as error:
             raise BadUsage(str(error)) from error
 
-    report = ask(asking)
+    report = ask(asking, settings_of_one(channel))
     show(report, as_json=as_json, draw=lambda page: _draw_list(page, report, limit))
 
 
@@ -90,6 +92,7 @@ def show_command(
     /,
     *,
     output: Annotated[Path | None, Parameter(help="Write the value into this file, byte for byte.")] = None,
+    channel: OneChannel = None,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Show a whole dead letter: headers, key and value, escaped for the terminal. The copy holds no credentials."""
@@ -103,7 +106,7 @@ def show_command(
             raise BadUsage(str(error)) from error
         return report
 
-    report = ask(asking)
+    report = ask(asking, settings_of_one(channel))
     if output is not None and report.dead_letter is not None:
         _write(output, value)
     show(report, as_json=as_json, draw=lambda page: _draw_one(page, report))
@@ -123,6 +126,7 @@ def redrive_command(  # noqa: PLR0913 - options of a command
     again: Annotated[
         bool, Parameter(help="Publish commands once more that were published again before.", negative=())
     ] = False,
+    channel: OneChannel = None,
     acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
     as_json: AsJson = False,
@@ -142,7 +146,7 @@ def redrive_command(  # noqa: PLR0913 - options of a command
         commands = tuple(place_of(place, servers.settings.topic_commands) for place in places)
         return await redrive(servers, RedriveRequest(commands, wanted, wanted_code, again, author), progress)
 
-    report = ask_long(asking, _empty, patience)
+    report = ask_long(asking, _empty, patience, settings=settings_of_one(channel))
     outcomes = Counter[str](row.outcome for row in report.redrives)
     last = tally(outcomes) if outcomes else "No dead letter fits." if report.ok else None
     show(report, as_json=as_json, draw=lambda page: _draw_redrive(page, report), last=last)

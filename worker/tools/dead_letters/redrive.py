@@ -147,7 +147,7 @@ class _Redriving:
         """The commands in the order of their offsets. Raises `BadSelection`."""
         request, topic = self._request, self._settings.topic_commands
         if other := [command for command in request.places if command.topic != topic]:
-            raise BadSelection(f"expected commands of {topic}, got {other[0]}")
+            raise BadSelection(f"expected commands of {topic}, got {other[0]}: choose its channel with --channel")
         places = set(request.places)
         if not places:
             heads = await chosen_letters(database, self._settings, request.chosen, request.code, MOST_COMMANDS + 1)

@@ -15,7 +15,7 @@ from worker.store.sql import Connection
 from worker.tools.common.api_keys import find_keys
 from worker.tools.common.records import label_of
 from worker.tools.common.report import Problem
-from worker.tools.common.why import SIGNATURE_SENTENCES
+from worker.tools.common.why import CREDENTIALS_SENTENCES
 from worker.tools.dead_letters.publishing import redriven
 from worker.tools.dead_letters.rows import Redrive
 
@@ -78,8 +78,8 @@ async def credentials_warning(
     connection: Connection, original: Record, settings: Settings, now: datetime
 ) -> str | None:
     """Why the new command would be answered with 401, as far as that can be known; None if nothing speaks for it."""
-    envelope = open_envelope(original, settings.limits, settings.audience)
-    # Rule 2 tells what is wrong with a signature, or that the company requires one, for a record appended now.
+    envelope = open_envelope(original, settings.limits, settings.audience, settings.channel)
+    # Rule 2 tells what is wrong with a signature or the channel, or that the company requires signatures, as of now.
     source = envelope.command.source._replace(appended_ms=int(now.timestamp() * 1000))
     command = envelope.command._replace(source=source, body=InvalidBody({}))
     credentials = command.credentials
@@ -88,7 +88,7 @@ async def credentials_warning(
         Verifier().prove(credentials, source.appended_ms, facts)
     verdict = authenticate(command, facts)
     if isinstance(verdict, Unauthorized) and verdict.reason is not None:
-        sentence = SIGNATURE_SENTENCES[verdict.reason]
+        sentence = CREDENTIALS_SENTENCES[verdict.reason]
         return f"{verdict.reason}: {sentence[0].lower()}{sentence[1:-1]}"
     if isinstance(credentials, Signature):
         return None

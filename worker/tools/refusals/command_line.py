@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, Parameter
 
 from worker.tools.cli.asking import AsJson, ask, examples
+from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import duration, separated
 from worker.tools.cli.output import Page, copyable, show, status, table
@@ -33,12 +34,13 @@ _LIMIT = Parameter(name=("--limit", "-n"), help=f"How many to show, at most {MOS
 
 
 @app.default
-def refusals_command(
+def refusals_command(  # noqa: PLR0913 - options of a command
     *,
     company: Annotated[str | None, _COMPANY] = None,
     outcome: Annotated[tuple[str, ...], _OUTCOME] = (),
     since: Annotated[str | None, _SINCE] = None,
     limit: Annotated[int, _LIMIT] = 50,
+    channel: OneChannel = None,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Show the newest refusals, newest first. `explain` tells the story of each.
@@ -52,8 +54,14 @@ def refusals_command(
         raise BadUsage(f"--limit: expected a number from 1 to {MOST:,}, got {limit}")
     begin = None if since is None else datetime.now(UTC) - duration("--since", since)
     wanted = Wanted(company, outcomes, begin, limit)
-    report = ask(lambda servers: refusals(servers, wanted, BOUND))
-    show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=None if report.failed else report.span)
+    settings = settings_of_one(channel)
+    report = ask(lambda servers: refusals(servers, wanted, BOUND), settings)
+    show(
+        report,
+        as_json=as_json,
+        draw=lambda page: _draw(page, report, settings.channel),
+        last=None if report.failed else report.span,
+    )
 
 
 _COLUMNS = ("date", "time (UTC)", "company", "company id", "code", "key", "GTIN", "serial", "place")
@@ -61,10 +69,12 @@ _COLUMNS = ("date", "time (UTC)", "company", "company id", "code", "key", "GTIN"
 _SPARE = ("date", "company id", "GTIN", "key", "serial")
 
 
-def _draw(page: Page, report: RefusalsReport) -> None:
+def _draw(page: Page, report: RefusalsReport, channel: str) -> None:
     page.print(table(_COLUMNS, map(_row, report.refusals), wraps=("company",), spare=_SPARE))
     if report.refusals:
-        page.print(copyable(f"The story of the first one: passport-worker explain {report.refusals[0].short_place}"))
+        first = report.refusals[0]
+        place = first.command if channel else first.short_place
+        page.print(copyable(f"The story of the first one: passport-worker explain {place}"))
 
 
 def _row(refusal: RefusalReport) -> tuple[object, ...]:

@@ -25,7 +25,7 @@ from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.records import masked
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
-from worker.tools.common.servers import Servers
+from worker.tools.common.servers import TOPICS_MISSING, Servers
 from worker.tools.refusals.newest import Bound, Newest, Tail, read_newest
 from worker.tools.refusals.report import RefusalReport, RefusalsReport
 
@@ -106,7 +106,7 @@ async def _read(
     topics = [settings.result_topics[kind - 1] for kind in kinds]
     counts = await servers.cluster.partition_counts(topics)
     if missing := [topic for topic in topics if topic not in counts]:
-        return Problem(code="topics-missing", text=str(missing_topics(missing)))
+        return Problem(code=TOPICS_MISSING, text=str(missing_topics(missing)))
     tails = await asyncio.gather(*(_tails(reader, topic, range(counts[topic]), wanted.since) for topic in topics))
     wants = _chooser(settings, company_id, frozenset(wanted.outcomes))
     return await read_newest(reader, [tail for of_topic in tails for tail in of_topic], wants, wanted.most, bound)

@@ -17,6 +17,7 @@ from worker.tools.cli.asking import (
     ask_long,
     examples,
 )
+from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.output import Page, show, table, tally
 from worker.tools.common.companies import find_company_id
@@ -41,7 +42,8 @@ _RATE = Parameter(help="Most records a second; 0: no limit.")
 _SUFFIX = Parameter(help="Publish to topics whose names have this suffix, instead of the result topics.")
 _RESUME = Parameter(
     name="--resume",
-    help="Go on with this replay, and stop a process that runs it. No other option matters but --rate and --by.",
+    help="Go on with this replay, and stop a process that runs it. No other option matters but --channel, --rate and "
+    "--by.",
 )
 
 
@@ -56,6 +58,7 @@ def replay_command(  # noqa: PLR0913 - options of a command
     rate: Annotated[float, _RATE] = 2000,
     topic_suffix: Annotated[str, _SUFFIX] = "",
     resume_id: Annotated[UUID | None, _RESUME] = None,
+    channel: OneChannel = None,
     acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
     as_json: AsJson = False,
@@ -91,7 +94,7 @@ def replay_command(  # noqa: PLR0913 - options of a command
             return to_publish(settings, None)
         return to_publish(settings, topic_suffix) if acting.execute else to_count(settings)
 
-    report = ask_long(asking, _failed, patience, needs)
+    report = ask_long(asking, _failed, patience, needs, settings_of_one(channel))
     show(report, as_json=as_json, draw=lambda page: _draw(page, report))
 
 

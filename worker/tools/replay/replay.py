@@ -67,8 +67,9 @@ class ReplayRequest:
 class CannotReplay(Exception):
     """A replay has stopped; the text says where, why, and how to go on. Published results stay."""
 
-    def __init__(self, text: str, id: UUID | None = None) -> None:
-        super().__init__(text if id is None else f"{text} Go on with `passport-worker replay --resume {id}`.")
+    def __init__(self, text: str, id: UUID | None = None, channel: str = "") -> None:
+        command = f"passport-worker replay --resume {id}{f' --channel {channel}' if channel else ''}"
+        super().__init__(text if id is None else f"{text} Go on with `{command}`.")
         self.id = id  # None if the replay had not begun
 
 
@@ -126,7 +127,8 @@ async def resume(servers: Servers, id: UUID, author: Author, rate: float, progre
             raise BadSelection(str(error)) from error
         arguments = kept.arguments
         if arguments["topic"] != topic:
-            raise BadSelection(f"that replay is of {arguments['topic']}, and PASSPORT_TOPIC_COMMANDS is another topic")
+            text = f"that replay is of {arguments['topic']}, and this channel has {topic}: choose its with --channel"
+            raise BadSelection(text)
         offsets = {at: (start, stop) for at, start, stop in arguments["offsets"]}
         chosen = AnswerFilter(**arguments["chosen"] | {"outcomes": tuple(arguments["chosen"]["outcomes"])})
         progress.begin(f"replay {id}", _size(offsets))
@@ -202,7 +204,7 @@ class _Replay:
                     counts[at].add(answers)
                     counts[at].next = end
             except (EmissionFailed, *SERVER_ERRORS) as error:
-                raise CannotReplay(f"Partition {at}: {error}.", kept.id) from error
+                raise CannotReplay(f"Partition {at}: {error}.", kept.id, self._servers.settings.channel) from error
             finally:
                 await replayer.close()
         return counts

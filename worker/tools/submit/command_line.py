@@ -10,10 +10,12 @@ from cyclopts import App, Parameter
 
 from worker.observability.logs import configure_logs
 from worker.tools.cli.asking import AsJson, examples
+from worker.tools.cli.channels import OneChannel, settings_of_one
+from worker.tools.cli.channels import again as channel_again
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import separated
 from worker.tools.cli.output import Page, copyable, leave_closed_pipe, show
-from worker.tools.cli.running import collect_garbage_seldom, settings_with_warnings
+from worker.tools.cli.running import collect_garbage_seldom
 from worker.tools.submit.advice import retry_commands
 from worker.tools.submit.answers_file import AnswersFile, InUse
 from worker.tools.submit.checking import answers_path, heading_of, table_of
@@ -61,6 +63,7 @@ def submit_command(  # noqa: PLR0913 - options of a command
     skip_bad: Annotated[bool, _SKIP] = False,
     dry_run: Annotated[bool, _DRY] = False,
     paced: PaceOptions = PaceOptions(),  # noqa: B008 - frozen
+    channel: OneChannel = None,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Make each row of a file a command, and write its answer beside it, in FILE.answers.csv or .ndjson.
@@ -68,7 +71,7 @@ def submit_command(  # noqa: PLR0913 - options of a command
     Columns are paths of fields: productId, gs1.gtin, gs1.serialNumber, parties.importer.legalName, … Interrupted or
     killed, the same command goes on. Exit 0 if all rows were created or replayed.
     """
-    settings, pace = settings_with_warnings(), paced.pace()
+    settings, pace = settings_of_one(channel), paced.pace()
     configure_logs(quiet=True)
     collect_garbage_seldom()
     try:
@@ -85,7 +88,8 @@ def submit_command(  # noqa: PLR0913 - options of a command
                     raise BadFile(f"--answers: expected another file than {file}")
                 report = submit(Job(file, table, settings, credentials, pace, skip_bad), answers_file)
             if answers_file.path.exists():
-                again = retry_commands(answers_file.path, report.outcomes, [*columns.again(), *who.again()])
+                options = [*columns.again(), *who.again(), *channel_again(channel)]
+                again = retry_commands(answers_file.path, report.outcomes, options)
                 report = report.model_copy(update={"answers_file": str(answers_file.path), "retry": tuple(again)})
         _end(report, as_json)
     except BadFile as error:

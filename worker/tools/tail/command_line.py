@@ -16,10 +16,11 @@ from worker.settings import Settings
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
 from worker.stream.cluster.permissions import result_acls
 from worker.tools.cli.asking import examples
+from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import duration, separated
 from worker.tools.cli.output import Page, leave_closed_pipe
-from worker.tools.cli.running import run_async, settings_with_warnings, warn
+from worker.tools.cli.running import run_async, warn
 from worker.tools.cli.signals import obey
 from worker.tools.common.prerequisites import lacking
 from worker.tools.common.results import ResultRecord, ResultWatcher
@@ -78,6 +79,7 @@ def tail_command(  # noqa: PLR0913 - options of a command
     serial: Annotated[str | None, Parameter(help="Only results that name this serial number.")] = None,
     since: Annotated[str | None, _SINCE] = None,
     newest: Annotated[int | None, _NEWEST] = None,
+    channel: OneChannel = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> NoReturn:
     """Show results as they become visible, until Ctrl-C, after older ones in order of time with --since or -n.
@@ -93,7 +95,7 @@ def tail_command(  # noqa: PLR0913 - options of a command
     if gtin is not None and (problem := gtin_problem(gtin)):
         raise BadUsage(f"--gtin: {problem}")
     begin = None if since is None else datetime.now(UTC) - duration("--since", since)
-    settings = settings_with_warnings()
+    settings = settings_of_one(channel)
     configure_logs(quiet=True)
 
     async def tail() -> NoReturn:

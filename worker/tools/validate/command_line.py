@@ -8,10 +8,11 @@ from typing import Annotated, TypeVar, cast
 from cyclopts import App, Parameter
 
 from worker.tools.cli.asking import AsJson, examples
+from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import Page, leave_closed_pipe
-from worker.tools.cli.running import settings_with_warnings, warn
+from worker.tools.cli.running import warn
 from worker.tools.common.report import Problem
 from worker.tools.validate.problems import looks_like_csv
 from worker.tools.validate.report import MOST_LINES, LineRemark, ValidateReport
@@ -45,17 +46,18 @@ def validate(  # noqa: PLR0913 - its options
     at: Annotated[
         str | None, Parameter(help="Time at which --signature is checked, such as 2026-12-31T23:00:00Z. Default: now.")
     ] = None,
+    channel: OneChannel = None,
     as_json: AsJson = False,
 ) -> None:
     """Check each command in a file as the worker would, without credentials, Kafka and Postgres.
 
     Values are plain commands or structured CloudEvents. Exit 1 if any is bad. Signatures are for
-    PASSPORT_SIGNATURE_AUDIENCE, else for the command topic.
+    PASSPORT_SIGNATURE_AUDIENCE, else for the command topic of the channel.
     """
-    settings = settings_with_warnings()
-    limits, audience = settings.limits, settings.audience
-    signer = signer_of(signing_key, audience)
-    check = check_of(signature, audience, idempotency_key, catalogue, None if at is None else timestamp("--at", at))
+    settings = settings_of_one(channel)
+    limits = settings.limits
+    signer = signer_of(signing_key, settings.audience)
+    check = check_of(signature, settings, idempotency_key, catalogue, None if at is None else timestamp("--at", at))
     output = _Output(as_json=as_json)
     try:
         with _opened(file) as stream:

@@ -16,12 +16,13 @@ from worker.domain.outcomes import Unauthorized
 from worker.messages.envelope import Limits, Record, open_envelope
 from worker.messages.events import Header
 from worker.messages.signature import HEADER, STRUCTURED
+from worker.settings import Settings
 from worker.tools.cli.errors import BadUsage
 from worker.tools.common.catalogue.facts import milliseconds, signing_keys_of
 from worker.tools.common.catalogue.file import CatalogueError, read_catalogue
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.signer import NotASigningKey, Signer
-from worker.tools.common.why import SIGNATURE_SENTENCES
+from worker.tools.common.why import CREDENTIALS_SENTENCES
 from worker.tools.validate.problems import is_cloud_event
 from worker.tools.validate.validation import NOT_CHECKED, CheckedValue
 
@@ -30,7 +31,7 @@ _ANY_PLAN = Plan("", None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A signature to check, with its audience, the idempotency key beside it, and the time of the check.
+    """A signature to check, with its audience and channel, the idempotency key beside it, and the time of the check.
 
     `catalogue` has the registered keys. Without it only the claims are checked, not the signature itself.
     """
@@ -40,26 +41,33 @@ class Check:
     key: str | None
     catalogue: Catalogue | None
     at_ms: int
+    channel: str = ""
 
     def problem(self, value: bytes, content_type: bytes | None, limits: Limits) -> str | None:
         """Why the worker would refuse this signature on a record with this value; None if it would not."""
         headers: list[Header] = [(HEADER, self.signature.encode("utf-8", "surrogateescape"))]
         headers += [] if self.key is None else [("idempotency-key", self.key.encode("utf-8", "surrogateescape"))]
         headers += [] if content_type is None else [("content-type", content_type)]
-        command = open_envelope(Record("", 0, 0, self.at_ms, None, value, headers), limits, self.audience).command
+        record = Record("", 0, 0, self.at_ms, None, value, headers)
+        command = open_envelope(record, limits, self.audience, self.channel).command
         outcome = authenticate(command, self._facts(command.credentials))
         if not isinstance(outcome, Unauthorized) or outcome.reason is None:
             return None
         misfit = command.credentials.misfit if isinstance(command.credentials, Signature) else None
         detail = f" The claim {misfit} does not fit." if misfit and outcome.reason.endswith("mismatch") else ""
-        return f"{outcome.reason}: {SIGNATURE_SENTENCES[outcome.reason]}{detail}"
+        return f"{outcome.reason}: {CREDENTIALS_SENTENCES[outcome.reason]}{detail}"
 
     def _facts(self, credentials: object) -> Facts:
         """The facts of a worker with this catalogue. Without one, any key counts as known and proven."""
         facts = Facts()
         if self.catalogue is not None:
             facts.signing_keys = signing_keys_of(self.catalogue)
-            facts.companies = {row.id: Company(row.id, _ANY_PLAN, None) for row in self.catalogue.companies}
+            facts.companies = {
+                row.id: Company(
+                    row.id, _ANY_PLAN, None, channels=None if row.channels is None else frozenset(row.channels)
+                )
+                for row in self.catalogue.companies
+            }
             if isinstance(credentials, Signature):
                 Verifier().prove(credentials, self.at_ms, facts)
         elif isinstance(credentials, Signature):
@@ -70,7 +78,7 @@ class Check:
 
 
 def check_of(
-    signature: str | None, audience: str, key: str | None, catalogue: Path | None, at: datetime | None
+    signature: str | None, settings: Settings, key: str | None, catalogue: Path | None, at: datetime | None
 ) -> Check | None:
     """The check that these options ask for; None without a signature. Raises `BadUsage`."""
     if signature is None:
@@ -82,7 +90,8 @@ def check_of(
     except CatalogueError as error:
         raise BadUsage("\n  ".join(["--catalogue:", *error.problems])) from error
     at_ms = milliseconds(at)
-    return Check(signature, audience, key, contents, int(time.time() * 1000) if at_ms is None else at_ms)
+    at_ms = int(time.time() * 1000) if at_ms is None else at_ms
+    return Check(signature, settings.audience, key, contents, at_ms, settings.channel)
 
 
 def signer_of(file: Path | None, audience: str) -> Signer | None:

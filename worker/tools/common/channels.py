@@ -1,0 +1,33 @@
+"""Channels as people and reports name them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from aiokafka.structs import TopicPartition
+
+from worker.settings import CHANNEL, Settings
+
+Value = TypeVar("Value")
+
+
+def channel_of(settings: Settings, topic: str) -> str | None:
+    """The channel whose command topic this is, whether it is served or not; None for a topic of another name."""
+    name, _, rest = topic.partition(".")
+    if topic == settings.topic_commands:
+        return ""
+    return name if rest == settings.topic_commands and CHANNEL.fullmatch(name) else None
+
+
+def channel_column(channels: Sequence[str | None]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The name and the cells of a table's column for the channels of its rows; none where all are the default one."""
+    if not any(channels):
+        return (), [()] * len(channels)
+    return ("channel",), [(channel or "(default)",) for channel in channels]
+
+
+def by_topic(values: Mapping[TopicPartition, Value]) -> dict[str, dict[int, Value]]:
+    """The values of partitions, topic by topic."""
+    topics: dict[str, dict[int, Value]] = {}
+    for (topic, partition), value in values.items():
+        topics.setdefault(topic, {})[partition] = value
+    return topics
