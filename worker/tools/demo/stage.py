@@ -81,12 +81,17 @@ class Stage:
     servers: tuple[ServerProcess, ...]
     environment: dict[str, str]
 
-    def exports(self, api_key: str | None) -> Iterator[str]:
-        """Shell lines for programs beside the worker: servers, also as `schemas/clients` name them, topics, API key."""
-        settings = self.settings
+    def exports(self, api_key: str | None, channel: str = "") -> Iterator[str]:
+        """Shell lines for programs beside the worker: servers, also as `schemas/clients` name them, topics, API key.
+
+        Programs get the topics of one channel, under the names of the default channel's settings.
+        """
+        settings = self.settings.of_channel(channel)
         topics = {name: getattr(settings, f"topic_{name}") for name in _TOPICS}
         topics |= {"dead_letters": settings.dead_letter_topic}
         variables = self.environment | {f"{PREFIX}TOPIC_{name.upper()}": topic for name, topic in topics.items()}
+        if channel:  # a list of channels would put further prefixes in front of these topics
+            variables |= {f"{PREFIX}CHANNELS": "", f"{PREFIX}DEFAULT_CHANNEL": "true"}
         variables |= {"KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers}
         variables |= {f"{PREFIX}API_KEY": api_key} if api_key else {}
         return (f"export {name}={quote(value)}" for name, value in variables.items())
@@ -128,7 +133,10 @@ async def stage(  # noqa: PLR0913 - both verbs say all of it
         await tell("migrating the database, loading the catalogue", _prepare_database(settings, catalogue))
         await tell("creating topics", _create_topics(settings))
         environment = {f"{PREFIX}{key.upper()}": value for key, value in changes.items()}
-        worker = WorkerProcess(settings, environment, folder)
+        served = {"CHANNELS": settings.channels, "DEFAULT_CHANNEL": str(settings.default_channel).lower()}
+        worker = WorkerProcess(
+            settings, environment | {f"{PREFIX}{name}": value for name, value in served.items()}, folder
+        )
         worker.own_session = own_sessions
         await start(stack, tell, "the worker", worker)
         yield Stage(settings, worker, (*servers, worker), environment)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from worker.observability.logs import configure_logs
 from worker.tools.cli.asking import examples
+from worker.tools.cli.channels import chosen, serving_also
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.running import run_async, settings_with_warnings
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
@@ -17,14 +18,19 @@ from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, r
 app = App(
     name="sandbox",
     help_format="plaintext",
-    help_epilogue=examples("sandbox > sandbox.env", "sandbox --catalogue catalogue.yaml > sandbox.env"),
+    help_epilogue=examples("sandbox > sandbox.env", "sandbox --catalogue catalogue.yaml --channel acme > sandbox.env"),
 )
 
 _CATALOGUE = Parameter(help="A catalogue to load in place of the sample catalogue.")
+_CHANNEL = Parameter(help="A channel that the worker serves beside the others; its topics are printed.")
 
 
 @app.default
-def sandbox_command(*, catalogue: Annotated[Path | None, _CATALOGUE] = None) -> NoReturn:
+def sandbox_command(
+    *,
+    catalogue: Annotated[Path | None, _CATALOGUE] = None,
+    channel: Annotated[str | None, _CHANNEL] = None,
+) -> NoReturn:
     """Run an embedded broker, PostgreSQL and the real worker, for the tests of your own programs.
 
     Once ready, it prints its settings as lines of a shell, and closes standard output; progress goes to stderr. It ends
@@ -38,11 +44,11 @@ def sandbox_command(*, catalogue: Annotated[Path | None, _CATALOGUE] = None) -> 
     ignore_other_servers(
         Console(stderr=True, highlight=False, markup=False), "sandbox"
     )  # a CI may have those of production
-    settings = settings_with_warnings()
+    settings = serving_also(settings_with_warnings(), channel)
     configure_logs(quiet=True)
     try:
         loaded = None if catalogue is None else read_catalogue(catalogue)
-        sys.exit(run_sandbox(settings, loaded, run_async, parent))
+        sys.exit(run_sandbox(settings, loaded, run_async, parent, chosen(settings, channel)))
     except UnreadableFile as error:
         raise BadUsage(str(error)) from error
     except CatalogueError as error:

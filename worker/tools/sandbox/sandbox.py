@@ -27,11 +27,12 @@ Run = Callable[[Callable[[], Coroutine[Any, Any, int]]], int]
 _LOOK_SECONDS = 0.1
 
 
-def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run, parent: int) -> int:
+def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run, parent: int, channel: str = "") -> int:
     """Serve until a signal comes, or the process `parent` ends. Returns the exit code. None: the sample catalogue.
 
-    The second process returns from here, too, or raises errors of `stage`. No process and no folder is left behind,
-    whichever process ends first. A second signal ends everything at once.
+    It prints the topics of the channel, which the settings serve. The second process returns from here, too, or raises
+    errors of `stage`. No process and no folder is left behind, whichever process ends first. A second signal ends
+    everything at once.
     """
     signals = list[int]()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the second process listens to the pipe only
@@ -42,7 +43,7 @@ def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run, paren
         if second == 0:
             os.close(writing)
             os.setsid()
-            return run(lambda: _serve(settings, catalogue, folder, reading))
+            return run(lambda: _serve(settings, catalogue, folder, reading, channel))
         _close_stdout()
         pipe = os.fdopen(writing, "wb")
         while (ended := os.waitpid(second, os.WNOHANG)) == (0, 0):
@@ -67,7 +68,7 @@ def _close_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-async def _serve(settings: Settings, catalogue: Catalogue | None, folder: Path, reading: int) -> int:
+async def _serve(settings: Settings, catalogue: Catalogue | None, folder: Path, reading: int, channel: str) -> int:
     """Serve until the pipe closes. Raises `ServerFailed` if a server ends before."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -82,7 +83,7 @@ async def _serve(settings: Settings, catalogue: Catalogue | None, folder: Path, 
         async with stage(
             settings, catalogue or sample_catalogue(), folder, Telling(console), own_sessions=False
         ) as set_up:
-            print(*set_up.exports(None if catalogue else makers()[1].api_key), sep="\n", flush=True)
+            print(*set_up.exports(None if catalogue else makers()[1].api_key, channel), sep="\n", flush=True)
             _close_stdout()
             say(console, "  ready; its settings are on standard output. Ctrl-C ends it and removes everything.")
             while True:
