@@ -78,11 +78,11 @@ TABLES = {
     "daily_writes": "SELECT company_number, day, writes FROM daily_writes ORDER BY company_number, day",
     "gtin_registration": "SELECT * FROM gtin_registration ORDER BY gtin",
     "lane": "SELECT group_id, topic, partition, applied, emitted, ledger_from, cluster_id, topic_id FROM lane "
-    "ORDER BY partition",
+    "ORDER BY topic, partition",
     "ledger": 'SELECT partition, l."offset", appended_at, kind, replayed, key, company_id, passport_id, traceparent, '
-    'tracestate, value FROM ledger l JOIN lane ON lane.id = lane_id ORDER BY partition, l."offset"',
+    'tracestate, value FROM ledger l JOIN lane ON lane.id = lane_id ORDER BY topic, partition, l."offset"',
     "dead_letter": 'SELECT partition, d."offset", reason, key, value, header_names, header_values FROM dead_letter d '
-    'JOIN lane ON lane.id = lane_id ORDER BY partition, d."offset"',
+    'JOIN lane ON lane.id = lane_id ORDER BY topic, partition, d."offset"',
 }
 """All that a recovery has to bring back; without what it may choose: days of rows and keys, epochs."""
 

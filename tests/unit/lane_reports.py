@@ -6,6 +6,7 @@ from worker.tools.common.lane_report import LaneReport
 def lane_report(partition: int, **values: object) -> LaneReport:
     """One that is in step, but for these values."""
     one = LaneReport(
+        channel="",
         topic="t",
         partition=partition,
         applied=5,

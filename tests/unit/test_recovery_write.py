@@ -60,7 +60,8 @@ class _Plan:
 
 
 def _lost(published_end: int, emitted: int | None, lane_id: int | None) -> LaneWithLostCommits:
-    return LaneWithLostCommits(0, 10, emitted, published_end, datetime(2026, 11, 1, tzinfo=UTC), lane_id)
+    since = datetime(2026, 11, 1, tzinfo=UTC)
+    return LaneWithLostCommits(cast(Connected, None), 0, 10, emitted, published_end, since, lane_id)
 
 
 async def _write(monkeypatch: pytest.MonkeyPatch, store: _Store, lost: LaneWithLostCommits, *has_members: bool) -> None:
@@ -114,8 +115,8 @@ async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monk
     """Seen to fail: the report and the row of `operation` said that nothing was executed."""
 
     @asynccontextmanager
-    async def open_servers(_: object) -> AsyncIterator[SimpleNamespace]:
-        yield SimpleNamespace(database=SimpleNamespace(connection=None))
+    async def open_servers(_: object) -> AsyncIterator[list[SimpleNamespace]]:
+        yield [SimpleNamespace(settings=SETTINGS, database=SimpleNamespace(connection=None))]
 
     @asynccontextmanager
     async def keep(*_: object) -> AsyncIterator[SimpleNamespace]:
@@ -130,7 +131,13 @@ async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monk
     async def write(*_: object) -> list[Problem]:
         return [Problem(code="offset-moved", text="The group's offset has moved meanwhile.")]
 
-    fakes = {"connected": open_servers, "operation": keep, "take_over": take_over, "_plan": plan, "_write": write}
+    fakes = {
+        "connected_channels": open_servers,
+        "operation": keep,
+        "take_over": take_over,
+        "_plan": plan,
+        "_write": write,
+    }
     for name, fake in fakes.items():
         monkeypatch.setattr(recover_module, name, fake)
     request = recover_module.RecoverRequest((), None, frozenset(), Author("a test", ""))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from worker.messages.events import Answer
@@ -27,10 +28,25 @@ AT_ONCE = 6
 async def audit(
     servers: Servers, chosen: Range, progress: Progress, *, allow_repeats: bool, rate: float = 0.0
 ) -> AuditReport:
-    """Audit every chosen command up to E, lane by lane. `rate` is the most commands a second; 0 is no limit.
+    """Audit every chosen command of all channels up to E. `rate` is the most commands a second; 0 is no limit.
 
     Raises `SERVER_ERRORS` and `BadSelection`.
     """
+    channels, reports = servers.settings.by_commands, list[AuditReport]()
+    for topic, own in channels.items():
+        others = frozenset(channels) - {topic}
+        report = await _audit_channel(servers.of(own), others, chosen, progress, allow_repeats=allow_repeats, rate=rate)
+        reports.append(report)
+    return AuditReport(
+        problems=tuple(problem for report in reports for problem in report.problems),
+        lanes=tuple(lane for report in reports for lane in report.lanes),
+    )
+
+
+async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
+    servers: Servers, others: frozenset[str], chosen: Range, progress: Progress, *, allow_repeats: bool, rate: float
+) -> AuditReport:
+    """Audit the lanes of one channel. `others` are the command topics of other channels."""
     settings, topic = servers.settings, servers.settings.topic_commands
     reader = LogReader(servers.cluster)
     async with inspection(settings.database_url) as database:
@@ -42,10 +58,10 @@ async def audit(
         starts = {at: max(seen.log.first, position_in(rows.get(at)).ledger_from) for at, seen in view.items()}
         bounds = {at: (start, max(start, ends[at])) for at, start in starts.items()}
         offsets = await offsets_of(chosen, bounds, partial(reader.first_since, topic))
-        topics = await topics_of(settings, servers.cluster)
+        topics = replace(await topics_of(settings, servers.cluster), elsewhere=others)
         firsts = {at: start for at, (start, stop) in offsets.items() if start < stop}
         ages = await reader.appended_at(topic, firsts)
-        progress.begin("auditing", sum(stop - start for start, stop in offsets.values()))
+        progress.begin(f"auditing {settings.channel}".rstrip(), sum(stop - start for start, stop in offsets.values()))
         covered = [] if allow_repeats else await database.covered_repeats(topic)
         advance, at_once = paced(progress, rate), asyncio.Semaphore(AT_ONCE)
 

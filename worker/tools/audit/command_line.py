@@ -5,10 +5,13 @@ from typing import Annotated, NoReturn
 from cyclopts import App, Parameter
 from rich.text import Text
 
+from worker.settings import Settings
 from worker.tools.audit.audit import audit
 from worker.tools.audit.report import AuditReport
 from worker.tools.cli.asking import AsJson, Patience, RangeOptions, ask_long, examples
+from worker.tools.cli.channels import AllChannels, of_partitions, settings_of_all
 from worker.tools.cli.output import STYLES, Page, show, table, tally
+from worker.tools.common.channels import channel_column, channel_of
 from worker.tools.common.prerequisites import to_look
 from worker.tools.common.progress import Progress
 from worker.tools.common.servers import Servers
@@ -24,25 +27,29 @@ _RATE = Parameter(help="Most commands a second; 0: no limit.")
 
 
 @app.default
-def audit_command(
+def audit_command(  # noqa: PLR0913 - options of a command
     *,
     chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
     allow_repeats: Annotated[bool, _ALLOW] = False,
     rate: Annotated[float, _RATE] = 0,
+    channel: AllChannels = None,
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Prove that each command has exactly one visible result, with the bytes of the ledger, beside running workers.
 
-    Reads the command topic up to the group's offset, all results and dead letters, and the ledger; changes nothing.
+    Reads the command topics up to the group's offsets, all results and dead letters, and the ledger; changes nothing.
     Exits with 1 if a result or a dead letter is missing, different, doubled, out of order, unasked or foreign.
     """
+    wanted, settings = chosen.range(), settings_of_all(channel)
+    of_partitions(settings, "--partition", wanted.partitions)
+    of_partitions(settings, "--from, --to", any(isinstance(bound, int) for bound in (wanted.start, wanted.stop)))
 
     async def asking(servers: Servers, progress: Progress) -> AuditReport:
-        return await audit(servers, chosen.range(), progress, allow_repeats=allow_repeats, rate=rate)
+        return await audit(servers, wanted, progress, allow_repeats=allow_repeats, rate=rate)
 
-    report = ask_long(asking, lambda problem: AuditReport(problems=(problem,), lanes=()), patience, to_look)
-    show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=_verdict(report))
+    report = ask_long(asking, lambda problem: AuditReport(problems=(problem,), lanes=()), patience, to_look, settings)
+    show(report, as_json=as_json, draw=lambda page: _draw(page, report, settings), last=_verdict(report))
 
 
 def _verdict(report: AuditReport) -> Text | None:
@@ -54,10 +61,11 @@ def _verdict(report: AuditReport) -> Text | None:
     return Text(f"{commands:,} commands, ").append_text(tally({"finding": findings})) if report.lanes else None
 
 
-def _draw(page: Page, report: AuditReport) -> None:
-    names = ("partition", "from", "to", "commands", "results", "repeats", "expired", "findings")
+def _draw(page: Page, report: AuditReport, settings: Settings) -> None:
+    names, channels = channel_column([channel_of(settings, lane.topic) for lane in report.lanes])
+    columns = ("partition", "from", "to", "commands", "results", "repeats", "expired", "findings")
     rows = []
-    for lane in report.lanes:
+    for of_channel, lane in zip(channels, report.lanes, strict=True):
         counts = (lane.commands, lane.results, lane.repeats, lane.expired, sum(lane.findings.values()))
-        rows.append((lane.partition, lane.start, lane.stop, *counts))
-    page.print(table(names, rows, right=names, spare=("from", "to", "expired", "repeats")))
+        rows.append((*of_channel, lane.partition, lane.start, lane.stop, *counts))
+    page.print(table((*names, *columns), rows, right=columns, spare=("from", "to", "expired", "repeats")))

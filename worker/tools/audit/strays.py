@@ -79,7 +79,8 @@ def prefix(kind: Kind | None) -> str:
 def note_stray(topics: Topics, kind: Kind | None, record: Record, findings: Findings) -> None:
     """Note a record that names no command, or a command whose results go to another partition, or to none.
 
-    Records for other command topics or groups are no finding: these may share the topic.
+    Records for other command topics or groups are no finding, since these may share the topic, unless they are for
+    another channel.
     """
     settings, place = topics.settings, record.place
     origin = letter_origin(record.headers) if kind is None else None
@@ -88,6 +89,9 @@ def note_stray(topics: Topics, kind: Kind | None, record: Record, findings: Find
         findings.add(f"{prefix(kind)}foreign", place, "it names no command")
         return
     # A result does not name its group, so ours is assumed.
+    if command.topic in topics.elsewhere and (origin is None or origin.group_id == settings.group_id):
+        findings.add(f"{prefix(kind)}unasked", command, f"{place} answers it, and is of another channel")
+        return
     if command.topic != settings.topic_commands or (origin is not None and origin.group_id != settings.group_id):
         return
     known = command.partition < topics.counts[command.topic]

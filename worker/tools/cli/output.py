@@ -44,7 +44,7 @@ STYLES: Mapping[str, str] = {
     **dict.fromkeys(("warning", "behind", "unowned", "unknown", "revoked-later", "changed"), _UNUSUAL),
     **dict.fromkeys(("failed", "bad", "refused", "revoked", "removed", "finding"), _WRONG),
     "halted": "bold red",
-    **dict.fromkeys(("skipped", "never-run"), _FAINT),
+    **dict.fromkeys(("skipped", "never-run", "not-served"), _FAINT),
 }
 """The colour of each word for a status or an outcome."""
 _NOUNS = ("warning", "finding")

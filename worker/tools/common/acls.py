@@ -13,18 +13,20 @@ from worker.stream.cluster.permissions import Acl, missing_acls, needed_acls, re
 
 
 def asking_acls(settings: Settings) -> tuple[Acl, ...]:
-    """The rights to see how far the group is."""
-    return Acl("Read", "topic", settings.topic_commands), Acl("Describe", "group", settings.group_id)
+    """The rights to see how far the group is on each channel that the settings serve."""
+    return *(Acl("Read", "topic", topic) for topic in settings.by_commands), Acl("Describe", "group", settings.group_id)
 
 
 def looking_acls(settings: Settings) -> tuple[Acl, ...]:
     """The rights to read the group's logs as well."""
-    return (*asking_acls(settings), *(Acl("Read", "topic", topic) for topic in settings.answer_topics))
+    answers = (topic for channel in settings.by_commands.values() for topic in channel.answer_topics)
+    return (*asking_acls(settings), *(Acl("Read", "topic", topic) for topic in answers))
 
 
 def reader_acls(settings: Settings) -> tuple[Acl, ...]:
     """The rights to look at everything and change nothing."""
-    return (*looking_acls(settings), *(Acl("DescribeConfigs", "topic", topic) for topic in settings.all_topics))
+    topics = (topic for channel in settings.by_commands.values() for topic in channel.all_topics)
+    return (*looking_acls(settings), *(Acl("DescribeConfigs", "topic", topic) for topic in topics))
 
 
 def submitting_acls(settings: Settings) -> tuple[Acl, ...]:

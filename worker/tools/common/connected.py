@@ -36,5 +36,16 @@ class Connected:
 async def connected(servers: Servers) -> AsyncIterator[Connected]:
     """Connect to both servers for as long as the context lasts. Raises `CannotConnect` and `CLUSTER_ERRORS`."""
     async with inspection(servers.settings.database_url) as database:
-        topics = await topics_of(servers.settings, servers.cluster)
-        yield Connected(servers, database, LogReader(servers.cluster), topics)
+        yield await _connected(servers, database)
+
+
+@asynccontextmanager
+async def connected_channels(servers: Servers) -> AsyncIterator[list[Connected]]:
+    """The same for each channel that the settings serve, over one session of the database."""
+    async with inspection(servers.settings.database_url) as database:
+        yield [await _connected(servers.of(own), database) for own in servers.settings.by_commands.values()]
+
+
+async def _connected(servers: Servers, database: Inspection) -> Connected:
+    topics = await topics_of(servers.settings, servers.cluster)
+    return Connected(servers, database, LogReader(servers.cluster), topics)

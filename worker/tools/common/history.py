@@ -24,10 +24,14 @@ LOOK_AHEAD = 50
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where results and dead letters of a partition go. `counts` has the partitions of these topics and of commands."""
+    """Where results and dead letters of a partition go. `counts` has the partitions of these topics and of commands.
+
+    `elsewhere` has the command topics of other channels, whose results never go here.
+    """
 
     settings: Settings
     counts: Mapping[str, int]
+    elsewhere: frozenset[str] = frozenset()
 
     def place(self, kind: Kind | None, partition: int) -> tuple[str, int]:
         """Topic and partition of the results of a kind for a partition of commands."""

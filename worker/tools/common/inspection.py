@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+from aiokafka.structs import TopicPartition
+
 from worker.messages.events import Answer
 from worker.messages.hints import CheckResult
 from worker.store import sql
@@ -75,18 +78,12 @@ class Inspection:
     async def lanes(self, group_id: str, topic: str) -> dict[int, LaneRow]:
         """Every lane of a group on a topic, by partition."""
         rows = await self.connection.fetch(sql.load("lanes"), group_id, [topic])
-        return {
-            row["partition"]: LaneRow(
-                row["id"],
-                row["partition"],
-                row["epoch"],
-                row["generation_id"],
-                row["member_id"],
-                frozenset(row["producers"]),
-                position_of(row),
-            )
-            for row in rows
-        }
+        return {row["partition"]: _lane_row(row) for row in rows}
+
+    async def lanes_of_group(self, group_id: str) -> dict[TopicPartition, LaneRow]:
+        """Every lane of a group, also those of topics that no worker reads any more."""
+        rows = await self.connection.fetch(sql.load("lanes_of_group", __package__), group_id)
+        return {TopicPartition(row["topic"], row["partition"]): _lane_row(row) for row in rows}
 
     async def ledger(self, lane_id: int, start: int, stop: int) -> list[Answer]:
         """The first rows of a lane at these offsets, in order: at most `LEDGER_ROWS`, fewer if they are large."""
@@ -106,6 +103,18 @@ class Inspection:
     async def lacks(self, tables: Collection[str]) -> CheckResult | None:
         """See `worker.tools.common.rights.check_reading`."""
         return await check_reading(self.connection, tables)
+
+
+def _lane_row(row: asyncpg.Record) -> LaneRow:
+    return LaneRow(
+        row["id"],
+        row["partition"],
+        row["epoch"],
+        row["generation_id"],
+        row["member_id"],
+        frozenset(row["producers"]),
+        position_of(row),
+    )
 
 
 @asynccontextmanager

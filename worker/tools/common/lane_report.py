@@ -10,12 +10,15 @@ from worker.tools.common.report import Model, Report
 UNOWNED = "Commands wait, and no worker has the lane. Start one (`passport-worker run`)."
 LATE = "Start more workers, up to one a lane; if they make no progress, see their logs."
 
-LaneState = Literal["in-step", "behind", "unowned", "never-run", "halted", "unknown"]
+LaneState = Literal["in-step", "behind", "unowned", "never-run", "halted", "not-served", "unknown"]
 
 
 class LaneReport(Model):
     """A partition of the command topic, and what both servers know of it. Null stands for what is not known."""
 
+    channel: str | None = Field(
+        description="The topic's channel, empty for the default channel. Null: the topic has another name."
+    )
     topic: str
     partition: int
     applied: int | None = Field(description="A: the next offset to decide, in Postgres.")
@@ -28,8 +31,16 @@ class LaneReport(Model):
     generation: int | None = Field(description="The group's generation when the lane was opened last.")
     member: str | None = Field(description="The member to which the group has assigned the partition.")
     host: str | None = Field(description="The host from which that member connects.")
-    state: LaneState
+    state: LaneState = Field(
+        description="not-served: the database has the lane, and no channel of the settings has its topic."
+    )
     advice: str | None = Field(description="What to do; null if nothing is wrong.")
+
+    @property
+    def name(self) -> str:
+        """The lane within its group: `partition 3`, or `acme partition 3` where it is not of the default channel."""
+        channel = self.topic if self.channel is None else self.channel
+        return f"{channel} partition {self.partition}".lstrip()
 
 
 class LanesReport(Report):

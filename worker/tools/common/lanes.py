@@ -1,8 +1,12 @@
 """`passport-worker lanes`: where every lane stands, by both servers, and what to do about lanes that do not move."""
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
+
+from aiokafka.structs import TopicPartition
 
 from worker.stream.cluster.connection import Cluster
 from worker.stream.lane_positions import LanePositions, positions_of
@@ -10,33 +14,42 @@ from worker.stream.log_reader import LogReader
 from worker.stream.positions import Log, why_commits_are_lost
 from worker.stream.published import newest_results
 from worker.tools.common.acls import asking_acls
+from worker.tools.common.channels import by_topic, channel_of
 from worker.tools.common.group_view import PartitionView, group_view
 from worker.tools.common.inspection import LaneRow, position_in
 from worker.tools.common.lane_report import UNOWNED, LaneReport, LanesReport, LaneState
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
 
+Views = Mapping[TopicPartition, PartitionView]
+Rows = Mapping[TopicPartition, LaneRow]
 
-async def lanes(servers: Servers) -> LanesReport:
-    """Everything that both servers know of every lane; if one is away, everything that the other knows."""
-    settings, topic = servers.settings, servers.settings.topic_commands
-    view = await servers.kafka(lambda: group_view(settings, servers.cluster), asking_acls(settings))
-    rows = await servers.postgres(lambda database: database.lanes(settings.group_id, topic), ("lane",))
-    seen: Mapping[int, PartitionView] = {} if isinstance(view, Problem) else view
-    known: Mapping[int, LaneRow] = {} if isinstance(rows, Problem) else rows
-    caught_up = await servers.kafka(lambda: with_logs_beyond(servers.cluster, topic, seen, known))
+
+async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
+    """Everything that both servers know of every lane; if one is away, everything that the other knows.
+
+    With a channel, the report has its lanes alone. Commits that a lane of another channel has lost halt them, too.
+    """
+    settings = servers.settings
+    # Lanes of channels that nobody serves come last.
+    order = {topic: number for number, topic in enumerate(settings.by_commands)}
+    seen, problems = await _views(servers)
+    rows = await servers.postgres(lambda database: database.lanes_of_group(settings.group_id), ("lane",))
+    known: Rows = {} if isinstance(rows, Problem) else rows
+    caught_up = await servers.kafka(lambda: with_logs_beyond(servers.cluster, seen, known))
     seen = seen if isinstance(caught_up, Problem) else caught_up
     published = await published_without_offset(servers, seen)
-    positions = positions_of_lanes(topic, seen, known, published)
-    waiting = {at: lane.emitted for at, lane in positions.items() if lane.emitted < lane.log.end}
-    ages = await servers.kafka(lambda: LogReader(servers.cluster).appended_at(topic, waiting))
+    positions = positions_of_lanes(seen, known, published)
+    ages = await _ages(servers, positions)
     ahead = [at for at, lane in positions.items() if lane.emitted > lane.position.applied]
-    newest = await newest_results(settings, servers.cluster, topic, ahead)
+    newest = await _newest_results(servers, ahead)
     reports = []
-    for at in sorted({*seen, *known}):
-        report = _report(topic, at, known.get(at), seen.get(at))
+    for at in sorted({*seen, *known}, key=lambda lane: (order.get(lane.topic, len(order)), lane)):
+        report = _report(channel_of(settings, at.topic), at, known.get(at), seen.get(at))
+        if channel is not None and report.channel != channel:
+            continue
         if at in seen:
-            oldest_ms = None if isinstance(ages, Problem) else ages.get(at)
+            oldest_ms = ages.get(at)
             seconds = 0.0 if oldest_ms is None else round(max(0.0, time.time() - oldest_ms / 1000), 3)
             changes: dict[str, object] = {"lag_seconds": seconds}
             if at in published:
@@ -44,51 +57,98 @@ async def lanes(servers: Servers) -> LanesReport:
             if not isinstance(rows, Problem):
                 changes["state"], changes["advice"] = _state(report, positions[at], newest.get(at))
             report = report.model_copy(update=changes)
+        elif at.topic not in order:
+            report = report.model_copy(update={"state": "not-served"})
         reports.append(report)
-    problems = [problem for problem in (view, rows) if isinstance(problem, Problem)]
+    problems += [rows] if isinstance(rows, Problem) else []
     problems += [
-        Problem(code=f"lane-{lane.state}", place=f"{topic}/{lane.partition}", text=lane.advice)
+        Problem(code=f"lane-{lane.state}", place=f"{lane.topic}/{lane.partition}", text=lane.advice)
         for lane in reports
         if lane.advice is not None
     ]
     return LanesReport(problems=tuple(problems), group=settings.group_id, lanes=tuple(reports))
 
 
-async def with_logs_beyond(
-    cluster: Cluster, topic: str, seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow]
-) -> Mapping[int, PartitionView]:
+async def _views(servers: Servers) -> tuple[Views, list[Problem]]:
+    """The partitions of all channels. Channels that cannot be seen have a problem, which the report names once."""
+    channels = servers.settings.by_commands
+    asked = [servers.kafka(partial(group_view, own, servers.cluster), asking_acls(own)) for own in channels.values()]
+    views, problems = dict[TopicPartition, PartitionView](), dict[str, Problem]()
+    for topic, view in zip(channels, await asyncio.gather(*asked), strict=True):
+        if isinstance(view, Problem):
+            problems[view.text] = view
+        else:
+            views |= {TopicPartition(topic, partition): seen for partition, seen in view.items()}
+    return views, list(problems.values())
+
+
+async def lane_views(servers: Servers) -> Views:
+    """The partitions of all channels. Raises `CLUSTER_ERRORS`, also where a command topic does not exist."""
+    channels = servers.settings.by_commands
+    views = await asyncio.gather(*(group_view(own, servers.cluster) for own in channels.values()))
+    return {
+        TopicPartition(topic, partition): seen
+        for topic, view in zip(channels, views, strict=True)
+        for partition, seen in view.items()
+    }
+
+
+async def _ages(servers: Servers, positions: Mapping[TopicPartition, LanePositions]) -> Mapping[TopicPartition, int]:
+    """When the commands at E were appended, of lanes where commands wait."""
+    reader, ages = LogReader(servers.cluster), dict[TopicPartition, int]()
+    waiting = by_topic({at: lane.emitted for at, lane in positions.items() if lane.emitted < lane.log.end})
+    for topic, offsets in waiting.items():
+        appended = await servers.kafka(partial(reader.appended_at, topic, offsets))
+        if not isinstance(appended, Problem):
+            ages |= {TopicPartition(topic, partition): at for partition, at in appended.items()}
+    return ages
+
+
+async def _newest_results(servers: Servers, lanes: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
+    """See `newest_results`, for lanes of any channels."""
+    newest = dict[TopicPartition, int | None]()
+    for topic, partitions in by_topic(dict.fromkeys(lanes)).items():
+        own = servers.settings.by_commands[topic]
+        offsets = await newest_results(own, servers.cluster, topic, partitions)
+        newest |= {TopicPartition(topic, partition): offset for partition, offset in offsets.items()}
+    return newest
+
+
+async def with_logs_beyond(cluster: Cluster, seen: Views, known: Rows) -> Views:
     """The same partitions; where A is beyond the end of the log that was seen, with the log as it is now.
 
     E and the logs are read before A, and a running lane moves on meanwhile. Raises `CLUSTER_ERRORS`.
     """
-    moved = [at for at, view in seen.items() if position_in(known.get(at)).applied > view.log.end]
-    bounds = await LogReader(cluster).bounds(topic, moved) if moved else {}
-    logs = {at: Log(seen[at].log.topic, *bound) for at, bound in bounds.items()}
+    moved = {at: view.log for at, view in seen.items() if position_in(known.get(at)).applied > view.log.end}
+    logs = dict[TopicPartition, Log]()
+    for topic, own in by_topic(moved).items():
+        bounds = await LogReader(cluster).bounds(topic, own)
+        logs |= {TopicPartition(topic, at): Log(own[at].topic, *bound) for at, bound in bounds.items()}
     return {at: replace(view, log=logs.get(at, view.log)) for at, view in seen.items()}
 
 
-async def published_without_offset(servers: Servers, seen: Mapping[int, PartitionView]) -> dict[int, int]:
+async def published_without_offset(servers: Servers, seen: Views) -> dict[TopicPartition, int]:
     """The offset behind the newest command with a result, of partitions with commands but no committed offset.
 
     Only the newest results are read: enough to see that a lane ran, and that commits are lost.
     """
     without = [at for at, view in seen.items() if view.committed is None and view.log.first < view.log.end]
-    newest = await newest_results(servers.settings, servers.cluster, servers.settings.topic_commands, without)
+    newest = await _newest_results(servers, without)
     return {at: offset + 1 for at, offset in newest.items() if offset is not None}
 
 
 def positions_of_lanes(
-    topic: str, seen: Mapping[int, PartitionView], known: Mapping[int, LaneRow], published: Mapping[int, int]
-) -> dict[int, LanePositions]:
-    """The positions of every lane of a topic that Kafka has. Commits that one lane has lost concern all lanes.
+    seen: Views, known: Rows, published: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, LanePositions]:
+    """The positions of every lane that Kafka has. Commits that one lane has lost concern all lanes of all channels.
 
-    `published` has the partitions for which the group has no offset.
+    `published` has the partitions for which the group has no offset. Lanes that nobody serves lose nothing.
     """
     positions = {at: row.position for at, row in known.items()}
     reason = why_commits_are_lost(
-        {(topic, at): view.committed for at, view in seen.items()},
-        {(topic, at): None if position is None else position.applied for at, position in positions.items()},
-        {(topic, at): end for at, end in published.items()},
+        {at: view.committed for at, view in seen.items()},
+        {at: None if position is None else position.applied for at, position in positions.items()},
+        published,
     )
     return {
         at: positions_of(positions.get(at), view.committed, view.log, reason, published=published.get(at))
@@ -96,15 +156,16 @@ def positions_of_lanes(
     }
 
 
-def _report(topic: str, partition: int, row: LaneRow | None, view: PartitionView | None) -> LaneReport:
+def _report(channel: str | None, at: TopicPartition, row: LaneRow | None, view: PartitionView | None) -> LaneReport:
     """A lane without its state; None stands for what only an absent server knows."""
     position = None if row is None else row.position
     emitted = None if view is None or view.committed is None else view.committed.offset
     if emitted is None and position is not None:
         emitted = position.emitted
     return LaneReport(
-        topic=topic,
-        partition=partition,
+        channel=channel,
+        topic=at.topic,
+        partition=at.partition,
         applied=position and position.applied,
         emitted=emitted,
         ledger_from=position and position.ledger_from,

@@ -54,13 +54,14 @@ class Needs:
 
 
 def to_look(settings: Settings) -> Needs:
-    """Needs of a verb that reads the logs and the database."""
+    """Needs of a verb that reads the logs of all channels that are served, and the database."""
     return Needs(READER, looking_acls(settings))
 
 
 def to_repair(settings: Settings) -> Needs:
     """Needs of a verb that also fences workers and moves lanes."""
-    return Needs(RUN, (*looking_acls(settings), *_to_write(settings)))
+    of_channels = [own_transactions(own) for own in settings.by_commands.values()]
+    return Needs(RUN, tuple(dict.fromkeys((*looking_acls(settings), *_to_write(settings), *of_channels))))
 
 
 def to_count(settings: Settings) -> Needs:

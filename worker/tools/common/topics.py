@@ -48,7 +48,10 @@ def _drift(settings: Settings, topics: Mapping[str, ExistingTopic]) -> list[str]
     drift = list[str]()
     for channel in settings.by_commands.values():
         own = {name: topic for name, topic in topics.items() if name in channel.all_topics}
-        drift += map(str, differences(channel, own, settings.topic_partitions, settings.topic_replication))
+        partitions = settings.topic_partitions
+        if channel.channel and (commands := own.get(channel.topic_commands)):
+            partitions = commands.shape.partitions  # channels may differ, and the setting is that of the default one
+        drift += map(str, differences(channel, own, partitions, settings.topic_replication))
     return drift
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from worker.tools.common.lane_report import LATE, UNOWNED, LaneReport, LanesReport
 from worker.tools.common.prerequisites import SCHEMA_DIFFERS
-from worker.tools.common.servers import KAFKA_AWAY, KAFKA_DENIES, POSTGRES_AWAY, POSTGRES_DENIES
+from worker.tools.common.servers import KAFKA_AWAY, KAFKA_DENIES, POSTGRES_AWAY, POSTGRES_DENIES, TOPICS_MISSING
 from worker.tools.console.cached import FAILED, LastReport
 
 Level = Literal["ok", "warning", "bad", "unknown"]
@@ -17,6 +17,7 @@ SERVERS = {
     POSTGRES_AWAY: "Postgres is away",
     KAFKA_DENIES: "Kafka denies the console something",
     POSTGRES_DENIES: "Postgres denies the console something",
+    TOPICS_MISSING: "Kafka lacks a topic",
     SCHEMA_DIFFERS: "The database has another version's schema",
     FAILED: "The console has failed",
 }
@@ -38,7 +39,7 @@ def verdicts(known: LastReport[LanesReport], age: str) -> tuple[LaneVerdict, ...
 
     An old report gives no good verdict, and the first one says how old it is (`age`).
     """
-    lanes = known.report.lanes if known.report else ()
+    lanes = tuple(lane for lane in known.report.lanes if lane.state != "not-served") if known.report else ()
     troubles = [*_of_lanes(lanes), *_of_servers(known)]
     troubles.sort(key=lambda verdict: ("bad", "warning").index(verdict.level))
     if known.report is None and not troubles:

@@ -119,17 +119,19 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
     """Checks that need nothing but Kafka and its topics."""
 
     async def clock() -> list[CheckResult]:
-        topic, reader = servers.settings.topic_commands, LogReader(servers.cluster)
+        topics, reader = [*servers.settings.by_commands], LogReader(servers.cluster)
         since = datetime.now(UTC) - timedelta(seconds=judgements.RECENT_SECONDS)
-        partitions = range((await servers.cluster.partition_counts([topic]))[topic])
-        firsts, bounds = await reader.first_since(topic, partitions, since), await reader.bounds(topic, partitions)
-        recent = {at: Bounds(firsts[at], bounds[at].end) for at in partitions}
-        newest = await newest_append(servers.cluster, topic, recent)
-        return [judgements.of_log_clock(None if newest is None else newest / 1000 - time.time())]
+        counts, newest = await servers.cluster.partition_counts(topics), list[float]()
+        for topic in topics:
+            partitions = range(counts[topic])
+            firsts, bounds = await reader.first_since(topic, partitions, since), await reader.bounds(topic, partitions)
+            recent = {at: Bounds(firsts[at], bounds[at].end) for at in partitions}
+            if (appended_ms := await newest_append(servers.cluster, topic, recent)) is not None:
+                newest.append(appended_ms / 1000)
+        return [judgements.of_log_clock(max(newest) - time.time() if newest else None)]
 
     async def transactions() -> list[CheckResult]:
-        settings = servers.settings
-        topics = (settings.topic_commands, *settings.answer_topics)
+        topics = [topic for channel in servers.settings.by_commands.values() for topic in channel.all_topics]
         return [judgements.of_open_transactions(await open_transactions(servers.cluster, topics), time.time())]
 
     async def tls() -> list[CheckResult]:
@@ -143,11 +145,11 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
     )
 
 
-def checks_of_both(servers: Servers) -> tuple[Check, ...]:
-    """Checks that compare what both servers say."""
+def checks_of_both(servers: Servers, channel: str | None) -> tuple[Check, ...]:
+    """Checks that compare what both servers say, of the lanes of a channel or of all."""
 
     async def look() -> Sequence[CheckResult]:
-        report = await lanes(servers)
+        report = await lanes(servers, channel)
         unknown = [problem for problem in report.problems if not problem.code.startswith("lane-")]
         if not unknown:
             return judgements.of_lanes(report)

@@ -7,7 +7,9 @@ from typing import Annotated, NoReturn
 from cyclopts import App, Parameter
 
 from worker.tools.cli.asking import AsJson, ask, examples
+from worker.tools.cli.channels import AllChannels, serving_also
 from worker.tools.cli.output import Page, show, status, table, tally
+from worker.tools.cli.running import settings_with_warnings
 from worker.tools.doctor.doctor import NOT_CHECKED
 from worker.tools.doctor.doctor import doctor as examine
 from worker.tools.doctor.report import CheckReport, DoctorReport
@@ -22,12 +24,13 @@ Strict = Annotated[bool, Parameter(help="Exit with 1 for warnings, too.", negati
 
 
 @app.default
-def doctor_command(*, strict: Strict = False, as_json: AsJson = False) -> NoReturn:
+def doctor_command(*, strict: Strict = False, channel: AllChannels = None, as_json: AsJson = False) -> NoReturn:
     """Check that servers, topics, rights, clocks, daily partitions, lanes and certificates are ready for a worker.
 
     Changes nothing. `run` makes the same checks of servers, rights and topics. Exits with 1 if a check has failed.
     """
-    report = ask(lambda servers: examine(servers, strict=strict))
+    settings = serving_also(settings_with_warnings(), channel)
+    report = ask(lambda servers: examine(servers, channel, strict=strict), settings)
     counts = Counter(check.status for check in report.checks)
     warnings = "warning" if counts["warning"] == 1 else "warnings"
     summary = {

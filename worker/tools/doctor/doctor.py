@@ -42,8 +42,14 @@ NOT_CHECKED = "not checked, "
 _RANKS = ("failed", "warning", "skipped", "ok")
 
 
-async def doctor(servers: Servers, *, strict: bool = False) -> DoctorReport:
-    """Make every check that can be made; with `strict` a warning is a problem, too. Changes nothing."""
+async def doctor(everything: Servers, channel: str | None = None, *, strict: bool = False) -> DoctorReport:
+    """Make every check that can be made; with `strict` a warning is a problem, too. Changes nothing.
+
+    With a channel, topics, their rights and lanes are those of the channel alone. The settings of `everything` serve
+    it and all others, whose lost commits would halt its lanes.
+    """
+    narrowed = everything.settings if channel is None else everything.settings.serving([channel])
+    servers = everything.of(narrowed)
     store = PostgresStore(servers.settings.database_url, 1)
     examination = _Examination(servers)
 
@@ -72,7 +78,7 @@ async def doctor(servers: Servers, *, strict: bool = False) -> DoctorReport:
             examination.make((*map(adapted, of_run.of_postgres), *checks_of_postgres(servers, store))),
             examination.make((*of_run.of_settings, *checks_without_servers(servers))),
         )
-        await examination.make(checks_of_both(servers))
+        await examination.make(checks_of_both(everything, channel))
     finally:
         await store.close()
     checks = tuple(examination.report(id) for id in CHECKS)

@@ -158,10 +158,10 @@ def of_old_days(days: Sequence[date], retention_days: int) -> CheckResult:
 
 
 def of_lanes(report: LanesReport) -> list[CheckResult]:
-    """`lanes.halted`, `lanes.lag` and `lanes.unowned`."""
-    lanes = report.lanes
+    """`lanes.halted`, `lanes.lag` and `lanes.unowned`. Lanes of channels that went need no worker."""
+    lanes = [lane for lane in report.lanes if lane.state != "not-served"]
     halted = [lane for lane in lanes if lane.state == "halted"]
-    reasons = [f"partition {lane.partition}: {(lane.advice or '').rstrip('.')}" for lane in halted]
+    reasons = [f"{lane.name}: {(lane.advice or '').rstrip('.')}" for lane in halted]
     finding = f"halted lanes: {len(halted)} of {len(lanes)}, expected none" + _listed(reasons)
     return [
         _judged("lanes.halted", finding, "`passport-worker lanes` says what to do about each.", failed=bool(halted)),
@@ -186,7 +186,7 @@ def _waiting(lane: LaneReport) -> int:
 
 def _of_unowned(lanes: Sequence[LaneReport]) -> CheckResult:
     unowned = [lane for lane in lanes if lane.member is None]
-    waiting = [f"partition {lane.partition} has {lag} waiting" for lane in unowned if (lag := _waiting(lane))]
+    waiting = [f"{lane.name} has {lag} waiting" for lane in unowned if (lag := _waiting(lane))]
     finding = f"lanes without a worker: {len(unowned)} of {len(lanes)}, expected none" + _listed(waiting)
     given_up = any(lane.state != "never-run" for lane in unowned)
     advice = UNOWNED if waiting else "Start a worker (`passport-worker run`)."

@@ -14,14 +14,30 @@ _NOT_SENT = "not told by the broker"
 
 
 async def check_topics_in_full(cluster: Cluster, settings: Settings) -> list[CheckResult]:
-    """Say how topics differ; where all exist, each check has a finding. Raises `CLUSTER_ERRORS`."""
-    topics = await find_topics(cluster, settings.all_topics)
-    wrong = judge_topics(settings, topics)
-    different = {finding.id for finding in wrong}
+    """Say how topics of all channels differ; where all exist, each check has a finding. Raises `CLUSTER_ERRORS`."""
+    channels = settings.by_commands.values()
+    topics = await find_topics(cluster, [topic for channel in channels for topic in channel.all_topics])
+    wrong = [result for channel in channels for result in judge_topics(channel, topics)]
+    different = {result.id for result in wrong}
     if ids.EXIST in different:
         return wrong
-    well = _as_expected(settings, topics).items()
-    return [*wrong, *(CheckResult(id, text, status="ok") for id, text in well if id not in different)]
+    of_channels = {
+        channel.channel: _as_expected(channel, {name: topics[name] for name in channel.all_topics})
+        for channel in channels
+    }
+    texts = {id: _of_channels({name: own[id] for name, own in of_channels.items()}) for id in ids.TOPIC_IDS[1:]}
+    well = {ids.EXIST: f"{len(topics)} topics are there, as expected", **texts}
+    return [*wrong, *(CheckResult(id, text, status="ok") for id, text in well.items() if id not in different)]
+
+
+def _of_channels(texts: Mapping[str, str]) -> str:
+    """The texts of channels as one: each text once, with the channels that it is of where texts differ."""
+    channels: dict[str, list[str]] = {}
+    for channel, text in texts.items():
+        channels.setdefault(text, []).append(channel or "(default)")
+    if len(channels) == 1:
+        return next(iter(channels))
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in channels.items())
 
 
 def _as_expected(settings: Settings, topics: Mapping[str, ExistingTopic]) -> dict[str, str]:
@@ -31,7 +47,6 @@ def _as_expected(settings: Settings, topics: Mapping[str, ExistingTopic]) -> dic
     texts = {key: commands.settings.get(key) or _NOT_SENT for key in ("message.timestamp.type", "compression.type")}
     trusted = " (PASSPORT_ALLOW_PRODUCER_TIME)" if settings.allow_producer_time else ""
     return {
-        ids.EXIST: f"{len(topics)} topics are there, as expected",
         ids.TIMESTAMP_TYPE: (
             f"commands: {texts['message.timestamp.type']}, results and dead letters: {_types(results)}, "
             f"expected LogAppendTime{trusted}"

@@ -1,19 +1,25 @@
 """`passport-worker explain`."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 from rich.text import Text
 
+from worker.domain.places import Place
 from worker.domain.timestamps import format_time
 from worker.messages.rules import REFUSALS
+from worker.settings import Settings
 from worker.tools.cli.asking import AsJson, ask_long, examples
+from worker.tools.cli.channels import again, chosen, serving_also
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import object_id
 from worker.tools.cli.output import Page, copyable, show, status, table
+from worker.tools.cli.running import settings_with_warnings
 from worker.tools.common.address import EXPECTED, Address, PassportId, address_of_words, company_key, unit
+from worker.tools.common.channels import channel_of
 from worker.tools.common.money import money
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -46,6 +52,7 @@ _SCAN = Parameter(
     help="Search everything: the whole ledger for a key, and all results since the command. Takes long.", negative=()
 )
 _COMPANY = Parameter(help="A company, by id or name, with --key.")
+_CHANNEL = Parameter(help="The channel of a place without a topic. Everything else is then searched there alone.")
 
 
 @app.default
@@ -57,6 +64,7 @@ def explain_command(  # noqa: PLR0913 - options of a command
     company: Annotated[str | None, _COMPANY] = None,
     key: Annotated[str | None, Parameter(help="An idempotency key, with --company.")] = None,
     scan: Annotated[bool, _SCAN] = False,
+    channel: Annotated[str | None, _CHANNEL] = None,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Tell what became of a command and why: the rule that answered, and the result and its place, or why it has none.
@@ -67,12 +75,14 @@ def explain_command(  # noqa: PLR0913 - options of a command
     given = {name: text for name, text in names.items() if text is not None}
 
     async def asking(servers: Servers, progress: Progress) -> ExplainReport:
-        address = address_in(what, given, servers.settings.topic_commands)
-        return await explain(servers, address, progress, scan=scan)
+        return await explain(servers, address, progress, scan=scan, channel=channel)
 
-    address_in(what, given, "any")  # reports bad usage before any server is asked
-    report = ask_long(asking, _empty)
-    show(report, as_json=as_json, draw=lambda page: _draw(page, report))
+    settings = serving_also(settings_with_warnings(), channel)
+    address = address_in(what, given, "")
+    if isinstance(address, Place) and not address.topic:
+        address = address._replace(topic=settings.of_channel(chosen(settings, channel)).topic_commands)
+    report = ask_long(asking, _empty, settings=settings)
+    show(report, as_json=as_json, draw=lambda page: _draw(page, report, settings))
 
 
 def address_in(what: Sequence[str], given: Mapping[str, str], topic: str) -> Address:
@@ -110,7 +120,7 @@ def _empty(problem: Problem) -> ExplainReport:
     )
 
 
-def _draw(page: Page, report: ExplainReport) -> None:
+def _draw(page: Page, report: ExplainReport, settings: Settings) -> None:
     """Draw a row a fact, from the record to its event, so that each identifier can be copied."""
     rows: list[tuple[str, object]] = [("asked for", report.asked), ("command", report.place)]
     if report.command is not None:
@@ -127,8 +137,10 @@ def _draw(page: Page, report: ExplainReport) -> None:
     if outcome is not None:
         page.print(_body(outcome))
         if outcome.code in _REFUSED:
-            company = "" if outcome.company_id is None else f" --company {outcome.company_id}"
-            page.print(copyable(f"Others like it: passport-worker refusals{company} --outcome {outcome.code}"))
+            company = () if outcome.company_id is None else ("--company", outcome.company_id)
+            name = None if report.place is None else channel_of(settings, report.place.topic)
+            options = (*company, "--outcome", outcome.code, *again(name or None))
+            page.print(copyable(f"Others like it: passport-worker refusals {shlex.join(options)}"))
 
 
 _COLUMNS = ("fact", "what became of it")

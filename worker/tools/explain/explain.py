@@ -1,7 +1,11 @@
 """`passport-worker explain`: what became of a command and why, as both servers tell."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+
+from aiokafka.structs import TopicPartition
 
 from worker.domain.command import Source
 from worker.domain.outcomes import Unreadable
@@ -10,9 +14,11 @@ from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.envelope import Record, open_envelope
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
+from worker.settings import Settings
 from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.tools.common.acls import looking_acls
 from worker.tools.common.address import Address
+from worker.tools.common.channels import channel_of
 from worker.tools.common.companies import names_of
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.progress import Progress
@@ -39,20 +45,32 @@ _TABLES = ("lane", "ledger", "passport", "dead_letter", "idempotency_key", "over
 NOT_COMMANDS = "other-topic"
 
 
-async def explain(servers: Servers, address: Address, progress: Progress, *, scan: bool = False) -> ExplainReport:
+async def explain(
+    servers: Servers, address: Address, progress: Progress, *, scan: bool = False, channel: str | None = None
+) -> ExplainReport:
     """Everything known of one command; if one server is away, everything that the other knows.
 
+    A place names its channel. Everything else is searched in all channels, or in the one that is given.
     `scan` searches without limits: it tests all places for a passport, reads the whole ledger for a key, and reads all
     results since the command.
     """
-    settings = servers.settings
-    if isinstance(address, Place) and address.topic != settings.topic_commands:
-        text = f"Commands are on {settings.topic_commands}: give the place of one (ce_causationid of its result)."
-        return _report(address, Located(None), Conclusion("not-found", (text,), NOT_COMMANDS), None, [])
+    channels = servers.settings.by_commands
+    if channel is not None:
+        own = servers.settings.of_channel(channel)
+        channels = {own.topic_commands: own}
+    if isinstance(address, Place):  # its topic tells the channel
+        name = channel_of(servers.settings, address.topic)
+        if name is None:
+            text = f"Commands are on {', '.join(channels)}: give the place of one (ce_causationid of its result)."
+            return _report(address, Located(None), Conclusion("not-found", (text,), NOT_COMMANDS), None, [])
+        channels = {address.topic: servers.settings.of_channel(name)}
     # Kafka is asked first, so that E is not newer than A.
-    kafka = await servers.kafka(lambda: open_kafka(settings, servers.cluster), looking_acls(settings))
-    problems = [kafka] if isinstance(kafka, Problem) else []
-    question = _Question(servers, address, progress, scan, None if isinstance(kafka, Problem) else kafka)
+    opening = (servers.kafka(partial(open_kafka, own, servers.cluster), looking_acls(own)) for own in channels.values())
+    sides = dict(zip(channels, await asyncio.gather(*opening), strict=True))
+    problems = [*{side.text: side for side in sides.values() if isinstance(side, Problem)}.values()]
+    kafka = {topic: side for topic, side in sides.items() if not isinstance(side, Problem)}
+    question = _Question(servers, address, progress, scan, dict(channels), kafka)
+    question.is_everywhere = channel is None and not isinstance(address, Place)
     report = await servers.postgres(question.ask, _TABLES, is_long=True)
     if isinstance(report, Problem):
         problems.append(report)
@@ -62,36 +80,42 @@ async def explain(servers: Servers, address: Address, progress: Progress, *, sca
 
 @dataclass(slots=True)
 class _Question:
-    """A question to both servers, which may be asked again."""
+    """A question to both servers, which may be asked again. `channels` are searched, by their command topics."""
 
     servers: Servers
     address: Address
     progress: Progress
     scan: bool
-    kafka: KafkaSide | None
+    channels: dict[str, Settings]
+    kafka: Mapping[str, KafkaSide]
+    is_everywhere: bool = False
     problems: list[Problem] = field(default_factory=list)
 
     async def ask(self, database: Inspection | None) -> ExplainReport:
         """Ask with or without the database. Raises what the database raises; errors of Kafka become problems."""
-        settings = self.servers.settings
         self.problems = []
-        lanes = {} if database is None else await database.lanes(settings.group_id, settings.topic_commands)
+        rows = {} if database is None else await database.lanes_of_group(self.servers.settings.group_id)
+        for lane in rows if self.is_everywhere else ():  # channels that nobody serves any more
+            if (name := channel_of(self.servers.settings, lane.topic)) is not None:
+                self.channels.setdefault(lane.topic, self.servers.settings.of_channel(name))
+        lanes = {lane: row for lane, row in rows.items() if lane.topic in self.channels}
         try:
             return await self._ask(database, lanes)
         except CLUSTER_ERRORS as error:
-            if self.kafka is None:
+            if not self.kafka:
                 raise
-            self.kafka = None
+            self.kafka = {}
             report = await self._ask(database, lanes)
             return report.model_copy(update={"problems": (self.servers.problem(error), *report.problems)})
 
-    async def _ask(self, database: Inspection | None, lanes: Mapping[int, LaneRow]) -> ExplainReport:
-        settings, kafka = self.servers.settings, self.kafka
-        locator = Locator(settings.topic_commands, database, kafka, lanes, self.progress, self.scan)
+    async def _ask(self, database: Inspection | None, lanes: Mapping[TopicPartition, LaneRow]) -> ExplainReport:
+        locator = Locator(database, [*self.kafka.values()], lanes, self.progress, self.scan)
         located = await locator.locate(self.address)
         if (command := located.command) is None:
             return _report(self.address, located, Conclusion("not-found"), None, self.problems)
-        evidence = Evidence(command, lane=lanes.get(command.partition), audience=settings.audience)
+        settings, kafka = self.channels[command.topic], self.kafka.get(command.topic)
+        lane = lanes.get(TopicPartition(command.topic, command.partition))
+        evidence = Evidence(command, lane=lane, audience=settings.audience)
         evidence.currency = settings.currency
         if kafka is not None:
             evidence.log = kafka.bounds.get(command.partition)

@@ -24,7 +24,7 @@ Cause = Callable[[Record], int | None]
 
 @dataclass(frozen=True, slots=True)
 class KafkaSide:
-    """The command topic as it was at the start. `emitted` lacks partitions without a committed offset."""
+    """The topics of a channel as they were at the start. `emitted` lacks partitions without a committed offset."""
 
     settings: Settings
     reader: LogReader

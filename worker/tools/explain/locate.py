@@ -4,13 +4,16 @@ The id of a passport is a hash of its command's place, so places can be tested w
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from aiokafka.structs import TopicPartition
 
 from worker.domain.command import place_digits
 from worker.domain.places import Place
 from worker.domain.timestamps import time_of_ms
+from worker.stream.log_reader import Bounds
 from worker.tools.common.address import Address, PassportId, Serial
 from worker.tools.common.companies import find_company
 from worker.tools.common.inspection import Inspection, LaneRow
@@ -35,8 +38,8 @@ _AT_ONCE = 100
 _SCANNED_ROWS = 50_000
 MOST_UNDER_KEY = 20
 
-# The first offset and the offset behind the last, by partition or by the id of a lane.
-Ranges: TypeAlias = Mapping[int, tuple[int, int]]
+# The first offset and the offset behind the last, by lane.
+Ranges: TypeAlias = Mapping[TopicPartition, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,14 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Locator:
-    """Finds places with the servers that answer; either may be away. Raises what both servers raise."""
+    """Finds places with the servers that answer; either may be away. Raises what both servers raise.
 
-    topic: str
+    `kafka` and `lanes` are those of all channels that are searched.
+    """
+
     database: Inspection | None
-    kafka: KafkaSide | None
-    lanes: Mapping[int, LaneRow]
+    kafka: Sequence[KafkaSide]
+    lanes: Mapping[TopicPartition, LaneRow]
     progress: Progress
     scan: bool
 
@@ -94,15 +99,15 @@ class Locator:
         answers = list[tuple[int, Place]]()
         self.progress.begin("reading the ledger", sum(stop - start for start, stop in left.values()))
         while left and len(answers) <= MOST_UNDER_KEY:
-            for partition, (start, stop) in list(left.items()):
+            for lane, (start, stop) in list(left.items()):
                 begin = max(start, stop - _SCANNED_ROWS)
-                asked = (self.lanes[partition].id, begin, stop, company_id, key, MOST_UNDER_KEY + 1)
+                asked = (self.lanes[lane].id, begin, stop, company_id, key, MOST_UNDER_KEY + 1)
                 for row in await answered_under(database.connection, *asked):
-                    answers.append((row.appended_ms, Place(self.topic, partition, row.offset)))
+                    answers.append((row.appended_ms, Place(lane.topic, lane.partition, row.offset)))
                 self.progress.advance(stop - begin)
-                left[partition] = (start, begin)
+                left[lane] = (start, begin)
                 if begin <= start:
-                    del left[partition]
+                    del left[lane]
         commands = [command for _, command in sorted(answers, key=lambda answer: answer[0], reverse=True)]
         if not commands:
             return Located(None, "The ledger has no answer to this company under this key.")
@@ -126,64 +131,72 @@ class Locator:
             text = f"The first {TESTED_OFFSETS:,} places of each partition in the hour from its creation on were tested"
             return Located(None, f"{text}; this passport comes from none. --scan tests all places.")
         command = await self._test(passport, self._all_ranges())
-        return Located(command, f"This passport comes from no place on {self.topic}.")
+        topics = sorted({lane.topic for lane in (*self.lanes, *self._bounds())})
+        return Located(command, f"This passport comes from no place on {', '.join(topics)}.")
 
     async def _ranges_in_log(self, created_ms: int) -> Ranges:
-        if self.kafka is None or not self.kafka.bounds:
-            return {}
-        starts, stops = await asyncio.gather(
-            self.kafka.reader.first_since(self.topic, self.kafka.bounds, time_of_ms(created_ms)),
-            self.kafka.reader.first_since(self.topic, self.kafka.bounds, time_of_ms(created_ms + _LATEST_MS)),
-        )
-        return {at: (start, min(start + TESTED_OFFSETS, stops[at])) for at, start in starts.items()}
+        ranges = dict[TopicPartition, tuple[int, int]]()
+        for kafka in self.kafka:
+            topic, times = kafka.settings.topic_commands, map(time_of_ms, (created_ms, created_ms + _LATEST_MS))
+            starts, stops = await asyncio.gather(*(kafka.reader.first_since(topic, kafka.bounds, at) for at in times))
+            for at, start in starts.items():
+                ranges[TopicPartition(topic, at)] = (start, min(start + TESTED_OFFSETS, stops[at]))
+        return ranges
 
     async def _ranges_in_ledger(self, created_ms: int) -> Ranges:
         """Offsets from the first row on that was appended at the creation or later; all lanes are bisected together."""
         if self.database is None:
             return {}
         connection, ledger = self.database.connection, self._ledger_ranges()
-        partitions = {self.lanes[at].id: at for at in ledger}
+        lanes = {self.lanes[at].id: at for at in ledger}
         left = {self.lanes[at].id: offsets for at, offsets in ledger.items()}
-        while halves := {lane: ((low + high) // 2, high) for lane, (low, high) in left.items() if low < high}:
+        while halves := {id: ((low + high) // 2, high) for id, (low, high) in left.items() if low < high}:
             rows = await first_rows(connection, halves)
-            for lane, (middle, _) in halves.items():
-                low, high = left[lane]
-                row = rows.get(lane)
+            for id, (middle, _) in halves.items():
+                low, high = left[id]
+                row = rows.get(id)
                 is_earlier = row is not None and row.appended_ms < created_ms
-                left[lane] = (row.offset + 1, high) if row is not None and is_earlier else (low, middle)
-        ranges = {lane: (low, ledger[partitions[lane]][1]) for lane, (low, _) in left.items()}
+                left[id] = (row.offset + 1, high) if row is not None and is_earlier else (low, middle)
+        ranges = {id: (low, ledger[lanes[id]][1]) for id, (low, _) in left.items()}
         rows = await first_rows(connection, ranges)
         return {
-            partitions[lane]: (ranges[lane][0], min(ranges[lane][0] + TESTED_OFFSETS, ranges[lane][1]))
-            for lane, row in rows.items()
+            lanes[id]: (ranges[id][0], min(ranges[id][0] + TESTED_OFFSETS, ranges[id][1]))
+            for id, row in rows.items()
             if row.appended_ms <= created_ms + _LATEST_MS
         }
 
     def _ledger_ranges(self) -> Ranges:
-        """The offsets that the ledger has of each partition."""
+        """The offsets that the ledger has of each lane."""
         lanes = self.lanes.items()
         return {at: (row.position.ledger_from, row.position.applied) for at, row in lanes if row.position}
 
     def _all_ranges(self) -> Ranges:
         ends = {at: row.position.applied for at, row in self.lanes.items() if row.position}
-        for at, bounds in (self.kafka.bounds if self.kafka else {}).items():
+        for at, bounds in self._bounds().items():
             ends[at] = max(bounds.end, ends.get(at, 0))
         self.progress.begin("testing places", sum(ends.values()))
         return {at: (0, end) for at, end in ends.items()}
 
+    def _bounds(self) -> Mapping[TopicPartition, Bounds]:
+        return {
+            TopicPartition(kafka.settings.topic_commands, at): bounds
+            for kafka in self.kafka
+            for at, bounds in kafka.bounds.items()
+        }
+
     async def _test(self, passport: CreatedPassport, ranges: Ranges) -> Place | None:
-        """Test places nearest to the starts first, all partitions side by side."""
+        """Test places nearest to the starts first, all lanes side by side."""
         digits = passport.passport_id[8:]
         longest = max((stop - start for start, stop in ranges.values()), default=0)
         for step in range(0, longest, _AT_ONCE):
-            for partition, (start, stop) in ranges.items():
+            for lane, (start, stop) in ranges.items():
                 chunk = range(min(stop, start + step), min(stop, start + step + _AT_ONCE))
-                if (offset := self._first_with(digits, partition, chunk)) is not None:
-                    return Place(self.topic, partition, offset)
+                if (offset := _first_with(digits, lane, chunk)) is not None:
+                    return Place(lane.topic, lane.partition, offset)
                 self.progress.advance(len(chunk))
             await asyncio.sleep(0)
         return None
 
-    def _first_with(self, digits: str, partition: int, offsets: Iterable[int]) -> int | None:
-        topic = self.topic
-        return next((at for at in offsets if place_digits(Place(topic, partition, at)) == digits), None)
+
+def _first_with(digits: str, lane: TopicPartition, offsets: Iterable[int]) -> int | None:
+    return next((at for at in offsets if place_digits(Place(lane.topic, lane.partition, at)) == digits), None)

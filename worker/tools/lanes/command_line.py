@@ -8,9 +8,13 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, Parameter
 from rich.text import Text
 
+from worker.settings import Settings
 from worker.tools.cli.asking import ActOptions, AsJson, Patience, ask, ask_long, examples
+from worker.tools.cli.channels import AllChannels, OneChannel, chosen, of_partitions, serving_also, settings_of_all
 from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import Page, draw_report, show, status, table, tally
+from worker.tools.cli.running import settings_with_warnings
+from worker.tools.common.channels import channel_column, channel_of
 from worker.tools.common.lane_report import LanesReport
 from worker.tools.common.lanes import lanes as look_at_lanes
 from worker.tools.common.prerequisites import to_look, to_repair
@@ -26,7 +30,9 @@ from worker.tools.lanes.watch import watch
 app = App(
     name="lanes",
     help_format="plaintext",
-    help_epilogue=examples("lanes --watch", "lanes --json | jq '.lanes[] | select(.state != \"in-step\")'"),
+    help_epilogue=examples(
+        "lanes --watch", "lanes --channel acme", "lanes --json | jq '.lanes[] | select(.state != \"in-step\")'"
+    ),
 )
 
 
@@ -36,17 +42,24 @@ def lanes_command(
     is_watching: Annotated[
         bool, Parameter(name="--watch", help="Repeat it every 2 s, until Ctrl-C.", negative=())
     ] = False,
+    channel: AllChannels = None,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Show where every lane stands; each partition of the command topic has one.
+    """Show where every lane stands; each partition of a command topic has one.
 
     A is the next offset to decide (Postgres), E the next whose result is not visible (Kafka). Exits with 1 if a lane
-    is halted, or has commands and no worker. With --watch it exits with 0; with --json each line is a document then.
+    is halted, or has commands and no worker. `not-served`: the database has the lane, and PASSPORT_CHANNELS lacks its
+    channel. With --watch it exits with 0; with --json each line is a document then.
     """
+    settings = serving_also(settings_with_warnings(), channel)
+
+    async def look(servers: Servers) -> LanesReport:
+        return await look_at_lanes(servers, channel)
+
     if is_watching:
-        ask(lambda servers: watch(lambda: look_at_lanes(servers), _as_json_line if as_json else _as_page))
+        ask(lambda servers: watch(lambda: look(servers), _as_json_line if as_json else _as_page), settings)
         sys.exit(0)
-    report = ask(look_at_lanes)
+    report = ask(look, settings)
     show(
         report,
         as_json=as_json,
@@ -84,8 +97,10 @@ def _states(report: LanesReport) -> Text:
 
 
 def _draw_lanes(page: Page, report: LanesReport) -> None:
+    names, channels = channel_column([lane.topic if lane.channel is None else lane.channel for lane in report.lanes])
     rows = [
         (
+            *channel,
             lane.partition,
             status(lane.state),
             lane.applied,
@@ -96,9 +111,9 @@ def _draw_lanes(page: Page, report: LanesReport) -> None:
             lane.member,
             lane.host,
         )
-        for lane in report.lanes
+        for channel, lane in zip(channels, report.lanes, strict=True)
     ]
-    names = ("partition", "state", "A", "E", "log", "lag", "oldest", "member", "host")
+    names = (*names, "partition", "state", "A", "E", "log", "lag", "oldest", "member", "host")
     right = ("partition", "A", "E", "log", "lag", "oldest")
     page.print(table(names, rows, right=right, spare=("member", "host", "log", "oldest")))
 
@@ -120,6 +135,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
     ] = True,
     search_from: Annotated[str | None, _SEARCH] = None,
     allow: Annotated[list[Literal["original-missing"]] | None, _ALLOW] = None,
+    channel: AllChannels = None,
     acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
     as_json: AsJson = False,
@@ -128,7 +144,10 @@ def recover_command(  # noqa: PLR0913 - options of a command
 
     Load the catalogue first: no topic holds companies, or revocations of keys. Without --execute it only says what it
     would do, and what is in the way. If it is interrupted, run it again.
+
+    No lane of any channel runs before all are recovered.
     """
+    settings = of_partitions(settings_of_all(channel), "partitions", partitions)
     since = None if search_from is None else timestamp("--search-from", search_from)
     request = RecoverRequest(partitions, since, frozenset(allow or ()), acting.author_if_executed())
 
@@ -138,8 +157,8 @@ def recover_command(  # noqa: PLR0913 - options of a command
         except CannotWrite as error:
             return _not_recovered(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _not_recovered, patience, to_repair if acting.execute else to_look)
-    show(report, as_json=as_json, draw=lambda page: _draw_recovery(page, report))
+    report = ask_long(asking, _not_recovered, patience, to_repair if acting.execute else to_look, settings)
+    show(report, as_json=as_json, draw=lambda page: _draw_recovery(page, report, settings))
 
 
 _EXPIRED = Parameter(
@@ -154,6 +173,7 @@ _EXPIRED = Parameter(
 def reset_command(
     *partitions: Annotated[int, Parameter(help="Partitions of the command topic; by default all.")],
     allow: Annotated[list[Literal["commands-expired"]] | None, _EXPIRED] = None,
+    channel: OneChannel = None,
     acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
     as_json: AsJson = False,
@@ -164,14 +184,18 @@ def reset_command(
     Without --execute it only says what it would do.
     """
     author = acting.author_if_executed()
+    settings = settings_with_warnings()
+    name = chosen(settings, channel)
 
     async def asking(servers: Servers, progress: Progress) -> ResetReport:
+        allowed = frozenset(allow or ())
         try:
-            return await reset(servers, partitions, progress, allow=frozenset(allow or ()), author=author)
+            return await reset(servers, partitions, progress, allow=allowed, author=author, channel=name)
         except CannotWrite as error:
             return _not_reset(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _not_reset, patience, to_repair if acting.execute else to_look)
+    needs = to_repair if acting.execute else to_look
+    report = ask_long(asking, _not_reset, patience, needs, serving_also(settings, name))
     show(report, as_json=as_json, draw=lambda page: _draw_reset(page, report))
 
 
@@ -199,14 +223,15 @@ def _not_recovered(problem: Problem) -> RecoverReport:
     return RecoverReport(problems=(problem,), executed=False, operation=None, warnings=(), lanes=())
 
 
-def _draw_recovery(page: Page, report: RecoverReport) -> None:
-    names = ("partition", "A", "E", "published to", "commands", "created", "replayed", "refused", "dead letters")
+def _draw_recovery(page: Page, report: RecoverReport, settings: Settings) -> None:
+    names, channels = channel_column([channel_of(settings, lane.topic) for lane in report.lanes])
+    columns = ("partition", "A", "E", "published to", "commands", "created", "replayed", "refused", "dead letters")
     rows = []
-    for lane in report.lanes:
+    for channel, lane in zip(channels, report.lanes, strict=True):
         created, replayed = lane.outcomes.get("created", 0), lane.outcomes.get("replayed", 0)
         counts = (lane.commands, created, replayed, lane.commands - created - replayed, lane.dead_letters)
-        rows.append((lane.partition, lane.applied, lane.emitted, lane.published_end or None, *counts))
-    page.print(table(names, rows, right=names))
+        rows.append((*channel, lane.partition, lane.applied, lane.emitted, lane.published_end or None, *counts))
+    page.print(table((*names, *columns), rows, right=columns))
     for warning in report.warnings:
         page.print(f"warning: {warning}")
     if report.executed and report.ok:

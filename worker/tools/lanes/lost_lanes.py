@@ -27,10 +27,12 @@ LOOKS, LOOK_SECONDS = 20, 0.25
 class LaneWithLostCommits:
     """A lane that may have lost commits. Recovery restores its commands from A to below `target`, if there are any.
 
+    `channel` has the topics of the lane's channel.
     `applied` is A, and `emitted` is E, if the group has one. `published_end` is one past the newest command that has a
     visible result; results are read from `since` on.
     """
 
+    channel: Connected
     partition: int
     applied: int
     emitted: int | None
@@ -42,6 +44,11 @@ class LaneWithLostCommits:
     dead_letters: int = 0
     charges: int = 0
     keys_bound: int = 0
+
+    @property
+    def topic(self) -> str:
+        """The command topic."""
+        return self.channel.settings.topic_commands
 
     @property
     def target(self) -> int:
@@ -61,15 +68,15 @@ class LaneWithLostCommits:
             self.charges += command.created.overage_price_cents is not None
             self.keys_bound += command.created.idempotency_key is not None
 
-    def refuse(self, code: str, topic: str, offset: int, text: str, times: int = 1) -> None:
+    def refuse(self, code: str, offset: int, text: str, times: int = 1) -> None:
         """Note why the lane cannot be recovered."""
-        self.refusals.add(code, Place(topic, self.partition, offset), text, times)
+        self.refusals.add(code, Place(self.topic, self.partition, offset), text, times)
 
 
 async def find_lost_lanes(
     both: Connected, partitions: Sequence[int], search_from: datetime | None
 ) -> list[LaneWithLostCommits]:
-    """The chosen lanes, or all, each with how far its results go and what is in the way of recovering it.
+    """The chosen lanes of a channel, or all, each with how far its results go and what is in the way of recovering it.
 
     Raises `CLUSTER_ERRORS`, `DATABASE_ERRORS` and `BadSelection`.
     """
@@ -86,36 +93,37 @@ async def find_lost_lanes(
     for at in chosen:
         since, row = search_from or before(ages.get(at, 0)), rows.get(at)
         published = await published_end(both, at, applied[at], since)
-        lane = LaneWithLostCommits(at, applied[at], stable.get(at), published, since, None if row is None else row.id)
+        lane_id = None if row is None else row.id
+        lane = LaneWithLostCommits(both, at, applied[at], stable.get(at), published, since, lane_id)
         if at not in stable:
             text = "a transaction is open that may still move the group's offset"
-            lane.refuse("open-transaction", topic, lane.applied, text)
+            lane.refuse("open-transaction", lane.applied, text)
         if lane.to_restore:
-            await _note_obstacles(both, lane, view[at], is_active=is_active)
+            await _note_obstacles(lane, view[at], is_active=is_active)
         lanes.append(lane)
     return lanes
 
 
-async def _note_obstacles(both: Connected, lane: LaneWithLostCommits, view: PartitionView, *, is_active: bool) -> None:
-    topic, log, applied = both.settings.topic_commands, view.log, lane.applied
+async def _note_obstacles(lane: LaneWithLostCommits, view: PartitionView, *, is_active: bool) -> None:
+    log, applied = view.log, lane.applied
     if log.end < lane.target:
         text = f"the log ends at {log.end}, and results were published up to {lane.target - 1}"
-        lane.refuse("log-shorter", topic, log.end, text)
+        lane.refuse("log-shorter", log.end, text)
     if log.first > applied:
-        lane.refuse("command-expired", topic, applied, f"the log starts at {log.first}")
+        lane.refuse("command-expired", applied, f"the log starts at {log.first}")
     # While E is below the results, a running worker notices nothing: recovery moves A past E, and that looks right.
     if is_active and (lane.emitted or 0) < lane.published_end:
         text = "its worker cannot see that commits are lost: stop all workers first, until it is recovered"
-        lane.refuse("group-active", topic, applied, text)
+        lane.refuse("group-active", applied, text)
     if lane.lane_id is not None:
-        rows, first = await ledger_rows(both.database.connection, lane.lane_id, applied, lane.target)
+        rows, first = await ledger_rows(lane.channel.database.connection, lane.lane_id, applied, lane.target)
         if rows:
             text = "the ledger has answers behind its lane's position"
-            lane.refuse("ledger-not-empty", topic, first or applied, text, rows)
+            lane.refuse("ledger-not-empty", first or applied, text, rows)
 
 
 async def moved_lanes(both: Connected, lanes: Sequence[LaneWithLostCommits]) -> list[LaneWithLostCommits]:
-    """The lanes whose offset in the group has changed since: somebody published meanwhile."""
+    """The lanes of a channel whose offset in the group has changed since: somebody published meanwhile."""
     stable = await offsets_once_stable(both, [lane.partition for lane in lanes])
     return [lane for lane in lanes if stable.get(lane.partition) != lane.emitted]
 

@@ -3,6 +3,8 @@
 Results are the truth: each was published together with the offset behind it, after its commit. A command with a
 visible result was decided so, and everything that follows from it stands in the command and in the result. A command
 without a published result is decided later, as if it had never been decided.
+
+All channels are planned before any lane is written: a key is bound, and a serial number is taken, on any of them.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from datetime import datetime
 
 from worker.store.port import Registered
 from worker.tools.common.companies import Company, names_of
-from worker.tools.common.connected import Connected, connected
+from worker.tools.common.connected import Connected, connected_channels
 from worker.tools.common.journal import Author, operation
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -43,53 +45,59 @@ async def recover(servers: Servers, request: RecoverRequest, progress: Progress)
     Raises `SERVER_ERRORS`, `CannotWrite` and `BadSelection`.
     """
     async with AsyncExitStack() as stack:
-        both = await stack.enter_async_context(connected(servers))
+        channels = await stack.enter_async_context(connected_channels(servers))
         if request.author is None:
-            return (await _plan(both, request, progress))[0]
-        arguments = {"partitions": request.partitions, "allow": sorted(request.allow)}
-        keeping = operation(both.database.connection, "lanes recover", request.author, arguments)
+            return (await _plan(channels, request, progress))[0]
+        topics = [both.settings.topic_commands for both in channels]
+        arguments = {"topics": topics, "partitions": request.partitions, "allow": sorted(request.allow)}
+        keeping = operation(channels[0].database.connection, "lanes recover", request.author, arguments)
         kept = await stack.enter_async_context(keeping)
         # From here on no worker can write for the lanes, so that the plan still holds when it is written.
-        registered = await take_over(both, request.partitions)
-        report, lanes = await _plan(both, request, progress)
+        registered = [await take_over(both, request.partitions) for both in channels]
+        report, lanes = await _plan(channels, request, progress)
         executed = report.ok
         if executed:
-            problems = await _write(both, lanes, registered, progress)
+            progress.begin("writing", sum(lane.to_restore for lane in lanes))
+            problems = list[Problem]()
+            for both, own in zip(channels, registered, strict=True):
+                problems += await _write(both, [lane for lane in lanes if lane.channel is both], own, progress)
             report = report.model_copy(update={"problems": tuple(problems)})
-        kept.progress |= {"lanes": {lane.partition: lane.target for lane in report.lanes}, "ok": report.ok}
+        kept.progress |= {
+            "lanes": {f"{lane.topic}/{lane.partition}": lane.target for lane in report.lanes},
+            "ok": report.ok,
+        }
         return report.model_copy(update={"operation": str(kept.id), "executed": executed})
 
 
 async def _plan(
-    both: Connected, request: RecoverRequest, progress: Progress
+    channels: Sequence[Connected], request: RecoverRequest, progress: Progress
 ) -> tuple[RecoverReport, Sequence[LaneWithLostCommits]]:
     """Find everything that is to be restored, and why it cannot be. Writes nothing."""
-    topic = both.settings.topic_commands
-    lanes = await find_lost_lanes(both, request.partitions, request.search_from)
+    lanes = [lane for both in channels for lane in await find_lost_lanes(both, request.partitions, request.search_from)]
     lost = [lane for lane in lanes if lane.to_restore]
-    planned = PlannedRows(both.database.connection)
+    connection = channels[0].database.connection
+    planned = PlannedRows(connection)
     await planned.begin()
     progress.begin("planning", sum(lane.to_restore for lane in lost))
     skipped = [lane for lane in lost if lane.refusals.counts]
-    for lane in lost:
+    for number, lane in enumerate(lost):
         if lane in skipped:
             continue
         at = lane.applied
-        async with plan_from_kafka(both, lane.partition, (at, lane.target), lane.since) as plan:
+        async with plan_from_kafka(lane.channel, lane.partition, (at, lane.target), lane.since) as plan:
             async for stop, chunk in plan.chunks():
-                await planned.add(lane.partition, chunk)
+                await planned.add(number, chunk)
                 for command in chunk:
                     lane.count(command)
                 progress.advance(stop - at)
                 at = stop
             lane.refusals.update(plan.refusals)
-    by_partition = {lane.partition: lane for lane in lost}
     for row in await planned.refused():
         if row.code == "original-missing" and skipped:
             continue  # The original may be in a lane that was skipped.
-        by_partition[row.partition].refuse(row.code, topic, row.offset, row.detail, row.total)
+        lost[row.lane].refuse(row.code, row.offset, row.detail, row.total)
     above = await planned.above_their_plan()
-    names = await names_of(both.database.connection, [company for company, _, _ in above])
+    names = await names_of(connection, [company for company, _, _ in above])
     warnings = [
         f"company {Company(company, names[company])} has {slots} passports, and its plan {most}"
         for company, slots, most in above
@@ -100,7 +108,7 @@ async def _plan(
         executed=False,
         operation=None,
         warnings=tuple(warnings),
-        lanes=tuple(_recovered(topic, lane) for lane in lanes),
+        lanes=tuple(map(_recovered, lanes)),
     )
     return report, lanes
 
@@ -108,27 +116,25 @@ async def _plan(
 async def _write(
     both: Connected, lanes: Sequence[LaneWithLostCommits], registered: dict[int, Registered], progress: Progress
 ) -> list[Problem]:
-    """Write lane by lane, in transactions of some thousand records; what was written stays, whatever fails then."""
-    lost = [lane for lane in lanes if lane.to_restore]
-    progress.begin("writing", sum(lane.to_restore for lane in lost))
+    """Write the lanes of a channel, in transactions of some thousand records; what was written stays."""
     async with recovery_writer(both, registered) as writer:
-        for lane in lost:
+        for lane in (lane for lane in lanes if lane.to_restore):
             offsets = (lane.applied, lane.target)
             async with plan_from_kafka(both, lane.partition, offsets, lane.since) as plan:
                 await writer.write(plan, lane, progress)
     return [
         Problem(
             code="offset-moved",
-            place=f"{both.settings.topic_commands}/{lane.partition}",
+            place=f"{lane.topic}/{lane.partition}",
             text=f"The group's offset was {lane.emitted}, and has moved meanwhile: run it again.",
         )
         for lane in await moved_lanes(both, lanes)
     ]
 
 
-def _recovered(topic: str, lane: LaneWithLostCommits) -> RecoveredLane:
+def _recovered(lane: LaneWithLostCommits) -> RecoveredLane:
     return RecoveredLane(
-        topic=topic,
+        topic=lane.topic,
         partition=lane.partition,
         applied=lane.applied,
         emitted=lane.emitted,

@@ -138,10 +138,10 @@ async def plan_from_kafka(
 
 
 class RefusedRow(NamedTuple):
-    """A planned row that Postgres cannot take: an example for `total` such rows of its partition."""
+    """A planned row that Postgres cannot take: an example for `total` such rows of its lane, by the lane's number."""
 
     code: str
-    partition: int
+    lane: int
     offset: int
     detail: str
     total: int
@@ -159,24 +159,24 @@ class PlannedRows:
         await self._connection.execute("SET statement_timeout = '600s'")
         await self._connection.execute(sql.load("plan_tables", __package__))
 
-    async def add(self, partition: int, commands: Sequence[RestoredCommand]) -> None:
-        """Plan to restore these commands of a lane, and the passports that they created."""
+    async def add(self, lane: int, commands: Sequence[RestoredCommand]) -> None:
+        """Plan to restore these commands of a lane, which has a number in the plan, and the passports they created."""
         passports, replays, companies = list[_Row](), list[_Row](), list[_Row]()
         for answer, created in ((command.answer, command.created) for command in commands):
             digest = sha256(answer.value).digest()
             if created is not None:
                 unit = (created.company_id, created.gtin, created.serial)
-                passports.append((partition, answer.offset, created.passport_id, *unit, digest))
+                passports.append((lane, answer.offset, created.passport_id, *unit, digest))
             if answer.replayed:
-                replays.append((partition, answer.offset, answer.passport_id, digest))
+                replays.append((lane, answer.offset, answer.passport_id, digest))
             if answer.company_id is not None and answer.company_id not in self._companies:
                 self._companies.add(answer.company_id)
-                companies.append((partition, answer.offset, answer.company_id))
+                companies.append((lane, answer.offset, answer.company_id))
         for table, rows in (("passport", passports), ("replay", replays), ("company", companies)):
             await self._connection.copy_records_to_table(f"planned_{table}", records=rows, schema_name="pg_temp")
 
     async def refused(self) -> list[RefusedRow]:
-        """Everything that Postgres cannot take, with `MOST_PLACES` places of each code and partition."""
+        """Everything that Postgres cannot take, with `MOST_PLACES` places of each code and lane."""
         await self._connection.execute("ANALYZE planned_passport, planned_replay, planned_company")
         return [
             RefusedRow(*row)

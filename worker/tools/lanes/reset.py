@@ -8,11 +8,11 @@ from worker.store.port import FencingToken, LaneName, LostLane
 from worker.stream.lane_positions import LanePositions
 from worker.stream.positions import NEW_NAME
 from worker.stream.published import before
+from worker.tools.common.channels import by_topic
 from worker.tools.common.connected import Connected, connected
 from worker.tools.common.group_members import has_members
-from worker.tools.common.group_view import group_view
 from worker.tools.common.journal import Author, operation
-from worker.tools.common.lanes import positions_of_lanes, published_without_offset, with_logs_beyond
+from worker.tools.common.lanes import lane_views, positions_of_lanes, published_without_offset, with_logs_beyond
 from worker.tools.common.open_transactions import open_transactions
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -77,20 +77,28 @@ def why_not(obstacle: str, lane: LanePositions, published: int) -> str:
     return lane.reason_to_halt(published - 1) or ""
 
 
-async def reset(
-    servers: Servers, partitions: Sequence[int], progress: Progress, *, allow: frozenset[str], author: Author | None
+async def reset(  # noqa: PLR0913 - options of a command
+    servers: Servers,
+    partitions: Sequence[int],
+    progress: Progress,
+    *,
+    allow: frozenset[str],
+    author: Author | None,
+    channel: str = "",
 ) -> ResetReport:
-    """Look at these lanes, or all; move them if there is an `author` and nothing is in the way. Run again, it goes on.
+    """Look at these lanes of a channel, or all; move them if there is an `author` and nothing is in the way.
 
-    Raises `SERVER_ERRORS`, `CannotWrite` and `BadSelection`.
+    Run again, it goes on. The settings of `servers` serve the channel, and all others whose lost commits would halt
+    it. Raises `SERVER_ERRORS`, `CannotWrite` and `BadSelection`.
     """
-    async with connected(servers) as both:
-        resetting = _Resetting(both, allow)
+    async with connected(servers.of(servers.settings.of_channel(channel))) as both:
+        resetting = _Resetting(servers, both, allow)
         report = await resetting.look(partitions, progress)
         if author is None or not report.ok:
             return report
         connection = both.database.connection
-        async with operation(connection, "lanes reset", author, {"partitions": [*partitions]}) as kept:
+        arguments = {"topic": both.settings.topic_commands, "partitions": [*partitions]}
+        async with operation(connection, "lanes reset", author, arguments) as kept:
             async with offset_mover(both.settings) as mover:
                 report = await resetting.reset(report, mover, progress)
             kept.progress |= {"lanes": [lane.model_dump(mode="json") for lane in report.lanes], "ok": report.ok}
@@ -98,8 +106,9 @@ async def reset(
 
 
 class _Resetting:
-    def __init__(self, both: Connected, allow: frozenset[str]) -> None:
-        self._both, self._settings, self._allow = both, both.settings, allow
+    def __init__(self, servers: Servers, both: Connected, allow: frozenset[str]) -> None:
+        """`servers` know all channels, and `both` the channel whose lanes are reset."""
+        self._servers, self._both, self._settings, self._allow = servers, both, both.settings, allow
         self._topic = both.settings.topic_commands
         # The group's offsets as of the last look.
         self._seen: dict[int, int | None] = {}
@@ -107,12 +116,13 @@ class _Resetting:
     async def look(self, partitions: Sequence[int], progress: Progress) -> ResetReport:
         """Say what would be moved, and what is in the way."""
         both, settings, topic = self._both, self._settings, self._topic
-        view = await group_view(settings, both.cluster)
+        views = await lane_views(self._servers)
+        view = by_topic(views)[topic]
         self._seen = {at: seen.committed and seen.committed.offset for at, seen in view.items()}
-        rows = await both.database.lanes(settings.group_id, topic)
-        without_offset = await published_without_offset(both.servers, view)
-        current = await with_logs_beyond(both.cluster, topic, view, rows)
-        positions = positions_of_lanes(topic, current, rows, without_offset)
+        rows = await both.database.lanes_of_group(settings.group_id)
+        without_offset = await published_without_offset(self._servers, views)
+        current = await with_logs_beyond(both.cluster, views, rows)
+        positions = by_topic(positions_of_lanes(current, rows, without_offset))[topic]
         chosen = {at: positions[at] for at in chosen_partitions(partitions, view)}
         halted = {at: lane for at, lane in chosen.items() if lane.reason_to_halt() is not None}
         progress.begin("looking at halted lanes", len(halted))

@@ -7,8 +7,9 @@ from cyclopts import App, Parameter
 
 from worker.observability.logs import configure_logs
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster, explain
+from worker.tools.cli.channels import AllChannels, settings_of_all
 from worker.tools.cli.errors import Failed
-from worker.tools.cli.running import run_async, settings_with_warnings
+from worker.tools.cli.running import run_async
 from worker.tools.common.topics import compare_topics, create_topics
 
 app = App(name="topics", help="Kafka topics.", help_format="plaintext")
@@ -18,9 +19,13 @@ app = App(name="topics", help="Kafka topics.", help_format="plaintext")
 def topics_create(
     *,
     check: Annotated[bool, Parameter(help="Create nothing; exit 1 if any is missing or differs.", negative=())] = False,
+    channel: AllChannels = None,
 ) -> None:
-    """Create missing topics. Existing topics stay as they are; the output says what to do where they differ."""
-    settings = settings_with_warnings()
+    """Create missing topics. Existing topics stay as they are; the output says what to do where they differ.
+
+    New topics have PASSPORT_TOPIC_PARTITIONS. Channels may differ: create one with another number, by --channel.
+    """
+    settings = settings_of_all(channel)
     configure_logs()
 
     async def create() -> bool:

@@ -1,6 +1,7 @@
--- The rows that a recovery plans to restore. Only this session sees these tables, and they end with it.
+-- The rows that a recovery plans to restore. Only this session sees these tables, and they end with it. Lanes have the
+-- numbers of the plan, since the topic of each channel has a partition 0.
 CREATE TEMP TABLE planned_passport (
-    partition integer, "offset" bigint, id text, company_id text, gtin text, serial text, digest bytea
+    lane integer, "offset" bigint, id text, company_id text, gtin text, serial text, digest bytea
 );
-CREATE TEMP TABLE planned_replay (partition integer, "offset" bigint, id text, digest bytea);
-CREATE TEMP TABLE planned_company (partition integer, "offset" bigint, company_id text)
+CREATE TEMP TABLE planned_replay (lane integer, "offset" bigint, id text, digest bytea);
+CREATE TEMP TABLE planned_company (lane integer, "offset" bigint, company_id text)
