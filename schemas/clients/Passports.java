@@ -18,8 +18,15 @@ import org.apache.kafka.common.serialization.StringSerializer;
 public class Passports {
     static final String SERVERS = System.getenv().getOrDefault("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092");
     static final String API_KEY = System.getenv().getOrDefault("PASSPORT_API_KEY", "tp_demo_eurobat_mes_1");
-    static final List<String> RESULTS = List.of("dpp.passport.created.v1", "dpp.passport.overage-required.v1",
-            "dpp.passport.conflict.v1", "dpp.passport.rejected.v1");
+    // Names of topics, which begin with the name of your channel if you have one: acme.dpp.passport.create.v1.
+    static final String COMMANDS = topic("COMMANDS", "dpp.passport.create.v1");
+    static final List<String> RESULTS = List.of(topic("CREATED", "dpp.passport.created.v1"),
+            topic("OVERAGE_REQUIRED", "dpp.passport.overage-required.v1"),
+            topic("CONFLICT", "dpp.passport.conflict.v1"), topic("REJECTED", "dpp.passport.rejected.v1"));
+
+    static String topic(String name, String usual) {
+        return System.getenv().getOrDefault("PASSPORT_TOPIC_" + name, usual);
+    }
 
     static void produce(String key) throws Exception {
         Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "enable.idempotence", true, "acks", "all");
@@ -27,7 +34,7 @@ public class Passports {
         var body = """
                 {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "BP-%s"}}
                 """.formatted(gtin, key.substring(0, 13));
-        var command = new ProducerRecord<>("dpp.passport.create.v1", gtin, body);
+        var command = new ProducerRecord<>(COMMANDS, gtin, body);
         command.headers().add("authorization", ("Bearer " + API_KEY).getBytes(UTF_8));
         command.headers().add("idempotency-key", key.getBytes(UTF_8));
         try (var producer = new KafkaProducer<>(config, new StringSerializer(), new StringSerializer())) {

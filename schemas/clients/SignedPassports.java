@@ -31,9 +31,16 @@ public class SignedPassports {
     static final Path PRIVATE_KEY = Path.of(System.getenv("PASSPORT_SIGNING_KEY")); // PEM: passport-worker keys generate
     static final String KEY_ID = System.getenv("PASSPORT_SIGNING_KID"); // the "kid" that it prints
     static final String ALGORITHM = System.getenv().getOrDefault("PASSPORT_SIGNING_ALG", "EdDSA"); // or ES256, of P-256
-    static final String AUDIENCE = "dpp.passport.create.v1"; // the command topic, unless the operator names another
-    static final List<String> RESULTS = List.of("dpp.passport.created.v1", "dpp.passport.overage-required.v1",
-            "dpp.passport.conflict.v1", "dpp.passport.rejected.v1");
+    // Names of topics, which begin with the name of your channel if you have one: acme.dpp.passport.create.v1.
+    static final String COMMANDS = topic("COMMANDS", "dpp.passport.create.v1");
+    static final List<String> RESULTS = List.of(topic("CREATED", "dpp.passport.created.v1"),
+            topic("OVERAGE_REQUIRED", "dpp.passport.overage-required.v1"),
+            topic("CONFLICT", "dpp.passport.conflict.v1"), topic("REJECTED", "dpp.passport.rejected.v1"));
+    static final String AUDIENCE = COMMANDS; // unless the operator names another
+
+    static String topic(String name, String usual) {
+        return System.getenv().getOrDefault("PASSPORT_TOPIC_" + name, usual);
+    }
 
     static PrivateKey privateKey() throws Exception {
         var pem = Files.readString(PRIVATE_KEY).replaceAll("-----[A-Z ]+-----", "");
@@ -64,7 +71,7 @@ public class SignedPassports {
         var value = """
                 {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "BP-%s"}}
                 """.formatted(gtin, key.substring(0, 13)).getBytes(UTF_8);
-        var command = new ProducerRecord<>("dpp.passport.create.v1", gtin, value);
+        var command = new ProducerRecord<>(COMMANDS, gtin, value);
         command.headers().add("jws-signature", signature(value, key));
         command.headers().add("idempotency-key", key.getBytes(UTF_8));
         try (var producer = new KafkaProducer<>(config, new StringSerializer(), new ByteArraySerializer())) {

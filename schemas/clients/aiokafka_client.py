@@ -9,7 +9,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 SERVERS = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
 API_KEY = os.environ.get("PASSPORT_API_KEY", "tp_demo_eurobat_mes_1")
-RESULTS = [f"dpp.passport.{outcome}.v1" for outcome in ("created", "overage-required", "conflict", "rejected")]
+# Names of topics, which begin with the name of your channel if you have one: acme.dpp.passport.create.v1.
+COMMANDS = os.environ.get("PASSPORT_TOPIC_COMMANDS", "dpp.passport.create.v1")
+RESULTS = [
+    os.environ.get("PASSPORT_TOPIC_CREATED", "dpp.passport.created.v1"),
+    os.environ.get("PASSPORT_TOPIC_OVERAGE_REQUIRED", "dpp.passport.overage-required.v1"),
+    os.environ.get("PASSPORT_TOPIC_CONFLICT", "dpp.passport.conflict.v1"),
+    os.environ.get("PASSPORT_TOPIC_REJECTED", "dpp.passport.rejected.v1"),
+]
 
 
 async def produce(key: str) -> None:
@@ -18,7 +25,7 @@ async def produce(key: str) -> None:
     headers = [("authorization", f"Bearer {API_KEY}".encode()), ("idempotency-key", key.encode())]
     async with AIOKafkaProducer(bootstrap_servers=SERVERS, enable_idempotence=True, acks="all") as producer:
         value = json.dumps(body).encode()
-        await producer.send_and_wait("dpp.passport.create.v1", value, gs1["gtin"].encode(), headers=headers)
+        await producer.send_and_wait(COMMANDS, value, gs1["gtin"].encode(), headers=headers)
 
 
 async def print_answer(results: AIOKafkaConsumer, key: str) -> None:

@@ -8,7 +8,14 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 SERVERS = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
 API_KEY = os.environ.get("PASSPORT_API_KEY", "tp_demo_eurobat_mes_1")
-RESULTS = [f"dpp.passport.{outcome}.v1" for outcome in ("created", "overage-required", "conflict", "rejected")]
+# Names of topics, which begin with the name of your channel if you have one: acme.dpp.passport.create.v1.
+COMMANDS = os.environ.get("PASSPORT_TOPIC_COMMANDS", "dpp.passport.create.v1")
+RESULTS = [
+    os.environ.get("PASSPORT_TOPIC_CREATED", "dpp.passport.created.v1"),
+    os.environ.get("PASSPORT_TOPIC_OVERAGE_REQUIRED", "dpp.passport.overage-required.v1"),
+    os.environ.get("PASSPORT_TOPIC_CONFLICT", "dpp.passport.conflict.v1"),
+    os.environ.get("PASSPORT_TOPIC_REJECTED", "dpp.passport.rejected.v1"),
+]
 
 
 def delivered(error, message) -> None:
@@ -21,7 +28,7 @@ def produce(key: str) -> None:
     body = {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": gs1}
     headers = [("authorization", f"Bearer {API_KEY}"), ("idempotency-key", key)]
     producer = Producer({"bootstrap.servers": SERVERS, "enable.idempotence": True, "acks": "all"})
-    producer.produce("dpp.passport.create.v1", json.dumps(body), gs1["gtin"], headers=headers, on_delivery=delivered)
+    producer.produce(COMMANDS, json.dumps(body), gs1["gtin"], headers=headers, on_delivery=delivered)
     producer.flush()
 
 

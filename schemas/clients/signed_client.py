@@ -16,8 +16,15 @@ SERVERS = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
 PRIVATE_KEY = Path(os.environ["PASSPORT_SIGNING_KEY"]).read_bytes()  # PEM: passport-worker keys generate FILE
 KEY_ID = os.environ["PASSPORT_SIGNING_KID"]  # the "kid" that it prints
 ALGORITHM = os.environ.get("PASSPORT_SIGNING_ALG", "EdDSA")  # ES256 for a key of P-256
-AUDIENCE = "dpp.passport.create.v1"  # the command topic, unless the worker's operator names another
-RESULTS = [f"dpp.passport.{outcome}.v1" for outcome in ("created", "overage-required", "conflict", "rejected")]
+# Names of topics, which begin with the name of your channel if you have one: acme.dpp.passport.create.v1.
+COMMANDS = os.environ.get("PASSPORT_TOPIC_COMMANDS", "dpp.passport.create.v1")
+RESULTS = [
+    os.environ.get("PASSPORT_TOPIC_CREATED", "dpp.passport.created.v1"),
+    os.environ.get("PASSPORT_TOPIC_OVERAGE_REQUIRED", "dpp.passport.overage-required.v1"),
+    os.environ.get("PASSPORT_TOPIC_CONFLICT", "dpp.passport.conflict.v1"),
+    os.environ.get("PASSPORT_TOPIC_REJECTED", "dpp.passport.rejected.v1"),
+]
+AUDIENCE = COMMANDS  # unless the worker's operator names another
 
 
 def signature(value: bytes, idempotency_key: str) -> bytes:
@@ -32,7 +39,7 @@ async def produce(key: str) -> None:
     value = json.dumps({"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": gs1}).encode()
     headers = [("jws-signature", signature(value, key)), ("idempotency-key", key.encode())]
     async with AIOKafkaProducer(bootstrap_servers=SERVERS, enable_idempotence=True, acks="all") as producer:
-        await producer.send_and_wait("dpp.passport.create.v1", value, gs1["gtin"].encode(), headers=headers)
+        await producer.send_and_wait(COMMANDS, value, gs1["gtin"].encode(), headers=headers)
 
 
 async def print_answer(results: AIOKafkaConsumer, key: str) -> None:

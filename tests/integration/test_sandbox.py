@@ -120,6 +120,27 @@ def _answer(settings: dict[str, str], api_key: str, product_id: str) -> tuple[st
         consumer.close()
 
 
+def test_a_channel_is_served_and_its_topics_are_printed(start_sandbox: StartSandbox, tmp_path: Path) -> None:
+    """Programs that take names of topics from their settings need to know nothing else of channels."""
+    sandbox = start_sandbox("--channel", "acme")
+    command, settings = command_of("confluent_kafka_client.py"), sandbox.settings()
+    assert settings["PASSPORT_TOPIC_COMMANDS"] == "acme.dpp.passport.create.v1"
+    environment = {**sandbox.environment, **{name: value.strip("'") for name, value in settings.items()}}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (result, *_) = printed_results(done.stdout)
+    assert result["outcome"] == "eu.tracepass.passport.created.v1"
+    plain = {name: value for name, value in environment.items() if not name.startswith("PASSPORT_TOPIC_")}
+    plain["PASSPORT_CHANNELS"] = "acme"
+    lanes = subprocess.run(
+        ["passport-worker", "lanes", "--json"], env=plain, capture_output=True, text=True, timeout=60, check=True
+    )
+    applied = {lane["channel"]: 0 for lane in json.loads(lanes.stdout)["lanes"]}
+    for lane in json.loads(lanes.stdout)["lanes"]:
+        applied[lane["channel"]] += lane["applied"]
+    assert applied == {"": 0, "acme": 1}
+
+
 _PROGRAMS = [pytest.param(name, marks=[pytest.mark.long] if name.endswith(".java") else []) for name in BEARING]
 
 
