@@ -66,6 +66,7 @@ async def refused(servers: Infrastructure, tmp_path_factory: pytest.TempPathFact
         await owner.close()
         done = await asyncio.to_thread(run_command, "migrate", "--grant-read-to", roles.run, **bench.environment)
         assert done.returncode == 0, done
+        await bench.add_channel("acme", 2)
         _publish_others(bench)
         bench.environment["PASSPORT_DATABASE_URL"] = roles.run_url
         yield Refused(bench, results)
@@ -77,6 +78,10 @@ def _publish_others(bench: Workbench) -> None:
     producer = Producer({"bootstrap.servers": bench.settings.kafka_bootstrap_servers})
     producer.produce(topic, other.value, other.key, 0, headers=[*other.headers])
     producer.produce(topic, b"\xff", None, 0)
+    acme = bench.settings.of_channel("acme")
+    body = b'{"error":"Unauthorized","details":{"reason":"wrong-channel"},"status":401}'
+    event = event_of(Answer(7, 0, Kind.REJECTED, "k-acme", body, None), acme.topic_commands, 1)
+    producer.produce(acme.topic_rejected, event.value, event.key, 1, headers=[*event.headers])
     assert producer.flush(20) == 0
 
 
@@ -85,8 +90,9 @@ async def test_every_refusal_is_listed_with_what_its_result_says(refused: Refuse
     told = await ask(refused.bench, "refusals")
     assert told.code == 0
     rows = told.report["refusals"]
+    rows = [row for row in rows if not row["channel"]]
     assert [row["code"] for row in rows] == CODES
-    assert (told.report["reach"], told.report["lookedAt"], told.report["backTo"]) == ("everything", 15, None)
+    assert (told.report["reach"], told.report["lookedAt"], told.report["backTo"]) == ("everything", 16, None)
     by_cause = {result.cause: result for result in refused.results}
     for row in rows:
         result = by_cause[row["command"]]
@@ -113,14 +119,23 @@ async def test_every_refusal_is_listed_with_what_its_result_says(refused: Refuse
         (("--company", FULL.company_id), ["overage-required"]),
         (("--company", BLOCKED.company_id, "--outcome", "dpp-hard-block"), ["dpp-hard-block"]),
         (("--company", FULL.company_id, "--outcome", "conflict"), []),
-        (("--since", "1h", "-n", "13"), CODES),
-        (("--since", "1s"), []),
+        (("--since", "1h", "-n", "14"), [*CODES, "unauthorized"]),
     ],
 )
 async def test_filters_go_together(refused: Refused, arguments: tuple[str, ...], codes: list[str]) -> None:
     """An empty list is an answer, and no error."""
     told = await ask(refused.bench, "refusals", *arguments)
     assert (told.code, [row["code"] for row in told.report["refusals"]]) == (0, codes)
+
+
+async def test_refusals_of_all_channels_are_listed(refused: Refused) -> None:
+    """Those of another channel than the default one have their topic in the place."""
+    place = f"acme.{refused.bench.settings.topic_commands}/1/7"
+    told = await ask(refused.bench, "refusals", "--outcome", "unauthorized")
+    acme = [row for row in told.report["refusals"] if row["channel"] == "acme"]
+    assert [(row["command"], row["key"]) for row in acme] == [(place, "k-acme")]
+    done = await asyncio.to_thread(run_command, "refusals", "--outcome", "unauthorized", **refused.bench.environment)
+    assert place in done.stdout
 
 
 async def test_a_company_is_found_by_its_name(refused: Refused) -> None:
@@ -154,7 +169,7 @@ async def test_without_kafka_it_says_so(refused: Refused) -> None:
 
 async def test_people_get_a_table_and_the_next_command(refused: Refused) -> None:
     """No terminal obeys what a record or a name says."""
-    done = await asyncio.to_thread(run_command, "refusals", "-n", "13", **refused.bench.environment)
+    done = await asyncio.to_thread(run_command, "refusals", "-n", "14", **refused.bench.environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     lines = done.stdout.splitlines()
@@ -162,7 +177,7 @@ async def test_people_get_a_table_and_the_next_command(refused: Refused) -> None
         *("date", "time (UTC)", "company", "company id", "code", "key", "GTIN", "serial", "place"),
     ]
     assert lines[-2].startswith("The story of the first one: passport-worker explain 0/")
-    assert len(lines) == 1 + 13 + 2
+    assert len(lines) == 1 + 14 + 2
     assert lines[-1].startswith("Looked at ")
 
 

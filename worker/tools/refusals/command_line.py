@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, Parameter
 
 from worker.tools.cli.asking import AsJson, ask, examples
-from worker.tools.cli.channels import OneChannel, settings_of_one
+from worker.tools.cli.channels import AllChannels, settings_of_all
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import duration, separated
 from worker.tools.cli.output import Page, copyable, show, status, table
@@ -40,7 +40,7 @@ def refusals_command(  # noqa: PLR0913 - options of a command
     outcome: Annotated[tuple[str, ...], _OUTCOME] = (),
     since: Annotated[str | None, _SINCE] = None,
     limit: Annotated[int, _LIMIT] = 50,
-    channel: OneChannel = None,
+    channel: AllChannels = None,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Show the newest refusals, newest first. `explain` tells the story of each.
@@ -54,12 +54,12 @@ def refusals_command(  # noqa: PLR0913 - options of a command
         raise BadUsage(f"--limit: expected a number from 1 to {MOST:,}, got {limit}")
     begin = None if since is None else datetime.now(UTC) - duration("--since", since)
     wanted = Wanted(company, outcomes, begin, limit)
-    settings = settings_of_one(channel)
+    settings = settings_of_all(channel)
     report = ask(lambda servers: refusals(servers, wanted, BOUND), settings)
     show(
         report,
         as_json=as_json,
-        draw=lambda page: _draw(page, report, settings.channel),
+        draw=lambda page: _draw(page, report),
         last=None if report.failed else report.span,
     )
 
@@ -69,11 +69,10 @@ _COLUMNS = ("date", "time (UTC)", "company", "company id", "code", "key", "GTIN"
 _SPARE = ("date", "company id", "GTIN", "key", "serial")
 
 
-def _draw(page: Page, report: RefusalsReport, channel: str) -> None:
+def _draw(page: Page, report: RefusalsReport) -> None:
     page.print(table(_COLUMNS, map(_row, report.refusals), wraps=("company",), spare=_SPARE))
     if report.refusals:
-        first = report.refusals[0]
-        place = first.command if channel else first.short_place
+        place = report.refusals[0].short_place
         page.print(copyable(f"The story of the first one: passport-worker explain {place}"))
 
 

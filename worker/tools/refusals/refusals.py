@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,15 +54,15 @@ async def refusals(servers: Servers, wanted: Wanted, bound: Bound) -> RefusalsRe
     if isinstance(company, Problem):
         return _report(wanted, None, (company,))
     company_id = None if company is None else company.id
-    kinds = [kind for kind in KINDS if not wanted.outcomes or _may_hold(kind, wanted.outcomes)]
-    acls = [Acl("Read", "topic", servers.settings.result_topics[kind - 1]) for kind in kinds]
-    newest = await servers.kafka(lambda: _read(servers, kinds, wanted, company_id, bound), acls)
+    kinds, channels = _kinds(servers.settings), servers.settings.channel_of_topic
+    topics = [topic for topic, kind in kinds.items() if not wanted.outcomes or _may_hold(kind, wanted.outcomes)]
+    acls = [Acl("Read", "topic", topic) for topic in topics]
+    newest = await servers.kafka(lambda: _read(servers, topics, wanted, company_id, bound), acls)
     if isinstance(newest, Problem):
         return _report(wanted, company, (newest,))
-    topics = dict(zip(servers.settings.result_topics, Kind, strict=True))
-    rows = [_refusal(record, topics[record.topic]) for record in newest.records]
+    rows = [_refusal(record, kinds[record.topic], channels) for record in newest.records]
     # A turn publishes its results at once, to all topics, so the times of the commands tell more.
-    rows.sort(key=lambda row: (row.appended_at, [*map(int, row.short_place.split("/"))]), reverse=True)
+    rows.sort(key=lambda row: (row.appended_at, [*map(int, row.command.split("/")[1:])]), reverse=True)
     ids = {row.company for row in rows if row.company} | ({company_id} if company_id else set())
     names = await ask_database(servers, _RIGHTS, lambda database: names_of(database.connection, ids)) if ids else {}
     problems: tuple[Problem, ...] = ()
@@ -94,21 +94,26 @@ async def _company(servers: Servers, text: str | None) -> Company | Problem | No
     return await ask_database(servers, _RIGHTS, question)
 
 
+def _kinds(settings: Settings) -> dict[str, Kind]:
+    """The topics of refusals of all channels, with their kinds."""
+    channels = settings.by_commands.values()
+    return {channel.result_topics[kind - 1]: kind for channel in channels for kind in KINDS}
+
+
 def _may_hold(kind: Kind, outcomes: Iterable[str]) -> bool:
     """Whether a kind of result can hold one of these outcomes."""
     return not {kind.label, *(row.code for row in REFUSALS.values() if row.kind is kind)}.isdisjoint(outcomes)
 
 
 async def _read(
-    servers: Servers, kinds: Sequence[Kind], wanted: Wanted, company_id: str | None, bound: Bound
+    servers: Servers, topics: list[str], wanted: Wanted, company_id: str | None, bound: Bound
 ) -> Newest | Problem:
-    settings, reader = servers.settings, LogReader(servers.cluster)
-    topics = [settings.result_topics[kind - 1] for kind in kinds]
+    reader = LogReader(servers.cluster)
     counts = await servers.cluster.partition_counts(topics)
     if missing := [topic for topic in topics if topic not in counts]:
         return Problem(code=TOPICS_MISSING, text=str(missing_topics(missing)))
     tails = await asyncio.gather(*(_tails(reader, topic, range(counts[topic]), wanted.since) for topic in topics))
-    wants = _chooser(settings, company_id, frozenset(wanted.outcomes))
+    wants = _chooser(servers.settings, company_id, frozenset(wanted.outcomes))
     return await read_newest(reader, [tail for of_topic in tails for tail in of_topic], wants, wanted.most, bound)
 
 
@@ -123,7 +128,7 @@ def _chooser(settings: Settings, company_id: str | None, outcomes: frozenset[str
 
     Installations may share result topics, and strangers may have put anything there.
     """
-    topics = dict(zip(settings.result_topics, Kind, strict=True))
+    kinds, commands = _kinds(settings), settings.by_commands
     company = None if company_id is None else company_id.encode()
     # A body without these texts is none of the outcomes, and need not be parsed.
     errors = [_error_in_json(row) for row in REFUSALS.values() if row.code in outcomes]
@@ -132,9 +137,9 @@ def _chooser(settings: Settings, company_id: str | None, outcomes: frozenset[str
         if company is not None and dict(record.headers).get("ce_companyid") != company:
             return None
         cause = cause_of(record.headers)
-        if cause is None or cause.topic != settings.topic_commands:
+        if cause is None or cause.topic not in commands:
             return None
-        kind = topics[record.topic]
+        kind = kinds[record.topic]
         if not outcomes or kind.label in outcomes:
             return cause
         value = record.value or b""
@@ -153,8 +158,13 @@ def _code(record: Record, kind: Kind) -> str:
     return _UNKNOWN if outcome is None else ROWS[outcome].code
 
 
-def _refusal(record: Record, kind: Kind) -> RefusalReport:
-    """The row of a result. Anybody may have written it, so every part may be missing or odd."""
+def _refusal(record: Record, kind: Kind, channels: Mapping[str, str]) -> RefusalReport:
+    """The row of a result, with channels by command topic.
+
+    Anybody may have written the result, so every part but its cause may be missing or odd.
+    """
+    cause = cause_of(record.headers)
+    assert cause is not None
     headers, body = dict(record.headers), body_of_value(record.value or b"")
     request = child(body, "request")
     gs1, status = child(request, "gs1"), body.get("status")
@@ -172,7 +182,8 @@ def _refusal(record: Record, kind: Kind) -> RefusalReport:
         product_id=_member(request, "productId"),
         gtin=_member(gs1, "gtin"),
         serial_number=_member(gs1, "serialNumber"),
-        command=str(cause_of(record.headers)),
+        channel=channels[cause.topic],
+        command=str(cause),
         result=str(Place(record.topic, record.partition, record.offset)),
     )
 

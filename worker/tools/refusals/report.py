@@ -24,13 +24,14 @@ class RefusalReport(Model):
     product_id: str | None = Field(description="From rule 7 on: the body is known to be valid.")
     gtin: str | None
     serial_number: str | None
+    channel: str = Field(description="Channel of the command; empty for the default channel.")
     command: str = Field(description="Place of the command.")
     result: str = Field(description="Place of the result.")
 
     @property
     def short_place(self) -> str:
-        """Partition and offset of the command, as `explain` takes them."""
-        return self.command.partition("/")[2]
+        """The place of the command as `explain` takes it: without its topic on the default channel."""
+        return self.command if self.channel else self.command.partition("/")[2]
 
     @property
     def details(self) -> str:
