@@ -137,7 +137,10 @@ async def test_reset_of_a_channel(make_bench: MakeBench, tmp_path: Path) -> None
     commit_offset(_of(bench, "acme"), 1, 1_000)
     told = await ask(bench, "lanes")
     assert [(channel, at) for channel, at, state in _lanes(told) if state == "halted"] == [("acme", 1)]
-    assert (await ask(bench, "lanes reset")).report["lanes"][1]["emittedAfter"] == 3, "the default channel is well"
+    well = await ask(bench, "lanes reset")
+    assert (well.report["lanes"][1]["emittedAfter"], well.report["haltedElsewhere"]) == (3, ["acme"])
+    said = (await asyncio.to_thread(run_command, "lanes", "reset", **bench.environment)).stdout
+    assert said.splitlines()[-1].endswith("halted, too: passport-worker lanes reset --channel acme")
     done = await ask(bench, "lanes reset", "--channel", "acme", "1", *EXECUTE)
     (lane,) = done.report["lanes"]
     topic = bench.settings.of_channel("acme").topic_commands
@@ -176,6 +179,12 @@ async def test_replay_and_dead_letters_of_a_channel(make_bench: MakeBench, tmp_p
     assert shown.report["deadLetter"]["place"] == letter["place"]
     wrong = await asyncio.to_thread(run_command, "dead-letters", "redrive", letter["place"], **bench.environment)
     assert (wrong.returncode, "choose its channel with --channel" in wrong.stderr) == (2, True)
+    connection = await bench.connect()
+    await connection.execute("UPDATE company SET channels = '{\"\"}'")
+    warned = await ask(bench, "dead-letters redrive", "0/2", "--channel", "acme")
+    assert "wrong-channel: the company may not use the channel" in warned.report["warnings"][0]
+    await connection.execute("UPDATE company SET channels = NULL")
+    await connection.close()
     redriven = await ask(bench, "dead-letters redrive", "0/2", "--channel", "acme", *EXECUTE)
     (new,) = redriven.report["redrives"]
     assert (redriven.code, new["newPlace"].rpartition("/")[0]) == (0, f"{acme.topic_commands}/0")

@@ -61,7 +61,9 @@ class _Plan:
 
 def _lost(published_end: int, emitted: int | None, lane_id: int | None) -> LaneWithLostCommits:
     since = datetime(2026, 11, 1, tzinfo=UTC)
-    return LaneWithLostCommits(cast(Connected, None), 0, 10, emitted, published_end, since, lane_id)
+    return LaneWithLostCommits(
+        cast(Connected, SimpleNamespace(settings=SETTINGS)), 0, 10, emitted, published_end, since, lane_id
+    )
 
 
 async def _write(monkeypatch: pytest.MonkeyPatch, store: _Store, lost: LaneWithLostCommits, *has_members: bool) -> None:

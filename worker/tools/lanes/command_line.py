@@ -1,5 +1,6 @@
 """`passport-worker lanes`."""
 
+import shlex
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -10,9 +11,17 @@ from rich.text import Text
 
 from worker.settings import Settings
 from worker.tools.cli.asking import ActOptions, AsJson, Patience, ask, ask_long, examples
-from worker.tools.cli.channels import AllChannels, OneChannel, chosen, of_partitions, serving_also, settings_of_all
+from worker.tools.cli.channels import (
+    AllChannels,
+    OneChannel,
+    again,
+    chosen,
+    of_partitions,
+    serving_also,
+    settings_of_all,
+)
 from worker.tools.cli.options import timestamp
-from worker.tools.cli.output import Page, draw_report, show, status, table, tally
+from worker.tools.cli.output import Page, copyable, draw_report, show, status, table, tally
 from worker.tools.cli.running import settings_with_warnings
 from worker.tools.common.channels import channel_column, channel_of
 from worker.tools.common.lane_report import LanesReport
@@ -217,6 +226,9 @@ def _draw_reset(page: Page, report: ResetReport) -> None:
         page.print("Nothing was moved: --execute --reason TEXT does it.")
     elif report.ok:
         page.print("No lane is halted by its position: there is nothing to move.")
+    for channel in report.halted_elsewhere:
+        options = shlex.join(again(channel))
+        page.print(copyable(f"Lanes of another channel are halted, too: passport-worker lanes reset {options}"))
 
 
 def _not_recovered(problem: Problem) -> RecoverReport:

@@ -51,6 +51,11 @@ class LaneWithLostCommits:
         return self.channel.settings.topic_commands
 
     @property
+    def name(self) -> str:
+        """The lane in messages: `partition 3`, or `acme partition 3` where it is not of the default channel."""
+        return f"{self.channel.settings.channel} partition {self.partition}".lstrip()
+
+    @property
     def target(self) -> int:
         """The offset behind everything that was published."""
         return max(self.published_end, self.emitted or 0)

@@ -38,7 +38,7 @@ class Writer:
         applied = lane.applied
         async for stop, chunk in plan.chunks():
             if plan.refusals.counts:
-                raise CannotWrite(f"partition {lane.partition} is not what it was while it was planned: run it again")
+                raise CannotWrite(f"{lane.name} is not what it was while it was planned: run it again")
             for end, part in _parts(chunk, stop):
                 await self._write_part(lane, applied, end, part)
                 progress.advance(end - applied)
@@ -51,7 +51,7 @@ class Writer:
         """
         if lane.published_end > (lane.emitted or 0) and await has_members(self._both.cluster, self._settings.group_id):
             raise CannotWrite(
-                f"partition {lane.partition}: workers have started, and cannot see that its commits are lost. Stop all "
+                f"{lane.name}: workers have started, and cannot see that its commits are lost. Stop all "
                 "of them, and start none before this was run again"
             )
 
@@ -98,7 +98,7 @@ class Writer:
                         await self._take_over()
                         raise
         except (LostLane, Retriable) as error:
-            text = f"partition {lane.partition}: others hold it, tried {_TRIES} times; stop all workers"
+            text = f"{lane.name}: others hold it, tried {_TRIES} times; stop all workers"
             raise CannotWrite(text) from error
 
     async def _take_over(self) -> None:

@@ -43,8 +43,9 @@ class ResetLane(Model):
 
 
 class ResetReport(Report):
-    """`passport-worker lanes reset`: lanes, and the positions from which halted ones can go on."""
+    """`passport-worker lanes reset`: lanes of a channel, and the positions from which halted ones can go on."""
 
     executed: bool = Field(description="Whether lanes were moved; otherwise the report says what would be.")
     operation: str | None = Field(description="Id of the row in the table `operation`.")
     lanes: tuple[ResetLane, ...]
+    halted_elsewhere: tuple[str, ...] = Field((), description="Other channels with halted lanes, for --channel.")

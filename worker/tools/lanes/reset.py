@@ -122,7 +122,8 @@ class _Resetting:
         rows = await both.database.lanes_of_group(settings.group_id)
         without_offset = await published_without_offset(self._servers, views)
         current = await with_logs_beyond(both.cluster, views, rows)
-        positions = by_topic(positions_of_lanes(current, rows, without_offset))[topic]
+        of_channels = by_topic(positions_of_lanes(current, rows, without_offset))
+        positions = of_channels[topic]
         chosen = {at: positions[at] for at in chosen_partitions(partitions, view)}
         halted = {at: lane for at, lane in chosen.items() if lane.reason_to_halt() is not None}
         progress.begin("looking at halted lanes", len(halted))
@@ -150,7 +151,19 @@ class _Resetting:
         if halted and await has_members(both.cluster, settings.group_id):
             text = f"The group {settings.group_id} has members: stop all workers first."
             problems.append(Problem(code="group-active", text=text))
-        return ResetReport(problems=tuple(problems), executed=False, operation=None, lanes=tuple(lanes))
+        channels = self._servers.settings.channel_of_topic
+        elsewhere = [
+            channels[other]
+            for other, own in of_channels.items()
+            if other != topic and any(lane.reason_to_halt() is not None for lane in own.values())
+        ]
+        return ResetReport(
+            problems=tuple(problems),
+            executed=False,
+            operation=None,
+            lanes=tuple(lanes),
+            halted_elsewhere=tuple(elsewhere),
+        )
 
     async def _ages(self, halted: Mapping[int, LanePositions]) -> Mapping[int, int]:
         """When the first command was appended whose result may still be missing; lacks lanes of unknown age."""
