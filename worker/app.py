@@ -5,6 +5,7 @@ from worker.auth.jwks import JwksSource, is_url
 from worker.batch.pipeline import Pipeline
 from worker.batch.recovery import Processor
 from worker.observability.counting import Counting
+from worker.observability.day_log import DayLog
 from worker.observability.hooks import together
 from worker.observability.metrics import Metrics
 from worker.observability.minute_log import MinuteLog
@@ -22,9 +23,9 @@ from worker.stream.dependencies import LaneDependencies
 def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
     """A worker, not started yet. Raises `CannotStart` under `python -O`."""
     metrics = Metrics()
-    minutes = MinuteLog()
+    minutes, days = MinuteLog(), DayLog()
     # Spans first, so that samples of metrics can refer to the current span.
-    hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog(), minutes)
+    hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog(), minutes, days)
     store = PostgresStore(settings.database_url, settings.database_pool_size)
     verifier = make_verifier(settings, metrics, store)
     pipeline = Pipeline(store, settings.digital_link_base, hooks)
@@ -36,7 +37,7 @@ def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
         cluster=Cluster(settings),
         hooks=hooks,
     )
-    return Worker(shared, store, Watchers(metrics, minutes, tracing), verifier)
+    return Worker(shared, store, Watchers(metrics, minutes, days, tracing), verifier)
 
 
 def make_verifier(settings: Settings, metrics: Metrics, store: PostgresStore) -> TokenVerifier | None:

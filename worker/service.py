@@ -16,12 +16,14 @@ import structlog
 from worker.auth.access_tokens import TokenVerifier
 from worker.housekeeping import Housekeeping
 from worker.messages.away import KAFKA, POSTGRES
+from worker.observability.day_log import DayLog
 from worker.observability.health import HealthServer
 from worker.observability.metrics import Metrics
 from worker.observability.minute_log import MinuteLog
 from worker.observability.spans import Tracing
 from worker.preflight import Check, Preflight, findings
-from worker.store.activity import write_activity
+from worker.refusal_watch import RefusalWatch
+from worker.store.activity import write_activity, write_company_days
 from worker.store.partitions import ensure_days
 from worker.store.postgres import PostgresStore
 from worker.stream.background import Background, in_own_task
@@ -37,6 +39,7 @@ log = structlog.get_logger(__name__)
 STUCK_SECONDS = 120.0
 WATCH_SECONDS = 2.0
 ACTIVITY_SECONDS = 10.0
+REFUSALS_SECONDS = 60.0
 # For lanes and group. The rest takes two seconds at most, so that a stop takes less than ten.
 STOP_SECONDS = 7.0
 
@@ -47,6 +50,7 @@ class Watchers:
 
     metrics: Metrics
     minutes: MinuteLog
+    days: DayLog
     tracing: Tracing | None
 
 
@@ -70,8 +74,10 @@ class Worker:
         self._shared, self._store, self._tracing = shared, store, watchers.tracing
         self._settings, self._metrics, self._cluster = shared.settings, watchers.metrics, shared.cluster
         self._verifier = verifier
-        self._minutes, self._member = watchers.minutes, f"{socket.gethostname()}/{uuid4().hex[:12]}"
+        self._minutes, self._days = watchers.minutes, watchers.days
+        self._member = f"{socket.gethostname()}/{uuid4().hex[:12]}"
         self._housekeeping = Housekeeping(shared, store, watchers.metrics)
+        self._refusals = RefusalWatch(store, shared.settings.group_id, watchers.metrics)
         self._preflight = Preflight(shared.settings, store, shared.cluster)
         self._membership: GroupMembership | None = None
         # The phase before and after the membership; None while the worker is a member.
@@ -169,6 +175,7 @@ class Worker:
         # Errors of these two say that a server is away, which `watch-servers` reports.
         background.start("ask-silent-brokers", lambda: _every(WATCH_SECONDS, self._cluster.ask_silent_brokers))
         background.start("activity", lambda: _every(ACTIVITY_SECONDS, self._write_activity))
+        background.start("refusals", lambda: _every(REFUSALS_SECONDS, self._refusals.look))
         background.start("housekeeping", self._housekeeping.run)
         try:
             await self._be_member()
@@ -254,11 +261,14 @@ class Worker:
             self._away[server] = reason
 
     async def _write_activity(self) -> None:
-        """Write the last minutes' counts for the console. They are kept while Postgres is away."""
+        """Write the counts of the last minutes and of the day for operators. They are kept while Postgres is away."""
         if minutes := self._minutes.untold():
+            days = self._days.untold()
             async with self._store.session() as connection:
                 await write_activity(connection, self._settings.group_id, self._member, minutes)
+                await write_company_days(connection, self._settings.group_id, self._member, days)
             self._minutes.told(minutes)
+            self._days.told(days)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -75,6 +75,7 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "settle_gtins": (Run(([NEW_GTIN, THEM.gtin], [US.id, US.id], [THIRD, US.id]), _CLAIM),),
         "signing_keys": _run([US.kid]),
         "start_lane": _run(US.lane, 1, 7, "cluster", "topic", HOLDER),
+        "write_company_days": _run(GROUP, "member", [TODAY], [US.id], [9], [9], [None]),
         "writes": _run([US.number], [(TODAY - TODAY.replace(1970, 1, 1)).days]),
     },
     "worker.tools.catalogue": {
@@ -139,7 +140,7 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "slots_above_plan": _run([US.id]),
     },
     "worker.tools.quota": {
-        "quotas": _run(US.id, None, TODAY, None),
+        "quotas": _run(US.id, None, TODAY, None, False),
     },
 }
 
@@ -147,9 +148,11 @@ OF_ALL: Mapping[str, Mapping[str, str]] = {
     "worker.store": {
         "create_day": "makes empty tables",
         "day_is_needed": "housekeeping: a day has rows of all companies",
+        "delete_company_days": "housekeeping: counts past the retention go, whose they are",
         "delete_daily_writes": "housekeeping: counts past the retention go, whose they are",
         "drop_day": "housekeeping: a day has rows of all companies",
         "lock_all_lanes": "locks, and changes nothing",
+        "refused_companies": "counts for metrics that name no company",
     },
     "worker.tools.common": {
         "all_companies": "operators search it for a company's name",

@@ -40,6 +40,8 @@ INSERT INTO overage_charge SELECT id, company_number, 75, created_at FROM passpo
 INSERT INTO activity SELECT date_trunc('minute', now()) - n * interval '1 minute', 'g', m::text,
     '{"outcomes": {"created": 1}, "refusals": [["c", "invalid", 1]]}'
     FROM generate_series(0, 1440) n, generate_series(1, 9) m;
+INSERT INTO company_day SELECT current_date - d, id, 'g', m::text, 9, 1, now()
+    FROM company, generate_series(0, 6) d, generate_series(1, 3) m;
 """
 COMPANY = f"'{1:024x}'"
 STATEMENTS = {
@@ -49,7 +51,7 @@ STATEMENTS = {
     "tools/dead_letters/list_dead_letters": "'g', 't', '{}', NULL, NULL, NULL, NULL, NULL, 200",
     "tools/dead_letters/find_dead_letter": "'g', 't', 3, 4710",
     "tools/dead_letters/redrives": "'t', 3, 4710",
-    "tools/quota/quotas": f"{COMPANY}, NULL, current_date, NULL",
+    "tools/quota/quotas": f"{COMPANY}, NULL, current_date, NULL, false",
     "tools/common/company_names": f"ARRAY[{COMPANY}]",
     "tools/explain/passport_by_id": COMPANY,
     "tools/explain/passport_by_serial": "'04012345000016', '4711'",

@@ -123,13 +123,20 @@ async def test_every_page_at_a_desk_and_on_a_telephone(
 
 
 async def test_overview_says_in_words_what_happened(browser: Browser, shown: Console) -> None:
-    """Lanes, the hour, the refused, quotas, dead letters; a worker is missing here, and nothing waits."""
+    """Lanes, the hour, the refused of hour and day, quotas, dead letters; no worker runs, and nothing waits."""
     async with page_of(browser) as page:
         await page.goto(shown.url)
         assert await page.locator(".verdict h2").all_inner_texts() == ["No worker is running"]
         text = await page.inner_text("main")
         for part in ("Oldest unanswered", "This hour", "Refused this hour", "Quotas near their end", "Dead letters"):
             assert part in text
+        today = json.loads((await asyncio.to_thread(get, f"{shown.url}/api/quota/{tenant(0).company_id}"))[1])[
+            "quotas"
+        ][0]
+        row = page.locator("section[aria-labelledby=today] tr", has_text=HOSTILE[0])
+        refused, answered = (await row.locator("td").all_inner_texts())[1:]
+        assert (int(refused), int(answered)) == (today["refusedToday"], today["answeredToday"])
+        assert 0 < today["refusedToday"] < today["answeredToday"]
         assert HOSTILE[0] + HOSTILE[1] in text, "a company's name is shown as it is"
         label = await page.get_attribute("svg.chart", "aria-label") or ""
         activity = json.loads((await asyncio.to_thread(get, f"{shown.url}/api/activity"))[1])

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -14,6 +15,7 @@ from tests.infrastructure.roles import two_roles
 from tests.operations.asking import Told, ask
 from tests.workbench import Workbench, add_tenant, run_command, settings_of, tenant
 from worker.store import sql
+from worker.store.activity import CompanyDay, write_company_days
 from worker.tools.common.migrating import migrate
 
 # By the numbers of the tenants: slots, their limit, writes of today, their limit.
@@ -92,6 +94,8 @@ async def test_all_companies_nearest_to_an_end_first(bench: Workbench) -> None:
         "writesShare": 0.7,
         "charges": 0,
         "chargedCents": 0,
+        "answeredToday": 0,
+        "refusedToday": 0,
     }
     assert [by_number[number]["slotsShare"] for number in range(7)] == [0.79, 0.8, 1.2, None, None, 1, 0]
     assert [by_number[number]["writesShare"] for number in range(7)] == [None, 0.7, 0, 0.8, None, None, 1]
@@ -106,6 +110,34 @@ async def test_those_that_are_near_an_end(bench: Workbench) -> None:
     assert (one.code, _numbers(one)) == (0, [3])
     far = await ask(bench, "quota show", tenant(0).company_id, "--near", "0.8")
     assert (far.code, _numbers(far)) == (0, [])
+
+
+async def test_a_flood_has_a_name(bench: Workbench) -> None:
+    """Whom workers refused today, most refused first: the sum over all workers, and none of yesterday's."""
+    connection = await bench.connect()
+    today = await connection.fetchval(sql.load("today", "worker.tools.quota"))
+    for member, day, number, answered, refused in (
+        ("a", today, 4, 30_000, 29_000),
+        ("b", today, 4, 5, 5),
+        ("a", today, 0, 40, 40),
+        ("a", today, 1, 7, 0),
+        ("a", today - timedelta(days=1), 2, 9, 9),
+    ):
+        counts = CompanyDay(day, tenant(number).company_id, answered, refused, None)
+        await write_company_days(connection, "g", member, [counts])
+    await connection.close()
+    told = await ask(bench, "quota show", "--refused")
+    assert [(int(one["company"], 16), one["answeredToday"], one["refusedToday"]) for one in told.report["quotas"]] == [
+        (4, 30_005, 29_005),
+        (0, 40, 40),
+    ]
+    assert _numbers(await ask(bench, "quota show", "--refused", "--near", "0.75")) == [0]
+    done = await asyncio.to_thread(run_command, "quota", "show", "--refused", COLUMNS="80", **bench.environment)
+    assert [line.rpartition("  ")[2] for line in done.stdout.splitlines()[-2:]] == ["29005 of 30005", "40 of 40"]
+    nobody = await asyncio.to_thread(
+        run_command, "quota", "show", tenant(2).company_id, "--refused", COLUMNS="80", **bench.environment
+    )
+    assert (nobody.returncode, nobody.stdout) == (0, "No company has refused commands today.\n")
 
 
 async def test_charges_are_those_of_the_utc_month(bench: Workbench) -> None:
@@ -132,7 +164,7 @@ async def test_what_is_many_is_looked_up_by_index(bench: Workbench) -> None:
     connection = await bench.connect()
     await connection.execute("ANALYZE")
     today = await connection.fetchval(sql.load("today", "worker.tools.quota"))
-    arguments = (tenant(2).company_id, None, today, None)
+    arguments = (tenant(2).company_id, None, today, None, False)
     plan = "\n".join(
         row[0] for row in await connection.fetch(f"EXPLAIN {sql.load('quotas', 'worker.tools.quota')}", *arguments)
     )
@@ -168,8 +200,10 @@ async def test_people_get_a_table(bench: Workbench) -> None:
     done = await asyncio.to_thread(run_command, "quota", "show", "--near", "0.8", COLUMNS="20", **shown)
     assert done.returncode == 0
     rows = done.stdout.splitlines()[-5:]
-    assert re.search(rf"^{tenant(2).company_id} +Company +\w+ +120 of 100 +120% +0 of 10 +0% +2 +1\.50 CHF$", rows[0])
-    assert re.search(r"Company +\w+ +5 +- +8 of 10 +80% +0 +0\.00 CHF$", rows[4])
+    assert re.search(
+        rf"^{tenant(2).company_id} +Company +\w+ +120 of 100 +120% +0 of 10 +0% +2 +1\.50 CHF +0$", rows[0]
+    )
+    assert re.search(r"Company +\w+ +5 +- +8 of 10 +80% +0 +0\.00 CHF +0$", rows[4])
     assert (await ask(bench, "quota show")).report["currency"] == "EUR"
     none = await asyncio.to_thread(run_command, "quota", "show", tenant(4).company_id, "--near", "0.9", **shown)
     assert (none.returncode, none.stdout) == (0, "No company has used 90% of a limit.\n")
@@ -180,7 +214,7 @@ async def test_people_get_a_table(bench: Workbench) -> None:
     )
     await connection.close()
     done = await asyncio.to_thread(run_command, "quota", "show", COLUMNS="200", **bench.environment)
-    assert done.stdout.splitlines()[-1] == "and 7 more that are further from their limits; --json has all of them"
+    assert done.stdout.splitlines()[-1] == "and 7 more further down; --json has all of them"
 
 
 async def test_a_company_is_given_by_its_name(bench: Workbench) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from worker.domain.catalogue import Company
 from worker.domain.command import Command
 from worker.domain.outcomes import Created, Outcome
-from worker.messages.events import Answer
+from worker.messages.events import Answer, company_of
 from worker.messages.rules import Kind
 from worker.store.port import LaneName
 
@@ -27,7 +27,7 @@ class Activity(NamedTuple):
     start: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CommittedTransaction:
     """A committed transaction, its decisions, and the `seconds` that it took."""
 
@@ -36,6 +36,11 @@ class CommittedTransaction:
     others: Sequence[Outcome]
     companies: Mapping[str, Company]
     seconds: float
+
+    @cached_property
+    def others_by_company(self) -> Counter[tuple[type[Outcome], str | None]]:
+        """The numbers of `others` by type and company, which is None where nobody knows it."""
+        return Counter([(type(outcome), company_of(outcome)) for outcome in self.others])
 
 
 class Sent(Protocol):

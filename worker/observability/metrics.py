@@ -57,6 +57,16 @@ class Metrics:
         self.records = counter("passport_records_total", "Command records whose effects are kept.", _PLACE)
         self.outcomes = counter("passport_outcomes_total", "Answers by outcome.", ("outcome",))
         self.refusals = counter("passport_refusals_total", "Refusals by rule.", ("reason",))
+        self.largest_refused_share = gauge(
+            "passport_refusals_largest_company_share",
+            "Refusals to the company that was refused most, as a share of the last hour's commands of all workers; 0 "
+            "for fewer than 20 commands; looked at every minute.",
+        )
+        self.companies_refused_entirely = gauge(
+            "passport_companies_refused_entirely",
+            "Companies that all workers refused three times or more in the last hour, and never answered otherwise; "
+            "looked at every minute.",
+        )
         self.dead_letters = counter("passport_dead_letters_total", "Dead letters by reason.", ("reason",))
         self.plan_answers = counter(
             "passport_plan_answers_total",
@@ -162,7 +172,10 @@ class Metrics:
             for value in values:
                 metric.labels(value)
         self.jwks_up.set(1)
-        for gauge in (self.ledger_ends, self.partitions_maintained, self.clock_difference, self.jwks_read):
+        for gauge in (
+            *(self.ledger_ends, self.partitions_maintained, self.clock_difference, self.jwks_read),
+            *(self.largest_refused_share, self.companies_refused_entirely),
+        ):
             gauge.set(nan)  # not known yet; 1970 would set off alerts
 
     @contextmanager

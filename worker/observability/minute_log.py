@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from worker.domain.outcomes import Outcome
-from worker.messages.events import company_of
 from worker.messages.rules import CREATED, REFUSALS, REPLAYED
 from worker.observability.hooks import CommittedTransaction, Hooks
 from worker.store.activity import MOST_PAIRS, MinuteCounts
@@ -48,8 +47,7 @@ class MinuteLog(Hooks):
         minute.is_written = False
         if done.created:
             minute.outcomes[CREATED] += len(done.created)
-        pairs = Counter([(type(outcome), company_of(outcome)) for outcome in done.others])
-        for (outcome, company), count in pairs.items():
+        for (outcome, company), count in done.others_by_company.items():
             minute.add(outcome, company, count)
 
     def untold(self) -> list[MinuteCounts]:

@@ -1,10 +1,10 @@
-"""The counts of workers, minute by minute, as they write them for the console."""
+"""The counts of workers, by minute and by company and day, as they write them for operators."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeAlias
+from datetime import date, datetime
+from typing import NamedTuple, TypeAlias
 
 from worker.store import sql
 from worker.store.sql import Connection
@@ -25,6 +25,25 @@ class MinuteCounts:
     refusals: Refusals
 
 
+class CompanyDay(NamedTuple):
+    """The commands of a company that one worker answered on a UTC day, and when it last accepted one."""
+
+    day: date
+    company_id: str
+    answered: int
+    refused: int
+    accepted_at: datetime | None
+
+
+class RefusedCompany(NamedTuple):
+    """A company's refused commands of the last hour, of all that were `answered`; `is_entirely`: none was accepted."""
+
+    company_id: str
+    refused: int
+    answered: int
+    is_entirely: bool
+
+
 async def write_activity(connection: Connection, group_id: str, member: str, minutes: list[MinuteCounts]) -> None:
     """Write these minutes of a member over those that it wrote before."""
     counts = [
@@ -33,3 +52,15 @@ async def write_activity(connection: Connection, group_id: str, member: str, min
     ]
     times = [minute.minute for minute in minutes]
     await connection.execute(sql.load("write_activity"), group_id, member, times, counts)
+
+
+async def write_company_days(connection: Connection, group_id: str, member: str, days: Sequence[CompanyDay]) -> None:
+    """Write these counts of a member over those that it wrote before."""
+    columns = map(list, zip(*days, strict=True)) if days else ([] for _ in CompanyDay._fields)
+    await connection.execute(sql.load("write_company_days"), group_id, member, *columns)
+
+
+async def refused_companies(connection: Connection, group_id: str) -> list[RefusedCompany]:
+    """The companies that a group refused most in the last hour. Read only."""
+    rows = await connection.fetch(sql.load("refused_companies"), group_id, MOST_PAIRS)
+    return [RefusedCompany(*row) for row in rows]

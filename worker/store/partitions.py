@@ -58,6 +58,7 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
             break
         dropped += names
     await _delete_in_chunks(connection, "delete_daily_writes", retention_days, _our_day())
+    await _delete_in_chunks(connection, "delete_company_days", retention_days, _our_day())
     await _delete_in_chunks(connection, "delete_activity", _ACTIVITY_DAYS)
     return dropped
 

@@ -50,11 +50,15 @@ GRANT SELECT ON TABLE oauth_key_set TO {role}; -- start while the authorization 
 GRANT INSERT ON TABLE oauth_key_set TO {role}; -- keep the public keys
 GRANT UPDATE (keys, read_at) ON TABLE oauth_key_set TO {role}; -- keep newer public keys
 
--- Counts for the console.
+-- Counts for operators, the console and alerts.
 GRANT SELECT ON TABLE activity TO {role}; -- find the written minutes
 GRANT INSERT ON TABLE activity TO {role}; -- write a minute
 GRANT UPDATE (counts) ON TABLE activity TO {role}; -- write a minute again
 GRANT DELETE ON TABLE activity TO {role}; -- housekeeping: old minutes
+GRANT SELECT ON TABLE company_day TO {role}; -- find the written counts, and companies that are refused entirely
+GRANT INSERT ON TABLE company_day TO {role}; -- a company's first commands of a day
+GRANT UPDATE (answered, refused, accepted_at) ON TABLE company_day TO {role}; -- its later ones
+GRANT DELETE ON TABLE company_day TO {role}; -- housekeeping: counts past the retention
 
 -- For operators who use this role: recover, redrive.
 GRANT SELECT ON TABLE operation TO {role}; -- check whether an operation has ended

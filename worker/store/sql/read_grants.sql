@@ -28,5 +28,6 @@ GRANT SELECT ON TABLE dead_letter TO {role}; -- records that could not be proces
 
 -- The actions of workers and operators.
 GRANT SELECT ON TABLE activity TO {role}; -- the counts of each minute
+GRANT SELECT ON TABLE company_day TO {role}; -- the counts of each company and day
 GRANT SELECT ON TABLE operation TO {role}; -- operations, with who, when and why
 GRANT SELECT ON TABLE redrive TO {role}; -- commands that were published again

@@ -114,8 +114,13 @@ class CachedReports:
         self.quotas = CachedReport[QuotaShowReport](
             lambda: show_quotas(servers, None, NEAR_ITS_END, MOST_ROWS), FRESH_QUOTAS_SECONDS, lambda report: report.ok
         )
+        self.refused = CachedReport[QuotaShowReport](
+            lambda: show_quotas(servers, None, None, MOST_ROWS, only_refused=True),
+            FRESH_QUOTAS_SECONDS,
+            lambda report: report.ok,
+        )
 
     async def close(self) -> None:
         """Stop asking."""
-        for cached in (self.lanes, self.activity, self.letters, self.quotas):
+        for cached in (self.lanes, self.activity, self.letters, self.quotas, self.refused):
             await cached.close()

@@ -84,8 +84,9 @@ class Pages:
     async def overview(self, request: web.Request) -> web.Response:
         """`/`: lanes, the last hour, refusals, quotas near their end, and dead letters."""
         cached = self._cached
-        lanes, activity, letters, quotas = await asyncio.gather(
-            cached.lanes.get(), cached.activity.get(), cached.letters.get(), cached.quotas.get()
+        lanes, activity, letters, quotas, refused_today = await asyncio.gather(
+            *(cached.lanes.get(), cached.activity.get(), cached.letters.get()),
+            *(cached.quotas.get(), cached.refused.get()),
         )
         left = [letter for letter in letters.report.dead_letters if letter.redriven is None] if letters.report else []
         newest = {letter.code: letter for letter in reversed(left)}
@@ -96,6 +97,7 @@ class Pages:
             activity=activity,
             letters=letters,
             quotas=quotas,
+            refused_today=refused_today,
             chart=chart(activity.report.minutes) if activity.report else None,
             dead=[(code, count, newest[code]) for code, count in Counter(letter.code for letter in left).most_common()],
             most=_MOST_SHOWN,

@@ -19,7 +19,7 @@ _MOST_ROWS = 1_000
 
 @app.command(
     name="show",
-    help_epilogue=examples("quota show --near 0.8", "quota show EuroBat --json"),
+    help_epilogue=examples("quota show --near 0.8", "quota show --refused", "quota show EuroBat --json"),
 )
 def quota_show(
     company: Annotated[
@@ -30,19 +30,40 @@ def quota_show(
     near: Annotated[
         float | None, Parameter(help="Only companies that have used this share of their slots or of today's writes.")
     ] = None,
+    refused: Annotated[
+        bool, Parameter(help="Only companies with refused commands today, most refused first.", negative=())
+    ] = False,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Plan, slots, today's writes and this month's charges (UTC) of one company or of all, nearest to a limit first."""
+    """Plan, slots, today's writes and refusals, and this month's charges (UTC) of one company or of all.
+
+    The company that is nearest to a limit comes first.
+    """
     if near is not None and not 0 < near <= 1:
         raise BadUsage(f"--near: expected a share above 0 and up to 1, such as 0.8, got {near}")
-    report = ask(lambda servers: show_quotas(servers, company, near))
+    report = ask(lambda servers: show_quotas(servers, company, near, only_refused=refused))
     nobody = "No companies." if near is None else f"No company has used {near:.0%} of a limit."
+    if refused:
+        nobody = (
+            "No company has refused commands today." if near is None else f"{nobody[:-1]} and has refused commands."
+        )
     last = nobody if report.ok and not report.quotas else None
     show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=last)
 
 
 def _draw(page: Page, report: QuotaShowReport) -> None:
-    columns = ("company", "name", "plan", "slots", "share", "writes today", "of a day", "charges", "charged")
+    columns = (
+        "company",
+        "name",
+        "plan",
+        "slots",
+        "share",
+        "writes today",
+        "of a day",
+        "charges",
+        "charged",
+        "refused today",
+    )
     rows = [
         (
             quota.company,
@@ -54,13 +75,14 @@ def _draw(page: Page, report: QuotaShowReport) -> None:
             _percent(quota.writes_share),
             quota.charges,
             money(quota.charged_cents, report.currency),
+            _of(quota.refused_today, quota.answered_today or None),
         )
         for quota in report.quotas[:_MOST_ROWS]
     ]
-    spare = ("of a day", "share", "charges", "plan", "writes today")
+    spare = ("of a day", "share", "charges", "plan", "writes today", "slots")
     page.print(table(columns, rows, right=columns[3:], wraps=("name",), spare=spare))
     if (others := len(report.quotas) - _MOST_ROWS) > 0:
-        page.print(f"and {others} more that are further from their limits; --json has all of them")
+        page.print(f"and {others} more further down; --json has all of them")
 
 
 def _of(used: int, limit: int | None) -> str:

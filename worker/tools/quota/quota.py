@@ -11,17 +11,18 @@ from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers
 from worker.tools.quota.report import CompanyQuota, QuotaShowReport
 
-_RIGHTS = reading("company", "plan", "company_usage", "daily_writes", "overage_charge")
+_RIGHTS = reading("company", "plan", "company_usage", "daily_writes", "overage_charge", "company_day")
 _COLUMNS = tuple(CompanyQuota.model_fields)
 """`quotas.sql` selects the fields of the report, in their order."""
 
 
 async def show_quotas(
-    servers: Servers, company: str | None, near: float | None, most: int | None = None
+    servers: Servers, company: str | None, near: float | None, most: int | None = None, *, only_refused: bool = False
 ) -> QuotaShowReport:
     """Quotas of one company, by its id or name, or of all, nearest to a limit first.
 
     `near` leaves out companies that have used a smaller share of their slots and writes; `most` is how many to show.
+    `only_refused` leaves out companies without refused commands today, and puts the most refused one first.
     """
 
     async def question(database: Inspection) -> QuotaShowReport | Problem:
@@ -30,7 +31,7 @@ async def show_quotas(
         if isinstance(only, Problem):
             return only
         day: date = await connection.fetchval(sql.load("today", __package__))
-        rows = await connection.fetch(sql.load("quotas", __package__), only, near, day, most)
+        rows = await connection.fetch(sql.load("quotas", __package__), only, near, day, most, only_refused)
         quotas = tuple(CompanyQuota(**dict(zip(_COLUMNS, row.values(), strict=True))) for row in rows)
         return QuotaShowReport(day=day, currency=servers.settings.currency, quotas=quotas)
 

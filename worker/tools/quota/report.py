@@ -21,10 +21,12 @@ class CompanyQuota(Model):
     writes_share: float | None
     charges: int = Field(description="Number of charged passports of this month.")
     charged_cents: int
+    answered_today: int = Field(description="Commands answered on this UTC day, by the workers' clocks.")
+    refused_today: int = Field(description="Those of them that were refused.")
 
 
 class QuotaShowReport(Report):
-    """`passport-worker quota show`: nearest to a limit first."""
+    """`passport-worker quota show`: nearest to a limit first, or most refused first."""
 
     day: date | None = Field(
         description="UTC day of the writes, by the database's clock. Charges are those of its month."
