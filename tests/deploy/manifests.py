@@ -37,13 +37,17 @@ def renderings() -> list[str]:
 @cache
 def rendered(name: str) -> tuple[Manifest, ...]:
     """The objects of one rendering. Skips the test where kustomize is missing."""
-    if DEPLOY / name not in COMPONENTS:
-        return build(DEPLOY / name)
+    return together(name) if DEPLOY / name in COMPONENTS else build(DEPLOY / name)
+
+
+def together(*names: str, **more: object) -> tuple[Manifest, ...]:
+    """The objects of the base with some components, and with `more` in the kustomization."""
     with TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         kustomization = {
             "resources": [os.path.relpath(KUBERNETES / "base", root)],
-            "components": [os.path.relpath(DEPLOY / name, root)],
+            "components": [os.path.relpath(DEPLOY / name, root) for name in names],
+            **more,
         }
         (root / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
         return build(root)

@@ -1,5 +1,8 @@
 """The KafkaUser that `deploy/` brings: its ACLs as the worker lists them, and giving and taking them on a broker."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import yaml
 from confluent_kafka.admin import (
     AclBinding,
@@ -32,7 +35,12 @@ _OPERATIONS = {
 
 def kafka_user_acls() -> list[Acl]:
     """One for each operation that the file allows."""
-    rules = yaml.safe_load(KAFKA_USER.read_text())["spec"]["authorization"]["acls"]
+    return acls_of(yaml.safe_load(KAFKA_USER.read_text()))
+
+
+def acls_of(kafka_user: Mapping[str, Any]) -> list[Acl]:
+    """One for each operation that a KafkaUser allows."""
+    rules = kafka_user["spec"]["authorization"]["acls"]
     assert not [rule for rule in rules if set(rule) != {"resource", "operations"}]
     return [
         Acl(operation, one["type"], one["name"], one["patternType"] == "prefix")
