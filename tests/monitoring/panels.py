@@ -111,6 +111,18 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                 kind="heatmap",
             ),
             Panel("Refusals by rule", "ops", [Query(rate("passport_refusals_total", "reason"), each("reason"))]),
+            Panel(
+                "Refusals to one company",
+                "percentunit",
+                [Query(f"max {by()} ({series('passport_refusals_largest_company_share')})", each())],
+                "The company that was refused most in the last hour: its refusals, as a share of all commands.",
+            ),
+            Panel(
+                "Companies with refusals only",
+                "short",
+                [Query(f"max {by()} ({series('passport_companies_refused_entirely')})", each())],
+                "Companies that had three commands or more in the last hour, all of them refused.",
+            ),
         ),
     ),
     (
