@@ -4,6 +4,7 @@ from tests.mutants.fault import Fault
 
 _SQL = "worker/store/sql/"
 _DAYS = ("tests/contract/test_partitions.py",)
+_APART = ("tests/contract/test_companies_apart.py",)
 
 FAULTS = (
     Fault(
@@ -137,5 +138,45 @@ FAULTS = (
         "SET slots_used = u.slots_used + taken.passports",
         "SET slots_used = u.slots_used + 1",
         ("tests/contract/test_store.py", "tests/contract/test_model.py"),
+    ),
+    Fault(
+        "apart-products",
+        "a product of another company is not found",
+        f"{_SQL}products.sql",
+        "(company_id IN (SELECT unnest($2::text[])))",
+        "(cardinality($2::text[]) > 0)",
+        _APART,
+    ),
+    Fault(
+        "apart-slots",
+        "a batch takes slots of its own companies",
+        f"{_SQL}record.sql",
+        "     WHERE u.company_number = taken.company_number\n",
+        "",
+        _APART,
+    ),
+    Fault(
+        "apart-released-claims",
+        "a claim that ends is the company's own",
+        f"{_SQL}release_gtins.sql",
+        "r.gtin = claimed.gtin AND r.company_id = claimed.company_id",
+        "r.gtin = claimed.gtin",
+        _APART,
+    ),
+    Fault(
+        "apart-keys-of-others",
+        "a catalogue file leaves the keys of other companies as they are",
+        "worker/tools/catalogue/sql/upsert_api_keys.sql",
+        " WHERE api_key.company_id = excluded.company_id\n",
+        "",
+        _APART,
+    ),
+    Fault(
+        "refused-entirely-by-one-worker",
+        "a company is refused entirely where no worker of the group accepted a command of it",
+        f"{_SQL}refused_companies.sql",
+        "d.company_id = r.company_id AND d.group_id = $1",
+        "d.company_id = r.company_id AND d.member = $1",
+        ("tests/contract/test_company_days.py",),
     ),
 )
