@@ -1,6 +1,8 @@
 """Verbs over several channels: each shows, mends and repeats what is of its channel, and nothing of another."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ from confluent_kafka import Producer
 
 from tests.conftest import MakeBench
 from tests.end_to_end.test_replay_and_members import commit_offset
+from tests.infrastructure.forked import run_forked
 from tests.invariants import check_invariants
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import contents, copy_database, drop_database, limit_tenants, mixture
-from tests.workbench import Result, Workbench, run_command, tenant
+from tests.workbench import Result, Workbench, run_command, tenant, until
 
 pytestmark = pytest.mark.real_kafka
 
@@ -114,6 +117,17 @@ async def test_commits_that_one_channel_lost_halt_the_lanes_of_all(make_bench: M
         alone = await ask(bench, "lanes recover", "--channel", "acme", *EXECUTE, **lost)
         assert set(alone.codes) == {"original-missing"}, "the default channel has the originals of replays"
         assert await contents(old) == before
+        halting = tmp_path / "third.log"
+        bench.start_worker(halting, **lost)
+        await until(lambda: halting.read_text().count('"lane_halted"') == 5, 30, "halted lanes")
+        crash = {**os.environ, **bench.environment, **lost, "TEST_CRASH": "after COMMIT:2:kill"}
+        command = ["lanes", "recover", *EXECUTE]
+        killed = await asyncio.to_thread(run_forked, "tests.end_to_end.crashing_worker", command, crash)
+        assert killed.returncode == -signal.SIGKILL, killed
+        told = await ask(bench, "lanes", **lost)
+        assert {state for *_, state in _lanes(told)} == {"halted"}, "no lane runs before all are recovered"
+        planned = await ask(bench, "lanes recover", **lost)
+        assert [lane["commands"] > 0 for lane in planned.report["lanes"][:4]] == [False, False, True, True]
         done = await ask(bench, "lanes recover", *EXECUTE, **lost)
         assert (done.code, done.report["executed"]) == (0, True)
         assert await contents(old) == await contents(whole)
@@ -121,7 +135,7 @@ async def test_commits_that_one_channel_lost_halt_the_lanes_of_all(make_bench: M
         bench.settings = bench.settings.model_copy(update={"database_url": old})
         for name in ("", "acme"):
             bench.publish(mixture(3, 50, 230), name)
-        await _answered(bench, tmp_path / "third.log", 562)
+        await bench.wait_for_results(562, 90)
         await check_invariants(bench)
     finally:
         await asyncio.to_thread(bench.kill_workers)

@@ -109,6 +109,17 @@ def test_lanes_in_step_are_well() -> None:
     assert found["lanes.unowned"].finding == "lanes without a worker: 1 of 2, expected none"
 
 
+def test_lanes_are_named_by_their_channel_and_need_no_worker_once_it_went() -> None:
+    """A lane that nobody serves any more is no error, whatever the database has of it."""
+    waiting = {"state": "unowned", "member": None, "lag_records": 2}
+    lanes = (lane_report(3, **waiting), lane_report(3, channel="acme", topic="acme.t", **waiting))
+    gone = lane_report(0, channel="gone", topic="gone.t", state="not-served", member=None, lag_records=None)
+    finding = _of_lanes(*lanes, gone)["lanes.unowned"].finding
+    assert finding.endswith("2 of 2, expected none: partition 3 has 2 waiting; acme partition 3 has 2 waiting")
+    assert {one.status for one in _of_lanes(lane_report(0), gone).values()} == {"ok"}
+    assert lane_report(1, channel=None, topic="old").name == "old partition 1"
+
+
 @pytest.mark.parametrize(
     ("lane", "id", "status"),
     [

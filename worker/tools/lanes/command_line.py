@@ -243,7 +243,8 @@ def _draw_recovery(page: Page, report: RecoverReport, settings: Settings) -> Non
         created, replayed = lane.outcomes.get("created", 0), lane.outcomes.get("replayed", 0)
         counts = (lane.commands, created, replayed, lane.commands - created - replayed, lane.dead_letters)
         rows.append((*channel, lane.partition, lane.applied, lane.emitted, lane.published_end or None, *counts))
-    page.print(table((*names, *columns), rows, right=columns))
+    spare = ("dead letters", "refused", "replayed", "created")
+    page.print(table((*names, *columns), rows, right=columns, spare=spare))
     for warning in report.warnings:
         page.print(f"warning: {warning}")
     if report.executed and report.ok:
