@@ -18,7 +18,7 @@ from worker.tools.cli.asking import (
     ask_long,
     examples,
 )
-from worker.tools.cli.channels import OneChannel, settings_of_one
+from worker.tools.cli.channels import OneChannel, hint_of_others, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import Page, Table, copyable, show, status, table, tally
 from worker.tools.common.hints import did_you_mean
@@ -80,7 +80,8 @@ def list_command(
             raise BadUsage(str(error)) from error
 
     report = ask(asking, settings_of_one(channel))
-    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report, limit))
+    last = hint_of_others(channel) if report.ok else None
+    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report, limit), last=last)
 
 
 @app.command(

@@ -89,7 +89,9 @@ def _as_page(report: LanesReport) -> str:
     """The report below its time and its sum. Lanes that are not in step go first if a terminal is too low for all."""
     page = Page()
     if page.is_terminal and len(report.lanes) > page.height - _LINES_AROUND:
-        report = report.model_copy(update={"lanes": sorted(report.lanes, key=lambda lane: lane.state == "in-step")})
+        report = report.model_copy(
+            update={"lanes": sorted(report.lanes, key=lambda lane: lane.state in ("in-step", "not-served"))}
+        )
     with page.capture() as captured:
         page.print(Text(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  ").append_text(_states(report)))
         draw_report(page, report, lambda page: _draw_lanes(page, report))

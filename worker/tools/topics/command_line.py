@@ -23,7 +23,7 @@ def topics_create(
 ) -> None:
     """Create missing topics. Existing topics stay as they are; the output says what to do where they differ.
 
-    New topics have PASSPORT_TOPIC_PARTITIONS. Channels may differ: create one with another number, by --channel.
+    New topics have PASSPORT_TOPIC_PARTITIONS partitions. A channel that is created alone may have another number.
     """
     settings = settings_of_all(channel)
     configure_logs()
