@@ -65,10 +65,10 @@ async def test_background_tasks_begin_again(bench: Workbench, monkeypatch: pytes
 
 
 def _tasks(name: str) -> list["asyncio.Task[object]"]:
-    return [task for task in asyncio.all_tasks() if task.get_name() == name]
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith(name)]
 
 
-@pytest.mark.parametrize("victim", ["lanes 0, 1", "reader"])
+@pytest.mark.parametrize("victim", ["lanes", "reader"])
 async def test_a_lane_or_a_reader_that_is_cancelled_makes_a_new_membership(bench: Workbench, victim: str) -> None:
     """Seen to fail without `apart` and `StrayCancellation`: the partition was alone, or the worker ended."""
     async with running(bench) as one:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import asyncpg
 import pytest
-from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError, TopicAuthorizationFailedError
 
 from tests.workbench import REPOSITORY, get, run_command, settings_of
 from worker.settings import Settings
@@ -16,7 +16,7 @@ from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import Refused
 from worker.stream.faults import fault_of
 from worker.tools.common.report import Problem
-from worker.tools.common.servers import Servers, both_servers
+from worker.tools.common.servers import RETRY_SECONDS, Servers, both_servers
 from worker.tools.demo.embedded import free_port
 from worker.tools.doctor.doctor import doctor
 
@@ -139,6 +139,20 @@ async def test_server_that_never_answers(mute: Settings) -> None:
     assert kafka.startswith(f"Kafka does not answer at {mute.kafka_bootstrap_servers}. Look at its log,")
     assert postgres.startswith(f"Postgres does not answer at {mute.kafka_bootstrap_servers}/p. Look at its log,")
     assert [problem.text for problem in report.problems] == [kafka, postgres]
+
+
+async def test_a_coordinator_that_is_not_there_yet_is_waited_for(refusing: Settings) -> None:
+    """A new cluster makes the topic of offsets first. Seen in CI: `lanes` gave up after a second."""
+    servers, answers = Servers(refusing, patience=5.0), iter([GroupCoordinatorNotAvailableError()] * 6)
+    began = time.monotonic()
+
+    async def question() -> str:
+        for error in answers:
+            raise error
+        return "known"
+
+    assert await servers.kafka(question) == "known"
+    assert time.monotonic() - began > RETRY_SECONDS
 
 
 def test_readyz_and_log_say_it_too(refusing: Settings) -> None:

@@ -2,12 +2,20 @@
 
 import asyncio
 import copy
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 import stamina
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaConnectionError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.structs import TopicPartition
 
 from worker.preflight import KAFKA
@@ -32,6 +40,9 @@ PAUSE_SECONDS = 0.3
 KAFKA_AWAY, KAFKA_DENIES = "kafka-away", "kafka-rights"
 POSTGRES_AWAY, POSTGRES_DENIES = "postgres-away", "postgres-rights"
 TOPICS_MISSING = "topics-missing"
+
+# Errors of brokers that have not found or loaded the coordinator of a group yet.
+_COORDINATOR_COMES = (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 
 # The exceptions of verbs when a server does not do what it was asked.
 SERVER_ERRORS = (CannotConnect, StoreUnavailable, *CLUSTER_ERRORS, *DATABASE_ERRORS)
@@ -106,9 +117,18 @@ class Servers:
         *,
         of_kafka: bool,
     ) -> Known | Problem:
-        """Ask again for `patience` seconds while the server is away. Each attempt takes at most `limit` seconds."""
+        """Ask again for `patience` seconds while the server is away. Each attempt takes at most `limit` seconds.
+
+        A new cluster takes seconds to find a coordinator for a group, so that has as much time as an answer.
+        """
+        began = time.monotonic()
+
+        def goes_on(error: Exception) -> bool:
+            seconds = max(patience, self.patience) if isinstance(error, _COORDINATOR_COMES) else patience
+            return _may_pass(error) and time.monotonic() - began < seconds
+
         try:
-            async for attempt in retried(_may_pass, patience):
+            async for attempt in retried(goes_on, max(patience, self.patience)):
                 with attempt:
                     async with asyncio.timeout(limit):
                         return await ask()
