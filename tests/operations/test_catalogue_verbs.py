@@ -40,6 +40,7 @@ HOSTILE: dict[str, Any] = {
                 "a": [1e300, -0.0, 12345678901234567890, None, True, {"y": {}, "b": ""}],
                 "é\n": "\u0000",
             },
+            "channels": ["globex", "", "acme"],
             "apiKeys": [
                 {"sha256": HASH, "label": "", "revokedAt": "2026-01-01T01:02:03.123456+01:00"},
                 {"sha256": "cd" * 32, "label": "valid"},
