@@ -38,7 +38,7 @@ app = App(
         "explain 3/12017",
         "explain 6650b2c3d4e5f6a7b8c9d0e1",
         "explain 04012345000016 U1 --json",
-        "explain EuroBat order-4711-unit-1",
+        'explain "EuroBat GmbH" order-4711-unit-1',
     ),
 )
 

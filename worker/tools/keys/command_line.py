@@ -53,8 +53,8 @@ HashPrefix = Annotated[str, _HASH_PREFIX]
 @app.command(
     name="create",
     help_epilogue=examples(
-        "keys create --company EuroBat --label mes-2",
-        "keys create --company EuroBat --label b --execute --reason new",
+        'keys create --company "EuroBat GmbH" --label mes-2',
+        'keys create --company "EuroBat GmbH" --label b --execute --reason new',
     ),
 )
 def keys_create(
@@ -109,7 +109,7 @@ def keys_generate(
 @app.command(
     name="list",
     help_epilogue=examples(
-        "keys list --company EuroBat",
+        'keys list --company "EuroBat GmbH"',
         "keys list --json | jq '.keys[] | select(.state != \"valid\")'",
     ),
 )

@@ -22,7 +22,7 @@ app = App(
     help_format="plaintext",
     help_epilogue=examples(
         "refusals --since 1h",
-        "refusals --company EuroBat --outcome conflict,product-not-found",
+        'refusals --company "EuroBat GmbH" --outcome conflict,product-not-found',
         "refusals -n 1000 --json | jq -r '.refusals[] | [.command, .code] | @tsv'",
     ),
 )
