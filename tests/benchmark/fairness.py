@@ -67,8 +67,9 @@ class Flood:
 
 
 def _mixture(place: Place) -> Iterator[BenchCommand]:
-    dice, large = Random(place.token), hostile("megabyte", 10**9, place.partitions)
-    valid = commands(10**9, place.shape, place.partitions, f"{place.token}-flood")
+    partitions = place.partitions
+    dice, large = Random(place.token), hostile("megabyte", 10**9, partitions)
+    valid = commands(10**9, place.shape, partitions, f"{place.token}-flood")
     owner = product(0)
     known, unknown = (f"Bearer {key}".encode() for key in (owner.api_key, "tp_unknown"))
     wrong = json.dumps({"productId": owner.product_id, "gs1": {"gtin": "0", "serialNumber": ""}}).encode()
@@ -79,7 +80,7 @@ def _mixture(place: Place) -> Iterator[BenchCommand]:
             yield next(valid)
         else:
             credentials = known if dice.random() < 0.5 else unknown
-            yield BenchCommand(number % place.partitions, wrong, [("authorization", credentials)])
+            yield BenchCommand(number % partitions, wrong, [("authorization", credentials)])
 
 
 @dataclass(frozen=True)
