@@ -529,7 +529,8 @@ async def test_quotas_tell_the_writes_of_the_utc_day(postgres: PostgresStore) ->
     await lane.process(*(ask(OPEN, serial=str(at), at_ms=now_ms + day * DAY_MS) for at, day in enumerate(days)))
     async with postgres.session() as connection:
         today = await connection.fetchval(sql.load("today", "worker.tools.quota"))
-        (quota,) = await connection.fetch(sql.load("quotas", "worker.tools.quota"), OPEN.company_id, None, today, None)
+        quotas = sql.load("quotas", "worker.tools.quota")
+        (quota,) = await connection.fetch(quotas, OPEN.company_id, None, today, None, False)
     assert quota["writes"] == days.count(0)
 
 

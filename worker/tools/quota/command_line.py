@@ -19,7 +19,7 @@ _MOST_ROWS = 1_000
 
 @app.command(
     name="show",
-    help_epilogue=examples("quota show --near 0.8", "quota show --refused", 'quota show "EuroBat GmbH" --json'),
+    help_epilogue=examples("quota show --refused", 'quota show "EuroBat GmbH" --json'),
 )
 def quota_show(
     company: Annotated[
