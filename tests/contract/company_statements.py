@@ -148,8 +148,8 @@ OF_ALL: Mapping[str, Mapping[str, str]] = {
     "worker.store": {
         "create_day": "makes empty tables",
         "day_is_needed": "housekeeping: a day has rows of all companies",
-        "delete_company_days": "housekeeping: counts past the retention go, whose they are",
-        "delete_daily_writes": "housekeeping: counts past the retention go, whose they are",
+        "delete_company_days": "housekeeping: deletes counts past the retention",
+        "delete_daily_writes": "housekeeping: deletes counts past the retention",
         "drop_day": "housekeeping: a day has rows of all companies",
         "lock_all_lanes": "locks, and changes nothing",
         "refused_companies": "counts for metrics that name no company",
