@@ -85,5 +85,6 @@ def test_words_beside_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert printed(tally({"ok": 23, "warning": 1, "failed": 0})) == [
         "\x1b[32m23 ok\x1b[0m, \x1b[33m1 warning\x1b[0m, \x1b[2m0 failed\x1b[0m"
     ]
+    assert printed(tally({"warning": 2})) == ["\x1b[33m2 warnings\x1b[0m"]
     monkeypatch.setenv("NO_COLOR", "1")
     assert printed(status("halted")) == ["\x1b[1mhalted\x1b[0m"]

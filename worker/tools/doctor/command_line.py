@@ -32,14 +32,8 @@ def doctor_command(*, strict: Strict = False, channel: AllChannels = None, as_js
     settings = serving_also(settings_with_warnings(), channel)
     report = ask(lambda servers: examine(servers, channel, strict=strict), settings)
     counts = Counter(check.status for check in report.checks)
-    warnings = "warning" if counts["warning"] == 1 else "warnings"
-    summary = {
-        "ok": counts["ok"],
-        warnings: counts["warning"],
-        "failed": counts["failed"],
-        "skipped": counts["skipped"],
-    }
-    show(report, as_json=as_json, draw=lambda page: _draw_checks(page, report), last=tally(summary))
+    last = tally({word: counts[word] for word in ("ok", "warning", "failed", "skipped")})
+    show(report, as_json=as_json, draw=lambda page: _draw_checks(page, report), last=last)
 
 
 def _draw_checks(page: Page, report: DoctorReport) -> None:
