@@ -297,7 +297,7 @@ async def test_people_get_a_story_and_no_escape_sequence(answered: Answered) -> 
         f"Others like it: passport-worker refusals --company {GOOD.company_id} --outcome invalid"
     )
     assert json.loads(done.stdout.splitlines()[-2])["status"] == 400, "the body can be copied"
-    assert "6: the body is valid: not so" in done.stdout
+    assert "6: the body is valid: failed" in done.stdout
     assert "productId: Expected 24 hexadecimal digits" in done.stdout
     assert r"\x1b[31mred\x07\u202e" in done.stdout
     assert not {"\x1b", "\x07", "\u202e"} & {*done.stdout}

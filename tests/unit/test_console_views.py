@@ -152,7 +152,7 @@ def _report(code: str, rule: int | None) -> ExplainReport:
     [
         ("created", 13, 12, '<li class="ok">create the passport</li>'),
         ("replayed", 5, 4, '<li class="ok">the idempotency key is not bound yet: it is, and to the same body</li>'),
-        ("invalid", 6, 5, '<li class="refused">the body is valid: not so</li>'),
+        ("invalid", 6, 5, '<li class="refused">the body is valid: failed</li>'),
         ("unknown", None, 0, ""),
     ],
 )

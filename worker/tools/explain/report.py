@@ -135,7 +135,7 @@ class OutcomeReport(Model):
     @property
     def of_the_rule(self) -> str:
         """How the rule came out, to end the sentence that the name of the rule begins."""
-        return {"created": "", "replayed": ": it is, and to the same body"}.get(self.code, ": not so")
+        return {"created": "", "replayed": ": it is, and to the same body"}.get(self.code, ": failed")
 
 
 class ExplainReport(Report):
