@@ -104,6 +104,15 @@ def test_padding_is_not_advised_where_it_is_done(tmp_path: Path, cell: str, told
     assert problems(row) == (f"column gs1.gtin: {told}",)
 
 
+def test_a_party_with_a_name_alone_is_told_what_it_lacks(tmp_path: Path) -> None:
+    """Sheets often name the importer in one column."""
+    (row,) = rows_of(tmp_path, f"{HEAD},parties.importer.legalName\n{PRODUCT},{GTIN},U1,Müller KG\n")
+    assert problems(row) == (
+        "column parties.importer.legalName: Expected gln or legacyOperatorId "
+        "(add parties.importer.gln, its Global Location Number, or leave this party out)",
+    )
+
+
 @pytest.mark.parametrize("serial", ["1E5", "E+12", "12E+1", "1,2", "1,5E-3", "#1", "#", "=A1", "A+B"])
 def test_a_serial_number_that_only_resembles_a_rounded_one_is_sent(tmp_path: Path, serial: str) -> None:
     """As it stands in the sheet."""

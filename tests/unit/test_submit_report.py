@@ -72,6 +72,7 @@ def test_no_file_is_named_that_was_not_written(capsys: pytest.CaptureFixture[str
     """Without rows, with bad ones, in a dry run, and where it failed before the first answer."""
     assert _drawn(capsys, rows=0) == ["0 rows: nothing was sent."]
     assert _drawn(capsys, rows=3, bad=1) == ["3 rows: 1 bad. Nothing was sent; --skip-bad sends the others."]
+    assert _drawn(capsys, rows=3, bad=3) == ["3 rows: 3 bad. Nothing was sent."]
     assert _drawn(capsys, rows=3, bad=1, dry_run=True) == ["3 rows: 2 good, 1 bad. Nothing was sent."]
     assert _drawn(capsys, rows=3, unanswered=3) == []
 

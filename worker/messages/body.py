@@ -26,6 +26,7 @@ def _text(longest: int) -> tuple[Problem, str]:
     return problem, f"Expected a string of 1 to {longest} characters"
 
 
+LACKS_PARTY_ID = "Expected gln or legacyOperatorId"
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _HEX = "Expected 24 hexadecimal digits"
 _COUNTRY = "Expected an ISO 3166-1 alpha-2 country code in upper case"
@@ -163,7 +164,7 @@ def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
         if role in named:
             errors.setdefault(f"parties.{role}", []).append(_UNKNOWN_ROLE)
         elif role in ROLES and isinstance(party, dict) and not ("gln" in party or "legacyOperatorId" in party):
-            errors.setdefault(f"parties.{role}", []).append("Expected gln or legacyOperatorId")
+            errors.setdefault(f"parties.{role}", []).append(LACKS_PARTY_ID)
     return omitted
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from worker.domain import gs1
+from worker.messages.body import LACKS_PARTY_ID
 from worker.messages.hints import printable
 from worker.messages.json_value import JsonObject
 from worker.tools.common.answering import NAMES
@@ -119,6 +120,8 @@ class Columns:
             return Fault(printable(f"{path}: {message}"))
         names = ", ".join(map(self._name, filling))
         text = printable(f"column{'s' if len(filling) > 1 else ''} {names}: {message}")
+        if message == LACKS_PARTY_ID:
+            return Fault(text, advice=f"add {path}.gln, its Global Location Number, or leave this party out")
         if len(filling) > 1 or not (cell := cells[next(iter(filling.values()))]):
             return Fault(text)
         behind, advice = hint(path, cell, pads_gtin=self._pads_gtin)
@@ -179,7 +182,7 @@ def _problems(header: Sequence[str], choices: Choices) -> Iterator[str]:
         f"{path} is filled twice, by {' and '.join(filling)}" for path, filling in sources.items() if len(filling) > 1
     )
     yield from (
-        f"no column fills {path}: name one so, or use --map COLUMN={path} or --set {path}=VALUE"
+        f"no column fills {path}: give it a column of that name, or use --map COLUMN={path} or --set {path}=VALUE"
         for path in REQUIRED
         if path not in sources and path not in meant
     )

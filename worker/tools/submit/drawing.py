@@ -24,7 +24,8 @@ def draw(page: Page, report: SubmitReport) -> None:
     if report.dry_run:
         page.print(_sentence(report.rows, {"good": report.rows - report.bad, "bad": report.bad}, "Nothing was sent."))
     elif report.bad and not report.outcomes:
-        page.print(_sentence(report.rows, {"bad": report.bad}, "Nothing was sent; --skip-bad sends the others."))
+        others = "; --skip-bad sends the others" if report.bad < report.rows else ""
+        page.print(_sentence(report.rows, {"bad": report.bad}, f"Nothing was sent{others}."))
     elif report.rows == 0:
         page.print("0 rows: nothing was sent.")
     elif report.outcomes:
