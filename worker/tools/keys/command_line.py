@@ -162,7 +162,7 @@ def keys_rotate(
     acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Create a key in place of another one, which is refused after the overlap. Both take effect at once.
+    """Create a key in place of another one, which is refused after the overlap. It is valid at once.
 
     The new key has the old one's company and label. It prints the new key, its line for your catalogue file, and the
     line of the old key. Without --execute it only says what it would do.
