@@ -134,7 +134,9 @@ def _draw_changes(page: Page, report: CatalogueDiffReport) -> None:
     lines = [line for change in report.changes for line in _lines(change)]
     if lines:
         names = ("row", "id", "company", "field", "change", "old", "new")
-        page.print(table(names, lines[:_MOST_CHANGES], wraps=("company", "old", "new"), spare=("company",)))
+        shown = lines[:_MOST_CHANGES]
+        empty = [name for name, cells in zip(names, zip(*shown, strict=True), strict=True) if not any(cells)]
+        page.print(table(names, shown, wraps=("company", "old", "new"), spare=(*empty, "company")))
     if (others := len(lines) - _MOST_CHANGES) > 0:
         page.print(f"and {others} more; --json has all of them")
     if not report.problems:
