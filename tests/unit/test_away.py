@@ -8,7 +8,12 @@ from collections.abc import Iterator
 
 import asyncpg
 import pytest
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from tests.workbench import REPOSITORY, get, run_command, settings_of
 from worker.settings import Settings
@@ -61,12 +66,22 @@ def test_postgres(error: Exception, sentence: str) -> None:
     [
         (KafkaConnectionError("connection refused"), "cannot be reached at kafka.example:9092: connection refused."),
         (TimeoutError(), "does not answer at kafka.example:9092. Look at its log,"),
+        (UnknownTopicOrPartitionError("topic c.in: error 3"), "at kafka.example:9092 does not have topic c.in. Run `"),
         (Refused("b:1: no"), "cannot be used with these PASSPORT_KAFKA_* settings: b:1: no. Correct these settings,"),
     ],
 )
 def test_kafka(error: Exception, sentence: str) -> None:
     """With what to do."""
     assert str(fault_of(error, settings_of(ADDRESSES))).startswith(f"Kafka {sentence}")
+
+
+def test_a_database_without_this_schema() -> None:
+    """It is not away, so the advice is to migrate it."""
+    fault = fault_of(asyncpg.UndefinedTableError('relation "lane" does not exist'), settings_of(ADDRESSES))
+    assert str(fault) == (
+        'The schema of Postgres at db.example:5432/p is not this version\'s: relation "lane" does not exist. '
+        "Run `passport-worker migrate`, or correct PASSPORT_DATABASE_URL."
+    )
 
 
 def test_other_faults() -> None:

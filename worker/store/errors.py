@@ -53,6 +53,9 @@ def postgres_fault(error: BaseException, database_url: str) -> CheckResult:
     address = place_of(database_url)
     if isinstance(error, TimeoutError):
         return silent(POSTGRES, address)
+    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
+        finding = f"The schema of Postgres at {address} is not this version's: {str(error).splitlines()[0]}"
+        return CheckResult(POSTGRES.check, finding, "Run `passport-worker migrate`, or correct PASSPORT_DATABASE_URL.")
     if isinstance(error, OSError):
         return unreachable(POSTGRES, address, reason_of(error))
     # Texts of other errors may quote the URL.
