@@ -52,6 +52,7 @@ def test_paragraphs_wrap(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     [
         (("lanes", "--jsn"), "Unknown option: --jsn. Did you mean --json?", "passport-worker lanes --help"),
         (("keys", "list", "--nosuch"), "Unknown option: --nosuch.", "passport-worker keys list --help"),
+        (("keys", "list", "EuroBat"), "Unexpected argument: EuroBat.", "passport-worker keys list --help"),
         (("keys", "lst"), 'Unknown command "lst". Did you mean "list"?', "passport-worker keys --help"),
         (("nosuch",), 'Unknown command "nosuch".', "passport-worker --help"),
     ],

@@ -7,11 +7,12 @@ import sys
 from typing import Annotated, Literal
 
 import structlog
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 from pydantic import ValidationError
 from rich.text import Text
 
 from worker import __version__
+from worker.messages.hints import printable
 from worker.observability.logs import configure_logs
 from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.settings import PREFIX, Settings
@@ -175,7 +176,9 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(2)  # a command is missing; cyclopts has shown the help
     except CycloptsError as error:
         verb = " ".join(("passport-worker", *(error.command_chain or ())))
-        _fail(f"{error}\nTry `{verb} --help`.", 2)
+        unused = error.unused_tokens if isinstance(error, UnusedCliTokensError) else None
+        text = f"Unexpected argument: {printable(' '.join(unused))}." if unused else str(error)
+        _fail(f"{text}\nTry `{verb} --help`.", 2)
     except ValidationError as error:
         _fail(_bad_settings(error), 2)
     except BadUsage as error:
