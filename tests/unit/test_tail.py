@@ -87,6 +87,14 @@ def test_line_fits_the_terminal(width: int) -> None:
     assert ("subscription-inactive" in again) is (width not in (100,))
 
 
+def test_a_uuid_as_key_fits_80_columns() -> None:
+    """A refusal before rule 7 names no unit; the company's name gives way."""
+    key = "934f3bbf-6371-4372-8c4c-2d01532eb692"
+    text = line(CREATED._replace(kind=Kind.REJECTED, key=key.encode(), value=b'{"error":"Unauthorized"}'), 80)
+    assert len(text.splitlines()[-1]) == 80
+    assert text.endswith(f"  EuroBat …  {key}")
+
+
 def test_identifiers_stay_whole_at_every_width() -> None:
     """A long key goes beyond the width, and the reason gives way."""
     long = CREATED._replace(kind=Kind.REJECTED, key=b"k" * 90, value=b'{"error":"Unauthorized","status":401}')

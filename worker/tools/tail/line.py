@@ -25,7 +25,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 _GAP = "  "
 _OUTCOME, _NAME, _UNIT = 16, 16, 32
-_CODE, _SHORT_NAME = 21, 12
+_CODE, _SHORT_NAME, _SHORTEST_NAME = 21, 12, 9
 """Widths of columns at a terminal, and of those that a narrow one has in place of outcome and name."""
 _NARROW = 100
 """A narrower terminal shows the code of a refusal in place of its outcome, its status and its reason."""
@@ -120,10 +120,14 @@ class Lines:
         line.append_text(status(word)).append(_GAP.rjust((_CODE if is_narrow else _OUTCOME) + len(_GAP) - len(word)))
         if not is_narrow:
             line.append(f"{fields['status'] or '-':<3}{_GAP}")
-        company, name_width = printable(fields["company"] or "-"), _SHORT_NAME if is_narrow else _NAME
+        company, last = printable(fields["company"] or "-"), printable(str(unit or fields["key"]))
+        name_width = _SHORT_NAME if is_narrow else _NAME
+        if is_narrow:  # a UUID as key takes a few columns from the name of its company
+            left = width - cell_len(line.plain.rpartition("\n")[2]) - len(_GAP) - cell_len(last)
+            name_width = max(_SHORTEST_NAME, min(_SHORT_NAME, left))
         name = self._names.get(company)
         line.append(_padded(company, name_width) if name is None else _cut(printable(name), name_width))
-        line.append(_GAP + _padded(printable(str(unit or fields["key"])), _UNIT))
+        line.append(_GAP + _padded(last, _UNIT))
         left = width - (cell_len(line.plain.rpartition("\n")[2]) + len(_GAP))
         if not is_narrow and left > 0 and (why := _why(fields)):
             line.append(_GAP + _cut(printable(why), left).rstrip())
