@@ -71,6 +71,8 @@ _SPARE = ("date", "company id", "GTIN", "key", "serial")
 
 def _draw(page: Page, report: RefusalsReport) -> None:
     page.print(table(_COLUMNS, map(_row, report.refusals), wraps=("company",), spare=_SPARE))
+    if not (report.refusals or report.failed):
+        page.print("No refusal fits.")
     if report.refusals:
         place = report.refusals[0].short_place
         page.print(copyable(f"The story of the first one: passport-worker explain {place}"))

@@ -77,4 +77,6 @@ class RefusalsReport(Report):
         if self.reach == "enough":
             return f"Looked at the newest {looked_at}, {back}. Older ones may follow."
         since = "that the result topics hold" if self.since is None else f"since {format_time(self.since)}"
+        if not self.looked_at:
+            return "The result topics hold no refusals." if self.since is None else f"There are no refusals {since}."
         return f"Looked at all {looked_at} {since}."
