@@ -76,7 +76,8 @@ class RecordProgress:
         """See `Progress`."""
         self._what, self._done, self._total = what, 0, total
         if total:
-            self._display.say(f"{what}: {total:,} records")  # with the id of a replay, which is needed to resume it
+            records = "record" if total == 1 else "records"
+            self._display.say(f"{what}: {total:,} {records}")  # with the id of a replay, which is needed to resume it
 
     def advance(self, records: int) -> None:
         """See `Progress`."""
