@@ -192,7 +192,7 @@ async def test_overage_is_confirmed_in_a_second_round(answering: Workbench, tmp_
     assert (await _submit(answering, file, PASSPORT_API_KEY=one.api_key)).returncode == 1
     assert sorted(outcomes(file)) == ["created"] * 2 + ["overage-required"] * 2
     waiting = [row["gs1.serialNumber"] for row in answers(file) if row["answer.outcome"] == "overage-required"]
-    assert {row["answer.error"] for row in answers(file)} == {"", "overage_required"}
+    assert {row["answer.error"] for row in answers(file)} == {"", "overage_required: 75 cents each"}
     again = Path(f"{file}.answers.csv")
     options = ("--only", "overage-required,rejected", "--confirm-overage")
     assert (await _submit(answering, again, *options, PASSPORT_API_KEY=one.api_key)).returncode == 0

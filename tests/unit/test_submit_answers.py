@@ -335,6 +335,7 @@ def test_every_refusal_has_outcome_status_and_error(outcome: type[outcomes.Outco
     ("body", "told"),
     [
         ({"error": "overage_required", "message": "DPP quota"}, "overage_required"),
+        ({"error": "overage_required", "extraPriceCents": 35}, "overage_required: 35 cents each"),
         ({"error": "Unauthorized", "details": {"reason": "signature-expired"}}, "Unauthorized: signature-expired"),
         ({"error": "subscription_inactive", "details": {"status": "past_due"}}, "subscription_inactive: past_due"),
         ({"error": "E", "details": {"fieldErrors": {"a.b": ["x", "y"], "c": ["z"]}}}, "E: a.b: x; a.b: y; c: z"),

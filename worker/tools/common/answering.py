@@ -57,8 +57,10 @@ def _digital_link(value: bytes) -> str:
 
 
 def error_of(body: dict[str, object]) -> str:
-    """The `error` of a body, followed by its `details`."""
+    """The `error` of a body, followed by the price of overage or by its `details`."""
     error, details = printable(str(body.get("error", ""))), body.get("details")
+    if isinstance(cents := body.get("extraPriceCents"), int):
+        return f"{error}: {cents} cents each"
     if not isinstance(details, dict):
         return error
     fields = [f"{path}: {text}" for path, texts in field_errors(body).items() for text in texts]
