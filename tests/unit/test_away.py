@@ -66,7 +66,6 @@ def test_postgres(error: Exception, sentence: str) -> None:
     [
         (KafkaConnectionError("connection refused"), "cannot be reached at kafka.example:9092: connection refused."),
         (TimeoutError(), "does not answer at kafka.example:9092. Look at its log,"),
-        (UnknownTopicOrPartitionError("topic c.in: error 3"), "at kafka.example:9092 does not have topic c.in. Run `"),
         (Refused("b:1: no"), "cannot be used with these PASSPORT_KAFKA_* settings: b:1: no. Correct these settings,"),
     ],
 )
@@ -77,11 +76,18 @@ def test_kafka(error: Exception, sentence: str) -> None:
 
 def test_a_database_without_this_schema() -> None:
     """It is not away, so the advice is to migrate it."""
-    fault = fault_of(asyncpg.UndefinedTableError('relation "lane" does not exist'), settings_of(ADDRESSES))
-    assert str(fault) == (
+    error, settings = asyncpg.UndefinedTableError('relation "lane" does not exist'), settings_of(ADDRESSES)
+    assert Servers(settings).problem(error).code == "schema-differs"
+    assert str(fault_of(error, settings)) == (
         'The schema of Postgres at db.example:5432/p is not this version\'s: relation "lane" does not exist. '
         "Run `passport-worker migrate`, or correct PASSPORT_DATABASE_URL."
     )
+
+
+def test_a_cluster_without_a_topic() -> None:
+    """It is not away."""
+    problem = Servers(settings_of(ADDRESSES)).problem(UnknownTopicOrPartitionError("topic c.in: error 3"))
+    assert (problem.code, problem.text.partition(". ")[0]) == ("topics-missing", "Kafka has no topic c.in")
 
 
 def test_other_faults() -> None:

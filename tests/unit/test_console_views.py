@@ -45,6 +45,7 @@ def _known(*lanes: LaneReport, problems: tuple[Problem, ...] = ()) -> LastReport
         (_known(), "unknown", "No lanes"),
         (LastReport(problems=(Problem(code="kafka-away", text="x"),)), "bad", "Kafka is away"),
         (_known(_lane(0), problems=(Problem(code="kafka-away", text="x"),)), "bad", "Kafka is away"),
+        (LastReport(problems=(Problem(code="topics-missing", text="x"),)), "bad", "Kafka lacks a topic"),
         (
             _known(_lane(0), problems=(Problem(code="postgres-rights", text="x"),)),
             "bad",

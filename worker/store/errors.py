@@ -46,6 +46,11 @@ def why_refused(error: BaseException | None) -> CheckResult | None:
     return CheckResult(POSTGRES.check, f"The database refuses us: {first_line}", _ADVICE[error.sqlstate])
 
 
+def lacks_schema(error: BaseException) -> bool:
+    """Whether a statement names a table or a column that the database does not have."""
+    return isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError)
+
+
 def postgres_fault(error: BaseException, database_url: str) -> CheckResult:
     """Why a question to the database failed, with its address and without a password."""
     if isinstance(error, StoreUnavailable) and error.__cause__ is not None:
@@ -53,7 +58,7 @@ def postgres_fault(error: BaseException, database_url: str) -> CheckResult:
     address = place_of(database_url)
     if isinstance(error, TimeoutError):
         return silent(POSTGRES, address)
-    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
+    if lacks_schema(error):
         finding = f"The schema of Postgres at {address} is not this version's: {str(error).splitlines()[0]}"
         return CheckResult(POSTGRES.check, finding, "Run `passport-worker migrate`, or correct PASSPORT_DATABASE_URL.")
     if isinstance(error, OSError):

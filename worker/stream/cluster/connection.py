@@ -19,7 +19,6 @@ from aiokafka.errors import (
     RequestTimedOutError,
     SaslAuthenticationFailed,
     UnknownMemberIdError,
-    UnknownTopicOrPartitionError,
     UnsupportedSaslMechanismError,
     for_code,
 )
@@ -123,10 +122,6 @@ def kafka_fault(error: Exception, settings: Settings) -> CheckResult:
         return unreachable(KAFKA, servers, str(error.args[0]))
     if isinstance(error, TimeoutError):
         return silent(KAFKA, servers)
-    if isinstance(error, UnknownTopicOrPartitionError) and error.args:
-        missing, *_ = str(error.args[0]).split(": error ")
-        advice = "Run `passport-worker topics create`, or correct the PASSPORT_TOPIC_* settings."
-        return CheckResult(KAFKA.check, f"Kafka at {servers} does not have {missing}", advice)
     return CheckResult(KAFKA.check, f"Kafka: {_text_of(error)}")
 
 

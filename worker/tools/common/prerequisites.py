@@ -16,9 +16,7 @@ from worker.tools.common.acls import asking_acls, looking_acls
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import READER, RUN, Role, check_role, check_verb_rights
-from worker.tools.common.servers import AWAY_SECONDS, KAFKA_DENIES, POSTGRES_DENIES, Servers
-
-SCHEMA_DIFFERS = "schema-differs"
+from worker.tools.common.servers import AWAY_SECONDS, KAFKA_DENIES, POSTGRES_DENIES, SCHEMA_DIFFERS, Servers
 
 Known = TypeVar("Known")
 

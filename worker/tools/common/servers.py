@@ -20,7 +20,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.preflight import KAFKA
 from worker.settings import Settings
-from worker.store.errors import DATABASE_ERRORS
+from worker.store.errors import DATABASE_ERRORS, lacks_schema
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.connection import CLUSTER_ERRORS, Cluster
 from worker.stream.cluster.permissions import Acl, check_permissions
@@ -39,7 +39,7 @@ PAUSE_SECONDS = 0.3
 # Codes of problems.
 KAFKA_AWAY, KAFKA_DENIES = "kafka-away", "kafka-rights"
 POSTGRES_AWAY, POSTGRES_DENIES = "postgres-away", "postgres-rights"
-TOPICS_MISSING = "topics-missing"
+TOPICS_MISSING, SCHEMA_DIFFERS = "topics-missing", "schema-differs"
 
 # Errors of brokers that have not found or loaded the coordinator of a group yet.
 _COORDINATOR_COMES = (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
@@ -147,8 +147,9 @@ class Servers:
         fault = fault_of(error, self.settings, of_kafka=of_kafka)
         assert fault is not None, error
         away, denies = (KAFKA_AWAY, KAFKA_DENIES) if fault.id == KAFKA else (POSTGRES_AWAY, POSTGRES_DENIES)
-        is_denied = kafka_denies(error) or postgres_denies(error)
-        return Problem(code=denies if is_denied else away, text=str(fault))
+        if kafka_denies(error) or postgres_denies(error):
+            return Problem(code=denies, text=str(fault))
+        return Problem(code=SCHEMA_DIFFERS if lacks_schema(error) else away, text=str(fault))
 
 
 @asynccontextmanager

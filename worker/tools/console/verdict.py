@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from worker.tools.common.lane_report import LATE, UNOWNED, LaneReport, LanesReport
-from worker.tools.common.prerequisites import SCHEMA_DIFFERS
-from worker.tools.common.servers import KAFKA_AWAY, KAFKA_DENIES, POSTGRES_AWAY, POSTGRES_DENIES, TOPICS_MISSING
+from worker.tools.common.servers import (
+    KAFKA_AWAY,
+    KAFKA_DENIES,
+    POSTGRES_AWAY,
+    POSTGRES_DENIES,
+    SCHEMA_DIFFERS,
+    TOPICS_MISSING,
+)
 from worker.tools.console.cached import FAILED, LastReport
 
 Level = Literal["ok", "warning", "bad", "unknown"]
