@@ -117,7 +117,7 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
     "worker.tools.dead_letters": {
         "begin_redrive": _run(US.topic, 0, 1, 2, US.operation, 9),
         "find_dead_letter": _run(GROUP, US.topic, 0, 1),
-        "list_dead_letters": _run(GROUP, US.topic, [], None, None, None, None, None, 10),
+        "list_dead_letters": _run(GROUP, [US.topic], [], None, None, None, None, None, 10),
         "note_redrive": _run(US.topic, 0, 1, 1, 11, US.operation),
         "redrives": _run(US.topic, 0, 1),
     },

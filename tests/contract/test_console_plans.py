@@ -46,9 +46,10 @@ INSERT INTO company_day SELECT current_date - d, id, 'g', m::text, 9, 1, now()
 COMPANY = f"'{1:024x}'"
 STATEMENTS = {
     "store/lanes": "'g', '{t}'",
+    "tools/common/lanes_of_group": "'g'",
     "tools/console/activity_outcomes": "'g', 60",
     "tools/console/activity_refusals": "'g', 60, 200",
-    "tools/dead_letters/list_dead_letters": "'g', 't', '{}', NULL, NULL, NULL, NULL, NULL, 200",
+    "tools/dead_letters/list_dead_letters": "'g', '{t}', '{}', NULL, NULL, NULL, NULL, NULL, 200",
     "tools/dead_letters/find_dead_letter": "'g', 't', 3, 4710",
     "tools/dead_letters/redrives": "'t', 3, 4710",
     "tools/quota/quotas": f"{COMPANY}, NULL, current_date, NULL, false",

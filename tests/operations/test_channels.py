@@ -189,6 +189,10 @@ async def test_replay_and_dead_letters_of_a_channel(make_bench: MakeBench, tmp_p
     listed = await ask(bench, "dead-letters list", "--channel", "acme")
     (letter,) = listed.report["deadLetters"]
     assert letter["place"] == f"{acme.topic_commands}/0/2"
+    everywhere = {one["place"] for one in (await ask(bench, "dead-letters list")).report["deadLetters"]}
+    assert everywhere == {letter["place"], f"{default.topic_commands}/0/2"}
+    refused = await asyncio.to_thread(run_command, "dead-letters", "list", "--partition", "0", **bench.environment)
+    assert (refused.returncode, "--partition: expected --channel NAME" in refused.stderr) == (2, True)
     shown = await ask(bench, "dead-letters show", "0/2", "--channel", "acme")
     assert shown.report["deadLetter"]["place"] == letter["place"]
     wrong = await asyncio.to_thread(run_command, "dead-letters", "redrive", letter["place"], **bench.environment)
@@ -274,7 +278,8 @@ async def test_a_place_tells_its_channel_and_everything_else_is_searched_in_all(
     refused = await ask(bench, "refusals", "--channel", "acme")
     (row,) = refused.report["refusals"]
     assert row["command"] == f"{acme.topic_commands}/2/1"
-    assert (await ask(bench, "refusals")).report["refusals"] == []
+    assert [one["command"] for one in (await ask(bench, "refusals")).report["refusals"]] == [row["command"]]
+    assert (await ask(bench, "refusals", "--channel", "")).report["refusals"] == []
     said = await asyncio.to_thread(run_command, "refusals", "--channel", "acme", **bench.environment)
     assert f"passport-worker explain {acme.topic_commands}/2/1" in said.stdout
 

@@ -11,7 +11,7 @@ from tests.unit.signing_builders import RFC_8037
 from tests.workbench import REPOSITORY, gtin, run_command
 from worker.settings import Settings
 from worker.testing import Passports
-from worker.tools.cli.channels import again, chosen, hint_of_others, of_partitions, serving_also
+from worker.tools.cli.channels import again, chosen, of_partitions, serving_also
 from worker.tools.cli.errors import BadUsage
 from worker.tools.common.catalogue.file import parse_catalogue
 from worker.tools.common.channels import channel_column, channel_of
@@ -97,17 +97,6 @@ def test_partitions_are_of_one_channel() -> None:
     with pytest.raises(BadUsage, match="partitions: expected --channel NAME beside it"):
         of_partitions(Settings(channels="acme"), "partitions", (1,))
     assert (again(None), again("acme")) == ((), ("--channel", "acme"))
-
-
-def test_a_list_of_one_channel_names_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else nobody looks for the dead letters of a channel that they forgot."""
-    assert hint_of_others(None) is None
-    monkeypatch.setenv("PASSPORT_CHANNELS", ",".join(f"c{n}" for n in range(12)))
-    named = ", ".join(f"c{n}" for n in range(10))
-    assert hint_of_others(None) == (
-        f"This is the default channel alone; --channel NAME shows others: {named} and 2 more."
-    )
-    assert hint_of_others("c1") is None
 
 
 def _catalogue(*channels: str) -> str:

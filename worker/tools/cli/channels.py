@@ -13,7 +13,6 @@ _ALL = 'Only this channel; "" is the default channel. Default: all channels that
 OneChannel = Annotated[str | None, Parameter(name="--channel", help=_ONE)]
 AllChannels = Annotated[str | None, Parameter(name="--channel", help=_ALL)]
 _LONGEST_TOPIC = 249
-_MOST_NAMED = 10
 
 
 def settings_of_one(channel: str | None) -> Settings:
@@ -56,17 +55,6 @@ def chosen(settings: Settings, channel: str | None) -> str:
             f"--channel: its longest topic would have {longest} characters, and Kafka takes {_LONGEST_TOPIC}"
         )
     return channel
-
-
-def hint_of_others(channel: str | None) -> str | None:
-    """A sentence on the channels that a list leaves out, unless one was chosen or no others are served."""
-    settings = Settings()
-    if channel is not None or len(settings.channel_names) == 1:
-        return None
-    shown = chosen(settings, None)
-    others = [name for name in settings.channel_names if name != shown]
-    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-    return f"This is the default channel alone; --channel NAME shows others: {', '.join(others[:_MOST_NAMED])}{more}."
 
 
 def again(channel: str | None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from worker.tools.cli.asking import (
     ask_long,
     examples,
 )
-from worker.tools.cli.channels import OneChannel, hint_of_others, settings_of_one
+from worker.tools.cli.channels import AllChannels, OneChannel, of_partitions, settings_of_all, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import Page, Table, copyable, show, status, table, tally
 from worker.tools.common.hints import did_you_mean
@@ -65,13 +65,15 @@ def list_command(
     chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
     code: Code = None,
     limit: Annotated[int, _LIMIT] = 50,
-    channel: OneChannel = None,
+    channel: AllChannels = None,
     as_json: AsJson = False,
 ) -> NoReturn:
     """List dead letters, newest first: place, reason, time, key, size, and whether the command was published again."""
     wanted, reason = chosen.range(), _code(code)
     if not 1 <= limit <= _MOST_LISTED:
         raise BadUsage(f"--limit: expected a number from 1 to {_MOST_LISTED:,}, got {limit}")
+    settings = of_partitions(settings_of_all(channel), "--partition", wanted.partitions)
+    of_partitions(settings, "--from, --to", any(isinstance(bound, int) for bound in (wanted.start, wanted.stop)))
 
     async def asking(servers: Servers) -> DeadLettersListReport:
         try:
@@ -79,9 +81,9 @@ def list_command(
         except BadSelection as error:
             raise BadUsage(str(error)) from error
 
-    report = ask(asking, settings_of_one(channel))
-    last = hint_of_others(channel) if report.ok else None
-    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report, limit), last=last)
+    report = ask(asking, settings)
+    has_topics = len(settings.channel_names) > 1
+    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report, limit, has_topics=has_topics))
 
 
 @app.command(
@@ -173,19 +175,19 @@ def _empty(problem: Problem) -> DeadLettersRedriveReport:
     return DeadLettersRedriveReport(problems=(problem,), executed=False, operation=None, warnings=(), redrives=())
 
 
-def _draw_list(page: Page, report: DeadLettersListReport, limit: int) -> None:
-    page.print(_letters(page, report.dead_letters))
+def _draw_list(page: Page, report: DeadLettersListReport, limit: int, *, has_topics: bool) -> None:
+    page.print(_letters(page, report.dead_letters, has_topics=has_topics))
     if report.ok and not report.dead_letters:
         page.print("No dead letters.")
     elif len(report.dead_letters) == limit:
         page.print(f"These are the newest {limit:,}; --limit shows more.")
 
 
-def _letters(page: Page, letters: Iterable[DeadLetterReport]) -> Table:
-    """A row a dead letter."""
+def _letters(page: Page, letters: Iterable[DeadLetterReport], *, has_topics: bool = False) -> Table:
+    """A row a dead letter. Places of several channels have their topics at a terminal, too."""
     rows = (
         (
-            _place(page, letter.place),
+            letter.place if has_topics else _place(page, letter.place),
             letter.code,
             None if letter.appended_at is None else f"{letter.appended_at:%Y-%m-%d %H:%M:%S}Z",
             letter.key,

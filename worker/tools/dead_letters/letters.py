@@ -36,7 +36,7 @@ Shown = tuple[DeadLettersShowReport, bytes | None]
 
 
 async def list_all(servers: Servers, chosen: Range, code: str | None, most: int) -> DeadLettersListReport:
-    """The newest dead letters. Raises `BadSelection` for a partition that never had a lane."""
+    """The newest dead letters of all channels. Raises `BadSelection` for a partition that never had a lane."""
 
     async def question(database: Inspection) -> tuple[list[LetterHead], dict[str, str]]:
         heads = await chosen_letters(database, servers.settings, chosen, code, most)
@@ -46,11 +46,10 @@ async def list_all(servers: Servers, chosen: Range, code: str | None, most: int)
     if isinstance(answer, Problem):
         return DeadLettersListReport(problems=(answer,), dead_letters=())
     heads, names = answer
-    topic = servers.settings.topic_commands
     return DeadLettersListReport(
         dead_letters=tuple(
             DeadLetterReport(
-                place=str(command := Place(topic, head.partition, head.offset)),
+                place=str(command := Place(head.topic, head.partition, head.offset)),
                 code=head.reason,
                 appended_at=head.appended_at,
                 key=escaped(head.key),
@@ -67,9 +66,13 @@ async def list_all(servers: Servers, chosen: Range, code: str | None, most: int)
 async def chosen_letters(
     database: Inspection, settings: Settings, chosen: Range, code: str | None, most: int
 ) -> list[LetterHead]:
-    """The newest dead letters of a range. Raises `BadSelection`, and what the database raises."""
-    group_id, topic = settings.group_id, settings.topic_commands
+    """The newest dead letters of a range. Partitions are of the one channel that the settings serve.
+
+    Raises `BadSelection`, and what the database raises.
+    """
+    group_id = settings.group_id
     if chosen.partitions:
+        (topic,) = settings.by_commands
         lanes = await database.lanes(group_id, topic)
         if unknown := [partition for partition in chosen.partitions if partition not in lanes]:
             raise BadSelection(f"no worker of the group {group_id} has had the partition {unknown[0]} of {topic} yet")

@@ -20,6 +20,7 @@ class LetterHead:
     `times` counts how often the command was published again; `new_offset` is None while the last time is not settled.
     """
 
+    topic: str
     partition: int
     offset: int
     reason: str
@@ -61,12 +62,12 @@ class Redrive:
 async def list_letters(
     connection: Connection, settings: Settings, chosen: Range, code: str | None, most: int
 ) -> list[LetterHead]:
-    """The newest dead letters of a group, newest first; times are of appending. Raises `DATABASE_ERRORS`."""
+    """The newest dead letters of a group on all channels, newest first. Raises `DATABASE_ERRORS`."""
     bounds = (chosen.start, chosen.stop)
     rows = await connection.fetch(
         sql.load("list_dead_letters", __package__),
         settings.group_id,
-        settings.topic_commands,
+        list(settings.by_commands),
         list(chosen.partitions),
         *(bound if isinstance(bound, int) else None for bound in bounds),
         *(bound if isinstance(bound, datetime) else None for bound in bounds),

@@ -1,7 +1,7 @@
--- Dead letters of a group's lanes ($1) on a topic ($2), newest first, at most $9, with the state of their redriving. $3
+-- Dead letters of a group's lanes ($1) on some topics ($2), newest first, at most $9, with the state of their redriving. $3
 -- are partitions (empty: all), $4 and $5 offsets, $6 and $7 append times, $8 a code (null: any). Read only, backwards
 -- by the lanes' primary key; a rare code is searched for among all dead letters of a lane. Values are not read.
-SELECT lane.partition, found."offset", found.reason, found.appended_at, found.key, found.value_bytes,
+SELECT lane.topic, lane.partition, found."offset", found.reason, found.appended_at, found.key, found.value_bytes,
        coalesce(found.company_id, answered.company_id) AS company_id, redriven.times, redriven.new_offset, redriven.operation_id
   FROM lane
  CROSS JOIN LATERAL (
@@ -27,6 +27,6 @@ SELECT lane.partition, found."offset", found.reason, found.appended_at, found.ke
             LIMIT 1
        ) AS redriven ON true
   LEFT JOIN ledger answered ON answered.lane_id = lane.id AND answered."offset" = redriven.new_offset
- WHERE lane.group_id = $1 AND lane.topic = $2 AND (cardinality($3::int[]) = 0 OR lane.partition = ANY ($3))
- ORDER BY found.appended_at DESC NULLS LAST, lane.partition, found."offset" DESC
+ WHERE lane.group_id = $1 AND lane.topic = ANY ($2::text[]) AND (cardinality($3::int[]) = 0 OR lane.partition = ANY ($3))
+ ORDER BY found.appended_at DESC NULLS LAST, lane.topic, lane.partition, found."offset" DESC
  LIMIT $9
