@@ -160,9 +160,6 @@ OF_ALL: Mapping[str, Mapping[str, str]] = {
         "lanes_of_group": "operators see the lanes of all channels; no row of a lane holds a company's data",
         "open_operations": "`doctor` names them to operators",
     },
-    "worker.tools.lanes": {
-        "plan_tables": "makes empty tables, which its session alone sees",
-    },
     "worker.tools.console": {
         "activity_refusals": "the console's list of companies, for operators",
     },
