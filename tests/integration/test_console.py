@@ -206,7 +206,7 @@ async def test_a_click_on_a_number_leads_to_the_commands_behind_it(browser: Brow
             assert set(await page.locator("[data-name=Why] code").all_inner_texts()) == {"product-not-found"}
             if start == shown.url:
                 assert await page.inner_text("h1") == f"Refusals of {company}"
-            assert "Looked at all " in await page.inner_text("main")
+            assert "Looked at " in await page.inner_text("main")
             await page.locator("[data-name=Story] a").last.click()
             await page.wait_for_url("**/explain?**")
             assert await page.inner_text("h1 .state") == "product-not-found"

@@ -11,7 +11,7 @@ from worker.tools.refusals.report import RefusalsReport
     ("looked_at", "span"),
     [
         (15, "Looked at all 15 refusals that the result topics hold."),
-        (1, "Looked at all 1 refusal that the result topics hold."),
+        (1, "Looked at the only refusal that the result topics hold."),
         (0, "The result topics hold no refusals."),
     ],
 )

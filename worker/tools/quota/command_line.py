@@ -22,10 +22,7 @@ _MOST_ROWS = 1_000
     help_epilogue=examples("quota show --refused", 'quota show "EuroBat GmbH" --json'),
 )
 def quota_show(
-    company: Annotated[
-        str | None, Parameter(name="COMPANY", help="Id or name of a company. Default: all companies.")
-    ] = None,
-    /,
+    company: Annotated[str | None, Parameter(help="Id or name of a company. Default: all companies.")] = None,
     *,
     near: Annotated[
         float | None, Parameter(help="Only companies that have used this share of their slots or of today's writes.")

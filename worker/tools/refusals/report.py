@@ -71,7 +71,7 @@ class RefusalsReport(Report):
     def span(self) -> str:
         """How far the reading went, as a sentence."""
         back = "" if self.back_to is None else f"back to {format_time(self.back_to)}"
-        looked_at = f"{self.looked_at:,} refusal{'' if self.looked_at == 1 else 's'}"
+        looked_at = "refusal" if self.looked_at == 1 else f"{self.looked_at:,} refusals"
         if self.reach == "bound":
             return f"Looked at the newest {looked_at}, {back}. Older ones were not looked at."
         if self.reach == "enough":
@@ -79,4 +79,4 @@ class RefusalsReport(Report):
         since = "that the result topics hold" if self.since is None else f"since {format_time(self.since)}"
         if not self.looked_at:
             return "The result topics hold no refusals." if self.since is None else f"There are no refusals {since}."
-        return f"Looked at all {looked_at} {since}."
+        return f"Looked at {'the only' if self.looked_at == 1 else 'all'} {looked_at} {since}."
