@@ -11,11 +11,11 @@ from worker.auth.signatures import Verifier
 from worker.batch.pipeline import decide_all
 from worker.domain.command import Signature, Source
 from worker.domain.timestamps import ms_of_time
-from worker.messages.answers import outcome_code
 from worker.messages.envelope import Record, open_envelope, without_excess
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
 from worker.messages.rules import Kind
 from worker.settings import CHANNEL, Settings
+from worker.tools.common.answers import outcome_code
 from worker.tools.common.catalogue.facts import facts_of
 from worker.tools.common.catalogue.file import read_catalogue
 from worker.tools.common.catalogue.models import Catalogue

@@ -5,9 +5,9 @@ import pytest
 from tests.unit.builders import command
 from worker.domain import outcomes
 from worker.domain.outcomes import Asked, Outcome
-from worker.messages.answers import outcome_code
 from worker.messages.events import Answer, describe
 from worker.messages.rules import CODES, REFUSALS, Kind
+from worker.tools.common.answers import outcome_code
 
 ASKED = Asked("c" * 24, "d" * 24, "04012345000016", "serial")
 EVERY: tuple[Outcome, ...] = (

@@ -27,9 +27,9 @@ from worker.domain.outcomes import (
     Unauthorized,
     Unreadable,
 )
-from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.events import created_body, describe
 from worker.messages.rules import ROWS, Kind
+from worker.tools.common.answers import body_of_value, outcome_class
 from worker.tools.common.why import SIGNATURE_SENTENCES, why
 
 ASKED = Asked(COMPANY, PRODUCT, GTIN, SERIAL)

@@ -143,7 +143,7 @@ FAULTS = (
     Fault(
         "rule-4-told-as-rule-6",
         "a published answer tells a malformed idempotency key from an invalid body",
-        "worker/messages/answers.py",
+        "worker/tools/common/answers.py",
         "set(field_errors(body)) != {KEY_FIELD}",
         "set(field_errors(body)) == {KEY_FIELD}",
         ("tests/unit/test_outcome_code.py", "tests/unit/test_why.py"),

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import orjson
 
 from worker.domain import outcomes
-from worker.messages.answers import body_of_value, child, field_errors
 from worker.messages.hints import printable
 from worker.messages.rules import CREATED, REFUSALS, REPLAYED, Kind
+from worker.tools.common.answers import body_of_value, child, field_errors
 from worker.tools.common.results import ResultRecord
 
 _LINK = b'"digitalLinkUri":"'

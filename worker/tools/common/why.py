@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from worker.domain.outcomes import CredentialsProblem, Outcome, SignatureProblem
-from worker.messages.answers import Body, child, field_errors
 from worker.messages.rules import ROWS
+from worker.tools.common.answers import Body, child, field_errors
 from worker.tools.common.money import money
 
 _MOST_FIELDS = 5

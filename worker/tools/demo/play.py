@@ -12,10 +12,10 @@ from typing import Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
-from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.rules import CREATED, REFUSALS, REPLAYED, Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import client_options, close_within
+from worker.tools.common.answers import body_of_value, outcome_class
 from worker.tools.common.results import ResultRecord, ResultWatcher
 from worker.tools.demo.makers import makers
 from worker.tools.demo.script import Command, Script

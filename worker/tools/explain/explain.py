@@ -10,7 +10,6 @@ from aiokafka.structs import TopicPartition
 from worker.domain.command import Source
 from worker.domain.outcomes import Unreadable
 from worker.domain.places import Place
-from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.envelope import Record, open_envelope
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
@@ -18,6 +17,7 @@ from worker.settings import Settings
 from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.tools.common.acls import looking_acls
 from worker.tools.common.address import Address
+from worker.tools.common.answers import body_of_value, outcome_class
 from worker.tools.common.channels import channel_of
 from worker.tools.common.companies import names_of
 from worker.tools.common.inspection import Inspection, LaneRow

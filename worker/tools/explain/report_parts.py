@@ -9,9 +9,9 @@ from pydantic import JsonValue
 from worker.domain.command import ApiKey, CreatePassport, Signature
 from worker.domain.places import Place
 from worker.domain.timestamps import time_of_ms
-from worker.messages.answers import body_of_value, outcome_class
 from worker.messages.envelope import Envelope, Record, body_of, open_envelope
 from worker.messages.rules import ROWS, Kind
+from worker.tools.common.answers import body_of_value, outcome_class
 from worker.tools.common.records import WIDEST, json_safe, label_of, masked
 from worker.tools.common.why import why
 from worker.tools.explain.evidence import Evidence

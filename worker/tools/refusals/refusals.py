@@ -10,7 +10,6 @@ from typing import Any
 
 from worker.domain.places import Place
 from worker.domain.timestamps import parse_time, time_of_ms
-from worker.messages.answers import body_of_value, child, outcome_class
 from worker.messages.envelope import Record
 from worker.messages.events import cause_of
 from worker.messages.rules import REFUSALS, ROWS, Kind, OutcomeRow
@@ -19,6 +18,7 @@ from worker.stream.cluster.permissions import Acl
 from worker.stream.cluster.topic_settings import missing_topics
 from worker.stream.log_reader import LogReader
 from worker.tools.common.answering import error_of
+from worker.tools.common.answers import body_of_value, child, outcome_class
 from worker.tools.common.companies import COMPANY_UNKNOWN, Company, find_company, names_of
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.prerequisites import ask_database

@@ -11,7 +11,6 @@ from uuid import UUID
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from worker.messages.answers import outcome_code
 from worker.messages.events import Answer
 from worker.observability.hooks import Hooks
 from worker.settings import Settings
@@ -19,6 +18,7 @@ from worker.store.port import LaneName
 from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LogReader
 from worker.stream.producer import EmissionFailed, Emitter
+from worker.tools.common.answers import outcome_code
 from worker.tools.common.group_view import group_view
 from worker.tools.common.inspection import Inspection, LaneRow, emitted_of, inspection, position_in
 from worker.tools.common.journal import Author, Operation, UnknownOperation, operation, resumed

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from worker.domain.places import Place
 from worker.domain.timestamps import clamp_ms, format_ms
-from worker.messages.answers import body_of_value, child, outcome_class
 from worker.messages.hints import printable
 from worker.messages.rules import REPLAYED, ROWS, Kind
 from worker.tools.cli.output import status
 from worker.tools.common.answering import answer_of
+from worker.tools.common.answers import body_of_value, child, outcome_class
 from worker.tools.common.results import ResultRecord
 
 _STATUS = re.compile("[0-9]{3}")
