@@ -19,13 +19,11 @@ from tests.infrastructure.kafka import KafkaMissing, kafka_jars
 from tests.infrastructure.tools import tool
 from tests.schema_checks import check_event
 from tests.workbench import REPOSITORY, Workbench, make_workbench, run_command
-from worker.settings import Settings
 from worker.tools.common.signer import Signer
 
 pytestmark = pytest.mark.real_kafka
 
 EUROBAT = "6650a0b1c2d3e4f5a6b7c8d9"
-DEFAULTS = Settings.model_construct()
 RESULT = re.compile(r"(?P<key>\S+) (?P<outcome>eu\.tracepass\.passport\.\S+) (?P<body>\{.*)")
 
 
@@ -37,11 +35,13 @@ BEARING = [name for name in PROGRAMS if name not in SIGNING]
 
 @pytest.fixture(scope="module")
 async def answering(servers: Infrastructure, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
-    """A worker on the default topics, with the catalogue of `deploy/` that the programs' defaults belong to."""
-    names = ("topic_commands", "topic_created", "topic_overage_required", "topic_conflict", "topic_rejected")
-    topics = {f"PASSPORT_{name.upper()}": getattr(DEFAULTS, name) for name in names}
+    """A worker with the catalogue of `deploy/` that the programs' defaults belong to, on topics of its own.
+
+    Another process of the same run has such a worker, too. On the same topics each would halt its lanes, since there
+    are results that its own database does not know.
+    """
     async with fresh_database(servers.database_url) as url:
-        bench = await make_workbench(servers.bootstrap_servers, url, f"clients-{uuid4().hex[:6]}", 6, **topics)
+        bench = await make_workbench(servers.bootstrap_servers, url, f"clients-{uuid4().hex[:6]}", 6)
         load = [sys.executable, "-m", "worker", "catalogue", "load", "deploy/catalogue.example.yaml"]
         await asyncio.to_thread(
             subprocess.run, load, cwd=REPOSITORY, env={**os.environ, **bench.environment}, check=True
@@ -65,11 +65,12 @@ def command_of(name: str) -> list[str]:
 
 async def _run(bench: Workbench, name: str, directory: Path, **environment: str) -> list[re.Match[str]]:
     """The results that the program printed; fails with what it said if it did not end well."""
+    servers = bench.settings.kafka_bootstrap_servers
     done = await asyncio.to_thread(
         subprocess.run,
         command_of(name),
         cwd=directory,
-        env={**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bench.settings.kafka_bootstrap_servers, **environment},
+        env={**os.environ, **bench.environment, "KAFKA_BOOTSTRAP_SERVERS": servers, **environment},
         capture_output=True,
         text=True,
         timeout=120,

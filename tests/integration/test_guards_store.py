@@ -135,7 +135,7 @@ async def test_b14_a_paused_transaction_gives_its_lane_back(
     if preparing and (await _major_version(bench)) < 17:
         pytest.skip(f"needs transaction_timeout of PostgreSQL 17, {NOT_OURS}")
     monkeypatch.setitem(SESSION_SETTINGS, "idle_in_transaction_session_timeout", "30s" if preparing else "1s")
-    monkeypatch.setattr(postgres, "TRANSACTION_TIMEOUT", "2s" if preparing else "30s")
+    monkeypatch.setattr(postgres, "TRANSACTION_TIMEOUT", "4s" if preparing else "30s")
     name = LaneName("group", bench.settings.topic_commands, 0)
     paused, heir = (PostgresStore(bench.settings.database_url, 2) for _ in range(2))
     try:
@@ -148,7 +148,7 @@ async def test_b14_a_paused_transaction_gives_its_lane_back(
                 await transaction.record([], [[]], [7])
                 if preparing:
                     await transaction._connection.prepare("SELECT 7")
-                taken.append(await asyncio.wait_for(fence(heir, name, 2, "heir"), 8))
+                taken.append(await asyncio.wait_for(fence(heir, name, 2, "heir"), 15))
 
         with pytest.raises(StoreUnavailable):
             await pause_in_a_batch()
