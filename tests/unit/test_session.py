@@ -362,6 +362,23 @@ async def test_turns_are_small_while_several_channels_have_commands(monkeypatch:
     assert _counts(world) == [77, 0]
 
 
+async def test_large_records_take_turns_while_several_channels_have_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each turn has as many of them as fit, and the lanes that had to wait come first the next time."""
+    monkeypatch.setattr(module, "SHARED_BYTES", 40_000)
+    world = make_world(4)
+    world.lanes[3] = Lane(LaneName(GROUP, f"acme.{TOPIC}", 3), world.lanes[3].inbox, Hooks())
+    await _taken(world, 1, 1, 1, 1)
+    for partition in range(3):
+        inbox, start = world.lanes[partition].inbox, world.lanes[partition].inbox.fetch_offset
+        large = [command_at(partition, start + at)._replace(value=b"x" * 30_000) for at in range(90)]
+        inbox.put(large, start + 90)
+    world.fetch(3, 1)
+    counts = [_counts(world) for _ in range(3)]
+    assert counts[0][3] == 1, "the channel with one command does not wait"
+    assert [sum(turn[:3]) for turn in counts] == [1, 1, 1]
+    assert [max(turn[lane] for turn in counts) for lane in range(3)] == [1, 1, 1]
+
+
 async def test_where_a_turn_is_smaller_than_its_lanes_they_take_turns() -> None:
     """One record each, those first that waited longest."""
     world = make_world(5, batch_records=2)

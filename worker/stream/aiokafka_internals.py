@@ -170,6 +170,9 @@ def pause_after_fetches(consumer: AIOKafkaConsumer) -> None:
     The reader has what was found before the pause.
     """
     fetcher = consumer._fetcher
+    # aiokafka fetches nothing for so long after records that nobody has read yet. A lane that has enough leaves its
+    # records there, and must not hold up the others for longer than the pause.
+    fetcher._prefetch_backoff = FULL_SECONDS
     fetch = fetcher._proc_fetch_request
 
     async def fetch_and_pause(*request: Any) -> bool:

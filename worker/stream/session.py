@@ -29,7 +29,7 @@ from worker.stream.producer import Doubt, Emitter
 TURN_BYTES = 4 * 1024 * 1024
 # Turns stay so small while several channels have commands, by records and bytes: a command waits for the turn before
 # its own, and a flood on one channel must not make that turn long for another one.
-SHARED_RECORDS = 200
+SHARED_RECORDS = 100
 SHARED_BYTES = 512 * 1024
 # A channel counts for so long after its last command.
 SHARED_SECONDS = 2.0
@@ -147,12 +147,17 @@ class Session:
         """Take the same number of records from each lane, or all that it has, within the bounds of a turn."""
         self._turns += 1
         ready = self._ready_lanes()
-        records_left, bytes_left = self._bounds(ready)
+        is_shared = self._is_shared(ready)
+        records_left = min(self._max_records, SHARED_RECORDS) if is_shared else self._max_records
+        bytes_left = SHARED_BYTES if is_shared else TURN_BYTES
         if len(ready) > records_left:  # those that have waited longest
             ready = sorted(ready, key=lambda lane: lane.served)[:records_left]
+        few = records_left // max(1, len(ready))
         turn: Batches = {}
         # Lanes with few records come first: what they leave of their shares goes to those with many.
-        for lane in sorted(ready, key=lambda lane: len(lane.inbox)):
+        for lane in sorted(ready, key=lambda lane: (len(lane.inbox) > few, lane.served)):
+            if is_shared and turn and bytes_left <= 0:
+                break  # the others have waited longest at the next turn
             shares = len(ready) - len(turn)
             batch = lane.inbox.take(lane.expected, records_left // shares, max(1, bytes_left // shares))
             self._hooks.begins(batch.activity)
@@ -161,13 +166,11 @@ class Session:
             turn[lane] = batch
         return turn
 
-    def _bounds(self, ready: Collection[OpenLane]) -> tuple[int, int]:
-        """The records and bytes that a turn of these lanes takes at most."""
+    def _is_shared(self, ready: Collection[OpenLane]) -> bool:
+        """Whether several channels have commands, or had some a moment ago."""
         now = time.monotonic()
         self._served |= {lane.name.topic: now for lane in ready if len(lane.inbox)}
-        if sum(now - served < SHARED_SECONDS for served in self._served.values()) > 1:
-            return min(self._max_records, SHARED_RECORDS), SHARED_BYTES
-        return self._max_records, TURN_BYTES
+        return sum(now - served < SHARED_SECONDS for served in self._served.values()) > 1
 
     def _ready_lanes(self) -> list[OpenLane]:
         """Lanes that may take part in a turn and have something for it. Reopens lanes whose fetches failed."""
