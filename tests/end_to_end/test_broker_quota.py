@@ -25,8 +25,11 @@ BURST_SECONDS = 1.5
 
 
 @asynccontextmanager
-async def _flood(bench: Workbench, client: str) -> AsyncIterator[None]:
-    """A client sends commands of one company as fast as it can, into the partition that all use."""
+async def _flood(bench: Workbench, client: str, least: int) -> AsyncIterator[None]:
+    """A client sends commands of one company as fast as it can, into the partition that all use.
+
+    The context begins when the broker has at least so many of them.
+    """
     producer = Producer(
         {
             "bootstrap.servers": bench.settings.kafka_bootstrap_servers,
@@ -35,16 +38,19 @@ async def _flood(bench: Workbench, client: str) -> AsyncIterator[None]:
             "log_level": 0,
         }
     )
-    topic = bench.settings.topic_commands
+    topic, log = bench.settings.topic_commands, TopicPartition(bench.settings.topic_commands, 0)
+    watching = Consumer({"bootstrap.servers": bench.settings.kafka_bootstrap_servers, "group.id": "nobody"})
+    before = watching.get_watermark_offsets(log)[1]
     for number in range(FLOOD):
         command: Any = bench.command(FLOODING, 2, f"f{number}", partition=0, productId="x", note="x" * 250)
         producer.produce(topic, **command)
     try:
-        await asyncio.sleep(1.0)
+        await until(lambda: watching.get_watermark_offsets(log)[1] >= before + least, 30, "the flood is there")
         yield
     finally:
         producer.purge()
         producer.flush(10)
+        watching.close()
 
 
 async def _waits(bench: Workbench, name: str, times: int) -> list[float]:
@@ -87,9 +93,9 @@ async def test_a_producer_with_a_quota_does_not_hold_up_others(make_bench: MakeB
     await until(lambda: '"event": "assigned"' in log.read_text(), 30, "the worker has the partition")
     await _waits(bench, "warm", 3)
     quiet = max(await _waits(bench, "quiet", 5))
-    async with _flood(bench, limited):
+    async with _flood(bench, limited, 100):
         beside = await _waits(bench, "beside", 10)
-    async with _flood(bench, f"{bench.settings.group_id}-unlimited"):
+    async with _flood(bench, f"{bench.settings.group_id}-unlimited", FLOOD // 2):
         (behind,) = await _waits(bench, "behind", 1)
     await asyncio.to_thread(kafka_configs, servers, *entity, "--delete-config", "producer_byte_rate,request_percentage")
     print(f"alone {quiet:.2f} s, beside a limited flood {max(beside):.2f} s, behind an unlimited one {behind:.2f} s")
