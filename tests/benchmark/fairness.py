@@ -4,11 +4,8 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
-from threading import Event
-from typing import Self
 
 from confluent_kafka import Producer
 
@@ -16,7 +13,7 @@ from tests.benchmark.catalogue import product
 from tests.benchmark.commands import BenchCommand, commands
 from tests.benchmark.hostile import hostile
 from tests.benchmark.latency import latency_between
-from tests.benchmark.load import Load
+from tests.benchmark.load import Load, Publishing
 from tests.benchmark.place import Place
 from tests.benchmark.throughput import WORKER, begin
 
@@ -27,22 +24,12 @@ CALM_PER_SECOND = 50.0
 _LARGE_EVERY = 500
 
 
-class Flood:
+class Flood(Publishing):
     """Publishes to the flooded channel what a producer can: valid, invalid, unauthorised and huge commands."""
 
     def __init__(self, place: Place) -> None:
-        self._place, self._stopping = place, Event()
-        self._thread = ThreadPoolExecutor(1, "flood")
+        super().__init__(place)
         self.acknowledged = 0
-
-    def __enter__(self) -> Self:
-        self._running = self._thread.submit(self._publish)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.shutdown()
-        self._running.result()
 
     def _publish(self) -> None:
         topic = self._place.settings.of_channel(FLOODED).topic_commands

@@ -15,14 +15,12 @@ _TICK_SECONDS = 0.005
 _MOST = 10_000_000
 
 
-class Load:
-    """`late` is known once it was left: seconds from when the last command was due until the broker had all of them."""
+class Publishing:
+    """A thread that publishes until it is left. Leaving it raises what `_publish` raised."""
 
-    def __init__(self, place: Place, per_second: float) -> None:
-        self._place, self._per_second = place, per_second
-        self._stopping = Event()
-        self._thread = ThreadPoolExecutor(1, "load")
-        self.late = 0.0
+    def __init__(self, place: Place) -> None:
+        self._place, self._stopping = place, Event()
+        self._thread = ThreadPoolExecutor(1, "publishing")
 
     def __enter__(self) -> Self:
         self._running = self._thread.submit(self._publish)
@@ -31,9 +29,22 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.shutdown()
-        self.late = self._running.result()
+        self._running.result()
 
-    def _publish(self) -> float:
+    def _publish(self) -> None:
+        """Publish until `_stopping` is set."""
+        raise NotImplementedError
+
+
+class Load(Publishing):
+    """`late` is known once it was left: seconds from when the last command was due until the broker had all of them."""
+
+    def __init__(self, place: Place, per_second: float) -> None:
+        super().__init__(place)
+        self._per_second = per_second
+        self.late = 0.0
+
+    def _publish(self) -> None:
         producer, topic = make_producer(self._place, linger_ms=5), self._place.settings.topic_commands
         stream = self._place.stream(_MOST)
         started, sent = time.monotonic(), 0
@@ -44,7 +55,7 @@ class Load:
             sent = due
             producer.poll(0)
         assert producer.flush(120) == 0
-        return time.monotonic() - started - sent / self._per_second
+        self.late = time.monotonic() - started - sent / self._per_second
 
 
 def make_producer(place: Place, linger_ms: int) -> Producer:
