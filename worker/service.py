@@ -109,7 +109,7 @@ class Worker:
             return [self._phase, *problems]
         if self._membership is not None and (gone := self._membership.topic_watch.gone):
             problems = [*map(reason_without_topic, gone), *problems]
-            if len(gone) == len(self._settings.by_commands):
+            if len(gone) == len(self._settings.channel_names):
                 return problems
         if self._membership is None or not self._membership.assigned:
             return ["waiting for the group to assign partitions", *problems]
@@ -122,7 +122,7 @@ class Worker:
     def _spoken(self, partition: tuple[str, int]) -> str:
         """A partition in words, with its topic where the worker reads several."""
         topic, number = partition
-        return f"partition {number} of {topic}" if len(self._settings.by_commands) > 1 else f"partition {number}"
+        return f"partition {number} of {topic}" if len(self._settings.channel_names) > 1 else f"partition {number}"
 
     # Life
 
