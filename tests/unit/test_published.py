@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
 from worker.stream.published import newest_results, published_ends
@@ -32,10 +33,11 @@ async def test_a_result_topic_that_a_broker_does_not_know_is_an_error() -> None:
 
 async def test_the_newest_results_are_unknown_then() -> None:
     """They only give the reason of a halt."""
-    assert await newest_results(SETTINGS, _cluster(), SETTINGS.topic_commands, [0, 3]) == {0: None, 3: None}
+    lanes = [TopicPartition(SETTINGS.topic_commands, partition) for partition in (0, 3)]
+    assert await newest_results(SETTINGS, _cluster(), lanes) == dict.fromkeys(lanes)
 
 
 async def test_without_partitions_nobody_is_asked() -> None:
     """Neither broker nor log."""
     assert await published_ends(SETTINGS, _cluster(), {}, {}) == {}
-    assert await newest_results(SETTINGS, _cluster(), SETTINGS.topic_commands, []) == {}
+    assert await newest_results(SETTINGS, _cluster(), []) == {}

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 from worker.settings import Settings
 from worker.stream.background import in_own_task
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.leaders import name_of
+from worker.stream.cluster.leaders import by_topic, name_of
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.log_reader import LogReader
 from worker.stream.published import published_ends
@@ -87,10 +87,9 @@ class Forgotten:
 async def read_ends(shared: LaneDependencies, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
     """See `Forgotten.ends`. Raises `CLUSTER_ERRORS`, and `ResultsHidden`."""
     ends: dict[TopicPartition, int | None] = {}
-    for topic, channel in shared.settings.by_commands.items():
-        if own := {partition.partition: start for partition, start in starts.items() if partition.topic == topic}:
-            channel_ends = await _read_channel(channel, shared.cluster, own)
-            ends |= {TopicPartition(topic, partition): end for partition, end in channel_ends.items()}
+    for topic, own in by_topic(starts).items():
+        channel_ends = await _read_channel(shared.settings.by_commands[topic], shared.cluster, own)
+        ends |= {TopicPartition(topic, partition): end for partition, end in channel_ends.items()}
     return ends
 
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from math import inf
 
 import structlog
-from aiokafka.structs import TopicPartition
 
 from worker.domain.timestamps import format_ms
 from worker.observability.hooks import Activity
@@ -96,9 +95,8 @@ class Halts:
         logs = await log_ends.known([lane.partition for lane in own], ANSWER_SECONDS)
         answers = await read_positions(own, logs, self._forgotten, self._shared, self._consumer)
         known = {lane: answer for lane, answer in answers.items() if isinstance(answer, LanePositions)}
-        newest = await self._newest_results(
-            [lane.partition for lane, at in known.items() if at.emitted > at.position.applied]
-        )
+        ahead = [lane.partition for lane, at in known.items() if at.emitted > at.position.applied]
+        newest = await newest_results(self._shared.settings, self._shared.cluster, ahead)
         for lane in lanes:
             answer, positions = answers.get(lane), known.get(lane)
             reason = None if positions is None else positions.reason_to_halt(newest.get(lane.partition))
@@ -113,12 +111,3 @@ class Halts:
                 self._lanes.discard(lane)
                 lane.set_state(LaneState.OPENING, "opening")
                 self._wake.set()
-
-    async def _newest_results(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """The newest command of each partition that has a visible result, as far as it is known."""
-        newest: dict[TopicPartition, int | None] = {}
-        for topic, channel in self._shared.settings.by_commands.items():
-            own = [partition.partition for partition in partitions if partition.topic == topic]
-            results = await newest_results(channel, self._shared.cluster, topic, own) if own else {}
-            newest |= {TopicPartition(topic, partition): offset for partition, offset in results.items()}
-        return newest

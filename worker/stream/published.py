@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.structs import TopicPartition
 
 from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.messages.events import cause_of
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
+from worker.stream.cluster.leaders import by_topic
 from worker.stream.log_reader import LogReader
 
 log = structlog.get_logger(__name__)
@@ -60,12 +62,23 @@ def before(appended_ms: int) -> datetime:
 
 
 async def newest_results(
-    settings: Settings, cluster: Cluster, topic: str, partitions: Collection[int]
-) -> dict[int, int | None]:
-    """Offset of the newest command of each partition that has a visible result; None where none is known.
+    settings: Settings, cluster: Cluster, lanes: Collection[TopicPartition]
+) -> dict[TopicPartition, int | None]:
+    """Offset of the newest command of each lane that has a visible result; None where none is known.
 
     They only explain why a lane halts: a worker that may not read results does without. Errors are logged.
     """
+    newest: dict[TopicPartition, int | None] = {}
+    for topic, partitions in by_topic(dict.fromkeys(lanes)).items():
+        offsets = await _newest_of_channel(settings.by_commands[topic], cluster, partitions)
+        newest |= {TopicPartition(topic, partition): offset for partition, offset in offsets.items()}
+    return newest
+
+
+async def _newest_of_channel(
+    settings: Settings, cluster: Cluster, partitions: Collection[int]
+) -> dict[int, int | None]:
+    """The same for the partitions of one channel."""
     newest: dict[int, int | None] = dict.fromkeys(partitions)
     reader = LogReader(cluster)
     try:
@@ -74,7 +87,7 @@ async def newest_results(
                 for number, bounds in (await reader.bounds(name, numbers)).items():
                     start = max(bounds.first, bounds.end - _TAIL_OFFSETS)
                     async for records in reader.read(name, number, start, bounds.end):
-                        for cause in _causes(records, topic):
+                        for cause in _causes(records, settings.topic_commands):
                             newest[cause.partition] = max(cause.offset, newest.get(cause.partition) or 0)
     except Exception as error:
         log.warning("results_cannot_be_read", error=f"{type(error).__name__}: {error}")

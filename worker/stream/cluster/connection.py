@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Coroutine
 from typing import Any
 
@@ -33,6 +32,7 @@ from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.store.port import TopicIdentity
 from worker.stream.aiokafka_internals import MetadataRequest
+from worker.stream.cluster.leaders import by_topic
 from worker.stream.cluster.metadata_v10 import TopicsRequest, identities_of, operations_by_topic
 from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetsRequest, committed_offsets
 from worker.stream.cluster.silent_brokers import NODE_SECONDS, any_silent, ask_silent, node_is_silent
@@ -240,10 +240,8 @@ class Cluster:
         A partition with an error has the error, such as UNSTABLE_OFFSET_COMMIT while a transaction is open. Errors of
         the whole answer are raised. Without `stable`, an open transaction is ignored.
         """
-        by_topic = defaultdict[str, list[int]](list)
-        for topic, partition in sorted(partitions):
-            by_topic[topic].append(partition)
-        response = await self.ask_group_coordinator(group_id, OffsetsRequest(group_id, by_topic, stable=stable))
+        wanted = by_topic(dict.fromkeys(sorted(partitions)))
+        response = await self.ask_group_coordinator(group_id, OffsetsRequest(group_id, wanted, stable=stable))
         offsets = committed_offsets(response)
         # "No offset" would let a lane start anew, so a partition that is missing in the answer is an error (guard B17).
         missing = KafkaError("the coordinator did not answer for it")

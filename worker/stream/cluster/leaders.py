@@ -1,15 +1,26 @@
-"""The leaders of partitions, by the metadata that a client has."""
+"""Partitions: their names, their topics, and their leaders by the metadata that a client has."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition
+
+Value = TypeVar("Value")
 
 
 def name_of(partition: TopicPartition) -> str:
     """Format a partition for people, as `topic/partition`."""
     return f"{partition.topic}/{partition.partition}"
+
+
+def by_topic(values: Mapping[TopicPartition, Value]) -> dict[str, dict[int, Value]]:
+    """The values of partitions, topic by topic."""
+    topics: dict[str, dict[int, Value]] = {}
+    for (topic, partition), value in values.items():
+        topics.setdefault(topic, {})[partition] = value
+    return topics
 
 
 def has_leader(client: AIOKafkaClient, topic_partition: TopicPartition) -> bool:

@@ -1,6 +1,6 @@
 """Version 7 of OffsetFetch, the first that sees pending transactions (KIP-447). aiokafka has up to 3."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka.errors import KafkaError, for_code
@@ -48,7 +48,7 @@ class OffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]):  #
 
     API_KEY = 9
 
-    def __init__(self, group_id: str, partitions: Mapping[str, Sequence[int]], *, stable: bool) -> None:
+    def __init__(self, group_id: str, partitions: Mapping[str, Collection[int]], *, stable: bool) -> None:
         """`partitions` are those of each topic."""
         self._group_id, self._partitions, self._stable = group_id, partitions, stable
 

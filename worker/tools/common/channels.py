@@ -1,13 +1,8 @@
 """Channels as people and reports name them."""
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
-
-from aiokafka.structs import TopicPartition
+from collections.abc import Sequence
 
 from worker.settings import CHANNEL, Settings
-
-Value = TypeVar("Value")
 
 
 def channel_of(settings: Settings, topic: str) -> str | None:
@@ -23,11 +18,3 @@ def channel_column(channels: Sequence[str | None]) -> tuple[tuple[str, ...], lis
     if not any(channels):
         return (), [()] * len(channels)
     return ("channel",), [(channel or "(default)",) for channel in channels]
-
-
-def by_topic(values: Mapping[TopicPartition, Value]) -> dict[str, dict[int, Value]]:
-    """The values of partitions, topic by topic."""
-    topics: dict[str, dict[int, Value]] = {}
-    for (topic, partition), value in values.items():
-        topics.setdefault(topic, {})[partition] = value
-    return topics

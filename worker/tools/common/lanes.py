@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from aiokafka.structs import TopicPartition
 
 from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.leaders import by_topic
 from worker.stream.lane_positions import LanePositions, positions_of
 from worker.stream.log_reader import LogReader
 from worker.stream.positions import Log, why_commits_are_lost
 from worker.stream.published import newest_results
 from worker.tools.common.acls import asking_acls
-from worker.tools.common.channels import by_topic, channel_of
+from worker.tools.common.channels import channel_of
 from worker.tools.common.group_view import PartitionView, group_view
 from worker.tools.common.inspection import LaneRow, position_in
 from worker.tools.common.lane_report import UNOWNED, LaneReport, LanesReport, LaneState
@@ -42,7 +43,7 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
     positions = positions_of_lanes(seen, known, published)
     ages = await _ages(servers, positions)
     ahead = [at for at, lane in positions.items() if lane.emitted > lane.position.applied]
-    newest = await _newest_results(servers, ahead)
+    newest = await newest_results(servers.settings, servers.cluster, ahead)
     reports = []
     for at in sorted({*seen, *known}, key=lambda lane: (order.get(lane.topic, len(order)), lane)):
         report = _report(channel_of(settings, at.topic), at, known.get(at), seen.get(at))
@@ -104,16 +105,6 @@ async def _ages(servers: Servers, positions: Mapping[TopicPartition, LanePositio
     return ages
 
 
-async def _newest_results(servers: Servers, lanes: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
-    """See `newest_results`, for lanes of any channels."""
-    newest = dict[TopicPartition, int | None]()
-    for topic, partitions in by_topic(dict.fromkeys(lanes)).items():
-        own = servers.settings.by_commands[topic]
-        offsets = await newest_results(own, servers.cluster, topic, partitions)
-        newest |= {TopicPartition(topic, partition): offset for partition, offset in offsets.items()}
-    return newest
-
-
 async def with_logs_beyond(cluster: Cluster, seen: Views, known: Rows) -> Views:
     """The same partitions; where A is beyond the end of the log that was seen, with the log as it is now.
 
@@ -133,7 +124,7 @@ async def published_without_offset(servers: Servers, seen: Views) -> dict[TopicP
     Only the newest results are read: enough to see that a lane ran, and that commits are lost.
     """
     without = [at for at, view in seen.items() if view.committed is None and view.log.first < view.log.end]
-    newest = await _newest_results(servers, without)
+    newest = await newest_results(servers.settings, servers.cluster, without)
     return {at: offset + 1 for at, offset in newest.items() if offset is not None}
 
 

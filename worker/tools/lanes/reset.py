@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.store.port import FencingToken, LaneName, LostLane
+from worker.stream.cluster.leaders import by_topic
 from worker.stream.lane_positions import LanePositions
 from worker.stream.positions import NEW_NAME
 from worker.stream.published import before
-from worker.tools.common.channels import by_topic
 from worker.tools.common.connected import Connected, connected
 from worker.tools.common.group_members import has_members
 from worker.tools.common.journal import Author, operation
