@@ -1,9 +1,9 @@
-"""Whether a flood on one channel holds up another one: latency of a calm channel, with and without the flood."""
+"""Whether a flood on one channel holds up another one: latency of a calm channel, without a flood and beside it."""
 
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -22,6 +22,7 @@ FLOODED = "flooded"
 
 CALM_PER_SECOND = 50.0
 _LARGE_EVERY = 500
+_SETTLE_SECONDS, _RESTART_SECONDS = 2.0, 5.0
 
 
 class Flood(Publishing):
@@ -72,27 +73,40 @@ def _mixture(place: Place) -> Iterator[BenchCommand]:
 
 @dataclass(frozen=True)
 class Calm:
-    """Sorted milliseconds of commands on the calm channel while the other is quiet, and while it is flooded.
+    """Sorted milliseconds of commands on the calm channel, by what goes on beside it.
 
-    And how many records a second the flood was.
+    `unread` is beside a flood that no worker reads: what it costs to share cores and disk with its producer and the
+    broker. `backlog` is beside what a flood has left, when its producer is still. And its records a second.
     """
 
     quiet: list[float]
+    unread: list[float]
+    backlog: list[float]
     flooded: list[float]
     flood_per_second: float
 
 
 def calm_latencies(place: Place, seconds: float) -> Calm:
-    """Measured over so many seconds, twice."""
+    """Measured over so many seconds each. `place` has the flooded channel."""
+
+    def latencies() -> Callable[[], list[float]]:
+        time.sleep(_SETTLE_SECONDS)
+        return latency_between(reader, seconds)
+
     with place.reader() as reader:
+        place.environment["PASSPORT_CHANNELS"] = ""
         begin(place, WORKER, reader)
         with Load(place, CALM_PER_SECOND):
-            time.sleep(2.0)
-            quiet = latency_between(reader, seconds)
+            quiet = latencies()
+            with Flood(place):
+                unread = latencies()
+            place.stop()
+            place.environment["PASSPORT_CHANNELS"] = FLOODED
+            place.start(*WORKER.module)
+            time.sleep(_RESTART_SECONDS)
+            backlog = latencies()
             with Flood(place) as flood:
-                time.sleep(2.0)
-                before = flood.acknowledged
-                flooded = latency_between(reader, seconds)
-                per_second = (flood.acknowledged - before) / seconds
+                flooded = latencies()
+                per_second = flood.acknowledged / (seconds + _SETTLE_SECONDS)
         place.wait(reader, "calm commands")
-    return Calm(quiet(), flooded(), per_second)
+    return Calm(quiet(), unread(), backlog(), flooded(), per_second)

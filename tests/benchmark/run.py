@@ -288,7 +288,9 @@ def _fairness(run: Run) -> None:
     with run.place(channels=FLOODED) as place:
         found = calm_latencies(place, run.size.latency_seconds / 2)
     _percentiles(run, "calm channel", found.quiet)
+    _percentiles(run, "calm channel beside backlog", found.backlog)
     _percentiles(run, "calm channel beside a flood", found.flooded)
+    _percentiles(run, "calm channel beside a flood that no worker reads", found.unread)
     run.figures.add("flood beside it", found.flood_per_second, "records/s")
 
 

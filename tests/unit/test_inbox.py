@@ -173,7 +173,7 @@ def test_all_lanes_of_a_session_share_their_news() -> None:
 
 def test_a_budget_that_is_spent_stops_all_but_those_that_hold_nothing() -> None:
     """No lane waits for another to give back. Seen to fail where only the lane's own bytes counted."""
-    budget = Budget(MOST_BYTES)
+    budget = Budget(MOST_BYTES, inboxes=MOST_BYTES)  # a share is nothing
     greedy, modest, empty = (_inbox(budget=budget) for _ in range(3))
     modest.put([_record(0)], 1)
     assert greedy.wants_more
@@ -183,6 +183,17 @@ def test_a_budget_that_is_spent_stops_all_but_those_that_hold_nothing() -> None:
     assert _offsets(_take(greedy, 10, 10 * MOST_BYTES)) == [0]
     greedy.answered(1)
     assert [one.wants_more for one in (greedy, modest, empty)] == [True] * 3
+
+
+def test_who_holds_less_than_a_share_may_take_though_the_budget_is_spent() -> None:
+    """Seen to fail where it had to hold nothing: beside a flood, a calm lane waited for its results."""
+    budget = Budget(MOST_BYTES, inboxes=2)
+    greedy, calm = (_inbox(budget=budget) for _ in range(2))
+    greedy.put([LARGE], 1)
+    calm.put([_record(0)], 1)
+    assert [one.wants_more for one in (greedy, calm)] == [False, True]
+    calm.put([_record(1, b"x" * (MOST_BYTES // 16))], 2)
+    assert not calm.wants_more, "an eighth of all bytes is its share, and a record takes twice its value"
 
 
 def test_a_lane_that_starts_again_gives_back_what_it_held() -> None:

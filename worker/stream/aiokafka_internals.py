@@ -171,8 +171,9 @@ def pause_after_fetches(consumer: AIOKafkaConsumer) -> None:
     """
     fetcher = consumer._fetcher
     # aiokafka fetches nothing for so long after records that nobody has read yet. A lane that has enough leaves its
-    # records there, and must not hold up the others for longer than the pause.
-    fetcher._prefetch_backoff = FULL_SECONDS
+    # records there, and must not hold up the others: this ends before the pause. If both ended in the same step of the
+    # event loop, aiokafka would take the fetch for unfinished, and wait for 200 ms.
+    fetcher._prefetch_backoff = FULL_SECONDS / 2
     fetch = fetcher._proc_fetch_request
 
     async def fetch_and_pause(*request: Any) -> bool:

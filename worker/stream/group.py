@@ -112,7 +112,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         generation, member = membership_of(self._consumer)
         self._shared.hooks.assigned(generation, len(assigned))
         log.info("assigned", generation=generation, partitions=[*map(name_of, sorted(assigned))])
-        settings, budget = self._shared.settings, Budget(HELD_BYTES)
+        settings, budget = self._shared.settings, Budget(HELD_BYTES, len(assigned))
         for topic_partition in assigned:
             name = LaneName(settings.group_id, topic_partition.topic, topic_partition.partition)
             self.lanes[topic_partition] = Lane(name, Inbox(settings.batch_records, budget), self._shared.hooks)

@@ -19,23 +19,28 @@ class _Taken(NamedTuple):
 
 
 class Budget:
-    """The bytes that all inboxes of a worker may hold together, until results are visible."""
+    """The bytes that all inboxes of a worker may hold together, until results are visible.
 
-    def __init__(self, max_bytes: int) -> None:
+    An inbox that holds less than `share` may take more, whatever the others hold. So a flood of some lanes never stops
+    the fetches of the others, and all together exceed the bytes by a quarter at most, and a record each.
+    """
+
+    def __init__(self, max_bytes: int, inboxes: int = 1) -> None:
         self._max_bytes = max_bytes
+        self.share = max_bytes // (4 * inboxes)
         self.used = 0
 
     @property
     def is_spent(self) -> bool:
-        """Whether only inboxes that hold nothing may still take."""
+        """Whether only inboxes that hold less than their share may still take."""
         return self.used >= self._max_bytes
 
 
 class Inbox:
     """A buffer between the reader and one lane.
 
-    It stops asking for records at `records_wanted`, or when the shared byte budget is spent. An empty inbox takes a
-    record of any size, so that no lane waits for another one to free memory.
+    It stops asking for records at `records_wanted`, or when the shared byte budget is spent and its own share is full.
+    An empty inbox takes a record of any size, so that no lane waits for another one to free memory.
 
     `fetch_offset` is where the next fetch starts. It passes commit markers and aborted records, which occupy offsets
     but are no records (guard B12).
@@ -99,7 +104,7 @@ class Inbox:
         """Whether another fetch fits."""
         if self.failure is not None or len(self._waiting) >= self._records_wanted:
             return False
-        return self._bytes == 0 or not self._budget.is_spent
+        return self._bytes <= self._budget.share or not self._budget.is_spent
 
     @property
     def oldest_ms(self) -> int | None:

@@ -7,6 +7,7 @@ Kafka. Any doubt about a turn ends the session, and `worker.stream.sessions` beg
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
@@ -27,8 +28,8 @@ from worker.stream.producer import Doubt, Emitter
 # Memory that the records of a turn may take. All lanes together may hold three times as much, so that records are
 # fetched for one turn while two others are at work.
 TURN_BYTES = 4 * 1024 * 1024
-# Turns stay so small while several channels have commands, by records and bytes: a command waits for the turn before
-# its own, and a flood on one channel must not make that turn long for another one.
+# While several channels have commands, each takes so much of a turn, by records and bytes: a command waits for the turn
+# before its own, and a flood on one channel must not make that turn long for another one.
 SHARED_RECORDS = 100
 SHARED_BYTES = 512 * 1024
 # A channel counts for so long after its last command.
@@ -148,21 +149,29 @@ class Session:
         self._turns += 1
         ready = self._ready_lanes()
         is_shared = self._is_shared(ready)
-        records_left = min(self._max_records, SHARED_RECORDS) if is_shared else self._max_records
-        bytes_left = SHARED_BYTES if is_shared else TURN_BYTES
+        records_left, bytes_left = self._max_records, TURN_BYTES
         if len(ready) > records_left:  # those that have waited longest
             ready = sorted(ready, key=lambda lane: lane.served)[:records_left]
         few = records_left // max(1, len(ready))
+        lanes_of = Counter(lane.name.topic for lane in ready)
+        sizes = Counter[str]()
         turn: Batches = {}
         # Lanes with few records come first: what they leave of their shares goes to those with many.
-        for lane in sorted(ready, key=lambda lane: (len(lane.inbox) > few, lane.served)):
-            if is_shared and turn and bytes_left <= 0:
-                break  # the others have waited longest at the next turn
-            shares = len(ready) - len(turn)
-            batch = lane.inbox.take(lane.expected, records_left // shares, max(1, bytes_left // shares))
+        for shares, lane in zip(
+            range(len(ready), 0, -1), sorted(ready, key=lambda lane: (len(lane.inbox) > few, lane.served)), strict=True
+        ):
+            records, size = records_left // shares, bytes_left // shares
+            if is_shared:
+                topic = lane.name.topic
+                if sizes[topic] >= SHARED_BYTES:
+                    continue  # the lane has waited longest at the next turn
+                records = min(records, max(1, SHARED_RECORDS // lanes_of[topic]))
+                size = min(size, SHARED_BYTES // lanes_of[topic])
+            batch = lane.inbox.take(lane.expected, records, max(1, size))
             self._hooks.begins(batch.activity)
             lane.served = self._turns
             records_left, bytes_left = records_left - len(batch.records), bytes_left - batch.size
+            sizes[lane.name.topic] += batch.size
             turn[lane] = batch
         return turn
 
