@@ -11,7 +11,7 @@ from worker.store.address import place_of
 from worker.store.errors import why_refused
 from worker.store.grants import check_rights
 from worker.store.port import StoreUnavailable
-from worker.store.schema import GROUP, SCHEMA, check_group, check_schema, known_migrations
+from worker.store.schema import GROUP, SCHEMA, applied_migrations, check_group, check_schema, known_migrations
 from worker.store.sql import Sessions
 from worker.stream.cluster.connection import Cluster, Refused, kafka_fault
 from worker.stream.cluster.permissions import check_permissions
@@ -83,8 +83,13 @@ class Preflight:
 
     async def _schema(self) -> list[CheckResult]:
         async with self._store.session() as connection:
-            newest = known_migrations()[-1].name
-            return [await check_schema(connection) or _passed(SCHEMA, f"at {newest}, as this version expects")]
+            if (problem := await check_schema(connection)) is not None:
+                return [problem]
+            newest = (await applied_migrations(connection))[-1].name
+        is_ours = newest == known_migrations()[-1].name
+        return [
+            _passed(SCHEMA, f"at {newest}, {'as this version expects' if is_ours else 'which this version can run on'}")
+        ]
 
     async def _group(self) -> list[CheckResult]:
         group_id = self._settings.group_id

@@ -8,15 +8,17 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from worker.store import schema as migrations
-from worker.store.schema import Migration, check_schema, known_migrations
+from tests.contract.future import bring, future
+from worker.store.schema import check_schema, known_migrations
 from worker.store.sql import Connection
+from worker.tools.common import migrating
 from worker.tools.common.journal import Author
 from worker.tools.common.migrating import MigrationError, migrate
 
 NAMES = [migration.name for migration in known_migrations()]
-NEXT = Migration(9998, "9998_next.sql", "CREATE TABLE next_one (id integer); CREATE TABLE next_two (id integer);")
-BROKEN = Migration(9999, "9999_broken.sql", "CREATE TABLE broken (id integer); SELECT 1 / 0;")
+NEWEST = known_migrations()[-1].version
+NEXT = future(9998, "CREATE TABLE next_one (id integer); CREATE TABLE next_two (id integer);")
+BROKEN = future(9999, "CREATE TABLE broken (id integer); SELECT 1 / 0;")
 
 
 @pytest_asyncio.fixture
@@ -25,12 +27,6 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
-
-
-def _bring(monkeypatch: pytest.MonkeyPatch, *more: Migration) -> None:
-    """Let this version bring more migrations than it does."""
-    brought = (*known_migrations(), *more)
-    monkeypatch.setattr(migrations, "known_migrations", lambda: brought)
 
 
 async def _tables(connection: Connection) -> set[str]:
@@ -83,24 +79,24 @@ async def test_an_older_database_gets_only_what_it_lacks(
 ) -> None:
     """A new migration is asked for by name, and then applied alone."""
     await migrate(connection)
-    _bring(monkeypatch, NEXT)
+    bring(monkeypatch, NEXT)
     assert str(await check_schema(connection)) == (
-        "The database is older than this version (next: 9998_next.sql): run `passport-worker migrate`."
+        "The database is older than this version (next: 9998_future.sql): run `passport-worker migrate`."
     )
-    assert await migrate(connection) == ["9998_next.sql"]
+    assert await migrate(connection) == ["9998_future.sql"]
     assert await check_schema(connection) is None
 
 
 async def test_a_migration_that_fails_leaves_nothing(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those before it stay, its own statements are rolled back, and it is tried again next time."""
-    _bring(monkeypatch, NEXT, BROKEN)
+    bring(monkeypatch, NEXT, BROKEN)
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(connection)
     tables = await _tables(connection)
     assert {"next_one", "next_two"} <= tables
     assert "broken" not in tables
     assert str(await check_schema(connection)) == (
-        "The database is older than this version (next: 9999_broken.sql): run `passport-worker migrate`."
+        "The database is older than this version (next: 9999_future.sql): run `passport-worker migrate`."
     )
 
 
@@ -110,16 +106,44 @@ async def test_an_empty_database_is_told_as_empty(connection: Connection) -> Non
     assert await _tables(connection) == set()
 
 
-async def test_a_newer_database_is_left_alone(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old worker refuses a database that a newer one has migrated, also when it has migrations of its own left."""
+async def test_a_newer_database_that_is_readable_from_this_version_is_run_on(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old worker starts on it and its `migrate` does nothing, so that a rollback needs no other database."""
     await migrate(connection)
-    await connection.execute("INSERT INTO schema_migration VALUES (4711, '4711_later.sql', '')")
-    _bring(monkeypatch, NEXT)
-    problem = "The database is newer than this version (4711_later.sql was applied): deploy a newer worker."
+    with monkeypatch.context() as newer:
+        bring(newer, future(NEWEST + 1, "CREATE TABLE next_one (id integer)", readable_from=NEWEST))
+        assert await migrate(connection) == [f"{NEWEST + 1:04}_future.sql"]
+    assert await check_schema(connection) is None
+    assert await migrate(connection) == []
+
+
+async def test_a_newer_database_is_left_alone(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old worker refuses one that needs newer workers, with the version that may run on it."""
+    await migrate(connection)
+    with monkeypatch.context() as newer:
+        bring(newer, future(NEWEST + 1, "CREATE TABLE next_one (id integer)"), future(NEWEST + 2, "SELECT 1"))
+        newer.setattr(migrating, "__version__", "7.8.9")
+        await migrate(connection)
+    problem = (
+        f"The database is newer than this version: {NEWEST + 1:04}_future.sql needs workers of schema {NEWEST + 1:04} "
+        f"or newer, and this one is of schema {NEWEST:04}: deploy version 7.8.9, which applied it, or a newer one."
+    )
     assert str(await check_schema(connection)) == problem
     with pytest.raises(MigrationError) as caught:
         await migrate(connection)
     assert str(caught.value) == problem
+
+
+async def test_a_database_of_another_branch_is_left_alone(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a migration that this version does not know, and lacks a later one that this version brings."""
+    await migrate(connection)
+    await connection.execute("INSERT INTO schema_migration VALUES (4711, '4711_later.sql', '', 1, '0.9.0')")
+    bring(monkeypatch, NEXT)
+    with pytest.raises(MigrationError, match=r"The database is newer than this version: 4711_later\.sql"):
+        await migrate(connection)
     assert "next_one" not in await _tables(connection)
 
 

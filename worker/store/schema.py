@@ -1,10 +1,15 @@
-"""Checks that a database fits this version of the worker: its schema, and the consumer group that it was used with."""
+"""Checks that a database fits this version of the worker: its schema, and the consumer group that it was used with.
+
+A schema has the number of its newest migration. A worker runs on the schema that it brings, and on newer ones whose
+migrations say that workers of its schema can read them (`readable_from`). So versions can take turns.
+"""
 
 import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from typing import NamedTuple
 
 from worker.messages.hints import CheckResult
 from worker.store import sql
@@ -30,6 +35,16 @@ class Migration:
         return sha256(self.text.encode()).digest()
 
 
+class Applied(NamedTuple):
+    """A row of `schema_migration`. `applied_by` is the version of the worker that applied the migration."""
+
+    version: int
+    name: str
+    checksum: bytes
+    readable_from: int
+    applied_by: str
+
+
 @cache
 def known_migrations() -> tuple[Migration, ...]:
     """The migrations that this version brings, by version."""
@@ -38,24 +53,36 @@ def known_migrations() -> tuple[Migration, ...]:
     return tuple(Migration(int(match[1]), path.name, path.read_text(encoding="utf-8")) for match, path in named)
 
 
+async def applied_migrations(connection: Connection) -> list[Applied]:
+    """The migrations that the database has, by version. Needs `schema_migration`. Read only."""
+    return [Applied(*row) for row in await connection.fetch(sql.load("applied_migrations"))]
+
+
 async def pending_migrations(connection: Connection) -> list[Migration] | CheckResult:
-    """The migrations that the database lacks, or why this version does not fit it. Needs `schema_migration`."""
-    applied = await connection.fetch(sql.load("applied_migrations"))
+    """The migrations that the database lacks, or why this version does not fit it. Needs `schema_migration`.
+
+    A newer database lacks none, if workers of this version's schema can run on it.
+    """
     known = {migration.version: migration for migration in known_migrations()}
-    for version, name, checksum in applied:
-        if version not in known:
-            finding = f"The database is newer than this version ({name} was applied)"
-            return CheckResult(SCHEMA, finding, "deploy a newer worker.")
-        if known[version].checksum != checksum:
-            finding = f"The migration {known[version].name} has changed since it was applied"
+    ours = known_migrations()[-1].version
+    lacking = dict(known)
+    for version, name, checksum, readable_from, applied_by in await applied_migrations(connection):
+        migration = lacking.pop(version, None)
+        if migration is None and (version < ours or readable_from > ours):
+            finding = (
+                f"The database is newer than this version: {name} needs workers of schema {readable_from:04} or newer, "
+                f"and this one is of schema {ours:04}"
+            )
+            return CheckResult(SCHEMA, finding, f"deploy version {applied_by}, which applied it, or a newer one.")
+        if migration is not None and migration.checksum != checksum:
+            finding = f"The migration {migration.name} has changed since it was applied"
             advice = "restore the file as it was released, and put the change into a new migration."
             return CheckResult(SCHEMA, finding, advice)
-    versions = {row["version"] for row in applied}
-    return [migration for migration in known_migrations() if migration.version not in versions]
+    return list(lacking.values())
 
 
 async def check_schema(connection: Connection) -> CheckResult | None:
-    """None if the database is exactly at this version. Read only."""
+    """None if the database has this version's schema, or a newer one that this version can run on. Read only."""
     finding = "The database is empty"
     if await connection.fetchval(sql.load("has_schema_migration")):
         pending = await pending_migrations(connection)

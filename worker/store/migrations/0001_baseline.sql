@@ -1,3 +1,7 @@
+-- readable from: 0001
+-- locks: nothing
+-- takes: 0.0 s
+--
 -- The whole schema: reference data, passports, lanes, the ledger, and what operators see and do.
 --
 -- `passport-worker migrate` runs this file in one transaction. sql/grants.sql lists who may do what.

@@ -1,3 +1,7 @@
+-- readable from: 0002
+-- locks: nothing
+-- takes: 0.0 s
+--
 -- How many commands of a company each worker answered on a UTC day of its clock, and how many of them it refused. It
 -- shows who floods, and who is refused entirely. A worker overwrites its own rows every few seconds, outside of its
 -- turns: at most 10,000 rows a worker and day. Housekeeping deletes rows past the retention.

@@ -1,47 +1,142 @@
-"""Applies numbered SQL migrations: each once, in its own transaction, by one process at a time."""
+"""Applies numbered SQL migrations: each once, by one process at a time, beside running workers.
 
+A worker that needs a table waits behind a migration that waits for a lock on it. So a migration waits shortly, lets the
+workers go first, and tries again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+
+from worker import __version__
 from worker.messages.hints import CheckResult
 from worker.store import sql
 from worker.store.partitions import ensure_days
-from worker.store.schema import pending_migrations
+from worker.store.schema import Migration, pending_migrations
 from worker.store.sql import Connection
 from worker.tools.common.journal import Author, operation
+from worker.tools.common.migration_header import Header, header_of, index_of
+
+_POLL_SECONDS = 0.1
 
 
 class MigrationError(Exception):
     """This version may not migrate the database. The message says why and what to do."""
 
 
-async def migrate(connection: Connection, author: Author | None = None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a migration waits for the locks that it needs, how often, and how long workers go first in between."""
+
+    tries: int = 60
+    lock_seconds: float = 1.0
+    pause_seconds: float = 3.0
+
+
+async def migrate(
+    connection: Connection,
+    author: Author | None = None,
+    patience: Patience = Patience(),
+    say: Callable[[str], None] = lambda text: None,
+) -> list[str]:
     """Bring the database to this version, and make the partitions of the coming days. Returns the applied names.
 
-    Each migration has a row of `operation` in its own transaction, if there is an author.
+    Each migration has a row of `operation`, if there is an author. `say` gets a sentence for each wait.
     Safe to repeat, and for many processes at once: they take turns, and each sees what the others have applied. Raises
-    `MigrationError` when the database is newer than this version, or when an applied migration has changed.
+    `MigrationError` when this version does not fit the database, or when a migration does not get its locks.
     """
     applied = []
-    while name := await _apply_next(connection, author):
+    while name := await _apply_next(connection, author, patience, say):
         applied.append(name)
     await ensure_days(connection)
     return applied
 
 
-async def _apply_next(connection: Connection, author: Author | None) -> str | None:
-    async with connection.transaction(isolation="read_committed"):
-        # The lock ends with the transaction, so a lost connection frees it, and a pooler in between does no harm.
-        await connection.execute(sql.load("lock_migrations", __package__))
-        await connection.execute(sql.load("create_schema_migration", __package__))
-        pending = await pending_migrations(connection)
-        if isinstance(pending, CheckResult):
-            raise MigrationError(str(pending))
-        if not pending:
-            return None
-        migration = pending[0]
+@asynccontextmanager
+async def alone(connection: Connection) -> AsyncIterator[None]:
+    """A transaction in which no other process migrates or grants.
+
+    The lock ends with the transaction, so a lost connection frees it, and a pooler in between does no harm.
+    """
+    while True:
+        async with connection.transaction(isolation="read_committed"):
+            if await connection.fetchval(sql.load("try_lock_migrations", __package__)):
+                yield
+                return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+@asynccontextmanager
+async def _alone_in_session(connection: Connection) -> AsyncIterator[None]:
+    while not await connection.fetchval(sql.load("try_lock_migrations_in_session", __package__)):  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            await connection.execute(sql.load("unlock_migrations", __package__))
+
+
+async def _apply_next(
+    connection: Connection, author: Author | None, patience: Patience, say: Callable[[str], None]
+) -> str | None:
+    for left in reversed(range(patience.tries)):
+        try:
+            async with alone(connection):
+                await connection.execute(sql.load("create_schema_migration", __package__))
+                migration = await _next(connection)
+                if migration is None:
+                    return None
+                header = header_of(migration)
+                if header.in_transaction:
+                    await connection.execute(sql.load("lock_patience", __package__), f"{patience.lock_seconds}s")
+                    await connection.execute(migration.text)
+                    await _record(connection, migration, header, author)
+            if not header.in_transaction:
+                await _apply_outside(connection, migration, header, author)
+            return migration.name
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            if not left:
+                advice = "Run `passport-worker doctor`: postgres.locks names long transactions. End them, then repeat."
+                raise MigrationError(
+                    f"The migration did not get its locks in {patience.tries} tries: {error}. {advice}"
+                ) from error
+            say(
+                f"others hold locks that the migration needs; {left} more tries, the next in {patience.pause_seconds} s"
+            )
+            await asyncio.sleep(patience.pause_seconds)
+    raise AssertionError("a migration has at least one try")
+
+
+async def _next(connection: Connection) -> Migration | None:
+    pending = await pending_migrations(connection)
+    if isinstance(pending, CheckResult):
+        raise MigrationError(str(pending))
+    return pending[0] if pending else None
+
+
+async def _apply_outside(connection: Connection, migration: Migration, header: Header, author: Author | None) -> None:
+    """Apply a migration of a single statement that runs in no transaction, and may have been killed in its midst.
+
+    It waits for transactions, and no worker waits for it. So its patience has no bounds.
+    """
+    async with _alone_in_session(connection):
+        if await _next(connection) != migration:  # another process was faster
+            return
+        index = index_of(migration)
+        if index is not None and (remains := await connection.fetchval(sql.load("invalid_index", __package__), index)):
+            await connection.execute(f"DROP INDEX CONCURRENTLY {remains}")
         await connection.execute(migration.text)
-        await connection.execute(
-            sql.load("record_migration", __package__), migration.version, migration.name, migration.checksum
-        )
-        if author is not None:  # only now is there a table for it
-            async with operation(connection, "migrate", author, {"migration": migration.name}):
-                pass
-        return migration.name
+        async with connection.transaction():
+            await _record(connection, migration, header, author)
+
+
+async def _record(connection: Connection, migration: Migration, header: Header, author: Author | None) -> None:
+    columns = (migration.version, migration.name, migration.checksum, header.readable_from, __version__)
+    await connection.execute(sql.load("record_migration", __package__), *columns)
+    if author is not None:  # only the first migration makes a table for it
+        async with operation(connection, "migrate", author, {"migration": migration.name}):
+            pass

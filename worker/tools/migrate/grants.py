@@ -6,7 +6,7 @@ from worker.store import sql
 from worker.store.grants import lacking_of
 from worker.store.sql import Connection
 from worker.tools.common.journal import Author, operation
-from worker.tools.common.migrating import MigrationError
+from worker.tools.common.migrating import MigrationError, alone
 from worker.tools.common.rights import Role
 
 
@@ -17,8 +17,7 @@ async def grant_rights(connection: Connection, role: str, kind: Role, author: Au
 
     Raises `MigrationError` for a role that does not exist, and where the connection's role is not the tables' owner.
     """
-    async with connection.transaction(isolation="read_committed"):
-        await connection.execute(sql.load("lock_migrations", "worker.tools.common"))
+    async with alone(connection):
         names = await connection.fetchrow(sql.load("grantee", __package__), role)
         if names is None:
             raise MigrationError(f'The role "{role}" does not exist: make it first, with CREATE ROLE.')

@@ -1,0 +1,159 @@
+"""A migration runs beside workers: it never holds them up for long, and a killed one is finished by the next."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from tests.contract.future import bring, future
+from tests.contract.world import OPEN, Lane, ask, furnish, until_waiting
+from worker.store.postgres import PostgresStore
+from worker.store.schema import check_schema, known_migrations
+from worker.store.sql import Connection
+from worker.tools.common.migrating import MigrationError, Patience, migrate
+
+NEXT = known_migrations()[-1].version + 1
+COLUMN = future(NEXT, "ALTER TABLE company ADD COLUMN next_one integer")
+INDEX = future(NEXT, "CREATE INDEX CONCURRENTLY IF NOT EXISTS next_index ON passport (frame_id)", transaction=False)
+SHORT = Patience(tries=3, lock_seconds=0.2, pause_seconds=0.05)
+
+
+@pytest_asyncio.fixture
+async def url(database_url: str) -> str:
+    """A migrated database with the catalogue."""
+    await furnish(database_url)
+    return database_url
+
+
+@pytest_asyncio.fixture
+async def connection(url: str) -> AsyncIterator[Connection]:
+    """The connection that migrates."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+@asynccontextmanager
+async def _holding(url: str, statement: str) -> AsyncIterator[Connection]:
+    """A session of somebody who keeps a transaction open, as a backup does."""
+    other = await asyncpg.connect(url)
+    try:
+        async with other.transaction():
+            await other.execute(statement)
+            yield other
+    finally:
+        await other.close()
+
+
+async def test_workers_go_on_while_a_migration_waits_for_a_lock(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody reads `company` in a long transaction. The migration waits for that, and workers hardly for it."""
+    bring(monkeypatch, COLUMN)
+    store = PostgresStore(url, 2)
+    lane = await Lane.open(store)
+    turns: list[float] = []
+
+    async def work() -> None:
+        number = 0
+        while True:
+            number, began = number + 1, time.monotonic()
+            assert await lane.verdicts(ask(OPEN, serial=f"s{number}")) == ["created"]
+            turns.append(time.monotonic() - began)
+            await asyncio.sleep(0)
+
+    working = asyncio.create_task(work())
+    waits: list[str] = []
+    patience = Patience(tries=100, lock_seconds=0.2, pause_seconds=0.2)
+    async with _holding(url, "LOCK TABLE company IN ACCESS SHARE MODE"):
+        migrating = asyncio.create_task(migrate(connection, patience=patience, say=waits.append))
+        while len(waits) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not migrating.done()
+        assert len(turns) > 5
+    assert await asyncio.wait_for(migrating, 5) == [COLUMN.name]
+    done = len(turns)
+    while len(turns) < done + 3:
+        await asyncio.sleep(0.01)
+        assert not working.done()
+    working.cancel()
+    await asyncio.wait([working])
+    await store.close()
+    assert max(turns) < 2.0
+    assert waits[0] == "others hold locks that the migration needs; 99 more tries, the next in 0.2 s"
+
+
+async def test_a_migration_that_gets_no_lock_says_so_and_leaves_nothing(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run again when the lock is free, it goes through."""
+    bring(monkeypatch, COLUMN)
+    async with _holding(url, "LOCK TABLE company IN ACCESS SHARE MODE"):
+        with pytest.raises(MigrationError, match=r"did not get its locks in 3 tries: .* Run `passport-worker doctor`"):
+            await migrate(connection, patience=SHORT)
+    assert "older than this version" in str(await check_schema(connection))
+    assert await migrate(connection, patience=SHORT) == [COLUMN.name]
+
+
+async def test_an_index_is_made_while_workers_write(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of a transaction. It waits for writers as long as it takes, and no worker waits for it."""
+    bring(monkeypatch, INDEX)
+    store = PostgresStore(url, 2)
+    lane = await Lane.open(store)
+    async with _holding(url, "LOCK TABLE passport IN ROW EXCLUSIVE MODE") as other:
+        migrating = asyncio.create_task(migrate(connection, patience=SHORT))
+        await until_waiting(other)
+        await asyncio.wait_for(lane.verdicts(ask(OPEN)), 2)
+    assert await asyncio.wait_for(migrating, 10) == [INDEX.name]
+    await store.close()
+    assert await check_schema(connection) is None
+    assert await _is_valid(connection)
+
+
+async def test_a_killed_migration_outside_a_transaction_is_finished_by_the_next(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left an invalid index, which the next one drops and makes again."""
+    bring(monkeypatch, INDEX)
+    first = await asyncpg.connect(url)
+    async with _holding(url, "LOCK TABLE passport IN ROW EXCLUSIVE MODE"):
+        killed = asyncio.create_task(migrate(first))
+        await connection.execute("SELECT pg_terminate_backend($1)", await until_waiting(connection))
+        with pytest.raises(asyncpg.AdminShutdownError):
+            await killed
+    assert not await _is_valid(connection)
+    assert "older than this version" in str(await check_schema(connection))
+    assert await migrate(connection) == [INDEX.name]
+    assert await _is_valid(connection)
+
+
+async def test_a_migration_outside_a_transaction_that_was_not_recorded_is(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process died after the index, and before the row of the migration."""
+    bring(monkeypatch, INDEX)
+    await connection.execute("CREATE INDEX next_index ON passport (frame_id)")
+    before = await connection.fetchval("SELECT 'next_index'::regclass::oid")
+    assert await migrate(connection) == [INDEX.name]
+    assert await connection.fetchval("SELECT 'next_index'::regclass::oid") == before
+
+
+async def test_many_may_start_at_once_outside_a_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who come second do not wait in Postgres, where the index would wait for them."""
+    bring(monkeypatch, INDEX)
+    connections = await asyncio.gather(*(asyncpg.connect(url) for _ in range(4)))
+    applied = await asyncio.wait_for(asyncio.gather(*(migrate(one) for one in connections)), 20)
+    assert [name for names in applied for name in names] == [INDEX.name]
+    assert await _is_valid(connections[0])
+    await asyncio.gather(*(one.close() for one in connections))
+
+
+async def _is_valid(connection: Connection) -> bool:
+    valid: bool = await connection.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'next_index'::regclass")
+    return valid
