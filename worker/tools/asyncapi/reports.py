@@ -14,6 +14,7 @@ from worker.tools.doctor.report import DoctorReport
 from worker.tools.explain.report import ExplainReport
 from worker.tools.keys.report import KeysCreateReport, KeysListReport, KeysRevokeReport, KeysRotateReport
 from worker.tools.lanes.report import RecoverReport, ResetReport
+from worker.tools.migrate.report import MigratePlanReport
 from worker.tools.quota.report import QuotaShowReport
 from worker.tools.refusals.report import RefusalsReport
 from worker.tools.replay.report import ReplayReport
@@ -37,6 +38,7 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "lanes": LanesReport,
     "lanes-recover": RecoverReport,
     "lanes-reset": ResetReport,
+    "migrate-plan": MigratePlanReport,
     "refusals": RefusalsReport,
     "replay": ReplayReport,
     "quota-show": QuotaShowReport,

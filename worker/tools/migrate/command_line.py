@@ -1,47 +1,129 @@
 """`passport-worker migrate`."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
+from worker.settings import Settings
 from worker.store.partitions import ensure_days
-from worker.tools.cli.asking import AuthorOptions
-from worker.tools.cli.running import run_async, settings_with_warnings
+from worker.store.schema import applied_migrations, known_migrations
+from worker.store.sql import Connection
+from worker.tools.cli.asking import AsJson, AuthorOptions, examples
+from worker.tools.cli.errors import BadUsage
+from worker.tools.cli.output import Page, show, table
+from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.connect import connect
-from worker.tools.common.migrating import migrate
+from worker.tools.common.migrating import Patience, migrate
 from worker.tools.common.rights import READER, RUN
 from worker.tools.migrate.grants import grant_rights
+from worker.tools.migrate.plan import plan
+from worker.tools.migrate.report import MigratePlanReport, PlannedMigration
 
-app = App(name="migrate", help_format="plaintext")
+app = App(
+    name="migrate",
+    help_format="plaintext",
+    help_epilogue=examples("migrate --plan", "migrate --grant-to passport_worker"),
+)
+Known = TypeVar("Known")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class GrantOptions:
+    """Roles that get rights behind the migrations."""
+
+    grant_to: Annotated[str | None, Parameter(help="Grant this role the rights that `run` needs.")] = None
+    grant_read_to: Annotated[
+        str | None, Parameter(help="Grant this role the rights to read everything but hashes of API keys.")
+    ] = None
 
 
 @app.default
 def migrate_command(
     *,
-    grant_to: Annotated[str | None, Parameter(help="Grant this role the rights that `run` needs.")] = None,
-    grant_read_to: Annotated[
-        str | None, Parameter(help="Grant this role the rights to read everything but hashes of API keys.")
-    ] = None,
+    plan_only: Annotated[
+        bool, Parameter(name="--plan", help="Only print what would be done, what it locks, how long.", negative=())
+    ] = False,
+    as_json: AsJson = False,
+    tries: Annotated[
+        int,
+        Parameter(help="Tries of a migration to get its locks, 1 s each; 3 s in between.", validator=Number(gte=1)),
+    ] = Patience().tries,
+    grants: GrantOptions = GrantOptions(),
     acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
 ) -> None:
-    """Bring the database to this version's schema. Safe to repeat, and to start several times at once."""
-    settings, author = settings_with_warnings(), acting.author()
+    """Bring the database to this version's schema. Safe to repeat, and to start several times at once.
 
-    async def bring_up() -> None:
+    Workers go on meanwhile. Each migration says which older workers can run on its schema; --plan tells it.
+    """
+    if as_json and not plan_only:
+        raise BadUsage("--json: expected --plan beside it")
+    settings = settings_with_warnings()
+    if plan_only:
+        report = _with_connection(settings, plan)
+        show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=_sum(report))
+    author = acting.author()
+
+    async def bring_up(connection: Connection) -> None:
+        applied = await migrate(connection, author, Patience(tries), warn)
+        await ensure_days(connection)
+        roles = {RUN: grants.grant_to, READER: grants.grant_read_to}
+        for kind, role in roles.items():
+            if role is not None:
+                await grant_rights(connection, role, kind, author)
+        newest = (await applied_migrations(connection))[-1].name
+        is_ours = newest == known_migrations()[-1].name
+        present = (
+            "the schema is up to date" if is_ours else f"the schema is newer ({newest}); this version can run on it"
+        )
+        print("\n".join(f"applied {name}" for name in applied) or present)
+        for kind, role in roles.items():
+            if role is not None:
+                print(f"{role} may do what {'`run` does' if kind is RUN else 'changes nothing'}")
+
+    _with_connection(settings, bring_up)
+
+
+def _with_connection(settings: Settings, work: Callable[[Connection], Awaitable[Known]]) -> Known:
+    async def connected() -> Known:
         connection = await connect(settings.database_url)
         try:
-            applied = await migrate(connection, author)
-            await ensure_days(connection)
-            if grant_to is not None:
-                await grant_rights(connection, grant_to, RUN, author)
-            if grant_read_to is not None:
-                await grant_rights(connection, grant_read_to, READER, author)
+            return await work(connection)
         finally:
             await connection.close()
-        print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
-        if grant_to is not None:
-            print(f"{grant_to} may do what `run` does")
-        if grant_read_to is not None:
-            print(f"{grant_read_to} may do what changes nothing")
 
-    run_async(bring_up)
+    return run_async(connected)
+
+
+def _draw(page: Page, report: MigratePlanReport) -> None:
+    columns = ("migration", "locks", "transaction", "rows", "takes about")
+    rows = [
+        (
+            one.name,
+            ", ".join(one.locks) or "nothing",
+            "yes" if one.in_transaction else "no",
+            _rows(one),
+            f"{one.seconds:,.1f} s",
+        )
+        for one in report.migrations
+    ]
+    page.print(table(columns, rows, right=("rows", "takes about"), wraps=("locks",), spare=("transaction", "rows")))
+
+
+def _rows(one: PlannedMigration) -> str | None:
+    return None if one.table is None else f"{one.rows:,} of {one.table}"
+
+
+def _sum(report: MigratePlanReport) -> str | None:
+    if not report.ok:
+        return None
+    if not report.migrations:
+        return "Nothing to do: this version can run on the schema."
+    if report.database_schema is None:
+        return "The database is empty."
+    if report.workers_go_on:
+        return f"Workers of schema {report.database_schema:04} can run on the new schema: let them run."
+    return f"Workers of schema {report.database_schema:04} cannot run on the new schema: stop all of them first."
