@@ -10,6 +10,8 @@ from tests.contract.world import CATALOGUE, furnish, wipe
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.databases import fresh_database
 from tests.memory_store import MemoryStore
+from tests.released import releases, this_version
+from tests.released.store import callable_statements, use_statements
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
@@ -43,10 +45,25 @@ async def postgres(furnished_url: str) -> AsyncIterator[PostgresStore]:
     await store.close()
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def store(request: pytest.FixtureRequest) -> Store:
-    """Either store: what a test claims about it, it claims about both."""
+RELEASES = {release.version: release for release in releases() if release.statements != this_version().statements}
+
+
+@pytest_asyncio.fixture(scope="module")
+async def released_statements(furnished_url: str) -> dict[str, dict[str, str]]:
+    """The statements of each release that differ from today's, as far as today's store can call them."""
+    connection = await asyncpg.connect(furnished_url)
+    try:
+        return {version: await callable_statements(release, connection) for version, release in RELEASES.items()}
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(params=["memory", "postgres", *RELEASES])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Either store: what a test claims about it, it claims about both. Postgres also with released statements."""
     if request.param == "memory":
         return MemoryStore(facts_of(CATALOGUE))
+    if request.param in RELEASES:
+        use_statements(request.getfixturevalue("released_statements")[request.param], monkeypatch)
     store: PostgresStore = request.getfixturevalue("postgres")
     return store
