@@ -118,23 +118,34 @@ class Workbench:
     # Worker processes
 
     def start_worker(
-        self, log: Path, crash: str | None = None, module: str = "worker", **environment: str
+        self,
+        log: Path,
+        crash: str | None = None,
+        module: str = "worker",
+        tree: str = str(REPOSITORY),
+        **environment: str,
     ) -> subprocess.Popen[bytes]:
-        """A real worker process. With `<point>:<n>:kill` or `…:freeze` it does so when it is there the n-th time."""
+        """A real worker process. With `<point>:<n>:kill` or `…:freeze` it does so when it is there the n-th time.
+
+        `tree` is the folder that has its code.
+        """
         module = module if crash is None else "tests.end_to_end.crashing_worker"
-        return self._start(log, module, {**environment, "TEST_CRASH": crash or ""}, forked=True)
+        return self._start(log, module, {**environment, "TEST_CRASH": crash or ""}, tree=Path(tree))
 
     def load_worker(self, log: Path) -> subprocess.Popen[bytes]:
         """The same, but it has to load its modules first, which takes a second."""
         return self._start(log, "worker", {}, forked=False)
 
-    def _start(self, log: Path, module: str, environment: dict[str, str], *, forked: bool) -> subprocess.Popen[bytes]:
+    def _start(
+        self, log: Path, module: str, environment: dict[str, str], *, forked: bool = True, tree: Path = REPOSITORY
+    ) -> subprocess.Popen[bytes]:
         with log.open("ab") as stderr:
             process = ForkedProcess[bytes](
                 module,
                 ["run"],
                 env={**os.environ, **self.environment, **environment},
                 forked=forked,
+                tree=tree,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

@@ -25,6 +25,9 @@ def chaos(
     session: Annotated[float, Parameter(help="Session timeout of the workers in seconds.")] = 6.0,
     only: Annotated[str, Parameter(help="Kinds of faults, separated by commas.")] = ",".join(FAULTS),
     module: Annotated[str, Parameter(help="What runs as the worker, with the argument `run`.")] = "worker",
+    released: Annotated[
+        str | None, Parameter(help="A folder, or a revision such as v1.0.0: workers of that version take turns.")
+    ] = None,
 ) -> None:
     """Publish commands while servers, workers and networks fail; then compare all results with the ledger."""
     kinds = tuple(only.split(","))
@@ -32,7 +35,7 @@ def chaos(
         raise SystemExit(f"--only: expected some of {','.join(FAULTS)}, got {','.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and workers end with us, as with Ctrl-C
     seed = SystemRandom().randrange(10**6) if seed is None else seed
-    plan = Plan(commands, faults, seed, partitions, channels, rate, session, kinds, module)
+    plan = Plan(commands, faults, seed, partitions, channels, rate, session, kinds, module, released)
     print(plan)
     raise SystemExit(1 if asyncio.run(run(plan)).problems else 0)
 

@@ -16,6 +16,8 @@ from tests.chaos.load import Mix, Publisher
 from tests.chaos.scene import Scene, scene
 from tests.chaos.watch import Watch
 from tests.invariants import account_of, check_account
+from tests.released.trees import tree_of
+from tests.workbench import REPOSITORY
 from worker.tools.demo.embedded import ServerMissing
 
 STALL_SECONDS = 120.0
@@ -30,7 +32,10 @@ _OVERLAPPING = 0.3
 
 @dataclass(frozen=True)
 class Plan:
-    """`seed` chooses commands and faults, not the moments at which they meet. `module` is what runs as the worker."""
+    """`seed` chooses commands and faults, not the moments at which they meet. `module` is what runs as the worker.
+
+    With `released`, a folder or a revision, every other start of a worker is of that version.
+    """
 
     commands: int
     faults: int
@@ -41,6 +46,7 @@ class Plan:
     session_seconds: float = 6.0
     kinds: tuple[str, ...] = tuple(FAULTS)
     module: str = "worker"
+    released: str | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -66,14 +72,16 @@ class Stalled(Exception):
 
 
 async def run(plan: Plan) -> Outcome:
-    """Run it on servers of its own. Raises `ServerMissing` where one cannot be had."""
+    """Run it on servers of its own. Raises `ServerMissing` where one cannot be had, `ValueError` for `released`."""
     outcome = Outcome(Path(tempfile.mkdtemp(prefix="passport-chaos-")))
     outcome.folder.chmod(0o755)  # PostgreSQL may run as another user
+    trees = [REPOSITORY]
+    if plan.released is not None:
+        trees.append(tree_of(plan.released, outcome.folder / "released"))
+    servers = (outcome.folder, plan.partitions, plan.channels, plan.session_seconds)
     try:
         async with AsyncExitStack() as stack:
-            found = await stack.enter_async_context(
-                scene(outcome.folder, plan.partitions, plan.channels, plan.session_seconds, plan.module, plan.seed)
-            )
+            found = await stack.enter_async_context(scene(*servers, plan.module, plan.seed, trees))
             await _Run(plan, found, outcome).play()
     except (ServerMissing, asyncio.CancelledError):
         shutil.rmtree(outcome.folder, ignore_errors=True)
@@ -202,6 +210,8 @@ class _Run:
             log.write(f"{line}\n")
 
     def _tell(self) -> None:
+        starts = ", ".join(f"{member.starts} of {member.name}" for member in self._scene.everybody)
+        self._say(f"starts, every other one of the released version if there is one: {starts}")
         self._say("longest until results flow in all partitions after a fault, and longest wait of a command, by kind:")
         for kinds, gaps in sorted(self._outcome.gaps.items(), key=lambda item: max(item[1]), reverse=True):
             wait = max(gap.wait for gap in gaps)

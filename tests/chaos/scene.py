@@ -5,7 +5,7 @@ import math
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.chaos.load import prepare
 from tests.infrastructure.link import Link
 from tests.infrastructure.postgres import local_postgres
 from tests.infrastructure.three_brokers import NODES, OFFSETS, TRANSACTIONS, Network, ThreeBrokers
-from tests.workbench import Workbench, get, make_workbench
+from tests.workbench import REPOSITORY, Workbench, get, make_workbench
 from worker.tools.demo.embedded import HOST, EmbeddedPostgres, free_port
 
 STOP_SECONDS = 10.0
@@ -32,7 +32,10 @@ _SMALL_BATCHES = 0.3
 
 @dataclass
 class Member:
-    """A worker process, and the networks between it and the servers."""
+    """A worker process, and the networks between it and the servers.
+
+    Each start is from the next of its `trees`: the folders of the versions that take turns.
+    """
 
     name: str
     bench: Workbench
@@ -41,6 +44,8 @@ class Member:
     kafka: Network
     postgres: Link
     dice: Random
+    trees: Sequence[Path] = (REPOSITORY,)
+    starts: int = 0
     http_port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
     problems: list[str] = field(default_factory=list)
@@ -56,9 +61,11 @@ class Member:
             parts = urlsplit(self.bench.settings.database_url)
             place = f"{parts.username}@{HOST}:{self.postgres.port}"
             self._since = time.monotonic()
+            self.starts += 1
             self.process = self.bench.start_worker(
                 self.log,
                 module=self.module,
+                tree=str(self.trees[self.starts % len(self.trees)]),
                 PASSPORT_KAFKA_BOOTSTRAP_SERVERS=self.kafka.addresses,
                 PASSPORT_DATABASE_URL=urlunsplit(parts._replace(netloc=place)),
                 PASSPORT_HTTP_PORT=str(self.http_port),
@@ -151,7 +158,13 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    folder: Path, partitions: int, channels: int, session_seconds: float, module: str, seed: int
+    folder: Path,
+    partitions: int,
+    channels: int,
+    session_seconds: float,
+    module: str,
+    seed: int,
+    trees: Sequence[Path] = (REPOSITORY,),
 ) -> AsyncIterator[Scene]:
     """Servers with their data in `folder`, a catalogue, topics, and two workers that have been started.
 
@@ -182,7 +195,8 @@ async def scene(
             network = await stack.enter_async_context(kafka.network(number))
             to_postgres = await stack.enter_async_context(Link(postgres.port))
             dice = Random(f"{seed}-{name}")
-            members.append(Member(name, bench, module, folder / f"{name}.log", network, to_postgres, dice))
+            log = folder / f"{name}.log"
+            members.append(Member(name, bench, module, log, network, to_postgres, dice, trees, starts=number))
         *two, third = members
         for member in two:
             member.start()

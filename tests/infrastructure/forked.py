@@ -37,7 +37,10 @@ _MOST_BYTES = 1 << 20
 
 
 class ForkedProcess(subprocess.Popen[AnyStr]):
-    """`python -m MODULE ARGUMENTS` in the repository's folder; without `forked`, a real start."""
+    """`python -m MODULE ARGUMENTS` in the repository's folder; without `forked`, a real start.
+
+    Another folder (`tree`) has modules of its own, so it gets a real start, too.
+    """
 
     def __init__(
         self,
@@ -46,13 +49,16 @@ class ForkedProcess(subprocess.Popen[AnyStr]):
         env: Mapping[str, str] | None = None,
         *,
         forked: bool = True,
+        tree: Path = _REPOSITORY,
         **options: Any,
     ) -> None:
         self._module, self._arguments = module, list(arguments)
-        self._is_forked = forked and not _loads_differently(env)
+        if tree != _REPOSITORY:
+            env = {**(env or os.environ), "PYTHONPATH": str(tree)}
+        self._is_forked = forked and tree == _REPOSITORY and not _loads_differently(env)
         self._status: socket.socket | None = None
         super().__init__(
-            [sys.executable, "-m", module, *arguments], cwd=_REPOSITORY, env=env, start_new_session=True, **options
+            [sys.executable, "-m", module, *arguments], cwd=tree, env=env, start_new_session=True, **options
         )
 
     def _execute_child(self, args: Any, executable: Any, preexec_fn: Any, *others: Any) -> None:
