@@ -15,7 +15,7 @@ from tests.contract.future import bring, future
 from tests.contract.world import OPEN, Lane, ask
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.databases import fresh_database
-from tests.released import Release, read, releases, this_version
+from tests.released import Release, read, readers, releases, this_version
 from tests.released.store import callable_statements, use_statements
 from tests.released.usable import differences, furnish, undone
 from worker.store import sql
@@ -24,6 +24,7 @@ from worker.store.schema import Migration, check_schema, known_migrations
 from worker.store.sql import Connection
 from worker.tools.common.migrating import migrate
 from worker.tools.common.migration_header import header_of
+from worker.tools.common.rights import READER
 
 NEXT = known_migrations()[-1].version + 1
 
@@ -74,6 +75,15 @@ def test_a_release_is_read_as_it_was_written(release: Release) -> None:
         assert [[*run.arguments] for run in release.runs[name]] == [_listed(run.arguments) for run in runs], name
 
 
+def test_what_readers_may_query_is_taken_from_the_page() -> None:
+    """Table by table."""
+    queries = readers()
+    assert len(queries) > 5
+    assert queries["plan"] == "SELECT t.id, t.max_dpps, t.overage_price_cents, t.max_v1_writes_per_day FROM plan t\n"
+    granted = {right.object for right in READER.rights if right.privilege == "SELECT" and right.columns is None}
+    assert queries.keys() <= granted
+
+
 def _listed(value: object) -> object:
     return [_listed(one) for one in value] if isinstance(value, tuple | list) else value
 
@@ -109,6 +119,7 @@ async def test_a_migration_that_adds_is_usable(databases: list[Connection], rele
         ("DROP FUNCTION created_body(passport)", "worker.tools.lanes plan_refusals", "Undefined"),
         ("ALTER TABLE product RENAME TO article", "worker.store products", "UndefinedTableError"),
         ("ALTER TABLE redrive RENAME TO repeat", "worker.store grants", "UndefinedTableError"),
+        ("ALTER TABLE company ALTER name TYPE varchar(500)", "readers company", "varchar"),
         ("UPDATE company SET name = 'Firm'", "worker.tools.common company_names", "Firm"),
     ],
 )  # fmt: skip

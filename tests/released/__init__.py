@@ -1,7 +1,7 @@
 """The statements and the schema of released versions, which later versions have to leave usable.
 
     tests/released/1.0.0/schema.json      the migrations that make its schema, with their checksums
-    tests/released/1.0.0/statements.sql   every statement of the worker and of its verbs
+    tests/released/1.0.0/statements.sql   every statement of the worker, of its verbs and of readers
     tests/released/1.0.0/runs.json        arguments for them, from tests/contract/company_statements.py
 
 `python -m tests.released` writes the folder of this version, as the last step of a release. From then on,
@@ -64,9 +64,21 @@ def this_version() -> Release:
         {
             (".".join(path.relative_to(REPOSITORY).parts[:-2]), path.stem): path.read_text(encoding="utf-8")
             for path in sorted((REPOSITORY / "worker").rglob("sql/*.sql"))
-        },
+        }
+        | {("readers", table): text for table, text in readers().items()},
         {(package, name): runs for package, named in RUNS.items() for name, runs in named.items()},
     )
+
+
+def readers() -> dict[str, str]:
+    """A query for each table that the page lets other people read, with all columns that it names."""
+    page = (REPOSITORY / "schemas" / "versions.md").read_text(encoding="utf-8")
+    section = page.split("## Tables that you may read", 1)[1].split("\n## ", 1)[0]
+    columns = {
+        table: ", ".join(f"t.{column}" for column in re.findall(r"\w+", named))
+        for table, named in re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)
+    }
+    return {table: f"SELECT {names} FROM {table} t\n" for table, names in columns.items()}
 
 
 def read(folder: Path) -> Release:
