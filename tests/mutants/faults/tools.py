@@ -4,6 +4,8 @@ from tests.mutants.fault import Fault
 
 _TOOLS = "worker/tools/"
 _GUARD = f"{_TOOLS}console/guard.py"
+_MIGRATING = f"{_TOOLS}common/migrating.py"
+_BESIDE_WORKERS = ("tests/contract/test_migrate_beside_workers.py",)
 
 FAULTS = (
     Fault(
@@ -149,5 +151,37 @@ FAULTS = (
         "max(position.emitted, position.ledger_from, published)",
         "max(position.emitted, position.ledger_from)",
         ("tests/operations/test_reset.py",),
+    ),
+    Fault(
+        "o30-migrate-queues-before-workers",
+        "a migration that waits for a lock lets workers go first",
+        _MIGRATING,
+        'f"{patience.lock_seconds}s"',
+        '"0"',
+        _BESIDE_WORKERS,
+    ),
+    Fault(
+        "o31-invalid-index-stays",
+        "an index whose making was killed is made anew",
+        _MIGRATING,
+        'await connection.execute(f"DROP INDEX CONCURRENTLY {remains}")',
+        "pass",
+        _BESIDE_WORKERS,
+    ),
+    Fault(
+        "o32-migrations-wait-in-postgres",
+        "an index that is made beside workers does not wait for others that migrate",
+        f"{_TOOLS}common/sql/try_lock_migrations.sql",
+        "SELECT pg_try_advisory_xact_lock(hashtextextended('passport-worker migrate', 0))",
+        "SELECT pg_advisory_xact_lock(hashtextextended('passport-worker migrate', 0)) IS NOT NULL",
+        _BESIDE_WORKERS,
+    ),
+    Fault(
+        "o33-readable-from-ignored",
+        "a worker does not start on a schema that needs newer workers",
+        "worker/store/schema.py",
+        "version < ours or readable_from > ours",
+        "version < ours",
+        ("tests/contract/test_migrate.py",),
     ),
 )
