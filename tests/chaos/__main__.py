@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.run import Plan, run
+from tests.released.trees import UnknownVersion
 
 app = App(name="python -m tests.chaos", help="Commands under random faults, on servers of its own.")
 
@@ -37,7 +38,11 @@ def chaos(
     seed = SystemRandom().randrange(10**6) if seed is None else seed
     plan = Plan(commands, faults, seed, partitions, channels, rate, session, kinds, module, released)
     print(plan)
-    raise SystemExit(1 if asyncio.run(run(plan)).problems else 0)
+    try:
+        outcome = asyncio.run(run(plan))
+    except UnknownVersion as error:
+        raise SystemExit(f"--released: {error}") from error
+    raise SystemExit(1 if outcome.problems else 0)
 
 
 if __name__ == "__main__":

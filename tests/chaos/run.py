@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import tempfile
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.chaos.load import Mix, Publisher
 from tests.chaos.scene import Scene, scene
 from tests.chaos.watch import Watch
 from tests.invariants import account_of, check_account
-from tests.released.trees import tree_of
+from tests.released.trees import UnknownVersion, tree_of
 from tests.workbench import REPOSITORY
 from worker.tools.demo.embedded import ServerMissing
 
@@ -72,18 +73,18 @@ class Stalled(Exception):
 
 
 async def run(plan: Plan) -> Outcome:
-    """Run it on servers of its own. Raises `ServerMissing` where one cannot be had, `ValueError` for `released`."""
+    """Run it on servers of its own. Raises `ServerMissing` where one cannot be had, `UnknownVersion` for `released`."""
     outcome = Outcome(Path(tempfile.mkdtemp(prefix="passport-chaos-")))
     outcome.folder.chmod(0o755)  # PostgreSQL may run as another user
-    trees = [REPOSITORY]
-    if plan.released is not None:
-        trees.append(tree_of(plan.released, outcome.folder / "released"))
     servers = (outcome.folder, plan.partitions, plan.channels, plan.session_seconds)
     try:
+        trees = [REPOSITORY]
+        if plan.released is not None:
+            trees.append(tree_of(plan.released, outcome.folder / "released"))
         async with AsyncExitStack() as stack:
             found = await stack.enter_async_context(scene(*servers, plan.module, plan.seed, trees))
             await _Run(plan, found, outcome).play()
-    except (ServerMissing, asyncio.CancelledError):
+    except (ServerMissing, UnknownVersion, asyncio.CancelledError):
         shutil.rmtree(outcome.folder, ignore_errors=True)
         raise
     if not outcome.problems:
@@ -210,8 +211,8 @@ class _Run:
             log.write(f"{line}\n")
 
     def _tell(self) -> None:
-        starts = ", ".join(f"{member.starts} of {member.name}" for member in self._scene.everybody)
-        self._say(f"starts, every other one of the released version if there is one: {starts}")
+        starts = sum((member.starts for member in self._scene.everybody), Counter[Path]())
+        self._say(f"starts of workers: {', '.join(f'{count} from {tree}' for tree, count in starts.items())}")
         self._say("longest until results flow in all partitions after a fault, and longest wait of a command, by kind:")
         for kinds, gaps in sorted(self._outcome.gaps.items(), key=lambda item: max(item[1]), reverse=True):
             wait = max(gap.wait for gap in gaps)

@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,7 +46,8 @@ class Member:
     postgres: Link
     dice: Random
     trees: Sequence[Path] = (REPOSITORY,)
-    starts: int = 0
+    first_tree: int = 0
+    starts: Counter[Path] = field(default_factory=Counter)
     http_port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
     problems: list[str] = field(default_factory=list)
@@ -61,11 +63,12 @@ class Member:
             parts = urlsplit(self.bench.settings.database_url)
             place = f"{parts.username}@{HOST}:{self.postgres.port}"
             self._since = time.monotonic()
-            self.starts += 1
+            tree = self.trees[(self.first_tree + self.starts.total()) % len(self.trees)]
+            self.starts[tree] += 1
             self.process = self.bench.start_worker(
                 self.log,
                 module=self.module,
-                tree=str(self.trees[self.starts % len(self.trees)]),
+                tree=str(tree),
                 PASSPORT_KAFKA_BOOTSTRAP_SERVERS=self.kafka.addresses,
                 PASSPORT_DATABASE_URL=urlunsplit(parts._replace(netloc=place)),
                 PASSPORT_HTTP_PORT=str(self.http_port),
@@ -196,7 +199,7 @@ async def scene(
             to_postgres = await stack.enter_async_context(Link(postgres.port))
             dice = Random(f"{seed}-{name}")
             log = folder / f"{name}.log"
-            members.append(Member(name, bench, module, log, network, to_postgres, dice, trees, starts=number))
+            members.append(Member(name, bench, module, log, network, to_postgres, dice, trees, number))
         *two, third = members
         for member in two:
             member.start()

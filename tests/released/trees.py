@@ -10,10 +10,14 @@ from tests.workbench import REPOSITORY
 from worker.store.schema import Migration
 
 
+class UnknownVersion(ValueError):
+    """Neither a folder with a worker nor a revision of this repository."""
+
+
 def tree_of(source: str, folder: Path) -> Path:
     """The worker of a folder as it stands, or of a revision of this repository, such as `v1.0.0`, put into `folder`.
 
-    Raises `ValueError` where `source` is neither.
+    Raises `UnknownVersion`.
     """
     if (Path(source) / "worker" / "__main__.py").is_file():
         return Path(source).resolve()
@@ -21,7 +25,7 @@ def tree_of(source: str, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:
         reason = done.stderr.decode().strip()
-        raise ValueError(f"expected a folder with `worker/`, or a revision of this repository, got {source}: {reason}")
+        raise UnknownVersion(f"expected a folder with `worker/`, or a revision, got {source}: {reason}")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
     return folder
