@@ -8,7 +8,7 @@ import structlog
 
 from worker.observability.certificates import expiries
 from worker.observability.metrics import Metrics
-from worker.store.clocks import AGREED_SECONDS, clock_ahead, clock_difference
+from worker.store.clocks import AGREED_SECONDS, NewestRecord, clock_ahead, clock_difference
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
 from worker.stream.dependencies import LaneDependencies
@@ -53,11 +53,10 @@ class Housekeeping:
         A day that is dropped by a wrong clock cannot come back, and one that stays costs only disk. The other two
         decide while Kafka is away, and where producers set the time of their records. Raises the errors of Postgres.
         """
-        newest = None
-        with suppress(Exception):  # Kafka is away, which `watch-servers` reports
-            if not self._settings.allow_producer_time:
-                looks = [await clock.look() for clock in self._log_clocks]
-                newest = max(filter(None, looks), key=lambda record: record.appended, default=None)
+        # Where the topic of a channel cannot be read, the others tell. `watch-servers` reports when Kafka is away.
+        looks = [] if self._settings.allow_producer_time else [clock.look() for clock in self._log_clocks]
+        found = [one for one in await asyncio.gather(*looks, return_exceptions=True) if isinstance(one, NewestRecord)]
+        newest = max(found, key=lambda record: record.appended, default=None)
         async with self._store.session() as connection:
             ahead = await clock_ahead(connection)
         now = time.time()
