@@ -7,9 +7,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "Dockerfile"
+EPOCH = "1767225600"
+"""What the build says for `SOURCE_DATE_EPOCH`: the first second of 2026."""
+
 _ABSOLUTE = re.compile(r'(?<![^\s"=])/(?=[\w.])')
 
 
@@ -22,14 +26,19 @@ class Instruction:
 
 
 def stages() -> list[list[Instruction]]:
-    """The instructions of each stage, its `FROM` first; comments gone, continued lines joined."""
+    """The instructions of each stage, its `FROM` first with default arguments; no comments; continued lines joined."""
     lines = [line for line in FILE.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     found: list[list[Instruction]] = []
+    defaults: dict[str, str] = {}
     for line in filter(None, joined.splitlines()):
         name, _, arguments = line.partition(" ")
         if name == "FROM":
             found.append([])
+            arguments = Template(arguments).substitute(defaults)
+        elif not found:
+            defaults |= [arguments.split("=", 1)]
+            continue
         found[-1].append(Instruction(name, arguments.strip()))
     return found
 
@@ -68,7 +77,7 @@ class Build:
             elif one.name == "COPY":
                 _copy(one.arguments.split(), folder)
             elif one.name == "RUN":
-                self._run(self.moved(one.arguments), folder, variables(stage))
+                self._run(self.moved(one.arguments), folder, variables(stage) | {"SOURCE_DATE_EPOCH": EPOCH})
 
     def pip_goes(self) -> None:
         """The part of the last stage that takes pip out of the image's Python; its other part makes the user."""
@@ -77,12 +86,12 @@ class Build:
         self._run(part, self.root, {})
 
     def _run(self, command: str, folder: Path, environment: dict[str, str]) -> None:
-        """As Docker would. pip finds its index as it is configured on this machine."""
+        """As Docker would, which knows no PYTHONPATH. pip finds its index as it is configured on this machine."""
         path = f"{self.python / 'bin'}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=folder,
-            env=os.environ | environment | {"PATH": path},
+            env={**os.environ, **environment, "PATH": path, "PYTHONPATH": ""},
             capture_output=True,
             text=True,
             timeout=280,

@@ -1,46 +1,66 @@
-"""The image's pinned dependencies are all that the worker and its extras ask for, and name nothing but packages."""
+"""Pinned packages are all that is asked for, and their files name nothing but packages."""
 
 import re
 import tomllib
+from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 from tests.deploy.manifests import DEPLOY
 
+IMAGE, BACKEND = DEPLOY / "requirements.txt", DEPLOY / "build-requirements.txt"
 EXTRAS = ("uvloop", "otel", "console")
 """Those of the image."""
 
-TEXT = (DEPLOY / "requirements.txt").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8"))
+ASKED_FOR = {
+    IMAGE: [
+        *PROJECT["project"]["dependencies"],
+        *(text for extra in EXTRAS for text in PROJECT["project"]["optional-dependencies"][extra]),
+    ],
+    BACKEND: PROJECT["build-system"]["requires"],
+}
 _PIN = r"[a-z0-9-]+==[\w.]+( ; [\w.'!=<> ]+)?"
 _HASHES = r"( \\\n    --hash=sha256:[0-9a-f]{64})+"
 
-
-def _pinned() -> dict[str, str]:
-    """The version of each package, whatever its marker."""
-    pins = [Requirement(line.removesuffix(" \\")) for line in TEXT.splitlines() if "==" in line.partition(" ")[0]]
-    assert len({one.name for one in pins}) == len(pins) > 20
-    return {one.name: next(iter(one.specifier)).version for one in pins}
+each_file = pytest.mark.parametrize("file", ASKED_FOR, ids=lambda file: file.name)
 
 
-def test_what_the_worker_asks_for_is_pinned() -> None:
+def pinned(file: Path) -> dict[str, Requirement]:
+    """The pins by their packages, whatever their markers."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line.removesuffix(" \\")) for line in lines if "==" in line.partition(" ")[0]]
+    assert len({pin.name for pin in pins}) == len(pins) > 5
+    return {pin.name: pin for pin in pins}
+
+
+@each_file
+def test_what_is_asked_for_is_pinned(file: Path) -> None:
     """By name, and within the bounds of `pyproject.toml`."""
-    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [text for extra in EXTRAS for text in project["optional-dependencies"][extra]]
-    pinned = _pinned()
-    for wanted in map(Requirement, [*project["dependencies"], *extras]):
-        assert wanted.specifier.contains(pinned[wanted.name]), wanted
+    pins = pinned(file)
+    for wanted in map(Requirement, ASKED_FOR[file]):
+        assert wanted.specifier.contains(next(iter(pins[wanted.name].specifier)).version), wanted
 
 
-def test_command_that_makes_the_file_is_in_it() -> None:
+def test_group_of_the_build_is_what_a_build_asks_for() -> None:
+    """uv pins groups, but not `build-system.requires`."""
+    assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
+
+
+@each_file
+def test_command_that_makes_the_file_is_in_it(file: Path) -> None:
     """With the extras of the image, for the oldest Python that the worker takes and all later ones."""
-    (command,) = re.findall(r"^#    (uv pip compile .*)$", TEXT, flags=re.MULTILINE)
-    assert re.findall(r"--extra (\S+)", command) == list(EXTRAS)
+    (command,) = re.findall(r"^#    (uv pip compile .*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert re.findall(r"--extra (\S+)", command) == list(EXTRAS if file == IMAGE else ())
+    assert command.endswith(f" --output-file deploy/{file.name}")
     for option in ("--universal", "--python-version 3.11", "--generate-hashes", "--no-emit-index-url"):
         assert f" {option} " in command
 
 
-def test_each_pin_has_hashes_and_nothing_else_is_there() -> None:
+@each_file
+def test_each_pin_has_hashes_and_nothing_else_is_there(file: Path) -> None:
     """No option, address or path gets in: pip finds packages where the builder's own settings say."""
-    body = re.sub(r"^#.*\n", "", TEXT, flags=re.MULTILINE)
-    assert re.fullmatch(rf"({_PIN}{_HASHES}\n)+", body)
-    assert "://" not in TEXT
+    text = file.read_text(encoding="utf-8")
+    assert re.fullmatch(rf"({_PIN}{_HASHES}\n)+", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE))
+    assert "://" not in text
