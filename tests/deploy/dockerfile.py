@@ -37,7 +37,8 @@ def stages() -> list[list[Instruction]]:
             found.append([])
             arguments = Template(arguments).substitute(defaults)
         elif not found:
-            defaults |= [arguments.split("=", 1)]
+            argument, _, default = arguments.partition("=")
+            defaults[argument] = default
             continue
         found[-1].append(Instruction(name, arguments.strip()))
     return found

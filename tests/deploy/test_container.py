@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sysconfig
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.dockerfile import FILE, ROOT, Build, arguments, stages, variables
+from tests.deploy.release import Backend, copy_of_the_tree
 from tests.workbench import get
 from worker import __version__
 from worker.tools.demo.embedded import free_port
 
+REQUIREMENTS = ("deploy/requirements.txt", "deploy/build-requirements.txt")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PROGRAM = "opt/worker/bin/passport-worker"
 
 
@@ -64,6 +68,23 @@ def test_build_steps_make_a_program_that_runs(built: Build) -> None:
 
 
 @pytest.mark.long
+def test_image_holds_the_released_wheel(built: Build, tmp_path: Path) -> None:
+    """To the byte: who has checked the wheel has checked what the image runs."""
+    backend = Backend.installed(tmp_path / "backend")
+    released = backend.build(copy_of_the_tree(tmp_path / "tree"), tmp_path / "dist")
+    (wheel,) = (built.root / "wheels").iterdir()
+    assert wheel.read_bytes() == released[wheel.name]
+
+
+@pytest.mark.long
+def test_bytecode_in_the_image_holds_no_time(built: Build) -> None:
+    """It is found by its source's hash, which is not even compared (PEP 552), so it is the same in each build."""
+    files = list((built.root / "opt/worker/lib").rglob("*.pyc"))
+    assert len(files) > 1000
+    assert {path.read_bytes()[4:8] for path in files} == {b"\1\0\0\0"}
+
+
+@pytest.mark.long
 def test_image_serves_the_console_with_its_style(built: Build) -> None:
     """Templates and static files are in the wheel; while servers are away its pages say so."""
     port = free_port()
@@ -95,7 +116,7 @@ def test_image_has_the_faster_loop_and_tracing(built: Build, module: str) -> Non
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("module", ["pip", "setuptools", "wheel", "pytest"])
+@pytest.mark.parametrize("module", ["pip", "setuptools", "hatchling", "pytest"])
 def test_image_has_no_build_tools(built: Build, module: str) -> None:
     """Nothing is installed at run time, neither into the worker's environment nor into the image's Python."""
     assert _run(built, "python", "-c", f"import {module}").returncode == 1
@@ -183,6 +204,21 @@ def test_container_runs_as_a_numeric_user_that_is_not_root() -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])
 
 
+def test_release_names_the_base_image_and_itself() -> None:
+    """The base image, with its digest, is an argument, and stands in a label as the version and the revision do."""
+    given = {one.arguments.partition("=")[0] for one in stages()[1] if one.name == "ARG"}
+    assert given == {"PYTHON_IMAGE", "VERSION", "REVISION", "SOURCE"}
+    (labels,) = arguments("LABEL")
+    shown = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', labels))
+    assert {name: value for name, value in shown.items() if "$" in value} == {
+        "version": "${VERSION}",
+        "revision": "${REVISION}",
+        "source": "${SOURCE}",
+        "base.name": "${PYTHON_IMAGE}",
+    }
+    assert shown["licenses"] == PROJECT["license"]
+
+
 def test_container_asks_the_worker_how_it_is() -> None:
     """The check asks the live probe of the default port, with the only HTTP client in the image: Python."""
     (check,) = arguments("HEALTHCHECK")
@@ -211,4 +247,4 @@ def test_build_context_holds_what_the_wheel_needs_and_no_more() -> None:
         for source in argument.split()[:-1]
     }
     assert {line[1:] for line in lines if line.startswith("!")} == copied
-    assert copied == {"pyproject.toml", "README.md", "LICENSE", "worker", "deploy/requirements.txt"}
+    assert copied == {"pyproject.toml", "README.md", "LICENSE", "worker", *REQUIREMENTS}
