@@ -100,7 +100,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     """Jinja2 comes with `console`, and with the demo."""
     code = "import sys; sys.modules['jinja2'] = None; from worker.tools.cli.main import main; main(['console'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    said = "passport-worker: jinja2 is not installed: pip install 'passport-worker[console]'\n"
+    said = "passport-worker: jinja2 is not installed. Run pip install '.[console]' in a checkout of passport-worker\n"
     assert (done.returncode, done.stderr) == (1, said)
 
 

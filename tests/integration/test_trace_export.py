@@ -186,7 +186,7 @@ def test_traces_without_the_extra_are_a_bad_setting(bench: Workbench) -> None:
     """It says what to install, and exits with 2; who asks for no traces needs no extra."""
     done = _run_without_sdk(**bench.environment, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318")
     assert done.returncode == 2
-    assert "pip install 'passport-worker[otel]'" in done.stderr
+    assert "pip install '.[otel]'" in done.stderr
     environment = {**bench.environment, "PASSPORT_TOPIC_CREATED": "nobody.made.this"}
     done = _run_without_sdk(**environment)
     assert (done.returncode, "nobody.made.this" in done.stderr) == (1, True), done.stderr

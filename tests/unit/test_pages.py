@@ -89,6 +89,13 @@ def test_commands_name_what_exists(page: Path) -> None:
         assert verb in verbs, verb
 
 
+def test_nobody_is_told_to_install_the_worker_from_an_index() -> None:
+    """It is on none, so there the name may be a stranger's: `pip install .` in a checkout, or a wheel of a release."""
+    listed = ["git", "grep", "-lE", r"pip install [^`]*passport-worker(\[|'|$)", "--", "*.md", "*.py", "*.yaml"]
+    done = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_every_citation_in_the_code_stands_in_the_design() -> None:
     """Guards by their number, sections by their heading, invariants by theirs."""
     known = set(re.findall(r"^\| ([BI]\d+) \|", DESIGN + DETAILS, re.MULTILINE)) | set(

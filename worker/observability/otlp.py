@@ -25,7 +25,9 @@ def tracing_from_environment() -> Tracing | None:
     try:
         return _exporting()
     except ImportError as error:
-        raise CannotTrace("traces need more packages: pip install 'passport-worker[otel]', or unset OTEL_*") from error
+        raise CannotTrace(
+            "traces need more packages. Run pip install '.[otel]' in a checkout of passport-worker, or unset OTEL_*"
+        ) from error
     except ValueError as error:
         raise CannotTrace(f"OTEL_*: {error}") from error
 

@@ -54,7 +54,8 @@ def console_command(
         from worker.tools.console.guard import Guard
         from worker.tools.console.server import serving
     except ImportError as error:
-        raise Failed(f"{error.name} is not installed: pip install 'passport-worker[console]'") from error
+        message = f"{error.name} is not installed. Run pip install '.[console]' in a checkout of passport-worker"
+        raise Failed(message) from error
 
     async def serve() -> None:
         stop = asyncio.Event()

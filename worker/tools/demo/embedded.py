@@ -48,7 +48,7 @@ def _package_folder(name: str) -> Path:
     """Where a package of the `demo` extra is installed. It is not imported: importing has side effects."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise ServerMissing(f"{name} is not installed: pip install 'passport-worker[demo]'")
+        raise ServerMissing(f"{name} is not installed. Run pip install '.[demo]' in a checkout of passport-worker")
     return Path(spec.origin).parent
 
 
