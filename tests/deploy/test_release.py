@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.licences import not_allowed
 from tests.deploy.release import Backend, copy_of_the_tree, tracked
 from worker import __version__
 
@@ -70,3 +71,18 @@ def test_index_page_has_no_link_into_the_repository(released: dict[str, bytes]) 
     assert links
     assert [link for link in links if not link.startswith("https://")] == []
     assert "its console (`deploy/console.md`)" in text
+
+
+@pytest.mark.parametrize(
+    ("licences", "refused"),
+    [
+        ([{"expression": "MPL-2.0 AND (Apache-2.0 OR MIT)"}], []),
+        ([{"expression": "MIT OR GPL-3.0-only"}], ["GPL-3.0-only"]),
+        ([{"license": {"id": "AGPL-3.0-only"}}, {"license": {"id": "MIT"}}], ["AGPL-3.0-only"]),
+        ([{"license": {"name": "License :: Other/Proprietary License"}}], ["License :: Other/Proprietary License"]),
+        ([], ["none"]),
+    ],
+)
+def test_licence_that_nobody_has_read_is_refused(licences: list[dict[str, object]], refused: list[str]) -> None:
+    """Also one of several that a package leaves to choose."""
+    assert not_allowed({"name": "anything", "licenses": licences}) == refused

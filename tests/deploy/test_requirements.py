@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 from tests.deploy.manifests import DEPLOY
 
-IMAGE, BACKEND = DEPLOY / "requirements.txt", DEPLOY / "build-requirements.txt"
+IMAGE, BACKEND, RELEASE = (DEPLOY / f"{name}requirements.txt" for name in ("", "build-", "release-"))
 EXTRAS = ("uvloop", "otel", "console")
 """Those of the image."""
 
@@ -20,6 +20,7 @@ ASKED_FOR = {
         *(text for extra in EXTRAS for text in PROJECT["project"]["optional-dependencies"][extra]),
     ],
     BACKEND: PROJECT["build-system"]["requires"],
+    RELEASE: PROJECT["dependency-groups"]["release"],
 }
 _PIN = r"[a-z0-9-]+==[\w.]+( ; [\w.'!=<> ]+)?"
 _HASHES = r"( \\\n    --hash=sha256:[0-9a-f]{64})+"
