@@ -1,7 +1,9 @@
 """Pinned packages are all that is asked for, and their files name nothing but packages."""
 
+import os
 import re
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,11 @@ def test_each_pin_has_hashes_and_nothing_else_is_there(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     assert re.fullmatch(rf"({_PIN}{_HASHES}\n)+", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE))
     assert "://" not in text
+
+
+@pytest.mark.skipif(not os.environ.get("PASSPORT_TEST_SHIPPED"), reason="runs on whatever packages are installed")
+def test_these_tests_run_on_what_is_shipped() -> None:
+    """`PASSPORT_TEST_SHIPPED=1` promises it."""
+    pins = [pin for pin in pinned(IMAGE).values() if not pin.marker or pin.marker.evaluate()]
+    found = {pin.name: version(pin.name) for pin in pins}
+    assert {pin.name: found[pin.name] for pin in pins if not pin.specifier.contains(found[pin.name])} == {}
