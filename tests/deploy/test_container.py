@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sysconfig
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -19,13 +18,12 @@ import pytest
 
 from tests.deploy.dockerfile import EPOCH, FILE, ROOT, Build, arguments, stages, variables
 from tests.deploy.licences import not_allowed
-from tests.deploy.release import copy_of_the_tree
+from tests.deploy.release import PROJECT, copy_of_the_tree
 from tests.workbench import get
 from worker import __version__
 from worker.tools.demo.embedded import free_port
 
 REQUIREMENTS = ("deploy/requirements.txt", "deploy/build-requirements.txt")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PROGRAM = "opt/worker/bin/passport-worker"
 
 
