@@ -26,7 +26,7 @@ def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
     minutes, days = MinuteLog(), DayLog()
     # Spans first, so that samples of metrics can refer to the current span.
     hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog(), minutes, days)
-    store = PostgresStore(settings.database_url, settings.database_pool_size)
+    store = PostgresStore(settings.database, settings.database_pool_size)
     verifier = make_verifier(settings, metrics, store)
     pipeline = Pipeline(store, settings.digital_link_base, hooks)
     shared = LaneDependencies(

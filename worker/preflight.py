@@ -7,7 +7,6 @@ from worker.auth.jwks import is_url
 from worker.messages import away
 from worker.messages.hints import CheckResult
 from worker.settings import Settings
-from worker.store.address import place_of
 from worker.store.errors import why_refused
 from worker.store.grants import check_rights
 from worker.store.port import StoreUnavailable
@@ -75,7 +74,7 @@ class Preflight:
             if refused := why_refused(error.__cause__):
                 return [refused]
             raise
-        return [_passed(POSTGRES, f"Postgres answers at {place_of(self._settings.database_url)}")]
+        return [_passed(POSTGRES, f"Postgres answers at {self._settings.database.place}")]
 
     async def _rights(self) -> list[CheckResult]:
         async with self._store.session() as connection:

@@ -20,7 +20,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.domain.gs1 import UNSAFE_TEXT
 from worker.messages.envelope import Limits
-from worker.store.address import problem_of
+from worker.secret_file import UnreadableSecret, read_secret
+from worker.store.address import has_password, problem_of
+from worker.store.database import Database
 
 _ADDRESS = re.compile(r"(\[[\da-f:.]+]|[\w.-]+)(:\d{1,5})?|[\da-f]*:[\da-f]*:[\da-f:.]*", re.IGNORECASE)
 
@@ -85,15 +87,38 @@ def _between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if not values.get(name):
                 yield name, "expected beside PASSPORT_OAUTH_JWKS: without it anybody's tokens would pass"
     if str(values.get("kafka_security_protocol", "")).startswith("SASL"):
-        for name in ("kafka_sasl_username", "kafka_sasl_password"):
-            if not values.get(name):
-                yield name, "expected with a SASL security protocol"
-    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
-        if values.get(name) and not Path(str(values[name])).is_file():
-            yield name, "expected a file"
+        if not values.get("kafka_sasl_username"):
+            yield "kafka_sasl_username", "expected with a SASL security protocol"
+        if not values.get("kafka_sasl_password") and not values.get("kafka_sasl_password_file"):
+            yield "kafka_sasl_password", "expected with a SASL security protocol"
+    yield from _between_files(values)
     yield from _between_topics(
         {name: values.get(name) or field.default for name, field in Settings.model_fields.items()}
     )
+
+
+_SSL_FILES = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile")
+_SECRET_FILES = ("kafka_sasl_password_file", "database_url_file", "database_password_file")
+
+
+def _between_files(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Files that are missing or hold no secret, and secrets that stand in two places."""
+    for name in _SSL_FILES:
+        if values.get(name) and not Path(str(values[name])).is_file():
+            yield name, "expected a file"
+    secrets = {}
+    for name in filter(values.get, _SECRET_FILES):
+        if values.get(value_name := name.removesuffix("_file")):
+            yield name, f"expected without {PREFIX}{value_name.upper()}: only one of them can count"
+        try:
+            secrets[name] = read_secret(f"{PREFIX}{name.upper()}", str(values[name]))
+        except UnreadableSecret as error:
+            yield name, error.problem
+    url = secrets.get("database_url_file")
+    if url is not None and (problem := problem_of(url)):
+        yield "database_url_file", f"the file: {problem}"
+    elif values.get("database_password_file") and has_password(url or str(values.get("database_url", ""))):
+        yield "database_password_file", "expected with a URL that holds no password: only one of them can count"
 
 
 def _between_topics(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -135,6 +160,9 @@ class Settings(BaseSettings):
     )
     kafka_sasl_username: str | None = Field(None, description="User of the SASL protocols.")
     kafka_sasl_password: SecretStr | None = Field(None, description="Password of the SASL protocols.")
+    kafka_sasl_password_file: str | None = Field(
+        None, description="File with that password, in its place; read anew for each connection."
+    )
     kafka_ssl_cafile: str | None = Field(
         None, description="PEM file of the authorities that vouch for the brokers; without it, those of the system."
     )
@@ -149,6 +177,14 @@ class Settings(BaseSettings):
 
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         "postgresql://localhost/passports", description="PostgreSQL (15 or later), as a URL; shown without credentials."
+    )
+    database_url_file: str | None = Field(
+        None, description="File with that URL, in its place; read anew for each connection."
+    )
+    database_password_file: str | None = Field(
+        None,
+        description="File with the password, for a URL without one; read anew for each connection, so that it may hold "
+        "a token that soon expires.",
     )
     database_pool_size: int = Field(8, ge=1, le=100, description="Maximum of connections to PostgreSQL.")
 
@@ -242,6 +278,16 @@ class Settings(BaseSettings):
         if problems:
             raise ValidationError.from_exception_data("Settings", problems, hide_input=True)
         return settings
+
+    @property
+    def database(self) -> Database:
+        """How to connect to PostgreSQL."""
+        return Database(self.database_url, self.database_url_file, self.database_password_file)
+
+    @property
+    def names_database(self) -> bool:
+        """Whether somebody has said which database is meant, so that the default does not count."""
+        return not self.model_fields_set.isdisjoint(("database_url", "database_url_file"))
 
     @property
     def channel_names(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from tests.infrastructure.databases import fresh_database
 from tests.memory_store import MemoryStore
 from tests.released import releases, this_version
 from tests.released.store import callable_statements, use_statements
+from worker.store.database import Database
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
@@ -40,7 +41,7 @@ async def furnished_url(servers: Infrastructure) -> AsyncIterator[str]:
 async def postgres(furnished_url: str) -> AsyncIterator[PostgresStore]:
     """The store in PostgreSQL."""
     await wipe(furnished_url)
-    store = PostgresStore(furnished_url, 8)
+    store = PostgresStore(Database(furnished_url), 8)
     yield store
     await store.close()
 

@@ -18,6 +18,7 @@ from worker.store.activity import (
     write_activity,
     write_company_days,
 )
+from worker.store.database import Database
 from worker.store.partitions import drop_old_days
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
@@ -30,7 +31,7 @@ TODAY = NOW.date()
 @pytest_asyncio.fixture
 async def store(connection: Connection, database_url: str) -> AsyncIterator[PostgresStore]:
     """The store of a worker."""
-    store = PostgresStore(database_url, 2)
+    store = PostgresStore(Database(database_url), 2)
     yield store
     await store.close()
 

@@ -29,6 +29,7 @@ from worker.batch import recovery
 from worker.domain.timestamps import utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
+from worker.store.database import Database
 from worker.store.port import BatchTooLarge, LostLane, StoreUnavailable
 from worker.store.postgres import SESSION_SETTINGS, PostgresStore
 from worker.store.sql import Connection
@@ -53,7 +54,7 @@ async def impatient(
 ) -> AsyncIterator[PostgresStore]:
     """A store that waits for no lock for long."""
     monkeypatch.setitem(SESSION_SETTINGS, "lock_timeout", "50ms")
-    store = PostgresStore(furnished_url, 2)
+    store = PostgresStore(Database(furnished_url), 2)
     yield store
     await store.close()
 
@@ -369,7 +370,7 @@ async def test_a_fence_waits_for_the_batch_in_flight(
 
 async def test_an_empty_database_is_no_reason_to_refuse(database_url: str) -> None:
     """Tables that are not there yet are waited for like a database that is away."""
-    store = PostgresStore(database_url, 2)
+    store = PostgresStore(Database(database_url), 2)
     with pytest.raises(StoreUnavailable):
         await Lane.open(store)
     await furnish(database_url)

@@ -13,6 +13,7 @@ from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.databases import fresh_database
 from tests.workbench import REPOSITORY
 from worker.store import sql
+from worker.store.database import Database
 from worker.store.partitions import ensure_days
 from worker.store.sql import Connection
 from worker.tools.common.migrating import migrate
@@ -77,7 +78,7 @@ async def session(servers: Infrastructure) -> AsyncIterator[Connection]:
         await owner.execute(GROWN)
         await owner.execute("VACUUM ANALYZE")
         await owner.close()
-        sessions = ReaderSessions(url)
+        sessions = ReaderSessions(Database(url))
         async with sessions.inspection() as database:
             yield database.connection
         await sessions.close()

@@ -48,7 +48,7 @@ async def test_a_frame_is_written_when_it_is_first_used(postgres: PostgresStore)
     await lane.process(ask(OPEN, serial="b"), ask(GROWTH, 2, "b"))
     async with postgres.session() as connection:
         assert await _frames(connection) == 2
-        other = PostgresStore(postgres._database_url, 1)
+        other = PostgresStore(postgres.database, 1)
         lane = await Lane.open(other)
         await lane.process(ask(OPEN, serial="c"))
         created = [answer.value for answer in await lane.answers()]
@@ -64,7 +64,7 @@ async def test_a_frame_that_is_gone_is_no_reason_to_decide_anew(postgres: Postgr
     await lane.process(ask(OPEN, key="k"))
     async with postgres.session() as connection:
         await connection.execute("DELETE FROM passport_frame")
-    other = PostgresStore(postgres._database_url, 1)
+    other = PostgresStore(postgres.database, 1)
     lane = await Lane.open(other)
     with pytest.raises(StoreUnavailable, match="passport_frame"):
         await lane.process(ask(OPEN, key="k"))

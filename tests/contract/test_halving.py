@@ -351,10 +351,10 @@ async def slow(
     else:
         limit = {"driver": "COMMAND_TIMEOUT_SECONDS", "transaction": "TRANSACTION_SECONDS"}[request.param]
         monkeypatch.setattr(store_settings, limit, 0.5)
-    limited = PostgresStore(postgres._database_url, 8)
+    limited = PostgresStore(postgres.database, 8)
     yield limited
     await limited.close()
-    await _drop_slow(postgres._database_url)
+    await _drop_slow(postgres.database.url)
 
 
 async def _drop_slow(url: str) -> None:
@@ -442,7 +442,7 @@ async def test_a_lone_record_that_runs_out_of_time_is_waited_for(slow: PostgresS
     endless = ask(OPEN, 9, "endless")
     with pytest.raises(StoreUnavailable):
         await lane.process(endless)
-    await _drop_slow(slow._database_url)
+    await _drop_slow(slow.database.url)
     lane = await Lane.open(slow)
     assert await lane.verdicts(endless) == ["created"]
 

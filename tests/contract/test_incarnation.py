@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.world import Lane
+from worker.store.database import Database
 from worker.store.incarnation import Incarnation
 from worker.store.port import ExpectedPosition, StoreUnavailable
 from worker.store.postgres import PostgresStore
@@ -69,7 +70,7 @@ async def test_a_copy_that_takes_the_name_of_the_database_is_another_one(
     """System, timeline and log are the same. Seen to fail without the oids: lost commits were not looked for."""
     server, name = own_database
     parts = urlsplit(database_url)
-    store = PostgresStore(parts._replace(path=f"/{name}").geturl(), 2)
+    store = PostgresStore(Database(parts._replace(path=f"/{name}").geturl()), 2)
     await store.ping()
     await _end_sessions(server, name)
     await server.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name}")

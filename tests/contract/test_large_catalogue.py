@@ -14,6 +14,7 @@ from tests.infrastructure.databases import fresh_database
 from worker.batch import pipeline
 from worker.messages.envelope import Record
 from worker.store import facts
+from worker.store.database import Database
 from worker.store.partitions import ensure_days
 from worker.store.port import BatchTooLarge
 from worker.store.postgres import PostgresStore
@@ -34,7 +35,7 @@ async def store(servers: Infrastructure) -> AsyncIterator[PostgresStore]:
         await ensure_days(connection)
         await load_catalogue(connection, largest_catalogue(PRODUCTS))
         await connection.close()
-        store = PostgresStore(url, 2)
+        store = PostgresStore(Database(url), 2)
         yield store
         await store.close()
 

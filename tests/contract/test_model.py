@@ -40,6 +40,7 @@ from worker.batch.pipeline import TURN_ANSWER_BYTES, decide_all
 from worker.domain.timestamps import DAY_MS
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
+from worker.store.database import Database
 from worker.store.port import Store
 from worker.store.postgres import PostgresStore
 from worker.tools.common.catalogue.facts import facts_of
@@ -239,7 +240,7 @@ def test_the_answers_of_postgres_are_those_of_memory(furnished_url: str) -> None
         assert loop.run_until_complete(books_of(postgres)) == loop.run_until_complete(books_of(memory))
 
     with _loop() as loop:
-        postgres = PostgresStore(furnished_url, 2)
+        postgres = PostgresStore(Database(furnished_url), 2)
         try:
             check()
         finally:

@@ -13,6 +13,7 @@ from worker.domain.catalogue import SigningKey
 from worker.domain.command import Command
 from worker.domain.facts import Facts
 from worker.messages.envelope import Limits, open_envelope
+from worker.store.database import Database
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 from worker.tools.catalogue.load import load_catalogue
@@ -38,7 +39,7 @@ async def _keys(connection: Connection) -> list[tuple[Any, ...]]:
 
 
 async def _look_up(database_url: str, *commands: Command) -> Facts:
-    store = PostgresStore(database_url, 1)
+    store = PostgresStore(Database(database_url), 1)
     try:
         return await store.look_up(commands, 1_000_000)
     finally:

@@ -10,6 +10,7 @@ import pytest
 from tests.deploy.manifests import containers, environment, pods, rendered
 from tests.infrastructure.certificates import Authority
 from tests.workbench import run_command
+from worker.store.database import Database
 from worker.store.postgres import PostgresStore
 from worker.tools.demo.embedded import HOST, EmbeddedPostgres
 from worker.tools.doctor.protection import Protection, Way, protection_of
@@ -58,7 +59,7 @@ async def test_doctor_sees_how_a_connection_is_protected(
         monkeypatch.setenv("PGSSLMODE", mode)
         if authority is not None:
             monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / authority))
-        store = PostgresStore(f"postgresql://postgres@{HOST}:{at}/postgres", 1)
+        store = PostgresStore(Database(f"postgresql://postgres@{HOST}:{at}/postgres"), 1)
         async with store.session() as connection:
             assert protection_of(connection) == Protection(Way.LOOPBACK, encrypted, verified), mode
         await store.close()

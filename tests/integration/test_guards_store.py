@@ -61,7 +61,7 @@ async def test_b14_a_session_that_failed_is_never_used_again(bench: Workbench) -
                 raise failure
         return backends[-1]
 
-    store, backends = PostgresStore(bench.settings.database_url, 1), list[int]()
+    store, backends = PostgresStore(bench.settings.database, 1), list[int]()
     try:
         assert await backend() == await backend()
         with pytest.raises(StoreUnavailable):
@@ -76,7 +76,7 @@ async def test_b14_sessions_carry_their_timeouts(bench: Workbench) -> None:
 
     Seen to fail without `server_settings`: all three are 0, for ever.
     """
-    store = PostgresStore(bench.settings.database_url, 2)
+    store = PostgresStore(bench.settings.database, 2)
     try:
         async with store.session() as connection:
             names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
@@ -92,7 +92,7 @@ async def test_b14_a_batch_prepares_nothing_under_its_locks(bench: Workbench, mo
     letters was, for longer: on PostgreSQL 15 a frozen worker kept a lane from its heir for ever. Nor does it write
     statements in pieces, as `executemany` does from 128 KiB on: between them the session is not idle, either.
     """
-    store = PostgresStore(bench.settings.database_url, 1)
+    store = PostgresStore(bench.settings.database, 1)
     name = LaneName("group", bench.settings.topic_commands, 0)
     try:
         token = await fence(store, name)
@@ -137,7 +137,7 @@ async def test_b14_a_paused_transaction_gives_its_lane_back(
     monkeypatch.setitem(SESSION_SETTINGS, "idle_in_transaction_session_timeout", "30s" if preparing else "1s")
     monkeypatch.setattr(postgres, "TRANSACTION_TIMEOUT", "4s" if preparing else "30s")
     name = LaneName("group", bench.settings.topic_commands, 0)
-    paused, heir = (PostgresStore(bench.settings.database_url, 2) for _ in range(2))
+    paused, heir = (PostgresStore(bench.settings.database, 2) for _ in range(2))
     try:
         token = await fence(paused, name, 1, "paused")
         await paused.start_lane(token, 0)

@@ -68,7 +68,7 @@ async def test_b15_a_topic_that_cannot_be_made_is_an_error(bench: Workbench, clu
 
 async def _fatal(cluster: Cluster, settings: Settings) -> list[str]:
     """What keeps a worker from starting on these topics."""
-    checks = Preflight(settings, PostgresStore(settings.database_url, 1), cluster).of_kafka
+    checks = Preflight(settings, PostgresStore(settings.database, 1), cluster).of_kafka
     return [str(one) for one in await findings(checks) if one.is_fatal]
 
 

@@ -248,7 +248,7 @@ async def test_the_worker_has_the_setting_of_types(tmp_path: Path, allowed: bool
     path = tmp_path / "jwks.json"
     path.write_bytes(key_set(jwk(EC, "ec")))
     settings = Settings(oauth_jwks=str(path), oauth_issuer=ISSUER, oauth_audience=AUDIENCE, oauth_allow_any_typ=allowed)
-    verifier = make_verifier(settings, Metrics(), PostgresStore(settings.database_url, 1))
+    verifier = make_verifier(settings, Metrics(), PostgresStore(settings.database, 1))
     assert verifier is not None
     assert await verifier.verify(token(EC, "ES256", "ec", type_="JWT")) == (GRANT if allowed else None)
     assert Settings().oauth_allow_any_typ is False

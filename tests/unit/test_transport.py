@@ -89,7 +89,7 @@ def _settings(**changes: Any) -> Settings:
 async def test_a_key_set_over_plain_http_is_unusual(location: str | None, status: str) -> None:
     """Whoever is on the way can put in a key of their own. What `doctor` and the start of a worker say of it."""
     settings = _settings(oauth_jwks=location)
-    checks = Preflight(settings, PostgresStore(settings.database_url, 1), Cluster(settings)).of_settings
+    checks = Preflight(settings, PostgresStore(settings.database, 1), Cluster(settings)).of_settings
     (found,) = await findings(checks)
     assert (found.id, found.status) == ("oauth.tls", status)
     assert ("PASSPORT_OAUTH_JWKS" in found.advice) is (status == "warning")

@@ -26,6 +26,10 @@ _RAW = (
 _HOST = re.compile(r"([^][:]*|\[[^][]*\])(?::[0-9]{1,5})?")
 
 
+# In place of an address that may hold a password.
+HIDDEN = "an address that cannot be shown without its password"
+
+
 def problem_of(url: str) -> str | None:
     """The mistake, or None where the driver can use the URL, together with the PG* variables of the environment."""
     scheme, _, rest = url.partition("://")
@@ -54,6 +58,14 @@ def parsed(url: str) -> tuple[list[Any], Any]:
     return addresses, parameters
 
 
+def has_password(url: str) -> bool:
+    """Whether a URL itself holds a password. A URL that is no good has none."""
+    if problem_of(url):
+        return False
+    user, _, _ = url.partition("://")[2].partition("?")[0].partition("/")[0].rpartition("@")
+    return ":" in user or bool(re.search(r"[?&]password=", url))
+
+
 def place_of(url: str) -> str:
     """The servers and the database that the driver would connect to, as `host:port/name`."""
     try:
@@ -63,7 +75,7 @@ def place_of(url: str) -> str:
             return f"{','.join(servers)}/{parameters.database}"
     except OSError:  # missing certificates, see `_problem_of_driver`
         pass
-    return "an address that cannot be shown without its password"
+    return HIDDEN
 
 
 def _problem_of_driver(url: str) -> str | None:

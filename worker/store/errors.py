@@ -4,7 +4,8 @@ import asyncpg
 
 from worker.messages.away import POSTGRES, reason_of, silent, unreachable
 from worker.messages.hints import CheckResult
-from worker.store.address import place_of
+from worker.secret_file import UnreadableSecret
+from worker.store.database import Database
 from worker.store.port import BadRecord, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
 
 # The exceptions of a question over a connection.
@@ -28,7 +29,7 @@ _NO_PARTITION = ("23514", None)
 # By SQLSTATE: invalid catalog name, invalid password, invalid authorization, insufficient privilege.
 _ADVICE = {
     "3D000": "Create it (CREATE DATABASE), or correct the name in PASSPORT_DATABASE_URL.",
-    "28P01": "Correct user and password in PASSPORT_DATABASE_URL, or create the role (CREATE ROLE … LOGIN PASSWORD …).",
+    "28P01": "Correct user and password (PASSPORT_DATABASE_*), or create the role (CREATE ROLE … LOGIN PASSWORD …).",
     "28000": "Create the role (CREATE ROLE … LOGIN), let it in (pg_hba.conf), or correct PASSPORT_DATABASE_URL.",
     "42501": "Give the role of PASSPORT_DATABASE_URL what it lacks (GRANT CONNECT ON DATABASE … TO …).",
 }
@@ -51,11 +52,13 @@ def lacks_schema(error: BaseException) -> bool:
     return isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError)
 
 
-def postgres_fault(error: BaseException, database_url: str) -> CheckResult:
+def postgres_fault(error: BaseException, database: Database) -> CheckResult:
     """Why a question to the database failed, with its address and without a password."""
     if isinstance(error, StoreUnavailable) and error.__cause__ is not None:
         error = error.__cause__
-    address = place_of(database_url)
+    if isinstance(error, UnreadableSecret):
+        return CheckResult(POSTGRES.check, f"There are no credentials for Postgres: {error}")
+    address = database.place
     if isinstance(error, TimeoutError):
         return silent(POSTGRES, address)
     if lacks_schema(error):

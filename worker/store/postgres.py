@@ -11,6 +11,7 @@ from worker.domain.command import Command
 from worker.domain.facts import Facts
 from worker.messages.events import Answer
 from worker.store import failpoints, sql
+from worker.store.database import Database
 from worker.store.errors import DayMissing, meaning_of
 from worker.store.facts import LookUp
 from worker.store.frames import Frames
@@ -79,8 +80,8 @@ ANSWERS_BYTES = 2 * 1024 * 1024
 class PostgresStore:
     """See `worker.store.port.Store`. Connects at the first call."""
 
-    def __init__(self, database_url: str, pool_size: int) -> None:
-        self._database_url, self._pool_size = database_url, pool_size
+    def __init__(self, database: Database, pool_size: int) -> None:
+        self.database, self._pool_size = database, pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connecting = asyncio.Lock()
         self._frames = Frames()
@@ -254,7 +255,7 @@ class PostgresStore:
         async with self._connecting:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    self._database_url,
+                    connect=self.database.connect,
                     min_size=0,
                     max_size=self._pool_size,
                     # Limits on both sides protect the worker from a peer that is frozen.

@@ -15,7 +15,7 @@ def fault_of(error: Exception, settings: Settings, *, of_kafka: bool = True) -> 
     if isinstance(error, CLUSTER_ERRORS) and (of_kafka or not isinstance(error, TimeoutError)):
         return kafka_fault(error, settings)
     if isinstance(error, (StoreUnavailable, *DATABASE_ERRORS)):
-        return postgres_fault(error, settings.database_url)
+        return postgres_fault(error, settings.database)
     return None
 
 

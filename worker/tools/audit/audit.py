@@ -49,7 +49,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
     """Audit the lanes of one channel. `others` are the command topics of other channels."""
     settings, topic = servers.settings, servers.settings.topic_commands
     reader = LogReader(servers.cluster)
-    async with inspection(settings.database_url) as database:
+    async with inspection(settings.database) as database:
         # Lanes move meanwhile: E is read before A and before the ends of the logs, so that nothing below E is missing.
         view = await group_view(settings, servers.cluster)
         rows = await database.lanes(settings.group_id, topic)
@@ -66,7 +66,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
         advance, at_once = paced(progress, rate), asyncio.Semaphore(AT_ONCE)
 
         async def audit_lane(at: int) -> tuple[AuditedLane, list[Problem]]:
-            async with at_once, inspection(settings.database_url) as own_database:
+            async with at_once, inspection(settings.database) as own_database:
                 ledger = _LaneLedger(own_database, settings, rows.get(at))
                 strays = Strays(topics, at, partial(ledger.decided, at, ends[at]), Findings(MOST_PLACES))
                 logs = await history(reader, topics, at, offsets[at], before(ages.get(at, 0)))

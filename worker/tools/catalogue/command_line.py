@@ -79,7 +79,7 @@ def catalogue_load(
 
 
 async def _load(contents: Catalogue, settings: Settings, author: Author, arguments: Mapping[str, str]) -> None:
-    connection = await connect(settings.database_url)
+    connection = await connect(settings.database)
     try:
         if (problem := await check_schema(connection)) is not None:
             raise Failed(str(problem))

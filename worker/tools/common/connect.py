@@ -2,6 +2,7 @@
 
 import asyncpg
 
+from worker.store.database import Database
 from worker.store.errors import DATABASE_ERRORS, postgres_fault
 
 
@@ -9,12 +10,12 @@ class CannotConnect(Exception):
     """There is no connection. The text says where, why and what to do, and holds no password."""
 
 
-async def connect(database_url: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def connect(database: Database) -> "asyncpg.Connection[asyncpg.Record]":
     """A connection, which the caller closes. Raises `CannotConnect`, after at most ten seconds."""
     try:
-        return await asyncpg.connect(database_url, timeout=10.0)
+        return await database.connect(timeout=10.0)
     except (*DATABASE_ERRORS, ValueError) as error:
-        raise CannotConnect(str(postgres_fault(error, database_url))) from error
+        raise CannotConnect(str(postgres_fault(error, database))) from error
 
 
 def is_denied(error: BaseException | None) -> bool:

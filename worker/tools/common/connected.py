@@ -35,14 +35,14 @@ class Connected:
 @asynccontextmanager
 async def connected(servers: Servers) -> AsyncIterator[Connected]:
     """Connect to both servers for as long as the context lasts. Raises `CannotConnect` and `CLUSTER_ERRORS`."""
-    async with inspection(servers.settings.database_url) as database:
+    async with inspection(servers.settings.database) as database:
         yield await _connected(servers, database)
 
 
 @asynccontextmanager
 async def connected_channels(servers: Servers) -> AsyncIterator[list[Connected]]:
     """The same for each channel that the settings serve, over one session of the database."""
-    async with inspection(servers.settings.database_url) as database:
+    async with inspection(servers.settings.database) as database:
         yield [await _connected(servers.of(own), database) for own in servers.settings.by_commands.values()]
 
 

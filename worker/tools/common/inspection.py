@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition
 from worker.messages.events import Answer
 from worker.messages.hints import CheckResult
 from worker.store import sql
+from worker.store.database import Database
 from worker.store.frames import Frames
 from worker.store.port import Position
 from worker.store.rows import answers_of, position_of
@@ -118,9 +119,9 @@ def _lane_row(row: asyncpg.Record) -> LaneRow:
 
 
 @asynccontextmanager
-async def inspection(database_url: str) -> AsyncIterator[Inspection]:
+async def inspection(database: Database) -> AsyncIterator[Inspection]:
     """A connection for questions. Raises `CannotConnect`, after at most ten seconds."""
-    connection = await connect(database_url)
+    connection = await connect(database)
     try:
         await connection.execute("SET statement_timeout = '20s'; SET application_name = 'passport-worker operator'")
         yield Inspection(connection)

@@ -58,7 +58,7 @@ class Servers:
         """`inspect` returns a session of the database for a question; by default each question opens one."""
         self.settings = settings
         self.patience = patience
-        self._inspect = inspect or (lambda: inspection(settings.database_url))
+        self._inspect = inspect or (lambda: inspection(settings.database))
         self.cluster = Cluster(settings)
 
     def of(self, settings: Settings) -> "Servers":

@@ -82,6 +82,6 @@ def _is_loopback(host: str) -> bool:
 async def _warn_of_rights(settings: Settings) -> None:
     """Warn of a role that could write: the console's sessions only read, so it needs less."""
     with suppress(CannotConnect):
-        async with inspection(settings.database_url) as database:
+        async with inspection(settings.database) as database:
             if not await only_reads(database.connection):
                 warn("this database role can write. Use one with a reader's rights (migrate --grant-read-to ROLE)")

@@ -9,6 +9,7 @@ import asyncpg
 from aiohttp import web
 
 from worker.settings import Settings
+from worker.store.database import Database
 from worker.tools.common.connect import connect
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.servers import Servers
@@ -32,8 +33,8 @@ _LIMITS = (
 class ReaderSessions:
     """At most `most` read-only sessions, opened when needed and kept open. A statement may take `seconds`."""
 
-    def __init__(self, database_url: str, most: int = 2, seconds: float = 2.0) -> None:
-        self._database_url = database_url
+    def __init__(self, database: Database, most: int = 2, seconds: float = 2.0) -> None:
+        self._database = database
         self._limits = _LIMITS.format(milliseconds=round(seconds * 1000))
         self._free = asyncio.Semaphore(most)
         self._idle: list[asyncpg.Connection[asyncpg.Record]] = []
@@ -60,7 +61,7 @@ class ReaderSessions:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-        connection = await connect(self._database_url)
+        connection = await connect(self._database)
         await connection.execute(self._limits)
         return connection
 
@@ -68,7 +69,7 @@ class ReaderSessions:
 @asynccontextmanager
 async def serving(settings: Settings, host: str, port: int, guard: Guard) -> AsyncIterator[str]:
     """Serve inside the context, which gets the address. Raises `OSError` if the port is taken."""
-    sessions = ReaderSessions(settings.database_url)
+    sessions = ReaderSessions(settings.database)
     servers = Servers(settings, PATIENCE_SECONDS, sessions.inspection)
     cached = CachedReports(servers)
     pages = Pages(servers, cached)

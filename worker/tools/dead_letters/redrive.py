@@ -119,7 +119,7 @@ class _Redriving:
         """
         settings, request = self._settings, self._request
         async with AsyncExitStack() as stack:
-            database = await stack.enter_async_context(inspection(settings.database_url))
+            database = await stack.enter_async_context(inspection(settings.database))
             places = await self._places(database)
             progress.begin("redriving", len(places))
             if request.author is not None:

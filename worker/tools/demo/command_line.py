@@ -8,7 +8,6 @@ from rich.console import Console
 
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
-from worker.store.address import place_of
 from worker.tools.cli.asking import examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.running import run_async, settings_with_warnings
@@ -22,8 +21,6 @@ _USE = Parameter(
 )
 _YES = Parameter(help="With --use-environment: do not ask.", negative=())
 _LIVE = Parameter(help="Draw a progress bar on a terminal; else a line a second.")
-
-_SERVERS = ("kafka_bootstrap_servers", "database_url")
 
 
 @app.default
@@ -59,14 +56,17 @@ def _agree(settings: Settings, console: Console, commands: int, yes: bool) -> No
     """Name the servers, and what the demo does to them. Raises `BadUsage` or `Failed` unless somebody agrees."""
     from worker.tools.demo.stage import say
 
-    if missing := [name for name in _SERVERS if name not in settings.model_fields_set]:
-        variables = " and ".join(f"PASSPORT_{name.upper()}" for name in missing)
+    named = {
+        "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "kafka_bootstrap_servers" in settings.model_fields_set,
+        "PASSPORT_DATABASE_URL": settings.names_database,
+    }
+    if variables := " and ".join(variable for variable, is_named in named.items() if not is_named):
         raise BadUsage(f"--use-environment: set {variables}, too; the demo does not guess which servers you mean")
     say(
         console,
         "The demo will use your servers:",
         f"  Kafka: {settings.kafka_bootstrap_servers}, commands {settings.topic_commands}, group {settings.group_id}",
-        f"  PostgreSQL: {place_of(settings.database_url)}",
+        f"  PostgreSQL: {settings.database.place}",
         "It creates topics, migrates the database, and loads six sample companies, whose API keys everybody knows. "
         f"It publishes {commands:,} commands, and its worker joins the group. All that it made stays there.",
     )

@@ -183,7 +183,7 @@ async def _in_thread(server: ServerProcess) -> None:
 
 
 async def _prepare_database(settings: Settings, catalogue: Catalogue) -> None:
-    connection = await connect(settings.database_url)
+    connection = await connect(settings.database)
     try:
         await migrate(connection)
         await load_catalogue(connection, catalogue)

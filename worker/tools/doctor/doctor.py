@@ -50,7 +50,7 @@ async def doctor(everything: Servers, channel: str | None = None, *, strict: boo
     """
     narrowed = everything.settings if channel is None else everything.settings.serving([channel])
     servers = everything.of(narrowed)
-    store = PostgresStore(servers.settings.database_url, 1)
+    store = PostgresStore(servers.settings.database, 1)
     examination = _Examination(servers)
 
     async def reads_kafka() -> bool:

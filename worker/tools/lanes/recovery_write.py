@@ -110,7 +110,7 @@ class Writer:
 @asynccontextmanager
 async def recovery_writer(both: Connected, registered: dict[int, Registered]) -> AsyncIterator[Writer]:
     """A writer with connections of its own, once the days of today's rows exist."""
-    store = PostgresStore(both.settings.database_url, 2)
+    store = PostgresStore(both.settings.database, 2)
     try:
         await ensure_days(both.database.connection)
         yield Writer(both, store, registered)

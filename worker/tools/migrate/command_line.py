@@ -89,7 +89,7 @@ def migrate_command(
 
 def _with_connection(settings: Settings, work: Callable[[Connection], Awaitable[Known]]) -> Known:
     async def connected() -> Known:
-        connection = await connect(settings.database_url)
+        connection = await connect(settings.database)
         try:
             return await work(connection)
         finally:

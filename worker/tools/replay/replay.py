@@ -96,7 +96,7 @@ async def replay(servers: Servers, request: ReplayRequest, progress: Progress) -
     Raises `SERVER_ERRORS`, `BadSelection` and `CannotReplay`.
     """
     settings, topic = servers.settings, servers.settings.topic_commands
-    async with inspection(settings.database_url) as database:
+    async with inspection(settings.database) as database:
         await _expect_topics(servers, request.topic_suffix)
         offsets = await _offsets(servers, database, request.range)
         advance = paced(progress, 0.0 if request.author is None else request.rate)
@@ -120,7 +120,7 @@ async def replay(servers: Servers, request: ReplayRequest, progress: Progress) -
 async def resume(servers: Servers, id: UUID, author: Author, rate: float, progress: Progress) -> ReplayReport:
     """Go on with a replay where it stopped; a process that still runs it is fenced. Raises what `replay` raises."""
     topic = servers.settings.topic_commands
-    async with inspection(servers.settings.database_url) as database, AsyncExitStack() as stack:
+    async with inspection(servers.settings.database) as database, AsyncExitStack() as stack:
         try:
             kept = await stack.enter_async_context(resumed(database.connection, VERB, id, author))
         except UnknownOperation as error:

@@ -23,7 +23,7 @@ class CompanyNames:
 
     def __init__(self, settings: Settings) -> None:
         self.by_id: dict[str, str] = {}
-        self._url = settings.database_url if "database_url" in settings.model_fields_set else None
+        self._database = settings.database if settings.names_database else None
         self._asked: set[str] = set()
         self._not_before = 0.0
         self._has_warned = False
@@ -32,9 +32,9 @@ class CompanyNames:
         """The id of a company that is given by id or name. Raises `Failed`."""
         if _ID.fullmatch(text):
             return text.lower()
-        if self._url is None:
+        if self._database is None:
             raise Failed("--company: names are in Postgres; set PASSPORT_DATABASE_URL, or give the company's id")
-        connection = await connect(self._url)
+        connection = await connect(self._database)
         try:
             company = await find_company(connection, text)
         finally:
@@ -46,11 +46,11 @@ class CompanyNames:
     async def learn(self, ids: Iterable[str | None]) -> None:
         """Look up names that are not known yet. While Postgres is away, ids are shown without."""
         new = {id for id in ids if id is not None and _ID.fullmatch(id)} - self._asked
-        if self._url is None or not new or time.monotonic() < self._not_before or len(self._asked) > _MOST_NAMES:
+        if self._database is None or not new or time.monotonic() < self._not_before or len(self._asked) > _MOST_NAMES:
             return
         try:
             async with asyncio.timeout(_SECONDS):
-                connection = await connect(self._url)
+                connection = await connect(self._database)
                 try:
                     self.by_id |= await names_of(connection, new)
                     self._asked |= new
@@ -60,5 +60,5 @@ class CompanyNames:
             self._not_before = time.monotonic() + _PAUSE_SECONDS
             if not self._has_warned:
                 self._has_warned = True
-                reason = error if isinstance(error, CannotConnect) else postgres_fault(error, self._url)
+                reason = error if isinstance(error, CannotConnect) else postgres_fault(error, self._database)
                 warn(f"names of companies are not shown: {reason}")
