@@ -12,7 +12,8 @@ from worker.store.grants import check_rights
 from worker.store.port import StoreUnavailable
 from worker.store.schema import GROUP, SCHEMA, applied_migrations, check_group, check_schema, known_migrations
 from worker.store.sql import Sessions
-from worker.stream.cluster.connection import Cluster, Refused, kafka_fault
+from worker.stream.cluster.connection import Cluster, kafka_fault
+from worker.stream.cluster.credentials import Refused
 from worker.stream.cluster.permissions import check_permissions
 from worker.stream.cluster.topic_settings import TOPIC_IDS
 from worker.stream.cluster.topics import check_topics

@@ -46,6 +46,15 @@ def _link_base(text: str) -> str:
     return text.rstrip("/")
 
 
+def _token_url(text: str) -> str:
+    parts = urlsplit(text)
+    is_loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback)  # the client's secret goes there
+    if not is_safe or not parts.hostname or parts.username is not None:
+        raise ValueError("expected an https URL without a user (http only to this machine's loopback)")
+    return text
+
+
 def _person(text: str) -> str:
     if UNSAFE_TEXT.search(text.strip()):
         raise ValueError("expected a name, without control characters")
@@ -87,18 +96,33 @@ def _between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if not values.get(name):
                 yield name, "expected beside PASSPORT_OAUTH_JWKS: without it anybody's tokens would pass"
     if str(values.get("kafka_security_protocol", "")).startswith("SASL"):
-        if not values.get("kafka_sasl_username"):
-            yield "kafka_sasl_username", "expected with a SASL security protocol"
-        if not values.get("kafka_sasl_password") and not values.get("kafka_sasl_password_file"):
-            yield "kafka_sasl_password", "expected with a SASL security protocol"
+        yield from _between_credentials(values)
     yield from _between_files(values)
     yield from _between_topics(
         {name: values.get(name) or field.default for name, field in Settings.model_fields.items()}
     )
 
 
+def _between_credentials(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the SASL mechanism needs and lacks."""
+    if values.get("kafka_sasl_mechanism") != "OAUTHBEARER":
+        if not values.get("kafka_sasl_username"):
+            yield "kafka_sasl_username", "expected with a SASL security protocol"
+        if not values.get("kafka_sasl_password") and not values.get("kafka_sasl_password_file"):
+            yield "kafka_sasl_password", "expected with a SASL security protocol"
+    elif bool(values.get("kafka_oauth_token_file")) is bool(values.get("kafka_oauth_token_url")):
+        yield "kafka_oauth_token_file", "expected with OAUTHBEARER: either this or PASSPORT_KAFKA_OAUTH_TOKEN_URL"
+    elif values.get("kafka_oauth_token_url"):
+        for name in ("kafka_oauth_client_id", "kafka_oauth_client_secret_file"):
+            if not values.get(name):
+                yield name, "expected beside PASSPORT_KAFKA_OAUTH_TOKEN_URL"
+
+
 _SSL_FILES = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile")
-_SECRET_FILES = ("kafka_sasl_password_file", "database_url_file", "database_password_file")
+_SECRET_FILES = (
+    *("kafka_sasl_password_file", "kafka_oauth_token_file", "kafka_oauth_client_secret_file"),
+    *("database_url_file", "database_password_file"),
+)
 
 
 def _between_files(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -155,14 +179,27 @@ class Settings(BaseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
     )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "PLAIN", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER."
     )
     kafka_sasl_username: str | None = Field(None, description="User of the SASL protocols.")
     kafka_sasl_password: SecretStr | None = Field(None, description="Password of the SASL protocols.")
     kafka_sasl_password_file: str | None = Field(
         None, description="File with that password, in its place; read anew for each connection."
     )
+    kafka_oauth_token_file: str | None = Field(
+        None,
+        description="For OAUTHBEARER: file with an access token, which somebody else renews; read anew for each "
+        "connection.",
+    )
+    kafka_oauth_token_url: Annotated[str, AfterValidator(_token_url)] | None = Field(
+        None, description="For OAUTHBEARER, in place of a file: token endpoint, asked with client credentials."
+    )
+    kafka_oauth_client_id: str | None = Field(None, description="Id of the client at the token endpoint.")
+    kafka_oauth_client_secret_file: str | None = Field(
+        None, description="File with the client's secret; read anew for each token."
+    )
+    kafka_oauth_scope: str | None = Field(None, description="Scope to ask the token endpoint for, if it wants one.")
     kafka_ssl_cafile: str | None = Field(
         None, description="PEM file of the authorities that vouch for the brokers; without it, those of the system."
     )

@@ -31,6 +31,13 @@ def programs_of_debian(version: str) -> Path:
     return found
 
 
+def replace_rules(file: Path, text: str, behind: str | None = None) -> str:
+    """Write the text in front of what stands behind it, by default what stood there, which is returned."""
+    before = file.read_text()
+    file.write_text(text + (before if behind is None else behind))
+    return before
+
+
 async def end_sessions(database_url: str) -> None:
     """Break all sessions with a database, as an administrator may."""
     connection = await asyncpg.connect(database_url)

@@ -23,9 +23,13 @@ class SecureKafka(LocalKafka):
         super().__init__(directory)
         self._secure_port, self._mutual_port = free_port(), free_port()
         self.password = uuid4().hex
-        self.authority = Authority(directory)
-        certificate, key = self.authority.issue("broker")
         self._keystore = directory / "broker.pem"
+        self.use(Authority(directory))
+
+    def use(self, authority: Authority) -> None:
+        """From the next start on, have a certificate of this authority, and want such ones."""
+        self.authority = authority
+        certificate, key = authority.issue("broker")
         self._keystore.write_bytes(key.read_bytes() + certificate.read_bytes())
 
     @property

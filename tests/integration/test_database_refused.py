@@ -7,17 +7,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.infrastructure.postgres import replace_rules
 from tests.workbench import REPOSITORY, Workbench, run_command, until
 from worker.tools.demo.embedded import HOST, EmbeddedPostgres, free_port
 
 _LOAD = ("catalogue", "load", str(REPOSITORY / "deploy" / "catalogue.example.yaml"))
-
-
-def _replace(file: Path, text: str, behind: str | None = None) -> str:
-    """Write the text in front of what stands behind it, by default what stood there, which is returned."""
-    before = file.read_text()
-    file.write_text(text + (before if behind is None else behind))
-    return before
 
 
 @pytest.fixture
@@ -25,7 +19,7 @@ async def strict(own_postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """`host:port` of a server where role `w` needs its password, and may not use the database `closed`."""
     connection = await asyncpg.connect(own_postgres.url)
     rules = Path(await connection.fetchval("SHOW hba_file"))
-    before = _replace(rules, "host all w,nobody all scram-sha-256\n")
+    before = replace_rules(rules, "host all w,nobody all scram-sha-256\n")
     for statement in (
         "SELECT pg_reload_conf()",
         "CREATE ROLE w LOGIN PASSWORD 'hunter2'",
@@ -34,7 +28,7 @@ async def strict(own_postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     ):
         await connection.execute(statement)
     yield f"{HOST}:{own_postgres.port}"
-    _replace(rules, before, "")
+    replace_rules(rules, before, "")
     for statement in ("SELECT pg_reload_conf()", "DROP DATABASE closed", "DROP ROLE w"):
         await connection.execute(statement)
     await connection.close()

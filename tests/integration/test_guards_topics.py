@@ -16,7 +16,8 @@ from worker.preflight import Preflight, findings
 from worker.service import CannotStart
 from worker.settings import Settings
 from worker.store.postgres import PostgresStore
-from worker.stream.cluster.connection import Cluster, Refused
+from worker.stream.cluster.connection import Cluster
+from worker.stream.cluster.credentials import Refused
 from worker.tools.common.topics import create_topics
 from worker.tools.demo.embedded import free_port
 

@@ -18,7 +18,7 @@ from aiokafka.errors import (
 from tests.workbench import REPOSITORY, get, run_command, settings_of
 from worker.settings import Settings
 from worker.store.port import StoreUnavailable
-from worker.stream.cluster.connection import Refused
+from worker.stream.cluster.credentials import Refused
 from worker.stream.faults import fault_of
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import RETRY_SECONDS, Servers, both_servers

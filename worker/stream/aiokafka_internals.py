@@ -8,17 +8,20 @@ import asyncio
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container
+from collections.abc import Awaitable, Callable, Container, Coroutine, Hashable
 from contextlib import nullcontext, suppress
 from typing import Any
 
 import aiokafka
 import aiokafka.client
+import aiokafka.conn
 import aiokafka.consumer.fetcher
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
+from aiokafka.errors import SaslAuthenticationFailed
+from aiokafka.protocol.admin import SaslAuthenticateRequest
 from aiokafka.protocol.metadata import MetadataRequest as _MetadataRequest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import ConsumerRecord, TopicPartition
@@ -247,12 +250,23 @@ _get_conn = AIOKafkaClient._get_conn
 
 
 async def _get_conn_beside(
-    client: AIOKafkaClient, node_id: int, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False
+    client: AIOKafkaClient, node_id: int, *, group: Hashable = ConnectionGroup.DEFAULT, no_hint: bool = False
 ) -> AIOKafkaConnection | None:
-    """Connect to brokers side by side: aiokafka has one lock for all, so each would wait for the slowest (B22)."""
+    """Connect to brokers side by side: aiokafka has one lock for all, so each would wait for the slowest (B22).
+
+    A connection is exchanged before its broker ends it (B24).
+    """
     connection = client._conns.get((node_id, group))
     if connection is not None and connection.connected():
-        return connection
+        now = time.monotonic()
+        if now < getattr(connection, "exchange_at", math.inf):
+            return connection
+        if now < connection.ends_at:
+            connection.exchange_at = now + EXCHANGE_AGAIN_SECONDS
+            _in_background(_exchange(client, node_id, group, connection))
+            return connection
+        del client._conns[node_id, group]
+        _in_background(_close_when_answered(connection))
     locks: defaultdict[object, asyncio.Lock] = client.__dict__.setdefault("_conn_locks", defaultdict(asyncio.Lock))
     async with locks[node_id, group]:
         return await _get_conn(client, node_id, group=group)
@@ -260,6 +274,72 @@ async def _get_conn_beside(
 
 AIOKafkaClient._get_conn = _get_conn_beside
 AIOKafkaClient._get_conn_lock = nullcontext()
+
+
+# Brokers with `connections.max.reauth.ms` say how long a connection may serve. It is exchanged after this share of that
+# time, while requests go on; where no new one can be had, the worker tries again.
+EXCHANGED_AFTER = 0.8
+EXCHANGE_AGAIN_SECONDS = 1.0
+
+_background: set[asyncio.Task[None]] = set()
+
+
+def _in_background(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(work)
+    _background.add(task)
+    task.add_done_callback(_background.discard)
+
+
+async def _exchange(client: AIOKafkaClient, node_id: int, group: Hashable, old: AIOKafkaConnection) -> None:
+    # In a group of its own, so that both are there for a moment, and closing the client closes both.
+    if await _get_conn_beside(client, node_id, group=("next", group)) is None:
+        return
+    new = client._conns.pop((node_id, ("next", group)), None)
+    if new is None:  # another exchange of this connection took it
+        return
+    if client._conns.get((node_id, group)) is old and old.connected():
+        client._conns[node_id, group] = new
+        await _close_when_answered(old)
+    else:  # the client was closed, or had to connect meanwhile
+        new.close()
+
+
+async def _close_when_answered(connection: AIOKafkaConnection) -> None:
+    if waiting := [answer for _, _, answer in connection._requests]:
+        await asyncio.wait(waiting)
+    connection.close()
+
+
+_send = AIOKafkaConnection.send
+
+
+def _send_and_note_end(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Awaitable[Any]:
+    answer: Awaitable[Any] = _send(connection, request, expect_response)
+    return _noting_end(connection, answer) if isinstance(request, SaslAuthenticateRequest) else answer
+
+
+async def _noting_end(connection: AIOKafkaConnection, answer: Awaitable[Any]) -> Any:
+    response = await answer
+    if lifetime_ms := getattr(response, "session_lifetime_ms", 0):
+        now, lifetime = time.monotonic(), lifetime_ms / 1000
+        connection.exchange_at, connection.ends_at = now + lifetime * EXCHANGED_AFTER, now + lifetime
+    return response
+
+
+AIOKafkaConnection.send = _send_and_note_end
+
+
+class _OAuthAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
+    """aiokafka's, which takes a broker's refusal for success: the refusal is a challenge, RFC 7628 (B23)."""
+
+    async def step(self, challenge: bytes | None) -> tuple[bytes, bool] | None:
+        if challenge:
+            raise SaslAuthenticationFailed(f"the broker refuses the token: {challenge.decode(errors='replace')}")
+        step: tuple[bytes, bool] | None = await super().step(challenge)
+        return step
+
+
+aiokafka.conn.OAuthAuthenticator = _OAuthAuthenticator
 
 
 def call_on_answers(note: Callable[[str, int], None]) -> None:

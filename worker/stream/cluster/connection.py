@@ -32,6 +32,7 @@ from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.store.port import TopicIdentity
 from worker.stream.aiokafka_internals import MetadataRequest
+from worker.stream.cluster.credentials import Refused, security_options, with_present_credentials
 from worker.stream.cluster.leaders import by_topic
 from worker.stream.cluster.metadata_v10 import TopicsRequest, identities_of, operations_by_topic
 from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetsRequest, committed_offsets
@@ -53,35 +54,13 @@ _NO_MEMBER = (UnknownMemberIdError.errno, IllegalGenerationError.errno, Rebalanc
 
 def client_options(settings: Settings) -> dict[str, Any]:
     """The keyword arguments of every aiokafka client: addresses and security."""
-    options: dict[str, Any] = {
+    return {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
-        "security_protocol": settings.kafka_security_protocol,
         "client_id": "passport-worker",
         "request_timeout_ms": 30_000,
         "retry_backoff_ms": 100,
+        **security_options(settings),
     }
-    if settings.kafka_security_protocol.startswith("SASL"):
-        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
-        options["sasl_plain_username"] = settings.kafka_sasl_username
-        password = settings.kafka_sasl_password
-        options["sasl_plain_password"] = password.get_secret_value() if password else None
-    if settings.kafka_security_protocol.endswith("SSL"):
-        options["ssl_context"] = _ssl_context(settings)
-    return options
-
-
-def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
-        if settings.kafka_ssl_certfile:
-            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
-    except OSError as error:  # errors of `ssl` are among them
-        raise Refused(f"the files of PASSPORT_KAFKA_SSL_* cannot be read: {_text_of(error)}") from error
-    return context
-
-
-class Refused(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
-    """The cluster rejects the worker's credentials, or the worker its certificate. Somebody has to change a setting."""
 
 
 async def why_unreachable(settings: Settings) -> KafkaError:
@@ -94,7 +73,9 @@ async def why_unreachable(settings: Settings) -> KafkaError:
     reasons: list[tuple[str, str]] = []
     for host, port, _ in collect_hosts(settings.kafka_bootstrap_servers, randomize=False):
         try:
-            (await create_conn(host, port, **options)).close()
+            (await create_conn(host, port, **await with_present_credentials(options))).close()
+        except Refused as error:
+            return error
         except (SaslAuthenticationFailed, UnsupportedSaslMechanismError, ssl.SSLCertVerificationError) as error:
             return Refused(f"{host}:{port}: {_text_of(error)}")
         except (OSError, TimeoutError, KafkaError) as error:

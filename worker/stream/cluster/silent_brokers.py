@@ -28,6 +28,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.stream.aiokafka_internals import call_on_answers
+from worker.stream.cluster.credentials import with_present_credentials
 
 NODE_SECONDS = 2.0
 CONNECT_SECONDS = 10.0
@@ -83,6 +84,7 @@ def _note_answer(host: str, port: int) -> None:
 
 
 async def _connect(host: str, port: int, **options: Any) -> AIOKafkaConnection:
+    options = await with_present_credentials(options)  # the broker is not to blame where there are none
     failures = _failures_to_connect.get((host, port), 0)
     try:
         async with asyncio.timeout(min(NODE_SECONDS * 2**failures, CONNECT_SECONDS)):
