@@ -1,11 +1,12 @@
 """What `doctor` reports, asked in this process: many cases would start as many others."""
 
+from worker.observability.certificates import CERTIFICATES
 from worker.settings import Settings
 from worker.tools.common.servers import AWAY_SECONDS, both_servers
 from worker.tools.doctor.doctor import CHECKS, doctor
 from worker.tools.doctor.report import CheckReport
 
-NOT_CONFIGURED = {"oauth.jwks", "oauth.tls", "certificates.client", "certificates.ca"}
+NOT_CONFIGURED = {"oauth.jwks", "oauth.tls", *(f"certificates.{name}" for name in CERTIFICATES)}
 
 IN_CLEAR = {"kafka.tls", "postgres.tls"}
 """The servers of most tests are on loopback, without TLS: that is a warning."""

@@ -281,12 +281,18 @@ async def test_keys_of_access_tokens(bench: Workbench, tmp_path: Path) -> None:
     assert (await examined(settings))["oauth.jwks"].status == "ok"
 
 
-async def test_certificates(bench: Workbench, tmp_path: Path) -> None:
+async def test_certificates(bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of tests end within a day; what is no certificate has no end."""
     authority = Authority(tmp_path)
     certificate, _ = authority.issue("worker")
     await only(changed(bench.settings, kafka_ssl_certfile=str(certificate)), "certificates.client", "warning")
     await only(changed(bench.settings, kafka_ssl_cafile=str(authority.file)), "certificates.ca", "warning")
+    monkeypatch.setenv("PGSSLCERT", str(certificate))
+    await only(bench.settings, "certificates.database-client", "warning")
+    monkeypatch.delenv("PGSSLCERT")
+    monkeypatch.setenv("PGSSLROOTCERT", str(authority.file))
+    await only(bench.settings, "certificates.database-ca", "warning")
+    monkeypatch.delenv("PGSSLROOTCERT")
     (tmp_path / "text").write_text("no certificate")
     told = await only(changed(bench.settings, kafka_ssl_cafile=str(tmp_path / "text")), "certificates.ca", "failed")
     assert told.finding == "expected a readable certificate, got ValueError"

@@ -45,6 +45,23 @@ def test_a_chain_ends_with_its_first_certificate_and_a_bundle_with_its_last(tmp_
     assert dict(expiries(settings)) == {"client": _in_days(30), "ca": _in_days(400)}
 
 
+def test_those_of_the_database_are_named_by_its_url_or_by_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parameter of the URL wins, as for the driver; the URL may be in a file."""
+    for days in (10, 20, 30):
+        (tmp_path / f"{days}.pem").write_bytes(_certificate(days) + _certificate(days + 1))
+    monkeypatch.setenv("PGSSLCERT", str(tmp_path / "10.pem"))
+    monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / "20.pem"))
+    assert dict(expiries(Settings())) == {"database-client": _in_days(10), "database-ca": _in_days(21)}
+    url = tmp_path / "url"
+    url.write_text(f"postgresql://w@db/p?sslmode=verify-full&sslrootcert={tmp_path}/30.pem")
+    settings = Settings(database_url_file=str(url))
+    assert dict(expiries(settings)) == {"database-client": _in_days(10), "database-ca": _in_days(31)}
+    url.unlink()
+    assert dict(expiries(settings)) == {}
+
+
 def _of_an_unknown_version() -> bytes:
     der = ssl.PEM_cert_to_DER_cert(_certificate(30).decode())
     assert der.count(_VERSION_3) == 1

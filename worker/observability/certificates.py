@@ -1,6 +1,6 @@
-"""When the Kafka certificates that the settings name expire."""
+"""When the certificates expire that the settings name, for Kafka and for Postgres."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import structlog
 from cryptography import x509
@@ -9,8 +9,14 @@ from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# The certificate of this worker, and those of the authorities that vouch for the brokers.
-CERTIFICATES = ("client", "ca")
+# The certificates of this worker, and those of the authorities that vouch for servers, with the variables that name
+# their files. A parameter of the database's URL wins over its PG* variable.
+CERTIFICATES: Mapping[str, str] = {
+    "client": "PASSPORT_KAFKA_SSL_CERTFILE",
+    "ca": "PASSPORT_KAFKA_SSL_CAFILE",
+    "database-client": "PGSSLCERT",
+    "database-ca": "PGSSLROOTCERT",
+}
 
 
 class UnreadableCertificate(Exception):
@@ -24,15 +30,22 @@ def expiry(settings: Settings, name: str) -> float | None:
     """
     # A client's chain breaks with its first certificate. A bundle of authorities holds old ones beside new ones while
     # they are exchanged, so it serves until its last one expires.
-    path, which = (settings.kafka_ssl_certfile, min) if name == "client" else (settings.kafka_ssl_cafile, max)
-    if not path:
-        return None
+    which = min if name.endswith("client") else max
     try:
+        path = _file(settings, name)
+        if not path:
+            return None
         with open(path, "rb") as file:
             certificates = x509.load_pem_x509_certificates(file.read())
         return which(certificate.not_valid_after_utc.timestamp() for certificate in certificates)
     except Exception as error:  # a file can be wrong in many ways
         raise UnreadableCertificate(type(error).__name__) from error
+
+
+def _file(settings: Settings, name: str) -> str | None:
+    if name.startswith("database-"):
+        return settings.database.tls_file(CERTIFICATES[name])
+    return settings.kafka_ssl_certfile if name == "client" else settings.kafka_ssl_cafile
 
 
 def expiries(settings: Settings) -> Iterator[tuple[str, float]]:

@@ -156,7 +156,8 @@ class Metrics:
         self.jwks_failures = counter("passport_jwks_failures_total", "Bad reads of the keys.")
         self.certificate_expires = gauge(
             "passport_certificate_expires_timestamp_seconds",
-            "When the configured Kafka certificates expire: client (first of its chain), ca (last of its bundle).",
+            "When configured certificates expire: client (first of its chain), ca (last of its bundle), for Kafka; "
+            "database-client, database-ca.",
             ("certificate",),
         )
 

@@ -1,7 +1,9 @@
 """The database of the settings. Its URL and its password may be in files, which each connection reads anew."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -35,6 +37,12 @@ class Database:
         if problem := problem_of(url):
             raise UnreadableSecret("PASSPORT_DATABASE_URL_FILE", problem)
         return url
+
+    def tls_file(self, variable: str) -> str | None:
+        """The file that a variable such as PGSSLROOTCERT names, or the URL in its place. Raises `UnreadableSecret`."""
+        parameters = parse_qs(urlsplit(self.present_url()).query)
+        in_url = parameters.get(variable.removeprefix("PG").lower())
+        return in_url[-1] if in_url else os.environ.get(variable)
 
     @property
     def place(self) -> str:

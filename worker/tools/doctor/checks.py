@@ -174,14 +174,14 @@ def checks_without_servers(servers: Servers) -> tuple[Check, ...]:
 
     def certificate(name: str) -> Ask:
         async def ask() -> list[CheckResult]:
-            id, variable = f"certificates.{name}", f"PASSPORT_KAFKA_SSL_{'CERT' if name == 'client' else 'CA'}FILE"
+            id, variable = f"certificates.{name}", CERTIFICATES[name]
             try:
                 ends = expiry(settings, name)
             except UnreadableCertificate as error:
                 return [CheckResult(id, f"expected a readable certificate, got {error}", f"Correct {variable}.")]
             if ends is None:
                 return [CheckResult(id, f"{variable} is not set", status="skipped")]
-            return [judgements.of_certificate(name, ends, time.time())]
+            return [judgements.of_certificate(name, variable, ends, time.time())]
 
         return ask
 

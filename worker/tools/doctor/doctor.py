@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from worker.messages.hints import CheckResult
+from worker.observability.certificates import CERTIFICATES
 from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check, Preflight
 from worker.store.port import StoreUnavailable
 from worker.store.postgres import PostgresStore
@@ -33,7 +34,7 @@ CHECKS = (
     *("postgres.durability", "postgres.primary", "postgres.connections", "postgres.locks"),
     *("clock.postgres", "clock.log", "days.ahead", "days.dropped"),
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
-    *("keys.signing", "oauth.jwks", "oauth.tls", "certificates.client", "certificates.ca"),
+    *("keys.signing", "oauth.jwks", "oauth.tls", *(f"certificates.{name}" for name in CERTIFICATES)),
 )
 
 _ERRORS = (*CLUSTER_ERRORS, StoreUnavailable)

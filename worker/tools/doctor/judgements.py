@@ -214,11 +214,11 @@ def of_keys(usable: int) -> CheckResult:
     return _judged("oauth.jwks", finding, "Check what PASSPORT_OAUTH_JWKS publishes.", failed=usable == 0)
 
 
-def of_certificate(name: str, ends: float, now: float) -> CheckResult:
+def of_certificate(name: str, variable: str, ends: float, now: float) -> CheckResult:
     """`certificates.<name>`, from the end of its validity; both in Unix seconds."""
     days = (ends - now) / DAY_SECONDS
     finding = f"valid until {_time(ends)}, expected for {CERTIFICATE_DAYS} days or more"
-    advice = f"Replace the file of PASSPORT_KAFKA_SSL_{'CERT' if name == 'client' else 'CA'}FILE, restart the workers."
+    advice = f"Replace the file of {variable}. New connections read it; nothing has to be restarted."
     return _judged(f"certificates.{name}", finding, advice, failed=days <= 0, warning=days < CERTIFICATE_DAYS)
 
 
