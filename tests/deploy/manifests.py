@@ -92,15 +92,38 @@ def verified_servers(manifests: tuple[Manifest, ...]) -> dict[str, str]:
     for workload, pod in pods(manifests).items():
         for container in containers(pod):
             variables = environment(container, manifests)
-            if "PASSPORT_DATABASE_URL" not in variables:
+            if not names_database(variables):
                 continue
             assert variables.get("PGSSLMODE") == "verify-full", workload
-            assert "sslmode" not in variables["PASSPORT_DATABASE_URL"], workload
+            assert "sslmode" not in variables.get("PASSPORT_DATABASE_URL", ""), workload
             (mount,) = [one for one in container.get("volumeMounts", []) if one["name"] == "database-ca"]
             assert variables["PGSSLROOTCERT"] == f"{mount['mountPath']}/ca.crt"
             (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == "database-ca"]
             found[workload] = volume["secret"]["secretName"]
     return found
+
+
+def names_database(variables: dict[str, str]) -> bool:
+    """Whether a container with these variables is given a database."""
+    return not variables.keys().isdisjoint({"PASSPORT_DATABASE_URL", "PASSPORT_DATABASE_URL_FILE"})
+
+
+def secret_files(pod: Manifest, container: Manifest) -> dict[str, str]:
+    """The paths of secret files in a container, with what is in them: `secret <name>/<key>`, or `token <audience>`."""
+    volumes = {volume["name"]: dict(_secrets_of(volume)) for volume in pod["spec"].get("volumes", [])}
+    return {
+        f"{mount['mountPath']}/{path}": secret
+        for mount in container.get("volumeMounts", [])
+        for path, secret in volumes[mount["name"]].items()
+    }
+
+
+def _secrets_of(volume: Manifest) -> Iterator[tuple[str, str]]:
+    for item in volume.get("secret", {}).get("items", []):
+        yield item["path"], f"secret {volume['secret']['secretName']}/{item['key']}"
+    for source in volume.get("projected", {}).get("sources", []):
+        token = source["serviceAccountToken"]
+        yield token["path"], f"token {token['audience']}"
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
@@ -113,16 +136,13 @@ def selects(selector: Manifest, labels: dict[str, str]) -> bool:
 
 
 def environment(container: Manifest, manifests: tuple[Manifest, ...]) -> dict[str, str]:
-    """The variables that a container gets: values from Secrets as `secret <name>/<key>`, fields as `field <path>`."""
+    """The variables that a container gets, fields as `field <path>`. None comes from a Secret: Secrets are files."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         found |= of_kind(manifests, "ConfigMap")[source["configMapRef"]["name"]]["data"]
     for variable in container.get("env", []):
         if "value" in variable:
             found[variable["name"]] = variable["value"]
-        elif field := variable["valueFrom"].get("fieldRef"):
-            found[variable["name"]] = f"field {field['fieldPath']}"
         else:
-            reference = variable["valueFrom"]["secretKeyRef"]
-            found[variable["name"]] = f"secret {reference['name']}/{reference['key']}"
+            found[variable["name"]] = f"field {variable['valueFrom']['fieldRef']['fieldPath']}"
     return found

@@ -69,7 +69,9 @@ async def _migrate(host: str, port: int, authority: Path) -> tuple[int, str]:
     """As the Job does it, with the pod's variables: exit code, and what it says."""
     manifests = rendered("kubernetes/base")
     (container,) = containers(pods(manifests)["passport-worker-migrate"])
-    variables = environment(container, manifests) | {
+    variables = environment(container, manifests)
+    del variables["PASSPORT_DATABASE_URL_FILE"]
+    variables |= {
         "PASSPORT_DATABASE_URL": f"postgresql://postgres@{host}:{port}/postgres",
         "PGSSLROOTCERT": str(authority),
     }

@@ -17,6 +17,7 @@ from tests.deploy.manifests import (
     pods,
     rendered,
     renderings,
+    secret_files,
     selects,
     texts,
 )
@@ -35,9 +36,9 @@ SECRET_KEYS = {
     "passport-worker-database": {"url"},
     "passport-worker-database-owner": {"url"},
     "passport-worker-database-ca": {"ca.crt"},
-    "passport-worker-kafka": {"username", "password"},
+    "passport-worker-kafka": {"password"},
     "passport-worker-kafka-ca": {"ca.crt"},
-    "passport-worker-console": {"url", "username", "password"},
+    "passport-worker-console": {"url", "password"},
 }
 """The Secrets that deploy/kubernetes-platforms.md tells people to make, with their keys."""
 
@@ -63,7 +64,7 @@ def test_only_settings_that_exist_are_named() -> None:
 
 @everywhere
 def test_workers_accept_their_settings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a pod sets is read by the worker as it is, with any text in place of what Secrets hold."""
+    """What a pod sets is read by the worker as it is, with any text in the files that Secrets bring."""
     for pod in pods(rendered(name)).values():
         for container in containers(pod):
             with monkeypatch.context() as patch:
@@ -75,23 +76,12 @@ def _set(
     patch: pytest.MonkeyPatch, variables: dict[str, str], pod: Manifest, container: Manifest, folder: Path
 ) -> None:
     for key, value in variables.items():
-        if key == "PASSPORT_DATABASE_URL":
-            value = "postgresql://user:password@host/database"
-        elif value.startswith("/"):
-            assert value in set(_mounted_files(pod, container)), key
-            (folder / Path(value).name).touch()
-            value = str(folder / Path(value).name)
+        if value.startswith("/"):
+            assert value in secret_files(pod, container), key
+            file = folder / Path(value).name
+            file.write_text("postgresql://user:password@host/database" if key.endswith("_URL_FILE") else "any text")
+            value = str(file)
         patch.setenv(key, value)
-
-
-def _mounted_files(pod: Manifest, container: Manifest) -> list[str]:
-    """The paths of files that Secrets bring into a container."""
-    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
-    return [
-        f"{mount['mountPath']}/{item['path']}"
-        for mount in container.get("volumeMounts", [])
-        for item in volumes[mount["name"]].get("secret", {}).get("items", [])
-    ]
 
 
 @everywhere
@@ -152,12 +142,32 @@ def _secrets(manifests: tuple[Manifest, ...]) -> dict[str, set[str]]:
                 found.setdefault(volume["secret"]["secretName"], set()).update(
                     item["key"] for item in volume["secret"]["items"]
                 )
+    return found
+
+
+@everywhere
+def test_a_secret_that_changes_needs_no_restart_and_all_else_rolls_the_pods(name: str) -> None:
+    """Secrets are files, which are read anew; what is read at the start alone is part of the pod's template.
+
+    A ConfigMap of settings has a hash of its contents in its name. Seen to fail while Secrets were variables.
+    """
+    for workload, pod in pods(rendered(name)).items():
         for container in containers(pod):
             for variable in container.get("env", []):
-                if "secretKeyRef" in variable.get("valueFrom", {}):
-                    reference = variable["valueFrom"]["secretKeyRef"]
-                    found.setdefault(reference["name"], set()).add(reference["key"])
-    return found
+                assert "secretKeyRef" not in variable.get("valueFrom", {}), (workload, variable["name"])
+            for source in container.get("envFrom", []):
+                assert re.fullmatch(r"passport-worker-[0-9a-z]{10}", source["configMapRef"]["name"])
+            variables = environment(container, rendered(name))
+            files = {value for key, value in variables.items() if key.endswith("_FILE")}
+            assert files <= secret_files(pod, container).keys()
+            assert all("subPath" not in mount for mount in container.get("volumeMounts", []))  # it would never change
+
+
+@everywhere
+def test_each_workload_has_a_service_account_of_its_own(name: str) -> None:
+    """What a platform gives one of them, no other has."""
+    for workload, pod in pods(rendered(name)).items():
+        assert pod["spec"]["serviceAccountName"] == workload
 
 
 @everywhere

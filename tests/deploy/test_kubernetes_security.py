@@ -5,7 +5,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.deploy.manifests import Manifest, containers, environment, of_kind, pods, rendered, renderings, selects
+from tests.deploy.manifests import (
+    Manifest,
+    containers,
+    environment,
+    names_database,
+    of_kind,
+    pods,
+    rendered,
+    renderings,
+    selects,
+)
 from tests.deploy.restricted import check_restricted
 
 everywhere = pytest.mark.parametrize("name", renderings())
@@ -32,7 +42,8 @@ def test_pods_cannot_write_to_their_image(name: str) -> None:
 def test_nobody_finds_a_token_of_the_kubernetes_api(name: str) -> None:
     """The worker never talks to that API."""
     manifests = rendered(name)
-    assert of_kind(manifests, "ServiceAccount")["passport-worker"]["automountServiceAccountToken"] is False
+    for account in of_kind(manifests, "ServiceAccount").values():
+        assert account["automountServiceAccountToken"] is False
     for pod in pods(manifests).values():
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert pod["spec"]["enableServiceLinks"] is False
@@ -110,6 +121,6 @@ def test_pods_reach_the_servers_that_their_settings_name_and_no_others(name: str
 def _ports_of_servers(settings: dict[str, str]) -> Iterator[int]:
     for server in settings.get("PASSPORT_KAFKA_BOOTSTRAP_SERVERS", "").split(","):
         yield from map(int, re.findall(r":(\d+)$", server))
-    if "PASSPORT_DATABASE_URL" in settings:
+    if names_database(settings):
         yield 5432
     yield from map(int, re.findall(r":(\d+)$", settings.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")))

@@ -12,15 +12,17 @@ from tests.deploy.manifests import (
     pods,
     rendered,
     renderings,
+    secret_files,
     verified_servers,
 )
-from tests.deploy.pages import PRODUCTION
+from tests.deploy.pages import PRODUCTION, page
 from tests.infrastructure.kafka_user import KAFKA_USER, kafka_user_acls
 from worker.settings import Settings
 from worker.stream.cluster.permissions import needed_acls
 from worker.tools.common.wanted_topics import wanted_topics
 
 STRIMZI = "kubernetes/components/strimzi"
+TOKENS = "kubernetes/components/kafka-service-account"
 CLOUDNATIVE_PG = "kubernetes/components/cloudnative-pg"
 DEV = "kubernetes/overlays/dev"
 WORKERS, MIGRATE, CATALOGUE = "passport-worker", "passport-worker-migrate", "passport-worker-catalogue"
@@ -43,8 +45,9 @@ def _environment(name: str, workload: str) -> dict[str, str]:
 def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """As a worker reads them that Strimzi's component has given its own."""
     for key, value in _environment(STRIMZI, WORKERS).items():
-        if key.startswith("PASSPORT_") and not key.endswith(("_DATABASE_URL", "_CAFILE")):
+        if key.startswith("PASSPORT_") and not value.startswith("/"):
             monkeypatch.setenv(key, value)
+    monkeypatch.setenv("PASSPORT_KAFKA_SASL_PASSWORD", "in place of the file")
     return Settings()
 
 
@@ -74,8 +77,9 @@ def test_password_and_authority_come_from_what_strimzi_makes(settings: Settings)
     """From the user's Secret and the cluster's, which the same namespace has; the brokers are that cluster's."""
     (user,) = of_kind(rendered(STRIMZI), "KafkaUser").values()
     cluster = user["metadata"]["labels"]["strimzi.io/cluster"]
-    assert settings.kafka_sasl_password is not None
-    assert settings.kafka_sasl_password.get_secret_value() == f"secret {user['metadata']['name']}/password"
+    files = secret_files(_pod(STRIMZI, WORKERS), _container(STRIMZI, WORKERS))
+    password = files[_environment(STRIMZI, WORKERS)["PASSPORT_KAFKA_SASL_PASSWORD_FILE"]]
+    assert password == f"secret {user['metadata']['name']}/password"
     assert settings.kafka_sasl_mechanism == "SCRAM-SHA-512"
     assert settings.kafka_security_protocol == "SASL_SSL"
     assert settings.kafka_bootstrap_servers == f"{cluster}-kafka-bootstrap:9093"
@@ -84,6 +88,18 @@ def test_password_and_authority_come_from_what_strimzi_makes(settings: Settings)
     assert _reach(STRIMZI, "passport-worker-to-kafka")["strimzi.io/cluster"] == cluster
     labels = [one["metadata"]["labels"] for one in of_kind(rendered(STRIMZI), "KafkaTopic").values()]
     assert {one["strimzi.io/cluster"] for one in labels} == {cluster}
+
+
+def test_a_token_of_the_service_account_takes_the_place_of_a_password() -> None:
+    """For Kafka alone: no token lets its holder talk to the Kubernetes API. It is asked for anew every hour."""
+    pod, container = _pod(TOKENS, WORKERS), _container(TOKENS, WORKERS)
+    variables, files = _environment(TOKENS, WORKERS), secret_files(pod, container)
+    assert variables["PASSPORT_KAFKA_SASL_MECHANISM"] == "OAUTHBEARER"
+    assert files[variables["PASSPORT_KAFKA_OAUTH_TOKEN_FILE"]] == "token kafka"
+    assert "secret passport-worker-kafka/password" not in files.values()
+    assert f"oauthbearer.expected.audience={files[variables['PASSPORT_KAFKA_OAUTH_TOKEN_FILE']].split()[1]}" in page(
+        "security.md"
+    )
 
 
 def _reach(name: str, policy: str) -> dict[str, str]:
@@ -115,7 +131,8 @@ def test_two_roles_and_neither_is_a_superuser() -> None:
         url = urlsplit(found["PASSPORT_DATABASE_URL"])
         assert (url.username, url.password, url.path) == (user, None, f"/{database}")
         assert url.hostname == f"{cluster['metadata']['name']}-rw"
-        assert found["PGPASSWORD"] == f"secret {secret}/password"
+        files = secret_files(_pod(CLOUDNATIVE_PG, workload), _container(CLOUDNATIVE_PG, workload))
+        assert files[found["PASSPORT_DATABASE_PASSWORD_FILE"]] == f"secret {secret}/password"
 
 
 @pytest.mark.parametrize("name", [name for name in renderings() if name != DEV])
