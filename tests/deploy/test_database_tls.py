@@ -11,6 +11,7 @@ from tests.deploy.manifests import containers, environment, pods, rendered
 from tests.infrastructure.certificates import Authority
 from tests.workbench import run_command
 from worker.store.database import Database
+from worker.store.port import StoreUnavailable
 from worker.store.postgres import PostgresStore
 from worker.tools.demo.embedded import HOST, EmbeddedPostgres
 from worker.tools.doctor.protection import Protection, Way, protection_of
@@ -63,6 +64,27 @@ async def test_doctor_sees_how_a_connection_is_protected(
         async with store.session() as connection:
             assert protection_of(connection) == Protection(Way.LOOPBACK, encrypted, verified), mode
         await store.close()
+
+
+async def test_certificates_are_read_anew_for_each_connection(
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An authority can be exchanged without a restart; open sessions go on."""
+    bundle = tmp_path / "bundle.crt"
+    good, stranger = (tmp_path / "ca.crt").read_text(), Authority(tmp_path, "stranger").file.read_text()
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    monkeypatch.setenv("PGSSLROOTCERT", str(bundle))
+    store = PostgresStore(Database(f"postgresql://postgres@{HOST}:{port}/postgres"), 2)
+    bundle.write_text(stranger)
+    with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        await store.ping()
+    bundle.write_text(good)
+    async with store.session():
+        bundle.write_text(stranger)
+        with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await store.ping()
+    await store.ping()  # by the session that is open
+    await store.close()
 
 
 async def _migrate(host: str, port: int, authority: Path) -> tuple[int, str]:
