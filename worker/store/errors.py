@@ -29,7 +29,7 @@ _NO_PARTITION = ("23514", None)
 # By SQLSTATE: invalid catalog name, invalid password, invalid authorization, insufficient privilege.
 _ADVICE = {
     "3D000": "Create it (CREATE DATABASE), or correct the name in PASSPORT_DATABASE_URL.",
-    "28P01": "Correct user and password (PASSPORT_DATABASE_*), or create the role (CREATE ROLE … LOGIN PASSWORD …).",
+    "28P01": "Correct user and password in PASSPORT_DATABASE_URL or its files, or create the role (CREATE ROLE …).",
     "28000": "Create the role (CREATE ROLE … LOGIN), let it in (pg_hba.conf), or correct PASSPORT_DATABASE_URL.",
     "42501": "Give the role of PASSPORT_DATABASE_URL what it lacks (GRANT CONNECT ON DATABASE … TO …).",
 }
