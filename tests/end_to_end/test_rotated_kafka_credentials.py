@@ -10,18 +10,21 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 
 from tests.infrastructure.certificates import Authority
 from tests.infrastructure.issuer import Issuer
 from tests.infrastructure.secure_kafka import USER
 from tests.infrastructure.token_kafka import REAUTHENTICATE_SECONDS, TokenKafka, token_kafka
 from tests.invariants import check_invariants
-from tests.workbench import Workbench, get, make_workbench, run_command, tenant, until
+from tests.workbench import Workbench, get, make_workbench, run_command, settings_of, tenant, until
+from worker.stream.aiokafka_internals import MetadataRequest
+from worker.stream.cluster.connection import client_options
 from worker.tools.demo.embedded import HOST, free_port
 
 pytestmark = pytest.mark.real_kafka
 
-ROUNDS = 3
+ROUNDS = 2
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,21 @@ def _assert_undisturbed(log: Path) -> None:
     assert not disturbed, "\n".join(disturbed[:20])
 
 
+async def test_no_request_fails_where_connections_grow_old(kafka: TokenKafka) -> None:
+    """Seen to fail without guard B24: the first request after the broker's limit met a connection that it ended."""
+    client = AIOKafkaClient(**client_options(settings_of(kafka.worker_environment())))
+    await client.bootstrap()
+    try:
+        ends = time.monotonic() + 2 * REAUTHENTICATE_SECONDS
+        while time.monotonic() < ends:
+            await client.send(kafka.node_id, MetadataRequest([]))
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(REAUTHENTICATE_SECONDS + 1)  # nothing is sent: the limit passes unasked
+        await client.send(kafka.node_id, MetadataRequest([]))
+    finally:
+        await client.close()
+
+
 async def test_passwords_change_while_the_worker_works(bench: Workbench, kafka: TokenKafka, tmp_path: Path) -> None:
     """Connections are exchanged unnoticed; after a broker's restart the worker comes back with the newest password."""
     file, log = tmp_path / "password", tmp_path / "worker.log"
@@ -115,6 +133,25 @@ async def test_passwords_change_while_the_worker_works(bench: Workbench, kafka: 
     await asyncio.sleep(REAUTHENTICATE_SECONDS + 1)  # nothing to do: connections grow too old unasked
     done = await _answer(bench, 50, done)
     _assert_undisturbed(log)
+    assert bench.stop_worker(worker) == 0
+    await check_invariants(bench)
+
+
+async def test_a_password_file_that_comes_late_is_waited_for(
+    bench: Workbench, kafka: TokenKafka, tmp_path: Path
+) -> None:
+    """The broker knows the new password, and ends the connections: the worker stays up and says why."""
+    file, port = tmp_path / "password", free_port()
+    environment = {**kafka.worker_environment(), "PASSPORT_KAFKA_SASL_PASSWORD_FILE": str(file)}
+    del environment["PASSPORT_KAFKA_SASL_PASSWORD"]
+    file.write_text(kafka.password)
+    worker = bench.start_worker(tmp_path / "worker.log", **environment, PASSPORT_HTTP_PORT=str(port))
+    done = await _answer(bench, 50, 0)
+    kafka.set_password(uuid4().hex)
+    said = "invalid credentials"
+    await until(lambda: said in get(f"http://{HOST}:{port}/readyz")[1], 4 * REAUTHENTICATE_SECONDS, said)
+    _exchange(file, kafka.password)
+    await _answer(bench, 50, done)
     assert bench.stop_worker(worker) == 0
     await check_invariants(bench)
 

@@ -91,21 +91,20 @@ class _Token(AbstractTokenProvider):  # type: ignore[misc]
         return self._text
 
 
-def _tokens(settings: Settings) -> Callable[[], Awaitable[_Token]]:
-    endpoint = _endpoint(
-        settings.kafka_oauth_token_url or "",
-        settings.kafka_oauth_client_id or "",
-        settings.kafka_oauth_client_secret_file or "",
-        settings.kafka_oauth_scope,
-    )
-
-    async def token() -> _Token:
-        # Somebody else renews the file in time, such as Kubernetes the token of a service account.
-        if file := settings.kafka_oauth_token_file:
-            return _Token(read_secret("PASSPORT_KAFKA_OAUTH_TOKEN_FILE", file))
+def _tokens(settings: Settings) -> Callable[[], _Token | Awaitable[_Token]]:
+    async def token_of_endpoint() -> _Token:
+        endpoint = _endpoint(
+            settings.kafka_oauth_token_url or "",
+            settings.kafka_oauth_client_id or "",
+            settings.kafka_oauth_client_secret_file or "",
+            settings.kafka_oauth_scope,
+        )
         return _Token(await endpoint.token())
 
-    return token
+    # Somebody else renews the file in time, such as Kubernetes the token of a service account.
+    if file := settings.kafka_oauth_token_file:
+        return lambda: _Token(read_secret("PASSPORT_KAFKA_OAUTH_TOKEN_FILE", file))
+    return token_of_endpoint
 
 
 @lru_cache(maxsize=4)
