@@ -284,9 +284,10 @@ async def test_keys_of_access_tokens(bench: Workbench, tmp_path: Path) -> None:
 async def test_certificates(bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of tests end within a day; what is no certificate has no end."""
     authority = Authority(tmp_path)
-    certificate, _ = authority.issue("worker")
+    certificate, key = authority.issue("worker")
     await only(changed(bench.settings, kafka_ssl_certfile=str(certificate)), "certificates.client", "warning")
     await only(changed(bench.settings, kafka_ssl_cafile=str(authority.file)), "certificates.ca", "warning")
+    monkeypatch.setenv("PGSSLKEY", str(key))
     monkeypatch.setenv("PGSSLCERT", str(certificate))
     await only(bench.settings, "certificates.database-client", "warning")
     monkeypatch.delenv("PGSSLCERT")
