@@ -2,10 +2,11 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
+from typing import Generic, TypeVar
 
 import jwt
 
@@ -21,32 +22,41 @@ _TYPES = ("at+jwt", "application/at+jwt")
 # PyJWT raises these on hostile bytes.
 UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
 
+Claims = Mapping[str, object]
+Grant = TypeVar("Grant")
+
 
 @dataclass(frozen=True, slots=True)
-class _Verified:
+class _Verified(Generic[Grant]):
     key_id: str
     key: VerificationKey
-    access: AccessToken
+    grant: Grant
 
 
-class TokenVerifier:
-    """Verifies access tokens. `company_claim` names the claim that holds the company's ObjectId.
+class SignedTokens(Generic[Grant]):
+    """Verifies tokens. `read` makes a grant of their claims, or None where the claims grant nothing.
 
     `allow_any_type` is for issuers whose access tokens do not state their type.
     """
 
     def __init__(
-        self, jwks: JwksSource, issuer: str, audience: str, company_claim: str, *, allow_any_type: bool = False
+        self,
+        jwks: JwksSource,
+        issuer: str,
+        audience: str,
+        read: Callable[[Claims], Grant | None],
+        *,
+        allow_any_type: bool = False,
     ) -> None:
         self._jwks = jwks
         self._issuer = issuer
         self._audience = audience
-        self._company_claim = company_claim
+        self._grant = read
         self._allow_any_type = allow_any_type
-        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._verified: OrderedDict[bytes, _Verified[Grant]] = OrderedDict()
 
-    async def verify(self, token: str) -> AccessToken | None:
-        """The company and scopes of a token; None where it is malformed, or not signed for us by the issuer.
+    async def verify(self, token: str) -> Grant | None:
+        """What a token grants; None where it is malformed, or not signed for us by the issuer.
 
         Times are read, and not checked. Raises `KeysUnavailable` when the token's key cannot be looked up now.
         """
@@ -57,12 +67,12 @@ class TokenVerifier:
         if key_id is None or key is None:
             return None
         if known is None or known.key is not key:  # a signature is good only as long as its key is published
-            access = self._read(token, key)
-            if access is None:
+            grant = self._read(token, key)
+            if grant is None:
                 return None
-            known = _Verified(key_id, key, access)
+            known = _Verified(key_id, key, grant)
         self._remember(digest, known)
-        return known.access
+        return known.grant
 
     def is_of_another_type(self, token: str) -> bool:
         """Whether the token states another type than that of access tokens."""
@@ -83,13 +93,13 @@ class TokenVerifier:
         """See `JwksSource.watch`. Runs until it is cancelled."""
         await self._jwks.watch()
 
-    def _remember(self, digest: bytes, verified: _Verified) -> None:
+    def _remember(self, digest: bytes, verified: _Verified[Grant]) -> None:
         self._verified[digest] = verified
         self._verified.move_to_end(digest)
         if len(self._verified) > CACHED_TOKENS:
             self._verified.popitem(last=False)
 
-    def _read(self, token: str, key: VerificationKey) -> AccessToken | None:
+    def _read(self, token: str, key: VerificationKey) -> Grant | None:
         try:
             claims = jwt.decode(
                 token,
@@ -109,14 +119,24 @@ class TokenVerifier:
             )
         except UNREADABLE:
             return None
-        company_id = claims.get(self._company_claim)
-        scopes = _scopes(claims.get("scope", ""))
-        expires_at, not_before = numeric_date(claims["exp"]), numeric_date(claims.get("nbf", 0))
-        if not isinstance(company_id, str) or not _OBJECT_ID.fullmatch(company_id):
+        return self._grant(claims)
+
+
+class TokenVerifier(SignedTokens[AccessToken]):
+    """Verifies the access tokens of commands. `company_claim` names the claim that holds the company's ObjectId."""
+
+    def __init__(
+        self, jwks: JwksSource, issuer: str, audience: str, company_claim: str, *, allow_any_type: bool = False
+    ) -> None:
+        super().__init__(jwks, issuer, audience, self._access, allow_any_type=allow_any_type)
+        self._company_claim = company_claim
+
+    def _access(self, claims: Claims) -> AccessToken | None:
+        company_id, times = claims.get(self._company_claim), lifetime(claims)
+        if times is None or not isinstance(company_id, str) or not _OBJECT_ID.fullmatch(company_id):
             return None
-        if expires_at is None or not_before is None:
-            return None
-        return AccessToken(company_id.lower(), scopes, expires_at, not_before)
+        expires_at, not_before = times
+        return AccessToken(company_id.lower(), words(claims.get("scope", "")), expires_at, not_before)
 
 
 def _header(token: str) -> dict[str, object] | None:
@@ -134,8 +154,8 @@ def _is_access_token(header: Mapping[str, object]) -> bool:
     return isinstance(type_, str) and type_.lower() in _TYPES
 
 
-def _scopes(claim: object) -> frozenset[str]:
-    """Scopes of a space-separated string (RFC 8693 section 4.2), or of a list of strings as some servers write it.
+def words(claim: object) -> frozenset[str]:
+    """Scopes or roles: of a space-separated string (RFC 8693 section 4.2), or of a list of strings.
 
     A claim that is neither grants nothing.
     """
@@ -144,6 +164,12 @@ def _scopes(claim: object) -> frozenset[str]:
     if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
         return frozenset(claim)
     return frozenset()
+
+
+def lifetime(claims: Claims) -> tuple[float, float] | None:
+    """`exp` and `nbf`, which is 0 where it is missing; None where one of them is no time."""
+    expires_at, not_before = numeric_date(claims.get("exp")), numeric_date(claims.get("nbf", 0))
+    return None if expires_at is None or not_before is None else (expires_at, not_before)
 
 
 def numeric_date(claim: object) -> float | None:
