@@ -91,10 +91,10 @@ def _problem(text: str) -> PydanticCustomError:
 
 def _between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Problems between settings, by the name of one of them. The values are not validated yet."""
-    if values.get("oauth_jwks"):
-        for name in ("oauth_issuer", "oauth_audience"):
-            if not values.get(name):
-                yield name, "expected beside PASSPORT_OAUTH_JWKS: without it anybody's tokens would pass"
+    for prefix in ("oauth", "console"):
+        for name in (f"{prefix}_issuer", f"{prefix}_audience"):
+            if values.get(f"{prefix}_jwks") and not values.get(name):
+                yield name, f"expected beside PASSPORT_{prefix.upper()}_JWKS: without it anybody's tokens would pass"
     if str(values.get("kafka_security_protocol", "")).startswith("SASL"):
         yield from _between_credentials(values)
     yield from _between_files(values)
@@ -276,6 +276,39 @@ class Settings(BaseSettings):
         False,
         description="Accept access tokens whose `typ` is not `at+jwt`, for an issuer that does not follow RFC 9068. "
         "Other tokens of that issuer for the same audience, such as ID tokens, then pass, too.",
+    )
+
+    console_token_header: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,100}$")] | None = Field(
+        None,
+        description="The header in which a proxy sends the console a signed token of the reader. Without it: "
+        "`Authorization` where other machines can reach the console, and no token on loopback.",
+    )
+    console_jwks: str | None = Field(
+        None, description="Keys of the console's tokens (JWKS): URL or file. Default: PASSPORT_OAUTH_JWKS."
+    )
+    console_issuer: str | None = Field(
+        None, description="Required issuer of the console's tokens. Default: PASSPORT_OAUTH_ISSUER."
+    )
+    console_audience: str | None = Field(
+        None, description="Required audience of the console's tokens. Default: PASSPORT_OAUTH_AUDIENCE."
+    )
+    console_allow_any_typ: bool | None = Field(
+        None,
+        description="Accept tokens whose `typ` is not `at+jwt`, such as the ID tokens that oauth2-proxy sends. "
+        "Default: PASSPORT_OAUTH_ALLOW_ANY_TYP.",
+    )
+    console_roles_claim: str = Field(
+        "roles", min_length=1, description="The claim that lists a reader's roles: a list, or words in a string."
+    )
+    console_viewer_role: str = Field("viewer", min_length=1, description="The role that sees lanes and counts.")
+    console_support_role: str = Field(
+        "support", min_length=1, description="The role that also sees companies, commands and dead letters."
+    )
+    console_proxy_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="The console believes `--user-header` of another machine only beside this text in the header "
+        "`X-Proxy-Secret`.",
     )
 
     signature_audience: str | None = Field(

@@ -1,6 +1,7 @@
 """The Kubernetes manifests are valid, hang together, and set what the worker knows and accepts."""
 
 import re
+import subprocess
 from inspect import signature
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tests.deploy.manifests import (
     texts,
 )
 from tests.deploy.strict import check
+from tests.infrastructure.tools import tool
 from worker import __version__
 from worker.observability.health import HealthServer
 from worker.service import STOP_SECONDS
@@ -222,6 +224,39 @@ def test_the_console_is_asked_where_it_serves_and_its_service_finds_it() -> None
     spec = of_kind(manifests, "Service")["passport-worker-console"]["spec"]
     found = {name for name, pod in pods(manifests).items() if selects({"matchLabels": spec["selector"]}, _labels(pod))}
     assert (found, [one["targetPort"] for one in spec["ports"]]) == ({"passport-worker-console"}, [port["name"]])
+
+
+@pytest.mark.parametrize("changed", [{}, {"pass_host_header": "pass_hst_header"}, {'"4m"': '"often"'}])
+def test_the_settings_of_oauth2_proxy_are_valid(changed: dict[str, str], tmp_path: Path) -> None:
+    """By oauth2-proxy itself, which refuses unknown names and values; and its upstream is the console's Service."""
+    console = DEPLOY / "kubernetes/components/console"
+    text = (console / "oauth2-proxy.cfg").read_text(encoding="utf-8")
+    for old, new in changed.items():
+        text = text.replace(old, new)
+    (tmp_path / "oauth2-proxy.cfg").write_text(text, encoding="utf-8")
+    own = {
+        "OIDC_ISSUER_URL": "https://login.example.com",
+        "CLIENT_ID": "passport-console",
+        "CLIENT_SECRET": "hidden",
+        "COOKIE_SECRET": "0123456789abcdef",
+        "REDIRECT_URL": "https://console.example.com/oauth2/callback",
+    }
+    endpoints = {
+        "SKIP_OIDC_DISCOVERY": "true",
+        **dict.fromkeys(("LOGIN_URL", "REDEEM_URL", "OIDC_JWKS_URL"), "https://x"),
+    }
+    done = subprocess.run(
+        [tool("oauth2-proxy"), f"--config={tmp_path / 'oauth2-proxy.cfg'}", "--config-test"],
+        env={f"OAUTH2_PROXY_{name}": value for name, value in {**own, **endpoints}.items()},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode == 0) is not bool(changed), done
+    assert {f"OAUTH2_PROXY_{name}" for name in own} == set(re.findall(r"OAUTH2_PROXY_\w+", text))
+    assert 'upstreams = ["http://passport-worker-console.passports.svc/"]' in text
+    assert of_kind(rendered("kubernetes/overlays/production"), "Namespace").keys() == {"passports"}
 
 
 def _labels(pod: Manifest) -> dict[str, str]:

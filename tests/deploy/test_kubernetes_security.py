@@ -123,4 +123,6 @@ def _ports_of_servers(settings: dict[str, str]) -> Iterator[int]:
         yield from map(int, re.findall(r":(\d+)$", server))
     if names_database(settings):
         yield 5432
+    if settings.get("PASSPORT_CONSOLE_JWKS", "").startswith("https://"):
+        yield 443
     yield from map(int, re.findall(r":(\d+)$", settings.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")))

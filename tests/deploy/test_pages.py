@@ -59,23 +59,22 @@ def test_overlays_of_the_page_render(heading: str, tmp_path: Path) -> None:
     assert places == {namespace["metadata"]["name"]}
     workloads = [container for pod in pods(manifests).values() for container in containers(pod)]
     assert {one["image"] for one in workloads} == {"registry.example.com/passport-worker:0.1.0"}
-    settings = dict(re.findall(r"- (PASSPORT_\w+)=(\S+)", _section(heading)))
-    (worker,) = containers(pods(manifests)["passport-worker"])
-    assert settings or heading == _CONSOLE
-    assert settings.items() <= environment(worker, manifests).items()
+    settings = dict(re.findall(r"^ +(?:- )?(PASSPORT_\w+)(?:=|: )(\S+)$", _section(heading), re.MULTILINE))
+    (container,) = containers(pods(manifests)["passport-worker-console" if heading == _CONSOLE else "passport-worker"])
+    assert settings
+    assert settings.items() <= environment(container, manifests).items()
 
 
 def test_the_console_of_the_page_has_names_and_servers_of_its_own(tmp_path: Path) -> None:
-    """What the page says to patch is patched: host and header, the sign-on's pods, Strimzi's authority."""
+    """What the page says to patch is patched: host and issuer, the sign-on's pods, Strimzi's authority."""
     manifests = _built(tmp_path, _CONSOLE)
     pod = pods(manifests)["passport-worker-console"]
     (container,) = containers(pod)
-    assert container["args"] == [
-        "console",
-        "--host=0.0.0.0",
-        "--allowed-host=passports.example.com",
-        "--user-header=X-User",
-    ]
+    assert container["args"] == ["console", "--host=0.0.0.0", "--allowed-host=passports.example.com"]
+    settings = environment(container, manifests)
+    assert settings["PASSPORT_CONSOLE_ISSUER"] == "https://login.example.eu/realms/staff"
+    assert settings["PASSPORT_CONSOLE_JWKS"].startswith(settings["PASSPORT_CONSOLE_ISSUER"])
+    assert settings["PASSPORT_CONSOLE_TOKEN_HEADER"] == "Authorization"
     policy = of_kind(manifests, "NetworkPolicy")["passport-worker-console-from-sign-on"]["spec"]
     assert policy["ingress"][0]["from"] == [
         {

@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from multidict import CIMultiDict
 
 from worker.tools.common.address import LONGEST
+from worker.tools.console.door import NamedByProxy, Refused
 from worker.tools.console.guard import HEADERS, Guard
 
 Client = TestClient[web.Request, web.Application]
@@ -29,6 +30,7 @@ async def _client(guard: Guard) -> AsyncIterator[Client]:
     app = web.Application(middlewares=[guard.middleware(page)])
     app.router.add_get("/", read)
     app.router.add_get("/livez", read)
+    app.router.add_get("/static/console.css", read)
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -60,18 +62,25 @@ async def test_it_is_asked_by_its_own_names_only(host: str, status: int) -> None
 
 
 @pytest.mark.parametrize("hosts", [(), ("localhost", "evil.example.com"), ("localhost", "localhost")])
-def test_it_is_asked_by_one_name(hosts: tuple[str, ...]) -> None:
+async def test_it_is_asked_by_one_name(hosts: tuple[str, ...]) -> None:
     """A proxy in front may have looked at the other one. Newer versions of aiohttp refuse two by themselves."""
     request = make_mocked_request("GET", "/", CIMultiDict(("Host", host) for host in hosts))
-    refusal = Guard().refusal(request)
-    assert refusal is not None
-    assert refusal[0] == 421
+    refusal = await Guard().reader(request)
+    assert isinstance(refusal, Refused)
+    assert refusal.status == 421
 
 
 async def test_probes_come_under_the_address_of_the_pod() -> None:
     """And they bring no user."""
-    async with _client(Guard((), "X-User")) as client:
+    async with _client(Guard((), NamedByProxy("X-User"))) as client:
         assert (await client.get("/livez", headers={"Host": "10.1.2.3:8090"})).status == 200
+
+
+async def test_the_style_of_error_pages_needs_no_user() -> None:
+    """It is the same for everybody; but no page of somebody else may load it."""
+    async with _client(Guard((), NamedByProxy("X-User"))) as client:
+        assert (await client.get("/static/console.css")).status == 200
+        assert (await client.get("/static/console.css", headers={"Host": "evil.example.com"})).status == 421
 
 
 @pytest.mark.parametrize(
@@ -79,7 +88,7 @@ async def test_probes_come_under_the_address_of_the_pod() -> None:
 )
 async def test_with_a_sign_on_nobody_reads_without_a_name(headers: dict[str, str], status: int) -> None:
     """Whoever comes around the sign-on has none."""
-    async with _client(Guard((), "X-User")) as client:
+    async with _client(Guard((), NamedByProxy("X-User"))) as client:
         assert (await client.get("/", headers=headers)).status == status
 
 
@@ -91,7 +100,7 @@ async def test_two_names_are_none(names: list[str]) -> None:
     """
     sent = CIMultiDict(("X-User", name) for name in names)
     with structlog.testing.capture_logs() as lines:
-        async with _client(Guard((), "X-User")) as client:
+        async with _client(Guard((), NamedByProxy("X-User"))) as client:
             answer = await client.get("/", headers=sent)
             assert (answer.status, await answer.text()) == (
                 401,
@@ -125,7 +134,7 @@ async def test_every_answer_has_the_headers(path: str, host: str, status: int) -
 async def test_who_reads_what_is_logged_without_what_looks_like_a_key() -> None:
     """One line a request, with the user as the sign-on named him."""
     with structlog.testing.capture_logs() as lines:
-        async with _client(Guard((), "X-User")) as client:
+        async with _client(Guard((), NamedByProxy("X-User"))) as client:
             await client.get("/", params={"q": 'a "tp_secret_9'}, headers={"X-User": "ann"})
             await client.get("/livez")
     (line,) = lines

@@ -1,6 +1,7 @@
 """What pages say where there is no answer: no server is asked here, and none is there."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 
@@ -9,16 +10,20 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
 from tests.unit.lane_reports import lane_report
+from tests.unit.test_console_views import NOON
 from worker.settings import Settings
 from worker.tools.common.lane_report import LanesReport
 from worker.tools.common.selection import BadSelection
 from worker.tools.common.servers import Servers
 from worker.tools.console import cached, guard, pages
 from worker.tools.console.cached import CachedReport, CachedReports
+from worker.tools.console.door import Reader
 from worker.tools.console.guard import Guard
 from worker.tools.console.pages import Pages
+from worker.tools.console.report import ActivityReport, MinuteActivity, RefusedCompany
 
 Client = TestClient[web.Request, web.Application]
+COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 NOWHERE = Settings(kafka_bootstrap_servers="127.0.0.1:1", database_url="postgresql://127.0.0.1:1/none")
 
 
@@ -145,6 +150,7 @@ async def test_the_first_visitor_after_a_quiet_spell_sees_no_old_verdict(monkeyp
     monkeypatch.setattr(cached, "WAIT_SECONDS", 0.2)
     overview = Pages(servers, sources).overview
     request = make_mocked_request("GET", "/")
+    request[guard.READER] = Reader()
     text = str((await overview(request)).text)
     assert '<section class="verdict ok"' in text
     assert "All 2 lanes are moving" in text
@@ -154,6 +160,45 @@ async def test_the_first_visitor_after_a_quiet_spell_sees_no_old_verdict(monkeyp
     assert "verdict ok" not in text
     assert "are moving" not in text
     assert "As of 70 s ago, checking" in text
+    await sources.close()
+    await servers.cluster.close()
+
+
+async def test_a_viewer_sees_lanes_and_counts_and_no_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a link that would answer 403. Support sees both."""
+    servers = Servers(NOWHERE, 0.1)
+    sources = CachedReports(servers)
+
+    async def lanes() -> LanesReport:
+        return LanesReport(group="g", lanes=(lane_report(0), lane_report(1)))
+
+    async def activity() -> ActivityReport:
+        minute = MinuteActivity(minute=NOON, created=70, replayed=0, overage_required=0, conflict=0, rejected=5)
+        rows = [(COMPANY, "EuroBat", "invalid", 3), ("f" * 24, "Cells", "invalid", 2), (COMPANY, "EuroBat", "gone", 1)]
+        refusals = (RefusedCompany(company=id_, name=name, code=code, count=n) for id_, name, code, n in rows)
+        return ActivityReport(minutes=(minute,), refusals=tuple(refusals))
+
+    sources.lanes = CachedReport[LanesReport](lanes, 5.0, lambda report: bool(report.lanes))
+    sources.activity = CachedReport[ActivityReport](activity, 5.0, lambda report: bool(report.minutes))
+    monkeypatch.setattr(cached, "WAIT_SECONDS", 0.2)
+    made = Pages(servers, sources)
+    pages_by_role = {}
+    for role in ("viewer", "support"):
+        request = make_mocked_request("GET", "/")
+        request[guard.READER] = Reader("ann", role)
+        pages_by_role[role] = str((await made.overview(request)).text)
+        report = json.loads(str((await made.activity(request)).text))
+        seen = [(row["company"], row["code"], row["count"]) for row in report["refusals"]]
+        assert seen == (
+            [(None, "invalid", 5), (None, "gone", 1)]
+            if role == "viewer"
+            else [(COMPANY, "invalid", 3), ("f" * 24, "invalid", 2), (COMPANY, "gone", 1)]
+        )
+    for words in ("All 2 lanes are moving", "invalid", "You are <b>ann</b>"):
+        assert all(words in text for text in pages_by_role.values()), words
+    links = ("/company/", "/refusals", "/dead-letters", "/explain", "/api/quota")
+    for words in ("EuroBat", COMPANY, "Quotas near", "Refused today", *(f'="{link}' for link in links)):
+        assert [words in pages_by_role[role] for role in ("viewer", "support")] == [False, words != '="/api/quota']
     await sources.close()
     await servers.cluster.close()
 

@@ -12,6 +12,7 @@ from worker.tools.common.report import Problem
 from worker.tools.console import rendering
 from worker.tools.console.cached import LastReport
 from worker.tools.console.chart import BASE, TOP, chart, nice_top
+from worker.tools.console.door import Reader
 from worker.tools.console.report import MinuteActivity
 from worker.tools.console.verdict import verdicts
 from worker.tools.explain.report import ExplainReport, OutcomeReport, RuleReport
@@ -161,6 +162,7 @@ def test_rules_are_told_up_to_the_one_that_answered(code: str, rule: int | None,
     """All thirteen of a passport that was created, five of a repetition, and none of an answer that is not known."""
     assert [one.number for one in ALL_RULES] == list(range(1, 14))
     values = {"asked": "0/1", "group": "g", "report": _report(code, rule), "rules": ALL_RULES, "now": 0.0, "codes": ()}
+    values["reader"] = Reader()
     page = rendering.environment().get_template("explain.html").render(values)
     assert page.count('<li class="passed">') == passed
     assert last in page

@@ -43,6 +43,16 @@ async def activity(servers: Servers) -> ActivityReport:
     )
 
 
+def by_reason(refusals: Sequence[RefusedCompany]) -> tuple[RefusedCompany, ...]:
+    """Refusals of all companies together, for readers who may not see companies."""
+    counts: Counter[str] = Counter()
+    for row in refusals:
+        counts[row.code] += row.count
+    return tuple(
+        RefusedCompany(company=None, name=None, code=code, count=count) for code, count in counts.most_common()
+    )
+
+
 def _minutes(current: datetime, outcomes: Sequence[OutcomeCount]) -> tuple[MinuteActivity, ...]:
     """All minutes of the hour, also empty ones. Codes of another version count as rejected."""
     counts: dict[datetime, Counter[str]] = {

@@ -1,7 +1,6 @@
 """`passport-worker console`."""
 
 import asyncio
-import ipaddress
 import signal
 from contextlib import suppress
 from typing import Annotated
@@ -22,13 +21,17 @@ app = App(
     help_format="plaintext",
     help_epilogue=examples(
         "console",
-        "console --host 0.0.0.0 --allowed-host console.example.com --user-header X-Forwarded-User",
+        "console --host 0.0.0.0 --allowed-host console.example.com",
+        "console --user-header X-Forwarded-User",
     ),
 )
 
-_HOST = Parameter(help="The address to listen on. Other addresses than loopback's need --user-header.")
+_HOST = Parameter(help="The address to listen on. On others than loopback's, readers need a signed token.")
 _ALLOWED = Parameter(name="--allowed-host", help="A host name that browsers may use, beside loopback's.", negative=())
-_USER = Parameter(help="The header in which your sign-on names the reader. Requests without it get 401.")
+_USER = Parameter(
+    help="In place of tokens: the header in which a proxy on this machine names the reader, or one that sends "
+    "PASSPORT_CONSOLE_PROXY_SECRET."
+)
 
 
 @app.default
@@ -42,26 +45,29 @@ def console_command(
     """Serve pages for operators and support until SIGTERM or SIGINT: lanes, activity, refusals and their reasons.
 
     The console only reads: give it a reader's role (migrate --grant-read-to). It logs who reads what. It has no
-    sign-on: put your platform's in front of it if other machines can reach it.
+    sign-on: put your platform's in front of it, which sends a signed token of the reader
+    (PASSPORT_CONSOLE_TOKEN_HEADER). A token's role is viewer or support.
     """
     if not 0 <= port <= 65535:
         raise BadUsage(f"--port: expected a number from 0 to 65535, got {port}")
-    if user_header is None and not _is_loopback(host):
-        raise BadUsage(f"--host {host}: expected --user-header beside it, since other machines can reach this address")
     settings = settings_with_warnings()
     configure_logs()
     try:
+        from worker.tools.console.door import door_of, is_loopback
         from worker.tools.console.guard import Guard
         from worker.tools.console.server import serving
     except ImportError as error:
         message = f"{error.name} is not installed. Run pip install '.[console]' in a checkout of passport-worker"
         raise Failed(message) from error
+    guard = Guard(allowed_host, door_of(settings, host, user_header))
+    if user_header is not None and settings.console_proxy_secret is None and not is_loopback(host):
+        warn(f"{user_header} counts only from this machine: there is no PASSPORT_CONSOLE_PROXY_SECRET")
 
     async def serve() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with serving(settings, host, port, Guard(allowed_host, user_header)) as address:
+        async with serving(settings, host, port, guard) as address:
             print(address)
             asking = asyncio.create_task(_warn_of_rights(settings))
             await stop.wait()
@@ -71,12 +77,6 @@ def console_command(
         run_async(serve)
     except OSError as error:
         raise Failed(f"--host {host} --port {port} cannot be used: {error.strerror or error}") from error
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 async def _warn_of_rights(settings: Settings) -> None:

@@ -1,9 +1,9 @@
-"""The guard of all pages: it refuses foreign host names and unnamed readers, sets headers, and logs who reads."""
+"""The guard of all pages: it refuses foreign host names and unknown readers, sets headers, and logs who reads."""
 
 import asyncio
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 import structlog
@@ -13,11 +13,13 @@ from aiohttp.typedefs import Handler, Middleware
 from worker.messages.hints import printable
 from worker.tools.common.records import masked
 from worker.tools.common.selection import BadSelection
+from worker.tools.console.door import Door, OpenDoor, Reader, Refused, Role
 
 log = structlog.get_logger(__name__)
 
 ALIVE = "/livez"
 """The kubelet asks for it by the pod's address. It reveals nothing."""
+STATIC = "/static/"
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 HEADERS = {
@@ -33,39 +35,33 @@ HEADERS = {
 }
 ANSWER_SECONDS = 10.0
 _TEXTS = {404: "There is no such page.", 405: "This console only reads."}
-_LONGEST_USER = 200
 _LONGEST_PATH = 800
+READER = web.RequestKey("reader", Reader)
+"""Where a request keeps its `Reader`, if it is known."""
+VIEWER_PATHS = frozenset({"/", "/api/lanes", "/api/activity"})
+"""What a viewer may read: lanes and counts. Everything else needs the role support, also what is added later."""
 
 ErrorPage = Callable[[web.Request, int, str], web.StreamResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`hosts` are allowed host names beside loopback's. A sign-on names the reader in the header `user_header`."""
+    """`hosts` are allowed host names beside loopback's. The `door` finds out who reads."""
 
     hosts: Collection[str] = ()
-    user_header: str | None = None
+    door: Door = field(default_factory=OpenDoor)
 
-    def refusal(self, request: web.Request) -> tuple[int, str] | None:
-        """Status and sentence for a refused request, else None."""
+    async def reader(self, request: web.Request) -> Reader | Refused:
+        """Who reads, or why the request is refused."""
         if request.path == ALIVE:
-            return None
+            return Reader()
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 or _without_port(hosts[0]) not in {*LOOPBACK, *map(str.lower, self.hosts)}:
-            return 421, "This console does not know that host name. Allow it with --allowed-host."
-        if self.user_header is not None and len(request.headers.getall(self.user_header, [])) > 1:
-            return (
-                401,
-                "The sign-on in front of this console must replace the header of a browser, not add another.",
-            )
-        if self.user_header is not None and not self.user(request):
-            return 401, "The sign-on in front of this console did not say who you are."
-        return None
-
-    def user(self, request: web.Request) -> str | None:
-        """The reader, as the sign-on says. None if the header is repeated: a browser may have sent one of them."""
-        users = [] if self.user_header is None else request.headers.getall(self.user_header, [])
-        return printable(users[0].strip())[:_LONGEST_USER] or None if len(users) == 1 else None
+            return Refused(421, "This console does not know that host name. Allow it with --allowed-host.")
+        if request.path.startswith(STATIC):  # error pages need their style, and it reveals nothing
+            return Reader()
+        needed: Role = "viewer" if request.path in VIEWER_PATHS else "support"
+        return await self.door.reader(request, needed)
 
     def middleware(self, page: ErrorPage) -> Middleware:
         """Refuse requests, set headers, show errors with `page`, and log who has read what."""
@@ -73,13 +69,21 @@ class Guard:
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             began = time.perf_counter()
-            refusal = self.refusal(request)
-            response = page(request, *refusal) if refusal else await _answered(request, handler, page)
+            answer = await self.reader(request)
+            reader = answer.reader if isinstance(answer, Refused) else answer
+            if reader is not None:
+                request[READER] = reader
+            if isinstance(answer, Refused):
+                response = page(request, answer.status, answer.text)
+            else:
+                response = await _answered(request, handler, page)
             response.headers.update(HEADERS)
-            if request.path != ALIVE and not request.path.startswith("/static/"):
+            if request.path != ALIVE and not request.path.startswith(STATIC):
                 log.info(
                     "console_read",
-                    user=self.user(request),
+                    user=reader and reader.name,
+                    subject=reader and reader.subject,
+                    role=reader and reader.role,
                     asked=masked(printable(unquote(request.path_qs)))[:_LONGEST_PATH],
                     status=response.status,
                     ms=round((time.perf_counter() - began) * 1000, 1),

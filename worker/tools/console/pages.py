@@ -18,8 +18,11 @@ from worker.tools.common.report import Report
 from worker.tools.common.selection import BadSelection, Range, place_of
 from worker.tools.common.servers import Servers
 from worker.tools.console import rendering
-from worker.tools.console.cached import MOST_ROWS, NEWEST_LETTERS, CachedReports, LastReport
+from worker.tools.console.activity import by_reason
+from worker.tools.console.cached import MOST_ROWS, NEWEST_LETTERS, CachedReports, LastReport, SomeReport
 from worker.tools.console.chart import chart
+from worker.tools.console.guard import READER
+from worker.tools.console.report import ActivityReport, RefusedCompany
 from worker.tools.console.verdict import verdicts
 from worker.tools.dead_letters.letters import list_all
 from worker.tools.dead_letters.letters import show as look_at
@@ -66,7 +69,7 @@ class Pages:
             web.get("/dead-letters/{place:.+}", self.letter),
             web.get("/company/{id:[0-9A-Fa-f]{24}}", self.company),
             web.get("/api/lanes", _json(lambda _: _newest(self._cached.lanes.get()))),
-            web.get("/api/activity", _json(lambda _: _newest(self._cached.activity.get()))),
+            web.get("/api/activity", self.activity),
             web.get("/api/quota", _json(lambda _: _newest(self._cached.quotas.get()))),
             web.get("/api/quota/{id:[0-9A-Fa-f]{24}}", _json(self._quota)),
             web.get("/api/refusals", _json(self._refusals)),
@@ -79,7 +82,7 @@ class Pages:
         """An error page, or JSON under `/api/`."""
         if request.path.startswith("/api/"):
             return web.json_response({"error": text}, status=status)
-        return self._page("error.html", status=status, text=text)
+        return self._page(request, "error.html", status=status, text=text)
 
     async def overview(self, request: web.Request) -> web.Response:
         """`/`: lanes, the last hour, refusals, quotas near their end, and dead letters."""
@@ -91,10 +94,12 @@ class Pages:
         left = [letter for letter in letters.report.dead_letters if letter.redriven is None] if letters.report else []
         newest = {letter.code: letter for letter in reversed(left)}
         return self._page(
+            request,
             "overview.html",
             verdicts=verdicts(lanes, rendering.ago(lanes.at)),
             lanes=lanes,
             activity=activity,
+            refusals=_refusals_seen(activity.report, request),
             letters=letters,
             quotas=quotas,
             refused_today=refused_today,
@@ -109,16 +114,17 @@ class Pages:
         """`/explain?q=`: a command from record to event."""
         asked = request.query.get("q", "").strip()
         if not asked:
-            return self._page("search.html", problem=None)
+            return self._page(request, "search.html", problem=None)
         try:
             report = await self._explain(request)
         except BadSelection as error:
-            return self._page("search.html", asked=asked, status=400, problem=str(error))
-        return self._page("explain.html", asked=asked, report=report, rules=ALL_RULES, codes=OUTCOMES)
+            return self._page(request, "search.html", asked=asked, status=400, problem=str(error))
+        return self._page(request, "explain.html", asked=asked, report=report, rules=ALL_RULES, codes=OUTCOMES)
 
     async def refused(self, request: web.Request) -> web.Response:
         """`/refusals`: the newest refusals, of all companies and codes or of some."""
         return self._page(
+            request,
             "refusals.html",
             report=await self._refusals(request),
             codes=OUTCOMES,
@@ -135,6 +141,7 @@ class Pages:
         known = await self._cached.letters.get()
         letters = known.report.dead_letters if known.report else ()
         return self._page(
+            request,
             "dead_letters.html",
             known=known,
             code=code,
@@ -147,7 +154,7 @@ class Pages:
         """`/dead-letters/PLACE`: one dead letter in full."""
         report = await self._letter(request)
         status = 404 if report.dead_letter is None and report.problems[0].code == "no-dead-letter" else 200
-        return self._page("dead_letter.html", status=status, report=report, place=request.match_info["place"])
+        return self._page(request, "dead_letter.html", status=status, report=report, place=request.match_info["place"])
 
     async def company(self, request: web.Request) -> web.Response:
         """`/company/ID`: a company's use of its plan, and its refusals."""
@@ -156,7 +163,14 @@ class Pages:
         rows = activity.report.refusals if activity.report else ()
         own = [row for row in rows if row.company == company]
         status = 404 if any(problem.code == COMPANY_UNKNOWN for problem in quota.problems) else 200
-        return self._page("company.html", status=status, id=company, report=quota, refusals=own, activity=activity)
+        return self._page(
+            request, "company.html", status=status, id=company, report=quota, refusals=own, activity=activity
+        )
+
+    async def activity(self, request: web.Request) -> web.Response:
+        """`/api/activity`: the last hour."""
+        report = await _newest(self._cached.activity.get())
+        return _as_json(report.model_copy(update={"refusals": _refusals_seen(report, request)}))
 
     async def _explain(self, request: web.Request) -> ExplainReport:
         address = address_of(request.query.get("q", ""), self._servers.settings.topic_commands)
@@ -190,7 +204,9 @@ class Pages:
     async def _quota(self, request: web.Request) -> Report:
         return await show_quotas(self._servers, request.match_info["id"].lower(), None)
 
-    def _page(self, name: str, *, status: int = 200, asked: str = "", **values: object) -> web.Response:
+    def _page(
+        self, request: web.Request, name: str, *, status: int = 200, asked: str = "", **values: object
+    ) -> web.Response:
         settings = self._servers.settings
         common = {
             "asked": asked,
@@ -198,6 +214,7 @@ class Pages:
             "currency": settings.currency,
             "status": status,
             "now": time.time(),
+            "reader": request.get(READER),
         }
         text = self._templates.get_template(name).render({**common, **values})
         return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
@@ -214,16 +231,24 @@ def _json(question: Callable[[web.Request], Awaitable[Report]]) -> Callable[[web
     """A handler that answers with a report, as the verb prints it with `--json`."""
 
     async def answer(request: web.Request) -> web.Response:
-        report = await question(request)
-        return web.Response(text=report.model_dump_json(by_alias=True, indent=2), content_type="application/json")
+        return _as_json(await question(request))
 
     return answer
 
 
-async def _newest(asking: Awaitable[LastReport[Any]]) -> Report:
+def _as_json(report: Report) -> web.Response:
+    return web.Response(text=report.model_dump_json(by_alias=True, indent=2), content_type="application/json")
+
+
+def _refusals_seen(report: ActivityReport | None, request: web.Request) -> tuple[RefusedCompany, ...]:
+    """The hour's refusals, without companies for readers who may not see them."""
+    rows = report.refusals if report else ()
+    return rows if request[READER].sees_companies else by_reason(rows)
+
+
+async def _newest(asking: Awaitable[LastReport[SomeReport]]) -> SomeReport:
     """The newest report, useful or not."""
     known = await asking
     if known.newest is None:
         raise web.HTTPServiceUnavailable(reason="Not known yet. Try again.")
-    report: Report = known.newest
-    return report
+    return known.newest

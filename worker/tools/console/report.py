@@ -22,7 +22,8 @@ class RefusedCompany(Model):
     """Number of a company's commands that were refused for one reason."""
 
     company: str | None = Field(
-        description="Null if the credentials name no company, or if too many companies were refused at once."
+        description="Null if the credentials name no company, if too many companies were refused at once, or if the "
+        "reader may not see companies."
     )
     name: str | None
     code: str

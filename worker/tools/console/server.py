@@ -14,13 +14,15 @@ from worker.tools.common.connect import connect
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.servers import Servers
 from worker.tools.console.cached import CachedReports
-from worker.tools.console.guard import ALIVE, Guard
+from worker.tools.console.guard import ALIVE, STATIC, Guard
 from worker.tools.console.pages import Pages
 
 PATIENCE_SECONDS = 3.0
 """Time that a page waits for an unreachable server."""
 _STATIC = Path(__file__).parent / "static"
 _LONGEST_LINE = 8 * 1024
+_LONGEST_HEADER = 16 * 1024
+"""Tokens that list many groups are long."""
 
 _LIMITS = (
     "SET application_name = 'passport-worker console'; SET default_transaction_read_only = on; "
@@ -76,8 +78,10 @@ async def serving(settings: Settings, host: str, port: int, guard: Guard) -> Asy
     app = web.Application(middlewares=[guard.middleware(pages.error)])
     app.router.add_get(ALIVE, _alive)
     app.router.add_routes(pages.routes())
-    app.router.add_static("/static", _STATIC)
-    runner = web.AppRunner(app, access_log=None, max_line_size=_LONGEST_LINE, shutdown_timeout=1.0)
+    app.router.add_static(STATIC, _STATIC)
+    runner = web.AppRunner(
+        app, access_log=None, max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_HEADER, shutdown_timeout=1.0
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -1,0 +1,225 @@
+"""Who reads the console: anybody on this machine, whom a proxy names, or whom a signed token names."""
+
+import asyncio
+import hmac
+import ipaddress
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from aiohttp import web
+
+from worker.auth.access_tokens import Claims, SignedTokens, lifetime, words
+from worker.auth.jwks import JwksSource, KeysUnavailable
+from worker.messages.hints import printable
+from worker.settings import Settings
+from worker.tools.cli.errors import BadUsage
+
+Role = Literal["viewer", "support"]
+"""A viewer sees lanes and counts. Support sees everything."""
+
+SECRET_HEADER = "X-Proxy-Secret"
+KEYS_SECONDS = 3.0
+"""Time that a request waits for the keys of tokens."""
+CLOCK_SECONDS = 30.0
+"""A token may begin so much later by the issuer's clock."""
+_NAMES = ("email", "preferred_username", "sub")
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A person at the console. `name` is None on this machine, `role` is None where a token lists neither.
+
+    `subject` is the issuer's own id of the person: people may be able to change their names.
+    """
+
+    name: str | None = None
+    role: Role | None = "support"
+    subject: str | None = None
+
+    @property
+    def sees_companies(self) -> bool:
+        """Companies, commands and dead letters, too."""
+        return self.role == "support"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Status and sentence of a refused request, with its reader if a token names one."""
+
+    status: int
+    text: str
+    reader: Reader | None = None
+
+
+class Door(Protocol):
+    """Finds out who sent a request."""
+
+    async def reader(self, request: web.Request, needed: Role) -> Reader | Refused:
+        """The reader, who has the needed role."""
+        ...
+
+
+class OpenDoor:
+    """Lets in everybody. For a console that only this machine can reach."""
+
+    async def reader(self, request: web.Request, needed: Role) -> Reader | Refused:
+        """Nobody in particular."""
+        return Reader()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedByProxy:
+    """Believes the user header of a proxy on this machine, or of one that knows the secret. No token proves it."""
+
+    header: str
+    secret: str | None = None
+
+    async def reader(self, request: web.Request, needed: Role) -> Reader | Refused:
+        """The reader, as the proxy says. Nobody if the header is repeated: a browser may have sent one of them."""
+        if not (is_loopback(request.remote or "") or self._knows_secret(request)):
+            return Refused(
+                401,
+                f"{self.header} counts only from the console's own machine, or beside the right {SECRET_HEADER}. "
+                "Set PASSPORT_CONSOLE_PROXY_SECRET here and have the sign-on send it.",
+            )
+        users = request.headers.getall(self.header, [])
+        if len(users) > 1:
+            return Refused(
+                401, "The sign-on in front of this console must replace the header of a browser, not add another."
+            )
+        name = _shown(users[0]) if users else ""
+        return Reader(name) if name else Refused(401, "The sign-on in front of this console did not say who you are.")
+
+    def _knows_secret(self, request: web.Request) -> bool:
+        sent = request.headers.getall(SECRET_HEADER, [])
+        return (
+            self.secret is not None
+            and len(sent) == 1
+            and hmac.compare_digest(sent[0].encode("utf-8", "surrogateescape"), self.secret.encode())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    name: str
+    subject: str
+    roles: frozenset[str]
+    expires_at: float
+    not_before: float
+
+
+class SignedByIssuer:
+    """Believes tokens that the issuer of the settings has signed, and that have not expired."""
+
+    def __init__(self, settings: Settings, header: str) -> None:
+        location = settings.console_jwks or settings.oauth_jwks
+        issuer = settings.console_issuer or settings.oauth_issuer
+        audience = settings.console_audience or settings.oauth_audience
+        if not (location and issuer and audience):
+            raise BadUsage(
+                "expected PASSPORT_CONSOLE_JWKS, PASSPORT_CONSOLE_ISSUER and PASSPORT_CONSOLE_AUDIENCE: they say whose "
+                "tokens open this console. Without tokens, it can listen on loopback, or believe --user-header"
+            )
+        any_type = settings.console_allow_any_typ
+        self._header, self._claim = header, settings.console_roles_claim
+        self._roles: dict[Role, str] = {
+            "viewer": settings.console_viewer_role,
+            "support": settings.console_support_role,
+        }
+        self._tokens = SignedTokens(
+            JwksSource(location),
+            issuer,
+            audience,
+            self._person,
+            allow_any_type=settings.oauth_allow_any_typ if any_type is None else any_type,
+        )
+
+    async def reader(self, request: web.Request, needed: Role) -> Reader | Refused:
+        """The reader, as the token says."""
+        sent = request.headers.getall(self._header, [])
+        if len(sent) != 1:
+            how = "sent no token" if not sent else "sent the token twice"
+            return Refused(401, f"The sign-on in front of this console {how}. It belongs into {self._header}.")
+        token = _without_scheme(sent[0])
+        try:
+            person = await self._verified(token)
+        except KeysUnavailable:
+            return Refused(503, "The keys that prove who you are cannot be read now. Try again.")
+        if person is None:
+            return Refused(401, self._why_unknown(token))
+        if not person.not_before - CLOCK_SECONDS <= time.time() < person.expires_at:
+            return Refused(401, "Your token has expired, or is not valid yet. Sign in again.")
+        return self._with_role(person, needed)
+
+    async def _verified(self, token: str) -> _Person | None:
+        """Waits while the keys are being read. Raises `KeysUnavailable`."""
+        deadline = time.monotonic() + KEYS_SECONDS
+        while True:
+            try:
+                return await self._tokens.verify(token)
+            except KeysUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(KEYS_SECONDS / 12)
+
+    def _why_unknown(self, token: str) -> str:
+        if self._tokens.is_of_another_type(token):
+            return (
+                "Your token is of another type than at+jwt. PASSPORT_CONSOLE_ALLOW_ANY_TYP=true lets in ID tokens, "
+                "and those of issuers that do not state the type."
+            )
+        return "Your token is not signed by this console's issuer for its audience."
+
+    def _with_role(self, person: _Person, needed: Role) -> Reader | Refused:
+        held: Role | None = None
+        for role in ("viewer", "support"):
+            held = role if self._roles[role] in person.roles else held
+        reader = Reader(person.name, held, person.subject)
+        if held in ("support", needed):
+            return reader
+        return Refused(
+            403,
+            f"This page needs the role `{self._roles[needed]}` in the claim `{self._claim}` of your token. "
+            f"You have {'no role of this console' if held is None else f'the role `{self._roles[held]}`'}. "
+            "Ask those who run your sign-on.",
+            reader,
+        )
+
+    def _person(self, claims: Claims) -> _Person | None:
+        times, subject = lifetime(claims), claims.get("sub")
+        if times is None or not isinstance(subject, str) or not _shown(subject):
+            return None
+        names = (_shown(claim) for claim in map(claims.get, _NAMES) if isinstance(claim, str))
+        return _Person(next(filter(None, names)), _shown(subject), words(claims.get(self._claim)), *times)
+
+
+def door_of(settings: Settings, host: str, user_header: str | None) -> Door:
+    """The door that settings and options ask for. Raises `BadUsage` if it would stand open to other machines."""
+    if user_header is not None:
+        if settings.console_token_header is not None:
+            raise BadUsage("--user-header: expected it without PASSPORT_CONSOLE_TOKEN_HEADER, which proves more")
+        secret = settings.console_proxy_secret
+        return NamedByProxy(user_header, None if secret is None else secret.get_secret_value())
+    if settings.console_token_header is None and is_loopback(host):
+        return OpenDoor()
+    return SignedByIssuer(settings, settings.console_token_header or "Authorization")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or the name `localhost`, is of this machine alone."""
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    return host == "localhost"
+
+
+def _without_scheme(value: str) -> str:
+    scheme, _, token = value.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else value.strip()
+
+
+def _shown(name: str) -> str:
+    return printable(name.strip())[:_LONGEST_NAME]
