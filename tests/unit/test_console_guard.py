@@ -89,7 +89,8 @@ async def test_the_style_of_error_pages_needs_no_user() -> None:
 async def test_with_a_sign_on_nobody_reads_without_a_name(headers: dict[str, str], status: int) -> None:
     """Whoever comes around the sign-on has none."""
     async with _client(Guard((), NamedByProxy("X-User"))) as client:
-        assert (await client.get("/", headers=headers)).status == status
+        answer = await client.get("/", headers=headers)
+        assert (answer.status, answer.headers.get("WWW-Authenticate")) == (status, "Bearer" if status == 401 else None)
 
 
 @pytest.mark.parametrize("names", [["ann", "eve"], ["ann", "ann"], ["", "eve"]])

@@ -75,6 +75,8 @@ class Guard:
                 request[READER] = reader
             if isinstance(answer, Refused):
                 response = page(request, answer.status, answer.text)
+                if answer.status == 401:
+                    response.headers["WWW-Authenticate"] = "Bearer"
             else:
                 response = await _answered(request, handler, page)
             response.headers.update(HEADERS)
