@@ -217,7 +217,7 @@ def test_a_lane_that_leaves_work_holds_nothing_but_the_age_of_its_oldest_command
     _take(inbox, 1)
     inbox.leave()
     assert (budget.used, len(inbox), inbox.fetch_offset, inbox.oldest_ms) == (0, 0, 4, 1000)
-    assert inbox.answered(2) == [1000, 1001]
+    assert inbox.answered(2) == [[1000], [1001]]
     assert (budget.used, inbox.oldest_ms) == (0, 1002)
     inbox.restart(2)
     assert inbox.oldest_ms is None

@@ -28,9 +28,9 @@ def test_a_command_waits_until_its_result_is_visible() -> None:
     for _ in range(2):
         _take(inbox, 1)
     assert lag.oldest_ms == 10
-    assert inbox.answered(1) == [10]
+    assert inbox.answered(1) == [[10]]
     assert lag.oldest_ms == 20
-    assert inbox.answered(2) == [20]
+    assert inbox.answered(2) == [[20]]
     assert lag.oldest_ms == 30
 
 
@@ -46,7 +46,7 @@ def test_a_batch_that_is_put_back_waits_in_the_inbox() -> None:
     inbox.put_back(_take(inbox))
     assert lag.oldest_ms == 10
     _take(inbox, 1)
-    assert inbox.answered(1) == [10]
+    assert inbox.answered(1) == [[10]]
     assert lag.oldest_ms == 20
 
 
@@ -56,7 +56,7 @@ def test_a_batch_that_is_put_back_leaves_those_before_it() -> None:
     _take(inbox, 1)
     inbox.put_back(_take(inbox, 1))
     assert lag.oldest_ms == 10
-    assert inbox.answered(1) == [10]
+    assert inbox.answered(1) == [[10]]
     assert lag.oldest_ms == 20
 
 

@@ -1,5 +1,6 @@
 """Several watchers of one line: who is told, in which order, and what each makes of a turn."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -85,7 +86,7 @@ def test_who_is_alone_with_an_event_is_called_directly() -> None:
     hooks = together(told, Hooks())
     assert hooks.turn == told.turn
     assert type(hooks).visible is Hooks.visible
-    hooks.visible([1])
+    hooks.visible([[1]])
 
 
 def test_a_turn_is_counted_by_outcome_and_partition() -> None:
@@ -98,6 +99,17 @@ def test_a_turn_is_counted_by_outcome_and_partition() -> None:
     assert [value("passport_lane_position", place) for place in places] == [6, 1]
     assert [value("passport_outcomes_total", {"outcome": one}) for one in ("created", "rejected")] == [2, 1]
     assert value("passport_batch_records_count") == 2
+
+
+def test_visible_results_are_counted_and_the_late_ones_apart() -> None:
+    """By the append time of each command, and not by that of its batch."""
+    metrics, now = Metrics(), time.time() * 1000
+    value = metrics.registry.get_sample_value
+    names = ("passport_answers_total", "passport_answers_late_total", "passport_batch_delay_seconds_count")
+    assert [value(name) for name in names] == [0, 0, 0], "`increase()` cannot see a counter that appears at 1"
+    ages = [[9.0, 5.1, 4.0, 0.0], [4.5], [-1.0, 3600.0]]
+    Counting(metrics).visible([[int(now - age * 1000) for age in batch] for batch in ages])
+    assert [value(name) for name in names] == [7, 3, 3]
 
 
 def test_a_turn_is_one_line_of_the_log_and_one_a_refusal() -> None:

@@ -8,7 +8,7 @@ from opentelemetry import trace
 
 from worker.messages.reasons import count_by_plan, count_refusals
 from worker.observability.hooks import CommittedTransaction, Hooks, Stopwatch, Turn, Watched
-from worker.observability.metrics import STEPS, Metrics
+from worker.observability.metrics import LATE_SECONDS, STEPS, Metrics
 from worker.store.port import LaneName
 
 LANE_STATES = ("opening", "running", "waiting", "halted", "lost")
@@ -68,11 +68,15 @@ class Counting(Hooks):
         for outcome, count in turn.outcomes.items():
             self._metrics.outcomes.labels(outcome).inc(count, traced)
 
-    def visible(self, appended_ms: Sequence[int]) -> None:
-        """Time batches up to now."""
+    def visible(self, appended_ms: Sequence[Sequence[int]]) -> None:
+        """Time batches up to now, and count their commands."""
         now = time.time()
-        for appended in appended_ms:
-            self._metrics.batch_delay.observe(max(0.0, now - appended / 1000), exemplar())
+        in_time_from = (now - LATE_SECONDS) * 1000
+        for batch in appended_ms:
+            self._metrics.batch_delay.observe(max(0.0, now - batch[0] / 1000), exemplar())
+            self._metrics.answers.inc(len(batch))
+            if min(batch) < in_time_from:
+                self._metrics.late_answers.inc(sum(appended < in_time_from for appended in batch))
 
     def lane_opens(self, name: LaneName, lane: Watched) -> None:
         """Compute the lag at each scrape: it grows while nothing else happens to the lane."""

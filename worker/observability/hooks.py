@@ -146,8 +146,8 @@ class Hooks:
     def turn(self, turn: Turn) -> None:
         """A turn that had commands is in Postgres."""
 
-    def visible(self, appended_ms: Sequence[int]) -> None:
-        """Readers see the results of batches, whose oldest commands were appended at these times."""
+    def visible(self, appended_ms: Sequence[Sequence[int]]) -> None:
+        """Readers see the results of batches, whose commands were appended at these times, the oldest first."""
 
     # Lanes
 

@@ -23,6 +23,8 @@ from worker.messages.rules import OUTCOMES, REFUSALS
 STEPS = ("decode", "store", "emit")
 STORE_STEPS = ("look-up", "verify", "begin", "gather", "decide", "write", "commit")
 SERVERS = ("postgres", "kafka")
+LATE_SECONDS = 5
+"""The objective: a command's result is visible within this time of its append."""
 
 _PLACE = ("topic", "partition")
 _RECORDS = (1, 5, 20, 100, 500, 1000, 2000, 5000)
@@ -84,6 +86,11 @@ class Metrics:
             "passport_batch_delay_seconds",
             "From the append of a batch's oldest command to the moment that its results are visible.",
             buckets=_DELAY_SECONDS,
+        )
+        self.answers = counter("passport_answers_total", "Commands whose results are visible.")
+        self.late_answers = counter(
+            "passport_answers_late_total",
+            f"Commands whose results became visible more than {LATE_SECONDS} s after the command's append.",
         )
 
         # Postgres

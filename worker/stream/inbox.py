@@ -11,11 +11,11 @@ from worker.store.port import ExpectedPosition
 
 
 class _Taken(NamedTuple):
-    """A batch at work: the offset behind it, its bytes in memory, and when its oldest record was appended."""
+    """A batch at work: the offset behind it, its bytes in memory, and when its records were appended."""
 
     stop: int
     size: int
-    oldest_ms: int
+    appended_ms: Sequence[int]
 
 
 class Budget:
@@ -85,7 +85,7 @@ class Inbox:
         ages = [batch._replace(size=0) for batch in self._taken]
         if self._waiting:
             oldest, _ = self._waiting[0]
-            ages.append(_Taken(oldest.offset + 1, 0, oldest.timestamp_ms))
+            ages.append(_Taken(oldest.offset + 1, 0, [oldest.timestamp_ms]))
         self.restart(self.fetch_offset)
         self._taken.extend(ages)
 
@@ -110,7 +110,7 @@ class Inbox:
     def oldest_ms(self) -> int | None:
         """Append time of the oldest record without a visible result, None where there is no such record."""
         if self._taken:
-            return self._taken[0].oldest_ms
+            return self._taken[0].appended_ms[0]
         return self._waiting[0][0].timestamp_ms if self._waiting else None
 
     def put(self, records: Sequence[Record], fetch_offset: int) -> None:
@@ -135,7 +135,7 @@ class Inbox:
         # A drained inbox commits the fetch offset, which has passed markers (guard B12).
         stop = records[-1].offset + 1 if self._waiting else self.fetch_offset
         if records:
-            self._taken.append(_Taken(stop, size, records[0].timestamp_ms))
+            self._taken.append(_Taken(stop, size, [record.timestamp_ms for record in records]))
         return Batch(expected, stop, records, tuple(gap for gap in self._skipped if gap.start < stop), size)
 
     def put_back(self, batch: Batch) -> None:
@@ -145,17 +145,17 @@ class Inbox:
             self._taken.pop()
             self.changed.set()
 
-    def answered(self, offset: int) -> list[int]:
+    def answered(self, offset: int) -> list[Sequence[int]]:
         """Free what was held for offsets below `offset`, whose results are visible now.
 
-        Returns when the oldest record of each batch was appended.
+        Returns when the records of each batch were appended.
         """
         self._answered = offset
-        appended_ms = []
+        appended_ms: list[Sequence[int]] = []
         while self._taken and self._taken[0].stop <= offset:
             batch = self._taken.popleft()
             self._hold(-batch.size)
-            appended_ms.append(batch.oldest_ms)
+            appended_ms.append(batch.appended_ms)
         while self._skipped and self._skipped[0].stop <= offset:
             self._skipped.popleft()
         return appended_ms
