@@ -99,6 +99,12 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                 "From the append of a batch's oldest command to its visible result.",
             ),
             Panel(
+                "Answered within 5 s",
+                "percentunit",
+                [Query(f"1 - {rate('passport_answers_late_total')} / {rate('passport_answers_total')}", each())],
+                "The objective is 99.5 % in 30 days.",
+            ),
+            Panel(
                 "Delay of results, spread",
                 "s",
                 [

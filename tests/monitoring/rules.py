@@ -1,5 +1,7 @@
 """`deploy/monitoring/prometheus-rule.yaml`: the plain rules as a resource of the Prometheus operator."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,24 @@ _HEAD = "# Made from rules.yaml by `python -m tests.monitoring`; do not edit.\n"
 
 def rules() -> list[dict[str, Any]]:
     """The alerts of `rules.yaml`."""
+    return [rule for rule in _all() if "alert" in rule]
+
+
+def records() -> dict[str, str]:
+    """The expressions that `rules.yaml` records, by name, with those that they use written out."""
+    written: dict[str, str] = {}
+    for rule in _all():
+        if "record" in rule:
+            written[rule["record"]] = written_out(rule["expr"], written)
+    return written
+
+
+def written_out(expression: str, recorded: Mapping[str, str]) -> str:
+    """The expression with others in place of their names. Raises `KeyError` for a name that nothing records."""
+    return re.sub(r"\bpassport:[\w:]+", lambda name: f"({recorded[name[0]]})", expression)
+
+
+def _all() -> list[dict[str, Any]]:
     return [rule for group in _plain()["groups"] for rule in group["rules"]]
 
 

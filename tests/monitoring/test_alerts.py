@@ -11,11 +11,12 @@ from jsonschema import ValidationError
 from tests.deploy.strict import check
 from tests.infrastructure.tools import tool
 from tests.monitoring.names import unknown_names
-from tests.monitoring.rules import MONITORING, RULES, prometheus_rule, rules
+from tests.monitoring.rules import MONITORING, RULES, prometheus_rule, records, rules, written_out
 
 TESTS = Path(__file__).with_name("rules_test.yaml")
 RUNBOOK = MONITORING.parent / "runbook"
-ALERTS = {rule["alert"]: rule for rule in rules()}
+RECORDS = records()
+ALERTS = {rule["alert"]: {**rule, "expr": written_out(rule["expr"], RECORDS)} for rule in rules()}
 PARTS = ["Meaning", "Look at", "Do", "Do not"]
 
 
@@ -27,7 +28,7 @@ def _promtool(*arguments: str) -> str:
 
 def test_prometheus_reads_the_rules() -> None:
     """Expressions, durations and the templates of texts."""
-    assert f"{len(ALERTS)} rules found" in _promtool("check", "rules", str(RULES))
+    assert f"{len(ALERTS) + len(RECORDS)} rules found" in _promtool("check", "rules", str(RULES))
 
 
 def test_alerts_pass_their_unit_tests() -> None:
@@ -60,6 +61,12 @@ def test_each_alert_tells_installations_apart() -> None:
 def test_each_alert_asks_for_what_there_is(alert: str) -> None:
     """Metrics and labels of the registry."""
     assert unknown_names(ALERTS[alert]["expr"]) == []
+
+
+def test_each_recorded_expression_is_used_by_an_alert() -> None:
+    """Prometheus would evaluate another one in vain."""
+    used = {name for rule in rules() for name in re.findall(r"passport:[\w:]+", rule["expr"])}
+    assert {name for name in RECORDS if name != "passport:lanes_halted:ratio"} == used
 
 
 @pytest.mark.parametrize("alert", ALERTS)
