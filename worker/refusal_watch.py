@@ -47,8 +47,7 @@ class RefusalWatch:
         floods = largest.company_id if largest and share > FLOOD else None
         if (floods, sorted(entirely)) != self._logged:
             self._logged = floods, sorted(entirely)
-            say = log.warning if floods or entirely else log.info
-            say(
+            (log.warning if floods or entirely else log.info)(
                 "companies_refused",
                 over_half_of_the_hour=floods,
                 entirely=entirely[:_MOST_NAMED],

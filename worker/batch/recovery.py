@@ -149,7 +149,14 @@ class Processor:
         batch.answers = [answer for half in halves for answer in half.answers]
 
     async def _refuse_record(self, batch: Batch, error: Exception) -> None:
-        log.error("record_refused", offset=batch.start, reason=PROCESSING_FAILED, error=_in_short(error))
+        log.error(
+            "record_refused",
+            topic=batch.lane.topic,
+            partition=batch.lane.partition,
+            offset=batch.start,
+            reason=PROCESSING_FAILED,
+            error=_in_short(error),
+        )
         self._hooks.troubled(batch.lane, "record_refused", type(error), batch.start)
         refused = replace(batch, commands=[unprocessable(batch.commands[0], batch.records[0])])
         await self._with_retries([refused])
@@ -159,6 +166,7 @@ class Processor:
         for batch in turn:
             log.warning(
                 "batch_failed",
+                topic=batch.lane.topic,
                 partition=batch.lane.partition,
                 start=batch.start,
                 stop=batch.stop,

@@ -97,7 +97,8 @@ class RefusalLog:
     def tell_numbers(self) -> None:
         """Log how many refusals were only counted so far."""
         for flood, count in self._not_logged.items():
-            log.info("refusals_not_logged", **flood._asdict(), count=count)
+            company_id, topic, error = flood
+            log.info("refusals_not_logged", company_id=company_id, topic=topic, error=error, count=count)
         self._not_logged.clear()
 
 
