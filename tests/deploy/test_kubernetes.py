@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from tests.deploy.manifests import (
@@ -190,10 +191,11 @@ def test_what_looks_for_workers_finds_them_and_only_them(name: str) -> None:
 
 @everywhere
 def test_images_are_of_this_version(name: str) -> None:
-    """`latest`, or no tag, is a different thing every day."""
+    """`latest`, or no tag, is a different thing every day. In production a digest says which bytes it is."""
+    digest = "@sha256:[0-9a-f]{64}" if name.endswith("/production") else ""
     for pod in pods(rendered(name)).values():
         for container in containers(pod):
-            assert container["image"] == f"passport-worker:{__version__}"
+            assert re.fullmatch(f"passport-worker:{re.escape(__version__)}{digest}", container["image"])
 
 
 @everywhere
@@ -262,6 +264,16 @@ def test_the_settings_of_oauth2_proxy_are_valid(changed: dict[str, str], tmp_pat
 def _labels(pod: Manifest) -> dict[str, str]:
     labels: dict[str, str] = pod["metadata"]["labels"]
     return labels
+
+
+def test_traces_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK reads the sampler as it is meant: a misspelt one would keep everything, with a warning."""
+    manifests = rendered("kubernetes/components/tracing")
+    for name, value in environment(_worker(manifests), manifests).items():
+        if name.startswith("OTEL_TRACES_SAMPLER"):
+            monkeypatch.setenv(name, value)
+    sampler = TracerProvider(shutdown_on_exit=False).sampler
+    assert sampler.get_description().startswith("ParentBased{root:TraceIdRatioBased{0.1}")
 
 
 @everywhere
