@@ -103,7 +103,7 @@ def page() -> str:
 
 
 def _events(module: ast.AST, file: str) -> Iterator[LogEvent]:
-    called = set()
+    called: set[int] = set()
     for call in (node for node in ast.walk(module) if isinstance(node, ast.Call)):
         methods = [node for node in _choices(call.func) if _is_of_a_logger(node)]
         if not methods:
