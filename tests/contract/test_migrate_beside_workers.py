@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from tests.contract.future import bring, future
 from tests.contract.world import OPEN, Lane, ask, furnish, until_waiting
+from worker.store.database import Database
 from worker.store.postgres import PostgresStore
 from worker.store.schema import check_schema, known_migrations
 from worker.store.sql import Connection
@@ -54,7 +55,7 @@ async def test_workers_go_on_while_a_migration_waits_for_a_lock(
 ) -> None:
     """Somebody reads `company` in a long transaction. The migration waits for that, and workers hardly for it."""
     bring(monkeypatch, COLUMN)
-    store = PostgresStore(url, 2)
+    store = PostgresStore(Database(url), 2)
     lane = await Lane.open(store)
     turns: list[float] = []
 
@@ -105,7 +106,7 @@ async def test_an_index_is_made_while_workers_write(
 ) -> None:
     """Outside of a transaction. It waits for writers as long as it takes, and no worker waits for it."""
     bring(monkeypatch, INDEX)
-    store = PostgresStore(url, 2)
+    store = PostgresStore(Database(url), 2)
     lane = await Lane.open(store)
     async with _holding(url, "LOCK TABLE passport IN ROW EXCLUSIVE MODE") as other:
         migrating = asyncio.create_task(migrate(connection, patience=SHORT))
