@@ -21,6 +21,7 @@ from worker.tools.console.door import Reader
 from worker.tools.console.guard import Guard
 from worker.tools.console.pages import Pages
 from worker.tools.console.report import ActivityReport, MinuteActivity, RefusedCompany
+from worker.tools.dead_letters.report import DeadLetterReport, DeadLettersListReport
 
 Client = TestClient[web.Request, web.Application]
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
@@ -199,6 +200,38 @@ async def test_a_viewer_sees_lanes_and_counts_and_no_company(monkeypatch: pytest
     links = ("/company/", "/refusals", "/dead-letters", "/explain", "/api/quota")
     for words in ("EuroBat", COMPANY, "Quotas near", "Refused today", *(f'="{link}' for link in links)):
         assert [words in pages_by_role[role] for role in ("viewer", "support")] == [False, words != '="/api/quota']
+    await sources.close()
+    await servers.cluster.close()
+
+
+async def test_lanes_and_places_of_other_channels_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each channel has a lane 3: seen to fail where both were called so, and both dead letters 3/7."""
+    servers = Servers(NOWHERE, 0.1)
+    sources, topic = CachedReports(servers), NOWHERE.topic_commands
+    halted = {"state": "halted", "advice": "look"}
+    own, other = lane_report(3, topic=topic, **halted), lane_report(3, topic=f"acme.{topic}", channel="acme", **halted)
+
+    async def lanes() -> LanesReport:
+        return LanesReport(group="g", lanes=(own, other))
+
+    async def letters() -> DeadLettersListReport:
+        about = dict.fromkeys(("appended_at", "key", "value_bytes", "company", "name", "redriven"))
+        places = (f"{lane.topic}/3/7" for lane in (own, other))
+        return DeadLettersListReport(
+            dead_letters=tuple(DeadLetterReport(place=place, code="x", **about) for place in places)
+        )
+
+    sources.lanes = CachedReport[LanesReport](lanes, 5.0, lambda report: bool(report.lanes))
+    sources.letters = CachedReport[DeadLettersListReport](letters, 5.0, lambda report: bool(report.dead_letters))
+    monkeypatch.setattr(cached, "WAIT_SECONDS", 0.2)
+    made = Pages(servers, sources)
+    request = make_mocked_request("GET", "/")
+    request[guard.READER] = Reader()
+    text = str((await made.overview(request)).text)
+    assert "<strong>Lanes 3, acme 3</strong>" in text
+    assert [f'<td class="n">{name}</td>' in text for name in ("3", "acme 3")] == [True, True]
+    text = str((await made.letters(request)).text)
+    assert [f">{place}</a>" in text for place in ("3/7", f"acme.{topic}/3/7")] == [True, True]
     await sources.close()
     await servers.cluster.close()
 

@@ -42,6 +42,11 @@ class LaneReport(Model):
         channel = self.topic if self.channel is None else self.channel
         return f"{channel} partition {self.partition}".lstrip()
 
+    @property
+    def short_name(self) -> str:
+        """Where it is clear that lanes are meant: `3`, or `acme 3`."""
+        return self.name.replace("partition ", "")
+
 
 class LanesReport(Report):
     """`passport-worker lanes`: where every lane stands."""

@@ -212,6 +212,7 @@ class Pages:
             "asked": asked,
             "group": settings.group_id,
             "currency": settings.currency,
+            "commands": f"{settings.topic_commands}/",
             "status": status,
             "now": time.time(),
             "reader": request.get(READER),
