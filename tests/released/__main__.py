@@ -1,8 +1,14 @@
-"""`python -m tests.released` writes statements and schema of this version: the last step of a release."""
+"""`python -m tests.released` writes schemas, statements and tables of this version: the last step of a release."""
 
 from tests.released import FOLDER, this_version
+from tests.schema_checks import SCHEMAS
+from worker.tools.asyncapi.schemas import schemas, text_of
 
 if __name__ == "__main__":
     release = this_version()
-    release.write(FOLDER / release.version)
-    print(f"wrote {FOLDER / release.version}")
+    own, messages = FOLDER / release.version, SCHEMAS / "released" / release.version
+    release.write(own)
+    messages.mkdir(exist_ok=True)
+    for name, schema in schemas().items():
+        (messages / name).write_text(text_of(schema), encoding="utf-8")
+    print(f"wrote {own}\nwrote {messages}")
