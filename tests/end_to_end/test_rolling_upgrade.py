@@ -2,13 +2,14 @@
 
 import asyncio
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.load import Mix, Publisher, prepare
 from tests.contract.future import future
+from tests.contract.world import until_waiting
+from tests.infrastructure.forked import ForkedProcess
 from tests.invariants import check_invariants
 from tests.released.trees import next_version
 from tests.workbench import REPOSITORY, Workbench, get, run_command, tenant, until
@@ -49,11 +50,16 @@ class _Place:
         assert await asyncio.to_thread(self._bench.stop_worker, before) == 0
 
 
+def _begin_to_migrate(bench: Workbench, tree: Path) -> ForkedProcess[str]:
+    return ForkedProcess("worker", ["migrate"], bench.environment, tree=tree, stdout=subprocess.PIPE, text=True)
+
+
 def _migrate(bench: Workbench, tree: Path) -> str:
     """Run the `migrate` of a version to its end; what it printed."""
-    command = [sys.executable, "-m", "worker", "migrate"]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", **bench.environment}
-    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=True).stdout
+    with _begin_to_migrate(bench, tree) as process:
+        told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return told
 
 
 async def _flow(bench: Workbench, count: int = 100) -> None:
@@ -101,3 +107,23 @@ async def test_a_version_that_cannot_run_on_the_schema_says_so(bench: Workbench,
     bench.publish([bench.command(tenant(0), 0, "u")])
     await bench.wait_for_results(1)
     assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+
+
+async def test_a_migrate_that_was_killed_is_finished_by_the_next(bench: Workbench, tmp_path: Path) -> None:
+    """Postgres goes on with the index of a dead process. The next one waits for that, and records it."""
+    new = next_version(tmp_path / "new", EXPAND, INDEX)
+    writer, connection = await bench.connect(), await bench.connect()
+    async with writer.transaction():
+        await writer.execute("LOCK TABLE passport IN ROW EXCLUSIVE MODE")
+        with _begin_to_migrate(bench, new) as killed:
+            await until_waiting(connection)
+            killed.kill()
+        migrating = asyncio.create_task(asyncio.to_thread(_migrate, bench, new))
+        await asyncio.sleep(2)
+        assert not migrating.done()
+    assert await migrating == f"applied {INDEX.name}\n"
+    assert await connection.fetchval(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'passport_frame_idx'::regclass"
+    )
+    await writer.close()
+    await connection.close()
