@@ -90,6 +90,7 @@ def test_the_file_of_a_url_counts_as_it_stands_now(tmp_path: Path) -> None:
     file = _file(tmp_path, "postgresql://w:hunter2@one/p\n")
     database = Settings(database_url_file=file).database
     assert database.place == "one:5432/p"
+    assert (Settings(database_url_file=file).names_database, Settings().names_database) == (True, False)
     _file(tmp_path, "postgresql://w:hunter2@two/p")
     assert database.place == "two:5432/p"
     _file(tmp_path, "postgresql://w:hun#ter2@two/p")
