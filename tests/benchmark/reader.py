@@ -92,11 +92,11 @@ class ResultReader:
         self._consumer.close()
 
 
-def check_exactly_once(arrivals: Sequence[Arrival], expected: int) -> None:
-    """Exactly `expected` results, none twice, all of them created."""
+def check_exactly_once(arrivals: Sequence[Arrival], expected: int, kind: bytes = b"created") -> None:
+    """Exactly `expected` results, none twice, all of them of this kind."""
     counted = Counter(one.cause for one in arrivals)
     doubled = [cause for cause, times in counted.items() if times > 1]
     assert not doubled, f"{len(doubled)} commands have more than one result, such as {doubled[0]}"
     assert len(counted) == expected, f"{len(counted)} results of {expected} commands"
-    refused = [one for one in arrivals if b"created" not in one.headers["ce_type"]]
-    assert not refused, f"{len(refused)} commands were refused, such as {refused[0].message.value()!r}"
+    others = [one for one in arrivals if kind not in one.headers["ce_type"]]
+    assert not others, f"{len(others)} commands were not {kind.decode()}, such as {others[0].message.value()!r}"

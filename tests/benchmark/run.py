@@ -18,6 +18,7 @@ from tests.benchmark.place import Place, drop_database, fresh_place, make_databa
 from tests.benchmark.postgres_floor import postgres_rate
 from tests.benchmark.profile import profile
 from tests.benchmark.rebalance import rebalance
+from tests.benchmark.refused import CREATED, FAULTS, SIGNED
 from tests.benchmark.restart import restart
 from tests.benchmark.servers import Servers
 from tests.benchmark.signed import ALGORITHMS
@@ -294,6 +295,15 @@ def _fairness(run: Run) -> None:
     run.figures.add("flood beside it", found.flood_per_second, "records/s")
 
 
+def _refused(run: Run) -> None:
+    """What a command costs that is refused, beside one that creates a passport."""
+    for name in (CREATED, SIGNED, *FAULTS):
+        algorithm = "EdDSA" if name in (SIGNED, "bad signature") else None
+        shape = Shape(fault=name if name in FAULTS else None, algorithm=algorithm)
+        found = run.speed(name, WORKER, run.size.commands // 2, shape=shape)
+        run.figures.add(f"{name}, CPU", found.cpu_microseconds, "µs/command")
+
+
 def _restart(run: Run) -> None:
     with run.place() as place:
         found = restart(place, run.size.commands)
@@ -324,6 +334,7 @@ EVERY_ROUND: dict[str, Callable[[Run], None]] = {
     "contention": _contention,
     "channels": _channels,
     "fairness": _fairness,
+    "refused": _refused,
     "restart": _restart,
 }
 AT_THE_END: dict[str, Callable[[Run], None]] = {"profile": _profile}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from tests.benchmark.figures import Figures, Spread, console
+from tests.benchmark.refused import BESIDE
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ TARGETS = (
         "",
         True,
     ),
+    *(Target(f"{fault} / {good}, CPU", f"{fault}, CPU", f"{good}, CPU", 1.5, None, "", True) for fault, good in BESIDE),
     Target("all partitions after a join", "one joins, all partitions after", None, 2, None, "s", True),
     Target("all partitions after a leave", "one leaves, all partitions after", None, 2, None, "s", True),
     Target("most passports / empty", "most passports", "empty database", 0.95, 1),

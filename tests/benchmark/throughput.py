@@ -45,7 +45,8 @@ def speed(place: Place, contender: Contender, count: int) -> Speed:
         found = answer_backlog(place, reader, count)
         time.sleep(0.2)  # for results that nobody asked for
         place.stop()
-        check_exactly_once(reader.arrivals, place.sent)
+        kind = b"created" if place.shape.fault is None else b"rejected"
+        check_exactly_once(reader.arrivals, place.sent, kind)
     return found
 
 
