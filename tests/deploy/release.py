@@ -36,19 +36,16 @@ class Backend:
 
     @classmethod
     def installed(cls, folder: Path) -> "Backend":
-        """Installs it as the Dockerfile does."""
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=60)
-        backend = cls(folder / "bin" / "python")
-        pins = ROOT / "deploy" / "build-requirements.txt"
-        words = ["-m", "pip", "install", "-q", "--only-binary=:all:", "--require-hashes", "-r", str(pins)]
-        backend._run(words, folder)
-        return backend
+        """Installs it by its hashes, with uv, which is quicker than the pip of the Dockerfile."""
+        uv, pins = [sys.executable, "-m", "uv"], ROOT / "deploy" / "build-requirements.txt"
+        subprocess.run([*uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True, timeout=60)
+        install = ["pip", "install", "-q", "--no-build", "--require-hashes", "--python", str(folder), "-r", str(pins)]
+        subprocess.run([*uv, *install], check=True, timeout=120)
+        return cls(folder / "bin" / "python")
 
     def build(self, tree: Path, dist: Path) -> dict[str, bytes]:
         """The wheel and the sdist of a tree, by their names."""
-        self._run(["-m", "hatchling", "build", "-d", str(dist)], tree)
-        return {path.name: path.read_bytes() for path in dist.iterdir()}
-
-    def _run(self, words: list[str], folder: Path) -> None:
+        words = [str(self.python), "-m", "hatchling", "build", "-d", str(dist)]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONPATH": ""}
-        subprocess.run([str(self.python), *words], cwd=folder, env=environment, check=True, timeout=120)
+        subprocess.run(words, cwd=tree, env=environment, check=True, timeout=120)
+        return {path.name: path.read_bytes() for path in dist.iterdir()}
