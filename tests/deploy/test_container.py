@@ -112,9 +112,10 @@ def test_checksums_are_those_of_the_release(released: Path) -> None:
 
 @pytest.mark.long
 def test_bill_of_materials_names_what_is_installed_in_the_image(built: Build, bill: dict[str, Any]) -> None:
-    """Each package with its version, and the worker with its own as the subject of the bill."""
+    """Each package with its version, and the worker as the subject. GitHub attests no bill without a serial number."""
     code = "from importlib.metadata import distributions as all; print(*(f'{d.name}=={d.version}' for d in all()))"
     installed = set(_run(built, "python", "-c", code).stdout.split())
+    assert re.fullmatch(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", bill["serialNumber"])
     worker = bill["metadata"]["component"]
     assert (worker["name"], worker["version"]) == ("passport-worker", __version__)
     listed = {f"{one['name']}=={one['version']}" for one in bill["components"]}
