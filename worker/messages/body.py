@@ -1,6 +1,7 @@
 """The create-passport body: what each field may hold, and every error of a body that is not valid."""
 
 from collections.abc import Callable, Container, Mapping
+from functools import cache
 from heapq import nsmallest
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
@@ -62,6 +63,7 @@ PARTY_CHECKS: Mapping[str, tuple[Problem, str]] = {
     "url": (_url_problem, _URL),
 }
 ROLES = ("manufacturer", "importer", "authorisedRepresentative", "distributor", "recycler", "producerResponsibilityOrg")
+_KNOWN_ROLES = frozenset(ROLES)
 
 _REQUIRED = "Required"
 _OBJECT = "Expected an object"
@@ -75,6 +77,8 @@ MOST_FIELD_ERRORS = 100
 MOST_BYTES = 8 * 1024
 # Bytes of JSON. A longer path would not fit even alone.
 _LONGEST_ROLE_PATH = MOST_BYTES - len(compact_json({"": [_UNKNOWN_ROLE]})) + len(quoted(""))
+# The path of a role of so many characters has room, even where each of them is escaped as two surrogates.
+_SHORT_ROLE = _LONGEST_ROLE_PATH // 12 - len("parties.")
 
 
 def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
@@ -150,36 +154,45 @@ def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
     """Add unknown roles, and parties without an identifier. Returns how many wrong paths were left out."""
     # There may be thousands of unknown roles, so only the first by name are added. The error at `parties` stands for
     # one role whose name is too long for any result. A role may be named like another wrong path: "importer.gln".
-
-    named, omitted = frozenset[str](), 0
-    if unknown := [role for role in parties if role not in ROLES]:
-        repeatable = [role for role in unknown if len(quoted(f"parties.{role}")) <= _LONGEST_ROLE_PATH]
-        too_long = len(unknown) - len(repeatable)
-        if too_long:
+    named, omitted = parties.keys() - _KNOWN_ROLES, 0
+    if named and len(max(named, key=len)) > _SHORT_ROLE:
+        repeatable = {role for role in named if len(quoted(f"parties.{role}")) <= _LONGEST_ROLE_PATH}
+        if too_long := len(named) - len(repeatable):
             errors["parties"] = [_NAME_TOO_LONG]
-        named = frozenset(nsmallest(MOST_FIELD_ERRORS, repeatable))
-        seen = {path.removeprefix("parties.") for path in errors}
-        omitted = max(0, too_long - 1) + sum(role not in named and role not in seen for role in repeatable)
-    for role, party in parties.items():
+            omitted = too_long - 1
+        named = repeatable
+    if len(named) > MOST_FIELD_ERRORS:
+        first = set(nsmallest(MOST_FIELD_ERRORS, named))
+        omitted += len(named - first - {path.removeprefix("parties.") for path in errors})
+        named = first
+    for role in [role for role in parties if role in named or role in _KNOWN_ROLES]:
+        party = parties[role]
         if role in named:
             errors.setdefault(f"parties.{role}", []).append(_UNKNOWN_ROLE)
-        elif role in ROLES and isinstance(party, dict) and not ("gln" in party or "legacyOperatorId" in party):
+        elif isinstance(party, dict) and not ("gln" in party or "legacyOperatorId" in party):
             errors.setdefault(f"parties.{role}", []).append(LACKS_PARTY_ID)
     return omitted
 
 
 def _invalid(errors: dict[str, list[str]], omitted: int) -> InvalidBody:
     """As many errors as both bounds allow: all in the order in which they were found, or else the first by path."""
-    if not omitted and len(errors) <= MOST_FIELD_ERRORS and len(compact_json(errors)) <= MOST_BYTES:
+    sizes = {path: len(quoted(path)) + _size_of(*messages) + len(":,") for path, messages in errors.items()}
+    if not omitted and len(errors) <= MOST_FIELD_ERRORS and sum(sizes.values()) + len("{}") - len(",") <= MOST_BYTES:
         return InvalidBody(errors)
     reported: dict[str, list[str]] = {}
-    size = len("{}")
+    size = len("{}") - len(",")
     for path, messages in sorted(errors.items()):
-        size += len(compact_json({path: messages})) - len("{}") + (len(",") if reported else 0)
+        size += sizes[path]
         if size > MOST_BYTES or len(reported) == MOST_FIELD_ERRORS:
             break
         reported[path] = messages
     return InvalidBody(reported, omitted + len(errors) - len(reported))
+
+
+@cache
+def _size_of(*messages: str) -> int:
+    """Bytes of their JSON. The messages are constants of this module and of `gs1`, so there are few."""
+    return len(compact_json(messages))
 
 
 def _known_fields(party: Mapping[str, str]) -> dict[str, str]:

@@ -80,30 +80,35 @@ def _plain_object(value: bytes, max_depth: int) -> JsonObject | None:
     # orjson keeps the last of repeated keys without a word. Each key has a colon behind it, so an object with as many
     # keys as its text has colons repeats none; "://" is common inside strings. orjson also reads some numbers
     # differently, so that only integers below 2^53 are taken from it. `_read_object` explains all refusals.
-    if value.count(b"{") + value.count(b"[") > max_depth:
-        return None
     try:
         parsed = orjson.loads(value)
     except orjson.JSONDecodeError:
         return None
-    if type(parsed) is not dict or _keys_of(parsed) != value.count(b":") - value.count(b"://"):
+    if type(parsed) is not dict or _keys_of(parsed, max_depth) != value.count(b":") - value.count(b"://"):
         return None
     return parsed
 
 
+# orjson writes no deeper objects.
+_MOST_LEVELS = 254
 # All parsers read and write smaller integers alike.
 _EXACT = 2**53
 # Keeps the sum below zero, whatever number of keys is added.
 _NOT_PLAIN = -(2**31)
 
 
-def _keys_of(value: JsonObject) -> int:
-    """The number of keys of an object and of those inside it; negative where lists or other numbers are inside."""
+def _keys_of(value: JsonObject, max_depth: int) -> int:
+    """The number of keys of an object and of those inside it.
+
+    Negative where lists or other numbers are inside, or objects nest deeper than `max_depth`.
+    """
+    if max_depth == 0:
+        return _NOT_PLAIN
     count = len(value)
     for item in value.values():
         kind = type(item)
         if kind is dict:
-            count += _keys_of(item)  # type: ignore[arg-type]  # as its type says
+            count += _keys_of(item, max_depth - 1)  # type: ignore[arg-type]  # as its type says
         elif kind is not str and kind is not bool and item is not None and not _is_exact(item):
             return _NOT_PLAIN
     return count
@@ -147,7 +152,7 @@ def _json_type(value: object) -> str:
 
 def fingerprint(body: JsonObject) -> bytes:
     """SHA-256 of the canonical JSON: sorted keys, no white space, escapes for all but printable ASCII."""
-    if _keys_of(body) > 0:
+    if _keys_of(body, _MOST_LEVELS) > 0:
         # orjson writes other characters than printable ASCII without escapes, and no lone surrogates.
         try:
             text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
