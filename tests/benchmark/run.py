@@ -300,7 +300,7 @@ def _refused(run: Run) -> None:
     for name in (CREATED, SIGNED, *FAULTS):
         algorithm = "EdDSA" if name in (SIGNED, "bad signature") else None
         shape = Shape(fault=name if name in FAULTS else None, algorithm=algorithm)
-        found = run.speed(name, WORKER, run.size.commands // 2, shape=shape)
+        found = run.speed(name, WORKER, run.size.commands // (20 if "KiB" in name else 2), shape=shape)
         run.figures.add(f"{name}, CPU", found.cpu_microseconds, "µs/command")
 
 

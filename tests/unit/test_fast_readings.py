@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.builders import as_json, body
+from worker.domain.seeding import compact_json
 from worker.messages import json_value
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=12)
@@ -51,10 +52,28 @@ def test_fingerprints_are_made_alike(value: dict[str, object]) -> None:
     assert json_value.fingerprint(value) == sha256(text.encode("ascii")).digest()
 
 
+texts = st.recursive(
+    keys | st.integers() | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+)
+
+
+@settings(max_examples=400)
+@given(st.dictionaries(keys, texts, max_size=5))
+def test_refusals_are_written_alike(value: dict[str, object]) -> None:
+    """As the encoder writes them that the schemas and earlier results know."""
+    assert json_value.ascii_json(value) == compact_json(value).encode("ascii")
+
+
 PARTY = {"legalName": "ü", "url": "https://a.example", "gln": "4012345000009"}
 
 
-@pytest.mark.parametrize("more", [{}, {"confirmOverage": True}, {"parties": {"manufacturer": PARTY}}])
+MANY: dict[str, object] = {f"role {number}": {} for number in range(100)}
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"confirmOverage": True}, {"parties": {"manufacturer": PARTY}}, {"parties": MANY}]
+)
 def test_what_producers_send_goes_the_short_way(more: dict[str, object]) -> None:
     """Or it would be of no use."""
     value = as_json(body(**more))

@@ -12,6 +12,7 @@ from worker.domain.outcomes import Created, Outcome, Refused, RefusedRequest, Re
 from worker.domain.places import Place, place_text
 from worker.domain.seeding import compact_json
 from worker.domain.timestamps import format_ms
+from worker.messages.json_value import ascii_json
 from worker.messages.rules import ROWS, Kind, OutcomeRow
 
 Header = tuple[str, bytes | None]
@@ -134,7 +135,7 @@ def _refused_body(outcome: Refused, row: OutcomeRow[Any]) -> bytes:
             request["parties"] = asked.parties
         body["request"] = request
     body["status"] = row.status
-    return compact_json(body).encode("ascii")
+    return ascii_json(body)
 
 
 def company_of(outcome: Outcome) -> str | None:
