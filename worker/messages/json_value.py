@@ -110,13 +110,12 @@ def _keys_of(value: JsonObject, max_depth: int) -> int:
         kind = type(item)
         if kind is dict:
             count += _keys_of(item, max_depth - 1)  # type: ignore[arg-type]  # as its type says
-        elif kind is not str and kind is not bool and item is not None and not _is_exact(item):
+        elif kind is int:
+            if not -_EXACT < item < _EXACT:  # type: ignore[operator]  # as its type says
+                return _NOT_PLAIN
+        elif kind is not str and kind is not bool and item is not None:
             return _NOT_PLAIN
     return count
-
-
-def _is_exact(item: object) -> bool:
-    return type(item) is int and -_EXACT < item < _EXACT
 
 
 def _read_object(value: bytes, max_depth: int) -> JsonObject | UnreadableRecord:
