@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 import pytest_asyncio
+from jsonschema import Draft202012Validator
 
 from tests.contract.future import bring, future
+from tests.schema_checks import SCHEMAS
 from tests.workbench import run_command
 from worker.store.partitions import ensure_days
 from worker.store.schema import Migration, known_migrations
@@ -102,7 +104,9 @@ async def test_the_command_prints_it(database_url: str) -> None:
     assert run_command("migrate", **own).returncode == 0
     told = run_command("migrate", "--plan", **own)
     assert told.stdout == "Nothing to do: this version can run on the schema.\n"
-    assert json.loads(run_command("migrate", "--plan", "--json", **own).stdout)["migrations"] == []
+    report = json.loads(run_command("migrate", "--plan", "--json", **own).stdout)
+    Draft202012Validator(json.loads((SCHEMAS / "operations" / "migrate-plan.json").read_text())).validate(report)
+    assert (report["ok"], report["migrations"]) == (True, [])
     told = run_command("migrate", "--json", **own)
     assert (told.returncode, told.stderr) == (2, "passport-worker: --json: expected --plan beside it\n")
 

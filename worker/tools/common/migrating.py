@@ -95,9 +95,9 @@ async def _apply_next(
                     await connection.execute(sql.load("lock_patience", __package__), f"{patience.lock_seconds}s")
                     await connection.execute(migration.text)
                     await _record(connection, migration, header, author)
-            if not header.in_transaction:
-                await _apply_outside(connection, migration, header, author)
-            return migration.name
+            if header.in_transaction or await _apply_outside(connection, migration, header, author):
+                return migration.name
+            return await _apply_next(connection, author, patience, say)  # another process was faster
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
             if not left:
                 advice = "Run `passport-worker doctor`: postgres.locks names long transactions. End them, then repeat."
@@ -118,20 +118,21 @@ async def _next(connection: Connection) -> Migration | None:
     return pending[0] if pending else None
 
 
-async def _apply_outside(connection: Connection, migration: Migration, header: Header, author: Author | None) -> None:
+async def _apply_outside(connection: Connection, migration: Migration, header: Header, author: Author | None) -> bool:
     """Apply a migration of a single statement that runs in no transaction, and may have been killed in its midst.
 
-    It waits for transactions, and no worker waits for it. So its patience has no bounds.
+    It waits for transactions, and no worker waits for it. So its patience has no bounds. False: it is not the next.
     """
     async with _alone_in_session(connection):
-        if await _next(connection) != migration:  # another process was faster
-            return
+        if await _next(connection) != migration:
+            return False
         index = index_of(migration)
         if index is not None and (remains := await connection.fetchval(sql.load("invalid_index", __package__), index)):
             await connection.execute(f"DROP INDEX CONCURRENTLY {remains}")
         await connection.execute(migration.text)
         async with connection.transaction():
             await _record(connection, migration, header, author)
+    return True
 
 
 async def _record(connection: Connection, migration: Migration, header: Header, author: Author | None) -> None:
