@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from multidict import CIMultiDict
 
 from worker.tools.common.address import LONGEST
-from worker.tools.console.door import NamedByProxy, Refused
+from worker.tools.console.door import NamedByProxy, Reader, Refused
 from worker.tools.console.guard import HEADERS, Guard
 
 Client = TestClient[web.Request, web.Application]
@@ -130,6 +130,19 @@ async def test_every_answer_has_the_headers(path: str, host: str, status: int) -
         assert answer.status == status
         assert HEADERS.items() <= dict(answer.headers).items()
         assert "secret" not in await answer.text()
+
+
+async def test_a_door_that_fails_stays_shut() -> None:
+    """The page says so, and not why."""
+
+    class Broken:
+        async def reader(self, request: web.Request, needed: str) -> Reader | Refused:
+            raise RuntimeError("tp_secret_of_ours")
+
+    async with _client(Guard((), Broken())) as client:
+        answer = await client.get("/")
+        assert (answer.status, await answer.text()) == (500, "This is a fault of the console. Its log tells more.")
+        assert HEADERS.items() <= dict(answer.headers).items()
 
 
 async def test_who_reads_what_is_logged_without_what_looks_like_a_key() -> None:

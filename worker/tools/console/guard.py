@@ -34,6 +34,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 ANSWER_SECONDS = 10.0
+_FAULT = "This is a fault of the console. Its log tells more."
 _TEXTS = {404: "There is no such page.", 405: "This console only reads."}
 _LONGEST_PATH = 800
 READER = web.RequestKey("reader", Reader)
@@ -69,7 +70,11 @@ class Guard:
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             began = time.perf_counter()
-            answer = await self.reader(request)
+            try:
+                answer = await self.reader(request)
+            except Exception:
+                log.exception("console_failed", path=printable(request.path))
+                answer = Refused(500, _FAULT)
             reader = answer.reader if isinstance(answer, Refused) else answer
             if reader is not None:
                 request[READER] = reader
@@ -114,4 +119,4 @@ async def _answered(request: web.Request, handler: Handler, page: ErrorPage) -> 
         return page(request, error.status, _TEXTS.get(error.status, error.reason))
     except Exception:
         log.exception("console_failed", path=printable(request.path))
-        return page(request, 500, "This is a fault of the console. Its log tells more.")
+        return page(request, 500, _FAULT)
