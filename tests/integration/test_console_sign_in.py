@@ -44,7 +44,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def _proxy(issuer: Issuer, upstream: str, log: Path) -> AsyncIterator[str]:
+async def _proxy(issuer: Issuer, upstream: str, log: Path, **changes: str) -> AsyncIterator[str]:
     """A real oauth2-proxy, with the component's settings and what an installation adds."""
     port = free_port()
     own = {
@@ -57,6 +57,7 @@ async def _proxy(issuer: Issuer, upstream: str, log: Path) -> AsyncIterator[str]
         "UPSTREAMS": upstream,
         "HTTP_ADDRESS": f"{HOST}:{port}",
         "COOKIE_SECURE": "false",
+        **changes,
     }
     environment = {**os.environ, **{f"OAUTH2_PROXY_{name}": value for name, value in own.items()}}
     with log.open("ab") as file:
@@ -160,3 +161,19 @@ async def test_what_a_browser_sends_is_replaced(entrance: Entrance) -> None:
             assert "needs the role `support`" in (await answer.json())["error"]
         async with session.get(f"{entrance.url}/api/lanes") as answer:
             assert answer.status == 200
+
+
+async def test_an_expired_token_is_replaced_without_a_question(
+    browser: Browser, entrance: Entrance, tmp_path: Path
+) -> None:
+    """The issuer still knows the reader. Without `cookie_refresh`, the proxy would go on sending the old token."""
+    issuer = entrance.issuer
+    issuer.person, issuer.lifetime = {"sub": "7", "email": "ann@example.com", "roles": ["viewer"]}, 3.0
+    async with (
+        _proxy(issuer, entrance.console.url, tmp_path / "quick.log", COOKIE_REFRESH="1s") as url,
+        page_of(browser) as page,
+    ):
+        assert await _opened(page, url) == 200
+        await asyncio.sleep(3.5)
+        assert await _opened(page, url) == 200
+        assert await page.locator("footer b").inner_text() == "ann@example.com"
