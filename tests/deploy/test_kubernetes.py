@@ -159,7 +159,7 @@ def test_a_secret_that_changes_needs_no_restart_and_all_else_rolls_the_pods(name
             for variable in container.get("env", []):
                 assert "secretKeyRef" not in variable.get("valueFrom", {}), (workload, variable["name"])
             for source in container.get("envFrom", []):
-                assert re.fullmatch(r"passport-worker-[0-9a-z]{10}", source["configMapRef"]["name"])
+                assert re.fullmatch(r"passport-worker(-console)?-[0-9a-z]{10}", source["configMapRef"]["name"])
             variables = environment(container, rendered(name))
             files = {value for key, value in variables.items() if key.endswith("_FILE")}
             assert files <= secret_files(pod, container).keys()
@@ -168,9 +168,9 @@ def test_a_secret_that_changes_needs_no_restart_and_all_else_rolls_the_pods(name
 
 @everywhere
 def test_each_workload_has_a_service_account_of_its_own(name: str) -> None:
-    """What a platform gives one of them, no other has."""
+    """What a platform gives one of them, no other has. That of the migration names no version."""
     for workload, pod in pods(rendered(name)).items():
-        assert pod["spec"]["serviceAccountName"] == workload
+        assert pod["spec"]["serviceAccountName"] == re.sub(r"(-\d+){3}$", "", workload)
 
 
 @everywhere

@@ -29,6 +29,7 @@ MEANINGS = {
     "jwks_not_recalled": "Postgres did not give the copy of the keys.",
     "jwks_recalled": "The worker believes the copy of the keys until the key server answers.",
     "jwks_unavailable": "The key server did not give its keys.",
+    "kafka_token_not_renewed": "The token endpoint gave no token. The worker goes on with the old one until it ends.",
     "lane_halted": "A lane stands still until somebody acts: [runbook](../runbook/PassportLaneHalted.md).",
     "lane_lost": "Another session holds the lane. This one asks for it again after a while.",
     "lane_open": "A lane begins to work at these positions.",
