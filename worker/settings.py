@@ -118,10 +118,11 @@ def _between_credentials(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]
                 yield name, "expected beside PASSPORT_KAFKA_OAUTH_TOKEN_URL"
 
 
+_PROXY_SECRET = 16
 _SSL_FILES = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile")
 _SECRET_FILES = (
     *("kafka_sasl_password_file", "kafka_oauth_token_file", "kafka_oauth_client_secret_file"),
-    *("database_url_file", "database_password_file"),
+    *("database_url_file", "database_password_file", "console_proxy_secret_file"),
 )
 
 
@@ -138,6 +139,8 @@ def _between_files(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             secrets[name] = read_secret(f"{PREFIX}{name.upper()}", str(values[name]))
         except UnreadableSecret as error:
             yield name, error.problem
+    if any(0 < len(line) < _PROXY_SECRET for line in secrets.get("console_proxy_secret_file", "").splitlines()):
+        yield "console_proxy_secret_file", f"the file: expected {_PROXY_SECRET} characters or more a line"
     url = secrets.get("database_url_file")
     if url is not None and (problem := problem_of(url)):
         yield "database_url_file", f"the file: {problem}"
@@ -304,11 +307,10 @@ class Settings(BaseSettings):
     console_support_role: str = Field(
         "support", min_length=1, description="The role that also sees companies, commands and dead letters."
     )
-    console_proxy_secret: SecretStr | None = Field(
+    console_proxy_secret_file: str | None = Field(
         None,
-        min_length=16,
-        description="The console believes `--user-header` of another machine only beside this text in the header "
-        "`X-Proxy-Secret`.",
+        description="File with a secret of 16 characters or more. The console believes `--user-header` of another "
+        "machine only beside it in the header `X-Proxy-Secret`. Read for each request; while it changes, two lines.",
     )
 
     signature_audience: str | None = Field(

@@ -37,6 +37,14 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(oauth_jwks=str(path), oauth_issuer=ISSUER, oauth_audience=AUDIENCE)
 
 
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    """The file of the setting."""
+    path = tmp_path / "secret"
+    path.write_text(SECRET + "\n")
+    return path
+
+
 def signed(*, roles: object = ("support",), seconds: float = 600, type_: object = "at+jwt", **changes: object) -> str:
     """A person's token, signed by the issuer."""
     claims: dict[str, object] = {"company_id": None, "scope": None, "sub": "4711", "email": "ann@example.com"}
@@ -214,14 +222,29 @@ async def test_while_the_keys_are_away_nobody_gets_in(
     ],
 )
 async def test_a_bare_header_counts_from_loopback_or_with_the_secret(
-    peer: str, sent: tuple[str, ...], passes: bool
+    peer: str, sent: tuple[str, ...], passes: bool, secret_file: Path
 ) -> None:
     """Seen to count from any peer."""
     headers = [("X-User", "ann"), *(("X-Proxy-Secret", text) for text in sent), ("X-Forwarded-For", "127.0.0.1")]
-    answer = await NamedByProxy("X-User", SECRET).reader(_request(*headers, peer=peer), "support")
+    answer = await NamedByProxy("X-User", str(secret_file)).reader(_request(*headers, peer=peer), "support")
     assert isinstance(answer, Reader) is passes
     if isinstance(answer, Refused):
-        assert (answer.status, "PASSPORT_CONSOLE_PROXY_SECRET" in answer.text) == (401, True)
+        assert (answer.status, "PASSPORT_CONSOLE_PROXY_SECRET_FILE" in answer.text) == (401, True)
+
+
+async def test_a_secret_changes_without_a_restart(secret_file: Path) -> None:
+    """While it does, the file has both."""
+    door = NamedByProxy("X-User", str(secret_file))
+    old, new = (_request(("X-User", "ann"), ("X-Proxy-Secret", text)) for text in (SECRET, SECRET + " again"))
+    empty = _request(("X-User", "ann"), ("X-Proxy-Secret", ""))
+    for text, passing in (
+        (SECRET, [True, False, False]),
+        (f"{SECRET}\n\n{SECRET} again\n", [True, True, False]),
+        (f"{SECRET} again\n", [False, True, False]),
+    ):
+        secret_file.write_text(text)  # noqa: ASYNC240
+        answers = [await door.reader(request, "support") for request in (old, new, empty)]
+        assert [isinstance(answer, Reader) for answer in answers] == passing
 
 
 async def test_without_a_secret_none_is_right() -> None:
@@ -266,7 +289,7 @@ def test_a_door_that_cannot_be_closed_is_bad_usage(settings: Settings) -> None:
     [
         ({"console_jwks": "x"}, "console_issuer\n  expected beside PASSPORT_CONSOLE_JWKS"),
         ({"console_jwks": "x"}, "console_audience\n  expected beside PASSPORT_CONSOLE_JWKS"),
-        ({"console_proxy_secret": "short"}, "at least 16"),
+        ({"console_proxy_secret_file": "nowhere"}, "console_proxy_secret_file\n  expected a file that can be read"),
         ({"console_token_header": "X User"}, "console_token_header"),
         ({"console_roles_claim": ""}, "console_roles_claim"),
     ],
@@ -276,3 +299,11 @@ def test_bad_settings_are_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Settings(**values)
     assert said in str(refused.value)
+
+
+def test_a_short_secret_is_none(secret_file: Path) -> None:
+    """It could be guessed; and the message does not quote it."""
+    secret_file.write_text(f"{SECRET}\nhunter2\n")
+    with pytest.raises(ValidationError, match="expected 16 characters or more a line") as refused:
+        Settings(console_proxy_secret_file=str(secret_file))
+    assert "hunter2" not in str(refused.value)

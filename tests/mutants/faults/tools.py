@@ -29,7 +29,7 @@ FAULTS = (
         "a bare user header counts only from this machine or beside the secret",
         f"{_TOOLS}console/door.py",
         'if not (is_loopback(request.remote or "") or self._knows_secret(request)):',
-        'if self.secret and not (is_loopback(request.remote or "") or self._knows_secret(request)):',
+        'if self.secret_file and not (is_loopback(request.remote or "") or self._knows_secret(request)):',
         ("tests/unit/test_console_door.py",),
     ),
     Fault(

@@ -30,7 +30,7 @@ _HOST = Parameter(help="The address to listen on. On others than loopback's, rea
 _ALLOWED = Parameter(name="--allowed-host", help="A host name that browsers may use, beside loopback's.", negative=())
 _USER = Parameter(
     help="In place of tokens: the header in which a proxy on this machine names the reader, or one that sends "
-    "PASSPORT_CONSOLE_PROXY_SECRET."
+    "the secret of PASSPORT_CONSOLE_PROXY_SECRET_FILE."
 )
 
 
@@ -60,8 +60,8 @@ def console_command(
         message = f"{error.name} is not installed. Run pip install '.[console]' in a checkout of passport-worker"
         raise Failed(message) from error
     guard = Guard(allowed_host, door_of(settings, host, user_header))
-    if user_header is not None and settings.console_proxy_secret is None and not is_loopback(host):
-        warn(f"{user_header} counts only from this machine: there is no PASSPORT_CONSOLE_PROXY_SECRET")
+    if user_header is not None and settings.console_proxy_secret_file is None and not is_loopback(host):
+        warn(f"{user_header} counts only from this machine: there is no PASSPORT_CONSOLE_PROXY_SECRET_FILE")
 
     async def serve() -> None:
         stop = asyncio.Event()

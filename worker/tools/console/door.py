@@ -13,6 +13,7 @@ from aiohttp import web
 from worker.auth.access_tokens import Claims, SignedTokens, lifetime, words
 from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.messages.hints import printable
+from worker.secret_file import read_secret
 from worker.settings import Settings
 from worker.tools.cli.errors import BadUsage
 
@@ -20,6 +21,7 @@ Role = Literal["viewer", "support"]
 """A viewer sees lanes and counts. Support sees everything."""
 
 SECRET_HEADER = "X-Proxy-Secret"
+_SECRET_SETTING = "PASSPORT_CONSOLE_PROXY_SECRET_FILE"
 KEYS_SECONDS = 3.0
 """Time that a request waits for the keys of tokens."""
 CLOCK_SECONDS = 30.0
@@ -72,10 +74,13 @@ class OpenDoor:
 
 @dataclass(frozen=True, slots=True)
 class NamedByProxy:
-    """Believes the user header of a proxy on this machine, or of one that knows the secret. No token proves it."""
+    """Believes the user header of a proxy on this machine, or of one that knows the secret. No token proves it.
+
+    `secret_file` has a secret a line. It is read for each request, so that a secret may change.
+    """
 
     header: str
-    secret: str | None = None
+    secret_file: str | None = None
 
     async def reader(self, request: web.Request, needed: Role) -> Reader | Refused:
         """The reader, as the proxy says. Nobody if the header is repeated: a browser may have sent one of them."""
@@ -83,7 +88,7 @@ class NamedByProxy:
             return Refused(
                 401,
                 f"{self.header} counts only from the console's own machine, or beside the right {SECRET_HEADER}. "
-                "Set PASSPORT_CONSOLE_PROXY_SECRET here and have the sign-on send it.",
+                f"Set {_SECRET_SETTING} here and have the sign-on send the secret.",
             )
         users = request.headers.getall(self.header, [])
         if len(users) > 1:
@@ -95,11 +100,11 @@ class NamedByProxy:
 
     def _knows_secret(self, request: web.Request) -> bool:
         sent = request.headers.getall(SECRET_HEADER, [])
-        return (
-            self.secret is not None
-            and len(sent) == 1
-            and hmac.compare_digest(sent[0].encode("utf-8", "surrogateescape"), self.secret.encode())
-        )
+        if self.secret_file is None or len(sent) != 1:
+            return False
+        given = sent[0].encode("utf-8", "surrogateescape")
+        secrets = read_secret(_SECRET_SETTING, self.secret_file).splitlines()
+        return any(hmac.compare_digest(given, secret.encode()) for secret in secrets if secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +206,7 @@ def door_of(settings: Settings, host: str, user_header: str | None) -> Door:
     if user_header is not None:
         if settings.console_token_header is not None:
             raise BadUsage("--user-header: expected it without PASSPORT_CONSOLE_TOKEN_HEADER, which proves more")
-        secret = settings.console_proxy_secret
-        return NamedByProxy(user_header, None if secret is None else secret.get_secret_value())
+        return NamedByProxy(user_header, settings.console_proxy_secret_file)
     if settings.console_token_header is None and is_loopback(host):
         return OpenDoor()
     return SignedByIssuer(settings, settings.console_token_header or "Authorization")
