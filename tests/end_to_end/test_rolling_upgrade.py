@@ -28,7 +28,7 @@ CONTRACT = future(OURS + 3, "ALTER TABLE redrive RENAME TO repeated_command")
 
 
 class _Place:
-    """A pod's place in a deployment: one worker after the other, each ready before its predecessor goes."""
+    """A pod's place in a deployment: one worker after the other."""
 
     def __init__(self, bench: Workbench, log: Path, tree: Path) -> None:
         self._bench, self._log = bench, log
@@ -43,11 +43,10 @@ class _Place:
         await until(lambda: get(f"http://127.0.0.1:{self._port}/readyz")[0] == 200, 30, "a worker that is ready")
 
     async def replace(self, tree: Path) -> None:
-        """As Kubernetes does it: `maxSurge` 1, `maxUnavailable` 0."""
-        before = self._worker
+        """As Kubernetes does it: the old one stops before the new one starts (`maxSurge` 0)."""
+        assert await asyncio.to_thread(self._bench.stop_worker, self._worker) == 0
         self._worker, self._port = self._start(tree)
         await self.ready()
-        assert await asyncio.to_thread(self._bench.stop_worker, before) == 0
 
 
 def _begin_to_migrate(bench: Workbench, tree: Path) -> ForkedProcess[str]:
@@ -62,7 +61,7 @@ def _migrate(bench: Workbench, tree: Path) -> str:
     return told
 
 
-async def _flow(bench: Workbench, count: int = 100) -> None:
+async def _flow(bench: Workbench, count: int = 50) -> None:
     """Until so many more commands are answered."""
     before = len(await asyncio.to_thread(bench.results))
     await bench.wait_for_results(before + count)

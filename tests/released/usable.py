@@ -10,7 +10,7 @@ from tests.contract.company_statements import Run
 from tests.contract.two_companies import GROUP, SHARED_LANE, THEM, US, add
 from tests.released import Name, Release
 from worker.store.partitions import ensure_days
-from worker.store.schema import known_migrations
+from worker.store.schema import Migration, known_migrations
 from worker.store.sql import Connection
 
 _GRANTS = ("grants", "read_grants")
@@ -44,19 +44,31 @@ async def undone(connection: Connection) -> AsyncIterator[None]:
         await transaction.rollback()
 
 
-async def differences(release: Release, own: Connection, other: Connection) -> list[str]:
-    """What the statements of a release do differently on another schema than on its own; empty if nothing."""
-    problems = []
-    for name, text in release.statements.items():
-        expected, told = [await _told(release, connection, name, text) for connection in (own, other)]
-        problems += [
-            f"{' '.join(name)}: {now}, and was {was}" for was, now in zip(expected, told, strict=True) if was != now
-        ]
-    return problems
+Answers = dict[Name, list[str]]
+"""By statement: the types of its arguments and columns, then the rows of each run; or errors."""
+
+
+async def answers_of(release: Release, connection: Connection, later: Sequence[Migration] = ()) -> Answers:
+    """What the statements of a release do, behind later migrations. All is undone."""
+    async with undone(connection):
+        for migration in later:
+            await connection.execute(migration.text.replace(" CONCURRENTLY", ""))  # this is a transaction
+        for (sequence,) in await connection.fetch("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'S'"):
+            await connection.execute(f"ALTER SEQUENCE {sequence} RESTART WITH 1000")  # each time the same ids
+        return {name: await _told(release, connection, name, text) for name, text in release.statements.items()}
+
+
+def differences(before: Answers, after: Answers) -> list[str]:
+    """What statements do differently, each with its name."""
+    return [
+        f"{' '.join(name)}: {now}, and was {was}"
+        for name, answers in after.items()
+        for was, now in zip(before[name], answers, strict=True)
+        if was != now
+    ]
 
 
 async def _told(release: Release, connection: Connection, name: Name, text: str) -> list[str]:
-    """Types of arguments and columns, then the rows of each run."""
     if name[1] in _GRANTS:
         return [await _attempt(connection, [(text.format(schema="public", role="CURRENT_USER"), ())], None)]
     before = [] if name == _TEMPORARY else [(release.statements[_TEMPORARY], ())]
