@@ -91,7 +91,7 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "stored_templates": (Run((None, US.id)), Run(([US.id, THEM.id], US.id))),
         "template_fields": _run([US.id]),
         "upsert_api_keys": _run([US.digest, THEM.digest], [US.id] * 2, ["new"] * 2, [NOON] * 2, []),
-        "upsert_companies": _run([US.id], ["new"], [US.plan], [None], ["{}"], [None], [], ["[]"]),
+        "upsert_companies": _run([US.id], ["new"], [US.plan], [None], ["{}"], [None], [], ["[]"], [NOON], []),
         "upsert_plans": _run([US.plan], [1], [1], [1]),
         "upsert_products": _run([US.id], [US.id], [US.id], ["new"], ["m"], ["{}"]),
         "upsert_signing_keys": _run(
@@ -102,6 +102,7 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
     "worker.tools.common": {
         "add_api_key": _run(bytes(32), US.id, "new"),
         "begin_operation": _run(_NEW, "replay", "who", "reason", f'{{"topic": "{US.topic}"}}'),
+        "closed_companies": (Run(([US.id],), (("UPDATE company SET closed_at = '2026-05-09'", ()),)),),
         "companies_named": _run("Company a"),
         "company_names": _run([US.id]),
         "covered_repeats": _run(US.topic),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,19 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.unit.signing_builders import RFC_8037, key_id
 from worker.domain.seeding import seed_fields
 from worker.store import sql
 from worker.store.sql import Connection
 from worker.tools.catalogue.load import Loaded, load_catalogue
 from worker.tools.common.catalogue.file import CatalogueError, parse_catalogue, read_catalogue
 from worker.tools.common.catalogue.models import Catalogue
+from worker.tools.common.jwk import members_of
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "catalogue.example.yaml"
 COMPANY, OTHER = "6650a0b1c2d3e4f5a6b7c8d9", "6650a0b1c2d3e4f5a6b7c8da"
 TEMPLATE, PRODUCT = "6650a1b2c3d4e5f6a7b8c9d1", "6650a1b2c3d4e5f6a7b8c9d0"
+JWK, KID = members_of(RFC_8037.public_key()), key_id(RFC_8037)
 PLAN = {"id": "growth", "maxDpps": 100, "overagePriceCents": 75, "maxV1WritesPerDay": 200}
 
 
@@ -64,7 +68,7 @@ async def test_what_was_loaded_is_what_the_worker_reads(connection: Connection) 
     assert grants == {digests[0]: None, digests[1]: 1774994400000}
     company = await connection.fetchrow(sql.load("companies"), [COMPANY])
     assert company is not None
-    assert tuple(company) == (COMPANY, "active", None, None, "demo-growth", 5000, 75, 10000)
+    assert tuple(company) == (COMPANY, "active", None, None, None, "demo-growth", 5000, 75, 10000)
     product, template, owner = await connection.fetch(sql.load("products"), [PRODUCT], [COMPANY], 1_000_000)
     assert (product["id"], template["id"], owner["company_id"]) == (PRODUCT, None, COMPANY)
     seeded = seed_fields(template["text"], product["text"], owner["text"])
@@ -85,6 +89,28 @@ async def test_a_company_is_bound_to_the_channels_of_the_file(
         company = await connection.fetchrow(sql.load("companies"), [COMPANY])
         assert company is not None
         assert company["channels"] == stored
+
+
+async def test_a_closed_company_stays_closed_where_a_file_is_silent(connection: Connection) -> None:
+    """An old file must not let its commands in again; null opens the company. Workers read it with each key."""
+
+    async def closed() -> object:
+        return await connection.fetchval("SELECT closed_at FROM company")
+
+    moment = datetime(2026, 5, 9, 10, 0, 0, 500, UTC)
+    closing = _company(closedAt="2026-05-09T12:00:00.0005+02:00", apiKeys=[{"key": "tp_x"}], signingKeys=[{"jwk": JWK}])
+    for loaded, stored in (
+        (_company(), None),
+        (closing, moment),
+        (_company(), moment),
+        (_company(closedAt=None), None),
+    ):
+        await load_catalogue(connection, _catalogue(plans=[PLAN], companies=[loaded]))
+        assert await closed() == stored
+    await load_catalogue(connection, _catalogue(companies=[closing]))
+    for query, key in (("companies", COMPANY), ("api_keys", sha256(b"tp_x").digest()), ("signing_keys", KID)):
+        (row,) = await connection.fetch(sql.load(query), [key])
+        assert row["closed_ms"] == 1_778_320_800_001
 
 
 async def test_loading_again_changes_nothing(connection: Connection) -> None:
@@ -136,7 +162,7 @@ async def test_a_changed_row_is_changed_in_all_fields(connection: Connection) ->
     (plans, companies, keys, templates, products, _) = await _everything(connection)
     assert [tuple(row.values()) for row in (*plans, *companies)] == [
         ("growth", None, 0, None),
-        (COMPANY, "New", "growth", None, "{}", None, 1, None),
+        (COMPANY, "New", "growth", None, "{}", None, 1, None, None),
     ]
     assert [tuple(row.values()) for row in keys] == [(sha256(b"tp_a").digest(), COMPANY, "", None)]
     assert [tuple(row.values()) for row in templates] == [(TEMPLATE, "textile", 2, "[]")]

@@ -1,6 +1,7 @@
 """What of a catalogue is warned of: it is loaded, as the contract has it, but nobody can have meant it."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ def _warnings(
     prefill: dict[str, Any] | None = None,
     template: str = TEMPLATE,
     stored: dict[str, Any] | None = None,
+    closing: dict[str, Any] | None = None,
+    closed_at: datetime | None = None,
 ) -> list[str]:
     plan = {"id": "p", "maxDpps": None, "overagePriceCents": None, "maxV1WritesPerDay": None}
     company = {"_id": COMPANY, "name": "n", "plan": "p", "subscription": subscription, "prefill": prefill or {}}
+    company |= closing or {}
     product = {"_id": PRODUCT, "companyId": COMPANY, "templateId": template, "name": "n", "model": "m"}
     tree = {
         "plans": [plan],
@@ -32,7 +36,8 @@ def _warnings(
         "templates": [{"_id": TEMPLATE, "category": "c", "version": 1, "fields": fields or []}],
         "products": [{**product, "defaultFieldValues": defaults or {}}],
     }
-    return list(warnings_of(parse_catalogue(json.dumps(tree)), stored or {}))
+    closings = {} if closed_at is None else {COMPANY: closed_at}
+    return list(warnings_of(parse_catalogue(json.dumps(tree)), stored or {}, closings))
 
 
 def _field(data_type: str, default: object = None, key: str = "k") -> dict[str, Any]:
@@ -113,11 +118,29 @@ def test_templates_of_the_database_count_as_those_of_the_file() -> None:
 
 def test_an_empty_catalogue_is_told() -> None:
     """A file of another kind, perhaps."""
-    assert list(warnings_of(parse_catalogue("{}"), {})) == ["file: brings nothing"]
+    assert list(warnings_of(parse_catalogue("{}"), {}, {})) == ["file: brings nothing"]
 
 
 def test_the_samples_are_as_they_should_be() -> None:
     """Whoever starts with one of them hears of his own mistakes alone."""
     example = read_catalogue(Path(__file__).parents[2] / "deploy" / "catalogue.example.yaml")
     demo = parse_catalogue(catalogue_text(), ".yaml")
-    assert [*warnings_of(example, {}), *warnings_of(demo, {})] == []
+    assert [*warnings_of(example, {}, {}), *warnings_of(demo, {}, {})] == []
+
+
+@pytest.mark.parametrize(
+    ("closing", "said"),
+    [
+        ({}, ": The company is closed from {} on, and stays so: its commands get 401, whatever its keys"),
+        ({"closedAt": None}, ".closedAt: The company is closed from {} on, and this file opens it again"),
+        (
+            {"closedAt": "2026-05-09T10:00:01Z"},
+            ".closedAt: The company is closed from {} on, and this file opens it again",
+        ),
+        ({"closedAt": "2026-05-09T12:00:00+02:00"}, None),
+    ],
+)
+def test_a_closed_company_is_named(closing: dict[str, Any], said: str | None) -> None:
+    """Whether it stays closed, or the file opens it again. A file that says the same says nothing new."""
+    warnings = _warnings(closing=closing, closed_at=datetime(2026, 5, 9, 10, tzinfo=UTC))
+    assert warnings == ([] if said is None else [f"companies[0]{said.format('2026-05-09T10:00:00Z')}"])

@@ -30,7 +30,15 @@ from tests.unit.signing_builders import (
 )
 from worker.domain.command import AccessToken
 from worker.domain.decide import decide
-from worker.domain.outcomes import Created, Forbidden, MalformedIdempotencyKey, Outcome, Unauthorized, Unreadable
+from worker.domain.outcomes import (
+    Created,
+    CredentialsProblem,
+    Forbidden,
+    MalformedIdempotencyKey,
+    Outcome,
+    Unauthorized,
+    Unreadable,
+)
 from worker.domain.timestamps import DAY_MS
 from worker.messages.events import Header
 from worker.tools.common.signer import NotASigningKey, Signer
@@ -336,6 +344,21 @@ def test_a_company_that_has_moved_takes_no_bearer_secret(from_ms: int | None, is
     unknown = bearer._replace(headers=[("authorization", b"Bearer tp_unknown")])
     assert judge(unknown, world) == Unauthorized()
     assert judge(bearer._replace(headers=[]), world) == Unauthorized()
+
+
+@pytest.mark.parametrize(("closed_ms", "is_refused"), [(NOW_MS, True), (NOW_MS + 1, False), (0, True), (None, False)])
+def test_a_closed_company_sends_nothing(closed_ms: int | None, is_refused: bool) -> None:
+    """By the append time, whatever its credentials, and without a reason: it is as unknown as any other sender."""
+    world = known()
+    for company in (COMPANY, OTHER_COMPANY):
+        world.companies[company] = replace(world.companies[company], closed_ms=closed_ms)
+    token = command(credentials=AccessToken(COMPANY, frozenset({"passports:write"}), NOW + 60.0, 0.0))
+    outcomes = [judge(record, world) for record in (signed(None)._replace(headers=[BEARER]), signed(jws()))]
+    for outcome in (*outcomes, decide(token, world)):
+        assert outcome == Unauthorized() if is_refused else isinstance(outcome, Created)
+    world.companies[COMPANY] = replace(world.companies[COMPANY], channels=frozenset({"acme"}))
+    refused = Unauthorized() if is_refused else Unauthorized(CredentialsProblem.WRONG_CHANNEL)
+    assert decide(token, world) == refused
 
 
 def test_a_bearer_command_that_is_good_looks_as_before() -> None:

@@ -20,7 +20,8 @@ class Company:
     """A tenant. `subscription` is None where the plan needs none.
 
     Commands that were appended at `signatures_required_ms` or later have to be signed; None requires no signature.
-    Commands have to come on one of `channels`; None allows all of them.
+    Commands have to come on one of `channels`; None allows all of them. Commands that were appended at `closed_ms` or
+    later are refused; None is an open company.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Company:
     subscription: str | None
     signatures_required_ms: int | None = None
     channels: frozenset[str] | None = None
+    closed_ms: int | None = None
 
     @property
     def may_write(self) -> bool:

@@ -29,20 +29,23 @@ def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
         if problem is not None:
             return Unauthorized(problem)
         signer = facts.companies[facts.signing_keys[credentials.key_id].company_id]
-        return signer if _may_use(signer, command.channel) else _WRONG_CHANNEL
+        return _refusal(signer, command) or signer
     company = _bearer(credentials, appended_ms, facts)
     if company is None:
         reason = _REASONS.get(credentials) if isinstance(credentials, NoCredentials) else None
         return Unauthorized(reason) if reason else _UNKNOWN
-    if not _may_use(company, command.channel):
-        return _WRONG_CHANNEL
+    if (refusal := _refusal(company, command)) is not None:
+        return refusal
     if company.signatures_required_ms is not None and appended_ms >= company.signatures_required_ms:
         return Unauthorized(SignatureProblem.REQUIRED)
     return company
 
 
-def _may_use(company: Company, channel: str) -> bool:
-    return company.channels is None or channel in company.channels
+def _refusal(company: Company, command: Command) -> Unauthorized | None:
+    """Why a company may not send this command, whatever its credentials."""
+    if company.closed_ms is not None and command.source.appended_ms >= company.closed_ms:
+        return _UNKNOWN
+    return None if company.channels is None or command.channel in company.channels else _WRONG_CHANNEL
 
 
 def problem_before_proof(signature: Signature, appended_ms: int, facts: Facts) -> SignatureProblem | None:

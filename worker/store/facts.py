@@ -70,11 +70,11 @@ class LookUp:
             await self._products(product_ids)
         return self.facts
 
-    def _company(
-        self, company_id: str, subscription: str | None, required_ms: int | None, channels: Any, *plan: Any
-    ) -> str:
+    def _company(self, company_id: str, subscription: str | None, *row: Any) -> str:
+        required_ms, channels, closed_ms, *plan = row
         bound = None if channels is None else frozenset(channels)
-        self.facts.companies[company_id] = Company(company_id, Plan(*plan), subscription, required_ms, bound)
+        company = Company(company_id, Plan(*plan), subscription, required_ms, bound, closed_ms)
+        self.facts.companies[company_id] = company
         return company_id
 
     async def _products(self, product_ids: set[str]) -> None:

@@ -72,6 +72,14 @@ FAULTS = (
         ("tests/unit/test_decide.py", "tests/contract/test_store.py"),
     ),
     Fault(
+        "closed-company-once-more",
+        "rule 2: a closed company is refused from the moment of its closing on",
+        _CREDENTIALS,
+        "command.source.appended_ms >= company.closed_ms",
+        "command.source.appended_ms > company.closed_ms",
+        ("tests/unit/test_signed_commands.py",),
+    ),
+    Fault(
         "signature-not-required",
         "rule 2: a company that has to sign cannot use its API key",
         _CREDENTIALS,

@@ -3,7 +3,8 @@
 SELECT k.kid, k.jwk::text AS jwk, ceil(extract(epoch FROM k.not_before) * 1000)::bigint AS not_before_ms,
        ceil(extract(epoch FROM k.revoked_at) * 1000)::bigint AS revoked_ms, c.id, c.subscription,
        ceil(extract(epoch FROM c.signatures_required_from) * 1000)::bigint AS required_ms,
-       c.channels, p.id AS plan_id, p.max_dpps, p.overage_price_cents, p.max_v1_writes_per_day
+       c.channels, ceil(extract(epoch FROM c.closed_at) * 1000)::bigint AS closed_ms,
+       p.id AS plan_id, p.max_dpps, p.overage_price_cents, p.max_v1_writes_per_day
   FROM signing_key k
   JOIN company c ON c.id = k.company_id
   JOIN plan p ON p.id = c.plan_id

@@ -17,7 +17,7 @@ from worker.settings import Settings
 from worker.store.schema import check_schema
 from worker.tools.catalogue.compare import compare, refusal_of
 from worker.tools.catalogue.export import export
-from worker.tools.catalogue.load import load_catalogue, templates_of
+from worker.tools.catalogue.load import closings_of, load_catalogue, templates_of
 from worker.tools.catalogue.report import CatalogueDiffReport, RowChange
 from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.cli.asking import AsJson, AuthorOptions, ask, examples
@@ -85,7 +85,8 @@ async def _load(contents: Catalogue, settings: Settings, author: Author, argumen
             raise Failed(str(problem))
         if (lacking := await check_verb_rights(connection, KEEP_OPERATIONS)) is not None:
             raise Failed(str(lacking))
-        _warn_of(warnings_of(contents, await templates_of(connection, contents)))
+        templates, closings = await templates_of(connection, contents), await closings_of(connection, contents)
+        _warn_of(warnings_of(contents, templates, closings))
         # The row of the operation is committed with the rows of the file, or not at all.
         async with (
             connection.transaction(isolation="read_committed"),

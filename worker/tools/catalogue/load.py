@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -13,6 +14,7 @@ from worker.tools.catalogue.warnings import Fields
 from worker.tools.common.catalogue.facts import fields_as_json
 from worker.tools.common.catalogue.file import CatalogueError, KnownIds, missing_references
 from worker.tools.common.catalogue.models import Catalogue, Company, TemplateField
+from worker.tools.common.companies import closed_companies
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
             _column(companies, "signatures_required_from"),
             [company.id for company in companies if "signatures_required_from" not in company.model_fields_set],
             [None if company.channels is None else json.dumps(company.channels) for company in companies],
+            _column(companies, "closed_at"),
+            [company.id for company in companies if "closed_at" not in company.model_fields_set],
         )
         await upsert("create_usage", _column(companies, "id"))
         await upsert(
@@ -130,6 +134,11 @@ def _keys_of_others(
             if owners.get(key, company.id) != company.id:
                 text = "Expected a key of this company, got one that belongs to another company"
                 yield f"companies[{at}].{name}[{number}]: {text}"
+
+
+async def closings_of(connection: Connection, catalogue: Catalogue) -> dict[str, datetime]:
+    """The times from which on companies of the catalogue are closed in the database, by id."""
+    return await closed_companies(connection, (company.id for company in catalogue.companies))
 
 
 async def templates_of(connection: Connection, catalogue: Catalogue) -> dict[str, Fields]:

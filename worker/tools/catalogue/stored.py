@@ -61,7 +61,9 @@ def _row(kind: RowKind, record: asyncpg.Record) -> CatalogueRow:
                 "subscription": record["subscription"],
                 "prefill": json.loads(record["prefill"]),
                 "channels": record["channels"],
-                **times_as_text(signaturesRequiredFrom=record["signatures_required_from"]),
+                **times_as_text(
+                    signaturesRequiredFrom=record["signatures_required_from"], closedAt=record["closed_at"]
+                ),
             }
             return CatalogueRow(kind, record["id"], None, values)
         case "api-key":

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 from worker.messages.hints import printable
 from worker.tools.common.catalogue.models import (
@@ -13,6 +14,7 @@ from worker.tools.common.catalogue.models import (
     Template,
     TemplateField,
 )
+from worker.tools.common.catalogue.rows import times_as_text
 from worker.tools.common.catalogue.syntax import show
 from worker.tools.common.hints import did_you_mean
 
@@ -22,8 +24,12 @@ Fields = Mapping[str, TemplateField]
 _LONGEST = 60
 
 
-def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields]) -> Iterator[str]:
-    """One line per warning, with its path. `stored` are the database's templates that the products name."""
+def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields], closings: Mapping[str, datetime]) -> Iterator[str]:
+    """One line per warning, with its path.
+
+    `stored` are the database's templates that the products name. `closings` say from when on the database has companies
+    closed, by id.
+    """
     templates = {**stored, **{row.id: {field.key: field for field in row.fields} for row in catalogue.templates}}
     if not any((catalogue.plans, catalogue.companies, catalogue.templates, catalogue.products)):
         yield "file: brings nothing"
@@ -36,12 +42,22 @@ def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields]) -> Iterator[
         if company.subscription is not None and company.subscription not in SUBSCRIPTIONS:
             expected = f"Expected one of {', '.join(SUBSCRIPTIONS)}, or null"
             yield f"{path}.subscription: {expected}, got {_short(company.subscription, SUBSCRIPTIONS)}"
+        if (closed_at := closings.get(company.id)) is not None:
+            yield from _closed(company, closed_at, path)
         yield from _prefill(company, ("companies", at, "prefill"), list(used[company.id].values()))
     for at, template in enumerate(catalogue.templates):
         yield from _fields(template, ("templates", at, "fields"))
     for at, product in enumerate(catalogue.products):
         if product.template_id in templates:
             yield from _defaults(product, ("products", at, "defaultFieldValues"), templates[product.template_id])
+
+
+def _closed(company: Company, closed_at: datetime, path: str) -> Iterator[str]:
+    since = times_as_text(at=closed_at)["at"]
+    if "closed_at" not in company.model_fields_set:
+        yield f"{path}: The company is closed from {since} on, and stays so: its commands get 401, whatever its keys"
+    elif company.closed_at is None or company.closed_at > closed_at:
+        yield f"{path}.closedAt: The company is closed from {since} on, and this file opens it again"
 
 
 def _fields(template: Template, path: tuple[str | int, ...]) -> Iterator[str]:

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from worker.domain.gs1 import UNSAFE_TEXT
 from worker.messages.hints import printable
@@ -15,6 +16,7 @@ from worker.tools.common.report import Problem
 
 COMPANY_UNKNOWN = "company-unknown"
 COMPANY_AMBIGUOUS = "company-ambiguous"
+COMPANY_CLOSED = "company-closed"
 
 _ID = re.compile(r"[0-9A-Fa-f]{24}")
 _MOST_CANDIDATES = 5
@@ -71,6 +73,12 @@ async def names_of(connection: Connection, ids: Iterable[str | None]) -> dict[st
         return {}
     rows = await connection.fetch(sql.load("company_names", __package__), list(wanted))
     return {row["id"]: row["name"] for row in rows}
+
+
+async def closed_companies(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:
+    """The times from which on companies are closed, by id. Lacks ids of open companies."""
+    rows = await connection.fetch(sql.load("closed_companies", __package__), list(ids))
+    return {row["id"]: row["closed_at"] for row in rows}
 
 
 def _unknown(text: str, everyone: Sequence[Company]) -> str:

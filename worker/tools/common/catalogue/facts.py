@@ -32,6 +32,7 @@ def facts_of(catalogue: Catalogue) -> Facts:
                 row.subscription,
                 milliseconds(row.signatures_required_from),
                 None if row.channels is None else frozenset(row.channels),
+                milliseconds(row.closed_at),
             )
             for row in catalogue.companies
         },

@@ -236,6 +236,11 @@ class Company(Row):
         description="Commands appended from then on must be signed: API keys and access tokens are refused. Without "
         "this field, the stored value stays; null: signatures are optional.",
     )
+    closed_at: TimeOrNull = Field(
+        None,
+        description="Commands appended from then on get 401, whatever their credentials; `company close` sets it. "
+        "Without this field, a closed company stays closed; null opens it again.",
+    )
 
 
 class TemplateField(Row):

@@ -45,10 +45,13 @@ def rows_of(catalogue: Catalogue) -> Iterator[CatalogueRow]:
 
 
 def _company_values(company: Company) -> Values:
-    values = company.model_dump(by_alias=True, exclude={"api_keys", "signing_keys", "signatures_required_from"})
+    given = company.model_fields_set
+    times = {"signatures_required_from", "closed_at"}
+    values = company.model_dump(by_alias=True, exclude={"api_keys", "signing_keys", *times})
     values["channels"] = None if company.channels is None else [*company.channels]
-    is_given = "signatures_required_from" in company.model_fields_set
-    return values | times_as_text(with_null=is_given, signaturesRequiredFrom=company.signatures_required_from)
+    required, closed = company.signatures_required_from, company.closed_at
+    values |= times_as_text(with_null="signatures_required_from" in given, signaturesRequiredFrom=required)
+    return values | times_as_text(with_null="closed_at" in given, closedAt=closed)
 
 
 def _signing_key_values(key: SigningKey) -> Values:
