@@ -29,8 +29,7 @@ workers run. [`deploy/catalogue.example.yaml`](../deploy/catalogue.example.yaml)
 [Companies, keys and quotas](../deploy/companies.md) says how to work with such a file.
 
 - A row replaces the whole row of the same id, and rows that the file does not name stay as they were. A missing
-  `revokedAt`, `signaturesRequiredFrom` or `closedAt`, and a missing field of a signing key, leave the stored value as it
-  was.
+  `revokedAt`, `signaturesRequiredFrom` or `closedAt`, and a missing field of a signing key, leave the stored value.
 - An unknown field, a repeated key or id, or an unexpected value refuses the whole file, each with its path (exit 1).
   For a file that is missing, or is neither JSON nor YAML, the message names the reason or line and column (exit 2).
 - `load` accepts, and warns of, values without use: an unknown `subscription` or `dataType`, a default of another type

@@ -2,10 +2,8 @@
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from worker.store.grants import Right
@@ -19,13 +17,21 @@ from worker.tools.common.api_keys import (
 )
 from worker.tools.common.catalogue.models import hash_of_key
 from worker.tools.common.catalogue.rows import key_values
-from worker.tools.common.companies import Company, find_company, find_company_id, names_of
+from worker.tools.common.changing import Change
+from worker.tools.common.companies import (
+    COMPANY_CLOSED,
+    Company,
+    closed_companies,
+    find_company,
+    find_company_id,
+    names_of,
+)
 from worker.tools.common.inspection import Inspection
-from worker.tools.common.journal import Author, Operation, operation
+from worker.tools.common.journal import Author
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
-from worker.tools.common.rights import KEEP_OPERATIONS, reading
-from worker.tools.common.servers import POSTGRES_AWAY, Known, Servers
+from worker.tools.common.rights import reading
+from worker.tools.common.servers import Servers
 from worker.tools.keys.report import KeyReport, KeysCreateReport, KeysListReport, KeysRevokeReport, KeysRotateReport
 
 KEY_UNKNOWN = "key-unknown"
@@ -36,6 +42,7 @@ _PREFIX = re.compile(r"[0-9a-fA-F]{6,64}")
 _READ = reading("company", "api_key")
 _ADD = Right("INSERT", None, "TABLE", "api_key")
 _REVOKE = Right("UPDATE", "revoked_at", "TABLE", "api_key")
+_LOOK = "keys list"
 _MOST_FOUND = 5
 
 
@@ -87,12 +94,15 @@ async def list_all(servers: Servers, company: str | None) -> KeysListReport:
 
 async def create(servers: Servers, company: str, label: str, author: Author | None) -> KeysCreateReport:
     """Create a key for a company, given by its id or name. It is valid at once. Without an author, only say so."""
-    change = _Change("keys create", author)
+    change = Change("keys create", author, _READ, (_ADD,), _LOOK)
 
     async def question(database: Inspection) -> KeysCreateReport | Problem:
         owner = await find_company(database.connection, company)
         if isinstance(owner, Problem):
             return owner
+        closed_at = (await closed_companies(database.connection, [owner.id])).get(owner.id)
+        if closed_at is not None and closed_at <= datetime.now(UTC):
+            return Problem(code=COMPANY_CLOSED, text=f"{owner} is closed: its commands get 401, whatever its keys.")
         planned = KeysCreateReport(company=owner.id, name=owner.name, label=label)
         if author is None:
             return planned
@@ -102,13 +112,13 @@ async def create(servers: Servers, company: str, label: str, author: Author | No
             created = _report(await add_key(database.connection, key.digest, owner.id, label), owner.name)
         return planned.model_copy(update=_as_created(key, created) | change.as_done(kept))
 
-    answer = await change.ask(servers, (*_READ, _ADD), question)
+    answer = await change.ask(servers, question)
     return KeysCreateReport(problems=(answer,)) if isinstance(answer, Problem) else answer
 
 
 async def revoke(servers: Servers, prefix: str, at: datetime | None, author: Author | None) -> KeysRevokeReport:
     """Refuse a key from `at` on, or from now on. An earlier revocation stays. Without an author, only say so."""
-    change = _Change("keys revoke", author)
+    change = Change("keys revoke", author, _READ, (_REVOKE,), _LOOK)
 
     async def question(database: Inspection) -> KeysRevokeReport | Problem:
         connection = database.connection
@@ -131,7 +141,7 @@ async def revoke(servers: Servers, prefix: str, at: datetime | None, author: Aut
         changed = before.revoked_at != after.revoked_at
         return KeysRevokeReport(revoked=_report(after, owner.name), changed=changed, warnings=warnings, **done)
 
-    answer = await change.ask(servers, (*_READ, _REVOKE), question)
+    answer = await change.ask(servers, question)
     return KeysRevokeReport(problems=(answer,)) if isinstance(answer, Problem) else answer
 
 
@@ -140,7 +150,7 @@ async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Auth
 
     Without an author, only say so.
     """
-    change = _Change("keys rotate", author)
+    change = Change("keys rotate", author, _READ, (_ADD, _REVOKE), _LOOK)
 
     async def question(database: Inspection) -> KeysRotateReport | Problem:
         connection = database.connection
@@ -166,7 +176,7 @@ async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Auth
         update = {"revoked": revoked} | _as_created(key, created) | change.as_done(kept)
         return planned.model_copy(update=update)
 
-    answer = await change.ask(servers, (*_READ, _ADD, _REVOKE), question)
+    answer = await change.ask(servers, question)
     return KeysRotateReport(problems=(answer,)) if isinstance(answer, Problem) else answer
 
 
@@ -178,38 +188,6 @@ def catalogue_line(key: KeyReport) -> dict[str, str]:
 def _as_created(key: NewKey, created: KeyReport) -> dict[str, Any]:
     """Fields of a report on a key that was created."""
     return {"key": key.text, "created": created, "line": catalogue_line(created)}
-
-
-class _Change:
-    """A change with a row in table `operation`. If Postgres goes away meanwhile, the report says that it is unknown."""
-
-    def __init__(self, verb: str, author: Author | None) -> None:
-        self._verb, self._author = verb, author
-        self._has_begun = False
-
-    @asynccontextmanager
-    async def begun(self, database: Inspection, arguments: Mapping[str, Any]) -> AsyncIterator[Operation]:
-        """Keep the row while the change is made. Needs an author."""
-        assert self._author is not None, "without an author nothing is changed"
-        async with operation(database.connection, self._verb, self._author, arguments) as kept:
-            self._has_begun = True
-            yield kept
-
-    @staticmethod
-    def as_done(kept: Operation) -> dict[str, Any]:
-        """Fields of a report on a change that was made."""
-        return {"executed": True, "operation": str(kept.id)}
-
-    async def ask(
-        self, servers: Servers, rights: Sequence[Right], question: Callable[[Inspection], Awaitable[Known | Problem]]
-    ) -> Known | Problem:
-        """Ask the question. Without an author it needs the right to read alone."""
-        needed = _READ if self._author is None else (*rights, *KEEP_OPERATIONS)
-        answer = await ask_database(servers, needed, question)
-        if isinstance(answer, Problem) and answer.code == POSTGRES_AWAY and self._has_begun:
-            text = f"{answer.text}. The change may or may not have happened: see `passport-worker keys list`."
-            return answer.model_copy(update={"text": text})
-        return answer
 
 
 async def _warnings(connection: Connection, revoked: StoredKey, owner: Company) -> tuple[str, ...]:

@@ -1,0 +1,48 @@
+"""A change of the database that a verb makes in one transaction or none, with its row in `operation`."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from worker.store.grants import Right
+from worker.tools.common.inspection import Inspection
+from worker.tools.common.journal import Author, Operation, operation
+from worker.tools.common.prerequisites import ask_database
+from worker.tools.common.report import Problem
+from worker.tools.common.rights import KEEP_OPERATIONS
+from worker.tools.common.servers import POSTGRES_AWAY, Known, Servers
+
+
+class Change:
+    """A change with a row in table `operation`. If Postgres goes away meanwhile, the report says that it is unknown."""
+
+    def __init__(
+        self, verb: str, author: Author | None, reads: Sequence[Right], writes: Sequence[Right], look: str
+    ) -> None:
+        """Without an author nothing is changed, and `reads` are enough. `look` is the verb that shows the change."""
+        self._verb, self._author, self._look = verb, author, look
+        self._needed = reads if author is None else (*reads, *writes, *KEEP_OPERATIONS)
+        self._has_begun = False
+
+    @asynccontextmanager
+    async def begun(self, database: Inspection, arguments: Mapping[str, Any]) -> AsyncIterator[Operation]:
+        """Keep the row while the change is made. Needs an author."""
+        assert self._author is not None, "without an author nothing is changed"
+        async with operation(database.connection, self._verb, self._author, arguments) as kept:
+            self._has_begun = True
+            yield kept
+
+    @staticmethod
+    def as_done(kept: Operation) -> dict[str, Any]:
+        """Fields of a report on a change that was made."""
+        return {"executed": True, "operation": str(kept.id)}
+
+    async def ask(
+        self, servers: Servers, question: Callable[[Inspection], Awaitable[Known | Problem]]
+    ) -> Known | Problem:
+        """Ask the question, or say what is in the way."""
+        answer = await ask_database(servers, self._needed, question)
+        if isinstance(answer, Problem) and answer.code == POSTGRES_AWAY and self._has_begun:
+            text = f"{answer.text}. The change may or may not have happened: see `passport-worker {self._look}`."
+            return answer.model_copy(update={"text": text})
+        return answer
