@@ -36,6 +36,7 @@ _RECORD = (
     *([US.lane], [2], [_NOON_MS], [4], [False], KEY, US.id, "", [None], [None], [b"{}"]),
     *([US.lane], [3], [0], [THEM.frame], [US.id], [US.id], ["another text under an id that is taken"]),
 )
+_CLOSED = (("UPDATE company SET closed_at = '2026-05-09'", ()),)
 _FOREIGN_GTIN = "rule 10: a GTIN has one company. The event tells no more than that"
 _PLANNED = (
     (sql.load("plan_tables", "worker.tools.lanes"), ()),
@@ -102,7 +103,7 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
     "worker.tools.common": {
         "add_api_key": _run(bytes(32), US.id, "new"),
         "begin_operation": _run(_NEW, "replay", "who", "reason", f'{{"topic": "{US.topic}"}}'),
-        "closed_companies": (Run(([US.id],), (("UPDATE company SET closed_at = '2026-05-09'", ()),)),),
+        "closed_companies": (Run(([US.id],), _CLOSED),),
         "companies_named": _run("Company a"),
         "company_names": _run([US.id]),
         "covered_repeats": _run(US.topic),
@@ -114,6 +115,16 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "planned_revocation": _run(US.digest, NOON, timedelta()),
         "resume_operation": _run(US.operation, '{"at": 1}'),
         "revoke_api_key": _run(US.digest, NOON, timedelta()),
+    },
+    "worker.tools.company": {
+        "close_company": (Run((US.id,), _CLOSED),),
+        "exported_api_keys": _run(US.id),
+        "exported_company": _run(US.id),
+        "exported_passports": _run(US.number, "", "", 10),
+        "exported_products": _run(US.id),
+        "exported_signing_keys": _run(US.id),
+        "planned_closing": _run(US.id),
+        "unit_of_passport": _run(US.number, US.passport.hex()),
     },
     "worker.tools.dead_letters": {
         "begin_redrive": _run(US.topic, 0, 1, 2, US.operation, 9),

@@ -68,6 +68,8 @@ def test_a_new_key_is_new_and_does_not_show_itself() -> None:
         (("catalogue", "load", "file.json", "--json"), "--json: expected --dry-run beside it"),
         (("catalogue", "diff", "/nowhere.json"), "cannot read /nowhere.json: No such file or directory"),
         (("catalogue", "load", "/nowhere.json", "--dry-run"), "cannot read /nowhere.json: No such file or directory"),
+        (("company", "export", COMPANY, "--after", "3/17"), "--after: expected the id of a passport (24 hexadecimal"),
+        (("company", "close", COMPANY, "--execute"), "--execute: expected --reason TEXT beside it"),
         (("quota", "show", "--near", "0"), "--near: expected a share above 0 and up to 1, such as 0.8, got 0.0"),
         (("quota", "show", "--near", "80"), "--near: expected a share above 0 and up to 1, such as 0.8, got 80.0"),
         (("quota", "show", "--near", "nan"), "--near: expected a share above 0 and up to 1, such as 0.8, got nan"),
@@ -89,6 +91,7 @@ def test_bad_usage(arguments: tuple[str, ...], told: str, capsys: pytest.Capture
     [
         *(("keys", verb) for verb in ("create", "list", "revoke", "rotate")),
         *(("catalogue", verb) for verb in ("load", "diff", "export")),
+        *(("company", verb) for verb in ("close", "export")),
         ("quota", "show"),
     ],
     ids=" ".join,
@@ -102,7 +105,7 @@ def test_help_ends_with_two_examples(command: tuple[str, ...], capsys: pytest.Ca
         assert example.startswith(f"  passport-worker {' '.join(command)}")
 
 
-@pytest.mark.parametrize("group", ["keys", "quota"])
+@pytest.mark.parametrize("group", ["company", "keys", "quota"])
 def test_a_missing_verb_shows_the_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     """And exits with 2."""
     with pytest.raises(SystemExit) as ended:

@@ -8,6 +8,8 @@ from worker.tools.audit.report import AuditReport
 from worker.tools.catalogue.report import CatalogueDiffReport
 from worker.tools.cli.settings_list import SettingsReport
 from worker.tools.common.lane_report import LanesReport
+from worker.tools.company.lines import ExportLine
+from worker.tools.company.report import CompanyCloseReport
 from worker.tools.console.report import ActivityReport
 from worker.tools.dead_letters.report import DeadLettersListReport, DeadLettersRedriveReport, DeadLettersShowReport
 from worker.tools.doctor.report import DoctorReport
@@ -26,6 +28,8 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "audit": AuditReport,
     "catalogue-diff": CatalogueDiffReport,
     "catalogue-load": CatalogueDiffReport,
+    "company-close": CompanyCloseReport,
+    "company-export": ExportLine,
     "dead-letters-list": DeadLettersListReport,
     "dead-letters-redrive": DeadLettersRedriveReport,
     "dead-letters-show": DeadLettersShowReport,
@@ -46,4 +50,4 @@ REPORTS: Mapping[str, type[BaseModel]] = {
     "settings": SettingsReport,
     "validate": ValidateReport,
 }
-"""By verb; `activity` is an address of the console."""
+"""By verb; `activity` is an address of the console, and `company-export` describes a line."""

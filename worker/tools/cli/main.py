@@ -35,11 +35,11 @@ VERBS = {
     "Try it": ("demo", "sandbox"),
     "Send and read": ("submit", "tail", "validate"),
     "Look": ("lanes", "refusals", "explain", "quota", "audit", "console", "doctor"),
-    "Act": ("dead-letters", "replay", "keys", "catalogue"),
+    "Act": ("dead-letters", "replay", "keys", "catalogue", "company"),
     "Set up": ("topics", "migrate", "settings", "run", "completion"),
 }
 """All verbs, in the order and in the groups of the help page."""
-WITH_VERBS = ("catalogue", "dead-letters", "keys", "quota", "topics")
+WITH_VERBS = ("catalogue", "company", "dead-letters", "keys", "quota", "topics")
 """Verbs that do nothing without one of their own verbs."""
 _NO_COLOR = "--no-color"
 _INDENT = "    "

@@ -1,0 +1,1 @@
+"""`company export` and `company close`: a company takes its data, and leaves."""

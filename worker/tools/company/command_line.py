@@ -1,0 +1,120 @@
+"""`passport-worker company`."""
+
+import re
+import sys
+from typing import Annotated, NoReturn
+
+from cyclopts import App, Parameter
+
+from worker.messages.hints import printable
+from worker.tools.cli.asking import ActOptions, AsJson, ask, examples
+from worker.tools.cli.errors import BadUsage, Failed
+from worker.tools.cli.output import Page, copyable, leave_closed_pipe, show
+from worker.tools.cli.running import warn
+from worker.tools.common.catalogue.rows import times_as_text
+from worker.tools.company.close import close
+from worker.tools.company.export import CannotWrite, CompanyExport
+from worker.tools.company.report import CompanyCloseReport
+
+app = App(name="company", help="The data of a company that asks for it, or that leaves.", help_format="plaintext")
+
+Company = Annotated[str, Parameter(name="COMPANY", help="Id or name of a company.")]
+
+_NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
+_ID = re.compile(r"[0-9A-Fa-f]{24}")
+
+
+@app.command(
+    name="export",
+    help_epilogue=examples(
+        'company export "EuroBat GmbH" > eurobat.ndjson',
+        "company export 6650a0b1c2d3e4f5a6b7c8d9 --after 6650b2c3d4e5f6a7b8c9d0e1 >> eurobat.ndjson",
+    ),
+)
+def company_export(
+    company: Company,
+    /,
+    *,
+    after: Annotated[
+        str | None, Parameter(help="Go on behind the passport with this id, the last one of an interrupted export.")
+    ] = None,
+) -> None:
+    """Print a company's data, a JSON object a line: itself, its keys without hashes, products, passports with charges.
+
+    The last line has the kind `end`. If it is missing, the export was interrupted: --after goes on. Passports come in
+    the order of GTIN and serial number, so those that are created meanwhile may be left out. Close the company first
+    where the export has to be complete.
+    """
+    if after is not None and _ID.fullmatch(after) is None:
+        raise BadUsage(f"--after: expected the id of a passport (24 hexadecimal digits), got {after!r}")
+    export = CompanyExport(company, after and after.lower(), sys.stdout.buffer.write)
+    try:
+        problem = ask(export.run)
+        sys.stdout.flush()
+    except Failed as error:
+        raise Failed(_advised(str(error), export)) from error
+    except CannotWrite as error:
+        _leave(error.__cause__)
+    except OSError as error:
+        _leave(error)
+    if problem is not None:
+        raise Failed(_advised(problem.text, export))
+
+
+def _advised(why: str, export: CompanyExport) -> str:
+    return f"{why}\nGo on with --after {export.last}" if export.passports else why
+
+
+def _leave(error: BaseException | None) -> NoReturn:
+    """End after lines could not be written. Nobody knows how many were, and the reader of a pipe may have enough."""
+    if not isinstance(error, BrokenPipeError):
+        print(f"passport-worker: cannot write: {error}", file=sys.stderr)
+        print("Go on with --after and the `_id` of the last whole line.", file=sys.stderr)
+    leave_closed_pipe(1)
+
+
+@app.command(
+    name="close",
+    help_epilogue=examples(
+        'company close "EuroBat GmbH"', 'company close "EuroBat GmbH" --execute --reason "contract ended"'
+    ),
+)
+def company_close(
+    company: Company,
+    /,
+    *,
+    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
+    as_json: AsJson = False,
+) -> NoReturn:
+    """Refuse a company's commands from now on with 401, whatever their credentials, and revoke all of its keys.
+
+    Commands appended before are answered as ever. Its passports stay. A catalogue file does not open it again, unless
+    it says `closedAt: null`. Without --execute it only says what it would do.
+    """
+    author = acting.author_if_executed()
+    report = ask(lambda servers: close(servers, company, author))
+    if as_json and report.ok and not report.executed:
+        warn(_NOTHING_DONE)
+    show(report, as_json=as_json, draw=lambda page: _draw(page, report))
+
+
+def _draw(page: Page, report: CompanyCloseReport) -> None:
+    if not report.ok:
+        return
+    owner = printable(f"{report.name} ({report.company})")
+    keys = f"API keys: {report.api_keys}, signing keys: {report.signing_keys}"
+    stay = f"Its passports stay ({report.passports})."
+    if report.executed:
+        page.print(copyable(f'closedAt: "{_since(report)}"'))
+        print(f"{owner} is closed. Revoked {keys}. {stay}", file=sys.stderr)
+        print("The line is for the company in your catalogue file.", file=sys.stderr)
+    elif report.closed_at is not None and not report.api_keys and not report.signing_keys:
+        page.print(f"{owner} is closed from {_since(report)} on: nothing would change.")
+    else:
+        page.print(f"Would refuse all commands of {owner} from now on, and revoke its keys ({keys}).")
+        page.print(stay)
+        page.print(_NOTHING_DONE)
+
+
+def _since(report: CompanyCloseReport) -> str | None:
+    return times_as_text(at=report.closed_at)["at"]
