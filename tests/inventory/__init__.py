@@ -1,0 +1,1 @@
+"""The data inventory: each table, column and topic, and the personal data that may be in it."""
