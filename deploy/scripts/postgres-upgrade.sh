@@ -1,0 +1,25 @@
+#!/bin/sh
+# Upgrades a PostgreSQL server in place with pg_upgrade. Run it as the user who owns the data; workers may go on running.
+# OLD_BIN, NEW_BIN: folders of both versions' programs. OLD_DATA, NEW_DATA: data folders; NEW_DATA does not exist yet.
+set -eu
+superuser=${PGUSER:-postgres}
+
+# The new cluster has to have what the old one has: data checksums, which PostgreSQL 18 would switch on.
+checksums=--no-data-checksums
+"$OLD_BIN/pg_controldata" "$OLD_DATA" | grep -q 'page checksum version: *0$' || checksums=--data-checksums
+"$NEW_BIN/initdb" --pgdata "$NEW_DATA" --username "$superuser" "$checksums"
+cp "$OLD_DATA/postgresql.conf" "$OLD_DATA/postgresql.auto.conf" "$OLD_DATA/pg_hba.conf" "$NEW_DATA"
+
+upgrade() {
+    "$NEW_BIN/pg_upgrade" --old-bindir "$OLD_BIN" --new-bindir "$NEW_BIN" --old-datadir "$OLD_DATA" \
+        --new-datadir "$NEW_DATA" --username "$superuser" --socketdir "$NEW_DATA" "$@"
+}
+cd "$NEW_DATA"    # pg_upgrade writes into the current folder
+upgrade --check   # while the old server still serves
+
+# From here workers wait.
+"$OLD_BIN/pg_ctl" stop --pgdata "$OLD_DATA" --mode fast --wait
+upgrade           # copies; --link takes seconds, and leaves no way back but a backup
+"$NEW_BIN/pg_ctl" start --pgdata "$NEW_DATA" --wait --log "$NEW_DATA/start.log"
+# Now workers go on, on plans without statistics until these are there.
+"$NEW_BIN/vacuumdb" --all --analyze-in-stages --username "$superuser" "$@"

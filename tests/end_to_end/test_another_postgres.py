@@ -1,0 +1,212 @@
+"""Another PostgreSQL beneath a worker that waits meanwhile: the scripts of `deploy/move.md`, from 15 to the newest."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from tests.infrastructure.choose import Infrastructure, server_directory
+from tests.infrastructure.databases import fresh_database
+from tests.infrastructure.postgres import programs_of_debian, programs_of_wheel
+from tests.invariants import check_invariants
+from tests.operations.asking import ask
+from tests.operations.mixture import contents
+from tests.workbench import REPOSITORY, Workbench, make_workbench, run_command, tenant
+from worker.tools.demo.embedded import HOST, ServerMissing, free_port, let_others_reach
+
+pytestmark = pytest.mark.real_kafka
+
+SCRIPTS = REPOSITORY / "deploy" / "scripts"
+OLD_MAJOR = "15"
+ROLE, PASSWORD = "passport_worker_moved", "of-a-test"
+SETTINGS = """
+listen_addresses = '127.0.0.1'
+port = {port}
+unix_socket_directories = '{folder}'  # pg_upgrade looks for a live server there
+"""
+
+
+@dataclass
+class Server:
+    """A PostgreSQL that `pg_ctl` starts and stops, as an administrator has it. Root has another user run it."""
+
+    programs: Path
+    data: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The maintenance database."""
+        return f"postgresql://postgres@{HOST}:{self.port}/postgres"
+
+    def make(self) -> None:
+        """Initialise, with its address in its own settings, and start it."""
+        let_others_reach(self.programs)
+        options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
+        run([self.programs / "initdb", "-D", self.data, *options], self.data.parent)
+        with (self.data / "postgresql.conf").open("a") as settings:
+            settings.write(SETTINGS.format(port=self.port, folder=self.data.parent))
+        run([self.programs / "pg_ctl", "start", "-w", "-D", self.data, "-l", self.data / "log"], self.data.parent)
+
+    def stop(self) -> None:
+        """Whoever started it."""
+        if (self.data / "postmaster.pid").exists():
+            run([self.programs / "pg_ctl", "stop", "-m", "immediate", "-D", self.data], self.data.parent)
+
+
+def run(command: Sequence[str | Path], folder: Path, **environment: str) -> None:
+    """As the user of the servers. Fails with what the command printed."""
+    with (folder / "printed").open("w+") as printed:  # a server that stays inherits it, and would keep a pipe open
+        done = subprocess.run(
+            list(map(str, command)),
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
+            user="nobody" if os.geteuid() == 0 else None,
+            cwd=folder,
+            env={**os.environ, **environment},
+            timeout=120,
+        )
+        printed.seek(0)
+        assert done.returncode == 0, printed.read()[-5000:]
+
+
+@pytest.fixture
+def old() -> Iterator[Server]:
+    """The oldest supported version, without data checksums, as it is made by default."""
+    with server_directory() as folder:
+        if os.geteuid() == 0:
+            shutil.chown(folder, "nobody")
+        try:
+            server = Server(programs_of_debian(OLD_MAJOR), folder / "old", free_port())
+        except ServerMissing as missing:
+            pytest.skip(str(missing))
+        server.make()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def new(old: Server) -> Iterator[Server]:
+    """The newest version beside the old one; nobody has initialised it yet."""
+    server = Server(programs_of_wheel(), old.data.parent / "new", free_port())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def bench(servers: Infrastructure, old: Server, kafka_prefix: str) -> AsyncIterator[Workbench]:
+    """On the old server, which goes at the end, whatever is in it."""
+    database = fresh_database(old.url)
+    url = await database.__aenter__()
+    bench = await make_workbench(servers.bootstrap_servers, url, kafka_prefix)
+    yield bench
+    await asyncio.to_thread(bench.kill_workers)
+
+
+def commands(bench: Workbench, name: str, count: int = 200) -> list[dict[str, object]]:
+    """With idempotency keys that come twice."""
+    one = tenant(1)
+    return [bench.command(one, 1, f"{name}-{n // 2}", key=f"{name}-{n // 2}", partition=n % 2) for n in range(count)]
+
+
+async def publish_until_done(bench: Workbench, script: "asyncio.Task[None]") -> int:
+    """Commands that come while a script runs."""
+    count = 0
+    while not script.done():
+        await asyncio.to_thread(bench.publish, commands(bench, f"meanwhile-{count}", 20))
+        count += 20
+        await asyncio.wait([script], timeout=0.2)
+    await script
+    return count
+
+
+async def version_of(url: str) -> str:
+    """The major version of a server."""
+    connection = await asyncpg.connect(url)
+    try:
+        return str(await connection.fetchval("SHOW server_version")).partition(".")[0]
+    finally:
+        await connection.close()
+
+
+def assert_it_looked(log: Path, version: str) -> None:
+    """Another system answers: the lanes were opened again, once, and none has halted."""
+    text = log.read_text()
+    assert version != OLD_MAJOR
+    assert text.count('"database_is_another"') == 1
+    assert '"lane_halted"' not in text
+
+
+async def test_pg_upgrade_beneath_a_running_worker(bench: Workbench, old: Server, new: Server, tmp_path: Path) -> None:
+    """At the same address. The worker waits, looks, and goes on by itself; nothing is lost or doubled."""
+    log = tmp_path / "worker.log"
+    bench.start_worker(log)
+    bench.publish(commands(bench, "before"))
+    await bench.wait_for_results(200)
+    environment = {
+        "OLD_BIN": str(old.programs),
+        "NEW_BIN": str(new.programs),
+        "OLD_DATA": str(old.data),
+        "NEW_DATA": str(new.data),
+        "PGHOST": HOST,
+        "PGPORT": str(old.port),
+    }
+    script = asyncio.to_thread(run, [SCRIPTS / "postgres-upgrade.sh"], old.data.parent, **environment)
+    meanwhile = await publish_until_done(bench, asyncio.ensure_future(script))
+    bench.publish(commands(bench, "after"))
+    await bench.wait_for_results(400 + meanwhile)
+    assert_it_looked(log, await version_of(old.url))
+    await check_invariants(bench)
+    assert (await ask(bench, "audit")).code == 0
+
+
+async def test_dump_and_restore_beneath_a_running_worker(
+    bench: Workbench, old: Server, new: Server, tmp_path: Path
+) -> None:
+    """To another address, which the file of the URL names afterwards. The old server takes no worker any more."""
+    log, file = tmp_path / "worker.log", tmp_path / "url"
+    await _make_role(bench)
+    database = urlsplit(bench.settings.database_url).path
+    file.write_text(f"postgresql://{ROLE}:{PASSWORD}@{HOST}:{old.port}{database}\n")
+    del bench.environment["PASSPORT_DATABASE_URL"]  # only one of both may be set
+    bench.start_worker(log, PASSPORT_DATABASE_URL_FILE=str(file))
+    bench.publish(commands(bench, "before"))
+    await bench.wait_for_results(200)
+    await asyncio.to_thread(new.make)
+    environment = {
+        "OLD": bench.settings.database_url,
+        "NEW": new.url,
+        "ROLES": ROLE,
+        "DUMP": str(new.data.parent / "dump"),
+        "PATH": f"{new.programs}:{os.environ['PATH']}",
+    }
+    script = asyncio.to_thread(run, [SCRIPTS / "postgres-copy.sh"], old.data.parent, **environment)
+    meanwhile = await publish_until_done(bench, asyncio.ensure_future(script))
+    moved = urlsplit(new.url)._replace(path=database).geturl()
+    assert await contents(moved) == await contents(bench.settings.database_url)
+    file.write_text(f"postgresql://{ROLE}:{PASSWORD}@{HOST}:{new.port}{database}\n")
+    await asyncio.to_thread(old.stop)
+    bench.settings = bench.settings.model_copy(update={"database_url": moved})
+    bench.environment["PASSPORT_DATABASE_URL"] = moved
+    bench.publish(commands(bench, "after"))
+    await bench.wait_for_results(400 + meanwhile)
+    assert_it_looked(log, await version_of(new.url))
+    await check_invariants(bench)
+    assert (await ask(bench, "audit")).code == 0
+
+
+async def _make_role(bench: Workbench) -> None:
+    """The one that workers have, with a password."""
+    connection = await bench.connect()
+    await connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
+    await connection.close()
+    granted = await asyncio.to_thread(run_command, "migrate", "--grant-to", ROLE, **bench.environment)
+    assert granted.returncode == 0, granted.stderr
