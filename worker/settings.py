@@ -316,7 +316,8 @@ class Settings(BaseSettings):
     signature_audience: str | None = Field(
         None,
         description="Required audience of signed commands (`aud`). Default: the command topic. "
-        "Set it where several installations have topics of the same name.",
+        "Set it where several installations have topics of the same name, and before companies sign: a move to another "
+        "topic or cluster would refuse signatures for the old topic.",
     )
 
     batch_records: int = Field(2000, ge=1, le=100_000, description="Maximum of records a transaction, of all lanes.")

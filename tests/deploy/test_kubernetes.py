@@ -284,6 +284,13 @@ def test_a_worker_has_time_to_stop(name: str) -> None:
     assert grace >= 20
 
 
+def test_signatures_hold_when_production_moves_to_another_topic() -> None:
+    """Its overlay names an audience. Signatures that name the default topic go on to hold."""
+    manifests = rendered("kubernetes/overlays/production")
+    settings = environment(_worker(manifests), manifests)
+    assert settings["PASSPORT_SIGNATURE_AUDIENCE"] == Settings.model_fields["topic_commands"].default
+
+
 @everywhere
 def test_there_are_never_more_workers_than_partitions(name: str) -> None:
     """One more would get no partition and stand by: not by replicas, not while rolling, not by the autoscaler."""

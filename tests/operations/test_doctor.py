@@ -263,9 +263,24 @@ async def test_companies_that_have_to_sign_and_cannot(bench: Workbench) -> None:
     key = "INSERT INTO signing_key VALUES ($1, $2, '{}', '', now() + $3::interval, now() + $4::interval)"
     for letter, company, begins, ends in (("a", one, -2, -1), ("b", one, 1, 2), ("c", good, -1, 1)):
         await _execute(bench, key, letter * 43, company, timedelta(days=begins), timedelta(days=ends))
-    told = await only(bench.settings, "keys.signing", "warning")
+    told = await only(changed(bench.settings, signature_audience="a"), "keys.signing", "warning")
     found = "companies that have to sign and have no valid signing key: 1, expected none:"
     assert told.finding == f"{found} Company ({one})"
+
+
+async def test_signatures_that_a_move_would_refuse(bench: Workbench) -> None:
+    """Without an audience they name the command topic. Nobody signs with keys that are all revoked."""
+    key = "INSERT INTO signing_key VALUES ($1, $2, '{}', '', NULL, now() + $3::interval)"
+    await _execute(bench, key, "a" * 43, tenant(0).company_id, timedelta(days=-1))
+    assert (await examined(bench.settings))["keys.audience"].status == "ok"
+    for letter in "bc":
+        await _execute(bench, key, letter * 43, tenant(1).company_id, None)
+    told = await only(bench.settings, "keys.audience", "warning")
+    assert told.finding == (
+        "companies with signing keys while PASSPORT_SIGNATURE_AUDIENCE is not set: 1, expected none"
+    )
+    found = await examined(changed(bench.settings, signature_audience="passports.example"))
+    assert found["keys.audience"].finding == "signatures are for passports.example"
 
 
 async def test_keys_of_access_tokens(bench: Workbench, tmp_path: Path) -> None:

@@ -28,6 +28,12 @@ async def companies_without_signing_key(connection: Connection) -> list[Company]
     return [Company(*row) for row in await connection.fetch(sql.load("companies_without_signing_key", __package__))]
 
 
+async def companies_that_sign(connection: Connection) -> int:
+    """How many companies have a signing key that is valid, or will be."""
+    count: int = await connection.fetchval(sql.load("companies_that_sign", __package__))
+    return count
+
+
 async def list_keys(connection: Connection, company_id: str | None) -> list[StoredKey]:
     """The keys of a company, or of all companies, ordered by company and label."""
     return [_key(row) for row in await connection.fetch(sql.load("list_api_keys", __package__), company_id)]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.messages.hints import CheckResult
@@ -16,7 +17,7 @@ from worker.store.sql import Connection, Sessions
 from worker.stream.cluster.topic_settings import EXIST
 from worker.stream.log_clock import newest_append
 from worker.stream.log_reader import Bounds, LogReader
-from worker.tools.common.api_keys import companies_without_signing_key
+from worker.tools.common.api_keys import companies_that_sign, companies_without_signing_key
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.lanes import lanes
 from worker.tools.common.open_transactions import open_transactions
@@ -106,7 +107,14 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
         Check(("days.ahead", "days.dropped"), asking(days), _TABLES),
         Check(("operations.open",), asking(operations), _TABLES),
         Check(("keys.signing",), asking(_signing), _TABLES),
+        Check(("keys.audience",), asking(partial(_audience, settings.signature_audience)), _TABLES),
     )
+
+
+async def _audience(audience: str | None, connection: Connection) -> list[CheckResult]:
+    if lacking := await check_reading(connection, ("signing_key",)):
+        return [replace(lacking, id="keys.audience", status="skipped")]
+    return [judgements.of_audience(audience, await companies_that_sign(connection))]
 
 
 async def _signing(connection: Connection) -> list[CheckResult]:

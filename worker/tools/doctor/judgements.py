@@ -208,6 +208,19 @@ def of_signing_keys(without: Sequence[str]) -> CheckResult:
     return _judged("keys.signing", finding + _listed(without), advice, warning=bool(without))
 
 
+def of_audience(audience: str | None, signing: int) -> CheckResult:
+    """`keys.audience`, from PASSPORT_SIGNATURE_AUDIENCE and the number of companies that have signing keys."""
+    if audience is not None:
+        return CheckResult("keys.audience", f"signatures are for {audience}", status="ok")
+    finding = f"companies with signing keys while PASSPORT_SIGNATURE_AUDIENCE is not set: {signing}, expected none"
+    advice = (
+        "Signatures name the command topic, and a move to another topic or cluster would refuse all of them. "
+        "Set PASSPORT_SIGNATURE_AUDIENCE: to the command topic if the companies have no other channel, and nobody has "
+        "to sign anew."
+    )
+    return _judged("keys.audience", finding, advice, warning=signing > 0)
+
+
 def of_keys(usable: int) -> CheckResult:
     """`oauth.jwks`, from the number of usable keys that were read."""
     finding = f"usable keys: {usable}, expected one or more"
