@@ -43,7 +43,7 @@ def gtin(number: int) -> str:
     return with_check_digit(f"{number:013d}")
 
 
-_ANY_PARTITION = range(1_000_000)
+ANY_PARTITION = range(1_000_000)
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,13 @@ class Workbench:
         return {"value": json.dumps(body).encode(), "headers": headers, **chosen}
 
     def read(
-        self, topics: Sequence[str], isolation: str = "read_committed", partitions: Container[int] = _ANY_PARTITION
+        self, topics: Sequence[str], isolation: str = "read_committed", partitions: Container[int] = ANY_PARTITION
     ) -> list[Result]:
         """All records of `topics` that are readable now, in some of their partitions or in all."""
         return list(self.stream(topics, isolation, partitions))
 
     def stream(
-        self, topics: Sequence[str], isolation: str = "read_committed", partitions: Container[int] = _ANY_PARTITION
+        self, topics: Sequence[str], isolation: str = "read_committed", partitions: Container[int] = ANY_PARTITION
     ) -> Iterator[Result]:
         """As `read`, but one after the other: those of a partition in the order of their offsets."""
         consumer = Consumer(

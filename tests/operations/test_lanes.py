@@ -168,3 +168,20 @@ async def test_repairs_of_lanes_without_a_fault_say_that_nothing_is_to_do(bench:
     ):
         done = await asyncio.to_thread(run_command, *arguments, **bench.environment)
         assert (done.returncode, done.stdout.splitlines()[-len(lines) :]) == (0, lines)
+
+
+async def test_waiting_until_all_is_answered(bench: Workbench, tmp_path: Path) -> None:
+    """While commands wait it stays, whoever has them; a halted lane would wait for ever, so it ends."""
+    bench.publish(bench.command(tenant(0), 0, f"u{n}", partition=n % 2) for n in range(10))
+    waiting = asyncio.ensure_future(ask(bench, "lanes", "--until-answered", schema="lanes"))
+    await asyncio.sleep(3)
+    assert not waiting.done()
+    worker = bench.start_worker(tmp_path / "worker.log")
+    told = await waiting
+    assert (told.code, [lane["emitted"] for lane in _lanes(told)]) == (0, [5, 5])
+    bench.stop_worker(worker)
+    commit_offset(bench, 0, 99)
+    told = await ask(bench, "lanes", "--until-answered", schema="lanes")
+    assert (told.code, [lane["state"] for lane in _lanes(told)]) == (1, ["halted", "unowned"])
+    both = await asyncio.to_thread(run_command, "lanes", "--until-answered", "--watch", **bench.environment)
+    assert (both.returncode, both.stderr) == (2, "passport-worker: --watch: expected without --until-answered\n")

@@ -20,6 +20,7 @@ from worker.tools.cli.channels import (
     serving_also,
     settings_of_all,
 )
+from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import Page, copyable, draw_report, show, status, table, tally
 from worker.tools.cli.running import settings_with_warnings
@@ -34,7 +35,7 @@ from worker.tools.lanes.recover import RecoverRequest, recover
 from worker.tools.lanes.report import RecoverReport, ResetReport
 from worker.tools.lanes.reset import reset
 from worker.tools.lanes.taking_lanes import CannotWrite
-from worker.tools.lanes.watch import watch
+from worker.tools.lanes.watch import until_answered, watch
 
 app = App(
     name="lanes",
@@ -51,6 +52,9 @@ def lanes_command(
     is_watching: Annotated[
         bool, Parameter(name="--watch", help="Repeat it every 2 s, until Ctrl-C.", negative=())
     ] = False,
+    is_draining: Annotated[
+        bool, Parameter(name="--until-answered", help="Wait until each command has its visible result.", negative=())
+    ] = False,
     channel: AllChannels = None,
     as_json: AsJson = False,
 ) -> NoReturn:
@@ -58,8 +62,11 @@ def lanes_command(
 
     A is the next offset to decide (Postgres), E the next whose result is not visible (Kafka). Exits with 1 if a lane
     is halted, or has commands and no worker. `not-served`: the database has the lane, and PASSPORT_CHANNELS lacks its
-    channel. With --watch it exits with 0; with --json each line is a document then.
+    channel. With --watch it exits with 0; with --json each line is a document then. With --until-answered it waits,
+    and only a halted lane ends that early.
     """
+    if is_watching and is_draining:
+        raise BadUsage("--watch: expected without --until-answered")
     settings = serving_also(settings_with_warnings(), channel)
 
     async def look(servers: Servers) -> LanesReport:
@@ -68,7 +75,7 @@ def lanes_command(
     if is_watching:
         ask(lambda servers: watch(lambda: look(servers), _as_json_line if as_json else _as_page), settings)
         sys.exit(0)
-    report = ask(look, settings)
+    report = ask((lambda servers: until_answered(lambda: look(servers))) if is_draining else look, settings)
     show(
         report,
         as_json=as_json,

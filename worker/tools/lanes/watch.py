@@ -1,4 +1,4 @@
-"""`passport-worker lanes --watch`: the report again and again, until a signal ends it."""
+"""`passport-worker lanes --watch`, and `--until-answered`: the report again and again, until something ends it."""
 
 import asyncio
 import shutil
@@ -23,6 +23,20 @@ async def watch(look: Callable[[], Awaitable[LanesReport]], rendered: Callable[[
         while True:
             write(rendered(await look()))
             await asyncio.sleep(WATCH_SECONDS)
+
+
+async def until_answered(look: Callable[[], Awaitable[LanesReport]]) -> LanesReport:
+    """Look every two seconds, until no command of the served lanes waits or a lane has halted. Returns the last look.
+
+    A server that is away is waited for.
+    """
+    while True:
+        report = await look()
+        served = [lane for lane in report.lanes if lane.state != "not-served"]
+        is_answered = bool(served) and all(lane.lag_records == 0 for lane in served)
+        if is_answered or any(lane.state == "halted" for lane in served):
+            return report
+        await asyncio.sleep(WATCH_SECONDS)
 
 
 @contextmanager

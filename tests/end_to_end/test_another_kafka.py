@@ -1,0 +1,120 @@
+"""Another Kafka cluster: the scripts of `deploy/move.md`, between two real clusters and on one database."""
+
+import asyncio
+import os
+import subprocess
+import sysconfig
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.conftest import MakeBench
+from tests.infrastructure.kafka import LocalKafka
+from tests.invariants import check_invariants
+from tests.workbench import ANY_PARTITION, REPOSITORY, Result, Workbench, settings_of, tenant, until
+
+pytestmark = pytest.mark.real_kafka
+
+SCRIPTS = REPOSITORY / "deploy" / "scripts"
+CHANNEL = "two"
+
+
+@dataclass
+class BothClusters(Workbench):
+    """The commands and results of the default channel on the old cluster, and those of `CHANNEL` on the new one."""
+
+    new_bootstrap_servers: str = ""
+
+    def stream(
+        self, topics: Sequence[str], isolation: str = "read_committed", partitions: Container[int] = ANY_PARTITION
+    ) -> Iterator[Result]:
+        """Each topic from its cluster."""
+        moved = [topic for topic in topics if topic.startswith(f"{CHANNEL}.")]
+        on_new = replace(self, settings=_at(self.settings, self.new_bootstrap_servers))
+        for bench, own in ((self, [topic for topic in topics if topic not in moved]), (on_new, moved)):
+            if own:
+                yield from Workbench.stream(bench, own, isolation, partitions)
+
+    @property
+    def on_new(self) -> Workbench:
+        """The new cluster alone: its channel is the only one."""
+        environment = {
+            **self.environment,
+            "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": self.new_bootstrap_servers,
+            "PASSPORT_CHANNELS": CHANNEL,
+            "PASSPORT_DEFAULT_CHANNEL": "false",
+        }
+        return Workbench(environment, settings_of(environment), self.workers, self.logs)
+
+
+def _at(settings: Any, bootstrap_servers: str) -> Any:
+    return settings.model_copy(update={"kafka_bootstrap_servers": bootstrap_servers})
+
+
+@pytest.fixture
+async def both(make_bench: MakeBench, own_kafka: LocalKafka) -> BothClusters:
+    """The old cluster, which all tests share, with the topics of a bench. The new one has none."""
+    old = await make_bench()
+    settings = settings_of({**old.environment, "PASSPORT_CHANNELS": CHANNEL})
+    environment, servers = old.environment, own_kafka.bootstrap_servers
+    return BothClusters(environment, settings, old.workers, old.logs, {CHANNEL: 2}, new_bootstrap_servers=servers)
+
+
+async def script(bench: Workbench, name: str, *arguments: str) -> str:
+    """Run a script with the settings of a bench; fails with what it printed."""
+    path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [SCRIPTS / name, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **bench.environment, "PATH": path},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def commands(bench: Workbench, name: str, count: int) -> list[dict[str, object]]:
+    """With idempotency keys."""
+    one = tenant(1)
+    return [bench.command(one, 1, f"{name}-{n}", key=f"{name}-{n}", partition=n % 2) for n in range(count)]
+
+
+def publish_in_a_transaction(bench: Workbench) -> None:
+    """The offset behind this command is no command, and still the lane is drained."""
+    servers = bench.settings.kafka_bootstrap_servers
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": bench.dead_letters})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    command: dict[str, Any] = bench.command(tenant(2), 2, "in a transaction", partition=0)
+    producer.produce(bench.settings.topic_commands, **command)
+    producer.commit_transaction(20)
+
+
+async def test_a_move_by_draining_and_a_new_channel(both: BothClusters, tmp_path: Path) -> None:
+    """Each command of either cluster has one result. Keys, serial numbers and quotas are the company's on both."""
+    old_log, new_log = tmp_path / "old.log", tmp_path / "new.log"
+    worker = both.start_worker(old_log)
+    both.publish(commands(both, "unit", 200))
+    await asyncio.to_thread(publish_in_a_transaction, both)
+    await script(both, "kafka-drain.sh")
+    assert len(both.results()) == 201
+    await script(both.on_new, "kafka-open.sh", CHANNEL)
+    both.on_new.start_worker(new_log)
+    # A producer that did not see its last answers sends these commands again, to the new cluster.
+    both.on_new.publish(commands(both, "unit", 50), CHANNEL)
+    both.on_new.publish(commands(both, "more", 100), CHANNEL)
+    both.on_new.publish([both.command(tenant(1), 1, "unit-199", key="another", partition=0)], CHANNEL)
+    await until(lambda: len(both.results()) == 201 + 151, 60, "all are answered")
+    assert both.stop_worker(worker) == 0
+    results = await check_invariants(both)
+    moved = [one for one in results if one.topic.startswith(f"{CHANNEL}.")]
+    assert sum(one.header("idempotency-replayed") == "true" for one in moved) == 50
+    (conflict,) = [one for one in moved if both.label_of(one.topic) == "conflict"]
+    assert conflict.body["conflict"] == "serial_exists"
+    assert '"lane_halted"' not in old_log.read_text() + new_log.read_text()
