@@ -67,13 +67,11 @@ async def both(make_bench: MakeBench, own_kafka: LocalKafka) -> BothClusters:
 async def script(bench: Workbench, name: str, *arguments: str) -> str:
     """Run a script with the settings of a bench; fails with what it printed."""
     path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
+    command = [str(SCRIPTS / name), *arguments]
+    environment = {**os.environ, **bench.environment, "PATH": path}
+    environment["PYTHONPATH"] = str(REPOSITORY)
     done = await asyncio.to_thread(
-        subprocess.run,
-        [SCRIPTS / name, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **bench.environment, "PATH": path},
-        timeout=120,
+        lambda: subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
