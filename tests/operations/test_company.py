@@ -384,4 +384,8 @@ async def test_people_get_lines(bench: Workbench) -> None:
         f"{owner} is closed. Revoked API keys: 1, signing keys: 0. Its passports stay (0).",
         "The line is for the company in your catalogue file.",
     ]
+    shown = await asyncio.to_thread(run_command, "quota", "show", OWNER.company_id, **bench.environment)
+    assert "Company (closed)" in shown.stdout
+    quota = await ask(bench, "quota show", OWNER.company_id)
+    assert quota.report["quotas"][0]["closedAt"] == line[11:-1]
     assert (await close()).stdout == f"{owner} is closed from {line[11:-1]} on: nothing would change.\n"

@@ -255,11 +255,12 @@ async def test_an_operation_that_nobody_ended(bench: Workbench) -> None:
 
 
 async def test_companies_that_have_to_sign_and_cannot(bench: Workbench) -> None:
-    """Not those that have a key that is valid now, nor those that move tomorrow."""
+    """Not those that have a key that is valid now, nor those that move tomorrow or are closed."""
     move = "UPDATE company SET signatures_required_from = now() + $2::interval WHERE id = $1"
-    one, later, good = (tenant(number).company_id for number in range(3))
-    for company, ahead in ((one, timedelta()), (later, timedelta(days=1)), (good, timedelta())):
+    one, later, good, closed = (tenant(number).company_id for number in range(4))
+    for company, ahead in ((one, timedelta()), (later, timedelta(days=1)), (good, timedelta()), (closed, timedelta())):
         await _execute(bench, move, company, ahead)
+    await _execute(bench, "UPDATE company SET closed_at = now() WHERE id = $1", closed)
     key = "INSERT INTO signing_key VALUES ($1, $2, '{}', '', now() + $3::interval, now() + $4::interval)"
     for letter, company, begins, ends in (("a", one, -2, -1), ("b", one, 1, 2), ("c", good, -1, 1)):
         await _execute(bench, key, letter * 43, company, timedelta(days=begins), timedelta(days=ends))

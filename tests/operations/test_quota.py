@@ -96,6 +96,7 @@ async def test_all_companies_nearest_to_an_end_first(bench: Workbench) -> None:
         "chargedCents": 0,
         "answeredToday": 0,
         "refusedToday": 0,
+        "closedAt": None,
     }
     assert [by_number[number]["slotsShare"] for number in range(7)] == [0.79, 0.8, 1.2, None, None, 1, 0]
     assert [by_number[number]["writesShare"] for number in range(7)] == [None, 0.7, 0, 0.8, None, None, 1]

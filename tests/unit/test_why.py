@@ -59,8 +59,8 @@ CASES: list[tuple[Outcome, int, str]] = [
     (
         Unauthorized(),
         2,
-        "The credentials are missing, malformed or unknown, or they were revoked or had expired when the record was "
-        "appended. The result does not say which.",
+        "The credentials are missing, malformed or unknown, or they were revoked, had expired or belonged to a closed "
+        "company when the record was appended. The result does not say which.",
     ),
     (Forbidden(COMPANY), 3, "The access token does not carry the scope passports:write."),
     (

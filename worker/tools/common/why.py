@@ -40,8 +40,8 @@ CREDENTIALS_SENTENCES: Mapping[str, str] = {
     ),
 }
 _OTHER_CREDENTIALS = (
-    "The credentials are missing, malformed or unknown, or they were revoked or had expired when the record was "
-    "appended. The result does not say which."
+    "The credentials are missing, malformed or unknown, or they were revoked, had expired or belonged to a closed "
+    "company when the record was appended. The result does not say which."
 )
 
 

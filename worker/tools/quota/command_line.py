@@ -64,7 +64,7 @@ def _draw(page: Page, report: QuotaShowReport) -> None:
     rows = [
         (
             quota.company,
-            quota.name,
+            quota.name if quota.closed_at is None else f"{quota.name} (closed)",
             quota.plan,
             _of(quota.slots_used, quota.slots_limit),
             _percent(quota.slots_share),

@@ -1,6 +1,6 @@
 """The report of `quota show`."""
 
-from datetime import date
+from datetime import date, datetime
 
 from pydantic import Field
 
@@ -23,6 +23,9 @@ class CompanyQuota(Model):
     charged_cents: int
     answered_today: int = Field(description="Commands answered on this UTC day, by the workers' clocks.")
     refused_today: int = Field(description="Those of them that were refused.")
+    closed_at: datetime | None = Field(
+        description="Commands of the company that were appended then or later get 401; null: it is open."
+    )
 
 
 class QuotaShowReport(Report):

@@ -4,9 +4,9 @@
 -- large tables, the day's writes and the month's charges.
 SELECT used.id, used.name, used.plan_id, used.slots_used, used.max_dpps, used.slots_share, used.writes,
        used.max_v1_writes_per_day, used.writes_share, charged.charges, charged.cents,
-       used.answered, used.refused
+       used.answered, used.refused, used.closed_at
   FROM (
-      SELECT c.id, c.number, c.name, c.plan_id, coalesce(u.slots_used, 0) AS slots_used, p.max_dpps,
+      SELECT c.id, c.number, c.name, c.plan_id, c.closed_at, coalesce(u.slots_used, 0) AS slots_used, p.max_dpps,
              CASE WHEN p.max_dpps = 0 THEN 1
                   ELSE coalesce(u.slots_used, 0)::float8 / p.max_dpps END AS slots_share,
              coalesce(w.writes, 0) AS writes, p.max_v1_writes_per_day,
