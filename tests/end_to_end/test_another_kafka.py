@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Container, Iterator, Sequence
@@ -13,9 +14,12 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.conftest import MakeBench
+from tests.infrastructure.forked import run_forked
 from tests.infrastructure.kafka import LocalKafka
-from tests.invariants import check_invariants
-from tests.workbench import ANY_PARTITION, REPOSITORY, Result, Workbench, settings_of, tenant, until
+from tests.infrastructure.postgres import programs_of_wheel
+from tests.invariants import Account, account_of, check_account, check_invariants
+from tests.operations.asking import Told, ask
+from tests.workbench import ANY_PARTITION, REPOSITORY, Result, Workbench, run_command, settings_of, tenant, until
 
 pytestmark = pytest.mark.real_kafka
 
@@ -67,11 +71,13 @@ async def both(make_bench: MakeBench, own_kafka: LocalKafka) -> BothClusters:
 async def script(bench: Workbench, name: str, *arguments: str) -> str:
     """Run a script with the settings of a bench; fails with what it printed."""
     path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
-    command = [str(SCRIPTS / name), *arguments]
-    environment = {**os.environ, **bench.environment, "PATH": path}
-    environment["PYTHONPATH"] = str(REPOSITORY)
     done = await asyncio.to_thread(
-        lambda: subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        subprocess.run,
+        [str(SCRIPTS / name), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **bench.environment, "PATH": path},
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -116,3 +122,81 @@ async def test_a_move_by_draining_and_a_new_channel(both: BothClusters, tmp_path
     (conflict,) = [one for one in moved if both.label_of(one.topic) == "conflict"]
     assert conflict.body["conflict"] == "serial_exists"
     assert '"lane_halted"' not in old_log.read_text() + new_log.read_text()
+
+
+async def test_a_cluster_that_is_gone_for_good(both: BothClusters, tmp_path: Path) -> None:
+    """Its last results were decided and never visible. They are listed, and published on the new cluster.
+
+    Whoever sends all commands again gets one passport for each: the keys hold.
+    """
+    sent = [*commands(both, "unit", 300), {"value": b"{", "key": b"odd", "partition": 0}]
+    both.publish(sent)
+    worker = both.start_worker(tmp_path / "old.log", "after COMMIT:3:kill", PASSPORT_BATCH_RECORDS="50")
+    await asyncio.to_thread(worker.wait, 30)
+    seen = {one.cause for one in both.results()}
+    new = both.on_new
+    await script(new, "kafka-open.sh", CHANNEL)
+    listed = await _listed(both)
+    assert listed - seen, "decided and never visible"
+    into = ("--channel", "", "--into", CHANNEL, "--rate", "0")
+    planned = await ask(new, "replay", *into)
+    assert (planned.code, sum(lane["records"] for lane in planned.report["lanes"])) == (0, len(listed))
+    for since, expected in (
+        ("2026-01-01T00:00:00Z", sum((await _applied(both)).values())),
+        ("2999-01-01T00:00:00Z", 0),
+    ):
+        planned = await ask(new, "replay", *into, "--from", since)
+        assert sum(lane["records"] for lane in planned.report["lanes"]) == expected
+    assert (await _killed_and_resumed(new, into)).code == 0
+    assert {one.cause for one in both.results() if one.topic.startswith(f"{CHANNEL}.")} == listed
+    new.start_worker(tmp_path / "new.log")
+    new.publish(sent, CHANNEL)
+    await until(lambda: len(new.results()) == len(listed) + 301, 60, "all are answered")
+    assert (await ask(new, "audit")).code == 0
+    account = await account_of(both, map(_as_on_the_old, both.results()))
+    _forget_undecided(account, await _applied(both))
+    await check_account(both, account, reemitted=True)
+    assert len(account.created) == 300
+
+
+def _as_on_the_old(one: Result) -> Result:
+    """A result of the old topic's command, under the name of the old result topic: all else has to be the same."""
+    return one if one.cause.startswith(f"{CHANNEL}.") else replace(one, topic=one.topic.removeprefix(f"{CHANNEL}."))
+
+
+async def _killed_and_resumed(bench: Workbench, into: tuple[str, ...]) -> Told:
+    """A replay that dies before its second transaction is visible, and goes on as it was begun."""
+    execute = ("--execute", "--reason", "the old cluster burned down")
+    environment = {**os.environ, **bench.environment, "TEST_CRASH": "acks:2:kill"}
+    crashing = "tests.end_to_end.crashing_worker"
+    killed = await asyncio.to_thread(run_forked, crashing, ["replay", *into, *execute], environment)
+    assert killed.returncode == -signal.SIGKILL, killed
+    connection = await bench.connect()
+    id = str(await connection.fetchval("SELECT id FROM operation WHERE verb = 'replay'"))
+    await connection.close()
+    other = await asyncio.to_thread(run_command, "replay", "--channel", "", "--resume", id, **bench.environment)
+    assert (other.returncode, "expected --into two, as that replay was begun with" in other.stderr) == (2, True)
+    return await ask(bench, "replay", *into, "--resume", id)
+
+
+async def _listed(bench: Workbench) -> set[str]:
+    """The places that the query lists."""
+    query = str(SCRIPTS / "decided-not-visible.sql")
+    names = ["-v", f"topic={bench.settings.topic_commands}", "-f", query]
+    command = [str(programs_of_wheel() / "psql"), bench.settings.database_url, "--csv", "--tuples-only", *names]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return {"/".join(line.split(",")[:3]) for line in done.stdout.splitlines()}
+
+
+async def _applied(bench: Workbench) -> dict[str, int]:
+    connection = await bench.connect()
+    rows = await connection.fetch("SELECT topic || '/' || partition AS place, applied FROM lane")
+    await connection.close()
+    return {row["place"]: row["applied"] for row in rows}
+
+
+def _forget_undecided(account: Account, applied: dict[str, int]) -> None:
+    """Commands that only the lost cluster had: their producers have to send them again."""
+    places = {cause: cause.rpartition("/") for cause in account.asked}
+    account.asked = {cause for cause, (lane, _, offset) in places.items() if int(offset) < applied[lane]}

@@ -162,6 +162,19 @@ async def test_to_other_topics_and_what_it_refuses(bench: Workbench, tmp_path: P
     assert (unknown.returncode, "there is none" in unknown.stderr) == (2, True)
 
 
+async def test_into_another_channel_is_for_a_channel_that_is_lost(bench: Workbench, tmp_path: Path) -> None:
+    """Not while its topic is here, since its workers may yet publish these answers, and not to topics that are not."""
+    await _answered(bench, tmp_path / "worker.log")
+    for arguments, text in (
+        (("--into", "other"), "expected a topic other."),
+        (("--into", ""), "is still on this cluster: expected no --into"),
+        (("--channel", "never", "--into", ""), "the database has no lane of never."),
+        (("--into", "", "--topic-suffix", ".copy"), "--into: expected without --topic-suffix"),
+    ):
+        done = await asyncio.to_thread(_run, bench, "replay", *arguments)
+        assert (done.returncode, text in done.stderr) == (2, True), done
+
+
 def _run(bench: Workbench, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_forked("worker", arguments, {**os.environ, **bench.environment})
 

@@ -16,6 +16,7 @@ from worker.tools.common.journal import Operation
 from worker.tools.common.progress import Quiet, paced
 from worker.tools.common.servers import Servers
 from worker.tools.replay import replay as module
+from worker.tools.replay.destination import Destination
 from worker.tools.replay.replay import AnswerFilter, CannotReplay
 
 STOP, WINDOW = 10, 4
@@ -60,7 +61,9 @@ def _replay(monkeypatch: pytest.MonkeyPatch, dropped: dict[int, int]) -> Any:
     monkeypatch.setattr(_Replayer, "sent", [], raising=False)
     monkeypatch.setattr(module, "Replayer", _Replayer)
     servers = cast(Servers, SimpleNamespace(settings=Settings(), cluster=None))
-    return module._Replay(servers, cast(Inspection, _Database(dropped)), AnswerFilter(), "", paced(Quiet(), 0.0))
+    return module._Replay(
+        servers, cast(Inspection, _Database(dropped)), AnswerFilter(), Destination(), paced(Quiet(), 0.0)
+    )
 
 
 @pytest.mark.parametrize(("window", "published"), [(0, 0), (1, 4), (2, 8)])

@@ -65,14 +65,21 @@ class Emitter:
     """Publishes results through one transactional producer. The emitter is thrown away upon any doubt.
 
     A session gives it a transactional id that nobody used before and nobody will use again. `offsets_group` is the
-    group whose offsets it commits, where that is not the workers' group.
+    group whose offsets it commits, where that is not the workers' group. `offsets_at` is the partition for which it
+    commits the offset of its only lane, where that is not the lane's own.
     """
 
     def __init__(
-        self, settings: Settings, transactional_id: str, hooks: Hooks, *, offsets_group: str | None = None
+        self,
+        settings: Settings,
+        transactional_id: str,
+        hooks: Hooks,
+        *,
+        offsets_group: str | None = None,
+        offsets_at: TopicPartition | None = None,
     ) -> None:
         self._settings = settings
-        self._offsets_group = offsets_group or settings.group_id
+        self._offsets_group, self._offsets_at = offsets_group or settings.group_id, offsets_at
         self._hooks = hooks
         # The result topics of each channel, by its command topic and their kind, and the topic of its dead letters.
         self._topics = {
@@ -118,7 +125,7 @@ class Emitter:
         """
         deliveries = self._deliveries(batches)
         offsets = {
-            TopicPartition(batch.lane.topic, batch.lane.partition): OffsetAndMetadata(
+            self._offsets_at or TopicPartition(batch.lane.topic, batch.lane.partition): OffsetAndMetadata(
                 batch.stop, worker_metadata(batch.stop)
             )
             for batch in batches

@@ -75,6 +75,16 @@ def to_publish(settings: Settings, topic_suffix: str | None) -> Needs:
     return Needs(RUN, (*asking_acls(settings), *_to_write(settings), progress, *writes))
 
 
+def to_publish_elsewhere(settings: Settings, into: Settings, *, is_executed: bool) -> Needs:
+    """Needs of a replay into another channel. The replayed channel's topics need not exist any more."""
+    reads = Acl("Read", "topic", into.topic_created)
+    if not is_executed:
+        return Needs(READER, (reads, Acl("Describe", "group", settings.group_id)))
+    progress = Acl("Read", "group", f"{settings.group_id}.replay.", prefixed=True)
+    writes = (Acl("Write", "topic", topic) for topic in into.answer_topics)
+    return Needs(RUN, (reads, *_to_write(settings), progress, *writes))
+
+
 def _to_write(settings: Settings) -> tuple[Acl, ...]:
     return Acl("Read", "group", settings.group_id), own_transactions(settings)
 

@@ -21,10 +21,11 @@ from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.output import Page, show, table, tally
 from worker.tools.common.companies import find_company_id
-from worker.tools.common.prerequisites import Needs, to_count, to_publish
+from worker.tools.common.prerequisites import Needs, to_count, to_publish, to_publish_elsewhere
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
+from worker.tools.replay.destination import Destination
 from worker.tools.replay.replay import AnswerFilter, CannotReplay, ReplayRequest, replay, resume
 from worker.tools.replay.report import ReplayReport
 
@@ -40,10 +41,14 @@ app = App(
 _OUTCOME = Parameter(name="--outcome", help=f"Only these outcomes: {', '.join(CODES)}.", negative=())
 _RATE = Parameter(help="Most records a second; 0: no limit.")
 _SUFFIX = Parameter(help="Publish to topics whose names have this suffix, instead of the result topics.")
+_INTO = Parameter(
+    help="Publish to the topics of this channel, where the replayed channel's cluster or topic is gone for good. "
+    "Without --from, only answers of which nobody noted that they were visible.",
+)
 _RESUME = Parameter(
     name="--resume",
-    help="Go on with this replay, and stop a process that runs it. No other option matters but --channel, --rate and "
-    "--by.",
+    help="Go on with this replay, and stop a process that runs it. No other option matters but --channel, --into, "
+    "--rate and --by.",
 )
 
 
@@ -57,6 +62,7 @@ def replay_command(  # noqa: PLR0913 - options of a command
     passport: Annotated[str | None, Parameter(help="Only answers that created or replayed this passport.")] = None,
     rate: Annotated[float, _RATE] = 2000,
     topic_suffix: Annotated[str, _SUFFIX] = "",
+    into: Annotated[str | None, _INTO] = None,
     resume_id: Annotated[UUID | None, _RESUME] = None,
     channel: OneChannel = None,
     acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
@@ -72,6 +78,7 @@ def replay_command(  # noqa: PLR0913 - options of a command
         raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
     if key is not None and company is None:
         raise BadUsage("--key: expected --company beside it, since keys are a company's own")
+    destination = _destination(topic_suffix, into)
     wanted = chosen.range()
     author = acting.author_if_executed() if resume_id is None else AuthorOptions(by=acting.by).author()
 
@@ -83,19 +90,32 @@ def replay_command(  # noqa: PLR0913 - options of a command
             return _failed(owner)
         try:
             if resume_id is not None and author is not None:
-                return await resume(servers, resume_id, author, rate, progress)
+                return await resume(servers, resume_id, author, rate, progress, destination.into)
             answers = AnswerFilter(outcome, owner, key, passport)
-            return await replay(servers, ReplayRequest(wanted, answers, rate, topic_suffix, author), progress)
+            return await replay(servers, ReplayRequest(wanted, answers, rate, destination, author), progress)
         except CannotReplay as error:
             return _failed(Problem(code="replay-stopped", text=str(error)), error.id)
 
     def needs(settings: Settings) -> Needs:
-        if resume_id is not None:
-            return to_publish(settings, None)
-        return to_publish(settings, topic_suffix) if acting.execute else to_count(settings)
+        return _needs(settings, destination, is_executed=acting.execute, is_resumed=resume_id is not None)
 
     report = ask_long(asking, _failed, patience, needs, settings_of_one(channel))
     show(report, as_json=as_json, draw=lambda page: _draw(page, report))
+
+
+def _destination(topic_suffix: str, into: str | None) -> Destination:
+    """Where the answers go. Raises `BadUsage`."""
+    if into is not None and topic_suffix:
+        raise BadUsage("--into: expected without --topic-suffix")
+    return Destination(topic_suffix, None if into is None else settings_of_one(into))
+
+
+def _needs(settings: Settings, destination: Destination, *, is_executed: bool, is_resumed: bool) -> Needs:
+    if destination.into is not None:
+        return to_publish_elsewhere(settings, destination.into, is_executed=is_executed or is_resumed)
+    if is_resumed:  # only the operation knows the suffix
+        return to_publish(settings, None)
+    return to_publish(settings, destination.suffix) if is_executed else to_count(settings)
 
 
 def _failed(problem: Problem, id: UUID | None = None) -> ReplayReport:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from shlex import quote
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from worker.tools.common.journal import Author, Operation, UnknownOperation, ope
 from worker.tools.common.progress import Advance, Progress, paced
 from worker.tools.common.selection import BadSelection, Offsets, Range, offsets_of
 from worker.tools.common.servers import SERVER_ERRORS, Servers
+from worker.tools.replay.destination import Destination, offsets_of_lost_lanes
 from worker.tools.replay.report import ReplayedLane, ReplayReport
 
 VERB = "replay"
@@ -52,7 +54,7 @@ class AnswerFilter:
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """The answers to repeat, the most records a second (0: no limit), and the suffix of the topics.
+    """The answers to repeat, the most records a second (0: no limit), and where they go.
 
     Without an author, the replay only says what it would do.
     """
@@ -60,15 +62,17 @@ class ReplayRequest:
     range: Range
     filter: AnswerFilter
     rate: float
-    topic_suffix: str
+    destination: Destination
     author: Author | None
 
 
 class CannotReplay(Exception):
     """A replay has stopped; the text says where, why, and how to go on. Published results stay."""
 
-    def __init__(self, text: str, id: UUID | None = None, channel: str = "") -> None:
-        command = f"passport-worker replay --resume {id}{f' --channel {channel}' if channel else ''}"
+    def __init__(self, text: str, id: UUID | None = None, channel: str = "", into: str | None = None) -> None:
+        options = f" --channel {quote(channel)}" if channel or into is not None else ""
+        options += "" if into is None else f" --into {quote(into)}"
+        command = f"passport-worker replay --resume {id}{options}"
         super().__init__(text if id is None else f"{text} Go on with `{command}`.")
         self.id = id  # None if the replay had not begun
 
@@ -97,10 +101,12 @@ async def replay(servers: Servers, request: ReplayRequest, progress: Progress) -
     """
     settings, topic = servers.settings, servers.settings.topic_commands
     async with inspection(settings.database) as database:
-        await _expect_topics(servers, request.topic_suffix)
-        offsets = await _offsets(servers, database, request.range)
+        destination = request.destination
+        await destination.expect_topics(servers)
+        find = _offsets if destination.into is None else offsets_of_lost_lanes
+        offsets = await find(servers, database, request.range)
         advance = paced(progress, 0.0 if request.author is None else request.rate)
-        replaying = _Replay(servers, database, request.filter, request.topic_suffix, advance)
+        replaying = _Replay(servers, database, request.filter, destination, advance)
         if request.author is None:
             progress.begin("counting", _size(offsets))
             return _report(topic, None, offsets, await replaying.count(offsets))
@@ -108,16 +114,19 @@ async def replay(servers: Servers, request: ReplayRequest, progress: Progress) -
             "topic": topic,
             "offsets": [[at, start, stop] for at, (start, stop) in offsets.items()],
             "chosen": asdict(request.filter),
-            "topic_suffix": request.topic_suffix,
+            "topic_suffix": destination.suffix,
+            "into": destination.channel,
         }
-        if not request.topic_suffix:
+        if destination == Destination():
             arguments["repeats"] = arguments["offsets"]  # `audit` expects repeats of these
         async with operation(database.connection, VERB, request.author, arguments) as kept:
             progress.begin(f"replay {kept.id}", _size(offsets))
             return _report(topic, kept.id, offsets, await replaying.run(offsets, kept))
 
 
-async def resume(servers: Servers, id: UUID, author: Author, rate: float, progress: Progress) -> ReplayReport:
+async def resume(  # noqa: PLR0913 - what `replay --resume` was asked for
+    servers: Servers, id: UUID, author: Author, rate: float, progress: Progress, into: Settings | None = None
+) -> ReplayReport:
     """Go on with a replay where it stopped; a process that still runs it is fenced. Raises what `replay` raises."""
     topic = servers.settings.topic_commands
     async with inspection(servers.settings.database) as database, AsyncExitStack() as stack:
@@ -131,8 +140,12 @@ async def resume(servers: Servers, id: UUID, author: Author, rate: float, progre
             raise BadSelection(text)
         offsets = {at: (start, stop) for at, start, stop in arguments["offsets"]}
         chosen = AnswerFilter(**arguments["chosen"] | {"outcomes": tuple(arguments["chosen"]["outcomes"])})
+        destination = Destination(arguments["topic_suffix"], into)
+        if (begun := arguments.get("into")) != destination.channel:
+            expected = "no --into" if begun is None else f"--into {quote(begun)}"
+            raise BadSelection(f"expected {expected}, as that replay was begun with")
         progress.begin(f"replay {id}", _size(offsets))
-        replaying = _Replay(servers, database, chosen, arguments["topic_suffix"], paced(progress, rate))
+        replaying = _Replay(servers, database, chosen, destination, paced(progress, rate))
         return _report(topic, id, offsets, await replaying.run(offsets, kept))
 
 
@@ -152,24 +165,6 @@ async def _offsets(servers: Servers, database: Inspection, chosen: Range) -> dic
     return {at: (max(start, begins[at]), max(start, stop, begins[at])) for at, (start, stop) in asked.items()}
 
 
-async def _expect_topics(servers: Servers, suffix: str) -> None:
-    """Raises `BadSelection` unless the topics with that suffix have as many partitions as the result topics."""
-    names, targets = servers.settings.answer_topics, _with_suffix(servers.settings, suffix).answer_topics
-    counts = await servers.cluster.partition_counts(sorted({*names, *targets}))
-    for name, target in zip(names, targets, strict=True):
-        wanted, actual = counts.get(name), counts.get(target)
-        if wanted != actual:
-            text = f"expected a topic {target} of {wanted} partitions, as {name} has, found {actual or 'none'}"
-            raise BadSelection(text)
-
-
-def _with_suffix(settings: Settings, suffix: str) -> Settings:
-    """The same settings, but results and dead letters go to topics whose names end with the suffix."""
-    names = ("topic_created", "topic_overage_required", "topic_conflict", "topic_rejected")
-    changed = {name: f"{getattr(settings, name)}{suffix}" for name in names}
-    return settings.model_copy(update=changed | {"topic_dead_letters": f"{settings.dead_letter_topic}{suffix}"})
-
-
 def _size(offsets: Ranges) -> int:
     return sum(stop - start for start, stop in offsets.values())
 
@@ -178,10 +173,10 @@ class _Replay:
     """Goes through partition after partition, window after window."""
 
     def __init__(
-        self, servers: Servers, database: Inspection, chosen: AnswerFilter, suffix: str, advance: Advance
+        self, servers: Servers, database: Inspection, chosen: AnswerFilter, destination: Destination, advance: Advance
     ) -> None:
         self._servers, self._database, self._chosen = servers, database, chosen
-        self._suffix, self._advance = suffix, advance
+        self._destination, self._advance = destination, advance
 
     async def count(self, offsets: Ranges) -> dict[int, _Counts]:
         """Count what would be published."""
@@ -196,7 +191,7 @@ class _Replay:
         """Publish the answers, from where the operation's own group stands."""
         counts = {}
         for at, (start, stop) in offsets.items():
-            replayer = Replayer(self._servers.settings, str(kept.id), at, self._suffix)
+            replayer = Replayer(self._servers.settings, str(kept.id), at, self._destination)
             try:
                 counts[at] = _Counts(await self._begin(replayer, at, start, kept))
                 async for end, answers in self._windows(at, counts[at].next, stop):
@@ -204,7 +199,8 @@ class _Replay:
                     counts[at].add(answers)
                     counts[at].next = end
             except (EmissionFailed, *SERVER_ERRORS) as error:
-                raise CannotReplay(f"Partition {at}: {error}.", kept.id, self._servers.settings.channel) from error
+                channel, into = self._servers.settings.channel, self._destination.channel
+                raise CannotReplay(f"Partition {at}: {error}.", kept.id, channel, into) from error
             finally:
                 await replayer.close()
         return counts
@@ -255,19 +251,25 @@ class Replayer:
     `CLUSTER_ERRORS` or `EmissionFailed`.
     """
 
-    def __init__(self, settings: Settings, replay_id: str, partition: int, topic_suffix: str) -> None:
+    def __init__(self, settings: Settings, replay_id: str, partition: int, destination: Destination) -> None:
         self._group = f"{settings.group_id}.replay.{replay_id}"
         self._lane = LaneName(self._group, settings.topic_commands, partition)
+        self._progress_at = TopicPartition(settings.topic_commands, partition)
+        if destination.progress_at is not None:  # all partitions of the lost topic have that one
+            self._group, self._progress_at = f"{self._group}.{partition}", destination.progress_at
         transactional_id = f"{settings.group_id}.{settings.topic_commands}.replay.{replay_id}.{partition}"
         self._emitter = Emitter(
-            _with_suffix(settings, topic_suffix), transactional_id, Hooks(), offsets_group=self._group
+            destination.settings(settings),
+            transactional_id,
+            Hooks(),
+            offsets_group=self._group,
+            offsets_at=destination.progress_at,
         )
 
     async def start(self, cluster: Cluster) -> int | None:
         """Fence an earlier run. Returns the next offset to repeat, None if Kafka knows none."""
         await self._emitter.start()
-        topic, partition = self._lane.topic, self._lane.partition
-        committed = (await cluster.committed(self._group, [TopicPartition(topic, partition)]))[topic, partition]
+        committed = (await cluster.committed(self._group, [self._progress_at]))[self._progress_at]
         if isinstance(committed, KafkaError):
             raise committed
         return None if committed is None else committed.offset
