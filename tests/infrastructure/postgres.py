@@ -17,8 +17,12 @@ _SHARED_BY_ALL = ("max_connections=400",)  # by all processes of a session
 
 def local_postgres(directory: Path, *settings: str) -> EmbeddedPostgres:
     """One that is to keep its data in `directory`. Raises `ServerMissing`."""
-    programs = None if POSTGRES_VERSION is None else programs_of_debian(POSTGRES_VERSION)
-    return EmbeddedPostgres(directory, *_SHARED_BY_ALL, *settings, programs=programs)
+    return EmbeddedPostgres(directory, *_SHARED_BY_ALL, *settings, programs=chosen_programs())
+
+
+def chosen_programs() -> Path | None:
+    """The folder of the version that the environment names; None for the wheel's. Raises `ServerMissing`."""
+    return None if POSTGRES_VERSION is None else programs_of_debian(POSTGRES_VERSION)
 
 
 def programs_of_debian(version: str) -> Path:
