@@ -1,4 +1,4 @@
-"""Housekeeping of a worker: the ledger's days, the clocks that decide about them, and the ends of certificates."""
+"""Housekeeping of a worker: the ledger's days, the clocks that decide about them, and times that alerts compare."""
 
 import asyncio
 import time
@@ -8,9 +8,12 @@ import structlog
 
 from worker.observability.certificates import expiries
 from worker.observability.metrics import Metrics
+from worker.store.backups import newest_backup
 from worker.store.clocks import AGREED_SECONDS, NewestRecord, clock_ahead, clock_difference
 from worker.store.partitions import drop_old_days, ensure_days, ledger_end
 from worker.store.postgres import PostgresStore
+from worker.stream.cluster.topic_settings import shortest_retention
+from worker.stream.cluster.topics import find_topics
 from worker.stream.dependencies import LaneDependencies
 from worker.stream.log_clock import LogClock
 
@@ -24,6 +27,7 @@ class Housekeeping:
 
     def __init__(self, shared: LaneDependencies, store: PostgresStore, metrics: Metrics) -> None:
         self._settings, self._store, self._metrics = shared.settings, store, metrics
+        self._cluster = shared.cluster
         self._log_clocks = [LogClock(shared.cluster, topic) for topic in shared.settings.by_commands]
 
     async def run(self) -> None:
@@ -73,9 +77,14 @@ class Housekeeping:
         return False
 
     async def _note_ends(self) -> None:
-        """Set the metrics of when certificates and the ledger's days end. A time stays true between two looks."""
+        """Set the metrics of certificates, days, backups and topics. Times stay true between two looks."""
         for certificate, ends in expiries(self._settings):
             self._metrics.certificate_expires.labels(certificate).set(ends)
         with suppress(Exception):  # Postgres is away, which `watch-servers` reports
             async with self._store.session() as connection:
                 self._metrics.ledger_ends.set(await ledger_end(connection))
+                self._metrics.newest_backup.set(await newest_backup(connection) or 0)
+        with suppress(Exception):  # Kafka is away, which `watch-servers` reports, too
+            names = [name for channel in self._settings.by_commands.values() for name in channel.all_topics]
+            topics = await find_topics(self._cluster, names)
+            self._metrics.topic_retention.set(shortest_retention(topics.values()))

@@ -1,6 +1,8 @@
 #!/bin/sh
-# Takes a base backup into a new folder of $BACKUPS, and checks it. $SOURCE has the server, and a role with REPLICATION.
+# Takes a base backup into a new folder of $BACKUPS, checks it, and notes it. $SOURCE is the URL of the server, for a role
+# with REPLICATION; PASSPORT_* are the settings of a worker.
 set -eu
 began=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 pg_basebackup --dbname="$SOURCE" --pgdata="$BACKUPS/$began" --checkpoint=fast
 pg_verifybackup --quiet "$BACKUPS/$began"
+passport-worker backup-taken --at "$began" # for doctor and an alert

@@ -164,6 +164,7 @@ OF_ALL: Mapping[str, Mapping[str, str]] = {
         "delete_daily_writes": "housekeeping: deletes counts past the retention",
         "drop_day": "housekeeping: a day has rows of all companies",
         "lock_all_lanes": "locks, and changes nothing",
+        "newest_backup": "a metric; operators write the journal, and no company reads it",
         "refused_companies": "counts for metrics that name no company",
     },
     "worker.tools.common": {

@@ -40,6 +40,18 @@ def run_script(name: str, environment: Mapping[str, str], *arguments: str, progr
     return done.stdout
 
 
+async def until_promoted(url: str, seconds: float = 120) -> None:
+    """Wait until a server that recovers, or follows another, takes writes. Before that it may answer readers."""
+    connection = await asyncpg.connect(url)
+    deadline = time.monotonic() + seconds
+    try:
+        while await connection.fetchval("SELECT pg_is_in_recovery()"):
+            assert time.monotonic() < deadline, f"{url} takes no writes after {seconds} s"
+            await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
+
+
 class ArchivingPostgres(EmbeddedPostgres):
     """The server with an archive of its log. Archive and base backups outlive its data."""
 
@@ -83,12 +95,13 @@ class ArchivingPostgres(EmbeddedPostgres):
         self.kill()
         shutil.rmtree(self._data)
 
-    def restore(self, backup: Path, moment: datetime | None = None) -> None:
-        """Put the server's data back, as they were at the moment or when the log was last archived, and start."""
+    async def restore(self, backup: Path, moment: datetime | None = None) -> None:
+        """Put the server's data back, as they were at the moment or when the log was last archived, and serve."""
         places = {"BACKUP": str(backup), "DATA": str(self._data), "ARCHIVE": str(self.archive)}
         run_script("restore.sh", {**places, "MOMENT": "" if moment is None else moment.isoformat()})
         self._give(self._data)
         self.start()
+        await until_promoted(self.url)
 
     def _give(self, folder: Path) -> None:
         """Everything in the folder belongs to the server's user."""

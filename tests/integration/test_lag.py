@@ -104,7 +104,7 @@ async def test_a_lane_that_waits_for_keys_is_behind(bench: Workbench) -> None:
 
 
 async def test_surroundings_are_known_from_the_start(bench: Workbench) -> None:
-    """Servers, the group, and how long the ledger lasts."""
+    """Servers, the group, and how long the ledger and the records of topics last."""
     async with running(bench) as one:
         value = one.worker._metrics.registry.get_sample_value
         assert [value("passport_server_up", {"server": server}) for server in ("postgres", "kafka")] == [1, 1]
@@ -112,4 +112,6 @@ async def test_surroundings_are_known_from_the_start(bench: Workbench) -> None:
         assert (value("passport_rebalances_total") or 0) >= 1
         assert (value("passport_group_generation") or 0) >= 1
         await until(lambda: (value("passport_ledger_ends_timestamp_seconds") or 0) > time.time() + 86_400, 10, "days")
+        assert value("passport_backup_newest_timestamp_seconds") == 0
+        await until(lambda: value("passport_topic_retention_seconds") == 7 * 86_400, 10, "retention")
         assert abs((value("passport_housekeeping_last_success_timestamp_seconds") or 0) - time.time()) < 60

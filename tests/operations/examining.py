@@ -6,7 +6,7 @@ from worker.tools.common.servers import AWAY_SECONDS, both_servers
 from worker.tools.doctor.doctor import CHECKS, doctor
 from worker.tools.doctor.report import CheckReport
 
-NOT_CONFIGURED = {"oauth.jwks", "oauth.tls", *(f"certificates.{name}" for name in CERTIFICATES)}
+NOT_CONFIGURED = {"backup.newest", "oauth.jwks", "oauth.tls", *(f"certificates.{name}" for name in CERTIFICATES)}
 
 IN_CLEAR = {"kafka.tls", "postgres.tls"}
 """The servers of most tests are on loopback, without TLS: that is a warning."""

@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.infrastructure.archiving import ArchivingPostgres, run_script
 from tests.infrastructure.choose import Infrastructure, own_server
+from tests.integration.guards_helpers import running, set_topic
 from tests.invariants import check_invariants
 from tests.operations.asking import ask
-from tests.operations.mixture import limit_tenants, mixture
-from tests.workbench import Workbench, make_workbench, until
+from tests.operations.mixture import as_role, limit_tenants, mixture
+from tests.workbench import Workbench, make_workbench, run_command, until
+from worker.domain.timestamps import format_time
+from worker.tools.common.rights import READER, RUN
 
 pytestmark = pytest.mark.real_kafka
 
@@ -45,6 +48,12 @@ async def _answered(bench: Workbench) -> int:
         await connection.close()
 
 
+async def _newest_backup(bench: Workbench) -> str:
+    report = (await ask(bench, "doctor")).report
+    (status,) = [one["status"] for one in report["checks"] if one["id"] == "backup.newest"]
+    return str(status)
+
+
 @pytest.mark.long
 async def test_a_lost_server_is_restored_to_a_moment(
     backed_up: Workbench, archiving: ArchivingPostgres, tmp_path: Path
@@ -63,18 +72,62 @@ async def test_a_lost_server_is_restored_to_a_moment(
     backing_up = asyncio.create_task(asyncio.to_thread(archiving.back_up, bench.environment))
     while not backing_up.done():
         await asyncio.to_thread(publish)
+        await asyncio.sleep(0.2)
     backup = await backing_up
     await bench.wait_for_results(sent, 120)
+    assert await _newest_backup(bench) == "ok"
     moment, at_the_moment = datetime.now(UTC), await _answered(bench)
     publish()
     await bench.wait_for_results(sent)
     await archiving.archive_all()
     archiving.lose()
     publish()
-    archiving.restore(backup, moment)
+    await archiving.restore(backup, moment)
     assert await _answered(bench) == at_the_moment == sent - 2 * PIECE
     await until(lambda: log.read_text().count('"lane_halted"') >= 2, 60, "halted lanes")
     run_script("recover.sh", bench.environment, "the disk broke")
     await bench.wait_for_results(sent, 90)
     await check_invariants(bench)
     assert (await ask(bench, "audit")).code == 0
+
+
+async def test_the_newest_backup_is_compared_with_the_retention_of_topics(bench: Workbench) -> None:
+    """By the worker's own role, and by the shortest retention; an older backup that is noted later does not count."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    assert await _newest_backup(bench) == "skipped"
+    async with as_role(bench.settings.database_url, RUN) as job:
+        noted = await ask(bench, "backup-taken", "--at", _ago(now, hours=83), PASSPORT_DATABASE_URL=job)
+    assert (noted.code, datetime.fromisoformat(noted.report["takenAt"])) == (0, now - timedelta(hours=83))
+    assert await _newest_backup(bench) == "ok"
+    await set_topic(bench, bench.settings.dead_letter_topic, "retention.ms", str(100 * 3_600_000))
+    assert await _newest_backup(bench) == "warning"
+    await set_topic(bench, bench.settings.dead_letter_topic, "retention.ms", str(80 * 3_600_000))
+    assert (await ask(bench, "backup-taken", "--at", _ago(now, hours=84))).code == 0
+    told = await ask(bench, "doctor")
+    assert told.codes == ["backup.newest"]
+    assert (await ask(bench, "backup-taken")).code == 0
+    assert await _newest_backup(bench) == "ok"
+    assert await _newest_in_the_metrics(bench) == pytest.approx(now.timestamp(), abs=60)
+
+
+async def test_a_backup_that_nobody_can_have_taken_is_refused(bench: Workbench) -> None:
+    """Its job has a wrong clock, or named another time; and who may only read notes nothing."""
+    told = await ask(bench, "backup-taken", "--at", _ago(datetime.now(UTC), hours=-1))
+    assert (told.codes, told.report["operation"]) == (["backup-in-future"], None)
+    async with as_role(bench.settings.database_url, READER) as reader:
+        assert (await ask(bench, "backup-taken", PASSPORT_DATABASE_URL=reader)).codes == ["postgres-rights"]
+    done = await asyncio.to_thread(run_command, "backup-taken", "--at", "yesterday", **bench.environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--at: expected" in done.stderr
+    assert await _newest_backup(bench) == "skipped"
+
+
+def _ago(now: datetime, hours: int) -> str:
+    return format_time(now - timedelta(hours=hours))
+
+
+async def _newest_in_the_metrics(bench: Workbench) -> float:
+    async with running(bench) as one:
+        value = one.worker._metrics.registry.get_sample_value
+        await until(lambda: (value("passport_backup_newest_timestamp_seconds") or 0) > 0, 10, "the newest backup")
+        return value("passport_backup_newest_timestamp_seconds") or 0

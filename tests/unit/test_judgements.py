@@ -11,6 +11,7 @@ from tests.unit.lane_reports import lane_report
 from worker.messages.hints import CheckResult
 from worker.store.clocks import AGREED_SECONDS
 from worker.store.postgres import SESSION_SETTINGS
+from worker.stream.cluster.topic_settings import ExistingTopic, TopicShape
 from worker.tools.common.inspection import OpenOperation
 from worker.tools.common.lane_report import LaneReport, LanesReport
 from worker.tools.common.open_transactions import OpenTransaction
@@ -25,6 +26,10 @@ DAY = 86_400.0
 
 def _of_lanes(*lanes: LaneReport) -> dict[str, CheckResult]:
     return {one.id: one for one in judgements.of_lanes(LanesReport(group="g", lanes=lanes))}
+
+
+def _keeping(days: float, **settings: str) -> ExistingTopic:
+    return ExistingTopic(TopicShape(1, 1), {"retention.ms": str(round(days * DAY * 1000)), **settings})
 
 
 @pytest.mark.parametrize(
@@ -69,6 +74,15 @@ def _of_lanes(*lanes: LaneReport) -> dict[str, CheckResult]:
         (judgements.of_days_ahead(NOW, NOW), "failed"),
         (judgements.of_old_days([], 8), "ok"),
         (judgements.of_old_days([date(2026, 4, 1)], 8), "warning"),
+        (judgements.of_backup(None, {}, NOW), "skipped"),
+        (judgements.of_backup(NOW - 3.5 * DAY, {"a": _keeping(7), "b": _keeping(8)}, NOW), "ok"),
+        (judgements.of_backup(NOW - 3.6 * DAY, {"a": _keeping(7), "b": _keeping(8)}, NOW), "warning"),
+        (judgements.of_backup(NOW - 7 * DAY, {"a": _keeping(7), "b": _keeping(8)}, NOW), "failed"),
+        (
+            judgements.of_backup(NOW - 999 * DAY, {"a": _keeping(-1), "b": ExistingTopic(TopicShape(1, 1), {})}, NOW),
+            "ok",
+        ),
+        (judgements.of_backup(NOW, {"a": _keeping(7, **{"retention.bytes": "1000000"})}, NOW), "warning"),
         (judgements.of_signing_keys([]), "ok"),
         (judgements.of_signing_keys(["6650a0b1c2d3e4f5a6b7c8d9"]), "warning"),
         (judgements.of_keys(1), "ok"),
@@ -83,7 +97,7 @@ def _of_lanes(*lanes: LaneReport) -> dict[str, CheckResult]:
 def test_each_bound(found: CheckResult, status: str) -> None:
     """On both of its sides; whoever is told that something is wrong is told what to do."""
     assert found.status == status
-    assert bool(found.advice) is (status in ("warning", "failed"))
+    assert bool(found.advice) is (status in ("warning", "failed")) or found.id == "backup.newest"
     assert not found.finding.endswith(".")
     assert status == "skipped" or "expected" in found.finding
 

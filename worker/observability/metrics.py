@@ -119,6 +119,14 @@ class Metrics:
             "passport_housekeeping_last_success_timestamp_seconds",
             "When days of keys, ledger and dead letters were last made ahead and dropped behind.",
         )
+        self.newest_backup = gauge(
+            "passport_backup_newest_timestamp_seconds",
+            "When the newest backup was taken that `passport-worker backup-taken` noted; 0 where none was noted.",
+        )
+        self.topic_retention = gauge(
+            "passport_topic_retention_seconds",
+            "For how long every topic keeps its records: `lanes recover` cannot bring back more after a restore.",
+        )
         self.clock_difference = gauge(
             "passport_clock_difference_seconds",
             "By how much the clocks of Postgres, this worker and the newest command's broker differ, looked at every "
@@ -182,6 +190,7 @@ class Metrics:
         self.jwks_up.set(1)
         for gauge in (
             *(self.ledger_ends, self.partitions_maintained, self.clock_difference, self.jwks_read),
+            *(self.newest_backup, self.topic_retention),
             *(self.largest_refused_share, self.companies_refused_entirely),
         ):
             gauge.set(nan)  # not known yet; 1970 would set off alerts

@@ -1,7 +1,8 @@
 """The settings that topics should have, and how topics differ from them. Pure: asks no Kafka."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from worker.domain.timestamps import DAY_MS
 from worker.messages.hints import CheckResult, Status
@@ -106,6 +107,12 @@ def differences(
                 CheckResult(REPLICATION, text, "Add some, with kafka-reassign-partitions.sh.", status="warning")
             )
     return drift
+
+
+def shortest_retention(topics: Iterable[ExistingTopic]) -> float:
+    """For how many seconds every topic keeps its records; infinite where none has a bound."""
+    times = (int(topic.settings.get("retention.ms") or -1) for topic in topics)
+    return min((ms / 1000 for ms in times if ms >= 0), default=inf)
 
 
 def outlived_ledger(settings: Settings, commands: ExistingTopic) -> Iterator[CheckResult]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from worker.tools.audit.report import AuditReport
+from worker.tools.backup_taken.report import BackupTakenReport
 from worker.tools.catalogue.report import CatalogueDiffReport
 from worker.tools.cli.settings_list import SettingsReport
 from worker.tools.common.lane_report import LanesReport
@@ -26,6 +27,7 @@ from worker.tools.validate.report import ValidateReport
 REPORTS: Mapping[str, type[BaseModel]] = {
     "activity": ActivityReport,
     "audit": AuditReport,
+    "backup-taken": BackupTakenReport,
     "catalogue-diff": CatalogueDiffReport,
     "catalogue-load": CatalogueDiffReport,
     "company-close": CompanyCloseReport,

@@ -35,7 +35,7 @@ VERBS = {
     "Try it": ("demo", "sandbox"),
     "Send and read": ("submit", "tail", "validate"),
     "Look": ("lanes", "refusals", "explain", "quota", "audit", "console", "doctor"),
-    "Act": ("dead-letters", "replay", "keys", "catalogue", "company"),
+    "Act": ("dead-letters", "replay", "keys", "catalogue", "company", "backup-taken"),
     "Set up": ("topics", "migrate", "settings", "run", "completion"),
 }
 """All verbs, in the order and in the groups of the help page."""

@@ -7,20 +7,23 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from worker.auth.jwks import JwksSource, KeysUnavailable
-from worker.messages.hints import CheckResult
+from worker.messages.hints import CheckResult, Status
 from worker.observability.certificates import CERTIFICATES, UnreadableCertificate, expiry
 from worker.preflight import KAFKA, KAFKA_RIGHTS, POSTGRES, POSTGRES_RIGHTS, Check
+from worker.store.backups import newest_backup
 from worker.store.clocks import clock_ahead
 from worker.store.partitions import ledger_end, old_days
 from worker.store.schema import SCHEMA
 from worker.store.sql import Connection, Sessions
 from worker.stream.cluster.topic_settings import EXIST
+from worker.stream.cluster.topics import find_topics
 from worker.stream.log_clock import newest_append
 from worker.stream.log_reader import Bounds, LogReader
 from worker.tools.common.api_keys import companies_that_sign, companies_without_signing_key
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.lanes import lanes
 from worker.tools.common.open_transactions import open_transactions
+from worker.tools.common.report import Problem
 from worker.tools.common.rights import check_reading
 from worker.tools.common.servers import KAFKA_DENIES, POSTGRES_DENIES, Servers
 from worker.tools.doctor import judgements
@@ -164,7 +167,21 @@ def checks_of_both(servers: Servers, channel: str | None) -> tuple[Check, ...]:
         denied = unknown[0].code in (KAFKA_DENIES, POSTGRES_DENIES)
         return [CheckResult(id, unknown[0].text, status="skipped" if denied else "failed") for id in _LANES]
 
-    return (Check(_LANES, look, (*_TOPICS, *_TABLES)),)
+    async def backup() -> list[CheckResult]:
+        async def newest(database: Inspection) -> tuple[float | None, float]:
+            connection = database.connection
+            return await newest_backup(connection), time.time() + await clock_ahead(connection)
+
+        found = await servers.postgres(newest, ("operation",))
+        if isinstance(found, Problem):
+            status: Status = "skipped" if found.code == POSTGRES_DENIES else "failed"
+            return [CheckResult("backup.newest", found.text, status=status)]
+        names = [name for own in servers.settings.by_commands.values() for name in own.all_topics]
+        taken, now = found
+        return [judgements.of_backup(taken, await find_topics(servers.cluster, names), now)]
+
+    presumed = (*_TOPICS, *_TABLES)
+    return (Check(_LANES, look, presumed), Check(("backup.newest",), backup, presumed))
 
 
 def checks_without_servers(servers: Servers) -> tuple[Check, ...]:

@@ -34,7 +34,7 @@ CHECKS = (
     *("postgres.durability", "postgres.primary", "postgres.connections", "postgres.locks"),
     *("clock.postgres", "clock.log", "days.ahead", "days.dropped"),
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
-    *("keys.signing", "keys.audience"),
+    *("backup.newest", "keys.signing", "keys.audience"),
     *("oauth.jwks", "oauth.tls", *(f"certificates.{name}" for name in CERTIFICATES)),
 )
 

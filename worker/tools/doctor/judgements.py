@@ -1,10 +1,11 @@
 """The conclusions of `doctor` from what it has read. Pure, tested by a table of cases."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 from worker.messages.hints import CheckResult, Status
 from worker.store.clocks import AGREED_SECONDS
+from worker.stream.cluster.topic_settings import ExistingTopic, shortest_retention
 from worker.tools.common.inspection import OpenOperation
 from worker.tools.common.lane_report import LATE, UNOWNED, LaneReport, LanesReport
 from worker.tools.common.open_transactions import OpenTransaction
@@ -155,6 +156,24 @@ def of_old_days(days: Sequence[date], retention_days: int) -> CheckResult:
         "Kafka stays for twice the retention, such as the days of a group that was given up."
     )
     return _judged("days.dropped", f"{finding}, {expected}", advice, warning=bool(days))
+
+
+def of_backup(taken: float | None, topics: Mapping[str, ExistingTopic], now: float) -> CheckResult:
+    """`backup.newest`: whether topics reach back to the newest backup that was noted; both times in Unix seconds."""
+    if taken is None:
+        text = "no backup was noted, so nobody compares it with the topics' retention"
+        advice = "Have the backup job call `passport-worker backup-taken` after each backup."
+        return CheckResult("backup.newest", text, advice, status="skipped")
+    age, reach = (now - taken) / DAY_SECONDS, shortest_retention(topics.values()) / DAY_SECONDS
+    by_size = [name for name, topic in topics.items() if int(topic.settings.get("retention.bytes") or -1) >= 0]
+    finding = (
+        f"the newest backup was taken {_time(taken)}, {age:.1f} days ago, expected at most half of the {reach:g} days "
+        "that every topic keeps its records, and no topic with a limit of bytes" + _listed(by_size)
+    )
+    advice = "Take a backup now: after a restore, `lanes recover` needs all records since it (deploy/backup.md)."
+    if by_size:
+        advice += " Set retention.bytes=-1, or nobody knows how far back these topics reach."
+    return _judged("backup.newest", finding, advice, failed=age >= reach, warning=age > reach / 2 or bool(by_size))
 
 
 def of_lanes(report: LanesReport) -> list[CheckResult]:
