@@ -12,12 +12,12 @@ from worker.tools.demo.embedded import EmbeddedPostgres, ServerMissing, package_
 POSTGRES_VERSION = os.environ.get("PASSPORT_TEST_POSTGRES_VERSION")
 
 
-_SHARED_BY_ALL = ("max_connections=400",)  # by all processes of a session
+SHARED_BY_ALL = ("max_connections=400",)  # by all processes of a session
 
 
 def local_postgres(directory: Path, *settings: str) -> EmbeddedPostgres:
     """One that is to keep its data in `directory`. Raises `ServerMissing`."""
-    return EmbeddedPostgres(directory, *_SHARED_BY_ALL, *settings, programs=chosen_programs())
+    return EmbeddedPostgres(directory, *SHARED_BY_ALL, *settings, programs=chosen_programs())
 
 
 def chosen_programs() -> Path | None:
