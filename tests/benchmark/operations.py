@@ -30,12 +30,12 @@ def measure(*, commands: Annotated[int, Parameter(help="How many are answered fi
         old = _answer(place, commands)
         for verb in (("audit",), ("replay", "--rate", "0"), ("audit",)):
             arguments = REASON if verb[0] == "replay" else ()
-            report = _timed(place, commands, *verb, *arguments)
+            report = timed(place, commands, *verb, *arguments)
             assert report["ok"], report["problems"][:3]
-        report = _timed(place, 0, "lanes", "recover", PASSPORT_DATABASE_URL=old)
+        report = timed(place, 0, "lanes", "recover", PASSPORT_DATABASE_URL=old)
         count = sum(lane["commands"] for lane in report["lanes"])
         console.print(f"  {count:,} commands are to be recovered")
-        report = _timed(place, count, "lanes", "recover", *REASON, PASSPORT_DATABASE_URL=old)
+        report = timed(place, count, "lanes", "recover", *REASON, PASSPORT_DATABASE_URL=old)
         assert report["ok"], report["problems"][:3]
 
 
@@ -57,7 +57,7 @@ def _answer(place: Place, commands: int) -> str:
     return old
 
 
-def _timed(place: Place, records: int, *verb: str, **environment: str) -> dict[str, Any]:
+def timed(place: Place, records: int, *verb: str, **environment: str) -> dict[str, Any]:
     """Run a verb; how long it took, a second, and its memory at its highest."""
     began = time.monotonic()
     process = subprocess.Popen(

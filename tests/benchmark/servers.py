@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
+from tests.infrastructure.archiving import ArchivingPostgres
 from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, infrastructure, server_directory
 from tests.infrastructure.kafka import KafkaMissing, LocalKafka
 from worker.tools.demo.embedded import EmbeddedPostgres
@@ -68,6 +69,19 @@ def servers(broker_disk: Path | None = None) -> Iterator[Servers]:
             kind = "Apache Kafka through Maven, PostgreSQL wheel"
             asyncio.run(_recycle_wal(postgres.url))
             yield Servers(kafka.bootstrap_servers, postgres.url, directory, kind, True, (kafka.pid,))
+
+
+@contextmanager
+def archiving_servers() -> Iterator[tuple[Servers, ArchivingPostgres]]:
+    """From Maven and the wheel, with an archive of the log. Raises `ServerMissing`."""
+    settings = [one for one in _POSTGRES_SETTINGS if "preload" not in one]
+    with (
+        server_directory() as directory,
+        _WarmKafka(directory) as kafka,
+        ArchivingPostgres(directory, *settings) as postgres,
+    ):
+        kind = "Apache Kafka through Maven, PostgreSQL wheel with an archive"
+        yield Servers(kafka.bootstrap_servers, postgres.url, directory, kind, False, (kafka.pid,)), postgres
 
 
 _WAL_SEGMENTS = 2048 // 16
