@@ -26,8 +26,9 @@ class Budget:
     """
 
     def __init__(self, max_bytes: int, inboxes: int = 1) -> None:
+        """For so many inboxes; a worker whose group has more workers than lanes has none."""
         self._max_bytes = max_bytes
-        self.share = max_bytes // (4 * inboxes)
+        self.share = max_bytes // (4 * max(1, inboxes))
         self.used = 0
 
     @property
