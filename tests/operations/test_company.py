@@ -4,16 +4,20 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from jsonschema import Draft202012Validator
 
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import two_roles
+from tests.invariants import check_invariants
 from tests.operations.asking import SCHEMAS, ask
+from tests.unit.oauth_builders import AUDIENCE, ISSUER, jwk, key_set, token
 from tests.workbench import REPOSITORY, Workbench, add_tenant, gtin, make_workbench, run_command, tenant
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import both_servers
@@ -50,7 +54,7 @@ async def _lines(bench: Workbench, *arguments: str, **environment: str) -> list[
     return lines
 
 
-async def _create(bench: Workbench, log: Path) -> list[dict[str, object]]:
+async def _create(bench: Workbench, log: Path, **environment: str) -> list[dict[str, object]]:
     """Five passports of one company beside one of another; the last three cost a fee. The bodies of their events."""
     connection = await bench.connect()
     await add_tenant(connection, OWNER, max_dpps=2, overage_price_cents=75)
@@ -62,7 +66,7 @@ async def _create(bench: Workbench, log: Path) -> list[dict[str, object]]:
         for number, serial in units
     ]
     bench.publish([*asked, {**bench.command(OTHER, 3, "c"), "partition": 0}])
-    bench.start_worker(log)
+    bench.start_worker(log, **environment)
     results = sorted(await bench.wait_for_results(6), key=lambda one: int(one.cause.rpartition("/")[2]))
     assert [bench.label_of(one.topic) for one in results] == ["created"] * 6
     return [one.body for one in results[:5]]
@@ -267,8 +271,13 @@ async def test_an_export_that_loses_its_database_can_be_gone_on_with(bench: Work
 
 
 async def test_a_closed_company_is_answered_with_401(bench: Workbench, tmp_path: Path) -> None:
-    """From then on, by a running worker; its passports stay, and the row of the operation has who and why."""
-    await _create(bench, tmp_path / "worker.log")
+    """From then on, by a running worker, whose issuer still gives it tokens. The operation's row has who and why."""
+    key, keys = ec.generate_private_key(ec.SECP256R1()), tmp_path / "jwks.json"
+    keys.write_bytes(key_set(jwk(key, "k")))
+    oauth = {"PASSPORT_OAUTH_JWKS": str(keys), "PASSPORT_OAUTH_ISSUER": ISSUER, "PASSPORT_OAUTH_AUDIENCE": AUDIENCE}
+    claims = {"scope": "passports:write", "exp": int(time.time()) + 600}
+    tokens = {one: token(key, "ES256", "k", company_id=one.company_id, **claims) for one in (OWNER, OTHER)}
+    await _create(bench, tmp_path / "worker.log", **oauth)
     planned = await ask(bench, "company close", OWNER.company_id)
     assert (planned.code, planned.report["executed"], planned.report["closedAt"]) == (0, False, None)
     assert [planned.report[name] for name in ("apiKeys", "signingKeys", "passports")] == [1, 0, 5]
@@ -277,12 +286,15 @@ async def test_a_closed_company_is_answered_with_401(bench: Workbench, tmp_path:
     assert [closed.report[name] for name in ("apiKeys", "signingKeys", "passports")] == [1, 0, 5]
     since = datetime.fromisoformat(closed.report["closedAt"])
     assert since.microsecond % 1000 == 0
-    bench.publish({**bench.command(one, 9, "late"), "partition": 0} for one in (OWNER, OTHER))
-    results = sorted(await bench.wait_for_results(8), key=lambda one: int(one.cause.rpartition("/")[2]))
-    assert results[-2].body == {"error": "Unauthorized", "status": 401}
-    assert results[-2].header("ce_companyid") is None
-    assert datetime.fromisoformat(results[-2].header("ce_time") or "") >= since
-    assert bench.label_of(results[-1].topic) == "created"
+    for one in (OWNER, OTHER):
+        late = {**bench.command(one, 9, "late"), "partition": 0}
+        bench.publish([late, {**late, "headers": [("authorization", f"Bearer {tokens[one]}".encode())]}])
+    results = sorted(await bench.wait_for_results(10), key=lambda one: int(one.cause.rpartition("/")[2]))
+    for result in results[-4:-2]:
+        assert result.body == {"error": "Unauthorized", "status": 401}
+        assert result.header("ce_companyid") is None
+        assert datetime.fromisoformat(result.header("ce_time") or "") >= since
+    assert [bench.label_of(result.topic) for result in results[-2:]] == ["created", "conflict"]
     (row,) = await _sql(bench, "SELECT *, arguments::text AS given, progress::text AS made FROM operation")
     assert (row["verb"], row["outcome"], row["who"], row["reason"]) == (
         "company close",
@@ -298,6 +310,7 @@ async def test_a_closed_company_is_answered_with_401(bench: Workbench, tmp_path:
     assert (await _lines(bench, OWNER.company_id))[0]["closedAt"] == closed.report["closedAt"]
     again = await ask(bench, "company close", OWNER.company_id, *EXECUTE)
     assert (again.report["closedAt"], again.report["apiKeys"]) == (closed.report["closedAt"], 0)
+    await check_invariants(bench)
 
 
 async def test_a_closing_revokes_what_is_valid(bench: Workbench) -> None:
