@@ -9,7 +9,9 @@ from worker.messages.hints import CheckResult
 from worker.settings import Settings
 from worker.store.errors import why_refused
 from worker.store.grants import check_rights
+from worker.store.pooling import SESSION, check_session
 from worker.store.port import StoreUnavailable
+from worker.store.postgres import SESSION_SETTINGS
 from worker.store.schema import GROUP, SCHEMA, applied_migrations, check_group, check_schema, known_migrations
 from worker.store.sql import Sessions
 from worker.stream.cluster.connection import Cluster, kafka_fault
@@ -22,6 +24,7 @@ from worker.stream.cluster.topics import check_topics
 KAFKA, KAFKA_RIGHTS = away.KAFKA.check, "kafka.rights"
 POSTGRES, POSTGRES_RIGHTS = away.POSTGRES.check, "postgres.rights"
 KEY_SET = "oauth.tls"
+CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Preflight:
         self.of_settings: tuple[Check, ...] = (Check((KEY_SET,), self._key_set),)
         self.of_postgres: tuple[Check, ...] = (
             Check((POSTGRES,), self._connection),
+            Check((SESSION,), self._session, (POSTGRES,)),
             Check((POSTGRES_RIGHTS,), self._rights, (POSTGRES,)),
             Check((SCHEMA,), self._schema, (POSTGRES, POSTGRES_RIGHTS)),
             Check((GROUP,), self._group, (POSTGRES, POSTGRES_RIGHTS, SCHEMA)),
@@ -76,6 +80,15 @@ class Preflight:
                 return [refused]
             raise
         return [_passed(POSTGRES, f"Postgres answers at {self._settings.database.place}")]
+
+    async def _session(self) -> list[CheckResult]:
+        async with self._store.session() as connection:
+            other = await self._settings.database.connect(timeout=CONNECT_SECONDS)
+            try:
+                wrong = await check_session(connection, other, SESSION_SETTINGS)
+            finally:
+                await other.close(timeout=1.0)
+        return [wrong or _passed(SESSION, "each connection has a session of its own, with the worker's settings")]
 
     async def _rights(self) -> list[CheckResult]:
         async with self._store.session() as connection:

@@ -35,15 +35,36 @@ _ADVICE = {
 }
 
 
+# PgBouncer says so with the SQLSTATE that it has for everything.
+_NO_SETTINGS = "unsupported startup parameter"
+_DROPPED_SETTINGS = (
+    "Connect to PostgreSQL itself, or see deploy/move.md, PgBouncer. Do not only add the parameter to "
+    "ignore_startup_parameters: sessions would lack the timeouts that protect the worker."
+)
+# A statement that a session has prepared is gone from it, or is another session's: each has a pooler in between.
+SHARED_STATEMENTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+SHARED_SESSION = "a pooler gives each transaction a session of its choice, expected one session for a connection"
+POOL_SESSIONS = (
+    "Let the worker connect to PostgreSQL itself, or to a pool of sessions (pool_mode = session) under a role that has "
+    "the worker's settings: deploy/move.md, PgBouncer."
+)
+
+
 class DayMissing(StoreUnavailable):
     """The ledger, keys or dead letters have no partition for today."""
 
 
 def why_refused(error: BaseException | None) -> CheckResult | None:
     """The reason for which the server refuses connections, without a password; None where waiting may help."""
-    if not isinstance(error, asyncpg.PostgresError) or error.sqlstate not in _ADVICE:
+    if not isinstance(error, asyncpg.PostgresError):
         return None
     first_line, *_ = str(error).splitlines()
+    if first_line.startswith(_NO_SETTINGS):
+        return CheckResult(POSTGRES.check, f"A pooler refuses us: {first_line}", _DROPPED_SETTINGS)
+    if isinstance(error, SHARED_STATEMENTS):
+        return CheckResult(POSTGRES.check, SHARED_SESSION, POOL_SESSIONS)
+    if error.sqlstate not in _ADVICE:
+        return None
     return CheckResult(POSTGRES.check, f"The database refuses us: {first_line}", _ADVICE[error.sqlstate])
 
 

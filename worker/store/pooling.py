@@ -1,0 +1,37 @@
+"""Whether a session with the database is the worker's own and has its settings: a pooler in between may break both."""
+
+from collections.abc import Mapping
+
+from worker.messages.hints import CheckResult
+from worker.store.errors import POOL_SESSIONS, SHARED_SESSION, SHARED_STATEMENTS
+from worker.store.sql import Connection
+
+SESSION = "postgres.session"
+_PROBE = "passport_worker.probe"
+
+
+async def check_session(connection: Connection, other: Connection, expected: Mapping[str, str]) -> CheckResult | None:
+    """Compare the settings of a session with those that it was opened with, and look whether `other` shares it.
+
+    Returns what is wrong, and None for a session of the worker's own.
+    """
+    try:
+        settings = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in expected}
+        is_shared = await _is_shared(connection, other)
+    except SHARED_STATEMENTS:
+        is_shared = True
+    if is_shared:
+        return CheckResult(SESSION, SHARED_SESSION, POOL_SESSIONS)
+    if wrong := [name for name, value in expected.items() if settings[name] != value]:
+        named = ", ".join(f"{name} is {settings[name]}, expected {expected[name]}" for name in wrong)
+        return CheckResult(SESSION, f"the session lost settings: {named}", POOL_SESSIONS)
+    return None
+
+
+async def _is_shared(connection: Connection, other: Connection) -> bool:
+    """Whether a setting of one session is gone from it, or appears in the other."""
+    await connection.execute(f"SET {_PROBE} = 'own'")
+    seen = await other.fetchval("SELECT current_setting($1, true)", _PROBE)
+    own = await connection.fetchval("SELECT current_setting($1, true)", _PROBE)
+    await connection.execute(f"RESET {_PROBE}")
+    return bool(seen) or own != "own"
