@@ -212,4 +212,20 @@ FAULTS = (
         "if position.topic is None and log.topic is not None and position.topic != log.topic:",
         ("tests/unit/test_positions.py",),
     ),
+    Fault(
+        "backup-longest-retention",
+        "the topic that keeps its records for the shortest time says how far back a recovery can reach",
+        "worker/stream/cluster/topic_settings.py",
+        "return min((ms / 1000 for ms in times if ms >= 0), default=inf)",
+        "return max((ms / 1000 for ms in times if ms >= 0), default=inf)",
+        ("tests/unit/test_judgements.py",),
+    ),
+    Fault(
+        "backup-warned-too-late",
+        "doctor warns of an old backup while there is time to take another",
+        "worker/tools/doctor/judgements.py",
+        "warning=age > reach / 2 or bool(by_size)",
+        "warning=age > reach or bool(by_size)",
+        ("tests/unit/test_judgements.py",),
+    ),
 )
