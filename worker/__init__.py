@@ -1,3 +1,3 @@
 """Event-driven worker that answers create-passport commands from Kafka, exactly once."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
