@@ -151,6 +151,9 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "raise_epochs": _run(GROUP, US.topic),
         "slots_above_plan": _run([US.id]),
     },
+    "worker.tools.replay": {
+        "first_since": _run(US.lane, 0, 100, NOON),
+    },
     "worker.tools.quota": {
         "quotas": _run(US.id, None, TODAY, None, False),
     },
@@ -169,6 +172,7 @@ OF_ALL: Mapping[str, Mapping[str, str]] = {
     },
     "worker.tools.common": {
         "all_companies": "operators search it for a company's name",
+        "companies_that_sign": "`doctor` counts them for operators",
         "companies_without_signing_key": "`doctor` names them to operators",
         "lanes_of_group": "operators see the lanes of all channels; no row of a lane holds a company's data",
         "open_operations": "`doctor` names them to operators",

@@ -20,6 +20,7 @@ from tests.deploy.manifests import (
 )
 from tests.deploy.pages import PAGES, PRODUCTION, blocks, check_shell, missing_objects, named, page
 from tests.deploy.strict import check
+from worker import __version__
 
 ALL = "\n".join(page(name) for name in PAGES)
 
@@ -60,7 +61,8 @@ def test_overlays_of_the_page_render(heading: str, tmp_path: Path) -> None:
     assert places == {namespace["metadata"]["name"]}
     workloads = [container for pod in pods(manifests).values() for container in containers(pod)]
     (image,) = {one["image"] for one in workloads}
-    assert re.fullmatch(r"registry\.example\.com/passport-worker:0\.1\.0@sha256:[0-9a-f]{64}", image)
+    released = re.escape(f"registry.example.com/passport-worker:{__version__}")
+    assert re.fullmatch(f"{released}@sha256:[0-9a-f]{{64}}", image)
     settings = dict(re.findall(r"^ +(?:- )?(PASSPORT_\w+)(?:=|: )(\S+)$", _section(heading), re.MULTILINE))
     (container,) = containers(pods(manifests)["passport-worker-console" if heading == _CONSOLE else "passport-worker"])
     assert settings or heading == _ARGO

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from tests.monitoring.panels import expression, expressions
 from tests.monitoring.prometheus import Prometheus
 from tests.monitoring.queries import filled
 from tests.workbench import Workbench, add_tenant, get, tenant, until
+from worker.domain.timestamps import format_time
+from worker.store.backups import BACKUP_TAKEN
+from worker.tools.common.journal import Author, operation
 from worker.tools.demo.embedded import HOST, free_port
 
 EMPTY = {expression("Certificates last for")}
@@ -32,10 +36,12 @@ def prometheus(tmp_path: Path, port: int) -> Iterator[Prometheus]:
 
 
 async def _furnish(bench: Workbench) -> None:
-    """A plan that sells overage after five passports."""
+    """A plan that sells overage after five passports, and a backup that a job has noted."""
     connection = await bench.connect()
     try:
         await add_tenant(connection, tenant(20), max_dpps=5, overage_price_cents=75)
+        async with operation(connection, BACKUP_TAKEN, Author("job", ""), {"takenAt": format_time(datetime.now(UTC))}):
+            pass
     finally:
         await connection.close()
 
