@@ -1,104 +1,43 @@
 """Another PostgreSQL beneath a worker that waits meanwhile: the scripts of `deploy/move.md`, from 15 to the newest."""
 
 import asyncio
-import os
-import shutil
-import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from tests.infrastructure.choose import Infrastructure, server_directory
+from tests.infrastructure.another_postgres import Server, copy, newest_beside, old_server, upgrade
+from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.databases import fresh_database
-from tests.infrastructure.postgres import programs_of_debian, programs_of_wheel
 from tests.invariants import check_invariants
 from tests.operations.asking import ask
 from tests.operations.mixture import contents
-from tests.workbench import REPOSITORY, Workbench, make_workbench, run_command, tenant
-from worker.tools.demo.embedded import HOST, ServerMissing, free_port, let_others_reach
+from tests.workbench import Workbench, make_workbench, run_command, tenant
+from worker.tools.demo.embedded import HOST, ServerMissing
 
 pytestmark = pytest.mark.real_kafka
 
-SCRIPTS = REPOSITORY / "deploy" / "scripts"
 OLD_MAJOR = "15"
 ROLE, PASSWORD = "passport_worker_moved", "of-a-test"
-SETTINGS = """
-listen_addresses = '127.0.0.1'
-port = {port}
-unix_socket_directories = '{folder}'  # pg_upgrade looks for a live server there
-"""
-
-
-@dataclass
-class Server:
-    """A PostgreSQL that `pg_ctl` starts and stops, as an administrator has it. Root has another user run it."""
-
-    programs: Path
-    data: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        """The maintenance database."""
-        return f"postgresql://postgres@{HOST}:{self.port}/postgres"
-
-    def make(self) -> None:
-        """Initialise, with its address in its own settings, and start it."""
-        let_others_reach(self.programs)
-        options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
-        run([self.programs / "initdb", "-D", self.data, *options], self.data.parent)
-        with (self.data / "postgresql.conf").open("a") as settings:
-            settings.write(SETTINGS.format(port=self.port, folder=self.data.parent))
-        run([self.programs / "pg_ctl", "start", "-w", "-D", self.data, "-l", self.data / "log"], self.data.parent)
-
-    def stop(self) -> None:
-        """Whoever started it."""
-        if (self.data / "postmaster.pid").exists():
-            run([self.programs / "pg_ctl", "stop", "-m", "immediate", "-D", self.data], self.data.parent)
-
-
-def run(command: Sequence[str | Path], folder: Path, **environment: str) -> None:
-    """As the user of the servers. Fails with what the command printed."""
-    with (folder / "printed").open("w+") as printed:  # a server that stays inherits it, and would keep a pipe open
-        done = subprocess.run(
-            list(map(str, command)),
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=printed,
-            user="nobody" if os.geteuid() == 0 else None,
-            cwd=folder,
-            env={**os.environ, **environment},
-            timeout=120,
-        )
-        printed.seek(0)
-        assert done.returncode == 0, printed.read()[-5000:]
 
 
 @pytest.fixture
 def old() -> Iterator[Server]:
     """The oldest supported version, without data checksums, as it is made by default."""
-    with server_directory() as folder:
-        if os.geteuid() == 0:
-            shutil.chown(folder, "nobody")
-        try:
-            server = Server(programs_of_debian(OLD_MAJOR), folder / "old", free_port())
-        except ServerMissing as missing:
-            pytest.skip(str(missing))
-        server.make()
-        yield server
-        server.stop()
+    try:
+        with old_server(OLD_MAJOR) as server:
+            yield server
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture
 def new(old: Server) -> Iterator[Server]:
     """The newest version beside the old one; nobody has initialised it yet."""
-    server = Server(programs_of_wheel(), old.data.parent / "new", free_port())
-    yield server
-    server.stop()
+    with newest_beside(old) as server:
+        yield server
 
 
 @pytest.fixture
@@ -151,15 +90,7 @@ async def test_pg_upgrade_beneath_a_running_worker(bench: Workbench, old: Server
     bench.start_worker(log)
     bench.publish(commands(bench, "before"))
     await bench.wait_for_results(200)
-    environment = {
-        "OLD_BIN": str(old.programs),
-        "NEW_BIN": str(new.programs),
-        "OLD_DATA": str(old.data),
-        "NEW_DATA": str(new.data),
-        "PGHOST": HOST,
-        "PGPORT": str(old.port),
-    }
-    script = asyncio.to_thread(run, [SCRIPTS / "postgres-upgrade.sh"], old.data.parent, **environment)
+    script = asyncio.to_thread(upgrade, old, new)
     meanwhile = await publish_until_done(bench, asyncio.ensure_future(script))
     bench.publish(commands(bench, "after"))
     await bench.wait_for_results(400 + meanwhile)
@@ -181,14 +112,7 @@ async def test_dump_and_restore_beneath_a_running_worker(
     bench.publish(commands(bench, "before"))
     await bench.wait_for_results(200)
     await asyncio.to_thread(new.make)
-    environment = {
-        "OLD": bench.settings.database_url,
-        "NEW": new.url,
-        "ROLES": ROLE,
-        "DUMP": str(new.data.parent / "dump"),
-        "PATH": f"{new.programs}:{os.environ['PATH']}",
-    }
-    script = asyncio.to_thread(run, [SCRIPTS / "postgres-copy.sh"], old.data.parent, **environment)
+    script = asyncio.to_thread(copy, bench.settings.database_url, new, ROLE)
     meanwhile = await publish_until_done(bench, asyncio.ensure_future(script))
     moved = urlsplit(new.url)._replace(path=database).geturl()
     assert await contents(moved) == await contents(bench.settings.database_url)
