@@ -1,9 +1,13 @@
 """Backups by the scripts of `deploy/scripts`: a lost server is restored, and then lacks nothing that was published."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
@@ -13,9 +17,9 @@ from tests.integration.guards_helpers import running, set_topic
 from tests.invariants import check_invariants
 from tests.operations.asking import ask
 from tests.operations.mixture import as_role, limit_tenants, mixture
-from tests.workbench import Workbench, make_workbench, run_command, until
+from tests.workbench import REPOSITORY, Workbench, make_workbench, run_command, until
 from worker.domain.timestamps import format_time
-from worker.tools.common.rights import READER, RUN
+from worker.tools.common.rights import READER
 
 pytestmark = pytest.mark.real_kafka
 
@@ -98,10 +102,10 @@ async def test_a_lost_server_is_restored(
 
 
 async def test_the_newest_backup_is_compared_with_the_retention_of_topics(bench: Workbench) -> None:
-    """By the worker's own role, and by the shortest retention; an older backup that is noted later does not count."""
+    """Noted by the page's role, and by the shortest retention; an older backup that is noted later does not count."""
     now = datetime.now(UTC).replace(microsecond=0)
     assert await _newest_backup(bench) == "skipped"
-    async with as_role(bench.settings.database_url, RUN) as job:
+    async with _job_of(bench) as job:
         noted = await ask(bench, "backup-taken", "--at", _ago(now, hours=83), PASSPORT_DATABASE_URL=job)
     assert (noted.code, datetime.fromisoformat(noted.report["takenAt"])) == (0, now - timedelta(hours=83))
     assert await _newest_backup(bench) == "ok"
@@ -126,6 +130,22 @@ async def test_a_backup_that_nobody_can_have_taken_is_refused(bench: Workbench) 
     assert (done.returncode, done.stdout) == (2, "")
     assert "--at: expected" in done.stderr
     assert await _newest_backup(bench) == "skipped"
+
+
+@asynccontextmanager
+async def _job_of(bench: Workbench) -> AsyncIterator[str]:
+    """The database for a role that has what `deploy/security.md` grants to a backup job."""
+    page = (REPOSITORY / "deploy" / "security.md").read_text(encoding="utf-8")
+    (rights,) = re.findall(r"^\| backup job \| `backup-taken` \| (.*?) \|", page, re.MULTILINE)
+    name, connection = f"job_{uuid4().hex[:8]}", await bench.connect()
+    await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'of-a-test'")
+    for right in rights.replace("the schema", "SCHEMA public").replace("`", "").split("; "):
+        await connection.execute(f"GRANT {right} TO {name}")
+    parts = urlsplit(bench.settings.database_url)
+    yield parts._replace(netloc=f"{name}:of-a-test@{parts.netloc.rpartition('@')[2]}").geturl()
+    await connection.execute(f"DROP OWNED BY {name}")
+    await connection.execute(f"DROP ROLE {name}")
+    await connection.close()
 
 
 def _ago(now: datetime, hours: int) -> str:
