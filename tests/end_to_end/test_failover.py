@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from tests.infrastructure.archiving import run_script
@@ -102,6 +103,40 @@ async def test_nothing_is_published_that_the_synchronous_standby_lacks(pair: Pai
     await bench.wait_for_results(pair.sent, 90)
     await check_invariants(bench)
     assert '"lane_halted"' not in pair.log.read_text()
+
+
+async def test_an_old_primary_that_comes_back_makes_lanes_halt(pair: Pair) -> None:
+    """Nobody kept it off, and it stands first in the URL: a new worker finds it, and halts before it writes anything.
+
+    Once the old primary is off again, lanes go on by themselves.
+    """
+    bench = pair.bench
+    await have_commits_wait(pair.primary.url)
+    pair.publish()
+    await bench.wait_for_results(pair.sent)
+    await pair.fail_over()
+    pair.publish()
+    await bench.wait_for_results(pair.sent, 90)
+    await asyncio.to_thread(bench.kill_workers)
+    await _have_no_commit_wait(pair.primary)
+    bench.start_worker(pair.log)
+    await until(lambda: pair.log.read_text().count('"lane_halted"') >= 2, 60, "halted lanes")
+    pair.publish()
+    await asyncio.sleep(5)
+    assert len(bench.results()) == pair.sent - PIECE
+    await asyncio.to_thread(pair.primary.kill)
+    await bench.wait_for_results(pair.sent, 90)
+    await check_invariants(bench)
+    assert (await ask(bench, "audit")).code == 0
+
+
+async def _have_no_commit_wait(primary: EmbeddedPostgres) -> None:
+    """Start it again, alone: nothing but the positions of lanes is in the way of a worker."""
+    await asyncio.to_thread(primary.start)
+    connection = await asyncpg.connect(primary.url)
+    await connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
 
 
 @pytest.mark.long
