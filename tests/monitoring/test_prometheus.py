@@ -12,7 +12,6 @@ from tests.infrastructure.tools import tool
 from tests.monitoring.panels import expression, expressions
 from tests.monitoring.prometheus import Prometheus
 from tests.monitoring.queries import filled
-from tests.operations.asking import ask
 from tests.workbench import Workbench, add_tenant, get, tenant, until
 from worker.domain.timestamps import format_time
 from worker.store.backups import BACKUP_TAKEN
