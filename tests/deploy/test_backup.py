@@ -16,9 +16,10 @@ PLUGIN = "barman-cloud.cloudnative-pg.io"
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_page_quotes_each_script_in_full(script: Path) -> None:
-    """So that nobody types another one than the tests have run."""
+    """So that nobody types another one than the tests have run. The line that names the shell may be missing."""
     text = script.read_text(encoding="utf-8")
-    assert [name for name in PAGES if text in blocks(page(name), "sh")]
+    quotations = {text, text.removeprefix("#!/bin/sh\n")}
+    assert [name for name in PAGES if quotations & {*blocks(page(name), "sh")}]
 
 
 def test_the_backup_component_archives_the_cluster_that_it_backs_up() -> None:
