@@ -1,7 +1,7 @@
 """The checks that must pass before a worker joins its group. `run` and `doctor` share them."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.auth.jwks import is_url
 from worker.messages import away
@@ -11,7 +11,7 @@ from worker.store.errors import why_refused
 from worker.store.grants import check_rights
 from worker.store.pooling import SESSION, check_session
 from worker.store.port import StoreUnavailable
-from worker.store.postgres import SESSION_SETTINGS
+from worker.store.postgres import SESSION_SETTINGS, PostgresStore
 from worker.store.schema import GROUP, SCHEMA, applied_migrations, check_group, check_schema, known_migrations
 from worker.store.sql import Sessions
 from worker.stream.cluster.connection import Cluster, kafka_fault
@@ -24,7 +24,6 @@ from worker.stream.cluster.topics import check_topics
 KAFKA, KAFKA_RIGHTS = away.KAFKA.check, "kafka.rights"
 POSTGRES, POSTGRES_RIGHTS = away.POSTGRES.check, "postgres.rights"
 KEY_SET = "oauth.tls"
-CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +81,16 @@ class Preflight:
         return [_passed(POSTGRES, f"Postgres answers at {self._settings.database.place}")]
 
     async def _session(self) -> list[CheckResult]:
-        async with self._store.session() as connection:
-            other = await self._settings.database.connect(timeout=CONNECT_SECONDS)
-            try:
+        another = PostgresStore(self._settings.database, 1)
+        try:
+            async with self._store.session() as connection, another.session() as other:
                 wrong = await check_session(connection, other, SESSION_SETTINGS)
-            finally:
-                await other.close(timeout=1.0)
+        except StoreUnavailable as error:
+            if refused := why_refused(error.__cause__):
+                return [replace(refused, id=SESSION)]
+            raise
+        finally:
+            await another.close()
         return [wrong or _passed(SESSION, "each connection has a session of its own, with the worker's settings")]
 
     async def _rights(self) -> list[CheckResult]:

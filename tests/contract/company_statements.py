@@ -157,6 +157,9 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
     "worker.tools.quota": {
         "quotas": _run(US.id, None, TODAY, None, False),
     },
+    "worker.tools.replay": {
+        "first_since": _run(US.lane, 0, 100, NOON),
+    },
 }
 
 OF_ALL: Mapping[str, Mapping[str, str]] = {

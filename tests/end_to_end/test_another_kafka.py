@@ -154,7 +154,14 @@ async def test_a_cluster_that_is_gone_for_good(both: BothClusters, tmp_path: Pat
     await until(lambda: len(new.results()) == len(listed) + 301, 60, "all are answered")
     assert (await ask(new, "audit")).code == 0
     account = await account_of(both, map(_as_on_the_old, both.results()))
-    _forget_undecided(account, await _applied(both))
+    undecided = _forget_undecided(account, await _applied(both))
+    assert undecided
+    await check_account(both, account, reemitted=True)
+    assert len(account.created) == 300
+    # The old cluster comes back, and its channel is served again.
+    both.start_worker(tmp_path / "again.log")
+    await until(lambda: undecided <= {one.cause for one in both.results()}, 60, "the rest is answered, too")
+    account = await account_of(both, map(_as_on_the_old, both.results()))
     await check_account(both, account, reemitted=True)
     assert len(account.created) == 300
 
@@ -196,7 +203,9 @@ async def _applied(bench: Workbench) -> dict[str, int]:
     return {row["place"]: row["applied"] for row in rows}
 
 
-def _forget_undecided(account: Account, applied: dict[str, int]) -> None:
-    """Commands that only the lost cluster had: their producers have to send them again."""
+def _forget_undecided(account: Account, applied: dict[str, int]) -> set[str]:
+    """Returns the commands that only the lost cluster had: their producers have to send them again."""
     places = {cause: cause.rpartition("/") for cause in account.asked}
-    account.asked = {cause for cause, (lane, _, offset) in places.items() if int(offset) < applied[lane]}
+    undecided = {cause for cause, (lane, _, offset) in places.items() if int(offset) >= applied[lane]}
+    account.asked -= undecided
+    return undecided
