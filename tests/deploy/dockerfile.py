@@ -61,7 +61,12 @@ class Build:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.python = root / "usr" / "local"
+
+    def run(self) -> None:
+        """Run all steps."""
         subprocess.run([sys.executable, "-m", "venv", str(self.python)], check=True, timeout=120)
+        self.first_stage()
+        self.pip_goes()
 
     def moved(self, text: str) -> str:
         """The text with its absolute paths below `root`."""

@@ -19,6 +19,7 @@ import pytest
 from tests.deploy.dockerfile import EPOCH, FILE, ROOT, Build, arguments, stages, variables
 from tests.deploy.licences import not_allowed
 from tests.deploy.release import PROJECT, copy_of_the_tree
+from tests.infrastructure.once import made_once
 from tests.workbench import get
 from worker import __version__
 from worker.tools.demo.embedded import free_port
@@ -30,16 +31,17 @@ PROGRAM = "opt/worker/bin/passport-worker"
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """The image's files below a folder: the Dockerfile's own steps were run there."""
-    build = Build(tmp_path_factory.mktemp("image"))
-    build.first_stage()
-    build.pip_goes()
-    return build
+    return Build(made_once(tmp_path_factory.getbasetemp(), "image", lambda root: Build(root).run()))
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a release holds, as its workflow makes it, from another clone than the image."""
-    tree, dist = copy_of_the_tree(tmp_path_factory.mktemp("tree")), tmp_path_factory.mktemp("release")
+    tree = tmp_path_factory.mktemp("tree")
+    return made_once(tmp_path_factory.getbasetemp(), "release", lambda dist: _release(copy_of_the_tree(tree), dist))
+
+
+def _release(tree: Path, dist: Path) -> None:
     done = subprocess.run(
         ["bash", ".ci/build", str(dist)],
         cwd=tree,
@@ -50,7 +52,6 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return dist
 
 
 @pytest.fixture(scope="module")
