@@ -151,9 +151,6 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "raise_epochs": _run(GROUP, US.topic),
         "slots_above_plan": _run([US.id]),
     },
-    "worker.tools.replay": {
-        "first_since": _run(US.lane, 0, 100, NOON),
-    },
     "worker.tools.quota": {
         "quotas": _run(US.id, None, TODAY, None, False),
     },
