@@ -69,7 +69,7 @@ async def test_a_pause_that_is_cancelled_ends_as_the_fetch_does() -> None:
 
 
 async def test_records_that_nobody_reads_hold_up_no_fetch() -> None:
-    """aiokafka's own fetcher goes on after the pause, though each fetch leaves records of a lane that has enough.
+    """aiokafka's own fetcher goes on after the pause, though each fetch leaves records of a lane that has enough (B25).
 
     Seen to fail where aiokafka waits for their reader as long as the pause takes: half of the fetches came 200 ms late.
     """

@@ -175,7 +175,7 @@ def pause_after_fetches(consumer: AIOKafkaConsumer) -> None:
     fetcher = consumer._fetcher
     # aiokafka fetches nothing for so long after records that nobody has read yet. A lane that has enough leaves its
     # records there, and must not hold up the others: this ends before the pause. If both ended in the same step of the
-    # event loop, aiokafka would take the fetch for unfinished, and wait for 200 ms.
+    # event loop, aiokafka would take the fetch for unfinished, and wait for 200 ms (guard B25).
     fetcher._prefetch_backoff = FULL_SECONDS / 2
     fetch = fetcher._proc_fetch_request
 
