@@ -19,12 +19,14 @@ from tests.infrastructure.kafka import LocalKafka
 from tests.infrastructure.postgres import programs_of_wheel
 from tests.invariants import Account, account_of, check_account, check_invariants
 from tests.operations.asking import Told, ask
+from tests.signing import add_signing_key, signed, signer_of
 from tests.workbench import ANY_PARTITION, REPOSITORY, Result, Workbench, run_command, settings_of, tenant, until
 
 pytestmark = pytest.mark.real_kafka
 
 SCRIPTS = REPOSITORY / "deploy" / "scripts"
 CHANNEL = "two"
+SIGNING = tenant(3)
 
 
 @dataclass
@@ -101,24 +103,33 @@ def publish_in_a_transaction(bench: Workbench) -> None:
 
 
 async def test_a_move_by_draining_and_a_new_channel(both: BothClusters, tmp_path: Path) -> None:
-    """Each command of either cluster has one result. Keys, serial numbers and quotas are the company's on both."""
+    """Each command of either cluster has one result. Keys, serial numbers and quotas are the company's on both.
+
+    Signatures name the old topic, and hold on the new one.
+    """
     old_log, new_log = tmp_path / "old.log", tmp_path / "new.log"
+    audience = both.environment["PASSPORT_SIGNATURE_AUDIENCE"] = both.settings.topic_commands
+    await add_signing_key(both, SIGNING)
+    of_signing = [both.command(SIGNING, 3, f"signed-{n}", key=f"signed-{n}", partition=0) for n in range(2)]
+    sent_signed = [signed(command, signer_of(SIGNING, audience)) for command in of_signing]
     worker = both.start_worker(old_log)
     both.publish(commands(both, "unit", 200))
+    both.publish(sent_signed[:1])
     await asyncio.to_thread(publish_in_a_transaction, both)
     await script(both, "kafka-drain.sh")
-    assert len(both.results()) == 201
+    assert len(both.results()) == 202
     await script(both.on_new, "kafka-open.sh", CHANNEL)
     both.on_new.start_worker(new_log)
     # A producer that did not see its last answers sends these commands again, to the new cluster.
     both.on_new.publish(commands(both, "unit", 50), CHANNEL)
     both.on_new.publish(commands(both, "more", 100), CHANNEL)
-    both.on_new.publish([both.command(tenant(1), 1, "unit-199", key="another", partition=0)], CHANNEL)
-    await until(lambda: len(both.results()) == 201 + 151, 60, "all are answered")
+    both.on_new.publish([both.command(tenant(1), 1, "unit-199", key="another", partition=0), *sent_signed], CHANNEL)
+    await until(lambda: len(both.results()) == 202 + 153, 60, "all are answered")
     assert both.stop_worker(worker) == 0
     results = await check_invariants(both)
     moved = [one for one in results if one.topic.startswith(f"{CHANNEL}.")]
-    assert sum(one.header("idempotency-replayed") == "true" for one in moved) == 50
+    assert sum(one.header("idempotency-replayed") == "true" for one in moved) == 51
+    assert not [one for one in results if both.label_of(one.topic) == "rejected"]
     (conflict,) = [one for one in moved if both.label_of(one.topic) == "conflict"]
     assert conflict.body["conflict"] == "serial_exists"
     assert '"lane_halted"' not in old_log.read_text() + new_log.read_text()
