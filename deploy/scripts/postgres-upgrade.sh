@@ -4,10 +4,12 @@
 set -eu
 superuser=${PGUSER:-postgres}
 
-# The new cluster has to have what the old one has: data checksums, which PostgreSQL 18 would switch on.
-checksums=--no-data-checksums
-"$OLD_BIN/pg_controldata" "$OLD_DATA" | grep -q 'page checksum version: *0$' || checksums=--data-checksums
-"$NEW_BIN/initdb" --pgdata "$NEW_DATA" --username "$superuser" "$checksums"
+# The new cluster has to have data checksums if the old one has, and only then. Since PostgreSQL 18 they are the default.
+checksums=--data-checksums
+if LC_ALL=C "$OLD_BIN/pg_controldata" "$OLD_DATA" | grep -q 'page checksum version: *0$'; then
+    checksums=$("$NEW_BIN/initdb" --help | grep -o -e --no-data-checksums || true)
+fi
+"$NEW_BIN/initdb" --pgdata "$NEW_DATA" --username "$superuser" ${checksums:+"$checksums"}
 cp "$OLD_DATA/postgresql.conf" "$OLD_DATA/postgresql.auto.conf" "$OLD_DATA/pg_hba.conf" "$NEW_DATA"
 
 upgrade() {

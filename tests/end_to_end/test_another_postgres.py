@@ -24,10 +24,10 @@ ROLE, PASSWORD = "passport_worker_moved", "of-a-test"
 
 
 @pytest.fixture
-def old() -> Iterator[Server]:
-    """The oldest supported version, without data checksums, as it is made by default."""
+def old(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The oldest supported version, without data checksums, as it is made by default, or with a test's options."""
     try:
-        with old_server(OLD_MAJOR) as server:
+        with old_server(OLD_MAJOR, *getattr(request, "param", ())) as server:
             yield server
     except ServerMissing as missing:
         pytest.skip(str(missing))
@@ -84,6 +84,11 @@ def assert_it_looked(log: Path, version: str) -> None:
     assert '"lane_halted"' not in text
 
 
+@pytest.mark.parametrize(
+    "old",
+    [pytest.param((), id="by default"), pytest.param(("--data-checksums",), id="checksums", marks=pytest.mark.long)],
+    indirect=True,
+)
 async def test_pg_upgrade_beneath_a_running_worker(bench: Workbench, old: Server, new: Server, tmp_path: Path) -> None:
     """At the same address. The worker waits, looks, and goes on by itself; nothing is lost or doubled."""
     log = tmp_path / "worker.log"

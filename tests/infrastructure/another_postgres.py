@@ -33,10 +33,10 @@ class Server:
         """The maintenance database."""
         return f"postgresql://postgres@{HOST}:{self.port}/postgres"
 
-    def make(self) -> None:
-        """Initialise, with its address in its own settings, and start it."""
+    def make(self, *more: str) -> None:
+        """Initialise, with its address in its own settings, and start it; `more` are options of initdb."""
         let_others_reach(self.programs)
-        options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
+        options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C", *more]
         run([self.programs / "initdb", "-D", self.data, *options], self.data.parent)
         with (self.data / "postgresql.conf").open("a") as settings:
             settings.write(SETTINGS.format(port=self.port, folder=self.data.parent))
@@ -66,14 +66,14 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> None
 
 
 @contextmanager
-def old_server(major: str) -> Iterator[Server]:
+def old_server(major: str, *options: str) -> Iterator[Server]:
     """One of Debian's versions. Raises `ServerMissing`."""
     programs = programs_of_debian(major)
     with server_directory() as folder:
         if os.geteuid() == 0:
             shutil.chown(folder, "nobody")
         server = Server(programs, folder / "old", free_port())
-        server.make()
+        server.make(*options)
         try:
             yield server
         finally:
