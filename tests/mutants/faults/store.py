@@ -179,4 +179,12 @@ FAULTS = (
         "d.company_id = r.company_id AND d.member = $1",
         ("tests/contract/test_company_days.py",),
     ),
+    Fault(
+        "shared-session-unseen",
+        "no worker starts behind a pooler of transactions",
+        "worker/store/pooling.py",
+        '    return bool(seen) or own != "own"\n',
+        "    return False\n",
+        ("tests/contract/test_pooling.py",),
+    ),
 )

@@ -216,4 +216,28 @@ FAULTS = (
         "version < ours",
         ("tests/contract/test_migrate.py",),
     ),
+    Fault(
+        "lost-answers-from-applied",
+        "answers that nobody noted as visible can be published on another cluster",
+        "worker/tools/replay/destination.py",
+        "known[at].emitted if chosen.start is None",
+        "known[at].applied if chosen.start is None",
+        ("tests/end_to_end/test_another_kafka.py",),
+    ),
+    Fault(
+        "into-beside-its-workers",
+        "answers of a channel whose topic is still here are not published elsewhere",
+        "worker/tools/replay/destination.py",
+        "if any(position_in(row).topic == here for row in rows.values()):",
+        "if not rows:",
+        ("tests/operations/test_replay.py",),
+    ),
+    Fault(
+        "drained-too-early",
+        "a drain ends when each command has its visible result",
+        "worker/tools/lanes/watch.py",
+        "lane.lag_records == 0 for lane in served)",
+        "lane.state != 'behind' for lane in served)",
+        ("tests/operations/test_lanes.py",),
+    ),
 )
