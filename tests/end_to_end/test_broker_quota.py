@@ -1,6 +1,7 @@
 """Order is promised within a channel, so only the broker can hold a flood back: by a quota (deploy/companies.md)."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -89,14 +90,17 @@ async def test_a_producer_with_a_quota_does_not_hold_up_others(make_bench: MakeB
         kafka_configs, servers, *entity, "--add-config", f"producer_byte_rate={BYTES_A_SECOND},request_percentage=50"
     )
     log = tmp_path / "worker.log"
-    bench.start_worker(log)
+    worker = bench.start_worker(log)
     await until(lambda: '"event": "assigned"' in log.read_text(), 30, "the worker has the partition")
     await _waits(bench, "warm", 3)
     quiet = max(await _waits(bench, "quiet", 5))
     async with _flood(bench, limited, 100):
         beside = await _waits(bench, "beside", 10)
-    async with _flood(bench, f"{bench.settings.group_id}-unlimited", FLOOD // 2):
-        (behind,) = await _waits(bench, "behind", 1)
+    worker.send_signal(signal.SIGSTOP)  # or a fast one would have answered all before anybody waits
+    async with _flood(bench, f"{bench.settings.group_id}-unlimited", FLOOD):
+        waiting = asyncio.create_task(_waits(bench, "behind", 1))
+        worker.send_signal(signal.SIGCONT)
+        (behind,) = await waiting
     await asyncio.to_thread(kafka_configs, servers, *entity, "--delete-config", "producer_byte_rate,request_percentage")
     print(f"alone {quiet:.2f} s, beside a limited flood {max(beside):.2f} s, behind an unlimited one {behind:.2f} s")
     assert max(beside) < quiet + BURST_SECONDS

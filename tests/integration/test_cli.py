@@ -351,6 +351,7 @@ class Interrupts:
         if name == "worker.tools.cli.main":
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from programs in its background
 sys.meta_path.insert(0, Interrupts())
 sys.argv = ["passport-worker", "lanes"]
 from worker.__main__ import main
