@@ -137,6 +137,7 @@ async def test_passwords_change_while_the_worker_works(bench: Workbench, kafka: 
     await check_invariants(bench)
 
 
+@pytest.mark.long
 async def test_a_password_file_that_comes_late_is_waited_for(
     bench: Workbench, kafka: TokenKafka, tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ async def test_a_password_file_that_comes_late_is_waited_for(
     await check_invariants(bench)
 
 
+@pytest.mark.long
 async def test_a_token_file_that_somebody_renews(
     bench: Workbench, tokens: dict[str, str], issuer: Issuer, tmp_path: Path
 ) -> None:
@@ -179,6 +181,7 @@ async def test_a_token_file_that_somebody_renews(
     await check_invariants(bench)
 
 
+@pytest.mark.long
 async def test_tokens_of_a_token_endpoint(
     bench: Workbench, endpoint: dict[str, str], issuer: Issuer, tmp_path: Path
 ) -> None:
@@ -233,6 +236,7 @@ async def test_what_is_refused_is_said(
     await check_invariants(bench)
 
 
+@pytest.mark.long
 async def test_all_certificates_are_of_another_authority(bench: Workbench, kafka: TokenKafka, tmp_path: Path) -> None:
     """The broker comes back with a new certificate and asks for new ones: the worker has them, without a restart."""
     bundle, certificate, key = tmp_path / "bundle.crt", tmp_path / "client.crt", tmp_path / "client.key"
