@@ -153,16 +153,13 @@ class Session:
         if len(ready) > records_left:  # those that have waited longest
             ready = sorted(ready, key=lambda lane: lane.served)[:records_left]
         few = records_left // max(1, len(ready))
-        lanes_of = Counter(lane.name.topic for lane in ready)
-        sizes = Counter[str]()
+        lanes_of, sizes = Counter(lane.name.topic for lane in ready), Counter[str]()
         turn: Batches = {}
         # Lanes with few records come first: what they leave of their shares goes to those with many.
-        for shares, lane in zip(
-            range(len(ready), 0, -1), sorted(ready, key=lambda lane: (len(lane.inbox) > few, lane.served)), strict=True
-        ):
+        for before, lane in enumerate(sorted(ready, key=lambda lane: (len(lane.inbox) > few, lane.served))):
+            shares, topic = len(ready) - before, lane.name.topic
             records, size = records_left // shares, bytes_left // shares
             if is_shared:
-                topic = lane.name.topic
                 if sizes[topic] >= SHARED_BYTES:
                     continue  # the lane has waited longest at the next turn
                 records = min(records, max(1, SHARED_RECORDS // lanes_of[topic]))
@@ -171,7 +168,7 @@ class Session:
             self._hooks.begins(batch.activity)
             lane.served = self._turns
             records_left, bytes_left = records_left - len(batch.records), bytes_left - batch.size
-            sizes[lane.name.topic] += batch.size
+            sizes[topic] += batch.size
             turn[lane] = batch
         return turn
 
