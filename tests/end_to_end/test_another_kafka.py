@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sysconfig
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,17 +13,17 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.conftest import MakeBench
+from tests.infrastructure.archiving import SCRIPTS, run_script
 from tests.infrastructure.forked import run_forked
 from tests.infrastructure.kafka import LocalKafka
 from tests.infrastructure.postgres import programs_of_wheel
 from tests.invariants import Account, account_of, check_account, check_invariants
 from tests.operations.asking import Told, ask
 from tests.signing import add_signing_key, signed, signer_of
-from tests.workbench import ANY_PARTITION, REPOSITORY, Result, Workbench, run_command, settings_of, tenant, until
+from tests.workbench import ANY_PARTITION, Result, Workbench, run_command, settings_of, tenant, until
 
 pytestmark = pytest.mark.real_kafka
 
-SCRIPTS = REPOSITORY / "deploy" / "scripts"
 CHANNEL = "two"
 SIGNING = tenant(3)
 
@@ -70,19 +69,9 @@ async def both(make_bench: MakeBench, own_kafka: LocalKafka) -> BothClusters:
     return BothClusters(environment, settings, old.workers, old.logs, {CHANNEL: 2}, new_bootstrap_servers=servers)
 
 
-async def script(bench: Workbench, name: str, *arguments: str) -> str:
-    """Run a script with the settings of a bench; fails with what it printed."""
-    path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [str(SCRIPTS / name), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **bench.environment, "PATH": path},
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+async def script(bench: Workbench, name: str, *arguments: str) -> None:
+    """Run a script with the settings of a bench."""
+    await asyncio.to_thread(run_script, name, bench.environment, *arguments)
 
 
 def commands(bench: Workbench, name: str, count: int) -> list[dict[str, object]]:

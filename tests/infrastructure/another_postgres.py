@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.infrastructure.archiving import SCRIPTS
 from tests.infrastructure.choose import server_directory
 from tests.infrastructure.postgres import programs_of_debian, programs_of_wheel
 from worker.tools.demo.embedded import HOST, free_port, let_others_reach
 
-SCRIPTS = Path(__file__).parent.parent.parent / "deploy" / "scripts"
 SETTINGS = """
 listen_addresses = '127.0.0.1'
 port = {port}
