@@ -85,6 +85,5 @@ class Housekeeping:
                 self._metrics.ledger_ends.set(await ledger_end(connection))
                 self._metrics.newest_backup.set(await newest_backup(connection) or 0)
         with suppress(Exception):  # Kafka is away, which `watch-servers` reports, too
-            names = [name for channel in self._settings.by_commands.values() for name in channel.all_topics]
-            topics = await find_topics(self._cluster, names)
+            topics = await find_topics(self._cluster, self._settings.topics_of_channels)
             self._metrics.topic_retention.set(shortest_retention(topics.values()))

@@ -413,6 +413,11 @@ class Settings(BaseSettings):
         return self.topic_commands, *self.answer_topics
 
     @property
+    def topics_of_channels(self) -> tuple[str, ...]:
+        """`all_topics` of each channel."""
+        return tuple(topic for channel in self.by_commands.values() for topic in channel.all_topics)
+
+    @property
     def audience(self) -> str:
         """The required audience of signatures: the command topic unless set."""
         return self.signature_audience or self.topic_commands

@@ -227,7 +227,6 @@ async def _make_topics(settings: Settings) -> None:
 
 def _delete_topics(settings: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
-    topics = [topic for channel in settings.by_commands.values() for topic in channel.all_topics]
-    for future in admin.delete_topics(topics, operation_timeout=30).values():
+    for future in admin.delete_topics([*settings.topics_of_channels], operation_timeout=30).values():
         future.exception()
     time.sleep(0.2)

@@ -143,9 +143,7 @@ class Scene:
     @property
     def topics(self) -> tuple[str, ...]:
         """Those of the workers; the last two are Kafka's own, whose leaders are the coordinators."""
-        settings = self.bench.settings
-        own = (topic for channel in settings.by_commands.values() for topic in channel.all_topics)
-        return (*own, OFFSETS, TRANSACTIONS)
+        return (*self.bench.settings.topics_of_channels, OFFSETS, TRANSACTIONS)
 
     @property
     def everybody(self) -> list[Member]:

@@ -25,7 +25,7 @@ def looking_acls(settings: Settings) -> tuple[Acl, ...]:
 
 def reader_acls(settings: Settings) -> tuple[Acl, ...]:
     """The rights to look at everything and change nothing."""
-    topics = (topic for channel in settings.by_commands.values() for topic in channel.all_topics)
+    topics = settings.topics_of_channels
     return (*looking_acls(settings), *(Acl("DescribeConfigs", "topic", topic) for topic in topics))
 
 

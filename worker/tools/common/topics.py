@@ -39,7 +39,7 @@ async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str]
 
 async def compare_topics(cluster: Cluster, settings: Settings) -> tuple[list[str], list[str]]:
     """The names of missing topics, and a sentence for each difference of the others."""
-    names = [topic for channel in settings.by_commands.values() for topic in channel.all_topics]
+    names = settings.topics_of_channels
     topics = await find_topics(cluster, names)
     return [name for name in names if name not in topics], _drift(settings, topics)
 

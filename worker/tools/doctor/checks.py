@@ -142,7 +142,7 @@ def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
         return [judgements.of_log_clock(max(newest) - time.time() if newest else None)]
 
     async def transactions() -> list[CheckResult]:
-        topics = [topic for channel in servers.settings.by_commands.values() for topic in channel.all_topics]
+        topics = servers.settings.topics_of_channels
         return [judgements.of_open_transactions(await open_transactions(servers.cluster, topics), time.time())]
 
     async def tls() -> list[CheckResult]:
@@ -176,9 +176,9 @@ def checks_of_both(servers: Servers, channel: str | None) -> tuple[Check, ...]:
         if isinstance(found, Problem):
             status: Status = "skipped" if found.code == POSTGRES_DENIES else "failed"
             return [CheckResult("backup.newest", found.text, status=status)]
-        names = [name for own in servers.settings.by_commands.values() for name in own.all_topics]
         taken, now = found
-        return [judgements.of_backup(taken, await find_topics(servers.cluster, names), now)]
+        topics = await find_topics(servers.cluster, servers.settings.topics_of_channels)
+        return [judgements.of_backup(taken, topics, now)]
 
     presumed = (*_TOPICS, *_TABLES)
     return (Check(_LANES, look, presumed), Check(("backup.newest",), backup, presumed))
