@@ -122,7 +122,9 @@ class MemoryStore:
         )
 
     @asynccontextmanager
-    async def transaction(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["MemoryTransaction"]:
+    async def transaction(
+        self, expected: Sequence[ExpectedPosition], commands: Sequence[Command] = (), facts: Facts | None = None
+    ) -> AsyncIterator["MemoryTransaction"]:
         """See the port. Effects are applied on a clean exit only."""
         tokens = [one.token for one in expected]
         if lost := [token for token in tokens if self._lanes[token.name].token(token.name) != token]:
@@ -133,7 +135,9 @@ class MemoryStore:
             position = self._lanes[one.token.name].position
             if position is None or position.applied != one.applied:
                 raise StoreUnavailable(f"{one.token.name}: expected to be at {one.applied}, found {position}")
-        transaction = MemoryTransaction(self.facts)
+        if facts is not None:
+            self._gather(facts)
+        transaction = MemoryTransaction()
         yield transaction
         moved = sum(one.applied <= to for one, to in zip(expected, transaction.positions, strict=True))
         if moved != len(expected):
@@ -150,23 +154,22 @@ class MemoryStore:
             lane.ledger.update({answer.offset: answer for answer in answers})
             lane.position = replace(lane.position, applied=applied, emitted=max(lane.position.emitted, one.emitted))
 
+    def _gather(self, facts: Facts) -> None:
+        """Copies, so that a batch which fails leaves nothing behind."""
+        facts.slots_used = dict(self.facts.slots_used)
+        facts.writes = dict(self.facts.writes)
+        facts.bindings = dict(self.facts.bindings)
+        facts.gtin_owners = dict(self.facts.gtin_owners)
+        facts.serials = dict(self.facts.serials)
+
 
 class MemoryTransaction:
     """See `worker.store.port.Transaction`."""
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
+    def __init__(self) -> None:
         self.created: Sequence[Created] = ()
         self.answers: Sequence[Sequence[Answer]] = ()
         self.positions: Sequence[int] = ()
-
-    async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
-        """See the port. Copies, so that a batch which fails leaves nothing behind."""
-        facts.slots_used = dict(self._facts.slots_used)
-        facts.writes = dict(self._facts.writes)
-        facts.bindings = dict(self._facts.bindings)
-        facts.gtin_owners = dict(self._facts.gtin_owners)
-        facts.serials = dict(self._facts.serials)
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]

@@ -9,6 +9,9 @@ from uuid import UUID
 from tests.contract.two_companies import GROUP, HOLDER, KEY, NOON, SERIAL, SHARED_LANE, THEM, TODAY, US
 from worker.store import sql
 
+FILLED_IN = ("begin", "grants", "read_grants")
+"""Files with places that the worker fills in before it runs them."""
+
 NEW_GTIN, THIRD = "00000000000031", "c" * 24
 _NEW = UUID(int=99)
 _NOON_MS = round(NOON.timestamp() * 1000)
@@ -29,6 +32,12 @@ class Run:
 
 def _run(*arguments: Any) -> tuple[Run, ...]:
     return (Run(arguments),)
+
+
+def _gathering(gtins: Sequence[str]) -> Sequence[Any]:
+    days = [(TODAY - TODAY.replace(1970, 1, 1)).days]
+    serials = ([US.number, US.number], f"{US.gtin}\x1f{THEM.gtin}", f"{SERIAL}\x1f{SERIAL}")
+    return ([US.lane], [US.number], [US.number], days, "\x1f".join(gtins), *serials, US.key, 0)
 
 
 _RECORD = (
@@ -58,11 +67,14 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "companies": _run([US.id]),
         "dead_letters": _run(US.lane, 5, "reason", None, b"", [], []),
         "frames": _run([US.frame]),
+        "gather": (
+            Run(_gathering([US.gtin, THEM.gtin]), discloses=_FOREIGN_GTIN),
+            Run(_gathering([US.gtin])),
+        ),
         "gtin_owners": (Run(([US.gtin, THEM.gtin],), discloses=_FOREIGN_GTIN), Run(([US.gtin],))),
         "lanes": _run(GROUP, [US.topic]),
         "list_only": _run([US.lane, THEM.lane], [1, 0], [HOLDER, HOLDER], "p-2"),
         "lock_companies": _run([US.id]),
-        "lock_lanes": _run([US.lane]),
         "lock_partitions": _run(GROUP, [US.topic], [0]),
         "mark_emitted": _run([US.lane, THEM.lane], [1, 0], [HOLDER, HOLDER], [1, 1]),
         "note_set_back": _run(US.topic, 0, 0, "member", 2),
@@ -72,12 +84,10 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "record": _run(*_RECORD),
         "register": _run(GROUP, [US.topic], [0], 1, "member", False, "p-2"),
         "release_gtins": (Run(([NEW_GTIN, THEM.gtin], [US.id, US.id]), _CLAIM),),
-        "serials": _run([US.number, US.number], f"{US.gtin}\x1f{THEM.gtin}", f"{SERIAL}\x1f{SERIAL}"),
         "settle_gtins": (Run(([NEW_GTIN, THEM.gtin], [US.id, US.id], [THIRD, US.id]), _CLAIM),),
         "signing_keys": _run([US.kid]),
         "start_lane": _run(US.lane, 1, 7, "cluster", "topic", HOLDER),
         "write_company_days": _run(GROUP, "member", [TODAY], [US.id], [9], [9], [None]),
-        "writes": _run([US.number], [(TODAY - TODAY.replace(1970, 1, 1)).days]),
     },
     "worker.tools.catalogue": {
         "api_key_owners": _run([US.digest]),

@@ -68,7 +68,7 @@ async def test_what_was_loaded_is_what_the_worker_reads(connection: Connection) 
     assert grants == {digests[0]: None, digests[1]: 1774994400000}
     company = await connection.fetchrow(sql.load("companies"), [COMPANY])
     assert company is not None
-    assert tuple(company) == (COMPANY, "active", None, None, None, "demo-growth", 5000, 75, 10000)
+    assert tuple(company) == (COMPANY, company["number"], "active", None, None, None, "demo-growth", 5000, 75, 10000)
     product, template, owner = await connection.fetch(sql.load("products"), [PRODUCT], [COMPANY], 1_000_000)
     assert (product["id"], template["id"], owner["company_id"]) == (PRODUCT, None, COMPANY)
     seeded = seed_fields(template["text"], product["text"], owner["text"])

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.contract.company_statements import OF_ALL, RUNS, Run
+from tests.contract.company_statements import FILLED_IN, OF_ALL, RUNS, Run
 from tests.contract.two_companies import GROUP, OF_NOBODY, OWNED, SHARED_LANE, THEM, US, add, remove, rows_of
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.databases import fresh_database
@@ -27,7 +27,7 @@ from worker.tools.common.migrating import migrate
 STATEMENTS = {
     (".".join(path.relative_to(REPOSITORY).parts[:-2]), path.stem): path.read_text(encoding="utf-8")
     for path in sorted((REPOSITORY / "worker").rglob("sql/*.sql"))
-    if path.stem not in ("grants", "read_grants")
+    if path.stem not in FILLED_IN
 }
 """Every statement of the worker and of its verbs, by package and name."""
 CASES = [(package, name, run) for package, named in RUNS.items() for name, runs in named.items() for run in runs]

@@ -8,7 +8,6 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from asyncpg.exceptions import _base
-from asyncpg.transaction import Transaction
 
 import worker.batch.pipeline
 import worker.store.postgres as store_settings
@@ -406,15 +405,15 @@ async def test_a_commit_without_an_answer_does_not_come_again(
 ) -> None:
     """It may have taken effect: the lane opens again and asks where it stands."""
 
-    async def commit_unheard(transaction: Transaction) -> None:
-        await commit(transaction)
+    async def commit_unheard(connection: sql.Connection) -> None:
+        await commit(connection)
         raise TimeoutError
 
-    commit = Transaction.commit
+    commit = store_settings.commit
     lane = await Lane.open(postgres)
     batch = lane.batch(ask(OPEN), ask(OPEN, 2))
     with monkeypatch.context() as patched:
-        patched.setattr(Transaction, "commit", commit_unheard)
+        patched.setattr(store_settings, "commit", commit_unheard)
         with pytest.raises(StoreUnavailable, match="COMMIT"):
             await lane.processor.process([batch])
     assert (await Lane.open(postgres)).applied == 2

@@ -7,7 +7,6 @@ import pytest
 from tests.contract.world import CATALOGUE, OPEN, Lane, ask, now_ms_of
 from tests.memory_store import MemoryStore
 from tests.workbench import make_past_day
-from worker.domain.facts import Facts
 from worker.domain.timestamps import DAY_MS, HOUR_MS, utc_day
 from worker.store import sql
 from worker.store.port import ExpectedPosition
@@ -91,7 +90,7 @@ async def test_of_two_lanes_the_later_binding_counts(postgres: PostgresStore) ->
         token = (await Lane.open(postgres, partition)).token
         created = [published.passports[partition]]
         async with postgres.transaction([ExpectedPosition(token, 0, 0)]) as transaction:
-            await transaction.reserve(created, Facts())
+            await transaction.reserve(created)
             await transaction.record(created, [answers[partition]], [1])
     assert await _days_of_keys(postgres) == [utc_day(now_ms)]
     (replayed,) = await (await Lane.open(postgres, 2)).process(asked[1])
@@ -107,8 +106,10 @@ async def test_days_before_yesterday_are_not_opened(postgres: PostgresStore) -> 
         try:
             for back, is_opened in ((1, False), (2, True)):
                 first_day = (today - _FIRST_DAY).days - back
-                plan = await connection.fetch(f"EXPLAIN {sql.load('bindings')}", b"k" * 16, first_day, 1000)
-                assert (f"idempotency_key_{old:%Y%m%d}" in str(plan)) is is_opened
-                assert f"idempotency_key_{today:%Y%m%d}" in str(plan)
+                for query, before in (("bindings", ()), ("gather", ([], [], [], [], "", [], "", ""))):
+                    key_ids_and_day = (b"k" * 16, first_day, *((1000,) if query == "bindings" else ()))
+                    plan = await connection.fetch(f"EXPLAIN {sql.load(query)}", *before, *key_ids_and_day)
+                    assert (f"idempotency_key_{old:%Y%m%d}" in str(plan)) is is_opened
+                    assert f"idempotency_key_{today:%Y%m%d}" in str(plan)
         finally:
             await connection.execute(f"DROP TABLE idempotency_key_{old:%Y%m%d}")

@@ -143,8 +143,7 @@ async def _crash(lane: Lane, asked: Sequence[Record], *, late: bool) -> None:
     batch = lane.batch(*asked)
     facts = await lane.store.look_up(batch.commands, TURN_ANSWER_BYTES)
     with suppress(_Crash):
-        async with lane.store.transaction([batch.expected]) as transaction:
-            await transaction.gather(batch.commands, facts)
+        async with lane.store.transaction([batch.expected], batch.commands, facts) as transaction:
             if late:
                 created, _, answers = decide_all(batch.commands, facts, LINK_BASE)
                 await transaction.record(created, [answers], [batch.stop])

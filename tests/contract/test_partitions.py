@@ -173,7 +173,7 @@ async def test_a_batch_in_flight_is_waited_for_only_briefly(
     monkeypatch.setattr(sql, "load", lambda name: load(name).replace("'3s'", "'50ms'"))
     other = await asyncpg.connect(database_url)
     async with other.transaction():
-        await other.fetch(load("lock_lanes"), [lane_id])
+        await other.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lane_id)
         assert await drop_old_days(connection, RETENTION_DAYS) == []
     assert await _ledger_from(connection) == [0]
     async with other.transaction():
@@ -192,7 +192,7 @@ async def test_answers_of_a_batch_in_flight_keep_their_day(database_url: str, co
     lane_id = await _lane(connection, 0, applied=3)
     batch = await asyncpg.connect(database_url)
     async with batch.transaction():
-        await batch.fetch(sql.load("lock_lanes"), [lane_id])
+        await batch.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lane_id)
         dropping = asyncio.create_task(drop_old_days(connection, RETENTION_DAYS))
         await until_waiting(batch)
         await _ledger_row(batch, lane_id, 3, oldest)

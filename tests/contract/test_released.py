@@ -112,7 +112,7 @@ async def test_a_migration_that_adds_is_usable(connection: Connection, release: 
         ("ALTER TABLE lane DROP COLUMN member_id", "worker.store register", "UndefinedColumnError"),
         ("ALTER TABLE ledger ADD COLUMN noted text NOT NULL DEFAULT ''; "
          "ALTER TABLE ledger ALTER noted DROP DEFAULT", "worker.store record", "NotNullViolationError"),
-        ("ALTER TABLE daily_writes ALTER writes TYPE integer", "worker.store writes", "int4"),
+        ("ALTER TABLE daily_writes ALTER writes TYPE integer", "worker.store gather", "int4"),
         ("ALTER TABLE passport ADD CHECK (serial = upper(serial)) NOT VALID", "worker.store record", "CheckViolation"),
         ("DROP FUNCTION created_body(passport)", "worker.tools.lanes plan_refusals", "Undefined"),
         ("ALTER TABLE product RENAME TO article", "worker.store products", "UndefinedTableError"),
@@ -147,9 +147,9 @@ async def test_the_store_can_use_the_statements_of_a_release(
     postgres: PostgresStore, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that have the same arguments and columns as today's. The fixture `store` does so for each release."""
-    lane_lock, lanes = ("worker.store", "lock_lanes"), ("worker.store", "lanes")
+    positions, lanes = ("worker.store", "positions"), ("worker.store", "lanes")
     changed = {
-        lane_lock: release.statements[lane_lock].replace("SELECT", "SELECT 1 AS one,", 1),
+        positions: release.statements[positions].replace("SELECT", "SELECT 1 AS one,", 1),
         lanes: f"-- released\n{release.statements[lanes]}",
     }
     async with postgres.session() as connection:

@@ -28,7 +28,6 @@ from tests.workbench import gtin
 from worker.batch.batch import Batch
 from worker.batch.pipeline import TURN_ANSWER_BYTES, decide_all
 from worker.domain.command import DeadLetter, TraceContext
-from worker.domain.facts import Facts
 from worker.domain.timestamps import DAY_MS, LATEST_MS, utc_day
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
@@ -206,8 +205,7 @@ class _Broken(Exception):
 
 async def _break(lane: Lane, batch: Batch, recorded: bool) -> None:
     facts = await lane.store.look_up(batch.commands, TURN_ANSWER_BYTES)
-    async with lane.store.transaction([batch.expected]) as transaction:
-        await transaction.gather(batch.commands, facts)
+    async with lane.store.transaction([batch.expected], batch.commands, facts) as transaction:
         if recorded:
             created, _, answers = decide_all(batch.commands, facts, "https://a")
             await transaction.record(created, [answers], [batch.stop])
@@ -239,7 +237,6 @@ async def test_a_turn_never_moves_a_position_back(store: Store) -> None:
     async def move(*positions: int) -> None:
         expected = [ExpectedPosition(lane.token, 2, 0), ExpectedPosition(other.token, 0, 0)]
         async with store.transaction(expected) as transaction:
-            await transaction.gather([], Facts())
             await transaction.record([], [[], []], positions)
 
     with pytest.raises(StoreUnavailable, match="a position goes back"):

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from asyncpg.transaction import Transaction
 
 import worker.batch.pipeline
 import worker.batch.recovery
+import worker.store.postgres
 from tests.contract.test_halving import POISON
 from tests.contract.world import CATALOGUE, GROWTH, LINK_BASE, OPEN, Lane, ask, processor_of, signed, verdict
 from tests.memory_store import MemoryStore, MemoryTransaction
@@ -22,6 +22,7 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import Outcome
 from worker.messages.envelope import Record
 from worker.observability.hooks import Activity
+from worker.store import sql
 from worker.store.port import (
     BatchTooLarge,
     ConcurrentUpdate,
@@ -374,15 +375,15 @@ async def test_a_commit_without_an_answer_is_looked_up_by_each(
     postgres: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It took place: nobody does the work again, and each lane finds its position and answers."""
-    commit = Transaction.commit
+    commit = worker.store.postgres.commit
 
-    async def silent(transaction: Transaction) -> None:
-        await commit(transaction)
+    async def silent(connection: sql.Connection) -> None:
+        await commit(connection)
         if await _took_place(postgres):
             raise TimeoutError("the answer to COMMIT was lost")
 
     lanes = await _lanes(postgres)
-    monkeypatch.setattr(Transaction, "commit", silent)
+    monkeypatch.setattr(worker.store.postgres, "commit", silent)
     with pytest.raises(StoreUnavailable, match="COMMIT"):
         await _each(lanes)
     monkeypatch.undo()

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import pytest
-from asyncpg.transaction import Transaction
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
@@ -15,6 +14,7 @@ from tests.invariants import check_invariants
 from tests.spans import Spans, attributes, context_of, errors, events, spans_in_memory, traceparent
 from tests.workbench import Result, Workbench, tenant, until
 from worker.batch import pipeline
+from worker.store import postgres, sql
 from worker.stream.lane import LaneState
 
 pytestmark = pytest.mark.real_kafka
@@ -130,11 +130,11 @@ async def test_a_batch_shows_its_steps(bench: Workbench) -> None:
     assert spans.below(batch) == ["decode", "store", "emit"]
     assert (spans.below(store), spans.below(emit)) == (["look-up", "transaction"], ["transaction"])
     in_postgres, in_kafka = spans.named("transaction")
-    assert spans.below(in_postgres) == ["begin", "gather", "decide", "write", "commit"]
+    assert spans.below(in_postgres) == ["gather", "decide", "write", "commit"]
     shared = {"messaging.batch.message_count": 3, "passport.transaction.lanes": 1}
     assert attributes(in_postgres) == {"db.system.name": "postgresql", **shared}
     assert attributes(in_kafka) == {"messaging.system": "kafka", **shared}
-    for name in ("decode", "store", "emit", "look-up", "begin", "gather", "decide", "write", "commit"):
+    for name in ("decode", "store", "emit", "look-up", "gather", "decide", "write", "commit"):
         assert _lies_within(spans.one(name), batch), name
     assert _lies_within(in_postgres, store)
     assert _lies_within(in_kafka, emit)
@@ -201,17 +201,17 @@ async def test_a_batch_that_is_lost_fails_and_the_lane_opens_again(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the type of what happened, from the step up to the batch; the next opening is a span of its own."""
-    original, lost = Transaction.commit, list[int]()
+    original, lost = postgres.commit, list[int]()
 
-    async def commit(self: Transaction) -> None:
-        await original(self)
+    async def commit(connection: sql.Connection) -> None:
+        await original(connection)
         if not lost:
             lost.append(1)
             raise TimeoutError("no answer about SERIAL-224")
 
     spans = spans_in_memory()
     async with running(bench, tracing=spans.tracing) as one:
-        monkeypatch.setattr(Transaction, "commit", commit)
+        monkeypatch.setattr(postgres, "commit", commit)
         await publish(bench, [_traced(bench, 0xE0)])
         await bench.wait_for_results(1)
         await one.emitted(1)

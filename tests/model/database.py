@@ -1,13 +1,13 @@
 """PostgreSQL over the network of the model: the store in memory, behind locks that one transaction at a time holds."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, KeysView, Sequence, ValuesView
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, KeysView, ValuesView
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.memory_store import MemoryStore, MemoryTransaction
 from tests.model.network import Network, Waiting
-from worker.store.port import ExpectedPosition, LaneName, NewerOwner, Registered, StoreUnavailable
+from worker.store.port import LaneName, NewerOwner, Registered, StoreUnavailable
 
 if TYPE_CHECKING:
     from tests.model.process import WorkerProcess
@@ -37,10 +37,10 @@ class Database:
         self._memory, self.network = memory, network
         self.open: OpenTransaction | None = None
 
-    def begin(self, expected: Sequence[ExpectedPosition]) -> "OpenTransaction":
-        """BEGIN, and the locks of lanes, companies and passports."""
+    def begin(self, *asked: Any) -> "OpenTransaction":
+        """BEGIN, the locks of lanes, companies and passports, and what is read under them."""
         self._wait_for_locks()
-        self.open = opened = OpenTransaction(self, self._memory.transaction(expected))
+        self.open = opened = OpenTransaction(self, self._memory.transaction(*asked))
         self.network.later(IDLE_SECONDS, opened.roll_back)
         return opened
 
@@ -121,9 +121,9 @@ class RemoteStore:
         }
 
     @asynccontextmanager
-    async def transaction(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator[MemoryTransaction]:
+    async def transaction(self, *asked: Any) -> AsyncIterator[MemoryTransaction]:
         """See the port. Facts are read and effects handed over with BEGIN and COMMIT."""
-        opened = await self._process.ask(None, self._database.begin, expected, gone=StoreUnavailable)
+        opened = await self._process.ask(None, self._database.begin, *asked, gone=StoreUnavailable)
         try:
             yield opened.entered
         except BaseException:

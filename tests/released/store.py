@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import asyncpg
 import pytest
 
+from tests.contract.company_statements import FILLED_IN
 from tests.released import Release
 from tests.released.usable import signature_of
 from worker.store import sql
@@ -18,7 +19,7 @@ async def callable_statements(release: Release, connection: Connection) -> dict[
     return {
         name: text
         for (package, name), text in release.statements.items()
-        if package == _STORE and not name.endswith("grants") and await _replaces(connection, name, text)
+        if package == _STORE and name not in FILLED_IN and await _replaces(connection, name, text)
     }
 
 

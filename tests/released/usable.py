@@ -6,14 +6,14 @@ from datetime import datetime
 
 import asyncpg
 
-from tests.contract.company_statements import Run
+from tests.contract.company_statements import FILLED_IN, Run
 from tests.contract.two_companies import GROUP, SHARED_LANE, THEM, US, add
 from tests.released import Name, Release
 from worker.store.partitions import ensure_days
 from worker.store.schema import Migration, known_migrations
 from worker.store.sql import Connection
 
-_GRANTS = ("grants", "read_grants")
+_FILLED = {"schema": "public", "role": "CURRENT_USER", "lanes": "{1}", "companies": "{1}"}
 _TEMPORARY = ("worker.tools.lanes", "plan_tables")
 _SEVERAL = "cannot insert multiple commands"
 
@@ -69,8 +69,8 @@ def differences(before: Answers, after: Answers) -> list[str]:
 
 
 async def _told(release: Release, connection: Connection, name: Name, text: str) -> list[str]:
-    if name[1] in _GRANTS:
-        return [await _attempt(connection, [(text.format(schema="public", role="CURRENT_USER"), ())], None)]
+    if name[1] in FILLED_IN:
+        return [await _attempt(connection, [(text.format(**_FILLED), ())], None)]
     before = [] if name == _TEMPORARY else [(release.statements[_TEMPORARY], ())]
     told = [await _attempt(connection, before, text)]
     for run in release.runs.get(name, ()):

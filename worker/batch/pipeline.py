@@ -63,9 +63,7 @@ class Pipeline:
 
     async def _commit(self, turn: Sequence[Batch], commands: Sequence[Command], facts: Facts) -> None:
         began, lap = time.perf_counter(), self._hooks.stopwatch()
-        async with self._store.transaction([batch.expected for batch in turn]) as transaction:
-            lap("begin")
-            await transaction.gather(commands, facts)
+        async with self._store.transaction([batch.expected for batch in turn], commands, facts) as transaction:
             lap("gather")
             created, others, answers = decide_all(commands, facts, self._digital_link_base)
             remaining = iter(answers)

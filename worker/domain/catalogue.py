@@ -21,7 +21,7 @@ class Company:
 
     Commands that were appended at `signatures_required_ms` or later have to be signed; None requires no signature.
     Commands have to come on one of `channels`; None allows all of them. Commands that were appended at `closed_ms` or
-    later are refused; None is an open company.
+    later are refused; None is an open company. Large tables know the company by its `number`.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Company:
     signatures_required_ms: int | None = None
     channels: frozenset[str] | None = None
     closed_ms: int | None = None
+    number: int = 0
 
     @property
     def may_write(self) -> bool:

@@ -21,7 +21,7 @@ from worker.messages.reasons import DEAD_LETTER_REASONS, PLAN_ANSWERS
 from worker.messages.rules import OUTCOMES, REFUSALS
 
 STEPS = ("decode", "store", "emit")
-STORE_STEPS = ("look-up", "verify", "begin", "gather", "decide", "write", "commit")
+STORE_STEPS = ("look-up", "verify", "gather", "decide", "write", "commit")
 SERVERS = ("postgres", "kafka")
 LATE_SECONDS = 5
 """The objective: a command's result is visible within this time of its append."""
@@ -99,8 +99,7 @@ class Metrics:
         )
         self.store_step_seconds = histogram(
             "passport_store_step_seconds",
-            "Duration of a step in Postgres: look-up (ahead), then in the transaction begin, gather, decide, write, "
-            "commit.",
+            "Duration of a step in Postgres: look-up (ahead), then in the transaction gather, decide, write, commit.",
             ("step",),
             buckets=_SECONDS,
         )

@@ -1,11 +1,11 @@
-"""Gathers the facts of a turn with one query for each kind of fact, whatever the number of commands.
+"""Gathers the facts of a turn with few queries, whatever the number of commands: each is a round trip.
 
 `LookUp` reads reference data ahead, under no lock. `Gathering` reads everything else within the transaction, and locks
-companies first, then GTINs. All writers lock in this order, so that no two wait for each other.
+lanes first, then companies, then GTINs. All writers lock in this order, so that no two wait for each other.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -15,12 +15,13 @@ from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product, Signing
 from worker.domain.command import AccessToken, ApiKey, Command, CreatePassport, Signature
 from worker.domain.credentials import authenticate
 from worker.domain.facts import Binding, Facts
+from worker.domain.outcomes import Created
 from worker.domain.seeding import seed_fields
 from worker.domain.timestamps import LATEST_MS, utc_day
-from worker.store import sql
+from worker.store import failpoints, sql
 from worker.store.columns import hashes, texts
 from worker.store.frames import Frames, created_body_of
-from worker.store.port import BatchTooLarge
+from worker.store.port import BadRecord, BatchTooLarge, ExpectedPosition, LostLane, StoreUnavailable
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 # The created events that a turn replays may have so many bytes together.
@@ -70,10 +71,10 @@ class LookUp:
             await self._products(product_ids)
         return self.facts
 
-    def _company(self, company_id: str, subscription: str | None, *row: Any) -> str:
+    def _company(self, company_id: str, number: int, subscription: str | None, *row: Any) -> str:
         required_ms, channels, closed_ms, *plan = row
         bound = None if channels is None else frozenset(channels)
-        company = Company(company_id, Plan(*plan), subscription, required_ms, bound, closed_ms)
+        company = Company(company_id, Plan(*plan), subscription, required_ms, bound, closed_ms, number)
         self.facts.companies[company_id] = company
         return company_id
 
@@ -97,7 +98,7 @@ class LookUp:
 
 
 class Gathering:
-    """Adds to the `facts` of a turn what its transaction has to lock or read."""
+    """Begins the transaction of a turn, and adds to its `facts` what has to be locked or read in it."""
 
     def __init__(self, connection: sql.Connection, facts: Facts, frames: Frames) -> None:
         self._connection, self._frames = connection, frames
@@ -109,15 +110,18 @@ class Gathering:
         # By company and idempotency key, of the commands.
         self.key_ids: dict[tuple[str, str], bytes] = {}
 
-    async def gather(self, commands: Sequence[Command]) -> None:
-        """Lock and read. Commands without good credentials lock nothing."""
-        company_ids, oldest_day = set[str](), utc_day(LATEST_MS)
-        days, owners, serials = set[tuple[str, int]](), dict[str, str](), set[tuple[str, str, str]]()
+    async def gather(self, expected: Sequence[ExpectedPosition], commands: Sequence[Command]) -> None:
+        """Lock lanes and companies, and read. Commands without good credentials lock no company.
+
+        Raises `LostLane` for lanes that another worker took, `StoreUnavailable` where a lane stands somewhere else.
+        """
+        oldest_day = utc_day(LATEST_MS)
+        days, owners, serials = set[tuple[int, int]](), dict[str, str](), set[tuple[int, str, str]]()
         for command in commands:  # one pass, since a turn has a thousand of them
             company = authenticate(command, self.facts)
             if not isinstance(company, Company):
                 continue
-            company_ids.add(company.id)
+            self.numbers[company.id] = company.number
             day = utc_day(command.source.appended_ms)
             oldest_day = min(oldest_day, day)
             key, body = command.idempotency_key, command.body
@@ -125,36 +129,59 @@ class Gathering:
                 self.key_ids[company.id, key] = key_id(company.id, key)
             if isinstance(body, CreatePassport):
                 owners.setdefault(body.gtin, company.id)  # the company that asks first
-                serials.add((company.id, body.gtin, body.serial))
+                serials.add((company.number, body.gtin, body.serial))
                 if company.plan.max_v1_writes_per_day is not None:
-                    days.add((company.id, day))
-        await self._lock_companies(company_ids)
-        await self._bindings(oldest_day)
-        await self._writes(days)
-        await self._gtin_owners(owners)
-        await self._serials(serials)
+                    days.add((company.number, day))
+        lanes, companies = [position.token.lane_id for position in expected], [*self.numbers.values()]
+        await self._connection.execute(_with_numbers(sql.load("begin"), lanes=lanes, companies=companies))
+        failpoints.reach("lane lock")
+        (row,) = await self._connection.fetch(
+            sql.load("gather"),
+            lanes,
+            companies,
+            [number for number, _ in days],
+            [day for _, day in days],
+            texts([*owners]),
+            [number for number, _, _ in serials],
+            texts([gtin for _, gtin, _ in serials]),
+            texts([serial for _, _, serial in serials]),
+            hashes(self.key_ids.values()),
+            oldest_day - 1,
+        )
+        check_lanes(expected, _rows(row, "lane_ids", "epochs", "holders", "applied"))
+        self._note(row)
+        if row["bound_keys"]:
+            await self._bindings(row["bound_keys"], oldest_day)
+        await self._claim_gtins(owners)
 
-    async def reserve(self, company_ids: set[str], owners: dict[str, str]) -> None:
-        """Lock companies, and GTINs for their owners."""
-        await self._lock_companies(company_ids)
-        await self._gtin_owners(owners)
+    def _note(self, row: asyncpg.Record) -> None:
+        ids = {number: id for id, number in self.numbers.items()}
+        self.facts.slots_used |= {ids[number]: used for number, used in _rows(row, "companies", "slots_used")}
+        if lost := self.numbers.keys() - self.facts.slots_used.keys():
+            raise BadRecord(f"company_usage has no row of {min(lost)}")
+        for number, day, writes in _rows(row, "day_companies", "days", "writes"):
+            self.facts.writes[ids[number], day] = writes
+        self.facts.gtin_owners.update(_rows(row, "gtins", "owners"))
+        # A company's own passports alone: rule 10 refuses the GTINs of others before.
+        for gtin, serial, passport_id in _rows(row, "taken_gtins", "taken_serials", "passport_ids"):
+            self.facts.serials[gtin, serial] = passport_id
 
-    async def _lock_companies(self, company_ids: set[str]) -> None:
-        for company_id, number, slots_used in await self._fetch("lock_companies", company_ids):
+    async def reserve(self, created: Sequence[Created]) -> None:
+        """Lock what these passports change, within a transaction that `gather` began."""
+        companies = list({passport.company_id for passport in created})
+        for company_id, number, slots_used in await self._connection.fetch(sql.load("lock_companies"), companies):
             self.numbers[company_id] = number
             self.facts.slots_used[company_id] = slots_used
+        owners = {passport.gtin: passport.company_id for passport in created}
+        await self._owners(owners)
+        await self._claim_gtins(owners)
 
-    async def _bindings(self, oldest_day: int) -> None:
+    async def _bindings(self, bound: Sequence[bytes], oldest_day: int) -> None:
         """Read the bindings that rule 5 may meet: it looks back for 24 hours from each command."""
-        if not self.key_ids:
-            return
         most_bytes = REPLAYED_BYTES if len(self.key_ids) > 1 else _ANY
-        column = hashes(self.key_ids.values())
-        rows = await self._connection.fetch(sql.load("bindings"), column, oldest_day - 1, most_bytes)
+        rows = await self._connection.fetch(sql.load("bindings"), hashes(bound), oldest_day - 1, most_bytes)
         if any(row["frame_id"] is None for row in rows):
             raise BatchTooLarge
-        if not rows:
-            return
         frames = await self._frames.load(self._connection, {row["frame_id"] for row in rows})
         keys = {id: key for key, id in self.key_ids.items()}
         for row in rows:
@@ -162,32 +189,37 @@ class Gathering:
             body = created_body_of(passport_id, row, frames)
             self.facts.bindings[keys[id]] = Binding(fingerprint, passport_id, body, created_ms)
 
-    async def _writes(self, days: set[tuple[str, int]]) -> None:
-        asked = {(self.numbers[company_id], day): (company_id, day) for company_id, day in days}
-        columns = [number for number, _ in asked], [day for _, day in asked]
-        for number, day, writes in await self._fetch("writes", *columns):
-            self.facts.writes[asked[number, day]] = writes
-
-    async def _gtin_owners(self, wanted: Mapping[str, str]) -> None:
-        """Read the owners of GTINs, and register free ones: the claim locks a GTIN against other companies."""
-        owners = self.facts.gtin_owners
-        owners.update(await self._fetch("gtin_owners", wanted))
-        free = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in owners}
-        claims = await self._fetch("claim_gtins", free, free.values())
+    async def _claim_gtins(self, wanted: Mapping[str, str]) -> None:
+        """Register GTINs without an owner: the claim locks a GTIN against other companies."""
+        free = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in self.facts.gtin_owners}
+        claims = await _fetch(self._connection, "claim_gtins", free, free.values())
         self.claimed = {gtin: free.pop(gtin) for (gtin,) in claims}
-        owners.update(await self._fetch("gtin_owners", free))  # another transaction was faster
+        await self._owners(free)  # another transaction was faster
 
-    async def _serials(self, serials: set[tuple[str, str, str]]) -> None:
-        """Read the serials of each company's own passports: rule 10 refuses the GTINs of others before."""
-        if not serials:
-            return
-        companies, gtins, texts_on_units = zip(*serials, strict=True)
-        columns = [self.numbers[company_id] for company_id in companies], texts(gtins), texts(texts_on_units)
-        for gtin, serial, passport_id in await self._connection.fetch(sql.load("serials"), *columns):
-            self.facts.serials[gtin, serial] = passport_id
+    async def _owners(self, gtins: Collection[str]) -> None:
+        for gtin, company_id in await _fetch(self._connection, "gtin_owners", gtins):
+            self.facts.gtin_owners[gtin] = company_id
 
-    async def _fetch(self, query: str, *keys: Collection[Any]) -> list[Any]:
-        return await _fetch(self._connection, query, *keys)
+
+def check_lanes(expected: Sequence[ExpectedPosition], lanes: Iterable[tuple[int, int, str, int | None]]) -> None:
+    """Compare the ids, epochs, holders and positions of locked lanes with `expected`, as `Gathering.gather` says."""
+    applied = {(lane_id, epoch, holder): at for lane_id, epoch, holder, at in lanes}
+    if lost := [position.token for position in expected if position.token.held not in applied]:
+        raise LostLane(lost)
+    for position in expected:
+        actual = applied[position.token.held]
+        if actual != position.applied:
+            raise StoreUnavailable(f"{position.token.name}: expected to be at {position.applied}, found {actual}")
+
+
+def _with_numbers(statements: str, **numbers: Collection[int]) -> str:
+    """Statements with arrays of numbers in place of `{name}`."""
+    return statements.format_map({name: f"{{{','.join(map(str, own))}}}" for name, own in numbers.items()})
+
+
+def _rows(row: asyncpg.Record, *columns: str) -> Iterable[Any]:
+    """Rows of columns that come as arrays; an array of nothing comes as null."""
+    return zip(*(row[column] or () for column in columns), strict=True)
 
 
 async def _fetch(connection: sql.Connection, query: str, *keys: Collection[Any]) -> "list[asyncpg.Record]":

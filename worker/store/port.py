@@ -139,13 +139,7 @@ class AnotherDatabase(StoreUnavailable):
 
 
 class Transaction(Protocol):
-    """A transaction over the commands of one or more lanes. Gather once, then record once."""
-
-    async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
-        """Lock the rows that the commands may change, and add all other facts of a decision to those of `look_up`.
-
-        Raises `BatchTooLarge` where the commands would replay several events that are too large together.
-        """
+    """A transaction over the commands of one or more lanes. Record once."""
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
@@ -198,9 +192,13 @@ class Store(Protocol):
         Raises `BatchTooLarge` where several products are larger than `most_bytes` together.
         """
 
-    def transaction(self, expected: Sequence[ExpectedPosition]) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(
+        self, expected: Sequence[ExpectedPosition], commands: Sequence[Command] = (), facts: Facts | None = None
+    ) -> AbstractAsyncContextManager[Transaction]:
         """A transaction for these lanes that commits on a clean exit.
 
-        Raises `LostLane` for lanes that another worker holds, `StoreUnavailable` where a lane stands somewhere else,
-        and `Retriable`, `ConcurrentUpdate`, `BadRecord` or `StoreUnavailable` when the database fails.
+        It has locked the rows that the commands may change, and has added all other facts of a decision to those of
+        `look_up`. Raises `LostLane` for lanes that another worker holds, `StoreUnavailable` where a lane stands
+        somewhere else, `BatchTooLarge` where the commands would replay several events that are too large together, and
+        `Retriable`, `ConcurrentUpdate`, `BadRecord` or `StoreUnavailable` when the database fails.
         """

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
-from asyncpg.transaction import Transaction
 
 from worker.domain.command import Command
 from worker.domain.facts import Facts
@@ -32,7 +31,7 @@ from worker.store.port import (
     TopicIdentity,
 )
 from worker.store.rows import answers_of, frame_columns, ledger_columns, passport_columns, position_of, token_columns
-from worker.store.transaction import PostgresTransaction, lock_lanes
+from worker.store.transaction import PostgresTransaction
 
 SESSION_SETTINGS = {
     "application_name": "passport-worker",
@@ -57,14 +56,11 @@ TRANSACTION_TIMEOUT = "30s"
 # The queries of a turn, with arguments that touch nothing. A session runs each once, so that it prepares none later,
 # under locks.
 TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
-    "lock_lanes": ([],),
-    "lock_companies": ([],),
+    "gather": ([], [], [], [], "", [], "", "", b"", 0),
     "bindings": (b"", 0, 0),
     "frames": ([],),
-    "writes": ([], []),
     "gtin_owners": ([],),
     "claim_gtins": ([], []),
-    "serials": ([], "", ""),
     "settle_gtins": ([], [], []),
     "release_gtins": ([], []),
     "record": (*passport_columns((), (), {}, {}), *ledger_columns((), ()), [], [], [], *frame_columns(())),
@@ -185,7 +181,9 @@ class PostgresStore:
             return await LookUp(connection, most_bytes).look_up(commands)
 
     @asynccontextmanager
-    async def transaction(self, expected: Sequence[ExpectedPosition]) -> AsyncIterator["PostgresTransaction"]:
+    async def transaction(
+        self, expected: Sequence[ExpectedPosition], commands: Sequence[Command] = (), facts: Facts | None = None
+    ) -> AsyncIterator["PostgresTransaction"]:
         """See the port. Makes missing days."""
         try:
             async with self.session() as connection:
@@ -193,16 +191,17 @@ class PostgresStore:
                 if any(position.incarnation != self.incarnation for position in expected):
                     raise AnotherDatabase
                 known = await self._prepare_ahead(connection)
-                transaction = connection.transaction(isolation="read_committed")
                 async with asyncio.timeout(TRANSACTION_SECONDS):
-                    await transaction.start()
-                    await lock_lanes(connection, expected)
-                    failpoints.reach("lane lock")
-                    # The locks are held from here to the commit, so that no other worker can take the lanes meanwhile.
                     inside = PostgresTransaction(connection, expected, self._frames, known)
+                    await inside.gather(commands, facts or Facts())
+                    # The locks are held from here to the commit, so that no other worker can take the lanes meanwhile.
                     yield inside
                 failpoints.reach("before COMMIT")
-                await _commit(transaction)
+                try:
+                    await commit(connection)
+                except TimeoutError as error:
+                    # It may have taken effect: the lane's position will tell, and nothing may come before.
+                    raise StoreUnavailable("no answer to COMMIT in time") from error
                 failpoints.reach("after COMMIT")
                 if len(known) + len(inside.written) > MOST_KNOWN_FRAMES:
                     known.clear()  # a frame that is written again changes nothing
@@ -274,10 +273,6 @@ async def _nothing_to_reset(_connection: object) -> None:
     """Sessions keep no state between transactions. The default would cost a round trip each time."""
 
 
-async def _commit(transaction: Transaction) -> None:
-    try:
-        await transaction.commit()
-    except (
-        TimeoutError
-    ) as error:  # it may have taken effect: the lane's position will tell, and nothing may come before
-        raise StoreUnavailable("no answer to COMMIT in time") from error
+async def commit(connection: sql.Connection) -> None:
+    """End a transaction that `begin.sql` began."""
+    await connection.execute("COMMIT")

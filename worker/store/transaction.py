@@ -9,23 +9,8 @@ from worker.messages.events import Answer
 from worker.store import sql
 from worker.store.facts import Gathering
 from worker.store.frames import Frame, Frames, own_of
-from worker.store.port import ExpectedPosition, LostLane, StoreUnavailable
+from worker.store.port import ExpectedPosition, StoreUnavailable
 from worker.store.rows import dead_letter_row, frame_columns, ledger_columns, passport_columns
-
-
-async def lock_lanes(connection: sql.Connection, expected: Sequence[ExpectedPosition]) -> None:
-    """Lock the rows of lanes, and compare them with `expected`.
-
-    Raises `LostLane` for lanes that another worker took, `StoreUnavailable` where a lane stands somewhere else.
-    """
-    rows = await connection.fetch(sql.load("lock_lanes"), [position.token.lane_id for position in expected])
-    applied = {(row["id"], row["epoch"], row["holder"]): row["applied"] for row in rows}
-    if lost := [position.token for position in expected if position.token.held not in applied]:
-        raise LostLane(lost)
-    for position in expected:
-        actual = applied[position.token.held]
-        if actual != position.applied:
-            raise StoreUnavailable(f"{position.token.name}: expected to be at {position.applied}, found {actual}")
 
 
 class PostgresTransaction:
@@ -41,15 +26,13 @@ class PostgresTransaction:
         self._gathering = Gathering(connection, Facts(), frames)
 
     async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
-        """See the port."""
+        """Begin, lock, and read: see the port's `Store.transaction`."""
         self._gathering = Gathering(self._connection, facts, self._frames)
-        await self._gathering.gather(commands)
+        await self._gathering.gather(self._expected, commands)
 
-    async def reserve(self, created: Sequence[Created], facts: Facts) -> None:
-        """Lock the rows that these passports change, in the protocol's order, and fill `facts`. For `lanes recover`."""
-        owners = {passport.gtin: passport.company_id for passport in created}
-        self._gathering = Gathering(self._connection, facts, self._frames)
-        await self._gathering.reserve({passport.company_id for passport in created}, owners)
+    async def reserve(self, created: Sequence[Created]) -> None:
+        """Lock the rows that these passports change, in the protocol's order. For `lanes recover`."""
+        await self._gathering.reserve(created)
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 import stamina
 
-from worker.domain.facts import Facts
 from worker.store.partitions import ensure_days
 from worker.store.port import ExpectedPosition, LaneName, LostLane, Registered, Retriable
 from worker.store.postgres import PostgresStore
@@ -74,7 +73,7 @@ class Writer:
         async def transaction() -> None:
             expected = ExpectedPosition(self._tokens[lane.partition], applied, emitted)
             async with self._store.transaction([expected]) as transaction:
-                await transaction.reserve(created, Facts())
+                await transaction.reserve(created)
                 await transaction.record(created, [answers], [stop])
 
         await self._persist(lane, transaction)
