@@ -11,7 +11,7 @@ from worker.store.sql import Connection
 BY_COMPANY = {"passport", "overage_charge", "company_usage", "daily_writes", "idempotency_key"}
 BY_LANE = {"ledger", "dead_letter"}
 CATALOGUE = {"plan", "company", "api_key", "signing_key", "template", "product"}
-REFERENCE = {*CATALOGUE, "gtin_registration", "passport_frame", "lane"}
+REFERENCE = {*CATALOGUE, "catalogue_version", "gtin_registration", "passport_frame", "lane"}
 LOCAL = {"schema_migration", "operation", "redrive", "activity", "company_day", "oauth_key_set"}
 LED_BY_ID = {"passport_id_key": ["id", "company_number"], "idempotency_key_pkey": ["id", "day", "company_number"]}
 """People look for a passport by its id alone; the id of a key is a hash over company and key."""

@@ -104,6 +104,7 @@ OWNED: Mapping[str, Callable[[Company], str]] = {
 
 OF_NOBODY = {
     "activity": "counts of a worker, with all of its companies",
+    "catalogue_version": "renewed by each change of any company's reference data",
     "oauth_key_set": "public keys of authorization servers",
     "schema_migration": "the version of the database",
 }

@@ -33,6 +33,7 @@ TABLES: Mapping[str, Table] = {
         "id plan_id subscription signatures_required_from number channels closed_at",
         "stays, since passports name it; `catalogue load` replaces name and prefill",
     ),
+    "catalogue_version": Table("whether reference data changed", _NONE, "version", _STAYS),
     "company_day": Table(
         "who floods, who is refused",
         _NONE,

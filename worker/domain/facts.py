@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from uuid import UUID
 
 from worker.domain.catalogue import ApiKeyGrant, Company, Product, SigningKey
 from worker.domain.outcomes import Created
@@ -26,6 +27,8 @@ class Facts:
     proven: set[bytes] = field(default_factory=set)
     """Digests of signatures that were verified with these signing keys."""
     companies: dict[str, Company] = field(default_factory=dict)
+    catalogue_version: UUID | None = None
+    """Of the keys, companies and products, where the store remembers them."""
     products: dict[str, Product] = field(default_factory=dict)
     slots_used: dict[str, int] = field(default_factory=dict)
     writes: dict[tuple[str, int], int] = field(default_factory=dict)

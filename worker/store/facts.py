@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -21,6 +22,7 @@ from worker.domain.timestamps import LATEST_MS, utc_day
 from worker.store import failpoints, sql
 from worker.store.columns import hashes, texts
 from worker.store.frames import Frames, created_body_of
+from worker.store.known_catalogue import KnownCatalogue, KnownKey
 from worker.store.port import BadRecord, BatchTooLarge, ExpectedPosition, LostLane, StoreUnavailable
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -41,48 +43,85 @@ def key_id(company_id: str, key: str) -> bytes:
 
 
 class LookUp:
-    """Reads the keys, companies and products that commands name. No turn changes them, so they need no lock."""
+    """Finds the keys, companies and products that commands name. No turn changes them, so they need no lock."""
 
-    def __init__(self, connection: sql.Connection, most_bytes: int) -> None:
-        self._connection, self._most_bytes = connection, most_bytes
-        self.facts = Facts()
+    def __init__(self, known: KnownCatalogue, most_bytes: int) -> None:
+        self._known, self._most_bytes = known, most_bytes
+        self.facts = Facts(catalogue_version=known.version)
+        # What is not remembered: digests of API keys, ids of companies and signing keys, ids of products.
+        self._digests, self._company_ids, self._thumbprints = set[bytes](), set[str](), set[str]()
+        self._product_ids = set[str]()
 
-    async def look_up(self, commands: Sequence[Command]) -> Facts:
-        """The facts. Raises `BatchTooLarge` before more than `most_bytes` are in memory."""
-        digests, company_ids, thumbprints, product_ids = set[bytes](), set[str](), set[str](), set[str]()
+    def recall(self, commands: Sequence[Command]) -> bool:
+        """Find what is remembered. Returns whether this is all. Raises `BatchTooLarge`, as `read` does."""
+        self._list(commands)
+        for names in (self._digests, self._company_ids, self._thumbprints):
+            for name in [*names]:
+                if (known := self._known.credential(name)) is not None:
+                    self._note(name, known)
+                    names.discard(name)
+        if len(self._product_ids) == 1:
+            self._most_bytes = _ANY
+        for product_id in [*self._product_ids]:
+            if (product := self._known.product(product_id)) is not None:
+                self._add(product)
+                self._product_ids.discard(product_id)
+        return not (self._digests or self._company_ids or self._thumbprints or self._product_ids)
+
+    def _list(self, commands: Sequence[Command]) -> None:
         for command in commands:
             credentials, body = command.credentials, command.body
             if isinstance(credentials, ApiKey):
-                digests.add(credentials.digest)
+                self._digests.add(credentials.digest)
             elif isinstance(credentials, AccessToken):
-                company_ids.add(credentials.company_id)
+                self._company_ids.add(credentials.company_id)
             elif isinstance(credentials, Signature) and is_thumbprint(credentials.key_id):
-                thumbprints.add(credentials.key_id)
+                self._thumbprints.add(credentials.key_id)
             if isinstance(body, CreatePassport):
-                product_ids.add(body.product_id)
-        for digest, revoked_ms, *company in await _fetch(self._connection, "api_keys", digests):
-            self.facts.api_keys[digest] = ApiKeyGrant(self._company(*company), revoked_ms)
-        for row in await _fetch(self._connection, "companies", company_ids):
-            self._company(*row)
-        rows = await _fetch(self._connection, "signing_keys", thumbprints)
-        for thumbprint, jwk, not_before_ms, revoked_ms, *company in rows:
-            self.facts.signing_keys[thumbprint] = SigningKey(self._company(*company), jwk, not_before_ms, revoked_ms)
-        if product_ids and self.facts.companies:
-            await self._products(product_ids)
-        return self.facts
+                self._product_ids.add(body.product_id)
 
-    def _company(self, company_id: str, number: int, subscription: str | None, *row: Any) -> str:
-        required_ms, channels, closed_ms, *plan = row
+    async def read(self, connection: sql.Connection) -> None:
+        """Read the rest. Raises `BatchTooLarge` before products of more than `most_bytes` are in memory."""
+        if self._known.version is None:
+            ((version,),) = await connection.fetch(sql.load("catalogue_version"))
+            if self._known.version is None:  # another look-up may have been faster
+                self._known.version = version
+            self.facts.catalogue_version = version
+        for digest, revoked_ms, *company in await _fetch(connection, "api_keys", self._digests):
+            self._keep(digest, ApiKeyGrant(company[0], revoked_ms), company)
+        for row in await _fetch(connection, "companies", self._company_ids):
+            self._keep(row["id"], None, row)
+        rows = await _fetch(connection, "signing_keys", self._thumbprints)
+        for thumbprint, jwk, not_before_ms, revoked_ms, *company in rows:
+            self._keep(thumbprint, SigningKey(company[0], jwk, not_before_ms, revoked_ms), company)
+        if self._product_ids and self.facts.companies:
+            await self._read_products(connection)
+
+    def _keep(self, name: bytes | str, key: ApiKeyGrant | SigningKey | None, row: Iterable[Any]) -> None:
+        company_id, number, subscription, required_ms, channels, closed_ms, *plan = row
         bound = None if channels is None else frozenset(channels)
         company = Company(company_id, Plan(*plan), subscription, required_ms, bound, closed_ms, number)
-        self.facts.companies[company_id] = company
-        return company_id
+        known = KnownKey(key, company)
+        self._note(name, known)
+        self._known.keep_credential(name, known)
 
-    async def _products(self, product_ids: set[str]) -> None:
+    def _note(self, name: Any, known: KnownKey) -> None:
+        self.facts.companies[known.company.id] = known.company
+        if isinstance(known.key, ApiKeyGrant):
+            self.facts.api_keys[name] = known.key
+        elif known.key is not None:
+            self.facts.signing_keys[name] = known.key
+
+    def _add(self, product: Product) -> None:
+        self.facts.products[product.id] = product
+        self._most_bytes -= len(product.seeded.json)
+        if self._most_bytes < 0:
+            raise BatchTooLarge
+
+    async def _read_products(self, connection: sql.Connection) -> None:
         """Read the products of companies whose credentials are known: no other command could use them."""
-        most_bytes = self._most_bytes if len(product_ids) > 1 else _ANY
-        rows = await self._connection.fetch(
-            sql.load("products"), list(product_ids), list(self.facts.companies), most_bytes
+        rows = await connection.fetch(
+            sql.load("products"), list(self._product_ids), list(self.facts.companies), self._most_bytes
         )
         if any(text is None for _, _, _, text in rows):
             raise BatchTooLarge
@@ -91,10 +130,9 @@ class LookUp:
         for product_id, company_id, template_id, defaults in rows:
             if product_id is not None:
                 seeded = seed_fields(templates[template_id], defaults, prefills[company_id])
-                self.facts.products[product_id] = Product(product_id, company_id, template_id, seeded)
-                most_bytes -= len(seeded.json)
-                if most_bytes < 0:
-                    raise BatchTooLarge
+                product = Product(product_id, company_id, template_id, seeded)
+                self._add(product)
+                self._known.keep_product(product)
 
 
 class Gathering:
@@ -107,6 +145,7 @@ class Gathering:
         self.numbers: dict[str, int] = {}
         # The GTINs that this transaction registered, and for which companies.
         self.claimed: dict[str, str] = {}
+        self.catalogue_version: UUID | None = None
         # By company and idempotency key, of the commands.
         self.key_ids: dict[tuple[str, str], bytes] = {}
 
@@ -150,6 +189,7 @@ class Gathering:
         )
         check_lanes(expected, _rows(row, "lane_ids", "epochs", "holders", "applied"))
         self._note(row)
+        self.catalogue_version = row["catalogue_version"]
         if row["bound_keys"]:
             await self._bindings(row["bound_keys"], oldest_day)
         await self._claim_gtins(owners)

@@ -15,6 +15,7 @@ from worker.store.errors import DayMissing, meaning_of
 from worker.store.facts import LookUp
 from worker.store.frames import Frames
 from worker.store.incarnation import Incarnation
+from worker.store.known_catalogue import KnownCatalogue
 from worker.store.partitions import ensure_days
 from worker.store.port import (
     AnotherDatabase,
@@ -86,6 +87,7 @@ class PostgresStore:
         # They are kept by session, since a session never changes its database, and another database may lack a frame.
         self._prepared: dict[int, set[bytes]] = {}
         self._incarnation = Incarnation()
+        self._known = KnownCatalogue()
 
     async def ping(self) -> None:
         """Raises `StoreUnavailable` unless the same database as before answers."""
@@ -177,8 +179,11 @@ class PostgresStore:
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """See the port."""
-        async with self.session() as connection:
-            return await LookUp(connection, most_bytes).look_up(commands)
+        look_up = LookUp(self._known, most_bytes)
+        if not look_up.recall(commands):
+            async with self.session() as connection:
+                await look_up.read(connection)
+        return look_up.facts
 
     @asynccontextmanager
     async def transaction(
@@ -193,9 +198,11 @@ class PostgresStore:
                 known = await self._prepare_ahead(connection)
                 async with asyncio.timeout(TRANSACTION_SECONDS):
                     inside = PostgresTransaction(connection, expected, self._frames, known)
-                    await inside.gather(commands, facts or Facts())
+                    facts = facts or Facts()
+                    is_current = facts.catalogue_version in (None, await inside.gather(commands, facts))
                     # The locks are held from here to the commit, so that no other worker can take the lanes meanwhile.
-                    yield inside
+                    if is_current:
+                        yield inside
                 failpoints.reach("before COMMIT")
                 try:
                     await commit(connection)
@@ -206,6 +213,10 @@ class PostgresStore:
                 if len(known) + len(inside.written) > MOST_KNOWN_FRAMES:
                     known.clear()  # a frame that is written again changes nothing
                 known.update(inside.written)
+            if not is_current:
+                if facts.catalogue_version == self._known.version:
+                    self._known = KnownCatalogue()
+                raise Retriable("the catalogue has changed since the look-up")
         except DayMissing as missing:  # Postgres was away over midnight, and housekeeping is minutes away
             async with self.session() as connection:
                 await ensure_days(connection)

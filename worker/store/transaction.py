@@ -1,6 +1,7 @@
 """The inside of a turn's transaction: it locks the lanes, gathers facts, then writes all effects at once."""
 
 from collections.abc import Sequence, Set
+from uuid import UUID
 
 from worker.domain.command import Command
 from worker.domain.facts import Facts
@@ -25,10 +26,11 @@ class PostgresTransaction:
         self.written: dict[bytes, tuple[Frame, Created]] = {}
         self._gathering = Gathering(connection, Facts(), frames)
 
-    async def gather(self, commands: Sequence[Command], facts: Facts) -> None:
-        """Begin, lock, and read: see the port's `Store.transaction`."""
+    async def gather(self, commands: Sequence[Command], facts: Facts) -> UUID | None:
+        """Begin, lock, and read: see the port's `Store.transaction`. Returns the version of the catalogue."""
         self._gathering = Gathering(self._connection, facts, self._frames)
         await self._gathering.gather(self._expected, commands)
+        return self._gathering.catalogue_version
 
     async def reserve(self, created: Sequence[Created]) -> None:
         """Lock the rows that these passports change, in the protocol's order. For `lanes recover`."""

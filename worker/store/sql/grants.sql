@@ -10,6 +10,7 @@ GRANT SELECT ON TABLE api_key TO {role}; -- the company of a command
 GRANT SELECT ON TABLE signing_key TO {role}; -- the company of a signed command
 GRANT SELECT ON TABLE product TO {role}; -- products with their companies and values
 GRANT SELECT ON TABLE template TO {role}; -- the fields of a passport
+GRANT SELECT ON TABLE catalogue_version TO {role}; -- have keys, companies and products changed?
 
 -- Counters, keys and registrations.
 GRANT SELECT ON TABLE company_usage TO {role}; -- used slots

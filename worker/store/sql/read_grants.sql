@@ -9,6 +9,7 @@ GRANT SELECT ON TABLE company TO {role}; -- plan, subscription and prefill
 GRANT SELECT (company_id, label, revoked_at) ON TABLE api_key TO {role}; -- the company of a key, and its revocation
 GRANT SELECT ON TABLE signing_key TO {role}; -- public keys of companies, and their validity
 GRANT SELECT ON TABLE oauth_key_set TO {role}; -- public keys of access tokens
+GRANT SELECT ON TABLE catalogue_version TO {role}; -- whether reference data changed
 GRANT SELECT ON TABLE product TO {role}; -- products with their companies and values
 GRANT SELECT ON TABLE template TO {role}; -- the fields of a passport
 

@@ -2,4 +2,4 @@
 -- transaction's own.
 DELETE FROM gtin_registration r
  USING unnest($1::text[], $2::text[]) AS claimed (gtin, company_id)
- WHERE r.gtin = claimed.gtin AND r.company_id = claimed.company_id
+ WHERE r.gtin = claimed.gtin AND r.company_id = claimed.company_id AND r.gtin = ANY ($1::text[])  -- read by the index

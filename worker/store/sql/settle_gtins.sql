@@ -3,4 +3,4 @@
 UPDATE gtin_registration r
    SET company_id = owned.company_id
   FROM unnest($1::text[], $2::text[], $3::text[]) AS owned (gtin, claimed_by, company_id)
- WHERE r.gtin = owned.gtin AND r.company_id = owned.claimed_by
+ WHERE r.gtin = owned.gtin AND r.company_id = owned.claimed_by AND r.gtin = ANY ($1::text[])  -- read by the index

@@ -11,6 +11,7 @@ from worker.domain.outcomes import Unauthorized
 from worker.messages.envelope import Limits, Record, dead_letter, open_envelope, without_excess
 from worker.settings import Settings
 from worker.store.facts import LookUp
+from worker.store.known_catalogue import KnownCatalogue
 from worker.store.sql import Connection
 from worker.tools.common.api_keys import find_keys
 from worker.tools.common.records import label_of
@@ -83,7 +84,10 @@ async def credentials_warning(
     source = envelope.command.source._replace(appended_ms=int(now.timestamp() * 1000))
     command = envelope.command._replace(source=source, body=InvalidBody({}))
     credentials = command.credentials
-    facts = await LookUp(connection, 0).look_up([command])
+    look_up = LookUp(KnownCatalogue(), 0)
+    look_up.recall([command])
+    await look_up.read(connection)
+    facts = look_up.facts
     if isinstance(credentials, Signature):
         Verifier().prove(credentials, source.appended_ms, facts)
     verdict = authenticate(command, facts)
