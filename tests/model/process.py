@@ -131,7 +131,6 @@ _REPLACED: dict[Any, dict[str, Any]] = {
         "check_membership": lambda _: None,
         "fetched_partitions": attrgetter("fetched"),
         "wait_for_fetch": Consumer.wait_for_fetch,
-        "record_of": lambda record: record,
     },
     sessions: {"uuid4": lambda: cast(WorkerProcess, PROCESS.get()).new_id()},
     topic_watch: {"WATCH_SECONDS": 5.0},

@@ -16,7 +16,6 @@ from aiokafka.structs import TopicPartition
 
 from worker.stream import aiokafka_internals
 from worker.stream.aiokafka_internals import records_of
-from worker.stream.lenient_batches import NAME_NOT_UTF8
 
 PLACE = TopicPartition("commands", 0)
 GOOD, BAD = "name", "QQ-name"
@@ -57,7 +56,7 @@ def _read(
         API_VERSION=4, topics=[(PLACE.topic, [(0, 0, 99, 99, list(aborted), b"".join(batches))])]
     )
     records = records_of(response, PLACE, offset, committed=committed)
-    found = [(one.offset, one.headers[0][0], one.checksum == NAME_NOT_UTF8) for one in records]
+    found = [(one.offset, one.headers[0][0], one.unreadable is not None) for one in records]
     assert records.next_fetch_offset == (found[-1][0] + 1 if found else offset) or aborted
     return found
 
@@ -93,8 +92,9 @@ def test_all_else_of_a_marked_record_is_as_it_was() -> None:
     """Key, value, time, headers with their values."""
     response = SimpleNamespace(API_VERSION=11, topics=[("t", [(0, 0, 9, 9, 0, [], -1, _batch(0, [BAD, BAD]))])])
     first, second = records_of(response, PLACE, 0)
-    assert (first.topic, first.partition, first.offset, first.timestamp) == ("commands", 0, 0, 1000)
-    assert (first.key, first.value, second.offset, second.timestamp, second.value) == (b"key", b"value", 1, 1001, None)
+    assert (first.topic, first.partition, first.offset, first.timestamp_ms) == ("commands", 0, 0, 1000)
+    assert (first.key, first.value, second.value) == (b"key", b"value", None)
+    assert (second.offset, second.timestamp_ms) == (1, 1001)
     assert first.headers == second.headers == ((ESCAPED, None), ("ok", b"x"))
 
 
@@ -144,7 +144,7 @@ def test_times_are_read_without_keys_values_and_headers() -> None:
     log = _batch(0, [GOOD], producer=7) + _batch(1, [BAD, GOOD])
     response = SimpleNamespace(API_VERSION=4, topics=[("t", [(0, 0, 99, 99, [(7, 0)], log)])])
     records = [*records_of(response, PLACE, 0, only_times=True)]
-    assert [(one.offset, one.timestamp, one.key, one.headers) for one in records] == [
+    assert [(one.offset, one.timestamp_ms, one.key, one.headers) for one in records] == [
         (1, 1000, None, ()),
         (2, 1001, None, ()),
     ]

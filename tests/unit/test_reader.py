@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 
 from tests.told import Told
+from worker.messages.envelope import Record
 from worker.settings import Settings
 from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.inbox import Budget, Inbox
@@ -61,8 +62,8 @@ class _Watch:
         return True if self.answering is None else await self.answering()
 
 
-def _fetched(offset: int) -> ConsumerRecord[bytes, bytes]:
-    return ConsumerRecord("commands", 0, offset, 1000, 1, b"key", b"{}", None, 3, 2, ())
+def _fetched(offset: int) -> Record:
+    return Record("commands", 0, offset, 1000, b"key", b"{}", ())
 
 
 class _Scene:

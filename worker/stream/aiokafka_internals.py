@@ -8,7 +8,7 @@ import asyncio
 import math
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Container, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Container, Coroutine, Hashable, Iterator
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -24,7 +24,7 @@ from aiokafka.errors import SaslAuthenticationFailed
 from aiokafka.protocol.admin import SaslAuthenticateRequest
 from aiokafka.protocol.metadata import MetadataRequest as _MetadataRequest
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 
 from worker.domain.command import UnreadableRecord
 from worker.messages.envelope import Record
@@ -49,20 +49,23 @@ class _MessageSet:
         self.has_next, self.size_in_bytes = self.batches.has_next, self.batches.size_in_bytes
 
 
+_UNREADABLE = UnreadableRecord(NAME_NOT_UTF8, "Expected header names in UTF-8")
+
+
 class _Records(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
     """The records of a partition in one answer to a fetch.
 
     aiokafka raises `UnicodeDecodeError` at a header name that is not UTF-8, and again at each fetch from that offset.
-    From that batch on, `LenientBatches` decode the rest of the answer.
+    From that batch on, `LenientBatches` decode the rest of the answer. A record with such a name is unreadable.
     """
 
-    _records_iterator: Any
+    _records_iterator: Iterator[Record]
 
     def __init__(self, topic_partition: TopicPartition, records: _MessageSet, *options: Any) -> None:
         super().__init__(topic_partition, records.batches, *options)
         self._message_set = records.bytes
 
-    def __next__(self) -> ConsumerRecord:
+    def __next__(self) -> Record:
         try:
             return next(self._records_iterator)  # not `super().__next__()`, which takes a tenth longer
         except UnicodeDecodeError:
@@ -71,6 +74,19 @@ class _Records(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no typ
             self._records = LenientBatches(self._message_set, self.next_fetch_offset)
             self._records_iterator = self._unpack_records()
             return next(self)
+
+    def _consumer_record(self, tp: TopicPartition, record: Any) -> Record:
+        """The worker's own record. All consumers of the process get it in place of a `ConsumerRecord`."""
+        return Record(
+            tp.topic,
+            tp.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            tuple(record.headers),
+            _UNREADABLE if record.checksum == NAME_NOT_UTF8 else None,
+        )
 
 
 aiokafka.consumer.fetcher.MemoryRecords = _MessageSet
@@ -92,23 +108,6 @@ def records_of(
         records.batches = LenientBatches(records.bytes, offset, only_times=True)
     isolation = READ_COMMITTED if committed else READ_UNCOMMITTED
     return _Records(topic_partition, records, aborted, offset, None, None, True, isolation)
-
-
-_UNREADABLE = UnreadableRecord(NAME_NOT_UTF8, "Expected header names in UTF-8")
-
-
-def record_of(fetched: ConsumerRecord) -> Record:
-    """aiokafka's record as the worker's own. A header name that is not UTF-8 makes it unreadable."""
-    return Record(
-        fetched.topic,
-        fetched.partition,
-        fetched.offset,
-        fetched.timestamp,
-        fetched.key,
-        fetched.value,
-        fetched.headers,
-        _UNREADABLE if fetched.checksum == NAME_NOT_UTF8 else None,
-    )
 
 
 def next_offset(response: Any, offset: int) -> int:

@@ -17,7 +17,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from worker.messages.envelope import Record
-from worker.stream.aiokafka_internals import next_offset, record_of, records_of, wait_for_topic
+from worker.stream.aiokafka_internals import next_offset, records_of, wait_for_topic
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
 from worker.stream.cluster.leaders import partitions_by_leader
 
@@ -81,7 +81,7 @@ class LogReader:
                 records = records_of(response, log, offset, committed=self._committed)
                 records = takewhile(lambda record: record.offset < stop, records)
                 offset = next_offset(response, offset)
-                while chunk := [*map(record_of, islice(records, RECORDS_AT_ONCE))]:
+                while chunk := [*islice(records, RECORDS_AT_ONCE)]:
                     yield chunk
                     # The next part is fetched while this one is used, unless the first records were enough.
                     if ahead is None and offset < stop:
@@ -97,7 +97,7 @@ class LogReader:
         with suppress(OffsetOutOfRangeError):
             response = await self._fetch(log, offset, LOOK_BYTES, _LOOK_MS)
             for record in records_of(response, log, offset, committed=self._committed):
-                return record_of(record) if record.offset == offset else None
+                return record if record.offset == offset else None
         return None
 
     async def appended_ms(self, topic: str, partition: int, offset: int) -> int | None:
@@ -107,7 +107,7 @@ class LogReader:
             while start < offset:
                 start, response = offset, await self._fetch(log, offset, LOOK_BYTES, _LOOK_MS)
                 for record in records_of(response, log, start, committed=self._committed, only_times=True):
-                    return int(record.timestamp)
+                    return int(record.timestamp_ms)
                 offset = next_offset(response, start)
         return None
 

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import IllegalStateError
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 
-from worker.messages.envelope import without_excess
+from worker.messages.envelope import Record, without_excess
 from worker.settings import Settings
-from worker.stream.aiokafka_internals import check_membership, fetched_partitions, record_of, wait_for_fetch
+from worker.stream.aiokafka_internals import check_membership, fetched_partitions, wait_for_fetch
 from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.lane import Lane
 
@@ -93,10 +93,10 @@ class Reader:
     def _is_read_for(self, poll: _Poll) -> bool:
         return self._lanes.get(poll.topic_partition) is poll.lane and poll.is_current
 
-    async def _feed(self, poll: _Poll, fetched: list[ConsumerRecord]) -> None:
+    async def _feed(self, poll: _Poll, fetched: list[Record]) -> None:
         """Hand records to a lane, if it still waits for these."""
         limits = self._settings.limits
-        records = [without_excess(record_of(record), limits) for record in fetched]
+        records = [without_excess(record, limits) for record in fetched]
         position = await self._consumer.position(poll.topic_partition)
         if self._is_read_for(poll):  # no await may come between this and `put`
             poll.lane.inbox.put(records, position)

@@ -11,7 +11,6 @@ from aiokafka.structs import TopicPartition
 from worker.messages.events import Header, cause_text
 from worker.messages.rules import Kind
 from worker.settings import Settings
-from worker.stream.aiokafka_internals import record_of
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within
 
 POLL_MS = 50
@@ -107,9 +106,7 @@ class ResultWatcher:
         """
         fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=_RECORDS_AT_ONCE)
         return [
-            ResultRecord(self._kinds[log.topic], *record_of(record)[:-1])
-            for log, records in fetched.items()
-            for record in records
+            ResultRecord(self._kinds[log.topic], *record[:-1]) for log, records in fetched.items() for record in records
         ]
 
     async def close(self) -> None:
