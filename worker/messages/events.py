@@ -10,7 +10,6 @@ from worker.domain import gs1
 from worker.domain.command import Command, DeadLetter, Source, TraceContext
 from worker.domain.outcomes import Created, Outcome, Refused, RefusedRequest, Replayed, Unauthorized, Unreadable
 from worker.domain.places import Place, place_text
-from worker.domain.seeding import compact_json
 from worker.domain.timestamps import format_ms
 from worker.messages.json_value import ascii_json
 from worker.messages.rules import ROWS, Kind, OutcomeRow
@@ -104,7 +103,7 @@ def created_body(created: Created, digital_link_base: str) -> bytes:
     serial = quoted(created.serial)
     uri = quoted(gs1.digital_link_uri(digital_link_base, created.gtin, created.serial))
     conformant = "true" if gs1.is_conformant_serial(created.serial) else "false"
-    parties = f'"parties":{compact_json(created.parties)},' if created.parties else ""
+    parties = f'"parties":{ascii_json(created.parties).decode("ascii")},' if created.parties else ""
     price = created.overage_price_cents
     overage = f'"overage":{{"priceCents":{price}}},' if price is not None else ""
     return (
