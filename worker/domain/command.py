@@ -6,7 +6,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
 
-from worker.domain.places import Place
+from worker.domain.places import Place, place_text
 
 OBJECT_ID = "[0-9a-f]{24}"
 """Regular expression of the ids of companies, products, templates and passports."""
@@ -33,12 +33,12 @@ class Source(NamedTuple):
     def passport_id(self) -> str:
         """24-hex ObjectId: 4 bytes of append time in seconds, then 8 bytes of SHA-256 over the place."""
         seconds = (self.appended_ms // 1000) & 0xFFFFFFFF
-        return f"{seconds:08x}{place_digits(self.place)}"
+        return f"{seconds:08x}{place_digits(place_text(self.topic, self.partition, self.offset))}"
 
 
-def place_digits(place: Place) -> str:
+def place_digits(place: str) -> str:
     """The last 16 digits of the id of a passport: they tell where its command stands."""
-    return sha256(str(place).encode()).hexdigest()[:16]
+    return sha256(place.encode()).hexdigest()[:16]
 
 
 class ApiKey(NamedTuple):

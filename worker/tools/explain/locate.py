@@ -11,7 +11,7 @@ from typing import TypeAlias
 from aiokafka.structs import TopicPartition
 
 from worker.domain.command import place_digits
-from worker.domain.places import Place
+from worker.domain.places import Place, place_text
 from worker.domain.timestamps import time_of_ms
 from worker.stream.log_reader import Bounds
 from worker.tools.common.address import Address, PassportId, Serial
@@ -199,4 +199,4 @@ class Locator:
 
 
 def _first_with(digits: str, lane: TopicPartition, offsets: Iterable[int]) -> int | None:
-    return next((at for at in offsets if place_digits(Place(lane.topic, lane.partition, at)) == digits), None)
+    return next((at for at in offsets if place_digits(place_text(lane.topic, lane.partition, at)) == digits), None)
