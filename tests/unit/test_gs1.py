@@ -136,3 +136,11 @@ def test_the_digital_link_is_one_to_others() -> None:
     """biip reads the GTIN and the serial number back."""
     link = GS1DigitalLinkURI.parse(gs1.digital_link_uri(LINK_BASE, GTIN, "A/1%+"))
     assert [(item.ai.ai, item.value) for item in link.element_strings] == [("01", GTIN), ("21", "A/1%+")]
+
+
+def test_safe_text_is_what_the_expression_of_unsafe_characters_lets_through() -> None:
+    """Of the characters up to U+02FF, next to surrogates, and beyond the basic plane; also behind a printable one."""
+    characters = [*range(0x300), *range(0xD7FE, 0xE002), 0x2028, 0xFEFF, 0xFFFF, 0x1F600]
+    for character in map(chr, characters):
+        assert gs1.is_safe(character) == gs1.is_safe("a" + character) == (gs1.UNSAFE_TEXT.search(character) is None)
+    assert gs1.is_safe("")

@@ -12,6 +12,12 @@ UNSAFE_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Characters that no stored string may hold: Unicode category Cc and lone surrogates."""
 
 
+def is_safe(text: str) -> bool:
+    """Whether no character of the text is unsafe."""
+    # No unsafe character is printable, and `isprintable` takes a third of the regular expression's time.
+    return text.isprintable() or not UNSAFE_TEXT.search(text)
+
+
 def with_check_digit(digits: str) -> str:
     """ASCII digits and their GS1 check digit (GS1 General Specifications 7.9.1: weights 3, 1, 3, … from the right)."""
     weighted = sum(int(digit) * (3 if index % 2 == 0 else 1) for index, digit in enumerate(reversed(digits)))
@@ -47,7 +53,7 @@ def serial_problem(text: str) -> str | None:
     """The problem of a serial number of 1-100 characters, or None."""
     if not 1 <= len(text) <= 100:
         return "Expected 1 to 100 characters"
-    if UNSAFE_TEXT.search(text):
+    if not is_safe(text):
         return "Expected no control characters or lone surrogates"
     if text in (".", ".."):  # URI paths drop these segments
         return 'Expected a serial number other than "." and ".."'

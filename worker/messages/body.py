@@ -22,7 +22,7 @@ def _text(longest: int) -> tuple[Problem, str]:
     def problem(text: str) -> str | None:
         if not 1 <= len(text) <= longest:
             return f"Expected 1 to {longest} characters"
-        return "Expected no control characters or lone surrogates" if gs1.UNSAFE_TEXT.search(text) else None
+        return None if gs1.is_safe(text) else "Expected no control characters or lone surrogates"
 
     return problem, f"Expected a string of 1 to {longest} characters"
 
@@ -38,7 +38,7 @@ _any_url = TypeAdapter(AnyUrl)
 def _url_problem(text: str) -> str | None:
     if len(text) > 2048 or not text.lower().startswith(("http://", "https://")):
         return _URL
-    if gs1.UNSAFE_TEXT.search(text) or any(character.isspace() for character in text):
+    if not gs1.is_safe(text) or any(character.isspace() for character in text):
         return "Expected a URL without white space, control characters or lone surrogates"
     try:
         _any_url.validate_python(text)

@@ -18,7 +18,7 @@ from worker.domain.command import (
     TraceContext,
     UnreadableRecord,
 )
-from worker.domain.gs1 import UNSAFE_TEXT
+from worker.domain.gs1 import is_safe
 from worker.domain.places import Place
 from worker.domain.timestamps import clamp_ms
 from worker.messages.body import read_body
@@ -156,7 +156,7 @@ def is_structured_cloud_event(content_types: Sequence[bytes | None]) -> bool:
 
 def is_idempotency_key(text: str) -> bool:
     """Whether a passport can be bound to this key (rule 4)."""
-    return 1 <= len(text) <= LONGEST_IDEMPOTENCY_KEY and not UNSAFE_TEXT.search(text)
+    return 1 <= len(text) <= LONGEST_IDEMPOTENCY_KEY and is_safe(text)
 
 
 def _known_headers(headers: Sequence[Header]) -> KnownHeaders:
