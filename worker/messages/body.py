@@ -1,7 +1,7 @@
 """The create-passport body: what each field may hold, and every error of a body that is not valid."""
 
 from collections.abc import Callable, Container, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from heapq import nsmallest
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
@@ -36,7 +36,13 @@ _any_url = TypeAdapter(AnyUrl)
 
 
 def _url_problem(text: str) -> str | None:
-    if len(text) > 2048 or not text.lower().startswith(("http://", "https://")):
+    return _URL if len(text) > 2048 else _short_url_problem(text)
+
+
+# A company sends the same few URLs, and pydantic takes 3 µs for each. Only short ones come here: at most 4 MB.
+@lru_cache(maxsize=512)
+def _short_url_problem(text: str) -> str | None:
+    if not text.lower().startswith(("http://", "https://")):
         return _URL
     if not gs1.is_safe(text) or any(character.isspace() for character in text):
         return "Expected a URL without white space, control characters or lone surrogates"
@@ -107,12 +113,12 @@ def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
     if errors:
         return _invalid(errors, omitted)
     valid: Any = body
-    return CreatePassport(
-        product_id=valid["productId"].lower(),
-        gtin=valid["gs1"]["gtin"],
-        serial=valid["gs1"]["serialNumber"],
-        parties={role: _known_fields(party) for role, party in valid["parties"].items()} if parties else None,
-        confirm_overage=valid.get("confirmOverage", False),
+    return CreatePassport(  # by position, which takes half the time
+        valid["productId"].lower(),
+        valid["gs1"]["gtin"],
+        valid["gs1"]["serialNumber"],
+        {role: _known_fields(party) for role, party in valid["parties"].items()} if parties else None,
+        valid.get("confirmOverage", False),
     )
 
 
