@@ -41,8 +41,8 @@ def _gathering(gtins: Sequence[str]) -> Sequence[Any]:
 
 
 _RECORD = (
-    *(bytes(12), [US.number], THEM.gtin, SERIAL, [_NOON_MS], THEM.frame, "", "", US.key, US.digest, [75]),
-    *([US.lane], [2], [_NOON_MS], [4], [False], KEY, US.id, "", [None], [None], [b"{}"]),
+    *(bytes(12), str(US.number), THEM.gtin, SERIAL, str(_NOON_MS), THEM.frame, "", "", US.key, US.digest, [75]),
+    *(str(US.lane), "2", str(_NOON_MS), bytes([4]), [False], KEY, US.id, "", [None], [None], [b"{}"]),
     *([US.lane], [3], [0], [THEM.frame], [US.id], [US.id], ["another text under an id that is taken"]),
 )
 _CLOSED = (("UPDATE company SET closed_at = '2026-05-09'", ()),)

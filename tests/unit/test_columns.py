@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.store.columns import BETWEEN, hashes, optional_texts, texts
+from worker.store.columns import BETWEEN, hashes, integers, optional_texts, texts
 
 
 @pytest.mark.parametrize("column", [["a"], ["a", "b c", "ü,{}\\\"'"], ["\x1e", "\x20"]])
@@ -13,7 +13,13 @@ def test_texts_are_taken_apart_again(column: list[str]) -> None:
 
 def test_there_may_be_none() -> None:
     """Postgres makes an empty array of it."""
-    assert (texts([]), optional_texts([]), hashes([])) == ("", "", b"")
+    assert (texts([]), optional_texts([]), integers([]), hashes([])) == ("", "", "", b"")
+
+
+def test_integers_are_taken_apart_again() -> None:
+    """As decimal digits, which Postgres casts."""
+    column = [0, -1, 2**62, 7]
+    assert [*map(int, integers(column).split(","))] == column
 
 
 def test_null_is_empty() -> None:

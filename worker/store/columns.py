@@ -1,7 +1,7 @@
 """Columns of values as single arguments of a query, which splits them again.
 
-asyncpg inspects each value of an array, for 0.2 µs. Joining the values takes a fifth of that, and Postgres splits them
-as fast as it reads an array.
+asyncpg inspects each value of an array, for 0.2 µs. Joining texts takes a fifth of that, joining integers half of it,
+and Postgres splits them as fast as it reads an array.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,11 @@ BETWEEN = "\x1f"
 
 # The null of a column of hashes. No hash is all zeros.
 NO_KEY = bytes(16)
+
+
+def integers(column: Iterable[int]) -> str:
+    """For `string_to_array` with a comma, and a cast."""
+    return ",".join(map(str, column))
 
 
 def texts(column: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from worker.domain.outcomes import Created
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.store import sql
-from worker.store.columns import NO_KEY, hashes, ids, optional_texts, texts
+from worker.store.columns import NO_KEY, hashes, ids, integers, optional_texts, texts
 from worker.store.facts import key_id
 from worker.store.frames import Frame, Frames, Own, created_body_of
 from worker.store.port import FencingToken, Position, TopicIdentity
@@ -45,14 +45,14 @@ def passport_columns(
     `numbers` are by the id of a company. `key_ids`, by company and idempotency key, are computed already.
     """
     if not created:
-        return [b"", [], "", "", [], b"", "", "", b"", b"", []]
+        return [b"", "", "", "", "", b"", "", "", b"", b"", []]
     passports, companies, _, gtins, serials, _, prices, created_ms, _, keys, fingerprints = zip(*created, strict=True)
     return [
         ids(passports),
-        [numbers[company_id] for company_id in companies],
+        integers([numbers[company_id] for company_id in companies]),
         texts(gtins),
         texts(serials),
-        created_ms,
+        integers(created_ms),
         hashes(frame.id for frame, _ in framed),
         optional_texts([own.gs1.decode("ascii") for _, own in framed]),
         optional_texts([own.rest.decode("ascii") for _, own in framed]),
@@ -65,17 +65,17 @@ def passport_columns(
     ]
 
 
-def ledger_columns(lane_ids: Column, answers: Sequence[Answer]) -> list[Column]:
+def ledger_columns(lane_ids: Sequence[int], answers: Sequence[Answer]) -> list[Column]:
     """Parameters of `record.sql`: ledger rows, each with the id of its lane."""
     if not answers:
-        return [[], [], [], [], [], "", "", "", [], [], []]
+        return ["", "", "", b"", [], "", "", "", [], [], []]
     columns = zip(*answers, strict=True)
     offsets, appended_ms, kinds, keys, values, companies, passports, replayed, traces, _ = columns
     return [
-        lane_ids,
-        offsets,
-        appended_ms,
-        kinds,
+        integers(lane_ids),
+        integers(offsets),
+        integers(appended_ms),
+        bytes(kinds),
         replayed if True in replayed else (),
         texts(keys),
         optional_texts(companies),

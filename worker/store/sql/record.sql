@@ -1,14 +1,16 @@
 -- All effects of a batch at once: passports and what follows from them, ledger rows, and the lanes' new positions.
 -- Safe: runs under the locks that the facts were read under; a constraint that fires all the same rolls all back.
--- Texts come joined by U+001F, ids and hashes one behind the other: `worker/store/columns.py` says why.
+-- Texts come joined by U+001F, integers by commas, ids, hashes and kinds one behind the other:
+-- `worker/store/columns.py` says why.
 WITH made AS (
     SELECT *, timestamptz 'epoch' + (created_ms / 1000) * interval '1 second'
               + (created_ms % 1000) * interval '1 millisecond' AS created_at,  -- in one, far years are not exact
            substr($1::bytea, 12 * at::int - 11, 12) AS id, substr($6::bytea, 16 * at::int - 15, 16) AS frame_id,
            nullif(substr($9::bytea, 16 * at::int - 15, 16), decode(repeat('00', 16), 'hex')) AS key_id,
            substr($10::bytea, 32 * at::int - 31, 32) AS fingerprint
-      FROM unnest($2::int[], string_to_array($3, E'\x1f'), string_to_array($4, E'\x1f'), $5::bigint[],
-                  string_to_array($7, E'\x1f', ''), string_to_array($8, E'\x1f', ''), $11::int[])
+      FROM unnest(string_to_array($2, ',')::int[], string_to_array($3, E'\x1f'), string_to_array($4, E'\x1f'),
+                  string_to_array($5, ',')::bigint[], string_to_array($7, E'\x1f', ''),
+                  string_to_array($8, E'\x1f', ''), $11::int[])
            WITH ORDINALITY
         AS made (company_number, gtin, serial, created_ms, gs1, rest, price_cents, at)
 ), frames AS (
@@ -50,14 +52,16 @@ WITH made AS (
                         traceparent, tracestate, value)
     SELECT a.lane_id, a."offset",
            timestamptz 'epoch' + (a.appended_ms / 1000) * interval '1 second'
-           + (a.appended_ms % 1000) * interval '1 millisecond', a.kind,
+           + (a.appended_ms % 1000) * interval '1 millisecond', get_byte($15::bytea, a.at::int - 1),
            coalesce(a.replayed, false), a.key,
            a.company_id, decode(a.passport_id, 'hex'), a.traceparent, a.tracestate, a.value
-      FROM unnest($12::int[], $13::bigint[], $14::bigint[], $15::smallint[], $16::boolean[],
-                  string_to_array($17, E'\x1f'), string_to_array($18, E'\x1f', ''), string_to_array($19, E'\x1f', ''),
+      FROM unnest(string_to_array($12, ',')::int[], string_to_array($13, ',')::bigint[],
+                  string_to_array($14, ',')::bigint[], $16::boolean[], string_to_array($17, E'\x1f'),
+                  string_to_array($18, E'\x1f', ''), string_to_array($19, E'\x1f', ''),
                   $20::bytea[], $21::bytea[], $22::bytea[])
-        AS a (lane_id, "offset", appended_ms, kind, replayed, key, company_id, passport_id, traceparent, tracestate,
-              value)
+           WITH ORDINALITY
+        AS a (lane_id, "offset", appended_ms, replayed, key, company_id, passport_id, traceparent, tracestate, value,
+              at)
 )
 UPDATE lane l
    SET applied = moved.applied, emitted = greatest(l.emitted, moved.emitted)
