@@ -226,21 +226,23 @@ class Emitter:
         """Sort results and copies of dead letters by the partitions that they go to."""
         deliveries: dict[TopicPartition, Delivery] = {}
 
-        def deliver(target: TopicPartition, lane: TopicPartition, event: Event) -> None:
-            delivery = deliveries.get(target)
-            if delivery is None:
-                delivery = deliveries[target] = Delivery(target)
+        def delivery_to(target: TopicPartition, lane: TopicPartition) -> Delivery:
+            delivery = deliveries.setdefault(target, Delivery(target))
             delivery.lanes.add(lane)
-            delivery.events.append(event)
+            return delivery
 
         for batch in batches:
             topic, partition = lane = TopicPartition(batch.lane.topic, batch.lane.partition)
+            by_kind: dict[Kind, Delivery] = {}  # found once a batch: to find it for each answer took a microsecond
             for answer in batch.answers:
-                deliver(self._destination(answer.kind, batch.lane), lane, event_of(answer, topic, partition))
+                delivery = by_kind.get(answer.kind)
+                if delivery is None:
+                    delivery = by_kind[answer.kind] = delivery_to(self._destination(answer.kind, batch.lane), lane)
+                delivery.events.append(event_of(answer, topic, partition))
                 if answer.dead_letter is not None:
                     source = Source(topic, partition, answer.offset, answer.appended_ms)
                     copy = dead_letter_event(answer.dead_letter, source, self._settings.group_id)
-                    deliver(self._target(self._dead_letters[topic], partition), lane, copy)
+                    delivery_to(self._target(self._dead_letters[topic], partition), lane).events.append(copy)
         return list(deliveries.values())
 
     async def end_sending(self) -> None:
