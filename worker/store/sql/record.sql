@@ -41,7 +41,7 @@ WITH made AS (
     UPDATE company_usage u
        SET slots_used = u.slots_used + taken.passports
       FROM (SELECT company_number, count(*) AS passports FROM made GROUP BY company_number) AS taken
-     WHERE u.company_number = taken.company_number AND u.company_number = ANY ($2::int[])  -- read by the index
+     WHERE u.company_number = taken.company_number AND u.company_number = ANY (string_to_array($2, ',')::int[])  -- read by the index
 ), days AS (
     INSERT INTO daily_writes AS w (company_number, day, writes)
     SELECT company_number, (created_at AT TIME ZONE 'UTC')::date, count(*) FROM made GROUP BY 1, 2
