@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.infrastructure.choose import Infrastructure, server_directory
 from tests.infrastructure.forked import ForkedProcess
-from tests.infrastructure.kafka import KAFKA_VERSION, LocalKafka, kafka_jars
+from tests.infrastructure.kafka import KAFKA_VERSION, KafkaMissing, LocalKafka, kafka_jars, kafka_java
 from tests.infrastructure.postgres import POSTGRES_VERSION, local_postgres, programs_of_debian
 from tests.infrastructure.processes import is_stopped
 from tests.infrastructure.tools import NOT_OURS
@@ -84,6 +84,17 @@ async def test_servers_are_those_that_the_summary_names(servers: Infrastructure)
     assert postgres.startswith(POSTGRES_VERSION or "18.")
     assert [jar.name for jar in kafka_jars().glob("kafka-clients-*")] == [f"kafka-clients-{KAFKA_VERSION}.jar"]
     assert servers.kind.startswith(f"Apache Kafka {KAFKA_VERSION} through Maven, PostgreSQL {postgres}")
+
+
+def test_kafka_starts_with_classes_that_are_loaded() -> None:
+    """Java takes the archive. Seen to fail with another order of the jars: then it reads the classes from them."""
+    try:
+        java, *options = kafka_java()
+    except KafkaMissing as missing:
+        pytest.skip(f"needs a real Kafka: {missing}")
+    command = [java, "-Xlog:class+load:stdout", *options, "kafka.Kafka"]
+    loaded = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    assert "kafka.Kafka$ source: shared objects file (top)" in loaded, loaded[-3000:]
 
 
 def test_another_server_at_the_port_is_not_taken_for_ours(own_postgres: EmbeddedPostgres) -> None:
