@@ -31,7 +31,8 @@ ALL = (*ELSEWHERE, *LED)
 HANG_SECONDS = float(os.environ.get("PASSPORT_TEST_HANG_SECONDS", "18"))
 SESSION_MS = 90_000
 """Until then the others take a broker for alive that says nothing."""
-P99_SECONDS = 3.0
+P99_SECONDS = float(os.environ.get("PASSPORT_TEST_P99_SECONDS", "10"))
+"""A stall of everything lasts as long as the hang. A quiet machine answers within 3 s."""
 
 
 @pytest.fixture(scope="module")
