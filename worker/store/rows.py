@@ -53,14 +53,16 @@ def passport_columns(
         texts(gtins),
         texts(serials),
         integers(created_ms),
-        hashes(frame.id for frame, _ in framed),
+        hashes([frame.id for frame, _ in framed]),
         optional_texts([own.gs1.decode("ascii") for _, own in framed]),
         optional_texts([own.rest.decode("ascii") for _, own in framed]),
         hashes(
-            NO_KEY if key is None else key_ids.get((company, key)) or key_id(company, key)
-            for company, key in zip(companies, keys, strict=True)
+            [
+                NO_KEY if key is None else key_ids.get((company, key)) or key_id(company, key)
+                for company, key in zip(companies, keys, strict=True)
+            ]
         ),
-        hashes(fingerprint or 2 * NO_KEY for fingerprint in fingerprints),
+        hashes([fingerprint or 2 * NO_KEY for fingerprint in fingerprints]),
         _sparse(prices),
     ]
 
