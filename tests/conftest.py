@@ -17,6 +17,7 @@ from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.kafka import LocalKafka
 from tests.infrastructure.postgres import local_postgres
 from tests.infrastructure.shared import SERVERS, TEMPLATE, Keeper, ask
+from tests.infrastructure.sharing import ByFile
 from tests.infrastructure.tools import NOT_OURS
 from tests.infrastructure.zones import far_zone, live_in
 from tests.workbench import Workbench, open_workbench
@@ -48,6 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell such a process, before it begins, where to ask for the servers."""
     node.workerinput["keeper"] = node.config.stash[_KEEPER_ADDRESS]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    """By files, unless somebody asks for another way, or for long tests: one of those may take as long as a file."""
+    is_by_file = config.option.dist == "worksteal" and config.option.markexpr in ("not long", "not slow")
+    return ByFile(config, log) if is_by_file else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -5,21 +5,24 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import PIPE
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from xdist.remote import Producer
 
 from tests.infrastructure.choose import Infrastructure, server_directory
 from tests.infrastructure.forked import ForkedProcess
 from tests.infrastructure.kafka import KAFKA_VERSION, KafkaMissing, LocalKafka, kafka_jars, kafka_java
 from tests.infrastructure.postgres import POSTGRES_VERSION, local_postgres, programs_of_debian
 from tests.infrastructure.processes import is_stopped
+from tests.infrastructure.sharing import ByFile
 from tests.infrastructure.tools import NOT_OURS
 from tests.workbench import REPOSITORY, run_command, until
 from worker.tools.demo.embedded import EmbeddedPostgres, ServerFailed, ServerMissing
@@ -95,6 +98,41 @@ def test_kafka_starts_with_classes_that_are_loaded() -> None:
     command = [java, "-Xlog:class+load:stdout", *options, "kafka.Kafka"]
     loaded = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
     assert "kafka.Kafka$ source: shared objects file (top)" in loaded, loaded[-3000:]
+
+
+class _Process:
+    """One that pytest-xdist shares tests with, as its scheduler sees it."""
+
+    shutting_down = False
+
+    def __init__(self, name: str) -> None:
+        self.gateway = SimpleNamespace(id=name)
+        self.given: list[int] = []
+
+    def send_runtest_some(self, indices: Sequence[int]) -> None:
+        """Give it some tests."""
+        self.given += indices
+
+    def shutdown(self) -> None:
+        """Nothing is left for it."""
+        self.shutting_down = True
+
+
+def test_no_two_processes_get_tests_of_one_file() -> None:
+    """Each would start the servers that the file has of its own. A long file without such servers may be shared."""
+    names = [f"tests/end_to_end/test_acls.py::test_{number}" for number in range(6)]
+    names += [f"tests/model/test_schedules.py::test_{number}" for number in range(6)]
+    config = SimpleNamespace(option=SimpleNamespace(loadscopereorder=True), getvalue=lambda name: ["2*popen"])
+    log = Producer("no log", enabled=False)
+    schedule, processes = ByFile(config, log), [_Process("one"), _Process("other")]
+    for process in processes:
+        schedule.add_node(process)
+        schedule.add_node_collection(process, names)
+    schedule.schedule()
+    assert [process.given for process in processes] == [[0, 1, 2, 3, 4, 5], [6, 7]]
+    for index in (6, 7):
+        schedule.mark_test_complete(processes[1], index)
+    assert processes[1].given == [6, 7, 8, 9]
 
 
 def test_another_server_at_the_port_is_not_taken_for_ours(own_postgres: EmbeddedPostgres) -> None:
