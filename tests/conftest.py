@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.infrastructure.bytecode import keep_bytecode
 from tests.infrastructure.choose import REQUIRE_REAL_KAFKA, Infrastructure, own_server
 from tests.infrastructure.databases import fresh_database
 from tests.infrastructure.kafka import LocalKafka
@@ -24,6 +25,7 @@ from tests.workbench import Workbench, open_workbench
 from worker.tools.demo.embedded import EmbeddedPostgres
 
 live_in(far_zone())
+keep_bytecode()
 
 # Hypothesis measures time, and a machine that runs other tests beside them would fail properties that hold.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

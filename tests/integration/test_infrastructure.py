@@ -100,6 +100,21 @@ def test_kafka_starts_with_classes_that_are_loaded() -> None:
     assert "kafka.Kafka$ source: shared objects file (top)" in loaded, loaded[-3000:]
 
 
+def test_processes_compile_modules_once() -> None:
+    """Also where the environment forbids it, but not beside the sources then."""
+    ask = "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"
+    code = (
+        "import subprocess, sys; from tests.infrastructure.bytecode import keep_bytecode; keep_bytecode(); "
+        f"{ask}; sys.stdout.flush(); subprocess.run([sys.executable, '-c', {ask!r}])"
+    )
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60
+    )
+    kept = f"False {REPOSITORY / '.pytest_cache' / 'bytecode'}"
+    assert done.stdout.splitlines() == [kept, kept], done.stderr
+
+
 class _Process:
     """One that pytest-xdist shares tests with, as its scheduler sees it."""
 
