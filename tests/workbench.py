@@ -238,15 +238,14 @@ class Workbench:
 
     async def wait_for_results(self, count: int, seconds: float = 60.0) -> list[Result]:
         """Until at least `count` results are readable; fails with what there was."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while True:
             results = await asyncio.to_thread(self.results)
             if len(results) >= count:
                 return results
-            assert time.monotonic() < deadline, (
-                f"{len(results)} of {count} results after {seconds} s\n{self.log_tail()}"
-            )
-            await asyncio.sleep(0.1)
+            waited = time.monotonic() - began
+            assert waited < seconds, f"{len(results)} of {count} results after {seconds} s\n{self.log_tail()}"
+            await asyncio.sleep(min(0.05 + waited / 10, 0.5))  # each look reads all results, with a consumer of its own
 
     def log_tail(self) -> str:
         """The end of every worker's log, for a failure's message."""
