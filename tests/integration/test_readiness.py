@@ -46,7 +46,7 @@ async def test_nobody_is_ready_while_a_rebalance_goes_on(bench: Workbench, tmp_p
         await until(lambda: one.worker.not_ready() == [WAITING], 30, "it says that it waits")
         assert _assigned(one.worker) == 0
         await until(lambda: not one.worker.not_ready(), 30, "it is ready again")
-        await until(lambda: _assigned(one.worker) == 1, 5, "with a partition")
+        await until(lambda: _assigned(one.worker) == 1, 20, "with a partition")
     assert _assigned(one.worker) == 0
 
 
@@ -60,7 +60,7 @@ async def test_background_tasks_begin_again(bench: Workbench, monkeypatch: pytes
         for name in ("watch-servers", "housekeeping", "survey"):
             (first,) = _tasks(name)
             first.cancel()
-            await until(lambda: _tasks(name) != [] and _tasks(name) != [first], 5, f"{name} runs again")  # noqa: B023
+            await until(lambda: _tasks(name) != [] and _tasks(name) != [first], 20, f"{name} runs again")  # noqa: B023
     assert not any(_tasks(name) for name in ("watch-servers", "housekeeping", "survey"))
 
 

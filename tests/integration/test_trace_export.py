@@ -159,7 +159,7 @@ async def test_a_collector_that_does_not_answer_delays_nobody(bench: Workbench, 
         started = time.monotonic()
         await asyncio.to_thread(bench.publish, _traced(bench, 200)[100:])
         await bench.wait_for_results(200)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 9  # an export that hangs ends after 10 s
         assert await _stopped(bench, worker) < 6
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     assert "traces_not_handed_over" in [line["event"] for line in lines]
