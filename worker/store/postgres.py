@@ -12,10 +12,10 @@ from worker.messages.events import Answer
 from worker.store import failpoints, sql
 from worker.store.database import Database
 from worker.store.errors import DayMissing, meaning_of
-from worker.store.facts import LookUp
 from worker.store.frames import Frames
 from worker.store.incarnation import Incarnation
 from worker.store.known_catalogue import KnownCatalogue
+from worker.store.look_up import LookUp
 from worker.store.partitions import ensure_days
 from worker.store.port import (
     AnotherDatabase,

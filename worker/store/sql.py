@@ -1,9 +1,10 @@
 """Loads queries, one named file each, and names the types of connections that they run on."""
 
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from functools import cache
 from importlib.resources import files
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 
@@ -22,3 +23,8 @@ class Sessions(Protocol):
 def load(name: str, package: str = "worker.store") -> str:
     """The text of `sql/<name>.sql` in the folder of a package."""
     return (files(package) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+async def fetch(connection: Connection, query: str, *keys: Collection[Any]) -> "list[asyncpg.Record]":
+    """The rows of a query of the store whose arguments are columns of keys. No keys, no question."""
+    return await connection.fetch(load(query), *map(list, keys)) if keys[0] else []

@@ -10,8 +10,8 @@ from worker.domain.credentials import authenticate
 from worker.domain.outcomes import Unauthorized
 from worker.messages.envelope import Limits, Record, dead_letter, open_envelope, without_excess
 from worker.settings import Settings
-from worker.store.facts import LookUp
 from worker.store.known_catalogue import KnownCatalogue
+from worker.store.look_up import LookUp
 from worker.store.sql import Connection
 from worker.tools.common.api_keys import find_keys
 from worker.tools.common.records import label_of

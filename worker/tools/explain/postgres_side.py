@@ -9,7 +9,8 @@ import asyncpg
 
 from worker.domain.command import ApiKey, Credentials, Signature
 from worker.store import sql
-from worker.store.facts import is_thumbprint, key_id
+from worker.store.facts import key_id
+from worker.store.look_up import is_thumbprint
 from worker.store.sql import Connection
 
 
