@@ -31,11 +31,11 @@ STEPS = (
         ),
     ),
     ("fetch", ("worker/stream/group", "worker/stream/reader", "worker/stream/inbox", "aiokafka/consumer/")),
-    ("commit", ("commit_transaction (", "send_offsets_to_transaction (", "Transaction.commit (", "EndTxn", "Txn")),
+    ("commit", ("commit_transaction (", "send_offsets_to_transaction (", "commit (worker/store", "EndTxn", "Txn")),
     ("send", ("worker/stream/producer", "aiokafka/producer/")),
     ("encode", ("worker/messages/events",)),
     ("decide", ("worker/domain/decide", "worker/domain/facts", "decide_all (")),
-    ("gather", ("worker/store/facts",)),
+    ("gather", ("worker/store/facts", "worker/store/look_up", "worker/store/known_catalogue")),
     ("write", ("worker/store/",)),
 )
 # What is under none of them: callbacks of the event loop.
