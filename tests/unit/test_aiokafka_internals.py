@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from aiokafka.errors import CorruptRecordException
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record._crc32c import crc as crc32c
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
@@ -155,6 +158,60 @@ def test_records_that_are_read_to_their_end_can_be_asked_for_more() -> None:
     response = SimpleNamespace(API_VERSION=4, topics=[("t", [(0, 0, 99, 99, [], _batch(0, [GOOD]))])])
     records = records_of(response, PLACE, 0)
     assert [[*islice(records, 2)] != [] for _ in range(3)] == [True, False, False]
+
+
+# Sending of results
+
+
+class _Writer:
+    def __init__(self, error: OSError | None = None) -> None:
+        self.sent, self._error = b"", error
+
+    def write(self, data: bytes) -> None:
+        self.writelines([data])
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        if self._error is not None:
+            raise self._error
+        self.sent += b"".join(parts)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def _connection(version: int, error: OSError | None = None) -> Any:
+    """A connection to a broker that takes produce requests of this version, with its writer."""
+    connection = AIOKafkaConnection("localhost", 1, client_id="worker")
+    connection._versions = {ProduceRequest.API_KEY: (0, version)}
+    connection._reader, connection._writer = SimpleNamespace(at_eof=lambda: False), _Writer(error)
+    connection._read_task = SimpleNamespace(done=lambda: True)
+    return connection
+
+
+RESULTS = [("created", [(0, bytearray(b"batch of records")), (5, b"")]), ("ü", [(1, b"x")]), ("none", [])]
+
+
+@pytest.mark.parametrize("transactional_id", ["group.commands.1", None])
+@pytest.mark.parametrize("version", range(3, 8))
+async def test_results_are_sent_as_aiokafka_sends_them(version: int, transactional_id: str | None) -> None:
+    """Byte for byte, and the answer is awaited in the same way."""
+    ours, theirs = _connection(version), _connection(version)
+    request = ProduceRequest(transactional_id, -1, 40_000, RESULTS)
+    answer, expected = ours.send(request), aiokafka_internals._send(theirs, request)
+    assert ours._writer.sent == theirs._writer.sent
+    ((number, prepared, waiting),), ((their_number, their_prepared, _),) = ours._requests, theirs._requests
+    assert (number, prepared) == (their_number, their_prepared)
+    waiting.set_result("answer")
+    assert await answer == "answer"
+    expected.close()
+
+
+async def test_results_that_cannot_be_written_break_the_connection() -> None:
+    """As with aiokafka: its client connects again."""
+    connection = _connection(7, BrokenPipeError())
+    with pytest.raises(KafkaConnectionError):
+        connection.send(ProduceRequest("id", -1, 40_000, RESULTS))
+    assert not connection.connected()
 
 
 # Private attributes

@@ -18,13 +18,16 @@ import aiokafka.conn
 import aiokafka.consumer.fetcher
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
+from aiokafka.conn import AIOKafkaConnection, CloseReason, OAuthAuthenticator
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
-from aiokafka.errors import SaslAuthenticationFailed
+from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 from aiokafka.protocol.admin import SaslAuthenticateRequest
 from aiokafka.protocol.metadata import MetadataRequest as _MetadataRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.types import Array, Bytes, Int32, Schema
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
+from aiokafka.util import wait_for
 
 from worker.domain.command import UnreadableRecord
 from worker.messages.envelope import Record
@@ -313,8 +316,44 @@ _send = AIOKafkaConnection.send
 
 
 def _send_and_note_end(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Awaitable[Any]:
+    if isinstance(request, ProduceRequest) and expect_response and connection.connected():
+        return _send_records(connection, request)
     answer: Awaitable[Any] = _send(connection, request, expect_response)
     return _noting_end(connection, answer) if isinstance(request, SaslAuthenticateRequest) else answer
+
+
+def _send_records(connection: AIOKafkaConnection, request: ProduceRequest) -> Awaitable[Any]:
+    """aiokafka's `send` joins a request level by level, and copies all results eight times: a fifth of the CPU."""
+    prepared = request.prepare(connection._versions)
+    correlation_id = connection._next_correlation_id()
+    header = prepared.build_request_header(correlation_id=correlation_id, client_id=connection._client_id)
+    values = [getattr(prepared, name) for name in prepared.SCHEMA.names]
+    parts = [header.encode(), *_parts(prepared.SCHEMA, values)]
+    try:
+        connection._writer.writelines([Int32.encode(sum(map(len, parts))), *parts])
+    except OSError as error:
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"Connection at {connection.host}:{connection.port} broken: {error}") from error
+    answer = asyncio.get_running_loop().create_future()
+    connection._requests.append((correlation_id, prepared, answer))
+    answered: Awaitable[Any] = wait_for(answer, connection._request_timeout)
+    return answered
+
+
+def _parts(field: Any, value: Any) -> Iterator[bytes]:
+    """The bytes of a value in a request, without a copy of record batches."""
+    if isinstance(field, Schema):
+        for part, item in zip(field.fields, value, strict=True):
+            yield from _parts(part, item)
+    elif isinstance(field, Array):
+        yield Int32.encode(len(value))
+        for item in value:
+            yield from _parts(field.array_of, item)
+    elif field is Bytes:
+        yield Int32.encode(len(value))
+        yield value
+    else:
+        yield field.encode(value)
 
 
 async def _noting_end(connection: AIOKafkaConnection, answer: Awaitable[Any]) -> Any:
