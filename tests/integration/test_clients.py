@@ -15,7 +15,7 @@ import pytest
 
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.databases import fresh_database
-from tests.infrastructure.kafka import KafkaMissing, kafka_jars
+from tests.infrastructure.kafka import KafkaMissing, LocalKafka, kafka_jars
 from tests.infrastructure.tools import tool
 from tests.schema_checks import check_event
 from tests.workbench import REPOSITORY, Workbench, make_workbench, run_command
@@ -60,7 +60,7 @@ def command_of(name: str) -> list[str]:
         jars = kafka_jars()
     except KafkaMissing as missing:
         pytest.skip(f"needs Kafka's jars: {missing}")
-    return [tool("java"), "-cp", f"{jars}/*", str(CLIENTS / name)]
+    return [tool("java"), *LocalKafka.jvm_options, "-cp", f"{jars}/*", str(CLIENTS / name)]
 
 
 async def _run(bench: Workbench, name: str, directory: Path, **environment: str) -> list[re.Match[str]]:

@@ -144,10 +144,11 @@ async def _companies(bench: Workbench, name: str) -> int:
         await connection.close()
 
 
-def test_the_console_shows_the_stream(start_demo: StartDemo) -> None:
+def test_the_console_shows_the_stream_until_it_is_interrupted(start_demo: StartDemo) -> None:
     """At the address that the demo prints first: lanes move, and it looks as in README's picture.
 
-    Where the headings differ, take the picture again: `python -m tests.picture`.
+    Where the headings differ, take the picture again: `python -m tests.picture`. Ctrl-C in the middle of the stream: a
+    summary of the commands so far, exit code 0, no child process left.
     """
     demo = start_demo("--commands", "100000")
     address = demo.wait_for(r"^Look at it while it runs: (http://\S+)$")[1]
@@ -156,12 +157,6 @@ def test_the_console_shows_the_stream(start_demo: StartDemo) -> None:
         assert time.monotonic() < deadline, demo.text
         time.sleep(0.5)
     assert noted() == note_of(readme_command(), get(address)[1])
-    assert demo.interrupt() == 0, demo.text
-
-
-def test_interrupted_demo_still_checks_what_it_published(start_demo: StartDemo) -> None:
-    """Ctrl-C in the middle of the stream: a summary of the commands so far, exit code 0, no child process left."""
-    demo = start_demo("--commands", "100000")
     demo.wait_for(STREAMING)
     assert demo.interrupt() == 0, demo.text
     [(published, read)], [audited] = PUBLISHED.findall(demo.text), PROMISE.findall(demo.text)

@@ -75,6 +75,16 @@ def _wait(condition: Callable[[], bool], told: Callable[[], object]) -> None:
 StartSandbox = Callable[..., Sandbox]
 
 
+@pytest.fixture(scope="module")
+def settings_of_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of programs that share a sandbox: what it printed, and no other setting."""
+    with server_directory() as folder:
+        sandbox = Sandbox(folder, tmp_path_factory.mktemp("sandbox") / "told.txt")
+        yield {**sandbox.environment, **sandbox.settings()}
+        sandbox.process.terminate()
+        assert sandbox.process.wait(SECONDS) == 0
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Where sandboxes have their data; at the end nothing may be left in it."""
@@ -145,12 +155,10 @@ _PROGRAMS = [pytest.param(name, marks=[pytest.mark.long] if name.endswith(".java
 
 
 @pytest.mark.parametrize("name", _PROGRAMS)
-def test_example_programs_run_against_it(start_sandbox: StartSandbox, tmp_path: Path, name: str) -> None:
+def test_example_programs_run_against_it(settings_of_one: dict[str, str], tmp_path: Path, name: str) -> None:
     """With what it printed and no other setting; the last line is the answer to the program's own command."""
-    sandbox = start_sandbox()
-    command, settings = command_of(name), sandbox.settings()
     done = subprocess.run(
-        command, cwd=tmp_path, env={**sandbox.environment, **settings}, capture_output=True, text=True, timeout=60
+        command_of(name), cwd=tmp_path, env=settings_of_one, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     last = printed_results(done.stdout)[-1]
@@ -178,15 +186,16 @@ _TUTORIAL = (REPOSITORY / "schemas" / "first-passport.md").read_text(encoding="u
 
 
 @pytest.mark.parametrize(("language", "name"), [("python", "first.py"), ("java", "First.java")])
-def test_the_tutorial_creates_a_passport(start_sandbox: StartSandbox, tmp_path: Path, language: str, name: str) -> None:
+def test_the_tutorial_creates_a_passport(
+    settings_of_one: dict[str, str], tmp_path: Path, language: str, name: str
+) -> None:
     """`schemas/first-passport.md`: its program as a reader saves it, with the arguments of its command line."""
     (program,) = re.findall(rf"^```{language}\n(.*?)^```", _TUTORIAL, re.DOTALL | re.MULTILINE)
     (arguments, *_) = re.findall(rf"{name} (tp_\S+ \w+ \d+ BP\S+)$", _TUTORIAL, re.MULTILINE)
     (tmp_path / name).write_text(program, encoding="utf-8")
-    sandbox = start_sandbox()
     done = subprocess.run(
         [*command_of(name)[:-1], str(tmp_path / name), *arguments.split()],
-        env={**sandbox.environment, **sandbox.settings()},
+        env=settings_of_one,
         capture_output=True,
         text=True,
         timeout=SECONDS,
