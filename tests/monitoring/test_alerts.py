@@ -1,5 +1,6 @@
 """Alerts fire when they should and not otherwise, and whoever is woken finds what to do."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -21,7 +22,8 @@ PARTS = ["Meaning", "Look at", "Do", "Do not"]
 
 
 def _promtool(*arguments: str) -> str:
-    done = subprocess.run([tool("promtool"), *arguments], capture_output=True, text=True)
+    environment = {**os.environ, "GOGC": "800"}  # it ends before its garbage matters
+    done = subprocess.run([tool("promtool"), *arguments], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
