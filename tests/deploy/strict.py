@@ -25,10 +25,16 @@ def check(manifest: Mapping[str, Any]) -> None:
     """Raises where an object is not valid; skips where the schema of a custom resource is not at hand."""
     group = manifest["apiVersion"].rpartition("/")[0]
     if group in OWN_GROUPS:
-        for version in VERSIONS:
-            kubernetes_validate.validate(dict(manifest), version, strict=True)
+        _own(json.dumps(manifest))
     else:
         _custom(manifest["kind"], manifest["apiVersion"]).validate(manifest)
+
+
+@cache
+def _own(manifest: str) -> None:
+    """Many renderings have the same objects, and the validator reads all schemas for each anew."""
+    for version in VERSIONS:
+        kubernetes_validate.validate(json.loads(manifest), version, strict=True)
 
 
 @cache
