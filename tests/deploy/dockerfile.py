@@ -55,6 +55,9 @@ def variables(stage: list[Instruction]) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name != "PATH"}
 
 
+_OF_PYTHON = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+
+
 class Build:
     """The steps of the Dockerfile, run below `root` with a plain virtual environment as the image's Python."""
 
@@ -92,12 +95,12 @@ class Build:
         self._run(part, self.root, {})
 
     def _run(self, command: str, folder: Path, environment: dict[str, str]) -> None:
-        """As Docker would, which knows no PYTHONPATH. pip finds its index as it is configured on this machine."""
+        """As Docker would, which knows no variables of Python. pip finds its index as this machine is configured."""
         path = f"{self.python / 'bin'}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=folder,
-            env={**os.environ, **environment, "PATH": path, "PYTHONPATH": ""},
+            env={**os.environ, **environment, "PATH": path, **dict.fromkeys(_OF_PYTHON, "")},
             capture_output=True,
             text=True,
             timeout=280,
