@@ -188,7 +188,7 @@ _LATE: dict[str, Any] = {"kinds": ("rebalance", "freeze"), "faults": 4, "loss": 
 # Shortcuts that lose or double results, some only together, and the weather in which that happens soon.
 UNSAFE: dict[tuple[Shortcut, ...], dict[str, Any]] = {
     (only_last_owner,): {"kinds": ("rebalance",), "faults": 6, "loss": 0.0, "doubt": 0.0, "lasts": 3.0}
-    | {"freeze": 6.0, "seconds": 0.02, "markers": 0.01, "moments": ("register", "commit"), "strikes": 0.4},
+    | {"freeze": 6.0, "seconds": 0.02, "markers": 0.01, "moments": ("register", "produce"), "strikes": 0.4},
     (e_read_early,): _FREEZING | {"freeze": 4.0, "moments": ("register", "produce")},
     (nobody_fenced,): _FREEZING,
     (concurrent_is_fenced,): _FREEZING | {"markers": 0.5},
@@ -199,7 +199,7 @@ UNSAFE: dict[tuple[Shortcut, ...], dict[str, Any]] = {
     # Two guards, each of which is enough: stable offsets, and a fence of our own old producers.
     (own_old_id_trusted, unstable_e): _LATE | {"unlucky": "end_txn"},
     (list_cut_unchecked,): _FREEZING
-    | {"unlucky": "list_only", "loss": 0.05, "lateness": 1.0, "freeze": 4.0, "moments": ("list_only", "commit")},
+    | {"unlucky": "list_only", "loss": 0.05, "lateness": 1.0, "freeze": 4.0, "moments": ("list_only", "produce")},
     # Two guards against offsets that are committed after EndTxn's answer.
     (own_id_taken_off, unstable_e): {"kinds": ("rebalance",), "faults": 12, "markers": 0.5},
     (lower_bound_believed,): {"kinds": ("forget",), "faults": 4},

@@ -152,23 +152,13 @@ class Emitter:
         await producer.begin_transaction()
         self.has_begun = self.is_open = True
         failpoints.reach("begin")
-        # Offsets need no acknowledged results. Only EndTxn makes either of them count, and it waits for both.
-        sending = asyncio.create_task(self._send_offsets(offsets))
-        try:
-            await self._deliver_all(deliveries)
-            failpoints.reach("acks")
-            await sending
-        finally:
-            sending.cancel()
-            sending.add_done_callback(_read_failure)
+        await self._deliver_all(deliveries)
+        failpoints.reach("acks")
+        await producer.send_offsets_to_transaction(offsets, self._offsets_group)
+        failpoints.reach("offsets")
         await producer.commit_transaction()
         self.is_open, self.has_committed = False, True
         failpoints.reach("EndTxn answered")
-
-    async def _send_offsets(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        await asyncio.sleep(0)  # the partitions of the results come first
-        await self._producer.send_offsets_to_transaction(offsets, self._offsets_group)
-        failpoints.reach("offsets")
 
     async def _deliver_all(self, deliveries: Sequence[Delivery]) -> None:
         """Await every delivery: a commit succeeds even where a send failed (guard B3).
@@ -285,11 +275,6 @@ def send_once(client: AIOKafkaClient, end_sent: str = "EndTxn sent") -> None:
             raise
 
     client.send = once
-
-
-def _read_failure(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled():
-        task.exception()  # asyncio logs an exception that nobody has read
 
 
 def _append(builder: BatchBuilder, event: Event) -> bool:
