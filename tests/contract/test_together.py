@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from asyncpg.exceptions import DivisionByZeroError
 
 import worker.batch.pipeline
 import worker.batch.recovery
@@ -390,6 +391,16 @@ async def test_a_commit_without_an_answer_is_looked_up_by_each(
     again = await _lanes(postgres)
     assert [lane.applied for lane in again] == [2] * LANES
     assert [verdict(one) for lane in again for one in await lane.answers()].count("created") == LANES + 1
+
+
+async def test_a_commit_of_a_failed_transaction_is_none(postgres: PostgresStore) -> None:
+    """Postgres answers it with ROLLBACK, and raises nothing."""
+    async with postgres.session() as connection:
+        await connection.execute("BEGIN")
+        with pytest.raises(DivisionByZeroError):
+            await connection.execute("SELECT 1 / 0")
+        with pytest.raises(StoreUnavailable, match="expected COMMIT, got ROLLBACK"):
+            await worker.store.postgres.commit(connection)
 
 
 async def _took_place(postgres: PostgresStore) -> bool:

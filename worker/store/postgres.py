@@ -285,5 +285,6 @@ async def _nothing_to_reset(_connection: object) -> None:
 
 
 async def commit(connection: sql.Connection) -> None:
-    """End a transaction that `begin.sql` began."""
-    await connection.execute("COMMIT")
+    """End a transaction that `begin.sql` began. Raises `StoreUnavailable` where Postgres rolls it back instead."""
+    if (did := await connection.execute("COMMIT")) != "COMMIT":
+        raise StoreUnavailable(f"expected COMMIT, got {did}")
