@@ -5,7 +5,6 @@ import time
 
 import pytest
 from asyncpg import Connection
-from asyncpg.transaction import Transaction
 
 from tests.contract.world import fence
 from tests.infrastructure.tools import NOT_OURS
@@ -30,18 +29,18 @@ async def test_b14_a_commit_without_an_answer_is_looked_up(
     Seen to fail when a lost answer was answered with another try of the batch, without a look at the position: the lane
     did not open again.
     """
-    original, lost = Transaction.commit, list[int]()
+    original, lost = postgres.commit, list[int]()
 
-    async def commit(self: Transaction) -> None:
+    async def commit(connection: sql.Connection) -> None:
         if not lost:
             lost.append(1)
             if committed:
-                await original(self)
+                await original(connection)
             raise TimeoutError("the answer to COMMIT was lost")
-        await original(self)
+        await original(connection)
 
     async with running(bench) as one:
-        monkeypatch.setattr(Transaction, "commit", commit)
+        monkeypatch.setattr(postgres, "commit", commit)
         await publish(bench, commands(bench, 0, 30))
         await bench.wait_for_results(30, 8)
         assert one.reopenings(0) == 1
