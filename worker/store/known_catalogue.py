@@ -9,6 +9,8 @@ from worker.domain.catalogue import ApiKeyGrant, Company, Product, SigningKey
 
 # About what a company takes with its plan, and the key that names it.
 _COMPANY_BYTES = 600
+# A larger product is read for each turn: a few of these would take the place of thousands, and of memory at its peak.
+_LARGEST_PRODUCT_BYTES = 64 * 1024
 
 
 class KnownKey(NamedTuple):
@@ -44,5 +46,6 @@ class KnownCatalogue:
         return self._products.get((product_id,))
 
     def keep_product(self, product: Product) -> None:
-        """Likewise."""
-        self._products.put((product.id,), product, getsizeof(product.seeded.json))
+        """Likewise, unless it is large."""
+        if (size := getsizeof(product.seeded.json)) <= _LARGEST_PRODUCT_BYTES:
+            self._products.put((product.id,), product, size)
