@@ -141,7 +141,7 @@ async def test_a_database_that_was_set_back_is_read_anew(store: PostgresStore, o
 def test_what_is_remembered_is_bounded() -> None:
     """The least recently used ones go, and large products do not come in.
 
-    Seen to fail with all products: a worker that meets the largest ones had 207 MB at its peak, in place of 184.
+    Seen to fail with all products: a worker that meets the largest ones had 207 MB at its peak, in place of 188.
     """
     known = KnownCatalogue()
     for name, size in (("small", 60_000), ("large", 70_000)):

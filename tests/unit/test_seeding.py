@@ -75,6 +75,12 @@ def test_completion_is_rounded_down(total: int, approved: int, percentage: int) 
     assert (seeded.total, seeded.approved, seeded.completion_percentage) == (total, approved, percentage)
 
 
+def test_a_product_that_was_seeded_before_is_not_seeded_again() -> None:
+    """The same texts give the same value, the very object: it is kept, not made anew."""
+    first, second = (_seed([{"key": "kept"}], {"kept": 1}, {}) for _ in range(2))
+    assert first is second
+
+
 def test_products_of_one_template_differ_in_what_is_their_own() -> None:
     """Whatever is remembered of their template."""
     template = [{"key": "a", "defaultValue": "t"}, {"key": "b"}]

@@ -29,6 +29,7 @@ class SeededFields:
         return 100 * self.approved // self.total if self.total else 0
 
 
+_seeded: Cache[SeededFields] = Cache(16 * 1024 * 1024)
 _templates: Cache[Mapping[str, tuple[str, str]]] = Cache(8 * 1024 * 1024)
 
 
@@ -51,6 +52,10 @@ def seed_fields(template_fields: str, product_defaults: str, company_prefill: st
     All three arguments are JSON texts from the catalogue: an array of `{key, dataType, defaultValue}`, and two objects
     with values by key. Keys that the template lacks are ignored.
     """
+    texts = (template_fields, product_defaults, company_prefill)
+    known = _seeded.get(texts)
+    if known is not None:
+        return known
     defaults = cast(dict[str, Json], json.loads(product_defaults))
     prefill = cast(dict[str, Json], json.loads(company_prefill))
     fields, approved = [], 0
@@ -60,7 +65,9 @@ def seed_fields(template_fields: str, product_defaults: str, company_prefill: st
             field = _approved("company", prefill.get(key)) or _EMPTY
         approved += field is not _EMPTY
         fields.append(f"{name}:{field}")
-    return SeededFields(total=len(fields), approved=approved, json=f"{{{','.join(fields)}}}")
+    made = SeededFields(total=len(fields), approved=approved, json=f"{{{','.join(fields)}}}")
+    _seeded.put(texts, made, getsizeof(made.json))
+    return made
 
 
 _EMPTY = '{"value":null,"status":"empty"}'

@@ -30,7 +30,7 @@ class KnownCatalogue:
     def __init__(self) -> None:
         self.version: UUID | None = None
         self._credentials: Cache[KnownKey] = Cache(8 * 1024 * 1024)
-        self._products: Cache[Product] = Cache(16 * 1024 * 1024)
+        self._products: Cache[Product] = Cache(8 * 1024 * 1024)
 
     def credential(self, name: bytes | str) -> KnownKey | None:
         """By the digest of an API key, the thumbprint of a signing key, or the id of a company."""
