@@ -55,7 +55,7 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
     """By files, unless somebody asks for another way, or for long tests: one of those may take as long as a file."""
-    is_by_file = config.option.dist == "worksteal" and config.option.markexpr in ("not long", "not slow")
+    is_by_file = config.option.dist == "worksteal" and config.option.markexpr in ("not long and not repeat", "not slow")
     return ByFile(config, log) if is_by_file else None
 
 
@@ -174,7 +174,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return item.path.relative_to(Path(__file__).parent).parts[0]
 
     for item in items:
-        if folder(item) not in _QUICK or item.get_closest_marker("long"):
+        if folder(item) not in _QUICK or item.get_closest_marker("long") or item.get_closest_marker("repeat"):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: _LONGEST.index(folder(item)) if folder(item) in _LONGEST else len(_LONGEST))
 

@@ -86,7 +86,7 @@ def assert_it_looked(log: Path, version: str) -> None:
 
 @pytest.mark.parametrize(
     "old",
-    [pytest.param((), id="by default"), pytest.param(("--data-checksums",), id="checksums", marks=pytest.mark.long)],
+    [pytest.param((), id="by default"), pytest.param(("--data-checksums",), id="checksums", marks=pytest.mark.repeat)],
     indirect=True,
 )
 async def test_pg_upgrade_beneath_a_running_worker(bench: Workbench, old: Server, new: Server, tmp_path: Path) -> None:

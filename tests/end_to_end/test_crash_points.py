@@ -33,7 +33,7 @@ COMMANDS = 120
 
 def _points(points: Sequence[str], usual: Collection[str]) -> list[object]:
     """All of them; in a usual run, those that leave Kafka and Postgres in different states."""
-    return [pytest.param(point, marks=() if point in usual else pytest.mark.long, id=point) for point in points]
+    return [pytest.param(point, marks=() if point in usual else pytest.mark.repeat, id=point) for point in points]
 
 
 def _commands(bench: Workbench, start: int, stop: int) -> list[dict[str, object]]:

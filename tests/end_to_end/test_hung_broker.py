@@ -114,7 +114,7 @@ async def lanes(
 
 @pytest.mark.parametrize(
     "crash_point",
-    [pytest.param(None, marks=pytest.mark.long), pytest.param("begin", marks=pytest.mark.long), "EndTxn sent"],
+    [pytest.param(None, marks=pytest.mark.repeat), pytest.param("begin", marks=pytest.mark.repeat), "EndTxn sent"],
 )
 async def test_a_hung_broker_stalls_only_what_it_leads(lanes: Lanes, crash_point: str | None) -> None:
     """Also while all sessions with Postgres are ended, twice, so that all lanes open anew. Then nothing is missing.

@@ -119,7 +119,7 @@ async def test_a_command_for_the_other_regions_company_is_refused(regions: Regio
     assert {west.bench.label_of(one.topic) for one in west.bench.results()} == {"created"}
 
 
-@pytest.mark.parametrize("killed", [pytest.param("east", marks=pytest.mark.long), "west"])
+@pytest.mark.parametrize("killed", [pytest.param("east", marks=pytest.mark.repeat), "west"])
 async def test_each_keeps_its_promise_while_the_others_worker_is_killed(regions: Regions, killed: str) -> None:
     """SIGKILL in the middle of a load: the other answers all meanwhile, and what was killed goes on where it was."""
     victim, other = (regions.east, regions.west) if killed == "east" else (regions.west, regions.east)

@@ -105,8 +105,8 @@ async def places(bench: Workbench) -> dict[str, str]:
     [
         (1280, "light"),
         (390, "dark"),
-        pytest.param(1280, "dark", marks=pytest.mark.long),
-        pytest.param(390, "light", marks=pytest.mark.long),
+        pytest.param(1280, "dark", marks=pytest.mark.repeat),
+        pytest.param(390, "light", marks=pytest.mark.repeat),
     ],
 )
 async def test_every_page_at_a_desk_and_on_a_telephone(

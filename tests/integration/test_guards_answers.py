@@ -206,7 +206,7 @@ async def test_b20_a_late_offset_does_not_undo_a_later_one(make_bench: MakeBench
 @pytest.mark.usefixtures("many_requests")
 @pytest.mark.parametrize(
     "api_key",
-    [END_TXN, TXN_OFFSET_COMMIT, *(pytest.param(key, marks=pytest.mark.long) for key in (ADD_PARTITIONS, PRODUCE))],
+    [END_TXN, TXN_OFFSET_COMMIT, *(pytest.param(key, marks=pytest.mark.repeat) for key in (ADD_PARTITIONS, PRODUCE))],
 )
 async def test_b20_whatever_arrives_late_doubles_nothing(
     make_bench: MakeBench, proxy: KafkaProxy, api_key: int

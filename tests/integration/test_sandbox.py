@@ -151,7 +151,7 @@ def test_a_channel_is_served_and_its_topics_are_printed(start_sandbox: StartSand
     assert applied == {"": 0, "acme": 1}
 
 
-_PROGRAMS = [pytest.param(name, marks=[pytest.mark.long] if name.endswith(".java") else []) for name in BEARING]
+_PROGRAMS = [pytest.param(name, marks=[pytest.mark.repeat] if name.endswith(".java") else []) for name in BEARING]
 
 
 @pytest.mark.parametrize("name", _PROGRAMS)

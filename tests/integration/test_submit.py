@@ -345,8 +345,8 @@ async def test_two_at_once_do_not_mix(bench: Workbench, tmp_path: Path) -> None:
     ("rows", "note"),
     [
         pytest.param(50_000, "", id="many", marks=pytest.mark.long),
-        pytest.param(4_000, json.dumps("x" * 60_000), id="large", marks=pytest.mark.long),
-        pytest.param(500, f"[{'[],' * 20_000}0]", id="nested", marks=pytest.mark.long),
+        pytest.param(4_000, json.dumps("x" * 60_000), id="large", marks=pytest.mark.repeat),
+        pytest.param(500, f"[{'[],' * 20_000}0]", id="nested", marks=pytest.mark.repeat),
     ],
 )
 async def test_memory_does_not_grow_with_the_file(answering: Workbench, tmp_path: Path, rows: int, note: str) -> None:

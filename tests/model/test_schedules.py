@@ -41,7 +41,7 @@ def test_each_command_gets_one_result() -> None:
     _run(range(SCHEDULES))
 
 
-@pytest.mark.long
+@pytest.mark.repeat
 def test_each_command_gets_one_result_in_many_more_schedules() -> None:
     """Schedules that no other test has tried."""
     _run(range(SCHEDULES, 3 * SCHEDULES))

@@ -94,7 +94,7 @@ def _publish_with_a_marker(bench: Workbench) -> None:
 SEEDS = int(os.environ.get("RECOVER_SEEDS", "3"))
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, SEEDS))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.repeat) for seed in range(1, SEEDS))])
 async def test_a_copy_holds_afterwards_what_the_whole_database_holds(
     bench: Workbench, tmp_path: Path, seed: int
 ) -> None:
