@@ -115,6 +115,24 @@ async def test_a_change_holds_for_the_next_turn(
     assert (b'"colour"' in before.value, b'"colour"' in after.value) == (True, change == "product that is new")
 
 
+async def test_a_turn_that_looks_up_again_leaves_nothing_behind(
+    store: PostgresStore, operator: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first try may have claimed a GTIN for a company whose key is gone. Seen to fail where that was committed."""
+    lane = await Lane.open(store)
+    look_up: Any = store.look_up
+
+    async def look_up_and_change(*arguments: Any) -> Any:
+        facts = await look_up(*arguments)
+        await operator.execute("DELETE FROM api_key")
+        monkeypatch.setattr(store, "look_up", look_up)
+        return facts
+
+    monkeypatch.setattr(store, "look_up", look_up_and_change)
+    assert await lane.verdicts(ask(OPEN)) == ["401 Unauthorized"]
+    assert await operator.fetchval("SELECT count(*) FROM gtin_registration") == 0
+
+
 async def test_a_change_keeps_the_session(store: PostgresStore, operator: Connection) -> None:
     """A worker whose catalogue changes every second does not connect every second."""
     lane = await Lane.open(store)

@@ -203,16 +203,13 @@ class PostgresStore:
                     # The locks are held from here to the commit, so that no other worker can take the lanes meanwhile.
                     if is_current:
                         yield inside
-                failpoints.reach("before COMMIT")
-                try:
-                    await commit(connection)
-                except TimeoutError as error:
-                    # It may have taken effect: the lane's position will tell, and nothing may come before.
-                    raise StoreUnavailable("no answer to COMMIT in time") from error
-                failpoints.reach("after COMMIT")
-                if len(known) + len(inside.written) > MOST_KNOWN_FRAMES:
-                    known.clear()  # a frame that is written again changes nothing
-                known.update(inside.written)
+                    else:
+                        await connection.execute("ROLLBACK")
+                if is_current:
+                    await _end(connection)
+                    if len(known) + len(inside.written) > MOST_KNOWN_FRAMES:
+                        known.clear()  # a frame that is written again changes nothing
+                    known.update(inside.written)
             if not is_current:
                 if facts.catalogue_version == self._known.version:
                     self._known = KnownCatalogue()
@@ -282,6 +279,16 @@ class PostgresStore:
 
 async def _nothing_to_reset(_connection: object) -> None:
     """Sessions keep no state between transactions. The default would cost a round trip each time."""
+
+
+async def _end(connection: sql.Connection) -> None:
+    failpoints.reach("before COMMIT")
+    try:
+        await commit(connection)
+    except TimeoutError as error:
+        # It may have taken effect: the lane's position will tell, and nothing may come before.
+        raise StoreUnavailable("no answer to COMMIT in time") from error
+    failpoints.reach("after COMMIT")
 
 
 async def commit(connection: sql.Connection) -> None:
