@@ -6,7 +6,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
 
-from worker.domain.places import Place, place_text
+from worker.domain.places import place_text
 
 OBJECT_ID = "[0-9a-f]{24}"
 """Regular expression of the ids of companies, products, templates and passports."""
@@ -23,11 +23,6 @@ class Source(NamedTuple):
     partition: int
     offset: int
     appended_ms: int
-
-    @property
-    def place(self) -> Place:
-        """Where the record stands."""
-        return Place(self.topic, self.partition, self.offset)
 
     @property
     def passport_id(self) -> str:
