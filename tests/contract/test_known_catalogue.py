@@ -7,15 +7,16 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.contract.world import GROWTH, NOW_MS, OPEN, RIVAL, Lane, ask, furnish, signed, verdict, with_token
+from tests.contract.world import GROWTH, LIMITS, NOW_MS, OPEN, RIVAL, Lane, ask, furnish, signed, verdict, with_token
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.databases import fresh_database
 from worker.domain.catalogue import Company, Plan, Product
 from worker.domain.seeding import SeededFields
 from worker.domain.timestamps import format_ms
-from worker.messages.envelope import Record
+from worker.messages.envelope import Record, open_envelope
 from worker.store.database import Database
 from worker.store.known_catalogue import KnownCatalogue, KnownKey
+from worker.store.look_up import LookUp
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 
@@ -131,6 +132,19 @@ async def test_a_turn_that_looks_up_again_leaves_nothing_behind(
     monkeypatch.setattr(store, "look_up", look_up_and_change)
     assert await lane.verdicts(ask(OPEN)) == ["401 Unauthorized"]
     assert await operator.fetchval("SELECT count(*) FROM gtin_registration") == 0
+
+
+async def test_who_remembers_nothing_reads_no_version(operator: Connection) -> None:
+    """Verbs look up, too, by roles that may not read it: its right is not among those that `redrive` asks for.
+
+    Seen to fail where the look-up itself read the version.
+    """
+    await operator.execute("DROP TABLE catalogue_version")
+    command = open_envelope(ask(OPEN), LIMITS).command
+    look_up = LookUp(KnownCatalogue(), 1_000_000)
+    assert not look_up.recall([command])
+    facts = await look_up.read(operator)
+    assert (len(facts.api_keys), len(facts.products)) == (1, 1)
 
 
 async def test_a_change_keeps_the_session(store: PostgresStore, operator: Connection) -> None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from worker.domain.cache import Cache
 from worker.domain.catalogue import ApiKeyGrant, Company, Product, SigningKey
+from worker.store import sql
 
 # About what a company takes with its plan, and the key that names it.
 _COMPANY_BYTES = 600
@@ -31,6 +32,12 @@ class KnownCatalogue:
         self.version: UUID | None = None
         self._credentials: Cache[KnownKey] = Cache(8 * 1024 * 1024)
         self._products: Cache[Product] = Cache(8 * 1024 * 1024)
+
+    async def read_version(self, connection: sql.Connection) -> None:
+        """Read it, if nobody has: before anything that is to be remembered."""
+        if self.version is None:
+            ((version,),) = await connection.fetch(sql.load("catalogue_version"))
+            self.version = self.version or version  # another look-up may have been faster
 
     def credential(self, name: bytes | str) -> KnownKey | None:
         """By the digest of an API key, the thumbprint of a signing key, or the id of a company."""

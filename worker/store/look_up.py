@@ -27,7 +27,7 @@ class LookUp:
 
     def __init__(self, known: KnownCatalogue, most_bytes: int) -> None:
         self._known, self._most_bytes = known, most_bytes
-        self.facts = Facts(catalogue_version=known.version)
+        self.facts = Facts()
         # What is not remembered: digests of API keys, ids of companies and signing keys, ids of products.
         self._digests, self._company_ids, self._thumbprints = set[bytes](), set[str](), set[str]()
         self._product_ids = set[str]()
@@ -60,13 +60,8 @@ class LookUp:
             if isinstance(body, CreatePassport):
                 self._product_ids.add(body.product_id)
 
-    async def read(self, connection: sql.Connection) -> None:
-        """Read the rest. Raises `BatchTooLarge` before products of more than `most_bytes` are in memory."""
-        if self._known.version is None:
-            ((version,),) = await connection.fetch(sql.load("catalogue_version"))
-            if self._known.version is None:  # another look-up may have been faster
-                self._known.version = version
-            self.facts.catalogue_version = version
+    async def read(self, connection: sql.Connection) -> Facts:
+        """Read the rest; all facts. Raises `BatchTooLarge` before products of more than `most_bytes` are in memory."""
         for digest, revoked_ms, *company in await sql.fetch(connection, "api_keys", self._digests):
             self._keep(digest, ApiKeyGrant(company[0], revoked_ms), company)
         for row in await sql.fetch(connection, "companies", self._company_ids):
@@ -76,6 +71,7 @@ class LookUp:
             self._keep(thumbprint, SigningKey(company[0], jwk, not_before_ms, revoked_ms), company)
         if self._product_ids and self.facts.companies:
             await self._read_products(connection)
+        return self.facts
 
     def _keep(self, name: bytes | str, key: ApiKeyGrant | SigningKey | None, row: Iterable[Any]) -> None:
         company_id, number, subscription, required_ms, channels, closed_ms, *plan = row

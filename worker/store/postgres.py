@@ -179,10 +179,13 @@ class PostgresStore:
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """See the port."""
-        look_up = LookUp(self._known, most_bytes)
+        known = self._known
+        look_up = LookUp(known, most_bytes)
         if not look_up.recall(commands):
             async with self.session() as connection:
+                await known.read_version(connection)
                 await look_up.read(connection)
+        look_up.facts.catalogue_version = known.version
         return look_up.facts
 
     @asynccontextmanager

@@ -86,8 +86,7 @@ async def credentials_warning(
     credentials = command.credentials
     look_up = LookUp(KnownCatalogue(), 0)
     look_up.recall([command])
-    await look_up.read(connection)
-    facts = look_up.facts
+    facts = await look_up.read(connection)
     if isinstance(credentials, Signature):
         Verifier().prove(credentials, source.appended_ms, facts)
     verdict = authenticate(command, facts)
