@@ -18,7 +18,7 @@ from worker.domain.facts import Binding, Facts
 from worker.domain.outcomes import Created
 from worker.domain.timestamps import LATEST_MS, utc_day
 from worker.store import failpoints, sql
-from worker.store.columns import hashes, texts
+from worker.store.columns import hashes, integers, texts
 from worker.store.frames import Frames, created_body_of
 from worker.store.look_up import ANY_BYTES
 from worker.store.port import BadRecord, BatchTooLarge, ExpectedPosition, LostLane, StoreUnavailable
@@ -42,14 +42,14 @@ class Gathering:
         self.numbers: dict[str, int] = {}
         # The GTINs that this transaction registered, and for which companies.
         self.claimed: dict[str, str] = {}
-        self.catalogue_version: UUID | None = None
         # By company and idempotency key, of the commands.
         self.key_ids: dict[tuple[str, str], bytes] = {}
 
-    async def gather(self, expected: Sequence[ExpectedPosition], commands: Sequence[Command]) -> None:
+    async def gather(self, expected: Sequence[ExpectedPosition], commands: Sequence[Command]) -> UUID:
         """Lock lanes and companies, and read. Commands without good credentials lock no company.
 
-        Raises `LostLane` for lanes that another worker took, `StoreUnavailable` where a lane stands somewhere else.
+        Returns the version of the catalogue. Raises `LostLane` for lanes that another worker took, `StoreUnavailable`
+        where a lane stands somewhere else.
         """
         oldest_day = utc_day(LATEST_MS)
         days, owners, serials = set[tuple[int, int]](), dict[str, str](), set[tuple[int, str, str]]()
@@ -86,10 +86,11 @@ class Gathering:
         )
         check_lanes(expected, _rows(row, "lane_ids", "epochs", "holders", "applied"))
         self._note(row)
-        self.catalogue_version = row["catalogue_version"]
         if row["bound_keys"]:
             await self._bindings(row["bound_keys"], oldest_day)
         await self._claim_gtins(owners)
+        version: UUID = row["catalogue_version"]
+        return version
 
     def _note(self, row: asyncpg.Record) -> None:
         ids = {number: id for id, number in self.numbers.items()}
@@ -151,7 +152,7 @@ def check_lanes(expected: Sequence[ExpectedPosition], lanes: Iterable[tuple[int,
 
 def _with_numbers(statements: str, **numbers: Collection[int]) -> str:
     """Statements with arrays of numbers in place of `{name}`."""
-    return statements.format_map({name: f"{{{','.join(map(str, own))}}}" for name, own in numbers.items()})
+    return statements.format_map({name: f"{{{integers(own)}}}" for name, own in numbers.items()})
 
 
 def _rows(row: asyncpg.Record, *columns: str) -> Iterable[Any]:

@@ -200,9 +200,9 @@ class PostgresStore:
                     raise AnotherDatabase
                 known = await self._prepare_ahead(connection)
                 async with asyncio.timeout(TRANSACTION_SECONDS):
-                    inside = PostgresTransaction(connection, expected, self._frames, known)
                     facts = facts or Facts()
-                    is_current = facts.catalogue_version in (None, await inside.gather(commands, facts))
+                    inside = PostgresTransaction(connection, expected, facts, self._frames, known)
+                    is_current = facts.catalogue_version in (None, await inside.gather(commands))
                     # The locks are held from here to the commit, so that no other worker can take the lanes meanwhile.
                     if is_current:
                         yield inside

@@ -18,19 +18,22 @@ class PostgresTransaction:
     """See `worker.store.port.Transaction`."""
 
     def __init__(
-        self, connection: sql.Connection, expected: Sequence[ExpectedPosition], frames: Frames, known: Set[bytes]
+        self,
+        connection: sql.Connection,
+        expected: Sequence[ExpectedPosition],
+        facts: Facts,
+        frames: Frames,
+        known: Set[bytes],
     ) -> None:
         """`known` are the ids of frames that this session has seen in the database."""
         self._connection, self._expected = connection, expected
         self._frames, self._known = frames, known
         self.written: dict[bytes, tuple[Frame, Created]] = {}
-        self._gathering = Gathering(connection, Facts(), frames)
+        self._gathering = Gathering(connection, facts, frames)
 
-    async def gather(self, commands: Sequence[Command], facts: Facts) -> UUID | None:
+    async def gather(self, commands: Sequence[Command]) -> UUID:
         """Begin, lock, and read: see the port's `Store.transaction`. Returns the version of the catalogue."""
-        self._gathering = Gathering(self._connection, facts, self._frames)
-        await self._gathering.gather(self._expected, commands)
-        return self._gathering.catalogue_version
+        return await self._gathering.gather(self._expected, commands)
 
     async def reserve(self, created: Sequence[Created]) -> None:
         """Lock the rows that these passports change, in the protocol's order. For `lanes recover`."""
