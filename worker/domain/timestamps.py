@@ -13,7 +13,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def clamp_ms(milliseconds: int) -> int:
     """The nearest time from 1970 to 9999. A producer's timestamp may be anything, and rules need a calendar."""
-    return milliseconds if 0 <= milliseconds <= LATEST_MS else min(max(milliseconds, 0), LATEST_MS)
+    return min(max(milliseconds, 0), LATEST_MS)
 
 
 def utc_day(appended_ms: int) -> int:

@@ -107,7 +107,7 @@ def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
         _check_parties(errors, parties)
     if not isinstance(body.get("confirmOverage", False), bool):
         errors["confirmOverage"] = ["Expected true or false"]
-    if errors and looks_like_cloud_event(body):
+    if looks_like_cloud_event(body):
         errors["specversion"] = [_NO_COMMAND]
     omitted = _check_roles(errors, parties) if isinstance(parties, dict) and parties else 0
     if errors:

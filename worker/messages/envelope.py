@@ -97,7 +97,7 @@ def open_envelope(record: Record, limits: Limits, audience: str | None = None, c
         body, digest = read_body(parsed), None if key is None else fingerprint(parsed)
     credentials: ApiKey | Signature | NoCredentials
     if SIGNATURE in headers:
-        is_structured = is_structured_cloud_event(headers.get("content-type"))
+        is_structured = is_structured_cloud_event(headers.get("content-type", ()))
         has_key = "idempotency-key" in headers
         signed = Signed(audience or record.topic, record.value or b"", key, has_key, is_structured)
         credentials = read_signature(headers[SIGNATURE], signed, limits.header_bytes)
@@ -146,9 +146,9 @@ def dead_letter(record: Record, reason: str) -> DeadLetter:
     return DeadLetter(record.key, record.value, headers, reason)
 
 
-def is_structured_cloud_event(content_types: Sequence[bytes | None] | None) -> bool:
+def is_structured_cloud_event(content_types: Sequence[bytes | None]) -> bool:
     """CloudEvents 1.0 Kafka binding, section 3.1: the media type decides, its parameters do not."""
-    return content_types is not None and any(
+    return any(
         content_type is not None and content_type.split(b";", 1)[0].strip().lower() == _STRUCTURED
         for content_type in content_types
     )
@@ -191,7 +191,7 @@ def _parse(record: Record, headers: KnownHeaders, limits: Limits) -> JsonObject 
     if len(value) > limits.value_bytes:
         return UnreadableRecord("value-too-large", f"Expected a value of at most {limits.value_bytes} bytes")
     parsed = read_object(value, limits.json_depth)
-    if isinstance(parsed, dict) and is_structured_cloud_event(headers.get("content-type")):
+    if isinstance(parsed, dict) and is_structured_cloud_event(headers.get("content-type", ())):
         data = parsed.get("data")
         if not isinstance(data, dict):
             return UnreadableRecord("cloudevent-without-data", "Expected a CloudEvent with a JSON object in data")

@@ -15,6 +15,7 @@ import asyncpg
 
 from worker.domain.cache import Cache
 from worker.domain.catalogue import Product
+from worker.domain.gs1 import UNRESERVED
 from worker.domain.outcomes import Created
 from worker.domain.timestamps import format_ms
 from worker.store import sql
@@ -24,7 +25,7 @@ _HOLES = bytes(range(1, 7))
 _NO_HOLES = bytes(set(range(256)) - {*_HOLES})
 _ID, _GTIN, _SERIAL, _TIME, _GS1, _REST = (bytes([hole]) for hole in _HOLES)
 # A serial number that looks the same in JSON and in a URI.
-_PLAIN = re.compile(rb"[0-9A-Za-z._~-]+")
+_PLAIN = re.compile(UNRESERVED.encode())
 _BEHIND_GTIN, _BEHIND_GS1, _FIELDS = b'"gs1":{"gtin":"', b'},"status":', b'"fields":'
 _BEFORE_TIME, _END = b'"createdAt":"', b'"}'
 
