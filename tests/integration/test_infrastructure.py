@@ -261,6 +261,19 @@ async def test_nothing_of_a_session_outlives_it(end: str) -> None:
     await until(lambda: not any(path.exists() for path in left), 10, "all is gone")
 
 
+def test_a_run_ends_and_names_the_test_that_killed_its_process(tmp_path: Path) -> None:
+    """Seen to hang for an hour: a test took all memory, and another process in its place waited for work for ever."""
+    for number in range(8):
+        (tmp_path / f"test_{number}.py").write_text("def test_passes(): pass\n")
+    kills = "import os, time\ndef test_kills():\n    time.sleep(1)\n    os.kill(os.getpid(), 9)\n"
+    (tmp_path / "test_0.py").write_text(f"def test_passes(): pass\n{kills}")
+    command = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-n", "2", "--dist", "loadfile", f"{tmp_path}"]
+    run = subprocess.run(command, cwd=REPOSITORY, stdout=PIPE, text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    assert "crashed while running" in run.stdout
+    assert "test_kills" in run.stdout
+
+
 async def test_a_fork_is_as_a_process_of_an_interpreter_of_its_own() -> None:
     """What it prints, its exit codes, its environment, and signals."""
     asked = ForkedProcess[str]("worker", ["validate", "-"], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)

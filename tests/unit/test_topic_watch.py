@@ -59,7 +59,7 @@ async def test_a_topic_without_doubts_holds_nothing_up() -> None:
     """Nobody is asked."""
     async with _scene() as scene:
         scene.cluster.answers.clear()
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(topic_watch.HOLD_SECONDS - 0.1):
             assert await scene.watch.may_use(TOPIC)
 
 
@@ -88,14 +88,14 @@ async def test_an_answer_that_is_late_holds_records_up_for_a_moment_once(monkeyp
 
     Seen to fail while each poll waited for it: 10 s in the median.
     """
-    monkeypatch.setattr(topic_watch, "HOLD_SECONDS", 0.05)
     async with _scene() as scene:
         scene.cluster.answers.clear()
         scene.cluster.identity_now = SECOND
         scene.client.force_metadata_update()
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(10.0):
             assert await scene.watch.may_use(TOPIC)
-        async with asyncio.timeout(0.02):
+        monkeypatch.setattr(topic_watch, "HOLD_SECONDS", 60.0)
+        async with asyncio.timeout(10.0):
             assert await scene.watch.may_use(TOPIC)
         scene.cluster.answers.set()
-        await until(lambda: scene.changes == [TOPIC], 1.0, "the lanes are told")
+        await until(lambda: scene.changes == [TOPIC], 10.0, "the lanes are told")
