@@ -38,10 +38,12 @@ WITH made AS (
        SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at
      WHERE idempotency_key.created_at <= excluded.created_at
 ), slots AS (
+    -- Looked up row by row: a join would read the whole table, or compare each company of the turn with each other one.
     UPDATE company_usage u
        SET slots_used = u.slots_used + taken.passports
-      FROM (SELECT company_number, count(*) AS passports FROM made GROUP BY company_number) AS taken
-     WHERE u.company_number = taken.company_number AND u.company_number = ANY (string_to_array($2, ',')::int[])  -- read by the index
+      FROM (SELECT company_number, count(*) AS passports FROM made GROUP BY company_number) AS taken,
+           LATERAL (SELECT ctid FROM company_usage WHERE company_number = taken.company_number LIMIT 1) AS locked
+     WHERE u.ctid = locked.ctid
 ), days AS (
     INSERT INTO daily_writes AS w (company_number, day, writes)
     SELECT company_number, (created_at AT TIME ZONE 'UTC')::date, count(*) FROM made GROUP BY 1, 2

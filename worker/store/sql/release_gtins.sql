@@ -1,5 +1,6 @@
 -- Takes back a company's claims without a passport: only a created passport registers a GTIN. Safe: the rows are this
 -- transaction's own.
 DELETE FROM gtin_registration r
- USING unnest($1::text[], $2::text[]) AS claimed (gtin, company_id)
- WHERE r.gtin = claimed.gtin AND r.company_id = claimed.company_id AND r.gtin = ANY ($1::text[])  -- read by the index
+ USING unnest($1::text[], $2::text[]) AS claimed (gtin, company_id),
+       LATERAL (SELECT ctid FROM gtin_registration WHERE gtin = claimed.gtin LIMIT 1) AS claim
+ WHERE r.ctid = claim.ctid AND r.company_id = claimed.company_id

@@ -2,5 +2,6 @@
 -- transaction's own, and others do not see them.
 UPDATE gtin_registration r
    SET company_id = owned.company_id
-  FROM unnest($1::text[], $2::text[], $3::text[]) AS owned (gtin, claimed_by, company_id)
- WHERE r.gtin = owned.gtin AND r.company_id = owned.claimed_by AND r.gtin = ANY ($1::text[])  -- read by the index
+  FROM unnest($1::text[], $2::text[], $3::text[]) AS owned (gtin, claimed_by, company_id),
+       LATERAL (SELECT ctid FROM gtin_registration WHERE gtin = owned.gtin LIMIT 1) AS claim
+ WHERE r.ctid = claim.ctid AND r.company_id = owned.claimed_by
