@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 
 from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product
@@ -33,7 +32,7 @@ LIMITS = Limits()
 
 PLAN = Plan("growth", max_dpps=100, overage_price_cents=75, max_v1_writes_per_day=200)
 UNLIMITED = Plan("enterprise", max_dpps=None, overage_price_cents=None, max_v1_writes_per_day=None)
-NO_OVERAGE = replace(PLAN, overage_price_cents=None)
+NO_OVERAGE = PLAN._replace(overage_price_cents=None)
 SEEDED = seed_fields('[{"key": "model", "dataType": "string"}, {"key": "colour"}]', '{"model": "48V"}', "{}")
 
 

@@ -167,7 +167,7 @@ def test_rule_2_a_company_uses_its_own_channels(
     """Elsewhere its credentials are of no use to whoever stole them."""
     known = facts()
     bound = None if channels is None else frozenset(channels)
-    known.companies[COMPANY] = replace(known.companies[COMPANY], channels=bound)
+    known.companies[COMPANY] = known.companies[COMPANY]._replace(channels=bound)
     outcome = decide(command(credentials=credentials, channel=channel), known)
     wrong = Unauthorized(CredentialsProblem.WRONG_CHANNEL)
     assert isinstance(outcome, Created) if is_allowed else outcome == wrong
@@ -248,7 +248,7 @@ def test_rule_9_the_write_budget_is_of_the_utc_day(writes: int, plan: Plan, refu
 
 def test_rule_9_a_plan_may_sell_no_writes_at_all() -> None:
     """Zero is a limit, not the lack of one."""
-    assert decide(command(), facts(replace(PLAN, max_v1_writes_per_day=0))) == DailyWritesSpent(ASKED, 0, 0)
+    assert decide(command(), facts(PLAN._replace(max_v1_writes_per_day=0))) == DailyWritesSpent(ASKED, 0, 0)
 
 
 def test_rule_10_a_gtin_belongs_to_the_company_that_used_it_first() -> None:
@@ -276,15 +276,15 @@ def test_rule_11_a_serial_number_is_new_within_its_gtin() -> None:
         (PLAN, 99, True, None),
         (PLAN, 100, True, 75),
         (PLAN, 500, True, 75),
-        (replace(PLAN, overage_price_cents=0), 100, True, 0),
+        (PLAN._replace(overage_price_cents=0), 100, True, 0),
         (PLAN, 100, False, OverageRequired(ASKED, 100, 100, 75)),
-        (replace(PLAN, overage_price_cents=0), 101, False, OverageRequired(ASKED, 100, 101, 0)),
+        (PLAN._replace(overage_price_cents=0), 101, False, OverageRequired(ASKED, 100, 101, 0)),
         (NO_OVERAGE, 99, True, None),
         (NO_OVERAGE, 100, True, HardBlock(ASKED, 100, 100)),
         (NO_OVERAGE, 100, False, HardBlock(ASKED, 100, 100)),
-        (replace(PLAN, max_dpps=0), 0, False, OverageRequired(ASKED, 0, 0, 75)),
+        (PLAN._replace(max_dpps=0), 0, False, OverageRequired(ASKED, 0, 0, 75)),
         (UNLIMITED, 10**9, False, None),
-        (replace(PLAN, max_dpps=None), 10**9, True, None),
+        (PLAN._replace(max_dpps=None), 10**9, True, None),
     ],
 )
 def test_rule_12_a_slot_is_free_or_overage_is_confirmed(
@@ -328,7 +328,7 @@ def _invalid(wanted: Command, known: Facts) -> Command:
 
 
 def _inactive(wanted: Command, known: Facts) -> Command:
-    known.companies[COMPANY] = replace(known.companies[COMPANY], subscription="past_due")
+    known.companies[COMPANY] = known.companies[COMPANY]._replace(subscription="past_due")
     return wanted
 
 

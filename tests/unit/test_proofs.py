@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -76,7 +75,7 @@ def test_a_proof_ends_with_its_key(verified: list[bytes]) -> None:
     assert judge(good, known(P_256), verifier) == Unauthorized(SignatureProblem.KEY_UNKNOWN)
     world = known()
     keys = world.signing_keys
-    keys[key_id(RFC_8037)] = replace(keys[key_id(RFC_8037)], jwk=keys[key_id(P_256)].jwk)
+    keys[key_id(RFC_8037)] = keys[key_id(RFC_8037)]._replace(jwk=keys[key_id(P_256)].jwk)
     assert judge(good, world, verifier) == Unauthorized(SignatureProblem.WRONG)
     assert len(verified) == 2
 
@@ -130,6 +129,6 @@ def test_a_stored_key_that_is_refused_today_verifies_nothing() -> None:
     """Its commands are refused, and the lane goes on."""
     world, id = known(), key_id(RFC_8037)
     jwk = as_json({"crv": "Ed25519", "kty": "OKP", "x": "AQ" + "A" * 41}).decode()
-    world.signing_keys[id] = replace(world.signing_keys[id], jwk=jwk)
+    world.signing_keys[id] = world.signing_keys[id]._replace(jwk=jwk)
     asyncio.run(Verifier().make_ready([_command(jws())], world))
     assert world.proven == set()

@@ -3,7 +3,6 @@
 import json
 import string
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -334,7 +333,7 @@ def test_a_company_that_has_moved_takes_no_bearer_secret(from_ms: int | None, is
     """By the append time; signatures are good before and after, and unknown secrets stay unknown."""
     world = known()
     for company in (COMPANY, OTHER_COMPANY):
-        world.companies[company] = replace(world.companies[company], signatures_required_ms=from_ms)
+        world.companies[company] = world.companies[company]._replace(signatures_required_ms=from_ms)
     bearer = signed(None)._replace(headers=[BEARER])
     assert reason(judge(bearer, world)) == ("required" if is_refused else "created")
     assert reason(judge(signed(jws()), world)) == "created"
@@ -351,12 +350,12 @@ def test_a_closed_company_sends_nothing(closed_ms: int | None, is_refused: bool)
     """By the append time, whatever its credentials, and without a reason: it is as unknown as any other sender."""
     world = known()
     for company in (COMPANY, OTHER_COMPANY):
-        world.companies[company] = replace(world.companies[company], closed_ms=closed_ms)
+        world.companies[company] = world.companies[company]._replace(closed_ms=closed_ms)
     token = command(credentials=AccessToken(COMPANY, frozenset({"passports:write"}), NOW + 60.0, 0.0))
     outcomes = [judge(record, world) for record in (signed(None)._replace(headers=[BEARER]), signed(jws()))]
     for outcome in (*outcomes, decide(token, world)):
         assert outcome == Unauthorized() if is_refused else isinstance(outcome, Created)
-    world.companies[COMPANY] = replace(world.companies[COMPANY], channels=frozenset({"acme"}))
+    world.companies[COMPANY] = world.companies[COMPANY]._replace(channels=frozenset({"acme"}))
     refused = Unauthorized() if is_refused else Unauthorized(CredentialsProblem.WRONG_CHANNEL)
     assert decide(token, world) == refused
 

@@ -1,12 +1,11 @@
 """Reference data that decisions look at: plans, companies, API keys, signing keys, products."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.domain.seeding import SeededFields
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The limits that a company bought. None means no limit; `overage_price_cents` is None where no overage is sold."""
 
     id: str
@@ -15,8 +14,7 @@ class Plan:
     max_v1_writes_per_day: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Company:
+class Company(NamedTuple):
     """A tenant. `subscription` is None where the plan needs none.
 
     Commands that were appended at `signatures_required_ms` or later have to be signed; None requires no signature.
@@ -38,16 +36,14 @@ class Company:
         return self.subscription in (None, "active", "trialing")
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKeyGrant:
+class ApiKeyGrant(NamedTuple):
     """The company of an API key. Commands that were appended at `revoked_ms` or later may not use it."""
 
     company_id: str
     revoked_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
+class SigningKey(NamedTuple):
     """A company's public key as a JWK (RFC 7517), and the append times in ms from and before which it is valid."""
 
     company_id: str
@@ -56,8 +52,7 @@ class SigningKey:
     revoked_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """A product and the fields that each of its passports starts with."""
 
     id: str

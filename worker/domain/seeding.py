@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from sys import getsizeof
-from typing import cast
+from typing import NamedTuple, cast
 
 from worker.domain.cache import Cache
 
@@ -15,8 +14,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 compact_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class SeededFields:
+class SeededFields(NamedTuple):
     """The fields of each new passport of a product, counted, and encoded once as `{key: {value, status, …}}`."""
 
     total: int
@@ -29,6 +27,8 @@ class SeededFields:
         return 100 * self.approved // self.total if self.total else 0
 
 
+# The store remembers small products, and reads a large one for each turn: that should not be parsed each time, too.
+_LARGE_CHARACTERS = 32 * 1024
 _seeded: Cache[SeededFields] = Cache(16 * 1024 * 1024)
 _templates: Cache[Mapping[str, tuple[str, str]]] = Cache(8 * 1024 * 1024)
 
@@ -53,8 +53,8 @@ def seed_fields(template_fields: str, product_defaults: str, company_prefill: st
     with values by key. Keys that the template lacks are ignored.
     """
     texts = (template_fields, product_defaults, company_prefill)
-    known = _seeded.get(texts)
-    if known is not None:
+    is_large = sum(map(len, texts)) > _LARGE_CHARACTERS
+    if is_large and (known := _seeded.get(texts)) is not None:
         return known
     defaults = cast(dict[str, Json], json.loads(product_defaults))
     prefill = cast(dict[str, Json], json.loads(company_prefill))
@@ -66,7 +66,8 @@ def seed_fields(template_fields: str, product_defaults: str, company_prefill: st
         approved += field is not _EMPTY
         fields.append(f"{name}:{field}")
     made = SeededFields(total=len(fields), approved=approved, json=f"{{{','.join(fields)}}}")
-    _seeded.put(texts, made, getsizeof(made.json))
+    if is_large:
+        _seeded.put(texts, made, getsizeof(made.json))
     return made
 
 
