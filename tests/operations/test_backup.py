@@ -58,8 +58,13 @@ async def _newest_backup(bench: Workbench) -> str:
     return str(status)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("to_a_moment", [True, False], ids=["a moment", "the end of the archive"])
+@pytest.mark.parametrize(
+    "to_a_moment",
+    [
+        pytest.param(True, id="a moment", marks=pytest.mark.long),
+        pytest.param(False, id="the end of the archive", marks=pytest.mark.repeat),
+    ],
+)
 async def test_a_lost_server_is_restored(
     backed_up: Workbench, archiving: ArchivingPostgres, tmp_path: Path, to_a_moment: bool
 ) -> None:

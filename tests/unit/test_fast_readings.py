@@ -35,7 +35,7 @@ def _spelled(draw: st.DrawFn) -> bytes:
     return bytes(spelled)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(_spelled() | st.binary(max_size=30), st.integers(1, 6))
 def test_json_is_read_alike(value: bytes, max_depth: int) -> None:
     """The same object, in the same order; where the short way is not certain, it says nothing."""
@@ -44,7 +44,7 @@ def test_json_is_read_alike(value: bytes, max_depth: int) -> None:
     assert plain is None or (plain == read and repr(plain) == repr(read))
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.dictionaries(keys, values, max_size=5))
 def test_fingerprints_are_made_alike(value: dict[str, object]) -> None:
     """Of the canonical text, which Python's own encoder writes."""
@@ -58,7 +58,7 @@ texts = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.dictionaries(keys, texts, max_size=5))
 def test_refusals_are_written_alike(value: dict[str, object]) -> None:
     """As the encoder writes them that the schemas and earlier results know."""
