@@ -103,7 +103,8 @@ async def read_positions(
 ) -> dict[Lane, LanePositions | LostLane | Halt | str]:
     """Read the positions of lanes.
 
-    A lane gets `LostLane` where its token is no longer good, `Halt` where its topic is gone, or a reason to wait.
+    A lane gets `LostLane` where its token is no longer good, `Halt` where its topic is gone or its results may not be
+    read, or a reason to wait.
     `logs` has first offset and end of their logs. Raises the errors of both servers.
     """
     group_id, topics = shared.settings.group_id, shared.settings.by_commands
@@ -137,11 +138,12 @@ async def read_positions(
         elif emitted is None and partition not in published:
             answers[lane] = f"reading the results of {name_of(partition)}, for which Kafka has no offset of the group"
         else:
-            position, log = positions[token], Log(identity, *logs[partition])
-            end = published.get(partition, 0)
+            position, log, end = positions[token], Log(identity, *logs[partition]), published.get(partition, 0)
             # None: we may not read the results. A lane that never ran has none, and may begin all the same.
-            unreadable = reason_without_offset(position.applied) if end is None and position is not None else None
-            answers[lane] = positions_of(position, emitted, log, lost_commits or unreadable, published=end)
+            if end is None and position is not None and lost_commits is None:
+                answers[lane] = Halt(reason_without_offset(position.applied))
+            else:
+                answers[lane] = positions_of(position, emitted, log, lost_commits, published=end)
     return answers
 
 
