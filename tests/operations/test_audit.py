@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.end_to_end.test_replay_and_members import commit_offset
-from tests.integration.guards_helpers import raise_partitions
+from tests.integration.guards_helpers import raise_partitions, set_topic
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import limit_tenants, mixture
 from tests.operations.tampering import NAMES, Records, copied, records_of, with_value
@@ -37,6 +37,15 @@ async def _answer(bench: Workbench, log: Path) -> None:
     worker = bench.start_worker(log)
     await bench.wait_for_results(COUNT)
     assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+
+
+async def test_results_that_the_broker_compresses_are_read(bench: Workbench, tmp_path: Path) -> None:
+    """A topic or a broker may be set so. Seen to fail: `audit` said that Kafka was away."""
+    for topic in bench.settings.result_topics:
+        await set_topic(bench, topic, "compression.type", "zstd")
+    await _answer(bench, tmp_path / "worker.log")
+    assert (await ask(bench, "audit")).code == 0
+    assert (await ask(bench, "explain", "0/0")).code == 0
 
 
 def _findings(told: Told) -> dict[str, int]:

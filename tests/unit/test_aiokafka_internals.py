@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import codec
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import CorruptRecordException, KafkaConnectionError
 from aiokafka.protocol.produce import ProduceRequest
@@ -23,6 +24,15 @@ from worker.stream.aiokafka_internals import records_of
 PLACE = TopicPartition("commands", 0)
 GOOD, BAD = "name", "QQ-name"
 ESCAPED = "\\xff\\xfe-name"
+
+
+def test_results_can_be_read_however_a_broker_compresses_them() -> None:
+    """Each codec of Kafka is installed with the worker."""
+    assert codec.has_gzip()
+    assert codec.has_lz4()
+    assert codec.has_snappy()
+    assert codec.has_zstd()
+
 
 # Decoding (guard B8)
 
