@@ -111,7 +111,7 @@ async def test_an_index_is_made_while_workers_write(
     async with _holding(url, "LOCK TABLE passport IN ROW EXCLUSIVE MODE") as other:
         migrating = asyncio.create_task(migrate(connection, patience=SHORT))
         await until_waiting(other)
-        await asyncio.wait_for(lane.verdicts(ask(OPEN)), 2)
+        await asyncio.wait_for(lane.verdicts(ask(OPEN)), 10)
     assert await asyncio.wait_for(migrating, 10) == [INDEX.name]
     await store.close()
     assert await check_schema(connection) is None

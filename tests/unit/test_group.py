@@ -86,7 +86,7 @@ async def test_it_ends_when_a_session_has_ended(
         membership.lanes[TopicPartition(TOPIC, 3)].run(0)
     try:
         with pytest.raises(error, match=text):
-            await asyncio.wait_for(membership._read_until_stopped(), 2)
+            await asyncio.wait_for(membership._read_until_stopped(), 10)
     finally:
         living.cancel()
 
