@@ -1,9 +1,11 @@
 """Checks of message bodies against the committed JSON Schemas, for every test tier."""
 
 import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import jsonschema_rs
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
@@ -22,6 +24,12 @@ def strict_validator(name: str) -> Draft202012Validator:
     return Draft202012Validator(json.loads(json.dumps(validator(name).schema), object_hook=_closed))
 
 
+@cache
+def _quick_validator(name: str) -> jsonschema_rs.Draft202012Validator:
+    """As `strict_validator`, in a thirtieth of its time: tests check hundreds of thousands of events."""
+    return jsonschema_rs.Draft202012Validator(json.dumps(strict_validator(name).schema))
+
+
 def _closed(part: dict[str, object]) -> dict[str, object]:
     """An object schema that forbids further fields, unless it says what they are."""
     return {"additionalProperties": False, **part} if "properties" in part and "type" in part else part
@@ -32,5 +40,9 @@ def check_event(kind_or_topic_label: str, value: bytes) -> None:
 
     Labels: `created`, `overage-required`, `conflict`, `rejected` (see `Kind.label`).
     """
-    error = best_match(strict_validator(f"{kind_or_topic_label}.v1").iter_errors(json.loads(value)))
+    name, body = f"{kind_or_topic_label}.v1", json.loads(value)
+    with suppress(ValueError):  # it takes no lone surrogates
+        if _quick_validator(name).is_valid(body):
+            return
+    error = best_match(strict_validator(name).iter_errors(body))
     assert error is None, f"{kind_or_topic_label} body breaks its schema at {error.json_path}: {error.message}"
