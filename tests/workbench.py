@@ -240,12 +240,14 @@ class Workbench:
         """Until at least `count` results are readable; fails with what there was."""
         began = time.monotonic()
         while True:
+            looking = time.monotonic()
             results = await asyncio.to_thread(self.results)
             if len(results) >= count:
                 return results
-            waited = time.monotonic() - began
+            waited, took = time.monotonic() - began, time.monotonic() - looking
             assert waited < seconds, f"{len(results)} of {count} results after {seconds} s\n{self.log_tail()}"
-            await asyncio.sleep(min(0.05 + waited / 10, 0.5))  # each look reads all results, with a consumer of its own
+            # Each look reads all results, with a consumer of its own: half of the time at most.
+            await asyncio.sleep(max(min(0.05 + waited / 10, 0.5), took))
 
     def log_tail(self) -> str:
         """The end of every worker's log, for a failure's message."""
