@@ -22,7 +22,7 @@ from worker.store.rows import frame_columns, ledger_columns, passport_columns
 from worker.store.sql import Connection
 from worker.tools.common.migrating import migrate
 
-_TYPES = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'planned'"
+_TYPES = "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'planned'"
 GROWING = ("passport", "idempotency_key", "ledger", "dead_letter", "gtin_registration", "daily_writes", "company_usage")
 
 
@@ -39,6 +39,23 @@ async def session(servers: Infrastructure) -> AsyncIterator[Connection]:
         await connection.close()
 
 
+async def _plan(session: Connection, name: str, arguments: Sequence[object] | None, options: str) -> dict[str, Any]:
+    """The generic plan of a statement. Without `arguments`, each is null."""
+    await session.execute(f"PREPARE planned AS {sql.load(name)}")
+    try:
+        types = await session.fetchval(_TYPES)
+        literals = [
+            await session.fetchval(f"SELECT quote_nullable($1::{type}::text)", argument)
+            for type, argument in zip(types, arguments or [None] * len(types), strict=True)
+        ]
+        given = f"({', '.join(literals)})" if literals else ""
+        ((text,),) = await session.fetch(f"EXPLAIN ({options}FORMAT JSON) EXECUTE planned{given}")
+    finally:
+        await session.execute("DEALLOCATE planned")
+    plan: dict[str, Any] = json.loads(text)[0]["Plan"]
+    return plan
+
+
 def _scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if "Relation Name" in plan and "Scan" in plan["Node Type"]:
         yield plan
@@ -50,14 +67,7 @@ def _scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("name", RUNS["worker.store"])
 async def test_no_growing_table_is_read_whole(session: Connection, name: str) -> None:
     """Seen to fail with joins in place of look-ups: until Postgres had new statistics, each turn read all passports."""
-    await session.execute(f"PREPARE planned AS {sql.load(name)}")
-    try:
-        types = await session.fetchval(_TYPES)
-        nothing = f"({', '.join(['NULL'] * types)})" if types else ""
-        ((text,),) = await session.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE planned{nothing}")
-    finally:
-        await session.execute("DEALLOCATE planned")
-    for scan in _scans(json.loads(text)[0]["Plan"]):
+    for scan in _scans(await _plan(session, name, None, "")):
         if scan["Relation Name"].startswith(GROWING):
             assert {"Index Cond", "Recheck Cond", "TID Cond"} & scan.keys(), scan
 
@@ -107,19 +117,10 @@ async def test_companies_are_not_compared_with_each_other(
         await session.execute(
             "INSERT INTO gtin_registration SELECT * FROM unnest($1::text[], $2::text[])", _GTINS, _COMPANIES
         )
-        await session.execute(f"PREPARE planned AS {sql.load(name)}")
-        types = await session.fetchval(
-            "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'planned'"
-        )
-        literals = [
-            await session.fetchval(f"SELECT quote_nullable($1::{type}::text)", argument)
-            for type, argument in zip(types, arguments, strict=True)
-        ]
-        ((text,),) = await session.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE planned({', '.join(literals)})")
-        await session.execute("DEALLOCATE planned")
+        plan = await _plan(session, name, arguments, "ANALYZE, ")
     finally:
         await transaction.rollback()
-    assert sum(_discarded(json.loads(text)[0]["Plan"])) <= _MANY
+    assert sum(_discarded(plan)) <= _MANY
 
 
 def _discarded(plan: dict[str, Any]) -> Iterator[float]:
