@@ -26,9 +26,14 @@ class SeededFields(NamedTuple):
         """`floor(100 * approved / total)`; 0 for a template without fields."""
         return 100 * self.approved // self.total if self.total else 0
 
+    @property
+    def is_large(self) -> bool:
+        """Whether its product is read for each turn: a few of these would take the memory of thousands of others."""
+        return getsizeof(self.json) > _LARGE_BYTES
 
-# The store remembers small products, and reads a large one for each turn: that should not be parsed each time, too.
-_LARGE_CHARACTERS = 32 * 1024
+
+_LARGE_BYTES = 64 * 1024
+# Large ones alone, so that they are not seeded for each turn, too. The store remembers products with small ones.
 _seeded: Cache[SeededFields] = Cache(16 * 1024 * 1024)
 _templates: Cache[Mapping[str, tuple[str, str]]] = Cache(8 * 1024 * 1024)
 
@@ -53,8 +58,8 @@ def seed_fields(template_fields: str, product_defaults: str, company_prefill: st
     with values by key. Keys that the template lacks are ignored.
     """
     texts = (template_fields, product_defaults, company_prefill)
-    is_large = sum(map(len, texts)) > _LARGE_CHARACTERS
-    if is_large and (known := _seeded.get(texts)) is not None:
+    known = _seeded.get(texts)
+    if known is not None:
         return known
     defaults = cast(dict[str, Json], json.loads(product_defaults))
     prefill = cast(dict[str, Json], json.loads(company_prefill))
@@ -66,7 +71,7 @@ def seed_fields(template_fields: str, product_defaults: str, company_prefill: st
         approved += field is not _EMPTY
         fields.append(f"{name}:{field}")
     made = SeededFields(total=len(fields), approved=approved, json=f"{{{','.join(fields)}}}")
-    if is_large:
+    if made.is_large:
         _seeded.put(texts, made, getsizeof(made.json))
     return made
 

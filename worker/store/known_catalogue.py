@@ -10,8 +10,6 @@ from worker.store import sql
 
 # About what a company takes with its plan, and the key that names it.
 _COMPANY_BYTES = 600
-# A larger product is read for each turn: a few of these would take the place of thousands, and of memory at its peak.
-_LARGEST_PRODUCT_BYTES = 64 * 1024
 
 
 class KnownKey(NamedTuple):
@@ -54,5 +52,5 @@ class KnownCatalogue:
 
     def keep_product(self, product: Product) -> None:
         """Likewise, unless it is large."""
-        if (size := getsizeof(product.seeded.json)) <= _LARGEST_PRODUCT_BYTES:
-            self._products.put((product.id,), product, size)
+        if not product.seeded.is_large:
+            self._products.put((product.id,), product, getsizeof(product.seeded.json))
