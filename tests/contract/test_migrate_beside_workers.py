@@ -146,15 +146,20 @@ async def test_a_migration_outside_a_transaction_that_was_not_recorded_is(
     assert await connection.fetchval("SELECT 'next_index'::regclass::oid") == before
 
 
-async def test_many_may_start_at_once_outside_a_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_may_start_at_once_outside_a_transaction(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those who come second do not wait in Postgres, where the index would wait for them: a deadlock is no way."""
     bring(monkeypatch, INDEX)
-    connections = await asyncio.gather(*(asyncpg.connect(url) for _ in range(4)))
-    applied = await asyncio.wait_for(
-        asyncio.gather(*(migrate(one, patience=Patience(tries=1)) for one in connections)), 20
-    )
+    first, *others = connections = [await asyncpg.connect(url) for _ in range(4)]
+    async with _holding(url, "LOCK TABLE passport IN ROW EXCLUSIVE MODE"):
+        migrating = [asyncio.create_task(migrate(first, patience=Patience(tries=1)))]
+        await until_waiting(connection)
+        migrating += [asyncio.create_task(migrate(one, patience=Patience(tries=1))) for one in others]
+        await asyncio.sleep(0.3)  # each has asked for the lock by then
+    applied = await asyncio.wait_for(asyncio.gather(*migrating), 20)
     assert [name for names in applied for name in names] == [INDEX.name]
-    assert await _is_valid(connections[0])
+    assert await _is_valid(first)
     await asyncio.gather(*(one.close() for one in connections))
 
 

@@ -109,7 +109,7 @@ def _fail_anyway(tree: Path, faults: Sequence[Fault], environment: dict[str, str
 
 
 def _pytest(tree: Path, tests: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "--tb=native", "-p", "no:cacheprovider", *tests]
     # What has not changed since the fault before is compiled once.
     own = {**environment, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(command, cwd=tree, env=own, capture_output=True, text=True, check=False)

@@ -441,6 +441,25 @@ async def test_postgres_works_on_a_turn_while_kafka_has_the_one_before() -> None
     await world.close()
 
 
+async def test_at_a_stop_the_kafka_part_in_flight_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where so many commands wait that the next turn would begin without it."""
+    world = make_world(1, batch_records=10)
+    await world.start()
+    process = world.shared.processor.process
+
+    async def closing(turn: Sequence[Batch]) -> None:
+        await process(turn)
+        world.session.close()
+        asyncio.get_running_loop().call_later(0.05, world.kafka.going_on.set)
+
+    monkeypatch.setattr(world.shared.processor, "process", closing)
+    world.kafka.going_on.clear()
+    world.fetch(0, 20)
+    assert world.task is not None
+    await asyncio.wait_for(world.task, 10)
+    assert world.kafka.committed_offsets == {0: 10}
+
+
 def _refuse(turn: Sequence[Batch]) -> None:
     """As the processor, where a turn is too large."""
     for batch in turn:

@@ -123,7 +123,7 @@ FAULTS = (
         "slash-in-a-link",
         "a serial number is one segment of the Digital Link, whatever it holds",
         _GS1,
-        "quote(serial, safe='')",
+        'quote(serial, safe="")',
         "quote(serial)",
         ("tests/unit/test_gs1.py",),
     ),

@@ -14,7 +14,7 @@ FAULTS = (
         _SESSION,
         "                if self._shared.store.incarnation != opening.incarnation:\n",
         "                if self._shared.store.incarnation < opening.incarnation:\n",
-        ("tests/unit/test_session.py",),
+        ("tests/unit/test_opening.py",),
     ),
     Fault(
         "t14-failed-fetch-not-reopened",
