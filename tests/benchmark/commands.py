@@ -27,8 +27,8 @@ class Shape:
     """How commands spread: `hot_share` of them go to company 0, the rest evenly over all companies.
 
     Every partition holds commands of every company, unless `by_company`, as with the company as the record's key.
-    `fields` are those of each template. With an `algorithm` commands are signed; else they have API keys. With a
-    `fault` of `tests.benchmark.refused`, all are wrong.
+    `fields` are those of each template. With an `algorithm` commands are signed; else they have API keys. All are
+    `altered` as `tests.benchmark.refused` says.
     """
 
     companies: int = 10
@@ -37,7 +37,7 @@ class Shape:
     by_company: bool = False
     fields: int = FIELDS
     algorithm: str | None = None
-    fault: str | None = None
+    altered: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from tests.benchmark.catalogue import load_companies
 from tests.benchmark.commands import BenchCommand, Gate, Shape, commands, produce_all
 from tests.benchmark.reader import Arrival, ResultReader
-from tests.benchmark.refused import FAULTS
+from tests.benchmark.refused import ALTERED
 from tests.benchmark.servers import Servers
 from tests.benchmark.signed import add_signing_keys, signed
 from tests.workbench import REPOSITORY, settings_of
@@ -102,7 +102,7 @@ class Place:
             channel, partition = divmod(one.partition, partitions)
             placed = BenchCommand(partition, one.value, one.headers, topics[channel])
             sent = placed if algorithm is None else signed(placed, algorithm, topics[channel])
-            yield sent if self.shape.fault is None else FAULTS[self.shape.fault](sent)
+            yield sent if self.shape.altered is None else ALTERED[self.shape.altered](sent)
 
     @property
     def _channels(self) -> list[Settings]:

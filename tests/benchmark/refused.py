@@ -29,6 +29,9 @@ FAULTS: Mapping[str, Callable[[BenchCommand], BenchCommand]] = {
 }
 """What makes a command wrong, by its name."""
 
-CREATED, SIGNED = "created", "created and signed"
-BESIDE = [(fault, SIGNED if fault == "bad signature" else CREATED) for fault in FAULTS]
+CREATED, SIGNED, LARGE = "created", "created and signed", "64 KiB and created"
+BESIDE = [(fault, {"bad signature": SIGNED, "64 KiB of faults": LARGE}.get(fault, CREATED)) for fault in FAULTS]
 """With what a command that is wrong is compared."""
+
+ALTERED = {**FAULTS, LARGE: _with_body(unknown={str(number): 0 for number in range(5_900)})}
+"""What makes a command another one, by its name."""

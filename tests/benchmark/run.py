@@ -18,7 +18,7 @@ from tests.benchmark.place import Place, drop_database, fresh_place, make_databa
 from tests.benchmark.postgres_floor import postgres_rate
 from tests.benchmark.profile import profile
 from tests.benchmark.rebalance import rebalance
-from tests.benchmark.refused import CREATED, FAULTS, SIGNED
+from tests.benchmark.refused import ALTERED, CREATED, SIGNED
 from tests.benchmark.restart import restart
 from tests.benchmark.servers import Servers
 from tests.benchmark.signed import ALGORITHMS
@@ -297,9 +297,9 @@ def _fairness(run: Run) -> None:
 
 def _refused(run: Run) -> None:
     """What a command costs that is refused, beside one that creates a passport."""
-    for name in (CREATED, SIGNED, *FAULTS):
+    for name in (CREATED, SIGNED, *ALTERED):
         algorithm = "EdDSA" if name in (SIGNED, "bad signature") else None
-        shape = Shape(fault=name if name in FAULTS else None, algorithm=algorithm)
+        shape = Shape(altered=name if name in ALTERED else None, algorithm=algorithm)
         found = run.speed(name, WORKER, run.size.commands // (20 if "KiB" in name else 2), shape=shape)
         run.figures.add(f"{name}, CPU", found.cpu_microseconds, "µs/command")
 

@@ -7,6 +7,7 @@ from tests.benchmark.assignments import wait_until_shared
 from tests.benchmark.memory import CpuWatch, peak_megabytes, resident_megabytes
 from tests.benchmark.place import Place
 from tests.benchmark.reader import ResultReader, check_exactly_once
+from tests.benchmark.refused import FAULTS
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def speed(place: Place, contender: Contender, count: int) -> Speed:
         found = answer_backlog(place, reader, count)
         time.sleep(0.2)  # for results that nobody asked for
         place.stop()
-        kind = b"created" if place.shape.fault is None else b"rejected"
+        kind = b"rejected" if place.shape.altered in FAULTS else b"created"
         check_exactly_once(reader.arrivals, place.sent, kind)
     return found
 

@@ -1,6 +1,6 @@
 """The create-passport body: what each field may hold, and every error of a body that is not valid."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import cache, lru_cache
 from heapq import nsmallest
 from json.encoder import encode_basestring_ascii as quoted
@@ -167,16 +167,18 @@ def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
             errors["parties"] = [_NAME_TOO_LONG]
             omitted = too_long - 1
         named = repeatable
+    roles: Iterable[str] = parties
     if len(named) > MOST_FIELD_ERRORS:
         first = set(nsmallest(MOST_FIELD_ERRORS, named))
         omitted += len(named - first - {path.removeprefix("parties.") for path in errors})
-        named = first
-    for role in [role for role in parties if role in named or role in _KNOWN_ROLES]:
-        party = parties[role]
+        named, roles = first, (*first, *ROLES)  # `_invalid` sorts them
+    for role in roles:
         if role in named:
             errors.setdefault(f"parties.{role}", []).append(_UNKNOWN_ROLE)
-        elif isinstance(party, dict) and not ("gln" in party or "legacyOperatorId" in party):
-            errors.setdefault(f"parties.{role}", []).append(LACKS_PARTY_ID)
+        elif role in _KNOWN_ROLES:
+            party = parties.get(role)
+            if isinstance(party, dict) and not ("gln" in party or "legacyOperatorId" in party):
+                errors.setdefault(f"parties.{role}", []).append(LACKS_PARTY_ID)
     return omitted
 
 
