@@ -9,6 +9,7 @@ from tests.workbench import REPOSITORY
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_fits_the_code(fault: Fault) -> None:
+    """Its text stands once in its file, and its tests exist."""
     assert fault.applied(REPOSITORY) != (REPOSITORY / fault.file).read_text(encoding="utf-8")
     for test in fault.tests:
         path, _, name = test.partition("::")
@@ -16,5 +17,6 @@ def test_a_fault_fits_the_code(fault: Fault) -> None:
 
 
 def test_names_of_faults_differ() -> None:
+    """A person chooses faults by them."""
     names = [fault.name for fault in FAULTS]
     assert len({*names}) == len(names)
