@@ -11,15 +11,22 @@ import pytest_asyncio
 
 from tests.contract.future import bring, future
 from tests.contract.world import OPEN, Lane, ask, furnish, until_waiting
+from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.roles import two_roles
 from worker.store.database import Database
 from worker.store.postgres import PostgresStore
-from worker.store.schema import check_schema, known_migrations
+from worker.store.schema import Migration, check_schema, known_migrations
 from worker.store.sql import Connection
 from worker.tools.common.migrating import MigrationError, Patience, migrate
+from worker.tools.common.rights import RUN
+from worker.tools.migrate.grants import grant_rights
 
 NEXT = known_migrations()[-1].version + 1
-COLUMN = future(NEXT, "ALTER TABLE company ADD COLUMN next_one integer")
-INDEX = future(NEXT, "CREATE INDEX CONCURRENTLY IF NOT EXISTS next_index ON passport (frame_id)", transaction=False)
+_COLUMN = "ALTER TABLE company ADD COLUMN next_one integer"
+_INDEX = "CREATE INDEX CONCURRENTLY IF NOT EXISTS next_index ON passport (frame_id)"
+COLUMN = future(NEXT, _COLUMN, readable_from=NEXT - 1)
+INDEX = future(NEXT, _INDEX, readable_from=NEXT - 1, transaction=False)
+NEWER_ONLY = [future(NEXT, _COLUMN), future(NEXT, _INDEX, transaction=False)]
 SHORT = Patience(tries=3, lock_seconds=0.2, pause_seconds=0.05)
 
 
@@ -99,6 +106,46 @@ async def test_a_migration_that_gets_no_lock_says_so_and_leaves_nothing(
             await migrate(connection, patience=SHORT)
     assert "older than this version" in str(await check_schema(connection))
     assert await migrate(connection, patience=SHORT) == [COLUMN.name]
+
+
+@pytest.mark.parametrize("change", NEWER_ONLY, ids=["in a transaction", "outside of one"])
+async def test_a_migration_waits_for_the_end_of_workers_that_cannot_run_on_its_schema(
+    servers: Infrastructure, monkeypatch: pytest.MonkeyPatch, change: Migration
+) -> None:
+    """They would go on, and answer by the rules of before. The owner of the tables sees them, under another role."""
+    async with two_roles(servers.database_url) as roles:
+        await furnish(roles.owner_url)
+        owner = await asyncpg.connect(roles.owner_url)
+        await grant_rights(owner, roles.run, RUN)
+        store = PostgresStore(Database(roles.run_url), 2)
+        lane = await Lane.open(store)
+        bring(monkeypatch, change)
+        why = f"{change.name} needs workers of schema {NEXT:04} or newer, and some of {NEXT - 1:04} are connected"
+        with pytest.raises(
+            MigrationError, match=f"^The migration was not applied in 3 tries: {why}. Stop these workers"
+        ):
+            await migrate(owner, patience=SHORT)
+        assert await lane.verdicts(ask(OPEN)) == ["created"]
+        waits: list[str] = []
+        migrating = asyncio.create_task(migrate(owner, patience=Patience(100, 0.2, 0.05), say=waits.append))
+        async with asyncio.timeout(20):
+            while not waits:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert waits[0] == f"{why}; 99 more tries, the next in 0.05 s"
+        await store.close()
+        assert await asyncio.wait_for(migrating, 10) == [change.name]
+        await owner.close()
+
+
+async def test_newer_workers_hold_no_migration_up(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do those of its own schema, which wait for it, nor operators' tools and other programs."""
+    names = [f"passport-worker {NEXT:04}", f"passport-worker {NEXT + 1:04}", "passport-worker operator", "psql 0001"]
+    connected = [await asyncpg.connect(url, server_settings={"application_name": name}) for name in names]
+    bring(monkeypatch, NEWER_ONLY[0])
+    assert await migrate(connection, patience=Patience(tries=1)) == [NEWER_ONLY[0].name]
+    await asyncio.gather(*(one.close() for one in connected))
 
 
 async def test_an_index_is_made_while_workers_write(

@@ -32,10 +32,12 @@ from worker.store.port import (
     TopicIdentity,
 )
 from worker.store.rows import answers_of, frame_columns, ledger_columns, passport_columns, position_of, token_columns
+from worker.store.schema import known_migrations
 from worker.store.transaction import PostgresTransaction
 
 SESSION_SETTINGS = {
-    "application_name": "passport-worker",
+    # With the number of its schema, so that a migration that these workers could not live with waits for their end.
+    "application_name": f"passport-worker {known_migrations()[-1].version:04}",
     "statement_timeout": "20s",
     "lock_timeout": "10s",
     # A worker that is paused inside a transaction must not hold the lane's row for longer (guard B14).

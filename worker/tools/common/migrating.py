@@ -27,9 +27,16 @@ class MigrationError(Exception):
     """This version may not migrate the database. The message says why and what to do."""
 
 
+class OlderWorkers(Exception):
+    """Workers are connected that would answer wrongly on the schema that a migration makes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a migration waits for the locks that it needs, how often, and how long workers go first in between."""
+    """How long a migration waits for the locks that it needs, how often, and how long workers go first in between.
+
+    It also waits so often for the end of workers that cannot run on its schema.
+    """
 
     tries: int = 60
     lock_seconds: float = 1.0
@@ -46,7 +53,8 @@ async def migrate(
 
     Each migration has a row of `operation`, if there is an author. `say` gets a sentence for each wait.
     Safe to repeat, and for many processes at once: they take turns, and each sees what the others have applied. Raises
-    `MigrationError` when this version does not fit the database, or when a migration does not get its locks.
+    `MigrationError` when this version does not fit the database, when a migration does not get its locks, or when
+    workers stay connected that cannot run on its schema.
     """
     applied = []
     while name := await _apply_next(connection, author, patience, say):
@@ -91,6 +99,7 @@ async def _apply_next(
                 if migration is None:
                     return None
                 header = header_of(migration)
+                await _check_workers(connection, migration, header)
                 if header.in_transaction:
                     await connection.execute(sql.load("lock_patience", __package__), f"{patience.lock_seconds}s")
                     await connection.execute(migration.text)
@@ -98,17 +107,29 @@ async def _apply_next(
             if header.in_transaction or await _apply_outside(connection, migration, header, author):
                 return migration.name
             return await _apply_next(connection, author, patience, say)  # another process was faster
-        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, OlderWorkers) as error:
             if not left:
-                advice = "Run `passport-worker doctor`: postgres.locks names long transactions. End them, then repeat."
-                raise MigrationError(
-                    f"The migration did not get its locks in {patience.tries} tries: {error}. {advice}"
-                ) from error
-            say(
-                f"others hold locks that the migration needs; {left} more tries, the next in {patience.pause_seconds} s"
-            )
+                raise MigrationError(_in_vain(error, patience.tries)) from error
+            cause = str(error) if isinstance(error, OlderWorkers) else "others hold locks that the migration needs"
+            say(f"{cause}; {left} more tries, the next in {patience.pause_seconds} s")
             await asyncio.sleep(patience.pause_seconds)
     raise AssertionError("a migration has at least one try")
+
+
+def _in_vain(error: Exception, tries: int) -> str:
+    if isinstance(error, OlderWorkers):
+        advice = "Stop these workers, then repeat. `migrate --plan` tells before whether they have to stop."
+        return f"The migration was not applied in {tries} tries: {error}. {advice}"
+    advice = "Run `passport-worker doctor`: postgres.locks names long transactions. End them, then repeat."
+    return f"The migration did not get its locks in {tries} tries: {error}. {advice}"
+
+
+async def _check_workers(connection: Connection, migration: Migration, header: Header) -> None:
+    """Raise `OlderWorkers` where some are connected. An older worker that starts later sees the schema, and ends."""
+    if older := await connection.fetch(sql.load("older_workers", __package__), header.readable_from):
+        schemas = " and ".join(schema for (schema,) in older)
+        oldest = f"{header.readable_from:04} or newer"
+        raise OlderWorkers(f"{migration.name} needs workers of schema {oldest}, and some of {schemas} are connected")
 
 
 async def _next(connection: Connection) -> Migration | None:
