@@ -31,7 +31,7 @@ _TOPICS = """
 ## Topics
 
 Each [channel](companies.md#a-channel-for-a-company) has these. Workers read all but the dead letters; whoever
-administers the cluster reads all. `topics create` and the manifests set the retention; change it with Kafka's own tools.
+administers the cluster reads all. `topics create` and the manifests set the retention; change it with Kafka's tools.
 
 | topic | personal data | why | retention | who else can read it |
 |---|---|---|---|---|
