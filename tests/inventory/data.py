@@ -147,7 +147,7 @@ TABLES: Mapping[str, Table] = {
 
 
 class Topic(NamedTuple):
-    """A topic of each channel. `may_read` is who else may read it beside the workers."""
+    """A topic of each channel. `may_read` is who may read it beside the workers and administrators."""
 
     personal: str
     why: str
@@ -162,7 +162,7 @@ TOPICS: Mapping[str, Topic] = {
         "the request with its parties; the idempotency key; credentials, and in access tokens what the issuer writes "
         "into them (`sub`)",
         "commands",
-        "reader, redriver",
+        "reader, repairer, redriver",
     ),
     "topic_created": Topic(
         "whole passports: parties, prefills, default values; the idempotency key", "passports", _RESULTS

@@ -30,8 +30,8 @@ worker's role. *Retention* is `PASSPORT_RETENTION_DAYS` (default {days}).
 _TOPICS = """
 ## Topics
 
-Each [channel](companies.md#a-channel-for-a-company) has these. Workers read all of them, and so does whoever may
-administer the cluster. `topics create` and the manifests set the retention; change it with Kafka's own tools.
+Each [channel](companies.md#a-channel-for-a-company) has these. Workers read all but the dead letters; whoever
+administers the cluster reads all. `topics create` and the manifests set the retention; change it with Kafka's tools.
 
 | topic | personal data | why | retention | who else can read it |
 |---|---|---|---|---|

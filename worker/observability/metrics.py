@@ -99,7 +99,8 @@ class Metrics:
         )
         self.store_step_seconds = histogram(
             "passport_store_step_seconds",
-            "Duration of a step in Postgres: look-up (ahead), then in the transaction gather, decide, write, commit.",
+            "Duration of a step in Postgres: look-up and verify (signatures) ahead, then in the transaction gather, "
+            "decide, write, commit.",
             ("step",),
             buckets=_SECONDS,
         )
