@@ -58,6 +58,9 @@ class MemoryKafka:
         self.silent: set[int] = set()
         """Partitions of a leader that hangs until `speaking` is set."""
         self.speaking = asyncio.Event()
+        self.hiding: set[int] = set()
+        """Partitions whose results cannot be read until `showing` is set."""
+        self.showing = asyncio.Event()
         self.failing: list[Exception] = []
         self.going_on = asyncio.Event()
         self.going_on.set()
@@ -96,10 +99,11 @@ class MemoryKafka:
     # As the consumer
 
     def by_leader(self, partitions: Collection[TopicPartition]) -> list[list[TopicPartition]]:
-        """Two leaders: one of them has the silent partitions."""
-        speaking = [lane for lane in partitions if lane.partition not in self.silent]
-        silent = [lane for lane in partitions if lane.partition in self.silent]
-        return [led for led in (speaking, silent) if led]
+        """Two leaders: one of them has the partitions that are silent, or whose results hide."""
+        apart = self.silent | self.hiding
+        one = [lane for lane in partitions if lane.partition not in apart]
+        other = [lane for lane in partitions if lane.partition in apart]
+        return [led for led in (one, other) if led]
 
     async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """See `Consumer`."""
@@ -258,11 +262,14 @@ def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 async def _read_ends(
     shared: LaneDependencies, starts: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, int | None]:
-    """As results say it that the world's Kafka has, of commands at `starts` and behind them."""
+    """As results say it that the world's Kafka has. Those of commands in front of `starts` are not looked at."""
     kafka = cast(MemoryKafka, shared.cluster)
     by_number = {lane.partition: start for lane, start in starts.items()}
     kafka.steps.append(f"results {by_number}")
-    return {lane: kafka.published.get(lane.partition, 0) for lane in starts}
+    if kafka.hiding.intersection(by_number):
+        await kafka.showing.wait()
+    ends = {lane: kafka.published.get(lane.partition, 0) for lane in starts}
+    return {lane: 0 if end is not None and end <= starts[lane] else end for lane, end in ends.items()}
 
 
 def make_world(lanes: int, batch_records: int = 100, hooks: Hooks | None = None) -> World:

@@ -171,6 +171,43 @@ async def test_where_kafka_has_no_offset_the_results_tell_how_far_they_go() -> N
     await world.close()
 
 
+async def test_results_that_were_read_for_a_neighbour_do_not_tell_where_a_lane_stands() -> None:
+    """A neighbour opens first, and has the results of all lanes read from A on: it only looks for lost commits.
+
+    Seen to fail: where the lane's own leader answered later, that reading counted, and its last results came twice.
+    """
+    world = make_world(2)
+    await world.keep(0, 5)
+    await world.keep(1, 4)
+    world.kafka.committed_offsets.clear()
+    world.kafka.published = {0: 5, 1: 4}
+    world.kafka.silent = {1}
+    world.begin()
+    await world.until_running(0)
+    world.kafka.speaking.set()
+    await world.until_running(1)
+    assert world.kafka.turns == []
+    await world.close()
+
+
+@pytest.mark.usefixtures("results_unseen")
+async def test_results_that_are_read_later_halt_lanes_that_are_at_work() -> None:
+    """Those of another worker's lane, for which Kafka has no offset either, tell that commits are lost.
+
+    Seen to fail: once all of its lanes were at work, a session looked at no such results any more.
+    """
+    world = make_world(2)
+    await world.keep(0, 5, emitted=5)
+    await world.keep(1, 5, emitted=5)
+    world.kafka.published = {3: 7}
+    world.kafka.hiding = {3}
+    await world.start()
+    world.kafka.showing.set()
+    await world.until(lambda: {lane.state for lane in world.lanes} == {LaneState.HALTED})
+    assert all("Postgres was restored from an older copy" in lane.reason for lane in world.lanes)
+    await world.close()
+
+
 @pytest.mark.parametrize(("partition", "end"), [(0, 6), (1, 1), (3, 7)], ids=["its own", "new here", "another's"])
 @pytest.mark.usefixtures("results_unseen")
 async def test_results_beyond_a_without_an_offset_halt_every_lane(partition: int, end: int) -> None:

@@ -5,7 +5,8 @@ The bound that Postgres keeps is too low: it may lag behind, and Postgres may ha
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
@@ -27,13 +28,25 @@ RETRY_SECONDS = 0.5
 TOGETHER_SECONDS = 3.0
 
 
+class Reading(NamedTuple):
+    """What was read of the results of a partition's commands, from the command at `start` on.
+
+    `end` is the offset behind the newest command that a visible result names; 0 where no result names one. It is None
+    where the worker may not read results. Results of commands before `start` may be missing in it.
+    """
+
+    start: int
+    end: int | None
+
+
 class Forgotten:
     """Reads results in the background, in a task a leader, so that a silent one holds up its own partitions only."""
 
     def __init__(self, shared: LaneDependencies, consumer: Consumer, wake: asyncio.Event) -> None:
         """`wake` is set when the results of a partition have been read."""
         self._shared, self._consumer, self._wake = shared, consumer, wake
-        self._ends: dict[TopicPartition, int | None] = {}
+        self._readings: dict[TopicPartition, Reading] = {}
+        self._has_news = False
         self._reading: dict[TopicPartition, asyncio.Task[None]] = {}
 
     def stop(self) -> None:
@@ -44,21 +57,24 @@ class Forgotten:
 
     def forget(self, partition: TopicPartition) -> None:
         """Read the results of a partition anew, since another worker may have published some until now."""
-        self._ends.pop(partition, None)
+        self._readings.pop(partition, None)
         if (task := self._reading.get(partition)) is not None:
             task.cancel()
             self._reading = {at: reading for at, reading in self._reading.items() if reading is not task}
 
-    def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """The offset behind the newest command that a visible result names, by partition; 0 where no result names one.
+    @property
+    def readings(self) -> dict[TopicPartition, Reading]:
+        """What has been read so far, by partition."""
+        return dict(self._readings)
 
-        The offset is None where the worker may not read results. Partitions that were not read yet are left out.
-        """
-        return {partition: self._ends[partition] for partition in partitions if partition in self._ends}
+    def take_news(self) -> bool:
+        """Whether more has been read since somebody asked."""
+        news, self._has_news = self._has_news, False
+        return news
 
     def read(self, starts: Mapping[TopicPartition, int]) -> None:
         """Begin to read results of commands from these offsets on, by partition."""
-        new = {at: start for at, start in starts.items() if at not in self._ends and at not in self._reading}
+        new = {at: start for at, start in starts.items() if at not in self._reading}
         for led in self._consumer.by_leader(new):
             self._start({at: new[at] for at in led})
 
@@ -70,7 +86,7 @@ class Forgotten:
         # Together is fast. But a result partition that is away holds up all, and then each is read for itself.
         try:
             async with asyncio.timeout(TOGETHER_SECONDS if len(starts) > 1 else None):
-                self._ends |= await in_own_task(read_ends(self._shared, starts))
+                ends = await in_own_task(read_ends(self._shared, starts))
         except Exception as error:
             log.warning(
                 "results_cannot_be_read", partitions=[*map(name_of, starts)], error=f"{type(error).__name__}: {error}"
@@ -79,13 +95,15 @@ class Forgotten:
             for partition, start in starts.items():
                 self._start({partition: start})
         else:
-            for partition in starts:
+            for partition, start in starts.items():
+                self._readings[partition] = Reading(start, ends[partition])
                 self._reading.pop(partition, None)
+            self._has_news = True
             self._wake.set()
 
 
 async def read_ends(shared: LaneDependencies, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
-    """See `Forgotten.ends`. Raises `CLUSTER_ERRORS`, and `ResultsHidden`."""
+    """See `Reading.end`. Raises `CLUSTER_ERRORS`, and `ResultsHidden`."""
     ends: dict[TopicPartition, int | None] = {}
     for topic, own in by_topic(starts).items():
         channel_ends = await _read_channel(shared.settings.by_commands[topic], shared.cluster, own)

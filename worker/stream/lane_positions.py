@@ -112,15 +112,18 @@ async def read_positions(
     committed = await shared.cluster.committed(group_id, [lane.partition for lane in lanes])
     all_committed = await _all_committed(shared, consumer)
     without_offset = [partition for partition, offset in all_committed.items() if offset is None]
-    published = forgotten.ends(without_offset)
+    readings = forgotten.readings
     # E before A: the other lanes are at work. The other way around, each turn in between would look like lost commits.
     applied = await shared.store.applied(group_id, topics)
     positions = await shared.store.positions(lanes.values())
-    if len(published) < len(without_offset):
-        own = {lane.partition: positions.get(token) for lane, token in lanes.items()}
-        noted = {partition: position.emitted for partition, position in own.items() if position is not None}
-        forgotten.read({at: noted.get(at, applied.get(at) or 0) for at in without_offset})
-    lost_commits = why_commits_are_lost(all_committed, applied, published)
+    own = {lane.partition: positions.get(token) for lane, token in lanes.items()}
+    noted = {partition: position.emitted for partition, position in own.items() if position is not None}
+    # Those of a lane that is not to be placed only show lost commits, so they are read from A on. Such a reading says
+    # nothing about E of the lane itself: it counts only where it began at the lane's noted bound, or before.
+    starts = {at: noted.get(at, applied.get(at) or 0) for at in without_offset}
+    published = {at: readings[at].end for at, start in starts.items() if at in readings and readings[at].start <= start}
+    forgotten.read({at: start for at, start in starts.items() if at not in published})
+    lost_commits = why_commits_are_lost(all_committed, applied, {at: readings[at].end for at in readings})
     answers: dict[Lane, LanePositions | LostLane | Halt | str] = {}
     for lane, token in lanes.items():
         partition = lane.partition
@@ -152,6 +155,13 @@ async def look_for_lost_commits(shared: LaneDependencies, consumer: Consumer) ->
     committed = await _all_committed(shared, consumer)
     applied = await shared.store.applied(shared.settings.group_id, shared.settings.by_commands)
     return why_commits_are_lost(committed, applied)
+
+
+async def look_for_lost_results(shared: LaneDependencies, forgotten: Forgotten) -> str | None:
+    """The same by the results that were read, of lanes for which Kafka has no offset."""
+    published = {at: reading.end for at, reading in forgotten.readings.items()}
+    applied = await shared.store.applied(shared.settings.group_id, shared.settings.by_commands)
+    return why_commits_are_lost({}, applied, published)
 
 
 async def _all_committed(shared: LaneDependencies, consumer: Consumer) -> dict[TopicPartition, Committed | None]:

@@ -15,7 +15,7 @@ from worker.stream.fencing import fence
 from worker.stream.forgotten import Forgotten
 from worker.stream.halts import Halts
 from worker.stream.lane import Lane, LaneState
-from worker.stream.lane_positions import LanePositions, LogEnds, read_positions
+from worker.stream.lane_positions import LanePositions, LogEnds, look_for_lost_results, read_positions
 from worker.stream.open_lane import OpenLane
 from worker.stream.positions import Halt
 from worker.stream.producer import Emitter
@@ -76,6 +76,8 @@ class Opening:
         `settle` waits for the session's transaction in flight. Raises the errors of both servers; all lanes have to be
         registered again after one.
         """
+        if self._forgotten.take_news():
+            self._reopen_if_lost(await look_for_lost_results(self._shared, self._forgotten))
         now = time.monotonic()
         due = [lane for lane in self._lanes if not lane.is_at_work and lane.look_at <= now]
         if not due:
@@ -196,13 +198,16 @@ class Opening:
         if not lanes:
             return
         answers = await read_positions(lanes, logs, self._forgotten, self._shared, self._consumer)
-        if any(isinstance(answer, LanePositions) and answer.lost_commits is not None for answer in answers.values()):
-            # Lanes at work could not know: their openings may not have been able to read these results yet.
+        self._reopen_if_lost(*(answer.lost_commits for answer in answers.values() if isinstance(answer, LanePositions)))
+        for lane, answer in answers.items():
+            await self._place_lane(lane, lanes[lane], answer)
+
+    def _reopen_if_lost(self, *reasons: str | None) -> None:
+        """Open lanes at work again where commits are lost: they could not know, and halt then."""
+        if any(reason is not None for reason in reasons):
             for lane in self._lanes:
                 if lane.is_at_work:
                     lane.inbox.fail("commits of another lane are lost")
-        for lane, answer in answers.items():
-            await self._place_lane(lane, lanes[lane], answer)
 
     async def _place_lane(self, lane: Lane, token: FencingToken, answer: LanePositions | LostLane | Halt | str) -> None:
         if isinstance(answer, str):
