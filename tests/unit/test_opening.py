@@ -36,7 +36,7 @@ def _halted_lanes_are_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
     async def newest_results(*_: object) -> dict[int, int | None]:
         return {}
 
-    monkeypatch.setattr(halts, "HALTED_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(halts, "HALTED_LOOK_SECONDS", 0.13)  # no multiple of what `until` waits
     monkeypatch.setattr(halts, "newest_results", newest_results)
 
 
