@@ -432,6 +432,28 @@ async def test_large_records_take_turns_while_several_channels_have_commands(mon
     assert [max(turn[lane] for turn in counts) for lane in range(3)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("lanes", "size"), [(6, 60_000), (12, 10_000), (24, 6_000)])
+async def test_many_commands_are_not_passed_over_for_few_large_ones(lanes: int, size: int) -> None:
+    """A lane that got nothing in a turn comes first in the next one, however much it has.
+
+    Seen to fail: neighbours with few large records took the channel's share of each turn, until the lane was stuck.
+    """
+    world = make_world(lanes + 1, batch_records=500)
+    world.lanes[-1] = Lane(LaneName(GROUP, f"acme.{TOPIC}", lanes), world.lanes[-1].inbox, Hooks())
+    *neighbours, many, _ = range(lanes + 1)
+    counts = [await _taken(world, *[0] * lanes, 1)]
+    world.fetch(many, 400)
+    for _ in range(300):
+        world.fetch(lanes, 1)
+        for partition in neighbours:
+            inbox = world.lanes[partition].inbox
+            start = inbox.fetch_offset
+            more = [command_at(partition, start + at)._replace(value=b"x" * size) for at in range(8 - len(inbox))]
+            inbox.put(more, start + len(more))
+        counts.append(_counts(world))
+    assert sum(turn[many] for turn in counts) == 400
+
+
 async def test_where_a_turn_is_smaller_than_its_lanes_they_take_turns() -> None:
     """One record each, those first that waited longest."""
     world = make_world(5, batch_records=2)

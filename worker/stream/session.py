@@ -155,13 +155,16 @@ class Session:
         few = records_left // max(1, len(ready))
         lanes_of, sizes = Counter(lane.name.topic for lane in ready), Counter[str]()
         turn: Batches = {}
-        # Lanes with few records come first: what they leave of their shares goes to those with many.
-        for before, lane in enumerate(sorted(ready, key=lambda lane: (len(lane.inbox) > few, lane.served))):
+        # Lanes with few records come first: what they leave of their shares goes to those with many. A lane that a shared
+        # turn has passed over comes first in the next one, however many it has.
+        served_before = self._turns - 1 if is_shared else 0
+        ready.sort(key=lambda lane: (len(lane.inbox) > few and lane.served >= served_before, lane.served))
+        for before, lane in enumerate(ready):
             shares, topic = len(ready) - before, lane.name.topic
             records, size = records_left // shares, bytes_left // shares
             if is_shared:
                 if sizes[topic] >= SHARED_BYTES:
-                    continue  # the lane has waited longest at the next turn
+                    continue
                 records = min(records, max(1, SHARED_RECORDS // lanes_of[topic]))
                 size = min(size, SHARED_BYTES // lanes_of[topic])
             batch = lane.inbox.take(lane.expected, records, max(1, size))
