@@ -155,8 +155,8 @@ class Session:
         few = records_left // max(1, len(ready))
         lanes_of, sizes = Counter(lane.name.topic for lane in ready), Counter[str]()
         turn: Batches = {}
-        # Lanes with few records come first: what they leave of their shares goes to those with many. A lane that a shared
-        # turn has passed over comes first in the next one, however many it has.
+        # Lanes with few records come first: what they leave of their shares goes to those with many. A lane that a
+        # shared turn has passed over comes first in the next one, however many it has.
         served_before = self._turns - 1 if is_shared else 0
         ready.sort(key=lambda lane: (len(lane.inbox) > few and lane.served >= served_before, lane.served))
         for before, lane in enumerate(ready):
