@@ -9,15 +9,22 @@ from aiokafka.errors import InvalidReplicationFactorError, KafkaConnectionError
 from confluent_kafka import KafkaError, Producer
 from structlog.testing import capture_logs
 
+from tests.batches import batch_of
+from tests.contract.world import NOW_MS
 from tests.integration.guards_helpers import changed, raise_partitions, running, set_topic
-from tests.workbench import Workbench
+from tests.workbench import Workbench, until
 from worker.app import make_worker
+from worker.messages.events import Answer
+from worker.messages.rules import Kind
+from worker.observability.hooks import Hooks
 from worker.preflight import Preflight, findings
 from worker.service import CannotStart
 from worker.settings import Settings
+from worker.store.port import LaneName
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.credentials import Refused
+from worker.stream.producer import Emitter
 from worker.tools.common.topics import create_topics
 from worker.tools.demo.embedded import free_port
 
@@ -109,6 +116,27 @@ async def test_missing_topics_are_named(bench: Workbench, cluster: Cluster) -> N
     assert await _fatal(cluster, settings) == [
         f"missing topics: {prefix}.no1, {prefix}.no2. Run `passport-worker topics create`."
     ]
+
+
+async def test_a_session_starts_while_a_channel_lacks_its_topics(bench: Workbench, cluster: Cluster) -> None:
+    """Somebody deleted them beneath running workers. Its lanes go on when the topics are there again.
+
+    Seen to fail: it waited for them for 5 s, and then another session did, which answered nobody on any channel.
+    """
+    settings = changed(bench.settings, channels="acme")
+    acme = settings.of_channel("acme")
+    emitter = Emitter(settings, f"{settings.group_id}.one", Hooks())
+    try:
+        await emitter.start()
+        own, others = (LaneName("group", topic, 1) for topic in settings.by_commands)
+        assert emitter.find_obstacle(own) is None
+        assert emitter.find_obstacle(others) == f"Kafka knows no topic {acme.topic_created}"
+        await emitter.emit([batch_of(own, 1, Answer(0, NOW_MS, Kind.REJECTED, "key", b"{}"))])
+        await create_topics(cluster, acme)
+        await until(lambda: emitter.find_obstacle(others) is None, 10, "its topics are there")
+        assert emitter.find_obstacle(own) is None
+    finally:
+        await emitter.close()
 
 
 async def test_topics_create_makes_what_is_missing_and_reports_what_differs(bench: Workbench, cluster: Cluster) -> None:

@@ -54,6 +54,13 @@ class Client:
         """See aiokafka."""
         return [SimpleNamespace(nodeId=node) for node in BROKERS]
 
+    def partitions_for_topic(self, topic: str) -> Collection[int]:
+        """See aiokafka."""
+        return self.process.lanes
+
+    async def set_topics(self, topics: Collection[str]) -> None:
+        """See aiokafka."""
+
     def force_metadata_update(self) -> None:
         """See aiokafka. A watch of the topic takes this as a doubt."""
 
@@ -117,10 +124,6 @@ class Producer:
                 code, self._epoch = await self._process.ask(self.coordinator, self._kafka.init_producer_id, self._id)
             except KafkaError:
                 await asyncio.sleep(RETRY_SECONDS)
-
-    async def partitions_for(self, topic: str) -> Collection[int]:
-        """See aiokafka."""
-        return self._process.lanes
 
     async def begin_transaction(self) -> None:
         """Only a note: AddPartitions begins it."""

@@ -153,8 +153,8 @@ class _MemoryEmitter:
         await self.kafka.emit(batches)
         self.is_open, self.has_committed = False, True
 
-    def find_leaderless(self, lane: LaneName) -> str | None:
-        return f"created/{lane.partition}" if lane.partition in self.kafka.leaderless else None
+    def find_obstacle(self, lane: LaneName) -> str | None:
+        return f"created/{lane.partition} has no leader" if lane.partition in self.kafka.leaderless else None
 
     async def close(self) -> None:
         pass

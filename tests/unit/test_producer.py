@@ -44,14 +44,22 @@ class _Producer:
         self.leaders: dict[TopicPartition, int] = {}
         """Brokers that lead partitions; broker 1 leads all others."""
         self.looked = 0
+        self.known: dict[str, set[int]] = {}
+        """Partitions of topics, as the metadata name them."""
+        self.unauthorized: set[str] = set()
+        self.topics: list[Sequence[str]] = []
         self._fates = fates
         sender_task = asyncio.get_running_loop().create_future()
         self._sender = SimpleNamespace(sender_task=sender_task, _coordinators={CoordinationType.TRANSACTION: 1})
         cluster = SimpleNamespace(
             leader_for_partition=lambda place: -1 if place in self.leaderless else self.leaders.get(place, 1),
             brokers=lambda: [SimpleNamespace(nodeId=1), SimpleNamespace(nodeId=2)],
+            partitions_for_topic=lambda topic: self.known.get(topic),
+            unauthorized_topics=self.unauthorized,
         )
-        self.client = SimpleNamespace(cluster=cluster, force_metadata_update=self._look, send=self._ask)
+        self.client = SimpleNamespace(
+            cluster=cluster, force_metadata_update=self._look, set_topics=self._set_topics, send=self._ask
+        )
         self.asked: list[int] = []
         self.not_added: set[TopicPartition] = set()
         """Partitions that the coordinator has not taken into the transaction."""
@@ -59,8 +67,21 @@ class _Producer:
         self.offsets: dict[TopicPartition, int] = {}
         self.failing: dict[str, Exception] = {}
 
-    def _look(self) -> None:
+    async def start(self) -> None:
+        self._note("start")
+
+    def _look(self) -> "asyncio.Future[bool]":
         self.looked += 1
+        return self._told()
+
+    def _set_topics(self, topics: Sequence[str]) -> "asyncio.Future[bool]":
+        self.topics.append(topics)
+        return self._told()
+
+    def _told(self) -> "asyncio.Future[bool]":
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(True)
+        return answer
 
     async def _ask(self, node: int, request: object, *, group: int) -> None:
         self.asked.append(node)
@@ -343,15 +364,34 @@ async def test_a_place_without_a_leader_is_named() -> None:
     """Any kind of result may come, so all of its places are looked at; the lanes of other places are not held up."""
     emitter, producer = _emitter(partitions=2)
     lanes = [LaneName("group", COMMANDS, partition) for partition in range(4)]
-    assert [*map(emitter.find_leaderless, lanes)] == [None] * 4
+    assert [*map(emitter.find_obstacle, lanes)] == [None] * 4
     producer.leaderless = {TopicPartition(CREATED, 1)}
-    assert [*map(emitter.find_leaderless, lanes)] == [
-        None,
-        f"{CREATED}/1",
-    ] * 2
+    assert [*map(emitter.find_obstacle, lanes)] == [None, f"{CREATED}/1 has no leader"] * 2
     producer.leaderless = {TopicPartition(DEAD, 0)}
-    assert [*map(emitter.find_leaderless, lanes)] == [f"{DEAD}/0", None] * 2
+    assert [*map(emitter.find_obstacle, lanes)] == [f"{DEAD}/0 has no leader", None] * 2
     assert producer.looked == 4, "newer metadata may name a leader"
+
+
+async def test_a_missing_topic_holds_up_the_lanes_of_its_channel_alone() -> None:
+    """All topics are asked for at once. Once the topic is there, the lanes go on; access may be lost as well.
+
+    Seen to fail: the producer waited for each topic in turn, and no session of any channel could start any more.
+    """
+    settings = Settings(channels="acme")
+    emitter, producer = Emitter(settings, "unique", Hooks()), _Producer({})
+    emitter._producer._closed = True
+    emitter._producer = producer
+    own, acme = settings.answer_topics, settings.of_channel("acme").answer_topics
+    producer.known = {topic: {0, 1} for topic in (*own, *acme[1:])}
+    await emitter.start()
+    assert producer.topics == [[*own, *acme]]
+    lanes = [LaneName("group", topic, 3) for topic in settings.by_commands]
+    assert [*map(emitter.find_obstacle, lanes)] == [None, f"Kafka knows no topic {acme[0]}"]
+    producer.unauthorized.add(acme[0])
+    assert [*map(emitter.find_obstacle, lanes)] == [None, None]
+    producer.unauthorized.clear()
+    producer.known[acme[0]] = {0}
+    assert [*map(emitter.find_obstacle, lanes)] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -273,10 +273,10 @@ class Opening:
 
 def may_emit(lane: Lane, emitter: Emitter) -> bool:
     """Whether all result partitions of a lane have a leader, by the metadata. Otherwise the lane waits for one."""
-    leaderless = emitter.find_leaderless(lane.name)
-    if leaderless is None:
+    obstacle = emitter.find_obstacle(lane.name)
+    if obstacle is None:
         return True
-    reason = f"its results cannot be emitted: {leaderless} has no leader"
+    reason = f"its results cannot be emitted: {obstacle}"
     if lane.is_at_work:
         lane.set_state(LaneState.WAITING, reason, LEADER_SECONDS)
     else:

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -87,7 +86,7 @@ class Emitter:
             for topic, channel in settings.by_commands.items()
         }
         self._dead_letters = {topic: channel.dead_letter_topic for topic, channel in settings.by_commands.items()}
-        # How many partitions each topic has.
+        # How many partitions each topic had at first: results of a lane stay in one partition of it.
         self._partitions: dict[str, int] = {}
         # Whether there ever was a transaction, whether one committed, and whether the end of one was not answered.
         self.has_begun = self.has_committed = self.is_open = False
@@ -101,22 +100,36 @@ class Emitter:
         send_once(self._producer.client)
 
     async def start(self) -> None:
-        """Send InitProducerId, and ask how many partitions the result topics have."""
+        """Send InitProducerId, and ask for the metadata of all topics of results and dead letters at once.
+
+        A topic that is missing, or to which the worker has no access, fails only the lanes that have results for it.
+        """
+        topics = [topic for channel in self._settings.by_commands.values() for topic in channel.answer_topics]
         async with asyncio.timeout(START_SECONDS):
             await self._producer.start()
-            for topic in (topic for channel in self._settings.by_commands.values() for topic in channel.answer_topics):
-                # Losing access to one topic fails only the lanes that have results for it.
-                with suppress(TopicAuthorizationFailedError):
-                    self._partitions[topic] = len(await self._producer.partitions_for(topic))
+            await self._producer.client.set_topics(topics)
+            if not all(map(self._partition_count, topics)):  # the answer may be one to a question before
+                await self._producer.client.force_metadata_update()
 
-    def find_leaderless(self, lane: LaneName) -> str | None:
-        """Name a result partition of a lane that has no leader, and ask for newer metadata then."""
-        topics = (*self._topics[lane.topic].values(), self._dead_letters[lane.topic])
-        for target in (self._target(topic, lane.partition) for topic in topics if topic in self._partitions):
-            if not has_leader(self._producer.client, target):
-                self._producer.client.force_metadata_update()  # the answer takes a moment
-                return name_of(target)
+    def find_obstacle(self, lane: LaneName) -> str | None:
+        """Say which topic or partition of a lane's results takes none now, and ask for newer metadata then."""
+        client = self._producer.client
+        for topic in (*self._topics[lane.topic].values(), self._dead_letters[lane.topic]):
+            if self._partition_count(topic) is None:
+                obstacle = None if topic in client.cluster.unauthorized_topics else f"Kafka knows no topic {topic}"
+            else:
+                target = self._target(topic, lane.partition)
+                obstacle = None if has_leader(client, target) else f"{name_of(target)} has no leader"
+            if obstacle is not None:
+                client.force_metadata_update()  # the answer takes a moment
+                return obstacle
         return None
+
+    def _partition_count(self, topic: str) -> int | None:
+        """How many partitions a topic had when Kafka first told; None where it has not told yet."""
+        if topic not in self._partitions and (known := self._producer.client.cluster.partitions_for_topic(topic)):
+            self._partitions[topic] = len(known)
+        return self._partitions.get(topic)
 
     async def emit(self, batches: Sequence[Sent]) -> None:
         """Publish the answers of batches and commit the offsets behind them, in one transaction.
@@ -207,7 +220,7 @@ class Emitter:
 
     def _target(self, topic: str, partition: int) -> TopicPartition:
         """The same partition as the input: a lane then touches one partition a topic, and order is kept."""
-        return TopicPartition(topic, partition % self._partitions.get(topic, partition + 1))
+        return TopicPartition(topic, partition % (self._partition_count(topic) or partition + 1))
 
     def _destination(self, kind: Kind, lane: LaneName) -> TopicPartition:
         return self._target(self._topics[lane.topic][kind], lane.partition)
