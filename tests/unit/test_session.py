@@ -749,6 +749,20 @@ async def test_a_lane_whose_fetches_do_not_follow_is_placed_again_at_once() -> N
     await world.close()
 
 
+async def test_idle_lanes_note_what_is_out_while_others_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail: a session that never rested noted nothing. The days of those answers were kept for too long."""
+    monkeypatch.setattr(module, "NOTE_SECONDS", 0.2)
+    world = make_world(2)
+    await world.start()
+    world.fetch(0, 3)
+    await world.until_out(3, 0)
+    async with asyncio.timeout(10):
+        while world.open(0).noted != 3:
+            world.fetch(1, 1)
+            await asyncio.sleep(0.02)
+    await world.close()
+
+
 async def test_idle_lanes_note_what_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the day that Kafka forgets the group's offsets; and once more when the session closes."""
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)

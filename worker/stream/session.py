@@ -34,8 +34,10 @@ SHARED_RECORDS = 100
 SHARED_BYTES = 512 * 1024
 # A channel counts for so long after its last command.
 SHARED_SECONDS = 2.0
-# Lanes that rest for so long note in Postgres that all of their answers are out.
+# Lanes that rest for so long note in Postgres that all of their answers are out. While others are busy, a session notes
+# it for all lanes so often.
 IDLE_SECONDS = 1.0
+NOTE_SECONDS = 30.0
 # A lane waits so long before it asks for the OAuth keys again.
 KEYS_SECONDS = 1.0
 # Decoding an oversized turn is wasted work. Turns stay below its size, and the cap rises by this share of it a turn.
@@ -106,6 +108,8 @@ class Session:
                     raise AnotherDatabase
                 if not await self._turn():
                     await self._rest()
+                elif time.monotonic() - self._noted_at >= NOTE_SECONDS:
+                    await self._note_emitted()
             await self._settle()
             with suppress(StoreUnavailable):
                 await self._note_emitted()
@@ -304,10 +308,10 @@ class Session:
 
     async def _note_emitted(self) -> None:
         """Raise the lower bounds of E in Postgres to E. They count where Kafka has forgotten the group's offsets."""
+        self._noted_at = time.monotonic()
         behind = [lane for lane in self._open.values() if lane.emitted > lane.noted]
         if behind:
             noted = {lane.token: lane.emitted for lane in behind}
             await self._shared.store.mark_emitted(noted)
-            self._noted_at = time.monotonic()
             for lane in behind:
                 lane.noted = noted[lane.token]
