@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from aiokafka.structs import TopicPartition
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.contract.world import TOPIC
@@ -746,6 +748,38 @@ async def test_a_lane_whose_fetches_do_not_follow_is_placed_again_at_once() -> N
     world.lanes[0].inbox.fail("expected the consumer at 3, found it at 9")
     await until(lambda: world.kafka.begun == {0: 3}, 10, "it begins where it stands")
     assert world.lanes[0].state is LaneState.RUNNING
+    await world.close()
+
+
+async def test_a_lane_whose_fetches_keep_failing_is_placed_more_and_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch may be damaged, or Read taken from one topic. The first time it is placed at once. Answers end it.
+
+    Seen to fail: it opened again and again without a pause, each time in front of the turns of the others.
+    """
+    world = make_world(2)
+    await world.start()
+    begin_at, begun = world.kafka.begin_at, list[float]()
+
+    def fail(partition: TopicPartition, offset: int) -> None:
+        begun.append(asyncio.get_running_loop().time())
+        begin_at(partition, offset)
+        world.lanes[0].inbox.fail("fetching failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.kafka, "begin_at", fail)
+        world.lanes[0].inbox.fail("fetching failed")
+        await until(lambda: len(begun) >= 6, 10, "it is placed again and again")
+        pauses = [later - earlier for earlier, later in pairwise(begun)]
+        assert pauses[-1] > 0.5
+        assert pauses == sorted(pauses)
+        world.fetch(1, 3)
+        await world.until_out(-1, 3)
+    await world.until_running(0)
+    world.fetch(0, 1)
+    await world.until_out(1, 3)
+    assert world.lanes[0].pause_seconds == 0.0
     await world.close()
 
 

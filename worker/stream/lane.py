@@ -13,6 +13,10 @@ from worker.stream.lag import Lag
 
 log = structlog.get_logger(__name__)
 
+# Pauses after failures in a row, of a session or of a lane's fetches. Each is twice as long as the one before.
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 5.0
+
 
 class LaneState(Enum):
     """The state of a lane, as `/readyz` and the metrics name it."""
@@ -38,6 +42,8 @@ class Lane:
         self.progressed_at = time.monotonic()
         # A session leaves the lane alone until then, by `time.monotonic()`.
         self.look_at = 0.0
+        # After the next failure of its fetches the lane pauses for so long. Answers end the pauses.
+        self.pause_seconds = 0.0
         self._hooks = hooks
         self.log = log.bind(topic=name.topic, partition=name.partition)
         hooks.lane_opens(name, self)
@@ -86,6 +92,11 @@ class Lane:
         self.set_state(LaneState.OPENING, f"reopening: {reason}", wait_seconds)
         self._hooks.lane_reopens(self.name)
         self.log.warning("lane_reopens", error=reason)
+
+    def reopen_after_pause(self, reason: str) -> None:
+        """The same for a lane whose fetches failed: at once, then with pauses that double while it gets no further."""
+        self.reopen(reason, self.pause_seconds)
+        self.pause_seconds = min(max(FIRST_PAUSE_SECONDS, 2 * self.pause_seconds), LONGEST_PAUSE_SECONDS)
 
     def lose(self, reason: str, wait_seconds: float) -> None:
         """Stop work, since another session holds the lane. This one asks for it again after a while."""

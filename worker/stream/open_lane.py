@@ -48,6 +48,7 @@ class OpenLane:
     def apply(self, stop: int) -> None:
         """Move A: Postgres holds all effects below `stop`."""
         self.applied = self.lane.lag.applied = stop
+        self.lane.pause_seconds = 0.0
         self.lane.progressed_at = time.monotonic()
 
     def emit(self, stop: int) -> None:

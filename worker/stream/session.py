@@ -194,7 +194,7 @@ class Session:
                 lane.progressed_at = now  # an idle lane is not stuck, however long its neighbours work
             if lane.inbox.failure is not None:
                 del self._open[lane]
-                lane.reopen(lane.inbox.failure)
+                lane.reopen_after_pause(lane.inbox.failure)
                 self._wake.set()
             elif open_lane.has_something and lane.look_at <= now and may_emit(lane, self.emitter):
                 if lane.state is LaneState.WAITING:

@@ -17,7 +17,7 @@ from worker.stream.cluster.leaders import name_of
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.faults import reason_of
 from worker.stream.fencing import fence
-from worker.stream.lane import Lane, LaneState
+from worker.stream.lane import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Lane, LaneState
 from worker.stream.producer import Doubt, EmissionFailed
 from worker.stream.session import Session
 
@@ -30,8 +30,6 @@ PRODUCERS_CLOSE_SECONDS = 1.0
 FENCE_SECONDS = 1.0
 # A new session tries so many transactional ids to find one whose coordinator answers.
 IDS_TRIED = 5
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 5.0
 # Lanes apart rejoin the others when both have worked so long without a failure, twice as long each further time.
 REJOIN_SECONDS = 30.0
 MAX_DOUBLINGS = 6
