@@ -1,7 +1,9 @@
 """Whether the database is still the one that it was."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -47,6 +49,29 @@ async def test_another_one_is_told_once(furnished_url: str, before: dict[str, ob
     await one.check(connection)
     assert one.number == 1
     await connection.close()
+
+
+async def test_answers_that_overtake_each_other_are_of_one_database() -> None:
+    """Two sessions ask at once. Seen to fail: the earlier answer, processed last, was taken for another database."""
+
+    class Session:
+        def __init__(self, log_end: int) -> None:
+            self.log_end, self.answers = log_end, asyncio.Event()
+
+        async def fetchrow(self, _: str) -> tuple[str, str, int]:
+            await self.answers.wait()
+            return "7000000000000000000/00000001", "1/2", self.log_end
+
+    one = Incarnation()
+    earlier, later, restored = Session(120), Session(130), Session(110)
+    checks = [asyncio.create_task(one.check(cast(Connection, session))) for session in (earlier, later)]
+    for check, session in zip(reversed(checks), (later, earlier), strict=True):
+        session.answers.set()
+        await check
+    assert one.number == 0
+    restored.answers.set()
+    with pytest.raises(StoreUnavailable, match="its log ends at 110, and ended at 130"):
+        await one.check(cast(Connection, restored))
 
 
 @pytest_asyncio.fixture

@@ -16,7 +16,7 @@ from worker.settings import Settings
 from worker.store.port import LaneName, Owner, StoreUnavailable
 from worker.stream import sessions as module
 from worker.stream.inbox import Budget, Inbox
-from worker.stream.lane import Lane, LaneState
+from worker.stream.lane import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Lane, LaneState
 from worker.stream.producer import EmissionFailed
 from worker.stream.session import LanesFailed
 from worker.stream.sessions import Sessions
@@ -344,11 +344,11 @@ def test_pauses_grow_while_sessions_fail_at_once_and_begin_anew_after_results() 
     for _ in range(12):
         backoff.note(OUTAGE, False)
         pauses.append(backoff.pause())
-    assert pauses[0] < 2 * module.FIRST_PAUSE_SECONDS
-    assert module.LONGEST_PAUSE_SECONDS <= pauses[-1] < 2 * module.LONGEST_PAUSE_SECONDS
+    assert pauses[0] < 2 * FIRST_PAUSE_SECONDS
+    assert LONGEST_PAUSE_SECONDS <= pauses[-1] < 2 * LONGEST_PAUSE_SECONDS
     assert backoff.failures == 0
     backoff.note(_emission(), True)
-    assert (backoff.failures, backoff.pause() < 2 * module.FIRST_PAUSE_SECONDS) == (1, True)
+    assert (backoff.failures, backoff.pause() < 2 * FIRST_PAUSE_SECONDS) == (1, True)
 
 
 async def test_a_pause_ends_when_the_assignment_does(stage: _Stage, monkeypatch: pytest.MonkeyPatch) -> None:

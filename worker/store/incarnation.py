@@ -19,22 +19,26 @@ class Incarnation:
 
     async def check(self, connection: sql.Connection) -> None:
         """Raises `StoreUnavailable` once for each change. The owners of lanes then open them again."""
+        ended = self._log_end  # before it is asked: answers on two connections may overtake each other
         row = await connection.fetchrow(sql.load("incarnation"))
         assert row is not None
-        change = self._change(*row)
-        self._name, self._oids, self._log_end = row["name"], row["oids"] or self._oids, row["log_end"]
+        name, oids, log_end = row
+        change = self._change(name, oids, log_end, ended)
+        self._name, self._oids = name, oids or self._oids
         if change is not None:
+            self._log_end = log_end
             self.number += 1
             log.warning("database_is_another", change=change)
             raise StoreUnavailable(f"Postgres is not the one that it was: {change}")
+        self._log_end = max(self._log_end, log_end)
 
-    def _change(self, name: str, oids: str | None, log_end: int) -> str | None:
+    def _change(self, name: str, oids: str | None, log_end: int, ended: int) -> str | None:
         if self._name is None:
             return None
         if name != self._name:
             return f"system and timeline are {name}, and were {self._name}"
         if None not in (oids, self._oids) and oids != self._oids:
             return f"the oids of the database and of its table of lanes are {oids}, and were {self._oids}"
-        if log_end < self._log_end:
-            return f"its log ends at {log_end}, and ended at {self._log_end}"
+        if log_end < ended:
+            return f"its log ends at {log_end}, and ended at {ended}"
         return None
