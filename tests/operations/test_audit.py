@@ -1,6 +1,7 @@
 """`passport-worker audit`: nothing on a whole system, and exactly what somebody has tampered with on another."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.integration.guards_helpers import raise_partitions, set_topic
 from tests.operations.asking import Told, ask
 from tests.operations.mixture import limit_tenants, mixture
 from tests.operations.tampering import NAMES, Records, copied, records_of, with_value
-from tests.workbench import Result, Workbench
+from tests.workbench import Result, Workbench, tenant
 from worker.tools.audit.audit import audit
 from worker.tools.common.history import Topics, topics_of
 from worker.tools.common.progress import Quiet
@@ -46,6 +47,23 @@ async def test_results_that_the_broker_compresses_are_read(bench: Workbench, tmp
     await _answer(bench, tmp_path / "worker.log")
     assert (await ask(bench, "audit")).code == 0
     assert (await ask(bench, "explain", "0/0")).code == 0
+
+
+async def test_clocks_of_producers_hide_no_result(bench: Workbench, tmp_path: Path) -> None:
+    """A producer writes local time as UTC, so its commands seem to be from the future, and their results older.
+
+    Seen to fail: no result was found, and each was told to be missing.
+    """
+    commands = bench.settings.topic_commands
+    await set_topic(bench, commands, "message.timestamp.after.max.ms", str(10**12))
+    await set_topic(bench, commands, "message.timestamp.type", "CreateTime")
+    later = int(time.time() * 1000) + 2 * 3_600_000
+    bench.publish({**bench.command(tenant(0), 1, f"{at}", partition=0), "timestamp": later} for at in range(3))
+    worker = bench.start_worker(tmp_path / "worker.log", PASSPORT_ALLOW_PRODUCER_TIME="true")
+    await bench.wait_for_results(3)
+    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+    told = await ask(bench, "audit", PASSPORT_ALLOW_PRODUCER_TIME="true")
+    assert (told.code, _findings(told)) == (0, {})
 
 
 def _findings(told: Told) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """How far results were published is told from all result topics, or not at all."""
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
-from worker.stream.published import newest_results, published_ends
+from worker.stream.published import before, newest_results, published_ends
 
 SETTINGS = Settings()
 
@@ -35,6 +36,17 @@ async def test_the_newest_results_are_unknown_then() -> None:
     """They only give the reason of a halt."""
     lanes = [TopicPartition(SETTINGS.topic_commands, partition) for partition in (0, 3)]
     assert await newest_results(SETTINGS, _cluster(), lanes) == dict.fromkeys(lanes)
+
+
+def test_results_are_an_hour_older_than_their_commands_at_most() -> None:
+    """By the clocks of brokers. Those of producers may say anything."""
+    noon_ms = 1_778_320_800_000
+    assert before(SETTINGS, noon_ms) == datetime.fromtimestamp(noon_ms / 1000, UTC) - timedelta(hours=1)
+    assert (
+        before(SETTINGS, 1000)
+        == before(Settings(allow_producer_time=True), noon_ms)
+        == datetime(1970, 1, 1, tzinfo=UTC)
+    )
 
 
 async def test_without_partitions_nobody_is_asked() -> None:

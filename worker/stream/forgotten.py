@@ -118,8 +118,6 @@ async def _read_channel(settings: Settings, cluster: Cluster, starts: Mapping[in
     offsets = {at: max(start, bounds[at].first) for at, start in starts.items()}
     # Without a command from its start on, a partition has no results to look for, and keeps 0.
     since = await reader.appended_at(settings.topic_commands, offsets)
-    if settings.allow_producer_time:  # a producer's clock may be ahead of those of the result topics: all are read
-        since = dict.fromkeys(since, 0)
     ends: dict[int, int | None] = dict.fromkeys(starts, 0)
     try:
         ends |= await published_ends(settings, cluster, since, {at: log.end for at, log in bounds.items()})

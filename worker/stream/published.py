@@ -47,7 +47,7 @@ async def published_ends(
             if (await committed.bounds(topic, [number]))[number].end < stop:
                 raise ResultsHidden(f"a transaction is open in {topic}/{number}")
             oldest_ms = min(since_ms[partition] for partition in own)
-            start = (await committed.first_since(topic, [number], before(oldest_ms)))[number]
+            start = (await committed.first_since(topic, [number], before(settings, oldest_ms)))[number]
             async for records in committed.read(topic, number, start, stop):
                 for cause in _causes(records, settings.topic_commands):
                     # A forged result may name a command that does not exist yet.
@@ -56,8 +56,13 @@ async def published_ends(
     return ends
 
 
-def before(appended_ms: int) -> datetime:
-    """The earliest time at which a log can hold a result of a command that was appended at `appended_ms` or later."""
+def before(settings: Settings, appended_ms: int) -> datetime:
+    """The earliest time at which a log can hold a result of a command that was appended at `appended_ms` or later.
+
+    Nobody knows it where producers write the times of commands: their clocks may be ahead of the brokers'.
+    """
+    if settings.allow_producer_time:
+        appended_ms = 0
     return datetime.fromtimestamp(max(0.0, appended_ms / 1000 - CLOCKS_DIFFER.total_seconds()), UTC)
 
 

@@ -69,7 +69,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
             async with at_once, inspection(settings.database) as own_database:
                 ledger = _LaneLedger(own_database, settings, rows.get(at))
                 strays = Strays(topics, at, partial(ledger.decided, at, ends[at]), Findings(MOST_PLACES))
-                logs = await history(reader, topics, at, offsets[at], before(ages.get(at, 0)))
+                logs = await history(reader, topics, at, offsets[at], before(settings, ages.get(at, 0)))
                 lane = LaneAudit(logs, ledger.read, settings.group_id, strays)
                 await lane.run(advance)
                 if not allow_repeats:

@@ -50,7 +50,8 @@ class KafkaSide:
             return None
         topic, partition = self.topics.place(kind, command.partition)
         firsts, bounds = await asyncio.gather(
-            self.reader.first_since(topic, [partition], before(appended_ms)), self.reader.bounds(topic, [partition])
+            self.reader.first_since(topic, [partition], before(self.settings, appended_ms)),
+            self.reader.bounds(topic, [partition]),
         )
         first, end = firsts[partition], bounds[partition].end
         log = NamingRecords(self.reader, topic, partition, cause_reader(self.settings, command.partition, kind))

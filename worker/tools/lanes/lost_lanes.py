@@ -96,7 +96,7 @@ async def find_lost_lanes(
     is_active = await has_members(both.cluster, settings.group_id)
     lanes = []
     for at in chosen:
-        since, row = search_from or before(ages.get(at, 0)), rows.get(at)
+        since, row = search_from or before(settings, ages.get(at, 0)), rows.get(at)
         published = await published_end(both, at, applied[at], since)
         lane_id = None if row is None else row.id
         lane = LaneWithLostCommits(both, at, applied[at], stable.get(at), published, since, lane_id)

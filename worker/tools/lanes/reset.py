@@ -132,7 +132,9 @@ class _Resetting:
         for at, lane in chosen.items():
             target = Target(lane.position.applied, lane.emitted)
             if at in halted:
-                published = await published_end(both, at, lane.position.applied, before(ages.get(at, 0)))
+                published = await published_end(
+                    both, at, lane.position.applied, before(self._settings, ages.get(at, 0))
+                )
                 progress.advance(1)
                 target = target_of(lane, published)
                 if target.obstacle is not None and target.obstacle not in self._allow:
@@ -167,8 +169,6 @@ class _Resetting:
 
     async def _ages(self, halted: Mapping[int, LanePositions]) -> Mapping[int, int]:
         """When the first command was appended whose result may still be missing; lacks lanes of unknown age."""
-        if self._settings.allow_producer_time:
-            return {}
         noted = {at: lane.position.emitted for at, lane in halted.items() if lane.position.emitted >= lane.log.first}
         return await self._both.reader.appended_at(self._topic, noted)
 
