@@ -240,4 +240,12 @@ FAULTS = (
         "lane.state != 'behind' for lane in served)",
         ("tests/operations/test_lanes.py",),
     ),
+    Fault(
+        "older-workers-go-on",
+        "a migration is not applied while workers are connected that cannot run on its schema",
+        f"{_TOOLS}common/sql/older_workers.sql",
+        "right(application_name, 4)::int < $1::int",
+        "right(application_name, 4)::int < $1::int - 1",
+        _BESIDE_WORKERS,
+    ),
 )
