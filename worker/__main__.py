@@ -1,6 +1,7 @@
 """The entry point: `passport-worker`, and `python -m worker`."""
 
 import gc
+import os
 import signal
 import sys
 
@@ -8,11 +9,12 @@ import sys
 def main() -> None:
     """Run the command line."""
     is_worker, interrupt = sys.argv[1:2] == ["run"], signal.getsignal(signal.SIGINT)
-    # A process that is stopped while it still loads modules exits with 0, too.
+    # A process that is stopped while it still loads modules exits with 0, too. It does so at once: Python makes another
+    # exception of SystemExit where a module is making a class just then.
     if is_worker:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     if is_worker or interrupt is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     gc.disable()  # objects of modules stay anyway: to search them for cycles would take a sixth of the start
     from worker.tools.cli.main import main as command_line
 

@@ -341,19 +341,27 @@ async def test_a_stop_while_it_still_loads_is_clean(bench: Workbench, tmp_path: 
     assert await asyncio.to_thread(bench.stop_worker, worker) == 0
 
 
-def test_ctrl_c_while_a_verb_still_loads_shows_no_traceback() -> None:
-    """Seen to fail: whoever changed their mind at once got thirty lines of Python."""
-    program = """
+@pytest.mark.parametrize(("command", "number"), [("lanes", "SIGINT"), ("run", "SIGTERM"), ("run", "SIGINT")])
+def test_a_signal_while_modules_load_shows_no_traceback(command: str, number: str) -> None:
+    """Seen to fail: whoever changed their mind at once got thirty lines of Python.
+
+    And seen to fail where it came while Python made a class: `__set_name__` turns SystemExit into a RuntimeError.
+    """
+    program = f"""
 import os, signal, sys
 
 class Interrupts:
     def find_spec(self, name, path, target=None):
         if name == "worker.tools.cli.main":
-            os.kill(os.getpid(), signal.SIGINT)
+            class Model:
+                field = self
+
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.{number})
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from programs in its background
 sys.meta_path.insert(0, Interrupts())
-sys.argv = ["passport-worker", "lanes"]
+sys.argv = ["passport-worker", "{command}"]
 from worker.__main__ import main
 main()
 """

@@ -1,7 +1,8 @@
 """Creates the topics of the worker, and compares topics that exist with the ones that it would create."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiokafka.errors import TopicAlreadyExistsError, for_code
@@ -32,8 +33,10 @@ async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str]
             created.append(name)
         elif error is not TopicAlreadyExistsError:
             raise error(f"topic {name}: {message[0] if message and message[0] else error.__name__}")
-    # A broker may not know yet of a topic that was just created.
     topics = await find_topics(cluster, [topic.name for topic in wanted if topic.name not in created])
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await _once_known(cluster, created)
     return created, _drift(settings, topics)
 
 
@@ -53,6 +56,12 @@ def _drift(settings: Settings, topics: Mapping[str, ExistingTopic]) -> list[str]
             partitions = commands.shape.partitions  # channels may differ, and the setting is that of the default one
         drift += map(str, differences(channel, own, partitions, settings.topic_replication))
     return drift
+
+
+async def _once_known(cluster: Cluster, names: Collection[str]) -> None:
+    """Wait until a broker knows topics that were just created: a worker that starts earlier says that they are missing."""
+    while names and len(await cluster.partition_counts([*names])) < len(names):  # noqa: ASYNC110 - the broker is polled
+        await asyncio.sleep(0.05)
 
 
 async def _ask_controller(cluster: Cluster, request: Request) -> Response:
