@@ -15,13 +15,13 @@ class RequestGs1(ResultModel):
     """GS1 identification that the command asked for."""
 
     gtin: Gtin
-    serial_number: SerialNumber = Field(alias="serialNumber")
+    serial_number: SerialNumber
 
 
 class Request(ResultModel):
     """What a valid command asked for, so that it can be sent again."""
 
-    product_id: ObjectId = Field(alias="productId")
+    product_id: ObjectId
     gs1: RequestGs1
     parties: PassportParties | SkipJsonSchema[None] = Field(
         default=None, description="Economic operators by role, if they were sent"
@@ -44,7 +44,6 @@ class ValidationErrorDetails(ResultModel):
     """All that is wrong, up to a hundred paths and 8 KiB."""
 
     field_errors: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(
-        alias="fieldErrors",
         min_length=1,
         description="Messages by dotted path: at most 100 paths, and 8 KiB as JSON; of more, the first in their order",
     )
@@ -67,7 +66,7 @@ class UnauthorizedDetails(ResultModel):
 class ForbiddenDetails(ResultModel):
     """The scope that the access token lacks."""
 
-    required_scope: Literal["passports:write"] = Field(alias="requiredScope")
+    required_scope: Literal["passports:write"]
 
 
 class SubscriptionDetails(ResultModel):
