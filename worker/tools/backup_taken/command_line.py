@@ -12,7 +12,6 @@ from worker.tools.cli.output import show
 
 app = App(
     name="backup-taken",
-    help_format="plaintext",
     help_epilogue=examples("backup-taken", "backup-taken --at 2026-05-09T02:00:00Z --by nightly-backup"),
 )
 

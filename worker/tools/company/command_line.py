@@ -16,7 +16,7 @@ from worker.tools.company.close import close
 from worker.tools.company.export import CannotWrite, CompanyExport
 from worker.tools.company.report import CompanyCloseReport
 
-app = App(name="company", help="The data of a company that asks for it, or that leaves.", help_format="plaintext")
+app = App(name="company", help="The data of a company that asks for it, or that leaves.")
 
 Company = Annotated[str, Parameter(name="COMPANY", help="Id or name of a company.")]
 

@@ -34,7 +34,6 @@ app = App(
     name="keys",
     help="Keys of companies. An API key is shown once; only its SHA-256 is stored, and names it here. `generate` makes "
     "a private key, which signs commands in place of an API key.",
-    help_format="plaintext",
 )
 
 _HASH_PREFIX = Parameter(name="HASHPREFIX", help="The first digits of the key's SHA-256, at least 6 (`keys list`).")

@@ -23,7 +23,6 @@ from worker.tools.migrate.report import MigratePlanReport, PlannedMigration
 
 app = App(
     name="migrate",
-    help_format="plaintext",
     help_epilogue=examples("migrate --plan", "migrate --grant-to passport_worker"),
 )
 Known = TypeVar("Known")

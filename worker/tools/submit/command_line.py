@@ -30,7 +30,6 @@ from worker.tools.submit.table import OUTCOMES, BadFile, Changed
 
 app = App(
     name="submit",
-    help_format="plaintext",
     help_epilogue=examples(
         "submit units.csv --dry-run",
         "submit units.csv --map EAN=gs1.gtin --set productId=6650a1b2c3d4e5f6a7b8c9d0 --pad-gtin",
