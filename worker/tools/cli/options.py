@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from worker.domain.command import is_object_id
 from worker.tools.cli.errors import BadUsage
 from worker.tools.common.selection import BadSelection, time_of
 
-_OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=366)
@@ -15,7 +15,7 @@ _LONGEST = timedelta(days=366)
 
 def object_id(name: str, text: str) -> str:
     """Parse 24 hexadecimal digits of the option `name`, returned in lower case."""
-    if _OBJECT_ID.fullmatch(text) is None:
+    if not is_object_id(text):
         raise BadUsage(f"{name}: expected 24 hexadecimal digits, got {text!r}")
     return text.lower()
 

@@ -1,11 +1,11 @@
 """`passport-worker company`."""
 
-import re
 import sys
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
+from worker.domain.command import is_object_id
 from worker.messages.hints import printable
 from worker.tools.cli.asking import ActOptions, AsJson, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
@@ -21,7 +21,6 @@ app = App(name="company", help="The data of a company that asks for it, or that 
 Company = Annotated[str, Parameter(name="COMPANY", help="Id or name of a company.")]
 
 _NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
-_ID = re.compile(r"[0-9A-Fa-f]{24}")
 
 
 @app.command(
@@ -45,7 +44,7 @@ def company_export(
     the order of GTIN and serial number, so those that are created meanwhile may be left out. Close the company first
     where the export has to be complete.
     """
-    if after is not None and _ID.fullmatch(after) is None:
+    if after is not None and not is_object_id(after):
         raise BadUsage(f"--after: expected the id of a passport (24 hexadecimal digits), got {after!r}")
     export = CompanyExport(company, after and after.lower(), sys.stdout.buffer.write)
     try:
