@@ -158,14 +158,14 @@ def _between_topics(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if topics.count(topic) > 1:
             yield name, "expected a topic of its own"
     channels = str(values["channels"]).split(",")
-    if (longest := max(map(len, topics)) + 1 + max(map(len, channels))) > _MAX_TOPIC:
-        yield "channels", f"expected names of topics of {_MAX_TOPIC} characters at most, and the longest has {longest}"
+    if (longest := max(map(len, topics)) + 1 + max(map(len, channels))) > MAX_TOPIC:
+        yield "channels", f"expected names of topics of {MAX_TOPIC} characters at most, and the longest has {longest}"
     if str(values["default_channel"]).lower() in _FALSE and not values["channels"]:
         yield "default_channel", "expected true, or a name in PASSPORT_CHANNELS: there is no topic to read"
 
 
 # The longest name of a topic in Kafka, and the words that pydantic takes for false.
-_MAX_TOPIC = 249
+MAX_TOPIC = 249
 _FALSE = ("0", "f", "false", "n", "no", "off")
 
 PREFIX = "PASSPORT_"

@@ -6,32 +6,32 @@ from worker.store import sql
 from worker.store.activity import MOST_PAIRS, MinuteCounts, write_activity
 from worker.store.partitions import drop_old_days
 from worker.store.sql import Connection
-from worker.tools.console.activity_counts import outcome_counts, refusal_counts, this_minute
+from worker.tools.console.activity import activity_of
 
 
 async def test_a_minute_is_overwritten_by_its_worker_and_summed_over_workers(connection: Connection) -> None:
     """Other groups' are left out."""
-    minute = await this_minute(connection)
+    minute = (await activity_of(connection, "g")).minutes[-1].minute
     for member, count in (("a", 1), ("a", 5), ("b", 7)):
         counts = MinuteCounts(minute, {"created": count, "invalid": 2}, {("c1", "invalid"): 1, (None, "invalid"): 1})
         await write_activity(connection, "g", member, [counts])
     await write_activity(connection, "other", "a", [MinuteCounts(minute, {"created": 100}, {})])
-    found = {(one.minute, one.code): one.count for one in await outcome_counts(connection, "g", 60)}
-    assert found == {(minute, "created"): 12, (minute, "invalid"): 4}
-    refused = [(one.company_id, one.name, one.code, one.count) for one in await refusal_counts(connection, "g", 60)]
+    report = await activity_of(connection, "g")
+    assert [(one.minute, one.created, one.rejected) for one in report.minutes if one.created] == [(minute, 12, 4)]
+    refused = [(one.company, one.name, one.code, one.count) for one in report.refusals]
     assert refused == [("c1", None, "invalid", 2), (None, None, "invalid", 2)]
 
 
 async def test_only_the_last_minutes_and_the_most_refused_are_read(connection: Connection) -> None:
     """An hour ago is not this hour."""
-    minute = await this_minute(connection)
+    minute = (await activity_of(connection, "g")).minutes[-1].minute
     old = minute - timedelta(minutes=60)
     many: dict[tuple[str | None, str], int] = {(f"c{n:04d}", "invalid"): n + 1 for n in range(MOST_PAIRS + 50)}
     minutes = [MinuteCounts(old, {"created": 9}, {("x", "invalid"): 10_000}), MinuteCounts(minute, {}, many)]
     await write_activity(connection, "g", "a", minutes)
-    assert await outcome_counts(connection, "g", 60) == []
-    refused = await refusal_counts(connection, "g", 60)
-    assert [one.count for one in refused] == list(range(MOST_PAIRS + 50, 50, -1))
+    report = await activity_of(connection, "g")
+    assert not any(one.created for one in report.minutes)
+    assert [one.count for one in report.refusals] == list(range(MOST_PAIRS + 50, 50, -1))
 
 
 async def test_housekeeping_deletes_minutes_of_the_day_before(connection: Connection) -> None:

@@ -15,7 +15,7 @@ from tests.operations.asking import SCHEMAS
 from tests.outcomes import GOOD
 from tests.workbench import Workbench, make_past_day
 from worker.tools.common.address import Address
-from worker.tools.common.progress import Quiet
+from worker.tools.common.progress import Progress
 from worker.tools.common.selection import place_of
 from worker.tools.common.servers import AWAY_SECONDS, both_servers
 from worker.tools.explain.explain import explain
@@ -30,7 +30,7 @@ async def told(
     """The report as JSON prints it; it fits its schema and holds no credentials."""
     asked = place_of(address, bench.settings.topic_commands) if isinstance(address, str) else address
     async with both_servers(changed(bench.settings, **settings), patience) as servers:
-        report = await explain(servers, asked, Quiet(), scan=scan)
+        report = await explain(servers, asked, Progress(), scan=scan)
     text = report.model_dump_json(by_alias=True)
     assert not [one for one in (*SECRETS, TOKEN, TOKEN.split(".")[1]) if one in text]
     document: dict[str, Any] = json.loads(text)

@@ -17,7 +17,7 @@ from tests.operations.tampering import NAMES, Records, copied, records_of, with_
 from tests.workbench import Result, Workbench, tenant
 from worker.tools.audit.audit import audit
 from worker.tools.common.history import Topics, topics_of
-from worker.tools.common.progress import Quiet
+from worker.tools.common.progress import Progress
 from worker.tools.common.selection import Range
 from worker.tools.common.servers import both_servers
 
@@ -110,7 +110,7 @@ async def _audit_meanwhile(bench: Workbench, results: int, monkeypatch: pytest.M
 
     monkeypatch.setattr("worker.tools.audit.audit.topics_of", then_more)
     async with both_servers(bench.settings) as servers:
-        report = await audit(servers, Range(), Quiet(), allow_repeats=False)
+        report = await audit(servers, Range(), Progress(), allow_repeats=False)
     assert (report.problems, sum(lane.commands for lane in report.lanes)) == ((), COUNT)
 
 

@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.workbench import Workbench, tenant
 from worker.tools.common.journal import Author
-from worker.tools.common.progress import Quiet
+from worker.tools.common.progress import Progress
 from worker.tools.common.servers import Servers
 from worker.tools.lanes import reset as module
 from worker.tools.lanes.report import ResetReport
@@ -55,7 +55,7 @@ async def test_a_reset_waits_for_results_that_an_open_transaction_hides(
     servers = Servers(bench.settings)
 
     async def move() -> ResetReport:
-        return await reset(servers, (0,), Quiet(), allow=frozenset(), author=Author("test", "somebody mistyped"))
+        return await reset(servers, (0,), Progress(), allow=frozenset(), author=Author("test", "somebody mistyped"))
 
     try:
         with monkeypatch.context() as briefly:

@@ -18,7 +18,7 @@ from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
 from worker.tools.common import lanes as lanes_module
 from worker.tools.common.group_view import PartitionView, group_view
-from worker.tools.common.progress import Quiet
+from worker.tools.common.progress import Progress
 from worker.tools.common.servers import both_servers
 from worker.tools.lanes import reset as reset_module
 
@@ -81,7 +81,7 @@ async def test_a_lane_that_goes_on_while_it_is_looked_at_is_not_halted(
     async with both_servers(bench.settings) as servers:
         report = await lanes_module.lanes(servers)
         assert (report.problems, {one.state for one in report.lanes}) == ((), {"behind"})
-        planned = await reset_module.reset(servers, (), Quiet(), allow=frozenset(), author=None)
+        planned = await reset_module.reset(servers, (), Progress(), allow=frozenset(), author=None)
     assert planned.problems == ()
 
 

@@ -21,7 +21,7 @@ from worker.store.port import Position, TopicIdentity
 from worker.stream.lane_positions import LanePositions
 from worker.stream.positions import Log
 from worker.tools.common.journal import Author
-from worker.tools.common.progress import Quiet
+from worker.tools.common.progress import Progress
 from worker.tools.common.rights import RUN
 from worker.tools.common.servers import both_servers
 from worker.tools.lanes import lost_lanes as module
@@ -211,7 +211,7 @@ async def test_a_reset_that_slept_before_it_writes_moves_nothing(
 
         monkeypatch.setattr(_Resetting, "move", slept)
         async with both_servers(bench.settings) as servers:
-            report = await reset(servers, (0,), Quiet(), allow=frozenset(), author=Author("test", "slept"))
+            report = await reset(servers, (0,), Progress(), allow=frozenset(), author=Author("test", "slept"))
         assert not report.executed
         return [one.code for one in report.problems]
 

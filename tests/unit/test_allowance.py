@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from worker.tools.common import progress
-from worker.tools.common.progress import Allowance, Quiet, paced
+from worker.tools.common.progress import Allowance, Progress, paced
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_a_paced_verb_saves_up_a_second_at_most(slept: list[float], monkey
     """Records that do not count cost no time. After a window that took an hour, the next one is not for nothing."""
     now = [0.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    advance = paced(Quiet(), 10.0)
+    advance = paced(Progress(), 10.0)
     await advance(1000, 0)
     await advance(31, 31)
     assert slept == [0.0, pytest.approx(3.0)]
@@ -72,5 +72,5 @@ async def test_a_paced_verb_saves_up_a_second_at_most(slept: list[float], monkey
 
 async def test_rate_0_is_no_limit(slept: list[float]) -> None:
     """The event loop still gets its turn."""
-    await paced(Quiet(), 0.0)(1_000_000, 1_000_000)
+    await paced(Progress(), 0.0)(1_000_000, 1_000_000)
     assert slept == [0.0]

@@ -14,7 +14,7 @@ from worker.store.postgres import PostgresStore
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
 from worker.tools.common.journal import Author
-from worker.tools.common.progress import Quiet
+from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.lanes import recover as recover_module
 from worker.tools.lanes import recovery_write as module
@@ -80,7 +80,7 @@ async def _write(monkeypatch: pytest.MonkeyPatch, store: _Store, lost: LaneWithL
     monkeypatch.setattr(module, "take_over", take_over)
     both = cast(Connected, SimpleNamespace(settings=SETTINGS, cluster=None))
     writer = Writer(both, cast(PostgresStore, store), {0: Registered(TOKEN, frozenset())})
-    await writer.write(cast(LanePlan, _Plan()), lost, Quiet())
+    await writer.write(cast(LanePlan, _Plan()), lost, Progress())
 
 
 @pytest.mark.parametrize("lane_id", [7, None], ids=["a lane of Postgres", "a lane that Postgres does not know"])
@@ -143,5 +143,5 @@ async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monk
     for name, fake in fakes.items():
         monkeypatch.setattr(recover_module, name, fake)
     request = recover_module.RecoverRequest((), None, frozenset(), Author("a test", ""))
-    report = await recover_module.recover(cast(Any, None), request, Quiet())
+    report = await recover_module.recover(cast(Any, None), request, Progress())
     assert (report.executed, report.ok) == (True, False)

@@ -13,7 +13,7 @@ from worker.settings import Settings
 from worker.store.port import Position
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.journal import Operation
-from worker.tools.common.progress import Quiet, paced
+from worker.tools.common.progress import Progress, paced
 from worker.tools.common.servers import Servers
 from worker.tools.replay import replay as module
 from worker.tools.replay.destination import Destination
@@ -62,7 +62,7 @@ def _replay(monkeypatch: pytest.MonkeyPatch, dropped: dict[int, int]) -> Any:
     monkeypatch.setattr(module, "Replayer", _Replayer)
     servers = cast(Servers, SimpleNamespace(settings=Settings(), cluster=None))
     return module._Replay(
-        servers, cast(Inspection, _Database(dropped)), AnswerFilter(), Destination(), paced(Quiet(), 0.0)
+        servers, cast(Inspection, _Database(dropped)), AnswerFilter(), Destination(), paced(Progress(), 0.0)
     )
 
 

@@ -21,6 +21,7 @@ from worker.tools.submit import run
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite, Reason
 from worker.tools.submit.checking import check
 from worker.tools.submit.headers import Bearer
+from worker.tools.submit.options import Pace
 from worker.tools.submit.table import Table
 
 
@@ -52,7 +53,7 @@ async def test_a_failure_at_the_very_end_is_told(tmp_path: Path, monkeypatch: py
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with AnswersFile(tmp_path / "answers", sheet) as answers:
         check(sheet, answers, lambda row: None)
-        submission = run.Submission(Settings(), Bearer("tp_secret"), run.Pace(), answers)
+        submission = run.Submission(Settings(), Bearer("tp_secret"), Pace(), answers)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(sheet.head) + 10, before[1]))
         try:
             with pytest.raises(CannotWrite):
@@ -128,7 +129,7 @@ async def _run(
     monkeypatch.setattr(run, "_LOOK_SECONDS", 0.005)
     with AnswersFile(path, sheet) as file:
         check(sheet, file, lambda row: None)
-        await run.Submission(settings, Bearer("tp_x"), run.Pace(), file).run(sheet.rows(), Stop(), lambda: None)
+        await run.Submission(settings, Bearer("tp_x"), Pace(), file).run(sheet.rows(), Stop(), lambda: None)
     return broker, file
 
 

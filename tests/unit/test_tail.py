@@ -13,7 +13,7 @@ from worker.tools.common.answering import answer_of
 from worker.tools.common.results import ResultRecord
 from worker.tools.tail.command_line import Filter
 from worker.tools.tail.line import Lines, json_line
-from worker.tools.tail.past import Part, PastResults, shown_ms
+from worker.tools.tail.past import PastResults, shown_ms
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 LINK = "https://id.example/01/04012345000016/21/BP%2F1"
@@ -207,7 +207,7 @@ def past_results(logs: dict[tuple[str, int], list[ResultRecord]]) -> PastResults
     """The results in these logs, whole."""
     past = PastResults(settings_of({}), None)  # type: ignore[arg-type]  # no cluster is asked
     past._reader = Logs(logs)  # type: ignore[assignment]
-    past._parts = {TopicPartition(*log): Part(0, len(records)) for log, records in logs.items()}
+    past._parts = {TopicPartition(*log): range(len(records)) for log, records in logs.items()}
     return past
 
 

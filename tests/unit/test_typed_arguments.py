@@ -6,7 +6,7 @@ import pytest
 
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.main import main
-from worker.tools.cli.options import company_id, duration, timestamp
+from worker.tools.cli.options import duration, object_id, timestamp
 from worker.tools.keys.keys import BadPrefix, new_key, prefix_of
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
@@ -15,7 +15,7 @@ KEY = "tp_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"
 
 def test_good_values() -> None:
     """Ids and hashes in lower case, times in UTC."""
-    assert company_id(COMPANY.upper()) == COMPANY
+    assert object_id("--passport", COMPANY.upper()) == COMPANY
     assert prefix_of("ABCDEF") == "abcdef"
     assert timestamp("--at", "2026-12-31T23:00:00+01:00") == datetime(2026, 12, 31, 22, tzinfo=UTC)
     for text, days in (("24h", 1.0), ("7d", 7.0), ("0s", 0.0), ("90m", 0.0625), ("366d", 366.0)):

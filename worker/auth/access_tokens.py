@@ -1,6 +1,5 @@
 """Verifies OAuth 2.0 access tokens in JWT form (RFC 9068): type, signature, issuer, audience and claims, no times."""
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ import jwt
 
 from worker.auth.jwks import JwksSource
 from worker.auth.key_set import ALGORITHMS, VerificationKey
-from worker.domain.command import AccessToken
+from worker.domain.command import AccessToken, is_object_id
 
 CACHED_TOKENS = 4096
 
-_OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
 # RFC 9068 section 4. Servers issue other tokens, too, with the same issuer and sometimes the same audience.
 _TYPES = ("at+jwt", "application/at+jwt")
 # PyJWT raises these on hostile bytes.
@@ -133,7 +131,7 @@ class TokenVerifier(SignedTokens[AccessToken]):
 
     def _access(self, claims: Claims) -> AccessToken | None:
         company_id, times = claims.get(self._company_claim), lifetime(claims)
-        if times is None or not isinstance(company_id, str) or not _OBJECT_ID.fullmatch(company_id):
+        if times is None or not is_object_id(company_id):
             return None
         expires_at, not_before = times
         return AccessToken(company_id.lower(), words(claims.get("scope", "")), expires_at, not_before)

@@ -1,19 +1,26 @@
 """A create-passport command: one Kafka record, read into the values that rules look at."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from worker.domain.places import place_text
 
 OBJECT_ID = "[0-9a-f]{24}"
 """Regular expression of the ids of companies, products, templates and passports."""
+_OBJECT_ID = re.compile(OBJECT_ID, re.IGNORECASE)
 
 Party = Mapping[str, str]
 FieldErrors = Mapping[str, list[str]]
 """Messages by dotted path, as in the REST API's `details.fieldErrors`."""
+
+
+def is_object_id(value: object) -> TypeGuard[str]:
+    """Whether a value is an id, in lower or upper case."""
+    return isinstance(value, str) and _OBJECT_ID.fullmatch(value) is not None
 
 
 class Source(NamedTuple):

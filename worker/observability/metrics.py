@@ -22,7 +22,6 @@ from worker.messages.rules import OUTCOMES, REFUSALS
 
 STEPS = ("decode", "store", "emit")
 STORE_STEPS = ("look-up", "verify", "gather", "decide", "write", "commit")
-SERVERS = ("postgres", "kafka")
 LATE_SECONDS = 5
 """The objective: a command's result is visible within this time of its append."""
 
@@ -197,7 +196,7 @@ class Metrics:
 
     @contextmanager
     def asking(self, server: str) -> Iterator[None]:
-        """Set whether a server of `SERVERS` answers: any exception says that it does not."""
+        """Set whether `postgres` or `kafka` answers: any exception says that it does not."""
         up = 0
         try:
             yield

@@ -10,9 +10,8 @@ from worker.stream.cluster.topic_settings import ExistingTopic, differences, mis
 
 async def check_topics(cluster: Cluster, settings: Settings) -> list[CheckResult]:
     """See `judge_topics`, for all channels. Raises `CLUSTER_ERRORS`."""
-    channels = settings.by_commands.values()
-    topics = await find_topics(cluster, [topic for channel in channels for topic in channel.all_topics])
-    return [result for channel in channels for result in judge_topics(channel, topics)]
+    topics = await find_topics(cluster, settings.topics_of_channels)
+    return [result for channel in settings.by_commands.values() for result in judge_topics(channel, topics)]
 
 
 def judge_topics(settings: Settings, topics: dict[str, ExistingTopic]) -> list[CheckResult]:

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
 from worker.domain.command import OBJECT_ID
@@ -30,17 +31,15 @@ class ResultModel(BaseModel):
     with an older schema must accept them. Tests check that today's worker writes no field that is missing here.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel)
 
 
 class PassportGs1(ResultModel):
     """GS1 identification of the unit."""
 
     gtin: Gtin
-    serial_number: SerialNumber = Field(alias="serialNumber")
-    digital_link_uri: str = Field(
-        alias="digitalLinkUri", description="GS1 Digital Link URI", json_schema_extra={"format": "uri"}
-    )
+    serial_number: SerialNumber
+    digital_link_uri: str = Field(description="GS1 Digital Link URI", json_schema_extra={"format": "uri"})
     conformant: bool = Field(description="Whether the serial number is a GS1 AI 21 value")
 
 
@@ -50,7 +49,7 @@ class FieldCounts(ResultModel):
     total: Count
     empty: Count
     approved: Count
-    pending_review: Count = Field(alias="pendingReview")
+    pending_review: Count
     flagged: Count
 
 
@@ -86,34 +85,32 @@ class PassportParties(ResultModel):
 
     manufacturer: PassportParty = _NOT_SENT
     importer: PassportParty = _NOT_SENT
-    authorised_representative: PassportParty = Field(default=_NOT_SENT, alias="authorisedRepresentative")
+    authorised_representative: PassportParty = _NOT_SENT
     distributor: PassportParty = _NOT_SENT
     recycler: PassportParty = _NOT_SENT
-    producer_responsibility_org: PassportParty = Field(default=_NOT_SENT, alias="producerResponsibilityOrg")
+    producer_responsibility_org: PassportParty = _NOT_SENT
 
 
 class Overage(ResultModel):
     """What a passport above the plan's quota was charged."""
 
-    price_cents: Cents = Field(alias="priceCents")
+    price_cents: Cents
 
 
 class Created(ResultModel):
     """A new passport; a replayed event has the same body."""
 
     id: ObjectId = Field(alias="_id")
-    company_id: ObjectId = Field(alias="companyId")
-    product_id: ObjectId = Field(alias="productId")
-    template_id: ObjectId = Field(alias="templateId")
+    company_id: ObjectId
+    product_id: ObjectId
+    template_id: ObjectId
     gs1: PassportGs1
     status: Literal["draft"]
-    completion_percentage: int = Field(
-        alias="completionPercentage", ge=0, le=100, description="Approved fields of all fields, rounded down"
-    )
-    field_counts: FieldCounts = Field(alias="fieldCounts")
+    completion_percentage: int = Field(ge=0, le=100, description="Approved fields of all fields, rounded down")
+    field_counts: FieldCounts
     fields: dict[str, ApprovedField | EmptyField] = Field(description="Fields of the product's template, by key")
     parties: PassportParties | SkipJsonSchema[None] = Field(
         default=None, description="Economic operators by role, if they were sent"
     )
     overage: Overage | SkipJsonSchema[None] = Field(default=None, description="Present if the passport was charged")
-    created_at: Timestamp = Field(alias="createdAt")
+    created_at: Timestamp

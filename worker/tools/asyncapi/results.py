@@ -1,38 +1,27 @@
 """The bodies of refusals as models, for their JSON Schemas. The worker itself writes bytes, for speed."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import Field, RootModel
+from pydantic import BaseModel, Field, RootModel, create_model
 from pydantic.json_schema import SkipJsonSchema
 
 from worker.domain import outcomes
-from worker.messages.rules import REFUSALS
+from worker.messages.rules import REFUSALS, Kind
 from worker.tools.asyncapi.passport import Cents, Count, Gtin, ObjectId, PassportParties, ResultModel, SerialNumber
-
-
-def _exactly(value: str | int | None) -> Any:
-    """A field that always has this value."""
-    return Field(json_schema_extra={"const": value})
-
-
-def _pattern(sentence: str) -> str:
-    """Matches a sentence whose gaps are filled with numbers."""
-    escaped = re.sub(r"([.()])", r"\\\1", re.sub(r"\{[^}]*\}", "#", sentence))
-    return f"^{escaped.replace('#', '[0-9]+')}$"
 
 
 class RequestGs1(ResultModel):
     """GS1 identification that the command asked for."""
 
     gtin: Gtin
-    serial_number: SerialNumber = Field(alias="serialNumber")
+    serial_number: SerialNumber
 
 
 class Request(ResultModel):
     """What a valid command asked for, so that it can be sent again."""
 
-    product_id: ObjectId = Field(alias="productId")
+    product_id: ObjectId
     gs1: RequestGs1
     parties: PassportParties | SkipJsonSchema[None] = Field(
         default=None, description="Economic operators by role, if they were sent"
@@ -45,74 +34,22 @@ class _OfRequest(ResultModel):
     request: Request
 
 
-class OverageRequired(_OfRequest):
-    """No slot is free; the plan sells more, for the price given here, to a command with `confirmOverage: true`."""
-
-    error: str = _exactly(REFUSALS[outcomes.OverageRequired].error)
-    plan_limit: Count = Field(alias="planLimit")
-    current_usage: Count = Field(alias="currentUsage")
-    extra_price_cents: Cents = Field(alias="extraPriceCents")
-    message: str = _exactly(REFUSALS[outcomes.OverageRequired].message)
-    status: int = _exactly(REFUSALS[outcomes.OverageRequired].status)
-
-
-class GtinRegistered(_OfRequest):
-    """The GTIN belongs to another company."""
-
-    error: str = _exactly(REFUSALS[outcomes.GtinRegistered].error)
-    conflict: str = _exactly(REFUSALS[outcomes.GtinRegistered].conflict)
-    status: int = _exactly(REFUSALS[outcomes.GtinRegistered].status)
-
-
-class SerialExists(_OfRequest):
-    """The company already has a passport with this GTIN and serial number."""
-
-    error: str = _exactly(REFUSALS[outcomes.SerialExists].error)
-    conflict: str = _exactly(REFUSALS[outcomes.SerialExists].conflict)
-    passport_id: ObjectId = Field(alias="passportId")
-    status: int = _exactly(REFUSALS[outcomes.SerialExists].status)
-
-
-class Conflict(RootModel[GtinRegistered | SerialExists]):
-    """The GTIN or the serial number is taken."""
-
-
 class UnreadableDetails(ResultModel):
     """What made the record unreadable."""
 
     reason: str
 
 
-class Unreadable(ResultModel):
-    """The record could not be read; a copy is on the dead-letter topic."""
-
-    error: str = _exactly(REFUSALS[outcomes.Unreadable].error)
-    details: UnreadableDetails
-    status: int = _exactly(REFUSALS[outcomes.Unreadable].status)
-
-
-FieldMessages = Annotated[list[str], Field(min_length=1)]
-
-
 class ValidationErrorDetails(ResultModel):
     """All that is wrong, up to a hundred paths and 8 KiB."""
 
-    field_errors: dict[str, FieldMessages] = Field(
-        alias="fieldErrors",
+    field_errors: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(
         min_length=1,
         description="Messages by dotted path: at most 100 paths, and 8 KiB as JSON; of more, the first in their order",
     )
     omitted: Annotated[int, Field(ge=1)] | SkipJsonSchema[None] = Field(
         default=None, description="Number of further paths that are wrong, if there are any"
     )
-
-
-class ValidationError(ResultModel):
-    """Fields of the body, or the idempotency key, are not as they must be."""
-
-    error: str = _exactly(REFUSALS[outcomes.Invalid].error)
-    details: ValidationErrorDetails
-    status: int = _exactly(REFUSALS[outcomes.Invalid].status)
 
 
 class UnauthorizedDetails(ResultModel):
@@ -126,35 +63,10 @@ class UnauthorizedDetails(ResultModel):
     )
 
 
-class Unauthorized(ResultModel):
-    """The credentials are missing, unknown, revoked or expired, or cannot be checked, or a signature is not good."""
-
-    error: str = _exactly(REFUSALS[outcomes.Unauthorized].error)
-    details: UnauthorizedDetails | SkipJsonSchema[None] = Field(
-        default=None, description="Only of signatures, and of keys that are not available; else nothing is told"
-    )
-    status: int = _exactly(REFUSALS[outcomes.Unauthorized].status)
-
-
 class ForbiddenDetails(ResultModel):
     """The scope that the access token lacks."""
 
-    required_scope: Literal["passports:write"] = Field(alias="requiredScope")
-
-
-class Forbidden(ResultModel):
-    """The access token does not carry the scope."""
-
-    error: str = _exactly(REFUSALS[outcomes.Forbidden].error)
-    details: ForbiddenDetails
-    status: int = _exactly(REFUSALS[outcomes.Forbidden].status)
-
-
-class IdempotencyKeyReused(ResultModel):
-    """The idempotency key is bound to another body."""
-
-    error: str = _exactly(REFUSALS[outcomes.IdempotencyKeyReused].error)
-    status: int = _exactly(REFUSALS[outcomes.IdempotencyKeyReused].status)
+    required_scope: Literal["passports:write"]
 
 
 class SubscriptionDetails(ResultModel):
@@ -163,49 +75,90 @@ class SubscriptionDetails(ResultModel):
     status: str = Field(description="For example past_due")
 
 
-class SubscriptionInactive(_OfRequest):
-    """The company's subscription is neither active nor trialing."""
+_OF_CREDENTIALS = Field(
+    default=None, description="Only of signatures, and of keys that are not available; else nothing is told"
+)
+_BODIES: dict[type[outcomes.Outcome], tuple[type[ResultModel], str, dict[str, Any]]] = {
+    outcomes.OverageRequired: (
+        _OfRequest,
+        "No slot is free; the plan sells more, for the price given here, to a command with `confirmOverage: true`.",
+        {"planLimit": Count, "currentUsage": Count, "extraPriceCents": Cents},
+    ),
+    outcomes.GtinRegistered: (_OfRequest, "The GTIN belongs to another company.", {}),
+    outcomes.SerialExists: (
+        _OfRequest,
+        "The company already has a passport with this GTIN and serial number.",
+        {"passportId": ObjectId},
+    ),
+    outcomes.Unreadable: (
+        ResultModel,
+        "The record could not be read; a copy is on the dead-letter topic.",
+        {"details": UnreadableDetails},
+    ),
+    outcomes.Invalid: (
+        ResultModel,
+        "Fields of the body, or the idempotency key, are not as they must be.",
+        {"details": ValidationErrorDetails},
+    ),
+    outcomes.Unauthorized: (
+        ResultModel,
+        "The credentials are missing, unknown, revoked or expired, or cannot be checked, or a signature is not good.",
+        {"details": (UnauthorizedDetails, _OF_CREDENTIALS)},
+    ),
+    outcomes.Forbidden: (ResultModel, "The access token does not carry the scope.", {"details": ForbiddenDetails}),
+    outcomes.IdempotencyKeyReused: (ResultModel, "The idempotency key is bound to another body.", {}),
+    outcomes.SubscriptionInactive: (
+        _OfRequest,
+        "The company's subscription is neither active nor trialing.",
+        {"details": SubscriptionDetails},
+    ),
+    outcomes.HardBlock: (
+        _OfRequest,
+        "No slot is free, and the plan sells no more.",
+        {"planLimit": Count, "currentUsage": Count},
+    ),
+    outcomes.ProductNotFound: (_OfRequest, "The company has no such product.", {}),
+    outcomes.DailyWritesSpent: (_OfRequest, "The plan's write budget of the UTC day is spent.", {}),
+}
+"""By outcome: the members of several bodies, what this one means, and its own members between those of its row."""
 
-    error: str = _exactly(REFUSALS[outcomes.SubscriptionInactive].error)
-    details: SubscriptionDetails
-    status: int = _exactly(REFUSALS[outcomes.SubscriptionInactive].status)
+
+def _refusal(outcome: type[outcomes.Outcome]) -> type[BaseModel]:
+    base, meaning, members = _BODIES[outcome]
+    row = REFUSALS[outcome]
+    name = "ValidationError" if outcome is outcomes.Invalid else outcome.__name__
+    fields = {
+        "error": _always(row.error),
+        "conflict": _always(row.conflict),
+        **members,
+        "message": _always(row.message),
+        "status": _always(row.status),
+    }
+    return create_model(
+        name, __base__=base, __doc__=meaning, **{key: field for key, field in fields.items() if field is not None}
+    )
 
 
-class HardBlock(_OfRequest):
-    """No slot is free, and the plan sells no more."""
-
-    error: str = _exactly(REFUSALS[outcomes.HardBlock].error)
-    plan_limit: Count = Field(alias="planLimit")
-    current_usage: Count = Field(alias="currentUsage")
-    message: str = _exactly(REFUSALS[outcomes.HardBlock].message)
-    status: int = _exactly(REFUSALS[outcomes.HardBlock].status)
-
-
-class ProductNotFound(_OfRequest):
-    """The company has no such product."""
-
-    error: str = _exactly(REFUSALS[outcomes.ProductNotFound].error)
-    status: int = _exactly(REFUSALS[outcomes.ProductNotFound].status)
+def _always(value: str | int | None) -> Any:
+    """A field that always has this value, or a sentence whose gaps are filled with numbers."""
+    if value is None:
+        return None
+    if isinstance(value, str) and "{0." in value:
+        escaped = re.sub(r"([.()])", r"\\\1", re.sub(r"\{[^}]*\}", "#", value))
+        return str, Field(pattern=f"^{escaped.replace('#', '[0-9]+')}$")
+    return type(value), Field(json_schema_extra={"const": value})
 
 
-class DailyWritesSpent(_OfRequest):
-    """The plan's write budget of the UTC day is spent."""
-
-    error: str = Field(pattern=_pattern(REFUSALS[outcomes.DailyWritesSpent].error))
-    status: int = _exactly(REFUSALS[outcomes.DailyWritesSpent].status)
+def _any_of(kind: Kind) -> Any:
+    return Union[tuple(_refusal(outcome) for outcome in _BODIES if REFUSALS[outcome].kind is kind)]  # noqa: UP007  # of a tuple
 
 
-class Rejected(
-    RootModel[
-        Unreadable
-        | ValidationError
-        | Unauthorized
-        | Forbidden
-        | IdempotencyKeyReused
-        | SubscriptionInactive
-        | HardBlock
-        | ProductNotFound
-        | DailyWritesSpent
-    ]
-):
+OverageRequired = _refusal(outcomes.OverageRequired)
+
+
+class Conflict(RootModel[_any_of(Kind.CONFLICT)]):  # type: ignore[misc]  # a type that is made here
+    """The GTIN or the serial number is taken."""
+
+
+class Rejected(RootModel[_any_of(Kind.REJECTED)]):  # type: ignore[misc]  # a type that is made here
     """Every refusal that is neither a conflict nor a question about overage."""

@@ -18,7 +18,6 @@ from worker.tools.common.servers import Servers
 
 app = App(
     name="audit",
-    help_format="plaintext",
     help_epilogue=examples("audit", "audit --partition 3 --from 2026-11-26T00:00:00Z --json"),
 )
 

@@ -34,7 +34,6 @@ from worker.tools.common.servers import both_servers
 app = App(
     name="catalogue",
     help="Reference data: plans, companies, API keys, templates, products.",
-    help_format="plaintext",
 )
 
 File = Annotated[Path, Parameter(name="FILE", help="A JSON or YAML file.")]

@@ -8,7 +8,7 @@ import asyncpg
 
 from worker.store import sql
 from worker.store.sql import Connection
-from worker.tools.common.catalogue.rows import CatalogueRow, RowKind, jwk_of, key_values, times_as_text
+from worker.tools.common.catalogue.rows import CatalogueRow, RowKind, jwk_of, times_as_text
 
 _ROWS_AT_ONCE = 100
 """Rows have up to 128 KiB of JSON."""
@@ -24,6 +24,8 @@ _QUERIES: Mapping[RowKind, str] = {
     "template": "stored_templates",
     "product": "stored_products",
 }
+_JSON = ("prefill", "jwk", "fields", "defaultFieldValues")
+_TIMES = ("signaturesRequiredFrom", "closedAt", "notBefore", "revokedAt")
 
 
 async def stored_rows(connection: Connection, kind: RowKind, ids: Iterable[str]) -> dict[str, CatalogueRow]:
@@ -44,53 +46,16 @@ async def all_rows(connection: Connection, kind: RowKind, company_id: str | None
 
 
 def _row(kind: RowKind, record: asyncpg.Record) -> CatalogueRow:
-    match kind:
-        case "plan":
-            values = {
-                "id": record["id"],
-                "maxDpps": record["max_dpps"],
-                "overagePriceCents": record["overage_price_cents"],
-                "maxV1WritesPerDay": record["max_v1_writes_per_day"],
-            }
-            return CatalogueRow(kind, record["id"], None, values)
-        case "company":
-            values = {
-                "_id": record["id"],
-                "name": record["name"],
-                "plan": record["plan_id"],
-                "subscription": record["subscription"],
-                "prefill": json.loads(record["prefill"]),
-                "channels": record["channels"],
-                **times_as_text(
-                    signaturesRequiredFrom=record["signatures_required_from"], closedAt=record["closed_at"]
-                ),
-            }
-            return CatalogueRow(kind, record["id"], None, values)
-        case "api-key":
-            digest: bytes = record["sha256"]
-            values = key_values(digest, record["label"], record["revoked_at"])
-            return CatalogueRow(kind, digest.hex(), record["company_id"], values)
-        case "signing-key":
-            values = {
-                "jwk": jwk_of(record["kid"], json.loads(record["jwk"])),
-                "label": record["label"],
-                **times_as_text(notBefore=record["not_before"], revokedAt=record["revoked_at"]),
-            }
-            return CatalogueRow(kind, record["kid"], record["company_id"], values)
-        case "template":
-            fields = [_field(field) for field in json.loads(record["fields"])]
-            values = {name: record[name] for name in ("category", "version")}
-            return CatalogueRow(kind, record["id"], None, {"_id": record["id"], **values, "fields": fields})
-        case "product":
-            values = {
-                "_id": record["id"],
-                "companyId": record["company_id"],
-                "templateId": record["template_id"],
-                "name": record["name"],
-                "model": record["model"],
-                "defaultFieldValues": json.loads(record["default_field_values"]),
-            }
-            return CatalogueRow(kind, record["id"], record["company_id"], values)
+    """Queries name columns as the file does, behind the ids of the row and of its company."""
+    columns = dict(record)
+    id, company_id = columns.pop("row_id"), columns.pop("row_company")
+    times = times_as_text(**{name: columns.pop(name) for name in _TIMES if name in columns})
+    values = {name: json.loads(value) if name in _JSON else value for name, value in columns.items()} | times
+    if kind == "signing-key":
+        values["jwk"] = jwk_of(id, values["jwk"])
+    if kind == "template":
+        values["fields"] = [_field(field) for field in values["fields"]]
+    return CatalogueRow(kind, id, company_id, values)
 
 
 def _field(field: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from worker.settings import Settings
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.progress import RecordProgress, display
 from worker.tools.cli.running import collect_garbage_seldom, run_async, settings_with_warnings, warn
-from worker.tools.cli.signals import Stop, Stoppable, obey
+from worker.tools.cli.signals import Stop, obey
 from worker.tools.common.journal import Author, process_at_host, user_at_host
 from worker.tools.common.prerequisites import Needs, lacks
 from worker.tools.common.progress import Progress
@@ -23,8 +23,8 @@ from worker.tools.common.selection import BadSelection, Range, bound_of
 from worker.tools.common.servers import RETRY_SECONDS, SERVER_ERRORS, Servers, both_servers
 
 Patience = Annotated[float, Parameter(help="Seconds to wait for each server before it starts.")]
+NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
 AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())]
-
 
 Reason = Annotated[str | None, Parameter(help="Why; stored with the change (table operation).")]
 _BY = "Who acts; stored with the change. Default: PASSPORT_OPERATOR, or else your user name and host."
@@ -153,7 +153,7 @@ def ask_long(
             if needs is not None and (denied := await lacks(servers, needs(servers.settings))) is not None:
                 return failed(denied)
             with display() as shown:
-                return await question(servers, Stoppable(RecordProgress(shown), stop))
+                return await question(servers, RecordProgress(shown, stop))
         except SERVER_ERRORS as error:
             problem = servers.problem(error)
             text = f"{problem.text.rstrip('.')}. Nothing is lost: run it again."

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from worker.settings import CHANNEL, Settings
+from worker.settings import CHANNEL, MAX_TOPIC, Settings
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.running import settings_with_warnings
 
@@ -12,7 +12,6 @@ _ONE = "The channel whose topics are meant. Default: the topics without a prefix
 _ALL = 'Only this channel; "" is the default channel. Default: all channels that are served.'
 OneChannel = Annotated[str | None, Parameter(name="--channel", help=_ONE)]
 AllChannels = Annotated[str | None, Parameter(name="--channel", help=_ALL)]
-_LONGEST_TOPIC = 249
 
 
 def settings_of_one(channel: str | None) -> Settings:
@@ -50,10 +49,8 @@ def chosen(settings: Settings, channel: str | None) -> str:
         return "" if "" in served else served[0]
     if channel and not CHANNEL.fullmatch(channel):
         raise BadUsage(f"--channel: expected 1 to 40 letters a-z, digits and inner hyphens, got {channel!r}")
-    if (longest := max(map(len, settings.of_channel(channel).all_topics))) > _LONGEST_TOPIC:
-        raise BadUsage(
-            f"--channel: its longest topic would have {longest} characters, and Kafka takes {_LONGEST_TOPIC}"
-        )
+    if (longest := max(map(len, settings.of_channel(channel).all_topics))) > MAX_TOPIC:
+        raise BadUsage(f"--channel: its longest topic would have {longest} characters, and Kafka takes {MAX_TOPIC}")
     return channel
 
 

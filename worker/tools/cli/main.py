@@ -141,7 +141,7 @@ def completion(
 def _load_verbs() -> None:
     """Import all verbs, so that their own help and options are known."""
     for verb in itertools.chain(*VERBS.values()):
-        _ = app[verb]
+        app[verb].help_format = app.help_format  # help pages inherit it, but scripts for completion do not
 
 
 def _register_verbs() -> None:

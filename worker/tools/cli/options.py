@@ -4,28 +4,19 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from worker.domain.command import is_object_id
 from worker.tools.cli.errors import BadUsage
 from worker.tools.common.selection import BadSelection, time_of
 
-_OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=366)
 
 
-def company_id(text: str) -> str:
-    """Parse the id of a company: 24 hexadecimal digits, returned in lower case."""
-    return _digits(text, "expected the id of a company, 24 hexadecimal digits")
-
-
 def object_id(name: str, text: str) -> str:
     """Parse 24 hexadecimal digits of the option `name`, returned in lower case."""
-    return _digits(text, f"{name}: expected 24 hexadecimal digits")
-
-
-def _digits(text: str, expected: str) -> str:
-    if _OBJECT_ID.fullmatch(text) is None:
-        raise BadUsage(f"{expected}, got {text!r}")
+    if not is_object_id(text):
+        raise BadUsage(f"{name}: expected 24 hexadecimal digits, got {text!r}")
     return text.lower()
 
 

@@ -5,7 +5,6 @@ short; then texts wrap between words. Identifiers and JSON are never folded, cut
 """
 
 import io
-import json
 import os
 import sys
 import textwrap
@@ -200,11 +199,6 @@ def _cell(value: object) -> Text:
 def copyable(text: str) -> Text:
     """A text that never wraps, so that it can be copied from the terminal, with escapes for control characters."""
     return Text("\n".join(map(printable, text.splitlines())), no_wrap=True)
-
-
-def copyable_json(value: object) -> Text:
-    """A JSON value that can be copied, indented."""
-    return copyable(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def wrapped(text: Text, width: int) -> list[Text]:

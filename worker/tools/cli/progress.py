@@ -1,5 +1,6 @@
 """Progress of long commands: a bar on a terminal, elsewhere a line every few seconds."""
 
+import asyncio
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from worker.tools.cli.signals import Stop
+from worker.tools.common.progress import Progress
 
 LINE_SECONDS = 5.0
 BAR_SECONDS = 0.5
@@ -65,11 +69,11 @@ class _Lines:
             self.say(f"{what}: {done:,}{of}{'  ' if note else ''}{note}")
 
 
-class RecordProgress:
-    """The `Progress` of operators' verbs, which count records, on a display."""
+class RecordProgress(Progress):
+    """The progress of operators' verbs on a display. Each `advance` is a safe point, at which a long verb can end."""
 
-    def __init__(self, display: Display) -> None:
-        self._display = display
+    def __init__(self, display: Display, stop: Stop) -> None:
+        self._display, self._stop = display, stop
         self._what, self._done, self._total = "", 0, 0
 
     def begin(self, what: str, total: int) -> None:
@@ -80,9 +84,11 @@ class RecordProgress:
             self._display.say(f"{what}: {total:,} {records}")  # with the id of a replay, which is needed to resume it
 
     def advance(self, records: int) -> None:
-        """See `Progress`."""
+        """See `Progress`. Raises `CancelledError` after a signal."""
         self._done += records
         self._display.show(self._what, self._done, self._total)
+        if self._stop.is_asked:
+            raise asyncio.CancelledError
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 import asyncio
 import signal
 
-from worker.tools.common.progress import Progress
-
 GRACE_SECONDS = 10.0
 """Time that a long verb gets to reach its next safe point."""
 
@@ -30,20 +28,3 @@ def obey(stop: Stop | None) -> None:
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, end)
-
-
-class Stoppable:
-    """A progress whose `advance` is a safe point, at which a long verb can end."""
-
-    def __init__(self, progress: Progress, stop: Stop) -> None:
-        self._progress, self._stop = progress, stop
-
-    def begin(self, what: str, total: int) -> None:
-        """See `Progress`."""
-        self._progress.begin(what, total)
-
-    def advance(self, records: int) -> None:
-        """See `Progress`. Raises `CancelledError` after a signal."""
-        self._progress.advance(records)
-        if self._stop.is_asked:
-            raise asyncio.CancelledError

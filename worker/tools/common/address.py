@@ -10,12 +10,12 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from worker.domain import gs1
+from worker.domain.command import is_object_id
 from worker.domain.places import Place
 from worker.messages.envelope import LONGEST_IDEMPOTENCY_KEY, is_idempotency_key
 from worker.tools.common.selection import BadSelection, place_of
 
 LONGEST = 600  # characters
-_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _LINK = re.compile(r"https?://\S*/01/([0-9]{14})/21/([^/?#\s]+)\S*")
 _ELEMENTS = re.compile(r"\(01\) *([0-9]{14}) *\(21\) *(\S.*)")
 _UNIT = re.compile(r"([0-9]{14})(?:[ \t,;/]+)(\S.*)")
@@ -72,7 +72,7 @@ Address: TypeAlias = Place | PassportId | Serial | CompanyKey
 def address_of(text: str, topic: str) -> Address:
     """Parse the text; places are on `topic`. Raises `BadSelection`, which says what was expected."""
     text = _checked(text)
-    if _ID.fullmatch(text):
+    if is_object_id(text):
         return PassportId(text.lower())
     if match := _LINK.fullmatch(text):
         return unit(match[1], unquote(match[2]))
@@ -97,7 +97,7 @@ def address_of_words(words: Sequence[str], topic: str) -> Address:
 
 def _pair(first: str, second: str) -> Serial | CompanyKey:
     """A GTIN of another length is told so; no company has such a name."""
-    is_gtin = first.isdigit() and not _ID.fullmatch(first)
+    is_gtin = first.isdigit() and not is_object_id(first)
     return unit(first, second) if is_gtin else company_key(first, second)
 
 
@@ -114,7 +114,7 @@ def company_key(company: str, key: str) -> CompanyKey:
     if not is_idempotency_key(key):
         expected = f"expected 1 to {LONGEST_IDEMPOTENCY_KEY} characters without control characters"
         raise BadSelection(f"idempotency key: {expected}")
-    return CompanyKey(company.lower() if _ID.fullmatch(company) else company, key)
+    return CompanyKey(company.lower() if is_object_id(company) else company, key)
 
 
 def _checked(text: str) -> str:

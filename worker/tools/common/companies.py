@@ -1,12 +1,12 @@
 """Companies, as people name them: by id or by name; and the names to show beside ids."""
 
 import difflib
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from worker.domain.command import is_object_id
 from worker.domain.gs1 import UNSAFE_TEXT
 from worker.messages.hints import printable
 from worker.store import sql
@@ -18,7 +18,6 @@ COMPANY_UNKNOWN = "company-unknown"
 COMPANY_AMBIGUOUS = "company-ambiguous"
 COMPANY_CLOSED = "company-closed"
 
-_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _MOST_CANDIDATES = 5
 
 
@@ -41,7 +40,7 @@ async def find_company(connection: Connection, text: str) -> Company | Problem:
     """
     if UNSAFE_TEXT.search(text):  # no name has such characters, and Postgres takes no zero
         return Problem(code=COMPANY_UNKNOWN, text=_unknown(text, ()))
-    is_id = _ID.fullmatch(text) is not None
+    is_id = is_object_id(text)
     if is_id and (names := await names_of(connection, [id := text.lower()])):  # by index, since the console asks so
         return Company(id, names[id])
     companies = [Company(*row) for row in await connection.fetch(sql.load("companies_named", __package__), text)]

@@ -1,6 +1,6 @@
 """Questions that verbs ask the database: read only, by index, over one connection."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,14 +10,12 @@ import asyncpg
 from aiokafka.structs import TopicPartition
 
 from worker.messages.events import Answer
-from worker.messages.hints import CheckResult
 from worker.store import sql
 from worker.store.database import Database
 from worker.store.frames import Frames
 from worker.store.port import Position
 from worker.store.rows import answers_of, position_of
 from worker.tools.common.connect import connect
-from worker.tools.common.rights import check_reading
 
 # How much of the ledger one query reads.
 LEDGER_ROWS = 2000
@@ -100,10 +98,6 @@ class Inspection:
         """Operations that were begun longer ago than this and have not ended, oldest first."""
         rows = await self.connection.fetch(sql.load("open_operations", __package__), seconds)
         return [OpenOperation(**row) for row in rows]
-
-    async def lacks(self, tables: Collection[str]) -> CheckResult | None:
-        """See `worker.tools.common.rights.check_reading`."""
-        return await check_reading(self.connection, tables)
 
 
 def _lane_row(row: asyncpg.Record) -> LaneRow:

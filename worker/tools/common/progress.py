@@ -3,29 +3,16 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 
-class Progress(Protocol):
-    """Shows people how far a verb is. Calls cost next to nothing."""
+class Progress:
+    """How far a verb is. This one shows nothing; a subclass shows it to people. Calls cost next to nothing."""
 
     def begin(self, what: str, total: int) -> None:
         """Begin a part of the work, with a total of records."""
-        ...
 
     def advance(self, records: int) -> None:
         """Count more records as done."""
-        ...
-
-
-class Quiet:
-    """A progress that nobody sees."""
-
-    def begin(self, what: str, total: int) -> None:
-        """Show nothing."""
-
-    def advance(self, records: int) -> None:
-        """Show nothing."""
 
 
 class Allowance:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
@@ -12,6 +11,7 @@ from worker.messages.events import Header, cause_text
 from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster, client_options, close_within
+from worker.stream.log_reader import LogReader
 
 POLL_MS = 50
 _RECORDS_AT_ONCE = 1000
@@ -66,23 +66,16 @@ class ResultWatcher:
             fetch_max_bytes=_FETCH_BYTES,
         )
 
-    async def start(self, since: datetime | None = None) -> None:
-        """Begin to read at the ends of the topics, or at the first records that were appended at `since` or later.
-
-        Raises `CLUSTER_ERRORS`.
-        """
-        counts = await self._partition_counts()
-        logs = [TopicPartition(topic, partition) for topic, count in counts.items() for partition in range(count)]
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await self._consumer.start()
-            self._consumer.assign(logs)
-            starts = await self._consumer.end_offsets(logs)
-            if since is not None:
-                since_ms = round(since.timestamp() * 1000)
-                firsts = await self._consumer.offsets_for_times(dict.fromkeys(logs, since_ms))
-                starts |= {log: first.offset for log, first in firsts.items() if first is not None}
-        for log, offset in starts.items():
-            self._consumer.seek(log, offset)
+    async def start(self) -> None:
+        """Begin to read at the ends of the topics. Raises `CLUSTER_ERRORS`."""
+        cluster, ends = Cluster(self._settings), dict[TopicPartition, int]()
+        try:
+            for topic, count in (await cluster.partition_counts([*self._kinds])).items():
+                bounds = await LogReader(cluster).bounds(topic, range(count))
+                ends |= {TopicPartition(topic, partition): end for partition, (_, end) in bounds.items()}
+        finally:
+            await cluster.close()
+        await self.start_at(ends)
 
     async def start_at(self, starts: Mapping[TopicPartition, int]) -> None:
         """Begin to read these logs at these offsets. Raises `CLUSTER_ERRORS`."""
@@ -91,13 +84,6 @@ class ResultWatcher:
         self._consumer.assign([*starts])
         for log, offset in starts.items():
             self._consumer.seek(log, offset)
-
-    async def _partition_counts(self) -> dict[str, int]:
-        cluster = Cluster(self._settings)
-        try:
-            return await cluster.partition_counts([*self._kinds])
-        finally:
-            await cluster.close()
 
     async def poll(self) -> list[ResultRecord]:
         """Return the records that have come, in order within a partition. Waits up to `POLL_MS` for the first one.

@@ -30,6 +30,7 @@ from worker.tools.common.connect import CannotConnect
 from worker.tools.common.connect import is_denied as postgres_denies
 from worker.tools.common.inspection import Inspection, inspection
 from worker.tools.common.report import Problem
+from worker.tools.common.rights import check_reading
 
 # How long a short verb waits for an answer, and how long it tries again while nobody listens.
 AWAY_SECONDS = 10.0
@@ -87,7 +88,7 @@ class Servers:
 
         async def ask() -> Known | Problem:
             async with self._inspect() as database:
-                if needs and (lacking := await database.lacks(needs)):
+                if needs and (lacking := await check_reading(database.connection, needs)):
                     return Problem(code=POSTGRES_DENIES, text=str(lacking))
                 return await question(database)
 

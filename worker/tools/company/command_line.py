@@ -1,13 +1,13 @@
 """`passport-worker company`."""
 
-import re
 import sys
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
+from worker.domain.command import is_object_id
 from worker.messages.hints import printable
-from worker.tools.cli.asking import ActOptions, AsJson, ask, examples
+from worker.tools.cli.asking import NOTHING_DONE, ActOptions, AsJson, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import Page, copyable, leave_closed_pipe, show
 from worker.tools.cli.running import warn
@@ -16,12 +16,9 @@ from worker.tools.company.close import close
 from worker.tools.company.export import CannotWrite, CompanyExport
 from worker.tools.company.report import CompanyCloseReport
 
-app = App(name="company", help="The data of a company that asks for it, or that leaves.", help_format="plaintext")
+app = App(name="company", help="The data of a company that asks for it, or that leaves.")
 
 Company = Annotated[str, Parameter(name="COMPANY", help="Id or name of a company.")]
-
-_NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
-_ID = re.compile(r"[0-9A-Fa-f]{24}")
 
 
 @app.command(
@@ -45,7 +42,7 @@ def company_export(
     the order of GTIN and serial number, so those that are created meanwhile may be left out. Close the company first
     where the export has to be complete.
     """
-    if after is not None and _ID.fullmatch(after) is None:
+    if after is not None and not is_object_id(after):
         raise BadUsage(f"--after: expected the id of a passport (24 hexadecimal digits), got {after!r}")
     export = CompanyExport(company, after and after.lower(), sys.stdout.buffer.write)
     try:
@@ -94,7 +91,7 @@ def company_close(
     author = acting.author_if_executed()
     report = ask(lambda servers: close(servers, company, author))
     if as_json and report.ok and not report.executed:
-        warn(_NOTHING_DONE)
+        warn(NOTHING_DONE)
     show(report, as_json=as_json, draw=lambda page: _draw(page, report))
 
 
@@ -113,7 +110,7 @@ def _draw(page: Page, report: CompanyCloseReport) -> None:
     else:
         page.print(f"Would refuse all commands of {owner} from now on, and revoke its keys ({keys}).")
         page.print(stay)
-        page.print(_NOTHING_DONE)
+        page.print(NOTHING_DONE)
 
 
 def _since(report: CompanyCloseReport) -> str | None:

@@ -4,13 +4,17 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import asyncpg
+
 from worker.messages.rules import CREATED, REFUSALS, REPLAYED
+from worker.store import sql
+from worker.store.activity import MOST_PAIRS
+from worker.store.sql import Connection
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers
-from worker.tools.console.activity_counts import OutcomeCount, RefusalCount, outcome_counts, refusal_counts, this_minute
 from worker.tools.console.report import ActivityReport, MinuteActivity, RefusedCompany
 
 HOUR = 60
@@ -23,23 +27,20 @@ ANSWERS = tuple(name for name in MinuteActivity.model_fields if name != "minute"
 async def activity(servers: Servers) -> ActivityReport:
     """The report. Workers write their activity every ten seconds."""
 
-    async def question(database: Inspection) -> tuple[datetime, list[OutcomeCount], list[RefusalCount]]:
-        connection, group_id = database.connection, servers.settings.group_id
-        return (
-            await this_minute(connection),
-            await outcome_counts(connection, group_id, HOUR),
-            await refusal_counts(connection, group_id, HOUR),
-        )
+    async def question(database: Inspection) -> ActivityReport:
+        return await activity_of(database.connection, servers.settings.group_id)
 
     answer = await ask_database(servers, _RIGHTS, question)
-    if isinstance(answer, Problem):
-        return ActivityReport(problems=(answer,), minutes=(), refusals=())
-    current, outcomes, refusals = answer
+    return ActivityReport(problems=(answer,), minutes=(), refusals=()) if isinstance(answer, Problem) else answer
+
+
+async def activity_of(connection: Connection, group_id: str) -> ActivityReport:
+    """The counts that workers of a group wrote in the last hour, summed; of refusals the `MOST_PAIRS` largest."""
+    current = await connection.fetchval(sql.load("this_minute", __package__))
+    outcomes = await connection.fetch(sql.load("activity_outcomes", __package__), group_id, HOUR)
+    refusals = await connection.fetch(sql.load("activity_refusals", __package__), group_id, HOUR, MOST_PAIRS)
     return ActivityReport(
-        minutes=_minutes(current, outcomes),
-        refusals=tuple(
-            RefusedCompany(company=row.company_id, name=row.name, code=row.code, count=row.count) for row in refusals
-        ),
+        minutes=_minutes(current, outcomes), refusals=tuple(RefusedCompany(**row) for row in refusals)
     )
 
 
@@ -53,14 +54,14 @@ def by_reason(refusals: Sequence[RefusedCompany]) -> tuple[RefusedCompany, ...]:
     )
 
 
-def _minutes(current: datetime, outcomes: Sequence[OutcomeCount]) -> tuple[MinuteActivity, ...]:
+def _minutes(current: datetime, outcomes: Sequence[asyncpg.Record]) -> tuple[MinuteActivity, ...]:
     """All minutes of the hour, also empty ones. Codes of another version count as rejected."""
     counts: dict[datetime, Counter[str]] = {
         current - timedelta(minutes=age): Counter() for age in range(HOUR - 1, -1, -1)
     }
     for row in outcomes:
-        label = _LABELS.get(row.code, "rejected").replace("-", "_")
-        counts.setdefault(row.minute, Counter())[label] += row.count  # a worker's clock may be ahead
+        label = _LABELS.get(row["code"], "rejected").replace("-", "_")
+        counts.setdefault(row["minute"], Counter())[label] += row["count"]  # a worker's clock may be ahead
     return tuple(
         MinuteActivity(minute=minute, **{name: counted[name] for name in ANSWERS})
         for minute, counted in sorted(counts.items())

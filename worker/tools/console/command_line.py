@@ -18,7 +18,6 @@ from worker.tools.common.rights import only_reads
 
 app = App(
     name="console",
-    help_format="plaintext",
     help_epilogue=examples(
         "console",
         "console --host 0.0.0.0 --allowed-host console.example.com",

@@ -13,7 +13,7 @@ from worker.messages.reasons import DEAD_LETTER_REASONS
 from worker.messages.rules import ALL_RULES
 from worker.tools.common.address import address_of
 from worker.tools.common.companies import COMPANY_UNKNOWN
-from worker.tools.common.progress import Quiet
+from worker.tools.common.progress import Progress
 from worker.tools.common.report import Report
 from worker.tools.common.selection import BadSelection, Range, place_of
 from worker.tools.common.servers import Servers
@@ -175,7 +175,7 @@ class Pages:
     async def _explain(self, request: web.Request) -> ExplainReport:
         address = address_of(request.query.get("q", ""), self._servers.settings.topic_commands)
         async with self._explaining:
-            return await explain(self._servers, address, Quiet())
+            return await explain(self._servers, address, Progress())
 
     async def _refusals(self, request: web.Request) -> RefusalsReport:
         query = {name: text.strip() for name, text in request.query.items() if text.strip()}

@@ -26,19 +26,18 @@ _LONGEST_HEADER = 16 * 1024
 
 _LIMITS = (
     "SET application_name = 'passport-worker console'; SET default_transaction_read_only = on; "
-    "SET statement_timeout = '{milliseconds}ms'; SET lock_timeout = '{milliseconds}ms'; SET jit = off; "
+    "SET statement_timeout = '2s'; SET lock_timeout = '2s'; SET jit = off; "
     # All questions but one are look-ups. A plan for other arguments, or for a table that was small, must not scan it.
     "SET plan_cache_mode = force_custom_plan; SET enable_seqscan = off"
 )
 
 
 class ReaderSessions:
-    """At most `most` read-only sessions, opened when needed and kept open. A statement may take `seconds`."""
+    """At most two read-only sessions, opened when needed and kept open. A statement may take two seconds."""
 
-    def __init__(self, database: Database, most: int = 2, seconds: float = 2.0) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._limits = _LIMITS.format(milliseconds=round(seconds * 1000))
-        self._free = asyncio.Semaphore(most)
+        self._free = asyncio.Semaphore(2)
         self._idle: list[asyncpg.Connection[asyncpg.Record]] = []
 
     @asynccontextmanager
@@ -64,7 +63,7 @@ class ReaderSessions:
             if not connection.is_closed():
                 return connection
         connection = await connect(self._database)
-        await connection.execute(self._limits)
+        await connection.execute(_LIMITS)
         return connection
 
 

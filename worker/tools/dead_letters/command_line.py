@@ -40,7 +40,6 @@ from worker.tools.dead_letters.report import (
 app = App(
     name="dead-letters",
     help="Commands that could not be read or processed: list and show their copies, publish them again.",
-    help_format="plaintext",
 )
 
 Code = Annotated[str | None, Parameter(help="Only dead letters with this reason, as in `dlq-reason`.")]

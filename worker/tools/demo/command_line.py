@@ -12,7 +12,7 @@ from worker.tools.cli.asking import examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.running import run_async, settings_with_warnings
 
-app = App(name="demo", help_format="plaintext", help_epilogue=examples("demo", "demo --keep"))
+app = App(name="demo", help_epilogue=examples("demo", "demo --keep"))
 
 _COMMANDS = Parameter(help="Number of commands to publish.")
 _KEEP = Parameter(help="Then go on slowly until Ctrl-C, and print what you can try meanwhile.", negative=())

@@ -147,8 +147,6 @@ class Play:
     async def _watch(self) -> None:
         while True:
             for record in await self._watcher.poll():
-                if record.kind is None:
-                    continue
                 cause, outcome = record.cause, outcome_of(record, record.kind)
                 if cause in self._unanswered:
                     self._note(cause, outcome)

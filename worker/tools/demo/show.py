@@ -20,7 +20,7 @@ from worker.tools.audit.audit import audit
 from worker.tools.audit.report import AuditReport
 from worker.tools.cli.errors import Failed
 from worker.tools.cli.progress import display
-from worker.tools.common.progress import Quiet
+from worker.tools.common.progress import Progress
 from worker.tools.common.selection import Range
 from worker.tools.common.servers import SERVER_ERRORS, both_servers
 from worker.tools.demo.makers import makers, sample_catalogue
@@ -143,7 +143,7 @@ async def _audited(settings: Settings, play: Play) -> str:
     async with both_servers(settings) as servers:
         try:
             chosen = Range(start=play.first_appended)
-            report: AuditReport = await audit(servers, chosen, Quiet(), allow_repeats=False)
+            report: AuditReport = await audit(servers, chosen, Progress(), allow_repeats=False)
         except SERVER_ERRORS as error:
             raise Failed(f"the audit could not run: {servers.problem(error).text}") from error
     audited = sum(lane.commands for lane in report.lanes)

@@ -16,7 +16,6 @@ from worker.tools.doctor.report import CheckReport, DoctorReport
 
 app = App(
     name="doctor",
-    help_format="plaintext",
     help_epilogue=examples("doctor", "doctor --strict --json | jq '.checks[] | select(.status != \"ok\")'"),
 )
 

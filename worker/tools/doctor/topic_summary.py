@@ -16,7 +16,7 @@ _NOT_SENT = "not told by the broker"
 async def check_topics_in_full(cluster: Cluster, settings: Settings) -> list[CheckResult]:
     """Say how topics of all channels differ; where all exist, each check has a finding. Raises `CLUSTER_ERRORS`."""
     channels = settings.by_commands.values()
-    topics = await find_topics(cluster, [topic for channel in channels for topic in channel.all_topics])
+    topics = await find_topics(cluster, settings.topics_of_channels)
     wrong = [result for channel in channels for result in judge_topics(channel, topics)]
     different = {result.id for result in wrong}
     if ids.EXIST in different:

@@ -33,7 +33,6 @@ _MOST_BODY = 20_000
 
 app = App(
     name="explain",
-    help_format="plaintext",
     help_epilogue=examples(
         "explain 3/12017",
         "explain 6650b2c3d4e5f6a7b8c9d0e1",

@@ -10,8 +10,8 @@ from worker.messages.events import Answer
 from worker.stream.log_reader import Bounds
 from worker.tools.common.inspection import LaneRow
 from worker.tools.common.records import WIDEST
-from worker.tools.explain.postgres_side import Charge, CreatedPassport, KeyOwner
-from worker.tools.explain.report import State
+from worker.tools.explain.postgres_side import CreatedPassport, KeyOwner
+from worker.tools.explain.report import ChargeReport, State
 
 _NOTHING_KNOWN: tuple[State, ...] = ("no-command", "beyond-the-end", "expired", "not-found", "unknown")
 
@@ -31,7 +31,7 @@ class Evidence:
     letter: Record | None = None
     letter_reason: str | None = None
     bound: CreatedPassport | None = None
-    charge: Charge | None = None
+    charge: ChargeReport | None = None
     owner: KeyOwner | None = None
     company_name: str | None = None
     audience: str | None = None

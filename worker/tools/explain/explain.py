@@ -33,7 +33,6 @@ from worker.tools.explain.postgres_side import bindings_of, charge_of, owner_of
 from worker.tools.explain.report import ExplainReport
 from worker.tools.explain.report_parts import (
     binding_report,
-    charge_report,
     command_report,
     dead_letter_report,
     lane_position,
@@ -115,8 +114,7 @@ class _Question:
             return _report(self.address, located, Conclusion("not-found"), None, self.problems)
         settings, kafka = self.channels[command.topic], self.kafka.get(command.topic)
         lane = lanes.get(TopicPartition(command.topic, command.partition))
-        evidence = Evidence(command, lane=lane, audience=settings.audience)
-        evidence.currency = settings.currency
+        evidence = Evidence(command, lane=lane, audience=settings.audience, currency=settings.currency)
         if kafka is not None:
             evidence.log = kafka.bounds.get(command.partition)
             evidence.emitted = kafka.emitted.get(command.partition)
@@ -188,7 +186,7 @@ async def _look_up(evidence: Evidence, database: Inspection) -> None:
         evidence.bound = next(iter([*own, *bound]), None)
         evidence.company_name = (await names_of(connection, [answer.company_id])).get(answer.company_id)
     if answer is not None and answer.passport_id is not None:
-        evidence.charge = await charge_of(connection, answer.passport_id)
+        evidence.charge = await charge_of(connection, answer.passport_id, evidence.currency)
     if evidence.record is not None:
         evidence.owner = await owner_of(connection, open_envelope(evidence.record, WIDEST).command.credentials)
 
@@ -217,7 +215,7 @@ def _report(
         outcome=evidence and outcome_report(evidence),
         dead_letter=evidence and dead_letter_report(evidence),
         binding=evidence and binding_report(evidence),
-        charge=evidence and charge_report(evidence),
+        charge=evidence and evidence.charge,
         trace_id=evidence and evidence.trace_id,
         others=tuple(map(record_place, located.others)),
     )

@@ -1,8 +1,6 @@
 """Queries for single commands and passports. All use an index, except the one for answers under a key."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
@@ -12,6 +10,7 @@ from worker.store import sql
 from worker.store.facts import key_id
 from worker.store.look_up import is_thumbprint
 from worker.store.sql import Connection
+from worker.tools.explain.report import ChargeReport
 
 
 class CreatedPassport(NamedTuple):
@@ -19,14 +18,6 @@ class CreatedPassport(NamedTuple):
 
     passport_id: str
     created_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """The price of a passport beyond the plan's slots."""
-
-    price_cents: int
-    charged_at: datetime
 
 
 class KeyOwner(NamedTuple):
@@ -61,10 +52,10 @@ async def bindings_of(connection: Connection, company_id: str, key: str) -> list
     return [CreatedPassport(*row) for row in rows]
 
 
-async def charge_of(connection: Connection, passport_id: str) -> Charge | None:
+async def charge_of(connection: Connection, passport_id: str, currency: str) -> ChargeReport | None:
     """The charge for a passport; None for a passport without one."""
     row = await connection.fetchrow(sql.load("charge", __package__), passport_id)
-    return None if row is None else Charge(**row)
+    return None if row is None else ChargeReport(**row, currency=currency)
 
 
 async def owner_of(connection: Connection, credentials: Credentials) -> KeyOwner | None:

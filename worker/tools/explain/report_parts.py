@@ -18,7 +18,6 @@ from worker.tools.explain.evidence import Evidence
 from worker.tools.explain.report import (
     AskedReport,
     BindingReport,
-    ChargeReport,
     CommandReport,
     CredentialsReport,
     DeadLetterReport,
@@ -182,11 +181,3 @@ def binding_report(evidence: Evidence) -> BindingReport | None:
         since=since,
         until=since + _BOUND_FOR,
     )
-
-
-def charge_report(evidence: Evidence) -> ChargeReport | None:
-    """The charge for the passport."""
-    charge = evidence.charge
-    if charge is None:
-        return None
-    return ChargeReport(price_cents=charge.price_cents, currency=evidence.currency, charged_at=charge.charged_at)

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from worker.domain.gs1 import UNSAFE_TEXT
 from worker.messages.hints import printable
-from worker.tools.cli.asking import ActOptions, AsJson, ask, examples
+from worker.tools.cli.asking import NOTHING_DONE, ActOptions, AsJson, ask, examples
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import duration, timestamp
 from worker.tools.cli.output import Page, copyable, show, status, table, tally
@@ -34,7 +34,6 @@ app = App(
     name="keys",
     help="Keys of companies. An API key is shown once; only its SHA-256 is stored, and names it here. `generate` makes "
     "a private key, which signs commands in place of an API key.",
-    help_format="plaintext",
 )
 
 _HASH_PREFIX = Parameter(name="HASHPREFIX", help="The first digits of the key's SHA-256, at least 6 (`keys list`).")
@@ -43,7 +42,6 @@ _DIGITS = 16
 _MOST_ROWS = 1_000
 """Rows shown to people; JSON has all of them."""
 
-_NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
 
 Company = Annotated[str, Parameter(help="Id or name of a company.")]
 Label = Annotated[str, Parameter(help="A note for people, such as where the key is used.")]
@@ -190,7 +188,7 @@ def _label(text: str) -> str:
 
 def _show_change(report: KeysChangeReport, *, as_json: bool, draw: Callable[[Page], None]) -> NoReturn:
     if as_json and report.ok and not report.executed:  # a script takes the key out of the document, where it is null
-        warn(_NOTHING_DONE)
+        warn(NOTHING_DONE)
     show(report, as_json=as_json, draw=draw)
 
 
@@ -199,7 +197,7 @@ def _draw_new(page: Page, report: KeysCreateReport) -> None:
         _print_new(page, report)
     elif report.ok:
         page.print(f"Would create the API key {_shown(report.label)} for {_owner(report)}.")
-        page.print(_NOTHING_DONE)
+        page.print(NOTHING_DONE)
 
 
 def _draw_rotated(page: Page, report: KeysRotateReport, overlap: str) -> None:
@@ -209,7 +207,7 @@ def _draw_rotated(page: Page, report: KeysRotateReport, overlap: str) -> None:
     elif report.revoked is not None:
         page.print(f"Would create another API key {_shown(report.label)} for {_owner(report)},")
         page.print(f"and refuse the key {report.revoked.sha256} {overlap} later.")
-        page.print(_NOTHING_DONE)
+        page.print(NOTHING_DONE)
 
 
 def _draw_revoked(page: Page, report: KeysRevokeReport, *, is_now: bool) -> None:
@@ -224,7 +222,7 @@ def _draw_revoked(page: Page, report: KeysRevokeReport, *, is_now: bool) -> None
         page.print(f"Would refuse the API key {_shown(key.label)} of {_owner(key)},")
         since = "now" if is_now else _since(key)
         page.print(f"{key.sha256}, from {since} on. Commands that are refused meanwhile stay refused.")
-        page.print(_NOTHING_DONE)
+        page.print(NOTHING_DONE)
 
 
 def _owner(report: KeysCreateReport | KeyReport) -> str:

@@ -39,7 +39,6 @@ from worker.tools.lanes.watch import until_answered, watch
 
 app = App(
     name="lanes",
-    help_format="plaintext",
     help_epilogue=examples(
         "lanes --watch", "lanes --channel acme", "lanes --json | jq '.lanes[] | select(.state != \"in-step\")'"
     ),

@@ -8,7 +8,6 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from worker.settings import Settings
-from worker.store.partitions import ensure_days
 from worker.store.schema import applied_migrations, known_migrations
 from worker.store.sql import Connection
 from worker.tools.cli.asking import AsJson, AuthorOptions, examples
@@ -24,7 +23,6 @@ from worker.tools.migrate.report import MigratePlanReport, PlannedMigration
 
 app = App(
     name="migrate",
-    help_format="plaintext",
     help_epilogue=examples("migrate --plan", "migrate --grant-to passport_worker"),
 )
 Known = TypeVar("Known")
@@ -69,7 +67,6 @@ def migrate_command(
 
     async def bring_up(connection: Connection) -> None:
         applied = await migrate(connection, author, Patience(tries), warn)
-        await ensure_days(connection)
         roles = {RUN: grants.grant_to, READER: grants.grant_read_to}
         for kind, role in roles.items():
             if role is not None:

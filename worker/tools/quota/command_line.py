@@ -11,7 +11,7 @@ from worker.tools.common.money import money
 from worker.tools.quota.quota import show_quotas
 from worker.tools.quota.report import QuotaShowReport
 
-app = App(name="quota", help="Plans, and their use by companies.", help_format="plaintext")
+app = App(name="quota", help="Plans, and their use by companies.")
 
 _MOST_ROWS = 1_000
 """Rows shown to people; JSON has all of them."""

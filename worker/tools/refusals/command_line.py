@@ -19,7 +19,6 @@ BOUND = Bound(200_000, 400_000_000, 9.0)
 
 app = App(
     name="refusals",
-    help_format="plaintext",
     help_epilogue=examples(
         "refusals --since 1h",
         'refusals --company "EuroBat GmbH" --outcome conflict,product-not-found',

@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from worker.domain.command import is_object_id
 from worker.domain.places import Place
 from worker.domain.timestamps import parse_time, time_of_ms
 from worker.messages.envelope import Record
@@ -34,7 +34,6 @@ OUTCOMES = tuple(dict.fromkeys([*(kind.label for kind in KINDS), *(row.code for 
 """Outcomes that can be asked for: result topics, and codes of refusals."""
 MOST = 1_000
 _RIGHTS = reading("company")
-_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _UNKNOWN = "unknown"
 
 
@@ -85,7 +84,7 @@ async def _company(servers: Servers, text: str | None) -> Company | Problem | No
     """The company that was asked for. An id needs no look into the database."""
     if text is None:
         return None
-    if _ID.fullmatch(text):
+    if is_object_id(text):
         return Company(text.lower(), "")
 
     async def question(database: Inspection) -> Company | Problem:
@@ -172,7 +171,7 @@ def _refusal(record: Record, kind: Kind, channels: Mapping[str, str]) -> Refusal
     return RefusalReport(
         appended_at=parse_time(_text(headers.get("ce_time")) or "") or time_of_ms(record.timestamp_ms),
         refused_at=time_of_ms(record.timestamp_ms),
-        company=company.lower() if company and _ID.fullmatch(company) else None,
+        company=company.lower() if is_object_id(company) else None,
         name=None,
         outcome=kind.label,
         code=_code(record, kind),

@@ -31,7 +31,6 @@ from worker.tools.replay.report import ReplayReport
 
 app = App(
     name="replay",
-    help_format="plaintext",
     help_epilogue=examples(
         "replay --partition 3 --from 1000 --to 2000",
         'replay --from 2026-11-26T08:00:00Z --company "EuroBat GmbH" --execute --reason "their consumer lost a day"',

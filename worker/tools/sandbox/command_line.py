@@ -17,7 +17,6 @@ from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, r
 
 app = App(
     name="sandbox",
-    help_format="plaintext",
     help_epilogue=examples("sandbox > sandbox.env", "sandbox --catalogue catalogue.yaml --channel acme > sandbox.env"),
 )
 

@@ -23,14 +23,13 @@ from worker.tools.submit.columns import Choices
 from worker.tools.submit.drawing import draw
 from worker.tools.submit.encodings import UTF8
 from worker.tools.submit.map_file import missing_fields, suggested, write_mapping
-from worker.tools.submit.options import ColumnOptions, CredentialsOptions, PaceOptions
+from worker.tools.submit.options import ColumnOptions, CredentialsOptions, Pace
 from worker.tools.submit.report import SubmitReport
 from worker.tools.submit.submitting import BAD_ROWS, DUPLICATES, GO_ON, REFUSED, Job, dry_run_of, submit
 from worker.tools.submit.table import OUTCOMES, BadFile, Changed
 
 app = App(
     name="submit",
-    help_format="plaintext",
     help_epilogue=examples(
         "submit units.csv --dry-run",
         "submit units.csv --map EAN=gs1.gtin --set productId=6650a1b2c3d4e5f6a7b8c9d0 --pad-gtin",
@@ -62,7 +61,7 @@ def submit_command(  # noqa: PLR0913 - options of a command
     who: CredentialsOptions = CredentialsOptions(),  # noqa: B008 - frozen
     skip_bad: Annotated[bool, _SKIP] = False,
     dry_run: Annotated[bool, _DRY] = False,
-    paced: PaceOptions = PaceOptions(),  # noqa: B008 - frozen
+    pace: Pace = Pace(),  # noqa: B008 - frozen
     channel: OneChannel = None,
     as_json: AsJson = False,
 ) -> NoReturn:
@@ -71,7 +70,8 @@ def submit_command(  # noqa: PLR0913 - options of a command
     Columns are paths of fields: productId, gs1.gtin, gs1.serialNumber, parties.importer.legalName, … Interrupted or
     killed, the same command goes on. Exit 0 if all rows were created or replayed.
     """
-    settings, pace = settings_of_one(channel), paced.pace()
+    settings = settings_of_one(channel)
+    pace.check()
     configure_logs(quiet=True)
     collect_garbage_seldom()
     try:

@@ -16,7 +16,6 @@ from worker.tools.submit.columns import Choices
 from worker.tools.submit.encodings import encoding_of
 from worker.tools.submit.headers import BadCredentials, Bearer, Credentials
 from worker.tools.submit.map_file import Mapping, read_mapping
-from worker.tools.submit.run import Pace
 from worker.tools.validate.signatures import signer_of
 
 API_KEY = "PASSPORT_API_KEY"
@@ -99,19 +98,18 @@ class CredentialsOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class PaceOptions:
-    """How fast."""
+class Pace:
+    """Limits: rows a second, rows on their way, and seconds without any answer."""
 
     rate: Annotated[float | None, _RATE] = None
     in_flight: Annotated[int, _IN_FLIGHT] = 5_000
     patience: Annotated[float, _PATIENCE] = 300
 
-    def pace(self) -> Pace:
+    def check(self) -> None:
         """Raises `BadUsage`."""
         for name, value in (("--rate", self.rate), ("--in-flight", self.in_flight), ("--patience", self.patience)):
             if value is not None and not 0 < value <= 1_000_000:
                 raise BadUsage(f"{name}: expected a number above 0 and up to 1,000,000, got {value:g}")
-        return Pace(self.rate, self.in_flight, self.patience)
 
 
 def _pairs(option: str, expected: str, given: Iterable[tuple[str, str, str]]) -> dict[str, str]:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -18,6 +17,7 @@ from worker.tools.submit.advice import DENIED, about_credentials
 from worker.tools.submit.answers_file import AnswersFile
 from worker.tools.submit.command_batches import CommandBatches, Delivery
 from worker.tools.submit.headers import Credentials, idempotency_key, record_key
+from worker.tools.submit.options import Pace
 from worker.tools.submit.table import INVALID, Row
 from worker.tools.submit.window import RowWindow, Slot
 from worker.tools.validate.problems import CLOUD_EVENT
@@ -37,15 +37,6 @@ _MOST_EARLY = 50_000
 _PROBES = 20
 """If as many first answers refuse the credentials, all others would."""
 _MOST_HELD = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Limits: rows a second, rows on their way, and seconds without any answer."""
-
-    per_second: float | None = None
-    in_flight: int = 5_000
-    patience_seconds: float = 300.0
 
 
 class NoAnswers(Exception):
@@ -95,9 +86,9 @@ class Submission:
                 show_progress()
                 if not self._window:
                     self._last_news = time.monotonic()
-                elif time.monotonic() - self._last_news > self._pace.patience_seconds:
+                elif time.monotonic() - self._last_news > self._pace.patience:
                     raise NoAnswers(
-                        f"no answer came for {self._pace.patience_seconds:g} s, and {len(self._window):,} rows wait: "
+                        f"no answer came for {self._pace.patience:g} s, and {len(self._window):,} rows wait: "
                         "is a worker running?"
                     )
             await asyncio.sleep(0)  # let `_ended` run for a task that has just failed
@@ -166,7 +157,7 @@ class Submission:
 
     async def _send(self, rows: Iterator[Row], stop: Stop, partition_of: Callable[[bytes], int]) -> None:
         pace = self._pace
-        allowance = None if pace.per_second is None else Allowance(pace.per_second, time.monotonic())
+        allowance = None if pace.rate is None else Allowance(pace.rate, time.monotonic())
         while not stop.is_asked:
             room = pace.in_flight - len(self._window)
             least = min(_AT_ONCE, max(1, pace.in_flight // 2))

@@ -24,8 +24,9 @@ from worker.tools.submit.drawing import rows_of
 from worker.tools.submit.duplicates import Duplicates
 from worker.tools.submit.faults import Faults
 from worker.tools.submit.headers import Credentials
+from worker.tools.submit.options import Pace
 from worker.tools.submit.report import RefusalReason, SubmitReport
-from worker.tools.submit.run import Denied, NoAnswers, Pace, Submission
+from worker.tools.submit.run import Denied, NoAnswers, Submission
 from worker.tools.submit.table import GOOD, OUTCOMES, Changed, Row, Table
 
 BAD_ROWS, DUPLICATES, REFUSED = "bad-rows", "duplicates", "refused"

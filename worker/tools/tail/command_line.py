@@ -30,7 +30,6 @@ from worker.tools.tail.past import MOST_SEARCHED, PastResults, chunked, shown_ms
 
 app = App(
     name="tail",
-    help_format="plaintext",
     help_epilogue=examples(
         "tail -n 20",
         "tail --outcome conflict,rejected --since 1h",

@@ -1,10 +1,10 @@
 """Names of companies beside results, from the database where it is there."""
 
 import asyncio
-import re
 import time
 from collections.abc import Iterable
 
+from worker.domain.command import is_object_id
 from worker.settings import Settings
 from worker.store.errors import DATABASE_ERRORS, postgres_fault
 from worker.tools.cli.errors import Failed
@@ -12,7 +12,6 @@ from worker.tools.cli.running import warn
 from worker.tools.common.companies import Company, find_company, names_of
 from worker.tools.common.connect import CannotConnect, connect
 
-_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _SECONDS = 2.0
 _PAUSE_SECONDS = 30.0
 _MOST_NAMES = 100_000
@@ -30,7 +29,7 @@ class CompanyNames:
 
     async def id_of(self, text: str) -> str:
         """The id of a company that is given by id or name. Raises `Failed`."""
-        if _ID.fullmatch(text):
+        if is_object_id(text):
             return text.lower()
         if self._database is None:
             raise Failed("--company: names are in Postgres; set PASSPORT_DATABASE_URL, or give the company's id")
@@ -45,7 +44,7 @@ class CompanyNames:
 
     async def learn(self, ids: Iterable[str | None]) -> None:
         """Look up names that are not known yet. While Postgres is away, ids are shown without."""
-        new = {id for id in ids if id is not None and _ID.fullmatch(id)} - self._asked
+        new = {id for id in ids if is_object_id(id)} - self._asked
         if self._database is None or not new or time.monotonic() < self._not_before or len(self._asked) > _MOST_NAMES:
             return
         try:

@@ -4,7 +4,6 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 
@@ -42,14 +41,6 @@ async def chunked(records: AsyncIterator[ResultRecord], size: int) -> AsyncItera
         yield chunk
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a log: offsets from `start` to below `stop`."""
-
-    start: int
-    stop: int
-
-
 class PastResults:
     """The results in the logs of a cluster as they are at one moment. Methods raise `CLUSTER_ERRORS`."""
 
@@ -57,7 +48,7 @@ class PastResults:
         self._reader = LogReader(cluster)
         self._cluster = cluster
         self._kinds = dict(zip(settings.result_topics, Kind, strict=True))
-        self._parts: dict[TopicPartition, Part] = {}
+        self._parts: dict[TopicPartition, range] = {}
 
     @property
     def ends(self) -> dict[TopicPartition, int]:
@@ -72,7 +63,7 @@ class PastResults:
             starts = None if since is None else await self._reader.first_since(topic, range(count), since)
             for partition, (first, end) in bounds.items():
                 start = first if starts is None else min(starts[partition], end)
-                self._parts[TopicPartition(topic, partition)] = Part(start, end)
+                self._parts[TopicPartition(topic, partition)] = range(start, end)
 
     async def all(self) -> AsyncIterator[ResultRecord]:
         """All results, oldest first."""
@@ -83,7 +74,7 @@ class PastResults:
         """The newest `count` wanted results, oldest first, and whether all were searched that may be newer."""
         window = max(_WINDOW, count)
         while True:
-            parts = {log: Part(max(part.start, part.stop - window), part.stop) for log, part in self._parts.items()}
+            parts = {log: range(max(part.start, part.stop - window), part.stop) for log, part in self._parts.items()}
             newest, oldest_ms, searched = deque[ResultRecord](maxlen=count), dict[TopicPartition, float](), 0
             async for log, record in self._merged(parts):
                 searched += 1
@@ -96,9 +87,11 @@ class PastResults:
                 return list(newest), searched < MOST_SEARCHED or not behind
             window *= _GROWTH
 
-    async def _merged(self, parts: Mapping[TopicPartition, Part]) -> AsyncIterator[tuple[TopicPartition, ResultRecord]]:
+    async def _merged(
+        self, parts: Mapping[TopicPartition, range]
+    ) -> AsyncIterator[tuple[TopicPartition, ResultRecord]]:
         """Results of several logs, oldest first. A log's own order stays."""
-        logs = [log for log, part in parts.items() if part.start < part.stop]
+        logs = [log for log, part in parts.items() if part]
         fetch_bytes = max(LOOK_BYTES, min(READ_BYTES, _BYTES // max(1, len(logs))))
         readings = [self._records(log, parts[log], fetch_bytes) for log in logs]
         firsts = await asyncio.gather(*(anext(reading, None) for reading in readings))
@@ -116,7 +109,7 @@ class PastResults:
             for reading in readings:
                 await reading.aclose()
 
-    async def _records(self, log: TopicPartition, part: Part, fetch_bytes: int) -> AsyncGenerator[ResultRecord]:
+    async def _records(self, log: TopicPartition, part: range, fetch_bytes: int) -> AsyncGenerator[ResultRecord]:
         chunks = self._reader.read(log.topic, log.partition, part.start, part.stop, fetch_bytes=fetch_bytes)
         async for records in chunks:
             for record in records:

@@ -12,7 +12,7 @@ from worker.tools.cli.errors import Failed
 from worker.tools.cli.running import run_async
 from worker.tools.common.topics import compare_topics, create_topics
 
-app = App(name="topics", help="Kafka topics.", help_format="plaintext")
+app = App(name="topics", help="Kafka topics.")
 
 
 @app.command(name="create")

@@ -21,7 +21,6 @@ from worker.tools.validate.validation import CheckedValue, checked_values, code_
 
 app = App(
     name="validate",
-    help_format="plaintext",
     help_epilogue=examples("validate commands.ndjson", "validate command.json --signing-key mes-1.pem"),
 )
 

@@ -39,7 +39,7 @@ _API_KEY = re.compile(r"tp_[^\s`]*[^\s`:]")
 _FOUND_BEFORE = frozenset({"invalid_key", "string_unicode"})
 """pydantic's names of errors that `problems_of` finds with a better path."""
 
-_MODELS: dict[tuple[str, ...], type[Row]] = {
+MODELS: dict[tuple[str, ...], type[Row]] = {
     (): Catalogue,
     ("plans",): Plan,
     ("companies",): Company,
@@ -49,6 +49,7 @@ _MODELS: dict[tuple[str, ...], type[Row]] = {
     ("templates", "fields"): TemplateField,
     ("products",): Product,
 }
+"""The model of each part of a file, by the names of the lists that lead to it."""
 
 
 def without_api_keys(text: str) -> str:
@@ -133,7 +134,7 @@ def _message(detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return "Required"
     if detail["type"] == "extra_forbidden":
-        model = _MODELS[tuple(step for step in detail["loc"][:-1] if isinstance(step, str))]
+        model = MODELS[tuple(step for step in detail["loc"][:-1] if isinstance(step, str))]
         names = ", ".join(str(field.alias) for field in model.model_fields.values())
         return f"Expected no other field than {names}"
     expected = {"model_type": "Expected an object", "tuple_type": "Expected a list"}

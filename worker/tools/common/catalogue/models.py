@@ -12,11 +12,11 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from worker.auth.public_keys import NotAKey
+from worker.domain.command import is_object_id
 from worker.domain.gs1 import UNSAFE_TEXT
 from worker.settings import CHANNEL
 from worker.tools.common.jwk import SigningJwk, read_jwk
 
-_OBJECT_ID = re.compile(r"[0-9A-Fa-f]{24}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _API_KEY = re.compile(r"tp_[!-~]+")
 _LARGEST_INTEGER = 2**31 - 1
@@ -94,7 +94,7 @@ IntegerOrNull = Annotated[
     int | None,
     _only(f"an integer from 0 to {_LARGEST_INTEGER}, or null", lambda value: value is None or _is_integer(value)),
 ]
-ObjectId = Annotated[str, _only("24 hexadecimal digits, as text", _matches(_OBJECT_ID)), AfterValidator(_lower)]
+ObjectId = Annotated[str, _only("24 hexadecimal digits, as text", is_object_id), AfterValidator(_lower)]
 # None stands for an absent field; a null in the file is refused.
 Digest = Annotated[bytes | None, _only("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(_bytes)]
 HashedKey = Annotated[
