@@ -59,7 +59,7 @@ def _drift(settings: Settings, topics: Mapping[str, ExistingTopic]) -> list[str]
 
 
 async def _once_known(cluster: Cluster, names: Collection[str]) -> None:
-    """Wait until a broker knows topics that were just created: a worker that starts earlier says that they are missing."""
+    """Wait until a broker knows topics that were just created. A worker that started earlier would miss them."""
     while names and len(await cluster.partition_counts([*names])) < len(names):  # noqa: ASYNC110 - the broker is polled
         await asyncio.sleep(0.05)
 
