@@ -243,6 +243,12 @@ def test_a_file_without_an_answer_goes_and_anything_else_stays(tmp_path: Path) -
     with pytest.raises(BadFile, match="other columns"):
         _written(path, sheet)
     assert path.read_text() == "a note"
+    lines = table(tmp_path, NDJSON, name="units.ndjson")
+    for secret in (b"tp_secret_of_somebody", b'{"installed":{"client_id":"x"}}'):  # a line without an end
+        path.write_bytes(secret)
+        with pytest.raises(BadFile, match="has the answer to another row"):
+            _written(path, lines)
+        assert path.read_bytes() == secret
     with pytest.raises(BadFile, match="expected a file"), AnswersFile(Path("/dev/null"), sheet):
         pass
 

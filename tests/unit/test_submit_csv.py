@@ -15,6 +15,10 @@ from worker.tools.submit.table import BadFile, Row
 
 _ROUNDED = "a spreadsheet has rounded this number, and digits are lost"
 _AS_NUMBER = "format the column as a number without decimals, and save the sheet as CSV again"
+_AS_TEXT = (
+    "a spreadsheet keeps 15 digits of a number: take the column from its source again, as text, and save the sheet as "
+    "CSV again"
+)
 
 
 def _told(rows: Sequence[Row]) -> list[tuple[int, int, str]]:
@@ -54,16 +58,16 @@ def test_a_spreadsheet_is_read_as_it_was_saved(tmp_path: Path, content: str) -> 
 
 
 def test_the_value_is_the_body(tmp_path: Path) -> None:
-    """Cells keep their white space and their case, and no number is made of them; empty ones are not sent."""
+    """Cells keep their case, and names their white space. No number is made of them, and empty ones are not sent."""
     head = f"{HEAD};parties.importer.legalName;parties.importer.gln;confirmOverage".replace(",", ";")
-    (row,) = rows_of(tmp_path, f'{head}\n{PRODUCT};{GTIN}; 007 ;"Größe ""x"";\nzwei";;WAHR\n')
+    (row,) = rows_of(tmp_path, f'{head}\n{PRODUCT};{GTIN};007;"Größe ""x"";\nzwei";;WAHR\n')
     assert problems(row) == ("parties.importer: Expected gln or legacyOperatorId",) or row.command is None
-    (row,) = rows_of(tmp_path, f'{head}\n{PRODUCT};{GTIN}; 007 ;"Größe ""x""; zwei";4012345000009;WAHR\n')
+    (row,) = rows_of(tmp_path, f'{head}\n{PRODUCT};{GTIN};007;" Größe ""x""; zwei ";4012345000009;WAHR\n')
     assert row.command is not None
     assert json.loads(row.command.value) == {
         "productId": PRODUCT,
-        "gs1": {"gtin": GTIN, "serialNumber": " 007 "},
-        "parties": {"importer": {"legalName": 'Größe "x"; zwei', "gln": "4012345000009"}},
+        "gs1": {"gtin": GTIN, "serialNumber": "007"},
+        "parties": {"importer": {"legalName": ' Größe "x"; zwei ', "gln": "4012345000009"}},
         "confirmOverage": True,
     }
 
@@ -95,11 +99,17 @@ def test_columns_are_mapped_set_ignored_and_padded(tmp_path: Path) -> None:
     [
         ("4012345000017", "GTIN check digit is invalid, got '4012345000017', whose check digit should be 6"),
         ("123456789012345", "GTIN must be 14 digits, got '123456789012345'"),
-        ("1", "GTIN check digit is invalid, got '1'"),
+        ("1", "GTIN must be 14 digits, got '1'"),
+        ("0", "GTIN must be 14 digits, got '0'"),
+        ("17", "GTIN must be 14 digits, got '17'"),
+        ("00000000", "GTIN must be 14 digits, got '00000000'"),
     ],
 )
 def test_padding_is_not_advised_where_it_is_done(tmp_path: Path, cell: str, told: str) -> None:
-    """The digits themselves are wrong, then."""
+    """The digits themselves are wrong, then.
+
+    Seen to fail: a lookup writes 0 for an empty cell, and 14 zeros have a good check digit.
+    """
     (row,) = rows_of(tmp_path, f"{HEAD}\n{PRODUCT},{cell},U1\n", Choices(pad_gtin=True))
     assert problems(row) == (f"column gs1.gtin: {told}",)
 
@@ -193,7 +203,21 @@ def test_every_field_of_a_command_has_a_path() -> None:
                                         "whose check digit should be 6")]),
         (f'{PRODUCT},"4,01235E+12",U1\n', [(1, 2, f"column gs1.gtin: {_ROUNDED}, got '4,01235E+12' ({_AS_NUMBER})")]),
         (f"{PRODUCT},{GTIN},1.23457e+011\n", [
-            (1, 2, f"column gs1.serialNumber: {_ROUNDED}, got '1.23457e+011' ({_AS_NUMBER})")]),
+            (1, 2, f"column gs1.serialNumber: {_ROUNDED}, got '1.23457e+011' ({_AS_TEXT})")]),
+        (f"{PRODUCT},{GTIN},1.23457E+19 \n", [
+            (1, 2, f"column gs1.serialNumber: {_ROUNDED}, got '1.23457E+19 ' ({_AS_TEXT})")]),
+        (f"{PRODUCT},{GTIN},123456789012345000\n", [
+            (1, 2, "column gs1.serialNumber: a spreadsheet has put zeros for the last digits of this number, "
+                   f"got '123456789012345000' ({_AS_TEXT})")]),
+        (f"{PRODUCT},{GTIN}, U1\n", [
+            (1, 2, "column gs1.serialNumber: white space stands around this value, "
+                   "got ' U1' (remove it in the sheet)")]),
+        (f"{PRODUCT},{GTIN},U1\u00a0\n", [
+            (1, 2, "column gs1.serialNumber: white space stands around this value, "
+                   "got 'U1\\xa0' (remove it in the sheet)")]),
+        (f"{PRODUCT},{GTIN},U\u200b1\n", [
+            (1, 2, "column gs1.serialNumber: a character that cannot be seen stands in this value, "
+                   "got 'U\\u200b1' (remove it in the sheet)")]),
         (f'{PRODUCT},{GTIN},"=""007"""\n', [
             (1, 2, "column gs1.serialNumber: a formula stands here in place of its value, "
                    "got '=\"007\"' (save the value alone, without = and quotes)")]),

@@ -93,7 +93,7 @@ def test_a_fault_is_one_line_and_equal_ones_are_a_group(capsys: pytest.CaptureFi
 
 
 def test_the_command_that_tries_again_has_the_same_options() -> None:
-    """All but the encoding, since answers are UTF-8. A conflict stays one."""
+    """All but the encoding, since answers are UTF-8. A conflict stays one. Two commands write two files."""
     columns = ColumnOptions("cp1252", ("EAN Code=gs1.gtin",), ("productId=1",), ("note",), True, Path("a.yaml"))
     who = CredentialsOptions(credentials_file=Path("key.txt"))
     counts = {"created": 1, "conflict": 2, "overage-required": 3, "rejected": 4}
@@ -102,9 +102,11 @@ def test_the_command_that_tries_again_has_the_same_options() -> None:
         "--map-file a.yaml --credentials-file key.txt"
     )
     assert retry_commands(Path(f"my {ANSWERS}"), counts, [*columns.again(), *who.again()]) == [
-        f"{base} --only overage-required --confirm-overage",
-        f"{base} --only rejected",
+        f"{base} --only overage-required --confirm-overage --answers 'my {ANSWERS}.overage-required.csv'",
+        f"{base} --only rejected --answers 'my {ANSWERS}.rejected.csv'",
     ]
+    one = retry_commands(Path(ANSWERS), {"rejected": 1}, [], confirms_overage=True)
+    assert one == [f"passport-worker submit {ANSWERS} --only rejected --confirm-overage"]
     signing = CredentialsOptions(signing_key=Path("mes.pem"))
     assert list(signing.again()) == ["--signing-key", "mes.pem"]
     assert retry_commands(Path(ANSWERS), {"created": 1, "conflict": 2}, []) == []

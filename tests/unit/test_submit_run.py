@@ -83,9 +83,9 @@ class _Delivery:
 
 
 class _Broker:
-    """A broker and a worker that answers the commands of a topic with one partition in turn."""
+    """A broker and a worker that answers the commands of a topic with one partition in turn; None is no answer."""
 
-    def __init__(self, answers: Iterator[Result], topic: str) -> None:
+    def __init__(self, answers: Iterator[Result | None], topic: str) -> None:
         self._answers, self._topic = answers, topic
         self._results: list[ResultRecord] = []
         self.commands = 0
@@ -98,7 +98,9 @@ class _Broker:
         """Append commands, and answer them."""
         first = self.commands
         for offset, (_, _, headers) in enumerate(commands, first):
-            kind, body = next(self._answers)
+            if (answer := next(self._answers)) is None:
+                continue
+            kind, body = answer
             key, cause = dict(headers)["idempotency-key"], f"{self._topic}/0/{offset}".encode()
             value = json.dumps(body).encode()
             self._results.append(ResultRecord(kind, "t", 0, offset, 0, key, value, [("ce_causationid", cause)]))
@@ -120,7 +122,7 @@ def _units(folder: Path, *serials: str) -> Table:
 
 
 async def _run(
-    sheet: Table, monkeypatch: pytest.MonkeyPatch, path: Path, *answers: Result
+    sheet: Table, monkeypatch: pytest.MonkeyPatch, path: Path, *answers: Result | None, pace: Pace | None = None
 ) -> tuple[_Broker, AnswersFile]:
     settings = Settings()
     broker = _Broker(iter(answers), settings.topic_commands)
@@ -129,7 +131,7 @@ async def _run(
     monkeypatch.setattr(run, "_LOOK_SECONDS", 0.005)
     with AnswersFile(path, sheet) as file:
         check(sheet, file, lambda row: None)
-        await run.Submission(settings, Bearer("tp_x"), Pace(), file).run(sheet.rows(), Stop(), lambda: None)
+        await run.Submission(settings, Bearer("tp_x"), pace or Pace(), file).run(sheet.rows(), Stop(), lambda: None)
     return broker, file
 
 
@@ -164,6 +166,21 @@ async def test_one_answer_to_good_credentials_is_enough(
     with AnswersFile(tmp_path / "answers", sheet) as again:
         assert check(sheet, again, lambda row: None).answered == 102
         assert again.reasons == file.reasons
+
+
+async def test_an_end_before_the_credentials_are_proved_leaves_their_refusals_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever interrupts it and gives other credentials finds no row refused that was never asked for with these.
+
+    Seen to fail: the same command went on behind the rows that had got 401.
+    """
+    sheet = _units(tmp_path, "", *(f"U{number}" for number in range(30)))
+
+    with pytest.raises(run.NoAnswers):
+        await _run(sheet, monkeypatch, tmp_path / "answers", *[UNAUTHORIZED] * 12, *[None] * 8, pace=Pace(patience=0.3))
+    with AnswersFile(tmp_path / "answers", sheet) as again:
+        assert check(sheet, again, lambda row: None).answered == 1
 
 
 @pytest.mark.parametrize("rows", [1, 2, 19])

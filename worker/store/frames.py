@@ -129,7 +129,12 @@ def own_values(passport_id: str, gtin: str, serial: str, created_ms: int) -> Own
 
 
 def created_body_of(passport_id: str, row: asyncpg.Record, frames: Mapping[bytes, Frame]) -> bytes:
-    """The created event, from a row of `answers.sql` or `bindings.sql` and the frames."""
+    """The created event, from a row of `answers.sql` or `bindings.sql` and the frames.
+
+    Raises `StoreUnavailable` where the database has lost the passport.
+    """
+    if row["gtin"] is None:
+        raise StoreUnavailable(f"the database lacks the passport {passport_id}, whose event is an answer")
     own = own_values(passport_id, row["gtin"], row["serial"], row["created_ms"])
     if row["gs1"] is not None or row["rest"] is not None:
         own = own._replace(gs1=(row["gs1"] or "").encode("ascii"), rest=(row["rest"] or "").encode("ascii"))

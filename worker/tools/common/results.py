@@ -62,6 +62,7 @@ class ResultWatcher:
             **client_options(settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
+            auto_offset_reset="none",  # records that have expired meanwhile are an error, and are not passed over
             fetch_max_wait_ms=POLL_MS,
             fetch_max_bytes=_FETCH_BYTES,
         )

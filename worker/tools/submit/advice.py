@@ -34,8 +34,18 @@ def about_credentials(error: str) -> str:
     return _BY_REASON.get(detail, _UNKNOWN)
 
 
-def retry_commands(answers: Path, outcomes: Mapping[str, int], options: Sequence[str]) -> list[str]:
-    """Commands that send refused rows again. A conflict stays one, so it is not tried again."""
+def retry_commands(
+    answers: Path, outcomes: Mapping[str, int], options: Sequence[str], *, confirms_overage: bool = False
+) -> list[str]:
+    """Commands that send refused rows again. A conflict stays one, so it is not tried again.
+
+    Two of them write their answers to files of their own. `confirms_overage` tells whether the rows did already.
+    """
     base = ("passport-worker", "submit", str(answers), *options, "--only")
-    retries = {Kind.OVERAGE_REQUIRED.label: [CONFIRM_OVERAGE], Kind.REJECTED.label: list[str]()}
-    return [shlex.join((*base, outcome, *more)) for outcome, more in retries.items() if outcomes.get(outcome)]
+    confirm = [CONFIRM_OVERAGE] if confirms_overage else []
+    retries = {Kind.OVERAGE_REQUIRED.label: [CONFIRM_OVERAGE], Kind.REJECTED.label: confirm}
+    retries = {outcome: more for outcome, more in retries.items() if outcomes.get(outcome)}
+    if len(retries) > 1:
+        for outcome, more in retries.items():
+            more += ["--answers", f"{answers}.{outcome}{answers.suffix}"]
+    return [shlex.join((*base, outcome, *more)) for outcome, more in retries.items()]

@@ -9,7 +9,13 @@ from worker.tools.submit.fields import GTIN
 _DIGITS = frozenset("0123456789")
 _IDENTIFIERS = frozenset({"productId", "gtin", "serialNumber", "gln", "legacyOperatorId"})
 """Names of fields whose digits matter."""
+_FREE = frozenset({"serialNumber", "legacyOperatorId"})
+"""Those in which the rules allow nearly any text."""
 _LENGTHS = {"gtin": 14, "gln": 13}
+_KEPT_DIGITS = 15
+"""A spreadsheet keeps so many digits of a number, and writes zeros for the others."""
+_ZEROS = "000"
+"""So many of these zeros do not stand there by chance."""
 _ROUNDED = re.compile(r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}")
 _WITH_DECIMALS = re.compile(r"[0-9]+[.,]0+")
 _FORMULA = re.compile(r'="[^"]*"')
@@ -22,6 +28,8 @@ _ERRORS = frozenset(
 )
 _SAVE_AGAIN = "and save the sheet as CSV again"
 _AS_NUMBER = f"format the column as a number without decimals, {_SAVE_AGAIN}"
+_FROM_SOURCE = "take the column from its source again, as text"
+_AS_TEXT = f"a spreadsheet keeps {_KEPT_DIGITS} digits of a number: {_FROM_SOURCE}, {_SAVE_AGAIN}"
 
 
 class Flaw(NamedTuple):
@@ -40,17 +48,30 @@ def flaw_of(path: str, cell: str) -> Flaw | None:
         return Flaw("a spreadsheet error stands here in place of a value", f"mend it in the sheet, {_SAVE_AGAIN}")
     if _TOO_NARROW.fullmatch(cell):
         return Flaw("the column was too narrow to show its value", f"widen it in the sheet, {_SAVE_AGAIN}")
-    if path.rpartition(".")[2] in _IDENTIFIERS:
-        if _ROUNDED.fullmatch(cell):
-            return Flaw("a spreadsheet has rounded this number, and digits are lost", _AS_NUMBER)
+    name = path.rpartition(".")[2]
+    if name in _IDENTIFIERS:
+        if _ROUNDED.fullmatch(cell.strip()):
+            advice = _AS_NUMBER if name in _LENGTHS else _AS_TEXT
+            return Flaw("a spreadsheet has rounded this number, and digits are lost", advice)
         if _FORMULA.fullmatch(cell):
             return Flaw("a formula stands here in place of its value", "save the value alone, without = and quotes")
+    return _flaw_of_free(cell) if name in _FREE else None
+
+
+def _flaw_of_free(cell: str) -> Flaw | None:
+    """What no rule finds in a serial number, and what makes it another one than that on the unit."""
+    if _DIGITS.issuperset(cell) and (behind := cell[_KEPT_DIGITS:]).startswith(_ZEROS) and not behind.strip("0"):
+        return Flaw("a spreadsheet has put zeros for the last digits of this number", _AS_TEXT)
+    if cell != cell.strip():
+        return Flaw("white space stands around this value", "remove it in the sheet")
+    if not cell.isprintable() and gs1.is_safe(cell):  # the rules tell of control characters
+        return Flaw("a character that cannot be seen stands in this value", "remove it in the sheet")
     return None
 
 
 def may_be_spoiled(cell: str) -> bool:
     """Whether `flaw_of` may find anything. It costs next to nothing."""
-    return "+" in cell or cell.startswith(("#", "="))
+    return "+" in cell or cell.startswith(("#", "=", " ")) or cell.endswith((_ZEROS, " ")) or not cell.isprintable()
 
 
 def hint(path: str, cell: str, *, pads_gtin: bool) -> tuple[str, str]:

@@ -137,8 +137,17 @@ def _reading(path: str, choices: Choices) -> Callable[[str], object]:
     if path == CONFIRM:
         return lambda text: _BOOLEANS.get(text.lower(), text)
     if path == GTIN and choices.pad_gtin:
-        return lambda text: text.zfill(14) if text.isascii() and text.isdigit() else text
+        return _padded
     return str
+
+
+def _padded(text: str) -> str:
+    """A GTIN-8, -12 or -13 as a GTIN-14, also where the leading zeros are gone. No GTIN-8 of trade begins with 0.
+
+    A shorter number is no GTIN, and neither is a row of zeros, whose check digit would be right.
+    """
+    is_gtin = text.isascii() and text.isdigit() and 8 <= len(text) <= 13 and text.strip("0")
+    return text.zfill(14) if is_gtin else text
 
 
 def _fields(header: Sequence[str], choices: Choices) -> Iterator[tuple[int, str]]:

@@ -89,7 +89,9 @@ def submit_command(  # noqa: PLR0913 - options of a command
                 report = submit(Job(file, table, settings, credentials, pace, skip_bad), answers_file)
             if answers_file.path.exists():
                 options = [*columns.again(), *who.again(), *channel_again(channel)]
-                again = retry_commands(answers_file.path, report.outcomes, options)
+                again = retry_commands(
+                    answers_file.path, report.outcomes, options, confirms_overage=columns.confirm_overage
+                )
                 report = report.model_copy(update={"answers_file": str(answers_file.path), "retry": tuple(again)})
         _end(report, as_json)
     except BadFile as error:

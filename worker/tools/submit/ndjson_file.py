@@ -81,11 +81,15 @@ class NdjsonFile:
     def line(self, row: Row, answer: RowAnswer) -> bytes:
         """See `Table`. The answer follows an object's own fields, which stay as they were."""
         added = orjson.dumps(dict(zip(NAMES, answer, strict=True)))
+        return b"".join((self._before_answer(row), added, b"}\n"))
+
+    def _before_answer(self, row: Row) -> bytes:
+        """What an answers file has of a row, up to the answer."""
         kept = row.kept.rstrip()
         if row.command is None and not isinstance(read_object(kept, self._limits.json_depth), dict):
-            return b'{"input":' + json.dumps(kept.decode("utf-8", "replace")).encode() + b',"answer":' + added + b"}\n"
+            return b'{"input":' + json.dumps(kept.decode("utf-8", "replace")).encode() + b',"answer":'
         between = b"" if kept[:-1].strip() == b"{" else b","
-        return b"".join((kept[:-1], between, b'"answer":', added, b"}\n"))
+        return b"".join((kept[:-1], between, b'"answer":'))
 
     def records(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         """See `Table`."""
@@ -101,8 +105,9 @@ class NdjsonFile:
         return AnsweredRow(answer["outcome"], answer["status"], answer["error"], answer["key"])
 
     def is_part(self, torn: bytes, row: Row) -> bool:
-        """See `Table`. A row is one line, so the torn one can only be this row's."""
-        return True
+        """See `Table`."""
+        before = self._before_answer(row)
+        return before.startswith(torn) or torn.startswith(before)
 
 
 def _without_answer(text: bytes) -> tuple[str | None, bytes]:

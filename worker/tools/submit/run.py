@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from worker.messages.events import Event, cause_of
@@ -73,6 +73,7 @@ class Submission:
         `show_progress` is called about ten times a second. Raises `CLUSTER_ERRORS`, `NoAnswers`, `Denied`,
         `CannotWrite`, and the errors of reading the rows.
         """
+        is_over = False
         try:
             await self._watcher.start()
             partition_of = await self._batches.start()
@@ -94,11 +95,14 @@ class Submission:
             await asyncio.sleep(0)  # let `_ended` run for a task that has just failed
             if self._failure is not None:
                 raise self._failure
+            is_over = True
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await asyncio.gather(self._watcher.close(), self._batches.close())
+            if not is_over:  # refusals of the credentials are not the rows' own: the same command asks for these again
+                self._held = [*takewhile(lambda held: held[1].status not in DENIED, self._held or [])]
             if not isinstance(self._failure, Denied):
                 self._release()
             self._answers.sync()

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from worker.domain.places import Place
-from worker.domain.timestamps import clamp_ms, format_ms
+from worker.domain.timestamps import clamp_ms, format_ms, parse_time
 from worker.messages.hints import printable
 from worker.messages.rules import REPLAYED, ROWS, Kind
 from worker.tools.cli.output import status
@@ -34,7 +34,7 @@ _PIPED = ("time", "outcome", "status", "company", "name", "key", "gtin", "serial
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit: its GTIN and serial number."""
+    """A unit: its GTIN and serial number, as a result has them. A terminal needs them `printable`."""
 
     gtin: str
     serial: str
@@ -47,10 +47,10 @@ class Unit:
 def unit_of(record: ResultRecord) -> Unit | None:
     """The unit of a passport, or of a request that was understood; None where the result names none."""
     if match := _LINK.search(answer_of(record).digital_link_uri):
-        return Unit(match[1], printable(unquote(match[2])))
+        return Unit(match[1], unquote(match[2]))
     gs1 = child(child(body_of_value(record.value or b""), "request"), "gs1")
     gtin, serial = gs1.get("gtin"), gs1.get("serialNumber")
-    return Unit(printable(gtin), printable(serial)) if isinstance(gtin, str) and isinstance(serial, str) else None
+    return Unit(gtin, serial) if isinstance(gtin, str) and isinstance(serial, str) else None
 
 
 def outcome_of(record: ResultRecord) -> str:
@@ -61,7 +61,7 @@ def outcome_of(record: ResultRecord) -> str:
 def time_of(record: ResultRecord) -> str:
     """The append time of the command; that of the result where the header is none of ours."""
     text = record.header("ce_time") or ""
-    return text if _TIME.fullmatch(text) else format_ms(clamp_ms(record.timestamp_ms))
+    return text if _TIME.fullmatch(text) and parse_time(text) else format_ms(clamp_ms(record.timestamp_ms))
 
 
 class Lines:
