@@ -7,8 +7,8 @@ from worker.store.port import Position, TopicIdentity
 from worker.stream.cluster.offset_fetch_v7 import Committed
 
 NEW_NAME = (
-    "Use a new topic name (PASSPORT_TOPIC_COMMANDS): in a topic of the old name the places, event ids and positions of "
-    "old commands would be used again."
+    "Use a new topic name (PASSPORT_TOPIC_COMMANDS), or a new channel (PASSPORT_CHANNELS): in a topic of the old name "
+    "the places, event ids and positions of old commands would be used again."
 )
 _RECOVER = (
     "run `passport-worker lanes recover`. Never reset the offsets: the commands would be answered a second time, "

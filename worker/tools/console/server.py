@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -77,7 +78,8 @@ async def serving(settings: Settings, host: str, port: int, guard: Guard) -> Asy
     app = web.Application(middlewares=[guard.middleware(pages.error)])
     app.router.add_get(ALIVE, _alive)
     app.router.add_routes(pages.routes())
-    app.router.add_static(STATIC, _STATIC)
+    for file in _STATIC.iterdir():
+        app.router.add_get(f"{STATIC}{file.name}", partial(_file, file))
     runner = web.AppRunner(
         app, access_log=None, max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_HEADER, shutdown_timeout=1.0
     )
@@ -91,6 +93,10 @@ async def serving(settings: Settings, host: str, port: int, guard: Guard) -> Asy
         await cached.close()
         await servers.cluster.close()
         await sessions.close()
+
+
+async def _file(path: Path, _request: web.Request) -> web.FileResponse:
+    return web.FileResponse(path)
 
 
 async def _alive(_request: web.Request) -> web.Response:
