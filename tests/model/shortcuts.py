@@ -211,6 +211,15 @@ UNSAFE: dict[tuple[Shortcut, ...], dict[str, Any]] = {
     | {"markers": 0.1, "seconds": 0.05, "freeze": 4.0},
 }
 
+# The first schedules that catch the rarest of them, so that tests need not run those before.
+RARE: dict[tuple[Shortcut, ...], int] = {
+    (offsets_sent_again,): 187,
+    (list_cut_unchecked,): 116,
+    (concurrent_is_fenced,): 98,
+    (end_txn_sent_again,): 94,
+    (only_last_owner,): 39,
+}
+
 # Each of these alone does no harm.
 HARMLESS: tuple[Shortcut, ...] = (
     generations_ignored,  # Generations only keep members from taking each other's lanes for nothing.
