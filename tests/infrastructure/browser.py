@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from tests.infrastructure.tools import CACHE, NODE_MODULES, tool
+from tests.infrastructure.tools import NODE_MODULES, tool
 
-SCREENSHOTS = Path(os.environ.get("PASSPORT_TEST_SCREENSHOTS") or CACHE / "screenshots")
-"""Where pages are kept as a test has seen them."""
+SCREENSHOTS = os.environ.get("PASSPORT_TEST_SCREENSHOTS")
+"""The folder in which pages are kept as a test has seen them, if it is set."""
 SIZES = {1280: 900, 390: 844}
 """Widths of a desk and of a telephone, with their heights."""
 _SERIOUS = ("serious", "critical")
@@ -46,8 +46,7 @@ async def serious_faults(page: Page) -> list[str]:
     ]
 
 
-async def keep(page: Page, name: str) -> Path:
-    """A picture of the whole page."""
-    path = SCREENSHOTS / f"{name}.png"
-    await page.screenshot(path=path, full_page=True)  # makes the folder, too
-    return path
+async def keep(page: Page, name: str) -> None:
+    """Keep a picture of the whole page, if somebody asks for pictures."""
+    if SCREENSHOTS is not None:
+        await page.screenshot(path=Path(SCREENSHOTS, f"{name}.png"), full_page=True)  # makes the folder, too

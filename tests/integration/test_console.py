@@ -112,7 +112,7 @@ async def places(bench: Workbench) -> dict[str, str]:
 async def test_every_page_at_a_desk_and_on_a_telephone(
     browser: Browser, shown: Console, seen: Workbench, width: int, scheme: str
 ) -> None:
-    """Nothing sticks out, axe-core finds nothing serious, nothing hostile runs; each is kept as a picture."""
+    """Nothing sticks out, axe-core finds nothing serious, and nothing hostile runs."""
     size = {"width": width, "height": SIZES[width]}
     async with page_of(browser, viewport=size, color_scheme=scheme) as page:
         for name, path in (await places(seen)).items():
