@@ -51,7 +51,7 @@ def _raise(topic: str, partitions: int) -> str:
 def test_topics_as_they_were_made_are_fit() -> None:
     """So are larger and longer-lived results, more of their partitions, and what a broker does not tell."""
     assert _told(_as_made()) == []
-    assert _told(_with(CREATED, max_message_bytes="4194304", retention_ms="-1", min_insync_replicas="1")) == []
+    assert _told(_with(CREATED, max_message_bytes="4194304", retention_ms="-1")) == []
     assert _told(_with(COMMANDS, retention_ms="-1")) == []
     assert _told(_shaped(CREATED, partitions=12, replicas=1), replicas=1)[1:] == []
     assert _told({name: ExistingTopic(one.shape, {}) for name, one in _as_made().items() if name != COMMANDS}) == []
@@ -163,6 +163,20 @@ def test_one_broker_may_be_away() -> None:
         )
     ]
     assert [refused for _, refused in _told(_shaped(CREATED, replicas=1), replicas=3)] == [False]
+
+
+@pytest.mark.parametrize("topic", [COMMANDS, CREATED, DEAD])
+def test_an_acknowledged_record_has_two_copies(topic: str) -> None:
+    """Where there are three replicas. Kafka's own default is one."""
+    assert _told(_with(topic, min_insync_replicas="1")) == [
+        (
+            f"{topic}: min.insync.replicas is 1, expected 2 or more: one broker may have the only copy of an "
+            f"acknowledged record, and lose it. {_set(topic, 'min.insync.replicas=2')}",
+            False,
+        )
+    ]
+    made = {one.settings.get("min.insync.replicas") for one in wanted_topics(Settings(topic_replication=3))}
+    assert (made, "min.insync.replicas" in wanted_topics(SETTINGS)[0].settings) == ({"2"}, False)
 
 
 def test_producers_clocks_are_refused_unless_they_are_trusted() -> None:

@@ -75,6 +75,9 @@ _COMMAND_RULES = (
         RETENTION, "cleanup.policy", "delete", "compaction deletes commands that are not answered yet", status="failed"
     ),
 )
+_DURABLE = _Rule(
+    REPLICATION, "min.insync.replicas", 2, "one broker may have the only copy of an acknowledged record, and lose it"
+)
 _CLOCK_LIMITS = ("before", "after", "difference")
 
 
@@ -101,6 +104,8 @@ def differences(
         if name in topics:
             drift += _of_results(name, topics[name], partitions, bytes_needed, name == settings.dead_letter_topic)
     for name, topic in topics.items():
+        if topic.shape.replicas > 2:
+            drift += _DURABLE.broken_by(name, topic)
         if topic.shape.replicas < replicas:
             text = f"{name}: has {topic.shape.replicas} replicas, expected {replicas} or more"
             drift.append(

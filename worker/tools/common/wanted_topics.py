@@ -18,6 +18,8 @@ class Wanted:
 
 def wanted_topics(settings: Settings) -> list[Wanted]:
     """All topics. Result topics have as many partitions as the command topic, and room for every answer."""
+    # An acknowledged record then has two copies, and one broker may be away.
+    durable = {"min.insync.replicas": "2"} if settings.topic_replication > 2 else {}
     command = {
         # The record's append time is "now" for every rule.
         "message.timestamp.type": "LogAppendTime",
@@ -26,6 +28,7 @@ def wanted_topics(settings: Settings) -> list[Wanted]:
         "max.message.bytes": str(COMMAND_BYTES),
         "retention.ms": str(WEEK_MS),
         "cleanup.policy": "delete",
+        **durable,
     }
     result = {
         # Retention counts from it: results of a worker whose clock is days behind would be deleted at once.
@@ -33,6 +36,7 @@ def wanted_topics(settings: Settings) -> list[Wanted]:
         "max.message.bytes": str(RESULT_BYTES),
         "retention.ms": str(WEEK_MS),
         "cleanup.policy": "delete",
+        **durable,
     }
     count = settings.topic_partitions
     results = [Wanted(name, count, result) for name in settings.answer_topics]
