@@ -3,11 +3,11 @@
 import asyncio
 import signal
 from random import SystemRandom
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, OF_SEVERAL_BROKERS
 from tests.chaos.run import Plan, run
 from tests.released.trees import UnknownVersion
 
@@ -29,14 +29,17 @@ def chaos(
     released: Annotated[
         str | None, Parameter(help="A folder, or a revision such as v1.0.0: workers of that version take turns.")
     ] = None,
+    brokers: Annotated[Literal[1, 3], Parameter(help="How many Kafka has.")] = 3,
 ) -> None:
     """Publish commands while servers, workers and networks fail; then compare all results with the ledger."""
     kinds = tuple(only.split(","))
     if unknown := set(kinds) - FAULTS.keys():
         raise SystemExit(f"--only: expected some of {','.join(FAULTS)}, got {','.join(sorted(unknown))}")
+    if brokers == 1:
+        kinds = tuple(kind for kind in kinds if kind not in OF_SEVERAL_BROKERS)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and workers end with us, as with Ctrl-C
     seed = SystemRandom().randrange(10**6) if seed is None else seed
-    plan = Plan(commands, faults, seed, partitions, channels, rate, session, kinds, module, released)
+    plan = Plan(commands, faults, seed, partitions, channels, rate, session, kinds, module, released, brokers)
     print(plan)
     try:
         outcome = asyncio.run(run(plan))

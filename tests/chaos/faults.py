@@ -29,7 +29,6 @@ from tests.infrastructure.kafka_proxy import (
 )
 from tests.infrastructure.link import Link
 from tests.infrastructure.postgres import end_sessions as end_all_sessions
-from tests.infrastructure.three_brokers import NODES
 from worker.tools.demo.embedded import ServerProcess
 
 Say = Callable[[str], None]
@@ -127,7 +126,7 @@ async def one_way(scene: Scene, dice: Random, say: Say) -> None:
     Half the time it leads nothing just then, and sessions with Postgres end meanwhile: so lanes open anew without the
     broker, while questions to it are not answered.
     """
-    what, node, is_idle = dice.choice(("requests", "answers")), dice.choice(NODES), dice.random() < 0.5
+    what, node, is_idle = dice.choice(("requests", "answers")), dice.choice(scene.kafka.nodes), dice.random() < 0.5
     way = _way_to_broker(dice.choice(scene.members), node)
     if is_idle:
         await _relieve(scene, node, say)
@@ -287,6 +286,8 @@ async def hiccup(scene: Scene, dice: Random, say: Say) -> None:
 
 
 async def _relieve(scene: Scene, node: int, say: Say) -> None:
+    if len(scene.kafka.nodes) == 1:  # it always leads everything
+        return
     say(f"broker {node} leads nothing from now on")
     with suppress(*_NOT_MOVED):
         await scene.kafka.relieve(node, *scene.topics)
@@ -304,7 +305,7 @@ async def move_coordinators(scene: Scene, dice: Random, say: Say) -> None:
 
 async def _move(topic: str, scene: Scene, dice: Random, say: Say) -> None:
     """A broker may be away just now: then nothing moves, or only what can."""
-    to, share = dice.choice(NODES), dice.choice((0.3, 0.6, 1.0))
+    to, share = dice.choice(scene.kafka.nodes), dice.choice((0.3, 0.6, 1.0))
     async with scene.lock(f"leaders of {topic}"):
         say(f"{share:.0%} of {topic} led by broker {to} from now on")
         with suppress(*_NOT_MOVED):
@@ -417,6 +418,8 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "forget group": (forget_group, 1),
 }
 """Each kind, and how many of it are in a deck."""
+OF_SEVERAL_BROKERS = ("move leaders", "move coordinators")
+"""Those that a single broker cannot have."""
 
 
 def deal(dice: Random, count: int, kinds: tuple[str, ...]) -> list[str]:
@@ -454,7 +457,7 @@ def _any_way(scene: Scene, dice: Random) -> _Way:
         case "all brokers":
             return _Way(f"{member.name} to Kafka", f"{member.name} Kafka", member.kafka.links.values())
         case "a broker":
-            return _way_to_broker(member, dice.choice(NODES))
+            return _way_to_broker(member, dice.choice(scene.kafka.nodes))
     return _Way(f"{member.name} to PostgreSQL", f"{member.name} PostgreSQL", [member.postgres])
 
 

@@ -16,6 +16,7 @@ from tests.chaos.faults import FAULTS, deal
 from tests.chaos.load import Mix, Publisher
 from tests.chaos.scene import Scene, scene
 from tests.chaos.watch import Watch
+from tests.infrastructure.three_brokers import NODES
 from tests.invariants import account_of, check_account
 from tests.released.trees import UnknownVersion, tree_of
 from tests.workbench import REPOSITORY
@@ -35,7 +36,8 @@ _OVERLAPPING = 0.3
 class Plan:
     """`seed` chooses commands and faults, not the moments at which they meet. `module` is what runs as the worker.
 
-    With `released`, a folder or a revision, every other start of a worker is of that version.
+    Kafka has so many `brokers`. With `released`, a folder or a revision, every other start of a worker is of that
+    version.
     """
 
     commands: int
@@ -48,6 +50,7 @@ class Plan:
     kinds: tuple[str, ...] = tuple(FAULTS)
     module: str = "worker"
     released: str | None = None
+    brokers: int = len(NODES)
 
 
 @dataclass(frozen=True, order=True)
@@ -76,13 +79,15 @@ async def run(plan: Plan) -> Outcome:
     """Run it on servers of its own. Raises `ServerMissing` where one cannot be had, `UnknownVersion` for `released`."""
     outcome = Outcome(Path(tempfile.mkdtemp(prefix="passport-chaos-")))
     outcome.folder.chmod(0o755)  # PostgreSQL may run as another user
-    servers = (outcome.folder, plan.partitions, plan.channels, plan.session_seconds)
+    servers = (outcome.folder, plan.partitions, plan.channels, plan.session_seconds, plan.module, plan.seed)
     try:
         trees = [REPOSITORY]
         if plan.released is not None:
             trees.append(tree_of(plan.released, outcome.folder / "released"))
         async with AsyncExitStack() as stack:
-            found = await stack.enter_async_context(scene(*servers, plan.module, plan.seed, trees))
+            found = await stack.enter_async_context(
+                scene(*servers, trees, NODES[: plan.brokers])
+            )
             await _Run(plan, found, outcome).play()
     except (ServerMissing, UnknownVersion, asyncio.CancelledError):
         shutil.rmtree(outcome.folder, ignore_errors=True)

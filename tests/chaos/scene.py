@@ -166,15 +166,17 @@ async def scene(
     module: str,
     seed: int,
     trees: Sequence[Path] = (REPOSITORY,),
+    nodes: Sequence[int] = NODES,
 ) -> AsyncIterator[Scene]:
     """Servers with their data in `folder`, a catalogue, topics, and two workers that have been started.
 
+    Kafka has these `nodes`.
     The default channel has all `partitions`; the others have fewer, each another number. Raises `ServerMissing` where a
     server cannot be had.
     """
     names = ("first", "second", "third")
     async with AsyncExitStack() as stack:
-        kafka, postgres = ThreeBrokers(folder, workers=len(names)), local_postgres(folder)
+        kafka, postgres = ThreeBrokers(folder, workers=len(names), nodes=nodes), local_postgres(folder)
         stack.push_async_callback(asyncio.to_thread, kafka.kill)
         await asyncio.to_thread(kafka.start)
         await asyncio.to_thread(postgres.start)
@@ -185,7 +187,7 @@ async def scene(
             "chaos",
             partitions,
             PASSPORT_KAFKA_SESSION_TIMEOUT_SECONDS=str(session_seconds),
-            PASSPORT_TOPIC_REPLICATION=str(len(NODES)),
+            PASSPORT_TOPIC_REPLICATION=str(len(nodes)),
         )
         for number in range(1, channels):
             await bench.add_channel(f"channel-{number}", max(1, partitions // (number + 1)))

@@ -37,7 +37,7 @@ OFFSETS, TRANSACTIONS = "__consumer_offsets", "__transaction_state"
 SESSION_MS = 9000
 """So long Kafka itself counts a broker as alive that says nothing."""
 
-_THREE_BROKERS = {
+_SEVERAL_BROKERS = {
     **SINGLE_BROKER,
     "default.replication.factor": "3",
     "min.insync.replicas": "2",
@@ -49,14 +49,16 @@ _THREE_BROKERS = {
 
 
 class _Broker(LocalKafka):
-    """One of three."""
+    """One of them."""
 
     heap = "420m"
 
-    def __init__(self, directory: Path, node_id: int, session_ms: int, workers: int) -> None:
+    def __init__(
+        self, directory: Path, node_id: int, settings: Mapping[str, str], session_ms: int, workers: int
+    ) -> None:
         directory.mkdir()
         self.node_id = node_id
-        self.cluster_settings = {**_THREE_BROKERS, "broker.session.timeout.ms": str(session_ms)}
+        self.cluster_settings = {**settings, "broker.session.timeout.ms": str(session_ms)}
         self._is_frozen = False
         super().__init__(directory, proxies=workers)
 
@@ -116,11 +118,16 @@ class Network:
 class ThreeBrokers(Administration):
     """All run while it is entered; `broker(n)` is a process of its own, to be killed, started, frozen and thawed.
 
-    `workers` is for how many of them there is a network.
+    `workers` is for how many of them there is a network. With one of the `nodes`, it is a cluster of one broker.
     """
 
-    def __init__(self, directory: Path, session_ms: int = SESSION_MS, workers: int = 1) -> None:
-        self._brokers = {node: _Broker(directory / f"broker-{node}", node, session_ms, workers) for node in NODES}
+    def __init__(
+        self, directory: Path, session_ms: int = SESSION_MS, workers: int = 1, nodes: Sequence[int] = NODES
+    ) -> None:
+        settings = _SEVERAL_BROKERS if len(nodes) > 1 else SINGLE_BROKER
+        self._brokers = {
+            node: _Broker(directory / f"broker-{node}", node, settings, session_ms, workers) for node in nodes
+        }
         first, voters = self._brokers[1], ",".join(broker.voters for broker in self._brokers.values())
         for broker in self._brokers.values():
             broker.cluster_id, broker.voters = first.cluster_id, voters
@@ -130,8 +137,13 @@ class ThreeBrokers(Administration):
         return self._brokers[node]
 
     @property
+    def nodes(self) -> Sequence[int]:
+        """The numbers of the brokers."""
+        return tuple(self._brokers)
+
+    @property
     def brokers(self) -> Sequence[LocalKafka]:
-        """All three."""
+        """All of them."""
         return tuple(self._brokers.values())
 
     @property
@@ -166,7 +178,7 @@ class ThreeBrokers(Administration):
     def make_coordinators(self, nodes: Collection[int]) -> None:
         """These alone coordinate groups and transactions; before any client has needed a coordinator."""
         for name in (OFFSETS, TRANSACTIONS):
-            count = int(_THREE_BROKERS["offsets.topic.num.partitions"])
+            count = int(_SEVERAL_BROKERS["offsets.topic.num.partitions"])
             ring = [*nodes, *nodes]
             replicas = [ring[at % len(nodes) :][: len(nodes)] for at in range(count)]
             self.make_topic(name, replicas, {"cleanup.policy": "compact"})
