@@ -85,9 +85,7 @@ async def run(plan: Plan) -> Outcome:
         if plan.released is not None:
             trees.append(tree_of(plan.released, outcome.folder / "released"))
         async with AsyncExitStack() as stack:
-            found = await stack.enter_async_context(
-                scene(*servers, trees, NODES[: plan.brokers])
-            )
+            found = await stack.enter_async_context(scene(*servers, trees, NODES[: plan.brokers]))
             await _Run(plan, found, outcome).play()
     except (ServerMissing, UnknownVersion, asyncio.CancelledError):
         shutil.rmtree(outcome.folder, ignore_errors=True)
