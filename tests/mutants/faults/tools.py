@@ -73,6 +73,14 @@ FAULTS = (
         ("tests/unit/test_lane_audit.py", "tests/operations/test_audit.py"),
     ),
     Fault(
+        "repeats-hold-windows-open",
+        "memory of `audit` and `lanes recover` does not grow while a replay runs beside workers",
+        f"{_TOOLS}common/history.py",
+        "                if named.cause >= self._start:\n                    self._run = 0\n",
+        "                self._run = 0\n",
+        ("tests/unit/test_cause_log.py",),
+    ),
+    Fault(
         "o04-recover-with-workers",
         "a recovery writes nothing while workers run",
         f"{_TOOLS}lanes/recovery_write.py",

@@ -18,7 +18,8 @@ from worker.tools.common.result_record import letter_cause
 LOGS: tuple[Kind | None, ...] = (*Kind, None)
 # Pass this to `History.named` to read the logs to their end.
 NAMED_TO_THE_END = 2**62
-# This many records in a row that name later commands end a window. A few that stand too early do not.
+# This many records that name later commands, with none of the window between them, end it. A few that stand too early
+# do not.
 LOOK_AHEAD = 50
 
 
@@ -73,15 +74,21 @@ class CauseLog:
     any command, or none, and ends nothing.
     """
 
-    def __init__(self, records: AsyncIterator[list[Record]], cause: Callable[[Record], int | None]) -> None:
-        """`cause` returns the offset of the command that a record names; None for other partitions, or no command."""
+    def __init__(
+        self, records: AsyncIterator[list[Record]], cause: Callable[[Record], int | None], start: int = 0
+    ) -> None:
+        """`cause` returns the offset of the command that a record names; None for other partitions, or no command.
+
+        The first window begins at `start`.
+        """
         self._records, self._cause = records, cause
+        self._start, self._stop = start, start
         self.stray: Callable[[Record, int | None], None] = _ignored
         """Gets records whose cause is None, or behind all commands that are asked for."""
         self._ahead: list[Named] = []
         """Records that name commands behind all windows so far, in the order of the log."""
         self._run = 0
-        """How many of these stand in a row at the end."""
+        """How many of these stand at the end, with no record of the window between them."""
 
     def go_on(self, records: AsyncIterator[list[Record]]) -> None:
         """Continue with more records of the log."""
@@ -89,6 +96,7 @@ class CauseLog:
 
     async def until(self, stop: int, limit: int) -> AsyncIterator[list[Named]]:
         """Yield, in chunks, what is left for commands below `stop`. Records for commands from `limit` on are stray."""
+        self._start, self._stop = self._stop, stop
         held, self._ahead, self._run = self._ahead, [], 0
         yield self._wanted(held, stop, limit)
         while self._run < LOOK_AHEAD:
@@ -110,7 +118,9 @@ class CauseLog:
         for named in records:
             if named.cause < stop:
                 wanted.append(named)
-                self._run = 0
+                # A repeat is late anyway. A replay that alternates with first results would hold the window open.
+                if named.cause >= self._start:
+                    self._run = 0
             elif named.cause < limit:
                 self._ahead.append(named)
                 self._run += 1
@@ -210,6 +220,6 @@ async def history(
         bounds = (await reader.bounds(topic, [number]))[number]
         begin = (await reader.first_since(topic, [number], since))[number]
         cause = cause_reader(topics.settings, partition, kind)
-        causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause)
+        causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause, offsets[0])
         logs[kind] = NamingLog(place, bounds.end, 0 < bounds.first == begin, causes)
     return History((commands, partition), offsets, reader, logs)
