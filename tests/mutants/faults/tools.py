@@ -89,6 +89,14 @@ FAULTS = (
         ("tests/unit/test_recovery_write.py",),
     ),
     Fault(
+        "recover-passes-over-late-results",
+        "a recovery takes results that were missing and were replayed",
+        f"{_TOOLS}lanes/recovery_plan.py",
+        "for offset in sorted(commands.keys() - results.keys()):",
+        "for offset in ():",
+        ("tests/unit/test_recovery_plan.py",),
+    ),
+    Fault(
         "o06-replay-gap-unnoticed",
         "rows that are dropped meanwhile are no gap in a replay",
         f"{_TOOLS}replay/replay.py",
