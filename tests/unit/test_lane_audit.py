@@ -1,8 +1,9 @@
 """The audit of a lane over a history in memory: results out of order, and results that came again."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,12 +12,13 @@ from worker.messages.envelope import Record
 from worker.messages.events import Answer, event_of
 from worker.messages.rules import Kind
 from worker.settings import Settings
-from worker.tools.audit.audit import _note_doubled
+from worker.store.port import Position
+from worker.tools.audit.audit import _LaneLedger, _note_doubled
 from worker.tools.audit.lane_audit import LaneAudit
 from worker.tools.audit.strays import Strays
 from worker.tools.common.findings import Findings
 from worker.tools.common.history import CommandWindow, History, Named, NamingLog, Topics
-from worker.tools.common.inspection import Covered
+from worker.tools.common.inspection import Covered, Inspection, LaneRow
 from worker.tools.lanes.recovery_plan import MOST_PLACES
 
 COMMANDS = 5
@@ -24,21 +26,25 @@ ANSWERS = [Answer(offset, NOW_MS, Kind.REJECTED, f"key-{offset}", b"{}") for off
 
 
 class _History(History):
-    """Five commands of partition 3, and one log of results, which name these offsets in this order."""
+    """Five commands of partition 3, and one log of results, which name these offsets in this order.
 
-    def __init__(self, causes: Sequence[int]) -> None:
+    The window of the commands ends before the `late` ones.
+    """
+
+    def __init__(self, causes: Sequence[int], late: Sequence[int] = ()) -> None:
         nothing: Any = SimpleNamespace(tell=lambda *_: None)
         super().__init__((TOPIC, 3), (0, COMMANDS), nothing, {Kind.REJECTED: NamingLog(("r", 3), 9, False, nothing)})
-        self._results = [Named(cause, _result(at, cause)) for at, cause in enumerate(causes)]
+        named = [Named(cause, _result(at, cause)) for at, cause in enumerate([*causes, *late])]
+        self._results = [named[: len(causes)], named[len(causes) :]]
 
     async def windows(self) -> AsyncIterator[CommandWindow]:
         """All at once."""
         yield CommandWindow(0, COMMANDS, [record(offset=offset) for offset in range(COMMANDS)])
 
     async def named(self, stop: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
-        """All that has not been asked for yet."""
-        found, self._results = self._results, []
-        yield Kind.REJECTED, found
+        """The results of the window, then the late ones."""
+        if self._results:
+            yield Kind.REJECTED, self._results.pop(0)
 
 
 def _result(offset: int, cause: int) -> Record:
@@ -46,9 +52,24 @@ def _result(offset: int, cause: int) -> Record:
     return Record("rejected", 3, offset, NOW_MS, key, value, headers)
 
 
-async def _audited(causes: Sequence[int]) -> LaneAudit:
-    async def ledger(start: int, stop: int) -> Sequence[Answer]:
-        return ANSWERS[start:stop]
+@dataclass
+class _Ledger:
+    """The rows of all commands. Those below `dropped` vanish with query number `since`."""
+
+    dropped: int = 0
+    since: int = 0
+    queries: int = 0
+
+    async def read(self, start: int, stop: int) -> Sequence[Answer]:
+        self.queries += 1
+        return ANSWERS[max(start, await self.begins()) : stop]
+
+    async def begins(self) -> int:
+        return self.dropped if self.queries >= self.since else 0
+
+
+async def _audited(causes: Sequence[int], late: Sequence[int] = (), ledger: _Ledger | None = None) -> LaneAudit:
+    ledger = ledger or _Ledger()
 
     async def advance(_done: int, _paced: int) -> None:
         """Nobody looks on."""
@@ -57,7 +78,7 @@ async def _audited(causes: Sequence[int]) -> LaneAudit:
         return COMMANDS
 
     strays = Strays(Topics(Settings(), {}), 3, decided, Findings(MOST_PLACES))
-    lane = LaneAudit(_History(causes), ledger, "group", strays)
+    lane = LaneAudit(_History(causes, late), ledger.read, ledger.begins, "group", strays)
     await lane.run(advance)
     return lane
 
@@ -87,3 +108,21 @@ async def test_what_comes_again_is_accounted_for_by_its_operation(
     lane = await _audited([*range(COMMANDS), 1, 2, 3])
     _note_doubled(lane, 3, [Covered(partition, start, stop)])
     assert _findings(lane) == [("doubled", place) for place in places]
+
+
+@pytest.mark.parametrize(("since", "expired"), [(1, 2), (2, 0)], ids=["before the commands", "before the repeats"])
+async def test_rows_that_are_dropped_meanwhile_are_no_finding(since: int, expired: int) -> None:
+    """Housekeeping drops a day while other lanes are audited. Seen to fail: each command of that day was a finding."""
+    lane = await _audited(range(COMMANDS), [0, 1, 2], _Ledger(2, since))
+    assert (_findings(lane), lane.expired, lane.results) == ([], expired, COMMANDS + 3)
+
+
+async def test_where_the_ledger_begins_is_asked_anew() -> None:
+    """The row of the lane that the audit began with tells where it began then."""
+    row = LaneRow(1, 3, 1, 1, "", frozenset(), Position(9, 9, 0))
+
+    async def lanes(*_: object) -> dict[int, LaneRow]:
+        return {3: replace(row, position=Position(9, 9, 2))}
+
+    ledger = _LaneLedger(cast(Inspection, SimpleNamespace(lanes=lanes)), Settings(), 3, row)
+    assert (await ledger.begins(), await ledger.decided(5)) == (2, 9)

@@ -73,6 +73,14 @@ FAULTS = (
         ("tests/unit/test_lane_audit.py", "tests/operations/test_audit.py"),
     ),
     Fault(
+        "audit-forgets-dropped-days",
+        "days that are dropped while an audit runs are no finding",
+        f"{_TOOLS}audit/lane_audit.py",
+        "begins = await self._ledger_begins() if without else 0",
+        "begins = 0",
+        ("tests/unit/test_lane_audit.py",),
+    ),
+    Fault(
         "repeats-hold-windows-open",
         "memory of `audit` and `lanes recover` does not grow while a replay runs beside workers",
         f"{_TOOLS}common/history.py",

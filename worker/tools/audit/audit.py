@@ -7,6 +7,7 @@ from functools import partial
 
 from worker.messages.events import Answer
 from worker.settings import Settings
+from worker.store.port import Position
 from worker.stream.log_reader import LogReader
 from worker.stream.published import before
 from worker.tools.audit.lane_audit import MOST_PLACES, LaneAudit
@@ -67,10 +68,10 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
 
         async def audit_lane(at: int) -> tuple[AuditedLane, list[Problem]]:
             async with at_once, inspection(settings.database) as own_database:
-                ledger = _LaneLedger(own_database, settings, rows.get(at))
-                strays = Strays(topics, at, partial(ledger.decided, at, ends[at]), Findings(MOST_PLACES))
+                ledger = _LaneLedger(own_database, settings, at, rows.get(at))
+                strays = Strays(topics, at, partial(ledger.decided, ends[at]), Findings(MOST_PLACES))
                 logs = await history(reader, topics, at, offsets[at], before(settings, ages.get(at, 0)))
-                lane = LaneAudit(logs, ledger.read, settings.group_id, strays)
+                lane = LaneAudit(logs, ledger.read, ledger.begins, settings.group_id, strays)
                 await lane.run(advance)
                 if not allow_repeats:
                     _note_doubled(lane, at, covered)
@@ -94,8 +95,8 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
 class _LaneLedger:
     """The ledger and the position of a lane, read over one connection."""
 
-    def __init__(self, database: Inspection, settings: Settings, row: LaneRow | None) -> None:
-        self._database, self._settings, self._row = database, settings, row
+    def __init__(self, database: Inspection, settings: Settings, partition: int, row: LaneRow | None) -> None:
+        self._database, self._settings, self._partition, self._row = database, settings, partition, row
         self._one_at_a_time = asyncio.Lock()  # a connection takes one query at a time
 
     async def read(self, start: int, stop: int) -> Sequence[Answer]:
@@ -105,11 +106,18 @@ class _LaneLedger:
         async with self._one_at_a_time:
             return await self._database.ledger(self._row.id, start, stop)
 
-    async def decided(self, partition: int, emitted: int) -> int:
+    async def begins(self) -> int:
+        """The offset from which on the ledger is complete now."""
+        return (await self._position()).ledger_from
+
+    async def decided(self, emitted: int) -> int:
         """The offset behind the last command that is decided now: A, or `emitted` if Postgres lost commits."""
+        return max(emitted, (await self._position()).applied)
+
+    async def _position(self) -> Position:
         async with self._one_at_a_time:
             rows = await self._database.lanes(self._settings.group_id, self._settings.topic_commands)
-        return max(emitted, position_in(rows.get(partition)).applied)
+        return position_in(rows.get(self._partition))
 
 
 def _note_doubled(lane: LaneAudit, partition: int, covered: Sequence[Covered]) -> None:

@@ -22,6 +22,8 @@ _NEAR = 2000
 
 # Returns the first rows of a lane at offsets from a start to below a stop, in order, as many as one query reads.
 Ledger = Callable[[int, int], Awaitable[Sequence[Answer]]]
+# Returns the offset from which on the ledger of a lane is complete now.
+LedgerBegins = Callable[[], Awaitable[int]]
 
 
 class Repeats:
@@ -69,10 +71,11 @@ class AuditedLog:
 class LaneAudit:
     """Audits one lane. Its findings are complete when `run` has ended."""
 
-    def __init__(self, history: History, ledger: Ledger, group_id: str, strays: Strays) -> None:
+    def __init__(self, history: History, ledger: Ledger, begins: LedgerBegins, group_id: str, strays: Strays) -> None:
         """`strays` gets the records of the history that name none of its commands."""
         history.tell(strays.meet)
-        self._history, self._ledger, self._group_id, self._strays = history, ledger, group_id, strays
+        self._history, self._ledger, self._ledger_begins = history, ledger, begins
+        self._group_id, self._strays = group_id, strays
         self.findings = strays.findings
         self.commands = self.results = self.expired = 0
         self.logs = {kind: AuditedLog(kind, history.start, history.stop) for kind in history.logs}
@@ -115,8 +118,14 @@ class LaneAudit:
 
     async def _compare(self, start: int, stop: int, asked: Set[int], answers: Sequence[Answer]) -> None:
         rows = {answer.offset: answer for answer in answers}
-        for offset in asked - rows.keys():
-            self.add("ledger-missing", offset, "the ledger has no row of it")
+        without = asked - rows.keys()
+        # Housekeeping may drop days while other lanes are audited, so this is asked after the rows were read.
+        begins = await self._ledger_begins() if without else 0
+        for offset in without:
+            if offset < begins:
+                self.expired += 1
+            else:
+                self.add("ledger-missing", offset, "the ledger has no row of it")
         for offset, answer in rows.items():
             self.logs[answer.kind].missing[offset] = None
             if answer.dead_letter is not None:
@@ -137,7 +146,7 @@ class LaneAudit:
         self.results += log.kind is not None
         cause, record = named
         if answer is None or not log.wants(answer):
-            if not (answer is None and is_asked):  # otherwise ledger-missing was noted
+            if not (answer is None and is_asked):  # otherwise ledger-missing was noted, or the row was dropped
                 self.add(f"{log.prefix}unasked", cause, f"{record.place} answers it, and it has no such answer")
             return
         unlike = difference(self._wanted(log, answer), record.key, record.value, record.headers)
@@ -171,15 +180,17 @@ class LaneAudit:
         """Compare records of commands of earlier windows: repeats, or results that were missing until now."""
         late, self._late = sorted(self._late, key=lambda record: record[1].cause), []
         rows: dict[int, Answer] = {}
-        read_to = -1
+        read_to = begins = -1
         for at, (log, named) in enumerate(late):
             if named.cause > read_to:
                 last = max(other.cause for _, other in late[at:] if other.cause < named.cause + _NEAR)
                 answers = await self._ledger(named.cause, last + 1)
                 read_to = answers[-1].offset if answers else last
-                rows = {answer.offset: answer for answer in answers}
+                rows, begins = {answer.offset: answer for answer in answers}, -1
             answer = rows.get(named.cause)
-            self._result(log, named, answer, is_asked=answer is not None)
+            if answer is None and begins < 0:
+                begins = await self._ledger_begins()
+            self._result(log, named, answer, is_asked=answer is not None or named.cause < begins)
 
     async def _read_on(self) -> None:
         """Read the logs to their ends: repeats of these commands may stand anywhere behind."""
