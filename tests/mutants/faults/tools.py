@@ -81,6 +81,22 @@ FAULTS = (
         ("tests/unit/test_lane_audit.py",),
     ),
     Fault(
+        "audit-new-results-expire",
+        "a result that is missing has not expired where the log is older than its command",
+        f"{_TOOLS}audit/lane_audit.py",
+        "is_old = appended_ms <= self._history.logs[log.kind].dropped_ms + _CLOCKS_DIFFER_MS",
+        "is_old = self._history.logs[log.kind].dropped_ms > -inf",
+        ("tests/unit/test_lane_audit.py",),
+    ),
+    Fault(
+        "audit-promises-the-unchecked",
+        "`audit` does not say that a promise was kept which it could not check",
+        f"{_TOOLS}audit/command_line.py",
+        "if report.ok and unchecked:",
+        "if report.ok and unchecked < 0:",
+        ("tests/unit/test_lane_audit.py",),
+    ),
+    Fault(
         "repeats-hold-windows-open",
         "memory of `audit` and `lanes recover` does not grow while a replay runs beside workers",
         f"{_TOOLS}common/history.py",

@@ -1,13 +1,18 @@
 """`passport-worker audit`: proves on a live system that each command has exactly one result, as the ledger has it."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
+
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from worker.messages.events import Answer
 from worker.settings import Settings
 from worker.store.port import Position
+from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LogReader
 from worker.stream.published import before
 from worker.tools.audit.lane_audit import MOST_PLACES, LaneAudit
@@ -15,7 +20,7 @@ from worker.tools.audit.report import AuditedLane, AuditReport
 from worker.tools.audit.strays import Strays, note_strays_elsewhere
 from worker.tools.common.findings import Findings
 from worker.tools.common.group_view import group_view
-from worker.tools.common.history import history, topics_of
+from worker.tools.common.history import History, history, topics_of
 from worker.tools.common.inspection import Covered, Inspection, LaneRow, emitted_of, inspection, position_in
 from worker.tools.common.progress import Progress, paced
 from worker.tools.common.report import Problem
@@ -71,6 +76,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
                 ledger = _LaneLedger(own_database, settings, at, rows.get(at))
                 strays = Strays(topics, at, partial(ledger.decided, ends[at]), Findings(MOST_PLACES))
                 logs = await history(reader, topics, at, offsets[at], before(settings, ages.get(at, 0)))
+                await _judge_expiry(servers, logs)
                 lane = LaneAudit(logs, ledger.read, ledger.begins, settings.group_id, strays)
                 await lane.run(advance)
                 if not allow_repeats:
@@ -90,6 +96,26 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
             problems=(*(problem for _, problems in audited for problem in problems), *elsewhere.first),
             lanes=tuple(lane for lane, _ in audited),
         )
+
+
+async def _judge_expiry(servers: Servers, logs: History) -> None:
+    """Correct when logs may have dropped records: an empty log does not tell, and clocks of producers mean nothing."""
+    for log in logs.logs.values():
+        if log.dropped_ms > -inf and servers.settings.allow_producer_time:
+            log.dropped_ms = inf
+        elif log.dropped_ms == inf:
+            log.dropped_ms = await _dropped_by_retention(servers.cluster, log.place[0])
+
+
+async def _dropped_by_retention(cluster: Cluster, topic: str) -> float:
+    """The time, in ms, before which the retention of a topic drops records; see `NamingLog`."""
+    try:
+        retention_ms = int((await cluster.topic_settings(topic)).get("retention.ms") or 0)
+    except TopicAuthorizationFailedError:
+        return inf
+    if retention_ms > 0:
+        return time.time() * 1000 - retention_ms
+    return -inf if retention_ms < 0 else inf
 
 
 class _LaneLedger:
@@ -140,5 +166,6 @@ def _audited(topic: str, partition: int, offsets: tuple[int, int], lane: LaneAud
         results=lane.results,
         repeats=sum(log.repeats.total for log in lane.logs.values()),
         expired=lane.expired,
+        unchecked=lane.unchecked,
         findings=dict(lane.findings.counts),
     )

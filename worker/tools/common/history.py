@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import NamedTuple
 
 from worker.messages.envelope import Record
@@ -144,11 +145,14 @@ class CommandWindow:
 
 @dataclass(slots=True)
 class NamingLog:
-    """A log of results or dead letters, read up to `end`. `has_dropped`: its first records have expired."""
+    """A log of results or dead letters, read up to `end`.
+
+    It may have dropped records that were appended before `dropped_ms`: -inf for none, inf where nobody knows.
+    """
 
     place: tuple[str, int]
     end: int
-    has_dropped: bool
+    dropped_ms: float
     causes: CauseLog
 
 
@@ -221,5 +225,9 @@ async def history(
         begin = (await reader.first_since(topic, [number], since))[number]
         cause = cause_reader(topics.settings, partition, kind)
         causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause, offsets[0])
-        logs[kind] = NamingLog(place, bounds.end, 0 < bounds.first == begin, causes)
+        dropped_ms = -inf
+        if 0 < bounds.first == begin:
+            first_ms = await reader.appended_ms(topic, number, begin) if begin < bounds.end else None
+            dropped_ms = inf if first_ms is None else first_ms
+        logs[kind] = NamingLog(place, bounds.end, dropped_ms, causes)
     return History((commands, partition), offsets, reader, logs)
