@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.integration.guards_helpers import raise_partitions, set_topic
@@ -164,6 +165,27 @@ async def test_what_was_tampered_with_is_found_and_nothing_else(
 def _place(one: Result) -> str:
     """Of the command that a result or a dead letter names."""
     return one.cause or "/".join(one.header(f"dlq-original-{name}") or "" for name in ("topic", "partition", "offset"))
+
+
+async def test_results_of_an_emptied_log(bench: Workbench, tmp_path: Path) -> None:
+    """They are missing, unless the topic keeps records for less time. Seen to fail: all had expired."""
+    await _answer(bench, tmp_path / "worker.log")
+    topic = bench.settings.topic_conflict
+    conflicts = len(bench.read([topic]))
+    admin = AdminClient({"bootstrap.servers": bench.settings.kafka_bootstrap_servers})
+    for emptied in admin.delete_records([TopicPartition(topic, at, OFFSET_END) for at in range(2)]).values():
+        emptied.result(20)
+    told = await ask(bench, "audit")
+    assert (told.code, _findings(told), _total(told, "expired")) == (1, {"missing": conflicts}, 0)
+    told = await ask(bench, "audit", PASSPORT_ALLOW_PRODUCER_TIME="true")
+    assert (told.code, _findings(told), _total(told, "unchecked")) == (0, {}, conflicts)
+    await set_topic(bench, topic, "retention.ms", "1")
+    told = await ask(bench, "audit")
+    assert (told.code, _findings(told), _total(told, "expired")) == (0, {}, conflicts)
+
+
+def _total(told: Told, count: str) -> int:
+    return sum(lane[count] for lane in told.report["lanes"])
 
 
 async def test_results_that_nobody_asked_for_and_a_row_that_is_gone(bench: Workbench, tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """`passport-worker audit`: proves on a live system that each command has exactly one result, as the ledger has it."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
+
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from worker.messages.events import Answer
 from worker.settings import Settings
+from worker.store.port import Position
+from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LogReader
 from worker.stream.published import before
 from worker.tools.audit.lane_audit import MOST_PLACES, LaneAudit
@@ -14,7 +20,7 @@ from worker.tools.audit.report import AuditedLane, AuditReport
 from worker.tools.audit.strays import Strays, note_strays_elsewhere
 from worker.tools.common.findings import Findings
 from worker.tools.common.group_view import group_view
-from worker.tools.common.history import history, topics_of
+from worker.tools.common.history import History, history, topics_of
 from worker.tools.common.inspection import Covered, Inspection, LaneRow, emitted_of, inspection, position_in
 from worker.tools.common.progress import Progress, paced
 from worker.tools.common.report import Problem
@@ -67,10 +73,11 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
 
         async def audit_lane(at: int) -> tuple[AuditedLane, list[Problem]]:
             async with at_once, inspection(settings.database) as own_database:
-                ledger = _LaneLedger(own_database, settings, rows.get(at))
-                strays = Strays(topics, at, partial(ledger.decided, at, ends[at]), Findings(MOST_PLACES))
+                ledger = _LaneLedger(own_database, settings, at, rows.get(at))
+                strays = Strays(topics, at, partial(ledger.decided, ends[at]), Findings(MOST_PLACES))
                 logs = await history(reader, topics, at, offsets[at], before(settings, ages.get(at, 0)))
-                lane = LaneAudit(logs, ledger.read, settings.group_id, strays)
+                await _judge_expiry(servers, logs)
+                lane = LaneAudit(logs, ledger.read, ledger.begins, settings.group_id, strays)
                 await lane.run(advance)
                 if not allow_repeats:
                     _note_doubled(lane, at, covered)
@@ -91,11 +98,31 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
         )
 
 
+async def _judge_expiry(servers: Servers, logs: History) -> None:
+    """Correct when logs may have dropped records: an empty log does not tell, and clocks of producers mean nothing."""
+    for log in logs.logs.values():
+        if log.dropped_ms > -inf and servers.settings.allow_producer_time:
+            log.dropped_ms = inf
+        elif log.dropped_ms == inf:
+            log.dropped_ms = await _dropped_by_retention(servers.cluster, log.place[0])
+
+
+async def _dropped_by_retention(cluster: Cluster, topic: str) -> float:
+    """The time, in ms, before which the retention of a topic drops records; see `NamingLog`."""
+    try:
+        retention_ms = int((await cluster.topic_settings(topic)).get("retention.ms") or 0)
+    except TopicAuthorizationFailedError:
+        return inf
+    if retention_ms > 0:
+        return time.time() * 1000 - retention_ms
+    return -inf if retention_ms < 0 else inf
+
+
 class _LaneLedger:
     """The ledger and the position of a lane, read over one connection."""
 
-    def __init__(self, database: Inspection, settings: Settings, row: LaneRow | None) -> None:
-        self._database, self._settings, self._row = database, settings, row
+    def __init__(self, database: Inspection, settings: Settings, partition: int, row: LaneRow | None) -> None:
+        self._database, self._settings, self._partition, self._row = database, settings, partition, row
         self._one_at_a_time = asyncio.Lock()  # a connection takes one query at a time
 
     async def read(self, start: int, stop: int) -> Sequence[Answer]:
@@ -105,11 +132,18 @@ class _LaneLedger:
         async with self._one_at_a_time:
             return await self._database.ledger(self._row.id, start, stop)
 
-    async def decided(self, partition: int, emitted: int) -> int:
+    async def begins(self) -> int:
+        """The offset from which on the ledger is complete now."""
+        return (await self._position()).ledger_from
+
+    async def decided(self, emitted: int) -> int:
         """The offset behind the last command that is decided now: A, or `emitted` if Postgres lost commits."""
+        return max(emitted, (await self._position()).applied)
+
+    async def _position(self) -> Position:
         async with self._one_at_a_time:
             rows = await self._database.lanes(self._settings.group_id, self._settings.topic_commands)
-        return max(emitted, position_in(rows.get(partition)).applied)
+        return position_in(rows.get(self._partition))
 
 
 def _note_doubled(lane: LaneAudit, partition: int, covered: Sequence[Covered]) -> None:
@@ -132,5 +166,6 @@ def _audited(topic: str, partition: int, offsets: tuple[int, int], lane: LaneAud
         results=lane.results,
         repeats=sum(log.repeats.total for log in lane.logs.values()),
         expired=lane.expired,
+        unchecked=lane.unchecked,
         findings=dict(lane.findings.counts),
     )

@@ -39,6 +39,7 @@ def audit_command(  # noqa: PLR0913 - options of a command
 
     Reads the command topics up to the group's offsets, all results and dead letters, and the ledger; changes nothing.
     Exits with 1 if a result or a dead letter is missing, different, doubled, out of order, unasked or foreign.
+    Results that a log may have dropped are counted, and are no finding.
     """
     wanted, settings = chosen.range(), settings_of_all(channel)
     of_partitions(settings, "--partition", wanted.partitions)
@@ -54,6 +55,11 @@ def audit_command(  # noqa: PLR0913 - options of a command
 def _verdict(report: AuditReport) -> Text | None:
     """The last line; None where nothing was audited."""
     commands = sum(lane.commands for lane in report.lanes)
+    unchecked = sum(lane.unchecked for lane in report.lanes)
+    if report.ok and unchecked:
+        return Text(
+            f"{commands:,} commands, no finding; {unchecked:,} results could not be checked.", STYLES["warning"]
+        )
     if report.ok:
         return Text(f"Promise kept: {commands:,} commands, one result each.", STYLES["ok"])
     findings = sum(sum(lane.findings.values()) for lane in report.lanes)
@@ -62,9 +68,10 @@ def _verdict(report: AuditReport) -> Text | None:
 
 def _draw(page: Page, report: AuditReport, settings: Settings) -> None:
     names, channels = channel_column([channel_of(settings, lane.topic) for lane in report.lanes])
-    columns = ("partition", "from", "to", "commands", "results", "repeats", "expired", "findings")
+    columns = ("partition", "from", "to", "commands", "results", "repeats", "expired", "unchecked", "findings")
     rows = []
     for of_channel, lane in zip(channels, report.lanes, strict=True):
-        counts = (lane.commands, lane.results, lane.repeats, lane.expired, sum(lane.findings.values()))
-        rows.append((*of_channel, lane.partition, lane.start, lane.stop, *counts))
-    page.print(table((*names, *columns), rows, right=columns, spare=("from", "to", "expired", "repeats")))
+        counts = (lane.commands, lane.results, lane.repeats, lane.expired, lane.unchecked)
+        findings = sum(lane.findings.values())
+        rows.append((*of_channel, lane.partition, lane.start, lane.stop, *counts, findings))
+    page.print(table((*names, *columns), rows, right=columns, spare=("from", "to", "unchecked", "expired", "repeats")))

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
+from math import inf
 
 from worker.domain.command import Source
 from worker.domain.places import Place
 from worker.messages.events import Answer, Event, dead_letter_event, event_of
 from worker.messages.rules import Kind
+from worker.stream.published import CLOCKS_DIFFER
 from worker.tools.audit.strays import Strays, prefix
 from worker.tools.common.history import NAMED_TO_THE_END, CommandWindow, History, Named
 from worker.tools.common.progress import Advance
@@ -19,9 +21,12 @@ LOOK_AGAIN_SECONDS = 10
 _LATE = 500
 # Rows of the ledger that are nearer to each other than this are read together.
 _NEAR = 2000
+_CLOCKS_DIFFER_MS = CLOCKS_DIFFER.total_seconds() * 1000
 
 # Returns the first rows of a lane at offsets from a start to below a stop, in order, as many as one query reads.
 Ledger = Callable[[int, int], Awaitable[Sequence[Answer]]]
+# Returns the offset from which on the ledger of a lane is complete now.
+LedgerBegins = Callable[[], Awaitable[int]]
 
 
 class Repeats:
@@ -53,7 +58,8 @@ class AuditedLog:
     def __init__(self, kind: Kind | None, start: int, stop: int) -> None:
         self.kind = kind
         self.newest = self.first = self.newest_at = -1
-        self.missing: dict[int, None] = {}
+        self.missing: dict[int, int] = {}
+        """When the commands were appended, in ms, whose records were not met, by their offsets."""
         self.repeats = Repeats(start, stop)
 
     @property
@@ -69,12 +75,13 @@ class AuditedLog:
 class LaneAudit:
     """Audits one lane. Its findings are complete when `run` has ended."""
 
-    def __init__(self, history: History, ledger: Ledger, group_id: str, strays: Strays) -> None:
+    def __init__(self, history: History, ledger: Ledger, begins: LedgerBegins, group_id: str, strays: Strays) -> None:
         """`strays` gets the records of the history that name none of its commands."""
         history.tell(strays.meet)
-        self._history, self._ledger, self._group_id, self._strays = history, ledger, group_id, strays
+        self._history, self._ledger, self._ledger_begins = history, ledger, begins
+        self._group_id, self._strays = group_id, strays
         self.findings = strays.findings
-        self.commands = self.results = self.expired = 0
+        self.commands = self.results = self.expired = self.unchecked = 0
         self.logs = {kind: AuditedLog(kind, history.start, history.stop) for kind in history.logs}
         self._late: list[tuple[AuditedLog, Named]] = []
 
@@ -97,8 +104,8 @@ class LaneAudit:
             if not any(log.missing for log in self.logs.values()) or not await self._look_again():
                 break
         for log in self.logs.values():
-            for offset in log.missing:
-                self._note_missing(log, offset)
+            for offset, appended_ms in log.missing.items():
+                self._note_missing(log, offset, appended_ms)
 
     async def _window(self, window: CommandWindow, first: Awaitable[Sequence[Answer]], advance: Advance) -> None:
         """Compare a window with the ledger, query by query."""
@@ -115,12 +122,18 @@ class LaneAudit:
 
     async def _compare(self, start: int, stop: int, asked: Set[int], answers: Sequence[Answer]) -> None:
         rows = {answer.offset: answer for answer in answers}
-        for offset in asked - rows.keys():
-            self.add("ledger-missing", offset, "the ledger has no row of it")
+        without = asked - rows.keys()
+        # Housekeeping may drop days while other lanes are audited, so this is asked after the rows were read.
+        begins = await self._ledger_begins() if without else 0
+        for offset in without:
+            if offset < begins:
+                self.expired += 1
+            else:
+                self.add("ledger-missing", offset, "the ledger has no row of it")
         for offset, answer in rows.items():
-            self.logs[answer.kind].missing[offset] = None
+            self.logs[answer.kind].missing[offset] = answer.appended_ms
             if answer.dead_letter is not None:
-                self.logs[None].missing[offset] = None
+                self.logs[None].missing[offset] = answer.appended_ms
         async for kind, records in self._history.named(stop):
             log = self.logs[kind]
             for named in records:
@@ -137,7 +150,7 @@ class LaneAudit:
         self.results += log.kind is not None
         cause, record = named
         if answer is None or not log.wants(answer):
-            if not (answer is None and is_asked):  # otherwise ledger-missing was noted
+            if not (answer is None and is_asked):  # otherwise ledger-missing was noted, or the row was dropped
                 self.add(f"{log.prefix}unasked", cause, f"{record.place} answers it, and it has no such answer")
             return
         unlike = difference(self._wanted(log, answer), record.key, record.value, record.headers)
@@ -149,12 +162,13 @@ class LaneAudit:
         del log.missing[cause]
         log.first = cause if log.first < 0 else log.first
         if unlike is None:  # a forged result may stand anywhere
-            self._check_order(log, cause, record.offset)
+            self._check_order(log, answer, record.offset)
 
-    def _check_order(self, log: AuditedLog, cause: int, at: int) -> None:
+    def _check_order(self, log: AuditedLog, answer: Answer, at: int) -> None:
         """Check the order of first results. The log is read in order, except for records held for later commands."""
-        if cause < log.newest and self._has_expired(log, cause):
-            self.expired += 1  # the first result has expired, and this is a repeat
+        cause = answer.offset
+        if cause < log.newest and self._may_have_expired(log, cause, answer.appended_ms):
+            self._count_expired(log)  # the first result has expired, and this is a repeat
             log.repeats.add(cause)
         elif cause < log.newest:
             self._note_out_of_order(log, cause, at)
@@ -171,15 +185,17 @@ class LaneAudit:
         """Compare records of commands of earlier windows: repeats, or results that were missing until now."""
         late, self._late = sorted(self._late, key=lambda record: record[1].cause), []
         rows: dict[int, Answer] = {}
-        read_to = -1
+        read_to = begins = -1
         for at, (log, named) in enumerate(late):
             if named.cause > read_to:
                 last = max(other.cause for _, other in late[at:] if other.cause < named.cause + _NEAR)
                 answers = await self._ledger(named.cause, last + 1)
                 read_to = answers[-1].offset if answers else last
-                rows = {answer.offset: answer for answer in answers}
+                rows, begins = {answer.offset: answer for answer in answers}, -1
             answer = rows.get(named.cause)
-            self._result(log, named, answer, is_asked=answer is not None)
+            if answer is None and begins < 0:
+                begins = await self._ledger_begins()
+            self._result(log, named, answer, is_asked=answer is not None or named.cause < begins)
 
     async def _read_on(self) -> None:
         """Read the logs to their ends: repeats of these commands may stand anywhere behind."""
@@ -196,23 +212,30 @@ class LaneAudit:
         await self._strays.look(1)
 
     async def _look_again(self) -> bool:
-        """Compare what became visible meanwhile. False if everything that is missing has expired."""
-        if all(self._has_expired(log, offset) for log in self.logs.values() for offset in log.missing):
+        """Compare what became visible meanwhile. False if everything that is missing may have expired."""
+        if all(self._may_have_expired(log, *at) for log in self.logs.values() for at in log.missing.items()):
             return False
         await asyncio.sleep(1.0)
         await self._history.look_again()
         await self._read_on()
         return True
 
-    def _note_missing(self, log: AuditedLog, offset: int) -> None:
-        if self._has_expired(log, offset):
-            self.expired += 1
+    def _note_missing(self, log: AuditedLog, offset: int, appended_ms: int) -> None:
+        if self._may_have_expired(log, offset, appended_ms):
+            self._count_expired(log)
         else:
             self.add(f"{log.prefix}missing", offset, "nothing is visible of what the ledger says")
 
-    def _has_expired(self, log: AuditedLog, offset: int) -> bool:
+    def _may_have_expired(self, log: AuditedLog, offset: int, appended_ms: int) -> bool:
         """Whether the log has dropped records as old as the first result of this command."""
-        return self._history.logs[log.kind].has_dropped and (log.first < 0 or offset < log.first)
+        is_old = appended_ms <= self._history.logs[log.kind].dropped_ms + _CLOCKS_DIFFER_MS
+        return is_old and (log.first < 0 or offset < log.first)
+
+    def _count_expired(self, log: AuditedLog) -> None:
+        if self._history.logs[log.kind].dropped_ms == inf:
+            self.unchecked += 1
+        else:
+            self.expired += 1
 
     def _wanted(self, log: AuditedLog, answer: Answer) -> Event:
         topic, partition = self._history.topic, self._history.partition

@@ -15,7 +15,11 @@ class AuditedLane(Model):
     commands: int
     results: int = Field(description="How many records of result topics name these commands.")
     repeats: int = Field(description="How many results and dead letters were not the first of their command.")
-    expired: int = Field(description="How many results the log has dropped with its retention.")
+    expired: int = Field(description="How many results a log, or answers the ledger, has dropped with its retention.")
+    unchecked: int = Field(
+        description="How many results are not visible, and nobody can tell whether a log has dropped them: producers "
+        "write the times of commands, or the log is empty and the broker does not tell its retention. No finding."
+    )
     findings: dict[str, int] = Field(
         description="How many of each code: `missing`, `different`, `doubled`, `out-of-order`, `unasked` (names a "
         "command that has no such answer), `foreign` (names no command); the same codes with `dead-letter-`; "

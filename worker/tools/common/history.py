@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import NamedTuple
 
 from worker.messages.envelope import Record
@@ -18,7 +19,8 @@ from worker.tools.common.result_record import letter_cause
 LOGS: tuple[Kind | None, ...] = (*Kind, None)
 # Pass this to `History.named` to read the logs to their end.
 NAMED_TO_THE_END = 2**62
-# This many records in a row that name later commands end a window. A few that stand too early do not.
+# This many records that name later commands, with none of the window between them, end it. A few that stand too early
+# do not.
 LOOK_AHEAD = 50
 
 
@@ -73,15 +75,21 @@ class CauseLog:
     any command, or none, and ends nothing.
     """
 
-    def __init__(self, records: AsyncIterator[list[Record]], cause: Callable[[Record], int | None]) -> None:
-        """`cause` returns the offset of the command that a record names; None for other partitions, or no command."""
+    def __init__(
+        self, records: AsyncIterator[list[Record]], cause: Callable[[Record], int | None], start: int = 0
+    ) -> None:
+        """`cause` returns the offset of the command that a record names; None for other partitions, or no command.
+
+        The first window begins at `start`.
+        """
         self._records, self._cause = records, cause
+        self._start, self._stop = start, start
         self.stray: Callable[[Record, int | None], None] = _ignored
         """Gets records whose cause is None, or behind all commands that are asked for."""
         self._ahead: list[Named] = []
         """Records that name commands behind all windows so far, in the order of the log."""
         self._run = 0
-        """How many of these stand in a row at the end."""
+        """How many of these stand at the end, with no record of the window between them."""
 
     def go_on(self, records: AsyncIterator[list[Record]]) -> None:
         """Continue with more records of the log."""
@@ -89,6 +97,7 @@ class CauseLog:
 
     async def until(self, stop: int, limit: int) -> AsyncIterator[list[Named]]:
         """Yield, in chunks, what is left for commands below `stop`. Records for commands from `limit` on are stray."""
+        self._start, self._stop = self._stop, stop
         held, self._ahead, self._run = self._ahead, [], 0
         yield self._wanted(held, stop, limit)
         while self._run < LOOK_AHEAD:
@@ -110,7 +119,9 @@ class CauseLog:
         for named in records:
             if named.cause < stop:
                 wanted.append(named)
-                self._run = 0
+                # A repeat is late anyway. A replay that alternates with first results would hold the window open.
+                if named.cause >= self._start:
+                    self._run = 0
             elif named.cause < limit:
                 self._ahead.append(named)
                 self._run += 1
@@ -134,11 +145,14 @@ class CommandWindow:
 
 @dataclass(slots=True)
 class NamingLog:
-    """A log of results or dead letters, read up to `end`. `has_dropped`: its first records have expired."""
+    """A log of results or dead letters, read up to `end`.
+
+    It may have dropped records that were appended before `dropped_ms`: -inf for none, inf where nobody knows.
+    """
 
     place: tuple[str, int]
     end: int
-    has_dropped: bool
+    dropped_ms: float
     causes: CauseLog
 
 
@@ -210,6 +224,10 @@ async def history(
         bounds = (await reader.bounds(topic, [number]))[number]
         begin = (await reader.first_since(topic, [number], since))[number]
         cause = cause_reader(topics.settings, partition, kind)
-        causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause)
-        logs[kind] = NamingLog(place, bounds.end, 0 < bounds.first == begin, causes)
+        causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause, offsets[0])
+        dropped_ms = -inf
+        if 0 < bounds.first == begin:
+            first_ms = await reader.appended_ms(topic, number, begin) if begin < bounds.end else None
+            dropped_ms = inf if first_ms is None else first_ms
+        logs[kind] = NamingLog(place, bounds.end, dropped_ms, causes)
     return History((commands, partition), offsets, reader, logs)

@@ -2,10 +2,12 @@
 
 import mmap
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
+from functools import partial
 from hashlib import blake2b, sha256
+from struct import Struct
 from typing import NamedTuple
 
 from worker.domain.command import DeadLetter
@@ -14,47 +16,92 @@ from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.store import sql
+from worker.stream.log_reader import LogReader
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
-from worker.tools.common.history import CommandWindow, History, Named, history
+from worker.tools.common.history import LOGS, NAMED_TO_THE_END, CommandWindow, History, Named, NamingLog, history
 from worker.tools.common.result_record import Misfit, answer_of, letter_of
 from worker.tools.lanes.restored_command import Contradiction, RestoredCommand, needs_letter, restore, source_of
 
 MOST_PLACES = 5
-_DIGEST_BYTES = 16
+_BYTES = 16
+# The number of a log among `LOGS`, from 1 on, and an offset in it.
+_PLACE = Struct(">qq")
 _Row = tuple[object, ...]
 
 
-class Digests:
-    """A digest for each offset of a range, in a temporary file: what was published first for each command."""
+class Firsts:
+    """16 bytes for each offset of a range, in a temporary file: of what was published first for each command."""
 
     def __init__(self, start: int, memory: mmap.mmap) -> None:
         self._start, self._memory = start, memory
 
-    def repeats(self, offset: int, digest: bytes) -> bool | None:
-        """None for the first digest at an offset, which is kept; for others, whether they equal the first."""
-        at = (offset - self._start) * _DIGEST_BYTES
-        kept = self._memory[at : at + _DIGEST_BYTES]
-        if kept == bytes(_DIGEST_BYTES):
-            self._memory[at : at + _DIGEST_BYTES] = digest
+    def at(self, offset: int) -> bytes:
+        """What is kept of an offset; zeros where nothing is."""
+        at = (offset - self._start) * _BYTES
+        return self._memory[at : at + _BYTES]
+
+    def repeats(self, offset: int, value: bytes) -> bool | None:
+        """None for the first value at an offset, which is kept; for others, whether they equal the first."""
+        kept = self.at(offset)
+        if kept == bytes(_BYTES):
+            at = (offset - self._start) * _BYTES
+            self._memory[at : at + _BYTES] = value
             return None
-        return kept == digest
+        return kept == value
 
 
 @contextmanager
-def digests(start: int, stop: int) -> Iterator[Digests]:
-    """Digests of offsets from `start` to below `stop`; the file vanishes afterwards."""
+def firsts(start: int, stop: int) -> Iterator[Firsts]:
+    """Room for offsets from `start` to below `stop`; the file vanishes afterwards."""
     with tempfile.TemporaryFile() as file:
-        file.truncate(max(1, (stop - start) * _DIGEST_BYTES))
+        file.truncate(max(1, (stop - start) * _BYTES))
         with mmap.mmap(file.fileno(), 0) as memory:
-            yield Digests(start, memory)
+            yield Firsts(start, memory)
+
+
+class LateResults:
+    """Finds first results that stand behind those of many later commands: they were missing, and were replayed.
+
+    Their windows end before them. The logs are read to their ends once, when the first one is asked for.
+    """
+
+    def __init__(
+        self, read_again: Callable[[], Awaitable[History]], reader: LogReader, results: Firsts, letters: Firsts
+    ) -> None:
+        """`read_again` returns the lane's history from its beginning."""
+        self._read_again, self._reader, self._results, self._letters = read_again, reader, results, letters
+        self._logs: Mapping[Kind | None, NamingLog] = {}
+
+    async def of(self, offset: int) -> AsyncIterator[tuple[Kind | None, Record]]:
+        """Yield the first result of a command, and its first dead letter, wherever they stand."""
+        if not self._logs:
+            await self._note_places()
+        for places in (self._results, self._letters):
+            number, at = _PLACE.unpack(places.at(offset))
+            if not number:
+                continue
+            kind = LOGS[number - 1]
+            if (record := await self._reader.record(*self._logs[kind].place, at)) is not None:
+                yield kind, record
+
+    async def _note_places(self) -> None:
+        history = await self._read_again()
+        async for kind, records in history.named(NAMED_TO_THE_END):
+            places, number = self._letters if kind is None else self._results, LOGS.index(kind) + 1
+            for cause, record in records:
+                if history.start <= cause < history.stop:
+                    places.repeats(cause, _PLACE.pack(number, record.offset))
+        self._logs = history.logs
 
 
 class LanePlan:
     """Reads the history of a lane once, chunk by chunk. `refusals` are complete when the last chunk was read."""
 
-    def __init__(self, history: History, group_id: str, results: Digests, letters: Digests) -> None:
-        self._history, self._group_id, self._seen_results, self._seen_letters = history, group_id, results, letters
+    def __init__(self, history: History, group_id: str, late: LateResults, results: Firsts, letters: Firsts) -> None:
+        """`results` and `letters` get digests."""
+        self._history, self._group_id, self._late = history, group_id, late
+        self._seen_results, self._seen_letters = results, letters
         self.refusals = Findings(MOST_PLACES)
 
     async def chunks(self) -> AsyncIterator[tuple[int, list[RestoredCommand]]]:
@@ -65,6 +112,9 @@ class LanePlan:
             async for kind, named in self._history.named(window.stop):
                 for record in named:
                     self._note(kind, record, commands, results, letters)
+            for offset in sorted(commands.keys() - results.keys()):
+                async for kind, late in self._late.of(offset):
+                    self._note(kind, Named(offset, late), commands, results, letters)
             yield window.stop, list(self._fitting(window, results, letters))
 
     def _note(
@@ -84,7 +134,7 @@ class LanePlan:
             return  # Postgres has this command: the search begins an hour early, since clocks differ.
         command = self._place(offset)
         # All zero stands for no digest, which a hash never is.
-        digest = blake2b(repr((kind, record.key, record.value, [*record.headers])).encode(), digest_size=_DIGEST_BYTES)
+        digest = blake2b(repr((kind, record.key, record.value, [*record.headers])).encode(), digest_size=_BYTES)
         repeats = (self._seen_letters if kind is None else self._seen_results).repeats(offset, digest.digest())
         if repeats is False:
             self.refusals.add("results-differ", command, f"{record.place} differs from what was published first")
@@ -132,9 +182,10 @@ async def plan_from_kafka(
     both: Connected, partition: int, offsets: tuple[int, int], since: datetime
 ) -> AsyncIterator[LanePlan]:
     """The plan of a lane's commands at these offsets. Results are read from `since` on."""
-    logs = await history(both.reader, both.topics, partition, offsets, since)
-    with digests(*offsets) as results, digests(*offsets) as letters:
-        yield LanePlan(logs, both.settings.group_id, results, letters)
+    read = partial(history, both.reader, both.topics, partition, offsets, since)
+    with ExitStack() as stack:
+        results, letters, *places = [stack.enter_context(firsts(*offsets)) for _ in range(4)]
+        yield LanePlan(await read(), both.settings.group_id, LateResults(read, both.reader, *places), results, letters)
 
 
 class RefusedRow(NamedTuple):
