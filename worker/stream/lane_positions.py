@@ -31,7 +31,7 @@ class LanePositions:
 
     def reason_to_halt(self, newest_result: int | None = None) -> str | None:
         """See `worker.stream.positions.reason_to_halt`."""
-        return self.lost_commits or reason_to_halt(self.position, self.emitted, self.log, newest_result)
+        return reason_to_halt(self.position, self.emitted, self.log, newest_result, self.lost_commits)
 
 
 def positions_of(

@@ -205,11 +205,19 @@ FAULTS = (
         ("tests/unit/test_positions.py",),
     ),
     Fault(
+        "other-topic-after-lost-commits",
+        "a lane of another topic is not said to have lost commits",
+        _LANE_POSITIONS,
+        "return reason_to_halt(self.position, self.emitted, self.log, newest_result, self.lost_commits)",
+        "return self.lost_commits or reason_to_halt(self.position, self.emitted, self.log, newest_result)",
+        ("tests/unit/test_positions.py",),
+    ),
+    Fault(
         "other-topic-goes-on",
         "a lane halts on a topic that was made anew",
         _POSITIONS,
-        "if position.topic is not None and log.topic is not None and position.topic != log.topic:",
-        "if position.topic is None and log.topic is not None and position.topic != log.topic:",
+        "if own is None or current is None or own == current:",
+        "if own is not None or current is None or own == current:",
         ("tests/unit/test_positions.py",),
     ),
     Fault(

@@ -81,6 +81,14 @@ FAULTS = (
         ("tests/unit/test_recovery_write.py",),
     ),
     Fault(
+        "recover-another-topic",
+        "a recovery takes nothing from a topic that is not the lane's",
+        f"{_TOOLS}lanes/lost_lanes.py",
+        "position_in(row).topic or known, is_active",
+        "None, is_active",
+        ("tests/unit/test_lost_lanes.py",),
+    ),
+    Fault(
         "o06-replay-gap-unnoticed",
         "rows that are dropped meanwhile are no gap in a replay",
         f"{_TOOLS}replay/replay.py",

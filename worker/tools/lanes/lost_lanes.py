@@ -8,6 +8,8 @@ from datetime import datetime
 
 from worker.domain.places import Place
 from worker.observability.hooks import outcome_name
+from worker.store.port import TopicIdentity
+from worker.stream.positions import other_topic
 from worker.stream.published import before
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
@@ -94,6 +96,8 @@ async def find_lost_lanes(
     oldest = {at: min(applied[at], view[at].log.end - 1) for at in chosen if view[at].log.end > view[at].log.first}
     ages = await both.reader.appended_at(topic, oldest)
     is_active = await has_members(both.cluster, settings.group_id)
+    # A lane that never ran does not know its topic; its neighbours do.
+    known = next((id for row in rows.values() if (id := position_in(row).topic) is not None), None)
     lanes = []
     for at in chosen:
         since, row = search_from or before(settings, ages.get(at, 0)), rows.get(at)
@@ -104,13 +108,18 @@ async def find_lost_lanes(
             text = "a transaction is open that may still move the group's offset"
             lane.refuse("open-transaction", lane.applied, text)
         if lane.to_restore:
-            await _note_obstacles(lane, view[at], is_active=is_active)
+            await _note_obstacles(lane, view[at], position_in(row).topic or known, is_active=is_active)
         lanes.append(lane)
     return lanes
 
 
-async def _note_obstacles(lane: LaneWithLostCommits, view: PartitionView, *, is_active: bool) -> None:
+async def _note_obstacles(
+    lane: LaneWithLostCommits, view: PartitionView, topic: TopicIdentity | None, *, is_active: bool
+) -> None:
     log, applied = view.log, lane.applied
+    if (other := other_topic(topic, log.topic)) is not None:
+        lane.refuse("other-topic", applied, f"{other}: another database answered what was published here")
+        return
     if log.end < lane.target:
         text = f"the log ends at {log.end}, and results were published up to {lane.target - 1}"
         lane.refuse("log-shorter", log.end, text)

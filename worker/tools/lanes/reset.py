@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from worker.store.port import FencingToken, LaneName, LostLane
 from worker.stream.cluster.leaders import by_topic
 from worker.stream.lane_positions import LanePositions
-from worker.stream.positions import NEW_NAME
+from worker.stream.positions import NEW_NAME, other_topic
 from worker.stream.published import before
 from worker.tools.common.connected import Connected, connected
 from worker.tools.common.group_members import has_members
@@ -49,7 +49,7 @@ def target_of(lane: LanePositions, published: int) -> Target:
     ledger has them. A moves only behind commands that have expired.
     """
     position, log, emitted = lane.position, lane.log, lane.emitted
-    if position.topic is not None and log.topic is not None and position.topic != log.topic:
+    if other_topic(position.topic, log.topic) is not None:
         return Target(position.applied, emitted, "other-topic")
     if lane.lost_commits is not None or published > position.applied:
         return Target(position.applied, emitted, "commits-lost")
