@@ -1,15 +1,21 @@
 """Which lanes `lanes recover` takes for damaged, and what is in its way, without servers."""
 
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from worker.messages.envelope import Record
+from worker.messages.events import Answer, event_of
+from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.store.port import Position, TopicIdentity
 from worker.stream.positions import Log
 from worker.tools.common.connected import Connected
 from worker.tools.common.group_view import PartitionView
+from worker.tools.common.history import Named
 from worker.tools.common.inspection import LaneRow
 from worker.tools.lanes import lost_lanes as module
 
@@ -79,3 +85,30 @@ async def test_results_of_another_topic_are_never_recovered(monkeypatch: pytest.
     assert await servers.codes() == {0: ["other-topic"]}, "the neighbour knows the topic of a lane that never ran"
     servers.applied = {0: None}
     assert await servers.codes() == {0: []}, "a copy from before the first worker"
+
+
+async def test_only_results_of_a_worker_tell_how_far_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail: a stranger's record named command 99999, and nothing could be recovered or reset any more."""
+    settings, since = Settings(), datetime(2026, 11, 1, tzinfo=UTC)
+    both = cast(Connected, SimpleNamespace(settings=settings, reader=None, topics=None))
+
+    def named(offset: int, *, is_result: bool) -> Named:
+        answer = Answer(offset, 0, Kind.REJECTED, "k", b"{}")
+        key, value, headers = event_of(answer, settings.topic_commands, 0)
+        cause = [header for header in headers if header[0] == "ce_causationid"]
+        return Named(offset, Record(settings.topic_rejected, 0, 0, 0, key, value, headers if is_result else cause))
+
+    async def end(*records: Named, kind: Kind | None = Kind.REJECTED) -> int:
+        async def read(_: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
+            yield kind, [*records]
+
+        async def logs(*_: object) -> SimpleNamespace:
+            return SimpleNamespace(topic=settings.topic_commands, named=read)
+
+        monkeypatch.setattr(module, "history", logs)
+        return await module.published_end(both, 0, since)
+
+    assert await end(named(7, is_result=True), named(99_999, is_result=False), named(6, is_result=True)) == 8
+    assert await end(named(99_999, is_result=True)) == 100_000, "the log is shorter: a worker answered that command"
+    assert await end(named(0, is_result=True)) == 1
+    assert await end() == await end(named(7, is_result=True), kind=None) == 0

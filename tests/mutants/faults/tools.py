@@ -89,6 +89,14 @@ FAULTS = (
         ("tests/unit/test_lost_lanes.py",),
     ),
     Fault(
+        "recover-strays",
+        "a stranger's record does not tell how far results were published",
+        f"{_TOOLS}lanes/lost_lanes.py",
+        "    except Misfit:\n        return False",
+        "    except Misfit:\n        return True",
+        ("tests/unit/test_lost_lanes.py",),
+    ),
+    Fault(
         "o06-replay-gap-unnoticed",
         "rows that are dropped meanwhile are no gap in a replay",
         f"{_TOOLS}replay/replay.py",

@@ -42,7 +42,7 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
     published = await published_without_offset(servers, seen)
     positions = positions_of_lanes(seen, known, published)
     ages = await _ages(servers, positions)
-    ahead = [at for at, lane in positions.items() if lane.emitted > lane.position.applied]
+    ahead = {at: lane.log.end for at, lane in positions.items() if lane.emitted > lane.position.applied}
     newest = await newest_results(servers.settings, servers.cluster, ahead)
     reports = []
     for at in sorted({*seen, *known}, key=lambda lane: (order.get(lane.topic, len(order)), lane)):
@@ -123,7 +123,9 @@ async def published_without_offset(servers: Servers, seen: Views) -> dict[TopicP
 
     Only the newest results are read: enough to see that a lane ran, and that commits are lost.
     """
-    without = [at for at, view in seen.items() if view.committed is None and view.log.first < view.log.end]
+    without = {
+        at: view.log.end for at, view in seen.items() if view.committed is None and view.log.first < view.log.end
+    }
     newest = await newest_results(servers.settings, servers.cluster, without)
     return {at: offset + 1 for at, offset in newest.items() if offset is not None}
 

@@ -6,7 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from worker.domain.command import Source
 from worker.domain.places import Place
+from worker.messages.envelope import Record
+from worker.messages.rules import Kind
 from worker.observability.hooks import outcome_name
 from worker.store.port import TopicIdentity
 from worker.stream.positions import other_topic
@@ -17,6 +20,7 @@ from worker.tools.common.group_members import has_members
 from worker.tools.common.group_view import PartitionView, group_view, stable_offsets
 from worker.tools.common.history import NAMED_TO_THE_END, history
 from worker.tools.common.inspection import position_in
+from worker.tools.common.result_record import Misfit, answer_of
 from worker.tools.common.selection import chosen_partitions
 from worker.tools.lanes.recovery_plan import MOST_PLACES, ledger_rows
 from worker.tools.lanes.restored_command import RestoredCommand
@@ -101,7 +105,7 @@ async def find_lost_lanes(
     lanes = []
     for at in chosen:
         since, row = search_from or before(settings, ages.get(at, 0)), rows.get(at)
-        published = await published_end(both, at, applied[at], since)
+        published = await published_end(both, at, since)
         lane_id = None if row is None else row.id
         lane = LaneWithLostCommits(both, at, applied[at], stable.get(at), published, since, lane_id)
         if at not in stable:
@@ -156,14 +160,25 @@ async def offsets_once_stable(both: Connected, partitions: Collection[int]) -> d
     return stable
 
 
-async def published_end(both: Connected, partition: int, applied: int, since: datetime) -> int:
+async def published_end(both: Connected, partition: int, since: datetime) -> int:
     """The offset behind the newest command of a partition that a result since then names; 0 without such a result.
 
-    `applied` is where its lane stands. Raises `CLUSTER_ERRORS`.
+    Records that no worker writes do not count: they may name any command. Raises `CLUSTER_ERRORS`.
     """
-    logs = await history(both.reader, both.topics, partition, (applied, applied), since)
-    newest = -1
+    logs, end = await history(both.reader, both.topics, partition, (0, 0), since), 0
     async for kind, named in logs.named(NAMED_TO_THE_END):
-        if kind is not None and named:
-            newest = max(newest, *(record.cause for record in named))
-    return newest + 1
+        # Newest first, since most chunks then need only one look.
+        for cause, record in sorted(named, key=lambda named: named.cause, reverse=True):
+            if kind is None or cause < end:
+                break
+            if _is_result(record, kind, Source(logs.topic, partition, cause, record.timestamp_ms)):
+                end = cause + 1
+    return end
+
+
+def _is_result(record: Record, kind: Kind, source: Source) -> bool:
+    try:
+        answer_of(record.key, record.value, record.headers, kind, source)
+    except Misfit:
+        return False
+    return True

@@ -132,9 +132,7 @@ class _Resetting:
         for at, lane in chosen.items():
             target = Target(lane.position.applied, lane.emitted)
             if at in halted:
-                published = await published_end(
-                    both, at, lane.position.applied, before(self._settings, ages.get(at, 0))
-                )
+                published = await published_end(both, at, before(self._settings, ages.get(at, 0)))
                 progress.advance(1)
                 target = target_of(lane, published)
                 if target.obstacle is not None and target.obstacle not in self._allow:
