@@ -29,7 +29,10 @@ class _Servers:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.topic = HERE
+        self.emitted = 10
         self.applied: dict[int, int | None] = {0: 5, 1: 10}
+        self.going_on_to: int | None = None
+        """Where all lanes are by the time that Kafka says E."""
         self._monkeypatch = monkeypatch
 
     async def lanes(self, *_: object) -> dict[int, LaneRow]:
@@ -50,10 +53,12 @@ class _Servers:
             return {at: PartitionView(Log(self.topic, 0, 10), None, None) for at in self.applied}
 
         async def offsets(*_: object) -> dict[int, int]:
-            return dict.fromkeys(self.applied, 10)
+            if self.going_on_to is not None:
+                self.emitted, self.applied = self.going_on_to, dict.fromkeys(self.applied, self.going_on_to)
+            return dict.fromkeys(self.applied, self.emitted)
 
         async def published(*_: object) -> int:
-            return 10
+            return self.emitted
 
         async def nobody(*_: object) -> bool:
             return False
@@ -85,6 +90,25 @@ async def test_results_of_another_topic_are_never_recovered(monkeypatch: pytest.
     assert await servers.codes() == {0: ["other-topic"]}, "the neighbour knows the topic of a lane that never ran"
     servers.applied = {0: None}
     assert await servers.codes() == {0: []}, "a copy from before the first worker"
+
+
+async def test_lanes_that_go_on_while_they_are_looked_at_lost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail: a look at a busy system said `log-shorter`, and to stop all workers since commits were lost."""
+    servers = _Servers(monkeypatch)
+    servers.applied, servers.going_on_to = {0: 10, 1: 10}, 20
+    assert await servers.codes() == {}
+
+
+async def test_only_an_offset_below_the_results_was_moved_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail: a halted worker went on with its recovered lane, and the recovery said that it had to run again."""
+    both, since = cast(Connected, None), datetime(2026, 11, 1, tzinfo=UTC)
+    lanes = [module.LaneWithLostCommits(both, at, 5, 10, 10, since, at) for at in range(5)]
+
+    async def offsets(*_: object) -> dict[int, int | None]:
+        return {0: 10, 1: 14, 2: 7, 3: None}  # somebody has a transaction open for the last lane
+
+    monkeypatch.setattr(module, "offsets_once_stable", offsets)
+    assert [lane.partition for lane in await module.moved_lanes(both, lanes)] == [2, 3]
 
 
 async def test_only_results_of_a_worker_tell_how_far_they_go(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,13 +168,18 @@ def recover_command(  # noqa: PLR0913 - options of a command
     since = None if search_from is None else timestamp("--search-from", search_from)
     request = RecoverRequest(partitions, since, frozenset(allow or ()), acting.author_if_executed())
 
+    so_far = [RecoverReport(executed=False, operation=None, warnings=(), lanes=())]
+
+    def failed(problem: Problem) -> RecoverReport:
+        return so_far[-1].model_copy(update={"problems": (*so_far[-1].problems, problem)})
+
     async def asking(servers: Servers, progress: Progress) -> RecoverReport:
         try:
-            return await recover(servers, request, progress)
+            return await recover(servers, request, progress, so_far.append)
         except CannotWrite as error:
-            return _not_recovered(Problem(code="not-written", text=str(error)))
+            return failed(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _not_recovered, patience, to_repair if acting.execute else to_look, settings)
+    report = ask_long(asking, failed, patience, to_repair if acting.execute else to_look, settings)
     show(report, as_json=as_json, draw=lambda page: _draw_recovery(page, report, settings))
 
 
@@ -237,10 +242,6 @@ def _draw_reset(page: Page, report: ResetReport) -> None:
     for channel in report.halted_elsewhere:
         options = shlex.join(again(channel))
         page.print(copyable(f"Lanes of another channel are halted, too: passport-worker lanes reset {options}"))
-
-
-def _not_recovered(problem: Problem) -> RecoverReport:
-    return RecoverReport(problems=(problem,), executed=False, operation=None, warnings=(), lanes=())
 
 
 def _draw_recovery(page: Page, report: RecoverReport, settings: Settings) -> None:

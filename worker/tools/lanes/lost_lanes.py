@@ -35,7 +35,7 @@ class LaneWithLostCommits:
 
     `channel` has the topics of the lane's channel.
     `applied` is A, and `emitted` is E, if the group has one. `published_end` is one past the newest command that has a
-    visible result; results are read from `since` on.
+    visible result; results are read from `since` on. `has_written` once a part may be restored.
     """
 
     channel: Connected
@@ -50,6 +50,7 @@ class LaneWithLostCommits:
     dead_letters: int = 0
     charges: int = 0
     keys_bound: int = 0
+    has_written: bool = False
 
     @property
     def topic(self) -> str:
@@ -95,19 +96,22 @@ async def find_lost_lanes(
     view = await group_view(settings, both.cluster)
     chosen = chosen_partitions(partitions, view)
     rows = await both.database.lanes(settings.group_id, topic)
-    stable = await offsets_once_stable(both, chosen)
-    applied = {at: position_in(rows.get(at)).applied for at in chosen}
-    oldest = {at: min(applied[at], view[at].log.end - 1) for at in chosen if view[at].log.end > view[at].log.first}
+    logs = {at: view[at].log for at in chosen if view[at].log.end > view[at].log.first}
+    oldest = {at: min(position_in(rows.get(at)).applied, log.end - 1) for at, log in logs.items()}
     ages = await both.reader.appended_at(topic, oldest)
+    since = {at: search_from or before(settings, ages.get(at, 0)) for at in chosen}
+    stable = await offsets_once_stable(both, chosen)
+    published = {at: await published_end(both, at, since[at]) for at in chosen}
+    # A again, behind E and the results: the other way around, each turn in between would look like lost commits.
+    rows = await both.database.lanes(settings.group_id, topic)
     is_active = await has_members(both.cluster, settings.group_id)
     # A lane that never ran does not know its topic; its neighbours do.
     known = next((id for row in rows.values() if (id := position_in(row).topic) is not None), None)
     lanes = []
     for at in chosen:
-        since, row = search_from or before(settings, ages.get(at, 0)), rows.get(at)
-        published = await published_end(both, at, since)
-        lane_id = None if row is None else row.id
-        lane = LaneWithLostCommits(both, at, applied[at], stable.get(at), published, since, lane_id)
+        row = rows.get(at)
+        applied, lane_id = position_in(row).applied, None if row is None else row.id
+        lane = LaneWithLostCommits(both, at, applied, stable.get(at), published[at], since[at], lane_id)
         if at not in stable:
             text = "a transaction is open that may still move the group's offset"
             lane.refuse("open-transaction", lane.applied, text)
@@ -141,9 +145,18 @@ async def _note_obstacles(
 
 
 async def moved_lanes(both: Connected, lanes: Sequence[LaneWithLostCommits]) -> list[LaneWithLostCommits]:
-    """The lanes of a channel whose offset in the group has changed since: somebody published meanwhile."""
+    """The lanes of a channel whose offset in the group has changed since, below what was published: by hand.
+
+    A worker that goes on once its lane is recovered moves the offset further than that.
+    """
     stable = await offsets_once_stable(both, [lane.partition for lane in lanes])
-    return [lane for lane in lanes if stable.get(lane.partition) != lane.emitted]
+    return [
+        lane
+        for lane in lanes
+        if lane.partition in stable
+        and stable[lane.partition] != lane.emitted
+        and (stable[lane.partition] or 0) < lane.target
+    ]
 
 
 async def offsets_once_stable(both: Connected, partitions: Collection[int]) -> dict[int, int | None]:

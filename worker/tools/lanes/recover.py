@@ -7,7 +7,7 @@ without a published result is decided later, as if it had never been decided.
 All channels are planned before any lane is written: a key is bound, and a serial number is taken, on any of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,10 +39,13 @@ class RecoverRequest:
     author: Author | None
 
 
-async def recover(servers: Servers, request: RecoverRequest, progress: Progress) -> RecoverReport:
+async def recover(
+    servers: Servers, request: RecoverRequest, progress: Progress, note: Callable[[RecoverReport], None]
+) -> RecoverReport:
     """Plan the recovery; write it if it has an author and nothing refuses it. Run again, it goes on.
 
-    Raises `SERVER_ERRORS`, `CannotWrite` and `BadSelection`.
+    `note` gets the report as far as it is, for a failure in the middle. Raises `SERVER_ERRORS`, `CannotWrite` and
+    `BadSelection`.
     """
     async with AsyncExitStack() as stack:
         channels = await stack.enter_async_context(connected_channels(servers))
@@ -52,21 +55,26 @@ async def recover(servers: Servers, request: RecoverRequest, progress: Progress)
         arguments = {"topics": topics, "partitions": request.partitions, "allow": sorted(request.allow)}
         keeping = operation(channels[0].database.connection, "lanes recover", request.author, arguments)
         kept = await stack.enter_async_context(keeping)
+        id = str(kept.id)
+        note(RecoverReport(executed=False, operation=id, warnings=(), lanes=()))
         # From here on no worker can write for the lanes, so that the plan still holds when it is written.
         registered = [await take_over(both, request.partitions) for both in channels]
         report, lanes = await _plan(channels, request, progress)
-        executed = report.ok
-        if executed:
+        report = report.model_copy(update={"operation": id})
+        if report.ok:
             progress.begin("writing", sum(lane.to_restore for lane in lanes))
             problems = list[Problem]()
-            for both, own in zip(channels, registered, strict=True):
-                problems += await _write(both, [lane for lane in lanes if lane.channel is both], own, progress)
-            report = report.model_copy(update={"problems": tuple(problems)})
+            try:
+                for both, own in zip(channels, registered, strict=True):
+                    problems += await _write(both, [lane for lane in lanes if lane.channel is both], own, progress)
+            finally:
+                note(report.model_copy(update={"executed": any(lane.has_written for lane in lanes)}))
+            report = report.model_copy(update={"executed": True, "problems": tuple(problems)})
         kept.progress |= {
             "lanes": {f"{lane.topic}/{lane.partition}": lane.target for lane in report.lanes},
             "ok": report.ok,
         }
-        return report.model_copy(update={"operation": str(kept.id), "executed": executed})
+        return report
 
 
 async def _plan(
