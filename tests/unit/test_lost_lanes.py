@@ -6,12 +6,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from worker.messages.envelope import Record
 from worker.messages.events import Answer, event_of
 from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.store.port import Position, TopicIdentity
+from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.positions import Log
 from worker.tools.common.connected import Connected
 from worker.tools.common.group_view import PartitionView
@@ -109,6 +111,34 @@ async def test_only_an_offset_below_the_results_was_moved_by_hand(monkeypatch: p
 
     monkeypatch.setattr(module, "offsets_once_stable", offsets)
     assert [lane.partition for lane in await module.moved_lanes(both, lanes)] == [2, 3]
+
+
+async def test_a_channel_that_nobody_serves_is_not_forgotten() -> None:
+    """Seen to fail: its passports stayed lost, and their units were created a second time on another channel."""
+    known, unknown, recovered, served = "gone.t", "made-later.t", "t", "served.t"
+    offsets = {
+        (topic, at): Committed(10, "passport-worker 10" if at < 2 else "by hand")
+        for topic in (known, unknown, recovered, served)
+        for at in range(3)
+    }
+
+    async def all_committed(_: str) -> dict[TopicPartition, Committed]:
+        return {TopicPartition(*at): offset for at, offset in offsets.items()}
+
+    async def lanes_of_group(_: str) -> dict[TopicPartition, LaneRow]:
+        return {
+            TopicPartition(known, at): LaneRow(at, at, 1, 1, "m", frozenset(), Position(applied, 0, 0))
+            for at, applied in enumerate((10, 5, 5))
+        }
+
+    both = SimpleNamespace(
+        settings=Settings(topic_commands=recovered),
+        cluster=SimpleNamespace(all_committed=all_committed),
+        database=SimpleNamespace(lanes_of_group=lanes_of_group),
+    )
+    problems = await module.lanes_not_served([cast(Connected, both)], {served})
+    assert [problem.place for problem in problems] == ["gone.t/1", "made-later.t/0", "made-later.t/1"]
+    assert {problem.code for problem in problems} == {"channel-not-served"}
 
 
 async def test_only_results_of_a_worker_tell_how_far_they_go(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,14 @@ FAULTS = (
         ("tests/unit/test_recovery_write.py",),
     ),
     Fault(
+        "recover-forgets-a-channel",
+        "a recovery does not leave out a channel that nobody serves",
+        f"{_TOOLS}lanes/lost_lanes.py",
+        "offset.offset > (applied := position_in(rows.get(at)).applied)",
+        "offset.offset < (applied := position_in(rows.get(at)).applied)",
+        ("tests/unit/test_lost_lanes.py",),
+    ),
+    Fault(
         "o06-replay-gap-unnoticed",
         "rows that are dropped meanwhile are no gap in a replay",
         f"{_TOOLS}replay/replay.py",

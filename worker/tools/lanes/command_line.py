@@ -136,7 +136,11 @@ def _draw_lanes(page: Page, report: LanesReport) -> None:
 
 
 _SEARCH = Parameter(help="Read results from this time on (RFC 3339); by default as far back as needed.")
-_ALLOW = Parameter(help="A refusal to pass over, when you know that the original is still to be answered.", negative=())
+_ALLOW = Parameter(
+    help="A refusal to pass over. original-missing: you know that the original is still to be answered. "
+    "channel-not-served: a channel that is not served may lose its passports.",
+    negative=(),
+)
 
 
 @app.command(
@@ -151,7 +155,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
         bool, Parameter(help="Take what was published as the truth; the only way so far.", negative=())
     ] = True,
     search_from: Annotated[str | None, _SEARCH] = None,
-    allow: Annotated[list[Literal["original-missing"]] | None, _ALLOW] = None,
+    allow: Annotated[list[Literal["original-missing", "channel-not-served"]] | None, _ALLOW] = None,
     channel: AllChannels = None,
     acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
@@ -166,7 +170,8 @@ def recover_command(  # noqa: PLR0913 - options of a command
     """
     settings = of_partitions(settings_of_all(channel), "partitions", partitions)
     since = None if search_from is None else timestamp("--search-from", search_from)
-    request = RecoverRequest(partitions, since, frozenset(allow or ()), acting.author_if_executed())
+    served = frozenset(Settings().by_commands)
+    request = RecoverRequest(partitions, since, frozenset(allow or ()), acting.author_if_executed(), served)
 
     so_far = [RecoverReport(executed=False, operation=None, warnings=(), lanes=())]
 

@@ -20,6 +20,7 @@ from worker.tools.common.group_members import has_members
 from worker.tools.common.group_view import PartitionView, group_view, stable_offsets
 from worker.tools.common.history import NAMED_TO_THE_END, history
 from worker.tools.common.inspection import position_in
+from worker.tools.common.report import Problem
 from worker.tools.common.result_record import Misfit, answer_of
 from worker.tools.common.selection import chosen_partitions
 from worker.tools.lanes.recovery_plan import MOST_PLACES, ledger_rows
@@ -119,6 +120,28 @@ async def find_lost_lanes(
             await _note_obstacles(lane, view[at], position_in(row).topic or known, is_active=is_active)
         lanes.append(lane)
     return lanes
+
+
+async def lanes_not_served(channels: Sequence[Connected], served: Collection[str]) -> list[Problem]:
+    """Lanes that lost commits, of topics that are neither recovered now nor `served`.
+
+    Their passports would be forgotten, and other channels could create them a second time. The database may not know
+    such a lane, if it is older. Raises `CLUSTER_ERRORS` and `DATABASE_ERRORS`.
+    """
+    both, topics = channels[0], {*served, *(own.settings.topic_commands for own in channels)}
+    offsets = await both.cluster.all_committed(both.settings.group_id)
+    rows = await both.database.lanes_of_group(both.settings.group_id)
+    return [
+        Problem(
+            code="channel-not-served",
+            place=f"{at.topic}/{at.partition}",
+            text=f"E is {offset.offset}, and A is {applied}: results were published that Postgres does not know, and "
+            "no channel of the settings has this topic. Name its channel in PASSPORT_CHANNELS, and run it again. Or "
+            "pass over it with --allow channel-not-served: its units may then get a second passport.",
+        )
+        for at, offset in sorted(offsets.items())
+        if at.topic not in topics and offset.is_ours and offset.offset > (applied := position_in(rows.get(at)).applied)
+    ]
 
 
 async def _note_obstacles(

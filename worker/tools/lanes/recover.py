@@ -19,7 +19,7 @@ from worker.tools.common.journal import Author, operation
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
-from worker.tools.lanes.lost_lanes import LaneWithLostCommits, find_lost_lanes, moved_lanes
+from worker.tools.lanes.lost_lanes import LaneWithLostCommits, find_lost_lanes, lanes_not_served, moved_lanes
 from worker.tools.lanes.recovery_plan import PlannedRows, plan_from_kafka
 from worker.tools.lanes.recovery_write import recovery_writer
 from worker.tools.lanes.report import RecoveredLane, RecoverReport
@@ -30,13 +30,14 @@ from worker.tools.lanes.taking_lanes import take_over
 class RecoverRequest:
     """Partitions to recover, none for all. Results are read from `search_from` on; None: as far back as needed.
 
-    Without an author, the recovery is only planned.
+    Without an author, the recovery is only planned. `served` are command topics of channels that are not recovered now.
     """
 
     partitions: tuple[int, ...]
     search_from: datetime | None
     allow: frozenset[str]
     author: Author | None
+    served: frozenset[str] = frozenset()
 
 
 async def recover(
@@ -82,6 +83,7 @@ async def _plan(
 ) -> tuple[RecoverReport, Sequence[LaneWithLostCommits]]:
     """Find everything that is to be restored, and why it cannot be. Writes nothing."""
     lanes = [lane for both in channels for lane in await find_lost_lanes(both, request.partitions, request.search_from)]
+    not_served = await lanes_not_served(channels, request.served)
     lost = [lane for lane in lanes if lane.to_restore]
     connection = channels[0].database.connection
     planned = PlannedRows(connection)
@@ -110,7 +112,8 @@ async def _plan(
         f"company {Company(company, names[company])} has {slots} passports, and its plan {most}"
         for company, slots, most in above
     ]
-    problems = [problem for lane in lanes for problem in lane.refusals.first if problem.code not in request.allow]
+    found = [*not_served, *(problem for lane in lanes for problem in lane.refusals.first)]
+    problems = [problem for problem in found if problem.code not in request.allow]
     report = RecoverReport(
         problems=tuple(problems),
         executed=False,

@@ -12,7 +12,13 @@ from worker.stream.published import before
 from worker.tools.common.connected import Connected, connected
 from worker.tools.common.group_members import has_members
 from worker.tools.common.journal import Author, operation
-from worker.tools.common.lanes import lane_views, positions_of_lanes, published_without_offset, with_logs_beyond
+from worker.tools.common.lanes import (
+    lane_views,
+    offsets_elsewhere,
+    positions_of_lanes,
+    published_without_offset,
+    with_logs_beyond,
+)
 from worker.tools.common.open_transactions import open_transactions
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -119,10 +125,11 @@ class _Resetting:
         views = await lane_views(self._servers)
         view = by_topic(views)[topic]
         self._seen = {at: seen.committed and seen.committed.offset for at, seen in view.items()}
+        unserved = await offsets_elsewhere(self._servers)
         rows = await both.database.lanes_of_group(settings.group_id)
         without_offset = await published_without_offset(self._servers, views)
         current = await with_logs_beyond(both.cluster, views, rows)
-        of_channels = by_topic(positions_of_lanes(current, rows, without_offset))
+        of_channels = by_topic(positions_of_lanes(current, rows, without_offset, unserved))
         positions = of_channels[topic]
         chosen = {at: positions[at] for at in chosen_partitions(partitions, view)}
         halted = {at: lane for at, lane in chosen.items() if lane.reason_to_halt() is not None}
