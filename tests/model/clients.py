@@ -377,6 +377,12 @@ class Cluster:
         offsets = await self.process.ask(self.process.group_coordinator, self.kafka.fetch_offsets, lanes, stable)
         return {partition: offsets[partition.partition] for partition in partitions}
 
+    async def all_committed(self, group_id: str) -> dict[TopicPartition, Committed]:
+        """OffsetFetch without topics."""
+        partitions = [TopicPartition(self.process.topic, at) for at in self.process.lanes]
+        offsets = await self.committed(group_id, partitions, stable=False)
+        return {partition: offset for partition, offset in offsets.items() if isinstance(offset, Committed)}
+
     async def is_member(self, group_id: str, generation: int, member: str) -> bool:
         """A heartbeat."""
         ask, world = self.process.ask, self.process.world

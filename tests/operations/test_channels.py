@@ -142,6 +142,42 @@ async def test_commits_that_one_channel_lost_halt_the_lanes_of_all(make_bench: M
         await drop_database(old)
 
 
+async def test_commits_of_a_channel_that_went_are_not_forgotten(make_bench: MakeBench, tmp_path: Path) -> None:
+    """After a restore from before it went. Seen to fail: nothing was said, and its units got second passports."""
+    bench = await _bench(make_bench, "acme")
+    without = {"PASSPORT_CHANNELS": ""}
+    _publish(bench, "", 6)
+    worker = bench.start_worker(tmp_path / "first.log", **without)
+    await bench.wait_for_results(6)
+    assert await asyncio.to_thread(bench.stop_worker, worker) == 0
+    copies = [await copy_database(bench.settings.database_url, "before")]
+    try:
+        for count in (12, 18):
+            _publish(bench, "acme", 6, f"{count}-")
+            await _answered(bench, tmp_path / "second.log", count)
+            copies.append(await copy_database(bench.settings.database_url, f"acme{count}"))
+        before, between, whole = copies
+        topic = bench.settings.of_channel("acme").topic_commands
+        for old, states in ((before, {"unowned"}), (between, {"halted", "not-served"})):
+            lost = {"PASSPORT_DATABASE_URL": old, **without}
+            told = await ask(bench, "lanes", **lost)
+            assert {state for *_, state in _lanes(told)} == states
+            held = await contents(old)
+            told = await ask(bench, "lanes recover", *EXECUTE, **lost)
+            assert (set(told.codes), told.report["executed"]) == ({"channel-not-served"}, False)
+            assert [problem["place"] for problem in told.report["problems"]] == [f"{topic}/{at}" for at in range(3)]
+            assert await contents(old) == held
+            passed_over = await ask(bench, "lanes recover", "--allow", "channel-not-served", **lost)
+            assert passed_over.code == 0
+            assert (await ask(bench, "lanes recover", "--channel", "acme", *EXECUTE, **lost)).code == 0
+            assert await contents(old) == await contents(whole)
+            assert (await ask(bench, "lanes recover", **lost)).code == 0
+            assert (await ask(bench, "lanes", **lost)).code == 0
+    finally:
+        for copy in copies:
+            await drop_database(copy)
+
+
 async def test_reset_of_a_channel(make_bench: MakeBench, tmp_path: Path) -> None:
     """Only its lane goes on from another offset; the partition of the same number of another channel stays."""
     bench = await _bench(make_bench, "acme")

@@ -24,6 +24,7 @@ from tests.operations.asking import Told, ask
 from tests.operations.mixture import as_role, contents, copy_database, drop_database, limit_tenants, mixture
 from tests.operations.tampering import Records, copied, records_of, with_headers, with_value
 from tests.workbench import Result, Workbench, get, tenant, until
+from worker.messages.events import uuid5_of_url
 from worker.tools.common.rights import READER, RUN
 from worker.tools.demo.embedded import free_port
 
@@ -283,7 +284,8 @@ async def _published_refusals(refusals: _Refusals) -> None:
     def name_beyond(records: Records) -> None:
         _, found = _last(records, "REJECTED")
         topic, partition, _ = found.cause.rsplit("/", 2)
-        records["REJECTED"].append(with_headers(found, ce_causationid=f"{topic}/{partition}/99999".encode()))
+        place = f"{topic}/{partition}/99999".encode()
+        records["REJECTED"].append(with_headers(found, ce_causationid=place, ce_id=uuid5_of_url(place)))
 
     def name_a_marker(records: Records) -> None:
         _, found = _last(records, "CREATED", ce_companyid=tenant(9).company_id)

@@ -45,6 +45,8 @@ class MemoryKafka:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.committed_offsets: dict[int, int] = {}
+        self.unserved: dict[TopicPartition, Committed] = {}
+        """Offsets of topics that the settings do not name."""
         self.published: dict[int, int | None] = {}
         """How far results go, by partition; None where they may not be read."""
         self.metadata = "set by hand"
@@ -85,6 +87,11 @@ class MemoryKafka:
             lane: None if offset is None else Committed(offset, self.metadata.format(offset))
             for lane, offset in offsets.items()
         }
+
+    async def all_committed(self, group_id: str) -> dict[TopicPartition, Committed]:
+        """See `Cluster`."""
+        offsets = await self.committed(group_id, self.all_partitions(), stable=False)
+        return {lane: offset for lane, offset in offsets.items() if offset is not None} | self.unserved
 
     async def ask_transaction_coordinator(self, transactional_id: str, request: InitProducerIdRequest) -> Any:
         """Fence an id, when `fencing` is set."""

@@ -99,7 +99,7 @@ def test_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
     assert completed() == set(ALL)
     assert completed("lanes") >= {"recover", "reset"}
-    assert completed("lanes", "recover", "--allow") == {"original-missing"}
+    assert completed("lanes", "recover", "--allow") == {"original-missing", "channel-not-served"}
     assert completed("completion") == {"bash", "fish", "zsh"}
 
 

@@ -151,6 +151,32 @@ async def test_lost_commits_of_another_lane_are_seen_while_lanes_work() -> None:
     await world.close()
 
 
+async def test_lost_commits_of_a_channel_that_nobody_serves_are_seen() -> None:
+    """Seen to fail: its passports were created a second time, on another channel.
+
+    A topic that the database does not know says nothing: another installation may have the same group.
+    """
+    world = make_world(1)
+    name = LaneName(GROUP, f"gone.{TOPIC}", 0)
+    registered = (await world.store.register([name], Owner(1, "before", "old")))[name]
+    assert isinstance(registered, Registered)
+    await world.store.start_lane(registered.token, 3)
+    for topic, metadata, is_lost in (
+        (name.topic, "passport-worker 3", False),
+        (name.topic, "by hand", False),
+        (name.topic, "passport-worker 7", True),
+        ("not in the database", "passport-worker 7", False),
+    ):
+        offset = 7 if metadata == "by hand" else int(metadata[-1])
+        world.kafka.unserved = {TopicPartition(topic, 0): Committed(offset, metadata)}
+        reason = await look_for_lost_commits(world.shared, world.kafka)
+        assert (reason is not None) is is_lost
+    world.kafka.unserved = {TopicPartition(name.topic, 0): Committed(7, "passport-worker 7")}
+    world.begin()
+    assert f"{name.topic}/0 (E=7, A=3)" in await _halted(world, 0)
+    await world.close()
+
+
 async def test_a_database_that_is_exchanged_in_the_middle_of_a_turn_is_not_written_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from worker.store.port import Position, TopicIdentity
+from worker.stream.lane_positions import LanePositions
 from worker.stream.positions import Log, reason_to_halt
 
 HERE = TopicIdentity("cluster-1", "topic-1")
@@ -59,6 +60,14 @@ def test_another_topic_of_the_same_name_halts_the_lane(topic: TopicIdentity, wha
     assert what in reason
     assert "Use a new topic name (PASSPORT_TOPIC_COMMANDS)" in reason
     assert "reset" not in reason
+    lane = LanePositions(APPLIED, 120, Log(topic, 0, end), is_new=False, lost_commits="run `lanes recover`")
+    assert "recover" not in (lane.reason_to_halt() or ""), "E of another topic shows no lost commits"
+
+
+def test_lost_commits_halt_a_lane_whose_own_positions_fit() -> None:
+    """Another lane lost them."""
+    lane = LanePositions(APPLIED, 100, Log(HERE, 0, 100), is_new=False, lost_commits="of another lane")
+    assert lane.reason_to_halt() == "of another lane"
 
 
 @pytest.mark.parametrize(

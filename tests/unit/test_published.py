@@ -1,5 +1,6 @@
 """How far results were published is told from all result topics, or not at all."""
 
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,7 +9,10 @@ import pytest
 from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 
+from worker.messages.envelope import Record
 from worker.settings import Settings
+from worker.stream import published as module
+from worker.stream.log_reader import Bounds
 from worker.stream.published import before, newest_results, published_ends
 
 SETTINGS = Settings()
@@ -34,8 +38,36 @@ async def test_a_result_topic_that_a_broker_does_not_know_is_an_error() -> None:
 
 async def test_the_newest_results_are_unknown_then() -> None:
     """They only give the reason of a halt."""
-    lanes = [TopicPartition(SETTINGS.topic_commands, partition) for partition in (0, 3)]
+    lanes = {TopicPartition(SETTINGS.topic_commands, partition): 10 for partition in (0, 3)}
     assert await newest_results(SETTINGS, _cluster(), lanes) == dict.fromkeys(lanes)
+
+
+class _Reader:
+    """Each result topic has results of commands 0/7 and 1/3, and a stranger's record that names 0/99999."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    async def bounds(self, _: str, numbers: Collection[int]) -> dict[int, Bounds]:
+        return dict.fromkeys(numbers, Bounds(0, 3))
+
+    async def first_since(self, _: str, numbers: Collection[int], *__: object) -> dict[int, int]:
+        return dict.fromkeys(numbers, 0)
+
+    async def read(self, topic: str, *_: object) -> AsyncIterator[list[Record]]:
+        places = [f"{SETTINGS.topic_commands}/{place}".encode() for place in ("0/7", "0/99999", "1/3")]
+        yield [Record(topic, 0, at, 0, None, b"{}", [("ce_causationid", name)]) for at, name in enumerate(places)]
+
+
+async def test_a_record_that_names_a_command_that_does_not_exist_yet_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seen to fail: the reason of a halt said that commits were lost, where somebody had set the offset ahead."""
+    monkeypatch.setattr(module, "LogReader", _Reader)
+    cluster = _cluster(*SETTINGS.result_topics)
+    lanes = {TopicPartition(SETTINGS.topic_commands, 0): 10, TopicPartition(SETTINGS.topic_commands, 2): 10}
+    assert [*(await newest_results(SETTINGS, cluster, lanes)).values()] == [7, None]
+    assert await published_ends(SETTINGS, cluster, {0: 1000}, {0: 10, 1: 10}) == {0: 8}
 
 
 def test_results_are_an_hour_older_than_their_commands_at_most() -> None:
@@ -52,4 +84,4 @@ def test_results_are_an_hour_older_than_their_commands_at_most() -> None:
 async def test_without_partitions_nobody_is_asked() -> None:
     """Neither broker nor log."""
     assert await published_ends(SETTINGS, _cluster(), {}, {}) == {}
-    assert await newest_results(SETTINGS, _cluster(), []) == {}
+    assert await newest_results(SETTINGS, _cluster(), {}) == {}

@@ -1,6 +1,8 @@
 """Writing what `lanes recover` has planned, without servers: not while a worker could decide the same commands anew."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -9,13 +11,14 @@ from typing import Any, cast
 import pytest
 
 from worker.settings import Settings
-from worker.store.port import ExpectedPosition, FencingToken, LaneName, LostLane, Registered
+from worker.store.port import ExpectedPosition, FencingToken, LaneName, LostLane, Registered, StoreUnavailable
 from worker.store.postgres import PostgresStore
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
 from worker.tools.common.journal import Author
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
+from worker.tools.lanes import command_line
 from worker.tools.lanes import recover as recover_module
 from worker.tools.lanes import recovery_write as module
 from worker.tools.lanes.lost_lanes import LaneWithLostCommits
@@ -109,16 +112,21 @@ async def test_where_nobody_can_decide_anew_all_is_written(
 ) -> None:
     """E at the end of the results halts every worker until the lane is recovered, so workers may go on running."""
     store = _Store(lost=1)
-    await _write(monkeypatch, store, _lost(20, emitted, 7), has_members)
-    assert store.written == [15, 20]
+    lane = _lost(20, emitted, 7)
+    await _write(monkeypatch, store, lane, has_members)
+    assert (store.written, lane.has_written) == ([15, 20], True)
 
 
-async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seen to fail: the report and the row of `operation` said that nothing was executed."""
+async def _recover(
+    monkeypatch: pytest.MonkeyPatch, write: Callable[..., Awaitable[list[Problem]]], notes: list[RecoverReport]
+) -> RecoverReport:
+    """Recover a lane with this way to write."""
+    lane = _lost(20, 20, 7)
 
     @asynccontextmanager
-    async def open_servers(_: object) -> AsyncIterator[list[SimpleNamespace]]:
-        yield [SimpleNamespace(settings=SETTINGS, database=SimpleNamespace(connection=None))]
+    async def open_servers(_: object) -> AsyncIterator[list[Connected]]:
+        lane.channel = cast(Connected, SimpleNamespace(settings=SETTINGS, database=SimpleNamespace(connection=None)))
+        yield [lane.channel]
 
     @asynccontextmanager
     async def keep(*_: object) -> AsyncIterator[SimpleNamespace]:
@@ -128,10 +136,7 @@ async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monk
         return {}
 
     async def plan(*_: object) -> tuple[RecoverReport, list[LaneWithLostCommits]]:
-        return RecoverReport(executed=False, operation=None, warnings=(), lanes=()), []
-
-    async def write(*_: object) -> list[Problem]:
-        return [Problem(code="offset-moved", text="The group's offset has moved meanwhile.")]
+        return RecoverReport(executed=False, operation=None, warnings=("of the plan",), lanes=()), [lane]
 
     fakes = {
         "connected_channels": open_servers,
@@ -143,5 +148,57 @@ async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monk
     for name, fake in fakes.items():
         monkeypatch.setattr(recover_module, name, fake)
     request = recover_module.RecoverRequest((), None, frozenset(), Author("a test", ""))
-    report = await recover_module.recover(cast(Any, None), request, Progress())
+    return await recover_module.recover(cast(Any, None), request, Progress(), notes.append)
+
+
+async def test_a_recovery_that_was_written_says_so_although_an_offset_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail: the report and the row of `operation` said that nothing was executed."""
+
+    async def write(*_: object) -> list[Problem]:
+        return [Problem(code="offset-moved", text="The group's offset has moved meanwhile.")]
+
+    report = await _recover(monkeypatch, write, [])
     assert (report.executed, report.ok) == (True, False)
+
+
+@pytest.mark.parametrize("has_written", [True, False])
+@pytest.mark.parametrize(
+    ("error", "code"), [(CannotWrite("others hold it"), "not-written"), (StoreUnavailable("away"), "postgres-away")]
+)
+def test_a_recovery_that_fails_in_the_middle_says_what_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: str,
+    has_written: bool,
+) -> None:
+    """Seen to fail: the report said that nothing was executed, and did not name the row of `operation`."""
+
+    async def write(_: object, lanes: Sequence[LaneWithLostCommits], *__: object) -> list[Problem]:
+        lanes[0].has_written = has_written
+        raise error
+
+    async def recover(*arguments: Any) -> RecoverReport:
+        notes = list[RecoverReport]()
+        try:
+            return await _recover(monkeypatch, write, notes)
+        finally:
+            arguments[-1](notes[-1])
+
+    def ask_long(
+        question: Callable[[Any, Any], Coroutine[Any, Any, RecoverReport]],
+        failed: Callable[[Problem], RecoverReport],
+        *_: object,
+    ) -> RecoverReport:
+        try:
+            return asyncio.run(question(None, None))
+        except StoreUnavailable as error:
+            return failed(Problem(code="postgres-away", text=str(error)))
+
+    monkeypatch.setattr(command_line, "recover", recover)
+    monkeypatch.setattr(command_line, "ask_long", ask_long)
+    with pytest.raises(SystemExit):
+        command_line.recover_command(as_json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert (report["executed"], report["operation"], report["warnings"]) == (has_written, "id", ["of the plan"])
+    assert [problem["code"] for problem in report["problems"]] == [code]

@@ -95,7 +95,7 @@ class Halts:
         logs = await log_ends.known([lane.partition for lane in own], ANSWER_SECONDS)
         answers = await read_positions(own, logs, self._forgotten, self._shared, self._consumer)
         known = {lane: answer for lane, answer in answers.items() if isinstance(answer, LanePositions)}
-        ahead = [lane.partition for lane, at in known.items() if at.emitted > at.position.applied]
+        ahead = {lane.partition: at.log.end for lane, at in known.items() if at.emitted > at.position.applied}
         newest = await newest_results(self._shared.settings, self._shared.cluster, ahead)
         for lane in lanes:
             answer, positions = answers.get(lane), known.get(lane)

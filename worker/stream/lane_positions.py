@@ -31,7 +31,7 @@ class LanePositions:
 
     def reason_to_halt(self, newest_result: int | None = None) -> str | None:
         """See `worker.stream.positions.reason_to_halt`."""
-        return self.lost_commits or reason_to_halt(self.position, self.emitted, self.log, newest_result)
+        return reason_to_halt(self.position, self.emitted, self.log, newest_result, self.lost_commits)
 
 
 def positions_of(
@@ -107,14 +107,12 @@ async def read_positions(
     read, or a reason to wait.
     `logs` has first offset and end of their logs. Raises the errors of both servers.
     """
-    group_id, topics = shared.settings.group_id, shared.settings.by_commands
+    group_id = shared.settings.group_id
     identities = await shared.cluster.identities({lane.name.topic for lane in lanes})
     committed = await shared.cluster.committed(group_id, [lane.partition for lane in lanes])
-    all_committed = await _all_committed(shared, consumer)
-    without_offset = [partition for partition, offset in all_committed.items() if offset is None]
     readings = forgotten.readings
-    # E before A: the other lanes are at work. The other way around, each turn in between would look like lost commits.
-    applied = await shared.store.applied(group_id, topics)
+    all_committed, applied = await _all_positions(shared, consumer)
+    without_offset = [partition for partition, offset in all_committed.items() if offset is None]
     positions = await shared.store.positions(lanes.values())
     own = {lane.partition: positions.get(token) for lane, token in lanes.items()}
     noted = {partition: position.emitted for partition, position in own.items() if position is not None}
@@ -152,9 +150,7 @@ async def read_positions(
 
 async def look_for_lost_commits(shared: LaneDependencies, consumer: Consumer) -> str | None:
     """Say why no lane may run, where any lane has lost commits. Looks at committed offsets alone."""
-    committed = await _all_committed(shared, consumer)
-    applied = await shared.store.applied(shared.settings.group_id, shared.settings.by_commands)
-    return why_commits_are_lost(committed, applied)
+    return why_commits_are_lost(*await _all_positions(shared, consumer))
 
 
 async def look_for_lost_results(shared: LaneDependencies, forgotten: Forgotten) -> str | None:
@@ -164,7 +160,17 @@ async def look_for_lost_results(shared: LaneDependencies, forgotten: Forgotten) 
     return why_commits_are_lost({}, applied, published)
 
 
-async def _all_committed(shared: LaneDependencies, consumer: Consumer) -> dict[TopicPartition, Committed | None]:
-    """E of every lane of the group. A lane at work may move on; a lower bound is enough to see lost commits."""
-    committed = await shared.cluster.committed(shared.settings.group_id, consumer.all_partitions(), stable=False)
-    return {at: offset for at, offset in committed.items() if not isinstance(offset, KafkaError)}
+async def _all_positions(
+    shared: LaneDependencies, consumer: Consumer
+) -> tuple[dict[TopicPartition, Committed | None], dict[tuple[str, int], int | None]]:
+    """E, then A, of every lane of the group, also of topics that the database has and nobody serves any more.
+
+    A lane at work may move on; a lower bound is enough to see lost commits.
+    """
+    group_id, served = shared.settings.group_id, shared.settings.by_commands
+    offsets = await shared.cluster.all_committed(group_id)
+    # E before A: the other lanes are at work. The other way around, each turn in between would look like lost commits.
+    applied = await shared.store.applied(group_id, {*served, *(at.topic for at in offsets)})
+    known = {*served, *(topic for topic, _ in applied)}
+    committed: dict[TopicPartition, Committed | None] = dict.fromkeys(consumer.all_partitions())
+    return committed | {at: offset for at, offset in offsets.items() if at.topic in known}, applied

@@ -58,16 +58,21 @@ def why_commits_are_lost(
     )
 
 
-def reason_to_halt(position: Position, emitted: int, log: Log, newest_result: int | None) -> str | None:
+def reason_to_halt(
+    position: Position, emitted: int, log: Log, newest_result: int | None, lost_commits: str | None = None
+) -> str | None:
     """Say why a lane must not run, and what to do about it. None when the positions fit together.
 
     `newest_result` is the offset of the newest command that has a result in the result topics, None where it is not
-    known. It only matters where E is beyond A.
+    known. It only matters where E is beyond A. `lost_commits` says why no lane at all may run.
     """
     applied = position.applied
     at = f"E={emitted} (committed in Kafka), A={applied} (applied in Postgres)"
-    if position.topic is not None and log.topic is not None and position.topic != log.topic:
-        return f"{at}: {_other_topic(position.topic, log.topic)}. {NEW_NAME}"
+    # First, since E of another topic shows no lost commits: a recovery would write what another database answered.
+    if (other := other_topic(position.topic, log.topic)) is not None:
+        return f"{at}: {other}. {NEW_NAME}"
+    if lost_commits is not None:
+        return lost_commits
     if emitted > applied:
         return f"{at}: {_kafka_is_ahead(applied, newest_result)}"
     if emitted < position.ledger_from:
@@ -93,7 +98,10 @@ def reason_without_topic(topic: str) -> str:
     return f"there is no topic {topic} any more. {NEW_NAME}"
 
 
-def _other_topic(own: TopicIdentity, current: TopicIdentity) -> str:
+def other_topic(own: TopicIdentity | None, current: TopicIdentity | None) -> str | None:
+    """Say that a lane belongs to another topic or cluster than its name leads to. None where that is not known."""
+    if own is None or current is None or own == current:
+        return None
     if current.cluster_id != own.cluster_id:
         return f"this is the cluster {current.cluster_id}, and the lane belongs to {own.cluster_id}"
     return f"the topic was made anew: its id is {current.topic_id}, and the lane belongs to {own.topic_id}"

@@ -49,9 +49,8 @@ async def published_ends(
             oldest_ms = min(since_ms[partition] for partition in own)
             start = (await committed.first_since(topic, [number], before(settings, oldest_ms)))[number]
             async for records in committed.read(topic, number, start, stop):
-                for cause in _causes(records, settings.topic_commands):
-                    # A forged result may name a command that does not exist yet.
-                    if cause.partition in ends and cause.offset < log_ends.get(cause.partition, 0):
+                for cause in _causes(records, settings.topic_commands, log_ends):
+                    if cause.partition in ends:
                         ends[cause.partition] = max(ends[cause.partition], cause.offset + 1)
     return ends
 
@@ -67,36 +66,36 @@ def before(settings: Settings, appended_ms: int) -> datetime:
 
 
 async def newest_results(
-    settings: Settings, cluster: Cluster, lanes: Collection[TopicPartition]
+    settings: Settings, cluster: Cluster, log_ends: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, int | None]:
     """Offset of the newest command of each lane that has a visible result; None where none is known.
 
     They only explain why a lane halts: a worker that may not read results does without. Errors are logged.
     """
     newest: dict[TopicPartition, int | None] = {}
-    for topic, partitions in by_topic(dict.fromkeys(lanes)).items():
-        offsets = await _newest_of_channel(settings.by_commands[topic], cluster, partitions)
+    for topic, own in by_topic(log_ends).items():
+        offsets = await _newest_of_channel(settings.by_commands[topic], cluster, own)
         newest |= {TopicPartition(topic, partition): offset for partition, offset in offsets.items()}
     return newest
 
 
 async def _newest_of_channel(
-    settings: Settings, cluster: Cluster, partitions: Collection[int]
+    settings: Settings, cluster: Cluster, log_ends: Mapping[int, int]
 ) -> dict[int, int | None]:
     """The same for the partitions of one channel."""
-    newest: dict[int, int | None] = dict.fromkeys(partitions)
+    newest: dict[int, int | None] = dict.fromkeys(log_ends)
     reader = LogReader(cluster)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            for name, numbers in (await _result_partitions(settings, cluster, partitions)).items():
+            for name, numbers in (await _result_partitions(settings, cluster, log_ends)).items():
                 for number, bounds in (await reader.bounds(name, numbers)).items():
                     start = max(bounds.first, bounds.end - _TAIL_OFFSETS)
                     async for records in reader.read(name, number, start, bounds.end):
-                        for cause in _causes(records, settings.topic_commands):
-                            newest[cause.partition] = max(cause.offset, newest.get(cause.partition) or 0)
+                        for cause in _causes(records, settings.topic_commands, log_ends):
+                            newest[cause.partition] = max(cause.offset, newest[cause.partition] or 0)
     except Exception as error:
         log.warning("results_cannot_be_read", error=f"{type(error).__name__}: {error}")
-        return dict.fromkeys(partitions)
+        return dict.fromkeys(log_ends)
     return newest
 
 
@@ -116,9 +115,12 @@ async def _result_partitions(
     return result_partitions
 
 
-def _causes(results: Sequence[Record], topic: str) -> Iterator[Place]:
-    """The commands of a topic that results name. Strangers may have put records among them, and anything in headers."""
+def _causes(results: Sequence[Record], topic: str, log_ends: Mapping[int, int]) -> Iterator[Place]:
+    """The commands of a topic that results name, of the partitions in `log_ends`.
+
+    Strangers may have put records among them, and anything in headers: a command that does not exist yet, too.
+    """
     for result in results:
         cause = cause_of(result.headers)
-        if cause is not None and cause.topic == topic:
+        if cause is not None and cause.topic == topic and cause.offset < log_ends.get(cause.partition, 0):
             yield cause

@@ -60,11 +60,18 @@ FAULTS = (
         "t45-A-before-E",
         "E is read before A: the other way around, each turn in between would look like lost commits",
         _LANE_POSITIONS,
-        "    committed = await _all_committed(shared, consumer)\n"
-        "    applied = await shared.store.applied(shared.settings.group_id, shared.settings.by_commands)\n",
-        "    applied = await shared.store.applied(shared.settings.group_id, shared.settings.by_commands)\n"
-        "    committed = await _all_committed(shared, consumer)\n",
+        "    known = {*served, *(topic for topic, _ in applied)}\n",
+        "    known = {*served, *(topic for topic, _ in applied)}\n"
+        "    offsets = await shared.cluster.all_committed(group_id)\n",
         ("tests/unit/test_session.py", "tests/unit/test_opening.py", "tests/unit/test_sessions.py"),
+    ),
+    Fault(
+        "lost-commits-of-served-channels-only",
+        "commits that a channel has lost which nobody serves any more halt every lane",
+        _LANE_POSITIONS,
+        "known = {*served, *(topic for topic, _ in applied)}",
+        "known = {*served}",
+        ("tests/unit/test_opening.py",),
     ),
     Fault(
         "t48-lost-commits-of-own-lanes-only",
@@ -205,11 +212,19 @@ FAULTS = (
         ("tests/unit/test_positions.py",),
     ),
     Fault(
+        "other-topic-after-lost-commits",
+        "a lane of another topic is not said to have lost commits",
+        _LANE_POSITIONS,
+        "return reason_to_halt(self.position, self.emitted, self.log, newest_result, self.lost_commits)",
+        "return self.lost_commits or reason_to_halt(self.position, self.emitted, self.log, newest_result)",
+        ("tests/unit/test_positions.py",),
+    ),
+    Fault(
         "other-topic-goes-on",
         "a lane halts on a topic that was made anew",
         _POSITIONS,
-        "if position.topic is not None and log.topic is not None and position.topic != log.topic:",
-        "if position.topic is None and log.topic is not None and position.topic != log.topic:",
+        "if own is None or current is None or own == current:",
+        "if own is not None or current is None or own == current:",
         ("tests/unit/test_positions.py",),
     ),
     Fault(

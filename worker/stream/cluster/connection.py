@@ -228,6 +228,15 @@ class Cluster:
         missing = KafkaError("the coordinator did not answer for it")
         return {partition: offsets.get(partition, missing) for partition in partitions}
 
+    async def all_committed(self, group_id: str) -> dict[TopicPartition, Committed]:
+        """All committed offsets of a group, also those of topics that nobody reads any more. Ignores open transactions.
+
+        Lacks topics that the user may not describe, and partitions with an error.
+        """
+        response = await self.ask_group_coordinator(group_id, OffsetsRequest(group_id, None, stable=False))
+        offsets = committed_offsets(response).items()
+        return {partition: offset for partition, offset in offsets if isinstance(offset, Committed)}
+
     async def is_member(self, group_id: str, generation: int, member: str) -> bool:
         """Whether the group's present generation has this member, by a heartbeat in its name.
 

@@ -48,18 +48,18 @@ class OffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]):  #
 
     API_KEY = 9
 
-    def __init__(self, group_id: str, partitions: Mapping[str, Collection[int]], *, stable: bool) -> None:
-        """`partitions` are those of each topic."""
+    def __init__(self, group_id: str, partitions: Mapping[str, Collection[int]] | None, *, stable: bool) -> None:
+        """`partitions` are those of each topic; None asks for all partitions that have an offset."""
         self._group_id, self._partitions, self._stable = group_id, partitions, stable
 
     def build(
         self, request_struct_class: type[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]
     ) -> OffsetFetchRequest_v3 | OffsetFetchRequest_v7:
         """See `aiokafka.protocol.api.Request`."""
-        topics = [(topic, [*own]) for topic, own in self._partitions.items()]
+        topics: Any = None if self._partitions is None else [(topic, [*own]) for topic, own in self._partitions.items()]
         if request_struct_class.API_VERSION < 7:
             return request_struct_class(self._group_id, topics)
-        return request_struct_class(self._group_id, [(*topic, {}) for topic in topics], self._stable, {})
+        return request_struct_class(self._group_id, topics and [(*topic, {}) for topic in topics], self._stable, {})
 
 
 class Committed(NamedTuple):

@@ -10,6 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.leaders import by_topic
+from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.lane_positions import LanePositions, positions_of
 from worker.stream.log_reader import LogReader
 from worker.stream.positions import Log, why_commits_are_lost
@@ -35,14 +36,15 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
     # Lanes of channels that nobody serves come last.
     order = {topic: number for number, topic in enumerate(settings.by_commands)}
     seen, problems = await _views(servers)
+    elsewhere = await servers.kafka(lambda: offsets_elsewhere(servers))
     rows = await servers.postgres(lambda database: database.lanes_of_group(settings.group_id), ("lane",))
     known: Rows = {} if isinstance(rows, Problem) else rows
     caught_up = await servers.kafka(lambda: with_logs_beyond(servers.cluster, seen, known))
     seen = seen if isinstance(caught_up, Problem) else caught_up
     published = await published_without_offset(servers, seen)
-    positions = positions_of_lanes(seen, known, published)
+    positions = positions_of_lanes(seen, known, published, {} if isinstance(elsewhere, Problem) else elsewhere)
     ages = await _ages(servers, positions)
-    ahead = [at for at, lane in positions.items() if lane.emitted > lane.position.applied]
+    ahead = {at: lane.log.end for at, lane in positions.items() if lane.emitted > lane.position.applied}
     newest = await newest_results(servers.settings, servers.cluster, ahead)
     reports = []
     for at in sorted({*seen, *known}, key=lambda lane: (order.get(lane.topic, len(order)), lane)):
@@ -94,6 +96,13 @@ async def lane_views(servers: Servers) -> Views:
     }
 
 
+async def offsets_elsewhere(servers: Servers) -> dict[TopicPartition, Committed]:
+    """Offsets of the group on topics that no channel of the settings has. Raises `CLUSTER_ERRORS`."""
+    settings = servers.settings
+    offsets = await servers.cluster.all_committed(settings.group_id)
+    return {at: offset for at, offset in offsets.items() if at.topic not in settings.by_commands}
+
+
 async def _ages(servers: Servers, positions: Mapping[TopicPartition, LanePositions]) -> Mapping[TopicPartition, int]:
     """When the commands at E were appended, of lanes where commands wait."""
     reader, ages = LogReader(servers.cluster), dict[TopicPartition, int]()
@@ -123,21 +132,26 @@ async def published_without_offset(servers: Servers, seen: Views) -> dict[TopicP
 
     Only the newest results are read: enough to see that a lane ran, and that commits are lost.
     """
-    without = [at for at, view in seen.items() if view.committed is None and view.log.first < view.log.end]
+    without = {
+        at: view.log.end for at, view in seen.items() if view.committed is None and view.log.first < view.log.end
+    }
     newest = await newest_results(servers.settings, servers.cluster, without)
     return {at: offset + 1 for at, offset in newest.items() if offset is not None}
 
 
 def positions_of_lanes(
-    seen: Views, known: Rows, published: Mapping[TopicPartition, int]
+    seen: Views, known: Rows, published: Mapping[TopicPartition, int], elsewhere: Mapping[TopicPartition, Committed]
 ) -> dict[TopicPartition, LanePositions]:
     """The positions of every lane that Kafka has. Commits that one lane has lost concern all lanes of all channels.
 
-    `published` has the partitions for which the group has no offset. Lanes that nobody serves lose nothing.
+    `published` has the partitions for which the group has no offset, and `elsewhere` the offsets of topics that nobody
+    serves any more. Topics that the database does not know may be another installation's.
     """
     positions = {at: row.position for at, row in known.items()}
+    topics = {at.topic for at in known}
     reason = why_commits_are_lost(
-        {at: view.committed for at, view in seen.items()},
+        {at: view.committed for at, view in seen.items()}
+        | {at: offset for at, offset in elsewhere.items() if at.topic in topics},
         {at: None if position is None else position.applied for at, position in positions.items()},
         published,
     )

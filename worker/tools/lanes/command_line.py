@@ -136,7 +136,11 @@ def _draw_lanes(page: Page, report: LanesReport) -> None:
 
 
 _SEARCH = Parameter(help="Read results from this time on (RFC 3339); by default as far back as needed.")
-_ALLOW = Parameter(help="A refusal to pass over, when you know that the original is still to be answered.", negative=())
+_ALLOW = Parameter(
+    help="A refusal to pass over. original-missing: you know that the original is still to be answered. "
+    "channel-not-served: a channel that is not served may lose its passports.",
+    negative=(),
+)
 
 
 @app.command(
@@ -151,7 +155,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
         bool, Parameter(help="Take what was published as the truth; the only way so far.", negative=())
     ] = True,
     search_from: Annotated[str | None, _SEARCH] = None,
-    allow: Annotated[list[Literal["original-missing"]] | None, _ALLOW] = None,
+    allow: Annotated[list[Literal["original-missing", "channel-not-served"]] | None, _ALLOW] = None,
     channel: AllChannels = None,
     acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,
@@ -166,15 +170,21 @@ def recover_command(  # noqa: PLR0913 - options of a command
     """
     settings = of_partitions(settings_of_all(channel), "partitions", partitions)
     since = None if search_from is None else timestamp("--search-from", search_from)
-    request = RecoverRequest(partitions, since, frozenset(allow or ()), acting.author_if_executed())
+    served = frozenset(Settings().by_commands)
+    request = RecoverRequest(partitions, since, frozenset(allow or ()), acting.author_if_executed(), served)
+
+    so_far = [RecoverReport(executed=False, operation=None, warnings=(), lanes=())]
+
+    def failed(problem: Problem) -> RecoverReport:
+        return so_far[-1].model_copy(update={"problems": (*so_far[-1].problems, problem)})
 
     async def asking(servers: Servers, progress: Progress) -> RecoverReport:
         try:
-            return await recover(servers, request, progress)
+            return await recover(servers, request, progress, so_far.append)
         except CannotWrite as error:
-            return _not_recovered(Problem(code="not-written", text=str(error)))
+            return failed(Problem(code="not-written", text=str(error)))
 
-    report = ask_long(asking, _not_recovered, patience, to_repair if acting.execute else to_look, settings)
+    report = ask_long(asking, failed, patience, to_repair if acting.execute else to_look, settings)
     show(report, as_json=as_json, draw=lambda page: _draw_recovery(page, report, settings))
 
 
@@ -237,10 +247,6 @@ def _draw_reset(page: Page, report: ResetReport) -> None:
     for channel in report.halted_elsewhere:
         options = shlex.join(again(channel))
         page.print(copyable(f"Lanes of another channel are halted, too: passport-worker lanes reset {options}"))
-
-
-def _not_recovered(problem: Problem) -> RecoverReport:
-    return RecoverReport(problems=(problem,), executed=False, operation=None, warnings=(), lanes=())
 
 
 def _draw_recovery(page: Page, report: RecoverReport, settings: Settings) -> None:

@@ -6,8 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from worker.domain.command import Source
 from worker.domain.places import Place
+from worker.messages.envelope import Record
+from worker.messages.rules import Kind
 from worker.observability.hooks import outcome_name
+from worker.store.port import TopicIdentity
+from worker.stream.positions import other_topic
 from worker.stream.published import before
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
@@ -15,6 +20,8 @@ from worker.tools.common.group_members import has_members
 from worker.tools.common.group_view import PartitionView, group_view, stable_offsets
 from worker.tools.common.history import NAMED_TO_THE_END, history
 from worker.tools.common.inspection import position_in
+from worker.tools.common.report import Problem
+from worker.tools.common.result_record import Misfit, answer_of
 from worker.tools.common.selection import chosen_partitions
 from worker.tools.lanes.recovery_plan import MOST_PLACES, ledger_rows
 from worker.tools.lanes.restored_command import RestoredCommand
@@ -29,7 +36,7 @@ class LaneWithLostCommits:
 
     `channel` has the topics of the lane's channel.
     `applied` is A, and `emitted` is E, if the group has one. `published_end` is one past the newest command that has a
-    visible result; results are read from `since` on.
+    visible result; results are read from `since` on. `has_written` once a part may be restored.
     """
 
     channel: Connected
@@ -44,6 +51,7 @@ class LaneWithLostCommits:
     dead_letters: int = 0
     charges: int = 0
     keys_bound: int = 0
+    has_written: bool = False
 
     @property
     def topic(self) -> str:
@@ -89,28 +97,60 @@ async def find_lost_lanes(
     view = await group_view(settings, both.cluster)
     chosen = chosen_partitions(partitions, view)
     rows = await both.database.lanes(settings.group_id, topic)
-    stable = await offsets_once_stable(both, chosen)
-    applied = {at: position_in(rows.get(at)).applied for at in chosen}
-    oldest = {at: min(applied[at], view[at].log.end - 1) for at in chosen if view[at].log.end > view[at].log.first}
+    logs = {at: view[at].log for at in chosen if view[at].log.end > view[at].log.first}
+    oldest = {at: min(position_in(rows.get(at)).applied, log.end - 1) for at, log in logs.items()}
     ages = await both.reader.appended_at(topic, oldest)
+    since = {at: search_from or before(settings, ages.get(at, 0)) for at in chosen}
+    stable = await offsets_once_stable(both, chosen)
+    published = {at: await published_end(both, at, since[at]) for at in chosen}
+    # A again, behind E and the results: the other way around, each turn in between would look like lost commits.
+    rows = await both.database.lanes(settings.group_id, topic)
     is_active = await has_members(both.cluster, settings.group_id)
+    # A lane that never ran does not know its topic; its neighbours do.
+    known = next((id for row in rows.values() if (id := position_in(row).topic) is not None), None)
     lanes = []
     for at in chosen:
-        since, row = search_from or before(settings, ages.get(at, 0)), rows.get(at)
-        published = await published_end(both, at, applied[at], since)
-        lane_id = None if row is None else row.id
-        lane = LaneWithLostCommits(both, at, applied[at], stable.get(at), published, since, lane_id)
+        row = rows.get(at)
+        applied, lane_id = position_in(row).applied, None if row is None else row.id
+        lane = LaneWithLostCommits(both, at, applied, stable.get(at), published[at], since[at], lane_id)
         if at not in stable:
             text = "a transaction is open that may still move the group's offset"
             lane.refuse("open-transaction", lane.applied, text)
         if lane.to_restore:
-            await _note_obstacles(lane, view[at], is_active=is_active)
+            await _note_obstacles(lane, view[at], position_in(row).topic or known, is_active=is_active)
         lanes.append(lane)
     return lanes
 
 
-async def _note_obstacles(lane: LaneWithLostCommits, view: PartitionView, *, is_active: bool) -> None:
+async def lanes_not_served(channels: Sequence[Connected], served: Collection[str]) -> list[Problem]:
+    """Lanes that lost commits, of topics that are neither recovered now nor `served`.
+
+    Their passports would be forgotten, and other channels could create them a second time. The database may not know
+    such a lane, if it is older. Raises `CLUSTER_ERRORS` and `DATABASE_ERRORS`.
+    """
+    both, topics = channels[0], {*served, *(own.settings.topic_commands for own in channels)}
+    offsets = await both.cluster.all_committed(both.settings.group_id)
+    rows = await both.database.lanes_of_group(both.settings.group_id)
+    return [
+        Problem(
+            code="channel-not-served",
+            place=f"{at.topic}/{at.partition}",
+            text=f"E is {offset.offset}, and A is {applied}: results were published that Postgres does not know, and "
+            "no channel of the settings has this topic. Name its channel in PASSPORT_CHANNELS, and run it again. Or "
+            "pass over it with --allow channel-not-served: its units may then get a second passport.",
+        )
+        for at, offset in sorted(offsets.items())
+        if at.topic not in topics and offset.is_ours and offset.offset > (applied := position_in(rows.get(at)).applied)
+    ]
+
+
+async def _note_obstacles(
+    lane: LaneWithLostCommits, view: PartitionView, topic: TopicIdentity | None, *, is_active: bool
+) -> None:
     log, applied = view.log, lane.applied
+    if (other := other_topic(topic, log.topic)) is not None:
+        lane.refuse("other-topic", applied, f"{other}: another database answered what was published here")
+        return
     if log.end < lane.target:
         text = f"the log ends at {log.end}, and results were published up to {lane.target - 1}"
         lane.refuse("log-shorter", log.end, text)
@@ -128,9 +168,18 @@ async def _note_obstacles(lane: LaneWithLostCommits, view: PartitionView, *, is_
 
 
 async def moved_lanes(both: Connected, lanes: Sequence[LaneWithLostCommits]) -> list[LaneWithLostCommits]:
-    """The lanes of a channel whose offset in the group has changed since: somebody published meanwhile."""
+    """The lanes of a channel whose offset in the group has changed since, below what was published: by hand.
+
+    A worker that goes on once its lane is recovered moves the offset further than that.
+    """
     stable = await offsets_once_stable(both, [lane.partition for lane in lanes])
-    return [lane for lane in lanes if stable.get(lane.partition) != lane.emitted]
+    return [
+        lane
+        for lane in lanes
+        if lane.partition in stable
+        and stable[lane.partition] != lane.emitted
+        and (stable[lane.partition] or 0) < lane.target
+    ]
 
 
 async def offsets_once_stable(both: Connected, partitions: Collection[int]) -> dict[int, int | None]:
@@ -147,14 +196,25 @@ async def offsets_once_stable(both: Connected, partitions: Collection[int]) -> d
     return stable
 
 
-async def published_end(both: Connected, partition: int, applied: int, since: datetime) -> int:
+async def published_end(both: Connected, partition: int, since: datetime) -> int:
     """The offset behind the newest command of a partition that a result since then names; 0 without such a result.
 
-    `applied` is where its lane stands. Raises `CLUSTER_ERRORS`.
+    Records that no worker writes do not count: they may name any command. Raises `CLUSTER_ERRORS`.
     """
-    logs = await history(both.reader, both.topics, partition, (applied, applied), since)
-    newest = -1
+    logs, end = await history(both.reader, both.topics, partition, (0, 0), since), 0
     async for kind, named in logs.named(NAMED_TO_THE_END):
-        if kind is not None and named:
-            newest = max(newest, *(record.cause for record in named))
-    return newest + 1
+        # Newest first, since most chunks then need only one look.
+        for cause, record in sorted(named, key=lambda named: named.cause, reverse=True):
+            if kind is None or cause < end:
+                break
+            if _is_result(record, kind, Source(logs.topic, partition, cause, record.timestamp_ms)):
+                end = cause + 1
+    return end
+
+
+def _is_result(record: Record, kind: Kind, source: Source) -> bool:
+    try:
+        answer_of(record.key, record.value, record.headers, kind, source)
+    except Misfit:
+        return False
+    return True

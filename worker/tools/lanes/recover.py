@@ -7,7 +7,7 @@ without a published result is decided later, as if it had never been decided.
 All channels are planned before any lane is written: a key is bound, and a serial number is taken, on any of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ from worker.tools.common.journal import Author, operation
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
-from worker.tools.lanes.lost_lanes import LaneWithLostCommits, find_lost_lanes, moved_lanes
+from worker.tools.lanes.lost_lanes import LaneWithLostCommits, find_lost_lanes, lanes_not_served, moved_lanes
 from worker.tools.lanes.recovery_plan import PlannedRows, plan_from_kafka
 from worker.tools.lanes.recovery_write import recovery_writer
 from worker.tools.lanes.report import RecoveredLane, RecoverReport
@@ -30,19 +30,23 @@ from worker.tools.lanes.taking_lanes import take_over
 class RecoverRequest:
     """Partitions to recover, none for all. Results are read from `search_from` on; None: as far back as needed.
 
-    Without an author, the recovery is only planned.
+    Without an author, the recovery is only planned. `served` are command topics of channels that are not recovered now.
     """
 
     partitions: tuple[int, ...]
     search_from: datetime | None
     allow: frozenset[str]
     author: Author | None
+    served: frozenset[str] = frozenset()
 
 
-async def recover(servers: Servers, request: RecoverRequest, progress: Progress) -> RecoverReport:
+async def recover(
+    servers: Servers, request: RecoverRequest, progress: Progress, note: Callable[[RecoverReport], None]
+) -> RecoverReport:
     """Plan the recovery; write it if it has an author and nothing refuses it. Run again, it goes on.
 
-    Raises `SERVER_ERRORS`, `CannotWrite` and `BadSelection`.
+    `note` gets the report as far as it is, for a failure in the middle. Raises `SERVER_ERRORS`, `CannotWrite` and
+    `BadSelection`.
     """
     async with AsyncExitStack() as stack:
         channels = await stack.enter_async_context(connected_channels(servers))
@@ -52,21 +56,26 @@ async def recover(servers: Servers, request: RecoverRequest, progress: Progress)
         arguments = {"topics": topics, "partitions": request.partitions, "allow": sorted(request.allow)}
         keeping = operation(channels[0].database.connection, "lanes recover", request.author, arguments)
         kept = await stack.enter_async_context(keeping)
+        id = str(kept.id)
+        note(RecoverReport(executed=False, operation=id, warnings=(), lanes=()))
         # From here on no worker can write for the lanes, so that the plan still holds when it is written.
         registered = [await take_over(both, request.partitions) for both in channels]
         report, lanes = await _plan(channels, request, progress)
-        executed = report.ok
-        if executed:
+        report = report.model_copy(update={"operation": id})
+        if report.ok:
             progress.begin("writing", sum(lane.to_restore for lane in lanes))
             problems = list[Problem]()
-            for both, own in zip(channels, registered, strict=True):
-                problems += await _write(both, [lane for lane in lanes if lane.channel is both], own, progress)
-            report = report.model_copy(update={"problems": tuple(problems)})
+            try:
+                for both, own in zip(channels, registered, strict=True):
+                    problems += await _write(both, [lane for lane in lanes if lane.channel is both], own, progress)
+            finally:
+                note(report.model_copy(update={"executed": any(lane.has_written for lane in lanes)}))
+            report = report.model_copy(update={"executed": True, "problems": tuple(problems)})
         kept.progress |= {
             "lanes": {f"{lane.topic}/{lane.partition}": lane.target for lane in report.lanes},
             "ok": report.ok,
         }
-        return report.model_copy(update={"operation": str(kept.id), "executed": executed})
+        return report
 
 
 async def _plan(
@@ -74,6 +83,7 @@ async def _plan(
 ) -> tuple[RecoverReport, Sequence[LaneWithLostCommits]]:
     """Find everything that is to be restored, and why it cannot be. Writes nothing."""
     lanes = [lane for both in channels for lane in await find_lost_lanes(both, request.partitions, request.search_from)]
+    not_served = await lanes_not_served(channels, request.served)
     lost = [lane for lane in lanes if lane.to_restore]
     connection = channels[0].database.connection
     planned = PlannedRows(connection)
@@ -102,7 +112,8 @@ async def _plan(
         f"company {Company(company, names[company])} has {slots} passports, and its plan {most}"
         for company, slots, most in above
     ]
-    problems = [problem for lane in lanes for problem in lane.refusals.first if problem.code not in request.allow]
+    found = [*not_served, *(problem for lane in lanes for problem in lane.refusals.first)]
+    problems = [problem for problem in found if problem.code not in request.allow]
     report = RecoverReport(
         problems=tuple(problems),
         executed=False,

@@ -75,6 +75,7 @@ class Writer:
             async with self._store.transaction([expected]) as transaction:
                 await transaction.reserve(created)
                 await transaction.record(created, [answers], [stop])
+                lane.has_written = True  # before COMMIT, whose answer may be lost
 
         await self._persist(lane, transaction)
 

@@ -25,7 +25,9 @@ class RecoveredLane(Model):
 class RecoverReport(Report):
     """`passport-worker lanes recover`: what was published, but is missing in Postgres."""
 
-    executed: bool = Field(description="Whether it was written; otherwise the report says what would be.")
+    executed: bool = Field(
+        description="Whether it was written, or a part of it before a failure; otherwise the report says what would be."
+    )
     operation: str | None = Field(description="Id of the row in the table `operation`.")
     warnings: tuple[str, ...] = Field(description="What is unusual, but does not prevent the recovery.")
     lanes: tuple[RecoveredLane, ...]

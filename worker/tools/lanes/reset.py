@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from worker.store.port import FencingToken, LaneName, LostLane
 from worker.stream.cluster.leaders import by_topic
 from worker.stream.lane_positions import LanePositions
-from worker.stream.positions import NEW_NAME
+from worker.stream.positions import NEW_NAME, other_topic
 from worker.stream.published import before
 from worker.tools.common.connected import Connected, connected
 from worker.tools.common.group_members import has_members
 from worker.tools.common.journal import Author, operation
-from worker.tools.common.lanes import lane_views, positions_of_lanes, published_without_offset, with_logs_beyond
+from worker.tools.common.lanes import (
+    lane_views,
+    offsets_elsewhere,
+    positions_of_lanes,
+    published_without_offset,
+    with_logs_beyond,
+)
 from worker.tools.common.open_transactions import open_transactions
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -49,7 +55,7 @@ def target_of(lane: LanePositions, published: int) -> Target:
     ledger has them. A moves only behind commands that have expired.
     """
     position, log, emitted = lane.position, lane.log, lane.emitted
-    if position.topic is not None and log.topic is not None and position.topic != log.topic:
+    if other_topic(position.topic, log.topic) is not None:
         return Target(position.applied, emitted, "other-topic")
     if lane.lost_commits is not None or published > position.applied:
         return Target(position.applied, emitted, "commits-lost")
@@ -119,10 +125,11 @@ class _Resetting:
         views = await lane_views(self._servers)
         view = by_topic(views)[topic]
         self._seen = {at: seen.committed and seen.committed.offset for at, seen in view.items()}
+        unserved = await offsets_elsewhere(self._servers)
         rows = await both.database.lanes_of_group(settings.group_id)
         without_offset = await published_without_offset(self._servers, views)
         current = await with_logs_beyond(both.cluster, views, rows)
-        of_channels = by_topic(positions_of_lanes(current, rows, without_offset))
+        of_channels = by_topic(positions_of_lanes(current, rows, without_offset, unserved))
         positions = of_channels[topic]
         chosen = {at: positions[at] for at in chosen_partitions(partitions, view)}
         halted = {at: lane for at, lane in chosen.items() if lane.reason_to_halt() is not None}
@@ -132,9 +139,7 @@ class _Resetting:
         for at, lane in chosen.items():
             target = Target(lane.position.applied, lane.emitted)
             if at in halted:
-                published = await published_end(
-                    both, at, lane.position.applied, before(self._settings, ages.get(at, 0))
-                )
+                published = await published_end(both, at, before(self._settings, ages.get(at, 0)))
                 progress.advance(1)
                 target = target_of(lane, published)
                 if target.obstacle is not None and target.obstacle not in self._allow:
