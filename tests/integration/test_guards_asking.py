@@ -1,11 +1,13 @@
 """A broker that makes topics by itself makes none for us: it would have one partition and the producers' time."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 from confluent_kafka.admin import AdminClient
 
@@ -15,6 +17,7 @@ from tests.workbench import run_command
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster, client_options
 from worker.stream.log_reader import LogReader
+from worker.tools.demo.embedded import HOST, free_port
 
 
 class GenerousKafka(LocalKafka):
@@ -23,9 +26,15 @@ class GenerousKafka(LocalKafka):
     def _settings(self) -> dict[str, str]:
         return {**super()._settings(), "auto.create.topics.enable": "true"}
 
+    def move(self, port: int) -> None:
+        """Serve at another port from the next start on."""
+        text = self._properties.read_text()
+        self._properties.write_text(text.replace(f"{HOST}:{self.port}", f"{HOST}:{port}"))
+        self.port = port
+
 
 @pytest.fixture(scope="module")
-def generous() -> Iterator[LocalKafka]:
+def generous() -> Iterator[GenerousKafka]:
     """A broker of our own, empty."""
     with own_server(GenerousKafka, "a real Kafka") as kafka:
         yield kafka
@@ -76,3 +85,42 @@ def test_run_before_topics_create_makes_none(generous: LocalKafka, database_url:
     assert (done.returncode, "missing topics: " in done.stderr) == (1, True)
     assert not any(name.startswith("dpp.passport.") for name in _topics(generous))
     assert "differs" not in run_command("topics", "create", **own).stdout
+
+
+@asynccontextmanager
+async def _client(*addresses: str) -> AsyncIterator[AIOKafkaClient]:
+    client = AIOKafkaClient(**client_options(Settings(kafka_bootstrap_servers=",".join(addresses))))
+    try:
+        await client.bootstrap()
+        yield client
+    finally:
+        await client.close()
+
+
+async def test_b26_metadata_are_asked_for_at_a_bounded_rate(generous: GenerousKafka) -> None:
+    """A fetcher that finds no leader asks again as soon as it has an answer.
+
+    Seen to fail: nearly 2,000 requests a second, for one partition without a leader, and a core of CPU.
+    """
+    async with _client(generous.bootstrap_servers) as client:
+        began, updates = time.monotonic(), 0
+        while time.monotonic() - began < 0.5:
+            assert await client.force_metadata_update()
+            updates += 1
+    assert 2 <= updates <= 11
+
+
+async def test_b27_brokers_that_come_back_elsewhere_are_found(generous: GenerousKafka) -> None:
+    """By the addresses of the settings, which still lead to them (KIP-899).
+
+    Seen to fail: a consumer asked the addresses that it had last been told, for ever, and nobody noticed.
+    """
+    old, new = generous.port, free_port()
+    async with _client(f"{HOST}:{old}", f"{HOST}:{new}") as client:
+        generous.kill()
+        generous.move(new)
+        await asyncio.to_thread(generous.start)
+        async with asyncio.timeout(30):
+            while not await client.force_metadata_update():
+                pass
+        assert {broker.port for broker in client.cluster.brokers()} == {new}

@@ -8,7 +8,7 @@ import asyncio
 import math
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Container, Coroutine, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Container, Coroutine, Hashable, Iterator
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ import aiokafka.conn
 import aiokafka.consumer.fetcher
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, CloseReason, OAuthAuthenticator
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
@@ -246,6 +247,29 @@ aiokafka.client.MetadataRequest = MetadataRequest  # for all clients of this pro
 async def wait_for_topic(client: AIOKafkaClient, topic: str) -> None:
     """Wait until a client knows the partitions of a topic. Raises `UnknownTopicOrPartitionError` after 30 s."""
     await client._wait_on_metadata(topic)
+
+
+# A client asks for metadata at most so often: aiokafka asks again as soon as it has an answer without a leader (B26).
+METADATA_SECONDS = 0.05
+
+_metadata_update = AIOKafkaClient._metadata_update
+
+
+async def _update_metadata(client: AIOKafkaClient, cluster: ClusterMetadata, topics: Collection[str]) -> bool:
+    """Where none of the brokers answers that the client knows, ask the addresses that it was given again (B27)."""
+    await asyncio.sleep(getattr(client, "metadata_at", 0.0) + METADATA_SECONDS - time.monotonic())
+    client.metadata_at = time.monotonic()
+    if await _metadata_update(client, cluster, topics):
+        return True
+    try:
+        await client.bootstrap()
+    except KafkaConnectionError:
+        return False
+    is_updated: bool = await _metadata_update(client, cluster, topics)
+    return is_updated
+
+
+AIOKafkaClient._metadata_update = _update_metadata
 
 
 _get_conn = AIOKafkaClient._get_conn
