@@ -92,10 +92,10 @@ class Worker:
     # Health
 
     def not_alive(self) -> list[str]:
-        """Name lanes that hold records and have not moved for long, unless a server is away that they wait for."""
-        if self._away or self._membership is None:
-            return []
+        """Name lanes that hold records and have not moved for long, unless they wait for a server or for locks."""
         now = time.monotonic()
+        if self._away or self._membership is None or now - self._shared.processor.failed_at < STUCK_SECONDS:
+            return []
         return [
             f"{self._spoken(lane.partition)}: no progress for {now - lane.progressed_at:.0f} s"
             for lane in self._membership.lanes.values()

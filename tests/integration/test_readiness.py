@@ -12,6 +12,7 @@ import pytest
 from tests.integration.guards_helpers import commands, publish, running
 from tests.workbench import Workbench, until
 from worker import preflight, service
+from worker.store.postgres import SESSION_SETTINGS
 from worker.stream import background
 from worker.stream.group import GroupMembership
 
@@ -109,3 +110,26 @@ async def test_a_turn_that_never_ends_is_noticed(bench: Workbench, monkeypatch: 
         monkeypatch.setattr(one.worker._shared.processor, "process", lambda _: asyncio.Event().wait())
         await publish(bench, commands(bench, 0, 1))
         await until(lambda: any("no progress" in problem for problem in one.worker.not_alive()), 20, "/livez says so")
+
+
+async def test_a_turn_that_waits_for_somebodys_lock_is_alive(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forgotten BEGIN may hold it up for minutes, attempt after attempt, and a restart would cure nothing.
+
+    Seen to fail: `/livez` failed after two minutes, and all workers were killed at once, again and again.
+    """
+    monkeypatch.setattr(service, "STUCK_SECONDS", 1.0)
+    monkeypatch.setitem(SESSION_SETTINGS, "lock_timeout", "200ms")
+    other = await bench.connect()
+    async with running(bench) as one:
+        async with other.transaction():
+            await other.execute("LOCK TABLE company_usage")
+            await publish(bench, commands(bench, 0, 1))
+            membership = one.worker._membership
+            assert membership is not None
+            (lane,) = (lane for lane in membership.lanes.values() if lane.partition.partition == 0)
+            await until(lambda: lane.inbox.is_busy, 10, "the command waits")
+            for _ in range(25):
+                assert one.worker.not_alive() == []
+                await asyncio.sleep(0.1)
+        await bench.wait_for_results(1)
+    await other.close()

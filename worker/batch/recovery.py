@@ -1,5 +1,6 @@
 """A turn that fails: which failures are run again, which are narrowed down to a record, and which are waited for."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
@@ -60,6 +61,8 @@ class Processor:
     def __init__(self, pipeline: Pipeline, hooks: Hooks | None = None) -> None:
         self._pipeline = pipeline
         self._hooks = hooks or Hooks()
+        # When an attempt failed last, by `time.monotonic()`: whoever waits for somebody's locks does not stand still.
+        self.failed_at = 0.0
 
     async def process(self, turn: Sequence[Batch]) -> None:
         """Commit the effects of a turn: each batch gets its answers, or the error that kept it from them.
@@ -109,7 +112,11 @@ class Processor:
                 on=Retriable, attempts=attempts, timeout=60.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
             ):
                 with attempt:
-                    await self._pipeline.transaction(turn)
+                    try:
+                        await self._pipeline.transaction(turn)
+                    except Exception:
+                        self.failed_at = time.monotonic()
+                        raise
         except ConcurrentUpdate:
             raise
         except Retriable as error:
