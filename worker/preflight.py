@@ -1,7 +1,9 @@
 """The checks that must pass before a worker joins its group. `run` and `doctor` share them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from worker.auth.jwks import is_url
 from worker.messages import away
@@ -68,6 +70,9 @@ class Preflight:
                 "tokens of any company with it."
             )
             return [CheckResult(KEY_SET, finding, advice, "warning")]
+        if not is_url(location) and not await asyncio.to_thread(Path(location).is_file):
+            advice = "Correct PASSPORT_OAUTH_JWKS, or mount the file: access tokens are refused until it is there."
+            return [CheckResult(KEY_SET, "the key set is no file, expected a file or an https URL", advice, "warning")]
         return [_passed(KEY_SET, f"the key set is {'read over https' if is_url(location) else 'a file'}, as expected")]
 
     async def _connection(self) -> list[CheckResult]:

@@ -81,13 +81,18 @@ def _settings(**changes: Any) -> Settings:
         (None, "skipped"),
         ("https://keys.example.eu/jwks", "ok"),
         ("HTTPS://keys.example.eu/jwks", "ok"),
-        ("/etc/jwks.json", "ok"),
+        (__file__, "ok"),
+        ("/nowhere/jwks.json", "warning"),
+        ("htps://keys.example.eu/jwks", "warning"),
         ("http://keys.example.eu/jwks", "warning"),
         ("HTTP://w:hunter2@keys.example.eu/jwks", "warning"),
     ],
 )
 async def test_a_key_set_over_plain_http_is_unusual(location: str | None, status: str) -> None:
-    """Whoever is on the way can put in a key of their own. What `doctor` and the start of a worker say of it."""
+    """Whoever is on the way can put in a key of their own. What `doctor` and the start of a worker say of it.
+
+    A file that is missing, or a URL that is none, was told as a file: then all tokens were refused.
+    """
     settings = _settings(oauth_jwks=location)
     checks = Preflight(settings, PostgresStore(settings.database, 1), Cluster(settings)).of_settings
     (found,) = await findings(checks)

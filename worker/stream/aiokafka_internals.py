@@ -396,6 +396,7 @@ class _OAuthAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
 
     async def step(self, challenge: bytes | None) -> tuple[bytes, bool] | None:
         if challenge:
+            self._sasl_oauth_token_provider.refuse()
             raise SaslAuthenticationFailed(f"the broker refuses the token: {challenge.decode(errors='replace')}")
         step: tuple[bytes, bool] | None = await super().step(challenge)
         return step

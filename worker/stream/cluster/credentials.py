@@ -84,11 +84,15 @@ def _context_of(
 
 
 class _Token(AbstractTokenProvider):  # type: ignore[misc]
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, refuse: Callable[[str], None] = lambda text: None) -> None:
+        self._text, self._refuse = text, refuse
 
     async def token(self) -> str:
         return self._text
+
+    def refuse(self) -> None:
+        """See `TokenEndpoint`. Somebody else renews a token in a file."""
+        self._refuse(self._text)
 
 
 def _tokens(settings: Settings) -> Callable[[], _Token | Awaitable[_Token]]:
@@ -99,7 +103,7 @@ def _tokens(settings: Settings) -> Callable[[], _Token | Awaitable[_Token]]:
             settings.kafka_oauth_client_secret_file or "",
             settings.kafka_oauth_scope,
         )
-        return _Token(await endpoint.token())
+        return _Token(await endpoint.token(), endpoint.refuse)
 
     # Somebody else renews the file in time, such as Kubernetes the token of a service account.
     if file := settings.kafka_oauth_token_file:

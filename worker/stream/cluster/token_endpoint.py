@@ -34,6 +34,7 @@ class TokenEndpoint:
     def __init__(self, url: str, client_id: str, secret_file: str, scope: str | None) -> None:
         self._url, self._client_id, self._secret_file, self._scope = url, client_id, secret_file, scope
         self._token, self._renew_at, self._expires_at = "", -inf, -inf
+        self._got_at = -inf
         self._asking = asyncio.Lock()
 
     async def token(self) -> str:
@@ -46,6 +47,14 @@ class TokenEndpoint:
             if monotonic() >= self._renew_at:
                 await self._renew()
             return self._token
+
+    def refuse(self, token: str) -> None:
+        """Get another token for the next connection: brokers refuse this one, such as after the server got new keys.
+
+        A token that is a few seconds old serves on, so that no server is asked for each connection.
+        """
+        if token == self._token and monotonic() - self._got_at >= PAUSE_SECONDS:
+            self._renew_at = self._expires_at = -inf
 
     async def _renew(self) -> None:
         now = monotonic()
@@ -61,7 +70,7 @@ class TokenEndpoint:
             self._renew_at = now + PAUSE_SECONDS
             log.warning("kafka_token_not_renewed", endpoint=self._place, error=type(error).__name__)
         else:
-            self._renew_at, self._expires_at = now + seconds * RENEWED_AFTER, now + seconds
+            self._got_at, self._renew_at, self._expires_at = now, now + seconds * RENEWED_AFTER, now + seconds
 
     async def _ask(self) -> tuple[str, float]:
         """A token, and how many seconds it lives."""
