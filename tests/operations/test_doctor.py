@@ -288,8 +288,8 @@ async def test_keys_of_access_tokens(bench: Workbench, tmp_path: Path) -> None:
     """A set without a usable key is as good as none."""
     file = tmp_path / "jwks.json"
     settings = changed(bench.settings, oauth_jwks=str(file), oauth_issuer="i", oauth_audience="a")
-    told = await only(settings, "oauth.jwks", "failed")
-    assert told.finding == "Expected a readable JWKS, got FileNotFoundError"
+    told = (await examined(settings))["oauth.jwks"]
+    assert (told.status, told.finding) == ("failed", "Expected a readable JWKS, got FileNotFoundError")
     file.write_bytes(key_set())
     told = await only(settings, "oauth.jwks", "failed")
     assert told.finding == "usable keys: 0, expected one or more"

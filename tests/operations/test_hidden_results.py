@@ -5,8 +5,11 @@ import asyncio
 import pytest
 from confluent_kafka import Producer
 
+from tests.contract.world import NOW_MS
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.workbench import Workbench, tenant
+from worker.messages.events import Answer, event_of
+from worker.messages.rules import Kind
 from worker.tools.common.journal import Author
 from worker.tools.common.progress import Progress
 from worker.tools.common.servers import Servers
@@ -40,8 +43,10 @@ def _publish_a_hidden_result(bench: Workbench) -> Producer:
     producer = Producer({**servers, "transactional.id": f"{bench.dead_letters}-hides"})
     producer.init_transactions(20)
     producer.begin_transaction()
-    cause = f"{bench.settings.topic_commands}/0/{HIDDEN}".encode()
-    producer.produce(bench.settings.topic_created, value=b"{}", partition=0, headers=[("ce_causationid", cause)])
+    key, value, headers = event_of(
+        Answer(HIDDEN, NOW_MS, Kind.REJECTED, "key", b"{}"), bench.settings.topic_commands, 0
+    )
+    producer.produce(bench.settings.topic_rejected, value, key, 0, headers=[*headers])
     assert producer.flush(20) == 0
     return producer
 
@@ -61,7 +66,7 @@ async def test_a_reset_waits_for_results_that_an_open_transaction_hides(
         with monkeypatch.context() as briefly:
             briefly.setattr(module, "LOOKS", 1)
             refused = await move()
-        hides = (f"{bench.settings.topic_created}/0", "open-transaction")
+        hides = (f"{bench.settings.topic_rejected}/0", "open-transaction")
         assert [(one.place, one.code) for one in refused.problems] == [hides]
         assert not refused.executed
         waiting = asyncio.create_task(move())

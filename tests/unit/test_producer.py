@@ -228,7 +228,7 @@ async def test_lanes_are_suspects_whose_results_alone_were_not_taken(
 
     Seen to fail where a wait that the deadline cancelled counted as an answer: nobody was suspected.
     """
-    monkeypatch.setattr(module, "EMIT_SECONDS", 0.05)
+    monkeypatch.setattr(module, "EMIT_SECONDS", 0.3)
     emitter, producer = _emitter(fates)
     assert _numbers(await _fails(emitter, _rejected(0, 1, 2))) == suspects
     assert producer.steps == ["begin"]
