@@ -140,6 +140,21 @@ def test_a_restore_leaves_existing_data_alone(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in data.iterdir()} == {"postgresql.auto.conf": "# data\n"}
 
 
+def test_an_archived_file_is_safe_with_its_name(tmp_path: Path) -> None:
+    """PostgreSQL deletes its own copy, so a power cut may not undo the rename: also of a file that came twice."""
+    programs, archive, segment = tmp_path / "programs", tmp_path / "archive", tmp_path / "segment"
+    for folder in (programs, archive):
+        folder.mkdir()
+    segment.write_text("log")
+    (programs / "sync").write_text('#!/bin/sh\n[ -d "$1" ] && ls "$1" >> "$NOTED"\nexit 0\n')
+    (programs / "sync").chmod(0o755)
+    noted = tmp_path / "noted"
+    for times in (1, 2):
+        places = {"ARCHIVE": str(archive), "NOTED": str(noted)}
+        run_script("archive.sh", places, str(segment), "0001", programs=programs)
+        assert noted.read_text() == "0001\n" * times
+
+
 async def test_the_newest_backup_is_compared_with_the_retention_of_topics(bench: Workbench) -> None:
     """Noted by the page's role, and by the shortest retention; an older backup that is noted later does not count."""
     now = datetime.now(UTC).replace(microsecond=0)
