@@ -8,7 +8,10 @@ database=$(psql "$OLD" --no-psqlrc --tuples-only --no-align --command 'SELECT cu
 # Roles first, while they may still log in. Roles that NEW has already are errors, which do not matter.
 # A managed service shows no passwords: add --no-role-passwords, and set them in NEW.
 pg_dumpall --dbname "$OLD" --roles-only --file "$DUMP.roles"
-psql "$NEW" --no-psqlrc --quiet --file "$DUMP.roles"
+# NEW's administrator keeps the URL's password. If NEW refuses it, the script ends.
+mine=$(psql "$NEW" --no-psqlrc --tuples-only --no-align --command 'SELECT quote_ident(current_user)')
+grep -v -E "^(CREATE|ALTER) ROLE ${mine}[ ;]" "$DUMP.roles" | psql "$NEW" --no-psqlrc --quiet
+psql "$NEW" --no-psqlrc --quiet --command ''
 
 # From here workers wait. Nobody may commit to OLD any more: what the dump lacks would be lost.
 for role in $ROLES; do
@@ -20,4 +23,4 @@ done
 pg_dump --dbname "$OLD" --format directory --jobs 4 --file "$DUMP"
 pg_restore --dbname "$NEW" --create --exit-on-error --jobs 4 "$DUMP"
 psql "$NEW" --no-psqlrc --quiet --command "\\connect \"$database\"" --command ANALYZE
-# Now let workers find NEW: exchange the file of PASSPORT_DATABASE_URL_FILE, or the address behind the name.
+# Now let workers find NEW: replace the file of PASSPORT_DATABASE_URL_FILE, or the address behind the name.

@@ -132,6 +132,21 @@ async def test_dump_and_restore_beneath_a_running_worker(
     assert (await ask(bench, "audit")).code == 0
 
 
+async def test_the_other_server_keeps_the_password_of_its_administrator(old: Server, new: Server) -> None:
+    """The roles of the old server hold the password of its own. It would lock the script out once workers are."""
+    await asyncio.to_thread(new.make)
+    await asyncio.to_thread(old.ask_for_passwords, "of-the-old")
+    await asyncio.to_thread(new.ask_for_passwords, "of-the-new")
+    connection = await asyncpg.connect(old.url)
+    await connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
+    await connection.execute("CREATE DATABASE moved")
+    await connection.close()
+    await asyncio.to_thread(copy, urlsplit(old.url)._replace(path="/moved").geturl(), new, ROLE)
+    for role in ("postgres:of-the-new", f"{ROLE}:{PASSWORD}"):
+        moved = await asyncpg.connect(f"postgresql://{role}@{HOST}:{new.port}/moved")
+        await moved.close()
+
+
 async def _make_role(bench: Workbench) -> None:
     """The one that workers have, with a password."""
     connection = await bench.connect()

@@ -27,11 +27,13 @@ class Server:
     programs: Path
     data: Path
     port: int
+    password: str = ""
 
     @property
     def url(self) -> str:
         """The maintenance database."""
-        return f"postgresql://postgres@{HOST}:{self.port}/postgres"
+        password = f":{self.password}" if self.password else ""
+        return f"postgresql://postgres{password}@{HOST}:{self.port}/postgres"
 
     def make(self, *more: str) -> None:
         """Initialise, with its address in its own settings, and start it; `more` are options of initdb."""
@@ -41,6 +43,15 @@ class Server:
         with (self.data / "postgresql.conf").open("a") as settings:
             settings.write(SETTINGS.format(port=self.port, folder=self.data.parent))
         run([self.programs / "pg_ctl", "start", "-w", "-D", self.data, "-l", self.data / "log"], self.data.parent)
+
+    def ask_for_passwords(self, password: str) -> None:
+        """From now on each role needs its password, and the administrator has this one."""
+        statement = f"ALTER ROLE postgres PASSWORD '{password}'"
+        run([self.programs / "psql", self.url, "--command", statement], self.data.parent)
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(rules.read_text().replace("trust", "scram-sha-256"))
+        run([self.programs / "pg_ctl", "reload", "-D", self.data], self.data.parent)
+        self.password = password
 
     def stop(self) -> None:
         """Whoever started it."""

@@ -66,6 +66,11 @@ class ArchivingPostgres(EmbeddedPostgres):
             self._give(folder)
 
     @property
+    def data(self) -> Path:
+        """The folder that a restore makes anew."""
+        return self._data
+
+    @property
     def programs(self) -> Path:
         """The folder of `postgres`, `pg_basebackup` and the others."""
         return Path(self.command()[0]).parent
@@ -77,6 +82,13 @@ class ArchivingPostgres(EmbeddedPostgres):
         run_script("backup.sh", {**environment, **places}, programs=self.programs)
         (made,) = set(self.backups.iterdir()) - before
         return made
+
+    def copy_base(self) -> Path:
+        """Take a base backup without the script, which needs the tables of workers; its folder."""
+        folder = self.backups / "base"
+        taking = [str(self.programs / "pg_basebackup"), f"--dbname={self.url}", f"--pgdata={folder}"]
+        subprocess.run([*taking, "--checkpoint=fast"], check=True, timeout=60)
+        return folder
 
     async def archive_all(self) -> None:
         """Wait until the archive has everything that was committed so far."""
@@ -93,13 +105,17 @@ class ArchivingPostgres(EmbeddedPostgres):
     def lose(self) -> None:
         """Crash, and lose the disk, but not the archive and the backups."""
         self.kill()
-        shutil.rmtree(self._data)
+        shutil.rmtree(self.data)
 
     async def restore(self, backup: Path, moment: datetime | None = None) -> None:
-        """Put the server's data back, as they were at the moment or when the log was last archived, and serve."""
-        places = {"BACKUP": str(backup), "DATA": str(self._data), "ARCHIVE": str(self.archive)}
-        run_script("restore.sh", {**places, "MOMENT": "" if moment is None else moment.isoformat()})
-        self._give(self._data)
+        """Put the server's data back, as they were at the moment or when the log was last archived, and serve.
+
+        The moment is of UTC and is written with a `Z`, which PostgreSQL itself refuses.
+        """
+        written = "" if moment is None else moment.isoformat().replace("+00:00", "Z")
+        places = {"BACKUP": str(backup), "DATA": str(self.data), "ARCHIVE": str(self.archive)}
+        run_script("restore.sh", {**places, "MOMENT": written})
+        self._give(self.data)
         self.start()
         await until_promoted(self.url)
 

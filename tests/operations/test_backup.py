@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,10 +10,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from tests.infrastructure.archiving import ArchivingPostgres, run_script
 from tests.infrastructure.choose import Infrastructure, own_server
+from tests.infrastructure.standby import standby_of
 from tests.integration.guards_helpers import running, set_topic
 from tests.invariants import check_invariants
 from tests.operations.asking import ask
@@ -106,6 +109,52 @@ async def test_a_lost_server_is_restored(
     assert (await ask(bench, "audit")).code == 0
 
 
+async def test_standbys_of_a_restored_server_follow_it(archiving: ArchivingPostgres) -> None:
+    """`pg_basebackup -R` copies the settings: with a recovery target among them a standby would promote itself."""
+    backup = await asyncio.to_thread(archiving.copy_base)
+    await _execute(archiving.url, "CREATE TABLE before ()")
+    moment = datetime.now(UTC)
+    await _execute(archiving.url, "CREATE TABLE after ()")
+    await archiving.archive_all()
+    archiving.lose()
+    await archiving.restore(backup, moment)
+    assert await _tables(archiving.url) == ["before"]
+    async with standby_of(archiving.url, archiving.port) as standby:
+        await _execute(archiving.url, "CREATE TABLE later ()")
+        await _until_tables(standby.url, ["before", "later"])
+        await _execute(archiving.url, "CREATE TABLE latest ()")
+        await _until_tables(standby.url, ["before", "later", "latest"])
+    settings = (archiving.data / "postgresql.auto.conf").read_text()
+    assert "restore" not in settings
+    assert "recovery" not in settings
+
+
+def test_a_restore_leaves_existing_data_alone(tmp_path: Path) -> None:
+    """`cp` would copy the backup into the folder, and the old data would get the settings of the recovery."""
+    backup, data = tmp_path / "backup", tmp_path / "data"
+    for folder in (backup, data):
+        folder.mkdir()
+        (folder / "postgresql.auto.conf").write_text(f"# {folder.name}\n")
+    with pytest.raises(AssertionError, match="/data exists: move it away"):
+        run_script("restore.sh", {"BACKUP": str(backup), "DATA": str(data), "ARCHIVE": str(tmp_path)})
+    assert {path.name: path.read_text() for path in data.iterdir()} == {"postgresql.auto.conf": "# data\n"}
+
+
+def test_an_archived_file_is_safe_with_its_name(tmp_path: Path) -> None:
+    """PostgreSQL deletes its own copy, so a power cut may not undo the rename: also of a file that came twice."""
+    programs, archive, segment = tmp_path / "programs", tmp_path / "archive", tmp_path / "segment"
+    for folder in (programs, archive):
+        folder.mkdir()
+    segment.write_text("log")
+    (programs / "sync").write_text('#!/bin/sh\n[ -d "$1" ] && ls "$1" >> "$NOTED"\nexit 0\n')
+    (programs / "sync").chmod(0o755)
+    noted = tmp_path / "noted"
+    for times in (1, 2):
+        places = {"ARCHIVE": str(archive), "NOTED": str(noted)}
+        run_script("archive.sh", places, str(segment), "0001", programs=programs)
+        assert noted.read_text() == "0001\n" * times
+
+
 async def test_the_newest_backup_is_compared_with_the_retention_of_topics(bench: Workbench) -> None:
     """Noted by the page's role, and by the shortest retention; an older backup that is noted later does not count."""
     now = datetime.now(UTC).replace(microsecond=0)
@@ -151,6 +200,36 @@ async def _job_of(bench: Workbench) -> AsyncIterator[str]:
     await connection.execute(f"DROP OWNED BY {name}")
     await connection.execute(f"DROP ROLE {name}")
     await connection.close()
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+async def _tables(url: str) -> list[str]:
+    """The tables that a test has made, as long as the server answers."""
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+    await connection.close()
+    return sorted(str(row["relname"]) for row in rows)
+
+
+async def _is_standby(url: str) -> bool:
+    connection = await asyncpg.connect(url)
+    answer = await connection.fetchval("SELECT pg_is_in_recovery()")
+    await connection.close()
+    return bool(answer)
+
+
+async def _until_tables(standby: str, tables: list[str]) -> None:
+    """Wait until a standby has them. Fails where it has left its primary."""
+    deadline = time.monotonic() + 30
+    while await _tables(standby) != tables:
+        assert await _is_standby(standby), "the standby has promoted itself"
+        assert time.monotonic() < deadline, f"{standby} does not get {tables}"
+        await asyncio.sleep(0.05)
 
 
 def _ago(now: datetime, hours: int) -> str:

@@ -90,6 +90,8 @@ def _keeping(days: float, **settings: str) -> ExistingTopic:
         (judgements.of_certificate("ca", "X", NOW + 30 * DAY, NOW), "ok"),
         (judgements.of_certificate("ca", "X", NOW + 30 * DAY - 1, NOW), "warning"),
         (judgements.of_certificate("client", "X", NOW, NOW), "failed"),
+        (judgements.of_certificate("database-ca", "X", NOW + 5 * DAY, NOW), "ok"),
+        (judgements.of_certificate("database-ca", "X", NOW + 5 * DAY - 1, NOW), "warning"),
         (judgements.of_operations([]), "ok"),
     ],
     ids=lambda value: str(value) if isinstance(value, CheckResult) else value,

@@ -21,6 +21,7 @@ DAY_SECONDS = 86_400.0
 # The threshold of the alert PassportCommandsTooOld.
 LAG_SECONDS = 300.0
 CERTIFICATE_DAYS = 30
+DATABASE_CA_DAYS = 5  # CloudNativePG renews its authority 7 days before its end
 # How long an operator's command may take.
 OPEN_SECONDS = 3600.0
 # Most transactions of a worker are shorter. A worker that waits for a lock gives up after 10 s, and tries again.
@@ -249,9 +250,10 @@ def of_keys(usable: int) -> CheckResult:
 def of_certificate(name: str, variable: str, ends: float, now: float) -> CheckResult:
     """`certificates.<name>`, from the end of its validity; both in Unix seconds."""
     days = (ends - now) / DAY_SECONDS
-    finding = f"valid until {_time(ends)}, expected for {CERTIFICATE_DAYS} days or more"
+    wanted = DATABASE_CA_DAYS if name == "database-ca" else CERTIFICATE_DAYS
+    finding = f"valid until {_time(ends)}, expected for {wanted} days or more"
     advice = f"Replace the file of {variable}. New connections read it; nothing has to be restarted."
-    return _judged(f"certificates.{name}", finding, advice, failed=days <= 0, warning=days < CERTIFICATE_DAYS)
+    return _judged(f"certificates.{name}", finding, advice, failed=days <= 0, warning=days < wanted)
 
 
 def _judged_clock(id: str, finding: str, seconds: float) -> CheckResult:
