@@ -18,6 +18,7 @@ import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -65,7 +66,8 @@ public class SignedPassports {
         return (signed + "." + base64url(signer.sign())).getBytes(UTF_8);
     }
 
-    static void produce(String key) throws Exception {
+    // Returns the place of the command. Its result has that place in ce_causationid.
+    static String produce(String key) throws Exception {
         Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "enable.idempotence", true, "acks", "all");
         var gtin = "04012345000016";
         var value = """
@@ -75,7 +77,8 @@ public class SignedPassports {
         command.headers().add("jws-signature", signature(value, key));
         command.headers().add("idempotency-key", key.getBytes(UTF_8));
         try (var producer = new KafkaProducer<>(config, new StringSerializer(), new ByteArraySerializer())) {
-            producer.send(command).get();
+            var sent = producer.send(command).get();
+            return sent.topic() + "/" + sent.partition() + "/" + sent.offset();
         }
     }
 
@@ -91,11 +94,15 @@ public class SignedPassports {
         return consumer;
     }
 
-    static void printAnswer(KafkaConsumer<String, String> results, String key) {
+    static String header(ConsumerRecord<String, String> result, String name) {
+        return new String(result.headers().lastHeader(name).value(), UTF_8);
+    }
+
+    static void printAnswer(KafkaConsumer<String, String> results, String key, String place) {
         while (true) {
             for (var result : results.poll(Duration.ofSeconds(1))) {
-                if (result.key().equals(key)) {
-                    var outcome = new String(result.headers().lastHeader("ce_type").value(), UTF_8);
+                if (header(result, "ce_causationid").equals(place)) { // others may use the same key
+                    var outcome = header(result, "ce_type");
                     System.out.println(key + " " + outcome + " " + result.value());
                     return;
                 }
@@ -106,8 +113,8 @@ public class SignedPassports {
     public static void main(String[] arguments) throws Exception {
         var key = UUID.randomUUID().toString();
         try (var results = resultsFromHere()) { // before the command is sent, so that its answer lies behind
-            produce(key);
-            printAnswer(results, key);
+            var place = produce(key);
+            printAnswer(results, key, place);
         }
     }
 }

@@ -190,20 +190,46 @@ def test_the_tutorial_creates_a_passport(
     settings_of_one: dict[str, str], tmp_path: Path, language: str, name: str
 ) -> None:
     """`schemas/first-passport.md`: its program as a reader saves it, with the arguments of its command line."""
+    (tmp_path / name).write_text(_program(language), encoding="utf-8")
+    topic, body = _play(settings_of_one, tmp_path / name, *_arguments(name))
+    assert topic == "dpp.passport.created.v1"
+    check_event("created", json.dumps(body).encode())
+
+
+def test_the_tutorial_shows_what_a_fixed_key_does(settings_of_one: dict[str, str], tmp_path: Path) -> None:
+    """Its last two steps: the same passport again, then 422 for another serial number.
+
+    Seen to fail before: the program took the first answer under its key, and printed `created` for the third command.
+    """
+    before, after = _program("python").split("str(uuid.uuid4())")
+    (tmp_path / "first.py").write_text(f'{before}"fixed"{after}', encoding="utf-8")
+    *card, _ = _arguments("first.py")
+    serials = ("fixed-1", "fixed-1", "fixed-2")
+    created, again, refused = (_play(settings_of_one, tmp_path / "first.py", *card, serial) for serial in serials)
+    assert created == again
+    assert created[0] == "dpp.passport.created.v1"
+    assert (refused[0], refused[1]["status"]) == ("dpp.passport.rejected.v1", 422)
+
+
+def _program(language: str) -> str:
+    """The program of the tutorial in that language."""
     (program,) = re.findall(rf"^```{language}\n(.*?)^```", _TUTORIAL, re.DOTALL | re.MULTILINE)
+    return str(program)
+
+
+def _arguments(name: str) -> list[str]:
+    """The arguments of the tutorial's first command line: API key, product, GTIN, serial number."""
     (arguments, *_) = re.findall(rf"{name} (tp_\S+ \w+ \d+ BP\S+)$", _TUTORIAL, re.MULTILINE)
-    (tmp_path / name).write_text(program, encoding="utf-8")
-    done = subprocess.run(
-        [*command_of(name)[:-1], str(tmp_path / name), *arguments.split()],
-        env=settings_of_one,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
+    return str(arguments).split()
+
+
+def _play(environment: dict[str, str], program: Path, *arguments: str) -> tuple[str, dict[str, object]]:
+    """Topic and body of the answer that a program of the tutorial prints."""
+    command = [*command_of(program.name)[:-1], str(program), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     topic, _, body = done.stdout.partition(" ")
-    assert topic == "dpp.passport.created.v1"
-    check_event("created", json.dumps(json.loads(body)).encode())
+    return topic, json.loads(body)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
