@@ -182,6 +182,31 @@ def test_lines_of_the_page_work(tmp_path: Path, folder: Path, shell: str, script
     assert printed_results(done.stdout)[-1]["outcome"] == "eu.tracepass.passport.created.v1"
 
 
+@pytest.mark.parametrize("stale", ["", "export KAFKA_BOOTSTRAP_SERVERS=stale:9092\n"], ids=("first run", "later run"))
+@pytest.mark.parametrize(("shell", "script"), [*zip(("bash", "sh"), _SCRIPTS, strict=True)], ids=("bash", "sh"))
+@pytest.mark.parametrize("options", ["", "set -eu\n"], ids=("plain", "strict"))
+def test_lines_of_the_page_run_no_test_where_the_sandbox_does_not_start(
+    tmp_path: Path, shell: str, script: str, stale: str, options: str
+) -> None:
+    """Seen to fail before: the tests ran against production's servers, or against those of an earlier run."""
+    (tmp_path / "passport-worker").write_text("#!/bin/sh\nsleep 0.3; exit 1\n", encoding="utf-8")
+    (tmp_path / "passport-worker").chmod(0o755)
+    if stale:
+        (tmp_path / "sandbox.env").write_text(stale, encoding="utf-8")
+    (tmp_path / "ci.sh").write_text(f"{options}pytest() {{ echo called; }}\n{script}", encoding="utf-8")
+    production = {
+        "KAFKA_BOOTSTRAP_SERVERS": "prod:9092",
+        "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "prod:9092",
+        "PASSPORT_DATABASE_URL": "postgresql://prod/x",
+    }
+    environment = {**os.environ, **production, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [shell, "ci.sh"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode != 0
+    assert "called" not in done.stdout
+
+
 _TUTORIAL = (REPOSITORY / "schemas" / "first-passport.md").read_text(encoding="utf-8")
 
 
