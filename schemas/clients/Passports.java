@@ -24,19 +24,20 @@ public class Passports {
     static final List<String> RESULTS = List.of(topic("CREATED", "dpp.passport.created.v1"),
             topic("OVERAGE_REQUIRED", "dpp.passport.overage-required.v1"),
             topic("CONFLICT", "dpp.passport.conflict.v1"), topic("REJECTED", "dpp.passport.rejected.v1"));
+    static final String GTIN = "04012345000016";
 
     static String topic(String name, String usual) {
         return System.getenv().getOrDefault("PASSPORT_TOPIC_" + name, usual);
     }
 
+    // The serial number must need no escapes in JSON.
     // Returns the place of the command. Its result has that place in ce_causationid.
-    static String produce(String key) throws Exception {
+    static String produce(String key, String serial) throws Exception {
         Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "enable.idempotence", true, "acks", "all");
-        var gtin = "04012345000016";
         var body = """
-                {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "BP-%s"}}
-                """.formatted(gtin, key.substring(0, 13));
-        var command = new ProducerRecord<>(COMMANDS, gtin, body);
+                {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "%s"}}
+                """.formatted(GTIN, serial);
+        var command = new ProducerRecord<>(COMMANDS, GTIN, body);
         command.headers().add("authorization", ("Bearer " + API_KEY).getBytes(UTF_8));
         command.headers().add("idempotency-key", key.getBytes(UTF_8));
         try (var producer = new KafkaProducer<>(config, new StringSerializer(), new StringSerializer())) {
@@ -74,9 +75,10 @@ public class Passports {
     }
 
     public static void main(String[] arguments) throws Exception {
-        var key = UUID.randomUUID().toString();
+        var serial = arguments.length > 0 ? arguments[0] : "BP-" + UUID.randomUUID().toString().substring(0, 13);
+        var key = GTIN + "-" + serial; // made from the unit: a program that starts again sends the same key
         try (var results = resultsFromHere()) { // before the command is sent, so that its answer lies behind
-            var place = produce(key);
+            var place = produce(key, serial);
             printAnswer(results, key, place);
         }
     }

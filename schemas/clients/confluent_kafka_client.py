@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from uuid import uuid4
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -16,9 +17,10 @@ RESULTS = [
     os.environ.get("PASSPORT_TOPIC_CONFLICT", "dpp.passport.conflict.v1"),
     os.environ.get("PASSPORT_TOPIC_REJECTED", "dpp.passport.rejected.v1"),
 ]
+GTIN = "04012345000016"
 
 
-def produce(key: str) -> bytes:
+def produce(key: str, serial: str) -> bytes:
     """Returns the place of the command. Its result has that place in `ce_causationid`."""
     places = []
 
@@ -27,11 +29,11 @@ def produce(key: str) -> bytes:
             raise KafkaException(error)
         places.append(f"{message.topic()}/{message.partition()}/{message.offset()}".encode())
 
-    gs1 = {"gtin": "04012345000016", "serialNumber": f"BP-{key[:13]}"}
+    gs1 = {"gtin": GTIN, "serialNumber": serial}
     body = {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": gs1}
     headers = [("authorization", f"Bearer {API_KEY}"), ("idempotency-key", key)]
     producer = Producer({"bootstrap.servers": SERVERS, "enable.idempotence": True, "acks": "all"})
-    producer.produce(COMMANDS, json.dumps(body), gs1["gtin"], headers=headers, on_delivery=delivered)
+    producer.produce(COMMANDS, json.dumps(body), GTIN, headers=headers, on_delivery=delivered)
     producer.flush()
     return places[0]
 
@@ -60,8 +62,9 @@ def print_answer(results: Consumer, key: str, place: bytes) -> None:
             return
 
 
-key = str(uuid4())
+serial = sys.argv[1] if len(sys.argv) > 1 else f"BP-{str(uuid4())[:13]}"
+key = f"{GTIN}-{serial}"  # made from the unit: a program that starts again sends the same key
 results = results_from_here()  # before the command is sent, so that its answer lies behind
-place = produce(key)
+place = produce(key, serial)
 print_answer(results, key, place)
 results.close()
