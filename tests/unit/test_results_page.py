@@ -3,6 +3,9 @@
 import json
 from datetime import UTC, datetime
 
+import jsonschema_rs
+
+from tests.schema_checks import check_event, validator
 from tests.workbench import REPOSITORY
 from worker.testing import Passports
 
@@ -31,3 +34,19 @@ def test_a_replay_repeats_the_overage_under_another_id_as_the_page_says() -> Non
     assert "another `ce_id`, the header `idempotency-replayed: true`, and the same body, `overage` included" in PAGE
     assert "such as a label or a booking, goes by the body's `_id`" in PAGE
     assert "you need no deduplication" not in PAGE
+
+
+def test_a_url_that_is_no_uri_is_repeated_as_the_page_says() -> None:
+    """Seen to fail before: the page did not say that `format: uri` is too narrow, and validators refused results."""
+    url = "https://m\u00fcller-batterien.de/"
+    party = {"legalName": "M", "legacyOperatorId": "1", "url": url}
+    gs1 = {"gtin": "04012345000016", "serialNumber": "1"}
+    body = {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": gs1, "parties": {"manufacturer": party}}
+    passports = Passports(REPOSITORY / "deploy" / "catalogue.example.yaml")
+    created = passports.answer(json.dumps(body).encode(), [("authorization", "Bearer tp_demo_eurobat_mes_1")], NOW)
+    assert created.outcome == "created"
+    check_event("created", created.value or b"")
+    asserting = jsonschema_rs.Draft202012Validator(json.dumps(validator("created.v1").schema), validate_formats=True)
+    assert not asserting.is_valid(created.body)
+    assert created.body["parties"]["manufacturer"]["url"] == url
+    assert f"such as `{url}`" in PAGE
