@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from tests.integration.test_clients import PROGRAMS, command_of, printed_results
+from tests.schema_checks import SCHEMAS
 from tests.workbench import REPOSITORY, Result, Workbench, run_command, tenant
+from worker.settings import Settings
 
 
 def _page(name: str) -> str:
@@ -54,12 +57,39 @@ async def test_a_program_takes_no_strangers_answer_as_its_own(bench: Workbench, 
 
     Seen to fail before: programs compared the key alone, and printed the stranger's refusal.
     """
-    file, topics = tmp_path / "key.pem", bench.settings
+    file = tmp_path / "key.pem"
     await asyncio.to_thread(run_command, "keys", "generate", str(file))
     signing = {"PASSPORT_SIGNING_KEY": str(file), "PASSPORT_SIGNING_KID": "k"}
-    servers = {"KAFKA_BOOTSTRAP_SERVERS": topics.kafka_bootstrap_servers}
+    servers = {"KAFKA_BOOTSTRAP_SERVERS": bench.settings.kafka_bootstrap_servers}
     environment = {**os.environ, **bench.environment, **servers, **signing}
-    with _started(command_of(name), environment) as program:
+    printed, offset = await _printed_behind_a_stranger(bench, command_of(name), environment)
+    assert [json.loads(match["body"]) for match in printed_results(printed)] == [{"offset": offset}]
+
+
+async def test_the_tutorials_java_takes_no_strangers_answer_as_its_own(bench: Workbench, tmp_path: Path) -> None:
+    """As above. Its topics have the usual names, so the test puts its own there."""
+    (program,) = re.findall(
+        r"```java\n(.*?)```", (SCHEMAS / "first-passport.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    usual, topics = Settings.model_construct(), bench.settings
+    names = zip(
+        (usual.topic_commands, *usual.result_topics), (topics.topic_commands, *topics.result_topics), strict=True
+    )
+    for name, own in names:
+        program = program.replace(f'"{name}"', f'"{own}"')
+    (tmp_path / "First.java").write_text(program, encoding="utf-8")
+    command = [*command_of("First.java")[:-1], str(tmp_path / "First.java"), "tp", "product", "gtin", "serial"]
+    environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": topics.kafka_bootstrap_servers}
+    printed, offset = await _printed_behind_a_stranger(bench, command, environment)
+    assert printed.split(maxsplit=1)[1:] == [f'{{"offset": {offset}}}\n']
+
+
+async def _printed_behind_a_stranger(
+    bench: Workbench, command_line: list[str], environment: dict[str, str]
+) -> tuple[str, int]:
+    """What the program prints, and the offset of its command, when a result of another command has the same key."""
+    topics = bench.settings
+    with _started(command_line, environment) as program:
         try:
             command = await _wait_for_command(bench, program)
             key = command.header("idempotency-key")
@@ -73,7 +103,7 @@ async def test_a_program_takes_no_strangers_answer_as_its_own(bench: Workbench, 
             printed, _ = await asyncio.to_thread(program.communicate, timeout=60)
         finally:
             program.kill()
-    assert [json.loads(match["body"]) for match in printed_results(printed)] == [{"offset": command.offset}]
+    return printed, command.offset
 
 
 def _started(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
