@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -23,22 +24,25 @@ public class Passports {
     static final List<String> RESULTS = List.of(topic("CREATED", "dpp.passport.created.v1"),
             topic("OVERAGE_REQUIRED", "dpp.passport.overage-required.v1"),
             topic("CONFLICT", "dpp.passport.conflict.v1"), topic("REJECTED", "dpp.passport.rejected.v1"));
+    static final String GTIN = "04012345000016";
 
     static String topic(String name, String usual) {
         return System.getenv().getOrDefault("PASSPORT_TOPIC_" + name, usual);
     }
 
-    static void produce(String key) throws Exception {
+    // The serial number must need no escapes in JSON.
+    // Returns the place of the command. Its result has that place in ce_causationid.
+    static String produce(String key, String serial) throws Exception {
         Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "enable.idempotence", true, "acks", "all");
-        var gtin = "04012345000016";
         var body = """
-                {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "BP-%s"}}
-                """.formatted(gtin, key.substring(0, 13));
-        var command = new ProducerRecord<>(COMMANDS, gtin, body);
+                {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "%s"}}
+                """.formatted(GTIN, serial);
+        var command = new ProducerRecord<>(COMMANDS, GTIN, body);
         command.headers().add("authorization", ("Bearer " + API_KEY).getBytes(UTF_8));
         command.headers().add("idempotency-key", key.getBytes(UTF_8));
         try (var producer = new KafkaProducer<>(config, new StringSerializer(), new StringSerializer())) {
-            producer.send(command).get();
+            var sent = producer.send(command).get();
+            return sent.topic() + "/" + sent.partition() + "/" + sent.offset();
         }
     }
 
@@ -54,11 +58,15 @@ public class Passports {
         return consumer;
     }
 
-    static void printAnswer(KafkaConsumer<String, String> results, String key) {
+    static String header(ConsumerRecord<String, String> result, String name) {
+        return new String(result.headers().lastHeader(name).value(), UTF_8);
+    }
+
+    static void printAnswer(KafkaConsumer<String, String> results, String key, String place) {
         while (true) {
             for (var result : results.poll(Duration.ofSeconds(1))) {
-                if (result.key().equals(key)) {
-                    var outcome = new String(result.headers().lastHeader("ce_type").value(), UTF_8);
+                if (header(result, "ce_causationid").equals(place)) { // others may use the same key
+                    var outcome = header(result, "ce_type");
                     System.out.println(key + " " + outcome + " " + result.value());
                     return;
                 }
@@ -67,10 +75,11 @@ public class Passports {
     }
 
     public static void main(String[] arguments) throws Exception {
-        var key = UUID.randomUUID().toString();
+        var serial = arguments.length > 0 ? arguments[0] : "BP-" + UUID.randomUUID().toString().substring(0, 13);
+        var key = GTIN + "-" + serial; // made from the unit: a program that starts again sends the same key
         try (var results = resultsFromHere()) { // before the command is sent, so that its answer lies behind
-            produce(key);
-            printAnswer(results, key);
+            var place = produce(key, serial);
+            printAnswer(results, key, place);
         }
     }
 }

@@ -18,6 +18,7 @@ import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -37,6 +38,7 @@ public class SignedPassports {
             topic("OVERAGE_REQUIRED", "dpp.passport.overage-required.v1"),
             topic("CONFLICT", "dpp.passport.conflict.v1"), topic("REJECTED", "dpp.passport.rejected.v1"));
     static final String AUDIENCE = COMMANDS; // unless the operator names another
+    static final String GTIN = "04012345000016";
 
     static String topic(String name, String usual) {
         return System.getenv().getOrDefault("PASSPORT_TOPIC_" + name, usual);
@@ -52,7 +54,7 @@ public class SignedPassports {
         return Base64.getUrlEncoder().withoutPadding().encodeToString(bytes);
     }
 
-    // The key must need no escapes in JSON, as those of a UUID.
+    // Key and serial number must need no escapes in JSON.
     static byte[] signature(byte[] value, String idempotencyKey) throws Exception {
         var header = "{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"dpp-command+jwt\"}".formatted(ALGORITHM, KEY_ID);
         var claims = "{\"aud\":\"%s\",\"exp\":%d,\"key\":\"%s\",\"sha256\":\"%s\"}".formatted(AUDIENCE,
@@ -65,17 +67,18 @@ public class SignedPassports {
         return (signed + "." + base64url(signer.sign())).getBytes(UTF_8);
     }
 
-    static void produce(String key) throws Exception {
+    // Returns the place of the command. Its result has that place in ce_causationid.
+    static String produce(String key, String serial) throws Exception {
         Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "enable.idempotence", true, "acks", "all");
-        var gtin = "04012345000016";
         var value = """
-                {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "BP-%s"}}
-                """.formatted(gtin, key.substring(0, 13)).getBytes(UTF_8);
-        var command = new ProducerRecord<>(COMMANDS, gtin, value);
+                {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": {"gtin": "%s", "serialNumber": "%s"}}
+                """.formatted(GTIN, serial).getBytes(UTF_8);
+        var command = new ProducerRecord<>(COMMANDS, GTIN, value);
         command.headers().add("jws-signature", signature(value, key));
         command.headers().add("idempotency-key", key.getBytes(UTF_8));
         try (var producer = new KafkaProducer<>(config, new StringSerializer(), new ByteArraySerializer())) {
-            producer.send(command).get();
+            var sent = producer.send(command).get();
+            return sent.topic() + "/" + sent.partition() + "/" + sent.offset();
         }
     }
 
@@ -91,11 +94,15 @@ public class SignedPassports {
         return consumer;
     }
 
-    static void printAnswer(KafkaConsumer<String, String> results, String key) {
+    static String header(ConsumerRecord<String, String> result, String name) {
+        return new String(result.headers().lastHeader(name).value(), UTF_8);
+    }
+
+    static void printAnswer(KafkaConsumer<String, String> results, String key, String place) {
         while (true) {
             for (var result : results.poll(Duration.ofSeconds(1))) {
-                if (result.key().equals(key)) {
-                    var outcome = new String(result.headers().lastHeader("ce_type").value(), UTF_8);
+                if (header(result, "ce_causationid").equals(place)) { // others may use the same key
+                    var outcome = header(result, "ce_type");
                     System.out.println(key + " " + outcome + " " + result.value());
                     return;
                 }
@@ -104,10 +111,11 @@ public class SignedPassports {
     }
 
     public static void main(String[] arguments) throws Exception {
-        var key = UUID.randomUUID().toString();
+        var serial = arguments.length > 0 ? arguments[0] : "BP-" + UUID.randomUUID().toString().substring(0, 13);
+        var key = GTIN + "-" + serial; // made from the unit: a program that starts again sends the same key
         try (var results = resultsFromHere()) { // before the command is sent, so that its answer lies behind
-            produce(key);
-            printAnswer(results, key);
+            var place = produce(key, serial);
+            printAnswer(results, key, place);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from uuid import uuid4
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -16,20 +17,25 @@ RESULTS = [
     os.environ.get("PASSPORT_TOPIC_CONFLICT", "dpp.passport.conflict.v1"),
     os.environ.get("PASSPORT_TOPIC_REJECTED", "dpp.passport.rejected.v1"),
 ]
+GTIN = "04012345000016"
 
 
-def delivered(error, message) -> None:
-    if error is not None:
-        raise KafkaException(error)
+def produce(key: str, serial: str) -> bytes:
+    """Returns the place of the command. Its result has that place in `ce_causationid`."""
+    places = []
 
+    def delivered(error, message) -> None:
+        if error is not None:
+            raise KafkaException(error)
+        places.append(f"{message.topic()}/{message.partition()}/{message.offset()}".encode())
 
-def produce(key: str) -> None:
-    gs1 = {"gtin": "04012345000016", "serialNumber": f"BP-{key[:13]}"}
+    gs1 = {"gtin": GTIN, "serialNumber": serial}
     body = {"productId": "6650a1b2c3d4e5f6a7b8c9d0", "gs1": gs1}
     headers = [("authorization", f"Bearer {API_KEY}"), ("idempotency-key", key)]
     producer = Producer({"bootstrap.servers": SERVERS, "enable.idempotence": True, "acks": "all"})
-    producer.produce(COMMANDS, json.dumps(body), gs1["gtin"], headers=headers, on_delivery=delivered)
+    producer.produce(COMMANDS, json.dumps(body), GTIN, headers=headers, on_delivery=delivered)
     producer.flush()
+    return places[0]
 
 
 def results_from_here() -> Consumer:
@@ -43,20 +49,22 @@ def results_from_here() -> Consumer:
     return consumer
 
 
-def print_answer(results: Consumer, key: str) -> None:
+def print_answer(results: Consumer, key: str, place: bytes) -> None:
     while True:
         result = results.poll(1.0)
         if result is None:
             continue
         if result.error():
             raise KafkaException(result.error())
-        if result.key().decode() == key:
-            print(key, dict(result.headers())["ce_type"].decode(), result.value().decode())
+        headers = dict(result.headers())
+        if headers["ce_causationid"] == place:  # others may use the same key
+            print(key, headers["ce_type"].decode(), result.value().decode())
             return
 
 
-key = str(uuid4())
+serial = sys.argv[1] if len(sys.argv) > 1 else f"BP-{str(uuid4())[:13]}"
+key = f"{GTIN}-{serial}"  # made from the unit: a program that starts again sends the same key
 results = results_from_here()  # before the command is sent, so that its answer lies behind
-produce(key)
-print_answer(results, key)
+place = produce(key, serial)
+print_answer(results, key, place)
 results.close()

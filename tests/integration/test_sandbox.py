@@ -182,6 +182,31 @@ def test_lines_of_the_page_work(tmp_path: Path, folder: Path, shell: str, script
     assert printed_results(done.stdout)[-1]["outcome"] == "eu.tracepass.passport.created.v1"
 
 
+@pytest.mark.parametrize("stale", ["", "export KAFKA_BOOTSTRAP_SERVERS=stale:9092\n"], ids=("first run", "later run"))
+@pytest.mark.parametrize(("shell", "script"), [*zip(("bash", "sh"), _SCRIPTS, strict=True)], ids=("bash", "sh"))
+@pytest.mark.parametrize("options", ["", "set -eu\n"], ids=("plain", "strict"))
+def test_lines_of_the_page_run_no_test_where_the_sandbox_does_not_start(
+    tmp_path: Path, shell: str, script: str, stale: str, options: str
+) -> None:
+    """Seen to fail before: the tests ran against production's servers, or against those of an earlier run."""
+    (tmp_path / "passport-worker").write_text("#!/bin/sh\nsleep 0.3; exit 1\n", encoding="utf-8")
+    (tmp_path / "passport-worker").chmod(0o755)
+    if stale:
+        (tmp_path / "sandbox.env").write_text(stale, encoding="utf-8")
+    (tmp_path / "ci.sh").write_text(f"{options}pytest() {{ echo called; }}\n{script}", encoding="utf-8")
+    production = {
+        "KAFKA_BOOTSTRAP_SERVERS": "prod:9092",
+        "PASSPORT_KAFKA_BOOTSTRAP_SERVERS": "prod:9092",
+        "PASSPORT_DATABASE_URL": "postgresql://prod/x",
+    }
+    environment = {**os.environ, **production, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [shell, "ci.sh"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode != 0
+    assert "called" not in done.stdout
+
+
 _TUTORIAL = (REPOSITORY / "schemas" / "first-passport.md").read_text(encoding="utf-8")
 
 
@@ -190,20 +215,46 @@ def test_the_tutorial_creates_a_passport(
     settings_of_one: dict[str, str], tmp_path: Path, language: str, name: str
 ) -> None:
     """`schemas/first-passport.md`: its program as a reader saves it, with the arguments of its command line."""
+    (tmp_path / name).write_text(_program(language), encoding="utf-8")
+    topic, body = _play(settings_of_one, tmp_path / name, *_arguments(name))
+    assert topic == "dpp.passport.created.v1"
+    check_event("created", json.dumps(body).encode())
+
+
+def test_the_tutorial_shows_what_a_fixed_key_does(settings_of_one: dict[str, str], tmp_path: Path) -> None:
+    """Its last two steps: the same passport again, then 422 for another serial number.
+
+    Seen to fail before: the program took the first answer under its key, and printed `created` for the third command.
+    """
+    before, after = _program("python").split("str(uuid.uuid4())")
+    (tmp_path / "first.py").write_text(f'{before}"fixed"{after}', encoding="utf-8")
+    *card, _ = _arguments("first.py")
+    serials = ("fixed-1", "fixed-1", "fixed-2")
+    created, again, refused = (_play(settings_of_one, tmp_path / "first.py", *card, serial) for serial in serials)
+    assert created == again
+    assert created[0] == "dpp.passport.created.v1"
+    assert (refused[0], refused[1]["status"]) == ("dpp.passport.rejected.v1", 422)
+
+
+def _program(language: str) -> str:
+    """The program of the tutorial in that language."""
     (program,) = re.findall(rf"^```{language}\n(.*?)^```", _TUTORIAL, re.DOTALL | re.MULTILINE)
+    return str(program)
+
+
+def _arguments(name: str) -> list[str]:
+    """The arguments of the tutorial's first command line: API key, product, GTIN, serial number."""
     (arguments, *_) = re.findall(rf"{name} (tp_\S+ \w+ \d+ BP\S+)$", _TUTORIAL, re.MULTILINE)
-    (tmp_path / name).write_text(program, encoding="utf-8")
-    done = subprocess.run(
-        [*command_of(name)[:-1], str(tmp_path / name), *arguments.split()],
-        env=settings_of_one,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
+    return str(arguments).split()
+
+
+def _play(environment: dict[str, str], program: Path, *arguments: str) -> tuple[str, dict[str, object]]:
+    """Topic and body of the answer that a program of the tutorial prints."""
+    command = [*command_of(program.name)[:-1], str(program), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     topic, _, body = done.stdout.partition(" ")
-    assert topic == "dpp.passport.created.v1"
-    check_event("created", json.dumps(json.loads(body)).encode())
+    return topic, json.loads(body)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])

@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Self
 from rich.console import Console
 
 from worker.messages.rules import CREATED, REPLAYED
-from worker.settings import PREFIX, Settings
+from worker.settings import PREFIX, VARIABLES, Settings
 from worker.tools.audit.audit import audit
 from worker.tools.audit.report import AuditReport
 from worker.tools.cli.errors import Failed
@@ -159,11 +159,7 @@ def _things_to_try(set_up: Stage, folder: Path, play: Play, options: Options) ->
     """Write a file of settings and a sheet to submit, and yield commands to paste into another terminal."""
     maker, (other, *_) = makers()[1], makers()[0].lines
     settings_file, sheet = folder / "settings.sh", folder / "units.csv"
-    lines = [f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH", *set_up.exports(maker.api_key)]
-    if options.embedded:  # else the other terminal has passwords of the environment, which belong into no file
-        ours = [f"export {name}={quote(value)}" for name, value in os.environ.items() if name.startswith(PREFIX)]
-        lines = [_FORGET, *ours, *lines]
-    settings_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_settings(settings_file, set_up.exports(maker.api_key), embedded=options.embedded)
     line, lot = maker.lines[0], secrets.token_hex(3)
     rows = [(line.product_id, line.gtin, f"{lot}-{number}") for number in range(1, _SHEET_ROWS)]
     rows = [("productId", "gs1.gtin", "gs1.serialNumber"), *rows, (other.product_id, line.gtin, f"{lot}-{_SHEET_ROWS}")]
@@ -179,6 +175,20 @@ def _things_to_try(set_up: Stage, folder: Path, play: Play, options: Options) ->
     yield "Read the newest passports as your own consumer would (kcat is not part of this):"
     kafka, topic = set_up.settings.kafka_bootstrap_servers, set_up.settings.topic_created
     yield from (f"  kcat -C -b {kafka} -t {topic} -o -1 -e", "")
+
+
+def write_settings(file: Path, exports: Iterable[str], *, embedded: bool) -> None:
+    """Write the lines of a shell that lead another terminal to the servers of the demo.
+
+    The file takes the worker's settings from the environment, but no password. A user's own API key is no setting.
+    """
+    lines = [f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH", *exports]
+    if embedded:  # else the other terminal has passwords of the environment, which belong into no file
+        taken = {name for name in VARIABLES if not name.endswith("_PASSWORD")}
+        ours = [f"export {name}={quote(value)}" for name, value in os.environ.items() if name in taken]
+        lines = [_FORGET, *ours, *lines]
+    file.touch(mode=0o600)  # before it holds anything
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 async def _go_on(set_up: Stage, console: Console, play: Play, interruption: Interruption) -> None:
