@@ -59,7 +59,8 @@ public class Passports {
     }
 
     static String header(ConsumerRecord<String, String> result, String name) {
-        return new String(result.headers().lastHeader(name).value(), UTF_8);
+        var header = result.headers().lastHeader(name);
+        return header == null ? "" : new String(header.value(), UTF_8);
     }
 
     static void printAnswer(KafkaConsumer<String, String> results, String key, String place) {

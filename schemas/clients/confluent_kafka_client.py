@@ -57,7 +57,7 @@ def print_answer(results: Consumer, key: str, place: bytes) -> None:
         if result.error():
             raise KafkaException(result.error())
         headers = dict(result.headers())
-        if headers["ce_causationid"] == place:  # others may use the same key
+        if headers.get("ce_causationid") == place:  # others may use the same key
             print(key, headers["ce_type"].decode(), result.value().decode())
             return
 

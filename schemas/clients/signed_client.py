@@ -49,7 +49,7 @@ async def produce(key: str, serial: str) -> bytes:
 async def print_answer(results: AIOKafkaConsumer, key: str, place: bytes) -> None:
     async for result in results:
         headers = dict(result.headers)
-        if headers["ce_causationid"] == place:  # others may use the same key
+        if headers.get("ce_causationid") == place:  # others may use the same key
             print(key, headers["ce_type"].decode(), result.value.decode())
             return
 
