@@ -70,10 +70,12 @@ class Preflight:
                 "tokens of any company with it."
             )
             return [CheckResult(KEY_SET, finding, advice, "warning")]
-        if not is_url(location) and not await asyncio.to_thread(Path(location).is_file):
+        if is_url(location):
+            return [_passed(KEY_SET, "the key set is read over https, as expected")]
+        if not await asyncio.to_thread(Path(location).is_file):
             advice = "Correct PASSPORT_OAUTH_JWKS, or mount the file: access tokens are refused until it is there."
             return [CheckResult(KEY_SET, "the key set is no file, expected a file or an https URL", advice, "warning")]
-        return [_passed(KEY_SET, f"the key set is {'read over https' if is_url(location) else 'a file'}, as expected")]
+        return [_passed(KEY_SET, "the key set is a file, as expected")]
 
     async def _connection(self) -> list[CheckResult]:
         try:
