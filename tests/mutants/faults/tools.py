@@ -371,7 +371,7 @@ FAULTS = (
     Fault(
         "all-headers-restored",
         "recovery reads a record as the worker read it",
-        f"{_TOOLS}lanes/restored_command.py",
+        f"{_TOOLS}common/records.py",
         "open_envelope(without_excess(record, WIDEST), WIDEST)",
         "open_envelope(record, WIDEST)",
         ("tests/unit/test_restored_command.py",),

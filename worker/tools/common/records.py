@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import jwt
 
 from worker.auth.access_tokens import UNREADABLE, numeric_date
-from worker.messages.envelope import Limits
+from worker.domain.command import Command
+from worker.messages.envelope import Limits, Record, open_envelope, without_excess
 from worker.messages.hints import printable
 from worker.settings import Settings
 
@@ -24,6 +25,11 @@ def _widest_limits() -> Limits:
 
 # The largest limits that settings allow: the worker that answered a record may have had others than ours.
 WIDEST = _widest_limits()
+
+
+def command_of(record: Record) -> Command:
+    """The command of a record, read as workers read it: of very many headers they keep the known ones only."""
+    return open_envelope(without_excess(record, WIDEST), WIDEST).command
 
 
 def json_safe(text: str) -> str:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from worker.domain.command import TraceContext
 from worker.domain.places import Place
 from worker.domain.timestamps import time_of_ms
-from worker.messages.envelope import Record, open_envelope, without_excess
+from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.stream.log_reader import Bounds
 from worker.tools.common.inspection import LaneRow
-from worker.tools.common.records import WIDEST
+from worker.tools.common.records import command_of
 from worker.tools.explain.postgres_side import CreatedPassport, KeyOwner
 from worker.tools.explain.report import ChargeReport, State
 
@@ -61,7 +61,7 @@ class Evidence:
         """The trace context of the answer, or else that of the command."""
         if self.answer is not None:
             return self.answer.trace
-        return None if self.record is None else open_envelope(without_excess(self.record, WIDEST), WIDEST).command.trace
+        return None if self.record is None else command_of(self.record).trace
 
     @property
     def trace_id(self) -> str | None:

@@ -9,10 +9,10 @@ from worker.domain.command import Command, CreatePassport, DeadLetter, Source
 from worker.domain.outcomes import Created, Unreadable
 from worker.domain.seeding import SeededFields
 from worker.domain.timestamps import clamp_ms, format_ms, utc_day
-from worker.messages.envelope import Record, open_envelope, without_excess
+from worker.messages.envelope import Record
 from worker.messages.events import Answer
 from worker.messages.rules import REFUSALS, Kind
-from worker.tools.common.records import WIDEST
+from worker.tools.common.records import command_of
 
 _UNREADABLE = REFUSALS[Unreadable].error
 # A passport's row refers to its product; the fields stand in the body of the result.
@@ -43,7 +43,7 @@ def needs_letter(answer: Answer) -> bool:
 
 def restore(record: Record, answer: Answer, letter: DeadLetter | None) -> RestoredCommand:
     """Restore a command from its one result and its dead letter, if it has one. Raises `Contradiction`."""
-    command = open_envelope(without_excess(record, WIDEST), WIDEST).command
+    command = command_of(record)
     _expect(answer.appended_ms == command.source.appended_ms, "its time is not that of the command")
     _expect(answer.key == command.key, "its key is not that of the command")
     _expect(answer.trace == command.trace, "its trace context is not that of the command")
