@@ -17,7 +17,7 @@ async def fresh_database(server_url: str, template: str | None = None) -> AsyncI
     Its sessions are in a time zone where it is another day.
     """
     name = f"test_{uuid4().hex[:12]}"
-    copied = "" if template is None else f" TEMPLATE {template}"
+    copied = "" if template is None else f" TEMPLATE {template} STRATEGY file_copy"
     await _execute(
         server_url, f"CREATE DATABASE {name}{copied}", f"ALTER DATABASE {name} SET timezone = '{far_zone()}'"
     )
