@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from worker.batch.batch import Batch
-from worker.messages.envelope import Record
+from worker.messages.envelope import Limits, Record, open_envelope
 from worker.messages.events import Header
 from worker.store.port import ExpectedPosition, FencingToken, LaneName
 from worker.stream.inbox import Budget, Inbox
@@ -29,6 +29,18 @@ def _take(inbox: Inbox, max_records: int = 10, max_bytes: int = MOST_BYTES) -> B
 
 def _offsets(batch: Batch) -> list[int]:
     return [record.offset for record in batch.records]
+
+
+def _opened(batch: Batch) -> list[int]:
+    return [envelope.command.source.offset for envelope in batch.envelopes]
+
+
+def _open_ahead(inbox: Inbox, limit: int) -> int:
+    """How many envelopes were opened."""
+    opened = 0
+    while inbox.open_ahead(lambda record: open_envelope(record, Limits()), limit):
+        opened += 1
+    return opened
 
 
 LARGE = _record(0, b"x" * MOST_BYTES)
@@ -273,3 +285,31 @@ def test_offsets_without_a_record_are_told_until_they_are_answered() -> None:
     inbox.answered(10)
     inbox.put([_record(10)], 11)
     assert _take(inbox, 10).skipped == ()
+
+
+def test_envelopes_are_opened_ahead_up_to_a_limit_and_taken_with_their_records() -> None:
+    """The first of them, whatever was opened or taken before; a turn may take fewer, or more."""
+    inbox = _inbox()
+    assert _open_ahead(inbox, 5) == 0
+    inbox.put([_record(offset) for offset in range(6)], 6)
+    assert (_open_ahead(inbox, 3), _open_ahead(inbox, 3), _open_ahead(inbox, 4)) == (3, 0, 1)
+    first, second = _take(inbox, 1), _take(inbox, 4)
+    assert (_offsets(first), _opened(first)) == ([0], [0])
+    assert (_offsets(second), _opened(second)) == ([1, 2, 3, 4], [1, 2, 3])
+    assert _open_ahead(inbox, 10) == 1
+    assert _opened(_take(inbox)) == [5]
+
+
+def test_envelopes_of_records_that_are_not_next_are_forgotten() -> None:
+    """After a restart another record may have the offset, and what was put back comes before those that are open."""
+    inbox = _inbox()
+    inbox.put([_record(0), _record(1)], 2)
+    assert _open_ahead(inbox, 2) == 2
+    inbox.put_back(_take(inbox, 1))
+    assert _opened(_take(inbox)) == []
+    inbox.restart(0)
+    inbox.put([_record(0), _record(1)], 2)
+    assert _open_ahead(inbox, 2) == 2
+    inbox.restart(0)
+    inbox.put([_record(0)], 1)
+    assert _opened(_take(inbox)) == []

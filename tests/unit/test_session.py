@@ -26,7 +26,8 @@ from worker.auth import jwks
 from worker.auth.access_tokens import TokenVerifier
 from worker.auth.jwks import JwksSource
 from worker.batch.batch import Batch
-from worker.messages.envelope import Limits
+from worker.domain.places import Place
+from worker.messages.envelope import Envelope, Limits, Record
 from worker.messages.events import Header
 from worker.observability.hooks import Hooks
 from worker.store.port import (
@@ -499,6 +500,36 @@ async def test_postgres_works_on_a_turn_while_kafka_has_the_one_before() -> None
     await world.until_out(40)
     assert world.kafka.most_at_once == 1
     assert [offset for turn in world.kafka.turns for offset in turn[0]] == [*range(40)]
+    await world.close()
+
+
+async def test_envelopes_of_the_next_turn_are_opened_while_postgres_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of each lane, as many as a turn takes, and each once."""
+    world = make_world(2, batch_records=4)
+    opened, going_on = list[Place](), asyncio.Event()
+    process, open_envelope = world.shared.processor.process, world.shared.command_reader.open
+
+    async def held_up(turn: Sequence[Batch]) -> None:
+        await going_on.wait()
+        await process(turn)
+
+    def noted(_: CommandReader, record: Record) -> Envelope:
+        opened.append(record.place)
+        return open_envelope(record)
+
+    monkeypatch.setattr(world.shared.processor, "process", held_up)
+    monkeypatch.setattr(CommandReader, "open", noted)
+    await world.start()
+    world.fetch(0, 7)
+    world.fetch(1, 3)
+    await until(lambda: len(opened) == 7, 10, "the first turn is at work, and what the second will take is open")
+    assert sorted(opened) == [*(Place(TOPIC, 0, at) for at in range(4)), *(Place(TOPIC, 1, at) for at in range(3))]
+    await asyncio.sleep(0.05)
+    assert len(opened) == 7
+    going_on.set()
+    await world.until_out(7, 3)
+    assert sorted(opened) == [*(Place(TOPIC, 0, at) for at in range(7)), *(Place(TOPIC, 1, at) for at in range(3))]
+    assert len(world.store.passports) == 10
     await world.close()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from worker.domain.command import Command
-from worker.messages.envelope import Record
+from worker.messages.envelope import Envelope, Record
 from worker.messages.events import Answer
 from worker.observability.hooks import Activity
 from worker.store.port import BatchTooLarge, ExpectedPosition, LaneName, LostLane, StoreUnavailable
@@ -25,6 +25,8 @@ class Batch:
     skipped: Sequence[range] = ()
     # Bytes that the records take in memory.
     size: int = 0
+    # Those of the first records, as far as they were opened ahead.
+    envelopes: Sequence[Envelope] = ()
     commands: Sequence[Command] = ()
     answers: Sequence[Answer] = ()
     error: LostLane | BatchTooLarge | StoreUnavailable | None = None
@@ -45,8 +47,8 @@ class Batch:
         return Activity(self.lane, self.start)
 
     def check_offsets(self) -> None:
-        """Raise `OutOfPlace` unless the log has just these records from `start` to below `stop` (guard B21)."""
-        offsets = [record.offset for record in self.records]
+        """Raise `OutOfPlace` unless the log has just these commands from `start` to below `stop` (guard B21)."""
+        offsets = [command.source.offset for command in self.commands]
         if len(offsets) == self.stop - self.start and offsets == [*range(self.start, self.stop)]:
             return
         ends = {gap.start: gap.stop for gap in self.skipped}

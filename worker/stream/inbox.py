@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from worker.batch.batch import Batch
-from worker.messages.envelope import Record
+from worker.messages.envelope import Envelope, Record
 from worker.store.port import ExpectedPosition
 
 
@@ -51,6 +51,8 @@ class Inbox:
         self._records_wanted, self._budget = records_wanted, budget
         # Records, each with the bytes that it takes in memory.
         self._waiting: deque[tuple[Record, int]] = deque()
+        # The envelopes of the first of these records, opened ahead of their turn.
+        self._envelopes: deque[Envelope] = deque()
         # Batches whose results are not visible yet.
         self._taken: deque[_Taken] = deque()
         # Offsets that the reader passed and that hold no record, in order.
@@ -71,6 +73,7 @@ class Inbox:
     def restart(self, offset: int) -> None:
         """Forget all records: the lane reads from `offset` on."""
         self._waiting.clear()
+        self._envelopes.clear()
         self._taken.clear()
         self._skipped.clear()
         self._hold(-self._bytes)
@@ -125,6 +128,14 @@ class Inbox:
             self.fetch_offset = fetch_offset
             self.changed.set()
 
+    def open_ahead(self, open_envelope: Callable[[Record], Envelope], limit: int) -> bool:
+        """Open one more envelope, until those of the first `limit` records are open. Returns whether it opened one."""
+        if len(self._envelopes) >= min(limit, len(self._waiting)):
+            return False
+        record, _ = self._waiting[len(self._envelopes)]
+        self._envelopes.append(open_envelope(record))
+        return True
+
     def take(self, expected: ExpectedPosition, max_records: int, max_bytes: int) -> Batch:
         """Take the next batch of a lane that stands at `expected`. The record that reaches `max_bytes` is its last."""
         records: list[Record] = []
@@ -137,11 +148,14 @@ class Inbox:
         stop = records[-1].offset + 1 if self._waiting else self.fetch_offset
         if records:
             self._taken.append(_Taken(stop, size, [record.timestamp_ms for record in records]))
-        return Batch(expected, stop, records, tuple(gap for gap in self._skipped if gap.start < stop), size)
+        skipped = tuple(gap for gap in self._skipped if gap.start < stop)
+        envelopes = [self._envelopes.popleft() for _ in range(min(len(records), len(self._envelopes)))]
+        return Batch(expected, stop, records, skipped, size, envelopes)
 
     def put_back(self, batch: Batch) -> None:
         """Undo the last `take`, which took this batch."""
         if batch.records:
+            self._envelopes.clear()
             self._waiting.extendleft((record, _size(record)) for record in reversed(batch.records))
             self._taken.pop()
             self.changed.set()
