@@ -23,7 +23,8 @@ def is_safe(text: str) -> bool:
 
 def with_check_digit(digits: str) -> str:
     """ASCII digits and their GS1 check digit (GS1 General Specifications 7.9.1: weights 3, 1, 3, … from the right)."""
-    weighted = sum(int(digit) * (3 if index % 2 == 0 else 1) for index, digit in enumerate(reversed(digits)))
+    from_right = digits[::-1]
+    weighted = 3 * sum(map(int, from_right[::2])) + sum(map(int, from_right[1::2]))
     return f"{digits}{-weighted % 10}"
 
 

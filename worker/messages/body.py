@@ -12,7 +12,7 @@ from worker.domain import gs1
 from worker.domain.command import CreatePassport, InvalidBody
 from worker.domain.seeding import compact_json
 from worker.messages.countries import ISO_3166_1_ALPHA_2
-from worker.messages.json_value import JsonObject
+from worker.messages.json_value import JsonObject, ascii_json
 
 Problem = Callable[[str], str | None]
 """The message about a string; None where it is valid."""
@@ -170,7 +170,8 @@ def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
     roles: Iterable[str] = parties
     if len(named) > MOST_FIELD_ERRORS:
         first = set(nsmallest(MOST_FIELD_ERRORS, named))
-        omitted += len(named - first - {path.removeprefix("parties.") for path in errors})
+        others = {path.removeprefix("parties.") for path in errors} - first
+        omitted += len(named) - len(first) - len(named & others)
         named, roles = first, (*first, *ROLES)  # `_invalid` sorts them
     for role in roles:
         if role in named:
@@ -184,13 +185,12 @@ def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
 
 def _invalid(errors: dict[str, list[str]], omitted: int) -> InvalidBody:
     """As many errors as both bounds allow: all in the order in which they were found, or else the first by path."""
-    sizes = {path: len(quoted(path)) + _size_of(*messages) + len(":,") for path, messages in errors.items()}
-    if not omitted and len(errors) <= MOST_FIELD_ERRORS and sum(sizes.values()) + len("{}") - len(",") <= MOST_BYTES:
+    if not omitted and len(errors) <= MOST_FIELD_ERRORS and len(ascii_json(errors)) <= MOST_BYTES:
         return InvalidBody(errors)
     reported: dict[str, list[str]] = {}
     size = len("{}") - len(",")
     for path, messages in sorted(errors.items()):
-        size += sizes[path]
+        size += len(quoted(path)) + _size_of(*messages) + len(":,")
         if size > MOST_BYTES or len(reported) == MOST_FIELD_ERRORS:
             break
         reported[path] = messages
