@@ -33,6 +33,8 @@ from typing import Any, AnyStr, NoReturn
 
 _REPOSITORY = Path(__file__).parent.parent.parent
 _READ_WHILE_LOADING = ("PYTHON", "OTEL_")
+# Where compiled modules are kept, and how streams are buffered, which a fork opens anew.
+_HARMLESS = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED")
 _MOST_BYTES = 1 << 20
 
 
@@ -116,7 +118,7 @@ def run_forked(
 
 def _loads_differently(env: Mapping[str, str] | None) -> bool:
     """Whether an environment changes what modules do while they load."""
-    names = {name for name in (*(env or ()), *os.environ) if name.startswith(_READ_WHILE_LOADING)}
+    names = {name for name in (*(env or ()), *os.environ) if name.startswith(_READ_WHILE_LOADING)} - {*_HARMLESS}
     return env is not None and any(env.get(name) != os.environ.get(name) for name in names)
 
 
