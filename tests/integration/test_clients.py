@@ -31,6 +31,8 @@ CLIENTS = REPOSITORY / "schemas" / "clients"
 PROGRAMS = sorted(path.name for path in CLIENTS.iterdir() if path.suffix in (".py", ".java"))
 SIGNING = [name for name in PROGRAMS if name.lower().startswith("signed")]
 BEARING = [name for name in PROGRAMS if name not in SIGNING]
+JAVA_SELDOM = [pytest.param(name, marks=[pytest.mark.repeat] if name.endswith(".java") else []) for name in BEARING]
+"""Each start of a Java program compiles it, which takes five seconds of CPU."""
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,7 @@ def test_the_maven_coordinates_are_the_same_everywhere() -> None:
     assert f"Kafka {version} and" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", BEARING)
+@pytest.mark.parametrize("name", JAVA_SELDOM)
 async def test_a_program_publishes_a_command_and_prints_its_result(
     answering: Workbench, tmp_path: Path, name: str
 ) -> None:
@@ -129,8 +131,15 @@ async def test_a_program_that_starts_again_gets_its_passport(answering: Workbenc
     assert first[0]["body"] == again[0]["body"]
 
 
-@pytest.mark.parametrize("algorithm", ["EdDSA", "ES256"])
-@pytest.mark.parametrize("name", SIGNING)
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [
+        ("SignedPassports.java", "EdDSA"),
+        pytest.param("SignedPassports.java", "ES256", marks=pytest.mark.repeat),
+        ("signed_client.py", "EdDSA"),
+        ("signed_client.py", "ES256"),
+    ],
+)
 async def test_a_program_signs_its_command(answering: Workbench, tmp_path: Path, name: str, algorithm: str) -> None:
     """With a key of `keys generate`, whose line the catalogue has; its company takes no API key any more."""
     file = tmp_path / "mes-1.pem"

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer
 
 from tests.infrastructure.choose import server_directory
 from tests.infrastructure.processes import descendants, parents
-from tests.integration.test_clients import BEARING, CLIENTS, command_of, printed_results
+from tests.integration.test_clients import CLIENTS, JAVA_SELDOM, command_of, printed_results
 from tests.schema_checks import check_event
 from tests.workbench import REPOSITORY, gtin, tenant
 
@@ -151,10 +151,7 @@ def test_a_channel_is_served_and_its_topics_are_printed(start_sandbox: StartSand
     assert applied == {"": 0, "acme": 1}
 
 
-_PROGRAMS = [pytest.param(name, marks=[pytest.mark.repeat] if name.endswith(".java") else []) for name in BEARING]
-
-
-@pytest.mark.parametrize("name", _PROGRAMS)
+@pytest.mark.parametrize("name", JAVA_SELDOM)
 def test_example_programs_run_against_it(settings_of_one: dict[str, str], tmp_path: Path, name: str) -> None:
     """With what it printed and no other setting; the last line is the answer to the program's own command."""
     done = subprocess.run(
