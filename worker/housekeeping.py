@@ -40,6 +40,7 @@ class Housekeeping:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
                 async with self._store.session() as connection:
+                    # Also while the clocks differ: without a partition for its day, Postgres stores no answer.
                     await ensure_days(connection)
                 dropped: list[str] = []
                 if await self._clocks_agree():

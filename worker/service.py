@@ -94,6 +94,7 @@ class Worker:
     def not_alive(self) -> list[str]:
         """Name lanes that hold records and have not moved for long, unless they wait for a server or for locks."""
         now = time.monotonic()
+        # A restart cures nothing here: a forgotten transaction of somebody had all workers killed, again and again.
         if self._away or self._membership is None or now - self._shared.processor.failed_at < STUCK_SECONDS:
             return []
         return [
@@ -111,6 +112,7 @@ class Worker:
             problems = [*map(reason_without_topic, gone), *problems]
             if len(gone) == len(self._settings.channel_names):
                 return problems
+        # A surplus worker without lanes is ready: it must hold up no rollout, and no drain of a node.
         if self._membership is None or not self._membership.assigned:
             return ["waiting for the group to assign partitions", *problems]
         return problems + [
@@ -143,6 +145,7 @@ class Worker:
 
     async def _serve(self) -> None:
         try:
+            # First of all, so that `/readyz` names the server that the worker waits for.
             await self._health.start()
         except OSError as error:
             raise CannotStart(f"PASSPORT_HTTP_PORT={self._settings.http_port} cannot be used: {error}") from error
@@ -226,11 +229,13 @@ class Worker:
         """Be a member of the group. A membership that ends although nobody called `stop` is followed by another one."""
         async for attempt in _patiently():
             with attempt:
+                # A stop may have ended the membership. Without this look, the worker joined the group again.
                 if self._stopping.is_set():
                     return
                 self._phase = None
                 self._membership = GroupMembership(self._shared)
                 try:
+                    # Awaited directly, a stray cancellation of aiokafka (guard B19) would end the worker.
                     await in_own_task(self._membership.run())
                 except Exception as error:
                     reason = reason_of(error, self._settings)

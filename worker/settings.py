@@ -174,6 +174,7 @@ PREFIX = "PASSPORT_"
 class Settings(BaseSettings):
     """A field has the name of its environment variable, in lower case and without the prefix `PASSPORT_`."""
 
+    # Errors hide their input, since a wrong value may hold a password.
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     kafka_bootstrap_servers: Annotated[str, AfterValidator(_servers)] = Field(

@@ -83,6 +83,7 @@ class SignedTokens(Generic[Grant]):
         if header is None or not (self._allow_any_type or _is_access_token(header)):
             return None
         algorithm, key_id = header.get("alg"), header.get("kid")
+        # Before a key is asked for: a token that can never be good must not wait for the server.
         if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             return None
         return key_id if isinstance(key_id, str) else None

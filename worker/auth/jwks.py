@@ -165,11 +165,13 @@ class JwksSource:
         document, keys, problem = self._last.document, self._last.keys, None
         try:
             document = await _read_document(self._location, self._timeout_seconds)
+            # The same document keeps the same key objects. A verified token is remembered under its key's object.
             if document != self._last.document:
                 keys = read_keys(document)
                 log.info("jwks_changed", keys=len(keys))
             self._waiting_since = None
         except NotAKeySet as error:
+            # The keys of before serve on: a proxy's error page with status 200 must not make them unknown.
             document, problem = self._last.document, str(error)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # The kind of failure only: its text may quote a URL that holds a password.

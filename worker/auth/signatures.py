@@ -68,10 +68,12 @@ class Verifier:
         if problem_before_proof(signature, appended_ms, facts) is not None:
             return False
         key = _key(facts.signing_keys[signature.key_id].jwk)
+        # Somebody may have stored other key bytes under the same id. The old proof says nothing about those.
         if self._proofs.get(signature.digest) is key:
             self._proofs.move_to_end(signature.digest)
             facts.proven.add(signature.digest)
             return False
+        # Only right ones are remembered: forgeries must not push proofs out.
         if is_right(signature, key):
             facts.proven.add(signature.digest)
             self._proofs[signature.digest] = key
@@ -82,6 +84,7 @@ class Verifier:
 
 def is_right(signature: Signature, key: _Key) -> bool:
     """Whether the key made this signature. The key decides which algorithms fit (RFC 8725 section 3.1)."""
+    # The length rules out ECDSA in ASN.1, in which other programs write it (RFC 7518 section 3.4).
     if key.public is None or signature.algorithm not in key.algorithms or len(signature.signature) != _SIGNATURE_BYTES:
         return False
     try:

@@ -48,6 +48,7 @@ class Batch:
 
     def check_offsets(self) -> None:
         """Raise `OutOfPlace` unless the log has just these commands from `start` to below `stop` (guard B21)."""
+        # By the commands, not the records: an envelope that strayed from its record shows here, too.
         offsets = [command.source.offset for command in self.commands]
         if len(offsets) == self.stop - self.start and offsets == [*range(self.start, self.stop)]:
             return

@@ -53,8 +53,10 @@ class Pipeline:
         lap = self._hooks.stopwatch()
         facts = await self._store.look_up(commands, TURN_ANSWER_BYTES)
         lap("look-up")
+        # The estimate comes before the transaction, so that a turn that is too large takes no locks.
         if len(commands) > 1 and _size_ahead(turn, facts) > TURN_ANSWER_BYTES:
             raise BatchTooLarge
+        # Also before the transaction: a hundred signatures take some 6 ms, and no lane stays locked for them.
         if facts.signing_keys:
             await self._verifier.make_ready(commands, facts)
             lap("verify")
@@ -91,6 +93,7 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
     for command in commands:
         outcome = decide(command, facts)
         answer = describe(command, outcome, digital_link_base)
+        # A topic counts key and headers, too. An answer in the ledger that no topic takes would stop its lane for good.
         if answer.record_bytes > RECORD_BYTES:
             raise AnswerTooLarge(f"an answer of {answer.record_bytes} bytes fits into no result topic")
         if isinstance(outcome, Created):
@@ -100,6 +103,7 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
             others.append(outcome)
         answers.append(answer)
         size += len(answer.value)
+        # The estimate does not know the events that are replayed, so the answers themselves are counted.
         if size > TURN_ANSWER_BYTES and len(commands) > 1:
             raise BatchTooLarge
     return Decided(created, others, answers)

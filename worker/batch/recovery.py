@@ -140,6 +140,7 @@ class Processor:
             try:
                 await self._with_retries([batch])
             except Exception as failure:
+                # A batch of markers alone has no record to refuse (guard B12).
                 if not batch.commands or remedy(failure, [batch]) is not Remedy.SEARCH:
                     raise
                 await self._refuse_record(batch, failure)

@@ -34,6 +34,7 @@ class Source(NamedTuple):
     @property
     def passport_id(self) -> str:
         """24-hex ObjectId: 4 bytes of append time in seconds, then 8 bytes of SHA-256 over the place."""
+        # An ObjectId has four bytes for the time, and a producer's clock may say 9999.
         seconds = (self.appended_ms // 1000) & 0xFFFFFFFF
         return f"{seconds:08x}{place_digits(place_text(self.topic, self.partition, self.offset))}"
 

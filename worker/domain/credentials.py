@@ -44,6 +44,7 @@ def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
 def _refusal(company: Company, command: Command) -> Unauthorized | None:
     """Why a company may not send this command, whatever its credentials."""
     if company.closed_ms is not None and command.source.appended_ms >= company.closed_ms:
+        # Without a reason: a closed company is as unknown as any other sender.
         return _UNKNOWN
     return None if company.channels is None or command.channel in company.channels else _WRONG_CHANNEL
 

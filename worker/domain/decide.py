@@ -42,6 +42,7 @@ def decide(command: Command, facts: Facts) -> Outcome:
         return Forbidden(company.id)
     if command.key_is_malformed:  # rule 4
         return MalformedIdempotencyKey(company.id)
+    # Before rule 6: invalid bodies have fingerprints, too, and under a bound key such a body is a reused key.
     bound = _judge_idempotency_key(command, company.id, facts)  # rule 5
     if bound is not None:
         return bound

@@ -72,5 +72,6 @@ def is_conformant_serial(serial: str) -> bool:
 def digital_link_uri(base: str, gtin: str, serial: str) -> str:
     """GS1 Digital Link URI. The serial is percent-encoded as UTF-8, all but RFC 3986's unreserved characters."""
     # Most serial numbers need no escape, and `quote` takes three times as long to find that out.
+    # `safe` is empty, since a slash in a serial number would begin another segment of the path.
     escaped = serial if _UNRESERVED.fullmatch(serial) else quote(serial, safe="")
     return f"{base}/01/{gtin}/21/{escaped}"

@@ -24,6 +24,7 @@ def utc_day(appended_ms: int) -> int:
 # Commands of a turn were appended close to each other, and a second's text takes most of the time.
 @lru_cache(maxsize=64)
 def _format_second(second: int) -> str:
+    # Without `UTC`, the zone of the process would show in the bytes of results.
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 

@@ -169,6 +169,7 @@ def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
         named = repeatable
     roles: Iterable[str] = parties
     if len(named) > MOST_FIELD_ERRORS:
+        # By name, since a set has no order of its own: the same body has to give the same bytes.
         first = set(nsmallest(MOST_FIELD_ERRORS, named))
         others = {path.removeprefix("parties.") for path in errors} - first
         omitted += len(named) - len(first) - len(named & others)

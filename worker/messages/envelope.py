@@ -96,6 +96,7 @@ def open_envelope(record: Record, limits: Limits, audience: str | None = None, c
     else:
         body, digest = read_body(parsed), None if key is None else fingerprint(parsed)
     credentials: ApiKey | Signature | NoCredentials
+    # The signature decides, also where it is malformed: a bearer secret beside it does not help.
     if SIGNATURE in headers:
         is_structured = is_structured_cloud_event(headers.get("content-type", ()))
         has_key = "idempotency-key" in headers
@@ -139,6 +140,7 @@ def without_excess(record: Record, limits: Limits) -> Record:
 
 def dead_letter(record: Record, reason: str) -> DeadLetter:
     """The record without its credentials; without anything where it is too large for the dead-letter topic."""
+    # Credentials appear in no topic but that of the commands (invariant I8). A signature is none, so it stays.
     headers = tuple(header for header in record.headers if header[0].lower() != "authorization")
     size = len(record.key or b"") + len(record.value or b"") + header_bytes(headers)
     if size > RECORD_BYTES:
@@ -241,6 +243,7 @@ def _trace_context(traceparents: Sequence[bytes | None], tracestates: Sequence[b
     if len(traceparents) != 1 or traceparents[0] is None or len(traceparents[0]) > _TRACE_BYTES:
         return None
     match = _TRACEPARENT.fullmatch(traceparents[0])
+    # Version 00 ends behind its flags. Later versions may append to it (W3C Trace Context, section 3.2.4).
     if match is None or (match[1] == b"00" and match[2] is not None):
         return None
     state = b",".join(state for state in tracestates if state)

@@ -184,6 +184,7 @@ def cause_of(headers: Sequence[Header]) -> Place | None:
 
 def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Event:
     """The dead-letter record: the copy of a command, and where the command stands."""
+    # The copy comes first, as it was. Its headers may have these names, too, so the worker's own are the last.
     headers: list[Header] = [
         *letter.headers,
         ("dlq-original-topic", source.topic.encode("utf-8")),

@@ -48,6 +48,7 @@ def _no_constant(name: str) -> NoReturn:
 _decoder = json.JSONDecoder(
     object_pairs_hook=_object_without_duplicates, parse_float=_finite, parse_constant=_no_constant
 )
+# Postgres keeps fingerprints of this form for the keys of the last days. Another form would refuse their replays.
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False)
 
 
@@ -158,6 +159,7 @@ def ascii_json(value: object) -> bytes:
 
 def fingerprint(body: JsonObject) -> bytes:
     """SHA-256 of the canonical JSON: sorted keys, no white space, escapes for all but printable ASCII."""
+    # Floats, and lists that may hold them, take the slow way: orjson writes some floats otherwise.
     plain = _plain_json(body, orjson.OPT_SORT_KEYS) if _keys_of(body, _MOST_LEVELS) > 0 else None
     return sha256(_canonical.encode(body).encode("ascii") if plain is None else plain).digest()
 

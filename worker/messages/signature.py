@@ -59,6 +59,7 @@ def _misfit(claims: JsonObject, record: Signed) -> str | None:
         return "aud"
     if claims.get("sha256") != digest_text(record.value):
         return "sha256"
+    # The key is bound, since the same body under another key would be a second passport. A malformed key fits no claim.
     is_same = not record.has_key and "key" not in claims if record.key is None else claims.get("key") == record.key
     if not is_same:
         return "key"
@@ -93,6 +94,7 @@ def _object(part: bytes) -> JsonObject | None:
 def _protected(part: bytes) -> tuple[str, str] | None:
     """Algorithm and key id. All signatures of a key share this part, so it is remembered."""
     header = _object(part)
+    # Readers have to refuse extensions that they do not know (RFC 7515 section 4.1.11), and the worker knows none.
     if header is None or header.get("typ") != TYPE or "crit" in header:
         return None
     algorithm, key_id = header.get("alg"), header.get("kid")

@@ -96,6 +96,7 @@ class Counting(Hooks):
         del self._lanes[labels]
         metrics = self._metrics
         per_lane = metrics.position, metrics.lag_records, metrics.lag_seconds, metrics.halted, metrics.halt_looked
+        # Gauges alone: counters stay, since a sum over all workers must not fall.
         for gauge in (*per_lane, metrics.lane_states):
             gauge.remove_by_labels({"topic": name.topic, "partition": str(name.partition)})
 

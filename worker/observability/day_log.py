@@ -63,6 +63,7 @@ class DayLog(Hooks):
         """These are written now. Counts that have grown meanwhile have to be written again."""
         for day in days:
             pair = day.day, day.company_id
+            # A turn may have come during the write. Its counts are not in the row yet.
             if self._counts[pair].answered == day.answered:
                 self._grown.discard(pair)
         today = datetime.fromtimestamp(self._clock(), UTC).date()

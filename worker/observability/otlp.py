@@ -57,7 +57,9 @@ def _exporting() -> Tracing:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     own = {"service.name": "passport-worker", "service.version": __version__, "service.instance.id": str(uuid4())}
+    # `create` lets our names win over OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES. The merge turns that around.
     resource = Resource.create(own).merge(OTELResourceDetector().detect())
+    # At exit, the SDK would wait for a collector that hangs. `Tracing.close` waits for a bounded time.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Tracing(provider, provider.shutdown)

@@ -90,6 +90,7 @@ class RefusalLog:
             _write(topic, partition, answer, command)
             return
         if not self._not_logged:
+            # The next refusal may be hours away, so a timer tells the numbers when the second ends.
             later = self._later or asyncio.get_running_loop().call_later
             later(max(0.0, self._since + 1.0 - now), self.tell_numbers)
         self._not_logged[flood] += 1

@@ -100,8 +100,10 @@ def meaning_of(error: Exception) -> Exception:
         return error
     if isinstance(error, asyncpg.PostgresError):
         return _meaning_of_sqlstate(error)
+    # asyncpg's DataError is both. An InterfaceError alone may be a lost connection, and then no record is to blame.
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         return BadRecord(f"{type(error).__name__}: an argument cannot be encoded")
+    # Before `OSError`, of which it is a kind: the server is there, and less work may end in time.
     if isinstance(error, TimeoutError):  # of a statement by the driver, or of a transaction by the store
         return StoreSlow(f"{type(error).__name__}: no answer in time")
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
@@ -112,6 +114,7 @@ def meaning_of(error: Exception) -> Exception:
 def _meaning_of_sqlstate(error: asyncpg.PostgresError) -> Exception:
     sqlstate, constraint, text = error.sqlstate or "", getattr(error, "constraint_name", None), str(error)
     meaning: type[Exception] = StoreUnavailable
+    # These and the missing day have SQLSTATEs of class 23, too, so the classes come last: no record is to blame here.
     if constraint in _LAST_LINE_OF_DEFENCE:
         meaning = ConcurrentUpdate
     elif sqlstate in _ROLLED_BACK:

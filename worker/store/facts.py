@@ -81,6 +81,7 @@ class Gathering:
             [number for number, _, _ in serials],
             texts([gtin for _, gtin, _ in serials]),
             texts([serial for _, _, serial in serials]),
+            # Rule 5 looks back 24 hours from each command, so the day before the oldest one counts, too.
             hashes(self.key_ids.values()),
             oldest_day - 1,
         )
@@ -145,6 +146,7 @@ def check_lanes(expected: Sequence[ExpectedPosition], lanes: Iterable[tuple[int,
     if lost := [position.token for position in expected if position.token.held not in applied]:
         raise LostLane(lost)
     for position in expected:
+        # A COMMIT whose answer was lost may have moved A (guard B14). The session opens the lane again to read it.
         actual = applied[position.token.held]
         if actual != position.applied:
             raise StoreUnavailable(f"{position.token.name}: expected to be at {position.applied}, found {actual}")

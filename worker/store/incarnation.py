@@ -26,6 +26,7 @@ class Incarnation:
         change = self._change(name, oids, log_end, ended)
         self._name, self._oids = name, oids or self._oids
         if change is not None:
+            # Not the larger of the two: the log of a restored database ends earlier, and each look would find a change.
             self._log_end = log_end
             self.number += 1
             log.warning("database_is_another", change=change)

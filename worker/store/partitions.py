@@ -70,6 +70,7 @@ async def _drop_day(connection: Connection, day: date, retention_days: int) -> l
             await connection.execute(sql.load("patience_for_days"))
             if not await connection.fetchval(sql.load("try_lock_days")):
                 return []
+            # A machine that slept for days may be in a turn that writes to this day. The drop waits for its lane.
             await connection.execute(sql.load("lock_all_lanes"))
             # Asked under the locks, so that no lane moves between the question and the drop.
             if await connection.fetchval(sql.load("day_is_needed"), day, retention_days, _our_day()):

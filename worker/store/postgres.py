@@ -128,6 +128,7 @@ class PostgresStore:
             )
             for topic, partition, lane_id, epoch, producers in registered:
                 name = by_partition[topic, partition]
+                # A session that opens again stands in the lists itself, and must never fence its own id.
                 others = frozenset(producers) - {owner.producer}
                 owners[name] = Registered(FencingToken(name, lane_id, epoch, owner.producer), others)
         return owners
@@ -209,13 +210,16 @@ class PostgresStore:
                     if is_current:
                         yield inside
                     else:
+                        # Not COMMIT: gathering may have claimed a GTIN for a company whose key is gone by now.
                         await connection.execute("ROLLBACK")
                 if is_current:
                     await _end(connection)
                     if len(known) + len(inside.written) > MOST_KNOWN_FRAMES:
                         known.clear()  # a frame that is written again changes nothing
+                    # Only after COMMIT: else a rolled-back frame would seem written, and no foreign key would notice.
                     known.update(inside.written)
             if not is_current:
+                # Another session may have thrown it away already. Its successor has another version, and stays.
                 if facts.catalogue_version == self._known.version:
                     self._known = KnownCatalogue()
                 raise Retriable("the catalogue has changed since the look-up")
@@ -226,6 +230,7 @@ class PostgresStore:
 
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await self._incarnation.check(connection)
+        # Process ids come again. A session that has ended may have left its entry under this one.
         self._prepared.pop(connection.get_server_pid(), None)
         await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)  # guard B14
 
@@ -275,6 +280,7 @@ class PostgresStore:
                     timeout=5.0,
                     server_settings=SESSION_SETTINGS,
                     max_inactive_connection_lifetime=60.0,
+                    # asyncpg would drop statements after 300 s, and prepare them again under locks (guard B14).
                     max_cached_statement_lifetime=0,
                     init=self._begin_session,
                     reset=_nothing_to_reset,

@@ -43,6 +43,7 @@ class PostgresTransaction:
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
     ) -> None:
         """See the port."""
+        # A claim without a passport must not be committed: only a created passport registers a GTIN.
         await self._settle_gtins(created)
         lane_ids = [position.token.lane_id for position in self._expected]
         rows = [answer for own in answers for answer in own]

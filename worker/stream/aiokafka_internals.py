@@ -107,6 +107,7 @@ def records_of(
     bytes fail their checksum.
     """
     part = response.topics[0][1][0]
+    # From version 11 on, a preferred replica stands between the aborted transactions and the records.
     aborted, records = part[-3 if response.API_VERSION >= 11 else -2], _MessageSet(part[-1] or b"")
     if only_times:
         records.batches = LenientBatches(records.bytes, offset, only_times=True)
@@ -291,6 +292,7 @@ async def _get_conn_beside(
             connection.exchange_at = now + EXCHANGE_AGAIN_SECONDS
             _in_background(_exchange(client, node_id, group, connection))
             return connection
+        # The connection's time is over: the broker closes it at the next request (KIP-368).
         del client._conns[node_id, group]
         _in_background(_close_when_answered(connection))
     locks: defaultdict[object, asyncio.Lock] = client.__dict__.setdefault("_conn_locks", defaultdict(asyncio.Lock))

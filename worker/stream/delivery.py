@@ -95,6 +95,7 @@ class Patience:
                     raise SilentLeader(node, targets)
         for node in by_leader:
             self._probe(node)
+        # The next look judges leaders by the answer, which tells whether a partition has lost its own.
         self._client.force_metadata_update()
 
     def _is_given_up(self, node: int, now: float) -> bool:

@@ -59,6 +59,7 @@ class Forgotten:
         """Read the results of a partition anew, since another worker may have published some until now."""
         self._readings.pop(partition, None)
         if (task := self._reading.get(partition)) is not None:
+            # The task may read for other partitions, too. They leave `_reading`, so that the next look begins anew.
             task.cancel()
             self._reading = {at: reading for at, reading in self._reading.items() if reading is not task}
 

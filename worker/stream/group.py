@@ -55,7 +55,9 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         timeout_ms = int(settings.kafka_session_timeout_seconds * 1000)
         self._consumer = AIOKafkaConsumer(
             **client_options(settings),
+            # No `group_instance_id`: aiokafka's static membership is half done (guard B11).
             group_id=settings.group_id,
+            # Only the transaction that publishes results may move E.
             enable_auto_commit=False,
             auto_offset_reset="none",  # guard B10
             isolation_level="read_committed",
@@ -92,6 +94,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             self.stop()  # an assignment may still come, and nobody reads any more
             background.stop()
             sessions = self._sessions
+            # Lanes close before the member leaves: the next owner would fence the turns that are still in flight.
             await self._close_lanes()
             if sessions is not None:
                 await sessions.fence_cut_off()
@@ -145,6 +148,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     async def _close_lanes(self) -> None:
         """Let turns in flight end, for a bounded time. This member has no partitions from now on."""
+        # Before any await: turns may take seconds to end, and `/readyz` must not say ready during a rebalance.
         self.assigned = False
         self._shared.hooks.unassigned()
         self.lanes.clear()

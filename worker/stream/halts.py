@@ -91,6 +91,7 @@ class Halts:
         """Halt lanes whose positions still do not fit, and let go of the others. Lanes without an answer stay."""
         lanes = set(self._lanes)
         own = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
+        # `LogEnds` returns each answer once, so the opening keeps its own: this look must not take an answer from it.
         log_ends = LogEnds(self._consumer, asyncio.Event())
         logs = await log_ends.known([lane.partition for lane in own], ANSWER_SECONDS)
         answers = await read_positions(own, logs, self._forgotten, self._shared, self._consumer)

@@ -72,6 +72,7 @@ class Inbox:
 
     def restart(self, offset: int) -> None:
         """Forget all records: the lane reads from `offset` on."""
+        # Envelopes go with their records: after a restart, another record may have the same offset.
         self._waiting.clear()
         self._envelopes.clear()
         self._taken.clear()
@@ -155,8 +156,10 @@ class Inbox:
     def put_back(self, batch: Batch) -> None:
         """Undo the last `take`, which took this batch."""
         if batch.records:
+            # These belong to the records behind the batch, which comes before them again.
             self._envelopes.clear()
             self._waiting.extendleft((record, _size(record)) for record in reversed(batch.records))
+            # The newest entry goes: the oldest one still tells since when a command waits.
             self._taken.pop()
             self.changed.set()
 
@@ -169,6 +172,7 @@ class Inbox:
         appended_ms: list[Sequence[int]] = []
         while self._taken and self._taken[0].stop <= offset:
             batch = self._taken.popleft()
+            # Only now: where bytes were free at the take, a lane held three times as many.
             self._hold(-batch.size)
             appended_ms.append(batch.appended_ms)
         while self._skipped and self._skipped[0].stop <= offset:

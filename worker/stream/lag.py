@@ -32,6 +32,7 @@ class Lag:
     @property
     def records(self) -> int:
         """Offsets from where the lane is to the end of the log; markers count (guard B12)."""
+        # The survey is newer than A, which says nothing about where a lane stands that works no more.
         position = self.applied if self.applied is not None and not self._surveyed else self.stands_at
         return 0 if position is None or self.log_end is None else max(0, self.log_end - position)
 

@@ -110,6 +110,7 @@ async def read_positions(
     group_id = shared.settings.group_id
     identities = await shared.cluster.identities({lane.name.topic for lane in lanes})
     committed = await shared.cluster.committed(group_id, [lane.partition for lane in lanes])
+    # The worker takes this before it reads A: a later reading could be beyond A without any lost commit.
     readings = forgotten.readings
     all_committed, applied = await _all_positions(shared, consumer)
     without_offset = [partition for partition, offset in all_committed.items() if offset is None]
@@ -171,6 +172,8 @@ async def _all_positions(
     offsets = await shared.cluster.all_committed(group_id)
     # E before A: the other lanes are at work. The other way around, each turn in between would look like lost commits.
     applied = await shared.store.applied(group_id, {*served, *(at.topic for at in offsets)})
+    # Channels that nobody serves count, too: another channel would create their lost passports again. A topic that the
+    # database does not know may belong to another installation with the same group.
     known = {*served, *(topic for topic, _ in applied)}
     committed: dict[TopicPartition, Committed | None] = dict.fromkeys(consumer.all_partitions())
     return committed | {at: offset for at, offset in offsets.items() if at.topic in known}, applied

@@ -87,6 +87,7 @@ class _LenientBatch:
         batch = self._batch
         reader.varint()  # attributes, which have no meaning
         delta, offset = reader.varint(), batch.base_offset + reader.varint()
+        # With LogAppendTime, the broker sets one time for a whole batch, and leaves the producer's deltas in it.
         timestamp = batch.max_timestamp if batch.timestamp_type else batch.first_timestamp + delta
         if self._only_times:
             return _Record(offset, timestamp, batch.timestamp_type, None, None, [], None)

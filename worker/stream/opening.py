@@ -76,6 +76,7 @@ class Opening:
         `settle` waits for the session's transaction in flight. Raises the errors of both servers; all lanes have to be
         registered again after one.
         """
+        # A reading may end when all lanes are at work, and none is due. Its results may tell of lost commits.
         if self._forgotten.take_news():
             self._reopen_if_lost(await look_for_lost_results(self._shared, self._forgotten))
         now = time.monotonic()
@@ -84,6 +85,7 @@ class Opening:
             return []
         await self._register(due)
         await self._confirm([lane for lane in due if lane in self._registered and self._is_fenced(lane)])
+        # E is read after the fences only: until then, another producer may still commit an offset.
         unplaced = {lane: self._tokens[lane] for lane in due if lane in self._tokens and lane not in self._placed}
         if unplaced:
             await settle()  # our own transaction may still move E
@@ -121,6 +123,7 @@ class Opening:
                 self._lose(lane, f"held for generation {answer.generation} by {answer.member}")
                 continue
             lane.wait("opening")
+            # A list without others is our id alone already, so nothing is left to fence or to confirm.
             if answer.producers:
                 self._registered[lane] = answer
             else:
@@ -145,6 +148,7 @@ class Opening:
         Starts the fences. Each producer is fenced once a session, for all lanes that list it.
         """
         waiting = []
+        # All of them, not only the last owner: it may have died before it fenced the one before it.
         for producer in self._registered[lane].producers:
             task = self._fences.get(producer)
             if task is None:
@@ -153,6 +157,7 @@ class Opening:
             if not task.done():
                 waiting.append(producer)
             elif (error := task.exception()) is not None:
+                # An error is no fence: the old producer may still commit. The next look at halted lanes asks again.
                 del self._fences[producer]
                 self._halts.halt(lane, f"{error}. Allow {own_transactions(self._shared.settings)}")
                 return False
@@ -219,15 +224,18 @@ class Opening:
             self._lose(lane, str(answer))
             return
         if isinstance(answer, Halt) or answer.reason_to_halt() is not None:
+            # Reading the results that explain a halt may take long, so other lanes have turns meanwhile.
             self._halts.look_into([lane])
             return
         position = answer.position
+        # A lane that ran on brokers without topic ids learns the id of its topic here.
         if answer.is_new or (position.topic is None and answer.log.topic is not None):
             try:
                 await self._shared.store.start_lane(token, position.applied, answer.log.topic)
             except LostLane as lost:
                 self._lose(lane, str(lost))
                 return
+        # Kafka had all results below this bound, so somebody set E back. `audit` expects the repeats that follow.
         if answer.emitted < position.emitted:
             await self._shared.store.note_set_back(token, answer.emitted, position.applied, self._owner.member)
         offsets = position.applied, answer.emitted, position.emitted

@@ -46,6 +46,7 @@ def why_commits_are_lost(
     """
     # An offset that a tool has set says nothing about results.
     emitted = {at: offset.offset for at, offset in committed.items() if offset is not None and offset.is_ours}
+    # 0 names no result, and None is a log that the worker may not read. Neither tells of lost commits.
     emitted |= {at: end for at, end in (published or {}).items() if end}
     lost = sorted(at for at, end in emitted.items() if (known := applied.get(at)) is None or end > known)
     if not lost:

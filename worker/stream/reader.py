@@ -88,6 +88,7 @@ class Reader:
             if poll.is_current:
                 poll.lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
             return
+        # Records of another topic are dropped. The watch has failed the inbox by then, so it notes no gap for them.
         await self._feed(poll, fetched if await self._watch.may_use(poll.topic_partition.topic) else [])
 
     def _is_read_for(self, poll: _Poll) -> bool:

@@ -28,9 +28,11 @@ async def read_ledger(store: Store, lanes: Sequence[OpenLane]) -> dict[OpenLane,
     batches: dict[OpenLane, Batch | None] = {}
     for lane, answers in read.items():
         position = positions.get(lane.token)
+        # Answers behind a dropped day would move E past results that never came out.
         if position is None or lane.emitted < position.ledger_from:
             batches[lane] = None
         else:
+            # Where no row is left, only markers stand between E and A (guard B12).
             stop = answers[-1].offset + 1 if answers else lane.applied
             batches[lane] = Batch(replace(lane.expected, applied=lane.emitted), stop, answers=answers)
     return batches

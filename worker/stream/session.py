@@ -94,6 +94,8 @@ class Session:
     async def run(self) -> None:
         """Open the lanes and answer their commands until closed. Raises on any doubt."""
         if not self._is_started:
+            # Before a lane's row lists the id. Kafka obeys the InitProducerId that comes last, so a start after another
+            # worker's fence would undo that fence.
             await self.emitter.start()
             self._is_started = True
             failpoints.reach("init")
@@ -106,12 +108,15 @@ class Session:
             while not self._is_closing:
                 self._wake.clear()  # before looking: whatever comes meanwhile sets it again
                 self._open |= {opened.lane: opened for opened in await opening.go_on(self._settle)}
+                # Answers in this opening may come from the database before, so no command is decided by them.
                 if self._shared.store.incarnation != opening.incarnation:
                     raise AnotherDatabase
                 if not await self._turn():
                     await self._rest()
+                # A session that never rests notes E, too. Otherwise housekeeping keeps days whose answers are all out.
                 elif time.monotonic() - self._noted_at >= NOTE_SECONDS:
                     await self._note_emitted()
+            # The lists of producers keep the id after this: Kafka answers EndTxn before it has written the markers.
             await self._settle()
             with suppress(StoreUnavailable):
                 await self._note_emitted()
@@ -173,6 +178,7 @@ class Session:
                     continue
                 records = min(records, max(1, SHARED_RECORDS // lanes_of[topic]))
                 size = min(size, SHARED_BYTES // lanes_of[topic])
+            # Each lane gives one record at least, however few bytes its neighbours leave.
             batch = lane.inbox.take(lane.expected, records, max(1, size))
             self._hooks.begins(batch.activity)
             lane.served = self._turns
@@ -194,6 +200,7 @@ class Session:
         for lane, open_lane in list(self._open.items()):
             if not lane.inbox.is_busy:
                 lane.progressed_at = now  # an idle lane is not stuck, however long its neighbours work
+            # Waiting records do not put this off: commits may be lost, or the records may be of a topic that is gone.
             if lane.inbox.failure is not None:
                 del self._open[lane]
                 lane.reopen_after_pause(lane.inbox.failure)
@@ -281,6 +288,7 @@ class Session:
             size = sum(len(batch.records) for batch in batches)
             self._max_records, self._max_records_cap = max(1, size // 4), max(1, size * 3 // 4)
         else:
+            # The 1 lets a cap below `CAP_RISES` rise, too: its share is 0.
             raised = self._max_records_cap + 1 + self._max_records_cap // CAP_RISES
             self._max_records_cap = min(self._shared.settings.batch_records, raised)
             self._max_records = min(2 * self._max_records, self._max_records_cap)
@@ -331,4 +339,5 @@ class Session:
             noted = {lane.token: lane.emitted for lane in behind}
             await self._shared.store.mark_emitted(noted)
             for lane in behind:
+                # Not `lane.emitted`: a transaction in flight may have moved E during the await.
                 lane.noted = noted[lane.token]

@@ -165,6 +165,7 @@ class Sessions:
     async def _run(self, session: Session, share: _Share) -> bool:
         """Run a session until it is closed, which returns True, or until another one has to go on with the share."""
         lanes = share.lanes
+        # The share has a new list when suspects have left it. This session has the old one, so another one goes on.
         while not self._closing.is_set() and share.lanes is lanes:
             try:
                 await session.run()
@@ -188,6 +189,7 @@ class Sessions:
         if 0 < len(suspects) < len(lanes):
             shares = [_Share([lane]) for lane in suspects]
         elif (
+            # Only a failed transaction halves. Where an outage did, too, 48 lanes soon had 48 sessions.
             isinstance(error, EmissionFailed)
             and not named
             and backoff.failures % FAILURES_TO_HALVE == 0

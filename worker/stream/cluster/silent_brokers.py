@@ -125,6 +125,7 @@ async def _watched(connection: AIOKafkaConnection, answer: Awaitable[Any], api_k
 
 def _brokers_that_answer(cluster: ClusterMetadata) -> set[Any]:
     brokers = _brokers(cluster)
+    # Where all are silent, any will do: with no broker to choose from, a client could ask nobody.
     return {broker for broker in brokers if not is_silent(broker.host, broker.port)} or brokers
 
 

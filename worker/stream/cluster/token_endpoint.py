@@ -54,6 +54,7 @@ class TokenEndpoint:
         A token that is a few seconds old serves on, so that no server is asked for each connection.
         """
         if token == self._token and monotonic() - self._got_at >= PAUSE_SECONDS:
+            # The token counts as expired, too: where the server is away, a refused one must not serve on.
             self._renew_at = self._expires_at = -inf
 
     async def _renew(self) -> None:

@@ -95,6 +95,7 @@ class TopicWatch:
     async def _look(self) -> None:
         doubts, known, identities = self._doubts, self._known, await self._identities()
         self._known = identities
+        # A doubt that came during the question may mean a later change. Only a later answer settles that one.
         if doubts == self._doubts:
             self._answered.set()
             self._ask.clear()
