@@ -53,6 +53,7 @@ def asyncapi(settings: Settings, examples: Examples) -> JsonSchema:
         },
     }
 
+    # A class a call: PyYAML keeps constructors by class, and these have the values of this call.
     class Filling(yaml.SafeLoader):
         """Knows the tags of the template."""
 

@@ -90,6 +90,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
         try:
             audited = await asyncio.gather(*tasks)
         finally:
+            # `gather` lets the other lanes go on after the first failure.
             for task in tasks:
                 task.cancel()
         return AuditReport(
@@ -150,6 +151,7 @@ def _note_doubled(lane: LaneAudit, partition: int, covered: Sequence[Covered]) -
     """Note results that came more often than once, plus once for each operation that repeated them."""
     for log in lane.logs.values():
         for offset, times in log.repeats:
+            # `stop` is exclusive. A result that is doubled just behind a replay is a finding.
             allowed = sum(span.partition == partition and span.start <= offset < span.stop for span in covered)
             if times > allowed:
                 text = f"{1 + times} are visible, and {1 + allowed} are accounted for"

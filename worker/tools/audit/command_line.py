@@ -56,6 +56,7 @@ def _verdict(report: AuditReport) -> Text | None:
     """The last line; None where nothing was audited."""
     commands = sum(lane.commands for lane in report.lanes)
     unchecked = sum(lane.unchecked for lane in report.lanes)
+    # Results that may be missing are no finding, and no kept promise either.
     if report.ok and unchecked:
         return Text(
             f"{commands:,} commands, no finding; {unchecked:,} results could not be checked.", STYLES["warning"]

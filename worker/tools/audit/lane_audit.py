@@ -228,7 +228,10 @@ class LaneAudit:
 
     def _may_have_expired(self, log: AuditedLog, offset: int, appended_ms: int) -> bool:
         """Whether the log has dropped records as old as the first result of this command."""
+        # Any old log has dropped something. A missing result has expired only where its command is as old as that.
+        # Clocks of brokers may differ by an hour.
         is_old = appended_ms <= self._history.logs[log.kind].dropped_ms + _CLOCKS_DIFFER_MS
+        # A log drops its oldest records first, so a result behind one that is left cannot have expired.
         return is_old and (log.first < 0 or offset < log.first)
 
     def _count_expired(self, log: AuditedLog) -> None:

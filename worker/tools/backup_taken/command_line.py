@@ -55,6 +55,7 @@ async def _note_backup(servers: Servers, taken_at: datetime | None, author: Auth
     async def question(database: Inspection) -> BackupTakenReport | Problem:
         now = datetime.fromtimestamp(time.time() + await clock_ahead(database.connection), UTC)
         taken = taken_at or now
+        # A time in the future would stay the newest backup until then, and hide that no other one is taken.
         if (taken - now).total_seconds() > _SKEW_SECONDS:
             text = f"--at: expected a time that has passed, got {format_time(taken)}; Postgres has {format_time(now)}"
             return Problem(code="backup-in-future", text=text)

@@ -47,6 +47,7 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
         """Signing keys for which the file leaves out a field: the database keeps its value."""
         return [key.jwk.key_id for _, key in signing_keys if field not in key.model_fields_set]
 
+    # With a snapshot from before the lock, a load that waited would not see the rows of the load before it.
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(sql.load("lock_catalogue", __package__))
         if problems := await problems_of_loading(connection, catalogue):

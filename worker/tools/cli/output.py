@@ -205,6 +205,7 @@ def wrapped(text: Text, width: int) -> list[Text]:
     """The lines of a text, broken between words only: rich folds a word that is longer than the width."""
     lines = []
     for line in text.split("\n", allow_blank=True):
+        # Nothing may be dropped or replaced: the styles of `line` stand at numbers of characters.
         parts = textwrap.wrap(
             line.plain, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=False,
             replace_whitespace=False, expand_tabs=False,

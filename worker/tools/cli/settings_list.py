@@ -93,6 +93,7 @@ def _shown(name: str, value: object) -> str | None:
         return None
     if name == "database_url":
         return place_of(str(value))
+    # Any other URL may hold a user and a password, too.
     is_secret = SecretStr in _types(name) or ("://" in str(value) and "@" in str(value))
     return "hidden" if is_secret else str(value).lower() if isinstance(value, bool) else str(value)
 

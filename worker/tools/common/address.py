@@ -97,6 +97,7 @@ def address_of_words(words: Sequence[str], topic: str) -> Address:
 
 def _pair(first: str, second: str) -> Serial | CompanyKey:
     """A GTIN of another length is told so; no company has such a name."""
+    # The id of a company may consist of digits alone.
     is_gtin = first.isdigit() and not is_object_id(first)
     return unit(first, second) if is_gtin else company_key(first, second)
 

@@ -31,6 +31,7 @@ async def group_view(settings: Settings, cluster: Cluster) -> dict[int, Partitio
     partitions = range(counts[topic])
     bounds, committed, members = await asyncio.gather(
         LogReader(cluster).bounds(topic, partitions),
+        # Each turn of a running worker makes its offsets unstable for a moment. A look takes the last committed ones.
         cluster.committed(group_id, [TopicPartition(topic, partition) for partition in partitions], stable=False),
         members_by_partition(cluster, group_id, topic),
     )

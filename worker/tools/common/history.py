@@ -178,6 +178,7 @@ class History:
 
     async def windows(self) -> AsyncIterator[CommandWindow]:
         """Yield windows without a gap between them. After each, `named` yields what belongs to it."""
+        # The newest records are held back, since the last window reaches to the end, over markers behind them.
         at, held = self.start, list[Record]()
         async for commands in self._reader.read(self.topic, self.partition, self.start, self.stop):
             if held:
@@ -226,6 +227,8 @@ async def history(
         cause = cause_reader(topics.settings, partition, kind)
         causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause, offsets[0])
         dropped_ms = -inf
+        # Then the log has dropped records, and the search begins at the first one that is left: results of these
+        # commands may be among the dropped ones. Where the search begins later, none is.
         if 0 < bounds.first == begin:
             first_ms = await reader.appended_ms(topic, number, begin) if begin < bounds.end else None
             dropped_ms = inf if first_ms is None else first_ms

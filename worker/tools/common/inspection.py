@@ -117,6 +117,7 @@ async def inspection(database: Database) -> AsyncIterator[Inspection]:
     """A connection for questions. Raises `CannotConnect`, after at most ten seconds."""
     connection = await connect(database)
     try:
+        # `migrate` takes sessions named `passport-worker NNNN` for workers, and waits for their end. A verb is none.
         await connection.execute("SET statement_timeout = '20s'; SET application_name = 'passport-worker operator'")
         yield Inspection(connection)
     finally:

@@ -40,6 +40,7 @@ def user_at_host() -> str | None:
         account = pwd.getpwuid(os.getuid())
     except (ImportError, KeyError, OSError):
         return None
+    # `getuser` prefers LOGNAME and USER. A name that somebody set there counts, whatever shell the account has.
     is_service = name == account.pw_name and account.pw_shell.endswith(("/nologin", "/false"))
     return None if is_service else f"{name}@{socket.gethostname()}"
 

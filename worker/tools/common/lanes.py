@@ -35,6 +35,7 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
     settings = servers.settings
     # Lanes of channels that nobody serves come last.
     order = {topic: number for number, topic in enumerate(settings.by_commands)}
+    # E is read before A. The other way around, each turn in between would look like lost commits.
     seen, problems = await _views(servers)
     elsewhere = await servers.kafka(lambda: offsets_elsewhere(servers))
     rows = await servers.postgres(lambda database: database.lanes_of_group(settings.group_id), ("lane",))

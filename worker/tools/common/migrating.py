@@ -70,6 +70,7 @@ async def alone(connection: Connection) -> AsyncIterator[None]:
     The lock ends with the transaction, so a lost connection frees it, and a pooler in between does no harm.
     """
     while True:
+        # Whatever the server's default is: a snapshot from before the lock would hide what others have applied.
         async with connection.transaction(isolation="read_committed"):
             if await connection.fetchval(sql.load("try_lock_migrations", __package__)):
                 yield
@@ -84,6 +85,7 @@ async def _alone_in_session(connection: Connection) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        # A lost connection has freed the lock already.
         if not connection.is_closed():
             await connection.execute(sql.load("unlock_migrations", __package__))
 
@@ -145,9 +147,11 @@ async def _apply_outside(connection: Connection, migration: Migration, header: H
     It waits for transactions, and no worker waits for it. So its patience has no bounds. False: it is not the next.
     """
     async with _alone_in_session(connection):
+        # Another process may have applied it between the two locks.
         if await _next(connection) != migration:
             return False
         index = index_of(migration)
+        # A killed CREATE INDEX CONCURRENTLY leaves an invalid index. IF NOT EXISTS would take it for a good one.
         if index is not None and (remains := await connection.fetchval(sql.load("invalid_index", __package__), index)):
             await connection.execute(f"DROP INDEX CONCURRENTLY {remains}")
         await connection.execute(migration.text)

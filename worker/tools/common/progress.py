@@ -56,6 +56,7 @@ def paced(progress: Progress, rate: float) -> Advance:
         if allowance is not None:
             allowance.take(counted)
             seconds = allowance.seconds_owed(time.monotonic())
+        # Also for 0 s, so that the event loop gets its turn and hears of signals.
         await asyncio.sleep(seconds)
 
     return advance

@@ -29,6 +29,7 @@ WIDEST = _widest_limits()
 
 def command_of(record: Record) -> Command:
     """The command of a record, read as workers read it: of very many headers they keep the known ones only."""
+    # With all headers, the answer would not fit its command: any producer could make a lane unrecoverable.
     return open_envelope(without_excess(record, WIDEST), WIDEST).command
 
 

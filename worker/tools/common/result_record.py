@@ -44,6 +44,7 @@ def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header],
         )
     except (KeyError, ValueError) as error:
         raise Misfit(f"{type(error).__name__} in its headers or its key") from error
+    # The comparison below proves no id, since an event repeats what the answer has.
     for id in (answer.company_id, answer.passport_id):
         if id is not None and not re.fullmatch(OBJECT_ID, id):
             raise Misfit("the id of its company or passport is none")

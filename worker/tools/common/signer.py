@@ -83,6 +83,7 @@ class Signer:
         if isinstance(self._private, Ed25519PrivateKey):
             signature = self._private.sign(signed)
         else:
+            # A JWS has both numbers side by side (RFC 7518, section 3.4), and OpenSSL makes DER.
             r, s = decode_dss_signature(self._private.sign(signed, ECDSA(SHA256())))
             signature = r.to_bytes(32) + s.to_bytes(32)
         return signed + b"." + to_base64url(signature)

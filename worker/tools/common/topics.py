@@ -33,6 +33,7 @@ async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str]
             created.append(name)
         elif error is not TopicAlreadyExistsError:
             raise error(f"topic {name}: {message[0] if message and message[0] else error.__name__}")
+    # New topics are as wanted, and a broker may not know them yet.
     topics = await find_topics(cluster, [topic.name for topic in wanted if topic.name not in created])
     with suppress(TimeoutError):
         async with asyncio.timeout(ANSWER_SECONDS):

@@ -27,6 +27,7 @@ async def transactional_producer(
         transaction_timeout_ms=int(settings.kafka_transaction_timeout_seconds * 1000),
         **options,
     )
+    # A client that sends EndTxn again may end the next transaction with it (guard B20).
     send_once(producer.client, end_sent)
     try:
         async with asyncio.timeout(START_SECONDS):

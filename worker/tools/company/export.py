@@ -68,6 +68,7 @@ class CompanyExport:
                 return Problem(code=PASSPORT_UNKNOWN, text=f"{owner} has no passport {self.last}.")
             unit = row["gtin"], row["serial"]
         else:
+            # `Servers.postgres` asks again after a lost connection. The lines of the catalogue must not come twice.
             if self._has_begun:  # the database went away and came back
                 return Problem(
                     code=INTERRUPTED, text="The export was interrupted before its first passport: repeat it."

@@ -155,6 +155,7 @@ class SignedByIssuer:
             return Refused(503, "The keys that prove who you are cannot be read now. Try again.")
         if person is None:
             return Refused(401, self._why_unknown(token))
+        # `SignedTokens` remembers tokens and checks no times, since commands are judged by their append time.
         if not person.not_before - CLOCK_SECONDS <= time.time() < person.expires_at:
             return Refused(401, "Your token has expired, or is not valid yet. Sign in again.")
         return self._with_role(person, needed)
@@ -216,6 +217,7 @@ def is_loopback(host: str) -> bool:
     """Whether an address, or the name `localhost`, is of this machine alone."""
     with suppress(ValueError):
         address = ipaddress.ip_address(host)
+        # A socket for both families shows IPv4 peers as ::ffff:127.0.0.1, which Python 3.11 takes for no loopback.
         return (getattr(address, "ipv4_mapped", None) or address).is_loopback
     return host == "localhost"
 

@@ -56,6 +56,8 @@ class Guard:
         """Who reads, or why the request is refused."""
         if request.path == ALIVE:
             return Reader()
+        # A stranger's page may lead its own name to this address (DNS rebinding). Where two names come, a proxy in
+        # front may have checked the other one.
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 or _without_port(hosts[0]) not in {*LOOPBACK, *map(str.lower, self.hosts)}:
             return Refused(421, "This console does not know that host name. Allow it with --allowed-host.")
@@ -74,6 +76,7 @@ class Guard:
                 answer = await self.reader(request)
             except Exception:
                 log.exception("console_failed", path=printable(request.path))
+                # A door that fails stays shut.
                 answer = Refused(500, _FAULT)
             reader = answer.reader if isinstance(answer, Refused) else answer
             if reader is not None:
@@ -84,6 +87,7 @@ class Guard:
                     response.headers["WWW-Authenticate"] = "Bearer"
             else:
                 response = await _answered(request, handler, page)
+            # Refusals and error pages, too: a browser shows them like any other page.
             response.headers.update(HEADERS)
             if request.path != ALIVE and not request.path.startswith(STATIC):
                 log.info(

@@ -78,8 +78,10 @@ async def serving(settings: Settings, host: str, port: int, guard: Guard) -> Asy
     app = web.Application(middlewares=[guard.middleware(pages.error)])
     app.router.add_get(ALIVE, _alive)
     app.router.add_routes(pages.routes())
+    # A route a file: no path of a request is looked up on the disk, also none that no file can have.
     for file in _STATIC.iterdir():
         app.router.add_get(f"{STATIC}{file.name}", partial(_file, file))
+    # The guard logs each request, with API keys masked. aiohttp's own log would repeat what somebody typed.
     runner = web.AppRunner(
         app, access_log=None, max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_HEADER, shutdown_timeout=1.0
     )
@@ -89,6 +91,7 @@ async def serving(settings: Settings, host: str, port: int, guard: Guard) -> Asy
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{runner.addresses[0][1]}/"
     finally:
+        # Requests first, then the reports that ask servers, then the connections.
         await runner.cleanup()
         await cached.close()
         await servers.cluster.close()

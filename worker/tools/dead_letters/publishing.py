@@ -22,6 +22,7 @@ REDRIVEN_FROM = "redriven-from"
 # How long a search waits for transactions that others have open on the partition.
 SETTLE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.2
+# aiokafka's own limit is 1 MiB, and a command topic may take more.
 _MOST_REQUEST_BYTES = 4 * 1024 * 1024
 # The failpoint between EndTxn and its answer.
 _END_SENT = "redrive EndTxn sent"

@@ -155,6 +155,7 @@ class _Redriving:
                 text = f"more than {MOST_COMMANDS:,} dead letters are meant: choose fewer, with --from and --to"
                 raise BadSelection(text)
             places = {Place(topic, head.partition, head.offset) for head in heads}
+        # `run` groups them by partition, and starts one producer for each.
         return sorted(places)
 
     async def _look_at(self, command: Place, database: Inspection) -> _Candidate | None:
@@ -171,6 +172,7 @@ class _Redriving:
             return None
         original = await LogReader(self._servers.cluster).record(*command)
         refusal = refusal_of(original, stored.letter, settings.limits)
+        # A redrive that was begun is settled first, whatever refuses its command today: it may have been published.
         if step is Step.PUBLISH and refusal is not None:
             self._refuse(command, code, refusal)
             return None

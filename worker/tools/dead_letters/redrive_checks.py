@@ -84,6 +84,7 @@ async def credentials_warning(
     source = envelope.command.source._replace(appended_ms=int(now.timestamp() * 1000))
     command = envelope.command._replace(source=source, body=InvalidBody({}))
     credentials = command.credentials
+    # An empty memory: one that lasts would need the catalogue's version, which the role of a verb may not read.
     look_up = LookUp(KnownCatalogue(), 0)
     look_up.recall([command])
     facts = await look_up.read(connection)

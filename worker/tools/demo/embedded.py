@@ -247,6 +247,7 @@ class EmbeddedPostgres(ServerProcess):
             let_others_reach(self._bin)
         options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
         command = [str(self._bin / "initdb"), "-D", str(self._data), *options]
+        # Ctrl-C at a terminal reaches all of its processes. Without a session of its own, initdb would end by it.
         made = subprocess.run(
             command,
             capture_output=True,

@@ -144,6 +144,7 @@ async def stage(  # noqa: PLR0913 - both verbs say all of it
 
 async def start(stack: AsyncExitStack, tell: Telling, name: str, server: ServerProcess) -> None:
     """Start a server, which stops with the stack. Raises `ServerFailed` and `Interrupted`."""
+    # Before the start: `tell` raises `Interrupted` where a signal came, and the server runs by then.
     stack.callback(server.stop)
     await tell(f"starting {name}", _in_thread(server))
 

@@ -88,6 +88,7 @@ async def doctor(everything: Servers, channel: str | None = None, *, strict: boo
             examination.make((*map(adapted, of_run.of_postgres), *checks_of_postgres(servers, store))),
             examination.make((*of_run.of_settings, *checks_without_servers(servers))),
         )
+        # Last, since these presume the results of both servers.
         await examination.make(checks_of_both(everything, channel))
     finally:
         await store.close()

@@ -58,6 +58,7 @@ async def protection_of_brokers(cluster: Cluster, settings: Settings) -> Protect
     With TLS every broker has to prove its name; no setting switches that off.
     """
     hosts = {host for host, _, _ in collect_hosts(settings.kafka_bootstrap_servers, randomize=False)}
+    # Clients connect to the advertised addresses. A forwarded port on loopback may lead to brokers elsewhere.
     hosts |= {broker["host"] for broker in (await cluster.ask(MetadataRequest([]))).to_object()["brokers"]}
     way = Way.LOOPBACK if all(way_to(host) is Way.LOOPBACK for host in hosts) else Way.NETWORK
     is_encrypted = settings.kafka_security_protocol.endswith("SSL")

@@ -92,6 +92,7 @@ class _Question:
 
     async def ask(self, database: Inspection | None) -> ExplainReport:
         """Ask with or without the database. Raises what the database raises; errors of Kafka become problems."""
+        # The question is asked again where Postgres fails in the middle, and would name each problem twice.
         self.problems = []
         rows = {} if database is None else await database.lanes_of_group(self.servers.settings.group_id)
         for lane in rows if self.is_everywhere else ():  # channels that nobody serves any more

@@ -150,6 +150,7 @@ class Locator:
         connection, ledger = self.database.connection, self._ledger_ranges()
         lanes = {self.lanes[at].id: at for at in ledger}
         left = {self.lanes[at].id: offsets for at, offsets in ledger.items()}
+        # Halving counts on append times that ascend. Where producers write them, only --scan finds the place for sure.
         while halves := {id: ((low + high) // 2, high) for id, (low, high) in left.items() if low < high}:
             rows = await first_rows(connection, halves)
             for id, (middle, _) in halves.items():
@@ -194,6 +195,7 @@ class Locator:
                 if (offset := _first_with(digits, lane, chunk)) is not None:
                     return Place(lane.topic, lane.partition, offset)
                 self.progress.advance(len(chunk))
+            # Hashing asks no server. The console's other pages, and signals, get their turn here.
             await asyncio.sleep(0)
         return None
 

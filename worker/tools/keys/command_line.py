@@ -91,6 +91,7 @@ def keys_generate(
     named = _label(label) if label else ""
     pem = generate_pem(algorithm)
     try:
+        # With a later `chmod`, others could read the key for a moment. O_EXCL spares an older key of this name.
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(pem)
     except FileExistsError:

@@ -170,6 +170,7 @@ async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Auth
             return planned
         key = new_key()
         arguments = {"old": old.digest.hex(), "new": key.digest.hex(), "overlapSeconds": overlap.total_seconds()}
+        # The row of the operation stands outside of the transaction: it stays where the change fails.
         async with change.begun(database, arguments) as kept, connection.transaction():
             created = _report(await add_key(connection, key.digest, old.company_id, old.label), name)
             revoked = _report(await revoke_key(connection, old.digest, None, overlap), name)

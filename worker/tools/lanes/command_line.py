@@ -170,9 +170,11 @@ def recover_command(  # noqa: PLR0913 - options of a command
     """
     settings = of_partitions(settings_of_all(channel), "partitions", partitions)
     since = None if search_from is None else timestamp("--search-from", search_from)
+    # With --channel, `settings` serve one channel alone. Served lanes of other channels can be recovered later.
     served = frozenset(Settings().by_commands)
     request = RecoverRequest(partitions, since, frozenset(allow or ()), acting.author_if_executed(), served)
 
+    # A failure in the middle is added to the newest of these, which says what was written until then.
     so_far = [RecoverReport(executed=False, operation=None, warnings=(), lanes=())]
 
     def failed(problem: Problem) -> RecoverReport:

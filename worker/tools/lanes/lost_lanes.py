@@ -98,6 +98,7 @@ async def find_lost_lanes(
     chosen = chosen_partitions(partitions, view)
     rows = await both.database.lanes(settings.group_id, topic)
     logs = {at: view[at].log for at in chosen if view[at].log.end > view[at].log.first}
+    # Where A is at the end of the log, the last record tells the time. Without a time, all results would be read.
     oldest = {at: min(position_in(rows.get(at)).applied, log.end - 1) for at, log in logs.items()}
     ages = await both.reader.appended_at(topic, oldest)
     since = {at: search_from or before(settings, ages.get(at, 0)) for at in chosen}
@@ -140,6 +141,7 @@ async def lanes_not_served(channels: Sequence[Connected], served: Collection[str
             "pass over it with --allow channel-not-served: its units may then get a second passport.",
         )
         for at, offset in sorted(offsets.items())
+        # A tool sets offsets without the text of the workers. Such an offset tells nothing about results.
         if at.topic not in topics and offset.is_ours and offset.offset > (applied := position_in(rows.get(at)).applied)
     ]
 
@@ -148,6 +150,7 @@ async def _note_obstacles(
     lane: LaneWithLostCommits, view: PartitionView, topic: TopicIdentity | None, *, is_active: bool
 ) -> None:
     log, applied = view.log, lane.applied
+    # Production's database beside Kafka of a test would otherwise take over the passports of the test.
     if (other := other_topic(topic, log.topic)) is not None:
         lane.refuse("other-topic", applied, f"{other}: another database answered what was published here")
         return
@@ -161,6 +164,7 @@ async def _note_obstacles(
         text = "its worker cannot see that commits are lost: stop all workers first, until it is recovered"
         lane.refuse("group-active", applied, text)
     if lane.lane_id is not None:
+        # A transaction writes rows and moves A at once, so no worker leaves rows behind A. Somebody edited a table.
         rows, first = await ledger_rows(lane.channel.database.connection, lane.lane_id, applied, lane.target)
         if rows:
             text = "the ledger has answers behind its lane's position"
@@ -205,8 +209,10 @@ async def published_end(both: Connected, partition: int, since: datetime) -> int
     async for kind, named in logs.named(NAMED_TO_THE_END):
         # Newest first, since most chunks then need only one look.
         for cause, record in sorted(named, key=lambda named: named.cause, reverse=True):
+            # A dead letter comes with a result, in one transaction, so it tells nothing more.
             if kind is None or cause < end:
                 break
+            # A stranger's record may name command 99999: lanes with such a target could never be recovered or reset.
             if _is_result(record, kind, Source(logs.topic, partition, cause, record.timestamp_ms)):
                 end = cause + 1
     return end

@@ -57,6 +57,7 @@ async def recover(
         keeping = operation(channels[0].database.connection, "lanes recover", request.author, arguments)
         kept = await stack.enter_async_context(keeping)
         id = str(kept.id)
+        # Noted before anything can fail: a person needs the id to find the row of the operation.
         note(RecoverReport(executed=False, operation=id, warnings=(), lanes=()))
         # From here on no worker can write for the lanes, so that the plan still holds when it is written.
         registered = [await take_over(both, request.partitions) for both in channels]
@@ -69,7 +70,9 @@ async def recover(
                 for both, own in zip(channels, registered, strict=True):
                     problems += await _write(both, [lane for lane in lanes if lane.channel is both], own, progress)
             finally:
+                # Chunks that were committed before a failure stay, so the report must not say that nothing was written.
                 note(report.model_copy(update={"executed": any(lane.has_written for lane in lanes)}))
+            # All is written by now. An offset that has moved is one more problem, and undoes nothing.
             report = report.model_copy(update={"executed": True, "problems": tuple(problems)})
         kept.progress |= {
             "lanes": {f"{lane.topic}/{lane.partition}": lane.target for lane in report.lanes},

@@ -55,6 +55,7 @@ class Firsts:
 def firsts(start: int, stop: int) -> Iterator[Firsts]:
     """Room for offsets from `start` to below `stop`; the file vanishes afterwards."""
     with tempfile.TemporaryFile() as file:
+        # mmap refuses an empty file.
         file.truncate(max(1, (stop - start) * _BYTES))
         with mmap.mmap(file.fileno(), 0) as memory:
             yield Firsts(start, memory)
@@ -112,6 +113,8 @@ class LanePlan:
             async for kind, named in self._history.named(window.stop):
                 for record in named:
                     self._note(kind, record, commands, results, letters)
+            # A result that was missing and was replayed stands behind those of later commands. Without this look, the
+            # recovery would call it missing, and every lane would stay halted.
             for offset in sorted(commands.keys() - results.keys()):
                 async for kind, late in self._late.of(offset):
                     self._note(kind, Named(offset, late), commands, results, letters)
@@ -207,6 +210,7 @@ class PlannedRows:
 
     async def begin(self) -> None:
         """Create the tables; only this connection sees them."""
+        # Joins over a whole plan outlast the 20 s that other questions of this session have.
         await self._connection.execute("SET statement_timeout = '600s'")
         await self._connection.execute(sql.load("plan_tables", __package__))
 
@@ -228,6 +232,7 @@ class PlannedRows:
 
     async def refused(self) -> list[RefusedRow]:
         """Everything that Postgres cannot take, with `MOST_PLACES` places of each code and lane."""
+        # Autovacuum cannot see temporary tables. Without statistics, Postgres would guess how many rows it joins.
         await self._connection.execute("ANALYZE planned_passport, planned_replay, planned_company")
         return [
             RefusedRow(*row)

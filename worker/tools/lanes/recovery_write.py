@@ -32,10 +32,12 @@ class Writer:
     async def write(self, plan: LanePlan, lane: LaneWithLostCommits, progress: Progress) -> None:
         """Write all of one lane. Raises `CannotWrite`, `StoreUnavailable` and `CLUSTER_ERRORS`."""
         await self._expect_nobody(lane)
+        # 0 also stands for a lane that never ran, whose row has no position yet. Starting a lane twice changes nothing.
         if lane.partition not in self._tokens or lane.applied == 0:
             await self._begin(lane)
         applied = lane.applied
         async for stop, chunk in plan.chunks():
+            # The logs are read a second time here. A chunk lacks refused commands: the ledger would lack their rows.
             if plan.refusals.counts:
                 raise CannotWrite(f"{lane.name} is not what it was while it was planned: run it again")
             for end, part in _parts(chunk, stop):
@@ -128,4 +130,5 @@ def _parts(chunk: Sequence[RestoredCommand], stop: int) -> Iterator[tuple[int, l
             part, size = [], 0
         part.append(command)
         size += length
+    # The last part ends at `stop`, not behind its last command: markers may follow, and A has to pass them.
     yield stop, part

@@ -55,6 +55,7 @@ def target_of(lane: LanePositions, published: int) -> Target:
     ledger has them. A moves only behind commands that have expired.
     """
     position, log, emitted = lane.position, lane.log, lane.emitted
+    # First, as in `reason_to_halt`: E of another topic shows no lost commits.
     if other_topic(position.topic, log.topic) is not None:
         return Target(position.applied, emitted, "other-topic")
     if lane.lost_commits is not None or published > position.applied:
@@ -62,6 +63,7 @@ def target_of(lane: LanePositions, published: int) -> Target:
     if log.end < position.applied:
         return Target(position.applied, emitted, "log-shorter")
     if not position.ledger_from <= emitted <= position.applied:
+        # Below `published`, results that are out would come twice. Above A, the lane would halt again.
         emitted = min(position.applied, max(position.emitted, position.ledger_from, published))
     has_expired = log.first > position.applied
     return Target(max(position.applied, log.first), emitted, EXPIRED if has_expired else None)
@@ -191,6 +193,7 @@ class _Resetting:
             tokens = await list_producer(connection, [registered[at].token for at in partitions], mover.id)
         except LostLane:
             return self._taken(seen)
+        # Before the look, which counts visible results alone.
         hidden = await self._hidden_results()
         report = await self.look(partitions, progress)
         if hidden:
@@ -221,6 +224,8 @@ class _Resetting:
                     await move_applied(self._both.database.connection, token, lane.applied, lane.applied_after)
                     has_moved = True
             if offsets:
+                # Kafka compares nothing, so the verb does. A fenced transaction may still move an offset. Without a
+                # wait for that, the lane would pass for one that others have moved.
                 if await offsets_once_stable(self._both, offsets) != {at: self._seen[at] for at in offsets}:
                     return self._taken(report, executed=has_moved)
                 await mover.move(offsets)

@@ -19,6 +19,7 @@ from worker.stream.fencing import fence
 from worker.tools.common.connected import Connected
 from worker.tools.common.transactional_producer import transactional_producer
 
+# `fence` itself tries without end. A person waits here, and has to hear which ids do not end.
 FENCE_SECONDS = 60.0
 
 
@@ -36,6 +37,7 @@ async def take_over(both: Connected, partitions: Sequence[int]) -> dict[int, Reg
     Raises `CannotWrite` if Kafka does not end what is open within `FENCE_SECONDS`.
     """
     settings = both.settings
+    # Epochs come first. After them no worker commits in Postgres, and after the fences E is final.
     registered = await raise_epochs(both.database.connection, settings.group_id, settings.topic_commands)
     ids = {id for at, lane in registered.items() if not partitions or at in partitions for id in lane.producers}
     try:

@@ -33,6 +33,7 @@ async def until_answered(look: Callable[[], Awaitable[LanesReport]]) -> LanesRep
     while True:
         report = await look()
         served = [lane for lane in report.lanes if lane.state != "not-served"]
+        # By the lag: a state such as `unowned` says nothing about commands that wait. An unknown lag is not 0.
         is_answered = bool(served) and all(lane.lag_records == 0 for lane in served)
         if is_answered or any(lane.state == "halted" for lane in served):
             return report
@@ -50,6 +51,7 @@ def _screen() -> Iterator[Callable[[str], None]]:
 
     def replace(text: str) -> None:
         nonlocal last
+        # The last row stays free: the line break behind a full screen would scroll its first row away.
         lines, height = text.splitlines(), shutil.get_terminal_size().lines - 1
         if (hidden := len(lines) - height) > 0:
             lines[height - 1 :] = [f"… and {hidden + 1} more lines: a taller window shows them"]

@@ -23,6 +23,7 @@ async def grant_rights(connection: Connection, role: str, kind: Role, author: Au
             raise MigrationError(f'The role "{role}" does not exist: make it first, with CREATE ROLE.')
         lacked = await lacking_of(connection, kind.rights, role)
         try:
+            # GRANT takes no parameters. `grantee` has quoted both names.
             await connection.execute(sql.load(kind.query).format(**names))
         except asyncpg.InsufficientPrivilegeError as error:
             advice = f"run `passport-worker migrate {kind.option}` as the owner of the tables."

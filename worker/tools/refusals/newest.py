@@ -111,6 +111,7 @@ class _Reading:
                 size += len(record.value or b"") + _OTHER_BYTES
                 if (cause := self.cause_of(record)) is not None:
                     wanted.append((record, cause))
+        # Behind the last record, and without an await: a timeout in the middle of a window leaves nothing half counted.
         tail.start, tail.window = begin, window
         tail.oldest_ms = -inf if begin == tail.first else min(times, default=tail.oldest_ms)
         self.times += times
@@ -159,6 +160,7 @@ async def read_newest(
             else:
                 has_ended = True
     except TimeoutError:
+        # The reader has timeouts of its own. Those are errors of Kafka, and not the end of the bound.
         if not limit.expired() or any(tail.oldest_ms == inf for tail in tails):
             raise
     return reading.result(has_ended)

@@ -156,6 +156,7 @@ async def _offsets(servers: Servers, database: Inspection, chosen: Range) -> dic
     rows = await database.lanes(settings.group_id, settings.topic_commands)
     begins = {at: position_in(rows.get(at)).ledger_from for at in view}
     ends = {at: emitted_of(rows.get(at), seen.committed and seen.committed.offset) for at, seen in view.items()}
+    # From 0 on: a start below the ledger is to be refused, and not moved up without a word.
     bounds = {at: (0, max(begins[at], ends[at])) for at in view}
     first_since = partial(LogReader(servers.cluster).first_since, settings.topic_commands)
     asked = await offsets_of(chosen, bounds, first_since)
@@ -212,6 +213,7 @@ class _Replay:
             return offset
         if str(partition) in kept.progress:
             raise CannotReplay(f"Kafka has forgotten how far partition {partition} was: begin a new one behind it.")
+        # Kafka first. The other way around, a crash in between would pass for an offset that Kafka has forgotten.
         await replayer.send([], start)
         kept.progress[str(partition)] = start
         await kept.note(self._database.connection)

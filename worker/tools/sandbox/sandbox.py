@@ -42,6 +42,7 @@ def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run, paren
         second = os.fork()
         if second == 0:
             os.close(writing)
+            # Ctrl-C must not reach the servers, and the first process can kill the whole group.
             os.setsid()
             return run(lambda: _serve(settings, catalogue, folder, reading, channel))
         _close_stdout()
@@ -80,6 +81,7 @@ async def _serve(settings: Settings, catalogue: Catalogue | None, folder: Path, 
     loop.add_reader(reading, end)
     console = Console(stderr=True, highlight=False, markup=False)
     with suppress(asyncio.CancelledError):
+        # The servers stay in this process's group. If this process is killed, the first one kills them with the group.
         async with stage(
             settings, catalogue or sample_catalogue(), folder, Telling(console), own_sessions=False
         ) as set_up:

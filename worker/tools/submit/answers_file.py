@@ -74,6 +74,7 @@ class AnswersFile:
         """Remove a file without an answer, but never somebody's file that is no answers file."""
         size = os.fstat(self._file.fileno()).st_size
         if size == 0 or size == self._good_bytes == len(self._table.head):
+            # Before the lock goes: as soon as another process has the lock, it may write answers into this file.
             self.path.unlink(missing_ok=True)
         self._file.close()
 
@@ -94,6 +95,7 @@ class AnswersFile:
                 try:
                     row = self._table.answered(record)
                 except Torn:
+                    # A power cut may leave the file's new length without its data. Zeros stand there.
                     self.torn = record.rstrip(b"\0")
                     return
                 except ValueError as error:
@@ -109,6 +111,7 @@ class AnswersFile:
         except OSError as error:
             raise self._failed(error) from error
         if self._good_bytes < len(self._table.head):
+            # The head is on the disk before the first row: a power cut must not leave rows of unknown columns.
             self._write(self._table.head)
             self.sync()
 

@@ -71,6 +71,7 @@ def _flaw_of_free(cell: str) -> Flaw | None:
 
 def may_be_spoiled(cell: str) -> bool:
     """Whether `flaw_of` may find anything. It costs next to nothing."""
+    # Each flaw of `flaw_of` needs its sign here. A cell without a sign is never looked at again.
     return "+" in cell or cell.startswith(("#", "=", " ")) or cell.endswith((_ZEROS, " ")) or not cell.isprintable()
 
 

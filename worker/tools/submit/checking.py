@@ -87,6 +87,7 @@ def check(table: Table, answers: AnswersFile | None, tell: Callable[[Row], None]
             if key is None:
                 is_other_row = answers.torn and not table.is_part(answers.torn, row)
             else:
+                # The key is made of the body. A row that was edited or moved since is found before anything is sent.
                 is_other_row = key != ("" if row.command is None else idempotency_key(row.command.body))
             if is_other_row:
                 raise BadFile(

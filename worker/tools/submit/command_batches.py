@@ -60,6 +60,7 @@ class CommandBatches:
         batches = [self._producer.create_batch()]
         for key, value, headers in commands:
             if batches[-1].append(timestamp=None, key=key, value=value, headers=headers) is None:
+                # None: the batch is full. An empty batch takes any record, however large it is.
                 batches.append(self._producer.create_batch())
                 batches[-1].append(timestamp=None, key=key, value=value, headers=headers)
         return [Delivery(batch.record_count(), await self._send(batch, partition)) for batch in batches]

@@ -67,6 +67,7 @@ class _Texts:
             line = line.removeprefix(BOM)
         if len(line) > _LONGEST_LINE:
             self.flaw = Fault(f"expected lines of at most {_LONGEST_LINE:,} bytes")
+        # cp1252 decodes UTF-8 without an error. A company would get a garbled name for good.
         if self._is_unlike_utf8 and not line.isascii() and _is_utf8(line):
             self.flaw = self.flaw or Fault(f"expected {self._encoding}, got UTF-8", advice="leave out --encoding")
         try:
@@ -120,6 +121,7 @@ class CsvFile:
         self._is_all_kept = len(self._columns.kept) == len(header)
         self._cells = _Cells(delimiter)
         names = self._kept(header) + list(ANSWER_COLUMNS)
+        # Excel takes a file without a byte order mark for one in its own code page, and garbles umlauts.
         self.head = BOM + self._cells.line(names) + b"\r\n"
 
     def rows(self) -> Iterator[Row]:
@@ -131,6 +133,7 @@ class CsvFile:
         texts = _Texts(stream, self._heading.encoding)
         for _ in range(self._heading.lines_before):
             next(texts)
+        # Without `strict`, a quote that is never closed makes one cell of all rows behind it, and no error.
         reader = csv.reader(texts, delimiter=self._heading.delimiter, strict=True)
         next(reader)
         number, texts.flaw = 0, None

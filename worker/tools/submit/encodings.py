@@ -33,6 +33,7 @@ def likely_encoding(data: bytes) -> str:
     def letters(encoding: str) -> int:
         return sum(character in _LETTERS for character in data.decode(encoding, "replace"))
 
+    # `max` takes the first of equals: cp1252, in which Excel writes plain CSV.
     return max(_EXCEL, key=letters)
 
 

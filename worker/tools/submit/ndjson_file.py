@@ -99,6 +99,7 @@ class NdjsonFile:
         """See `Table`."""
         if not record.endswith(b"\n"):
             raise Torn("torn")
+        # The last one is the answer: a row's own fields may hold the same text.
         answer = json.loads(record[record.rindex(_ANSWER[1:]) + len(b'"answer":') : -2])
         if tuple(answer) != NAMES:
             raise ValueError("its answer has other fields")
@@ -107,6 +108,7 @@ class NdjsonFile:
     def is_part(self, torn: bytes, row: Row) -> bool:
         """See `Table`."""
         before = self._before_answer(row)
+        # `begin` cuts a torn line off. Any other text may be the end of a file that a person named by mistake.
         return before.startswith(torn) or torn.startswith(before)
 
 

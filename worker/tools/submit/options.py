@@ -51,6 +51,7 @@ class ColumnOptions:
 
     def choices(self) -> Choices:
         """The options in the form that tables take. Raises `BadUsage`, and `BadFile` for the mapping file."""
+        # A column may have an equals sign in its name, and a value may hold one. A path has none.
         renamed = _pairs("--map", "COLUMN=PATH", (text.rpartition("=") for text in self.renamed))
         fixed = _pairs("--set", "PATH=VALUE", (text.partition("=") for text in self.fixed))
         mapping = Mapping() if self.map_file is None else read_mapping(self.map_file)
@@ -126,6 +127,7 @@ def _pairs(option: str, expected: str, given: Iterable[tuple[str, str, str]]) ->
 def _bearer(file: Path | None) -> Bearer:
     try:
         if file is not None:
+            # Editors of Windows begin a file with a byte order mark, which would be a part of the secret.
             return Bearer(file.read_text(encoding="utf-8-sig"))
         if (secret := os.environ.get(API_KEY)) is not None:
             return Bearer(secret)

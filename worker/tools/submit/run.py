@@ -75,6 +75,7 @@ class Submission:
         """
         is_over = False
         try:
+            # Before the first send, since the watcher reads from the ends of the logs as they are now.
             await self._watcher.start()
             partition_of = await self._batches.start()
             self._answers.begin()
@@ -103,6 +104,7 @@ class Submission:
             await asyncio.gather(self._watcher.close(), self._batches.close())
             if not is_over:  # refusals of the credentials are not the rows' own: the same command asks for these again
                 self._held = [*takewhile(lambda held: held[1].status not in DENIED, self._held or [])]
+            # Answers that were written would be taken for those of the rows, and the same command would pass over them.
             if not isinstance(self._failure, Denied):
                 self._release()
             self._answers.sync()
@@ -128,6 +130,8 @@ class Submission:
             self._denied.append(answer)
             if len(self._denied) == _PROBES:
                 raise Denied(_sentence_on(self._denied))
+        # A bad row was not sent, so it proves nothing about the credentials. Behind a denied row it waits, since
+        # answers are written in order. The bound is for files of many bad rows.
         elif answer.outcome != INVALID or not self._denied or len(self._held) > _MOST_HELD:
             self._release(is_proved=answer.outcome != INVALID or bool(self._denied))
 
@@ -203,6 +207,7 @@ class Submission:
             self._sent += 1
             slots.append(self._window.add(row.without_content()))
         for partition, (slots, commands) in lanes.items():
+            # Before the send: a result may come while `publish` still waits, and would count as another person's.
             self._window.handed_over(partition, len(slots))
             waiting = iter(slots)
             for delivery in await self._batches.publish(partition, commands):

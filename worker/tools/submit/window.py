@@ -66,6 +66,8 @@ class RowWindow:
         self._unacknowledged[partition] -= len(slots)
         end = first_offset + len(slots)
         later = self._unacknowledged[partition] > 0
+        # The next delivery may begin right at `end`, and its results may be here already. If nothing more is under way,
+        # the rest answers commands of other people.
         self._early[partition] = {at: answer for at, answer in early.items() if at >= end} if later else {}
         self._let_out()
 

@@ -140,6 +140,7 @@ class _Tail:
             elif since is not None:
                 async for records in chunked(past.all(), _AT_ONCE):
                     await self._show(records)
+            # From where the look at the past ended, so that no result is left out or shown twice.
             await watcher.start_at(past.ends)
             while True:
                 await self._show(sorted(await watcher.poll(), key=shown_ms))

@@ -60,6 +60,7 @@ def outcome_of(record: ResultRecord) -> str:
 
 def time_of(record: ResultRecord) -> str:
     """The append time of the command; that of the result where the header is none of ours."""
+    # Anybody may have written it. A time that `parse_ms` cannot read would end `tail` at this result, each time.
     text = record.header("ce_time") or ""
     return text if _TIME.fullmatch(text) and parse_time(text) else format_ms(clamp_ms(record.timestamp_ms))
 

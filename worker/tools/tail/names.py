@@ -45,6 +45,7 @@ class CompanyNames:
     async def learn(self, ids: Iterable[str | None]) -> None:
         """Look up names that are not known yet. While Postgres is away, ids are shown without."""
         new = {id for id in ids if is_object_id(id)} - self._asked
+        # Strangers may invent ids without end, and `tail` may run for weeks, so the memory has a bound.
         if self._database is None or not new or time.monotonic() < self._not_before or len(self._asked) > _MOST_NAMES:
             return
         try:
