@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.operations.asking import Told, answered, ask
@@ -19,7 +20,7 @@ from worker.stream.cluster.connection import Cluster
 from worker.tools.common import lanes as lanes_module
 from worker.tools.common.group_view import PartitionView, group_view
 from worker.tools.common.progress import Progress
-from worker.tools.common.servers import both_servers
+from worker.tools.common.servers import Servers, both_servers
 from worker.tools.lanes import reset as reset_module
 
 pytestmark = pytest.mark.real_kafka
@@ -83,6 +84,31 @@ async def test_a_lane_that_goes_on_while_it_is_looked_at_is_not_halted(
         assert (report.problems, {one.state for one in report.lanes}) == ((), {"behind"})
         planned = await reset_module.reset(servers, (), Progress(), allow=frozenset(), author=None)
     assert planned.problems == ()
+
+
+async def test_a_first_turn_while_lanes_are_looked_at_is_no_loss_of_commits(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka had no offset yet, so the results tell how far the lane is: they are read in front of A.
+
+    Seen to fail before: results that came between both were taken for those of lost commits, and the lanes for halted.
+    """
+    bench.publish(bench.command(tenant(0), 0, f"u{n}", partition=n % 2) for n in range(4))
+    published = lanes_module.published_without_offset
+
+    async def answered_first(servers: Servers, seen: lanes_module.Views) -> dict[TopicPartition, int]:
+        worker = bench.start_worker(tmp_path / "worker.log")
+        await bench.wait_for_results(4)
+        await asyncio.to_thread(bench.stop_worker, worker)
+        return await published(servers, seen)
+
+    monkeypatch.setattr(lanes_module, "published_without_offset", answered_first)
+    async with both_servers(bench.settings) as servers:
+        report = await lanes_module.lanes(servers)
+    assert (report.problems, {(one.applied, one.emitted, one.state) for one in report.lanes}) == (
+        (),
+        {(2, 2, "unowned")},
+    )
 
 
 async def test_what_waits_has_an_age(bench: Workbench, tmp_path: Path) -> None:

@@ -35,14 +35,15 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
     settings = servers.settings
     # Lanes of channels that nobody serves come last.
     order = {topic: number for number, topic in enumerate(settings.by_commands)}
-    # E is read before A. The other way around, each turn in between would look like lost commits.
+    # E, by offsets and by results, is read before A. The other way around, a turn in between would look like lost
+    # commits.
     seen, problems = await _views(servers)
     elsewhere = await servers.kafka(lambda: offsets_elsewhere(servers))
+    published = await published_without_offset(servers, seen)
     rows = await servers.postgres(lambda database: database.lanes_of_group(settings.group_id), ("lane",))
     known: Rows = {} if isinstance(rows, Problem) else rows
     caught_up = await servers.kafka(lambda: with_logs_beyond(servers.cluster, seen, known))
     seen = seen if isinstance(caught_up, Problem) else caught_up
-    published = await published_without_offset(servers, seen)
     positions = positions_of_lanes(seen, known, published, {} if isinstance(elsewhere, Problem) else elsewhere)
     ages = await _ages(servers, positions)
     ahead = {at: lane.log.end for at, lane in positions.items() if lane.emitted > lane.position.applied}

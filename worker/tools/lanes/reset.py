@@ -128,8 +128,8 @@ class _Resetting:
         view = by_topic(views)[topic]
         self._seen = {at: seen.committed and seen.committed.offset for at, seen in view.items()}
         unserved = await offsets_elsewhere(self._servers)
-        rows = await both.database.lanes_of_group(settings.group_id)
         without_offset = await published_without_offset(self._servers, views)
+        rows = await both.database.lanes_of_group(settings.group_id)
         current = await with_logs_beyond(both.cluster, views, rows)
         of_channels = by_topic(positions_of_lanes(current, rows, without_offset, unserved))
         positions = of_channels[topic]
