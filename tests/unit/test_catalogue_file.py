@@ -183,10 +183,16 @@ def test_no_problem_shows_a_raw_key(text: str) -> None:
         ("null", None),
     ],
 )
-def test_a_revocation_is_a_time_with_zone(written: str, moment: datetime | None) -> None:
-    """YAML may hand over a text or a time; both come out in UTC."""
-    catalogue = parse_catalogue(_yaml(f"{{key: tp_a, revokedAt: {written}}}"), ".yaml")
-    assert catalogue.companies[0].api_keys[0].revoked_at == moment
+def test_times_have_a_zone(written: str, moment: datetime | None) -> None:
+    """YAML may hand over a text or a time; both come out in UTC.
+
+    Seen to fail before: `closedAt` without quotes was refused.
+    """
+    times = f"closedAt: {written}, signaturesRequiredFrom: {written}"
+    keys = f"apiKeys: [{{key: tp_a, revokedAt: {written}}}]"
+    text = f"companies: [{{_id: {COMPANY}, name: n, plan: p, subscription: null, {times}, {keys}}}]"
+    (company,) = parse_catalogue(text, ".yaml").companies
+    assert company.api_keys[0].revoked_at == company.closed_at == company.signatures_required_from == moment
 
 
 @pytest.mark.parametrize(

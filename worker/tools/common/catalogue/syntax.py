@@ -21,7 +21,7 @@ ValueProblem = tuple[ValuePath, str]
 _LARGEST_DOUBLE = 2**1024 - 2**970
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _TIME_PATH = re.compile(
-    r"companies\[\d+]\.(apiKeys\[\d+]\.revokedAt|signingKeys\[\d+]\.(notBefore|revokedAt)|signaturesRequiredFrom)"
+    r"companies\[\d+]\.(apiKeys\[\d+]\.revokedAt|signingKeys\[\d+]\.(notBefore|revokedAt)|signaturesRequiredFrom|closedAt)"
 )
 """Paths at which YAML may read a time."""
 _BARE_KEY = re.compile(r"\w+")
