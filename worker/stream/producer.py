@@ -26,8 +26,8 @@ from worker.stream.delivery import LOOK_SECONDS, Delivery, NotOver, Patience, su
 
 # A session that cannot start is replaced by one with another id, which another broker may coordinate.
 START_SECONDS = 5.0
-# Shorter than the client's own retries and than the transaction timeout, since the producer is thrown away on any
-# doubt. All other lanes then go on within 30 s where one result partition takes nothing.
+# Shorter than the client's own retries and than the transaction timeout by default, since the producer is thrown away
+# on any doubt. All other lanes then go on within 30 s where one result partition takes nothing.
 EMIT_SECONDS = 20.0
 # A larger single record gets a batch of its own. Above 512 KiB a request is humongous to the G1 collector of a broker
 # with a heap of up to 2 GB: the requests of 560 KB that full batches made took a fifth of the broker's CPU.
@@ -95,7 +95,6 @@ class Emitter:
             transactional_id=transactional_id,
             transaction_timeout_ms=int(settings.kafka_transaction_timeout_seconds * 1000),
             max_batch_size=RECORD_BATCH_BYTES,
-            max_request_size=4 * 1024 * 1024,
         )
         send_once(self._producer.client)
 

@@ -142,7 +142,7 @@ def json_line(record: ResultRecord, names: Mapping[str, str]) -> str:
     fields = fields_of(record)
     name = names.get(fields["company"] or "")
     fields |= {"companyName": name, "result": place, "body": body_of_value(record.value or b"")}
-    return json.dumps(fields, separators=(",", ":")).replace("\x7f", "\\u007f")
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def fields_of(record: ResultRecord) -> dict[str, Any]:
