@@ -17,7 +17,7 @@ from tests.operations.mixture import limit_tenants, mixture
 from tests.operations.tampering import NAMES, Records, copied, records_of, with_value
 from tests.workbench import Result, Workbench, tenant
 from worker.tools.audit.audit import audit
-from worker.tools.common.history import Topics, topics_of
+from worker.tools.common.history import Topics, history, topics_of
 from worker.tools.common.progress import Progress
 from worker.tools.common.selection import Range
 from worker.tools.common.servers import both_servers
@@ -113,6 +113,26 @@ async def _audit_meanwhile(bench: Workbench, results: int, monkeypatch: pytest.M
     async with both_servers(bench.settings) as servers:
         report = await audit(servers, Range(), Progress(), allow_repeats=False)
     assert (report.problems, sum(lane.commands for lane in report.lanes)) == ((), COUNT)
+
+
+async def test_a_replay_that_begins_during_an_audit_doubles_nothing(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail before: the audit had read the ranges of replays before, and told that results are doubled."""
+    await _answer(bench, tmp_path / "worker.log")
+    begun = asyncio.Lock()
+    replayed: list[int] = []
+
+    async def after_a_replay(*arguments: Any) -> Any:
+        async with begun:
+            if not replayed:
+                replayed.append((await ask(bench, "replay", "--rate", "0", "--execute", "--reason", "a test")).code)
+        return await history(*arguments)
+
+    monkeypatch.setattr("worker.tools.audit.audit.history", after_a_replay)
+    async with both_servers(bench.settings) as servers:
+        report = await audit(servers, Range(), Progress(), allow_repeats=False)
+    assert (replayed, report.problems) == ([0], ())
 
 
 def _drop(records: Records, name: str) -> Result:
