@@ -1,6 +1,7 @@
 """A session without servers: how its lanes open, what a turn takes of each, and what befalls one and not the others."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -530,6 +531,34 @@ async def test_envelopes_of_the_next_turn_are_opened_while_postgres_works(monkey
     await world.until_out(7, 3)
     assert sorted(opened) == [*(Place(TOPIC, 0, at) for at in range(7)), *(Place(TOPIC, 1, at) for at in range(3))]
     assert len(world.store.passports) == 10
+    await world.close()
+
+
+async def test_large_envelopes_that_are_opened_ahead_hold_up_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of records of 64 KiB may wait beside a calm channel, whose turn is in Postgres. Each takes 4 ms."""
+    world = make_world(1, batch_records=5)
+    process, open_envelope = world.shared.processor.process, world.shared.command_reader.open
+    looks, looks_before = 0, dict[int, int]()
+
+    async def held_up(turn: Sequence[Batch]) -> None:
+        nonlocal looks
+        while len(looks_before) < 10:
+            looks += 1
+            await asyncio.sleep(0)
+        await process(turn)
+
+    def slow(_: CommandReader, record: Record) -> Envelope:
+        looks_before[record.offset] = looks
+        time.sleep(module.AHEAD_SECONDS)
+        return open_envelope(record)
+
+    monkeypatch.setattr(world.shared.processor, "process", held_up)
+    monkeypatch.setattr(CommandReader, "open", slow)
+    await world.start()
+    world.fetch(0, 10)
+    await world.until_out(10)
+    ahead = [looks_before[offset] for offset in range(5, 10)]
+    assert all(before < after for before, after in pairwise(ahead)), ahead
     await world.close()
 
 

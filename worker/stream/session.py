@@ -42,8 +42,9 @@ NOTE_SECONDS = 30.0
 KEYS_SECONDS = 1.0
 # Decoding an oversized turn is wasted work. Turns stay below its size, and the cap rises by this share of it a turn.
 CAP_RISES = 64
-# Envelopes that are opened ahead before the event loop goes on. An answer of Postgres waits for so many: 0.7 ms.
-ENVELOPES_AT_ONCE = 32
+# Envelopes are opened ahead for so long before the event loop goes on: an answer of Postgres waits meanwhile. By time,
+# since an envelope of 64 KiB takes two hundred times as long as a usual one.
+AHEAD_SECONDS = 0.0007
 
 Batches = dict[OpenLane, Batch]
 
@@ -274,12 +275,12 @@ class Session:
     async def _open_ahead(self) -> None:
         """Open envelopes for the next turn. Runs while Postgres works on this turn, when the worker would only wait."""
         inboxes = [lane.inbox for lane in self._open if len(lane.inbox)]
-        opened = 0
+        began = time.monotonic()
         for inbox in inboxes:
             while inbox.open_ahead(self._shared.command_reader.open, self._max_records // len(inboxes)):
-                opened += 1
-                if opened % ENVELOPES_AT_ONCE == 0:
+                if time.monotonic() - began >= AHEAD_SECONDS:
                     await asyncio.sleep(0)
+                    began = time.monotonic()
 
     def _fit_size(self, batches: Collection[Batch]) -> None:
         """Set how many records the next turn takes at most, by whether this one was too large."""

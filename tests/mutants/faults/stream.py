@@ -146,6 +146,14 @@ FAULTS = (
         ("tests/unit/test_session.py",),
     ),
     Fault(
+        "ahead-without-pauses",
+        "envelopes that are opened ahead hold up no answer of Postgres",
+        _SESSION,
+        "                if time.monotonic() - began >= AHEAD_SECONDS:\n",
+        "                if time.monotonic() - began >= 1:\n",
+        ("tests/unit/test_session.py",),
+    ),
+    Fault(
         "budget-leaks",
         "the bytes of answered records are free again",
         _INBOX,
