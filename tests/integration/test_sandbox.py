@@ -254,7 +254,15 @@ def _play(environment: dict[str, str], program: Path, *arguments: str) -> tuple[
     return topic, json.loads(body)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGTERM,
+        signal.SIGKILL,
+        pytest.param(signal.SIGINT, marks=pytest.mark.repeat),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.repeat),
+    ],
+)
 def test_nothing_is_left_when_it_is_ended(start_sandbox: StartSandbox, how: signal.Signals) -> None:
     """A clean exit upon each signal; nothing outlives even what it cannot see coming. The folder is looked at, too."""
     sandbox = start_sandbox()
