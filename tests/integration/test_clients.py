@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -31,8 +32,15 @@ CLIENTS = REPOSITORY / "schemas" / "clients"
 PROGRAMS = sorted(path.name for path in CLIENTS.iterdir() if path.suffix in (".py", ".java"))
 SIGNING = [name for name in PROGRAMS if name.lower().startswith("signed")]
 BEARING = [name for name in PROGRAMS if name not in SIGNING]
-JAVA_SELDOM = [pytest.param(name, marks=[pytest.mark.repeat] if name.endswith(".java") else []) for name in BEARING]
-"""Each start of a Java program compiles it, which takes five seconds of CPU."""
+
+
+def _java_seldom(name: str, *values: str) -> Any:
+    """The parameters of a test. Each start of a Java program compiles it, which takes five seconds of CPU."""
+    return pytest.param(name, *values, marks=[pytest.mark.repeat] if name.endswith(".java") else [])
+
+
+JAVA_SELDOM = [_java_seldom(name) for name in BEARING]
+SIGNED = [*((name, "EdDSA") for name in SIGNING), *(_java_seldom(name, "ES256") for name in SIGNING)]
 
 
 @pytest.fixture(scope="module")
@@ -131,15 +139,7 @@ async def test_a_program_that_starts_again_gets_its_passport(answering: Workbenc
     assert first[0]["body"] == again[0]["body"]
 
 
-@pytest.mark.parametrize(
-    ("name", "algorithm"),
-    [
-        ("SignedPassports.java", "EdDSA"),
-        pytest.param("SignedPassports.java", "ES256", marks=pytest.mark.repeat),
-        ("signed_client.py", "EdDSA"),
-        ("signed_client.py", "ES256"),
-    ],
-)
+@pytest.mark.parametrize(("name", "algorithm"), SIGNED)
 async def test_a_program_signs_its_command(answering: Workbench, tmp_path: Path, name: str, algorithm: str) -> None:
     """With a key of `keys generate`, whose line the catalogue has; its company takes no API key any more."""
     file = tmp_path / "mes-1.pem"
