@@ -128,6 +128,7 @@ class _Resetting:
         view = by_topic(views)[topic]
         self._seen = {at: seen.committed and seen.committed.offset for at, seen in view.items()}
         unserved = await offsets_elsewhere(self._servers)
+        # Results before A, as in `lanes`: a turn in between would look like lost commits.
         without_offset = await published_without_offset(self._servers, views)
         rows = await both.database.lanes_of_group(settings.group_id)
         current = await with_logs_beyond(both.cluster, views, rows)
