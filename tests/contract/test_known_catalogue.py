@@ -119,7 +119,7 @@ async def test_a_change_holds_for_the_next_turn(
 async def test_a_turn_that_looks_up_again_leaves_nothing_behind(
     store: PostgresStore, operator: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its first try may have claimed a GTIN for a company whose key is gone. Seen to fail where that was committed."""
+    """No GTIN that it claimed for a company whose key is gone. Seen to fail where it claimed one and committed."""
     lane = await Lane.open(store)
     look_up: Any = store.look_up
 
@@ -132,6 +132,18 @@ async def test_a_turn_that_looks_up_again_leaves_nothing_behind(
     monkeypatch.setattr(store, "look_up", look_up_and_change)
     assert await lane.verdicts(ask(OPEN)) == ["401 Unauthorized"]
     assert await operator.fetchval("SELECT count(*) FROM gtin_registration") == 0
+
+
+async def test_a_company_that_is_gone_is_unknown(store: PostgresStore, operator: Connection) -> None:
+    """A failover may lose a company that was loaded last, or an operator may delete a company that made nothing.
+
+    Seen to fail where the worker missed the company's row of usage before it compared versions: its own memory then
+    held the lane up for good.
+    """
+    lane = await Lane.open(store)
+    assert await lane.verdicts(ask(OPEN, 1, "a", productId="f" * 24)) == ["404 Product not found"]
+    await operator.execute("TRUNCATE company CASCADE")
+    assert await lane.verdicts(ask(OPEN, 1, "b")) == ["401 Unauthorized"]
 
 
 async def test_who_remembers_nothing_reads_no_version(operator: Connection) -> None:

@@ -48,8 +48,8 @@ class Gathering:
     async def gather(self, expected: Sequence[ExpectedPosition], commands: Sequence[Command]) -> UUID:
         """Lock lanes and companies, and read. Commands without good credentials lock no company.
 
-        Returns the version of the catalogue. Raises `LostLane` for lanes that another worker took, `StoreUnavailable`
-        where a lane stands somewhere else.
+        Returns the version of the catalogue, without the other facts where it is not that of the look-up. Raises
+        `LostLane` for lanes that another worker took, `StoreUnavailable` where a lane stands somewhere else.
         """
         oldest_day = utc_day(LATEST_MS)
         days, owners, serials = set[tuple[int, int]](), dict[str, str](), set[tuple[int, str, str]]()
@@ -86,11 +86,14 @@ class Gathering:
             oldest_day - 1,
         )
         check_lanes(expected, _rows(row, "lane_ids", "epochs", "holders", "applied"))
+        version: UUID = row["catalogue_version"]
+        # Before anything else is made of the row: a remembered company may be gone, together with its usage.
+        if self.facts.catalogue_version not in (None, version):
+            return version
         self._note(row)
         if row["bound_keys"]:
             await self._bindings(row["bound_keys"], oldest_day)
         await self._claim_gtins(owners)
-        version: UUID = row["catalogue_version"]
         return version
 
     def _note(self, row: asyncpg.Record) -> None:

@@ -210,7 +210,7 @@ class PostgresStore:
                     if is_current:
                         yield inside
                     else:
-                        # Not COMMIT: gathering may have claimed a GTIN for a company whose key is gone by now.
+                        # Gathering stopped there, before it claimed any GTIN. This only gives the locks back.
                         await connection.execute("ROLLBACK")
                 if is_current:
                     await _end(connection)
