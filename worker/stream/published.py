@@ -1,6 +1,7 @@
 """How far results were published, by the results themselves: they name their commands."""
 
 import asyncio
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -58,9 +59,11 @@ async def published_ends(
 def before(settings: Settings, appended_ms: int) -> datetime:
     """The earliest time at which a log can hold a result of a command that was appended at `appended_ms` or later.
 
-    Nobody knows it where producers write the times of commands: their clocks may be ahead of the brokers'.
+    Nobody knows it where producers write the times of commands: their clocks may be ahead of the brokers'. A topic that
+    once kept their times still has such commands. A time that is far ahead of now gives them away.
     """
-    if settings.allow_producer_time:
+    is_to_come = appended_ms / 1000 > time.time() + CLOCKS_DIFFER.total_seconds()
+    if settings.allow_producer_time or is_to_come:
         appended_ms = 0
     return datetime.fromtimestamp(max(0.0, appended_ms / 1000 - CLOCKS_DIFFER.total_seconds()), UTC)
 
