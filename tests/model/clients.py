@@ -290,8 +290,8 @@ class Consumer:
         """See aiokafka."""
         return self._assigned(partition).position
 
-    async def getmany(self, partition: TopicPartition) -> dict[TopicPartition, list[Record]]:
-        """What was fetched of a partition."""
+    async def getmany(self, partition: TopicPartition, *, max_records: int) -> dict[TopicPartition, list[Record]]:
+        """What was fetched of a partition, which is never as much as `max_records`."""
         state = self._assigned(partition)
         if state.fetched is None:
             return {}

@@ -15,6 +15,9 @@ from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.lane import Lane
 
 POLL_MS = 100
+# A poll takes no more records of a lane. The others stay with the consumer as bytes: a batch of a megabyte may hold a
+# hundred thousand tiny records, which take thirty times as much as objects. Usual fetches have fewer.
+_RECORDS_AT_ONCE = 1_000
 
 
 class _Poll(NamedTuple):
@@ -78,9 +81,10 @@ class Reader:
         return poll.is_current and position == inbox.fetch_offset
 
     async def _read(self, poll: _Poll) -> None:
-        """Hand a lane all records that were fetched for it, unless they belong to another topic of the same name."""
+        """Hand a lane records that were fetched for it, unless they belong to another topic of the same name."""
         try:
-            fetched = (await self._consumer.getmany(poll.topic_partition)).get(poll.topic_partition, [])
+            polled = await self._consumer.getmany(poll.topic_partition, max_records=_RECORDS_AT_ONCE)
+            fetched = polled.get(poll.topic_partition, [])
         except IllegalStateError:
             raise
         except Exception as error:
