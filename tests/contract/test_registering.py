@@ -291,6 +291,30 @@ async def test_notes_of_lanes_lock_them_in_that_order_as_well(postgres: Postgres
     assert list(standing.values()) == [Position(2, 1, 0)] * 3
 
 
+async def test_who_confirms_locks_lanes_in_that_order_as_well(postgres: PostgresStore, watcher: Connection) -> None:
+    """A frozen worker may wake in its turn, while its successor lists itself alone.
+
+    Seen to fail without the locks of `list_only`: it locked the lanes as they were named, and one of the two was rolled
+    back for a deadlock.
+    """
+    lanes = await _made_backwards(postgres)
+    batches = [lane.batch(ask(OPEN, 1, f"s{at}")) for at, lane in enumerate(lanes)]
+    async with asyncio.timeout(10):
+        held = watcher.transaction()
+        await held.start()
+        await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].token.lane_id)
+        turn = asyncio.create_task(lanes[0].processor.process(batches))
+        await _waiting(watcher, 1)
+        tokens = [lane.token for lane in lanes]
+        confirming = asyncio.create_task(postgres.list_only(tokens, tokens[0].holder))
+        await _waiting(watcher, 2)
+        await held.rollback()
+        _, ours = await asyncio.gather(turn, confirming)
+    assert [len(batch.answers) for batch in batches] == [1] * 3
+    assert ours == {*tokens}
+    assert lanes[0].processor.failed_at == 0.0, "the turn was the victim, and ran again"
+
+
 async def test_two_workers_that_begin_new_lanes_at_once_both_get_an_answer(postgres: PostgresStore) -> None:
     """Rows that the one makes are found by the other; whoever comes last has each lane, and both ids are listed."""
     for partition in range(3, 9):
