@@ -137,3 +137,30 @@ async def test_a_server_that_nobody_reaches_is_named_without_its_path(endpoint: 
     with pytest.raises(KafkaConnectionError) as error:
         await away.token()
     assert error.value.args[0] == "no token from 127.0.0.1:1: ClientConnectorError"
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_an_answer_that_comes_in_pieces_is_read_to_its_end(tmp_path: Path, is_chunked: bool) -> None:
+    """Tokens with many claims take more than a packet, and servers write long answers piece by piece.
+
+    Seen to fail: the first piece alone was read, which is no JSON, and no connection got a token.
+    """
+    body = b'{"access_token": "%b", "expires_in": 100}' % (b"x" * 4000)
+    pieces = body[:1400], body[1400:2800], body[2800:]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        length = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % len(body)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%b\r\n\r\n" % length)
+        for piece in pieces:
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+        writer.write(b"0\r\n\r\n" if is_chunked else b"")
+        writer.close()
+
+    (tmp_path / "secret").write_text(SECRET)
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        endpoint = TokenEndpoint(f"http://127.0.0.1:{port}/token", CLIENT, str(tmp_path / "secret"), None)
+        assert await endpoint.token() == "x" * 4000

@@ -85,7 +85,13 @@ class TokenEndpoint:
                 self._url, data=form, headers={"Authorization": f"Basic {client}"}, allow_redirects=False
             ) as response,
         ):
-            answer = _json_object(await response.content.read(_MAX_BYTES))
+            # Piece by piece: `read(n)` returns what has come so far, and a long answer comes in several packets.
+            text = bytearray()
+            async for piece in response.content.iter_any():
+                text += piece
+                if len(text) > _MAX_BYTES:
+                    break
+            answer = _json_object(text)
         if response.status in (400, 401, 403):
             reason = answer.get("error", f"HTTP status {response.status}")
             raise SaslAuthenticationFailed(f"{self._place} gives client {self._client_id} no token: {reason}")
@@ -101,7 +107,7 @@ class TokenEndpoint:
         return urlsplit(self._url).netloc.rpartition("@")[2]
 
 
-def _json_object(text: bytes) -> dict[str, Any]:
+def _json_object(text: bytes | bytearray) -> dict[str, Any]:
     try:
         answer = json.loads(text)
     except ValueError:
