@@ -99,13 +99,25 @@ aiokafka.consumer.fetcher.PartitionRecords = _Records
 
 def records_of(
     response: Any, topic_partition: TopicPartition, offset: int, *, committed: bool = True, only_times: bool = False
-) -> PartitionRecords:
+) -> Iterator[Record]:
     """The records of a partition in an answer to a fetch from `offset` on, as a consumer sees them.
 
     Markers and, for a `committed` reader, aborted records are left out. With `only_times`, records have offsets and
     times alone: a megabyte of headers takes a hundred as objects. Raises `CorruptRecordException` at a batch whose
     bytes fail their checksum.
     """
+    records = _records_in(response, topic_partition, offset, committed, only_times)
+    try:
+        yield from records
+    finally:
+        # The two hold each other. Whoever takes only the first records would leave megabytes to the garbage collector,
+        # which seldom looks.
+        records._records_iterator = iter(())
+
+
+def _records_in(
+    response: Any, topic_partition: TopicPartition, offset: int, committed: bool, only_times: bool
+) -> _Records:
     part = response.topics[0][1][0]
     # From version 11 on, a preferred replica stands between the aborted transactions and the records.
     aborted, records = part[-3 if response.API_VERSION >= 11 else -2], _MessageSet(part[-1] or b"")
