@@ -1,7 +1,8 @@
-"""Background tasks that run until stopped; a task that ends early is logged and restarted."""
+"""Background tasks that run until stopped; a task that ends early is logged and restarted. And waits with a bound."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -44,6 +45,14 @@ class Background:
                 "background_task_ended", task=name, error=f"{type(error).__name__}: {error}" if error else "returned"
             )
             asyncio.get_running_loop().call_later(RESTART_SECONDS, self.start, name, work)
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, but no longer than `seconds`. Returns whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False
 
 
 async def in_own_task(work: Coroutine[Any, Any, T]) -> T:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection
-from contextlib import suppress
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
@@ -10,7 +9,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.store.port import LaneName
 from worker.stream.aiokafka_internals import client_of, membership_of, pause_after_fetches
-from worker.stream.background import Background, StrayCancellation
+from worker.stream.background import Background, StrayCancellation, is_set_within
 from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
 from worker.stream.cluster.leaders import name_of, partitions_by_leader
 from worker.stream.cluster.topic_watch import TopicWatch
@@ -214,9 +213,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 await self._reader.poll(open_lanes)
             else:
                 self._reader.check_membership()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(IDLE_SECONDS):
-                        await self._stopping.wait()
+                await is_set_within(self._stopping, IDLE_SECONDS)
 
     def _raise_what_ended_a_session(self) -> None:
         """End the membership with a session's task that ended although nobody closed it.

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from math import inf
 
 import structlog
@@ -11,7 +10,7 @@ import structlog
 from worker.domain.timestamps import format_ms
 from worker.observability.hooks import Activity
 from worker.store.port import FencingToken
-from worker.stream.background import Background
+from worker.stream.background import Background, is_set_within
 from worker.stream.cluster.connection import ANSWER_SECONDS
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.forgotten import Forgotten
@@ -73,9 +72,7 @@ class Halts:
 
     async def _watch(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HALTED_LOOK_SECONDS):
-                    await self._misfit.wait()
+            await is_set_within(self._misfit, HALTED_LOOK_SECONDS)
             self._misfit.clear()
             if not self._lanes:
                 continue

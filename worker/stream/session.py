@@ -18,6 +18,7 @@ from worker.batch.batch import Batch
 from worker.observability.hooks import Activity, Turn
 from worker.store import failpoints
 from worker.store.port import AnotherDatabase, BatchTooLarge, LostLane, Owner, StoreUnavailable
+from worker.stream.background import is_set_within
 from worker.stream.cluster.leaders import name_of
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.lane import Lane, LaneState
@@ -324,10 +325,8 @@ class Session:
         await self._settle()
         now = time.monotonic()
         seconds = min([IDLE_SECONDS, *(lane.look_at - now for lane in self._lanes if lane.look_at > now)])
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-                return
+        if await is_set_within(self._wake, seconds):
+            return
         # Another lane may be due again and again, so the rest that ended now may have been shorter.
         if time.monotonic() - self._noted_at >= IDLE_SECONDS:
             await self._note_emitted()

@@ -12,6 +12,7 @@ from uuid import uuid4
 import structlog
 
 from worker.store.port import Owner
+from worker.stream.background import is_set_within
 from worker.stream.cluster.connection import CLUSTER_ERRORS
 from worker.stream.cluster.leaders import name_of
 from worker.stream.dependencies import Consumer, LaneDependencies
@@ -176,7 +177,7 @@ class Sessions:
                         lane.reopen(reason_of(error, self._shared.settings))
                 share.backoff.note(error, session.emitter.has_committed)
                 self._open_suspects_apart(share, error)
-                await self._closes_within(share.backoff.pause())
+                await is_set_within(self._closing, share.backoff.pause())
                 if session.is_spent:
                     break
         return False
@@ -204,11 +205,6 @@ class Sessions:
         for apart in shares:
             self._begin(apart)
         log.warning("lanes_opened_apart", partitions=[name_of(lane.partition) for lane in suspects])
-
-    async def _closes_within(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
 
     async def close(self) -> None:
         """Let turns in flight end, for a bounded time. The next owner of the lanes fences what is left open."""

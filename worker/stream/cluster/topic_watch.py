@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from worker.store.port import TopicIdentity
+from worker.stream.background import is_set_within
 from worker.stream.cluster.connection import Cluster
 
 WATCH_SECONDS = 1.0
@@ -69,19 +69,14 @@ class TopicWatch:
         if self._answered.is_set():
             return True
         known = self._known[topic]
-        try:
-            async with asyncio.timeout(HOLD_SECONDS):
-                await self._answered.wait()
-        except TimeoutError:
+        if not await is_set_within(self._answered, HOLD_SECONDS):
             self._answered.set()  # the answer, when it comes, still stops the lanes
         return self._known[topic] == known
 
     async def watch(self) -> None:
         """Ask upon each doubt, and every `WATCH_SECONDS` without one, until cancelled."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WATCH_SECONDS):
-                    await self._ask.wait()
+            await is_set_within(self._ask, WATCH_SECONDS)
             try:
                 await self._look()
             except Exception:  # Kafka is away, which `watch-servers` reports
