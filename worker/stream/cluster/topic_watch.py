@@ -47,7 +47,9 @@ class TopicWatch:
         self._update_metadata = client.force_metadata_update
 
         def doubt_and_update() -> Any:
-            self._doubt()
+            self._doubts += 1
+            self._answered.clear()
+            self._ask.set()
             return self._update_metadata()
 
         client.force_metadata_update = doubt_and_update
@@ -81,11 +83,6 @@ class TopicWatch:
                 await self._look()
             except Exception:  # Kafka is away, which `watch-servers` reports
                 await asyncio.sleep(RETRY_SECONDS)
-
-    def _doubt(self) -> None:
-        self._doubts += 1
-        self._answered.clear()
-        self._ask.set()
 
     async def _look(self) -> None:
         doubts, known, identities = self._doubts, self._known, await self._identities()
