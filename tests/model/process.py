@@ -122,6 +122,7 @@ _REPLACED: dict[Any, dict[str, Any]] = {
         "AIOKafkaConsumer": Consumer,
         "client_of": attrgetter("client"),
         "membership_of": lambda consumer: (consumer.membership.generation, consumer.client.process.name),
+        "check_membership": lambda _: None,
         "pause_after_fetches": lambda _: None,
         # Lags are measured, and nothing depends on them.
         "survey": _nothing,

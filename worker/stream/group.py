@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.structs import TopicPartition
 
 from worker.store.port import LaneName
-from worker.stream.aiokafka_internals import client_of, membership_of, pause_after_fetches
+from worker.stream.aiokafka_internals import check_membership, client_of, membership_of, pause_after_fetches
 from worker.stream.background import Background, StrayCancellation, is_set_within
 from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, close_within
 from worker.stream.cluster.leaders import name_of, partitions_by_leader
@@ -212,7 +212,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             if open_lanes:
                 await self._reader.poll(open_lanes)
             else:
-                self._reader.check_membership()
+                check_membership(self._consumer)
                 await is_set_within(self._stopping, IDLE_SECONDS)
 
     def _raise_what_ended_a_session(self) -> None:

@@ -49,10 +49,6 @@ class Reader:
         self._settings = settings
         self._watch = watch
 
-    def check_membership(self) -> None:
-        """Raise the error that ended the membership, such as a missing permission, as a poll would."""
-        check_membership(self._consumer)
-
     async def poll(self, open_lanes: dict[TopicPartition, Lane]) -> None:
         """Hand these lanes the records that were fetched for them, or wait a moment for some."""
         polls = [_Poll(key, lane, lane.inbox.restarts) for key, lane in open_lanes.items()]
@@ -68,7 +64,10 @@ class Reader:
                 await wait_for_fetch(self._consumer, POLL_MS / 1000)
             for poll in in_place:
                 if self._is_read_for(poll):
-                    self._measure(poll)
+                    # Where the log ends. The lag counts from positions, since markers occupy offsets (guard B12).
+                    end = self._consumer.last_stable_offset(poll.topic_partition)
+                    if end is not None and end >= 0:
+                        poll.lane.lag.log_end = end
         except IllegalStateError:  # a rebalance took the partition away: its lane is being closed
             await asyncio.sleep(POLL_MS / 1000)
 
@@ -88,7 +87,7 @@ class Reader:
         except IllegalStateError:
             raise
         except Exception as error:
-            self.check_membership()
+            check_membership(self._consumer)
             if poll.is_current:
                 poll.lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
             return
@@ -108,9 +107,3 @@ class Reader:
         elif records and self._lanes.get(poll.topic_partition) is poll.lane and poll.lane.is_at_work:
             # The lane was opened anew. The consumer has moved past records that it may need: fetch them again.
             self._consumer.seek(poll.topic_partition, poll.lane.inbox.fetch_offset)
-
-    def _measure(self, poll: _Poll) -> None:
-        """Note where the log ends. The lag counts from positions, since markers occupy offsets (guard B12)."""
-        end = self._consumer.last_stable_offset(poll.topic_partition)
-        if end is not None and end >= 0:
-            poll.lane.lag.log_end = end
