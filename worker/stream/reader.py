@@ -80,10 +80,10 @@ class Reader:
         return poll.is_current and position == inbox.fetch_offset
 
     async def _read(self, poll: _Poll) -> None:
-        """Hand a lane records that were fetched for it, unless they belong to another topic of the same name."""
+        """Hand a lane records that were fetched for it, if it still waits for them and its topic is the one of before."""
         try:
             polled = await self._consumer.getmany(poll.topic_partition, max_records=_RECORDS_AT_ONCE)
-            fetched = polled.get(poll.topic_partition, [])
+            fetched: list[Record] = polled.get(poll.topic_partition, [])
         except IllegalStateError:
             raise
         except Exception as error:
@@ -92,13 +92,8 @@ class Reader:
                 poll.lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
             return
         # Records of another topic are dropped. The watch has failed the inbox by then, so it notes no gap for them.
-        await self._feed(poll, fetched if await self._watch.may_use(poll.topic_partition.topic) else [])
-
-    def _is_read_for(self, poll: _Poll) -> bool:
-        return self._lanes.get(poll.topic_partition) is poll.lane and poll.is_current
-
-    async def _feed(self, poll: _Poll, fetched: list[Record]) -> None:
-        """Hand records to a lane, if it still waits for these."""
+        if not await self._watch.may_use(poll.topic_partition.topic):
+            fetched = []
         limits = self._settings.limits
         records = [without_excess(record, limits) for record in fetched]
         position = await self._consumer.position(poll.topic_partition)
@@ -107,3 +102,6 @@ class Reader:
         elif records and self._lanes.get(poll.topic_partition) is poll.lane and poll.lane.is_at_work:
             # The lane was opened anew. The consumer has moved past records that it may need: fetch them again.
             self._consumer.seek(poll.topic_partition, poll.lane.inbox.fetch_offset)
+
+    def _is_read_for(self, poll: _Poll) -> bool:
+        return self._lanes.get(poll.topic_partition) is poll.lane and poll.is_current
