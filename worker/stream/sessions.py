@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -68,12 +68,6 @@ class _Share:
     backoff: Backoff = field(default_factory=Backoff)
     session: Session | None = None
 
-    def adopt(self, lanes: Sequence[Lane]) -> None:
-        """Open these lanes together with the others from now on."""
-        self.lanes.extend(lanes)
-        if self.session is not None:
-            self.session.wake()
-
 
 class Sessions:
     """Keeps all lanes of an assignment in open sessions, until it is closed."""
@@ -114,7 +108,9 @@ class Sessions:
         log.info("lanes_rejoin", partitions=[name_of(lane.partition) for lane in share.lanes])
         for lane in share.lanes:
             lane.reopen("having worked apart")
-        self._main.adopt(share.lanes)
+        self._main.lanes.extend(share.lanes)
+        if self._main.session is not None:
+            self._main.session.wake()
 
     async def _close_when_well(self, session: Session, share: _Share) -> None:
         """Close the session of lanes apart when these and the main ones have worked long enough without a failure."""
