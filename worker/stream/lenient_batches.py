@@ -51,11 +51,10 @@ def _split(message_set: bytes) -> Iterator[tuple[bytes, Any]]:
 
 
 class _Record(NamedTuple):
-    """A record with the attributes of aiokafka's own."""
+    """A record with those attributes of aiokafka's own that consumers of the worker read."""
 
     offset: int
     timestamp: int
-    timestamp_type: int
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
@@ -90,7 +89,7 @@ class _LenientBatch:
         # With LogAppendTime, the broker sets one time for a whole batch, and leaves the producer's deltas in it.
         timestamp = batch.max_timestamp if batch.timestamp_type else batch.first_timestamp + delta
         if self._only_times:
-            return _Record(offset, timestamp, batch.timestamp_type, None, None, [], None)
+            return _Record(offset, timestamp, None, None, [], None)
         key, value = reader.bytes(), reader.bytes()
         headers, checksum = [], None
         for _ in range(reader.varint()):
@@ -101,7 +100,7 @@ class _LenientBatch:
                 text, checksum = name.decode("utf-8", "backslashreplace"), NAME_NOT_UTF8
             headers.append((text, reader.bytes()))
         reader.check_end()
-        return _Record(offset, timestamp, batch.timestamp_type, key, value, headers, checksum)
+        return _Record(offset, timestamp, key, value, headers, checksum)
 
 
 class _Reader:
