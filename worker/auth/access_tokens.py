@@ -69,7 +69,10 @@ class SignedTokens(Generic[Grant]):
             if grant is None:
                 return None
             known = _Verified(key_id, key, grant)
-        self._remember(digest, known)
+        self._verified[digest] = known
+        self._verified.move_to_end(digest)
+        if len(self._verified) > CACHED_TOKENS:
+            self._verified.popitem(last=False)
         return known.grant
 
     def is_of_another_type(self, token: str) -> bool:
@@ -91,12 +94,6 @@ class SignedTokens(Generic[Grant]):
     async def watch(self) -> None:
         """See `JwksSource.watch`. Runs until it is cancelled."""
         await self._jwks.watch()
-
-    def _remember(self, digest: bytes, verified: _Verified[Grant]) -> None:
-        self._verified[digest] = verified
-        self._verified.move_to_end(digest)
-        if len(self._verified) > CACHED_TOKENS:
-            self._verified.popitem(last=False)
 
     def _read(self, token: str, key: VerificationKey) -> Grant | None:
         try:
