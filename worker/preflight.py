@@ -56,7 +56,7 @@ class Preflight:
         self.of_kafka: tuple[Check, ...] = (
             Check((KAFKA,), self._reachable),
             Check((KAFKA_RIGHTS,), self._permissions, (KAFKA,)),
-            Check(TOPIC_IDS, self._topics, (KAFKA, KAFKA_RIGHTS)),
+            Check(TOPIC_IDS, lambda: check_topics(cluster, settings), (KAFKA, KAFKA_RIGHTS)),
         )
 
     async def _key_set(self) -> list[CheckResult]:
@@ -130,9 +130,6 @@ class Preflight:
     async def _permissions(self) -> list[CheckResult]:
         lacking = await check_permissions(self._cluster, self._settings)
         return [lacking or _passed(KAFKA_RIGHTS, "Kafka grants all rights that `run` needs")]
-
-    async def _topics(self) -> list[CheckResult]:
-        return await check_topics(self._cluster, self._settings)
 
 
 def _passed(id: str, finding: str) -> CheckResult:
