@@ -9,10 +9,10 @@ from typing import Any
 
 from worker.auth.signatures import Verifier
 from worker.batch.pipeline import decide_all
-from worker.domain.command import Signature, Source
+from worker.domain.command import Signature
 from worker.domain.timestamps import ms_of_time
 from worker.messages.envelope import Record, open_envelope, without_excess
-from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
+from worker.messages.events import Event, Header, dead_letter_event, event_of
 from worker.messages.rules import Kind
 from worker.settings import CHANNEL, Settings
 from worker.tools.common.answers import outcome_code
@@ -93,11 +93,8 @@ class Passports:
         if isinstance(command.credentials, Signature):
             self._verifier.prove(command.credentials, at_ms, self._facts)
         (answer,) = decide_all([command], self._facts, self._settings.digital_link_base).answers
-        return self._result(command.source, answer)
-
-    def _result(self, source: Source, answer: Answer) -> Result:
-        event = event_of(answer, source.topic, source.partition)
+        event = event_of(answer, record.topic, partition)
         letter = answer.dead_letter
-        copy = None if letter is None else dead_letter_event(letter, source, self._settings.group_id)
+        copy = None if letter is None else dead_letter_event(letter, command.source, self._settings.group_id)
         topic = self._topics[answer.kind]
         return Result(outcome_code(answer), topic, event.key, event.value, event.headers, copy)
