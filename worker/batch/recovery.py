@@ -132,7 +132,9 @@ class Processor:
                 if remedy(failure, [batch]) is Remedy.WAIT:
                     raise
                 error = failure
-        batch.error = _of_lane(error)
+        if not isinstance(error, LostLane | StoreUnavailable | BatchTooLarge):
+            error = RetriesExhausted(type(error).__name__)  # not its message, which may quote a record
+        batch.error = error
 
     async def _search(self, batch: Batch) -> None:
         """Answer a batch that has failed: halve it down to a record that fails alone, and refuse that record."""
@@ -187,13 +189,6 @@ def unprocessable(command: Command, record: Record) -> Command:
     """The command that rule 1 refuses, for a record whose processing fails because of the record."""
     refusal = UnreadableRecord(PROCESSING_FAILED, "Expected a record that can be processed; it failed repeatedly")
     return command._replace(body=refusal, dead_letter=dead_letter(record, PROCESSING_FAILED))
-
-
-def _of_lane(failure: Exception) -> LostLane | BatchTooLarge | StoreUnavailable:
-    """A failure as the error of one batch. The message of an unknown one may quote a record, so only its type stays."""
-    if isinstance(failure, LostLane | StoreUnavailable | BatchTooLarge):
-        return failure
-    return RetriesExhausted(type(failure).__name__)
 
 
 def _in_short(error: Exception) -> str:
