@@ -77,17 +77,30 @@ class RefusalLog:
 
     def tell(self, topic: str, partition: int, answer: Answer, command: Command) -> None:
         """Log a refusal, or count it. Needs a running event loop."""
-        flood, now = _Flood(answer.company_id, None if answer.company_id else topic, _error_of(answer)), self._clock()
+        match, now = _ERROR.match(answer.value), self._clock()
+        error = match[1].decode("ascii") if match else ""
+        flood = _Flood(answer.company_id, None if answer.company_id else topic, error)
         if now - self._since >= 1.0:
             self.tell_numbers()
             self._since, self._lines = now, 0
             self._refusals.clear()
         if flood not in self._refusals and len(self._refusals) >= _MOST_FLOODS:
-            flood = _Flood(None, None, flood.error)
+            flood = _Flood(None, None, error)
         self._refusals[flood] += 1
         if self._refusals[flood] <= A_SECOND and self._lines < ALL_A_SECOND:
             self._lines += 1
-            _write(topic, partition, answer, command)
+            log.info(
+                "refusal",
+                topic=topic,
+                partition=partition,
+                offset=answer.offset,
+                outcome=answer.kind.label,
+                key=answer.key,
+                company_id=answer.company_id,
+                credentials=_kind_of_credentials(command),
+                body=answer.value[:_BODY_BYTES].decode("ascii"),
+                dead_letter=answer.dead_letter.reason if answer.dead_letter else None,
+            )
             return
         if not self._not_logged:
             # The next refusal may be hours away, so a timer tells the numbers when the second ends.
@@ -109,26 +122,6 @@ class _Flood(NamedTuple):
     company_id: str | None
     topic: str | None
     error: str
-
-
-def _error_of(answer: Answer) -> str:
-    match = _ERROR.match(answer.value)
-    return match[1].decode("ascii") if match else ""
-
-
-def _write(topic: str, partition: int, answer: Answer, command: Command) -> None:
-    log.info(
-        "refusal",
-        topic=topic,
-        partition=partition,
-        offset=answer.offset,
-        outcome=answer.kind.label,
-        key=answer.key,
-        company_id=answer.company_id,
-        credentials=_kind_of_credentials(command),
-        body=answer.value[:_BODY_BYTES].decode("ascii"),
-        dead_letter=answer.dead_letter.reason if answer.dead_letter else None,
-    )
 
 
 def _kind_of_credentials(command: Command) -> str:
