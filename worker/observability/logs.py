@@ -14,6 +14,9 @@ def configure_logs(*, quiet: bool = False) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
     level = logging.ERROR if quiet else logging.INFO
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -28,7 +31,7 @@ def configure_logs(*, quiet: bool = False) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                _renderer(),
+                renderer,
             ],
         )
     )
@@ -41,9 +44,3 @@ def configure_logs(*, quiet: bool = False) -> None:
     logging.getLogger("stamina").setLevel(logging.ERROR)
     # This logger quotes unreadable parts of OTEL_EXPORTER_OTLP_HEADERS, which holds credentials.
     logging.getLogger("opentelemetry.util.re").setLevel(logging.CRITICAL)
-
-
-def _renderer() -> structlog.typing.Processor:
-    if sys.stderr.isatty():
-        return structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
-    return structlog.processors.JSONRenderer()
