@@ -32,7 +32,10 @@ def expiry(settings: Settings, name: str) -> float | None:
     # they are exchanged, so it serves until its last one expires.
     which = min if name.endswith("client") else max
     try:
-        path = _file(settings, name)
+        if name.startswith("database-"):
+            path = settings.database.tls_file(CERTIFICATES[name])
+        else:
+            path = settings.kafka_ssl_certfile if name == "client" else settings.kafka_ssl_cafile
         if not path:
             return None
         with open(path, "rb") as file:
@@ -40,12 +43,6 @@ def expiry(settings: Settings, name: str) -> float | None:
         return which(certificate.not_valid_after_utc.timestamp() for certificate in certificates)
     except Exception as error:  # a file can be wrong in many ways
         raise UnreadableCertificate(type(error).__name__) from error
-
-
-def _file(settings: Settings, name: str) -> str | None:
-    if name.startswith("database-"):
-        return settings.database.tls_file(CERTIFICATES[name])
-    return settings.kafka_ssl_certfile if name == "client" else settings.kafka_ssl_cafile
 
 
 def expiries(settings: Settings) -> Iterator[tuple[str, float]]:
