@@ -111,7 +111,11 @@ class JwksSource:
         Raises `KeysUnavailable` when the key set cannot be read and no earlier one had the key.
         """
         if not self._last.is_settled(key_id, self._now()):
-            await self._wait_for_read()
+            # Not for long: all commands of a turn wait here, also those without a token.
+            reading = self._read_in_background()
+            await asyncio.wait({reading}, timeout=max(0.0, self._patience_ends_at - time.monotonic()))
+            if reading.done():
+                reading.result()
         key = self._last.keys.get(key_id)
         if key is None and not self._last.is_settled(key_id, self._now()):
             raise self._unavailable("The keys are being read")
@@ -142,13 +146,6 @@ class JwksSource:
         if self._waiting_since is None:
             self._waiting_since = self._now()
         return KeysUnavailable(reason, is_given_up=self._now() - self._waiting_since >= WAIT_SECONDS)
-
-    async def _wait_for_read(self) -> None:
-        """Wait for a read, but not for long: all commands of a turn wait here, also those without a token."""
-        reading = self._read_in_background()
-        await asyncio.wait({reading}, timeout=max(0.0, self._patience_ends_at - time.monotonic()))
-        if reading.done():
-            reading.result()
 
     def _read_in_background(self) -> asyncio.Task[None]:
         """The read that is going on, or a new one."""
