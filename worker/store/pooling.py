@@ -17,7 +17,12 @@ async def check_session(connection: Connection, other: Connection, expected: Map
     """
     try:
         settings = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in expected}
-        is_shared = await _is_shared(connection, other)
+        # A session that is shared loses a setting, or shows it on the other connection, too.
+        await connection.execute(f"SET {_PROBE} = 'own'")
+        seen = await other.fetchval("SELECT current_setting($1, true)", _PROBE)
+        own = await connection.fetchval("SELECT current_setting($1, true)", _PROBE)
+        await connection.execute(f"RESET {_PROBE}")
+        is_shared = bool(seen) or own != "own"
     except SHARED_STATEMENTS:
         is_shared = True
     if is_shared:
@@ -26,12 +31,3 @@ async def check_session(connection: Connection, other: Connection, expected: Map
         named = ", ".join(f"{name} is {settings[name]}, expected {expected[name]}" for name in wrong)
         return CheckResult(SESSION, f"the session lost settings: {named}", POOL_SESSIONS)
     return None
-
-
-async def _is_shared(connection: Connection, other: Connection) -> bool:
-    """Whether a setting of one session is gone from it, or appears in the other."""
-    await connection.execute(f"SET {_PROBE} = 'own'")
-    seen = await other.fetchval("SELECT current_setting($1, true)", _PROBE)
-    own = await connection.fetchval("SELECT current_setting($1, true)", _PROBE)
-    await connection.execute(f"RESET {_PROBE}")
-    return bool(seen) or own != "own"

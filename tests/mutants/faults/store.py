@@ -191,8 +191,8 @@ FAULTS = (
         "shared-session-unseen",
         "no worker starts behind a pooler of transactions",
         "worker/store/pooling.py",
-        '    return bool(seen) or own != "own"\n',
-        "    return False\n",
+        '        is_shared = bool(seen) or own != "own"\n',
+        "        is_shared = False\n",
         ("tests/contract/test_pooling.py",),
     ),
 )
