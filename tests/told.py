@@ -21,7 +21,7 @@ class Told(Hooks):
         """Remember it."""
         self.reopened.append(name.partition)
 
-    def lane_closed(self, name: LaneName, lane: object) -> None:
+    def lane_closed(self, name: LaneName, lag: object) -> None:
         """It is in no state any more."""
         self.states.pop(name.partition, None)
 

@@ -60,11 +60,11 @@ class _Lane:
 
     age = 0.0
 
-    def lag_records(self) -> float:
+    def records(self) -> float:
         """Seven, whenever."""
         return 7.0
 
-    def lag_seconds(self) -> float:
+    def seconds(self) -> float:
         """Counts how often it was asked."""
         self.age += 1
         return self.age

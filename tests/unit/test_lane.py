@@ -186,9 +186,9 @@ def test_the_age_of_the_oldest_command_goes_on_while_a_lane_reopens(at_work: boo
     assert oldest_ms is not None
     one.lane.reopen("doubt")
     assert one.lane.lag.oldest_ms == oldest_ms
-    assert one.lane.lag_seconds() > 0
+    assert one.lane.lag.seconds() > 0
     one.run()
-    assert one.lane.lag_seconds() == 0
+    assert one.lane.lag.seconds() == 0
 
 
 @pytest.mark.parametrize("leave", ["reopen", "lose"])

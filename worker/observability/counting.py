@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from opentelemetry import trace
 
 from worker.messages.reasons import count_by_plan, count_refusals
-from worker.observability.hooks import CommittedTransaction, Hooks, Stopwatch, Turn, Watched
+from worker.observability.hooks import CommittedTransaction, Hooks, LaneLag, Stopwatch, Turn
 from worker.observability.metrics import LATE_SECONDS, STEPS, Metrics
 from worker.store.port import LaneName
 
@@ -22,7 +22,7 @@ class Counting(Hooks):
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._lanes: dict[tuple[str, int], Watched] = {}
+        self._lags: dict[tuple[str, int], LaneLag] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -78,22 +78,22 @@ class Counting(Hooks):
             if min(batch) < in_time_from:
                 self._metrics.late_answers.inc(sum(appended < in_time_from for appended in batch))
 
-    def lane_opens(self, name: LaneName, lane: Watched) -> None:
+    def lane_opens(self, name: LaneName, lag: LaneLag) -> None:
         """Compute the lag at each scrape: it grows while nothing else happens to the lane."""
         labels = name.topic, name.partition
-        self._lanes[labels] = lane
-        self._metrics.lag_records.labels(*labels).set_function(lane.lag_records)
-        self._metrics.lag_seconds.labels(*labels).set_function(lane.lag_seconds)
+        self._lags[labels] = lag
+        self._metrics.lag_records.labels(*labels).set_function(lag.records)
+        self._metrics.lag_seconds.labels(*labels).set_function(lag.seconds)
         for counter in (self._metrics.records, self._metrics.halts, self._metrics.reemitted, self._metrics.reopenings):
             counter.labels(*labels)  # at 0: `increase()` cannot see a counter that appears at 1
 
-    def lane_closed(self, name: LaneName, lane: Watched) -> None:
+    def lane_closed(self, name: LaneName, lag: LaneLag) -> None:
         """Drop the gauges of a lane that another worker has now, so that sums over all workers are right."""
         labels = name.topic, name.partition
         # A lane that was cut off may close after the next one of its partition has opened here.
-        if self._lanes.get(labels) is not lane:
+        if self._lags.get(labels) is not lag:
             return
-        del self._lanes[labels]
+        del self._lags[labels]
         metrics = self._metrics
         per_lane = metrics.position, metrics.lag_records, metrics.lag_seconds, metrics.halted, metrics.halt_looked
         # Gauges alone: counters stay, since a sum over all workers must not fall.

@@ -84,13 +84,13 @@ class Turn:
         return Counter(outcome_name(answer) for batch in self.batches for answer in batch.answers)
 
 
-class Watched(Protocol):
+class LaneLag(Protocol):
     """The lag of a lane, computed when a listener asks for it."""
 
-    def lag_records(self) -> float:
+    def records(self) -> float:
         """Offsets behind the end of the log."""
 
-    def lag_seconds(self) -> float:
+    def seconds(self) -> float:
         """Age of the oldest command without a visible result."""
 
 
@@ -151,10 +151,10 @@ class Hooks:
 
     # Lanes
 
-    def lane_opens(self, name: LaneName, lane: Watched) -> None:
+    def lane_opens(self, name: LaneName, lag: LaneLag) -> None:
         """This worker has a lane now."""
 
-    def lane_closed(self, name: LaneName, lane: Watched) -> None:
+    def lane_closed(self, name: LaneName, lag: LaneLag) -> None:
         """This worker has the lane no more."""
 
     def lane_state(self, name: LaneName, state: str) -> None:

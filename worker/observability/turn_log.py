@@ -12,7 +12,7 @@ import structlog
 from worker.domain.command import ApiKey, Command, NoCredentials, Signature
 from worker.messages.events import Answer
 from worker.messages.rules import Kind
-from worker.observability.hooks import Hooks, Turn, Watched
+from worker.observability.hooks import Hooks, LaneLag, Turn
 from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ class TurnLog(Hooks):
                 if answer.kind is not Kind.CREATED:
                     self._refusals.tell(batch.lane.topic, batch.lane.partition, answer, command)
 
-    def lane_closed(self, name: LaneName, lane: Watched) -> None:
+    def lane_closed(self, name: LaneName, lag: LaneLag) -> None:
         """Log the numbers now: the event loop may end before the second does."""
         self._refusals.tell_numbers()
 

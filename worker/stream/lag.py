@@ -1,5 +1,7 @@
 """How far a lane is behind the end of its log, and since when its oldest command waits."""
 
+import time
+
 from worker.stream.inbox import Inbox
 
 
@@ -29,7 +31,6 @@ class Lag:
         """Whether a survey has already found the command that waits there."""
         return self._surveyed and self.stands_at == stands_at and self._surveyed_ms is not None
 
-    @property
     def records(self) -> int:
         """Offsets from where the lane is to the end of the log; markers count (guard B12)."""
         # The survey is newer than A, which says nothing about where a lane stands that works no more.
@@ -40,3 +41,8 @@ class Lag:
     def oldest_ms(self) -> int | None:
         """Append time of the oldest command without a visible result; None where none is known."""
         return self._surveyed_ms if self._surveyed else self._inbox.oldest_ms
+
+    def seconds(self) -> float:
+        """The age of that command; 0 where no command waits."""
+        oldest_ms = self.oldest_ms
+        return 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)

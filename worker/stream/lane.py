@@ -46,13 +46,13 @@ class Lane:
         self.pause_seconds = 0.0
         self._hooks = hooks
         self.log = log.bind(topic=name.topic, partition=name.partition)
-        hooks.lane_opens(name, self)
+        hooks.lane_opens(name, self.lag)
         hooks.lane_state(name, self.state.value)
 
     def close(self) -> None:
         """Give the lane up, since the assignment has ended."""
         self.state, self.reason = LaneState.CLOSED, "closed"
-        self._hooks.lane_closed(self.name, self)
+        self._hooks.lane_closed(self.name, self.lag)
 
     @property
     def is_at_work(self) -> bool:
@@ -103,12 +103,3 @@ class Lane:
         self.inbox.leave()
         self.set_state(LaneState.LOST, reason, wait_seconds)
         self.log.warning("lane_lost", reason=reason)
-
-    def lag_records(self) -> float:
-        """How many offsets the lane is behind the end of the log."""
-        return self.lag.records
-
-    def lag_seconds(self) -> float:
-        """The age of the oldest command without a visible result, 0 where no command waits."""
-        oldest_ms = self.lag.oldest_ms
-        return 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)
