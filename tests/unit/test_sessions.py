@@ -339,16 +339,16 @@ async def test_a_new_session_takes_an_id_whose_coordinator_answers(stage: _Stage
 
 def test_pauses_grow_while_sessions_fail_at_once_and_begin_anew_after_results() -> None:
     """Up to a bound; workers that failed at the same moment do not come back at the same moment."""
-    backoff = module.Backoff()
+    share = module._Share([])
     pauses = []
     for _ in range(12):
-        backoff.note(OUTAGE, False)
-        pauses.append(backoff.pause())
+        share.note_failure(OUTAGE, False)
+        pauses.append(share.pause())
     assert pauses[0] < 2 * FIRST_PAUSE_SECONDS
     assert LONGEST_PAUSE_SECONDS <= pauses[-1] < 2 * LONGEST_PAUSE_SECONDS
-    assert backoff.failures == 0
-    backoff.note(_emission(), True)
-    assert (backoff.failures, backoff.pause() < 2 * FIRST_PAUSE_SECONDS) == (1, True)
+    assert share.failures == 0
+    share.note_failure(_emission(), True)
+    assert (share.failures, share.pause() < 2 * FIRST_PAUSE_SECONDS) == (1, True)
 
 
 async def test_a_pause_ends_when_the_assignment_does(stage: _Stage, monkeypatch: pytest.MonkeyPatch) -> None:

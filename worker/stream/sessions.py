@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import uuid4
 
 import structlog
@@ -38,35 +38,29 @@ MAX_DOUBLINGS = 6
 FAILURES_TO_HALVE = 3
 
 
-class Backoff:
-    """Counts failed transactions in a row, and says how long to wait after a failure."""
-
-    def __init__(self) -> None:
-        self._seconds = FIRST_PAUSE_SECONDS
-        self.failures = 0
-        self.failed_at = 0.0
-
-    def note(self, error: Exception, has_committed: bool) -> None:
-        """Count the failure of a session. After results in between, the count and the pauses begin anew."""
-        if has_committed:
-            self._seconds, self.failures = FIRST_PAUSE_SECONDS, 0
-        self.failures += isinstance(error, EmissionFailed)
-        self.failed_at = time.monotonic()
-
-    def pause(self) -> float:
-        """Seconds to wait, partly by chance, since other workers may have failed at the same moment."""
-        seconds = self._seconds
-        self._seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
-        return seconds * random.uniform(1.0, 1.5)
-
-
 @dataclass(slots=True, eq=False)
 class _Share:
     """Lanes that one session after the other serves together. The session and its opening share the list itself."""
 
     lanes: list[Lane]
-    backoff: Backoff = field(default_factory=Backoff)
     session: Session | None = None
+    # Failed transactions in a row, when a session failed last, and for how long the next failure pauses.
+    failures: int = 0
+    failed_at: float = 0.0
+    pause_seconds: float = FIRST_PAUSE_SECONDS
+
+    def note_failure(self, error: Exception, has_committed: bool) -> None:
+        """Count the failure of a session. After results in between, the count and the pauses begin anew."""
+        if has_committed:
+            self.pause_seconds, self.failures = FIRST_PAUSE_SECONDS, 0
+        self.failures += isinstance(error, EmissionFailed)
+        self.failed_at = time.monotonic()
+
+    def pause(self) -> float:
+        """Seconds to wait, partly by chance, since other workers may have failed at the same moment."""
+        seconds = self.pause_seconds
+        self.pause_seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
+        return seconds * random.uniform(1.0, 1.5)
 
 
 class Sessions:
@@ -121,7 +115,7 @@ class Sessions:
         began = time.monotonic()
         while True:
             await asyncio.sleep(seconds / 10)
-            well_since = max(began, share.backoff.failed_at, self._main.backoff.failed_at)
+            well_since = max(began, share.failed_at, self._main.failed_at)
             if time.monotonic() - well_since >= seconds and all(lane.is_at_work for lane in share.lanes):
                 session.close()
                 return
@@ -171,16 +165,16 @@ class Sessions:
                 for lane in lanes:
                     if lane.state not in (LaneState.HALTED, LaneState.LOST):
                         lane.reopen(reason_of(error, self._shared.settings))
-                share.backoff.note(error, session.emitter.has_committed)
+                share.note_failure(error, session.emitter.has_committed)
                 self._open_suspects_apart(share, error)
-                await is_set_within(self._closing, share.backoff.pause())
+                await is_set_within(self._closing, share.pause())
                 if session.is_spent:
                     break
         return False
 
     def _open_suspects_apart(self, share: _Share, error: Exception) -> None:
         """Give lanes that are to blame for a failure sessions of their own. `share` keeps the others, in a new list."""
-        lanes, backoff = share.lanes, share.backoff
+        lanes = share.lanes
         named = error.suspects if isinstance(error, Doubt) else frozenset()
         suspects = [lane for lane in lanes if lane.partition in named]
         if 0 < len(suspects) < len(lanes):
@@ -189,7 +183,7 @@ class Sessions:
             # Only a failed transaction halves. Where an outage did, too, 48 lanes soon had 48 sessions.
             isinstance(error, EmissionFailed)
             and not named
-            and backoff.failures % FAILURES_TO_HALVE == 0
+            and share.failures % FAILURES_TO_HALVE == 0
             and len(lanes) > 1
         ):
             suspects = lanes[len(lanes) // 2 :]
