@@ -61,24 +61,21 @@ class Pipeline:
             await self._verifier.make_ready(commands, facts)
             lap("verify")
         with self._hooks.transaction("postgresql", len(commands)):
-            await self._commit(turn, commands, facts)
-
-    async def _commit(self, turn: Sequence[Batch], commands: Sequence[Command], facts: Facts) -> None:
-        began, lap = time.perf_counter(), self._hooks.stopwatch()
-        async with self._store.transaction([batch.expected for batch in turn], commands, facts) as transaction:
-            lap("gather")
-            created, others, answers = decide_all(commands, facts, self._digital_link_base)
-            remaining = iter(answers)
-            by_lane = [list(islice(remaining, len(batch.commands))) for batch in turn]
-            lap("decide")
-            await transaction.record(created, by_lane, [batch.stop for batch in turn])
-            lap("write")
-        lap("commit")
-        # Only now: after a rollback no batch may look as if it had been answered.
-        for batch, lane_answers in zip(turn, by_lane, strict=True):
-            batch.answers = lane_answers
-        seconds = time.perf_counter() - began
-        self._hooks.committed(CommittedTransaction(len(turn), created, others, facts.companies, seconds))
+            began, lap = time.perf_counter(), self._hooks.stopwatch()
+            async with self._store.transaction([batch.expected for batch in turn], commands, facts) as transaction:
+                lap("gather")
+                created, others, answers = decide_all(commands, facts, self._digital_link_base)
+                remaining = iter(answers)
+                by_lane = [list(islice(remaining, len(batch.commands))) for batch in turn]
+                lap("decide")
+                await transaction.record(created, by_lane, [batch.stop for batch in turn])
+                lap("write")
+            lap("commit")
+            # Only now: after a rollback no batch may look as if it had been answered.
+            for batch, lane_answers in zip(turn, by_lane, strict=True):
+                batch.answers = lane_answers
+            seconds = time.perf_counter() - began
+            self._hooks.committed(CommittedTransaction(len(turn), created, others, facts.companies, seconds))
 
 
 def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str) -> Decided:
