@@ -35,8 +35,10 @@ def key_id(company_id: str, key: str) -> bytes:
 class Gathering:
     """Begins the transaction of a turn, and adds to its `facts` what has to be locked or read in it."""
 
-    def __init__(self, connection: sql.Connection, facts: Facts, frames: Frames) -> None:
-        self._connection, self._frames = connection, frames
+    def __init__(
+        self, connection: sql.Connection, expected: Sequence[ExpectedPosition], facts: Facts, frames: Frames
+    ) -> None:
+        self._connection, self._expected, self._frames = connection, expected, frames
         self.facts = facts
         # The numbers that large tables have for the locked companies.
         self.numbers: dict[str, int] = {}
@@ -45,8 +47,8 @@ class Gathering:
         # By company and idempotency key, of the commands.
         self.key_ids: dict[tuple[str, str], bytes] = {}
 
-    async def gather(self, expected: Sequence[ExpectedPosition], commands: Sequence[Command]) -> UUID:
-        """Lock lanes and companies, and read. Commands without good credentials lock no company.
+    async def gather(self, commands: Sequence[Command]) -> UUID:
+        """Begin, lock lanes and companies, and read. Commands without good credentials lock no company.
 
         Returns the version of the catalogue, without the other facts where it is not that of the look-up. Raises
         `LostLane` for lanes that another worker took, `StoreUnavailable` where a lane stands somewhere else.
@@ -68,7 +70,7 @@ class Gathering:
                 serials.add((company.number, body.gtin, body.serial))
                 if company.plan.max_v1_writes_per_day is not None:
                     days.add((company.number, day))
-        lanes, companies = [position.token.lane_id for position in expected], [*self.numbers.values()]
+        lanes, companies = [position.token.lane_id for position in self._expected], [*self.numbers.values()]
         await self._connection.execute(_with_numbers(sql.load("begin"), lanes=lanes, companies=companies))
         failpoints.reach("lane lock")
         (row,) = await self._connection.fetch(
@@ -85,7 +87,7 @@ class Gathering:
             hashes(self.key_ids.values()),
             oldest_day - 1,
         )
-        check_lanes(expected, _rows(row, "lane_ids", "epochs", "holders", "applied"))
+        check_lanes(self._expected, _rows(row, "lane_ids", "epochs", "holders", "applied"))
         version: UUID = row["catalogue_version"]
         # Before anything else is made of the row: a remembered company may be gone, together with its usage.
         if self.facts.catalogue_version not in (None, version):
@@ -109,7 +111,7 @@ class Gathering:
             self.facts.serials[gtin, serial] = passport_id
 
     async def reserve(self, created: Sequence[Created]) -> None:
-        """Lock what these passports change, within a transaction that `gather` began."""
+        """Lock what these passports change, within a transaction that `gather` began. For `lanes recover`."""
         companies = list({passport.company_id for passport in created})
         for company_id, number, slots_used in await self._connection.fetch(sql.load("lock_companies"), companies):
             self.numbers[company_id] = number

@@ -1,9 +1,7 @@
 """The inside of a turn's transaction: it locks the lanes, gathers facts, then writes all effects at once."""
 
 from collections.abc import Sequence, Set
-from uuid import UUID
 
-from worker.domain.command import Command
 from worker.domain.facts import Facts
 from worker.domain.outcomes import Created
 from worker.messages.events import Answer
@@ -14,8 +12,8 @@ from worker.store.port import ExpectedPosition, StoreUnavailable
 from worker.store.rows import dead_letter_row, frame_columns, ledger_columns, passport_columns
 
 
-class PostgresTransaction:
-    """See `worker.store.port.Transaction`."""
+class PostgresTransaction(Gathering):
+    """See `worker.store.port.Transaction`. It gathers first: `reserve` and `record` need the locks of `gather`."""
 
     def __init__(
         self,
@@ -26,18 +24,9 @@ class PostgresTransaction:
         known: Set[bytes],
     ) -> None:
         """`known` are the ids of frames that this session has seen in the database."""
-        self._connection, self._expected = connection, expected
-        self._frames, self._known = frames, known
+        super().__init__(connection, expected, facts, frames)
+        self._known = known
         self.written: dict[bytes, tuple[Frame, Created]] = {}
-        self._gathering = Gathering(connection, facts, frames)
-
-    async def gather(self, commands: Sequence[Command]) -> UUID:
-        """Begin, lock, and read: see the port's `Store.transaction`. Returns the version of the catalogue."""
-        return await self._gathering.gather(self._expected, commands)
-
-    async def reserve(self, created: Sequence[Created]) -> None:
-        """Lock the rows that these passports change, in the protocol's order. For `lanes recover`."""
-        await self._gathering.reserve(created)
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
@@ -60,7 +49,7 @@ class PostgresTransaction:
         }
         moved = await self._connection.execute(
             sql.load("record"),
-            *passport_columns(created, framed, self._gathering.numbers, self._gathering.key_ids),
+            *passport_columns(created, framed, self.numbers, self.key_ids),
             *ledger_columns(row_lanes, rows),
             lane_ids,
             positions,
@@ -80,10 +69,9 @@ class PostgresTransaction:
 
     async def _settle_gtins(self, created: Sequence[Created]) -> None:
         """Give claimed GTINs to the companies that created a passport with them, and free the others."""
-        claimed = self._gathering.claimed
-        owners = {passport.gtin: passport.company_id for passport in created if passport.gtin in claimed}
-        if moved := {gtin: owner for gtin, owner in owners.items() if owner != claimed[gtin]}:
-            claims = [claimed[gtin] for gtin in moved]
+        owners = {passport.gtin: passport.company_id for passport in created if passport.gtin in self.claimed}
+        if moved := {gtin: owner for gtin, owner in owners.items() if owner != self.claimed[gtin]}:
+            claims = [self.claimed[gtin] for gtin in moved]
             await self._connection.execute(sql.load("settle_gtins"), list(moved), claims, list(moved.values()))
-        if unused := {gtin: claim for gtin, claim in claimed.items() if gtin not in owners}:
+        if unused := {gtin: claim for gtin, claim in self.claimed.items() if gtin not in owners}:
             await self._connection.execute(sql.load("release_gtins"), list(unused), list(unused.values()))
