@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from math import inf
 
 import structlog
@@ -50,11 +50,10 @@ class Halts:
         """Stop all background work."""
         self._background.stop()
 
-    def look_into(self, lanes: Collection[Lane]) -> None:
-        """Find out why the positions of these lanes do not fit. Reading results may take long."""
-        for lane in lanes:
-            lane.wait("its positions do not fit: looking for the reason", inf)
-        self._lanes.update(lanes)
+    def look_into(self, lane: Lane) -> None:
+        """Find out why the positions of this lane do not fit. Reading results may take long."""
+        lane.wait("its positions do not fit: looking for the reason", inf)
+        self._lanes.add(lane)
         self._misfit.set()
 
     def halt(self, lane: Lane, reason: str) -> None:

@@ -225,7 +225,7 @@ class Opening:
             return
         if isinstance(answer, Halt) or answer.reason_to_halt() is not None:
             # Reading the results that explain a halt may take long, so other lanes have turns meanwhile.
-            self._halts.look_into([lane])
+            self._halts.look_into(lane)
             return
         position = answer.position
         # A lane that ran on brokers without topic ids learns the id of its topic here.
