@@ -95,6 +95,10 @@ class _Token(AbstractTokenProvider):  # type: ignore[misc]
         self._refuse(self._text)
 
 
+# The clients of a process share the token.
+_endpoint = lru_cache(maxsize=4)(TokenEndpoint)
+
+
 def _tokens(settings: Settings) -> Callable[[], _Token | Awaitable[_Token]]:
     async def token_of_endpoint() -> _Token:
         endpoint = _endpoint(
@@ -109,9 +113,3 @@ def _tokens(settings: Settings) -> Callable[[], _Token | Awaitable[_Token]]:
     if file := settings.kafka_oauth_token_file:
         return lambda: _Token(read_secret("PASSPORT_KAFKA_OAUTH_TOKEN_FILE", file))
     return token_of_endpoint
-
-
-@lru_cache(maxsize=4)
-def _endpoint(url: str, client_id: str, secret_file: str, scope: str | None) -> TokenEndpoint:
-    """The clients of a process share the token."""
-    return TokenEndpoint(url, client_id, secret_file, scope)
