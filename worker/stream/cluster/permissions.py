@@ -1,6 +1,7 @@
 """The rights in Kafka that the worker needs, and the check that it has them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,45 +86,31 @@ async def missing_acls(cluster: Cluster, needed: Sequence[Acl]) -> list[Acl]:
 
 
 async def _is_granted(acl: Acl, cluster: Cluster, operations: dict[str, frozenset[str]]) -> bool:
-    if acl.resource == "group":
-        may = _may_describe_group if acl.operation == "Describe" else _may_read_group
-        return await may(cluster, acl.name)
-    if acl.resource == "transactionalId":
-        return await _may_write_transactions(cluster, acl.name)
-    if acl.operation == "DescribeConfigs":
-        return await _may_describe_configs(cluster, acl.name)
+    """Whether Kafka grants a right, by the allowed `operations` of topics, or by a request that changes nothing."""
+    match acl.resource, acl.operation:
+        case "group", "Describe":
+            try:
+                response = await cluster.ask_group_coordinator(acl.name, DescribeGroupsRequest([acl.name]))
+                if code := response.groups[0][0]:
+                    raise for_code(code)(f"the group {acl.name}: error {code}")
+            except GroupAuthorizationFailedError:
+                return False
+            return True
+        case "group", _:
+            # A heartbeat of nobody: a broker checks the right first, and then finds that there is no such member.
+            response = await cluster.ask(HeartbeatRequest(acl.name, -1, ""))
+            return bool(response.error_code != GroupAuthorizationFailedError.errno)
+        case "transactionalId", _:
+            # The end of a transaction that never began: a broker checks the right first, and then finds no such
+            # producer. No session has this id, so nobody is fenced, and the broker keeps nothing of it.
+            response = await cluster.ask(EndTxnRequest(f"{acl.name}acl-check", -1, 0, False))
+            return bool(response.error_code != TransactionalIdAuthorizationFailed.errno)
+        case _, "DescribeConfigs":
+            # Kafka lists the allowed operations only for those who may describe the topic, so the question is tried.
+            try:
+                with suppress(UnknownTopicOrPartitionError):  # the check of topics reports it
+                    await cluster.topic_settings(acl.name)
+            except TopicAuthorizationFailedError:
+                return False
+            return True
     return acl.name not in operations or acl.operation in operations[acl.name]
-
-
-async def _may_describe_configs(cluster: Cluster, topic: str) -> bool:
-    # Kafka lists the allowed operations of a topic only for those who may describe it, so the question itself is tried.
-    try:
-        await cluster.topic_settings(topic)
-    except TopicAuthorizationFailedError:
-        return False
-    except UnknownTopicOrPartitionError:  # the check of topics reports it
-        return True
-    return True
-
-
-async def _may_read_group(cluster: Cluster, group_id: str) -> bool:
-    # A heartbeat of nobody: a broker checks the right first, and then finds that there is no such member.
-    response = await cluster.ask(HeartbeatRequest(group_id, -1, ""))
-    return bool(response.error_code != GroupAuthorizationFailedError.errno)
-
-
-async def _may_describe_group(cluster: Cluster, group_id: str) -> bool:
-    try:
-        response = await cluster.ask_group_coordinator(group_id, DescribeGroupsRequest([group_id]))
-        if code := response.groups[0][0]:
-            raise for_code(code)(f"the group {group_id}: error {code}")
-    except GroupAuthorizationFailedError:
-        return False
-    return True
-
-
-async def _may_write_transactions(cluster: Cluster, prefix: str) -> bool:
-    # The end of a transaction that never began: a broker checks the right first, and then finds no such producer. No
-    # session has this id, so nobody is fenced, and the broker keeps nothing of it.
-    response = await cluster.ask(EndTxnRequest(f"{prefix}acl-check", -1, 0, False))
-    return bool(response.error_code != TransactionalIdAuthorizationFailed.errno)
