@@ -12,9 +12,7 @@ import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
-from worker.settings import Settings
 from worker.stream.background import in_own_task
-from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.leaders import by_topic, name_of
 from worker.stream.dependencies import Consumer, LaneDependencies
 from worker.stream.log_reader import LogReader
@@ -106,24 +104,19 @@ class Forgotten:
 async def read_ends(shared: LaneDependencies, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
     """See `Reading.end`. Raises `CLUSTER_ERRORS`, and `ResultsHidden`."""
     ends: dict[TopicPartition, int | None] = {}
+    reader = LogReader(shared.cluster)
     for topic, own in by_topic(starts).items():
-        channel_ends = await _read_channel(shared.settings.by_commands[topic], shared.cluster, own)
-        ends |= {TopicPartition(topic, partition): end for partition, end in channel_ends.items()}
-    return ends
-
-
-async def _read_channel(settings: Settings, cluster: Cluster, starts: Mapping[int, int]) -> dict[int, int | None]:
-    """The same for the partitions of one channel."""
-    reader = LogReader(cluster)
-    bounds = await reader.bounds(settings.topic_commands, list(starts))
-    offsets = {at: max(start, bounds[at].first) for at, start in starts.items()}
-    # Without a command from its start on, a partition has no results to look for, and keeps 0.
-    since = await reader.appended_at(settings.topic_commands, offsets)
-    ends: dict[int, int | None] = dict.fromkeys(starts, 0)
-    try:
-        ends |= await published_ends(settings, cluster, since, {at: log.end for at, log in bounds.items()})
-    except TopicAuthorizationFailedError:
-        ends |= dict.fromkeys(since, None)
+        bounds = await reader.bounds(topic, list(own))
+        offsets = {at: max(start, bounds[at].first) for at, start in own.items()}
+        # Without a command from its start on, a partition has no results to look for, and keeps 0.
+        since = await reader.appended_at(topic, offsets)
+        own_ends: dict[int, int | None] = dict.fromkeys(own, 0)
+        channel, log_ends = shared.settings.by_commands[topic], {at: log.end for at, log in bounds.items()}
+        try:
+            own_ends |= await published_ends(channel, shared.cluster, since, log_ends)
+        except TopicAuthorizationFailedError:
+            own_ends |= dict.fromkeys(since, None)
+        ends |= {TopicPartition(topic, partition): end for partition, end in own_ends.items()}
     return ends
 
 
