@@ -47,10 +47,6 @@ class Metrics:
         Info("passport_build", "What runs: version of the worker and of Python.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._declare()
-        self._begin_at_zero()
-
-    def _declare(self) -> None:
         counter = partial(Counter, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
@@ -175,7 +171,6 @@ class Metrics:
             ("certificate",),
         )
 
-    def _begin_at_zero(self) -> None:
         # `increase()` cannot see a counter that appears at 1.
         for metric, values in (
             (self.outcomes, OUTCOMES),
@@ -187,12 +182,12 @@ class Metrics:
             for value in values:
                 metric.labels(value)
         self.jwks_up.set(1)
-        for gauge in (
+        for unknown in (
             *(self.ledger_ends, self.partitions_maintained, self.clock_difference, self.jwks_read),
             *(self.newest_backup, self.topic_retention),
             *(self.largest_refused_share, self.companies_refused_entirely),
         ):
-            gauge.set(nan)  # not known yet; 1970 would set off alerts
+            unknown.set(nan)  # 1970 would set off alerts
 
     @contextmanager
     def asking(self, server: str) -> Iterator[None]:
