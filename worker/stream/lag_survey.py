@@ -38,20 +38,17 @@ async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> Non
     lane.lag.log_end = end
     if lane.is_at_work:
         return
-    stands_at = max(first, await _first_unanswered(lane, shared, first))
+    # The committed offset may be the very thing that is wrong with a halted lane.
+    stands_at = lane.lag.stands_at if lane.state is LaneState.HALTED else None
+    if stands_at is None:
+        committed = (await shared.cluster.committed(lane.name.group_id, [lane.partition]))[lane.partition]
+        if isinstance(committed, KafkaError):
+            raise committed
+        stands_at = first if committed is None else committed.offset
+    stands_at = max(first, stands_at)
     if lane.lag.is_known(stands_at):
         return
     reader = LogReader(shared.cluster)
     oldest_ms = await reader.appended_ms(topic, partition, stands_at) if stands_at < end else None
     if not lane.is_at_work:  # it may have been opened meanwhile
         lane.lag.survey(stands_at, end, oldest_ms)
-
-
-async def _first_unanswered(lane: Lane, shared: LaneDependencies, first: int) -> int:
-    # The committed offset may be the very thing that is wrong with a halted lane.
-    if lane.state is LaneState.HALTED and lane.lag.stands_at is not None:
-        return lane.lag.stands_at
-    committed = (await shared.cluster.committed(lane.name.group_id, [lane.partition]))[lane.partition]
-    if isinstance(committed, KafkaError):
-        raise committed
-    return first if committed is None else committed.offset
