@@ -4,8 +4,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -93,8 +93,20 @@ class Sessions:
         """Run one session after the other until closed. Lanes apart rejoin the main ones when they work well."""
         is_well = False
         while not (is_well or self._closing.is_set()):
-            async with self._session(share) as session:
+            owner = Owner(self._generation, self._member, await self._new_id())
+            session = share.session = Session(owner, share.lanes, self._shared, self._consumer)
+            self._open.add(session)
+            watching = asyncio.create_task(self._close_when_well(session, share))
+            try:
                 is_well = await self._run(session, share)
+            finally:
+                watching.cancel()
+                self._open.discard(session)
+                if session.emitter.is_open:
+                    self._cut_off.append(session.id)
+                closing = asyncio.create_task(self._close_producer(session), name=f"close {session.id}")
+                self._producers.add(closing)
+                closing.add_done_callback(self._producers.discard)
         if self._closing.is_set():
             return
         own_task = asyncio.current_task()
@@ -119,23 +131,6 @@ class Sessions:
             if time.monotonic() - well_since >= seconds and all(lane.is_at_work for lane in share.lanes):
                 session.close()
                 return
-
-    @asynccontextmanager
-    async def _session(self, share: _Share) -> AsyncIterator[Session]:
-        owner = Owner(self._generation, self._member, await self._new_id())
-        session = share.session = Session(owner, share.lanes, self._shared, self._consumer)
-        self._open.add(session)
-        watching = asyncio.create_task(self._close_when_well(session, share))
-        try:
-            yield session
-        finally:
-            watching.cancel()
-            self._open.discard(session)
-            if session.emitter.is_open:
-                self._cut_off.append(session.id)
-            closing = asyncio.create_task(self._close_producer(session), name=f"close {session.id}")
-            self._producers.add(closing)
-            closing.add_done_callback(self._producers.discard)
 
     async def _close_producer(self, session: Session) -> None:
         await session.emitter.end_sending()
