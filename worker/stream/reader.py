@@ -80,7 +80,7 @@ class Reader:
         return poll.is_current and position == inbox.fetch_offset
 
     async def _read(self, poll: _Poll) -> None:
-        """Hand a lane records that were fetched for it, if it still waits for them and its topic is the one of before."""
+        """Hand a lane what was fetched for it, if it still waits for that and its topic is the one of before."""
         try:
             polled = await self._consumer.getmany(poll.topic_partition, max_records=_RECORDS_AT_ONCE)
             fetched: list[Record] = polled.get(poll.topic_partition, [])
