@@ -34,6 +34,7 @@ def _body(number: int) -> str:
 _VALUES: dict[str, bytes] = {
     "field errors": _filled('{"parties":{', lambda at: f'"{at}":0', "}}"),
     "long field errors": _filled('{"parties":{', lambda at: f'"{at:0600}\x7f":0', "}}"),
+    "many small field errors": _filled('{"parties":{', lambda at: f'"{at}":0', "}}", 700),
     "empty roles": _filled('{"parties":{', lambda at: f'"{at:x}":{{}}', "}}"),
     "tiny objects": _filled("{", lambda at: f'"{at:x}":{{}}', "}"),
     "tiny arrays": _filled('{"a":[', lambda at: "[]", "]}"),
