@@ -14,8 +14,7 @@ NO_IDS = ("", "zz" * 12, "A" * 24, "a" * 23, "a" * 25, "a" * 24 + "\n", "²" * 2
 
 
 def _back(answer: Answer) -> Answer:
-    event = event_of(answer, TOPIC, SOURCE.partition)
-    return answer_of(event.key, event.value, event.headers, answer.kind, SOURCE)
+    return answer_of(event_of(answer, TOPIC, SOURCE.partition), answer.kind, SOURCE)
 
 
 @pytest.mark.parametrize("answer", [CREATED, REFUSED, REFUSED._replace(company_id=None)])

@@ -153,7 +153,7 @@ class LaneAudit:
             if not (answer is None and is_asked):  # otherwise ledger-missing was noted, or the row was dropped
                 self.add(f"{log.prefix}unasked", cause, f"{record.place} answers it, and it has no such answer")
             return
-        unlike = difference(self._wanted(log, answer), record.key, record.value, record.headers)
+        unlike = difference(self._wanted(log, answer), record)
         if unlike is not None:
             self.add(f"{log.prefix}different", cause, f"{unlike} of {record.place} is not that of the ledger")
         if cause not in log.missing:

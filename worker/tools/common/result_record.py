@@ -7,8 +7,12 @@ from typing import NamedTuple
 from worker.domain.command import OBJECT_ID, DeadLetter, Source, TraceContext
 from worker.domain.places import Place
 from worker.domain.timestamps import parse_ms
+from worker.messages.envelope import Record
 from worker.messages.events import Answer, Event, Header, dead_letter_event, event_of
 from worker.messages.rules import Kind
+
+# A record as it was read, or as it is to be published.
+Published = Event | Record
 
 # The worker adds its headers behind those of the copy, which may have some of the same names.
 _DEAD_LETTER_HEADERS = 6
@@ -23,20 +27,20 @@ class Misfit(ValueError):
     """No worker publishes such a record. The text says which part does not fit."""
 
 
-def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header], kind: Kind, source: Source) -> Answer:
+def answer_of(result: Published, kind: Kind, source: Source) -> Answer:
     """The answer from which a result of a kind was made. `source` is the command that the result names.
 
     Raises `Misfit` unless the answer yields exactly these bytes again.
     """
-    texts = {name: text for name, text in headers if text is not None}
+    texts = {name: text for name, text in result.headers if text is not None}
     is_created = kind is Kind.CREATED
     try:
         answer = Answer(
             source.offset,
             parse_ms(texts["ce_time"].decode("ascii")),
             kind,
-            (key or b"").decode("utf-8"),
-            value or b"",
+            (result.key or b"").decode("utf-8"),
+            result.value or b"",
             texts["ce_companyid"].decode("utf-8") if "ce_companyid" in texts else None,
             texts["ce_subject"].decode("utf-8") if is_created else None,
             "idempotency-replayed" in texts,
@@ -48,7 +52,7 @@ def answer_of(key: bytes | None, value: bytes | None, headers: Sequence[Header],
     for id in (answer.company_id, answer.passport_id):
         if id is not None and not re.fullmatch(OBJECT_ID, id):
             raise Misfit("the id of its company or passport is none")
-    if (unlike := difference(event_of(answer, source.topic, source.partition), key, value, headers)) is not None:
+    if (unlike := difference(event_of(answer, source.topic, source.partition), result)) is not None:
         raise Misfit(f"{unlike} is not what a worker writes")
     return answer
 
@@ -77,25 +81,24 @@ def letter_cause(headers: Sequence[Header], group_id: str) -> Place | None:
     return None if origin is None or origin.group_id != group_id else origin.place
 
 
-def letter_of(
-    key: bytes | None, value: bytes | None, headers: Sequence[Header], source: Source, group_id: str
-) -> DeadLetter:
+def letter_of(copy: Published, source: Source, group_id: str) -> DeadLetter:
     """The dead letter from which a record was made. Raises `Misfit` unless it yields exactly these bytes again."""
-    reason = dict(headers[-_DEAD_LETTER_HEADERS:]).get("dlq-reason") or b""
-    letter = DeadLetter(key, value, tuple(headers[:-_DEAD_LETTER_HEADERS]), reason.decode("ascii", "replace"))
-    unlike = difference(dead_letter_event(letter, source, group_id), key, value, headers)
-    if unlike is not None:
+    headers, added = copy.headers[:-_DEAD_LETTER_HEADERS], copy.headers[-_DEAD_LETTER_HEADERS:]
+    reason = dict(added).get("dlq-reason") or b""
+    letter = DeadLetter(copy.key, copy.value, tuple(headers), reason.decode("ascii", "replace"))
+    if (unlike := difference(dead_letter_event(letter, source, group_id), copy)) is not None:
         raise Misfit(f"{unlike} is not what a worker writes")
     return letter
 
 
-def difference(wanted: Event, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> str | None:
+def difference(wanted: Event, record: Published) -> str | None:
     """The first part of a record that differs from the expected one: key, value or a header; None where none does."""
-    if key != wanted.key:
+    if record.key != wanted.key:
         return "the key"
-    if value != wanted.value:
+    if record.value != wanted.value:
         return "the value"
-    if [*headers] == wanted.headers:
+    if [*record.headers] == wanted.headers:
         return None
-    unlike = next((theirs for theirs, ours in zip(headers, wanted.headers, strict=False) if theirs != ours), None)
+    pairs = zip(record.headers, wanted.headers, strict=False)
+    unlike = next((theirs for theirs, ours in pairs if theirs != ours), None)
     return "the number of headers" if unlike is None else f"the header {unlike[0]}"

@@ -154,13 +154,7 @@ class _Question:
 def _published_answer(result: Record, kind: Kind, command: Place) -> Answer | None:
     """The answer that a result was made of; None where no worker writes such a record."""
     try:
-        return answer_of(
-            result.key,
-            result.value,
-            result.headers,
-            kind,
-            Source(command.topic, command.partition, command.offset, 0),
-        )
+        return answer_of(result, kind, Source(*command, 0))
     except Misfit:
         return None
 
@@ -170,10 +164,9 @@ def _take_letter_reason(evidence: Evidence, group_id: str) -> None:
     if evidence.answer is not None and evidence.answer.dead_letter is not None:
         evidence.letter_reason = evidence.answer.dead_letter.reason
     elif (letter := evidence.letter) is not None:
-        command = evidence.command
-        source = Source(command.topic, command.partition, command.offset, evidence.appended_ms)
+        source = Source(*evidence.command, evidence.appended_ms)
         try:
-            evidence.letter_reason = letter_of(letter.key, letter.value, letter.headers, source, group_id).reason
+            evidence.letter_reason = letter_of(letter, source, group_id).reason
         except Misfit:
             evidence.letter_reason = "unknown"
 

@@ -220,7 +220,7 @@ async def published_end(both: Connected, partition: int, since: datetime) -> int
 
 def _is_result(record: Record, kind: Kind, source: Source) -> bool:
     try:
-        answer_of(record.key, record.value, record.headers, kind, source)
+        answer_of(record, kind, source)
     except Misfit:
         return False
     return True

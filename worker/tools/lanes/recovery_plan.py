@@ -150,9 +150,9 @@ class LanePlan:
         try:
             source = source_of(original)
             if kind is None:
-                letters[offset] = letter_of(record.key, record.value, record.headers, source, self._group_id)
+                letters[offset] = letter_of(record, source, self._group_id)
             else:
-                results[offset] = answer_of(record.key, record.value, record.headers, kind, source)
+                results[offset] = answer_of(record, kind, source)
         except Misfit as misfit:
             results.setdefault(offset, None)
             self.refusals.add("result-contradicts", command, f"{record.place}: {misfit}")
