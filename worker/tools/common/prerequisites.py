@@ -105,15 +105,11 @@ async def lacking(settings: Settings, needed: Sequence[Acl]) -> CheckResult | No
     cluster = Cluster(settings)
     try:
         async with asyncio.timeout(AWAY_SECONDS):
-            return await _lacking(cluster, settings, needed)
+            if (denied := await check_permissions(cluster, settings, needed)) is not None:
+                return denied
+            topics = [acl.name for acl in needed]
+            counts = await cluster.partition_counts(topics)
+            missing = [topic for topic in topics if topic not in counts]
+            return missing_topics(missing) if missing else None
     finally:
         await cluster.close()
-
-
-async def _lacking(cluster: Cluster, settings: Settings, needed: Sequence[Acl]) -> CheckResult | None:
-    if (denied := await check_permissions(cluster, settings, needed)) is not None:
-        return denied
-    topics = [acl.name for acl in needed]
-    counts = await cluster.partition_counts(topics)
-    missing = [topic for topic in topics if topic not in counts]
-    return missing_topics(missing) if missing else None
