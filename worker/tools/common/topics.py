@@ -1,13 +1,12 @@
 """Creates the topics of the worker, and compares topics that exist with the ones that it would create."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 from aiokafka.protocol.admin import CreateTopicsRequest
-from aiokafka.protocol.api import Request, Response
 
 from worker.settings import Settings
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
@@ -25,7 +24,10 @@ async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str]
     wanted = [topic for channel in channels for topic in wanted_topics(channel)]
     replication = settings.topic_replication
     new: list[Any] = [(topic.name, topic.partitions, replication, [], [*topic.settings.items()]) for topic in wanted]
-    response = await _ask_controller(cluster, CreateTopicsRequest(new, int(ANSWER_SECONDS * 1000), False))
+    request = CreateTopicsRequest(new, int(ANSWER_SECONDS * 1000), False)
+    client = await cluster.client()
+    async with asyncio.timeout(ANSWER_SECONDS):
+        response = await client.send(client.cluster.controller.nodeId, request)
     created: list[str] = []
     for name, code, *message in response.topic_errors:  # nothing else reads the codes (guard B15)
         error = for_code(code)
@@ -35,9 +37,11 @@ async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str]
             raise error(f"topic {name}: {message[0] if message and message[0] else error.__name__}")
     # New topics are as wanted, and a broker may not know them yet.
     topics = await find_topics(cluster, [topic.name for topic in wanted if topic.name not in created])
+    # A worker that started before a broker knows the new ones would miss them.
     with suppress(TimeoutError):
         async with asyncio.timeout(ANSWER_SECONDS):
-            await _once_known(cluster, created)
+            while created and len(await cluster.partition_counts(created)) < len(created):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
     return created, _drift(settings, topics)
 
 
@@ -57,15 +61,3 @@ def _drift(settings: Settings, topics: Mapping[str, ExistingTopic]) -> list[str]
             partitions = commands.shape.partitions  # channels may differ, and the setting is that of the default one
         drift += map(str, differences(channel, own, partitions, settings.topic_replication))
     return drift
-
-
-async def _once_known(cluster: Cluster, names: Collection[str]) -> None:
-    """Wait until a broker knows topics that were just created. A worker that started earlier would miss them."""
-    while names and len(await cluster.partition_counts([*names])) < len(names):  # noqa: ASYNC110 - the broker is polled
-        await asyncio.sleep(0.05)
-
-
-async def _ask_controller(cluster: Cluster, request: Request) -> Response:
-    client = await cluster.client()
-    async with asyncio.timeout(ANSWER_SECONDS):
-        return await client.send(client.cluster.controller.nodeId, request)
