@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from worker.domain.command import TraceContext
 from worker.domain.places import Place
 from worker.domain.timestamps import time_of_ms
 from worker.messages.envelope import Record
 from worker.messages.events import Answer
+from worker.store.port import Position
 from worker.stream.log_reader import Bounds
 from worker.tools.common.inspection import LaneRow
 from worker.tools.common.records import command_of
@@ -52,21 +52,24 @@ class Evidence:
         if self.log is None or self.command.offset >= self.log.end:
             return False
         known = [] if self.emitted is None else [self.emitted]
-        if self.lane is not None and self.lane.position is not None:
-            known.append(self.lane.position.applied)
+        if self.position is not None:
+            known.append(self.position.applied)
         return not known or self.command.offset < max(known)
 
     @property
-    def trace(self) -> TraceContext | None:
-        """The trace context of the answer, or else that of the command."""
-        if self.answer is not None:
-            return self.answer.trace
-        return None if self.record is None else command_of(self.record).trace
+    def position(self) -> Position | None:
+        """The lane's position in Postgres."""
+        return None if self.lane is None else self.lane.position
 
     @property
     def trace_id(self) -> str | None:
-        """The 32 digits that all spans of the command share."""
-        return None if self.trace is None else self.trace.traceparent.split(b"-")[1].decode("ascii")
+        """The 32 digits that all spans of the command share, by the answer, or else by the command."""
+        trace = None
+        if self.answer is not None:
+            trace = self.answer.trace
+        elif self.record is not None:
+            trace = command_of(self.record).trace
+        return None if trace is None else trace.traceparent.split(b"-")[1].decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,7 @@ def _notes_on_answer(evidence: Evidence) -> list[str]:
 
 def _without_answer(evidence: Evidence) -> Conclusion:
     """Kafka has the command, and Postgres has no answer to it."""
-    offset = evidence.command.offset
-    position = evidence.lane.position if evidence.lane else None
+    offset, position = evidence.command.offset, evidence.position
     if position is None:
         return Conclusion("waiting", ("No worker has opened this lane yet. Start one (`passport-worker run`).",))
     if offset >= position.applied:
@@ -154,7 +156,7 @@ def _without_record(evidence: Evidence) -> Conclusion:
             "compacted. Nothing answers it."
         )
         return Conclusion("no-command", (text,))
-    position = evidence.lane.position if evidence.lane else None
+    position = evidence.position
     expired = f"The command has expired from the log, which begins at {log.first}"
     if position is None:
         return Conclusion("expired", (f"{expired}. Nobody knows what became of it.",))
@@ -172,7 +174,7 @@ def _without_record(evidence: Evidence) -> Conclusion:
 
 def _without_kafka(evidence: Evidence) -> Conclusion:
     """Kafka cannot be asked, and Postgres has no answer."""
-    position = evidence.lane.position if evidence.lane else None
+    position = evidence.position
     if position is None:
         return Conclusion("unknown")
     if evidence.command.offset >= position.applied:

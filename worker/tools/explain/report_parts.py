@@ -112,7 +112,7 @@ def lane_position(evidence: Evidence) -> LanePosition | None:
     """Where the lane stands, as far as the servers tell."""
     if evidence.lane is None and evidence.log is None:
         return None
-    position = evidence.lane.position if evidence.lane else None
+    position = evidence.position
     emitted = evidence.emitted if evidence.emitted is not None or position is None else position.emitted
     return LanePosition(
         applied=position and position.applied,
