@@ -26,7 +26,7 @@ from worker.tools.common.report import Problem
 from worker.tools.common.selection import BadSelection
 from worker.tools.common.servers import Servers
 from worker.tools.explain.explain import explain
-from worker.tools.explain.report import CommandReport, CredentialsReport, ExplainReport, LanePosition, OutcomeReport
+from worker.tools.explain.report import CommandReport, CredentialsReport, ExplainReport, OutcomeReport
 
 _ONE_OF = f"{EXPECTED}; or --passport, --gtin with --serial, --company with --key"
 _MOST_BODY = 20_000
@@ -77,19 +77,22 @@ def explain_command(  # noqa: PLR0913 - options of a command
         return await explain(servers, address, progress, scan=scan, channel=channel)
 
     settings = serving_also(settings_with_warnings(), channel)
-    address = address_in(what, given, "")
+    address = _address_in(what, given)
     if isinstance(address, Place) and not address.topic:
         address = address._replace(topic=settings.of_channel(chosen(settings, channel)).topic_commands)
     report = ask_long(asking, _empty, settings=settings)
     show(report, as_json=as_json, draw=lambda page: _draw(page, report, settings))
 
 
-def address_in(what: Sequence[str], given: Mapping[str, str], topic: str) -> Address:
-    """The address in the arguments, or in the options, which are given by name. Raises `BadUsage`."""
+def _address_in(what: Sequence[str], given: Mapping[str, str]) -> Address:
+    """The address in the arguments, or in the options, which are given by name. Raises `BadUsage`.
+
+    A place without a topic gets an empty one: only the settings know the channel's.
+    """
     try:
         match given:
             case {} if what and not given:
-                return address_of_words(what, topic)
+                return address_of_words(what, "")
             case {"passport": text, **others} if not others and not what:
                 return PassportId(object_id("--passport", text))
             case {"gtin": gtin, "serial": serial, **others} if not others and not what:
@@ -187,12 +190,9 @@ def _facts(report: ExplainReport) -> list[tuple[str, object]]:
     if (charge := report.charge) is not None:
         rows.append(("charged", f"{money(charge.price_cents, charge.currency)} at {format_time(charge.charged_at)}"))
     if (lane := report.lane) is not None:
-        rows.append(("lane", ", ".join(f"{name}={at}" for name, at in _positions(lane) if at is not None) or None))
+        positions = {"A": lane.applied, "E": lane.emitted, "log ends at": lane.log_end}
+        rows.append(("lane", ", ".join(f"{name}={at}" for name, at in positions.items() if at is not None) or None))
     return [*rows, ("trace", report.trace_id)]
-
-
-def _positions(lane: LanePosition) -> tuple[tuple[str, int | None], ...]:
-    return ("A", lane.applied), ("E", lane.emitted), ("log ends at", lane.log_end)
 
 
 def _outcome(report: ExplainReport, outcome: OutcomeReport) -> list[tuple[str, object]]:
