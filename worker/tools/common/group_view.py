@@ -1,10 +1,12 @@
-"""A consumer group on the command topic, as Kafka sees it."""
+"""A consumer group on the command topic, as Kafka sees it: offsets, logs, and members."""
 
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from aiokafka.errors import KafkaError
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
@@ -12,7 +14,14 @@ from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.offset_fetch_v7 import Committed, UnstableOffset
 from worker.stream.log_reader import LogReader
 from worker.stream.positions import Log
-from worker.tools.common.group_members import GroupMember, members_by_partition
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """The id of a member, and the address that it connects from."""
+
+    id: str
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +67,33 @@ async def stable_offsets(settings: Settings, cluster: Cluster, partitions: Colle
         if not isinstance(offset, KafkaError):
             stable[partition] = None if offset is None else offset.offset
     return stable
+
+
+async def members_by_partition(cluster: Cluster, group_id: str, topic: str) -> dict[int, GroupMember]:
+    """The member that has each partition of a topic. Empty during a rebalance. Raises `CLUSTER_ERRORS`."""
+    members = dict[int, GroupMember]()
+    for member, assignment in await _members(cluster, group_id):
+        if not assignment:  # during a rebalance
+            continue
+        for name, partitions in ConsumerProtocolMemberAssignment.decode(assignment).assignment:
+            if name == topic:
+                members |= dict.fromkeys(partitions, member)
+    return members
+
+
+async def has_members(cluster: Cluster, group_id: str) -> bool:
+    """Whether the group has any member. Raises `CLUSTER_ERRORS`."""
+    return bool(await _members(cluster, group_id))
+
+
+async def _members(cluster: Cluster, group_id: str) -> list[tuple[GroupMember, bytes]]:
+    """The members of a group, and their assignments as Kafka holds them."""
+    response = await cluster.ask_group_coordinator(group_id, DescribeGroupsRequest([group_id]))
+    members = list[tuple[GroupMember, bytes]]()
+    for code, _, _, _, _, listed, *_ in response.groups:
+        if code:
+            raise for_code(code)(f"members of the group {group_id}: error {code}")
+        for member_id, _, host, _, assignment, *_ in listed:
+            # Kafka puts a slash in front of the host.
+            members.append((GroupMember(member_id, host.lstrip("/")), assignment))
+    return members

@@ -16,8 +16,7 @@ from worker.stream.positions import other_topic
 from worker.stream.published import before
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
-from worker.tools.common.group_members import has_members
-from worker.tools.common.group_view import PartitionView, group_view, stable_offsets
+from worker.tools.common.group_view import PartitionView, group_view, has_members, stable_offsets
 from worker.tools.common.history import NAMED_TO_THE_END, history
 from worker.tools.common.inspection import position_in
 from worker.tools.common.report import Problem

@@ -9,7 +9,7 @@ from worker.store.partitions import ensure_days
 from worker.store.port import ExpectedPosition, LaneName, LostLane, Registered, Retriable
 from worker.store.postgres import PostgresStore
 from worker.tools.common.connected import Connected
-from worker.tools.common.group_members import has_members
+from worker.tools.common.group_view import has_members
 from worker.tools.common.progress import Progress
 from worker.tools.lanes.lost_lanes import LaneWithLostCommits
 from worker.tools.lanes.recovery_plan import LanePlan

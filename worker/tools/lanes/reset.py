@@ -10,7 +10,7 @@ from worker.stream.lane_positions import LanePositions
 from worker.stream.positions import NEW_NAME, other_topic
 from worker.stream.published import before
 from worker.tools.common.connected import Connected, connected
-from worker.tools.common.group_members import has_members
+from worker.tools.common.group_view import has_members
 from worker.tools.common.journal import Author, operation
 from worker.tools.common.lanes import (
     lane_views,
