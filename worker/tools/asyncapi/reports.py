@@ -9,8 +9,7 @@ from worker.tools.backup_taken.report import BackupTakenReport
 from worker.tools.catalogue.report import CatalogueDiffReport
 from worker.tools.cli.settings_list import SettingsReport
 from worker.tools.common.lane_report import LanesReport
-from worker.tools.company.lines import ExportLine
-from worker.tools.company.report import CompanyCloseReport
+from worker.tools.company.report import CompanyCloseReport, ExportLine
 from worker.tools.console.report import ActivityReport
 from worker.tools.dead_letters.report import DeadLettersListReport, DeadLettersRedriveReport, DeadLettersShowReport
 from worker.tools.doctor.report import DoctorReport
