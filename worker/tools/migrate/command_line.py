@@ -19,7 +19,7 @@ from worker.tools.common.migrating import Patience, migrate
 from worker.tools.common.rights import READER, RUN
 from worker.tools.migrate.grants import grant_rights
 from worker.tools.migrate.plan import plan
-from worker.tools.migrate.report import MigratePlanReport, PlannedMigration
+from worker.tools.migrate.report import MigratePlanReport
 
 app = App(
     name="migrate",
@@ -99,19 +99,15 @@ def _draw(page: Page, report: MigratePlanReport) -> None:
     columns = ("migration", "locks", "transaction", "rows", "takes about")
     rows = [
         (
-            one.name,
-            ", ".join(one.locks) or "nothing",
-            "yes" if one.in_transaction else "no",
-            _rows(one),
-            f"{one.seconds:,.1f} s",
+            migration.name,
+            ", ".join(migration.locks) or "nothing",
+            "yes" if migration.in_transaction else "no",
+            None if migration.table is None else f"{migration.rows:,} of {migration.table}",
+            f"{migration.seconds:,.1f} s",
         )
-        for one in report.migrations
+        for migration in report.migrations
     ]
     page.print(table(columns, rows, right=("rows", "takes about"), wraps=("locks",), spare=("transaction", "rows")))
-
-
-def _rows(one: PlannedMigration) -> str | None:
-    return None if one.table is None else f"{one.rows:,} of {one.table}"
 
 
 def _sum(report: MigratePlanReport) -> str | None:

@@ -34,12 +34,9 @@ async def plan(connection: Connection) -> MigratePlanReport:
 
 
 async def _planned(connection: Connection, migration: Migration) -> PlannedMigration:
-    header = header_of(migration)
-    rows = (
-        None
-        if header.table is None
-        else await connection.fetchval(sql.load("rows_of_table", __package__), header.table)
-    )
+    header, rows = header_of(migration), None
+    if header.table is not None:
+        rows = await connection.fetchval(sql.load("rows_of_table", __package__), header.table)
     return PlannedMigration(
         name=migration.name,
         readable_from=header.readable_from,

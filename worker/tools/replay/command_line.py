@@ -1,6 +1,7 @@
 """`passport-worker replay`."""
 
 from collections import Counter
+from functools import partial
 from typing import Annotated, NoReturn
 from uuid import UUID
 
@@ -77,7 +78,9 @@ def replay_command(  # noqa: PLR0913 - options of a command
         raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
     if key is not None and company is None:
         raise BadUsage("--key: expected --company beside it, since keys are a company's own")
-    destination = _destination(topic_suffix, into)
+    if into is not None and topic_suffix:
+        raise BadUsage("--into: expected without --topic-suffix")
+    destination = Destination(topic_suffix, None if into is None else settings_of_one(into))
     wanted = chosen.range()
     author = acting.author_if_executed() if resume_id is None else AuthorOptions(by=acting.by).author()
 
@@ -95,18 +98,9 @@ def replay_command(  # noqa: PLR0913 - options of a command
         except CannotReplay as error:
             return _failed(Problem(code="replay-stopped", text=str(error)), error.id)
 
-    def needs(settings: Settings) -> Needs:
-        return _needs(settings, destination, is_executed=acting.execute, is_resumed=resume_id is not None)
-
+    needs = partial(_needs, destination=destination, is_executed=acting.execute, is_resumed=resume_id is not None)
     report = ask_long(asking, _failed, patience, needs, settings_of_one(channel))
     show(report, as_json=as_json, draw=lambda page: _draw(page, report))
-
-
-def _destination(topic_suffix: str, into: str | None) -> Destination:
-    """Where the answers go. Raises `BadUsage`."""
-    if into is not None and topic_suffix:
-        raise BadUsage("--into: expected without --topic-suffix")
-    return Destination(topic_suffix, None if into is None else settings_of_one(into))
 
 
 def _needs(settings: Settings, destination: Destination, *, is_executed: bool, is_resumed: bool) -> Needs:
@@ -123,14 +117,12 @@ def _failed(problem: Problem, id: UUID | None = None) -> ReplayReport:
 
 def _draw(page: Page, report: ReplayReport) -> None:
     names = ("partition", "from", "to", "next", "records", "bytes", "outcomes")
-    rows = []
+    rows, totals = [], Counter[str]()
     for lane in report.lanes:
+        totals.update(lane.outcomes)
         outcomes = ", ".join(f"{count} {code}" for code, count in sorted(lane.outcomes.items()))
         rows.append((lane.partition, lane.start, lane.stop, lane.next, lane.records, lane.bytes, outcomes))
     page.print(table(names, rows, right=names[:-1], wraps=("outcomes",), spare=("bytes",)))
-    totals = Counter[str]()
-    for lane in report.lanes:
-        totals.update(lane.outcomes)
     if totals:
         page.print(tally(dict(sorted(totals.items()))))
     if report.ok and not totals:
