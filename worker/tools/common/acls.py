@@ -9,7 +9,7 @@ from aiokafka.errors import (
 
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.permissions import Acl, missing_acls, needed_acls, result_acls
+from worker.stream.cluster.permissions import Acl, missing_acls, needed_acls, own_transactions, result_acls
 
 
 def asking_acls(settings: Settings) -> tuple[Acl, ...]:
@@ -21,6 +21,11 @@ def looking_acls(settings: Settings) -> tuple[Acl, ...]:
     """The rights to read the group's logs as well."""
     answers = (topic for channel in settings.by_commands.values() for topic in channel.answer_topics)
     return (*asking_acls(settings), *(Acl("Read", "topic", topic) for topic in answers))
+
+
+def acting_acls(settings: Settings) -> tuple[Acl, ...]:
+    """The rights to commit offsets of the group, and to publish and fence under its transactional ids."""
+    return Acl("Read", "group", settings.group_id), own_transactions(settings)
 
 
 def reader_acls(settings: Settings) -> tuple[Acl, ...]:

@@ -12,7 +12,7 @@ from worker.store.schema import check_schema
 from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.permissions import Acl, check_permissions, own_transactions
 from worker.stream.cluster.topic_settings import missing_topics
-from worker.tools.common.acls import asking_acls, looking_acls
+from worker.tools.common.acls import acting_acls, looking_acls
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import READER, RUN, Role, check_role, check_verb_rights
@@ -59,34 +59,7 @@ def to_look(settings: Settings) -> Needs:
 def to_repair(settings: Settings) -> Needs:
     """Needs of a verb that also fences workers and moves lanes."""
     of_channels = [own_transactions(own) for own in settings.by_commands.values()]
-    return Needs(RUN, tuple(dict.fromkeys((*looking_acls(settings), *_to_write(settings), *of_channels))))
-
-
-def to_count(settings: Settings) -> Needs:
-    """Needs of a replay that only says what it would publish: the database knows that."""
-    return Needs(READER, asking_acls(settings))
-
-
-def to_publish(settings: Settings, topic_suffix: str | None) -> Needs:
-    """Needs of a replay that publishes to topics with this suffix, if that is known, and keeps how far it is."""
-    topics = () if topic_suffix is None else (f"{topic}{topic_suffix}" for topic in settings.answer_topics)
-    progress = Acl("Read", "group", f"{settings.group_id}.replay.", prefixed=True)
-    writes = (Acl("Write", "topic", topic) for topic in topics)
-    return Needs(RUN, (*asking_acls(settings), *_to_write(settings), progress, *writes))
-
-
-def to_publish_elsewhere(settings: Settings, into: Settings, *, is_executed: bool) -> Needs:
-    """Needs of a replay into another channel. The replayed channel's topics need not exist any more."""
-    reads = Acl("Read", "topic", into.topic_created)
-    if not is_executed:
-        return Needs(READER, (reads, Acl("Describe", "group", settings.group_id)))
-    progress = Acl("Read", "group", f"{settings.group_id}.replay.", prefixed=True)
-    writes = (Acl("Write", "topic", topic) for topic in into.answer_topics)
-    return Needs(RUN, (reads, *_to_write(settings), progress, *writes))
-
-
-def _to_write(settings: Settings) -> tuple[Acl, ...]:
-    return Acl("Read", "group", settings.group_id), own_transactions(settings)
+    return Needs(RUN, tuple(dict.fromkeys((*looking_acls(settings), *acting_acls(settings), *of_channels))))
 
 
 async def lacks(servers: Servers, needs: Needs) -> Problem | None:

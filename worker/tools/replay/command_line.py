@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from worker.messages.rules import CODES
 from worker.settings import Settings
+from worker.stream.cluster.permissions import Acl
 from worker.tools.cli.asking import (
     ActOptions,
     AsJson,
@@ -21,10 +22,12 @@ from worker.tools.cli.asking import (
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.output import Page, show, table, tally
+from worker.tools.common.acls import acting_acls, asking_acls
 from worker.tools.common.companies import find_company_id
-from worker.tools.common.prerequisites import Needs, to_count, to_publish, to_publish_elsewhere
+from worker.tools.common.prerequisites import Needs
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
+from worker.tools.common.rights import READER, RUN
 from worker.tools.common.servers import Servers
 from worker.tools.replay.destination import Destination
 from worker.tools.replay.replay import AnswerFilter, CannotReplay, ReplayRequest, replay, resume
@@ -104,11 +107,19 @@ def replay_command(  # noqa: PLR0913 - options of a command
 
 
 def _needs(settings: Settings, destination: Destination, *, is_executed: bool, is_resumed: bool) -> Needs:
-    if destination.into is not None:
-        return to_publish_elsewhere(settings, destination.into, is_executed=is_executed or is_resumed)
-    if is_resumed:  # only the operation knows the suffix
-        return to_publish(settings, None)
-    return to_publish(settings, destination.suffix) if is_executed else to_count(settings)
+    """A replay that only says what it would publish asks the database, and how far the group is."""
+    if destination.into is None:
+        reads = looks = asking_acls(settings)
+    else:  # the topics of a lost channel need not exist any more
+        reads = (Acl("Read", "topic", destination.into.topic_created),)
+        looks = (*reads, Acl("Describe", "group", settings.group_id))
+    if not (is_executed or is_resumed):
+        return Needs(READER, looks)
+    # Only the operation knows the suffix of a replay that goes on.
+    topics = [] if is_resumed and destination.into is None else destination.topics(settings)
+    progress = Acl("Read", "group", f"{settings.group_id}.replay.", prefixed=True)
+    writes = (Acl("Write", "topic", topic) for topic in topics)
+    return Needs(RUN, (*reads, *acting_acls(settings), progress, *writes))
 
 
 def _failed(problem: Problem, id: UUID | None = None) -> ReplayReport:
