@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.structs import TopicPartition
 from confluent_kafka import KafkaException
 
 from tests.end_to_end.test_replay_and_members import commit_offset
@@ -18,6 +19,7 @@ from tests.operations.mixture import as_role
 from tests.workbench import Workbench, tenant, until
 from worker.settings import Settings
 from worker.store.port import Position, TopicIdentity
+from worker.stream.cluster.offset_fetch_v7 import Committed, UnstableOffset
 from worker.stream.lane_positions import LanePositions
 from worker.stream.positions import Log
 from worker.tools.common.journal import Author
@@ -86,14 +88,13 @@ async def test_an_offset_that_a_fenced_transaction_may_still_move_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its marker is on its way. Seen to fail: the lane was taken for one that others had moved."""
-    answers = iter([{}, {0: 15}])
+    offsets = iter([UnstableOffset(), Committed(15, "")])
 
-    async def stable(*_: object) -> dict[int, int]:
-        return next(answers)
+    async def committed(_group: str, partitions: list[TopicPartition]) -> dict[TopicPartition, object]:
+        return {partition: next(offsets) for partition in partitions}
 
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(module, "stable_offsets", stable)
-    both: Any = SimpleNamespace(settings=Settings(), cluster=None)
+    both: Any = SimpleNamespace(settings=Settings(), cluster=SimpleNamespace(committed=committed))
     assert await module.offsets_once_stable(both, [0]) == {0: 15}
 
 

@@ -1,7 +1,6 @@
 """A consumer group on the command topic, as Kafka sees it: offsets, logs, and members."""
 
 import asyncio
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
@@ -11,7 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
-from worker.stream.cluster.offset_fetch_v7 import Committed, UnstableOffset
+from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.stream.log_reader import LogReader
 from worker.stream.positions import Log
 
@@ -51,22 +50,6 @@ async def group_view(settings: Settings, cluster: Cluster) -> dict[int, Partitio
             raise offset
         view[partition] = PartitionView(Log(identity, *bounds[partition]), offset, members.get(partition))
     return view
-
-
-async def stable_offsets(settings: Settings, cluster: Cluster, partitions: Collection[int]) -> dict[int, int | None]:
-    """E of partitions, None where the group has no offset. Leaves out partitions with an open transaction.
-
-    Raises `CLUSTER_ERRORS`.
-    """
-    topic = settings.topic_commands
-    committed = await cluster.committed(settings.group_id, [TopicPartition(topic, number) for number in partitions])
-    stable: dict[int, int | None] = {}
-    for (_, partition), offset in committed.items():
-        if isinstance(offset, KafkaError) and not isinstance(offset, UnstableOffset):
-            raise offset
-        if not isinstance(offset, KafkaError):
-            stable[partition] = None if offset is None else offset.offset
-    return stable
 
 
 async def members_by_partition(cluster: Cluster, group_id: str, topic: str) -> dict[int, GroupMember]:

@@ -6,17 +6,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
 from worker.domain.command import Source
 from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.messages.rules import Kind
 from worker.observability.hooks import outcome_name
 from worker.store.port import TopicIdentity
+from worker.stream.cluster.offset_fetch_v7 import UnstableOffset
 from worker.stream.positions import other_topic
 from worker.stream.published import before
 from worker.tools.common.connected import Connected
 from worker.tools.common.findings import Findings
-from worker.tools.common.group_view import PartitionView, group_view, has_members, stable_offsets
+from worker.tools.common.group_view import PartitionView, group_view, has_members
 from worker.tools.common.history import NAMED_TO_THE_END, history
 from worker.tools.common.inspection import position_in
 from worker.tools.common.report import Problem
@@ -189,12 +193,19 @@ async def offsets_once_stable(both: Connected, partitions: Collection[int]) -> d
     """E of the partitions that have no open transaction now or soon; None where the group has no offset.
 
     Each transaction of a running worker makes offsets unstable for a moment, and markers of fenced ones come late.
+    Raises `CLUSTER_ERRORS`.
     """
-    stable: dict[int, int | None] = {}
+    settings, stable = both.settings, dict[int, int | None]()
     for _ in range(LOOKS):
-        if not (left := [at for at in partitions if at not in stable]):
+        left = [TopicPartition(settings.topic_commands, at) for at in partitions if at not in stable]
+        if not left:
             break
-        stable |= await stable_offsets(both.settings, both.cluster, left)
+        for (_, partition), offset in (await both.cluster.committed(settings.group_id, left)).items():
+            if isinstance(offset, UnstableOffset):
+                continue
+            if isinstance(offset, KafkaError):
+                raise offset
+            stable[partition] = None if offset is None else offset.offset
         await asyncio.sleep(LOOK_SECONDS if len(stable) < len(partitions) else 0)
     return stable
 
