@@ -59,7 +59,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
         # Lanes move meanwhile: E is read before A and before the ends of the logs, so that nothing below E is missing.
         view = await group_view(settings, servers.cluster)
         rows = await database.lanes(settings.group_id, topic)
-        ends = {at: emitted_of(rows.get(at), seen.committed and seen.committed.offset) for at, seen in view.items()}
+        ends = {at: emitted_of(rows.get(at), seen.committed) for at, seen in view.items()}
         # What both the log and the ledger still have of the commands up to E.
         starts = {at: max(seen.log.first, position_in(rows.get(at)).ledger_from) for at, seen in view.items()}
         bounds = {at: (start, max(start, ends[at])) for at, start in starts.items()}

@@ -15,6 +15,7 @@ from worker.store.database import Database
 from worker.store.frames import Frames
 from worker.store.port import Position
 from worker.store.rows import answers_of, position_of
+from worker.stream.cluster.offset_fetch_v7 import Committed
 from worker.tools.common.connect import connect
 
 # How much of the ledger one query reads.
@@ -43,9 +44,9 @@ def position_in(row: LaneRow | None) -> Position:
     return Position(0, 0, 0) if row is None or row.position is None else row.position
 
 
-def emitted_of(row: LaneRow | None, committed: int | None) -> int:
+def emitted_of(row: LaneRow | None, committed: Committed | None) -> int:
     """E of a lane: the group's offset, or else the lower bound that Postgres has noted."""
-    return position_in(row).emitted if committed is None else committed
+    return position_in(row).emitted if committed is None else committed.offset
 
 
 @dataclass(frozen=True, slots=True)

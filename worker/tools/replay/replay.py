@@ -155,7 +155,7 @@ async def _offsets(servers: Servers, database: Inspection, chosen: Range) -> dic
     view = await group_view(settings, servers.cluster)
     rows = await database.lanes(settings.group_id, settings.topic_commands)
     begins = {at: position_in(rows.get(at)).ledger_from for at in view}
-    ends = {at: emitted_of(rows.get(at), seen.committed and seen.committed.offset) for at, seen in view.items()}
+    ends = {at: emitted_of(rows.get(at), seen.committed) for at, seen in view.items()}
     # From 0 on: a start below the ledger is to be refused, and not moved up without a word.
     bounds = {at: (0, max(begins[at], ends[at])) for at in view}
     first_since = partial(LogReader(servers.cluster).first_since, settings.topic_commands)
