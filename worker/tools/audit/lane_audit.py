@@ -57,15 +57,12 @@ class AuditedLog:
 
     def __init__(self, kind: Kind | None, start: int, stop: int) -> None:
         self.kind = kind
+        self.prefix = prefix(kind)
+        """The beginning of finding codes about this log."""
         self.newest = self.first = self.newest_at = -1
         self.missing: dict[int, int] = {}
         """When the commands were appended, in ms, whose records were not met, by their offsets."""
         self.repeats = Repeats(start, stop)
-
-    @property
-    def prefix(self) -> str:
-        """The beginning of finding codes about this log."""
-        return prefix(self.kind)
 
     def wants(self, answer: Answer) -> bool:
         """Whether this log holds a record of that answer."""
@@ -105,7 +102,10 @@ class LaneAudit:
                 break
         for log in self.logs.values():
             for offset, appended_ms in log.missing.items():
-                self._note_missing(log, offset, appended_ms)
+                if self._may_have_expired(log, offset, appended_ms):
+                    self._count_expired(log)
+                else:
+                    self.add(f"{log.prefix}missing", offset, "nothing is visible of what the ledger says")
 
     async def _window(self, window: CommandWindow, first: Awaitable[Sequence[Answer]], advance: Advance) -> None:
         """Compare a window with the ledger, query by query."""
@@ -219,12 +219,6 @@ class LaneAudit:
         await self._history.look_again()
         await self._read_on()
         return True
-
-    def _note_missing(self, log: AuditedLog, offset: int, appended_ms: int) -> None:
-        if self._may_have_expired(log, offset, appended_ms):
-            self._count_expired(log)
-        else:
-            self.add(f"{log.prefix}missing", offset, "nothing is visible of what the ledger says")
 
     def _may_have_expired(self, log: AuditedLog, offset: int, appended_ms: int) -> bool:
         """Whether the log has dropped records as old as the first result of this command."""
