@@ -70,14 +70,6 @@ def _parse_time(value: object) -> datetime | None:
     raise _wrong("an ISO 8601 date and time with a time zone, or null")
 
 
-def _lower(value: str) -> str:
-    return value.lower()
-
-
-def _bytes(value: str) -> bytes:
-    return bytes.fromhex(value)
-
-
 def hash_of_key(key: str) -> bytes:
     """SHA-256 of the whole API key, 32 bytes. Lone surrogates, which no valid key has, count as question marks."""
     return sha256(key.encode(errors="replace")).digest()
@@ -94,9 +86,9 @@ IntegerOrNull = Annotated[
     int | None,
     _only(f"an integer from 0 to {_LARGEST_INTEGER}, or null", lambda value: value is None or _is_integer(value)),
 ]
-ObjectId = Annotated[str, _only("24 hexadecimal digits, as text", is_object_id), AfterValidator(_lower)]
+ObjectId = Annotated[str, _only("24 hexadecimal digits, as text", is_object_id), AfterValidator(str.lower)]
 # None stands for an absent field; a null in the file is refused.
-Digest = Annotated[bytes | None, _only("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(_bytes)]
+Digest = Annotated[bytes | None, _only("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(bytes.fromhex)]
 HashedKey = Annotated[
     bytes | None, _only("text that starts with `tp_`, without spaces", _matches(_API_KEY)), AfterValidator(hash_of_key)
 ]

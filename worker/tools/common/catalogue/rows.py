@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from worker.tools.common.catalogue.models import ApiKey, Catalogue, Company, SigningKey
+from worker.tools.common.catalogue.models import Catalogue, Company, SigningKey
 
 RowKind = Literal["plan", "company", "api-key", "signing-key", "template", "product"]
 
@@ -34,7 +34,10 @@ def rows_of(catalogue: Catalogue) -> Iterator[CatalogueRow]:
         yield CatalogueRow("company", company.id, None, _company_values(company))
     for company in catalogue.companies:
         for key in company.api_keys:
-            yield CatalogueRow("api-key", key.digest.hex(), company.id, _key_values(key))
+            # Loading leaves an earlier revocation as it is, unless the file gives `revokedAt`.
+            given = "revoked_at" in key.model_fields_set
+            values = key_values(key.digest, key.label, key.revoked_at, with_null=given)
+            yield CatalogueRow("api-key", key.digest.hex(), company.id, values)
     for company in catalogue.companies:
         for signing_key in company.signing_keys:
             yield CatalogueRow("signing-key", signing_key.jwk.key_id, company.id, _signing_key_values(signing_key))
@@ -76,12 +79,6 @@ def times_as_text(*, with_null: bool = False, **times: datetime | None) -> dict[
         for name, time in times.items()
         if time is not None or with_null
     }
-
-
-def _key_values(key: ApiKey) -> Values:
-    """`revokedAt` is there only if the file gives it: loading leaves an earlier revocation as it is."""
-    is_given = "revoked_at" in key.model_fields_set
-    return key_values(key.digest, key.label, key.revoked_at, with_null=is_given and key.revoked_at is None)
 
 
 def key_values(digest: bytes, label: str, revoked_at: datetime | None, *, with_null: bool = False) -> dict[str, Any]:
