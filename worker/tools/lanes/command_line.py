@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
@@ -68,13 +69,16 @@ def lanes_command(
         raise BadUsage("--watch: expected without --until-answered")
     settings = serving_also(settings_with_warnings(), channel)
 
-    async def look(servers: Servers) -> LanesReport:
-        return await look_at_lanes(servers, channel)
-
     if is_watching:
-        ask(lambda servers: watch(lambda: look(servers), _as_json_line if as_json else _as_page), settings)
+        rendered = _as_json_line if as_json else _as_page
+        ask(lambda servers: watch(partial(look_at_lanes, servers, channel), rendered), settings)
         sys.exit(0)
-    report = ask((lambda servers: until_answered(lambda: look(servers))) if is_draining else look, settings)
+
+    async def asking(servers: Servers) -> LanesReport:
+        look = partial(look_at_lanes, servers, channel)
+        return await (until_answered(look) if is_draining else look())
+
+    report = ask(asking, settings)
     show(
         report,
         as_json=as_json,

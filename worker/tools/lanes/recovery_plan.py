@@ -217,7 +217,7 @@ class PlannedRows:
     async def add(self, lane: int, commands: Sequence[RestoredCommand]) -> None:
         """Plan to restore these commands of a lane, which has a number in the plan, and the passports they created."""
         passports, replays, companies = list[_Row](), list[_Row](), list[_Row]()
-        for answer, created in ((command.answer, command.created) for command in commands):
+        for answer, created in commands:
             digest = sha256(answer.value).digest()
             if created is not None:
                 unit = (created.company_id, created.gtin, created.serial)

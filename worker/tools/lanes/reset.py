@@ -137,7 +137,9 @@ class _Resetting:
         chosen = {at: positions[at] for at in chosen_partitions(partitions, view)}
         halted = {at: lane for at, lane in chosen.items() if lane.reason_to_halt() is not None}
         progress.begin("looking at halted lanes", len(halted))
-        ages = await self._ages(halted)
+        # Results may be missing from the noted E on. Where the log has dropped that command, nobody knows its age.
+        noted = {at: lane.position.emitted for at, lane in halted.items() if lane.position.emitted >= lane.log.first}
+        ages = await both.reader.appended_at(topic, noted)
         problems, lanes = list[Problem](), list[ResetLane]()
         for at, lane in chosen.items():
             target = Target(lane.position.applied, lane.emitted)
@@ -174,11 +176,6 @@ class _Resetting:
             lanes=tuple(lanes),
             halted_elsewhere=tuple(elsewhere),
         )
-
-    async def _ages(self, halted: Mapping[int, LanePositions]) -> Mapping[int, int]:
-        """When the first command was appended whose result may still be missing; lacks lanes of unknown age."""
-        noted = {at: lane.position.emitted for at, lane in halted.items() if lane.position.emitted >= lane.log.first}
-        return await self._both.reader.appended_at(self._topic, noted)
 
     async def reset(self, seen: ResetReport, mover: OffsetMover, progress: Progress) -> ResetReport:
         """Take the lanes that were seen, look at them again, and move them.

@@ -1,8 +1,7 @@
 """Restores a command from its published result, if the result fits the command."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.domain.catalogue import Product
 from worker.domain.command import Command, CreatePassport, DeadLetter, Source
@@ -23,8 +22,7 @@ class Contradiction(ValueError):
     """A command cannot have this result; the text says what does not fit."""
 
 
-@dataclass(frozen=True, slots=True)
-class RestoredCommand:
+class RestoredCommand(NamedTuple):
     """A command as Postgres has to hold it again; `created` is the passport, if the command made one."""
 
     answer: Answer
