@@ -65,26 +65,23 @@ class Redriver:
 
     async def publish(self, record: Record) -> int:
         """Publish a command; returns its offset. On any doubt it raises `Unpublished`: then `find` has to settle it."""
+        producer = self._producer
         try:
             async with asyncio.timeout(EMIT_SECONDS):
-                return await self._transaction(record)
+                await producer.begin_transaction()
+                sent = await producer.send(
+                    self._topic, record.value, key=record.key, partition=self._partition, headers=list(record.headers)
+                )
+                await asyncio.sleep(0)
+                failpoints.reach("redrive sent")
+                # The acknowledgement is awaited first: a commit succeeds even where a send failed (guard B3).
+                offset: int = (await sent).offset
+                failpoints.reach("redrive acknowledged")
+                await producer.commit_transaction()
+                failpoints.reach("redrive committed")
+                return offset
         except Exception as error:
             raise Unpublished(f"{type(error).__name__}: {error}") from error
-
-    async def _transaction(self, record: Record) -> int:
-        producer = self._producer
-        await producer.begin_transaction()
-        sent = await producer.send(
-            self._topic, record.value, key=record.key, partition=self._partition, headers=list(record.headers)
-        )
-        await asyncio.sleep(0)
-        failpoints.reach("redrive sent")
-        # The acknowledgement is awaited first: a commit succeeds even where a send failed (guard B3).
-        offset: int = (await sent).offset
-        failpoints.reach("redrive acknowledged")
-        await producer.commit_transaction()
-        failpoints.reach("redrive committed")
-        return offset
 
     async def find(self, command: Place, log_end: int) -> int | None:
         """Where a command was published again, from `log_end` on; None if it was not, and never will be.
@@ -100,13 +97,12 @@ class Redriver:
                 raise Unpublished(f"for {SETTLE_SECONDS:.0f} s a producer has had a transaction open on {where}")
             await asyncio.sleep(_PAUSE_SECONDS)
         start, header = max(log_end, bounds.first), (REDRIVEN_FROM, str(command).encode())
-        offset: int | None = None
         async for records in self._committed.read(topic, partition, start, end):
             for record in records:
                 # The last header alone counts: a command that was published again twice has one of each time.
-                if offset is None and record.headers and record.headers[-1] == header:
-                    offset = record.offset
-        return offset
+                if record.headers and record.headers[-1] == header:
+                    return record.offset
+        return None
 
 
 @asynccontextmanager

@@ -90,10 +90,8 @@ async def redrives_of(connection: Connection, command: Place) -> list[Redrive]:
 
 async def begin_redrive(connection: Connection, command: Place, times: int, operation_id: UUID, log_end: int) -> bool:
     """Keep a row before anything is sent; False if another process has begun the same redrive."""
-    return (
-        await connection.fetchval(sql.load("begin_redrive", __package__), *command, times, operation_id, log_end)
-        is not None
-    )
+    query = sql.load("begin_redrive", __package__)
+    return await connection.fetchval(query, *command, times, operation_id, log_end) is not None
 
 
 async def note_redrive(connection: Connection, command: Place, times: int, new_offset: int, operation_id: UUID) -> None:
