@@ -9,8 +9,6 @@ from worker.store import sql
 from worker.store.sql import Connection
 from worker.tools.common.companies import Company
 
-NO_OVERLAP = timedelta()
-
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
@@ -56,7 +54,7 @@ async def revoke_key(
     connection: Connection,
     digest: bytes,
     at: datetime | None,
-    overlap: timedelta = NO_OVERLAP,
+    overlap: timedelta = timedelta(),
     *,
     only_plan: bool = False,
 ) -> StoredKey:

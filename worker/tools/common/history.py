@@ -84,8 +84,8 @@ class CauseLog:
         """
         self._records, self._cause = records, cause
         self._start, self._stop = start, start
-        self.stray: Callable[[Record, int | None], None] = _ignored
-        """Gets records whose cause is None, or behind all commands that are asked for."""
+        self.stray: Callable[[Record, int | None], None] = lambda record, cause: None
+        """Gets records whose cause is None, or behind all commands that are asked for. By default nobody does."""
         self._ahead: list[Named] = []
         """Records that name commands behind all windows so far, in the order of the log."""
         self._run = 0
@@ -128,10 +128,6 @@ class CauseLog:
             else:
                 self.stray(named.record, named.cause)
         return wanted
-
-
-def _ignored(_record: Record, _cause: int | None) -> None:
-    """Nobody asks for strays."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The id of a passport is a hash of its command's place, so places can be tested w
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -192,13 +192,10 @@ class Locator:
         for step in range(0, longest, _AT_ONCE):
             for lane, (start, stop) in ranges.items():
                 chunk = range(min(stop, start + step), min(stop, start + step + _AT_ONCE))
-                if (offset := _first_with(digits, lane, chunk)) is not None:
-                    return Place(lane.topic, lane.partition, offset)
+                for offset in chunk:
+                    if place_digits(place_text(lane.topic, lane.partition, offset)) == digits:
+                        return Place(lane.topic, lane.partition, offset)
                 self.progress.advance(len(chunk))
             # Hashing asks no server. The console's other pages, and signals, get their turn here.
             await asyncio.sleep(0)
         return None
-
-
-def _first_with(digits: str, lane: TopicPartition, offsets: Iterable[int]) -> int | None:
-    return next((at for at in offsets if place_digits(place_text(lane.topic, lane.partition, at)) == digits), None)

@@ -20,7 +20,6 @@ from worker.stream.log_reader import LogReader
 from worker.tools.common.answering import error_of
 from worker.tools.common.answers import body_of_value, child, outcome_class
 from worker.tools.common.companies import COMPANY_UNKNOWN, Company, find_company, names_of
-from worker.tools.common.inspection import Inspection
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.records import masked
 from worker.tools.common.report import Problem
@@ -86,11 +85,7 @@ async def _company(servers: Servers, text: str | None) -> Company | Problem | No
         return None
     if is_object_id(text):
         return Company(text.lower(), "")
-
-    async def question(database: Inspection) -> Company | Problem:
-        return await find_company(database.connection, text)
-
-    return await ask_database(servers, _RIGHTS, question)
+    return await ask_database(servers, _RIGHTS, lambda database: find_company(database.connection, text))
 
 
 def _kinds(settings: Settings) -> dict[str, Kind]:
