@@ -22,10 +22,10 @@ ANSWER = Answer(7, NOW_MS, Kind.REJECTED, "k", b"{}", COMPANY)
 
 def lane(applied: int, ledger_from: int = 0) -> LaneRow:
     """At this A."""
-    return LaneRow(1, 3, 1, 1, "", frozenset(), Position(applied, ledger_from, ledger_from))
+    return LaneRow(1, 1, Position(applied, ledger_from, ledger_from))
 
 
-NEW = LaneRow(1, 3, 1, 1, "", frozenset(), None)
+NEW = LaneRow(1, 1, None)
 
 BOTH: list[tuple[Evidence, State, bool, str]] = [
     (Evidence(PLACE, COMMAND, LOG, 8, lane(8), ANSWER, result=COMMAND), "answered", False, ""),

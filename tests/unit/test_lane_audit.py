@@ -130,7 +130,7 @@ async def test_rows_that_are_dropped_meanwhile_are_no_finding(since: int, expire
 
 async def test_where_the_ledger_begins_is_asked_anew() -> None:
     """The row of the lane that the audit began with tells where it began then."""
-    row = LaneRow(1, 3, 1, 1, "", frozenset(), Position(9, 9, 0))
+    row = LaneRow(1, 1, Position(9, 9, 0))
 
     async def lanes(*_: object) -> dict[int, LaneRow]:
         return {3: replace(row, position=Position(9, 9, 2))}

@@ -40,7 +40,7 @@ class _Servers:
     async def lanes(self, *_: object) -> dict[int, LaneRow]:
         """Rows of Postgres; a lane without A never ran."""
         return {
-            at: LaneRow(at, at, 1, 1, "m", frozenset(), None if applied is None else Position(applied, 0, 0, HERE))
+            at: LaneRow(at, 1, None if applied is None else Position(applied, 0, 0, HERE))
             for at, applied in self.applied.items()
         }
 
@@ -127,8 +127,7 @@ async def test_a_channel_that_nobody_serves_is_not_forgotten() -> None:
 
     async def lanes_of_group(_: str) -> dict[TopicPartition, LaneRow]:
         return {
-            TopicPartition(known, at): LaneRow(at, at, 1, 1, "m", frozenset(), Position(applied, 0, 0))
-            for at, applied in enumerate((10, 5, 5))
+            TopicPartition(known, at): LaneRow(at, 1, Position(applied, 0, 0)) for at, applied in enumerate((10, 5, 5))
         }
 
     both = SimpleNamespace(

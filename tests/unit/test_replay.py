@@ -30,7 +30,7 @@ class _Database:
         self._dropped, self._windows, self._begins = dropped, 0, 0
 
     async def lanes(self, group_id: str, topic: str) -> dict[int, LaneRow]:
-        return {0: LaneRow(7, 0, 1, 1, "member", frozenset(), Position(STOP, STOP, self._begins))}
+        return {0: LaneRow(7, 1, Position(STOP, STOP, self._begins))}
 
     async def ledger(self, lane_id: int, start: int, stop: int) -> list[Answer]:
         self._begins = self._dropped.get(self._windows, self._begins)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
 from aiokafka.structs import TopicPartition
 
 from worker.messages.events import Answer
@@ -25,17 +24,10 @@ LEDGER_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class LaneRow:
-    """A lane as Postgres has it; `position` is None if it never ran.
-
-    `producers` are the transactional ids that may have something open for it.
-    """
+    """A lane as Postgres has it; `position` is None if it never ran."""
 
     id: int
-    partition: int
-    epoch: int
     generation: int
-    member: str
-    producers: frozenset[str]
     position: Position | None
 
 
@@ -78,12 +70,15 @@ class Inspection:
     async def lanes(self, group_id: str, topic: str) -> dict[int, LaneRow]:
         """Every lane of a group on a topic, by partition."""
         rows = await self.connection.fetch(sql.load("lanes"), group_id, [topic])
-        return {row["partition"]: _lane_row(row) for row in rows}
+        return {row["partition"]: LaneRow(row["id"], row["generation_id"], position_of(row)) for row in rows}
 
     async def lanes_of_group(self, group_id: str) -> dict[TopicPartition, LaneRow]:
         """Every lane of a group, also those of topics that no worker reads any more."""
         rows = await self.connection.fetch(sql.load("lanes_of_group", __package__), group_id)
-        return {TopicPartition(row["topic"], row["partition"]): _lane_row(row) for row in rows}
+        return {
+            TopicPartition(row["topic"], row["partition"]): LaneRow(row["id"], row["generation_id"], position_of(row))
+            for row in rows
+        }
 
     async def ledger(self, lane_id: int, start: int, stop: int) -> list[Answer]:
         """The first rows of a lane at these offsets, in order: at most `LEDGER_ROWS`, fewer if they are large."""
@@ -99,18 +94,6 @@ class Inspection:
         """Operations that were begun longer ago than this and have not ended, oldest first."""
         rows = await self.connection.fetch(sql.load("open_operations", __package__), seconds)
         return [OpenOperation(**row) for row in rows]
-
-
-def _lane_row(row: asyncpg.Record) -> LaneRow:
-    return LaneRow(
-        row["id"],
-        row["partition"],
-        row["epoch"],
-        row["generation_id"],
-        row["member_id"],
-        frozenset(row["producers"]),
-        position_of(row),
-    )
 
 
 @asynccontextmanager
