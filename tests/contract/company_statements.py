@@ -145,13 +145,13 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
     },
     "worker.tools.explain": {
         "answers_under_key": _run(SHARED_LANE, 0, 100, US.id, KEY, 10),
-        "api_key_owner": _run(US.digest),
+        "api_key_label": _run(US.digest),
         "charge": _run(US.passport.hex()),
         "key_bindings": _run(US.key),
         "ledger_rows_behind": _run([US.lane], [0], [100]),
         "passport_by_id": _run(US.passport.hex()),
         "passport_by_serial": _run(US.gtin, SERIAL),
-        "signing_key_owner": _run(US.kid),
+        "signing_key_label": _run(US.kid),
     },
     "worker.tools.lanes": {
         "ledger_rows_in": _run(US.lane, 0, 100),

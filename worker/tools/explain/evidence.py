@@ -10,7 +10,7 @@ from worker.store.port import Position
 from worker.stream.log_reader import Bounds
 from worker.tools.common.inspection import LaneRow
 from worker.tools.common.records import command_of
-from worker.tools.explain.postgres_side import CreatedPassport, KeyOwner
+from worker.tools.explain.postgres_side import CreatedPassport
 from worker.tools.explain.report import ChargeReport, State
 
 _NOTHING_KNOWN: tuple[State, ...] = ("no-command", "beyond-the-end", "expired", "not-found", "unknown")
@@ -32,7 +32,7 @@ class Evidence:
     letter_reason: str | None = None
     bound: CreatedPassport | None = None
     charge: ChargeReport | None = None
-    owner: KeyOwner | None = None
+    key_label: str | None = None
     company_name: str | None = None
     audience: str | None = None
     currency: str = ""

@@ -29,7 +29,7 @@ from worker.tools.common.servers import Servers
 from worker.tools.explain.evidence import Conclusion, Evidence, conclude
 from worker.tools.explain.kafka_side import KafkaSide, open_kafka
 from worker.tools.explain.locate import Located, Locator
-from worker.tools.explain.postgres_side import bindings_of, charge_of, owner_of
+from worker.tools.explain.postgres_side import bindings_of, charge_of, key_label
 from worker.tools.explain.report import ExplainReport
 from worker.tools.explain.report_parts import (
     binding_report,
@@ -172,7 +172,7 @@ def _take_letter_reason(evidence: Evidence, group_id: str) -> None:
 
 
 async def _look_up(evidence: Evidence, database: Inspection) -> None:
-    """Look up the company, the binding of the key, the charge of the passport, and the owner of the credentials."""
+    """Look up the company, the binding of the key, the charge of the passport, and the label of the credentials."""
     connection, answer = database.connection, evidence.answer
     if answer is not None and answer.company_id is not None:
         bound = await bindings_of(connection, answer.company_id, answer.key)
@@ -182,7 +182,7 @@ async def _look_up(evidence: Evidence, database: Inspection) -> None:
     if answer is not None and answer.passport_id is not None:
         evidence.charge = await charge_of(connection, answer.passport_id, evidence.currency)
     if evidence.record is not None:
-        evidence.owner = await owner_of(connection, open_envelope(evidence.record, WIDEST).command.credentials)
+        evidence.key_label = await key_label(connection, open_envelope(evidence.record, WIDEST).command.credentials)
 
 
 def _report(

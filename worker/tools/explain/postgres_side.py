@@ -1,6 +1,7 @@
 """Queries for single commands and passports. All use an index, except the one for answers under a key."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import asyncpg
@@ -18,13 +19,6 @@ class CreatedPassport(NamedTuple):
 
     passport_id: str
     created_ms: int
-
-
-class KeyOwner(NamedTuple):
-    """The company of an API key or a signing key, and the label of the key."""
-
-    company_id: str
-    label: str
 
 
 class LedgerRow(NamedTuple):
@@ -58,18 +52,15 @@ async def charge_of(connection: Connection, passport_id: str, currency: str) -> 
     return None if row is None else ChargeReport(**row, currency=currency)
 
 
-async def owner_of(connection: Connection, credentials: Credentials) -> KeyOwner | None:
-    """The owner of an API key or a signing key; None where it is unknown, or our role may not see hashes of keys."""
-    try:
+async def key_label(connection: Connection, credentials: Credentials) -> str | None:
+    """The label of an API key or a signing key; None where it is unknown, or our role may not see hashes of keys."""
+    label: str | None = None
+    with suppress(asyncpg.InsufficientPrivilegeError):
         if isinstance(credentials, ApiKey):
-            row = await connection.fetchrow(sql.load("api_key_owner", __package__), credentials.digest)
+            label = await connection.fetchval(sql.load("api_key_label", __package__), credentials.digest)
         elif isinstance(credentials, Signature) and is_thumbprint(credentials.key_id):
-            row = await connection.fetchrow(sql.load("signing_key_owner", __package__), credentials.key_id)
-        else:
-            return None
-    except asyncpg.InsufficientPrivilegeError:
-        return None
-    return None if row is None else KeyOwner(*row)
+            label = await connection.fetchval(sql.load("signing_key_label", __package__), credentials.key_id)
+    return label
 
 
 async def first_rows(connection: Connection, ranges: Mapping[int, tuple[int, int]]) -> dict[int, LedgerRow]:

@@ -59,9 +59,9 @@ def command_report(evidence: Evidence) -> CommandReport | None:
 
 
 def _credentials_report(evidence: Evidence, envelope: Envelope) -> CredentialsReport:
-    credentials, owner = envelope.command.credentials, evidence.owner
+    credentials, label = envelope.command.credentials, evidence.key_label
     report_of = partial(CredentialsReport, label=None, hash_digits=None, key_id=None, expires_at=None)
-    label = owner and json_safe(owner.label)
+    label = None if label is None else json_safe(label)
     if isinstance(credentials, Signature):
         return report_of(
             kind="signature",
@@ -72,7 +72,7 @@ def _credentials_report(evidence: Evidence, envelope: Envelope) -> CredentialsRe
         )
     if isinstance(credentials, ApiKey):
         # A key that passed rule 2 is known to the database, even where our role may not look for its hash there.
-        is_known = owner is not None or (evidence.answer is not None and evidence.answer.company_id is not None)
+        is_known = label is not None or (evidence.answer is not None and evidence.answer.company_id is not None)
         digits = credentials.digest.hex()[:HASH_DIGITS] if is_known else None
         return report_of(kind="api-key", label=label, hash_digits=digits)
     if envelope.token is None:
