@@ -54,7 +54,6 @@ class Redrive:
     new_offset: int | None
     operation_id: UUID
     who: str
-    begun_at: datetime
     is_unfinished: bool
     group_id: str | None
 
