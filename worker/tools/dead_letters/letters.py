@@ -18,14 +18,7 @@ from worker.tools.dead_letters.report import (
     HeaderReport,
     RedrivenReport,
 )
-from worker.tools.dead_letters.rows import (
-    LetterHead,
-    Redrive,
-    StoredLetter,
-    find_letter,
-    list_letters,
-    redrives_of,
-)
+from worker.tools.dead_letters.rows import LetterHead, Redrive, find_letter, list_letters, redrives_of
 
 NO_DEAD_LETTER = "no-dead-letter"
 
@@ -38,16 +31,10 @@ Shown = tuple[DeadLettersShowReport, bytes | None]
 async def list_all(servers: Servers, chosen: Range, code: str | None, most: int) -> DeadLettersListReport:
     """The newest dead letters of all channels. Raises `BadSelection` for a partition that never had a lane."""
 
-    async def question(database: Inspection) -> tuple[list[LetterHead], dict[str, str]]:
+    async def question(database: Inspection) -> tuple[DeadLetterReport, ...]:
         heads = await chosen_letters(database, servers.settings, chosen, code, most)
-        return heads, await names_of(database.connection, (head.company_id for head in heads))
-
-    answer = await ask_database(servers, _RIGHTS, question)
-    if isinstance(answer, Problem):
-        return DeadLettersListReport(problems=(answer,), dead_letters=())
-    heads, names = answer
-    return DeadLettersListReport(
-        dead_letters=tuple(
+        names = await names_of(database.connection, (head.company_id for head in heads))
+        return tuple(
             DeadLetterReport(
                 place=str(command := Place(head.topic, head.partition, head.offset)),
                 code=head.reason,
@@ -60,7 +47,11 @@ async def list_all(servers: Servers, chosen: Range, code: str | None, most: int)
             )
             for head in heads
         )
-    )
+
+    letters = await ask_database(servers, _RIGHTS, question)
+    if isinstance(letters, Problem):
+        return DeadLettersListReport(problems=(letters,), dead_letters=())
+    return DeadLettersListReport(dead_letters=letters)
 
 
 async def chosen_letters(
@@ -82,34 +73,33 @@ async def chosen_letters(
 async def show(servers: Servers, command: Place) -> Shown:
     """The whole dead letter of a command."""
 
-    async def question(database: Inspection) -> tuple[StoredLetter, list[Redrive], dict[str, str]] | Problem:
+    async def question(database: Inspection) -> Shown | Problem:
         stored = await find_letter(database.connection, servers.settings.group_id, command)
         if stored is None:
             return no_dead_letter(servers.settings, command)
-        names = await names_of(database.connection, [stored.company_id])
-        return stored, await redrives_of(database.connection, command), names
+        letter, names = stored.letter, await names_of(database.connection, [stored.company_id])
+        redrives = tuple(_redriven(command, row) for row in await redrives_of(database.connection, command))
+        report = DeadLettersShowReport(
+            dead_letter=DeadLetterReport(
+                place=str(command),
+                code=letter.reason,
+                appended_at=stored.appended_at,
+                key=escaped(letter.key),
+                value_bytes=None if letter.value is None else len(letter.value),
+                company=stored.company_id,
+                name=names.get(stored.company_id or ""),
+                redriven=redrives[-1] if redrives else None,
+            ),
+            headers=tuple(HeaderReport(name=printable(name), value=escaped(value)) for name, value in letter.headers),
+            value=escaped(letter.value),
+            redrives=redrives,
+        )
+        return report, letter.value
 
     answer = await ask_database(servers, _RIGHTS, question)
     if isinstance(answer, Problem):
         return DeadLettersShowReport(problems=(answer,), dead_letter=None, headers=(), value=None, redrives=()), None
-    stored, rows, names = answer
-    letter, redrives = stored.letter, tuple(_redriven(command, row) for row in rows)
-    report = DeadLettersShowReport(
-        dead_letter=DeadLetterReport(
-            place=str(command),
-            code=letter.reason,
-            appended_at=stored.appended_at,
-            key=escaped(letter.key),
-            value_bytes=None if letter.value is None else len(letter.value),
-            company=stored.company_id,
-            name=names.get(stored.company_id or ""),
-            redriven=redrives[-1] if redrives else None,
-        ),
-        headers=tuple(HeaderReport(name=printable(name), value=escaped(value)) for name, value in letter.headers),
-        value=escaped(letter.value),
-        redrives=redrives,
-    )
-    return report, letter.value
+    return answer
 
 
 def no_dead_letter(settings: Settings, command: Place) -> Problem:
