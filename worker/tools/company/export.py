@@ -19,14 +19,7 @@ from worker.tools.common.report import Model, Problem
 from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers
 from worker.tools.company.close import READS
-from worker.tools.company.report import (
-    ApiKeyLine,
-    ChargeOfPassport,
-    CompanyLine,
-    EndLine,
-    ProductLine,
-    SigningKeyLine,
-)
+from worker.tools.company.report import ApiKeyLine, ChargeOfPassport, CompanyLine, EndLine, ProductLine, SigningKeyLine
 
 PASSPORT_UNKNOWN, INTERRUPTED = "passport-unknown", "interrupted"
 

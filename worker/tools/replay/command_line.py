@@ -10,15 +10,7 @@ from cyclopts import App, Parameter
 from worker.messages.rules import CODES
 from worker.settings import Settings
 from worker.stream.cluster.permissions import Acl
-from worker.tools.cli.asking import (
-    ActOptions,
-    AsJson,
-    AuthorOptions,
-    Patience,
-    RangeOptions,
-    ask_long,
-    examples,
-)
+from worker.tools.cli.asking import ActOptions, AsJson, AuthorOptions, Patience, RangeOptions, ask_long, examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.output import Page, show, table, tally
