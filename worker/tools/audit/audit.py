@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -64,7 +63,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
         starts = {at: max(seen.log.first, position_in(rows.get(at)).ledger_from) for at, seen in view.items()}
         bounds = {at: (start, max(start, ends[at])) for at, start in starts.items()}
         offsets = await offsets_of(chosen, bounds, partial(reader.first_since, topic))
-        topics = replace(await topics_of(settings, servers.cluster), elsewhere=others)
+        topics = await topics_of(settings, servers.cluster, others)
         firsts = {at: start for at, (start, stop) in offsets.items() if start < stop}
         ages = await reader.appended_at(topic, firsts)
         progress.begin(f"auditing {settings.channel}".rstrip(), sum(stop - start for start, stop in offsets.values()))

@@ -41,9 +41,10 @@ class Topics:
         return topic, partition % self.counts[topic]
 
 
-async def topics_of(settings: Settings, cluster: Cluster) -> Topics:
+async def topics_of(settings: Settings, cluster: Cluster, elsewhere: frozenset[str] = frozenset()) -> Topics:
     """The topics as the cluster has them. Raises `CLUSTER_ERRORS`."""
-    return Topics(settings, await cluster.partition_counts([settings.topic_commands, *settings.answer_topics]))
+    counts = await cluster.partition_counts([settings.topic_commands, *settings.answer_topics])
+    return Topics(settings, counts, elsewhere)
 
 
 def cause_reader(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:
