@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.settings import Settings
 from worker.store import sql
-from worker.tools.common.inspection import Inspection, LaneRow, position_in
+from worker.tools.common.inspection import Inspection, position_in
 from worker.tools.common.selection import BadSelection, Offsets, Range, offsets_of
 from worker.tools.common.servers import Servers
 
@@ -78,14 +78,10 @@ async def offsets_of_lost_lanes(servers: Servers, database: Inspection, chosen: 
     bounds = {at: (begins[at], known[at].applied) for at in known}
 
     async def first_since(partitions: Sequence[int], since: datetime) -> Mapping[int, int]:
-        return {at: await _first_since(database, rows[at], bounds[at], since) for at in partitions}
+        firsts, query = dict[int, int](), sql.load("first_since", __package__)
+        for at in partitions:
+            first = await database.connection.fetchval(query, rows[at].id, *bounds[at], since, timeout=600)
+            firsts[at] = bounds[at][1] if first is None else first
+        return firsts
 
     return await offsets_of(chosen, bounds, first_since)
-
-
-async def _first_since(database: Inspection, row: LaneRow, bounds: Offsets, since: datetime) -> int:
-    """The first offset of a command appended at `since` or later, or the end of the bounds."""
-    first: int | None = await database.connection.fetchval(
-        sql.load("first_since", __package__), row.id, *bounds, since, timeout=600
-    )
-    return bounds[1] if first is None else first
