@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from worker.messages.hints import CheckResult
 from worker.settings import Settings
@@ -16,9 +15,7 @@ from worker.tools.common.acls import acting_acls, looking_acls
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import READER, RUN, Role, check_role, check_verb_rights
-from worker.tools.common.servers import AWAY_SECONDS, KAFKA_DENIES, POSTGRES_DENIES, SCHEMA_DIFFERS, Servers
-
-Known = TypeVar("Known")
+from worker.tools.common.servers import AWAY_SECONDS, KAFKA_DENIES, POSTGRES_DENIES, SCHEMA_DIFFERS, Known, Servers
 
 
 async def ask_database(

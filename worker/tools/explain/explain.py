@@ -68,8 +68,8 @@ async def explain(
     sides = dict(zip(channels, await asyncio.gather(*opening), strict=True))
     problems = [*{side.text: side for side in sides.values() if isinstance(side, Problem)}.values()]
     kafka = {topic: side for topic, side in sides.items() if not isinstance(side, Problem)}
-    question = _Question(servers, address, progress, scan, dict(channels), kafka)
-    question.is_everywhere = channel is None and not isinstance(address, Place)
+    is_everywhere = channel is None and not isinstance(address, Place)
+    question = _Question(servers, address, progress, scan, dict(channels), kafka, is_everywhere)
     report = await servers.postgres(question.ask, _TABLES, is_long=True)
     if isinstance(report, Problem):
         problems.append(report)
@@ -87,7 +87,7 @@ class _Question:
     scan: bool
     channels: dict[str, Settings]
     kafka: Mapping[str, KafkaSide]
-    is_everywhere: bool = False
+    is_everywhere: bool
     problems: list[Problem] = field(default_factory=list)
 
     async def ask(self, database: Inspection | None) -> ExplainReport:

@@ -61,7 +61,7 @@ async def refusals(servers: Servers, wanted: Wanted, bound: Bound) -> RefusalsRe
     rows = [_refusal(record, kinds[record.topic], channels) for record in newest.records]
     # A turn publishes its results at once, to all topics, so the times of the commands tell more.
     rows.sort(key=lambda row: (row.appended_at, [*map(int, row.command.split("/")[1:])]), reverse=True)
-    ids = {row.company for row in rows if row.company} | ({company_id} if company_id else set())
+    ids = {company_id, *(row.company for row in rows)} - {None}
     names = await ask_database(servers, _RIGHTS, lambda database: names_of(database.connection, ids)) if ids else {}
     problems: tuple[Problem, ...] = ()
     if isinstance(names, Problem):
@@ -178,7 +178,7 @@ def _refusal(record: Record, kind: Kind, channels: Mapping[str, str]) -> Refusal
         serial_number=_member(gs1, "serialNumber"),
         channel=channels[cause.topic],
         command=str(cause),
-        result=str(Place(record.topic, record.partition, record.offset)),
+        result=str(record.place),
     )
 
 
