@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import asyncpg
-
 from worker.store import sql
 from worker.store.sql import Connection
 from worker.tools.common.companies import Company
@@ -12,7 +10,7 @@ from worker.tools.common.companies import Company
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as the database has it. `is_revoked` follows the database's clock; `revoked_at` may lie ahead."""
+    """A key as the queries select it. `is_revoked` follows the database's clock; `revoked_at` may lie ahead."""
 
     digest: bytes
     company_id: str
@@ -34,20 +32,21 @@ async def companies_that_sign(connection: Connection) -> int:
 
 async def list_keys(connection: Connection, company_id: str | None) -> list[StoredKey]:
     """The keys of a company, or of all companies, ordered by company and label."""
-    return [_key(row) for row in await connection.fetch(sql.load("list_api_keys", __package__), company_id)]
+    return [StoredKey(*row) for row in await connection.fetch(sql.load("list_api_keys", __package__), company_id)]
 
 
 async def find_keys(connection: Connection, prefix: str, most: int) -> list[StoredKey]:
     """At most `most` keys whose hash begins with these hexadecimal digits."""
     first, last = (bytes.fromhex(prefix.ljust(64, digit)) for digit in "0f")
-    return [_key(row) for row in await connection.fetch(sql.load("find_api_keys", __package__), first, last, most)]
+    rows = await connection.fetch(sql.load("find_api_keys", __package__), first, last, most)
+    return [StoredKey(*row) for row in rows]
 
 
 async def add_key(connection: Connection, digest: bytes, company_id: str, label: str) -> StoredKey:
     """Let a company use the key of this hash from now on. Raises what the database raises."""
     row = await connection.fetchrow(sql.load("add_api_key", __package__), digest, company_id, label)
     assert row is not None, "an INSERT returns its row"
-    return _key(row)
+    return StoredKey(*row)
 
 
 async def revoke_key(
@@ -65,8 +64,4 @@ async def revoke_key(
     query = "planned_revocation" if only_plan else "revoke_api_key"
     row = await connection.fetchrow(sql.load(query, __package__), digest, at, overlap)
     assert row is not None, "no key is ever deleted"
-    return _key(row)
-
-
-def _key(row: asyncpg.Record) -> StoredKey:
-    return StoredKey(row["sha256"], row["company_id"], row["label"], row["revoked_at"], row["is_revoked"])
+    return StoredKey(*row)

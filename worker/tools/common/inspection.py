@@ -88,7 +88,7 @@ class Inspection:
     async def covered_repeats(self, topic: str) -> list[Covered]:
         """Repeats that operators caused on a command topic, by a replay or by setting offsets back."""
         rows = await self.connection.fetch(sql.load("covered_repeats", __package__), topic)
-        return [Covered(row["partition"], row["start"], row["stop"]) for row in rows]
+        return [Covered(*row) for row in rows]
 
     async def open_operations(self, seconds: float) -> list[OpenOperation]:
         """Operations that were begun longer ago than this and have not ended, oldest first."""

@@ -234,10 +234,8 @@ class PlannedRows:
         """Everything that Postgres cannot take, with `MOST_PLACES` places of each code and lane."""
         # Autovacuum cannot see temporary tables. Without statistics, Postgres would guess how many rows it joins.
         await self._connection.execute("ANALYZE planned_passport, planned_replay, planned_company")
-        return [
-            RefusedRow(*row)
-            for row in await self._connection.fetch(sql.load("plan_refusals", __package__), MOST_PLACES)
-        ]
+        rows = await self._connection.fetch(sql.load("plan_refusals", __package__), MOST_PLACES)
+        return [RefusedRow(*row) for row in rows]
 
     async def above_their_plan(self) -> list[tuple[str, int, int]]:
         """Companies in the plan that used more slots than they bought: id, slots used, and slots of their plan."""
