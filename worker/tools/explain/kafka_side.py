@@ -114,6 +114,7 @@ class NamingRecords:
 async def open_kafka(settings: Settings, cluster: Cluster) -> KafkaSide:
     """Ask where the logs and the group stand. Raises `CLUSTER_ERRORS`, also where the command topic is missing."""
     topic, reader = settings.topic_commands, LogReader(cluster)
+    # The id is asked for because that fails where the topic is missing. The counts would only lack it.
     _, counts = await asyncio.gather(
         cluster.identity(topic), cluster.partition_counts([topic, *settings.answer_topics])
     )
