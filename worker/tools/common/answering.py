@@ -34,9 +34,8 @@ def answer_of(record: ResultRecord) -> RowAnswer:
     """The answer in a result, whose key is the row's. Never raises: anybody may have written the result."""
     key = (record.key or b"").decode("utf-8", "replace")
     if record.kind is Kind.CREATED:
-        headers = dict(record.headers)
-        outcome = REPLAYED if headers.get("idempotency-replayed") == b"true" else CREATED
-        passport_id = printable((headers.get("ce_subject") or b"").decode("utf-8", "replace"))
+        outcome = REPLAYED if record.is_replayed else CREATED
+        passport_id = printable(record.header("ce_subject") or "")
         return RowAnswer(outcome, "201", passport_id, _digital_link(record.value or b""), "", key, record.cause)
     body = body_of_value(record.value or b"")
     passport_id = printable(str(body.get("passportId", ""))) if body.get("conflict") == _SERIAL_EXISTS else ""
