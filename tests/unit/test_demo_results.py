@@ -18,4 +18,4 @@ def test_every_refusal_has_its_code(outcome: type[Outcome]) -> None:
     body = {"error": refusal.error, "status": refusal.status, "details": {"fieldErrors": wrong}}
     headers = [("ce_causationid", b"commands/0/0")]
     record = ResultRecord(refusal.kind, "t", 0, 0, 0, b"k", json.dumps(body).encode(), headers)
-    assert outcome_of(record, refusal.kind) == (refusal.status, refusal.code)
+    assert outcome_of(record) == (refusal.status, refusal.code)

@@ -6,13 +6,12 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import repeat
-from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
-from worker.messages.rules import CREATED, REFUSALS, REPLAYED, Kind
+from worker.messages.rules import ROWS, Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import client_options, close_within
 from worker.tools.common.answers import body_of_value, outcome_class
@@ -79,9 +78,7 @@ class Play:
         self._tasks = [asyncio.create_task(self._publish()), asyncio.create_task(self._watch())]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -147,7 +144,7 @@ class Play:
     async def _watch(self) -> None:
         while True:
             for record in await self._watcher.poll():
-                cause, outcome = record.cause, outcome_of(record, record.kind)
+                cause, outcome = record.cause, outcome_of(record)
                 if cause in self._unanswered:
                     self._note(cause, outcome)
                 else:
@@ -163,10 +160,10 @@ class Play:
         self._script.hear(self._unanswered.pop(cause), outcome[1])
 
 
-def outcome_of(record: ResultRecord, kind: Kind) -> tuple[int, str]:
+def outcome_of(record: ResultRecord) -> tuple[int, str]:
     """Status and code of a result. On a shared cluster it may be anybody's, so every outcome has to be known."""
-    if kind is Kind.CREATED:
-        return 201, REPLAYED if record.is_replayed else CREATED
-    body = body_of_value(record.value or b"")
-    outcome = outcome_class(kind, body)
-    return int(body.get("status", 0)), kind.label if outcome is None else REFUSALS[outcome].code
+    body = {} if record.kind is Kind.CREATED else body_of_value(record.value or b"")  # bodies are slow to read
+    outcome = outcome_class(record.kind, body, replayed=record.is_replayed)
+    if outcome is None:
+        return int(body.get("status", 0)), record.kind.label
+    return ROWS[outcome].status, ROWS[outcome].code
