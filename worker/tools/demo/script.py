@@ -27,9 +27,6 @@ STORIES = {
 CONFIRMED_SHARE = 0.6
 """Share of overage offers that factories accept."""
 
-STRANGERS = "strangers"
-"""The sender of garbage and of guessed API keys: no company."""
-
 _REMEMBERED = 200
 
 _GARBAGE: tuple[bytes | None, ...] = (
@@ -61,9 +58,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A record to publish. `order` is None for strangers."""
+    """A record to publish. `order` is None for strangers, who send garbage and guessed API keys."""
 
-    sender: str
     story: str
     key: bytes | None
     value: bytes | None
@@ -121,10 +117,10 @@ class Script:
                 return self._binary(story, Order(maker, theirs.line, order.key, body))
             case "unknown key":
                 headers = [("authorization", b"Bearer tp_demo_guessed"), ("idempotency-key", order.key.encode())]
-                return Command(STRANGERS, story, order.line.gtin.encode(), _json(order.body), headers)
+                return Command(story, order.line.gtin.encode(), _json(order.body), headers)
             case "garbage":
                 headers = [("authorization", f"Bearer {maker.api_key}".encode()), ("x-scanner", b"\xfe\xff")]
-                return Command(STRANGERS, story, b"scanner", self._chance.choice(_GARBAGE), headers)
+                return Command(story, b"scanner", self._chance.choice(_GARBAGE), headers)
         return self._structured(order) if self._chance.random() < 0.15 else self._binary("fresh", order)
 
     def _flaw(self, order: Order) -> dict[str, object]:
@@ -172,7 +168,7 @@ class Script:
 
     def _binary(self, story: str, order: Order) -> Command:
         headers = [*self._headers(order), ("content-type", b"application/json")]
-        return Command(order.maker.name, story, order.line.gtin.encode(), _json(order.body), headers, order)
+        return Command(story, order.line.gtin.encode(), _json(order.body), headers, order)
 
     def _structured(self, order: Order) -> Command:
         """CloudEvents 1.0 structured mode. Its `data` is the body, so a binary replay of it is the same command."""
@@ -185,7 +181,7 @@ class Script:
             "data": order.body,
         }
         headers = [*self._headers(order), ("content-type", b"application/cloudevents+json; charset=utf-8")]
-        return Command(order.maker.name, "fresh", order.line.gtin.encode(), _json(event), headers, order)
+        return Command("fresh", order.line.gtin.encode(), _json(event), headers, order)
 
 
 def _json(value: object) -> bytes:
