@@ -12,7 +12,7 @@ from worker.observability.logs import configure_logs
 from worker.tools.cli.asking import examples
 from worker.tools.cli.channels import chosen, serving_also
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.running import run_async, settings_with_warnings
+from worker.tools.cli.running import settings_with_warnings
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue
 
 app = App(
@@ -40,14 +40,13 @@ def sandbox_command(
     from worker.tools.demo.stage import ignore_other_servers
     from worker.tools.sandbox.sandbox import run_sandbox
 
-    ignore_other_servers(
-        Console(stderr=True, highlight=False, markup=False), "sandbox"
-    )  # a CI may have those of production
+    # A CI may have those of production.
+    ignore_other_servers(Console(stderr=True, highlight=False, markup=False), "sandbox")
     settings = serving_also(settings_with_warnings(), channel)
     configure_logs(quiet=True)
     try:
         loaded = None if catalogue is None else read_catalogue(catalogue)
-        sys.exit(run_sandbox(settings, loaded, run_async, parent, chosen(settings, channel)))
+        sys.exit(run_sandbox(settings, loaded, parent, chosen(settings, channel)))
     except UnreadableFile as error:
         raise BadUsage(str(error)) from error
     except CatalogueError as error:

@@ -9,25 +9,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from worker.settings import Settings
+from worker.tools.cli.running import run_async
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.demo.makers import makers, sample_catalogue
 from worker.tools.demo.stage import Telling, say, stage, temporary_folder
 
-Run = Callable[[Callable[[], Coroutine[Any, Any, int]]], int]
-"""Runs a coroutine function on a new event loop."""
-
 _LOOK_SECONDS = 0.1
 
 
-def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run, parent: int, channel: str = "") -> int:
+def run_sandbox(settings: Settings, catalogue: Catalogue | None, parent: int, channel: str) -> int:
     """Serve until a signal comes, or the process `parent` ends. Returns the exit code. None: the sample catalogue.
 
     It prints the topics of the channel, which the settings serve. The second process returns from here, too, or raises
@@ -44,7 +40,7 @@ def run_sandbox(settings: Settings, catalogue: Catalogue | None, run: Run, paren
             os.close(writing)
             # Ctrl-C must not reach the servers, and the first process can kill the whole group.
             os.setsid()
-            return run(lambda: _serve(settings, catalogue, folder, reading, channel))
+            return run_async(lambda: _serve(settings, catalogue, folder, reading, channel))
         _close_stdout()
         pipe = os.fdopen(writing, "wb")
         while (ended := os.waitpid(second, os.WNOHANG)) == (0, 0):
