@@ -101,20 +101,16 @@ class ServerProcess:
                 cwd=self.working_directory,
                 env=self.environment,
             )
+        deadline = time.monotonic() + START_SECONDS
         try:
-            self._wait_until_serving(process)
+            while process.poll() is None and time.monotonic() < deadline:
+                if self.is_serving() and process.poll() is None:  # if it has ended, another server answers at this port
+                    return self
+                time.sleep(0.05)
+            raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
         except BaseException:  # also Ctrl-C: `with` is not entered yet, so nobody else would stop it
             self.kill()
             raise
-        return self
-
-    def _wait_until_serving(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
-            if self.is_serving() and process.poll() is None:  # if it has ended, another server answers at this port
-                return
-            time.sleep(0.05)
-        raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
 
     def is_serving(self) -> bool:
         """Whether the port answers."""

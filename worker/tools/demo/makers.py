@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import yaml
 
@@ -26,7 +25,6 @@ class Line:
     """A product that is being made."""
 
     product_id: str
-    model: str
     gtin: str
 
 
@@ -53,7 +51,10 @@ def sample_catalogue() -> Catalogue:
 def makers() -> tuple[Maker, ...]:
     """The companies of the catalogue, with the raw API keys that the database never sees."""
     tree = yaml.safe_load(catalogue_text())
-    lines = {product["_id"]: _line(number, product) for number, product in enumerate(tree["products"], 1)}
+    lines = {
+        product["_id"]: Line(product["_id"], with_check_digit(f"0952000{number:06d}"))
+        for number, product in enumerate(tree["products"], 1)
+    }
     return tuple(
         Maker(
             name=company["name"],
@@ -65,7 +66,3 @@ def makers() -> tuple[Maker, ...]:
         )
         for number, company in enumerate(tree["companies"], 1)
     )
-
-
-def _line(number: int, product: dict[str, Any]) -> Line:
-    return Line(product["_id"], product["model"], with_check_digit(f"0952000{number:06d}"))
