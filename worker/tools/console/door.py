@@ -153,8 +153,14 @@ class SignedByIssuer:
             person = await self._verified(token)
         except KeysUnavailable:
             return Refused(503, "The keys that prove who you are cannot be read now. Try again.")
+        if person is None and self._tokens.is_of_another_type(token):
+            return Refused(
+                401,
+                "Your token is of another type than at+jwt. PASSPORT_CONSOLE_ALLOW_ANY_TYP=true lets in ID tokens, "
+                "and those of issuers that do not state the type.",
+            )
         if person is None:
-            return Refused(401, self._why_unknown(token))
+            return Refused(401, "Your token is not signed by this console's issuer for its audience.")
         # `SignedTokens` remembers tokens and checks no times, since commands are judged by their append time.
         if not person.not_before - CLOCK_SECONDS <= time.time() < person.expires_at:
             return Refused(401, "Your token has expired, or is not valid yet. Sign in again.")
@@ -170,14 +176,6 @@ class SignedByIssuer:
                 if time.monotonic() >= deadline:
                     raise
                 await asyncio.sleep(KEYS_SECONDS / 12)
-
-    def _why_unknown(self, token: str) -> str:
-        if self._tokens.is_of_another_type(token):
-            return (
-                "Your token is of another type than at+jwt. PASSPORT_CONSOLE_ALLOW_ANY_TYP=true lets in ID tokens, "
-                "and those of issuers that do not state the type."
-            )
-        return "Your token is not signed by this console's issuer for its audience."
 
     def _with_role(self, person: _Person, needed: Role) -> Reader | Refused:
         held: Role | None = None

@@ -32,21 +32,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        number=number,
-        age=age,
-        clock=clock,
-        clock_seconds=clock_seconds,
-        day_time=day_time,
-        money=money,
-        query=query,
-        utc_time=utc_time,
-        shown=shown,
-        prose=prose,
-        percent=percent,
-        masked=masked,
-        pretty=pretty,
-    )
+    times = (age, clock, clock_seconds, day_time, utc_time)
+    for function in (*times, number, percent, money, query, shown, prose, masked, pretty):
+        environment.filters[function.__name__] = function
     environment.globals.update(product=PRODUCT, version=__version__, ago=ago, away=SERVERS)
     return environment
 
