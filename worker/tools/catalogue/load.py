@@ -1,11 +1,10 @@
 """Loads a catalogue into the database: all of it or nothing, safe to repeat, while workers run."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 from worker.store import sql
@@ -39,9 +38,8 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
     api_keys = [(company.id, key) for company in companies for key in company.api_keys]
     signing_keys = [(company.id, key) for company in companies for key in company.signing_keys]
 
-    async def upsert(query: str, *columns: Sequence[Any]) -> int:
+    async def upsert(query: str, *columns: Sequence[Any]) -> None:
         await connection.execute(sql.load(query, __package__), *columns)
-        return len(columns[0])
 
     def unset_in(field: str) -> list[str]:
         """Signing keys for which the file leaves out a field: the database keeps its value."""
@@ -53,7 +51,7 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
         if problems := await problems_of_loading(connection, catalogue):
             raise CatalogueError(problems)
         plan_columns = ("id", "max_dpps", "overage_price_cents", "max_v1_writes_per_day")
-        plans = await upsert("upsert_plans", *(_column(catalogue.plans, name) for name in plan_columns))
+        await upsert("upsert_plans", *(_column(catalogue.plans, name) for name in plan_columns))
         await upsert(
             "upsert_companies",
             *(_column(companies, name) for name in ("id", "name", "plan", "subscription")),
@@ -95,14 +93,12 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
             *(_column(catalogue.products, name) for name in ("id", "company_id", "template_id", "name", "model")),
             [json.dumps(product.default_field_values) for product in catalogue.products],
         )
-    return Loaded(
-        plans, len(companies), len(api_keys), len(signing_keys), len(catalogue.templates), len(catalogue.products)
-    )
+    rows = (catalogue.plans, companies, api_keys, signing_keys, catalogue.templates, catalogue.products)
+    return Loaded(*map(len, rows))
 
 
 def _column(rows: Sequence[object], name: str) -> list[Any]:
-    value: Callable[[object], Any] = attrgetter(name)
-    return [value(row) for row in rows]
+    return [getattr(row, name) for row in rows]
 
 
 async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> list[str]:
