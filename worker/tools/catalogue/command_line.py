@@ -4,9 +4,8 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,9 +16,8 @@ from worker.settings import Settings
 from worker.store.schema import check_schema
 from worker.tools.catalogue.compare import compare, refusal_of
 from worker.tools.catalogue.export import export
-from worker.tools.catalogue.load import closings_of, load_catalogue, templates_of
+from worker.tools.catalogue.load import load_catalogue, warnings_of_loading
 from worker.tools.catalogue.report import CatalogueDiffReport, RowChange
-from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.cli.asking import AsJson, AuthorOptions, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import Page, leave_closed_pipe, show, status, table
@@ -84,8 +82,7 @@ async def _load(contents: Catalogue, settings: Settings, author: Author, argumen
             raise Failed(str(problem))
         if (lacking := await check_verb_rights(connection, KEEP_OPERATIONS)) is not None:
             raise Failed(str(lacking))
-        templates, closings = await templates_of(connection, contents), await closings_of(connection, contents)
-        _warn_of(warnings_of(contents, templates, closings))
+        _warn_of(await warnings_of_loading(connection, contents))
         # The row of the operation is committed with the rows of the file, or not at all.
         async with (
             connection.transaction(isolation="read_committed"),
@@ -98,11 +95,10 @@ async def _load(contents: Catalogue, settings: Settings, author: Author, argumen
     print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
 
 
-def _warn_of(warnings: Iterable[str]) -> None:
-    rest = iter(warnings)
-    for warning in islice(rest, _MOST_WARNINGS):
+def _warn_of(warnings: Sequence[str]) -> None:
+    for warning in warnings[:_MOST_WARNINGS]:
         warn(warning)
-    if others := sum(1 for _ in rest):
+    if (others := len(warnings) - _MOST_WARNINGS) > 0:
         warn(f"and {others} more warnings")
 
 

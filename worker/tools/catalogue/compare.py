@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any
 
-from worker.tools.catalogue.load import closings_of, problems_of_loading, templates_of
+from worker.tools.catalogue.load import problems_of_loading, warnings_of_loading
 from worker.tools.catalogue.report import CatalogueDiffReport, FieldChange, RowChange
 from worker.tools.catalogue.stored import stored_rows
-from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.common.catalogue.file import CatalogueError
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.catalogue.rows import CatalogueRow, Values, rows_of
@@ -39,14 +38,13 @@ async def compare(servers: Servers, contents: Catalogue, *, must_be_equal: bool)
         async with database.connection.transaction(isolation="repeatable_read", readonly=True):
             changes = _named(await _changes(database, contents), await _company_names(database, contents))
             refused = await problems_of_loading(database.connection, contents)
-            templates = await templates_of(database.connection, contents)
-            closings = await closings_of(database.connection, contents)
+            warnings = await warnings_of_loading(database.connection, contents)
         problems = [Problem(code=CANNOT_BE_LOADED, text=text) for text in refused]
         if must_be_equal and changes:
             added = _added(changes)
             text = f"Loading the file would add rows: {added}, and change rows: {len(changes) - added}."
             problems.append(Problem(code=DIFFERS, text=text))
-        return _report(problems, changes, warnings_of(contents, templates, closings))
+        return _report(problems, changes, warnings)
 
     answer = await ask_database(servers, CATALOGUE_RIGHTS, question, is_long=True)
     return _report([answer]) if isinstance(answer, Problem) else answer

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain
 from typing import Any
 
 from worker.store import sql
 from worker.store.sql import Connection
-from worker.tools.catalogue.warnings import Fields
+from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.common.catalogue.facts import fields_as_json
 from worker.tools.common.catalogue.file import CatalogueError, KnownIds, missing_references
 from worker.tools.common.catalogue.models import Catalogue, Company, TemplateField
@@ -133,19 +132,16 @@ def _keys_of_others(
                 yield f"companies[{at}].{name}[{number}]: {text}"
 
 
-async def closings_of(connection: Connection, catalogue: Catalogue) -> dict[str, datetime]:
-    """The times from which on companies of the catalogue are closed in the database, by id."""
-    return await closed_companies(connection, (company.id for company in catalogue.companies))
-
-
-async def templates_of(connection: Connection, catalogue: Catalogue) -> dict[str, Fields]:
-    """The database's templates that products of the catalogue name, by id."""
+async def warnings_of_loading(connection: Connection, catalogue: Catalogue) -> list[str]:
+    """The `warnings_of` a catalogue beside the templates and the closed companies of the database."""
     ids = list({product.template_id for product in catalogue.products})
     rows = await connection.fetch(sql.load("template_fields", __package__), ids)
-    return {
+    templates = {
         row["id"]: {
             field["key"]: TemplateField.model_construct(key=field["key"], data_type=field.get("dataType", ""))
             for field in json.loads(row["fields"])
         }
         for row in rows
     }
+    closings = await closed_companies(connection, (company.id for company in catalogue.companies))
+    return list(warnings_of(catalogue, templates, closings))
