@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, Literal
 
 from worker.tools.catalogue.load import problems_of_loading, warnings_of_loading
 from worker.tools.catalogue.report import CatalogueDiffReport, FieldChange, RowChange
 from worker.tools.catalogue.stored import stored_rows
 from worker.tools.common.catalogue.file import CatalogueError
 from worker.tools.common.catalogue.models import Catalogue
-from worker.tools.common.catalogue.rows import CatalogueRow, Values, rows_of
+from worker.tools.common.catalogue.rows import Values, rows_of
 from worker.tools.common.catalogue.syntax import ValuePath, show
 from worker.tools.common.companies import names_of
 from worker.tools.common.inspection import Inspection
@@ -36,7 +36,7 @@ async def compare(servers: Servers, contents: Catalogue, *, must_be_equal: bool)
 
     async def question(database: Inspection) -> CatalogueDiffReport:
         async with database.connection.transaction(isolation="repeatable_read", readonly=True):
-            changes = _named(await _changes(database, contents), await _company_names(database, contents))
+            changes = await _changes(database, contents)
             refused = await problems_of_loading(database.connection, contents)
             warnings = await warnings_of_loading(database.connection, contents)
         problems = [Problem(code=CANNOT_BE_LOADED, text=text) for text in refused]
@@ -72,35 +72,23 @@ def _added(changes: Sequence[RowChange]) -> int:
 
 
 async def _changes(database: Inspection, contents: Catalogue) -> list[RowChange]:
+    """The added and changed rows, with the name of the company that a row is or belongs to."""
+    names = await names_of(database.connection, (product.company_id for product in contents.products))
+    names |= {company.id: company.name for company in contents.companies}
     changes = []
     for kind, rows in groupby(rows_of(contents), key=lambda row: row.kind):
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             stored = await stored_rows(database.connection, kind, [row.id for row in chunk])
-            changes += [change for row in chunk if (change := _change(stored.get(row.id), row)) is not None]
+            for row in chunk:
+                old = stored.get(row.id)
+                fields = () if old is None else tuple(field_changes(old.values, row.values))
+                if old is None or fields:
+                    change: Literal["added", "changed"] = "added" if old is None else "changed"
+                    name = names.get(row.id if kind == "company" else row.company_id or "")
+                    changes.append(
+                        RowChange(kind=kind, id=row.id, company=row.company_id, name=name, change=change, fields=fields)
+                    )
     return changes
-
-
-async def _company_names(database: Inspection, contents: Catalogue) -> dict[str, str]:
-    """The names of the file's companies, and of those in the database that own a product of the file."""
-    stored = await names_of(database.connection, (product.company_id for product in contents.products))
-    return stored | {company.id: company.name for company in contents.companies}
-
-
-def _named(changes: Iterable[RowChange], names: Mapping[str, str]) -> list[RowChange]:
-    """The changes, with the name of the company that a row is or belongs to."""
-    return [
-        change.model_copy(update={"name": names.get(change.id if change.kind == "company" else change.company or "")})
-        for change in changes
-    ]
-
-
-def _change(old: CatalogueRow | None, new: CatalogueRow) -> RowChange | None:
-    if old is None:
-        return RowChange(kind=new.kind, id=new.id, company=new.company_id, change="added", fields=())
-    fields = tuple(field_changes(old.values, new.values))
-    if not fields:
-        return None
-    return RowChange(kind=new.kind, id=new.id, company=new.company_id, change="changed", fields=fields)
 
 
 def field_changes(old: Values, new: Values) -> Iterator[FieldChange]:
