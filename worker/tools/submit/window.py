@@ -2,20 +2,19 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from worker.domain.places import Place
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.table import Row
 
 
+@dataclass(slots=True)
 class Slot:
     """A row, and its answer once there is one."""
 
-    __slots__ = ("answer", "row")
-
-    def __init__(self, row: Row, answer: RowAnswer | None = None) -> None:
-        self.row = row
-        self.answer = answer
+    row: Row
+    answer: RowAnswer | None
 
 
 class RowWindow:
