@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from worker.tools.submit.faults import Faults
-from worker.tools.submit.headers import idempotency_key
+from worker.tools.submit.headers import idempotency_key, unit_of
 from worker.tools.submit.table import Fault, Row, Table
 
 _BUCKETS = 256
@@ -29,7 +29,7 @@ class Duplicates:
     def add(self, row: Row) -> None:
         """Note a row's GTIN and serial number."""
         if row.command is not None:
-            number = hash(_unit(row))
+            number = hash(unit_of(row.command.body))
             self._buckets[number % _BUCKETS].append(number)
 
     def find(self, table: Table) -> tuple[Faults, int]:
@@ -38,7 +38,7 @@ class Duplicates:
         repeats, conflicts = Faults(), 0
         earlier: dict[tuple[str, str], _Earlier] = {}
         for row in table.rows() if suspects else ():
-            if row.command is None or hash(unit := _unit(row)) not in suspects:
+            if row.command is None or hash(unit := unit_of(row.command.body)) not in suspects:
                 continue
             key = idempotency_key(row.command.body)
             first = earlier.setdefault(unit, _Earlier(row.number, row.line, key))
@@ -56,10 +56,3 @@ class Duplicates:
                 if number in seen:
                     yield number
                 seen.add(number)
-
-
-def _unit(row: Row) -> tuple[str, str]:
-    assert row.command is not None
-    identity = row.command.body["gs1"]
-    assert isinstance(identity, dict)
-    return str(identity["gtin"]), str(identity["serialNumber"])

@@ -45,6 +45,11 @@ def idempotency_key(body: JsonObject) -> str:
 
 def record_key(body: JsonObject) -> bytes:
     """The GTIN of a valid body, so that commands that compete for a serial number are answered in their order."""
+    return unit_of(body)[0].encode("ascii")
+
+
+def unit_of(body: JsonObject) -> tuple[str, str]:
+    """GTIN and serial number of a valid body."""
     identity = body["gs1"]
     assert isinstance(identity, dict)
-    return str(identity["gtin"]).encode("ascii")
+    return str(identity["gtin"]), str(identity["serialNumber"])
