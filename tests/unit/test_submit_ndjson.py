@@ -47,7 +47,7 @@ def test_a_bad_line_of_ndjson_is_told_as_the_worker_says_it(tmp_path: Path, line
     assert problems(bad)[0].startswith(told)
     written = sheet.line(bad, RowAnswer("invalid", error=told))
     assert json.loads(written)["answer"]["error"] == told
-    assert sheet.answered(written) == ("invalid", "", told, "")
+    assert sheet.answered(written) == RowAnswer("invalid", error=told)
 
 
 def test_answers_of_ndjson_leave_the_rest_as_it_was(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from worker.messages.hints import printable
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.columns import ANSWER_COLUMNS, Choices, Columns
 from worker.tools.submit.encodings import UTF8, is_single_byte, likely_encoding
-from worker.tools.submit.table import AnsweredRow, BadFile, Fault, Row, RowCommand, SourceFile, Torn
+from worker.tools.submit.table import BadFile, Fault, Row, RowCommand, SourceFile, Torn
 from worker.tools.validate.problems import BOM, bounded_lines, problems_of, without_end
 
 _LONGEST_LINE = 1024 * 1024
@@ -210,7 +210,7 @@ class CsvFile:
         if begun:
             yield b"".join(begun)
 
-    def answered(self, record: bytes) -> AnsweredRow:
+    def answered(self, record: bytes) -> RowAnswer:
         """See `Table`."""
         if not record.endswith(b"\r\n") or record.count(b'"') % 2:
             raise Torn("torn")
@@ -220,10 +220,8 @@ class CsvFile:
             raise ValueError(_in_words(error)) from error
         if len(cells) != len(self._columns.kept) + len(ANSWER_COLUMNS):
             raise ValueError(f"{len(cells)} cells")
-        added = dict(zip(ANSWER_COLUMNS, cells[-len(ANSWER_COLUMNS) :], strict=True))
-        text = added["answer.error"]
-        text = text[1:] if text[:1] == "'" and text[1:].startswith(_FORMULA) else text
-        return AnsweredRow(added["answer.outcome"], added["answer.status"], text, added["answer.key"])
+        added = cells[-len(ANSWER_COLUMNS) :]
+        return RowAnswer(*(cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell for cell in added))
 
     def is_part(self, torn: bytes, row: Row) -> bool:
         """See `Table`. Added cells have no line breaks."""

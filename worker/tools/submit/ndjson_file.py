@@ -13,7 +13,7 @@ from worker.messages.json_value import JsonObject, read_object
 from worker.tools.common.answering import NAMES, RowAnswer
 from worker.tools.submit.columns import Choices, fill
 from worker.tools.submit.encodings import UTF8
-from worker.tools.submit.table import AnsweredRow, BadFile, Fault, Row, RowCommand, SourceFile, Torn
+from worker.tools.submit.table import BadFile, Fault, Row, RowCommand, SourceFile, Torn
 from worker.tools.validate.problems import BOM, SYNTAX_ERROR, bounded_lines, problems_of, without_end
 
 _ANSWER = b',"answer":{"outcome":"'
@@ -95,7 +95,7 @@ class NdjsonFile:
         """See `Table`."""
         return lines
 
-    def answered(self, record: bytes) -> AnsweredRow:
+    def answered(self, record: bytes) -> RowAnswer:
         """See `Table`."""
         if not record.endswith(b"\n"):
             raise Torn("torn")
@@ -103,7 +103,7 @@ class NdjsonFile:
         answer = json.loads(record[record.rindex(_ANSWER[1:]) + len(b'"answer":') : -2])
         if tuple(answer) != NAMES:
             raise ValueError("its answer has other fields")
-        return AnsweredRow(answer["outcome"], answer["status"], answer["error"], answer["key"])
+        return RowAnswer(*answer.values())
 
     def is_part(self, torn: bytes, row: Row) -> bool:
         """See `Table`."""

@@ -78,15 +78,6 @@ class Row(NamedTuple):
 _NO_CONTENT = RowCommand(b"", {})
 
 
-class AnsweredRow(NamedTuple):
-    """What an answers file says about one of its rows."""
-
-    outcome: str
-    status: str
-    error: str
-    key: str
-
-
 class SourceFile:
     """A file that has to stay as it was when this object was made. Raises `OSError` if it cannot be looked at."""
 
@@ -141,8 +132,8 @@ class Table(Protocol):
         """Join the lines behind the head into the rows that `line` made; the last one may be torn."""
         ...
 
-    def answered(self, record: bytes) -> AnsweredRow:
-        """Parse such a row. Raises `Torn`, and `ValueError` for a row that `line` did not make."""
+    def answered(self, record: bytes) -> RowAnswer:
+        """The answer in such a row. Raises `Torn`, and `ValueError` for a row that `line` did not make."""
         ...
 
     def is_part(self, torn: bytes, row: Row) -> bool:
