@@ -91,17 +91,17 @@ class _Cells:
     """Writes cells as one line, without its end."""
 
     def __init__(self, delimiter: str) -> None:
+        # The writer quotes cells that contain characters of the line end.
         self._writer = csv.writer(self, delimiter=delimiter, lineterminator=_END)
-        self._line = ""
 
-    def write(self, text: str) -> None:
-        """Python's writer calls this with each line. It quotes cells that contain characters of the line end."""
-        self._line = text.removesuffix(_END)
+    def write(self, text: str) -> str:
+        """Python's writer calls this with each line, and `writerow` returns what it returns."""
+        return text
 
     def line(self, cells: Sequence[str]) -> bytes:
         """The line of these cells, in quotes where they need it."""
-        self._writer.writerow(cells)
-        return self._line.encode("utf-8")
+        text: str = self._writer.writerow(cells)
+        return text.removesuffix(_END).encode("utf-8")
 
 
 class CsvFile:
