@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from aiokafka.structs import RecordMetadata
 
 from tests.unit.sheets import GTIN, HEAD, PRODUCT, table
 from worker.messages.events import Event
@@ -20,6 +21,7 @@ from worker.tools.common.results import ResultRecord
 from worker.tools.submit import run
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite, Reason
 from worker.tools.submit.checking import check
+from worker.tools.submit.command_batches import Delivery
 from worker.tools.submit.headers import Bearer
 from worker.tools.submit.options import Pace
 from worker.tools.submit.table import Table
@@ -73,15 +75,6 @@ FORBIDDEN: Result = (
 NOT_FOUND: Result = (Kind.REJECTED, {"status": 404, "error": "Product not found"})
 
 
-class _Delivery:
-    def __init__(self, count: int, first: int) -> None:
-        self.count, self._first = count, first
-
-    async def first_offset(self) -> int:
-        """The offset that the broker gave to the first command."""
-        return self._first
-
-
 class _Broker:
     """A broker and a worker that answers the commands of a topic with one partition in turn; None is no answer."""
 
@@ -94,7 +87,7 @@ class _Broker:
         """The partitioner."""
         return lambda key: 0
 
-    async def publish(self, partition: int, commands: Sequence[Event]) -> list[_Delivery]:
+    async def publish(self, partition: int, commands: Sequence[Event]) -> list[Delivery]:
         """Append commands, and answer them."""
         first = self.commands
         for offset, (_, _, headers) in enumerate(commands, first):
@@ -105,7 +98,9 @@ class _Broker:
             value = json.dumps(body).encode()
             self._results.append(ResultRecord(kind, "t", 0, offset, 0, key, value, [("ce_causationid", cause)]))
         self.commands += len(commands)
-        return [_Delivery(len(commands), first)]
+        acknowledged: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        acknowledged.set_result(RecordMetadata(self._topic, 0, None, first, 0, 0, 0))
+        return [Delivery(len(commands), acknowledged)]
 
     async def poll(self) -> list[ResultRecord]:
         """All results that nobody has read."""

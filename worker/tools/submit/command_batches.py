@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaTimeoutError
@@ -20,17 +21,11 @@ _KEYS = 16_384
 """Number of keys whose partition is cached: hashing a key in Python takes as long as everything else."""
 
 
-class Delivery:
-    """A batch of `count` consecutive commands."""
+class Delivery(NamedTuple):
+    """A batch of consecutive commands: their number, and the place of the first one, which may be a `KafkaError`."""
 
-    def __init__(self, count: int, acknowledged: "asyncio.Future[RecordMetadata]") -> None:
-        self.count = count
-        self._acknowledged = acknowledged
-
-    async def first_offset(self) -> int | None:
-        """Offset of the first one. None: the broker has it, but has forgotten where. Raises `KafkaError`."""
-        offset: int = (await self._acknowledged).offset
-        return offset if offset >= 0 else None
+    commands: int
+    acknowledged: "asyncio.Future[RecordMetadata]"
 
 
 class CommandBatches:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from itertools import islice, takewhile
 from typing import Any
@@ -129,7 +128,9 @@ class Submission:
         if answer.status in DENIED:
             self._denied.append(answer)
             if len(self._denied) == _PROBES:
-                raise Denied(_sentence_on(self._denied))
+                kinds = " or ".join(dict.fromkeys(f"{denied.status} {denied.error}" for denied in self._denied))
+                advice = about_credentials(self._denied[0].error)
+                raise Denied(f"the first {_PROBES} answers are all {kinds}, so sending has stopped. {advice}")
         # A bad row was not sent, so it proves nothing about the credentials. Behind a denied row it waits, since
         # answers are written in order. The bound is for files of many bad rows.
         elif answer.outcome != INVALID or not self._denied or len(self._held) > _MOST_HELD:
@@ -211,18 +212,10 @@ class Submission:
             self._window.handed_over(partition, len(slots))
             waiting = iter(slots)
             for delivery in await self._batches.publish(partition, commands):
-                self._begin(self._acknowledge(delivery, partition, list(islice(waiting, delivery.count))))
+                self._begin(self._acknowledge(delivery, partition, list(islice(waiting, delivery.commands))))
 
     async def _acknowledge(self, delivery: Delivery, partition: int, slots: list[Slot]) -> None:
-        first = await delivery.first_offset()
-        if first is None:
+        first = (await delivery.acknowledged).offset
+        if first < 0:  # after a retry: the broker has the commands already
             raise NoAnswers("the broker has forgotten the offsets of some commands, so their answers cannot be found")
         self._window.acknowledged(partition, first, slots)
-
-
-def _sentence_on(denied: list[RowAnswer]) -> str:
-    counts = Counter(f"{answer.status} {answer.error}" for answer in denied)
-    kinds = " or ".join(counts)
-    return (
-        f"the first {len(denied)} answers are all {kinds}, so sending has stopped. {about_credentials(denied[0].error)}"
-    )
