@@ -81,11 +81,6 @@ class _Texts:
                 self.flaw = self.flaw or Fault("expected UTF-8", advice=advice)
             return line.decode(self._encoding, "surrogateescape")
 
-    def take_flaw(self) -> Fault | None:
-        """The flaw of the last row's lines, told once."""
-        flaw, self.flaw = self.flaw, None
-        return flaw
-
 
 class _Cells:
     """Writes cells as one line, without its end."""
@@ -118,7 +113,6 @@ class CsvFile:
         self._outcome = header.index("answer.outcome") if "answer.outcome" in header else None
         if only and self._outcome is None:
             raise BadFile("--only: expected an answers file, with a column answer.outcome")
-        self._is_all_kept = len(self._columns.kept) == len(header)
         self._cells = _Cells(delimiter)
         names = self._kept(header) + list(ANSWER_COLUMNS)
         # Excel takes a file without a byte order mark for one in its own code page, and garbles umlauts.
@@ -127,30 +121,27 @@ class CsvFile:
     def rows(self) -> Iterator[Row]:
         """See `Table`. Lines of empty cells are not rows: spreadsheets leave some behind the last row."""
         with self.source.open() as stream:
-            yield from self._rows(stream)
-
-    def _rows(self, stream: BinaryIO) -> Iterator[Row]:
-        texts = _Texts(stream, self._heading.encoding)
-        for _ in range(self._heading.lines_before):
-            next(texts)
-        # Without `strict`, a quote that is never closed makes one cell of all rows behind it, and no error.
-        reader = csv.reader(texts, delimiter=self._heading.delimiter, strict=True)
-        next(reader)
-        number, texts.flaw = 0, None
-        while True:
-            line = texts.number + 1
-            try:
-                cells = next(reader)
-                flaw = texts.take_flaw()
-            except StopIteration:
-                return
-            except csv.Error as error:
-                cells, flaw = [], texts.take_flaw() or Fault(_in_words(error))
-            if flaw or any(cells):
-                number += 1
-                outcome = cells[self._outcome] if self._outcome is not None and self._outcome < len(cells) else None
-                if not self._only or outcome in self._only:
-                    yield self._row(number, line, cells, flaw)
+            texts = _Texts(stream, self._heading.encoding)
+            for _ in range(self._heading.lines_before):
+                next(texts)
+            # Without `strict`, a quote that is never closed makes one cell of all rows behind it, and no error.
+            reader = csv.reader(texts, delimiter=self._heading.delimiter, strict=True)
+            next(reader)
+            number, texts.flaw = 0, None
+            while True:
+                line = texts.number + 1
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    cells, texts.flaw = [], texts.flaw or Fault(_in_words(error))
+                flaw, texts.flaw = texts.flaw, None
+                if flaw or any(cells):
+                    number += 1
+                    outcome = cells[self._outcome] if self._outcome is not None and self._outcome < len(cells) else None
+                    if not self._only or outcome in self._only:
+                        yield self._row(number, line, cells, flaw)
 
     def _row(self, number: int, line: int, cells: list[str], flaw: Fault | None) -> Row:
         columns = len(self._columns.header)
@@ -174,7 +165,7 @@ class CsvFile:
         return Row(number, line, kept, RowCommand(value, body))
 
     def _kept(self, cells: list[str]) -> list[str]:
-        return cells if self._is_all_kept else [cells[index] for index in self._columns.kept]
+        return [cells[index] for index in self._columns.kept]
 
     def _line_of_bad(self, cells: list[str]) -> bytes:
         """As many cells as columns, so that the answer stands in its own columns. Unreadable bytes are replaced."""

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection, Iterator
-from typing import BinaryIO
 
 import orjson
 
@@ -40,18 +39,15 @@ class NdjsonFile:
     def rows(self) -> Iterator[Row]:
         """See `Table`. Blank lines are not rows."""
         with self.source.open() as stream:
-            yield from self._rows(stream)
-
-    def _rows(self, stream: BinaryIO) -> Iterator[Row]:
-        number = 0
-        longest = 2 * self._limits.value_bytes + len(BOM)  # room for an answer behind it
-        for line, text in enumerate(bounded_lines(stream, longest), 1):
-            kept = without_end(text.removeprefix(BOM) if line == 1 else text)
-            if kept.strip():
-                number += 1
-                outcome, kept = _without_answer(kept)
-                if not self._only or outcome in self._only:
-                    yield self._row(number, line, kept)
+            number = 0
+            longest = 2 * self._limits.value_bytes + len(BOM)  # room for an answer behind it
+            for line, text in enumerate(bounded_lines(stream, longest), 1):
+                kept = without_end(text.removeprefix(BOM) if line == 1 else text)
+                if kept.strip():
+                    number += 1
+                    outcome, kept = _without_answer(kept)
+                    if not self._only or outcome in self._only:
+                        yield self._row(number, line, kept)
 
     def _row(self, number: int, line: int, text: bytes) -> Row:
         """A row by the worker's own limits and checks."""
