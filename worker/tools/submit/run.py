@@ -198,11 +198,11 @@ class Submission:
                 self._window.add(row, row.invalid())
                 continue
             gtin, key = record_key(command.body), idempotency_key(command.body)
-            content_type = [CLOUD_EVENT] if command.is_cloud_event else []
-            proof = self._credentials.headers(
-                command.value, key, CLOUD_EVENT[1] if command.is_cloud_event else None, at
-            )
-            headers = [*proof, ("idempotency-key", key.encode("ascii")), *content_type]
+            content_type = CLOUD_EVENT[1] if command.is_cloud_event else None
+            proof = self._credentials.headers(command.value, key, content_type, at)
+            headers = [*proof, ("idempotency-key", key.encode("ascii"))]
+            if command.is_cloud_event:
+                headers.append(CLOUD_EVENT)
             slots, commands = lanes.setdefault(partition_of(gtin), ([], []))
             commands.append(Event(gtin, command.value, headers))
             self._sent += 1

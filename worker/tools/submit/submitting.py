@@ -33,6 +33,7 @@ BAD_ROWS, DUPLICATES, REFUSED = "bad-rows", "duplicates", "refused"
 """Codes of problems that lie in the rows. All others ended the verb before its end."""
 GO_ON = "the same command goes on from there"
 
+_CODES: Mapping[type[Exception], str] = {NoAnswers: "no-answers", CannotWrite: "cannot-write", Changed: "file-changed"}
 _SHOW_ROWS = 1_000
 _RATE_SECONDS = 5.0
 """The shown rate is that of the last few seconds."""
@@ -120,7 +121,8 @@ def _send(job: Job, answers: AnswersFile, first: int, rows: int, shown: Display)
             seen.popleft()
         began, done_then = seen[0]
         rate = (done - done_then) / (now - began) if now > began else 0.0
-        shown.show("answered", done, rows, f"{rate:,.0f}/s  {_counted(answers.outcomes)}")
+        counts = ", ".join(f"{answers.outcomes[name]:,} {name}" for name in OUTCOMES if answers.outcomes[name])
+        shown.show("answered", done, rows, f"{rate:,.0f}/s  {counts}")
 
     async def send() -> Problem | None:
         obey(stop)  # the first signal stops sending, the second one cancels
@@ -144,13 +146,6 @@ def _send(job: Job, answers: AnswersFile, first: int, rows: int, shown: Display)
         return Problem(code="interrupted", text=f"interrupted; {GO_ON}")
 
 
-_CODES: Mapping[type[Exception], str] = {
-    NoAnswers: "no-answers",
-    CannotWrite: "cannot-write",
-    Changed: "file-changed",
-}
-
-
 def _noting(shown: Display, faults: Faults, duplicates: Duplicates | None = None) -> Callable[[Row], None]:
     """Notes each row that is checked, and shows how far the check is."""
     rows = 0
@@ -166,8 +161,3 @@ def _noting(shown: Display, faults: Faults, duplicates: Duplicates | None = None
             duplicates.add(row)
 
     return note
-
-
-def _counted(outcomes: Mapping[str, int]) -> str:
-    """How many rows have which outcome."""
-    return ", ".join(f"{outcomes[outcome]:,} {outcome}" for outcome in OUTCOMES if outcomes.get(outcome))
