@@ -4,7 +4,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.messages.hints import CheckResult, Status
@@ -87,43 +86,46 @@ def checks_of_postgres(servers: Servers, store: Sessions) -> tuple[Check, ...]:
         ]
 
     async def operations(connection: Connection) -> list[CheckResult]:
-        if lacking := await check_reading(connection, ("operation",)):
-            return [replace(lacking, id="operations.open", status="skipped")]
         return [judgements.of_operations(await Inspection(connection).open_operations(judgements.OPEN_SECONDS))]
 
-    def asking(question: Callable[[Connection], Awaitable[list[CheckResult]]]) -> Ask:
-        async def ask() -> list[CheckResult]:
-            async with store.session() as connection:
-                return await question(connection)
+    async def signing(connection: Connection) -> list[CheckResult]:
+        return [judgements.of_signing_keys([*map(str, await companies_without_signing_key(connection))])]
 
-        return ask
+    async def audience(connection: Connection) -> list[CheckResult]:
+        return [judgements.of_audience(settings.signature_audience, await companies_that_sign(connection))]
 
     async def protection(connection: Connection) -> list[CheckResult]:
         return [judgements.of_protection("postgres.tls", protection_of(connection), _POSTGRES_TLS)]
 
     of_state = ("postgres.version", "postgres.durability", "postgres.primary", "postgres.connections")
     return (
-        Check(("postgres.tls",), asking(protection), (POSTGRES,)),
-        Check(of_state, asking(state), (POSTGRES,)),
-        Check(("postgres.locks",), asking(locks), (POSTGRES,)),
-        Check(("clock.postgres",), asking(clock), (POSTGRES,)),
-        Check(("days.ahead", "days.dropped"), asking(days), _TABLES),
-        Check(("operations.open",), asking(operations), _TABLES),
-        Check(("keys.signing",), asking(_signing), _TABLES),
-        Check(("keys.audience",), asking(partial(_audience, settings.signature_audience)), _TABLES),
+        _in_session(store, ("postgres.tls",), protection, (POSTGRES,)),
+        _in_session(store, of_state, state, (POSTGRES,)),
+        _in_session(store, ("postgres.locks",), locks, (POSTGRES,)),
+        _in_session(store, ("clock.postgres",), clock, (POSTGRES,)),
+        _in_session(store, ("days.ahead", "days.dropped"), days, _TABLES),
+        _in_session(store, ("operations.open",), operations, _TABLES, ("operation",)),
+        _in_session(store, ("keys.signing",), signing, _TABLES, ("company", "signing_key")),
+        _in_session(store, ("keys.audience",), audience, _TABLES, ("signing_key",)),
     )
 
 
-async def _audience(audience: str | None, connection: Connection) -> list[CheckResult]:
-    if lacking := await check_reading(connection, ("signing_key",)):
-        return [replace(lacking, id="keys.audience", status="skipped")]
-    return [judgements.of_audience(audience, await companies_that_sign(connection))]
+def _in_session(
+    store: Sessions,
+    ids: tuple[str, ...],
+    question: Callable[[Connection], Awaitable[list[CheckResult]]],
+    presumes: tuple[str, ...],
+    reads: tuple[str, ...] = (),
+) -> Check:
+    """A check that asks in a session of its own. It is skipped where the role may not read one of these tables."""
 
+    async def ask() -> list[CheckResult]:
+        async with store.session() as connection:
+            if reads and (lacking := await check_reading(connection, reads)):
+                return [replace(lacking, id=id, status="skipped") for id in ids]
+            return await question(connection)
 
-async def _signing(connection: Connection) -> list[CheckResult]:
-    if lacking := await check_reading(connection, ("company", "signing_key")):
-        return [replace(lacking, id="keys.signing", status="skipped")]
-    return [judgements.of_signing_keys([str(company) for company in await companies_without_signing_key(connection)])]
+    return Check(ids, ask, presumes)
 
 
 def checks_of_kafka(servers: Servers) -> tuple[Check, ...]:
