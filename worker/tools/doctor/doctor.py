@@ -30,16 +30,9 @@ CHECKS = (
     *("kafka.reachable", "kafka.tls", "kafka.rights"),
     *("topics.exist", "topics.timestamp-type", "topics.partitions", "topics.message-size", "topics.compression"),
     *("topics.retention", "topics.replication", "topics.transactions"),
-    *(
-        "postgres.reachable",
-        "postgres.session",
-        "postgres.tls",
-        "postgres.version",
-        "postgres.schema",
-        "postgres.rights",
-        "postgres.group",
-    ),
-    *("postgres.durability", "postgres.primary", "postgres.connections", "postgres.locks"),
+    *("postgres.reachable", "postgres.session", "postgres.tls", "postgres.version", "postgres.schema"),
+    *("postgres.rights", "postgres.group", "postgres.durability", "postgres.primary"),
+    *("postgres.connections", "postgres.locks"),
     *("clock.postgres", "clock.log", "days.ahead", "days.dropped"),
     *("lanes.halted", "lanes.lag", "lanes.unowned", "operations.open"),
     *("backup.newest", "keys.signing", "keys.audience"),
@@ -112,7 +105,8 @@ class _Examination:
     async def make(self, checks: Iterable[Check]) -> None:
         """Make checks in order. Only the check that asks whether a server is there waits for that server."""
         for check in checks:
-            if failed := [id for id in check.presumes if self._has_failed(id)]:
+            presumed = [result for id in check.presumes for result in self._results.get(id, ())]
+            if failed := [result.id for result in presumed if result.is_fatal]:
                 self._skip(check, failed[0])
                 continue
             results: Sequence[CheckResult] = ()
@@ -127,9 +121,6 @@ class _Examination:
             for result in results:
                 self._results.setdefault(result.id, []).append(result)
             self._skip(check, results[0].id)
-
-    def _has_failed(self, id: str) -> bool:
-        return any(result.is_fatal for result in self._results.get(id, ()))
 
     def report(self, id: str) -> CheckReport:
         """The report of a check, with everything that is wrong. Raises `KeyError` for a check that was not made."""
