@@ -7,7 +7,8 @@ import pytest
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.main import main
 from worker.tools.cli.options import duration, object_id, timestamp
-from worker.tools.keys.keys import BadPrefix, new_key, prefix_of
+from worker.tools.keys.command_line import prefix_of
+from worker.tools.keys.keys import new_key
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
 KEY = "tp_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"
@@ -32,7 +33,7 @@ def test_bad_durations(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "abcde", "a" * 65, "xyzxyz", KEY])
 def test_bad_prefixes_are_not_repeated(text: str) -> None:
     """Somebody may have typed the key."""
-    with pytest.raises(BadPrefix) as caught:
+    with pytest.raises(BadUsage) as caught:
         prefix_of(text)
     assert not text or text not in str(caught.value)
 

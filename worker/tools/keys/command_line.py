@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from worker.tools.cli.running import warn
 from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.catalogue.rows import jwk_of
 from worker.tools.common.signer import Signer, generate_pem
-from worker.tools.keys.keys import BadPrefix, catalogue_line, create, list_all, prefix_of, revoke, rotate
+from worker.tools.keys.keys import catalogue_line, create, list_all, revoke, rotate
 from worker.tools.keys.report import (
     KeyReport,
     KeysChangeReport,
@@ -37,11 +38,11 @@ app = App(
 )
 
 _HASH_PREFIX = Parameter(name="HASHPREFIX", help="The first digits of the key's SHA-256, at least 6 (`keys list`).")
+_PREFIX = re.compile(r"[0-9a-fA-F]{6,64}")
 _DIGITS = 16
 """Digits of a hash that a terminal shows, which name a key to the verbs."""
 _MOST_ROWS = 1_000
 """Rows shown to people; JSON has all of them."""
-
 
 Company = Annotated[str, Parameter(help="Id or name of a company.")]
 Label = Annotated[str, Parameter(help="A note for people, such as where the key is used.")]
@@ -143,7 +144,7 @@ def keys_revoke(
     catalogue file: a line with `revokedAt: null` for this key would take the revocation back. Without --execute it only
     says what it would do.
     """
-    digits, since = _prefix(prefix), None if at is None else timestamp("--at", at)
+    digits, since = prefix_of(prefix), None if at is None else timestamp("--at", at)
     author = acting.author_if_executed()
     report = ask(lambda servers: revoke(servers, digits, since, author))
     _show_change(report, as_json=as_json, draw=lambda page: _draw_revoked(page, report, is_now=since is None))
@@ -166,17 +167,17 @@ def keys_rotate(
     The new key has the old one's company and label. It prints the new key, its line for your catalogue file, and the
     line of the old key. Without --execute it only says what it would do.
     """
-    digits, both = _prefix(prefix), duration("--overlap", overlap)
+    digits, both = prefix_of(prefix), duration("--overlap", overlap)
     author = acting.author_if_executed()
     report = ask(lambda servers: rotate(servers, digits, both, author))
     _show_change(report, as_json=as_json, draw=lambda page: _draw_rotated(page, report, overlap))
 
 
-def _prefix(text: str) -> str:
-    try:
-        return prefix_of(text)
-    except BadPrefix as error:
-        raise BadUsage(f"HASHPREFIX: {error}") from error
+def prefix_of(text: str) -> str:
+    """6 to 64 hexadecimal digits, in lower case. Raises `BadUsage`, which does not repeat them: they may be a key."""
+    if _PREFIX.fullmatch(text) is None:
+        raise BadUsage("HASHPREFIX: expected 6 to 64 hexadecimal digits: the start of a SHA-256 that `keys list` shows")
+    return text.lower()
 
 
 def _label(text: str) -> str:

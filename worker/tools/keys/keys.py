@@ -1,6 +1,5 @@
 """`passport-worker keys`: lists, creates, revokes and rotates API keys. Only their hashes are stored."""
 
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,13 +7,7 @@ from typing import Any
 
 from worker.store.grants import Right
 from worker.store.sql import Connection
-from worker.tools.common.api_keys import (
-    StoredKey,
-    add_key,
-    find_keys,
-    list_keys,
-    revoke_key,
-)
+from worker.tools.common.api_keys import StoredKey, add_key, find_keys, list_keys, revoke_key
 from worker.tools.common.catalogue.models import hash_of_key
 from worker.tools.common.catalogue.rows import key_values
 from worker.tools.common.changing import Change
@@ -38,16 +31,11 @@ KEY_UNKNOWN = "key-unknown"
 KEY_AMBIGUOUS = "key-ambiguous"
 ALREADY_REVOKED = "already-revoked"
 
-_PREFIX = re.compile(r"[0-9a-fA-F]{6,64}")
 _READ = reading("company", "api_key")
 _ADD = Right("INSERT", None, "TABLE", "api_key")
 _REVOKE = Right("UPDATE", "revoked_at", "TABLE", "api_key")
 _LOOK = "keys list"
 _MOST_FOUND = 5
-
-
-class BadPrefix(ValueError):
-    """Not the start of a hash. The text does not repeat it, since it may be a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +56,19 @@ def new_key() -> NewKey:
     return NewKey(text, hash_of_key(text))
 
 
-def prefix_of(text: str) -> str:
-    """6 to 64 hexadecimal digits, in lower case. Raises `BadPrefix`."""
-    if _PREFIX.fullmatch(text) is None:
-        raise BadPrefix("expected 6 to 64 hexadecimal digits: the start of a SHA-256 that `keys list` shows")
-    return text.lower()
-
-
 async def list_all(servers: Servers, company: str | None) -> KeysListReport:
     """The API keys of a company, by its id or name, or of all companies."""
 
-    async def question(database: Inspection) -> tuple[KeyReport, ...] | Problem:
+    async def question(database: Inspection) -> KeysListReport | Problem:
         owner = await find_company_id(database.connection, company)
         if isinstance(owner, Problem):
             return owner
         keys = await list_keys(database.connection, owner)
         names = await names_of(database.connection, (key.company_id for key in keys))
-        return tuple(_report(key, names[key.company_id]) for key in keys)
+        return KeysListReport(keys=tuple(_report(key, names[key.company_id]) for key in keys))
 
     answer = await ask_database(servers, _READ, question)
-    if isinstance(answer, Problem):
-        return KeysListReport(problems=(answer,), keys=())
-    return KeysListReport(keys=answer)
+    return KeysListReport(problems=(answer,), keys=()) if isinstance(answer, Problem) else answer
 
 
 async def create(servers: Servers, company: str, label: str, author: Author | None) -> KeysCreateReport:
