@@ -20,17 +20,13 @@ def contract_files(examples: Path, settings: Settings) -> dict[str, str]:
     files = {name: text_of(schema) for name, schema in schemas().items()}
     document = asyncapi(settings, _read(examples, list(files)))
     pages = {CATALOGUE_PAGE: catalogue_page(), SETTINGS_PAGE: settings_page()}
-    return {**files, ASYNCAPI: _yaml(document), **pages, **_reports()}
-
-
-def _reports() -> dict[str, str]:
-    """Schemas of the reports that operators' verbs print with `--json`."""
-    return {
+    reports = {
         f"operations/{name}.json": text_of(
             {"$schema": DIALECT, **model.model_json_schema(by_alias=True, mode="serialization")}
         )
         for name, model in REPORTS.items()
     }
+    return {**files, ASYNCAPI: _yaml(document), **pages, **reports}
 
 
 def write_contract(directory: Path, settings: Settings) -> None:

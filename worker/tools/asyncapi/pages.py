@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from worker.settings import VARIABLES, Settings
 from worker.tools.common.catalogue.file import MODELS
@@ -57,12 +56,9 @@ def _section(path: tuple[str, ...], model: type[Row]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, field in model.model_fields.items():
         key = field.alias or name
-        yield f"| `{key}` | {_need(field)} | {expected.get(key, 'any JSON value')} | {field.description} |"
+        need = "required" if field.is_required() else "optional"
+        yield f"| `{key}` | {need} | {expected.get(key, 'any JSON value')} | {field.description} |"
     yield ""
-
-
-def _need(field: FieldInfo) -> str:
-    return "required" if field.is_required() else "optional"
 
 
 def _expected(model: type[Row]) -> dict[str, str]:

@@ -60,17 +60,15 @@ class _Generator(GenerateJsonSchema):
 
 def schemas() -> dict[str, JsonSchema]:
     """JSON Schema 2020-12 documents of the command and its results, by file name."""
-    return {f"{message.label}.v1.json": _document(message) for message in _MESSAGES}
-
-
-def _document(message: _Message) -> JsonSchema:
-    schema = message.model.model_json_schema(schema_generator=_Generator)
     return {
-        **schema,
-        "$schema": DIALECT,
-        "$id": f"{_ID_BASE}{message.label}.v1.json",
-        "title": message.title,
-        "description": message.description,
+        f"{message.label}.v1.json": {
+            **message.model.model_json_schema(schema_generator=_Generator),
+            "$schema": DIALECT,
+            "$id": f"{_ID_BASE}{message.label}.v1.json",
+            "title": message.title,
+            "description": message.description,
+        }
+        for message in _MESSAGES
     }
 
 
