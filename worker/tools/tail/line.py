@@ -3,8 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from rich.cells import cell_len, set_cell_size
@@ -32,16 +31,11 @@ _NARROW = 100
 _PIPED = ("time", "outcome", "status", "company", "name", "key", "gtin", "serial number", "error")
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """A unit: its GTIN and serial number, as a result has them. A terminal needs them `printable`."""
 
     gtin: str
     serial: str
-
-    def __str__(self) -> str:
-        """Both, as `explain` takes them."""
-        return f"{self.gtin} {self.serial}"
 
 
 def unit_of(record: ResultRecord) -> Unit | None:
@@ -121,7 +115,7 @@ class Lines:
         line.append_text(status(word)).append(_GAP.rjust((_CODE if is_narrow else _OUTCOME) + len(_GAP) - len(word)))
         if not is_narrow:
             line.append(f"{fields['status'] or '-':<3}{_GAP}")
-        company, last = printable(fields["company"] or "-"), printable(str(unit or fields["key"]))
+        company, last = printable(fields["company"] or "-"), printable(" ".join(unit) if unit else fields["key"])
         name_width = _SHORT_NAME if is_narrow else _NAME
         if is_narrow:  # a UUID as key takes a few columns from the name of its company
             left = width - cell_len(line.plain.rpartition("\n")[2]) - len(_GAP) - cell_len(last)
