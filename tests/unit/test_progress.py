@@ -1,5 +1,6 @@
 """Progress of long verbs: a bar at a terminal once the work takes time, else lines now and then."""
 
+import asyncio
 from io import StringIO
 
 import pytest
@@ -7,14 +8,13 @@ from rich.console import Console
 
 from worker.tools.cli import progress
 from worker.tools.cli.progress import RecordProgress, display
-from worker.tools.cli.signals import Stop
 
 
 def shown(*, is_terminal: bool, total: int = 100) -> str:
     """Everything that a piece of work shows."""
     console = Console(file=StringIO(), force_terminal=is_terminal, width=80, highlight=False)
     with display(console, line_seconds=0.0) as drawn:
-        work = RecordProgress(drawn, Stop())
+        work = RecordProgress(drawn, asyncio.Event())
         work.begin("auditing", total)
         work.advance(total)
     assert isinstance(console.file, StringIO)

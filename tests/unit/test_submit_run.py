@@ -16,7 +16,6 @@ from tests.unit.sheets import GTIN, HEAD, PRODUCT, table
 from worker.messages.events import Event
 from worker.messages.rules import Kind
 from worker.settings import Settings
-from worker.tools.cli.signals import Stop
 from worker.tools.common.results import ResultRecord
 from worker.tools.submit import run
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite, Reason
@@ -59,7 +58,7 @@ async def test_a_failure_at_the_very_end_is_told(tmp_path: Path, monkeypatch: py
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(sheet.head) + 10, before[1]))
         try:
             with pytest.raises(CannotWrite):
-                await submission.run(sheet.rows(), Stop(), lambda: None)
+                await submission.run(sheet.rows(), asyncio.Event(), lambda: None)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -126,7 +125,8 @@ async def _run(
     monkeypatch.setattr(run, "_LOOK_SECONDS", 0.005)
     with AnswersFile(path, sheet) as file:
         check(sheet, file, lambda row: None)
-        await run.Submission(settings, Bearer("tp_x"), pace or Pace(), file).run(sheet.rows(), Stop(), lambda: None)
+        submission = run.Submission(settings, Bearer("tp_x"), pace or Pace(), file)
+        await submission.run(sheet.rows(), asyncio.Event(), lambda: None)
     return broker, file
 
 

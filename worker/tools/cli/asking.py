@@ -13,8 +13,7 @@ from worker.observability.logs import configure_logs
 from worker.settings import Settings
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.progress import RecordProgress, display
-from worker.tools.cli.running import collect_garbage_seldom, run_async, settings_with_warnings, warn
-from worker.tools.cli.signals import Stop, obey
+from worker.tools.cli.running import collect_garbage_seldom, obey, run_async, settings_with_warnings, warn
 from worker.tools.common.journal import Author, process_at_host, user_at_host
 from worker.tools.common.prerequisites import Needs, lacks
 from worker.tools.common.progress import Progress
@@ -102,7 +101,7 @@ def examples(*commands: str) -> str:
 
 
 def ask(
-    question: Callable[[Servers], Awaitable[Known]], settings: Settings | None = None, stop: Stop | None = None
+    question: Callable[[Servers], Awaitable[Known]], settings: Settings | None = None, stop: asyncio.Event | None = None
 ) -> Known:
     """Run a verb against the servers of the settings, by default those of the environment.
 
@@ -144,7 +143,7 @@ def ask_long(
     It waits for each server for `patience` seconds at the start, and checks the rights in `needs`. None: the verb does
     so.
     """
-    stop = Stop()
+    stop = asyncio.Event()
 
     async def asking(servers: Servers) -> SomeReport:
         if patience is not None and (away := await _wait_for(servers, patience)) is not None:

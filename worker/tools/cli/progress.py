@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from worker.tools.cli.signals import Stop
 from worker.tools.common.progress import Progress
 
 LINE_SECONDS = 5.0
@@ -72,7 +71,7 @@ class _Lines:
 class RecordProgress(Progress):
     """The progress of operators' verbs on a display. Each `advance` is a safe point, at which a long verb can end."""
 
-    def __init__(self, display: Display, stop: Stop) -> None:
+    def __init__(self, display: Display, stop: asyncio.Event) -> None:
         self._display, self._stop = display, stop
         self._what, self._done, self._total = "", 0, 0
 
@@ -87,7 +86,7 @@ class RecordProgress(Progress):
         """See `Progress`. Raises `CancelledError` after a signal."""
         self._done += records
         self._display.show(self._what, self._done, self._total)
-        if self._stop.is_asked:
+        if self._stop.is_set():
             raise asyncio.CancelledError
 
 

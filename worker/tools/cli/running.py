@@ -1,9 +1,10 @@
-"""First steps of all commands: read the settings, and run an event loop."""
+"""First steps of all commands: read the settings, run an event loop, and end it upon a signal."""
 
 import asyncio
 import ctypes
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -13,6 +14,9 @@ from worker.settings import Settings
 from worker.tools.cli.settings_list import unknown_variables
 
 T = TypeVar("T")
+
+GRACE_SECONDS = 10.0
+"""Time that a long verb gets to reach its next safe point."""
 
 
 def settings_with_warnings() -> Settings:
@@ -40,6 +44,26 @@ def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return asyncio.run(main())
     result: T = uvloop.run(main())
     return result
+
+
+def obey(stop: asyncio.Event | None) -> None:
+    """Let SIGTERM and SIGINT cancel the current task at once.
+
+    With `stop`, the first signal sets it, so that a long verb ends behind the transaction in flight. A second signal,
+    or the end of a grace period, cancels the task.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def end() -> None:
+        if stop is None or stop.is_set():
+            task.cancel()
+        else:
+            stop.set()
+            loop.call_later(GRACE_SECONDS, task.cancel)
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, end)
 
 
 def collect_garbage_seldom() -> None:

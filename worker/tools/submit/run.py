@@ -8,7 +8,6 @@ from typing import Any
 
 from worker.messages.events import Event, cause_of
 from worker.settings import Settings
-from worker.tools.cli.signals import Stop
 from worker.tools.common.answering import RowAnswer, answer_of
 from worker.tools.common.progress import Allowance
 from worker.tools.common.results import ResultWatcher
@@ -66,7 +65,7 @@ class Submission:
         self._denied: list[RowAnswer] = []
         self._sent = 0
 
-    async def run(self, rows: Iterator[Row], stop: Stop, show_progress: Callable[[], None]) -> None:
+    async def run(self, rows: Iterator[Row], stop: asyncio.Event, show_progress: Callable[[], None]) -> None:
         """Send rows until all are answered. When asked to stop, only wait for the answers of those that were sent.
 
         `show_progress` is called about ten times a second. Raises `CLUSTER_ERRORS`, `NoAnswers`, `Denied`,
@@ -164,10 +163,10 @@ class Submission:
             finally:  # a thread cannot be cancelled, and it keeps the lock of a file that is closed meanwhile
                 await asyncio.wait([syncing])
 
-    async def _send(self, rows: Iterator[Row], stop: Stop, partition_of: Callable[[bytes], int]) -> None:
+    async def _send(self, rows: Iterator[Row], stop: asyncio.Event, partition_of: Callable[[bytes], int]) -> None:
         pace = self._pace
         allowance = None if pace.rate is None else Allowance(pace.rate, time.monotonic())
-        while not stop.is_asked:
+        while not stop.is_set():
             room = pace.in_flight - len(self._window)
             least = min(_AT_ONCE, max(1, pace.in_flight // 2))
             if self._held is not None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from worker.settings import Settings
 from worker.stream.cluster.connection import CLUSTER_ERRORS, explain
 from worker.tools.cli.progress import Display, display
-from worker.tools.cli.running import run_async
-from worker.tools.cli.signals import Stop, obey
+from worker.tools.cli.running import obey, run_async
 from worker.tools.common.acls import is_denied, submitting_acls
 from worker.tools.common.prerequisites import lacking
 from worker.tools.common.report import Problem
@@ -111,7 +110,7 @@ def submit(job: Job, answers: AnswersFile) -> SubmitReport:
 
 def _send(job: Job, answers: AnswersFile, first: int, rows: int, shown: Display) -> Problem | None:
     """Send the rows from index `first` on. Returns the problem that ended it early."""
-    settings, stop = job.settings, Stop()
+    settings, stop = job.settings, asyncio.Event()
     seen: deque[tuple[float, int]] = deque()
 
     def show_progress() -> None:

@@ -20,8 +20,7 @@ from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import duration, separated
 from worker.tools.cli.output import Page, leave_closed_pipe
-from worker.tools.cli.running import run_async, warn
-from worker.tools.cli.signals import obey
+from worker.tools.cli.running import obey, run_async, warn
 from worker.tools.common.prerequisites import lacking
 from worker.tools.common.results import ResultRecord, ResultWatcher
 from worker.tools.tail.line import Lines, Unit, json_line, outcome_of, unit_of
