@@ -4,7 +4,6 @@ Piped output has no width, so a row is one line. At a terminal, columns of littl
 short; then texts wrap between words. Identifiers and JSON are never folded, cut or wrapped.
 """
 
-import io
 import os
 import sys
 import textwrap
@@ -71,8 +70,6 @@ class Page(Console):
         """By default the width is the terminal's."""
         if width is None and not sys.stdout.isatty():
             width = _NO_WIDTH
-        if isinstance(sys.stdout, io.TextIOWrapper):  # escapes for characters that the terminal's encoding lacks
-            sys.stdout.reconfigure(errors="backslashreplace")
         super().__init__(width=width, highlight=False, markup=False, emoji=False)
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
