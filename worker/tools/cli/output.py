@@ -8,6 +8,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, zip_longest
 from typing import Any, NoReturn
 
@@ -27,12 +28,7 @@ _GAP = "  "
 # A text wraps to this width before a column is left out for it, and never to less than the second one.
 _WIDE_TEXT, _NARROW_TEXT = 40, 20
 
-_BY_KIND = {
-    Kind.CREATED: "green",
-    Kind.OVERAGE_REQUIRED: "yellow",
-    Kind.CONFLICT: "magenta",
-    Kind.REJECTED: "red",
-}
+_BY_KIND = {Kind.CREATED: "green", Kind.OVERAGE_REQUIRED: "yellow", Kind.CONFLICT: "magenta", Kind.REJECTED: "red"}
 _GOOD, _UNUSUAL, _WRONG, _FAINT = "green", "yellow", "red", "dim"
 STYLES: Mapping[str, str] = {
     **{row.code: _BY_KIND[row.kind] for row in ROWS.values()},
@@ -88,8 +84,8 @@ def show(report: Report, *, as_json: bool, draw: Callable[[Page], None], last: s
     """Print a report, with `draw` or as JSON, and `last` as its last line. Exit with 1 if it has problems, else 0."""
     if as_json:
         print(report.model_dump_json(by_alias=True, indent=2))
-        sys.exit(0 if report.ok else 1)
-    draw_report(Page(), report, draw, last)
+    else:
+        draw_report(Page(), report, draw, last)
     sys.exit(0 if report.ok else 1)
 
 
@@ -105,37 +101,32 @@ def draw_report(page: Page, report: Report, draw: Callable[[Page], None], last: 
         page.print(last)
 
 
+@dataclass(frozen=True, slots=True)
 class Table:
-    """Rows below a line of names; nothing where there are no rows."""
+    """Rows below a line of names; nothing where there are no rows. See `table`."""
 
-    def __init__(
-        self,
-        columns: Sequence[str],
-        rows: Sequence[Sequence[Text]],
-        right: Collection[str],
-        wraps: Collection[str],
-        spare: Sequence[str],
-    ) -> None:
-        """See `table`."""
-        self._columns, self._rows, self._right, self._wraps, self._spare = columns, rows, right, wraps, spare
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Text]]
+    right: Collection[str]
+    wraps: Collection[str]
+    spare: Sequence[str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         """Yield the lines that fit into the width."""
-        if not self._rows:
+        if not self.rows:
             return
         natural = {
-            name: max(cell_len(name), *(row[at].cell_len for row in self._rows))
-            for at, name in enumerate(self._columns)
+            name: max(cell_len(name), *(row[at].cell_len for row in self.rows)) for at, name in enumerate(self.columns)
         }
-        spare = [name for name in self._spare if name in natural]
+        spare = [name for name in self.spare if name in natural]
         while spare and self._least(natural) > options.max_width:
             del natural[spare.pop(0)]
         widths = self._fitted(natural, options.max_width)
         yield self._line([Text(name, "bold") for name in widths], widths)
-        at = [self._columns.index(name) for name in widths]
-        for row in self._rows:
+        at = [self.columns.index(name) for name in widths]
+        for row in self.rows:
             cells = [
-                wrapped(row[index], width) if name in self._wraps else [row[index]]
+                wrapped(row[index], width) if name in self.wraps else [row[index]]
                 for index, (name, width) in zip(at, widths.items(), strict=True)
             ]
             for line in zip_longest(*cells, fillvalue=Text()):
@@ -143,13 +134,13 @@ class Table:
 
     def _least(self, natural: Mapping[str, int]) -> int:
         """The width of a line whose texts are wrapped, but not yet narrow."""
-        least = (min(width, _WIDE_TEXT) if name in self._wraps else width for name, width in natural.items())
+        least = (min(width, _WIDE_TEXT) if name in self.wraps else width for name, width in natural.items())
         return sum(least) + len(_GAP) * (len(natural) - 1)
 
     def _fitted(self, natural: Mapping[str, int], width: int) -> dict[str, int]:
         """The widths of columns, where the widest text gives way first."""
         widths = dict(natural)
-        texts = [name for name in widths if name in self._wraps]
+        texts = [name for name in widths if name in self.wraps]
         excess = sum(widths.values()) + len(_GAP) * (len(widths) - 1) - width
         while excess > 0 and texts and widths[widest := max(texts, key=widths.__getitem__)] > _NARROW_TEXT:
             widths[widest] -= 1
@@ -160,7 +151,7 @@ class Table:
         line = Text(no_wrap=True)
         for cell, (name, width) in zip(cells, widths.items(), strict=True):
             padding = " " * (width - cell.cell_len)
-            before, behind = (padding, _GAP) if name in self._right else ("", padding + _GAP)
+            before, behind = (padding, _GAP) if name in self.right else ("", padding + _GAP)
             line.append(before).append_text(cell).append(behind)
         line.rstrip()
         return line
