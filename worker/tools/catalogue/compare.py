@@ -1,7 +1,7 @@
 """`passport-worker catalogue diff` and `load --dry-run`: the changes that loading a file would make, field by field."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any, Literal
 
@@ -95,9 +95,14 @@ def field_changes(old: Values, new: Values) -> Iterator[FieldChange]:
     """Changes from a stored row to a file's row with the same id. Fields that the file leaves out stay as they are."""
     for name, value in new.items():
         if name == "fields":
-            yield from _changed_fields(_by_key(old[name]), _by_key(value))
+            fields, new_fields = _by_key(old[name]), _by_key(value)
+            yield from _changed_members(("fields",), fields, new_fields, depth=2)
+            order = [key for key in fields if key in new_fields]
+            new_order = [key for key in new_fields if key in fields]
+            if order != new_order:
+                yield FieldChange(path="fields (order)", how="changed", old=order, new=new_order)
         elif isinstance(value, dict):
-            yield from _changed_members((name,), old[name], value, _changed_value)
+            yield from _changed_members((name,), old[name], value, depth=1)
         else:
             yield from _changed_value((name,), old.get(name), value)
 
@@ -106,29 +111,17 @@ def _by_key(fields: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {field["key"]: {name: value for name, value in field.items() if name != "key"} for field in fields}
 
 
-def _changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[FieldChange]:
-    """Changes of a template's fields, key by key, and of the order of those that stay."""
-
-    def changed_field(path: ValuePath, before: Any, after: Any) -> Iterator[FieldChange]:
-        return _changed_members(path, before, after, _changed_value)
-
-    yield from _changed_members(("fields",), old, new, changed_field)
-    before, after = [key for key in old if key in new], [key for key in new if key in old]
-    if before != after:
-        yield FieldChange(path="fields (order)", how="changed", old=before, new=after)
-
-
 def _changed_members(
-    path: ValuePath,
-    old: Mapping[str, Any],
-    new: Mapping[str, Any],
-    compare_values: Callable[[ValuePath, Any, Any], Iterator[FieldChange]],
+    path: ValuePath, old: Mapping[str, Any], new: Mapping[str, Any], *, depth: int
 ) -> Iterator[FieldChange]:
+    """Changes of an object's members, or, with a depth of 2, of their own members."""
     for key, value in new.items():
-        if key in old:
-            yield from compare_values((*path, key), old[key], value)
-        else:
+        if key not in old:
             yield FieldChange(path=show((*path, key)), how="added", old=None, new=value)
+        elif depth > 1:
+            yield from _changed_members((*path, key), old[key], value, depth=depth - 1)
+        else:
+            yield from _changed_value((*path, key), old[key], value)
     for key, value in old.items():
         if key not in new:
             yield FieldChange(path=show((*path, key)), how="removed", old=value, new=None)
