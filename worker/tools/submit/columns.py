@@ -46,17 +46,13 @@ class Choices:
 
     def problems(self) -> Iterator[str]:
         """Errors in these options that no header is needed for."""
-        for option, path in (
-            *(("--map", path) for path in self.renamed.values()),
-            *(("--set", path) for path in self.fixed),
-        ):
-            if path not in PATHS:
-                yield f"{option}: expected the path of a field, got {path!r}{did_you_mean_field(path)}"
-        yield from (
-            f"--set {path}: expected no control characters, and UTF-8"
-            for path, text in self.fixed.items()
-            if gs1.UNSAFE_TEXT.search(text)
-        )
+        for option, paths in (("--map", self.renamed.values()), ("--set", self.fixed)):
+            for path in paths:
+                if path not in PATHS:
+                    yield f"{option}: expected the path of a field, got {path!r}{did_you_mean_field(path)}"
+        for path, text in self.fixed.items():
+            if gs1.UNSAFE_TEXT.search(text):
+                yield f"--set {path}: expected no control characters, and UTF-8"
 
 
 def fill(body: JsonObject, path: Sequence[str], value: object) -> None:
