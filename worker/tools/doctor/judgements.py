@@ -182,35 +182,27 @@ def of_lanes(report: LanesReport) -> list[CheckResult]:
     lanes = [lane for lane in report.lanes if lane.state != "not-served"]
     halted = [lane for lane in lanes if lane.state == "halted"]
     reasons = [f"{lane.name}: {(lane.advice or '').rstrip('.')}" for lane in halted]
-    finding = f"halted lanes: {len(halted)} of {len(lanes)}, expected none" + _listed(reasons)
-    return [
-        _judged("lanes.halted", finding, "`passport-worker lanes` says what to do about each.", failed=bool(halted)),
-        _of_lag(lanes),
-        _of_unowned(lanes),
-    ]
-
-
-def _of_lag(lanes: Sequence[LaneReport]) -> CheckResult:
+    of_halted = f"halted lanes: {len(halted)} of {len(lanes)}, expected none" + _listed(reasons)
     oldest = max((lane.lag_seconds or 0.0 for lane in lanes), default=0.0)
-    finding = (
+    of_lag = (
         f"commands waiting: {sum(map(_waiting, lanes))}, the oldest since {oldest:.1f} s, "
         f"expected none since more than {LAG_SECONDS:.0f} s"
     )
-    return _judged("lanes.lag", finding, LATE, warning=oldest > LAG_SECONDS)
+    unowned = [lane for lane in lanes if lane.member is None]
+    waiting = [f"{lane.name} has {lag} waiting" for lane in unowned if (lag := _waiting(lane))]
+    of_unowned = f"lanes without a worker: {len(unowned)} of {len(lanes)}, expected none" + _listed(waiting)
+    given_up = any(lane.state != "never-run" for lane in unowned)
+    advice = UNOWNED if waiting else "Start a worker (`passport-worker run`)."
+    return [
+        _judged("lanes.halted", of_halted, "`passport-worker lanes` says what to do about each.", failed=bool(halted)),
+        _judged("lanes.lag", of_lag, LATE, warning=oldest > LAG_SECONDS),
+        _judged("lanes.unowned", of_unowned, advice, failed=bool(waiting), warning=given_up),
+    ]
 
 
 def _waiting(lane: LaneReport) -> int:
     """Commands that wait in a lane; 0 if E is unknown, or beyond the end of the log."""
     return max(0, lane.lag_records or 0)
-
-
-def _of_unowned(lanes: Sequence[LaneReport]) -> CheckResult:
-    unowned = [lane for lane in lanes if lane.member is None]
-    waiting = [f"{lane.name} has {lag} waiting" for lane in unowned if (lag := _waiting(lane))]
-    finding = f"lanes without a worker: {len(unowned)} of {len(lanes)}, expected none" + _listed(waiting)
-    given_up = any(lane.state != "never-run" for lane in unowned)
-    advice = UNOWNED if waiting else "Start a worker (`passport-worker run`)."
-    return _judged("lanes.unowned", finding, advice, failed=bool(waiting), warning=given_up)
 
 
 def of_operations(operations: Sequence[OpenOperation]) -> CheckResult:
