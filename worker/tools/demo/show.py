@@ -17,7 +17,6 @@ from rich.console import Console
 from worker.messages.rules import CREATED, REPLAYED
 from worker.settings import PREFIX, VARIABLES, Settings
 from worker.tools.audit.audit import audit
-from worker.tools.audit.report import AuditReport
 from worker.tools.cli.errors import Failed
 from worker.tools.cli.progress import display
 from worker.tools.common.progress import Progress
@@ -143,7 +142,7 @@ async def _audited(settings: Settings, play: Play) -> str:
     async with both_servers(settings) as servers:
         try:
             chosen = Range(start=play.first_appended)
-            report: AuditReport = await audit(servers, chosen, Progress(), allow_repeats=False)
+            report = await audit(servers, chosen, Progress(), allow_repeats=False)
         except SERVER_ERRORS as error:
             raise Failed(f"the audit could not run: {servers.problem(error).text}") from error
     audited = sum(lane.commands for lane in report.lanes)
