@@ -24,7 +24,7 @@ sys.modules["uvloop"] = None  # it asks the C library, past this
 async def test_a_stop_while_names_are_looked_up(bench: Workbench, tmp_path: Path, setting: str) -> None:
     """SIGTERM ends it with 0 within ten seconds, whichever server's name is asked for.
 
-    Seen to fail without `_leave`: asyncio waited for its threads, here for a minute.
+    Seen to fail without `os._exit`: asyncio waited for its threads, here for a minute.
     """
     (tmp_path / "sitecustomize.py").write_text(_HANGS)
     log = tmp_path / "worker.log"

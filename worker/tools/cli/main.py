@@ -19,12 +19,7 @@ from worker.settings import PREFIX, Settings
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.help_pages import DEFAULTS, Formatter, page
 from worker.tools.cli.output import STYLES, Page, copyable, leave_closed_pipe, tally, wrapped
-from worker.tools.cli.running import (
-    collect_garbage_seldom,
-    return_large_blocks,
-    run_async,
-    warn_of_unknown_variables,
-)
+from worker.tools.cli.running import collect_garbage_seldom, return_large_blocks, run_async, warn_of_unknown_variables
 from worker.tools.cli.settings_list import SettingsReport, bad_settings, settings_report, unknown_variables
 from worker.tools.common.connect import CannotConnect
 from worker.tools.common.migrating import MigrationError
@@ -57,9 +52,8 @@ app = App(
 
 def run() -> None:
     """Answer commands until SIGTERM or SIGINT. The standard OTEL_* variables switch traces on."""
-    from worker.app import (
-        make_worker,  # HTTP and metrics take a quarter of a second to import, and no other command needs them
-    )
+    # HTTP and metrics take a quarter of a second to import, and no other command needs them.
+    from worker.app import make_worker
     from worker.service import CannotStart
 
     configure_logs()
@@ -75,22 +69,16 @@ def run() -> None:
 
     async def serve() -> None:
         await make_worker(settings, tracing).run()
-        _leave()
+        # Everything is closed, so end the process now. A thread that looks up a host name cannot be stopped: loop and
+        # interpreter would wait for it while DNS hangs.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
     try:
         run_async(serve)
     except CannotStart as error:
         raise Failed(str(error)) from error
-
-
-def _leave() -> None:
-    """End the process now, once everything is closed.
-
-    A thread that looks up a host name cannot be stopped: loop and interpreter would wait for it while DNS hangs.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def settings_command(

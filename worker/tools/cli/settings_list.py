@@ -43,7 +43,12 @@ class SettingsReport(Report):
 def settings_report() -> SettingsReport:
     """All settings, with the values of this process's environment, good or bad."""
     given = {name.upper(): value for name, value in os.environ.items()}  # as pydantic-settings reads them
-    problems = _problems()
+    problems: dict[str, str] = {}
+    try:
+        Settings()
+    except ValidationError as error:
+        for name, text in bad_settings(error):
+            problems[name] = f"{problems[name]}; {text}" if name in problems else text
     settings = tuple(
         SettingReport(
             variable=variable,
@@ -78,26 +83,13 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str
             yield variable, f"{PREFIX}{near.upper()}" if near else None
 
 
-def _problems() -> dict[str, str]:
-    problems: dict[str, str] = {}
-    try:
-        Settings()
-    except ValidationError as error:
-        for name, text in bad_settings(error):
-            problems[name] = f"{problems[name]}; {text}" if name in problems else text
-    return problems
-
-
 def _shown(name: str, value: object) -> str | None:
     if value is None or value == "":
         return None
     if name == "database_url":
         return place_of(str(value))
-    # Any other URL may hold a user and a password, too.
-    is_secret = SecretStr in _types(name) or ("://" in str(value) and "@" in str(value))
-    return "hidden" if is_secret else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _types(name: str) -> tuple[object, ...]:
     annotation = Settings.model_fields[name].annotation
-    return getattr(annotation, "__args__", (annotation,))
+    types = getattr(annotation, "__args__", (annotation,))
+    # Any other URL may hold a user and a password, too.
+    is_secret = SecretStr in types or ("://" in str(value) and "@" in str(value))
+    return "hidden" if is_secret else str(value).lower() if isinstance(value, bool) else str(value)
