@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from worker.auth.jwks import JwksSource, KeysUnavailable
 from worker.messages.hints import CheckResult, Status
@@ -41,9 +42,6 @@ _KAFKA_TLS = (
     "listener with TLS: else password, API keys and access tokens go to whoever answers or listens."
 )
 _LANES = ("lanes.halted", "lanes.lag", "lanes.unowned")
-
-
-Ask = Callable[[], Awaitable[Sequence[CheckResult]]]
 
 
 def for_readers(check: Check, only_reads: Callable[[], Awaitable[bool]]) -> Check:
@@ -199,20 +197,17 @@ def checks_without_servers(servers: Servers) -> tuple[Check, ...]:
             advice = "Correct PASSPORT_OAUTH_JWKS, or its key set. Until then, tokens of unknown keys are refused."
             return [CheckResult("oauth.jwks", error.reason, advice)]
 
-    def certificate(name: str) -> Ask:
-        async def ask() -> list[CheckResult]:
-            id, variable = f"certificates.{name}", CERTIFICATES[name]
-            try:
-                ends = expiry(settings, name)
-            except UnreadableCertificate as error:
-                return [CheckResult(id, f"expected a readable certificate, got {error}", f"Correct {variable}.")]
-            if ends is None:
-                return [CheckResult(id, f"{variable} is not set", status="skipped")]
-            return [judgements.of_certificate(name, variable, ends, time.time())]
-
-        return ask
+    async def certificate(name: str) -> list[CheckResult]:
+        id, variable = f"certificates.{name}", CERTIFICATES[name]
+        try:
+            ends = expiry(settings, name)
+        except UnreadableCertificate as error:
+            return [CheckResult(id, f"expected a readable certificate, got {error}", f"Correct {variable}.")]
+        if ends is None:
+            return [CheckResult(id, f"{variable} is not set", status="skipped")]
+        return [judgements.of_certificate(name, variable, ends, time.time())]
 
     return (
         Check(("oauth.jwks",), keys),
-        *(Check((f"certificates.{name}",), certificate(name)) for name in CERTIFICATES),
+        *(Check((f"certificates.{name}",), partial(certificate, name)) for name in CERTIFICATES),
     )

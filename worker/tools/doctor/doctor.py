@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from worker.messages.hints import CheckResult
 from worker.observability.certificates import CERTIFICATES
@@ -56,22 +57,16 @@ async def doctor(everything: Servers, channel: str | None = None, *, strict: boo
     store = PostgresStore(servers.settings.database, 1)
     examination = _Examination(servers)
 
-    async def reads_kafka() -> bool:
-        return await acls.only_reads(servers.cluster, servers.settings)
-
     async def reads_postgres() -> bool:
         async with store.session() as connection:
             return await rights.only_reads(connection)
 
-    async def topics() -> Sequence[CheckResult]:
-        return await check_topics_in_full(servers.cluster, servers.settings)
-
     def adapted(check: Check) -> Check:
         """A check of `run` for `doctor`: topics are described, and a reader's role need not do what `run` does."""
         if check.ids == TOPIC_IDS:
-            return replace(check, ask=topics)
+            return replace(check, ask=partial(check_topics_in_full, servers.cluster, servers.settings))
         if check.ids == (KAFKA_RIGHTS,):
-            return for_readers(check, reads_kafka)
+            return for_readers(check, partial(acls.only_reads, servers.cluster, servers.settings))
         return for_readers(check, reads_postgres) if check.ids == (POSTGRES_RIGHTS,) else check
 
     try:
