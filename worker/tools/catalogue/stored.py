@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
 
 import asyncpg
 
@@ -53,11 +52,9 @@ def _row(kind: RowKind, record: asyncpg.Record) -> CatalogueRow:
     values = {name: json.loads(value) if name in _JSON else value for name, value in columns.items()} | times
     if kind == "signing-key":
         values["jwk"] = jwk_of(id, values["jwk"])
-    if kind == "template":
-        values["fields"] = [_field(field) for field in values["fields"]]
+    if kind == "template":  # fields that were written by hand may lack some members
+        values["fields"] = [
+            {"key": field["key"], "dataType": field.get("dataType", ""), "defaultValue": field.get("defaultValue")}
+            for field in values["fields"]
+        ]
     return CatalogueRow(kind, id, company_id, values)
-
-
-def _field(field: Mapping[str, Any]) -> dict[str, Any]:
-    """A template's field. Rows that were written by hand may lack some members."""
-    return {"key": field["key"], "dataType": field.get("dataType", ""), "defaultValue": field.get("defaultValue")}

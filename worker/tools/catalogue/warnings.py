@@ -95,11 +95,8 @@ def _problem(field: TemplateField, value: object) -> str | None:
     is_of_type = DATA_TYPES.get(field.data_type)
     if is_of_type is None or value is None or value == "" or is_of_type(value):
         return None
-    return f"Expected a value of type {field.data_type}, got {_kind(value)}"
-
-
-def _kind(value: object) -> str:
-    return next(name for name, is_of_type in DATA_TYPES.items() if is_of_type(value))
+    got = next(name for name, is_of_this_type in DATA_TYPES.items() if is_of_this_type(value))
+    return f"Expected a value of type {field.data_type}, got {got}"
 
 
 def _shown(path: tuple[str | int, ...], key: str) -> str:
