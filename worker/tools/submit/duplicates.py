@@ -1,7 +1,6 @@
 """Rows of one file with the same GTIN and serial number."""
 
 from array import array
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from worker.tools.submit.faults import Faults
@@ -34,7 +33,13 @@ class Duplicates:
 
     def find(self, table: Table) -> tuple[Faults, int]:
         """Rows that repeat an earlier one, and the number of those that conflict with it."""
-        suspects = set(self._suspects())
+        suspects = set[int]()
+        for bucket in self._buckets:
+            seen = set[int]()
+            for number in bucket:
+                if number in seen:
+                    suspects.add(number)
+                seen.add(number)
         repeats, conflicts = Faults(), 0
         earlier: dict[tuple[str, str], _Earlier] = {}
         for row in table.rows() if suspects else ():
@@ -48,11 +53,3 @@ class Duplicates:
                 got = f"those of row {first.row}, line {first.line}"
                 repeats.add(row.number, row.line, Fault(_TEXT, got, _EQUAL if is_same else _DIFFERENT))
         return repeats, conflicts
-
-    def _suspects(self) -> Iterator[int]:
-        for bucket in self._buckets:
-            seen = set[int]()
-            for number in bucket:
-                if number in seen:
-                    yield number
-                seen.add(number)

@@ -87,10 +87,6 @@ def submit(job: Job, answers: AnswersFile) -> SubmitReport:
         problem = Problem(code="interrupted", text=f"interrupted: {rows_of(left)} without an answer; {GO_ON}")
     if problem is None and (refused := answered - sum(answers.outcomes[outcome] for outcome in GOOD)):
         problem = Problem(code=REFUSED, text=f"{rows_of(refused)} got no passport.")
-    reasons = (
-        RefusalReason(outcome=reason.outcome, status=reason.status, error=reason.error, rows=rows)
-        for reason, rows in answers.reasons.most_common()
-    )
     return SubmitReport(
         problems=() if problem is None else (problem,),
         file=str(job.file),
@@ -103,7 +99,7 @@ def submit(job: Job, answers: AnswersFile) -> SubmitReport:
         answered=answered - checked.answered,
         unanswered=checked.rows - answered,
         outcomes=dict(answers.outcomes),
-        reasons=tuple(reasons),
+        reasons=tuple(RefusalReason(**reason._asdict(), rows=rows) for reason, rows in answers.reasons.most_common()),
         advice=next((about_credentials(reason.error) for reason in answers.reasons if reason.status in DENIED), ""),
     )
 
