@@ -89,17 +89,17 @@ class _Output:
 
     def tell(self, checked: CheckedValue) -> None:
         """Count a command, and tell its problems and warnings."""
+        place = f"line {checked.line}"
         for problem in checked.problems:
-            place = f"line {checked.line}"
             self._add(self._problems, Problem(code=code_of(problem), place=place, text=problem), f"{place}: {problem}")
         for warning in checked.warnings:
-            self._remark(self._warnings, checked.line, warning, "warning: ")
+            self._add(self._warnings, LineRemark(line=checked.line, text=warning), f"{place}: warning: {warning}")
         self.bad += bool(checked.problems)
         self.good += not checked.problems
 
     def sign(self, line: int, header: str) -> None:
         """Tell the signature of a command."""
-        self._remark(self._signatures, line, header)
+        self._add(self._signatures, LineRemark(line=line, text=header), f"line {line}: {header}")
 
     def end(self, left_out: str) -> None:
         """Tell the counts, and what was not checked."""
@@ -116,9 +116,6 @@ class _Output:
             not_checked=left_out,
         )
         print(report.model_dump_json(by_alias=True, indent=2))
-
-    def _remark(self, remarks: list[LineRemark], line: int, text: str, kind: str = "") -> None:
-        self._add(remarks, LineRemark(line=line, text=text), f"line {line}: {kind}{text}")
 
     def _add(self, remarks: list[Remark], remark: Remark, shown: str) -> None:
         if not self._as_json:
