@@ -242,7 +242,9 @@ async def test_past_results_come_in_order_of_time() -> None:
     """From a busy log and quiet ones; the order within a log stays."""
     busy, quiet = [at(second) for second in range(10, 90)], [at(second) for second in (1, 50, 99)]
     past = past_results({("dpp.passport.created.v1", 0): busy, ("dpp.passport.created.v1", 1): quiet})
-    times = [shown_ms(record) for record in [record async for record in past.all()]]
+    chunks = [chunk async for chunk in past.all(40)]
+    assert [len(chunk) for chunk in chunks] == [40, 40, 3]
+    times = [shown_ms(record) for chunk in chunks for record in chunk]
     assert times == sorted(times)
     assert len(times) == 83
 

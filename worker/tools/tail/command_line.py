@@ -25,7 +25,7 @@ from worker.tools.common.prerequisites import lacking
 from worker.tools.common.results import ResultRecord, ResultWatcher
 from worker.tools.tail.line import Lines, Unit, json_line, outcome_of, unit_of
 from worker.tools.tail.names import CompanyNames
-from worker.tools.tail.past import MOST_SEARCHED, PastResults, chunked, shown_ms
+from worker.tools.tail.past import MOST_SEARCHED, PastResults, shown_ms
 
 app = App(
     name="tail",
@@ -137,7 +137,7 @@ class _Tail:
                 if not is_whole:
                     warn(f"only the newest {MOST_SEARCHED:,} results were searched; --since searches further")
             elif since is not None:
-                async for records in chunked(past.all(), _AT_ONCE):
+                async for records in past.all(_AT_ONCE):
                     await self._show(records)
             # From where the look at the past ended, so that no result is left out or shown twice.
             await watcher.start_at(past.ends)

@@ -29,18 +29,6 @@ def shown_ms(record: ResultRecord) -> int:
     return min(parse_ms(time_of(record)), record.timestamp_ms)
 
 
-async def chunked(records: AsyncIterator[ResultRecord], size: int) -> AsyncIterator[list[ResultRecord]]:
-    """The records in lists of at most this size."""
-    chunk = list[ResultRecord]()
-    async for record in records:
-        chunk.append(record)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
 class PastResults:
     """The results in the logs of a cluster as they are at one moment. Methods raise `CLUSTER_ERRORS`."""
 
@@ -65,10 +53,15 @@ class PastResults:
                 start = first if starts is None else min(starts[partition], end)
                 self._parts[TopicPartition(topic, partition)] = range(start, end)
 
-    async def all(self) -> AsyncIterator[ResultRecord]:
-        """All results, oldest first."""
+    async def all(self, at_once: int) -> AsyncIterator[list[ResultRecord]]:
+        """All results, oldest first, in lists of at most so many."""
+        chunk = list[ResultRecord]()
         async for _, record in self._merged(self._parts):
-            yield record
+            chunk.append(record)
+            if len(chunk) == at_once:
+                yield chunk
+                chunk = []
+        yield chunk
 
     async def newest(self, count: int, wanted: Callable[[ResultRecord], bool]) -> tuple[list[ResultRecord], bool]:
         """The newest `count` wanted results, oldest first, and whether all were searched that may be newer."""
