@@ -46,7 +46,12 @@ def verdicts(known: LastReport[LanesReport], age: str) -> tuple[LaneVerdict, ...
     An old report gives no good verdict, and the first one says how old it is (`age`).
     """
     lanes = tuple(lane for lane in known.report.lanes if lane.state != "not-served") if known.report else ()
-    troubles = [*_of_lanes(lanes), *_of_servers(known)]
+    away = [
+        LaneVerdict("bad", SERVERS[problem.code], problem.text[:1].upper() + problem.text[1:])
+        for problem in known.problems
+        if problem.code in SERVERS
+    ]
+    troubles = [*_of_lanes(lanes), *away]
     troubles.sort(key=lambda verdict: ("bad", "warning").index(verdict.level))
     if known.report is None and not troubles:
         return (LaneVerdict("unknown", "Asking Kafka and Postgres", "They have not answered yet."),)
@@ -54,12 +59,6 @@ def verdicts(known: LastReport[LanesReport], age: str) -> tuple[LaneVerdict, ...
         text = "This was wrong at the last look." if troubles else "Nothing was wrong at the last look."
         return (LaneVerdict("unknown", f"As of {age} ago, checking", text), *troubles)
     return tuple(troubles) or (_well(lanes),)
-
-
-def _of_servers(known: LastReport[LanesReport]) -> Iterable[LaneVerdict]:
-    for problem in known.problems:
-        if problem.code in SERVERS:
-            yield LaneVerdict("bad", SERVERS[problem.code], problem.text[:1].upper() + problem.text[1:])
 
 
 def _of_lanes(lanes: tuple[LaneReport, ...]) -> Iterable[LaneVerdict]:

@@ -163,11 +163,10 @@ def temporary_folder() -> Iterator[Path]:
 def _open_folder() -> Path:
     """The system's temporary folder, unless it lies in a private home, which we must not open to others."""
     candidates = [Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")]
-    return next((folder for folder in candidates if _is_open(folder)), candidates[0])
-
-
-def _is_open(folder: Path) -> bool:
-    return os.access(folder, os.W_OK) and all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
+    for folder in candidates:
+        if os.access(folder, os.W_OK) and all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents)):
+            return folder
+    return candidates[0]
 
 
 async def _in_thread(server: ServerProcess) -> None:
