@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -62,12 +63,10 @@ class CommandBatches:
 
     async def _send(self, batch: BatchBuilder, partition: int) -> "asyncio.Future[RecordMetadata]":
         while True:  # however long the broker is away: the caller decides when to stop
-            try:
+            with suppress(KafkaTimeoutError):
                 sent: asyncio.Future[RecordMetadata]
                 sent = await self._producer.send_batch(batch, self.topic, partition=partition)
                 return sent
-            except KafkaTimeoutError:
-                continue
 
     async def close(self) -> None:
         """Stop; safe before `start`. Commands without acknowledgement may be in the topic or not."""
