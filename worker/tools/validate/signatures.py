@@ -15,7 +15,7 @@ from worker.domain.gs1 import UNSAFE_TEXT
 from worker.domain.outcomes import Unauthorized
 from worker.messages.envelope import Limits, Record, open_envelope
 from worker.messages.events import Header
-from worker.messages.signature import HEADER, STRUCTURED
+from worker.messages.signature import HEADER
 from worker.settings import Settings
 from worker.tools.cli.errors import BadUsage
 from worker.tools.common.catalogue.facts import milliseconds, signing_keys_of
@@ -23,7 +23,7 @@ from worker.tools.common.catalogue.file import CatalogueError, read_catalogue
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.signer import NotASigningKey, Signer
 from worker.tools.common.why import CREDENTIALS_SENTENCES
-from worker.tools.validate.problems import is_cloud_event
+from worker.tools.validate.problems import CLOUD_EVENT, is_cloud_event
 from worker.tools.validate.validation import NOT_CHECKED, CheckedValue
 
 _ANY_PLAN = Plan("", None, None, None)
@@ -43,11 +43,13 @@ class Check:
     at_ms: int
     channel: str = ""
 
-    def problem(self, value: bytes, content_type: bytes | None, limits: Limits) -> str | None:
+    def problem(self, value: bytes, limits: Limits) -> str | None:
         """Why the worker would refuse this signature on a record with this value; None if it would not."""
         headers: list[Header] = [(HEADER, self.signature.encode("utf-8", "surrogateescape"))]
-        headers += [] if self.key is None else [("idempotency-key", self.key.encode("utf-8", "surrogateescape"))]
-        headers += [] if content_type is None else [("content-type", content_type)]
+        if self.key is not None:
+            headers.append(("idempotency-key", self.key.encode("utf-8", "surrogateescape")))
+        if is_cloud_event(value, limits):
+            headers.append(CLOUD_EVENT)
         record = Record("", 0, 0, self.at_ms, None, value, headers)
         command = open_envelope(record, limits, self.audience, self.channel).command
         outcome = authenticate(command, self._facts(command.credentials))
@@ -109,7 +111,7 @@ def signer_of(file: Path | None, audience: str) -> Signer | None:
 def with_signatures(values: Iterable[CheckedValue], check: Check | None, limits: Limits) -> Iterator[CheckedValue]:
     """Add problems with the signature to the problems of each value."""
     for value in values:
-        problem = check and check.problem(value.value, _content_type(value.value, limits), limits)
+        problem = check and check.problem(value.value, limits)
         yield value if problem is None else replace(value, problems=(*value.problems, f"{HEADER}: {problem}"))
 
 
@@ -117,7 +119,8 @@ def signed_header(signer: Signer, value: bytes, key: str | None, limits: Limits)
     """The signature header for a record with this value that is sent now, as `name: value`. Raises `BadUsage`."""
     if key is not None and UNSAFE_TEXT.search(key):
         raise BadUsage("--idempotency-key: expected UTF-8 without control characters: no signature covers other keys")
-    ((name, signature),) = signer.headers(value, key, _content_type(value, limits), time.time())
+    content_type = CLOUD_EVENT[1] if is_cloud_event(value, limits) else None
+    ((name, signature),) = signer.headers(value, key, content_type, time.time())
     return f"{name}: {(signature or b'').decode('ascii')}"
 
 
@@ -127,8 +130,3 @@ def not_checked(check: Check | None) -> str:
         return NOT_CHECKED
     key = "" if check.catalogue is not None else "the key of the signature (--catalogue), "
     return f"Not checked: {key}duplicates, and what depends on the company's data."
-
-
-def _content_type(value: bytes, limits: Limits) -> bytes | None:
-    """The content type of a value. A file has no headers, so the value's keys decide."""
-    return STRUCTURED.encode("ascii") if is_cloud_event(value, limits) else None
