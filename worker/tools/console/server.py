@@ -45,7 +45,10 @@ class ReaderSessions:
     async def inspection(self) -> AsyncIterator[Inspection]:
         """A session for one question. It is closed if the question fails. Raises `CannotConnect`."""
         async with self._free:
-            connection = await self._connection()
+            connection = self._idle.pop() if self._idle else None
+            if connection is None or connection.is_closed():
+                connection = await connect(self._database)
+                await connection.execute(_LIMITS)
             try:
                 yield Inspection(connection)
             except BaseException:
@@ -57,15 +60,6 @@ class ReaderSessions:
         """Close all idle sessions."""
         while self._idle:
             self._idle.pop().terminate()
-
-    async def _connection(self) -> "asyncpg.Connection[asyncpg.Record]":
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
-        connection = await connect(self._database)
-        await connection.execute(_LIMITS)
-        return connection
 
 
 @asynccontextmanager
