@@ -19,8 +19,7 @@ MOST_MEGABYTES = 200
 @pytest.mark.real_kafka
 @pytest.mark.timeout(280)
 async def test_a_worker_of_six_lanes_stays_small_whatever_comes(servers: Infrastructure, tmp_path: Path) -> None:
-    """Thousands of field errors, or a hundred in each small record; tiny objects, deep ones, many and large headers,
-    megabytes, the largest products.
+    """Many field errors in large and small records, many objects, many headers, megabytes, the largest products.
 
     Seen to fail while every field error was reported, while a lane held what it liked of records and answers, and
     while look-ups fetched all that a batch named: the process reached 1,300 MB.
