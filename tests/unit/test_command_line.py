@@ -121,3 +121,48 @@ def test_completion_is_installed_for_the_user(tmp_path: Path) -> None:
     script = tmp_path / ".local/share/bash-completion/completions/passport-worker"
     assert done.stdout == f"installed {script}; start a new shell to use it\n"
     assert "_passport_worker" in script.read_text()
+
+
+def _run_into(stdout: str, *command: str) -> tuple[int, str]:
+    """Run a command in a shell with this redirection; returns its exit code and stderr.
+
+    Python buffers the output, as it does for users.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    line = f"{sys.executable} -m worker {' '.join(command)} {stdout}"
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize("command", [("--version",), ("settings", "--json")], ids=["small", "large"])
+def test_a_reader_that_goes_is_no_error_to_print(command: tuple[str, ...]) -> None:
+    """The exit code is a documented one; Python's own flush would print a traceback, and exit with 120."""
+    assert _run_into("| true", *command) == (1, "")
+
+
+def test_a_public_key_that_nobody_got_is_made_again(tmp_path: Path) -> None:
+    """The file is there, and its line cannot be printed a second time."""
+    code, said = _run_into("| true", "keys", "generate", str(tmp_path / "key.pem"))
+    assert code == 1
+    assert said.endswith("Delete it, and run this again.\n")
+
+
+@pytest.mark.parametrize("command", [("--version",), ("settings",), ("settings", "--json")])
+@pytest.mark.parametrize(
+    ("stdout", "why"),
+    [("> /dev/full", "No space left on device"), (">&-", "Bad file descriptor")],
+    ids=["full", "closed"],
+)
+def test_output_that_cannot_be_written_is_an_error(command: tuple[str, ...], stdout: str, why: str) -> None:
+    """A stream that the caller has closed, too: a report that nobody gets is no success."""
+    said = f"passport-worker: cannot write the output: {why}. What the command changed before stays changed.\n"
+    assert _run_into(stdout, *command) == (1, said)
+
+
+def test_a_closed_stderr_takes_no_line_into_the_output(capfd: pytest.CaptureFixture[str]) -> None:
+    """Python prints on stdout what goes to a stderr that is closed."""
+    line = f"PASSPORT_NOSUCH=1 {sys.executable} -m worker settings --json 2>&-"
+    assert subprocess.run(["bash", "-c", line], cwd=REPOSITORY).returncode == 0
+    assert capfd.readouterr().out.startswith("{")

@@ -1,6 +1,5 @@
 """The command line: `run`, `settings`, and a list of all other verbs, which are imported on first use."""
 
-import io
 import itertools
 import os
 import sys
@@ -18,9 +17,10 @@ from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.settings import PREFIX, Settings
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.help_pages import DEFAULTS, Formatter, page
-from worker.tools.cli.output import STYLES, Page, copyable, leave_closed_pipe, tally, wrapped
+from worker.tools.cli.output import STYLES, Page, copyable, tally, wrapped
 from worker.tools.cli.running import collect_garbage_seldom, return_large_blocks, run_async, warn_of_unknown_variables
 from worker.tools.cli.settings_list import SettingsReport, bad_settings, settings_report, unknown_variables
+from worker.tools.cli.streams import CannotPrint, leave_closed_pipe, prepare_streams
 from worker.tools.common.connect import CannotConnect
 from worker.tools.common.migrating import MigrationError
 
@@ -154,8 +154,20 @@ def _bad_settings(error: ValidationError) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command. Exits with 0 on success and clean stop, 2 on bad usage or settings, 1 otherwise."""
-    _escape_what_the_terminal_lacks()
-    tokens = _without_colours(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
+    try:
+        try:
+            _run(_without_colours(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()  # Python's own flush at the exit would print a traceback, and exit with 120
+    except BrokenPipeError:
+        leave_closed_pipe(1)
+    except CannotPrint as error:
+        print(f"passport-worker: {error}", file=sys.stderr)
+        leave_closed_pipe(1)
+
+
+def _run(tokens: list[str]) -> None:
     try:
         if tokens in ([], ["--help"], ["-h"]):
             _load_verbs()
@@ -175,17 +187,10 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(0)
-    except BrokenPipeError:
-        leave_closed_pipe(1)
+    except (BrokenPipeError, CannotPrint):
+        raise
     except Exception as error:
         _fail(": ".join(filter(None, (type(error).__name__, str(error)))), 1)
-
-
-def _escape_what_the_terminal_lacks() -> None:
-    """Print escapes for characters that the encoding of the terminal lacks, in place of an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _without_colours(tokens: list[str]) -> list[str]:

@@ -4,7 +4,6 @@ Piped output has no width, so a row is one line. At a terminal, columns of littl
 short; then texts wrap between words. Identifiers and JSON are never folded, cut or wrapped.
 """
 
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -67,6 +66,10 @@ class Page(Console):
         if width is None and not sys.stdout.isatty():
             width = _NO_WIDTH
         super().__init__(width=width, highlight=False, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave the error to `main`: rich itself would exit here, before a verb can say what is lost."""
+        raise BrokenPipeError
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
         """Print tables, and texts, which wrap between words unless they are `copyable` or `soft_wrap` is set."""
@@ -202,9 +205,3 @@ def wrapped(text: Text, width: int) -> list[Text]:
             part.rstrip()
             lines.append(part if at == 0 else part[len(part) - len(part.plain.lstrip()) :])
     return lines
-
-
-def leave_closed_pipe(code: int) -> NoReturn:
-    """Exit after the reader of our output has gone, without the error of Python's last flush."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)

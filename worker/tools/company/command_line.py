@@ -9,8 +9,9 @@ from worker.domain.command import is_object_id
 from worker.messages.hints import printable
 from worker.tools.cli.asking import NOTHING_DONE, ActOptions, AsJson, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import Page, copyable, leave_closed_pipe, show
+from worker.tools.cli.output import Page, copyable, show
 from worker.tools.cli.running import warn
+from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.catalogue.rows import times_as_text
 from worker.tools.company.close import close
 from worker.tools.company.export import CannotWrite, CompanyExport
@@ -65,7 +66,8 @@ def _advised(why: str, export: CompanyExport) -> str:
 def _leave(error: BaseException | None) -> NoReturn:
     """End after lines could not be written. Nobody knows how many were, and the reader of a pipe may have enough."""
     if not isinstance(error, BrokenPipeError):
-        print(f"passport-worker: cannot write: {error}", file=sys.stderr)
+        why = error.strerror if isinstance(error, OSError) else error
+        print(f"passport-worker: cannot write the output: {why}", file=sys.stderr)
         print("Go on with --after and the `_id` of the last whole line.", file=sys.stderr)
     leave_closed_pipe(1)
 

@@ -14,8 +14,9 @@ from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.channels import again as channel_again
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import separated
-from worker.tools.cli.output import Page, copyable, leave_closed_pipe, show
+from worker.tools.cli.output import Page, copyable, show
 from worker.tools.cli.running import collect_garbage_seldom
+from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.submit.advice import retry_commands
 from worker.tools.submit.answers_file import AnswersFile, InUse
 from worker.tools.submit.checking import answers_path, heading_of, table_of

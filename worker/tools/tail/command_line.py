@@ -19,8 +19,9 @@ from worker.tools.cli.asking import examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import duration, separated
-from worker.tools.cli.output import Page, leave_closed_pipe
+from worker.tools.cli.output import Page
 from worker.tools.cli.running import obey, run_async, warn
+from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.prerequisites import lacking
 from worker.tools.common.results import ResultRecord, ResultWatcher
 from worker.tools.tail.line import Lines, Unit, json_line, outcome_of, unit_of

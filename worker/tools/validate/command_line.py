@@ -11,8 +11,9 @@ from worker.tools.cli.asking import AsJson, examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import timestamp
-from worker.tools.cli.output import Page, leave_closed_pipe
+from worker.tools.cli.output import Page
 from worker.tools.cli.running import warn
+from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.report import Problem
 from worker.tools.validate.problems import looks_like_csv
 from worker.tools.validate.report import MOST_LINES, LineRemark, ValidateReport
