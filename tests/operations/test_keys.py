@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -14,7 +16,7 @@ import pytest
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import Roles, two_roles
 from tests.operations.asking import ask
-from tests.workbench import Result, Tenant, Workbench, make_workbench, run_command, tenant
+from tests.workbench import REPOSITORY, Result, Tenant, Workbench, make_workbench, run_command, tenant
 from worker.tools.common.journal import Author
 from worker.tools.common.servers import both_servers
 from worker.tools.keys.keys import create
@@ -69,6 +71,23 @@ async def test_a_key_lives_from_its_making_to_its_revocation(bench: Workbench, t
     assert since <= appended
     assert revoked.report["changed"]
     assert revoked.report["revoked"]["state"] == "revoked"
+
+
+@pytest.mark.parametrize("output", ["> /dev/full", "| true"], ids=["full", "closed"])
+@pytest.mark.parametrize("verb", ["create", "rotate"])
+async def test_a_key_that_nobody_got_is_named(bench: Workbench, verb: str, output: str) -> None:
+    """It is valid, and shown to nobody: stderr says how to revoke it."""
+    chosen = HASH[:6] if verb == "rotate" else f"--company {OWNER.company_id} --label lost"
+    query = "SELECT encode(sha256, 'hex') AS digits FROM api_key"
+    before = await _query(bench, query)
+    line = f"set -o pipefail; {sys.executable} -m worker keys {verb} {chosen} --execute --reason test {output}"
+    command = ["bash", "-c", line]
+    ended = await asyncio.to_thread(
+        subprocess.run, command, cwd=REPOSITORY, env=bench.environment, capture_output=True, text=True
+    )
+    (lost,) = [row["digits"] for row in await _query(bench, query) if row not in before]
+    assert ended.returncode == 1
+    assert f"passport-worker keys revoke {lost[:16]} --execute --reason TEXT" in ended.stderr
 
 
 @pytest.mark.parametrize("verb", ["create", "rotate"])

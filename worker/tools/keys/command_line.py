@@ -18,6 +18,7 @@ from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import duration, timestamp
 from worker.tools.cli.output import Page, copyable, show, status, table, tally
 from worker.tools.cli.running import warn
+from worker.tools.cli.streams import on_lost_output
 from worker.tools.common.catalogue.file import without_api_keys
 from worker.tools.common.catalogue.rows import jwk_of
 from worker.tools.common.signer import Signer, generate_pem
@@ -100,7 +101,8 @@ def keys_generate(
     except OSError as error:
         raise BadUsage(f"cannot write {file}: {error.strerror}") from error
     jwk = Signer.from_pem(pem, "").jwk
-    print(json.dumps({"jwk": jwk_of(jwk.key_id, jwk.members), "label": named}))
+    with on_lost_output(f"{file} has a private key whose line you have not got. Delete it, and run this again."):
+        print(json.dumps({"jwk": jwk_of(jwk.key_id, jwk.members), "label": named}))
     print(
         f"{file} has the private key. The line is for the company's signingKeys in the catalogue file.", file=sys.stderr
     )
@@ -191,7 +193,14 @@ def _label(text: str) -> str:
 def _show_change(report: KeysChangeReport, *, as_json: bool, draw: Callable[[Page], None]) -> NoReturn:
     if as_json and report.ok and not report.executed:  # a script takes the key out of the document, where it is null
         warn(NOTHING_DONE)
-    show(report, as_json=as_json, draw=draw)
+    if not isinstance(report, KeysCreateReport) or report.created is None:
+        show(report, as_json=as_json, draw=draw)
+    digits = report.created.sha256[:_DIGITS]
+    with on_lost_output(
+        "the new key is valid, and nobody has it. Revoke it, then run this again: "
+        f"passport-worker keys revoke {digits} --execute --reason TEXT"
+    ):
+        show(report, as_json=as_json, draw=draw)
 
 
 def _draw_new(page: Page, report: KeysCreateReport) -> None:
