@@ -22,6 +22,7 @@ MOMENT = "Expected an ISO 8601 date and time with a time zone, or null"
 DATE = "Expected a JSON value, got a date (text that looks like one needs quotes)"
 ONE_OF_TWO = "Expected exactly one of sha256 and key"
 API_KEY = "Expected text that starts with `tp_`, without spaces"
+QUOTES = ", got {} (text that looks like one needs quotes)"
 ABSENT = object()
 
 
@@ -214,11 +215,15 @@ def test_times_have_a_zone(written: str, moment: datetime | None) -> None:
         ),
         ("plan", [], "plan: Expected no other field than plans, companies, templates, products"),
         ("companies.0._id", COMPANY[1:], f"companies[0]._id: {OBJECT_ID}"),
-        ("companies.0._id", 665012345678901234567890, f"companies[0]._id: {OBJECT_ID}"),
+        ("companies.0._id", 665012345678901234567890, f"companies[0]._id: {OBJECT_ID}{QUOTES.format('a number')}"),
         ("companies.0.name", "a\u0000", f"companies[0].name: {TEXT}"),
         ("companies.0.name", "\ud800", "companies[0].name: Expected text without lone surrogates"),
         ("companies.0.subscription", "", f"companies[0].subscription: {TEXT}, or null"),
-        ("companies.0.subscription", False, f"companies[0].subscription: {TEXT}, or null"),
+        (
+            "companies.0.subscription",
+            False,
+            f"companies[0].subscription: {TEXT}, or null{QUOTES.format('true or false')}",
+        ),
         ("companies.0.subscription", ABSENT, "companies[0].subscription: Required"),
         ("companies.0.prefill", None, "companies[0].prefill: Expected an object"),
         (
@@ -277,7 +282,7 @@ def test_all_problems_are_reported_at_once() -> None:
     assert sorted(_problems(text)) == [
         "companies[1]._id: Expected a value of its own, got that of companies[0]._id",
         "companies[1].apiKeys[0]: Expected a value of its own, got that of companies[0].apiKeys[0]",
-        f"companies[1].name: {TEXT}",
+        f"companies[1].name: {TEXT}{QUOTES.format('a number')}",
         "plans[1].id: Expected a value of its own, got that of plans[0].id",
         "products[1]._id: Expected a value of its own, got that of products[0]._id",
         "templates[0].category: Expected a key once, got it more than once",
@@ -317,6 +322,20 @@ def test_yaml_is_held_to_what_json_can_say(prefill: str, problem: str) -> None:
     assert _problems(text, ".yaml") == [problem]
 
 
+def test_text_that_yaml_reads_as_something_else_needs_quotes() -> None:
+    """A rule on characters alone would not tell what is wrong with `on` and `007`."""
+    plan = "{id: 007, maxDpps: 1, overagePriceCents: null, maxV1WritesPerDay: null}"
+    company = "{_id: 665000000000000000000000, name: n, plan: on, subscription: null}"
+    assert _problems(f"plans: [{plan}]\ncompanies: [{company}]", ".yaml") == [
+        "plans[0].id: Expected text of at least one character, without control characters"
+        ", got a number (text that looks like one needs quotes)",
+        "companies[0]._id: Expected 24 hexadecimal digits, as text"
+        ", got a number (text that looks like one needs quotes)",
+        "companies[0].plan: Expected text of at least one character, without control characters"
+        ", got true or false (text that looks like one needs quotes)",
+    ]
+
+
 def test_a_merged_key_may_be_overridden() -> None:
     """YAML's `<<` brings defaults: giving such a key again is no repetition."""
     text = (
@@ -331,10 +350,12 @@ def test_a_merged_key_may_be_overridden() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "1"])
 def test_a_text_that_is_no_object_is_refused(text: str) -> None:
     """Whatever else it is."""
-    assert _problems(text, ".yaml") == ["file: Expected an object"]
+    assert _problems(text, ".yaml") == ["file: Expected an object with plans, companies, templates, products"]
 
 
 _YAML_AT = "Expected YAML, got something else at line"
+_DEPTH = "Expected values of sensible depth, which do not contain themselves"
+_NUMBER = "a date that exists, or an integer of at most 4300 digits"
 
 
 @pytest.mark.parametrize(
@@ -344,11 +365,12 @@ _YAML_AT = "Expected YAML, got something else at line"
         ("[" * 100_000, "json", "Expected JSON of sensible depth and integers of at most 4300 digits"),
         ("1" * 5_000, "json", "Expected JSON of sensible depth and integers of at most 4300 digits"),
         ("[" * 2_000, "yaml", "Expected YAML of sensible depth"),
-        ("a: 1\nb: 2026-02-30", "txt", f"{_YAML_AT} 2, column 4 (expected a date or number that exists)"),
-        ("a: " + "1" * 5_000, "yaml", f"{_YAML_AT} 1, column 4 (expected a date or number that exists)"),
+        ("a: 1\nb: 2026-02-30", "txt", f"{_YAML_AT} 2, column 4 (expected {_NUMBER})"),
+        ("a: " + "1" * 5_000, "yaml", f"{_YAML_AT} 1, column 4 (expected {_NUMBER})"),
         ("a: 1\nb: c: d", "yaml", f"{_YAML_AT} 2, column 5 (mapping values are not allowed here)"),
         ("a: 1\nb: \a", "yaml", "Expected YAML of printable characters, got something else at line 2, column 4"),
-        ("a: &a [*a]", "yaml", "Expected values that do not contain themselves"),
+        ('{"a":' * 500 + "1" + "}" * 500, "json", _DEPTH),
+        ("a: &a [*a]", "yaml", _DEPTH),
         ("a: *tp_secret", "yaml", f"{_YAML_AT} 1, column 4 (found undefined alias 'tp_…"),
     ],
 )

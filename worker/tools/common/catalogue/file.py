@@ -99,7 +99,7 @@ def parse_catalogue(text: str, suffix: str = "") -> Catalogue:
     except UnreadableText as error:
         raise UnreadableFile([str(error)]) from None
     except RecursionError:
-        raise UnreadableFile(["Expected values that do not contain themselves"]) from None
+        raise UnreadableFile(["Expected values of sensible depth, which do not contain themselves"]) from None
     catalogue = _validated(tree, problems)
     problems += _key_choices(tree)
     problems += _repetitions(tree)
@@ -137,6 +137,8 @@ def _message(detail: ErrorDetails) -> str:
         model = MODELS[tuple(step for step in detail["loc"][:-1] if isinstance(step, str))]
         names = ", ".join(str(field.alias) for field in model.model_fields.values())
         return f"Expected no other field than {names}"
+    if detail["type"] == "model_type" and not detail["loc"]:
+        return f"Expected an object with {', '.join(Catalogue.model_fields)}"
     expected = {"model_type": "Expected an object", "tuple_type": "Expected a list"}
     return expected.get(detail["type"], detail["msg"])
 

@@ -35,10 +35,18 @@ def _only(what: str, fits: Callable[[Any], bool]) -> PlainValidator:
 
     def check(value: object) -> object:
         if not fits(value):
-            raise _wrong(what)
+            raise _wrong(what + _got(what, value))
         return value
 
     return PlainValidator(check)
+
+
+def _got(what: str, value: object) -> str:
+    """Say where a number or a truth value stands for text: YAML reads `007`, `on` and `no` so, without quotes."""
+    if ("text" in what or "digits" in what) and isinstance(value, int | float):
+        kind = "true or false" if isinstance(value, bool) else "a number"
+        return f", got {kind} (text that looks like one needs quotes)"
+    return ""
 
 
 def _is_label(value: object) -> bool:

@@ -111,7 +111,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except ValueError:  # a 30th of February, an integer of over 4,300 digits
-            problem = "expected a date or number that exists"
+            problem = "expected a date that exists, or an integer of at most 4300 digits"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_mapping_object(self, node: yaml.MappingNode) -> Iterator[_Object]:
@@ -141,7 +141,7 @@ def show(path: ValuePath) -> str:
 def problems_of(value: object, path: ValuePath = ()) -> Iterator[ValueProblem]:
     """Values that JSON cannot express, or only ambiguously, with their paths. Times are fine where they are expected.
 
-    Raises `RecursionError` for a value that contains itself.
+    Raises `RecursionError` for a value that contains itself, or whose parts lie too deep in one another.
     """
     if isinstance(value, dict):
         yield from _problems_of_object(value, path)
