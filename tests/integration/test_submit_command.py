@@ -109,10 +109,13 @@ def test_a_secret_in_a_file_of_a_windows_editor(tmp_path: Path, content: bytes, 
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    """So is a folder, and standard input, which cannot be read twice."""
-    for name in (tmp_path, tmp_path / "none", "-"):
+    """So is a folder, and standard input, which cannot be read twice; a wrong name is told as such."""
+    missing = "No such file or directory"
+    for name, why in ((tmp_path, "expected a file"), (tmp_path / "none", missing), ("-", "expected a file")):
         done = run_command("submit", str(name), "--dry-run")
-        assert (done.returncode, f"cannot read {name}: expected a file" in done.stderr) == (2, True), done
+        assert (done.returncode, f"cannot read {name}: {why}" in done.stderr) == (2, True), done
+    done = run_command("submit", _file(tmp_path, GOOD), "--credentials-file", str(tmp_path / "none"), **AWAY)
+    assert (done.returncode, done.stderr.endswith(f"cannot read {tmp_path / 'none'}: {missing}\n")) == (2, True), done
 
 
 @pytest.mark.parametrize(("typed", "code", "told"), [("tp_secret", 1, "cannot be reached"), ("", 2, "expected an API")])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
 from worker.messages.envelope import Limits
@@ -36,9 +37,9 @@ def table_of(path: Path, limits: Limits, choices: Choices, only: Collection[str]
     """
     if unknown := [outcome for outcome in only if outcome not in OUTCOMES]:
         raise BadFile(f"--only: expected one of {', '.join(OUTCOMES)}, got {unknown[0]!r}")
-    if not path.is_file():  # a pipe can be read only once
-        raise BadFile(f"cannot read {path}: expected a file")
     try:
+        if str(path) == "-" or not S_ISREG(path.stat().st_mode):  # a pipe can be read only once
+            raise BadFile(f"cannot read {path}: expected a file, which is read twice: no folder, pipe or device")
         source = SourceFile(path)
         with source.open() as stream:
             is_ndjson = _is_ndjson(path, stream)

@@ -133,8 +133,10 @@ def _bearer(file: Path | None) -> Bearer:
             return Bearer(secret)
         if sys.stdin.isatty():
             return Bearer(getpass.getpass("API key or access token: "))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadUsage(f"--credentials-file: cannot read {file}: {error}") from error
+    except OSError as error:
+        raise BadUsage(f"--credentials-file: cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadUsage(f"--credentials-file: cannot read {file}: expected UTF-8") from error
     except EOFError:
         pass
     except BadCredentials as error:
