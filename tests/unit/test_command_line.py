@@ -166,3 +166,32 @@ def test_a_closed_stderr_takes_no_line_into_the_output(capfd: pytest.CaptureFixt
     line = f"PASSPORT_NOSUCH=1 {sys.executable} -m worker settings --json 2>&-"
     assert subprocess.run(["bash", "-c", line], cwd=REPOSITORY).returncode == 0
     assert capfd.readouterr().out.startswith("{")
+
+
+LATE, EARLY = "2026-11-27T00:00:00Z", "2026-11-26T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("audit --from 5 --to 3", "--to: expected an end that is not before --from 5, got 3"),
+        (f"replay --from {LATE} --to {EARLY}", f"--to: expected an end that is not before --from {LATE}, got {EARLY}"),
+        ("dead-letters list --from 9 --to 3", "--to: expected an end that is not before --from 9, got 3"),
+        ("replay --rate=-1", "--rate: expected a number from 0 on, got -1"),
+        ("audit --rate nan", "--rate: expected a number from 0 on, got nan"),
+        ("audit --patience nan", "--patience: expected a number from 0 on, got nan"),
+        ("replay --passport 6650", "--passport: expected 24 hexadecimal digits, got '6650'"),
+    ],
+)
+def test_options_that_can_choose_nothing_are_bad_usage(
+    command: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip of the pen would end with `Promise kept: 0 commands`, or with `No answer fits`."""
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"passport-worker: {said}\n")
+
+
+def test_settings_have_no_opposite_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """As all verbs that have --json."""
+    assert "--no-json" not in help_of(capsys, "settings")

@@ -8,7 +8,7 @@ from rich.text import Text
 from worker.settings import Settings
 from worker.tools.audit.audit import audit
 from worker.tools.audit.report import AuditReport
-from worker.tools.cli.asking import AsJson, Patience, RangeOptions, ask_long, examples
+from worker.tools.cli.asking import AsJson, Patience, RangeOptions, ask_long, check_number, examples
 from worker.tools.cli.channels import AllChannels, of_partitions, settings_of_all
 from worker.tools.cli.output import STYLES, Page, show, table, tally
 from worker.tools.common.channels import channel_column, channel_of
@@ -41,6 +41,7 @@ def audit_command(  # noqa: PLR0913 - options of a command
     Exits with 1 if a result or a dead letter is missing, different, doubled, out of order, unasked or foreign.
     Results that a log may have dropped are counted, and are no finding.
     """
+    check_number("--rate", rate)
     wanted, settings = chosen.range(), settings_of_all(channel)
     of_partitions(settings, "--partition", wanted.partitions)
     of_partitions(settings, "--from, --to", any(isinstance(bound, int) for bound in (wanted.start, wanted.stop)))

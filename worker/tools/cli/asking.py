@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
@@ -18,7 +19,7 @@ from worker.tools.common.journal import Author, process_at_host, user_at_host
 from worker.tools.common.prerequisites import Needs, lacks
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem, Report
-from worker.tools.common.selection import BadSelection, Range, bound_of
+from worker.tools.common.selection import BadSelection, Bound, Range, bound_of
 from worker.tools.common.servers import RETRY_SECONDS, SERVER_ERRORS, Servers, both_servers
 
 Patience = Annotated[float, Parameter(help="Seconds to wait for each server before it starts.")]
@@ -88,7 +89,22 @@ class RangeOptions:
             start, stop = (None if text is None else bound_of(text) for text in (self.start, self.stop))
         except BadSelection as error:
             raise BadUsage(str(error)) from error
+        # An audit of such a range would keep its promise about no command at all.
+        if _is_backwards(start, stop):
+            raise BadUsage(f"--to: expected an end that is not before --from {self.start}, got {self.stop}")
         return Range(self.partition, start, stop)
+
+
+def _is_backwards(start: Bound | None, stop: Bound | None) -> bool:
+    if isinstance(start, int):
+        return isinstance(stop, int) and stop < start
+    return isinstance(start, datetime) and isinstance(stop, datetime) and stop < start
+
+
+def check_number(name: str, value: float) -> None:
+    """Raises `BadUsage` for a negative number, and for NaN, which is neither more nor less than any."""
+    if not value >= 0:
+        raise BadUsage(f"{name}: expected a number from 0 on, got {value:g}")
 
 
 SomeReport = TypeVar("SomeReport", bound=Report)
@@ -143,6 +159,8 @@ def ask_long(
     It waits for each server for `patience` seconds at the start, and checks the rights in `needs`. None: the verb does
     so.
     """
+    if patience is not None:
+        check_number("--patience", patience)
     stop = asyncio.Event()
 
     async def asking(servers: Servers) -> SomeReport:

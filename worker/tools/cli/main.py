@@ -83,7 +83,9 @@ def run() -> None:
 
 def settings_command(
     *,
-    as_json: Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).")] = False,
+    as_json: Annotated[
+        bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())
+    ] = False,
 ) -> None:
     """List every setting with its purpose, value, default and source. Secrets are not shown.
 

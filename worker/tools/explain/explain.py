@@ -195,7 +195,7 @@ def _report(
     notes = [*conclusion.notes, *([located.why] if evidence is None else [])]
     notes = [json_safe(note) for note in notes if note]
     if conclusion.is_wrong:
-        text = " ".join(notes) or "Nothing is known of it while a server is away."
+        text = " ".join(notes) or "Nothing is known of it while a server is away, or its topic is missing."
         place = None if located.command is None else str(located.command)
         problems = [*problems, Problem(code=conclusion.code or conclusion.state, place=place, text=text)]
     return ExplainReport(

@@ -10,9 +10,19 @@ from cyclopts import App, Parameter
 from worker.messages.rules import CODES
 from worker.settings import Settings
 from worker.stream.cluster.permissions import Acl
-from worker.tools.cli.asking import ActOptions, AsJson, AuthorOptions, Patience, RangeOptions, ask_long, examples
+from worker.tools.cli.asking import (
+    ActOptions,
+    AsJson,
+    AuthorOptions,
+    Patience,
+    RangeOptions,
+    ask_long,
+    check_number,
+    examples,
+)
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
+from worker.tools.cli.options import object_id
 from worker.tools.cli.output import Page, show, table, tally
 from worker.tools.common.acls import acting_acls, asking_acls
 from worker.tools.common.companies import find_company_id
@@ -73,6 +83,8 @@ def replay_command(  # noqa: PLR0913 - options of a command
         raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
     if key is not None and company is None:
         raise BadUsage("--key: expected --company beside it, since keys are a company's own")
+    check_number("--rate", rate)
+    passport_id = None if passport is None else object_id("--passport", passport)
     if into is not None and topic_suffix:
         raise BadUsage("--into: expected without --topic-suffix")
     destination = Destination(topic_suffix, None if into is None else settings_of_one(into))
@@ -88,7 +100,7 @@ def replay_command(  # noqa: PLR0913 - options of a command
         try:
             if resume_id is not None and author is not None:
                 return await resume(servers, resume_id, author, rate, progress, destination.into)
-            answers = AnswerFilter(outcome, owner, key, passport)
+            answers = AnswerFilter(outcome, owner, key, passport_id)
             return await replay(servers, ReplayRequest(wanted, answers, rate, destination, author), progress)
         except CannotReplay as error:
             return _failed(Problem(code="replay-stopped", text=str(error)), error.id)
