@@ -9,9 +9,10 @@ import pytest
 
 from tests.unit.lane_reports import lane_report
 from worker.tools.common.lane_report import LanesReport, LaneState
+from worker.tools.common.report import Problem
 from worker.tools.lanes import watch as module
 from worker.tools.lanes.command_line import _as_page
-from worker.tools.lanes.watch import watch
+from worker.tools.lanes.watch import until_answered, watch
 
 EIGHT: tuple[LaneState, ...] = ("in-step",) * 8
 
@@ -87,3 +88,17 @@ async def test_lanes_that_are_not_in_step_stay_visible(monkeypatch: pytest.Monke
 async def test_nothing_is_written_if_nothing_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while a server is away leaves the terminal as it was."""
     assert await _watched(monkeypatch, [], is_terminal=True) == ""
+
+
+async def test_waiting_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once each time that it begins: a wrong address or channel would be waited for in silence."""
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0)
+    away = LanesReport(group="g", lanes=(), problems=(Problem(code="kafka-away", text="Kafka is away."),))
+    reports = iter([away, away, LanesReport(group="g", lanes=()), away, _report("halted")])
+    said = list[str]()
+
+    async def look() -> LanesReport:
+        return next(reports)
+
+    assert (await until_answered(look, said.append)).lanes[0].state == "halted"
+    assert said == ["waiting: Kafka is away."] * 2

@@ -24,7 +24,7 @@ from worker.tools.cli.channels import (
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import Page, copyable, draw_report, show, status, table, tally
-from worker.tools.cli.running import settings_with_warnings
+from worker.tools.cli.running import settings_with_warnings, warn
 from worker.tools.common.channels import channel_column, channel_of
 from worker.tools.common.lane_report import LanesReport
 from worker.tools.common.lanes import lanes as look_at_lanes
@@ -76,7 +76,7 @@ def lanes_command(
 
     async def asking(servers: Servers) -> LanesReport:
         look = partial(look_at_lanes, servers, channel)
-        return await (until_answered(look) if is_draining else look())
+        return await (until_answered(look, warn) if is_draining else look())
 
     report = ask(asking, settings)
     show(

@@ -25,13 +25,18 @@ async def watch(look: Callable[[], Awaitable[LanesReport]], rendered: Callable[[
             await asyncio.sleep(WATCH_SECONDS)
 
 
-async def until_answered(look: Callable[[], Awaitable[LanesReport]]) -> LanesReport:
+async def until_answered(look: Callable[[], Awaitable[LanesReport]], say: Callable[[str], None]) -> LanesReport:
     """Look every two seconds, until no command of the served lanes waits or a lane has halted. Returns the last look.
 
-    A server that is away is waited for.
+    A server that is away is waited for, and so is a topic that is missing. `say` tells such a problem when it begins.
     """
+    problems: tuple[str, ...] = ()
     while True:
         report = await look()
+        before, problems = problems, tuple(problem.text for problem in report.problems)
+        for text in problems:
+            if text not in before:
+                say(f"waiting: {text}")
         served = [lane for lane in report.lanes if lane.state != "not-served"]
         # By the lag: a state such as `unowned` says nothing about commands that wait. An unknown lag is not 0.
         is_answered = bool(served) and all(lane.lag_records == 0 for lane in served)
