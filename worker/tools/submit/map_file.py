@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from worker.messages.hints import printable
 from worker.tools.submit.columns import ANSWER_COLUMNS, Choices
@@ -44,8 +45,21 @@ def read_mapping(path: Path) -> Mapping:
     try:
         return Mapping.model_validate({name: value for name, value in document.items() if value != ""})
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        problems = (f"{'.'.join(map(str, problem['loc']))}: {_message(problem)}" for problem in error.errors())
         raise BadFile("\n  ".join((f"--map-file: {path} cannot be used:", *problems))) from error
+
+
+def _message(problem: ErrorDetails) -> str:
+    """What was expected, in the words of a mapping file."""
+    expected = {
+        "extra_forbidden": "one of map, set, ignore, pad-gtin and encoding",
+        "dict_type": "one line for each, as in `EAN: gs1.gtin`",
+        "list_type": "a list, one line for each, as in `- Remark`",
+        "string_type": "text",
+        "bool_parsing": "true or false",
+    }
+    fitting = expected.get(problem["type"])
+    return problem["msg"] if fitting is None else f"expected {fitting}"
 
 
 def suggested(header: Sequence[str], choices: Choices) -> tuple[Mapping, dict[str, str]]:
