@@ -188,6 +188,10 @@ async def test_repairs_of_lanes_without_a_fault_say_that_nothing_is_to_do(bench:
     await answered(bench, tmp_path / "worker.log", 4)
     for arguments, lines in (
         (("lanes", "recover"), ["No lane lacks commits: there is nothing to recover."]),
+        (
+            ("lanes", "recover", "--execute", "--reason", "a test"),
+            ["No lane lacks commits: there is nothing to recover."],
+        ),
         (("lanes", "reset"), ["No lane is halted by its position: there is nothing to move."]),
         (("replay",), ["4 created", "Nothing was published: --execute --reason TEXT does it."]),
         (("replay", "--outcome", "forbidden"), ["No answer fits."]),

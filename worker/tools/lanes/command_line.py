@@ -267,9 +267,10 @@ def _draw_recovery(page: Page, report: RecoverReport, settings: Settings) -> Non
     page.print(table((*names, *columns), rows, right=columns, spare=spare))
     for warning in report.warnings:
         page.print(f"warning: {warning}")
-    if report.executed and report.ok:
+    are_lacking = any(lane.target > lane.applied for lane in report.lanes)
+    if report.executed and report.ok and are_lacking:
         page.print("Written. Halted lanes look again within 30 s. `passport-worker audit` checks every result.")
-    elif report.ok and any(lane.target > lane.applied for lane in report.lanes):
+    elif report.ok and are_lacking:
         page.print("Nothing was written: --execute --reason TEXT does it.")
     elif report.ok:
         page.print("No lane lacks commits: there is nothing to recover.")
