@@ -21,6 +21,8 @@ from tests.infrastructure.roles import two_roles
 from tests.operations.asking import Told, ask
 from tests.workbench import REPOSITORY, Workbench, run_command, settings_of
 from worker.tools.common.migrating import migrate
+from worker.tools.common.rights import RUN
+from worker.tools.migrate.grants import grant_rights
 
 EXAMPLE = REPOSITORY / "deploy" / "catalogue.example.yaml"
 COMPANY, OTHER, TEMPLATE, PRODUCT = "a" * 24, "b" * 24, "c" * 24, "d" * 24
@@ -436,3 +438,22 @@ async def test_a_role_that_may_not_keep_the_row_loads_nothing(
         done = await _run(bench, "load", file, PASSPORT_DATABASE_URL=roles.run_url)
     assert done.returncode == 1
     assert f"The role {roles.run} lacks SELECT on table operation, INSERT on table operation, UPDATE on " in done.stderr
+
+
+async def test_the_workers_role_is_told_to_name_the_owner(
+    servers: Infrastructure, bench: Workbench, tmp_path: Path
+) -> None:
+    """It may keep rows of `operation`, but no reference data, and may not change the schema."""
+    async with two_roles(servers.database_url) as roles:
+        owner = await asyncpg.connect(roles.owner_url)
+        await migrate(owner)
+        await grant_rights(owner, roles.run, RUN)
+        await owner.close()
+        file = _file(tmp_path, {"plans": HOSTILE["plans"]})
+        loaded = await _run(bench, "load", file, PASSPORT_DATABASE_URL=roles.run_url)
+        url = {"PASSPORT_DATABASE_URL": roles.run_url}
+        migrated = await asyncio.to_thread(run_command, "migrate", **{**bench.environment, **url})
+    advice = "name the owner of the tables in PASSPORT_DATABASE_URL.\n"
+    denied = "passport-worker: permission denied for table plan, so nothing was loaded: "
+    assert (loaded.returncode, loaded.stderr) == (1, denied + advice)
+    assert (migrated.returncode, migrated.stderr.endswith(f": {advice}")) == (1, True), migrated

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import asyncpg
 from cyclopts import App, Parameter
 
 from worker.observability.logs import configure_logs
@@ -25,7 +26,7 @@ from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue, read_with_digest
 from worker.tools.common.catalogue.models import Catalogue
-from worker.tools.common.connect import connect
+from worker.tools.common.connect import OWNER_ADVICE, connect
 from worker.tools.common.journal import Author, operation
 from worker.tools.common.rights import KEEP_OPERATIONS, check_verb_rights
 from worker.tools.common.servers import both_servers
@@ -74,6 +75,8 @@ def catalogue_load(
         raise BadUsage(str(error)) from error
     except CatalogueError as error:
         raise Failed("\n  ".join([f"{file} cannot be loaded:", *error.problems])) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Failed(f"{error}, so nothing was loaded: {OWNER_ADVICE}.") from error
 
 
 async def _load(contents: Catalogue, settings: Settings, author: Author, arguments: Mapping[str, str]) -> None:

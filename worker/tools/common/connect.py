@@ -5,6 +5,9 @@ import asyncpg
 from worker.store.database import Database
 from worker.store.errors import DATABASE_ERRORS, postgres_fault
 
+OWNER_ADVICE = "name the owner of the tables in PASSPORT_DATABASE_URL"
+"""For a role that lacks a right to change something."""
+
 
 class CannotConnect(Exception):
     """There is no connection. The text says where, why and what to do, and holds no password."""

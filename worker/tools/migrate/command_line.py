@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
+import asyncpg
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
@@ -11,10 +12,10 @@ from worker.settings import Settings
 from worker.store.schema import applied_migrations, known_migrations
 from worker.store.sql import Connection
 from worker.tools.cli.asking import AsJson, AuthorOptions, examples
-from worker.tools.cli.errors import BadUsage
+from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import Page, show, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
-from worker.tools.common.connect import connect
+from worker.tools.common.connect import OWNER_ADVICE, connect
 from worker.tools.common.migrating import Patience, migrate
 from worker.tools.common.rights import READER, RUN
 from worker.tools.migrate.grants import grant_rights
@@ -81,7 +82,10 @@ def migrate_command(
             if role is not None:
                 print(f"{role} may do what {'`run` does' if kind is RUN else 'changes nothing'}")
 
-    _with_connection(settings, bring_up)
+    try:
+        _with_connection(settings, bring_up)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Failed(f"{error}: {OWNER_ADVICE}.") from error
 
 
 def _with_connection(settings: Settings, work: Callable[[Connection], Awaitable[Known]]) -> Known:
