@@ -403,6 +403,7 @@ def test_a_bad_catalogue_is_refused(
     printed, _ = sandbox.process.communicate(timeout=SECONDS)
     assert (printed, sandbox.process.returncode) == ("", code), sandbox.told
     assert said in sandbox.told
+    assert str(path) in sandbox.told
 
 
 def test_servers_of_the_environment_are_left_alone_and_names_are_taken(start_sandbox: StartSandbox) -> None:

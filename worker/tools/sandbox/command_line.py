@@ -50,4 +50,4 @@ def sandbox_command(
     except UnreadableFile as error:
         raise BadUsage(str(error)) from error
     except CatalogueError as error:
-        raise Failed(str(error)) from error
+        raise Failed("\n  ".join([f"{catalogue} cannot be loaded:", *error.problems])) from error
