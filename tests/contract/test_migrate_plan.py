@@ -111,6 +111,14 @@ async def test_the_command_prints_it(database_url: str) -> None:
     assert (told.returncode, told.stderr) == (2, "passport-worker: --json: expected --plan beside it\n")
 
 
+def test_a_server_that_is_away_is_a_problem_of_the_plan() -> None:
+    """A program gets its document, as from all verbs that report."""
+    told = run_command("migrate", "--plan", "--json", PASSPORT_DATABASE_URL="postgresql://127.0.0.1:1/none")
+    report = json.loads(told.stdout)
+    Draft202012Validator(json.loads((SCHEMAS / "operations" / "migrate-plan.json").read_text())).validate(report)
+    assert (told.returncode, report["ok"], report["problems"][0]["code"]) == (1, False, "postgres-away")
+
+
 @pytest.mark.parametrize("migration", known_migrations(), ids=lambda migration: migration.name)
 async def test_the_header_names_the_locks_that_workers_would_wait_for(
     connection: Connection, migration: Migration

@@ -15,11 +15,13 @@ from worker.tools.cli.asking import AsJson, AuthorOptions, examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import Page, show, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
-from worker.tools.common.connect import OWNER_ADVICE, connect
+from worker.tools.common.connect import OWNER_ADVICE, CannotConnect, connect
 from worker.tools.common.migrating import Patience, migrate
+from worker.tools.common.report import Problem
 from worker.tools.common.rights import READER, RUN
+from worker.tools.common.servers import POSTGRES_AWAY, POSTGRES_DENIES
 from worker.tools.migrate.grants import grant_rights
-from worker.tools.migrate.plan import plan
+from worker.tools.migrate.plan import no_plan, plan
 from worker.tools.migrate.report import MigratePlanReport
 
 app = App(
@@ -62,7 +64,7 @@ def migrate_command(
         raise BadUsage("--json: expected --plan beside it")
     settings = settings_with_warnings()
     if plan_only:
-        report = _with_connection(settings, plan)
+        report = _planned(settings)
         show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=_sum(report))
     author = acting.author()
 
@@ -86,6 +88,15 @@ def migrate_command(
         _with_connection(settings, bring_up)
     except asyncpg.InsufficientPrivilegeError as error:
         raise Failed(f"{error}: {OWNER_ADVICE}.") from error
+
+
+def _planned(settings: Settings) -> MigratePlanReport:
+    try:
+        return _with_connection(settings, plan)
+    except CannotConnect as error:
+        return no_plan(Problem(code=POSTGRES_AWAY, text=str(error)))
+    except asyncpg.InsufficientPrivilegeError as error:
+        return no_plan(Problem(code=POSTGRES_DENIES, text=f"{error}: {OWNER_ADVICE}."))
 
 
 def _with_connection(settings: Settings, work: Callable[[Connection], Awaitable[Known]]) -> Known:

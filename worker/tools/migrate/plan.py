@@ -33,6 +33,14 @@ async def plan(connection: Connection) -> MigratePlanReport:
     )
 
 
+def no_plan(problem: Problem) -> MigratePlanReport:
+    """The report where the database did not answer."""
+    newest = known_migrations()[-1].version
+    return MigratePlanReport(
+        problems=(problem,), database_schema=None, version_schema=newest, workers_go_on=False, migrations=()
+    )
+
+
 async def _planned(connection: Connection, migration: Migration) -> PlannedMigration:
     header, rows = header_of(migration), None
     if header.table is not None:

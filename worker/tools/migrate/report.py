@@ -21,7 +21,9 @@ class PlannedMigration(Model):
 class MigratePlanReport(Report):
     """`passport-worker migrate --plan`: what it would do. Nothing is changed."""
 
-    database_schema: int | None = Field(description="Number of the newest applied migration; null: an empty database.")
+    database_schema: int | None = Field(
+        description="Number of the newest applied migration; null: an empty database, or one that did not answer."
+    )
     version_schema: int = Field(description="Number of the newest migration of this version.")
     workers_go_on: bool = Field(
         description="Workers of the database's schema can run on the new one: no need to stop them."
