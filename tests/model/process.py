@@ -123,7 +123,7 @@ _REPLACED: dict[Any, dict[str, Any]] = {
         "client_of": attrgetter("client"),
         "membership_of": lambda consumer: (consumer.membership.generation, consumer.client.process.name),
         "check_membership": lambda _: None,
-        "pause_after_fetches": lambda _: None,
+        "pause_after_fetches": lambda _: lambda: None,
         # Lags are measured, and nothing depends on them.
         "survey": _nothing,
         "IDLE_SECONDS": 0.3,

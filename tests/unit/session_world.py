@@ -126,6 +126,9 @@ class MemoryKafka:
         """Remember it."""
         self.begun[partition.partition] = offset
 
+    def fetch_for_next_turn(self) -> None:
+        """See `Consumer`. Tests hand over what there is."""
+
     # As the producer
 
     async def emit(self, batches: Sequence[Sent]) -> None:
@@ -149,7 +152,7 @@ class _MemoryEmitter:
 
     kafka: MemoryKafka
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, before_commit: object) -> None:
         self.has_begun = self.is_open = self.has_committed = False
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Fetches are slowed down: an empty one that is answered at once, and the one after a fetch that found something."""
+"""Fetches are slowed down: an empty one that is answered at once, and those after a fetch that found something."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ def _fetcher(found: bool, seconds: float, notified: list[object] | None = None) 
 
     told: list[object] = [] if notified is None else notified
     fetcher = SimpleNamespace(_proc_fetch_request=fetch, _fetch_waiters={"reader"}, _notify=told.append)
-    pause_after_fetches(SimpleNamespace(_fetcher=fetcher))
+    fetcher.turn_is_nearly_over = pause_after_fetches(SimpleNamespace(_fetcher=fetcher))
     return fetcher
 
 
@@ -32,7 +32,7 @@ def _fetcher(found: bool, seconds: float, notified: list[object] | None = None) 
     ("found", "held", "least", "most"),
     [
         (False, 0.0, 0.8, 5.0),
-        (True, 0.0, 0.2, 0.8),
+        (True, 0.0, 0.4, 0.8),
         (False, 1.0, 1.0, 1.8),
     ],
     ids=["empty at once", "full at once", "empty, held by the broker"],
@@ -41,12 +41,37 @@ async def test_how_long_a_fetch_takes_at_least(
     monkeypatch: pytest.MonkeyPatch, found: bool, held: float, least: float, most: float
 ) -> None:
     """What is found, and how long the whole takes, with pauses that a busy machine cannot blur."""
-    assert FULL_SECONDS < EMPTY_SECONDS
+    assert 2 * FULL_SECONDS < EMPTY_SECONDS
     monkeypatch.setattr(aiokafka_internals, "EMPTY_SECONDS", 0.8)
     monkeypatch.setattr(aiokafka_internals, "FULL_SECONDS", 0.2)
     started = time.monotonic()
     assert await _fetcher(found, held)._proc_fetch_request("assignment", 1, "request") is found
     assert least <= time.monotonic() - started < most
+
+
+@pytest.mark.parametrize(
+    ("nearly_over", "least", "most"),
+    [(0.1, 0.2, 0.3), (0.3, 0.3, 0.4)],
+    ids=["a short turn", "a turn that takes longer than the least pause"],
+)
+async def test_a_pause_ends_with_a_turn(
+    monkeypatch: pytest.MonkeyPatch, nearly_over: float, least: float, most: float
+) -> None:
+    """After how many seconds the turn is nearly over: never before the least pause, so that fetches stay few."""
+    monkeypatch.setattr(aiokafka_internals, "FULL_SECONDS", 0.2)
+    fetcher, started = _fetcher(True, 0.0), time.monotonic()
+    asyncio.get_running_loop().call_later(nearly_over, fetcher.turn_is_nearly_over)
+    assert await fetcher._proc_fetch_request("assignment", 1, "request")
+    assert least <= time.monotonic() - started < most
+
+
+async def test_the_end_of_a_turn_ends_no_later_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn that was over before the fetch says nothing about the next one."""
+    monkeypatch.setattr(aiokafka_internals, "FULL_SECONDS", 0.1)
+    fetcher, started = _fetcher(True, 0.0), time.monotonic()
+    fetcher.turn_is_nearly_over()
+    assert await fetcher._proc_fetch_request("assignment", 1, "request")
+    assert time.monotonic() - started >= 0.2
 
 
 async def test_what_was_found_is_there_before_the_pause() -> None:

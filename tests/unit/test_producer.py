@@ -131,7 +131,8 @@ class _Producer:
 
 def _emitter(fates: Mapping[TopicPartition, str] | None = None, partitions: int = 3) -> tuple[Emitter, _Producer]:
     """An emitter that has started, into topics of so many partitions."""
-    emitter, producer = Emitter(Settings(), "unique", Hooks()), _Producer(fates or {})
+    producer = _Producer(fates or {})
+    emitter = Emitter(Settings(), "unique", Hooks(), before_commit=lambda: producer.steps.append("nearly over"))
     emitter._producer._closed = True  # it never started, and complains of not being stopped
     emitter._producer = producer
     emitter._partitions = dict.fromkeys((*Settings().result_topics, DEAD), partitions)
@@ -155,11 +156,14 @@ def _at(partition: int) -> TopicPartition:
 
 
 async def test_results_come_before_offsets_and_offsets_before_the_commit() -> None:
-    """Those of all lanes in one transaction; the group then stands behind what each of them answers."""
+    """Those of all lanes in one transaction; the group then stands behind what each of them answers.
+
+    The consumer hears when only the end is left, so that it fetches for the next turn.
+    """
     emitter, producer = _emitter()
     assert (emitter.has_begun, emitter.is_open) == (False, False)
     await emitter.emit([_batch(0, _answer(3), stop=5), _batch(2, _answer(7, Kind.CREATED), stop=8), _batch(1, stop=4)])
-    assert producer.steps == ["begin", "offsets of passport-worker", "commit"]
+    assert producer.steps == ["begin", "offsets of passport-worker", "nearly over", "commit"]
     assert producer.offsets == {
         TopicPartition(COMMANDS, lane): OffsetAndMetadata(stop, f"passport-worker {stop}")
         for lane, stop in ((0, 5), (2, 8), (1, 4))

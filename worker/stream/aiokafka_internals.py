@@ -32,6 +32,7 @@ from aiokafka.util import wait_for
 
 from worker.domain.command import UnreadableRecord
 from worker.messages.envelope import Record
+from worker.stream.background import is_set_within
 from worker.stream.lenient_batches import NAME_NOT_UTF8, LenientBatches
 
 _KNOWN_VERSION = "0.14."
@@ -179,16 +180,19 @@ async def wait_for_fetch(consumer: AIOKafkaConsumer, seconds: float) -> None:
 # The least time of an empty fetch. Kafka holds an empty answer back for longer; the demo's broker sends it at once.
 EMPTY_SECONDS = 0.05
 
-# The pause after a fetch with records. Records that come meanwhile are fetched together, from all partitions.
+# The pause after a fetch with records. Records that come meanwhile are fetched together, from all partitions. After this
+# time it goes on until a turn is nearly over, but no longer than twice as long: records that are fetched earlier would
+# only wait for the end of that turn, and those that come in between for the turn behind the next.
 FULL_SECONDS = 0.02
 
 
-def pause_after_fetches(consumer: AIOKafkaConsumer) -> None:
+def pause_after_fetches(consumer: AIOKafkaConsumer) -> Callable[[], None]:
     """Make a started consumer fetch less often: aiokafka fetches again at once, and each request names every partition.
 
-    The reader has what was found before the pause.
+    The reader has what was found before the pause. Call the result when a turn is nearly over.
     """
     fetcher = consumer._fetcher
+    pausing = set[asyncio.Event]()  # one a broker, since each is fetched from by itself
     # aiokafka fetches nothing for so long after records that nobody has read yet. A lane that has enough leaves its
     # records there, and must not hold up the others: this ends before the pause. If both ended in the same step of the
     # event loop, aiokafka would take the fetch for unfinished, and wait for 200 ms (guard B25).
@@ -200,11 +204,21 @@ def pause_after_fetches(consumer: AIOKafkaConsumer) -> None:
         has_records: bool = await fetch(*request)
         for waiter in list(fetcher._fetch_waiters) if has_records else ():
             fetcher._notify(waiter)
+        turn_ends = asyncio.Event()
+        pausing.add(turn_ends)
         with suppress(asyncio.CancelledError):  # as `fetch` does: aiokafka cancels it, and wants its result
             await asyncio.sleep(FULL_SECONDS if has_records else EMPTY_SECONDS - (time.monotonic() - sent))
+            if has_records:
+                await is_set_within(turn_ends, FULL_SECONDS)
+        pausing.discard(turn_ends)
         return has_records
 
+    def end_pauses() -> None:
+        for turn_ends in pausing:
+            turn_ends.set()
+
     fetcher._proc_fetch_request = fetch_and_pause
+    return end_pauses
 
 
 # Producers

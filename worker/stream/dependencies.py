@@ -32,6 +32,9 @@ class Consumer(Protocol):
     def begin_at(self, partition: TopicPartition, offset: int) -> None:
         """Seek to `offset` and let fetches begin."""
 
+    def fetch_for_next_turn(self) -> None:
+        """Fetch again, if the last fetch is not too recent: a turn is nearly over."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaneDependencies:

@@ -1,7 +1,7 @@
 """The group member: joins the group, makes lanes of assigned partitions, and feeds them the records it fetches."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
@@ -69,6 +69,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             fetch_max_wait_ms=POLL_MS,
         )
         self._client = client_of(self._consumer)
+        self._end_pauses: Callable[[], None]  # once the consumer has started
         self.topic_watch = TopicWatch(shared.cluster, self._topics, self._client, self._reopen_lanes)
         self._reader = Reader(self._consumer, self.lanes, settings, self.topic_watch)
 
@@ -86,7 +87,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             await self.topic_watch.begin()
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._consumer.start()
-            pause_after_fetches(self._consumer)
+            self._end_pauses = pause_after_fetches(self._consumer)
             self._consumer.subscribe(self._topics, listener=self)
             await self._read_until_stopped()
         finally:
@@ -187,6 +188,10 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         """See `Consumer`."""
         self._consumer.seek(partition, offset)
         self._consumer.resume(partition)
+
+    def fetch_for_next_turn(self) -> None:
+        """See `Consumer`."""
+        self._end_pauses()
 
     # Reading
 

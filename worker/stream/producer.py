@@ -1,7 +1,7 @@
 """The transactional producer of a session: results of a turn and the offsets behind them, visible together or never."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -65,7 +65,8 @@ class Emitter:
 
     A session gives it a transactional id that nobody used before and nobody will use again. `offsets_group` is the
     group whose offsets it commits, where that is not the workers' group. `offsets_at` is the partition for which it
-    commits the offset of its only lane, where that is not the lane's own.
+    commits the offset of its only lane, where that is not the lane's own. `before_commit` is called when all that is
+    left of a transaction is its end.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class Emitter:
         *,
         offsets_group: str | None = None,
         offsets_at: TopicPartition | None = None,
+        before_commit: Callable[[], None] = lambda: None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._before_commit = settings, before_commit
         self._offsets_group, self._offsets_at = offsets_group or settings.group_id, offsets_at
         self._hooks = hooks
         # The result topics of each channel, by its command topic and their kind, and the topic of its dead letters.
@@ -171,6 +173,7 @@ class Emitter:
         # question a transaction. Tried: one offset commit in ten failed, and the client waited for 100 ms.
         await producer.send_offsets_to_transaction(offsets, self._offsets_group)
         failpoints.reach("offsets")
+        self._before_commit()
         await producer.commit_transaction()
         self.is_open, self.has_committed = False, True
         failpoints.reach("EndTxn answered")

@@ -60,7 +60,7 @@ class Session:
     def __init__(self, owner: Owner, lanes: Sequence[Lane], shared: LaneDependencies, consumer: Consumer) -> None:
         """`owner.producer` is the transactional id. No producer may have used it before."""
         self.id = owner.producer
-        self.emitter = Emitter(shared.settings, self.id, shared.hooks)
+        self.emitter = Emitter(shared.settings, self.id, shared.hooks, before_commit=consumer.fetch_for_next_turn)
         self._owner, self._lanes, self._shared, self._consumer = owner, lanes, shared, consumer
         self._hooks = shared.hooks
         self._is_started = self._is_closing = False
