@@ -180,10 +180,11 @@ async def wait_for_fetch(consumer: AIOKafkaConsumer, seconds: float) -> None:
 # The least time of an empty fetch. Kafka holds an empty answer back for longer; the demo's broker sends it at once.
 EMPTY_SECONDS = 0.05
 
-# The pause after a fetch with records. Records that come meanwhile are fetched together, from all partitions. After this
-# time it goes on until a turn is nearly over, but no longer than twice as long: records that are fetched earlier would
-# only wait for the end of that turn, and those that come in between for the turn behind the next.
-FULL_SECONDS = 0.02
+# The pause after a fetch with records: at least so long, so that records which come meanwhile are fetched together, from
+# all partitions. Then it goes on until a turn is nearly over, but no longer than the second time: records that are fetched
+# before would only wait for the end of that turn, and those that come in between for the end of the next one.
+FULL_SECONDS = 0.01
+MOST_SECONDS = 0.04
 
 
 def pause_after_fetches(consumer: AIOKafkaConsumer) -> Callable[[], None]:
@@ -209,7 +210,7 @@ def pause_after_fetches(consumer: AIOKafkaConsumer) -> Callable[[], None]:
         with suppress(asyncio.CancelledError):  # as `fetch` does: aiokafka cancels it, and wants its result
             await asyncio.sleep(FULL_SECONDS if has_records else EMPTY_SECONDS - (time.monotonic() - sent))
             if has_records:
-                await is_set_within(turn_ends, FULL_SECONDS)
+                await is_set_within(turn_ends, MOST_SECONDS - FULL_SECONDS)
         pausing.discard(turn_ends)
         return has_records
 
