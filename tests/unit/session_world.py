@@ -4,7 +4,7 @@ A test module that uses this world imports `no_servers`, too: it is a fixture th
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
@@ -68,6 +68,8 @@ class MemoryKafka:
         self.going_on.set()
         self.at_once = self.most_at_once = 0
         self.begun: dict[int, int] = {}
+        self.fetches = 0
+        """How often the session asked to fetch for the next turn."""
         """Where fetches began."""
 
     # As the cluster
@@ -127,7 +129,8 @@ class MemoryKafka:
         self.begun[partition.partition] = offset
 
     def fetch_for_next_turn(self) -> None:
-        """See `Consumer`. Tests hand over what there is."""
+        """Count it. Tests hand over what there is."""
+        self.fetches += 1
 
     # As the producer
 
@@ -152,15 +155,16 @@ class _MemoryEmitter:
 
     kafka: MemoryKafka
 
-    def __init__(self, *_: object, before_commit: object) -> None:
+    def __init__(self, *_: object) -> None:
         self.has_begun = self.is_open = self.has_committed = False
 
     async def start(self) -> None:
         self.kafka.steps.append("init")
 
-    async def emit(self, batches: Sequence[Sent]) -> None:
+    async def emit(self, batches: Sequence[Sent], before_commit: Callable[[], None] = lambda: None) -> None:
         self.has_begun = self.is_open = True
         await self.kafka.emit(batches)
+        before_commit()
         self.is_open, self.has_committed = False, True
 
     def find_obstacle(self, lane: LaneName) -> str | None:

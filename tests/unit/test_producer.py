@@ -131,8 +131,7 @@ class _Producer:
 
 def _emitter(fates: Mapping[TopicPartition, str] | None = None, partitions: int = 3) -> tuple[Emitter, _Producer]:
     """An emitter that has started, into topics of so many partitions."""
-    producer = _Producer(fates or {})
-    emitter = Emitter(Settings(), "unique", Hooks(), before_commit=lambda: producer.steps.append("nearly over"))
+    emitter, producer = Emitter(Settings(), "unique", Hooks()), _Producer(fates or {})
     emitter._producer._closed = True  # it never started, and complains of not being stopped
     emitter._producer = producer
     emitter._partitions = dict.fromkeys((*Settings().result_topics, DEAD), partitions)
@@ -162,7 +161,8 @@ async def test_results_come_before_offsets_and_offsets_before_the_commit() -> No
     """
     emitter, producer = _emitter()
     assert (emitter.has_begun, emitter.is_open) == (False, False)
-    await emitter.emit([_batch(0, _answer(3), stop=5), _batch(2, _answer(7, Kind.CREATED), stop=8), _batch(1, stop=4)])
+    batches = [_batch(0, _answer(3), stop=5), _batch(2, _answer(7, Kind.CREATED), stop=8), _batch(1, stop=4)]
+    await emitter.emit(batches, lambda: producer.steps.append("nearly over"))
     assert producer.steps == ["begin", "offsets of passport-worker", "nearly over", "commit"]
     assert producer.offsets == {
         TopicPartition(COMMANDS, lane): OffsetAndMetadata(stop, f"passport-worker {stop}")

@@ -72,6 +72,7 @@ async def test_new_lanes_open_and_answer() -> None:
     for partition, count in ((0, 3), (2, 1)):
         world.fetch(partition, count)
     await world.until_out(3, 0, 1)
+    assert world.kafka.fetches == 1, "the consumer hears that a turn is nearly over"
     await world.close()
     assert {partition: offsets for turn in world.kafka.turns for partition, offsets in turn.items()} == {
         0: [0, 1, 2],

@@ -180,8 +180,8 @@ async def wait_for_fetch(consumer: AIOKafkaConsumer, seconds: float) -> None:
 # The least time of an empty fetch. Kafka holds an empty answer back for longer; the demo's broker sends it at once.
 EMPTY_SECONDS = 0.05
 
-# The pause after a fetch with records: at least so long, so that records which come meanwhile are fetched together, from
-# all partitions. Then it goes on until a turn is nearly over, but no longer than the second time: records that are fetched
+# The pause after a fetch with records takes at least so long, and records that come meanwhile are fetched together,
+# from all partitions. Then it goes on until a turn is nearly over, for `MOST_SECONDS` in all: records that are fetched
 # before would only wait for the end of that turn, and those that come in between for the end of the next one.
 FULL_SECONDS = 0.01
 MOST_SECONDS = 0.04

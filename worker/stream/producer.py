@@ -65,8 +65,7 @@ class Emitter:
 
     A session gives it a transactional id that nobody used before and nobody will use again. `offsets_group` is the
     group whose offsets it commits, where that is not the workers' group. `offsets_at` is the partition for which it
-    commits the offset of its only lane, where that is not the lane's own. `before_commit` is called when all that is
-    left of a transaction is its end.
+    commits the offset of its only lane, where that is not the lane's own.
     """
 
     def __init__(
@@ -77,9 +76,8 @@ class Emitter:
         *,
         offsets_group: str | None = None,
         offsets_at: TopicPartition | None = None,
-        before_commit: Callable[[], None] = lambda: None,
     ) -> None:
-        self._settings, self._before_commit = settings, before_commit
+        self._settings = settings
         self._offsets_group, self._offsets_at = offsets_group or settings.group_id, offsets_at
         self._hooks = hooks
         # The result topics of each channel, by its command topic and their kind, and the topic of its dead letters.
@@ -133,10 +131,11 @@ class Emitter:
             self._partitions[topic] = len(known)
         return self._partitions.get(topic)
 
-    async def emit(self, batches: Sequence[Sent]) -> None:
+    async def emit(self, batches: Sequence[Sent], before_commit: Callable[[], None] = lambda: None) -> None:
         """Publish the answers of batches and commit the offsets behind them, in one transaction.
 
-        Raises `EmissionFailed` on any doubt.
+        `before_commit` is called when all that is left of the transaction is its end. Raises `EmissionFailed` on any
+        doubt.
         """
         deliveries = self._deliveries(batches)
         offsets = {
@@ -151,7 +150,7 @@ class Emitter:
                 self._hooks.sending(batches, self._destination),
             ):
                 async with asyncio.timeout(EMIT_SECONDS):
-                    await self._transaction(deliveries, offsets)
+                    await self._transaction(deliveries, offsets, before_commit)
         except Exception as error:
             if isinstance(error, NotOver):
                 # Kafka may end the previous transaction at any moment, and would then take requests of this one.
@@ -161,7 +160,10 @@ class Emitter:
             ) from error
 
     async def _transaction(
-        self, deliveries: Sequence[Delivery], offsets: Mapping[TopicPartition, OffsetAndMetadata]
+        self,
+        deliveries: Sequence[Delivery],
+        offsets: Mapping[TopicPartition, OffsetAndMetadata],
+        before_commit: Callable[[], None],
     ) -> None:
         producer = self._producer
         await producer.begin_transaction()
@@ -173,7 +175,7 @@ class Emitter:
         # question a transaction. Tried: one offset commit in ten failed, and the client waited for 100 ms.
         await producer.send_offsets_to_transaction(offsets, self._offsets_group)
         failpoints.reach("offsets")
-        self._before_commit()
+        before_commit()
         await producer.commit_transaction()
         self.is_open, self.has_committed = False, True
         failpoints.reach("EndTxn answered")

@@ -60,7 +60,7 @@ class Session:
     def __init__(self, owner: Owner, lanes: Sequence[Lane], shared: LaneDependencies, consumer: Consumer) -> None:
         """`owner.producer` is the transactional id. No producer may have used it before."""
         self.id = owner.producer
-        self.emitter = Emitter(shared.settings, self.id, shared.hooks, before_commit=consumer.fetch_for_next_turn)
+        self.emitter = Emitter(shared.settings, self.id, shared.hooks)
         self._owner, self._lanes, self._shared, self._consumer = owner, lanes, shared, consumer
         self._hooks = shared.hooks
         self._is_started = self._is_closing = False
@@ -300,7 +300,7 @@ class Session:
         activities = [batch.activity for batch in applied.values()]
         with self._hooks.within(activities):
             with self._hooks.step("emit"):
-                await self.emitter.emit(list(applied.values()))
+                await self.emitter.emit(list(applied.values()), self._consumer.fetch_for_next_turn)
             for lane, batch in applied.items():
                 lane.emit(batch.stop)
         for activity in activities:

@@ -9,6 +9,22 @@ _SESSIONS, _GROUP, _LAG = "worker/stream/sessions.py", "worker/stream/group.py",
 
 FAULTS = (
     Fault(
+        "fetch-out-of-step",
+        "a session tells the consumer when a turn is nearly over",
+        _SESSION,
+        "emitter.emit(list(applied.values()), self._consumer.fetch_for_next_turn)",
+        "emitter.emit(list(applied.values()))",
+        ("tests/unit/test_session.py",),
+    ),
+    Fault(
+        "fetch-never-in-step",
+        "a pause after a fetch ends when a turn is nearly over",
+        "worker/stream/aiokafka_internals.py",
+        "            turn_ends.set()\n",
+        "            turn_ends.clear()\n",
+        ("tests/unit/test_fetch_pauses.py",),
+    ),
+    Fault(
         "t12-incarnation-noted-late",
         "a database that is exchanged during an opening is noticed",
         _SESSION,
