@@ -151,7 +151,7 @@ def test_the_fields_of_a_key() -> None:
     assert sorted(_problems(key, {}, signaturesRequiredFrom="now")) == [
         f"companies[0].signaturesRequiredFrom: {MOMENT}",
         f"{PATH}.kid: Expected no other field than jwk, label, notBefore, revokedAt",
-        f"{PATH}.label: Expected text without control characters",
+        f"{PATH}.label: Expected text without control characters, got a number (text that looks like one needs quotes)",
         f"{PATH}.notBefore: {MOMENT}",
         f"{PATH}.revokedAt: {MOMENT}",
         "companies[0].signingKeys[1].jwk: Required",

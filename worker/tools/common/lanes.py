@@ -58,7 +58,8 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
             seconds = 0.0 if oldest_ms is None else round(max(0.0, time.time() - oldest_ms / 1000), 3)
             changes: dict[str, object] = {"lag_seconds": seconds}
             if at in published:
-                changes["emitted"] = positions[at].emitted
+                emitted = positions[at].emitted
+                changes |= {"emitted": emitted, "lag_records": max(0, positions[at].log.end - emitted)}
             if not isinstance(rows, Problem):
                 changes["state"], changes["advice"] = _state(report, positions[at], newest.get(at))
             report = report.model_copy(update=changes)

@@ -46,10 +46,12 @@ class ReaderSessions:
         """A session for one question. It is closed if the question fails. Raises `CannotConnect`."""
         async with self._free:
             connection = self._idle.pop() if self._idle else None
-            if connection is None or connection.is_closed():
+            is_new = connection is None or connection.is_closed()
+            if connection is None or is_new:
                 connection = await connect(self._database)
-                await connection.execute(_LIMITS)
             try:
+                if is_new:
+                    await connection.execute(_LIMITS)
                 yield Inspection(connection)
             except BaseException:
                 connection.terminate()

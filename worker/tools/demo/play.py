@@ -165,5 +165,6 @@ def outcome_of(record: ResultRecord) -> tuple[int, str]:
     body = {} if record.kind is Kind.CREATED else body_of_value(record.value or b"")  # bodies are slow to read
     outcome = outcome_class(record.kind, body, replayed=record.is_replayed)
     if outcome is None:
-        return int(body.get("status", 0)), record.kind.label
+        status = body.get("status")
+        return status if isinstance(status, int) else 0, record.kind.label
     return ROWS[outcome].status, ROWS[outcome].code
