@@ -175,9 +175,11 @@ _LONGEST = ("end_to_end", "operations", "integration", "deploy", "monitoring")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All others are slow, and the slowest come first: processes of pytest-xdist take the tests in this order."""
+    here = Path(__file__).parent
+    folders = {path: path.relative_to(here).parts[0] for path in {item.path for item in items}}
 
     def folder(item: pytest.Item) -> str:
-        return item.path.relative_to(Path(__file__).parent).parts[0]
+        return folders[item.path]
 
     for item in items:
         if folder(item) not in _QUICK or item.get_closest_marker("long") or item.get_closest_marker("repeat"):

@@ -33,9 +33,6 @@ from worker.tools.submit.drawing import TIMES
 
 pytestmark = pytest.mark.real_kafka
 
-KILLS = 20
-ROWS = 20_000
-
 
 @pytest.fixture
 async def answering(bench: Workbench, tmp_path: Path) -> AsyncIterator[Workbench]:
@@ -119,16 +116,18 @@ async def test_a_spreadsheet_gets_one_answer_a_row(answering: Workbench, tmp_pat
     assert await _commands(answering) == len(commands)
 
 
-async def test_killed_at_twenty_moments_and_started_again(answering: Workbench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.repeat)])
+async def test_killed_at_some_moments_and_started_again(answering: Workbench, tmp_path: Path, kills: int) -> None:
     """One answer a row, in order; no passport twice; nothing is asked again but what was on its way."""
-    serials = [f"U{number}" for number in range(ROWS)]
+    rows = kills * 1000
+    serials = [f"U{number}" for number in range(rows)]
     file, log, chance = sheet(tmp_path / "units.csv", serials), tmp_path / "submit.log", random.Random()
-    for number in range(KILLS):
+    for number in range(kills):
         process = start(answering, "submit", str(file), "--rate", "2500", "--in-flight", "1000", log=log)
         if number % 4 == 0:  # while it starts
             await asyncio.sleep(chance.uniform(0, 1))
         else:  # among answers: a start takes many seconds on a busy machine, so that no clock knows this moment
-            size = len(answers_of(file)) + chance.randrange(1, ROWS // KILLS * 200)
+            size = len(answers_of(file)) + chance.randrange(1, 200_000)
             await asyncio.to_thread(_until_answered, process, file, size, log)
         process.kill()
         await asyncio.to_thread(process.wait)
@@ -137,10 +136,10 @@ async def test_killed_at_twenty_moments_and_started_again(answering: Workbench, 
     found = answers(file)
     assert [row["gs1.serialNumber"] for row in found] == serials
     assert set(outcomes(file)) <= {"created", "replayed"}
-    assert len({row["answer.passportId"] for row in found}) == len({row["answer.place"] for row in found}) == ROWS
-    assert await _passports(answering) == ROWS
+    assert len({row["answer.passportId"] for row in found}) == len({row["answer.place"] for row in found}) == rows
+    assert await _passports(answering) == rows
     commands = await asyncio.to_thread(answering.read, [answering.settings.topic_commands])
-    assert ROWS <= len(commands) <= ROWS + KILLS * 1000
+    assert rows <= len(commands) <= rows + kills * 1000
 
 
 async def test_results_of_others_under_our_keys_are_not_taken(answering: Workbench, tmp_path: Path) -> None:
