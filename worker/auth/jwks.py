@@ -11,6 +11,7 @@ from typing import Protocol
 import aiohttp
 import structlog
 
+from worker.auth.bounded_body import read_bounded
 from worker.auth.key_set import NotAKeySet, VerificationKey, public_key_set, read_keys
 
 log = structlog.get_logger(__name__)
@@ -229,11 +230,9 @@ async def _read_document(location: str, timeout_seconds: float) -> bytes:
     async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session, session.get(location) as response:
         if response.status != 200:
             raise NotAKeySet(f"Expected a JWKS, got HTTP status {response.status}")
-        document = bytearray()
-        async for chunk in response.content.iter_any():
-            document += chunk
-            _check_size(len(document))
-        return bytes(document)
+        document = await read_bounded(response, MAX_BYTES)
+    _check_size(len(document))
+    return document
 
 
 def _read_file(path: str) -> bytes:

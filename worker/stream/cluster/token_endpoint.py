@@ -12,6 +12,7 @@ import aiohttp
 import structlog
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
+from worker.auth.bounded_body import read_bounded
 from worker.secret_file import UnreadableSecret, read_secret
 
 log = structlog.get_logger(__name__)
@@ -85,13 +86,7 @@ class TokenEndpoint:
                 self._url, data=form, headers={"Authorization": f"Basic {client}"}, allow_redirects=False
             ) as response,
         ):
-            # Piece by piece: `read(n)` returns what has come so far, and a long answer comes in several packets.
-            text = bytearray()
-            async for piece in response.content.iter_any():
-                text += piece
-                if len(text) > _MAX_BYTES:
-                    break
-            answer = _json_object(text)
+            answer = _json_object(await read_bounded(response, _MAX_BYTES))
         if response.status in (400, 401, 403):
             reason = answer.get("error", f"HTTP status {response.status}")
             raise SaslAuthenticationFailed(f"{self._place} gives client {self._client_id} no token: {reason}")
@@ -107,7 +102,7 @@ class TokenEndpoint:
         return urlsplit(self._url).netloc.rpartition("@")[2]
 
 
-def _json_object(text: bytes | bytearray) -> dict[str, Any]:
+def _json_object(text: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(text)
     except ValueError:
