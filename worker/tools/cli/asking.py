@@ -13,6 +13,7 @@ from worker.domain.gs1 import UNSAFE_TEXT
 from worker.observability.logs import configure_logs
 from worker.settings import Settings
 from worker.tools.cli.errors import BadUsage, Failed
+from worker.tools.cli.options import check_number
 from worker.tools.cli.progress import RecordProgress, display
 from worker.tools.cli.running import collect_garbage_seldom, obey, run_async, settings_with_warnings, warn
 from worker.tools.common.journal import Author, process_at_host, user_at_host
@@ -99,12 +100,6 @@ def _is_backwards(start: Bound | None, stop: Bound | None) -> bool:
     if isinstance(start, int):
         return isinstance(stop, int) and stop < start
     return isinstance(start, datetime) and isinstance(stop, datetime) and stop < start
-
-
-def check_number(name: str, value: float) -> None:
-    """Raises `BadUsage` for a negative number, and for NaN, which is neither more nor less than any."""
-    if not value >= 0:
-        raise BadUsage(f"{name}: expected a number from 0 on, got {value:g}")
 
 
 SomeReport = TypeVar("SomeReport", bound=Report)

@@ -1,4 +1,4 @@
-"""Parses option values that several verbs share. Each function raises `BadUsage`, which says what was expected."""
+"""Parses or checks option values that several verbs share. Functions raise `BadUsage`, which says what was expected."""
 
 import re
 from collections.abc import Iterable
@@ -35,6 +35,12 @@ def duration(name: str, text: str) -> timedelta:
     if parsed is None or parsed > _LONGEST:
         raise BadUsage(f"{name}: expected a time such as 90m, 24h or 7d, at most 366d, got {text!r}")
     return parsed
+
+
+def check_number(name: str, value: float) -> None:
+    """Refuse a negative number of the option `name`, and NaN, which is neither more nor less than any."""
+    if not value >= 0:
+        raise BadUsage(f"{name}: expected a number from 0 on, got {value:g}")
 
 
 def separated(given: Iterable[str]) -> tuple[str, ...]:
