@@ -18,26 +18,28 @@ class CannotPrint(OSError):
         return f"cannot write the output: {self.strerror}. What the command changed before stays changed."
 
 
+@contextmanager
+def _known_failures() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CannotPrint(*error.args) from error
+
+
 class _Output(io.TextIOWrapper):
     """Standard output, whose errors differ from those of other files."""
 
     def write(self, text: str) -> int:
         """Raise `CannotPrint`, or `BrokenPipeError`."""
-        try:
+        with _known_failures():
             return super().write(text)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise CannotPrint(*error.args) from error
 
     def flush(self) -> None:
         """Raise `CannotPrint`, or `BrokenPipeError`."""
-        try:
+        with _known_failures():
             super().flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise CannotPrint(*error.args) from error
 
 
 def prepare_streams() -> None:
