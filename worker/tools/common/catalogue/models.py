@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -30,20 +31,23 @@ def _wrong(what: str) -> PydanticCustomError:
     return PydanticCustomError("expected", "Expected {what}", {"what": what})
 
 
-def _only(what: str, fits: Callable[[Any], bool]) -> PlainValidator:
+def _only(what: str, fits: Callable[[Any], bool], *, is_text: bool = False) -> PlainValidator:
     """Accepts fitting values as they are."""
 
     def check(value: object) -> object:
         if not fits(value):
-            raise _wrong(what + _got(what, value))
+            raise _wrong(what + (_got(value) if is_text else ""))
         return value
 
     return PlainValidator(check)
 
 
-def _got(what: str, value: object) -> str:
+_only_text = partial(_only, is_text=True)
+
+
+def _got(value: object) -> str:
     """Say where a number or a truth value stands for text: YAML reads `007`, `on` and `no` so, without quotes."""
-    if ("text" in what or "digits" in what) and isinstance(value, int | float):
+    if isinstance(value, int | float):
         kind = "true or false" if isinstance(value, bool) else "a number"
         return f", got {kind} (text that looks like one needs quotes)"
     return ""
@@ -83,22 +87,26 @@ def hash_of_key(key: str) -> bytes:
     return sha256(key.encode(errors="replace")).digest()
 
 
-Text = Annotated[str, _only("text of at least one character, without control characters", _is_text)]
-Label = Annotated[str, _only("text without control characters", _is_label)]
+Text = Annotated[str, _only_text("text of at least one character, without control characters", _is_text)]
+Label = Annotated[str, _only_text("text without control characters", _is_label)]
 TextOrNull = Annotated[
     str | None,
-    _only("text of at least one character, without control characters, or null", lambda v: v is None or _is_text(v)),
+    _only_text(
+        "text of at least one character, without control characters, or null", lambda v: v is None or _is_text(v)
+    ),
 ]
 Integer = Annotated[int, _only(f"an integer from 0 to {_LARGEST_INTEGER}", _is_integer)]
 IntegerOrNull = Annotated[
     int | None,
     _only(f"an integer from 0 to {_LARGEST_INTEGER}, or null", lambda value: value is None or _is_integer(value)),
 ]
-ObjectId = Annotated[str, _only("24 hexadecimal digits, as text", is_object_id), AfterValidator(str.lower)]
+ObjectId = Annotated[str, _only_text("24 hexadecimal digits, as text", is_object_id), AfterValidator(str.lower)]
 # None stands for an absent field; a null in the file is refused.
-Digest = Annotated[bytes | None, _only("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(bytes.fromhex)]
+Digest = Annotated[bytes | None, _only_text("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(bytes.fromhex)]
 HashedKey = Annotated[
-    bytes | None, _only("text that starts with `tp_`, without spaces", _matches(_API_KEY)), AfterValidator(hash_of_key)
+    bytes | None,
+    _only_text("text that starts with `tp_`, without spaces", _matches(_API_KEY)),
+    AfterValidator(hash_of_key),
 ]
 TimeOrNull = Annotated[datetime | None, PlainValidator(_parse_time)]
 
