@@ -45,12 +45,10 @@ class ReaderSessions:
     async def inspection(self) -> AsyncIterator[Inspection]:
         """A session for one question. It is closed if the question fails. Raises `CannotConnect`."""
         async with self._free:
-            connection = self._idle.pop() if self._idle else None
-            is_new = connection is None or connection.is_closed()
-            if connection is None or is_new:
-                connection = await connect(self._database)
+            idle = self._idle.pop() if self._idle else None
+            connection = await connect(self._database) if idle is None or idle.is_closed() else idle
             try:
-                if is_new:
+                if connection is not idle:
                     await connection.execute(_LIMITS)
                 yield Inspection(connection)
             except BaseException:
