@@ -1,13 +1,15 @@
 """Who opens lanes: epochs, and the list of producers to fence; each test runs on both stores unless it needs two."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
 from tests.contract.world import OPEN, TOPIC, Lane, ask, processor_of
+from worker.batch.batch import Batch
 from worker.store.port import (
     ExpectedPosition,
     FencingToken,
@@ -22,6 +24,8 @@ from worker.store.port import (
 from worker.store.postgres import PostgresStore
 from worker.store.sql import Connection
 from worker.tools.lanes.taking_lanes import move_applied
+
+T = TypeVar("T")
 
 NAME, SECOND, THIRD = NAMES = tuple(LaneName("group", TOPIC, partition) for partition in range(3))
 
@@ -246,6 +250,23 @@ async def _made_backwards(store: PostgresStore) -> list[Lane]:
     return lanes[::-1]
 
 
+async def _beside_a_turn(
+    watcher: Connection, lanes: Sequence[Lane], batches: Sequence[Batch], other: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """What `other` returns, which begins while a turn waits for the second lane, and waits itself until both go on."""
+    async with asyncio.timeout(10):
+        held = watcher.transaction()
+        await held.start()
+        await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].token.lane_id)
+        turn = asyncio.create_task(lanes[0].processor.process(batches))
+        await _waiting(watcher, 1)
+        beside = asyncio.create_task(other())
+        await _waiting(watcher, 2)
+        await held.rollback()
+        _, answer = await asyncio.gather(turn, beside)
+    return answer
+
+
 async def test_who_registers_and_who_commits_lock_lanes_in_one_order(
     postgres: PostgresStore, watcher: Connection
 ) -> None:
@@ -256,16 +277,7 @@ async def test_who_registers_and_who_commits_lock_lanes_in_one_order(
     """
     lanes = await _made_backwards(postgres)
     batches = [lane.batch(ask(OPEN, 1, f"s{at}")) for at, lane in enumerate(lanes)]
-    async with asyncio.timeout(10):
-        held = watcher.transaction()
-        await held.start()
-        await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].token.lane_id)
-        turn = asyncio.create_task(lanes[0].processor.process(batches))
-        await _waiting(watcher, 1)
-        registering = asyncio.create_task(_register(postgres, "b", *NAMES))
-        await _waiting(watcher, 2)
-        await held.rollback()
-        _, found = await asyncio.gather(turn, registering)
+    found = await _beside_a_turn(watcher, lanes, batches, lambda: _register(postgres, "b", *NAMES))
     assert [len(batch.answers) for batch in batches] == [1] * 3
     assert len(_tokens(found)) == 3
 
@@ -276,16 +288,7 @@ async def test_notes_of_lanes_lock_them_in_that_order_as_well(postgres: Postgres
     for lane in lanes:
         await lane.process(ask(OPEN, 1, f"first{lane.token.lane_id}"))
     batches = [lane.batch(ask(OPEN, 1, f"second{lane.token.lane_id}")) for lane in lanes]
-    async with asyncio.timeout(10):
-        held = watcher.transaction()
-        await held.start()
-        await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].token.lane_id)
-        turn = asyncio.create_task(lanes[0].processor.process(batches))
-        await _waiting(watcher, 1)
-        noting = asyncio.create_task(postgres.mark_emitted({lane.token: 1 for lane in lanes}))
-        await _waiting(watcher, 2)
-        await held.rollback()
-        await asyncio.gather(turn, noting)
+    await _beside_a_turn(watcher, lanes, batches, lambda: postgres.mark_emitted({lane.token: 1 for lane in lanes}))
     assert [len(batch.answers) for batch in batches] == [1] * 3
     standing = await postgres.positions([lane.token for lane in lanes])
     assert list(standing.values()) == [Position(2, 1, 0)] * 3
@@ -299,17 +302,8 @@ async def test_who_confirms_locks_lanes_in_that_order_as_well(postgres: Postgres
     """
     lanes = await _made_backwards(postgres)
     batches = [lane.batch(ask(OPEN, 1, f"s{at}")) for at, lane in enumerate(lanes)]
-    async with asyncio.timeout(10):
-        held = watcher.transaction()
-        await held.start()
-        await watcher.fetch("SELECT FROM lane WHERE id = $1 FOR UPDATE", lanes[1].token.lane_id)
-        turn = asyncio.create_task(lanes[0].processor.process(batches))
-        await _waiting(watcher, 1)
-        tokens = [lane.token for lane in lanes]
-        confirming = asyncio.create_task(postgres.list_only(tokens, tokens[0].holder))
-        await _waiting(watcher, 2)
-        await held.rollback()
-        _, ours = await asyncio.gather(turn, confirming)
+    tokens = [lane.token for lane in lanes]
+    ours = await _beside_a_turn(watcher, lanes, batches, lambda: postgres.list_only(tokens, tokens[0].holder))
     assert [len(batch.answers) for batch in batches] == [1] * 3
     assert ours == {*tokens}
     assert lanes[0].processor.failed_at == 0.0, "the turn was the victim, and ran again"
