@@ -323,8 +323,8 @@ def test_yaml_is_held_to_what_json_can_say(prefill: str, problem: str) -> None:
 
 
 def test_text_that_yaml_reads_as_something_else_needs_quotes() -> None:
-    """A rule on characters alone would not tell what is wrong with `on` and `007`."""
-    plan = "{id: 007, maxDpps: 1, overagePriceCents: null, maxV1WritesPerDay: null}"
+    """A rule on characters alone would not tell what is wrong with `on` and `7`."""
+    plan = "{id: 7, maxDpps: 1, overagePriceCents: null, maxV1WritesPerDay: null}"
     company = "{_id: 665000000000000000000000, name: n, plan: on, subscription: null}"
     assert _problems(f"plans: [{plan}]\ncompanies: [{company}]", ".yaml") == [
         "plans[0].id: Expected text of at least one character, without control characters"
@@ -381,6 +381,22 @@ def test_a_broken_file_is_named_with_the_place(tmp_path: Path, text: str, suffix
     with pytest.raises(UnreadableFile) as caught:
         read_catalogue(path)
     assert str(caught.value) == f"{path}: {problem}"
+
+
+@pytest.mark.parametrize("text", ["010", "0x10", "0b11", "1_000", "12:30", "-1:30.5", "1_0.5"])
+def test_numbers_that_yaml_reads_differently_are_refused(text: str) -> None:
+    """Seen to fail before: a limit of 010 was 8, and a time of 12:30 in a field was 750."""
+    plan = f"{{id: p, maxDpps: {text}, overagePriceCents: null, maxV1WritesPerDay: null}}"
+    assert _problems(f"plans: [{plan}]", ".yaml") == [
+        "plans[0].maxDpps: Expected a number in decimal digits (text that looks like a number needs quotes)"
+    ]
+
+
+@pytest.mark.parametrize("text", ["0", "-10", "+5", "0.5", "5.", ".5", "1.5e+3", "'010'", "08", "1e3"])
+def test_other_numbers_and_texts_are_taken(text: str) -> None:
+    """Also those that are text to YAML."""
+    (problem,) = _problems(f"a: {text}", ".yaml")
+    assert problem.startswith("a: Expected no other field")
 
 
 def test_no_python_object_is_made_of_a_tag() -> None:

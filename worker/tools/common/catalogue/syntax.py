@@ -25,6 +25,8 @@ _TIME_PATH = re.compile(
 )
 """Paths at which YAML may read a time."""
 _BARE_KEY = re.compile(r"\w+")
+_PLAIN_NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)?(\.\d*)?(e[-+]?\d+)?|\.(inf|nan))", re.IGNORECASE)
+"""Numbers that mean the same to everybody. To PyYAML, which follows YAML 1.1, 010 is 8 and 12:30 is 750."""
 
 
 class UnreadableText(Exception):
@@ -93,6 +95,10 @@ def _parse_yaml(text: str) -> object:
     raise UnreadableText(problem)
 
 
+class _OddNumber:
+    """A number in YAML whose digits mean something else to most people."""
+
+
 class _Loader(yaml.SafeLoader):
     """A SafeLoader whose objects remember repeated keys."""
 
@@ -108,6 +114,8 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        if node.tag in _NUMBERS and not _PLAIN_NUMBER.fullmatch(node.value):
+            return _OddNumber()
         try:
             return super().construct_object(node, deep)
         except ValueError:  # a 30th of February, an integer of over 4,300 digits
@@ -122,6 +130,7 @@ class _Loader(yaml.SafeLoader):
         parsed.update(self.construct_mapping(node))
 
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping_object)
 
 
@@ -177,5 +186,7 @@ def _problem_of_scalar(value: object, path: ValuePath) -> str | None:
         return None
     if isinstance(value, datetime) and _TIME_PATH.fullmatch(show(path)):
         return None
+    if isinstance(value, _OddNumber):
+        return "Expected a number in decimal digits (text that looks like a number needs quotes)"
     kind = "a date" if isinstance(value, date) else f"a YAML {type(value).__name__}"
     return f"Expected a JSON value, got {kind} (text that looks like one needs quotes)"
