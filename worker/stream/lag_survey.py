@@ -36,10 +36,11 @@ async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> Non
     topic, partition = lane.name.topic, lane.name.partition
     first, end = (await consumer.log_ends([lane.partition]))[lane.partition]
     lane.lag.log_end = end
+    state = lane.state
     if lane.is_at_work:
         return
     # The committed offset may be the very thing that is wrong with a halted lane.
-    stands_at = lane.lag.stands_at if lane.state is LaneState.HALTED else None
+    stands_at = lane.lag.stands_at if state is LaneState.HALTED else None
     if stands_at is None:
         committed = (await shared.cluster.committed(lane.name.group_id, [lane.partition]))[lane.partition]
         if isinstance(committed, KafkaError):
@@ -50,5 +51,5 @@ async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> Non
         return
     reader = LogReader(shared.cluster)
     oldest_ms = await reader.appended_ms(topic, partition, stands_at) if stands_at < end else None
-    if not lane.is_at_work:  # it may have been opened meanwhile
+    if lane.state is state:  # it may have been opened or halted meanwhile: then the next look tells where it stands
         lane.lag.survey(stands_at, end, oldest_ms)

@@ -9,6 +9,14 @@ _SESSIONS, _GROUP, _LAG = "worker/stream/sessions.py", "worker/stream/group.py",
 
 FAULTS = (
     Fault(
+        "lag-of-a-halt-overwritten",
+        "a look that began before a lane halted does not tell where it stands",
+        "worker/stream/lag_survey.py",
+        "    if lane.state is state:",
+        "    if not lane.is_at_work:",
+        ("tests/unit/test_lag_survey.py",),
+    ),
+    Fault(
         "fetch-out-of-step",
         "a session tells the consumer when a turn is nearly over",
         _SESSION,
