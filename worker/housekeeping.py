@@ -10,7 +10,7 @@ from worker.observability.certificates import expiries
 from worker.observability.metrics import Metrics
 from worker.store.backups import newest_backup
 from worker.store.clocks import AGREED_SECONDS, NewestRecord, clock_ahead, clock_difference
-from worker.store.partitions import drop_old_days, ensure_days, ledger_end
+from worker.store.partitions import drop_old_days, ensure_days, ledger_end, overdue_day
 from worker.store.postgres import PostgresStore
 from worker.stream.cluster.topic_settings import shortest_retention
 from worker.stream.cluster.topics import find_topics
@@ -42,13 +42,17 @@ class Housekeeping:
                 async with self._store.session() as connection:
                     # Also while the clocks differ: without a partition for its day, Postgres stores no answer.
                     await ensure_days(connection)
-                dropped: list[str] = []
+                dropped, overdue = list[str](), None
                 if await self._clocks_agree():
                     async with self._store.session() as connection:
                         dropped = await drop_old_days(connection, self._settings.retention_days)
-                self._metrics.partitions_maintained.set_to_current_time()
+                        overdue = await overdue_day(connection, self._settings.retention_days)
                 if dropped:
                     log.info("ledger_days_dropped", days=dropped)
+                if overdue is None:
+                    self._metrics.partitions_maintained.set_to_current_time()
+                else:
+                    log.warning("housekeeping_failed", error=f"somebody's lock keeps Postgres from dropping {overdue}")
             except Exception as error:  # days are created two days ahead, so that this may fail for long
                 log.warning("housekeeping_failed", error=f"{type(error).__name__}: {error}")
 

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.world import until_waiting
 from tests.workbench import make_past_day
 from worker.store import partitions, sql
-from worker.store.partitions import drop_old_days, ensure_days, ledger_end
+from worker.store.partitions import drop_old_days, ensure_days, ledger_end, overdue_day
 from worker.store.sql import Connection
 
 RETENTION_DAYS = 7
@@ -179,9 +179,11 @@ async def test_a_batch_in_flight_is_waited_for_only_briefly(
     async with other.transaction():
         await other.fetch("SELECT FROM ledger")
         assert await drop_old_days(connection, RETENTION_DAYS) == []
+        assert await overdue_day(connection, RETENTION_DAYS) == oldest
     assert await _ledger_from(connection) == [0]
     assert await connection.fetchval("SHOW lock_timeout") == "0"
     assert await drop_old_days(connection, RETENTION_DAYS) == _names(oldest)
+    assert await overdue_day(connection, RETENTION_DAYS) is None
     await other.close()
 
 

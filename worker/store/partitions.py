@@ -63,6 +63,17 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
     return dropped
 
 
+async def overdue_day(connection: Connection, retention_days: int) -> date | None:
+    """The oldest day that is a day late and that no lane needs: somebody's lock keeps it. None where all is in order.
+
+    Read only.
+    """
+    for day in (await old_days(connection, retention_days + 1))[:1]:
+        if not await connection.fetchval(sql.load("day_is_needed"), day, retention_days, _our_day()):
+            return day
+    return None
+
+
 async def _drop_day(connection: Connection, day: date, retention_days: int) -> list[str]:
     """Drop a day in one transaction; nothing where a lock takes too long, or where answers are not emitted yet."""
     try:
