@@ -11,6 +11,8 @@ class Lag:
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
         self._surveyed = False
+        # Where the survey looked, and the append time of the command that waits there.
+        self._surveyed_at: int | None = None
         self._surveyed_ms: int | None = None
         # A, once the lane has been open.
         self.applied: int | None = None
@@ -20,16 +22,18 @@ class Lag:
         self.log_end: int | None = None
 
     def restart(self, applied: int) -> None:
-        """Drop the survey, since the lane works from now on."""
-        self.applied, self._surveyed = applied, False
+        """Drop the survey and where the lane stood, since it works from now on."""
+        self.applied, self.stands_at, self._surveyed = applied, None, False
 
     def survey(self, stands_at: int, log_end: int, oldest_ms: int | None) -> None:
         """Note the broker's answers on a lane that does not work; they hold until it works again."""
-        self.stands_at, self.log_end, self._surveyed_ms, self._surveyed = stands_at, log_end, oldest_ms, True
+        self.stands_at, self.log_end, self._surveyed = stands_at, log_end, True
+        self._surveyed_at, self._surveyed_ms = stands_at, oldest_ms
 
     def is_known(self, stands_at: int) -> bool:
         """Whether a survey has already found the command that waits there."""
-        return self._surveyed and self.stands_at == stands_at and self._surveyed_ms is not None
+        # Not `self.stands_at`: a lane that has halted since may stand elsewhere.
+        return self._surveyed and self._surveyed_at == stands_at and self._surveyed_ms is not None
 
     def records(self) -> int:
         """Offsets from where the lane is to the end of the log; markers count (guard B12)."""

@@ -17,12 +17,19 @@ LOOK_SECONDS = 20.0
 
 async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, shared: LaneDependencies) -> None:
     """Survey idle lanes until cancelled. `lanes` is the assignment's own mapping, and changes."""
-    while True:
-        await asyncio.sleep(SURVEY_SECONDS)
-        idle = {lane.partition: lane for lane in lanes.values() if not lane.wants_records}
-        leaders = consumer.by_leader(idle)
-        # Side by side, so that a silent leader holds up its own lanes only.
-        await asyncio.gather(*(_survey([idle[partition] for partition in led], consumer, shared) for led in leaders))
+    looks: dict[Lane, asyncio.Task[None]] = {}
+    try:
+        while True:
+            await asyncio.sleep(SURVEY_SECONDS)
+            looks = {lane: look for lane, look in looks.items() if not look.done()}
+            idle = {lane.partition: lane for lane in lanes.values() if not lane.wants_records and lane not in looks}
+            # Side by side, and nobody waits for the end, so that a silent leader holds up its own lanes only.
+            for led in consumer.by_leader(idle):
+                own = [idle[partition] for partition in led]
+                looks |= dict.fromkeys(own, asyncio.create_task(_survey(own, consumer, shared)))
+    finally:
+        for look in looks.values():
+            look.cancel()
 
 
 async def _survey(lanes: Sequence[Lane], consumer: Consumer, shared: LaneDependencies) -> None:
@@ -45,7 +52,11 @@ async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> Non
         committed = (await shared.cluster.committed(lane.name.group_id, [lane.partition]))[lane.partition]
         if isinstance(committed, KafkaError):
             raise committed
-        stands_at = first if committed is None else committed.offset
+        if committed is not None:
+            stands_at = committed.offset
+        else:  # Kafka has forgotten it, and A is near; or the lane never ran
+            applied = await shared.store.applied(lane.name.group_id, [topic])
+            stands_at = applied.get((topic, partition)) or first
     stands_at = max(first, stands_at)
     if lane.lag.is_known(stands_at):
         return
