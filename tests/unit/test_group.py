@@ -118,3 +118,51 @@ async def test_lost_commits_are_looked_for_while_lanes_work(
     await asyncio.sleep(0.05)
     watching.cancel()
     assert lane.inbox.failure == (None if reason is None else f"lost commits: {reason}")
+
+
+class _Sessions:
+    """Those of a lane whose turn takes a while to end."""
+
+    tasks: tuple[()] = ()
+
+    def __init__(self, steps: list[str]) -> None:
+        self._steps = steps
+
+    async def close(self) -> None:
+        await asyncio.sleep(0.1)
+        self._steps.append("closed")
+
+    async def fence_cut_off(self) -> None:
+        self._steps.append("fenced")
+
+
+async def test_a_stop_in_the_middle_of_a_rebalance_waits_for_the_lanes_that_the_rebalance_closes(
+    membership: GroupMembership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And fences what was cut off. Seen to fail: the member left at once, and lanes were neither closed nor fenced."""
+    steps: list[str] = []
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    async def leave() -> None:
+        steps.append("left")
+
+    for owner, name, stand_in in (
+        (membership.topic_watch, "begin", nothing),
+        (membership._consumer, "start", nothing),
+        (membership._consumer, "stop", leave),
+        (membership._consumer, "subscribe", lambda *_, **__: None),
+        (group, "pause_after_fetches", lambda _: None),
+        (group, "check_membership", lambda _: None),
+    ):
+        monkeypatch.setattr(owner, name, stand_in)
+    membership._sessions = cast(Any, _Sessions(steps))
+    running = asyncio.create_task(membership.run())
+    await asyncio.sleep(0.01)
+    rebalance = asyncio.create_task(membership.on_partitions_revoked([]))
+    await asyncio.sleep(0.01)
+    membership.stop()
+    await running
+    assert steps == ["closed", "fenced", "left"]
+    await rebalance

@@ -48,6 +48,9 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._topics = [*settings.by_commands]
         self.lanes: dict[TopicPartition, Lane] = {}
         self._sessions: Sessions | None = None
+        # Those of the last assignment that ended, and what closes them.
+        self._ended: Sessions | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         # Whether the group has finished a rebalance. A surplus worker has no partition then.
         self.assigned = False
@@ -93,11 +96,10 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         finally:
             self.stop()  # an assignment may still come, and nobody reads any more
             background.stop()
-            sessions = self._sessions
             # Lanes close before the member leaves: the next owner would fence the turns that are still in flight.
             await self._close_lanes()
-            if sessions is not None:
-                await sessions.fence_cut_off()
+            if self._ended is not None:
+                await self._ended.fence_cut_off()
             await close_within(self._consumer.stop(), 2.0)
 
     # Rebalances: both callbacks return soon, since aiokafka sends no heartbeats while they run (guard B2)
@@ -152,9 +154,12 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self.assigned = False
         self._shared.hooks.unassigned()
         self.lanes.clear()
-        sessions, self._sessions = self._sessions, None
-        if sessions is not None:
-            await sessions.close()
+        if self._sessions is not None:
+            self._ended, self._sessions = self._sessions, None
+            self._closing = asyncio.create_task(self._ended.close(), name="close lanes")
+        # A rebalance may close them already when the worker stops, and the other way around: both wait for the end.
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
 
     # The consumer, as sessions use it
 
