@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError, TransactionalIdAuthorizationFailed
 from aiokafka.structs import TopicPartition
+from structlog.testing import capture_logs
 
 from tests.contract.world import TOPIC
+from tests.told import Told
 from tests.unit.session_world import (
     GROUP,
     World,
@@ -27,6 +29,19 @@ from worker.stream.lane import LaneState
 from worker.stream.lane_positions import look_for_lost_commits, read_positions
 
 PRODUCERS = ("a", "b", "c")
+
+
+class _Halts(Told):
+    """Counts halts, and knows whether a lane that had halted was in another state."""
+
+    halts = 0
+    reopened_after_halt = False
+
+    def lane_halted(self, name: LaneName) -> None:
+        self.halts += 1
+
+    def lane_state(self, name: LaneName, state: str) -> None:
+        self.reopened_after_halt |= self.halts > 0 and state != "halted"
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +111,27 @@ async def test_a_fence_that_is_refused_halts_its_lane_until_it_is_allowed(monkey
     await world.until_running(0)
     assert "fence theirs" in world.kafka.steps
     await world.close()
+
+
+async def test_a_lane_whose_fence_stays_refused_is_halted_all_the_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look asks again. Seen to fail: it counted as another halt each time, and as opening until the answer."""
+    told = _Halts()
+    world = make_world(1, hooks=told)
+    await world.store.register([world.lanes[0].name], Owner(0, "before", "theirs"))
+    asked = list[str]()
+
+    async def refuse(transactional_id: str, request: Any) -> Any:
+        asked.append(transactional_id)
+        return SimpleNamespace(error_code=TransactionalIdAuthorizationFailed.errno)
+
+    monkeypatch.setattr(world.kafka, "ask_transaction_coordinator", refuse)
+    world.begin()
+    with capture_logs() as logs:
+        await until(lambda: len(asked) >= 3, 10, "it asks again")
+        await _halted(world, 0)
+    await world.close()
+    assert (told.halts, told.reopened_after_halt) == (1, False)
+    assert "halted_lane_goes_on" not in [one["event"] for one in logs]
 
 
 # What both servers say while lanes open

@@ -102,6 +102,11 @@ class Halts:
             elif positions is not None and reason is not None:
                 lane.lag.stands_at = min(positions.position.applied, positions.emitted)
                 self.halt(lane, reason)
+            elif lane not in own:
+                # It waits for a fence that was refused. The opening asks again, and the lane stays halted meanwhile.
+                self._lanes.discard(lane)
+                lane.wait("opening")
+                self._wake.set()
             elif not isinstance(answer, str):
                 # Its positions fit by now, or the session has lost it. The opening tells which.
                 lane.log.info("halted_lane_goes_on")
