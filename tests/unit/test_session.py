@@ -30,7 +30,7 @@ from worker.batch.batch import Batch
 from worker.domain.places import Place
 from worker.messages.envelope import Envelope, Limits, Record
 from worker.messages.events import Header
-from worker.observability.hooks import Hooks
+from worker.observability.hooks import Hooks, Sent
 from worker.store.port import (
     BatchTooLarge,
     LaneName,
@@ -914,4 +914,57 @@ async def test_a_lane_that_was_idle_beside_a_busy_one_is_not_taken_for_stuck() -
     world.fetch(0, 1)
     await world.until_out(2, 0)
     assert idle.progressed_at > 0
+    await world.close()
+
+
+@pytest.mark.parametrize("end", ["closed", "cut off"])
+async def test_an_opening_ends_with_its_session(end: str) -> None:
+    """Seen to fail: the next opening of the lane by this worker went on with its span, hours later."""
+    spans = spans_in_memory()
+    world = make_world(1, hooks=spans.tracing)
+    await world.store.register([world.lanes[0].name], Owner(0, "before", "theirs"))
+    world.kafka.fencing.clear()
+    world.begin()
+    await world.until(lambda: "fence theirs" in world.kafka.steps)
+    if end == "closed":
+        await world.close()
+    else:
+        assert world.task is not None
+        world.task.cancel()
+        await asyncio.wait([world.task])
+    assert [span.name for span in spans.all()] == [f"open {world.lanes[0].name.topic}"]
+
+
+@pytest.mark.parametrize("is_committed", [True, False], ids=["committed", "aborted"])
+async def test_results_of_a_doubtful_commit_count_once(monkeypatch: pytest.MonkeyPatch, is_committed: bool) -> None:
+    """Seen to fail: where Kafka had committed and only its answer was lost, nobody counted them.
+
+    These are the ones that took long: the objective did not see them.
+    """
+    visible: list[int] = []
+
+    class Counts(Hooks):
+        def visible(self, appended_ms: Sequence[Sequence[int]]) -> None:
+            visible.extend(moment for batch in appended_ms for moment in batch)
+
+    world = make_world(1, hooks=Counts())
+    await world.start()
+    emit, doubts = world.kafka.emit, [EmissionFailed("no answer to EndTxn")]
+
+    async def emit_in_doubt(batches: Sequence[Sent]) -> None:
+        if not doubts or is_committed:
+            await emit(batches)
+        if doubts:
+            raise doubts.pop()
+
+    monkeypatch.setattr(world.kafka, "emit", emit_in_doubt)
+    world.fetch(0, 3)
+    assert world.task is not None
+    with pytest.raises(EmissionFailed):
+        await asyncio.wait_for(world.task, 10)
+    world.lanes[0].reopen("doubt")  # as `Sessions` does
+    world.session = world.another()
+    await world.start()
+    await world.until_out(3)
+    assert len(visible) == 3
     await world.close()

@@ -43,6 +43,8 @@ class OpenLane:
 
     def run(self) -> None:
         """Begin to read, since Kafka has all results below A."""
+        # Also those of a transaction whose end was not answered.
+        self._hooks.visible(self.inbox.answered(self.applied))
         self.lane.run(self.applied)
 
     def apply(self, stop: int) -> None:

@@ -131,6 +131,9 @@ class Session:
                 await self._settle()
             raise
         finally:
+            # Also where it is closed or cut off: the next opening of such a lane here would go on with this one.
+            for lane in self._lanes:
+                self._hooks.ended(Activity(lane.name))
             opening.stop()
             await self._drop_in_flight()
 
