@@ -90,3 +90,15 @@ def test_an_hour_is_kept_while_postgres_is_away() -> None:
         activity.committed(_committed(number))
     kept = [one.outcomes.get("created") for one in activity.untold()]
     assert kept == list(range(40, 100))
+
+
+def test_a_clock_that_is_set_back_into_a_minute_that_was_written_takes_nothing_from_it() -> None:
+    """A row is written over whole. Seen to fail: it kept only what came after the clock was set back."""
+    clock = _Clock()
+    activity = MinuteLog(clock)
+    activity.committed(_committed(1000))
+    clock.now = MINUTE + 60.1
+    activity.told(activity.untold())
+    clock.now = MINUTE + 59.8
+    activity.committed(_committed(1))
+    assert [one.outcomes for one in activity.untold()] == [{"created": 1001}]

@@ -62,12 +62,8 @@ class MinuteLog(Hooks):
 
     def told(self, minutes: list[MinuteCounts]) -> None:
         """These are written now. A minute that has grown meanwhile has to be written again."""
-        current = int(self._clock()) // 60
         for written in minutes:
-            number = int(written.minute.timestamp()) // 60
-            minute = self._minutes.get(number)
-            if minute is None or minute.outcomes != written.outcomes:
-                continue
-            minute.is_written = True
-            if number < current:
-                del self._minutes[number]
+            minute = self._minutes.get(int(written.minute.timestamp()) // 60)
+            # It stays for a while: the clock may be set back into it, and its row would have the later counts alone.
+            if minute is not None and minute.outcomes == written.outcomes:
+                minute.is_written = True
