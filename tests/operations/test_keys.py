@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asyncpg import ConnectionDoesNotExistError
 
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.roles import Roles, two_roles
 from tests.operations.asking import ask
 from tests.workbench import REPOSITORY, Result, Tenant, Workbench, make_workbench, run_command, tenant
+from worker.tools.common.api_keys import StoredKey, add_key
 from worker.tools.common.journal import Author
 from worker.tools.common.servers import both_servers
+from worker.tools.keys import keys
 from worker.tools.keys.keys import create
 
 OWNER = tenant(0)
@@ -348,3 +351,59 @@ async def test_nothing_is_changed_without_execute(bench: Workbench) -> None:
     assert re.fullmatch(
         rf"The API key {HASH} is refused from \S+ on: nothing would change\.", done.stdout.splitlines()[-1]
     )
+
+
+async def test_a_change_whose_answer_is_lost_is_not_made_again(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail before: `keys create` made a second valid key, and only that one was shown."""
+    has_failed = False
+
+    async def lost(*values: Any) -> StoredKey:
+        nonlocal has_failed
+        made = await add_key(*values)
+        if not has_failed:  # as asyncpg raises it where the peer resets the connection behind the commit
+            has_failed = True
+            raise ConnectionDoesNotExistError("connection was closed") from ConnectionResetError(104, "reset by peer")
+        return made
+
+    monkeypatch.setattr(keys, "add_key", lost)
+    async with both_servers(bench.settings) as both:
+        report = await keys.create(both, OWNER.company_id, "mes-2", Author("test", "r"))
+    assert report.key is None
+    assert [problem.code for problem in report.problems] == ["postgres-away"]
+    assert "may or may not have happened: see `passport-worker keys list`" in report.problems[0].text
+    assert len(await _query(bench, "SELECT FROM api_key WHERE label = 'mes-2'")) == 1
+
+
+async def test_no_key_is_rotated_for_a_closed_company(bench: Workbench) -> None:
+    """As none is created. Seen to fail before: it printed a new key, whose commands get 401."""
+    await _query(bench, "UPDATE company SET closed_at = now() WHERE id = $1", OWNER.company_id)
+    for arguments in ((HASH,), (HASH, *EXECUTE)):
+        assert (await ask(bench, "keys rotate", *arguments)).codes == ["company-closed"]
+    assert len(await _query(bench, "SELECT FROM api_key WHERE company_id = $1", OWNER.company_id)) == 1
+
+
+async def test_two_who_rotate_a_key_at_once(bench: Workbench) -> None:
+    """One makes the new key, and the other hears of it. Seen to fail before: both made one."""
+    connection = await bench.connect()
+    async with both_servers(bench.settings) as one, both_servers(bench.settings) as two:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE api_key IN SHARE MODE")
+            rotating = [
+                asyncio.create_task(keys.rotate(both, HASH, timedelta(hours=1), Author("t", "r")))
+                for both in (one, two)
+            ]
+            await asyncio.sleep(2)
+        reports = await asyncio.gather(*rotating)
+    await connection.close()
+    assert sorted(len(report.problems) for report in reports) == [0, 1]
+    assert len(await _query(bench, "SELECT FROM api_key WHERE company_id = $1", OWNER.company_id)) == 2
+
+
+async def test_a_reason_that_is_no_utf8(bench: Workbench) -> None:
+    """From a terminal in Latin-1. Seen to fail before: `postgres-away`, with the advice to run it again."""
+    done = await asyncio.to_thread(
+        run_command, "keys", "revoke", HASH, "--execute", "--reason", "caf\udce9", **bench.environment
+    )
+    assert (done.returncode, done.stderr) == (2, "passport-worker: --reason: expected text in UTF-8\n")

@@ -44,6 +44,10 @@ class AuthorOptions:
         """Who acts, and why. Warns if nobody is named. Raises `BadUsage`."""
         if self.by is not None and (not self.by.strip() or UNSAFE_TEXT.search(self.by)):
             raise BadUsage("--by: expected a name, without control characters")
+        try:
+            (self.reason or "").encode()
+        except UnicodeEncodeError:
+            raise BadUsage("--reason: expected text in UTF-8") from None
         name = self.by or Settings().operator or user_at_host()
         if name is None:
             name = process_at_host()

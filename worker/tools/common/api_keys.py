@@ -49,6 +49,13 @@ async def add_key(connection: Connection, digest: bytes, company_id: str, label:
     return StoredKey(*row)
 
 
+async def lock_key(connection: Connection, digest: bytes) -> StoredKey:
+    """Wait until nobody else changes a key, and keep others from it until the transaction ends. Returns the key."""
+    row = await connection.fetchrow(sql.load("lock_api_key", __package__), digest)
+    assert row is not None, "no key is ever deleted"
+    return StoredKey(*row)
+
+
 async def revoke_key(
     connection: Connection,
     digest: bytes,

@@ -41,8 +41,16 @@ class Change:
         self, servers: Servers, question: Callable[[Inspection], Awaitable[Known | Problem]]
     ) -> Known | Problem:
         """Ask the question, or say what is in the way."""
-        answer = await ask_database(servers, self._needed, question)
+
+        async def once(database: Inspection) -> Known | Problem:
+            # `Servers.postgres` asks again after a lost connection, and a change must not be made twice.
+            if self._has_begun:
+                return Problem(code=POSTGRES_AWAY, text="The connection to Postgres was lost.")
+            return await question(database)
+
+        answer = await ask_database(servers, self._needed, once)
         if isinstance(answer, Problem) and answer.code == POSTGRES_AWAY and self._has_begun:
-            text = f"{answer.text}. The change may or may not have happened: see `passport-worker {self._look}`."
+            known = f"The change may or may not have happened: see `passport-worker {self._look}`."
+            text = f"{answer.text.rstrip('.')}. {known}"
             return answer.model_copy(update={"text": text})
         return answer

@@ -7,7 +7,7 @@ from typing import Any
 
 from worker.store.grants import Right
 from worker.store.sql import Connection
-from worker.tools.common.api_keys import StoredKey, add_key, find_keys, list_keys, revoke_key
+from worker.tools.common.api_keys import StoredKey, add_key, find_keys, list_keys, lock_key, revoke_key
 from worker.tools.common.catalogue.models import hash_of_key
 from worker.tools.common.catalogue.rows import key_values
 from worker.tools.common.changing import Change
@@ -79,9 +79,8 @@ async def create(servers: Servers, company: str, label: str, author: Author | No
         owner = await find_company(database.connection, company)
         if isinstance(owner, Problem):
             return owner
-        closed_at = (await closed_companies(database.connection, [owner.id])).get(owner.id)
-        if closed_at is not None and closed_at <= datetime.now(UTC):
-            return Problem(code=COMPANY_CLOSED, text=f"{owner} is closed: its commands get 401, whatever its keys.")
+        if (closed := await _closed(database.connection, owner)) is not None:
+            return closed
         planned = KeysCreateReport(company=owner.id, name=owner.name, label=label)
         if author is None:
             return planned
@@ -139,6 +138,8 @@ async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Auth
         if old.revoked_at is not None:
             return _already_revoked(old, "`keys create` makes another one for its company")
         name = (await names_of(connection, [old.company_id]))[old.company_id]
+        if (closed := await _closed(connection, Company(old.company_id, name))) is not None:
+            return closed
         planned = KeysRotateReport(
             company=old.company_id,
             name=name,
@@ -150,7 +151,10 @@ async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Auth
         key = new_key()
         arguments = {"old": old.digest.hex(), "new": key.digest.hex(), "overlapSeconds": overlap.total_seconds()}
         # The row of the operation stands outside of the transaction: it stays where the change fails.
-        async with change.begun(database, arguments) as kept, connection.transaction():
+        async with change.begun(database, arguments) as kept, connection.transaction(isolation="read_committed"):
+            # Another operator may have rotated it since it was looked at.
+            if (overtaken := await lock_key(connection, old.digest)).revoked_at is not None:
+                return _already_revoked(overtaken, "`keys create` makes another one for its company")
             created = _report(await add_key(connection, key.digest, old.company_id, old.label), name)
             revoked = _report(await revoke_key(connection, old.digest, None, overlap), name)
         update = {"revoked": revoked} | _as_created(key, created) | change.as_done(kept)
@@ -178,6 +182,14 @@ async def _warnings(connection: Connection, revoked: StoredKey, owner: Company) 
         ):
             return ()
     return (f"{owner} has no other valid API key: from then on its commands need a signature or an access token.",)
+
+
+async def _closed(connection: Connection, owner: Company) -> Problem | None:
+    """Why a company gets no new key; None for an open one."""
+    closed_at = (await closed_companies(connection, [owner.id])).get(owner.id)
+    if closed_at is None or closed_at > datetime.now(UTC):
+        return None
+    return Problem(code=COMPANY_CLOSED, text=f"{owner} is closed: its commands get 401, whatever its keys.")
 
 
 async def _find(connection: Connection, prefix: str) -> StoredKey | Problem:
