@@ -374,3 +374,17 @@ def _copy(bench: Workbench, record: Result, topic: str) -> None:
 def _end(bench: Workbench, topic: str) -> int:
     """The offset of the last record of a topic of one partition."""
     return bench.read([topic])[-1].offset
+
+
+async def test_results_of_a_channel_get_its_partitions(make_bench: MakeBench) -> None:
+    """Seen to fail before: with fewer, no worker starts, and partitions can never be lowered again."""
+    bench = await make_bench(partitions=1)
+    await bench.add_channel("acme", 3)
+    environment = {
+        **bench.environment,
+        "PASSPORT_TOPIC_CONFLICT": f"{bench.settings.topic_conflict}.new",
+        "PASSPORT_TOPIC_PARTITIONS": "1",
+    }
+    assert (await asyncio.to_thread(run_command, "topics", "create", **environment)).returncode == 0
+    checked = await asyncio.to_thread(run_command, "topics", "create", "--check", **environment)
+    assert (checked.returncode, checked.stdout) == (0, "all topics exist, and are as they should be\n")

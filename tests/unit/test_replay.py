@@ -11,13 +11,16 @@ from worker.messages.events import Answer
 from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.store.port import Position
+from worker.tools.cli.output import Page
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.journal import Operation
 from worker.tools.common.progress import Progress, paced
 from worker.tools.common.servers import Servers
 from worker.tools.replay import replay as module
+from worker.tools.replay.command_line import _draw
 from worker.tools.replay.destination import Destination
 from worker.tools.replay.replay import AnswerFilter, CannotReplay
+from worker.tools.replay.report import ReplayedLane, ReplayReport
 
 STOP, WINDOW = 10, 4
 
@@ -80,3 +83,10 @@ async def test_days_in_front_of_what_is_left_are_no_gap(monkeypatch: pytest.Monk
     """Their answers have been read already."""
     await _replay(monkeypatch, {1: 3, 2: 8}).run({0: (0, STOP)}, Operation(uuid4(), {}))
     assert _Replayer.sent == [*range(STOP)]
+
+
+def test_a_resumed_replay_that_had_nothing_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C came behind the last transaction. Seen to fail before: it said that no answer fits."""
+    lane = ReplayedLane(topic="t", partition=0, start=0, stop=5, next=5, records=0, bytes=0, outcomes={})
+    _draw(Page(), ReplayReport(id="x", executed=True, lanes=(lane,)))
+    assert capsys.readouterr().out.splitlines()[-1] == "Nothing was left to publish; the replay's id is x."

@@ -7,6 +7,8 @@ from functools import partial
 from math import inf
 from typing import NamedTuple
 
+from aiokafka.errors import UnknownTopicOrPartitionError
+
 from worker.messages.envelope import Record
 from worker.messages.events import cause_of
 from worker.messages.rules import Kind
@@ -43,7 +45,10 @@ class Topics:
 
 async def topics_of(settings: Settings, cluster: Cluster, elsewhere: frozenset[str] = frozenset()) -> Topics:
     """The topics as the cluster has them. Raises `CLUSTER_ERRORS`."""
-    counts = await cluster.partition_counts([settings.topic_commands, *settings.answer_topics])
+    names = [settings.topic_commands, *settings.answer_topics]
+    counts = await cluster.partition_counts(names)
+    if missing := [name for name in names if name not in counts]:
+        raise UnknownTopicOrPartitionError(missing[0])
     return Topics(settings, counts, elsewhere)
 
 

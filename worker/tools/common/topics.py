@@ -21,7 +21,10 @@ async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str]
     Returns the names created, and a sentence for each difference.
     """
     channels = settings.by_commands.values()
-    wanted = [topic for channel in channels for topic in wanted_topics(channel)]
+    existing = await cluster.partition_counts([channel.topic_commands for channel in channels])
+    wanted = [
+        topic for channel in channels for topic in wanted_topics(channel, existing.get(channel.topic_commands, 0))
+    ]
     replication = settings.topic_replication
     new: list[Any] = [(topic.name, topic.partitions, replication, [], [*topic.settings.items()]) for topic in wanted]
     request = CreateTopicsRequest(new, int(ANSWER_SECONDS * 1000), False)

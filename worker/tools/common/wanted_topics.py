@@ -16,8 +16,11 @@ class Wanted:
     settings: Mapping[str, str]
 
 
-def wanted_topics(settings: Settings) -> list[Wanted]:
-    """All topics. Result topics have as many partitions as the command topic, and room for every answer."""
+def wanted_topics(settings: Settings, existing: int = 0) -> list[Wanted]:
+    """All topics. Result topics have as many partitions as the command topic, and room for every answer.
+
+    `existing` is the number of partitions of a command topic that is there already, whatever the setting says.
+    """
     # An acknowledged record then has two copies, and one broker may be away.
     durable = {"min.insync.replicas": "2"} if settings.topic_replication > 2 else {}
     command = {
@@ -39,5 +42,5 @@ def wanted_topics(settings: Settings) -> list[Wanted]:
         **durable,
     }
     count = settings.topic_partitions
-    results = [Wanted(name, count, result) for name in settings.answer_topics]
+    results = [Wanted(name, max(count, existing), result) for name in settings.answer_topics]
     return [Wanted(settings.topic_commands, count, command), *results]

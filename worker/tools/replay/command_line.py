@@ -131,7 +131,9 @@ def _draw(page: Page, report: ReplayReport) -> None:
     page.print(table(names, rows, right=names[:-1], wraps=("outcomes",), spare=("bytes",)))
     if totals:
         page.print(tally(dict(sorted(totals.items()))))
-    if report.ok and not totals:
+    if report.ok and not totals and report.executed:
+        page.print(f"Nothing was left to publish; the replay's id is {report.id}.")
+    elif report.ok and not totals:
         page.print("No answer fits.")
     elif report.ok and not report.executed:
         page.print("Nothing was published: --execute --reason TEXT does it.")

@@ -55,7 +55,7 @@ class Destination(NamedTuple):
             wanted, actual = counts.get(name), counts.get(target)
             if self.into is not None and actual is None:
                 raise BadSelection(f"expected a topic {target}: `passport-worker topics create` makes it")
-            if self.into is None and wanted != actual:
+            if self.into is None and (actual is None or wanted != actual):
                 text = f"expected a topic {target} of {wanted} partitions, as {name} has, found {actual or 'none'}"
                 raise BadSelection(text)
 
