@@ -119,6 +119,7 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "covered_repeats": _run(US.topic),
         "end_operation": _run(US.operation, "done", "{}"),
         "find_api_keys": _run(US.digest, US.digest, 10),
+        "lock_api_key": _run(US.digest),
         "list_api_keys": _run(US.id),
         "note_progress": _run(US.operation, '{"at": 1}'),
         "operation": _run(US.operation),
@@ -159,7 +160,7 @@ RUNS: Mapping[str, Mapping[str, Sequence[Run]]] = {
         "move_applied": _run(US.lane, 1, 5, 2, HOLDER),
         "plan_refusals": (Run((10,), _PLANNED),),
         "raise_epochs": _run(GROUP, US.topic),
-        "slots_above_plan": _run([US.id]),
+        "slots_above_plan": _run([US.id], [1], [0]),
     },
     "worker.tools.quota": {
         "quotas": _run(US.id, None, TODAY, None, False),

@@ -380,3 +380,12 @@ async def _kafka_refusals(refusals: _Refusals, one: Damaged) -> None:
     for at in range(2):
         await expire(one.bench, int(str(applied.get(at) or 0)) + 1, at)
     await refusals.expect("command-expired")
+
+
+async def test_a_recovery_warns_of_slots_that_it_brings_above_a_plan(bench: Workbench, tmp_path: Path) -> None:
+    """The copy has an older, smaller plan. Seen to fail before: only what the copy itself had above it was told."""
+    async with damaged(bench, tmp_path, 0, has_run=False) as one:
+        connection = await asyncpg.connect(one.old)
+        await connection.execute("UPDATE plan SET max_dpps = 1")
+        await connection.close()
+        assert "1" in str((await one.recover()).report["warnings"])

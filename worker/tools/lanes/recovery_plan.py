@@ -2,6 +2,7 @@
 
 import mmap
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
@@ -207,6 +208,7 @@ class PlannedRows:
     def __init__(self, connection: sql.Connection) -> None:
         self._connection = connection
         self._companies: set[str] = set()
+        self._passports, self._charges = Counter[str](), Counter[str]()
 
     async def begin(self) -> None:
         """Create the tables; only this connection sees them."""
@@ -222,6 +224,8 @@ class PlannedRows:
             if created is not None:
                 unit = (created.company_id, created.gtin, created.serial)
                 passports.append((lane, answer.offset, created.passport_id, *unit, digest))
+                self._passports[created.company_id] += 1
+                self._charges[created.company_id] += created.overage_price_cents is not None
             if answer.replayed:
                 replays.append((lane, answer.offset, answer.passport_id, digest))
             if answer.company_id is not None and answer.company_id not in self._companies:
@@ -238,8 +242,10 @@ class PlannedRows:
         return [RefusedRow(*row) for row in rows]
 
     async def above_their_plan(self) -> list[tuple[str, int, int]]:
-        """Companies in the plan that used more slots than they bought: id, slots used, and slots of their plan."""
-        rows = await self._connection.fetch(sql.load("slots_above_plan", __package__), sorted(self._companies))
+        """Companies that will have used more slots than they bought: id, slots used, and slots of their plan."""
+        ids = sorted(self._companies)
+        planned = [self._passports[id] for id in ids], [self._charges[id] for id in ids]
+        rows = await self._connection.fetch(sql.load("slots_above_plan", __package__), ids, *planned)
         return [(row["company_id"], row["slots_used"], row["max_dpps"]) for row in rows]
 
 
