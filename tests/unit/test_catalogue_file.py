@@ -327,12 +327,11 @@ def test_text_that_yaml_reads_as_something_else_needs_quotes() -> None:
     plan = "{id: 7, maxDpps: 1, overagePriceCents: null, maxV1WritesPerDay: null}"
     company = "{_id: 665000000000000000000000, name: n, plan: on, subscription: null}"
     assert _problems(f"plans: [{plan}]\ncompanies: [{company}]", ".yaml") == [
+        "companies[0].plan: Expected true or false, or text in quotes, got on",
         "plans[0].id: Expected text of at least one character, without control characters"
         ", got a number (text that looks like one needs quotes)",
         "companies[0]._id: Expected 24 hexadecimal digits, as text"
         ", got a number (text that looks like one needs quotes)",
-        "companies[0].plan: Expected text of at least one character, without control characters"
-        ", got true or false (text that looks like one needs quotes)",
     ]
 
 
@@ -429,3 +428,32 @@ def test_defaults_that_would_not_fit_into_an_event_are_refused() -> None:
         f"{path}: Expected at most 131072 bytes of JSON"
         for path in ("companies[0].prefill", "templates[0].fields", "products[0].defaultFieldValues")
     ]
+
+
+@pytest.mark.parametrize("key", ["010", "12:30", "2026-05-09"])
+@pytest.mark.parametrize("member", ["prefill", "defaultValue"])
+def test_a_key_that_is_no_text_is_named_as_it_is_written(key: str, member: str) -> None:
+    """Seen to fail before: `TypeError: keys must be str, …` ended the verb, or the path had an address in memory."""
+    value = f"{{{key}: a}}"
+    company = f"{{_id: {COMPANY}, name: n, plan: p, subscription: null, prefill: {value}}}"
+    fields = f"[{{key: k, dataType: object, defaultValue: {value}}}]"
+    template = f"{{_id: {TEMPLATE}, category: c, version: 1, fields: {fields}}}"
+    text = f"companies: [{company}]" if member == "prefill" else f"templates: [{template}]"
+    (problem,) = _problems(text, ".yaml")
+    assert key in problem
+    assert "Expected keys of text" in problem
+
+
+@pytest.mark.parametrize("word", ["NO", "no", "off", "Yes", "on"])
+def test_a_word_is_no_truth_value(word: str) -> None:
+    """Seen to fail before: the country NO was false in each passport, without a word."""
+    text = f"companies: [{{_id: {COMPANY}, name: n, plan: p, subscription: null, prefill: {{country: {word}}}}}]"
+    assert _problems(text, ".yaml") == [
+        f"companies[0].prefill.country: Expected true or false, or text in quotes, got {word}"
+    ]
+
+
+@pytest.mark.parametrize("text", ["!!bool maybe", "!!timestamp today", '!!int ""', '!!float ""'])
+def test_a_tag_that_does_not_fit_its_text(text: str) -> None:
+    """Seen to fail before: `KeyError: 'maybe'`."""
+    assert "got something else at line 1, column 4" in _problems(f"a: {text}", ".yaml")[0]

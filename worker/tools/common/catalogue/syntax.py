@@ -25,6 +25,7 @@ _TIME_PATH = re.compile(
 )
 """Paths at which YAML may read a time."""
 _BARE_KEY = re.compile(r"\w+")
+_TRUTH, _NUMBERS = "tag:yaml.org,2002:bool", ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _PLAIN_NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)?(\.\d*)?(e[-+]?\d+)?|\.(inf|nan))", re.IGNORECASE)
 """Numbers that mean the same to everybody. To PyYAML, which follows YAML 1.1, 010 is 8 and 12:30 is 750."""
 
@@ -95,8 +96,14 @@ def _parse_yaml(text: str) -> object:
     raise UnreadableText(problem)
 
 
-class _OddNumber:
-    """A number in YAML whose digits mean something else to most people."""
+class _Ambiguous:
+    """A value of which YAML 1.1 makes something else than most people mean, as it is written: 010, 12:30, NO."""
+
+    def __init__(self, text: str, expected: str) -> None:
+        self._text, self.expected = text, expected
+
+    def __str__(self) -> str:
+        return self._text
 
 
 class _Loader(yaml.SafeLoader):
@@ -115,12 +122,16 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
         if node.tag in _NUMBERS and not _PLAIN_NUMBER.fullmatch(node.value):
-            return _OddNumber()
+            return _Ambiguous(node.value, "a number in decimal digits (text that looks like a number needs quotes)")
+        if node.tag == _TRUTH and node.value.lower() in ("yes", "no", "on", "off"):
+            return _Ambiguous(node.value, f"true or false, or text in quotes, got {node.value}")
         try:
             return super().construct_object(node, deep)
         except ValueError:  # a 30th of February, an integer of over 4,300 digits
             problem = "expected a date that exists, or an integer of at most 4300 digits"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+        except (LookupError, AttributeError):
+            problem = "expected text that its tag fits"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_mapping_object(self, node: yaml.MappingNode) -> Iterator[_Object]:
         """Construct in two steps: PyYAML needs that for values that may contain themselves."""
@@ -130,7 +141,6 @@ class _Loader(yaml.SafeLoader):
         parsed.update(self.construct_mapping(node))
 
 
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping_object)
 
 
@@ -186,7 +196,7 @@ def _problem_of_scalar(value: object, path: ValuePath) -> str | None:
         return None
     if isinstance(value, datetime) and _TIME_PATH.fullmatch(show(path)):
         return None
-    if isinstance(value, _OddNumber):
-        return "Expected a number in decimal digits (text that looks like a number needs quotes)"
+    if isinstance(value, _Ambiguous):
+        return f"Expected {value.expected}"
     kind = "a date" if isinstance(value, date) else f"a YAML {type(value).__name__}"
     return f"Expected a JSON value, got {kind} (text that looks like one needs quotes)"
