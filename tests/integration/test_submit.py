@@ -388,3 +388,10 @@ async def test_rows_are_signed_when_they_are_sent(answering: Workbench, tmp_path
     assert all(command.header("jws-signature") and not command.header("authorization") for command in commands)
     both = await _submit(answering, file, "--signing-key", str(pem), "--credentials-file", str(pem))
     assert (both.returncode, "--signing-key: expected without" in both.stderr) == (2, True)
+
+
+async def test_a_file_whose_name_is_no_utf8(answering: Workbench, tmp_path: Path) -> None:
+    """As archives of Windows unpack them. Seen to fail before: rows were sent, and no document came (exit 1)."""
+    file = sheet(tmp_path / "Ger\udce4te.csv", ["S1"])
+    done = await _submit(answering, file, "--json")
+    assert (done.returncode, json.loads(done.stdout)["outcomes"]) == (0, {"created": 1})

@@ -457,3 +457,11 @@ async def test_the_workers_role_is_told_to_name_the_owner(
     denied = "passport-worker: permission denied for table plan, so nothing was loaded: "
     assert (loaded.returncode, loaded.stderr) == (1, denied + advice)
     assert (migrated.returncode, migrated.stderr.endswith(f": {advice}")) == (1, True), migrated
+
+
+async def test_a_file_whose_name_is_no_utf8(bench: Workbench, tmp_path: Path) -> None:
+    """As archives of Windows unpack them. Seen to fail before: `InvalidTextRepresentationError`."""
+    catalogue = tmp_path / "Ger\udce4te.yaml"
+    catalogue.write_text("plans: []\n")
+    loaded = await _run(bench, "load", str(catalogue))
+    assert loaded.returncode == 0, loaded

@@ -125,3 +125,26 @@ def test_the_command_that_tries_again_has_the_same_options() -> None:
 def test_advice_fits_the_refusal(error: str, told: str) -> None:
     """As far as the answer tells why."""
     assert told in about_credentials(error)
+
+
+def test_a_command_that_accepts_a_price_says_so_beside_another(capsys: pytest.CaptureFixture[str]) -> None:
+    """Seen to fail before: of two commands each has `--answers` at its end, and the remark was gone."""
+    outcomes = {"overage-required": 1, "rejected": 1}
+    again = tuple(retry_commands(Path("u.answers.csv"), outcomes, []))
+    costly, free = _drawn(capsys, rows=2, answered=2, outcomes=outcomes, retry=again)[-2:]
+    assert costly.endswith("  # accepts the price of each")
+    assert "#" not in free
+
+
+def test_bad_rows_behind_answers_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Repeated without --skip-bad. Seen to fail before: no word that nothing was sent, and why."""
+    told = _drawn(
+        capsys,
+        rows=10,
+        bad=1,
+        outcomes={"created": 4, "invalid": 1},
+        answered_earlier=5,
+        unanswered=5,
+        problems=({"code": "bad-rows", "text": "1 row would be refused; nothing was sent."},),
+    )
+    assert told[-1] == "10 rows: 1 bad. Nothing was sent; --skip-bad sends the others."

@@ -28,6 +28,7 @@ from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, r
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.connect import OWNER_ADVICE, connect
 from worker.tools.common.journal import Author, operation
+from worker.tools.common.records import json_safe
 from worker.tools.common.rights import KEEP_OPERATIONS, check_verb_rights
 from worker.tools.common.servers import both_servers
 
@@ -70,7 +71,7 @@ def catalogue_load(
     settings, author = settings_with_warnings(), acting.author()
     try:
         contents, digest = read_with_digest(file)
-        run_async(lambda: _load(contents, settings, author, {"file": file.name, "sha256": digest}))
+        run_async(lambda: _load(contents, settings, author, {"file": json_safe(file.name), "sha256": digest}))
     except UnreadableFile as error:
         raise BadUsage(str(error)) from error
     except CatalogueError as error:
@@ -113,7 +114,8 @@ def _warn_of(warnings: Sequence[str]) -> None:
 def catalogue_diff(file: File, /, *, as_json: AsJson = False) -> NoReturn:
     """Print what loading a file would add or change. Exit 0 if that is nothing, else 1.
 
-    Rows and fields that the file leaves out would stay as they are, and are no difference.
+    Rows that the file leaves out would stay as they are, and are no difference. Most fields that it leaves out would get
+    their defaults: see schemas/catalogue.md.
     """
     _show_changes(file, as_json=as_json, must_be_equal=True)
 

@@ -17,6 +17,7 @@ from worker.tools.cli.options import separated
 from worker.tools.cli.output import Page, copyable, show
 from worker.tools.cli.running import collect_garbage_seldom
 from worker.tools.cli.streams import leave_closed_pipe
+from worker.tools.common.records import json_safe
 from worker.tools.submit.advice import retry_commands
 from worker.tools.submit.answers_file import AnswersFile, InUse
 from worker.tools.submit.checking import answers_path, heading_of, table_of
@@ -25,8 +26,8 @@ from worker.tools.submit.drawing import draw
 from worker.tools.submit.encodings import UTF8
 from worker.tools.submit.map_file import missing_fields, suggested, write_mapping
 from worker.tools.submit.options import ColumnOptions, CredentialsOptions, Pace
-from worker.tools.submit.report import SubmitReport
-from worker.tools.submit.submitting import BAD_ROWS, DUPLICATES, GO_ON, REFUSED, Job, dry_run_of, submit
+from worker.tools.submit.report import BAD_ROWS, DUPLICATES, REFUSED, SubmitReport
+from worker.tools.submit.submitting import GO_ON, Job, dry_run_of, submit
 from worker.tools.submit.table import OUTCOMES, BadFile, Changed
 
 app = App(
@@ -93,7 +94,8 @@ def submit_command(  # noqa: PLR0913 - options of a command
                 again = retry_commands(
                     answers_file.path, report.outcomes, options, confirms_overage=columns.confirm_overage
                 )
-                report = report.model_copy(update={"answers_file": str(answers_file.path), "retry": tuple(again)})
+                named = {"answers_file": json_safe(str(answers_file.path)), "retry": tuple(map(json_safe, again))}
+                report = report.model_copy(update=named)
         _end(report, as_json)
     except BadFile as error:
         raise BadUsage(str(error)) from error

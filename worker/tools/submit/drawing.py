@@ -7,7 +7,7 @@ from rich.text import Text
 from worker.messages.hints import printable
 from worker.tools.cli.output import Page, copyable, tally
 from worker.tools.submit.advice import CONFIRM_OVERAGE
-from worker.tools.submit.report import FaultGroup, SubmitReport
+from worker.tools.submit.report import BAD_ROWS, FaultGroup, SubmitReport
 from worker.tools.submit.table import OUTCOMES, REFUSED, Fault
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -23,13 +23,18 @@ def draw(page: Page, report: SubmitReport) -> None:
     _draw_groups(page, report.duplicates)
     if report.dry_run:
         page.print(_sentence(report.rows, {"good": report.rows - report.bad, "bad": report.bad}, "Nothing was sent."))
-    elif report.bad and not report.outcomes:
-        others = "; --skip-bad sends the others" if report.bad < report.rows else ""
-        page.print(_sentence(report.rows, {"bad": report.bad}, f"Nothing was sent{others}."))
     elif report.rows == 0:
         page.print("0 rows: nothing was sent.")
-    elif report.outcomes:
-        _draw_answers(page, report)
+    else:
+        if report.outcomes:
+            _draw_answers(page, report)
+        if report.bad and (not report.outcomes or any(problem.code == BAD_ROWS for problem in report.problems)):
+            others = "; --skip-bad sends the others" if report.bad < report.rows else ""
+            page.print(_sentence(report.rows, {"bad": report.bad}, f"Nothing was sent{others}."))
+    _draw_next_steps(page, report)
+
+
+def _draw_next_steps(page: Page, report: SubmitReport) -> None:
     if report.answers_file is not None:
         page.print(copyable(f"Answers: {report.answers_file}"))
     if report.advice:
@@ -37,7 +42,7 @@ def draw(page: Page, report: SubmitReport) -> None:
     if report.retry:
         page.print("To try refused rows again:")
     for command in report.retry:
-        comment = "  # accepts the price of each" if command.endswith(CONFIRM_OVERAGE) else ""
+        comment = "  # accepts the price of each" if f" {CONFIRM_OVERAGE}" in command else ""
         page.print(copyable(f"  {command}{comment}"))
 
 

@@ -4,6 +4,9 @@ from pydantic import Field
 
 from worker.tools.common.report import Model, Report
 
+BAD_ROWS, DUPLICATES, REFUSED = "bad-rows", "duplicates", "refused"
+"""Codes of problems that lie in the rows. All others ended the verb before its end."""
+
 
 class FaultyRow(Model):
     """A row with a fault."""

@@ -14,6 +14,7 @@ from worker.tools.cli.progress import Display, display
 from worker.tools.cli.running import obey, run_async
 from worker.tools.common.acls import is_denied, submitting_acls
 from worker.tools.common.prerequisites import lacking
+from worker.tools.common.records import json_safe
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import KAFKA_AWAY, KAFKA_DENIES
 from worker.tools.submit.advice import DENIED, about_credentials
@@ -24,12 +25,10 @@ from worker.tools.submit.duplicates import Duplicates
 from worker.tools.submit.faults import Faults
 from worker.tools.submit.headers import Credentials
 from worker.tools.submit.options import Pace
-from worker.tools.submit.report import RefusalReason, SubmitReport
+from worker.tools.submit.report import BAD_ROWS, DUPLICATES, REFUSED, RefusalReason, SubmitReport
 from worker.tools.submit.run import Denied, NoAnswers, Submission
 from worker.tools.submit.table import GOOD, OUTCOMES, Changed, Row, Table
 
-BAD_ROWS, DUPLICATES, REFUSED = "bad-rows", "duplicates", "refused"
-"""Codes of problems that lie in the rows. All others ended the verb before its end."""
 GO_ON = "the same command goes on from there"
 
 _CODES: Mapping[type[Exception], str] = {NoAnswers: "no-answers", CannotWrite: "cannot-write", Changed: "file-changed"}
@@ -63,7 +62,7 @@ def dry_run_of(file: Path, table: Table) -> SubmitReport:
         problems.append(Problem(code=DUPLICATES, text=f"{rows_of(conflicts)} would conflict with an earlier row."))
     return SubmitReport(
         problems=tuple(problems),
-        file=str(file),
+        file=json_safe(str(file)),
         dry_run=True,
         rows=checked.rows,
         bad=checked.bad,
@@ -89,7 +88,7 @@ def submit(job: Job, answers: AnswersFile) -> SubmitReport:
         problem = Problem(code=REFUSED, text=f"{rows_of(refused)} got no passport.")
     return SubmitReport(
         problems=() if problem is None else (problem,),
-        file=str(job.file),
+        file=json_safe(str(job.file)),
         dry_run=False,
         rows=checked.rows,
         bad=checked.bad,
