@@ -12,10 +12,10 @@ from confluent_kafka.admin import AdminClient
 
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.integration.guards_helpers import raise_partitions, set_topic
-from tests.operations.asking import Told, ask
+from tests.operations.asking import Told, answered, ask
 from tests.operations.mixture import limit_tenants, mixture
 from tests.operations.tampering import NAMES, Records, copied, records_of, with_value
-from tests.workbench import Result, Workbench, tenant
+from tests.workbench import Result, Workbench, run_command, tenant
 from worker.tools.audit.audit import audit
 from worker.tools.common.history import Topics, history, topics_of
 from worker.tools.common.progress import Progress
@@ -272,3 +272,22 @@ async def test_lanes_without_commands(bench: Workbench) -> None:
     assert (await ask(bench, "lanes")).code == 0  # the broker may have to make the groups' topic first
     told = await ask(bench, "audit")
     assert (told.report["problems"], [lane["commands"] for lane in told.report["lanes"]]) == ([], [0, 0])
+
+
+@pytest.mark.parametrize("verb", ["audit", "lanes recover", "replay"])
+async def test_a_result_topic_that_is_missing_is_named(bench: Workbench, tmp_path: Path, verb: str) -> None:
+    """Seen to fail before: `KeyError: 'not.there'` and no document; `replay` planned what it could not publish."""
+    await answered(bench, tmp_path / "worker.log", 2)
+    environment = {**bench.environment, "PASSPORT_TOPIC_CREATED": "not.there"}
+    done = await asyncio.to_thread(run_command, *verb.split(), "--json", **environment)
+    assert done.returncode != 0
+    assert "KeyError" not in done.stderr
+    assert "not.there" in done.stdout + done.stderr
+
+
+async def test_a_time_before_1970_is_a_time(bench: Workbench, tmp_path: Path) -> None:
+    """Seen to fail before: `kafka-away`, or 0 commands where it is the time that Kafka takes for the end of a log."""
+    await answered(bench, tmp_path / "worker.log", 2)
+    for moment in ("0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z"):
+        told = await ask(bench, "audit", "--from", moment)
+        assert sum(lane["commands"] for lane in told.report["lanes"]) == 2

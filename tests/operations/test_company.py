@@ -402,3 +402,14 @@ async def test_people_get_lines(bench: Workbench) -> None:
     quota = await ask(bench, "quota show", OWNER.company_id)
     assert quota.report["quotas"][0]["closedAt"] == line[11:-1]
     assert (await close()).stdout == f"{owner} is closed from {line[11:-1]} on: nothing would change.\n"
+
+
+async def test_closing_at_once_what_closes_later_is_a_change(bench: Workbench) -> None:
+    """A company without valid keys, as one with access tokens. Seen to fail before: `nothing would change`."""
+    connection = await bench.connect()
+    closing = "UPDATE company SET closed_at = now() + interval '30 days' WHERE id = $1"
+    await connection.execute(closing, OWNER.company_id)
+    await connection.execute("DELETE FROM api_key WHERE company_id = $1", OWNER.company_id)
+    await connection.close()
+    planned = await asyncio.to_thread(run_command, "company", "close", OWNER.company_id, **bench.environment)
+    assert planned.stdout.startswith("Would refuse all commands of ")

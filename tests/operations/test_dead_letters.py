@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from tests.infrastructure.forked import run_forked
 from tests.integration.guards_helpers import publish_raw, raw
 from tests.invariants import check_invariants
 from tests.operations.asking import ask
+from tests.unit.builders import record
 from tests.workbench import Result, Workbench, run_command, tenant
+from worker.tools.dead_letters.redrive_checks import credentials_warning
 
 pytestmark = pytest.mark.real_kafka
 
@@ -366,3 +369,14 @@ async def test_what_another_group_has_begun_is_left_to_it(bench: Workbench, tmp_
     assert told.codes == ["begun-by-another-group"]
     listed = await ask(bench, "dead-letters list")
     assert listed.report["deadLetters"][0]["redriven"]["place"] is None
+
+
+async def test_a_command_of_a_closed_company_is_warned_of(bench: Workbench) -> None:
+    """Its keys may be valid, where a catalogue closed it. Seen to fail before: no warning, and the command got 401."""
+    owner = tenant(0)
+    connection = await bench.connect()
+    await connection.execute("UPDATE company SET closed_at = now() WHERE id = $1", owner.company_id)
+    original = record(value=b"{}", headers=[("authorization", owner.authorization)])
+    warning = await credentials_warning(connection, original, bench.settings, datetime.now(UTC))
+    await connection.close()
+    assert warning == "its company is closed"

@@ -9,8 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import pytest
 from aiokafka.structs import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tests.end_to_end.test_replay_and_members import commit_offset
 from tests.operations.asking import Told, answered, ask
@@ -216,3 +218,20 @@ async def test_waiting_until_all_is_answered(bench: Workbench, tmp_path: Path) -
     assert (told.code, [lane["state"] for lane in _lanes(told)]) == (1, ["halted", "unowned"])
     both = await asyncio.to_thread(run_command, "lanes", "--until-answered", "--watch", **bench.environment)
     assert (both.returncode, both.stderr) == (2, "passport-worker: --watch: expected without --until-answered\n")
+
+
+async def test_a_command_that_waits_behind_dropped_ones_has_an_age(bench: Workbench) -> None:
+    """The log starts behind E. Seen to fail before: what waited was 0 seconds old."""
+    bench.publish({**bench.command(tenant(0), 0, f"unit-{n}"), "partition": 0} for n in range(4))
+    settings = bench.settings
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    behind = confluent_kafka.TopicPartition(settings.topic_commands, 0, 2)
+    admin.delete_records([behind])[behind].result(20)
+    connection = await bench.connect()
+    lane = "INSERT INTO lane (group_id, topic, partition, applied, emitted, ledger_from) VALUES ($1, $2, 0, 0, 0, 0)"
+    await connection.execute(lane, settings.group_id, settings.topic_commands)
+    await connection.close()
+    told = await ask(bench, "lanes")
+    assert [(row["lagRecords"], row["lagSeconds"] > 0) for row in told.report["lanes"] if row["partition"] == 0] == [
+        (4, True)
+    ]

@@ -25,6 +25,7 @@ from worker.tools.audit.strays import Strays
 from worker.tools.common.findings import Findings
 from worker.tools.common.history import CommandWindow, History, Named, NamingLog, Topics
 from worker.tools.common.inspection import Covered, Inspection, LaneRow
+from worker.tools.common.report import Problem
 from worker.tools.common.servers import Servers
 from worker.tools.lanes.recovery_plan import MOST_PLACES
 
@@ -202,3 +203,14 @@ def test_the_last_line_promises_no_more_than_was_checked(unchecked: int, text: s
     counts = dict.fromkeys(("results", "repeats", "expired"), 0) | {"commands": 300, "unchecked": unchecked}
     lane = AuditedLane(topic=TOPIC, partition=3, start=0, stop=300, findings={}, **counts)
     assert str(_verdict(AuditReport(lanes=(lane,)))) == text
+
+
+def test_strays_where_no_lane_answers_are_counted() -> None:
+    """Seen to fail before: `5 commands, 0 findings`, with exit code 1 and the finding above it."""
+    lane = AuditedLane(
+        topic="t", partition=0, start=0, stop=5, commands=5, results=5, repeats=0, expired=0, unchecked=0, findings={}
+    )
+    stray = Problem(code="foreign", place="created/7/0", text="it names no command")
+    verdict = _verdict(AuditReport(problems=(stray,), lanes=(lane,), elsewhere={"foreign": 1}))
+    assert verdict is not None
+    assert verdict.plain == "5 commands, 1 finding"

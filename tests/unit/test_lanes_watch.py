@@ -102,3 +102,18 @@ async def test_waiting_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (await until_answered(look, said.append)).lanes[0].state == "halted"
     assert said == ["waiting: Kafka is away."] * 2
+
+
+@pytest.mark.parametrize("code", ["postgres-away", "kafka-away"])
+async def test_a_server_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Also where the other one shows that nothing waits. Seen to fail before: it said `waiting:`, and ended with 1."""
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0)
+    away = LanesReport(
+        group="g", lanes=(lane_report(0, state="unknown"),), problems=(Problem(code=code, text="Away."),)
+    )
+    reports = iter([away, LanesReport(group="g", lanes=(lane_report(0),))])
+
+    async def look() -> LanesReport:
+        return next(reports)
+
+    assert (await until_answered(look, lambda text: None)).ok

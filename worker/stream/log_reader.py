@@ -61,7 +61,8 @@ class LogReader:
 
     async def first_since(self, topic: str, partitions: Collection[int], time: datetime) -> dict[int, int]:
         """The offset of the first record that was appended at `time` or later, else the end of the log."""
-        times = (round(time.timestamp() * 1000), _END)
+        # Kafka takes negative times for other questions, or refuses them.
+        times = (max(0, round(time.timestamp() * 1000)), _END)
         firsts, ends = await asyncio.gather(*(self._offsets(topic, partitions, time) for time in times))
         return {at: ends[at] if firsts[at] == UNKNOWN_OFFSET else firsts[at] for at in partitions}
 

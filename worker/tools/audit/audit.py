@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from math import inf
@@ -45,6 +46,7 @@ async def audit(
     return AuditReport(
         problems=tuple(problem for report in reports for problem in report.problems),
         lanes=tuple(lane for report in reports for lane in report.lanes),
+        elsewhere=dict(sum((Counter(report.elsewhere) for report in reports), Counter[str]())),
     )
 
 
@@ -95,6 +97,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
         return AuditReport(
             problems=(*(problem for _, problems in audited for problem in problems), *elsewhere.first),
             lanes=tuple(lane for lane, _ in audited),
+            elsewhere=dict(elsewhere.counts),
         )
 
 

@@ -65,7 +65,7 @@ def _verdict(report: AuditReport) -> Text | None:
         )
     if report.ok:
         return Text(f"Promise kept: {commands:,} commands, one result each.", STYLES["ok"])
-    findings = sum(sum(lane.findings.values()) for lane in report.lanes)
+    findings = sum(sum(counts.values()) for counts in (report.elsewhere, *(lane.findings for lane in report.lanes)))
     return Text(f"{commands:,} commands, ").append_text(tally({"finding": findings})) if report.lanes else None
 
 

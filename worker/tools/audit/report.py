@@ -31,3 +31,6 @@ class AuditReport(Report):
     """`passport-worker audit`: whether each command has exactly one result, with the ledger's bytes."""
 
     lanes: tuple[AuditedLane, ...]
+    elsewhere: dict[str, int] = Field(
+        default_factory=dict, description="How many findings of each code in partitions where no lane has results."
+    )

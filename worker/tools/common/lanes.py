@@ -109,7 +109,10 @@ async def offsets_elsewhere(servers: Servers) -> dict[TopicPartition, Committed]
 async def _ages(servers: Servers, positions: Mapping[TopicPartition, LanePositions]) -> Mapping[TopicPartition, int]:
     """When the commands at E were appended, of lanes where commands wait."""
     reader, ages = LogReader(servers.cluster), dict[TopicPartition, int]()
-    waiting = by_topic({at: lane.emitted for at, lane in positions.items() if lane.emitted < lane.log.end})
+    # Where the log has dropped the command at E, the oldest that is left tells how long they have waited at least.
+    waiting = by_topic(
+        {at: max(lane.emitted, lane.log.first) for at, lane in positions.items() if lane.emitted < lane.log.end}
+    )
     for topic, offsets in waiting.items():
         appended = await servers.kafka(partial(reader.appended_at, topic, offsets))
         if not isinstance(appended, Problem):

@@ -1,6 +1,7 @@
 """`passport-worker company`."""
 
 import sys
+from datetime import UTC, datetime
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
@@ -107,7 +108,11 @@ def _draw(page: Page, report: CompanyCloseReport) -> None:
         page.print(copyable(f'closedAt: "{_since(report)}"'))
         print(f"{owner} is closed. Revoked {keys}. {stay}", file=sys.stderr)
         print("The line is for the company in your catalogue file.", file=sys.stderr)
-    elif report.closed_at is not None and not report.api_keys and not report.signing_keys:
+    elif (
+        report.closed_at is not None
+        and report.closed_at <= datetime.now(UTC)
+        and not (report.api_keys or report.signing_keys)
+    ):
         page.print(f"{owner} is closed from {_since(report)} on: nothing would change.")
     else:
         page.print(f"Would refuse all commands of {owner} from now on, and revoke its keys ({keys}).")

@@ -8,7 +8,7 @@ from worker.auth.signatures import Verifier
 from worker.domain.command import ApiKey, DeadLetter, InvalidBody, Signature, UnreadableRecord
 from worker.domain.credentials import authenticate
 from worker.domain.outcomes import Unauthorized
-from worker.messages.envelope import Limits, Record, dead_letter, open_envelope, without_excess
+from worker.messages.envelope import Envelope, Limits, Record, dead_letter, open_envelope, without_excess
 from worker.settings import Settings
 from worker.store.known_catalogue import KnownCatalogue
 from worker.store.look_up import LookUp
@@ -94,15 +94,25 @@ async def credentials_warning(
     if isinstance(verdict, Unauthorized) and verdict.reason is not None:
         sentence = CREDENTIALS_SENTENCES[verdict.reason]
         return f"{verdict.reason}: {sentence[0].lower()}{sentence[1:-1]}"
-    if isinstance(credentials, Signature):
-        return None
+    # A closed company is refused without a reason. The facts have the company of these credentials alone.
+    closings = (company.closed_ms for company in facts.companies.values())
+    if any(closed_ms is not None and closed_ms <= source.appended_ms for closed_ms in closings):
+        return "its company is closed"
     if isinstance(credentials, ApiKey):
-        keys = await find_keys(connection, credentials.digest.hex(), 1)
-        if not keys:
-            return "its API key is unknown"
-        return f"its API key ({keys[0].label!r}) is revoked" if keys[0].is_revoked else None
+        return await _key_warning(connection, credentials)
+    return None if isinstance(credentials, Signature) else _token_warning(envelope, settings, now)
+
+
+async def _key_warning(connection: Connection, key: ApiKey) -> str | None:
+    keys = await find_keys(connection, key.digest.hex(), 1)
+    if not keys:
+        return "its API key is unknown"
+    return f"its API key ({keys[0].label!r}) is revoked" if keys[0].is_revoked else None
+
+
+def _token_warning(envelope: Envelope, settings: Settings, now: datetime) -> str | None:
     if envelope.token is None:
-        return f"it has no credentials that can be known ({credentials})"
+        return f"it has no credentials that can be known ({envelope.command.credentials})"
     if not settings.oauth_jwks:
         return "it has an access token, and OAuth is off"
     expires_at = label_of(envelope.token).expires_at

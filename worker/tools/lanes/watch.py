@@ -8,8 +8,10 @@ from contextlib import contextmanager, suppress
 
 from worker.tools.cli.output import Page
 from worker.tools.common.lane_report import LanesReport
+from worker.tools.common.servers import KAFKA_AWAY, POSTGRES_AWAY
 
 WATCH_SECONDS = 2.0
+_AWAY = (KAFKA_AWAY, POSTGRES_AWAY)
 
 # What terminals understand: a second screen without a cursor, and the first one again; its start; the rest of a line,
 # and of the screen, without text.
@@ -40,6 +42,7 @@ async def until_answered(look: Callable[[], Awaitable[LanesReport]], say: Callab
         served = [lane for lane in report.lanes if lane.state != "not-served"]
         # By the lag: a state such as `unowned` says nothing about commands that wait. An unknown lag is not 0.
         is_answered = bool(served) and all(lane.lag_records == 0 for lane in served)
+        is_answered = is_answered and not any(problem.code in _AWAY for problem in report.problems)
         if is_answered or any(lane.state == "halted" for lane in served):
             return report
         await asyncio.sleep(WATCH_SECONDS)
