@@ -114,7 +114,7 @@ def _warn_of(warnings: Sequence[str]) -> None:
 def catalogue_diff(file: File, /, *, as_json: AsJson = False) -> NoReturn:
     """Print what loading a file would add or change. Exit 0 if that is nothing, else 1.
 
-    Rows that the file leaves out would stay as they are, and are no difference. Most fields that it leaves out would get
+    Rows that the file leaves out would stay as they are, and are no difference. Most fields that it leaves out get
     their defaults: see schemas/catalogue.md.
     """
     _show_changes(file, as_json=as_json, must_be_equal=True)
