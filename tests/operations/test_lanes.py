@@ -19,6 +19,7 @@ from tests.operations.asking import Told, answered, ask
 from tests.workbench import Workbench, run_command, tenant
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
+from worker.stream.log_reader import LogReader
 from worker.tools.common import lanes as lanes_module
 from worker.tools.common.group_view import PartitionView, group_view
 from worker.tools.common.progress import Progress
@@ -124,6 +125,26 @@ async def test_what_waits_has_an_age(bench: Workbench, tmp_path: Path) -> None:
     assert (told.code, told.codes, waiting["state"], other["state"]) == (1, ["lane-unowned"], "unowned", "unowned")
     assert (waiting["lagRecords"], other["lagSeconds"]) == (1, 0)
     assert 1 <= waiting["lagSeconds"] < 60
+
+
+async def test_an_age_that_nobody_could_read_is_not_zero(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader told where the log ends, and hung when it was asked for the record at E; the problem says so.
+
+    Seen to fail before: commands that had waited for hours were 0.0 s old, and the console said that all lanes move.
+    """
+    await answered(bench, tmp_path / "worker.log", 4)
+    bench.publish([{**bench.command(tenant(0), 0, "later"), "partition": 0}])
+
+    async def hanging(*_: object) -> dict[int, int]:
+        raise TimeoutError
+
+    monkeypatch.setattr(LogReader, "appended_at", hanging)
+    async with both_servers(bench.settings) as servers:
+        report = await lanes_module.lanes(servers)
+    assert [(lane.lag_records, lane.lag_seconds) for lane in report.lanes] == [(1, None), (0, 0.0)]
+    assert [problem.code for problem in report.problems] == ["kafka-away", "lane-unowned"]
 
 
 async def test_a_lane_that_is_behind(bench: Workbench, tmp_path: Path) -> None:

@@ -27,6 +27,11 @@ def _lane(
     return lane_report(partition, lag_seconds=lag_seconds, member=member, host=None, state=state, advice=advice)
 
 
+def _not_opened(lag_seconds: float) -> LaneReport:
+    """The group has given the lane to a worker, which cannot open it."""
+    return lane_report(1, state="never-run", lag_records=3, lag_seconds=lag_seconds)
+
+
 def _known(*lanes: LaneReport, problems: tuple[Problem, ...] = ()) -> LastReport[LanesReport]:
     report = LanesReport(problems=problems, group="g", lanes=lanes)
     return LastReport(report, 0.0, report, problems)
@@ -42,6 +47,7 @@ def _known(*lanes: LaneReport, problems: tuple[Problem, ...] = ()) -> LastReport
         (_known(*(_lane(n, "unowned", advice="start") for n in range(2))), "bad", "2 of 2 lanes are without a worker"),
         (_known(_lane(0), _lane(1, "behind", lag_seconds=61)), "warning", "1 of 2 lanes is late"),
         (_known(_lane(0, "never-run"), _lane(1, "unowned")), "warning", "No worker is running"),
+        (_known(_lane(0), _not_opened(61.0)), "warning", "1 of 2 lanes is late"),
         (_known(_lane(0, "unknown")), "unknown", "The state of the lanes is not known"),
         (_known(), "unknown", "No lanes"),
         (LastReport(problems=(Problem(code="kafka-away", text="x"),)), "bad", "Kafka is away"),
@@ -58,6 +64,12 @@ def test_each_state_has_a_verdict(known: LastReport[LanesReport], level: str, ti
     """The worst comes first."""
     first = verdicts(known, "1 s")[0]
     assert (first.level, first.title) == (level, title)
+
+
+def test_commands_of_a_lane_that_was_never_opened_are_unanswered() -> None:
+    """Seen to fail before: "All commands are answered", for as long as a worker could not open its first lane."""
+    (only,) = verdicts(_known(_lane(0), _not_opened(3.0)), "1 s")
+    assert (only.level, only.text) == ("ok", "1 of them have unanswered commands.")
 
 
 def test_what_is_wrong_is_told_from_the_worst_on() -> None:
@@ -195,3 +207,9 @@ def test_texts_from_outside_hide_and_turn_nothing() -> None:
     said = rendering.prose("<b> `run <i>` and ` and tp_secret_1")
     assert said == "&lt;b&gt; <code>run &lt;i&gt;</code> and ` and tp_…"
     assert rendering.percent(0.999) == "99 %"
+
+
+def test_a_share_has_its_percent() -> None:
+    """As people count it. Seen to fail before: 29, 57 and 58 of 100 were a percent less."""
+    assert [rendering.percent(used / 100) for used in range(131)] == [f"{used} %" for used in range(131)]
+    assert rendering.percent((2**31 - 2) / (2**31 - 1)) == "99 %"

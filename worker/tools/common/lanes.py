@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 
@@ -45,7 +46,7 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
     caught_up = await servers.kafka(lambda: with_logs_beyond(servers.cluster, seen, known))
     seen = seen if isinstance(caught_up, Problem) else caught_up
     positions = positions_of_lanes(seen, known, published, {} if isinstance(elsewhere, Problem) else elsewhere)
-    ages = await _ages(servers, positions)
+    ages, without_age, not_read = await _ages(servers, positions)
     ahead = {at: lane.log.end for at, lane in positions.items() if lane.emitted > lane.position.applied}
     newest = await newest_results(servers.settings, servers.cluster, ahead)
     reports = []
@@ -56,7 +57,7 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
         if at in seen:
             oldest_ms = ages.get(at)
             seconds = 0.0 if oldest_ms is None else round(max(0.0, time.time() - oldest_ms / 1000), 3)
-            changes: dict[str, object] = {"lag_seconds": seconds}
+            changes: dict[str, object] = {"lag_seconds": None if at in without_age else seconds}
             if at in published:
                 emitted = positions[at].emitted
                 changes |= {"emitted": emitted, "lag_records": max(0, positions[at].log.end - emitted)}
@@ -66,6 +67,7 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
         elif at.topic not in order:
             report = report.model_copy(update={"state": "not-served"})
         reports.append(report)
+    problems += [problem for problem in not_read if problem.text not in {known.text for known in problems}]
     problems += [rows] if isinstance(rows, Problem) else []
     problems += [
         Problem(code=f"lane-{lane.state}", place=f"{lane.topic}/{lane.partition}", text=lane.advice)
@@ -106,18 +108,27 @@ async def offsets_elsewhere(servers: Servers) -> dict[TopicPartition, Committed]
     return {at: offset for at, offset in offsets.items() if at.topic not in settings.by_commands}
 
 
-async def _ages(servers: Servers, positions: Mapping[TopicPartition, LanePositions]) -> Mapping[TopicPartition, int]:
-    """When the commands at E were appended, of lanes where commands wait."""
+async def _ages(
+    servers: Servers, positions: Mapping[TopicPartition, LanePositions]
+) -> tuple[Mapping[TopicPartition, int], AbstractSet[TopicPartition], Sequence[Problem]]:
+    """When the commands at E were appended, of lanes where commands wait; the lanes of which nobody could say, and why.
+
+    A leader may tell where its log ends, and hang when it has to read from it.
+    """
     reader, ages = LogReader(servers.cluster), dict[TopicPartition, int]()
+    unknown, problems = set[TopicPartition](), dict[str, Problem]()
     # Where the log has dropped the command at E, the oldest that is left tells how long they have waited at least.
     waiting = by_topic(
         {at: max(lane.emitted, lane.log.first) for at, lane in positions.items() if lane.emitted < lane.log.end}
     )
     for topic, offsets in waiting.items():
         appended = await servers.kafka(partial(reader.appended_at, topic, offsets))
-        if not isinstance(appended, Problem):
+        if isinstance(appended, Problem):
+            unknown |= {TopicPartition(topic, partition) for partition in offsets}
+            problems[appended.text] = appended
+        else:
             ages |= {TopicPartition(topic, partition): at for partition, at in appended.items()}
-    return ages
+    return ages, unknown, [*problems.values()]
 
 
 async def with_logs_beyond(cluster: Cluster, seen: Views, known: Rows) -> Views:

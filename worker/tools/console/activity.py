@@ -15,9 +15,8 @@ from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import reading
 from worker.tools.common.servers import Servers
-from worker.tools.console.report import ActivityReport, MinuteActivity, RefusedCompany
+from worker.tools.console.report import HOUR, ActivityReport, MinuteActivity, RefusedCompany
 
-HOUR = 60
 _RIGHTS = reading("activity", "company")
 _LABELS = {CREATED: CREATED, REPLAYED: REPLAYED, **{refusal.code: refusal.kind.label for refusal in REFUSALS.values()}}
 ANSWERS = tuple(name for name in MinuteActivity.model_fields if name != "minute")

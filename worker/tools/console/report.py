@@ -6,6 +6,9 @@ from pydantic import Field
 
 from worker.tools.common.report import Model, Report
 
+HOUR = 60
+"""Minutes."""
+
 
 class MinuteActivity(Model):
     """Numbers of answers in one minute."""
@@ -37,3 +40,8 @@ class ActivityReport(Report):
         description="The hour's minutes, oldest first, by the database's clock."
     )
     refusals: tuple[RefusedCompany, ...] = Field(description="The 200 largest numbers, largest first.")
+
+    @property
+    def last_minute(self) -> MinuteActivity | None:
+        """The last whole minute. Behind the current one stand those of workers whose clocks are ahead."""
+        return self.minutes[HOUR - 2] if len(self.minutes) >= HOUR else None

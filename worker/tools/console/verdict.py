@@ -69,7 +69,9 @@ def _of_lanes(lanes: tuple[LaneReport, ...]) -> Iterable[LaneVerdict]:
         )
     if unowned := tuple(lane for lane in lanes if lane.state != "halted" and lane.advice):
         yield LaneVerdict("bad", f"{_count(unowned, total)} without a worker", UNOWNED, unowned)
-    late = tuple(lane for lane in lanes if lane.state == "behind" and (lane.lag_seconds or 0) > LATE_SECONDS)
+    # A lane that never ran and has a worker waits for being opened.
+    taken = (lane for lane in lanes if lane.state in ("behind", "never-run") and not lane.advice)
+    late = tuple(lane for lane in taken if (lane.lag_seconds or 0) > LATE_SECONDS)
     if late:
         text = f"The oldest command has waited for over a minute. {LATE}"
         yield LaneVerdict("warning", f"{_count(late, total)} late", text, late)
@@ -82,7 +84,7 @@ def _well(lanes: tuple[LaneReport, ...]) -> LaneVerdict:
         return LaneVerdict("unknown", "The state of the lanes is not known", "")
     if all(lane.member is None for lane in lanes):
         return LaneVerdict("warning", "No worker is running", "No command waits for one.")
-    behind = sum(lane.state == "behind" for lane in lanes)
+    behind = sum(lane.state == "behind" or (lane.lag_records or 0) > 0 for lane in lanes)
     text = f"{behind} of them have unanswered commands." if behind else "All commands are answered."
     return LaneVerdict("ok", f"All {len(lanes)} lanes are moving" if len(lanes) > 1 else "The lane is moving", text)
 

@@ -34,7 +34,7 @@ def quota_show(
 ) -> NoReturn:
     """Plan, slots, today's writes and refusals, and this month's charges (UTC) of one company or of all.
 
-    The company that is nearest to a limit comes first.
+    The company that is nearest to a limit comes first; closed ones come last.
     """
     if near is not None and not 0 < near <= 1:
         raise BadUsage(f"--near: expected a share above 0 and up to 1, such as 0.8, got {near}")

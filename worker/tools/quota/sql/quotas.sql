@@ -1,4 +1,5 @@
--- What one company ($1; null: all) has used of its plan on a UTC day ($3) and in its month, nearest to a limit first.
+-- What one company ($1; null: all) has used of its plan on a UTC day ($3) and in its month, nearest to a limit first;
+-- closed companies come last, since their plans stay full for good.
 -- Only companies that have used at least a share ($2; null: any) of their slots or of the day's writes; at most $4
 -- (null: all). $5: only companies with refused commands on the day, most refused first. Read only; uses indexes for the
 -- large tables, the day's writes and the month's charges.
@@ -32,5 +33,6 @@ SELECT used.id, used.name, used.plan_id, used.slots_used, used.max_dpps, used.sl
   ) AS charged ON true
  WHERE ($2::float8 IS NULL OR greatest(used.slots_share, used.writes_share) >= $2)
    AND (used.refused > 0 OR NOT $5)
- ORDER BY CASE WHEN $5 THEN used.refused END DESC, greatest(used.slots_share, used.writes_share) DESC NULLS LAST, used.id
+ ORDER BY CASE WHEN $5 THEN used.refused END DESC, coalesce(used.closed_at <= now(), false),
+          greatest(used.slots_share, used.writes_share) DESC NULLS LAST, used.id
  LIMIT $4::int
