@@ -166,6 +166,20 @@ async def test_main_follows_while_nobody_is_at_it(browser: Browser, shown: Conso
         assert f"{seen.settings.topic_commands}/0/0" in await page.inner_text("h1")
 
 
+async def test_a_page_of_another_is_no_update(browser: Browser, shown: Console) -> None:
+    """A sign-on or an ingress answers while the console is away, and the line at the foot says so.
+
+    Seen to fail before: it said "Updates every 5 s" for as long as nothing was updated.
+    """
+    async with page_of(browser) as page:
+        await page.goto(f"{shown.url}/dead-letters")
+        answer = {"status": 200, "content_type": "text/html", "body": "<h1>Bad Gateway</h1>"}
+        await page.route("**/dead-letters", lambda route: route.fulfill(**answer))
+        await expect(page.locator("#live span")).to_contain_text("The console does not answer since", timeout=15_000)
+        await page.unroute("**/dead-letters")
+        await expect(page.locator("#live span")).to_have_text("Updates every 5 s", timeout=15_000)
+
+
 async def test_without_scripts_it_works_and_loads_itself_again(browser: Browser, shown: Console) -> None:
     """Every link and the form; `?still` stops it."""
     async with page_of(browser, java_script_enabled=False) as page:

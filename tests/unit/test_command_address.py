@@ -12,6 +12,7 @@ from worker.tools.common.address import (
     Serial,
     address_of,
     address_of_words,
+    text_of,
 )
 from worker.tools.common.selection import BadSelection
 
@@ -90,3 +91,23 @@ def test_arguments_that_lead_nowhere_are_told_so(words: list[str]) -> None:
     """None of them asks a server."""
     with pytest.raises(BadSelection):
         address_of_words(words, TOPIC)
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (Serial(GTIN, "U 1"), f"{GTIN} U 1"),
+        (Serial(GTIN, "/123"), f"https://id.gs1.org/01/{GTIN}/21/%2F123"),
+        (Serial(GTIN, "U1 "), f"https://id.gs1.org/01/{GTIN}/21/U1%20"),
+        (Serial(GTIN, ";ü/"), f"https://id.gs1.org/01/{GTIN}/21/%3B%C3%BC%2F"),
+        (Serial("04012345000017", "U1"), None),
+        (Serial(GTIN, "tp_1"), None),
+        (CompanyKey(COMPANY, "order 4711/1"), f"{COMPANY} order 4711/1"),
+        (CompanyKey(COMPANY, "/order/1"), None),
+        (CompanyKey(COMPANY, "k "), None),
+    ],
+)
+def test_a_text_leads_to_its_own_address_or_there_is_none(address: Serial | CompanyKey, text: str | None) -> None:
+    """Seen to fail before: the link of a serial number `/123` led to the unit `123`."""
+    assert text_of(address) == text
+    assert text is None or address_of(text, TOPIC) == address

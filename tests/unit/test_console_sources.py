@@ -1,6 +1,9 @@
 """A report is asked once for all who look, in the background; what was known stays while a server is away."""
 
 import asyncio
+import time
+
+import pytest
 
 from tests.unit.test_console_views import NOON
 from worker.tools.common.report import Problem
@@ -68,3 +71,18 @@ async def test_what_was_known_stays_beside_what_is_wrong_now() -> None:
     assert (third.report, third.newest, third.at) == (GOOD, AWAY, second.at)
     assert (fourth.report, [one.code for one in fourth.problems]) == (GOOD, [FAILED])
     assert (fifth.report, fifth.problems) == (GOOD, ())
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_is_set_keeps_no_report_young(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """Neither back nor forth: the report is asked for again when its time has come.
+
+    Seen to fail before: behind a clock that was set back by an hour, nobody asked for an hour, and all looked fresh.
+    """
+    server, seconds, clock = _Server(GOOD, AWAY), 0.05, time.time
+    source = _source(server, seconds)
+    assert (await source.get(5)).newest == GOOD
+    monkeypatch.setattr(time, "time", lambda: clock() + hours * 3600)
+    await asyncio.sleep(2 * seconds)
+    assert (await source.get(5)).newest == AWAY
+    await source.close()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from worker.domain import gs1
 from worker.domain.command import is_object_id
@@ -93,6 +93,27 @@ def address_of_words(words: Sequence[str], topic: str) -> Address:
     if len(words) != 2:
         return address_of(" ".join(words), topic)
     return _pair(*map(_checked, words))
+
+
+def text_of(address: Serial | CompanyKey) -> str | None:
+    """A text that `address_of` reads as this address, such as for a link; None where there is none.
+
+    It drops separators before a serial number or a key, and white space behind it. A Digital Link keeps both.
+    """
+    texts = [f"{address.company} {address.key}"] if isinstance(address, CompanyKey) else _texts_of_unit(address)
+    return next((text for text in texts if _is_read_as(text, address)), None)
+
+
+def _texts_of_unit(unit: Serial) -> list[str]:
+    serial = quote(unit.serial, safe="", errors="replace")
+    return [f"{unit.gtin} {unit.serial}", f"https://id.gs1.org/01/{unit.gtin}/21/{serial}"]
+
+
+def _is_read_as(text: str, address: Address) -> bool:
+    try:
+        return address_of(text, "") == address
+    except BadSelection:
+        return False
 
 
 def _pair(first: str, second: str) -> Serial | CompanyKey:

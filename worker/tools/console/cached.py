@@ -60,8 +60,8 @@ class CachedReport(Generic[SomeReport]):
     ) -> None:
         self._ask, self._seconds, self._is_useful = ask, seconds, is_useful
         self._known: LastReport[SomeReport] = LastReport()
-        self._answered = 0.0
-        """When the newest report came, or its failure."""
+        self._answered, self._ticked = 0.0, 0.0
+        """When the newest report came, or its failure: in Unix seconds, and by a clock that nobody sets."""
         self._asking: asyncio.Task[None] | None = None
 
     async def get(self, wait: float | None = None) -> LastReport[SomeReport]:
@@ -70,7 +70,7 @@ class CachedReport(Generic[SomeReport]):
         If the last one is old, get waits for the new one, for up to `wait` seconds, and else only for a moment.
         """
         wait = WAIT_SECONDS if wait is None else wait
-        if self._asking is None and time.time() - self._answered >= self._seconds:
+        if self._asking is None and self._age() >= self._seconds:
             self._asking = asyncio.create_task(self._refresh())
         if self._asking is not None:
             await asyncio.wait({self._asking}, timeout=wait if self._is_old() else wait / 20)
@@ -78,7 +78,11 @@ class CachedReport(Generic[SomeReport]):
 
     def _is_old(self) -> bool:
         """Whether the first reader after a quiet spell would see what was long ago."""
-        return time.time() - self._answered > self._seconds + LATE_SECONDS
+        return self._age() > self._seconds + LATE_SECONDS
+
+    def _age(self) -> float:
+        """Seconds since the newest answer: one clock may be set back, and the other stands while the machine sleeps."""
+        return max(time.time() - self._answered, time.monotonic() - self._ticked)
 
     async def close(self) -> None:
         """Stop asking."""
@@ -97,7 +101,7 @@ class CachedReport(Generic[SomeReport]):
             problem = Problem(code=FAILED, text=f"{type(error).__name__}; the console's log tells more.")
             self._known = LastReport(self._known.report, self._known.at, None, (problem,))
         finally:
-            self._answered, self._asking = time.time(), None
+            self._answered, self._ticked, self._asking = time.time(), time.monotonic(), None
 
 
 class CachedReports:

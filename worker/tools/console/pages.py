@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from worker.domain.command import is_object_id
 from worker.messages.reasons import DEAD_LETTER_REASONS
 from worker.messages.rules import ALL_RULES
 from worker.tools.common.address import address_of
@@ -119,7 +120,15 @@ class Pages:
             report = await self._explain(request)
         except BadSelection as error:
             return self._page(request, "search.html", asked=asked, status=400, problem=str(error))
-        return self._page(request, "explain.html", asked=asked, report=report, rules=ALL_RULES, codes=OUTCOMES)
+        return self._page(
+            request,
+            "explain.html",
+            asked=asked,
+            report=report,
+            rules=ALL_RULES,
+            codes=OUTCOMES,
+            may_be_company=is_object_id(asked),
+        )
 
     async def refused(self, request: web.Request) -> web.Response:
         """`/refusals`: the newest refusals, of all companies and codes or of some."""

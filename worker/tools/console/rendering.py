@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from worker import __version__
 from worker.messages.hints import printable
+from worker.tools.common.address import CompanyKey, Serial, text_of
 from worker.tools.common.money import money
 from worker.tools.common.records import masked
 from worker.tools.console.verdict import SERVERS
@@ -36,6 +37,7 @@ def environment() -> Environment:
     for function in (*times, number, percent, money, query, shown, prose, masked, pretty):
         environment.filters[function.__name__] = function
     environment.globals.update(product=PRODUCT, version=__version__, ago=ago, away=SERVERS)
+    environment.globals.update(text_of=text_of, Serial=Serial, CompanyKey=CompanyKey)
     return environment
 
 
@@ -46,7 +48,8 @@ def number(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """Percent, rounded down: only a full plan shows 100 %."""
-    return "-" if share is None else f"{int(share * 100):,} %"
+    # 0.29 * 100 is a hair less than 29.
+    return "-" if share is None else f"{int(round(share * 100, 9)):,} %"
 
 
 def age(seconds: float | None) -> str:

@@ -32,7 +32,8 @@ const follow = async () => {
     const answer = await fetch(location.href, { signal: AbortSignal.timeout(10000) });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const newer = page.getElementById("main");
-    if (!newer || isBusy()) return;
+    if (!newer) throw new Error("no page of the console"); // a proxy says that the console is away
+    if (isBusy()) return;
     for (const open of main.querySelectorAll("details[open][id]")) newer.querySelector("#" + open.id)?.setAttribute("open", "");
     const here = main.querySelector(":focus")?.outerHTML;
     const again = here && [...newer.querySelectorAll("a, summary, [tabindex]")].find((element) => element.outerHTML === here);
