@@ -126,6 +126,22 @@ def test_settings_as_json(port: str, environment: pytest.MonkeyPatch, capsys: py
     assert "hunter2" not in output
 
 
+def test_a_value_that_is_no_utf8_is_listed_with_the_others(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a shell hands over the name of a file of an older system, with an escape for each of its bytes.
+
+    Seen to fail before: `settings --json` ended with PydanticSerializationError, and listed nothing.
+    """
+    environment.setenv("PASSPORT_OAUTH_JWKS", "/etc/schl\udcfcssel.json")
+    environment.setenv("PASSPORT_OAUTH_ISSUER", "https://issuer")
+    environment.setenv("PASSPORT_OAUTH_AUDIENCE", "passports")
+    with pytest.raises(SystemExit) as ended:
+        main(["settings", "--json"])
+    settings = {setting["variable"]: setting for setting in json.loads(capsys.readouterr().out)["settings"]}
+    assert (ended.value.code, settings["PASSPORT_OAUTH_JWKS"]["value"]) == (0, "/etc/schl\\udcfcssel.json")
+
+
 @pytest.mark.parametrize("servers", ["localhost:port", "a:1,", "PLAINTEXT://a:1", "a b", "", "a:123456"])
 def test_servers_that_nobody_could_mean_are_bad(servers: str) -> None:
     """Seen to fail without the check: `run` waited for them for ever."""

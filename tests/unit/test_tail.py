@@ -1,6 +1,7 @@
 """`tail` shows results that were asked for, in a line that no terminal obeys, or as JSON."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -12,8 +13,10 @@ from worker.messages.envelope import Record
 from worker.messages.rules import Kind
 from worker.tools.common.answering import answer_of
 from worker.tools.common.results import ResultRecord
+from worker.tools.tail import names as names_module
 from worker.tools.tail.command_line import Filter
 from worker.tools.tail.line import Lines, json_line
+from worker.tools.tail.names import CompanyNames
 from worker.tools.tail.past import PastResults, shown_ms
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
@@ -258,3 +261,29 @@ async def test_newest_results(count: int) -> None:
     wanted = sorted(record.offset for record in busy + quiet if record.offset % 2 == 0)
     assert [record.offset for record in newest] == wanted[-count:]
     assert is_whole
+
+
+async def test_a_company_that_has_another_name_now_is_shown_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A while later. Seen to fail before: a `tail` that ran for weeks showed the first name that it had met."""
+    said, clock = ["EuroBat", "EuroBat GmbH", "EuroBat SE"], time.monotonic
+
+    class Nothing:
+        async def close(self, **_: float) -> None:
+            """No connection is open."""
+
+    async def connect(_: object) -> Nothing:
+        return Nothing()
+
+    async def names_of(_: object, ids: set[str]) -> dict[str, str]:
+        name = said.pop(0)
+        return dict.fromkeys(ids, name)
+
+    monkeypatch.setattr(names_module, "connect", connect)
+    monkeypatch.setattr(names_module, "names_of", names_of)
+    names = CompanyNames(settings_of({"PASSPORT_DATABASE_URL": "postgresql://127.0.0.1:1/none"}))
+    seen = []
+    for minutes in (0, 1, 20, 21):
+        monkeypatch.setattr(time, "monotonic", lambda minutes=minutes: clock() + minutes * 60)
+        await names.learn([COMPANY])
+        seen.append(names.by_id[COMPANY])
+    assert seen == ["EuroBat", "EuroBat", "EuroBat GmbH", "EuroBat GmbH"]

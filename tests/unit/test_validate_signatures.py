@@ -61,6 +61,28 @@ def test_what_the_worker_would_say(catalogue: Path, signature: str, with_keys: l
     assert _problems(signature, None) == without
 
 
+@pytest.mark.parametrize(
+    ("closed", "found"),
+    [
+        (None, []),
+        ("2026-05-09T10:00:00.001Z", []),
+        (AT, ["The worker answers 401: the catalogue says that the company is closed."]),
+    ],
+)
+def test_a_closed_company_signs_for_nothing(
+    catalogue: Path, tmp_path: Path, closed: str | None, found: list[str]
+) -> None:
+    """From the time on that the catalogue says. Seen to fail before: such a command was good, and got 401."""
+    contents = json.loads(catalogue.read_text())
+    contents["companies"][0]["closedAt"] = closed
+    file = tmp_path / "closed.json"
+    file.write_text(json.dumps(contents))
+    assert _problems(jws(), file) == [text.partition(":")[0] for text in found]
+    check = check_of(jws(), SETTINGS, KEY, file, timestamp("--at", AT))
+    assert check is not None
+    assert check.problem(VALUE, LIMITS) == next(iter(found), None)
+
+
 def test_the_claim_that_does_not_fit_is_named(catalogue: Path) -> None:
     """Which the worker does not tell."""
     check = check_of(jws(), SETTINGS, "other", catalogue, None)

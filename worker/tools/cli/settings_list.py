@@ -92,4 +92,7 @@ def _shown(name: str, value: object) -> str | None:
     types = getattr(annotation, "__args__", (annotation,))
     # Any other URL may hold a user and a password, too.
     is_secret = SecretStr in types or ("://" in str(value) and "@" in str(value))
-    return "hidden" if is_secret else str(value).lower() if isinstance(value, bool) else str(value)
+    if is_secret:
+        return "hidden"
+    # A shell may hand over bytes that are no UTF-8, which JSON cannot hold.
+    return str(value).lower() if isinstance(value, bool) else str(value).encode("utf-8", "backslashreplace").decode()

@@ -15,6 +15,8 @@ from worker.tools.common.connect import CannotConnect, connect
 _SECONDS = 2.0
 _PAUSE_SECONDS = 30.0
 _MOST_NAMES = 100_000
+_KEPT_SECONDS = 900.0
+"""Names are looked up again after so long: `catalogue load` may change them."""
 
 
 class CompanyNames:
@@ -24,7 +26,7 @@ class CompanyNames:
         self.by_id: dict[str, str] = {}
         self._database = settings.database if settings.names_database else None
         self._asked: set[str] = set()
-        self._not_before = 0.0
+        self._not_before, self._forget_at = 0.0, time.monotonic() + _KEPT_SECONDS
         self._has_warned = False
 
     async def id_of(self, text: str) -> str:
@@ -44,6 +46,9 @@ class CompanyNames:
 
     async def learn(self, ids: Iterable[str | None]) -> None:
         """Look up names that are not known yet. While Postgres is away, ids are shown without."""
+        if time.monotonic() >= self._forget_at:
+            self._asked.clear()
+            self._forget_at = time.monotonic() + _KEPT_SECONDS
         new = {id for id in ids if is_object_id(id)} - self._asked
         # Strangers may invent ids without end, and `tail` may run for weeks, so the memory has a bound.
         if self._database is None or not new or time.monotonic() < self._not_before or len(self._asked) > _MOST_NAMES:

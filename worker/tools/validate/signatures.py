@@ -53,8 +53,10 @@ class Check:
         record = Record("", 0, 0, self.at_ms, None, value, headers)
         command = open_envelope(record, limits, self.audience, self.channel).command
         outcome = authenticate(command, self._facts(command.credentials))
-        if not isinstance(outcome, Unauthorized) or outcome.reason is None:
+        if not isinstance(outcome, Unauthorized):
             return None
+        if outcome.reason is None:  # the worker gives none: who is closed is as unknown as any other sender
+            return "The worker answers 401: the catalogue says that the company is closed."
         misfit = command.credentials.misfit if isinstance(command.credentials, Signature) else None
         detail = f" The claim {misfit} does not fit." if misfit and outcome.reason.endswith("mismatch") else ""
         return f"{outcome.reason}: {CREDENTIALS_SENTENCES[outcome.reason]}{detail}"
@@ -66,7 +68,11 @@ class Check:
             facts.signing_keys = signing_keys_of(self.catalogue)
             facts.companies = {
                 row.id: Company(
-                    row.id, _ANY_PLAN, None, channels=None if row.channels is None else frozenset(row.channels)
+                    row.id,
+                    _ANY_PLAN,
+                    None,
+                    channels=None if row.channels is None else frozenset(row.channels),
+                    closed_ms=milliseconds(row.closed_at),
                 )
                 for row in self.catalogue.companies
             }
