@@ -297,6 +297,30 @@ async def test_a_lane_whose_reading_failed_answers_nothing_more(monkeypatch: pyt
     await world.close()
 
 
+async def test_a_topic_that_is_made_anew_before_a_lane_runs_halts_it_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It fits, and waits until its old results are out; and the watch tells of a change once.
+
+    Seen to fail before: the lane forgot what it was told, and answered the new topic's commands at the old places.
+    """
+    world = make_world(1)
+    await world.keep(0, 3)
+    world.kafka.leaderless = {0}
+    world.begin()
+    await until(lambda: "has no leader" in world.lanes[0].reason, 10, "the lane waits")
+
+    async def identities(topics: Collection[str]) -> dict[str, TopicIdentity]:
+        return {topic: TopicIdentity("cluster", f"{topic}, made anew") for topic in topics}
+
+    monkeypatch.setattr(world.kafka, "identities", identities)
+    world.lanes[0].inbox.fail("the topic is not the one that it was")
+    world.kafka.leaderless.clear()
+    assert "the topic was made anew" in await _halted(world, 0)
+    assert (world.kafka.turns, world.kafka.begun, world.store.passports) == ([], {}, [])
+    await world.close()
+
+
 async def test_a_lane_whose_reason_to_halt_cannot_be_read_at_once_is_looked_at_again_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -90,11 +90,13 @@ class Opening:
         if unplaced:
             await settle()  # our own transaction may still move E
             await self._place(unplaced)
+        self._place_failed_again()
         placed = [self._placed[lane] for lane in due if lane in self._placed]
         behind = [lane for lane in placed if lane.is_behind and may_emit(lane.lane, self._emitter)]
         if behind:
             await settle()  # a producer has one transaction at a time
             await self._emit_again(behind)
+            self._place_failed_again()
         return [self._run(lane) for lane in list(self._placed.values()) if not lane.is_behind]
 
     # 2. Register
@@ -240,6 +242,18 @@ class Opening:
             await self._shared.store.note_set_back(token, answer.emitted, position.applied, self._owner.member)
         offsets = position.applied, answer.emitted, position.emitted
         self._placed[lane] = OpenLane(lane, token, offsets, self.incarnation, self._shared.hooks)
+
+    def _place_failed_again(self) -> None:
+        """Read the positions of lanes again that failed since: their topics may be others by now.
+
+        A lane may wait for long until its results can be emitted. Whoever watches the topics tells of a change once,
+        and a lane that runs forgets its failure.
+        """
+        for lane in list(self._placed):
+            if (reason := lane.inbox.failure) is not None:
+                del self._placed[lane]
+                lane.reopen(reason)
+                self._wake.set()
 
     # 6. Emit again, run
 
