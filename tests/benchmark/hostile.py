@@ -67,6 +67,7 @@ KINDS: dict[str, Callable[[int], Sent]] = {
     "60 headers of 8 KB": _more_headers([(f"h{at}", b"x" * 8192) for at in range(60)]),
     "60 headers of 16 KB": _more_headers([(f"h{at}", b"x" * 16384) for at in range(60)]),
     "9,000 headers": _more_headers([(f"h{at}", b"x" * 100) for at in range(9_000)]),
+    "one long header name": _more_headers([("h" * 900_000, b"")]),
     "tiny headers": _more_headers([(f"{at % 1000:03}", b"") for at in range(190_000)]),
 }
 """What the record of a number is, by the name of its kind."""

@@ -73,14 +73,17 @@ def test_where_only_markers_came_the_offset_behind_them_is_taken() -> None:
     [
         LARGE,
         _record(0, b"", [("h", b"x" * MOST_BYTES)]),
+        _record(0, b"", [("h" * MOST_BYTES, b"")]),
+        _record(0, b"", [("h" * (MOST_BYTES // 4) + "\N{GRINNING FACE}", b"")]),
         _record(0, b"", [("", b"")] * (MOST_BYTES // 128)),
     ],
-    ids=["value", "header", "tiny headers"],
+    ids=["value", "header", "name", "name of wide characters", "tiny headers"],
 )
 def test_it_wants_no_more_than_its_bytes_until_they_are_answered(large: Record) -> None:
     """Headers count as values do, and as objects: a producer may put anything there. Any one record is taken.
 
     Seen to fail without `answered`: what was taken was free at once, so that a lane held three times its bytes.
+    Seen to fail before, with names that were not counted: a lane held 2,000 records of a megabyte.
     """
     inbox = _inbox()
     assert inbox.wants_more

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from sys import getsizeof
 from typing import NamedTuple
 
 from worker.batch.batch import Batch
@@ -196,6 +197,7 @@ def _gaps(start: int, records: Sequence[Record], stop: int) -> Iterator[range]:
 def _size(record: Record) -> int:
     """Estimate the memory of a record and its command. Headers count, too: producers may put anything there."""
     size = 512 + 2 * len(record.value or b"") + len(record.key or b"")
-    for _, value in record.headers:
-        size += 128 + len(value or b"")
+    for name, value in record.headers:
+        # Not the name's length: a single wide character makes all of its characters take four bytes.
+        size += 80 + getsizeof(name) + len(value or b"")
     return size
