@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -121,6 +122,26 @@ async def test_a_table_of_lanes_that_was_made_anew_is_another_database(
     with pytest.raises(StoreUnavailable, match="of its table of lanes"):
         await one.check(connection)
     await connection.close()
+
+
+async def test_connections_to_the_database_before_are_not_used_any_more(
+    own_database: tuple[Connection, str], database_url: str, tmp_path: Path
+) -> None:
+    """It may be there still, as an old primary. Seen to fail before: they served on, beside those to the new one."""
+    server, name = own_database
+    await server.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name}")
+    parts, file = urlsplit(database_url), tmp_path / "url"
+    file.write_text(parts._replace(path=f"/{name}").geturl())
+    store = PostgresStore(Database("postgresql://localhost/x", str(file)), 2)
+    await store.ping()
+    file.write_text(parts._replace(path=f"/{name}_copy").geturl())
+    async with store.session():
+        with pytest.raises(StoreUnavailable, match="the oids of the database"):
+            await store.ping()
+    async with store.session() as one, store.session() as other:
+        assert {await each.fetchval("SELECT current_database()") for each in (one, other)} == {f"{name}_copy"}
+    assert store.incarnation == 1
+    await store.close()
 
 
 async def _end_sessions(server: Connection, name: str) -> None:

@@ -51,6 +51,7 @@ SESSION_SETTINGS = {
     "max_parallel_workers_per_gather": "0",
 }
 COMMAND_TIMEOUT_SECONDS = 25.0
+RELEASE_SECONDS = 2.0
 # For a turn up to its COMMIT. Less than the server's limit, which some servers lack and some drivers hide.
 TRANSACTION_SECONDS = 27.0
 # The server's limit, from PostgreSQL 17 on. A session that is paused while it prepares a statement is not idle.
@@ -94,7 +95,7 @@ class PostgresStore:
     async def ping(self) -> None:
         """Raises `StoreUnavailable` unless the same database as before answers."""
         async with self.session() as connection:
-            await self._incarnation.check(connection)
+            await self._check_incarnation(connection)
 
     @property
     def incarnation(self) -> int:
@@ -229,10 +230,19 @@ class PostgresStore:
             raise Retriable(str(missing)) from missing
 
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        await self._incarnation.check(connection)
+        await self._check_incarnation(connection)
         # Process ids come again. A session that has ended may have left its entry under this one.
         self._prepared.pop(connection.get_server_pid(), None)
         await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)  # guard B14
+
+    async def _check_incarnation(self, connection: sql.Connection) -> None:
+        """See `Incarnation.check`. Where another database answers, all connections to the one before are given up."""
+        met = self.incarnation
+        try:
+            await self._incarnation.check(connection)
+        finally:
+            if self.incarnation != met and self._pool is not None:
+                await self._pool.expire_connections()
 
     async def _prepare_ahead(self, connection: sql.Connection) -> set[bytes]:
         """Prepare the queries of a turn on a new session (guard B14). Returns the ids of frames that it has seen."""
@@ -266,7 +276,8 @@ class PostgresStore:
             if meaning is error:
                 raise
             raise meaning from error
-        await pool.release(connection)
+        with suppress(TimeoutError):  # of one that has expired: asyncpg takes leave of its server, which may be silent
+            await pool.release(connection, timeout=RELEASE_SECONDS)
 
     async def _connected(self) -> "asyncpg.Pool[asyncpg.Record]":
         async with self._connecting:
