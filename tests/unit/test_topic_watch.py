@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from tests.workbench import until
 from worker.store.port import TopicIdentity
@@ -23,13 +23,14 @@ class _Cluster:
 
     def __init__(self) -> None:
         self.identity_now: TopicIdentity | None = FIRST
+        self.other: TopicIdentity | KafkaError = FIRST
         self.answers = asyncio.Event()
         self.answers.set()
 
     async def identities(self, topics: Collection[str]) -> dict[str, TopicIdentity | KafkaError | None]:
         await self.answers.wait()
         now = self.identity_now or UnknownTopicOrPartitionError(TOPIC)
-        return {topic: now if topic == TOPIC else FIRST for topic in topics}
+        return {topic: now if topic == TOPIC else self.other for topic in topics}
 
 
 class _Scene:
@@ -100,3 +101,21 @@ async def test_an_answer_that_is_late_holds_records_up_for_a_moment_once(monkeyp
             assert await scene.watch.may_use(TOPIC)
         scene.cluster.answers.set()
         await until(lambda: scene.changes == [TOPIC], 10.0, "the lanes are told")
+
+
+async def test_a_topic_that_may_not_be_described_hides_no_change_of_another_one() -> None:
+    """A right was taken away, perhaps. Seen to fail before: no topic was watched any more, without a word."""
+    async with _scene() as scene:
+        scene.cluster.other, scene.cluster.identity_now = TopicAuthorizationFailedError(OTHER), SECOND
+        scene.client.force_metadata_update()
+        assert not await scene.watch.may_use(TOPIC)
+        assert await scene.watch.may_use(OTHER)
+        assert scene.changes == [TOPIC]
+
+
+async def test_a_worker_does_not_begin_with_a_topic_that_may_not_be_described() -> None:
+    """It could not tell later whether that topic is the one of before."""
+    scene = _Scene()
+    scene.cluster.other = TopicAuthorizationFailedError(OTHER)
+    with pytest.raises(TopicAuthorizationFailedError):
+        await scene.watch.begin()

@@ -61,7 +61,9 @@ class TopicWatch:
 
     async def begin(self) -> None:
         """Note which topics have the names now. Raises `CLUSTER_ERRORS`."""
-        self._known = await self._identities()
+        self._known, error = await self._identities()
+        if error is not None:
+            raise error
 
     async def may_use(self, topic: str) -> bool:
         """Whether records that were just fetched belong to the topic of before.
@@ -85,10 +87,11 @@ class TopicWatch:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _look(self) -> None:
-        doubts, known, identities = self._doubts, self._known, await self._identities()
-        self._known = identities
+        """Compare the topics that have an identity with before. Raises the error of one that has none to tell."""
+        doubts, known, (identities, error) = self._doubts, self._known, await self._identities()
+        self._known = known | identities
         # A doubt that came during the question may mean a later change. Only a later answer settles that one.
-        if doubts == self._doubts:
+        if doubts == self._doubts and error is None:
             self._answered.set()
             self._ask.clear()
         if changed := [topic for topic, identity in identities.items() if identity != known[topic]]:
@@ -96,14 +99,18 @@ class TopicWatch:
             self._update_metadata()
             for topic in changed:
                 self._on_change(topic)
+        if error is not None:
+            raise error
 
-    async def _identities(self) -> Identities:
+    async def _identities(self) -> tuple[Identities, KafkaError | None]:
+        """What is known of the topics now, without those that have an error, such as a missing right; and the error."""
         known: Identities = {}
+        failure: KafkaError | None = None
         for topic, identity in (await self._cluster.identities(self._topics)).items():
             if isinstance(identity, UnknownTopicOrPartitionError):
                 known[topic] = None
             elif isinstance(identity, KafkaError):
-                raise identity
+                failure = identity
             else:
                 known[topic] = identity or _UNKNOWN
-        return known
+        return known, failure
