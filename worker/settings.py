@@ -28,8 +28,11 @@ _ADDRESS = re.compile(r"(\[[\da-f:.]+]|[\w.-]+)(:\d{1,5})?|[\da-f]*:[\da-f]*:[\d
 
 
 def _servers(text: str) -> str:
-    if not all(_ADDRESS.fullmatch(server.strip()) for server in text.split(",")):
+    servers = [_ADDRESS.fullmatch(server.strip()) for server in text.split(",")]
+    if not all(servers):
         raise ValueError("expected host:port, or several, separated by commas")
+    if not all(0 < int(server[2][1:]) < 65536 for server in servers if server and server[2]):
+        raise ValueError("expected host:port with a port from 1 to 65535")
     return text
 
 
@@ -41,8 +44,9 @@ def _database_url(text: str) -> str:
 
 def _link_base(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError("expected an http or https URL without query and fragment")
+    # `urlsplit` drops line breaks, and an empty query or fragment. Each link would keep them, for good.
+    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[?#\s\x00-\x1f\x7f]", text):
+        raise ValueError("expected an http or https URL without query, fragment and white space")
     return text.rstrip("/")
 
 
@@ -154,13 +158,17 @@ def _between_topics(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not re.fullmatch(_TOPIC, dead_letters):
         yield "topic_dead_letters", "expected to be set, since the group id cannot be part of a topic name"
     topics = [*(values[name] for name in _TOPICS), dead_letters]
+    channels = [name.strip() for name in str(values["channels"]).split(",") if name.strip()]
+    is_default_served = str(values["default_channel"]).lower() not in _FALSE
+    # The topics of two channels differ in what stands in front of the first dot. Those of the default channel may not.
+    of_channels = [f"{channel}.{topic}" for channel in channels for topic in topics] if is_default_served else []
     for name, topic in zip((*_TOPICS, "topic_dead_letters"), topics, strict=True):
-        if topics.count(topic) > 1:
+        if [*topics, *of_channels].count(topic) > 1:
             yield name, "expected a topic of its own"
-    channels = str(values["channels"]).split(",")
-    if (longest := max(map(len, topics)) + 1 + max(map(len, channels))) > MAX_TOPIC:
+    longest = max(map(len, topics)) + max((len(f"{channel}.") for channel in channels), default=0)
+    if longest > MAX_TOPIC:
         yield "channels", f"expected names of topics of {MAX_TOPIC} characters at most, and the longest has {longest}"
-    if str(values["default_channel"]).lower() in _FALSE and not values["channels"]:
+    if not is_default_served and not values["channels"]:
         yield "default_channel", "expected true, or a name in PASSPORT_CHANNELS: there is no topic to read"
 
 

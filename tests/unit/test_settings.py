@@ -1,6 +1,7 @@
 """What settings say of themselves, and what they keep to themselves."""
 
 import json
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -147,6 +148,36 @@ def test_servers_that_nobody_could_mean_are_bad(servers: str) -> None:
     """Seen to fail without the check: `run` waited for them for ever."""
     with pytest.raises(ValueError, match="expected host:port"):
         Settings(kafka_bootstrap_servers=servers)
+
+
+@pytest.mark.parametrize("servers", ["a:99999", "a:65536", "a:0", "a:9092,b:70000", "[::1]:99999"])
+def test_servers_have_ports_that_exist(servers: str) -> None:
+    """Seen to fail before: `run` asked port 34463 in place of 99999, and waited for it for ever."""
+    with pytest.raises(ValueError, match="expected host:port with a port from 1 to 65535"):
+        Settings(kafka_bootstrap_servers=servers)
+
+
+@pytest.mark.parametrize("end", [" ", "\n", "\t/x", " q", "?", "#", "?a=b", "#a"])
+def test_a_link_base_has_nothing_that_spoils_a_link(end: str) -> None:
+    """Seen to fail before, as with the line break of a file: it stood in each link, and passports never change."""
+    with pytest.raises(ValueError, match="expected an http or https URL without query, fragment and white space"):
+        Settings(digital_link_base=f"https://id.example/p{end}")
+
+
+def test_no_topic_of_the_default_channel_is_one_of_another_channel() -> None:
+    """Seen to fail before: created passports were published as commands of that channel, for ever."""
+    both: dict[str, Any] = {"channels": "b, acme", "topic_created": "acme.dpp.passport.create.v1"}
+    with pytest.raises(ValueError, match=r"topic_created\n +expected a topic of its own"):
+        Settings(**both)
+    own = Settings(**both | {"default_channel": "false"})
+    assert len({*own.topics_of_channels}) == len(own.topics_of_channels)
+
+
+def test_a_topic_may_have_the_longest_name_of_kafka() -> None:
+    """Seen to fail before: the dot behind the name of a channel counted where there was no channel."""
+    assert Settings(topic_created="c" * 249).channel_names == ("",)
+    with pytest.raises(ValueError, match="249 characters at most, and the longest has 251"):
+        Settings(topic_created="c" * 249, channels="a")
 
 
 @pytest.mark.parametrize("servers", ["localhost", "a:1", "a-b.c_d:9092, 10.0.0.1:9093", "[::1]:9092", "::1"])
