@@ -2,6 +2,7 @@
 
 import json
 import string
+import tracemalloc
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -27,7 +28,7 @@ from tests.unit.signing_builders import (
     known,
     signed,
 )
-from worker.domain.command import AccessToken
+from worker.domain.command import AccessToken, Signature
 from worker.domain.decide import decide
 from worker.domain.outcomes import (
     Created,
@@ -40,6 +41,7 @@ from worker.domain.outcomes import (
 )
 from worker.domain.timestamps import DAY_MS
 from worker.messages.events import Header
+from worker.messages.signature import Signed, read_signature
 from worker.tools.common.signer import NotASigningKey, Signer
 
 DAY = DAY_MS // 1000
@@ -278,6 +280,18 @@ def test_a_signature_has_64_bytes(size: int) -> None:
         expected = "wrong" if size else "malformed"
         assert reason(judge(signed(f"{head}.{_text(b'0' * size)}"))) == expected
     assert reason(judge(signed(f"{jws(key=P_256).rpartition('.')[0]}.{_text(bytes(64))}"))) == "wrong"
+
+
+def test_long_headers_are_not_remembered() -> None:
+    """Anybody can send them. Seen to fail before: with a limit of a megabyte, 256 of them stayed in memory for good."""
+    record = Signed("t", b"{}", None, has_key=False, is_structured=False)
+    tracemalloc.start()
+    for number in range(20):
+        header = _resigned(kid=f"{number}" + "k" * 100_000).encode()
+        assert isinstance(read_signature([header], record, len(header)), Signature)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_000_000
 
 
 def test_parts_of_two_records_do_not_go_together() -> None:

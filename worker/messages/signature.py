@@ -90,15 +90,23 @@ def _object(part: bytes) -> JsonObject | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-@lru_cache(maxsize=256)
 def _protected(part: bytes) -> tuple[str, str] | None:
-    """Algorithm and key id. All signatures of a key share this part, so it is remembered."""
+    """Algorithm and key id. All signatures of a key share this part, so it is remembered unless it is long."""
+    return _remembered(part) if len(part) <= _REMEMBERED_BYTES else _read_protected(part)
+
+
+def _read_protected(part: bytes) -> tuple[str, str] | None:
     header = _object(part)
     # Readers have to refuse extensions that they do not know (RFC 7515 section 4.1.11), and the worker knows none.
     if header is None or header.get("typ") != TYPE or "crit" in header:
         return None
     algorithm, key_id = header.get("alg"), header.get("kid")
     return (algorithm, key_id) if isinstance(algorithm, str) and isinstance(key_id, str) else None
+
+
+# A header may have a megabyte, by the settings, and anybody can send one.
+_REMEMBERED_BYTES = 1024
+_remembered = lru_cache(maxsize=256)(_read_protected)
 
 
 def _milliseconds(claim: object) -> int | None:

@@ -9,6 +9,30 @@ _SESSIONS, _GROUP, _LAG = "worker/stream/sessions.py", "worker/stream/group.py",
 
 FAULTS = (
     Fault(
+        "failure-before-a-lane-runs",
+        "a topic that is made anew before a lane runs halts it",
+        _OPENING,
+        "                del self._placed[lane]\n                lane.reopen(reason)\n",
+        "                lane.inbox.failure = None\n",
+        ("tests/unit/test_opening.py",),
+    ),
+    Fault(
+        "header-names-for-nothing",
+        "names of headers count in a lane's memory",
+        _INBOX,
+        '80 + getsizeof(name) + len(value or b"")',
+        '128 + len(value or b"")',
+        ("tests/unit/test_inbox.py",),
+    ),
+    Fault(
+        "watch-blinded-by-one-topic",
+        "an error of one topic hides no change of another",
+        "worker/stream/cluster/topic_watch.py",
+        "                failure = identity\n",
+        "                raise identity\n",
+        ("tests/unit/test_topic_watch.py",),
+    ),
+    Fault(
         "lag-of-a-survey-before-a-halt",
         "the age of a halted lane's oldest command is that of the command where it stands",
         _LAG,
