@@ -68,10 +68,12 @@ async def overdue_day(connection: Connection, retention_days: int) -> date | Non
 
     Read only.
     """
-    for day in (await old_days(connection, retention_days + 1))[:1]:
-        if not await connection.fetchval(sql.load("day_is_needed"), day, retention_days, _our_day()):
-            return day
-    return None
+    oldest = next(iter(await old_days(connection, retention_days + 1)), None)
+    return None if oldest is None or await _is_needed(connection, oldest, retention_days) else oldest
+
+
+async def _is_needed(connection: Connection, day: date, retention_days: int) -> bool:
+    return bool(await connection.fetchval(sql.load("day_is_needed"), day, retention_days, _our_day()))
 
 
 async def _drop_day(connection: Connection, day: date, retention_days: int) -> list[str]:
@@ -84,7 +86,7 @@ async def _drop_day(connection: Connection, day: date, retention_days: int) -> l
             # A machine that slept for days may be in a turn that writes to this day. The drop waits for its lane.
             await connection.execute(sql.load("lock_all_lanes"))
             # Asked under the locks, so that no lane moves between the question and the drop.
-            if await connection.fetchval(sql.load("day_is_needed"), day, retention_days, _our_day()):
+            if await _is_needed(connection, day, retention_days):
                 return []
             return [row["name"] for row in await connection.fetch(sql.load("drop_day"), day)]
     except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError):
