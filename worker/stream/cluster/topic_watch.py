@@ -61,9 +61,10 @@ class TopicWatch:
 
     async def begin(self) -> None:
         """Note which topics have the names now. Raises `CLUSTER_ERRORS`."""
-        self._known, error = await self._identities()
+        identities, error = await self._identities()
         if error is not None:
             raise error
+        self._known = identities
 
     async def may_use(self, topic: str) -> bool:
         """Whether records that were just fetched belong to the topic of before.
