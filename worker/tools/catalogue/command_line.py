@@ -28,7 +28,7 @@ from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, r
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.connect import OWNER_ADVICE, connect
 from worker.tools.common.journal import Author, operation
-from worker.tools.common.records import json_safe
+from worker.tools.common.report import json_safe
 from worker.tools.common.rights import KEEP_OPERATIONS, check_verb_rights
 from worker.tools.common.servers import both_servers
 

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, ValidationError
 from worker.settings import PREFIX, VARIABLES, Settings
 from worker.store.address import place_of
 from worker.tools.common.hints import nearest
-from worker.tools.common.report import Model, Problem, Report
+from worker.tools.common.report import Model, Problem, Report, json_safe
 
 _NOT_SET = "not set"
 _NOT_SETTINGS = (f"{PREFIX}TEST_", f"{PREFIX}API_KEY")
@@ -94,5 +94,5 @@ def _shown(name: str, value: object) -> str | None:
     is_secret = SecretStr in types or ("://" in str(value) and "@" in str(value))
     if is_secret:
         return "hidden"
-    # A shell may hand over bytes that are no UTF-8, which JSON cannot hold.
-    return str(value).lower() if isinstance(value, bool) else str(value).encode("utf-8", "backslashreplace").decode()
+    # A shell may hand over bytes that are no UTF-8.
+    return str(value).lower() if isinstance(value, bool) else json_safe(str(value))

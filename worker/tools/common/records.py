@@ -10,6 +10,7 @@ from worker.domain.command import Command
 from worker.messages.envelope import Limits, Record, open_envelope, without_excess
 from worker.messages.hints import printable
 from worker.settings import Settings
+from worker.tools.common.report import json_safe
 
 _API_KEY = re.compile(r"(?<![A-Za-z0-9])tp_\S+")
 _CREDENTIALS = re.compile(r"(\btp_|\bbearer[ \t]+)[\w.~+/=-]{6,}", re.IGNORECASE)
@@ -31,11 +32,6 @@ def command_of(record: Record) -> Command:
     """The command of a record, read as workers read it: of very many headers they keep the known ones only."""
     # With all headers, the answer would not fit its command: any producer could make a lane unrecoverable.
     return open_envelope(without_excess(record, WIDEST), WIDEST).command
-
-
-def json_safe(text: str) -> str:
-    """Escapes lone surrogates, which a JSON document in UTF-8 cannot hold."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def masked(text: str) -> str:

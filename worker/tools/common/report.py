@@ -30,3 +30,8 @@ class Report(Model):
     def ok(self) -> bool:
         """Whether the command line exits with 0."""
         return not self.problems
+
+
+def json_safe(text: str) -> str:
+    """Escapes lone surrogates, which a JSON document in UTF-8 cannot hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -22,8 +22,8 @@ from worker.tools.common.channels import channel_of
 from worker.tools.common.companies import names_of
 from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.progress import Progress
-from worker.tools.common.records import WIDEST, json_safe, masked
-from worker.tools.common.report import Problem
+from worker.tools.common.records import WIDEST, masked
+from worker.tools.common.report import Problem, json_safe
 from worker.tools.common.result_record import Misfit, answer_of, letter_of
 from worker.tools.common.servers import Servers
 from worker.tools.explain.evidence import Conclusion, Evidence, conclude

@@ -12,7 +12,8 @@ from worker.domain.timestamps import time_of_ms
 from worker.messages.envelope import Envelope, Record, body_of, open_envelope
 from worker.messages.rules import ROWS, Kind
 from worker.tools.common.answers import body_of_value, outcome_class
-from worker.tools.common.records import WIDEST, json_safe, label_of, masked
+from worker.tools.common.records import WIDEST, label_of, masked
+from worker.tools.common.report import json_safe
 from worker.tools.common.why import why
 from worker.tools.explain.evidence import Evidence
 from worker.tools.explain.report import (

@@ -17,7 +17,7 @@ from worker.tools.cli.options import separated
 from worker.tools.cli.output import Page, copyable, show
 from worker.tools.cli.running import collect_garbage_seldom
 from worker.tools.cli.streams import leave_closed_pipe
-from worker.tools.common.records import json_safe
+from worker.tools.common.report import json_safe
 from worker.tools.submit.advice import retry_commands
 from worker.tools.submit.answers_file import AnswersFile, InUse
 from worker.tools.submit.checking import answers_path, heading_of, table_of

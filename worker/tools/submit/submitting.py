@@ -14,8 +14,7 @@ from worker.tools.cli.progress import Display, display
 from worker.tools.cli.running import obey, run_async
 from worker.tools.common.acls import is_denied, submitting_acls
 from worker.tools.common.prerequisites import lacking
-from worker.tools.common.records import json_safe
-from worker.tools.common.report import Problem
+from worker.tools.common.report import Problem, json_safe
 from worker.tools.common.servers import KAFKA_AWAY, KAFKA_DENIES
 from worker.tools.submit.advice import DENIED, about_credentials
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite
