@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -46,7 +45,7 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
     caught_up = await servers.kafka(lambda: with_logs_beyond(servers.cluster, seen, known))
     seen = seen if isinstance(caught_up, Problem) else caught_up
     positions = positions_of_lanes(seen, known, published, {} if isinstance(elsewhere, Problem) else elsewhere)
-    ages, without_age, not_read = await _ages(servers, positions)
+    ages = await _ages(servers, positions)
     ahead = {at: lane.log.end for at, lane in positions.items() if lane.emitted > lane.position.applied}
     newest = await newest_results(servers.settings, servers.cluster, ahead)
     reports = []
@@ -55,9 +54,7 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
         if channel is not None and report.channel != channel:
             continue
         if at in seen:
-            oldest_ms = ages.get(at)
-            seconds = 0.0 if oldest_ms is None else round(max(0.0, time.time() - oldest_ms / 1000), 3)
-            changes: dict[str, object] = {"lag_seconds": None if at in without_age else seconds}
+            changes: dict[str, object] = {"lag_seconds": _seconds_since(ages.get(at))}
             if at in published:
                 emitted = positions[at].emitted
                 changes |= {"emitted": emitted, "lag_records": max(0, positions[at].log.end - emitted)}
@@ -67,7 +64,7 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
         elif at.topic not in order:
             report = report.model_copy(update={"state": "not-served"})
         reports.append(report)
-    problems += [problem for problem in not_read if problem.text not in {known.text for known in problems}]
+    problems += [age for age in dict.fromkeys(ages.values()) if isinstance(age, Problem) and age not in problems]
     problems += [rows] if isinstance(rows, Problem) else []
     problems += [
         Problem(code=f"lane-{lane.state}", place=f"{lane.topic}/{lane.partition}", text=lane.advice)
@@ -108,27 +105,30 @@ async def offsets_elsewhere(servers: Servers) -> dict[TopicPartition, Committed]
     return {at: offset for at, offset in offsets.items() if at.topic not in settings.by_commands}
 
 
+def _seconds_since(appended_ms: int | Problem | None) -> float | None:
+    """The age of the command that waits; 0 where none does, and None where nobody could read its time."""
+    if appended_ms is None:
+        return 0.0
+    return None if isinstance(appended_ms, Problem) else round(max(0.0, time.time() - appended_ms / 1000), 3)
+
+
 async def _ages(
     servers: Servers, positions: Mapping[TopicPartition, LanePositions]
-) -> tuple[Mapping[TopicPartition, int], AbstractSet[TopicPartition], Sequence[Problem]]:
-    """When the commands at E were appended, of lanes where commands wait; the lanes of which nobody could say, and why.
+) -> Mapping[TopicPartition, int | Problem]:
+    """When the commands at E were appended, of lanes where commands wait, or why nobody could say.
 
     A leader may tell where its log ends, and hang when it has to read from it.
     """
-    reader, ages = LogReader(servers.cluster), dict[TopicPartition, int]()
-    unknown, problems = set[TopicPartition](), dict[str, Problem]()
+    reader, ages = LogReader(servers.cluster), dict[TopicPartition, int | Problem]()
     # Where the log has dropped the command at E, the oldest that is left tells how long they have waited at least.
     waiting = by_topic(
         {at: max(lane.emitted, lane.log.first) for at, lane in positions.items() if lane.emitted < lane.log.end}
     )
     for topic, offsets in waiting.items():
         appended = await servers.kafka(partial(reader.appended_at, topic, offsets))
-        if isinstance(appended, Problem):
-            unknown |= {TopicPartition(topic, partition) for partition in offsets}
-            problems[appended.text] = appended
-        else:
-            ages |= {TopicPartition(topic, partition): at for partition, at in appended.items()}
-    return ages, unknown, [*problems.values()]
+        known = dict.fromkeys(offsets, appended) if isinstance(appended, Problem) else appended
+        ages |= {TopicPartition(topic, partition): at for partition, at in known.items()}
+    return ages
 
 
 async def with_logs_beyond(cluster: Cluster, seen: Views, known: Rows) -> Views:
