@@ -89,6 +89,8 @@ class _Question:
     kafka: Mapping[str, KafkaSide]
     is_everywhere: bool
     problems: list[Problem] = field(default_factory=list)
+    kafka_problem: tuple[Problem, ...] = ()
+    """Why Kafka is asked no more, once it failed."""
 
     async def ask(self, database: Inspection | None) -> ExplainReport:
         """Ask with or without the database. Raises what the database raises; errors of Kafka become problems."""
@@ -100,13 +102,13 @@ class _Question:
                 self.channels.setdefault(lane.topic, self.servers.settings.of_channel(name))
         lanes = {lane: row for lane, row in rows.items() if lane.topic in self.channels}
         try:
-            return await self._ask(database, lanes)
+            report = await self._ask(database, lanes)
         except CLUSTER_ERRORS as error:
             if not self.kafka:
                 raise
-            self.kafka = {}
+            self.kafka, self.kafka_problem = {}, (self.servers.problem(error),)
             report = await self._ask(database, lanes)
-            return report.model_copy(update={"problems": (self.servers.problem(error), *report.problems)})
+        return report.model_copy(update={"problems": (*self.kafka_problem, *report.problems)})
 
     async def _ask(self, database: Inspection | None, lanes: Mapping[TopicPartition, LaneRow]) -> ExplainReport:
         locator = Locator(database, [*self.kafka.values()], lanes, self.progress, self.scan)
