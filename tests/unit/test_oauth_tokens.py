@@ -69,6 +69,17 @@ async def test_asymmetric_signatures_are_verified(
     assert await verifier.verify(signed) == GRANT
 
 
+async def test_keys_of_several_types_may_share_an_id(tmp_path: Path) -> None:
+    """RFC 7517 section 4.5: as alternatives of each other. The algorithm of the token tells which one signed it."""
+    path = tmp_path / "jwks.json"
+    path.write_bytes(key_set(jwk(RSA, "k"), jwk(EC, "k"), jwk(ED, "k")))
+    verifier = _verifier(path)
+    for private, algorithm in ((RSA, "PS256"), (EC, "ES256"), (ED, "EdDSA")):
+        assert await verifier.verify(token(private, algorithm, "k")) == GRANT
+    assert await verifier.verify(token(rsa_key(), "PS256", "k")) is None
+    assert await verifier.verify(token(ec.generate_private_key(ec.SECP384R1()), "ES384", "k")) is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [

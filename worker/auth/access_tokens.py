@@ -96,11 +96,14 @@ class SignedTokens(Generic[Grant]):
         await self._jwks.watch()
 
     def _read(self, token: str, key: VerificationKey) -> Grant | None:
+        algorithm = str((_header(token) or {}).get("alg"))
+        if algorithm not in key.by_algorithm:
+            return None
         try:
             claims = jwt.decode(
                 token,
-                key.public_key,
-                algorithms=key.algorithms,
+                key.by_algorithm[algorithm],
+                algorithms=[algorithm],
                 issuer=self._issuer,
                 audience=self._audience,
                 # `decide` compares times with the record's append time, not with the time of processing.

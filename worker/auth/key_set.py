@@ -1,6 +1,7 @@
 """Reads key sets (JWKS, RFC 7517): the public keys in them that may verify access tokens, by id."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -26,10 +27,12 @@ _PUBLIC_MEMBERS = frozenset({"kty", "crv", "n", "e", "x", "y"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerificationKey:
-    """A public key and the algorithms that fit it. The object stays the same as long as the key set does."""
+    """The public keys of one id, by algorithm. The object stays the same as long as the key set does.
 
-    public_key: AllowedPublicKeys
-    algorithms: tuple[str, ...]
+    Keys of different types may have one id where they are alternatives of each other (RFC 7517 section 4.5).
+    """
+
+    by_algorithm: Mapping[str, AllowedPublicKeys]
 
 
 class NotAKeySet(ValueError):
@@ -38,7 +41,10 @@ class NotAKeySet(ValueError):
 
 def read_keys(document: bytes) -> dict[str, VerificationKey]:
     """The usable keys of a JWKS, by id. Other entries are skipped. Raises `NotAKeySet`."""
-    return {key_id: key for key_id, _, key in _usable(document)}
+    by_id = defaultdict[str, dict[str, AllowedPublicKeys]](dict)
+    for key_id, _, keys in _usable(document):
+        by_id[key_id] |= keys
+    return {key_id: VerificationKey(keys) for key_id, keys in by_id.items()}
 
 
 def public_key_set(document: bytes) -> bytes:
@@ -48,8 +54,8 @@ def public_key_set(document: bytes) -> bytes:
     return json.dumps({"keys": keys}).encode("ascii")
 
 
-def _usable(document: bytes) -> Iterator[tuple[str, Mapping[str, object], VerificationKey]]:
-    """Id, entry and key of each entry that may verify signatures."""
+def _usable(document: bytes) -> Iterator[tuple[str, Mapping[str, object], dict[str, AllowedPublicKeys]]]:
+    """Id, entry and key, by its algorithms, of each entry that may verify signatures."""
     try:
         parsed = json.loads(document)
     except (ValueError, RecursionError):
@@ -58,28 +64,28 @@ def _usable(document: bytes) -> Iterator[tuple[str, Mapping[str, object], Verifi
     if not isinstance(entries, list):
         raise NotAKeySet("Expected a JWKS, got no list of keys")
     for entry in entries:
-        key = _verification_key(entry) if isinstance(entry, dict) else None
-        if key is not None and isinstance(entry.get("kid"), str):
-            yield entry["kid"], entry, key
+        keys = _by_algorithm(entry) if isinstance(entry, dict) else {}
+        if keys and isinstance(entry.get("kid"), str):
+            yield entry["kid"], entry, keys
 
 
-def _verification_key(entry: Mapping[str, object]) -> VerificationKey | None:
-    """The key of a JWK that may verify signatures; None for one that is unknown, for encryption, symmetric or weak."""
+def _by_algorithm(entry: Mapping[str, object]) -> dict[str, AllowedPublicKeys]:
+    """The key of a JWK, by each algorithm that it may verify; empty if it is unknown, for encryption, or weak."""
     operations = entry.get("key_ops", ["verify"])
     if entry.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
-        return None
+        return {}
     named = entry.get("alg")
     algorithms = tuple(name for name in _algorithms(entry) if named is None or name == named)
     if not algorithms:
-        return None
+        return {}
     public = {name: value for name, value in entry.items() if name in _PUBLIC_MEMBERS}  # drops a leaked private half
     try:
         public_key = PyJWK(public, algorithms[0]).key
     except (PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
-        return None
+        return {}
     if isinstance(public_key, RSAPublicKey) and public_key.key_size < MIN_RSA_BITS:  # RFC 7518 section 3.3
-        return None
-    return VerificationKey(public_key, algorithms)
+        return {}
+    return dict.fromkeys(algorithms, public_key)
 
 
 def _algorithms(entry: Mapping[str, object]) -> tuple[str, ...]:
