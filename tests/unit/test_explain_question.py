@@ -10,7 +10,8 @@ from worker.domain.places import Place
 from worker.settings import Settings
 from worker.tools.common.report import Problem
 from worker.tools.explain import explain as module
-from worker.tools.explain.explain import Conclusion, Located
+from worker.tools.explain.evidence import Conclusion
+from worker.tools.explain.locate import Located
 
 PROBLEM = Problem(code="kafka-away", text="Kafka cannot be reached.")
 
