@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.guards_helpers import publish_raw
+from tests.integration.guards_helpers import publish_raw, raise_partitions
 from tests.integration.submitting import kafka_alone, start
 from tests.workbench import Workbench, gtin, run_command, tenant
+from worker.tools.common import results
 
 pytestmark = pytest.mark.real_kafka
 
@@ -156,3 +157,24 @@ async def test_what_is_missing_or_wrong_is_told(bench: Workbench) -> None:
     ):
         done = await asyncio.to_thread(run_command, "tail", *arguments, **{**settings, **environment})
         assert (done.returncode, told in done.stderr) == (code, True), done
+
+
+async def test_a_partition_that_is_added_is_read_too(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its first record on, beside the partitions of before, of which nothing is read twice or left out."""
+    monkeypatch.setattr(results, "_METADATA_MS", 200)
+    topic, count = bench.settings.topic_created, bench.settings.topic_partitions
+    watcher = results.ResultWatcher(bench.settings)
+    await watcher.start()
+    try:
+        await publish_raw(bench, [(b"before", [])], topic=topic)
+        read = await watcher.poll()
+        await raise_partitions(bench, topic, count + 1)
+        for partition in (0, count):
+            await publish_raw(bench, [(b"after", [])], topic=topic, partition=partition)
+        async with asyncio.timeout(20):
+            while len(read) < 3:
+                read += await watcher.poll()
+    finally:
+        await watcher.close()
+    found = sorted((record.partition, record.offset, record.value) for record in read)
+    assert found == [(0, 0, b"before"), (0, 1, b"after"), (count, 0, b"after")]

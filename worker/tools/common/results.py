@@ -15,6 +15,8 @@ from worker.stream.log_reader import LogReader
 
 POLL_MS = 50
 _RECORDS_AT_ONCE = 1000
+# Results in a partition that was added to a topic are seen this much later. The client's own value is five minutes.
+_METADATA_MS = 30_000
 # For all partitions of a broker together. The client holds as many bytes again until they are polled.
 _FETCH_BYTES = 4 * 1024 * 1024
 
@@ -65,6 +67,7 @@ class ResultWatcher:
             auto_offset_reset="none",  # records that have expired meanwhile are an error, and are not passed over
             fetch_max_wait_ms=POLL_MS,
             fetch_max_bytes=_FETCH_BYTES,
+            metadata_max_age_ms=_METADATA_MS,
         )
 
     async def start(self) -> None:
@@ -82,19 +85,35 @@ class ResultWatcher:
         """Begin to read these logs at these offsets. Raises `CLUSTER_ERRORS`."""
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._consumer.start()
-        self._consumer.assign([*starts])
-        for log, offset in starts.items():
-            self._consumer.seek(log, offset)
+        self._assign(starts)
 
     async def poll(self) -> list[ResultRecord]:
         """Return the records that have come, in order within a partition. Waits up to `POLL_MS` for the first one.
 
         Raises `CLUSTER_ERRORS`. Header names that are not UTF-8 are escaped.
         """
+        await self._assign_added()
         fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=_RECORDS_AT_ONCE)
         return [
             ResultRecord(self._kinds[log.topic], *record[:-1]) for log, records in fetched.items() for record in records
         ]
+
+    async def _assign_added(self) -> None:
+        """Read partitions that were added to the topics meanwhile, too: from their first records on."""
+        assigned = self._consumer.assignment()
+        known = {
+            TopicPartition(topic, partition)
+            for topic in self._kinds
+            for partition in self._consumer.partitions_for_topic(topic) or ()
+        }
+        if added := known - assigned:
+            positions = {log: await self._consumer.position(log) for log in assigned}
+            self._assign(positions | dict.fromkeys(added, 0))
+
+    def _assign(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._consumer.assign([*offsets])
+        for log, offset in offsets.items():
+            self._consumer.seek(log, offset)
 
     async def close(self) -> None:
         """Close the connections, also of a watcher that never started. Waits two seconds at most."""
