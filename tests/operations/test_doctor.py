@@ -1,7 +1,10 @@
 """`passport-worker doctor`: healthy, and each check alone broken on the real servers."""
 
 import asyncio
+import json
 import time
+from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -18,6 +21,7 @@ from tests.unit.oauth_builders import jwk, key_set, rsa_key
 from tests.workbench import Workbench, make_past_day, run_command, tenant
 from worker.app import make_worker
 from worker.service import CannotStart
+from worker.tools.common.journal import Author, operation
 from worker.tools.demo.embedded import free_port
 from worker.tools.doctor import judgements
 
@@ -252,6 +256,36 @@ async def test_an_operation_that_nobody_ended(bench: Workbench) -> None:
     await _execute(bench, statement, id, timedelta(minutes=70))
     told = await only(bench.settings, "operations.open", "warning")
     assert f"begun over an hour ago and not ended: 1, expected none: replay {id} of " in told.finding
+
+
+async def test_an_operation_that_was_killed_is_over_when_its_command_has_run_again(bench: Workbench) -> None:
+    """As the advice says. A failure of the second run, other arguments and other verbs leave it as it is."""
+    statement = (
+        "INSERT INTO operation (id, verb, begun_at, who, reason, arguments) "
+        "VALUES ($1, $2, now() - interval '70 minutes', 'ann@box', 'r', $3)"
+    )
+    for verb, label in (("keys create", "a"), ("keys create", "b"), ("replay", "a")):
+        await _execute(bench, statement, uuid4(), verb, json.dumps({"label": label}))
+    again, arguments = Author("ann", "again"), {"label": "a"}
+    connection = await bench.connect()
+    try:
+        with suppress(ZeroDivisionError):
+            async with operation(connection, "keys create", again, arguments):
+                raise ZeroDivisionError
+        assert "not ended: 3, expected none" in (await only(bench.settings, "operations.open", "warning")).finding
+        async with operation(connection, "keys create", again, arguments):
+            pass
+        rows = await connection.fetch("SELECT verb, outcome, arguments ->> 'label' FROM operation")
+    finally:
+        await connection.close()
+    assert "not ended: 2, expected none" in (await only(bench.settings, "operations.open", "warning")).finding
+    assert Counter(map(tuple, rows)) == {
+        ("keys create", "interrupted", "a"): 1,
+        ("keys create", "failed", "a"): 1,
+        ("keys create", "done", "a"): 1,
+        ("keys create", None, "b"): 1,
+        ("replay", None, "a"): 1,
+    }
 
 
 async def test_companies_that_have_to_sign_and_cannot(bench: Workbench) -> None:
