@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import subprocess
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -9,6 +11,8 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.future import bring, future
+from tests.infrastructure.forked import ForkedProcess
+from tests.workbench import run_command
 from worker.store.schema import check_schema, known_migrations
 from worker.store.sql import Connection
 from worker.tools.common import migrating
@@ -98,6 +102,36 @@ async def test_a_migration_that_fails_leaves_nothing(connection: Connection, mon
     assert str(await check_schema(connection)) == (
         "The database is older than this version (next: 9999_future.sql): run `passport-worker migrate`."
     )
+
+
+async def test_each_migration_is_named_once_it_is_committed(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So whoever started it knows how far it came where a later one fails."""
+    bring(monkeypatch, NEXT, BROKEN)
+    named: list[str] = []
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(connection, name_applied=named.append)
+    assert named == [*NAMES, NEXT.name]
+
+
+def test_the_command_names_what_it_applied_before_it_failed(database_url: str) -> None:
+    """Here a role is missing behind the last migration."""
+    told = run_command("migrate", "--grant-to", "nobody", PASSPORT_DATABASE_URL=database_url)
+    assert (told.returncode, told.stdout) == (1, "".join(f"applied {name}\n" for name in NAMES))
+    assert 'The role "nobody" does not exist' in told.stderr
+
+
+async def test_a_reader_that_goes_does_not_end_the_command_between_two_migrations(
+    database_url: str, connection: Connection
+) -> None:
+    """As `grep --quiet` behind a pipe. The command tells that by its exit code."""
+    environment = {**os.environ, "PASSPORT_DATABASE_URL": database_url}
+    with ForkedProcess("worker", ["migrate"], environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert await asyncio.to_thread(process.wait, 30) == 1
+    assert await check_schema(connection) is None
 
 
 async def test_an_empty_database_is_told_as_empty(connection: Connection) -> None:

@@ -337,6 +337,14 @@ FAULTS = (
         _BESIDE_WORKERS,
     ),
     Fault(
+        "migrations-named-at-the-end",
+        "an applied migration is named before the next one begins",
+        _MIGRATING,
+        "        name_applied(name)\n    await ensure_days(connection)",
+        "    for name in applied:\n        name_applied(name)\n    await ensure_days(connection)",
+        ("tests/contract/test_migrate.py",),
+    ),
+    Fault(
         "zeros-are-a-gtin",
         "--pad-gtin makes a GTIN of nothing that was none",
         f"{_TOOLS}submit/columns.py",

@@ -48,10 +48,12 @@ async def migrate(
     author: Author | None = None,
     patience: Patience = Patience(),
     say: Callable[[str], None] = lambda text: None,
+    name_applied: Callable[[str], None] = lambda name: None,
 ) -> list[str]:
     """Bring the database to this version, and make the partitions of the coming days. Returns the applied names.
 
-    Each migration has a row of `operation`, if there is an author. `say` gets a sentence for each wait.
+    Each migration has a row of `operation`, if there is an author. `say` gets a sentence for each wait, `name_applied`
+    the name of a migration once it is committed: a later one may fail, or the process may be killed.
     Safe to repeat, and for many processes at once: they take turns, and each sees what the others have applied. Raises
     `MigrationError` when this version does not fit the database, when a migration does not get its locks, or when
     workers stay connected that cannot run on its schema.
@@ -59,6 +61,7 @@ async def migrate(
     applied = []
     while name := await _apply_next(connection, author, patience, say):
         applied.append(name)
+        name_applied(name)
     await ensure_days(connection)
     return applied
 

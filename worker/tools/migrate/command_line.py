@@ -1,6 +1,7 @@
 """`passport-worker migrate`."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -69,7 +70,7 @@ def migrate_command(
     author = acting.author()
 
     async def bring_up(connection: Connection) -> None:
-        applied = await migrate(connection, author, Patience(tries), warn)
+        applied = await migrate(connection, author, Patience(tries), warn, _name_applied)
         roles = {RUN: grants.grant_to, READER: grants.grant_read_to}
         for kind, role in roles.items():
             if role is not None:
@@ -79,7 +80,8 @@ def migrate_command(
         present = (
             "the schema is up to date" if is_ours else f"the schema is newer ({newest}); this version can run on it"
         )
-        print("\n".join(f"applied {name}" for name in applied) or present)
+        if not applied:
+            print(present)
         for kind, role in roles.items():
             if role is not None:
                 print(f"{role} may do what {'`run` does' if kind is RUN else 'changes nothing'}")
@@ -88,6 +90,13 @@ def migrate_command(
         _with_connection(settings, bring_up)
     except asyncpg.InsufficientPrivilegeError as error:
         raise Failed(f"{error}: {OWNER_ADVICE}.") from error
+
+
+def _name_applied(name: str) -> None:
+    # At once, since a later migration may fail. An output that takes nothing more must not end the run between two
+    # migrations. It fails again when the command flushes it at its end.
+    with suppress(OSError):
+        print(f"applied {name}", flush=True)
 
 
 def _planned(settings: Settings) -> MigratePlanReport:
