@@ -17,6 +17,7 @@ from worker.store.database import Database
 from worker.store.postgres import PostgresStore
 from worker.store.schema import Migration, check_schema, known_migrations
 from worker.store.sql import Connection
+from worker.tools.common import migrating
 from worker.tools.common.migrating import MigrationError, Patience, migrate
 from worker.tools.common.rights import RUN
 from worker.tools.migrate.grants import grant_rights
@@ -106,6 +107,33 @@ async def test_a_migration_that_gets_no_lock_says_so_and_leaves_nothing(
             await migrate(connection, patience=SHORT)
     assert "older than this version" in str(await check_schema(connection))
     assert await migrate(connection, patience=SHORT) == [COLUMN.name]
+
+
+async def test_a_migration_whose_process_falls_silent_gives_its_locks_back(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is frozen, or its machine is gone, before it commits. No worker may wait until somebody notices."""
+    bring(monkeypatch, COLUMN)
+    silent = asyncio.Event()
+
+    async def fall_silent(*_: object) -> None:
+        silent.set()
+        await asyncio.Event().wait()
+
+    store = PostgresStore(Database(url), 2)
+    lane = await Lane.open(store)
+    with monkeypatch.context() as frozen:
+        frozen.setattr(migrating, "_record", fall_silent)
+        task = asyncio.create_task(migrate(connection, patience=Patience(silent_seconds=0.5)))
+        await silent.wait()
+        assert await asyncio.wait_for(lane.verdicts(ask(OPEN)), 5) == ["created"]
+        task.cancel()
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await task
+    await store.close()
+    another = await asyncpg.connect(url)
+    assert await migrate(another) == [COLUMN.name]
+    await another.close()
 
 
 @pytest.mark.parametrize("change", NEWER_ONLY, ids=["in a transaction", "outside of one"])

@@ -337,6 +337,14 @@ FAULTS = (
         _BESIDE_WORKERS,
     ),
     Fault(
+        "silent-migration-keeps-its-locks",
+        "a migration whose process falls silent gives its locks back",
+        f"{_TOOLS}common/sql/lock_patience.sql",
+        "set_config('idle_in_transaction_session_timeout', $2, true)",
+        "$2::text",
+        _BESIDE_WORKERS,
+    ),
+    Fault(
         "migrations-named-at-the-end",
         "an applied migration is named before the next one begins",
         _MIGRATING,

@@ -35,12 +35,14 @@ class OlderWorkers(Exception):
 class Patience:
     """How long a migration waits for the locks that it needs, how often, and how long workers go first in between.
 
-    It also waits so often for the end of workers that cannot run on its schema.
+    It also waits so often for the end of workers that cannot run on its schema. Where this process falls silent in a
+    migration, as one that is frozen or cut off does, Postgres ends its session after `silent_seconds`.
     """
 
     tries: int = 60
     lock_seconds: float = 1.0
     pause_seconds: float = 3.0
+    silent_seconds: float = 10.0
 
 
 async def migrate(
@@ -106,7 +108,8 @@ async def _apply_next(
                 header = header_of(migration)
                 await _check_workers(connection, migration, header)
                 if header.in_transaction:
-                    await connection.execute(sql.load("lock_patience", __package__), f"{patience.lock_seconds}s")
+                    limits = (f"{patience.lock_seconds}s", f"{patience.silent_seconds}s")
+                    await connection.execute(sql.load("lock_patience", __package__), *limits)
                     await connection.execute(migration.text)
                     await _record(connection, migration, header, author)
             if header.in_transaction or await _apply_outside(connection, migration, header, author):
