@@ -345,6 +345,14 @@ FAULTS = (
         _BESIDE_WORKERS,
     ),
     Fault(
+        "vacuum-before-migration",
+        "a vacuum that Postgres began by itself gives way to a migration",
+        _MIGRATING,
+        "lock_seconds: float = 1.2",
+        "lock_seconds: float = 1.0",
+        ("tests/contract/test_migrate_beside_autovacuum.py",),
+    ),
+    Fault(
         "migrations-named-at-the-end",
         "an applied migration is named before the next one begins",
         _MIGRATING,

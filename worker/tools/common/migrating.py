@@ -40,7 +40,8 @@ class Patience:
     """
 
     tries: int = 60
-    lock_seconds: float = 1.0
+    # Longer than `deadlock_timeout`, by default 1 s. Postgres looks only then whether to end a vacuum of its own.
+    lock_seconds: float = 1.2
     pause_seconds: float = 3.0
     silent_seconds: float = 10.0
 

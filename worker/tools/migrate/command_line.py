@@ -52,7 +52,7 @@ def migrate_command(
     as_json: AsJson = False,
     tries: Annotated[
         int,
-        Parameter(help="Tries of a migration to get its locks, 1 s each; 3 s in between.", validator=Number(gte=1)),
+        Parameter(help="Tries of a migration to get its locks, 1.2 s each; 3 s in between.", validator=Number(gte=1)),
     ] = Patience().tries,
     grants: GrantOptions = GrantOptions(),
     acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
