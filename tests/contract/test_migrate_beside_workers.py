@@ -165,6 +165,34 @@ async def test_a_migration_waits_for_the_end_of_workers_that_cannot_run_on_its_s
         await owner.close()
 
 
+@pytest.mark.parametrize(
+    ("change", "lock"),
+    [
+        (NEWER_ONLY[0], "LOCK TABLE company IN ACCESS SHARE MODE"),
+        (NEWER_ONLY[1], "LOCK TABLE passport IN ROW EXCLUSIVE MODE"),
+    ],
+    ids=["in a transaction", "outside of one"],
+)
+async def test_workers_that_start_while_a_migration_runs_count_too(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch, change: Migration, lock: str
+) -> None:
+    """They saw the schema of before, and would go on. An index of a large table takes an hour."""
+    bring(monkeypatch, change)
+    waits: list[str] = []
+    store = PostgresStore(Database(url), 2)
+    async with _holding(url, lock) as other:
+        task = asyncio.create_task(migrate(connection, patience=Patience(100, 10.0, 0.05), say=waits.append))
+        await until_waiting(other)
+        await store.ping()
+    async with asyncio.timeout(20):
+        while not waits:
+            assert not task.done(), "it was applied"
+            await asyncio.sleep(0.01)
+    assert f"some of {NEXT - 1:04} are connected" in waits[0]
+    await store.close()
+    assert await asyncio.wait_for(task, 10) == [change.name]
+
+
 async def test_newer_workers_hold_no_migration_up(
     url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -337,6 +337,14 @@ FAULTS = (
         _BESIDE_WORKERS,
     ),
     Fault(
+        "older-workers-start-meanwhile",
+        "a migration is not applied where workers have started meanwhile that cannot run on its schema",
+        _MIGRATING,
+        "    await _check_workers(connection, migration, header)\n    columns",
+        "    columns",
+        _BESIDE_WORKERS,
+    ),
+    Fault(
         "silent-migration-keeps-its-locks",
         "a migration whose process falls silent gives its locks back",
         f"{_TOOLS}common/sql/lock_patience.sql",

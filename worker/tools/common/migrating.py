@@ -135,6 +135,7 @@ def _in_vain(error: Exception, tries: int) -> str:
 
 async def _check_workers(connection: Connection, migration: Migration, header: Header) -> None:
     """Raise `OlderWorkers` where some are connected. An older worker that starts later sees the schema, and ends."""
+    await connection.execute(sql.load("forget_sessions", __package__))
     if older := await connection.fetch(sql.load("older_workers", __package__), header.readable_from):
         schemas = " and ".join(schema for (schema,) in older)
         oldest = f"{header.readable_from:04} or newer"
@@ -168,6 +169,8 @@ async def _apply_outside(connection: Connection, migration: Migration, header: H
 
 
 async def _record(connection: Connection, migration: Migration, header: Header, author: Author | None) -> None:
+    # Again, for workers that have started meanwhile: until this row is committed, the schema seems to be theirs.
+    await _check_workers(connection, migration, header)
     columns = (migration.version, migration.name, migration.checksum, header.readable_from, __version__)
     await connection.execute(sql.load("record_migration", __package__), *columns)
     if author is not None:  # only the first migration makes a table for it
