@@ -12,7 +12,7 @@ from worker.store import sql
 from worker.store.grants import Right, check_rights
 from worker.store.sql import Connection
 from worker.tools.common.migrating import migrate
-from worker.tools.common.rights import READER, check_reading, only_reads
+from worker.tools.common.rights import READER, check_reader, check_reading, may_change, only_reads
 from worker.tools.migrate.grants import grant_rights
 
 Sessions = tuple[Roles, Connection, Connection]
@@ -60,9 +60,13 @@ async def test_a_right_that_is_taken_away_is_named(sessions: Sessions, right: Ri
     from_whom = f"{roles.run}, PUBLIC" if right.kind == "SCHEMA" else roles.run
     await owner.execute(f"REVOKE {right.privilege}{columns} ON {on} FROM {from_whom}")
     assert not await only_reads(reader)
-    assert str(await check_reading(reader, [right.object])) == (
+    told = (
         f"The role {roles.run} lacks {right}: run `passport-worker migrate --grant-read-to {roles.run}` as the owner."
     )
+    assert str(await check_reading(reader, [right.object])) == told
+    if right.kind == "TABLE":
+        assert str(await check_reader(reader)) == told, "not the rights of `run`, with which it could write"
+        assert not await may_change(reader)
     await grant_rights(owner, roles.run, READER)
     assert await check_reading(reader, [right.object]) is None
 
@@ -74,5 +78,11 @@ async def test_who_only_reads_is_told_from_who_runs(sessions: Sessions) -> None:
     assert await check_rights(reader) is not None
     await owner.execute(f"GRANT DELETE ON daily_writes TO {roles.run}")
     assert not await only_reads(reader)
+    assert await may_change(reader)
+    await owner.execute(f"REVOKE SELECT ON lane FROM {roles.run}")
+    assert await check_reader(reader) is None
     await owner.execute(f"REVOKE DELETE ON daily_writes FROM {roles.run}")
+    assert await check_reader(reader) is not None
+    await owner.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {roles.run}")
+    assert await check_reader(reader) is None, "a role without rights may become any"
     assert not await only_reads(owner)

@@ -126,7 +126,7 @@ async def test_a_reader_may_not(reader: Reader, statement: str) -> None:
 
 
 async def test_a_right_that_lanes_lacks_is_named(reader: Reader) -> None:
-    """In place of a driver's error; and `doctor` takes nobody for a reader who may not read all."""
+    """In place of a driver's error; and `doctor` gives no reader the advice to become a worker."""
     role = reader.roles.run
     await reader.as_owner(f"REVOKE SELECT ON lane FROM {role}")
     try:
@@ -145,6 +145,9 @@ async def test_a_right_that_lanes_lacks_is_named(reader: Reader) -> None:
         assert [one["logEnd"] for one in told.report["lanes"]] == [0, 0]
         found = await reader.examine()
         assert found["postgres.rights"]["status"] == "failed"
+        assert (
+            found["postgres.rights"]["advice"] == f"run `passport-worker migrate --grant-read-to {role}` as the owner."
+        )
         assert found["lanes.lag"]["finding"] == "not checked, since postgres.rights has failed"
     finally:
         await reader.grant()

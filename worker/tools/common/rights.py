@@ -59,11 +59,25 @@ async def check_reading(connection: Connection, tables: Collection[str]) -> Chec
     return (await lacking_of(connection, wanted)).finding(READER.advice)
 
 
+async def may_change(connection: Connection) -> bool:
+    """Whether the connection's role has a right to change anything; also where it may not see the tables' schema."""
+    changes = [right for right in RUN.rights if right.privilege not in ("SELECT", "USAGE")]
+    return len((await lacking_of(connection, changes)).rights) < len(changes)
+
+
 async def only_reads(connection: Connection) -> bool:
     """Whether the connection's role may read all that readers read, and has no right to change anything."""
-    changes = [right for right in RUN.rights if right.privilege not in ("SELECT", "USAGE")]
-    may_change = len((await lacking_of(connection, changes)).rights) < len(changes)
-    return not may_change and not (await lacking_of(connection, READER.rights)).rights
+    return not await may_change(connection) and not (await lacking_of(connection, READER.rights)).rights
+
+
+async def check_reader(connection: Connection) -> CheckResult | None:
+    """What a reader's role lacks, such as a table of a later version. None if it lacks nothing or is no reader's.
+
+    A role is no reader's if it may change something, read no table, or not see the tables' schema.
+    """
+    reads = [right for right in READER.rights if right.privilege == "SELECT"]
+    is_reader = not await may_change(connection) and len((await lacking_of(connection, reads)).rights) < len(reads)
+    return await check_role(connection, READER) if is_reader else None
 
 
 async def check_verb_rights(connection: Connection, rights: Iterable[Right]) -> CheckResult | None:

@@ -14,7 +14,7 @@ from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.connect import CannotConnect
 from worker.tools.common.inspection import inspection
-from worker.tools.common.rights import only_reads
+from worker.tools.common.rights import may_change
 
 app = App(
     name="console",
@@ -82,5 +82,5 @@ async def _warn_of_rights(settings: Settings) -> None:
     """Warn of a role that could write: the console's sessions only read, so it needs less."""
     with suppress(CannotConnect):
         async with inspection(settings.database) as database:
-            if not await only_reads(database.connection):
+            if await may_change(database.connection):
                 warn("this database role can write. Use one with a reader's rights (migrate --grant-read-to ROLE)")

@@ -32,7 +32,11 @@ from worker.tools.doctor.server_state import lock_holders, server_state
 
 # Presumed by checks that read tables, and by checks that read topics.
 _TABLES, _TOPICS = (POSTGRES, POSTGRES_RIGHTS, SCHEMA), (KAFKA, KAFKA_RIGHTS, EXIST)
-_AS_READER = "a reader's role, which may read everything and change nothing: what `run` needs was not checked"
+AS_READER = CheckResult(
+    "",
+    "a reader's role, which may read everything and change nothing: what `run` needs was not checked",
+    status="skipped",
+)
 _POSTGRES_TLS = (
     "Set PGSSLMODE=verify-full, and PGSSLROOTCERT to the file of the authority that signed the server's certificate. "
     "Leave sslmode out of PASSPORT_DATABASE_URL, where it would win: else the password goes to whoever answers."
@@ -44,13 +48,16 @@ _KAFKA_TLS = (
 _LANES = ("lanes.halted", "lanes.lag", "lanes.unowned")
 
 
-def for_readers(check: Check, only_reads: Callable[[], Awaitable[bool]]) -> Check:
-    """A check of rights that is skipped for a reader's role, which need not do what `run` does."""
+def for_readers(check: Check, as_reader: Callable[[], Awaitable[CheckResult | None]]) -> Check:
+    """A check of rights that has another finding for a reader's role, which need not do what `run` does.
+
+    `as_reader` returns that finding, or None for any other role.
+    """
 
     async def ask() -> Sequence[CheckResult]:
         results = await check.ask()
-        if any(result.is_fatal for result in results) and await only_reads():
-            return [CheckResult(id, _AS_READER, status="skipped") for id in check.ids]
+        if any(result.is_fatal for result in results) and (finding := await as_reader()) is not None:
+            return [replace(finding, id=id) for id in check.ids]
         return results
 
     return replace(check, ask=ask)

@@ -17,6 +17,7 @@ from worker.tools.common import acls, rights
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import RETRY_SECONDS, Servers, retried
 from worker.tools.doctor.checks import (
+    AS_READER,
     checks_of_both,
     checks_of_kafka,
     checks_of_postgres,
@@ -57,17 +58,20 @@ async def doctor(everything: Servers, channel: str | None = None, *, strict: boo
     store = PostgresStore(servers.settings.database, 1)
     examination = _Examination(servers)
 
-    async def reads_postgres() -> bool:
+    async def reader_of_postgres() -> CheckResult | None:
         async with store.session() as connection:
-            return await rights.only_reads(connection)
+            return AS_READER if await rights.only_reads(connection) else await rights.check_reader(connection)
+
+    async def reader_of_kafka() -> CheckResult | None:
+        return AS_READER if await acls.only_reads(servers.cluster, servers.settings) else None
 
     def adapted(check: Check) -> Check:
         """A check of `run` for `doctor`: topics are described, and a reader's role need not do what `run` does."""
         if check.ids == TOPIC_IDS:
             return replace(check, ask=partial(check_topics_in_full, servers.cluster, servers.settings))
         if check.ids == (KAFKA_RIGHTS,):
-            return for_readers(check, partial(acls.only_reads, servers.cluster, servers.settings))
-        return for_readers(check, reads_postgres) if check.ids == (POSTGRES_RIGHTS,) else check
+            return for_readers(check, reader_of_kafka)
+        return for_readers(check, reader_of_postgres) if check.ids == (POSTGRES_RIGHTS,) else check
 
     try:
         of_run = Preflight(servers.settings, store, servers.cluster)
