@@ -140,6 +140,14 @@ def test_a_restore_leaves_existing_data_alone(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in data.iterdir()} == {"postgresql.auto.conf": "# data\n"}
 
 
+def test_a_standby_that_does_not_promote_in_time_is_told(tmp_path: Path) -> None:
+    """`pg_promote` waits for a minute, and then only returns false: the script must not end as if all were well."""
+    (tmp_path / "psql").write_text("#!/bin/sh\necho f\n")
+    (tmp_path / "psql").chmod(0o755)
+    with pytest.raises(AssertionError, match="has not become the primary"):
+        run_script("promote.sh", {"STANDBY": "postgresql://two/passports"}, programs=tmp_path)
+
+
 def test_an_archived_file_is_safe_with_its_name(tmp_path: Path) -> None:
     """PostgreSQL deletes its own copy, so a power cut may not undo the rename: also of a file that came twice."""
     programs, archive, segment = tmp_path / "programs", tmp_path / "archive", tmp_path / "segment"
