@@ -129,6 +129,18 @@ async def test_standbys_of_a_restored_server_follow_it(archiving: ArchivingPostg
     assert "recovery" not in settings
 
 
+def test_a_copy_that_is_not_checked_is_no_backup(tmp_path: Path) -> None:
+    """The newest folder is what people restore: a damaged copy, or half of one, may not look like a backup."""
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    for name, lines in (("pg_basebackup", 'mkdir "${2#--pgdata=}"'), ("pg_verifybackup", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(AssertionError, match="exit code 1"):
+        run_script("backup.sh", {"SOURCE": "postgresql://one", "BACKUPS": str(backups)}, programs=tmp_path)
+    assert [path.suffix for path in backups.iterdir()] == [".part"]
+
+
 def test_a_restore_leaves_existing_data_alone(tmp_path: Path) -> None:
     """`cp` would copy the backup into the folder, and the old data would get the settings of the recovery."""
     backup, data = tmp_path / "backup", tmp_path / "data"
