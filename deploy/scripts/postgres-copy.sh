@@ -3,6 +3,7 @@
 # OLD, NEW: URLs of an administrator, with the name of the worker's database in OLD, and `postgres` in NEW.
 # ROLES: the roles that workers and verbs log in as. DUMP: a folder that does not exist yet. PATH has NEW's programs.
 set -eu
+umask 077 # others may not read the dump's hashes of passwords
 database=$(psql "$OLD" --no-psqlrc --tuples-only --no-align --command 'SELECT current_database()')
 
 # Roles first, while they may still log in. Roles that NEW has already are errors, which do not matter.

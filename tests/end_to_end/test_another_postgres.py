@@ -142,6 +142,9 @@ async def test_the_other_server_keeps_the_password_of_its_administrator(old: Ser
     await connection.execute("CREATE DATABASE moved")
     await connection.close()
     await asyncio.to_thread(copy, urlsplit(old.url)._replace(path="/moved").geturl(), new, ROLE)
+    roles = new.data.parent / "dump.roles"
+    assert "SCRAM-SHA-256$" in roles.read_text()
+    assert roles.stat().st_mode & 0o077 == 0  # nobody else reads the hashes of passwords
     for role in ("postgres:of-the-new", f"{ROLE}:{PASSWORD}"):
         moved = await asyncpg.connect(f"postgresql://{role}@{HOST}:{new.port}/moved")
         await moved.close()
