@@ -13,8 +13,10 @@ fi
 cp "$OLD_DATA/postgresql.conf" "$OLD_DATA/postgresql.auto.conf" "$OLD_DATA/pg_hba.conf" "$NEW_DATA"
 
 upgrade() {
+    # Archives nothing: files of the new log have names that the archive has.
     "$NEW_BIN/pg_upgrade" --old-bindir "$OLD_BIN" --new-bindir "$NEW_BIN" --old-datadir "$OLD_DATA" \
-        --new-datadir "$NEW_DATA" --username "$superuser" --socketdir "$NEW_DATA" "$@"
+        --new-datadir "$NEW_DATA" --username "$superuser" --socketdir "$NEW_DATA" \
+        --new-options '-c archive_mode=off' "$@"
 }
 cd "$NEW_DATA"    # pg_upgrade writes into the current folder
 upgrade --check   # while the old server still serves

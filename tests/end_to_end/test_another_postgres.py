@@ -1,6 +1,7 @@
 """Another PostgreSQL beneath a worker that waits meanwhile: the scripts of `deploy/move.md`, from 15 to the newest."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,13 +9,13 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from tests.infrastructure.another_postgres import Server, copy, newest_beside, old_server, upgrade
+from tests.infrastructure.another_postgres import Server, copy, newest_beside, old_server, run, upgrade
 from tests.infrastructure.choose import Infrastructure
 from tests.infrastructure.databases import fresh_database
 from tests.invariants import check_invariants
 from tests.operations.asking import ask
 from tests.operations.mixture import contents
-from tests.workbench import Workbench, make_workbench, run_command, tenant
+from tests.workbench import Workbench, make_workbench, run_command, tenant, until
 from worker.tools.demo.embedded import HOST, ServerMissing
 
 pytestmark = pytest.mark.real_kafka
@@ -104,6 +105,23 @@ async def test_pg_upgrade_beneath_a_running_worker(bench: Workbench, old: Server
     assert (await ask(bench, "audit")).code == 0
 
 
+async def test_pg_upgrade_leaves_the_archive_alone(old: Server, new: Server) -> None:
+    """The new server starts to count its log anew, so names of files came again: the archive refused them.
+
+    Workers waited for that, and an archive without the old files would have taken them. Afterwards it archives again.
+    """
+    archive = old.data.parent / "archive"
+    archive.mkdir()
+    shutil.chown(archive, old.data.owner())
+    with (old.data / "postgresql.conf").open("a") as settings:
+        settings.write(f"archive_mode = on\narchive_command = 'test ! -e {archive}/%f && cp %p {archive}/%f'\n")
+    restart = [old.programs / "pg_ctl", "restart", "-w", "-D", old.data, "-l", old.data / "log"]
+    await asyncio.to_thread(run, restart, old.data.parent)
+    await _archived(old.url, archive)
+    await asyncio.to_thread(upgrade, old, new)
+    assert await _archived(old.url, archive) == 0
+
+
 async def test_dump_and_restore_beneath_a_running_worker(
     bench: Workbench, old: Server, new: Server, tmp_path: Path
 ) -> None:
@@ -148,6 +166,16 @@ async def test_the_other_server_keeps_the_password_of_its_administrator(old: Ser
     for role in ("postgres:of-the-new", f"{ROLE}:{PASSWORD}"):
         moved = await asyncpg.connect(f"postgresql://{role}@{HOST}:{new.port}/moved")
         await moved.close()
+
+
+async def _archived(url: str, archive: Path) -> int:
+    """Wait until the archive has the file of the log that is written now; how often it has refused one."""
+    connection = await asyncpg.connect(url)
+    name = await connection.fetchval("SELECT pg_walfile_name(pg_switch_wal())")
+    await until((archive / name).exists, 30, f"{name} is archived")
+    refused = await connection.fetchval("SELECT failed_count FROM pg_stat_archiver")
+    await connection.close()
+    return int(refused)
 
 
 async def _make_role(bench: Workbench) -> None:
