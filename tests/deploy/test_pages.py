@@ -90,6 +90,14 @@ def test_the_console_of_the_page_has_names_and_servers_of_its_own(tmp_path: Path
     assert authority["secret"]["secretName"] == "dpp-cluster-ca-cert"
 
 
+def test_each_migration_lets_the_console_of_the_page_read(tmp_path: Path) -> None:
+    """Also the tables that a new version brings: after an upgrade its pages would lack a right."""
+    (container,) = containers(pods(_built(tmp_path, _CONSOLE))["passport-worker-migrate"])
+    (role,) = re.findall(r"CREATE ROLE (\w+) LOGIN", _section(_CONSOLE))
+    assert f"postgresql://{role}:" in _section(_CONSOLE)
+    assert container["args"] == ["migrate", "--grant-to", "passport_worker", "--grant-read-to", role]
+
+
 @pytest.mark.parametrize(
     ("heading", "authority"),
     [
