@@ -1,6 +1,9 @@
 """The worker with a password over TLS and exactly the ACLs of the KafkaUser: all it does works, and each is needed."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +22,7 @@ from tests.integration.submitting import kafka_alone, outcomes, sheet
 from tests.invariants import check_invariants
 from tests.operations.asking import ask
 from tests.outcomes import answer_all, check_outcomes
-from tests.workbench import Workbench, get, make_workbench, run_command, settings_of, tenant, until
+from tests.workbench import REPOSITORY, Workbench, get, make_workbench, run_command, settings_of, tenant, until
 from worker.stream.cluster.permissions import Acl, needed_acls
 from worker.tools.common.acls import submitting_acls
 from worker.tools.demo.embedded import free_port
@@ -144,6 +147,42 @@ async def test_a_producer_needs_to_write_commands_and_read_results(
 
 def _producer(bench: Workbench, kafka: SecureKafka) -> dict[str, str]:
     return {**kafka_alone(bench), **kafka.worker_environment()}
+
+
+async def test_an_example_program_needs_no_right_on_groups(
+    bench: Workbench, kafka: SecureKafka, permissions: Permissions, tmp_path: Path
+) -> None:
+    """The one of confluent-kafka, whose library asks for a group's coordinator also where it joins no group.
+
+    Seen to fail before: it ended with GROUP_AUTHORIZATION_FAILED behind its command, before the answer.
+    """
+    bench.start_worker(tmp_path / "worker.log")  # as an administrator
+    own, needed = kafka_user_acls(), submitting_acls(bench.settings)
+    security = {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": USER,
+        "sasl.password": kafka.password,
+        "ssl.ca.location": str(kafka.authority.file),
+    }
+    program = (REPOSITORY / "schemas" / "clients" / "confluent_kafka_client.py").read_text(encoding="utf-8")
+    servers = '"bootstrap.servers": SERVERS'
+    assert program.count(servers) == 2
+    (tmp_path / "client.py").write_text(program.replace(servers, f"**{security}, {servers}"), encoding="utf-8")
+    environment = {**os.environ, **bench.environment, "KAFKA_BOOTSTRAP_SERVERS": kafka.secure_servers}
+    for acl in own:
+        permissions.take(acl)
+    permissions.give(*needed)
+    try:
+        run = [sys.executable, str(tmp_path / "client.py")]
+        done = await asyncio.to_thread(
+            subprocess.run, run, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "eu.tracepass.passport.rejected.v1" in done.stdout, done.stderr
+    finally:
+        for acl in needed:
+            permissions.take(acl)
+        permissions.give(*own)
 
 
 @pytest.mark.parametrize("acl", kafka_user_acls(), ids=str)
