@@ -99,6 +99,18 @@ def test_the_page_gives_the_same_rights() -> None:
     assert given == {acl for acl in acls_of(user) if acl.resource != "transactionalId"}
 
 
+def test_the_company_is_told_how_it_has_to_name_its_groups() -> None:
+    """Seen to fail before: only the operator's page said it, and Kafka denied a service the group of its own choice."""
+    (prefix,) = (acl.name for acl in acls_of(of_kind(_manifests(), "KafkaUser")[ACME]) if acl.resource == "group")
+    publish, results = (
+        " ".join((DEPLOY.parent / "schemas" / name).read_text(encoding="utf-8").split())
+        for name in ("publish.md", "read-results.md")
+    )
+    assert "consumer groups, and take transactional ids, whose names begin with the channel's name and a dot" in publish
+    (group,) = re.findall(r"the group's name begins with the channel's name and a dot, such as `(\S+)`", results)
+    assert group.startswith(prefix)
+
+
 def test_another_channel_is_a_copy_with_another_name(tmp_path: Path) -> None:
     """As deploy/kubernetes.md says, with both names in the overlay."""
     copy = tmp_path.resolve() / "channel-globex"
