@@ -12,6 +12,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
@@ -50,7 +51,7 @@ public class Passports {
     static KafkaConsumer<String, String> resultsFromHere() {
         Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "isolation.level", "read_committed");
         var consumer = new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer());
-        var logs = RESULTS.stream().flatMap(topic -> consumer.partitionsFor(topic).stream())
+        var logs = RESULTS.stream().flatMap(topic -> consumer.partitionsFor(topic, Duration.ofSeconds(10)).stream())
                 .map(log -> new TopicPartition(log.topic(), log.partition())).toList();
         consumer.assign(logs);
         consumer.seekToEnd(logs);
@@ -81,6 +82,9 @@ public class Passports {
         try (var results = resultsFromHere()) { // before the command is sent, so that its answer lies behind
             var place = produce(key, serial);
             printAnswer(results, key, place);
+        } catch (KafkaException error) { // it has no stack trace, and `java` with a source file fails at such ones
+            System.err.println(SERVERS + ": " + error);
+            System.exit(1);
         }
     }
 }

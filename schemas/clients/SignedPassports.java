@@ -17,11 +17,13 @@ import java.time.Instant;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.UUID;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.serialization.StringDeserializer;
@@ -29,8 +31,8 @@ import org.apache.kafka.common.serialization.StringSerializer;
 
 public class SignedPassports {
     static final String SERVERS = System.getenv().getOrDefault("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092");
-    static final Path PRIVATE_KEY = Path.of(System.getenv("PASSPORT_SIGNING_KEY")); // PEM: passport-worker keys generate
-    static final String KEY_ID = System.getenv("PASSPORT_SIGNING_KID"); // the "kid" that it prints
+    static final Path PRIVATE_KEY = Path.of(needed("PASSPORT_SIGNING_KEY")); // PEM: passport-worker keys generate
+    static final String KEY_ID = needed("PASSPORT_SIGNING_KID"); // the "kid" that it prints
     static final String ALGORITHM = System.getenv().getOrDefault("PASSPORT_SIGNING_ALG", "EdDSA"); // or ES256, of P-256
     // Names of topics, which begin with the name of your channel if you have one: acme.dpp.passport.create.v1.
     static final String COMMANDS = topic("COMMANDS", "dpp.passport.create.v1");
@@ -39,6 +41,10 @@ public class SignedPassports {
             topic("CONFLICT", "dpp.passport.conflict.v1"), topic("REJECTED", "dpp.passport.rejected.v1"));
     static final String AUDIENCE = COMMANDS; // unless the operator names another
     static final String GTIN = "04012345000016";
+
+    static String needed(String name) {
+        return Objects.requireNonNull(System.getenv(name), name + " is not set");
+    }
 
     static String topic(String name, String usual) {
         return System.getenv().getOrDefault("PASSPORT_TOPIC_" + name, usual);
@@ -86,7 +92,7 @@ public class SignedPassports {
     static KafkaConsumer<String, String> resultsFromHere() {
         Map<String, Object> config = Map.of("bootstrap.servers", SERVERS, "isolation.level", "read_committed");
         var consumer = new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer());
-        var logs = RESULTS.stream().flatMap(topic -> consumer.partitionsFor(topic).stream())
+        var logs = RESULTS.stream().flatMap(topic -> consumer.partitionsFor(topic, Duration.ofSeconds(10)).stream())
                 .map(log -> new TopicPartition(log.topic(), log.partition())).toList();
         consumer.assign(logs);
         consumer.seekToEnd(logs);
@@ -117,6 +123,9 @@ public class SignedPassports {
         try (var results = resultsFromHere()) { // before the command is sent, so that its answer lies behind
             var place = produce(key, serial);
             printAnswer(results, key, place);
+        } catch (KafkaException error) { // it has no stack trace, and `java` with a source file fails at such ones
+            System.err.println(SERVERS + ": " + error);
+            System.exit(1);
         }
     }
 }

@@ -42,9 +42,9 @@ def results_from_here() -> Consumer:
     """Reads from the end on: it meets no earlier answers. A service that wants all: schemas/read-results.md."""
     options = {"isolation.level": "read_committed", "enable.auto.commit": False}
     consumer = Consumer({"bootstrap.servers": SERVERS, "group.id": "not joined", **options})
-    topics = consumer.list_topics().topics
+    topics = consumer.list_topics(timeout=10).topics  # without it, a broker that is away blocks Ctrl-C, too
     logs = [TopicPartition(topic, partition) for topic in RESULTS for partition in topics[topic].partitions]
-    ends = [consumer.get_watermark_offsets(log)[1] for log in logs]
+    ends = [consumer.get_watermark_offsets(log, timeout=10)[1] for log in logs]
     consumer.assign([TopicPartition(log.topic, log.partition, end) for log, end in zip(logs, ends, strict=True)])
     return consumer
 

@@ -182,6 +182,34 @@ async def _check_printed(answering: Workbench, printed: list[re.Match[str]]) -> 
     return str(gs1["serialNumber"])
 
 
+@pytest.mark.parametrize("name", [_java_seldom(name) for name in PROGRAMS])
+def test_a_program_names_servers_that_are_away(tmp_path: Path, name: str) -> None:
+    """And ends, with an exit status.
+
+    Seen to fail before: the one of confluent-kafka waited for ever, and Ctrl-C did not end it. Those in Java waited for
+    a minute, and then `java` said "0 > -7": it fails at errors of Kafka, since they have no stack trace.
+    """
+    key = tmp_path / "mes-1.pem"
+    assert run_command("keys", "generate", str(key)).returncode == 0
+    away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "PASSPORT_SIGNING_KEY": str(key), "PASSPORT_SIGNING_KID": "k"}
+    done = subprocess.run(
+        command_of(name), env={**os.environ, **away}, capture_output=True, text=True, timeout=40, check=False
+    )
+    assert done.returncode == 1
+    assert re.search(r"127\.0\.0\.1\W+1\b", done.stderr.splitlines()[-1] if "java" in name else done.stderr)
+
+
+@pytest.mark.parametrize("name", [name for name in SIGNING if name.endswith(".java")])
+def test_a_setting_that_is_missing_is_named(name: str) -> None:
+    """Seen to fail before: a NullPointerException without a word, and without the id it signed for the key `null`."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PASSPORT_")}
+    for missing, given in (("KEY", {}), ("KID", {"PASSPORT_SIGNING_KEY": "mes-1.pem"})):
+        done = subprocess.run(
+            command_of(name), env={**environment, **given}, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, f"PASSPORT_SIGNING_{missing}" in done.stderr) == (1, True), done.stderr
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_is_careful(name: str) -> None:
     """Idempotent, acknowledged by all, and blind to aborted transactions: what the page asks for, it shows."""
