@@ -115,7 +115,7 @@ async def test_pg_upgrade_leaves_the_archive_alone(old: Server, new: Server) -> 
     shutil.chown(archive, old.data.owner())
     with (old.data / "postgresql.conf").open("a") as settings:
         settings.write(f"archive_mode = on\narchive_command = 'test ! -e {archive}/%f && cp %p {archive}/%f'\n")
-    restart = [old.programs / "pg_ctl", "restart", "-w", "-D", old.data, "-l", old.data / "log"]
+    restart: list[str | Path] = [old.programs / "pg_ctl", "restart", "-w", "-D", old.data, "-l", old.data / "log"]
     await asyncio.to_thread(run, restart, old.data.parent)
     await _archived(old.url, archive)
     await asyncio.to_thread(upgrade, old, new)
