@@ -1,4 +1,4 @@
-"""A cache with a bound in bytes, for values that were made from texts."""
+"""An LRU cache with a bound in bytes, for values that are computed from texts."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ Made = TypeVar("Made")
 
 
 class Cache(Generic[Made]):
-    """Values by the texts that they were made from. Above `most_bytes`, the least recently used ones are dropped."""
+    """Values by the texts that they were made from. Above `most_bytes`, it drops the least recently used ones."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -35,5 +35,5 @@ class Cache(Generic[Made]):
             self.bytes -= dropped
 
 
-# About what an entry takes besides its texts and its value.
+# Roughly what an entry takes besides its texts and its value.
 _ENTRY_BYTES = 400

@@ -19,7 +19,7 @@ class Company(NamedTuple):
 
     Commands that were appended at `signatures_required_ms` or later have to be signed; None requires no signature.
     Commands have to come on one of `channels`; None allows all of them. Commands that were appended at `closed_ms` or
-    later are refused; None is an open company. Large tables know the company by its `number`.
+    later are refused; None is an open company. Large tables hold the `number` in place of the id.
     """
 
     id: str

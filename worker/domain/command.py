@@ -40,7 +40,7 @@ class Source(NamedTuple):
 
 
 def place_digits(place: str) -> str:
-    """The last 16 digits of the id of a passport: they tell where its command stands."""
+    """The last 16 digits of a passport's id, a hash of its command's place: operators find a command by them."""
     return sha256(place.encode()).hexdigest()[:16]
 
 
@@ -64,8 +64,8 @@ class Signature(NamedTuple):
     """A record's own signature, as its header states it. Nothing is verified yet.
 
     `digest` is the SHA-256 of the whole header, `key_id` the RFC 7638 thumbprint of the key. `misfit` names the first
-    claim of `aud`, `sha256`, `key` and `ct` that does not fit this record. Times are rounded up to milliseconds, which
-    is exact against append times.
+    claim of `aud`, `sha256`, `key` and `ct` that does not fit this record. Times are rounded up to milliseconds.
+    Append times are whole milliseconds, so comparisons with them stay exact.
     """
 
     digest: bytes
@@ -79,7 +79,7 @@ class Signature(NamedTuple):
 
 
 class NoCredentials(StrEnum):
-    """Why a record has no credentials to check. Rule 2 answers all of them alike; operators see which one it was."""
+    """Why a record has no credentials to check. Rule 2 tells producers few of these reasons; operators see all."""
 
     MISSING = "none"
     REPEATED = "repeated-header"
@@ -97,7 +97,7 @@ Credentials = ApiKey | AccessToken | Signature | NoCredentials
 
 
 class CreatePassport(NamedTuple):
-    """A valid body: the product id in lower case, the known fields of parties as sent, None without parties."""
+    """A valid body: the product id in lower case, and the known fields of `parties` as sent; None without parties."""
 
     product_id: str
     gtin: str
@@ -132,7 +132,7 @@ class TraceContext:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The copy of a record that could not be processed: all of its bytes but the `authorization` header."""
+    """The copy of a record that could not be processed: everything except its `authorization` header."""
 
     key: bytes | None
     value: bytes | None
@@ -141,11 +141,11 @@ class DeadLetter:
 
 
 class Command(NamedTuple):
-    """One record on its way to a decision.
+    """A record, read and not decided yet.
 
     `key` is the key of the result. `idempotency_key` is the producer's, or None; rule 4 refuses when
     `key_is_malformed`. `fingerprint` is the SHA-256 of the canonical body, present where a key can be bound. `channel`
-    is that of the record's topic; the default channel has an empty name.
+    is the channel of the record's topic; the default channel has an empty name.
     """
 
     source: Source

@@ -1,4 +1,4 @@
-"""Rule 2: the company whose command it is, by its credentials at the append time."""
+"""Rule 2: finds the company that sent a command, by credentials that are valid at the append time."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,8 @@ from worker.domain.facts import Facts
 from worker.domain.outcomes import CredentialsProblem, SignatureProblem, Unauthorized
 from worker.domain.timestamps import DAY_MS
 
-# Not longer than idempotency keys are bound: a copy of a signed command must not create a second passport.
+# As long as an idempotency key stays bound. If a signature lived longer, anybody could publish a copy of its command
+# after the binding has ended, and create a second passport.
 LONGEST_LIFE_MS = DAY_MS
 
 _UNKNOWN = Unauthorized()
@@ -20,7 +21,7 @@ _REASONS: Mapping[NoCredentials, SignatureProblem | CredentialsProblem] = {
 
 
 def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
-    """The company whose credentials these are. A signature counts only if `facts.proven` has its digest."""
+    """The company that the credentials belong to, or a refusal. A signature needs its digest in `facts.proven`."""
     credentials, appended_ms = command.credentials, command.source.appended_ms
     if isinstance(credentials, Signature):
         problem = problem_before_proof(credentials, appended_ms, facts)
@@ -44,14 +45,14 @@ def authenticate(command: Command, facts: Facts) -> Company | Unauthorized:
 def _refusal(company: Company, command: Command) -> Unauthorized | None:
     """Why a company may not send this command, whatever its credentials."""
     if company.closed_ms is not None and command.source.appended_ms >= company.closed_ms:
-        # Without a reason: a closed company is as unknown as any other sender.
+        # Without a reason, so that a closed company looks like any unknown sender.
         return _UNKNOWN
     return None if company.channels is None or command.channel in company.channels else _WRONG_CHANNEL
 
 
 def problem_before_proof(signature: Signature, appended_ms: int, facts: Facts) -> SignatureProblem | None:
-    """Why a signature is refused without verifying it; None where it has to be verified."""
-    # The cheap refusals first: a forger must not make workers verify anything.
+    """Why a signature is refused without being verified; None if it has to be verified."""
+    # These checks are cheap. A forger must not make workers spend time on cryptography.
     key = facts.signing_keys.get(signature.key_id)
     if key is None:
         return SignatureProblem.KEY_UNKNOWN

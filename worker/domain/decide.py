@@ -42,7 +42,7 @@ def decide(command: Command, facts: Facts) -> Outcome:
         return Forbidden(company.id)
     if command.key_is_malformed:  # rule 4
         return MalformedIdempotencyKey(company.id)
-    # Before rule 6: invalid bodies have fingerprints, too, and under a bound key such a body is a reused key.
+    # Before rule 6: an invalid body has a fingerprint, too, and under a bound key it is a reused key.
     bound = _judge_idempotency_key(command, company.id, facts)  # rule 5
     if bound is not None:
         return bound
@@ -68,7 +68,7 @@ def _judge_request(command: Command, body: CreatePassport, company: Company, fac
     if not company.may_write:  # rule 7
         return SubscriptionInactive(_asked(company, body), company.subscription or "")
     product = facts.products.get(body.product_id)
-    if product is None or product.company_id != company.id:  # rule 8: alike, or it would tell what others have
+    if product is None or product.company_id != company.id:  # rule 8: one answer for both hides others' products
         return ProductNotFound(_asked(company, body))
     writes_per_day = company.plan.max_v1_writes_per_day
     if writes_per_day is not None:  # rule 9

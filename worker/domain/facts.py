@@ -1,4 +1,4 @@
-"""Everything that a decision may look at. The store reads it once for a batch, and each created passport updates it."""
+"""Everything that a decision may look at. The store reads it once a turn, and each created passport updates it."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Binding(NamedTuple):
 
 @dataclass(slots=True)
 class Facts:
-    """Facts for one batch of commands. A key, product or other thing without an entry does not exist."""
+    """Facts for the commands of a turn. A key, company or product without an entry does not exist."""
 
     api_keys: dict[bytes, ApiKeyGrant] = field(default_factory=dict)
     signing_keys: dict[str, SigningKey] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Facts:
     """Digests of signatures that were verified with these signing keys."""
     companies: dict[str, Company] = field(default_factory=dict)
     catalogue_version: UUID | None = None
-    """Of the keys, companies and products, where the store remembers them."""
+    """The version that keys, companies and products were read at; None for a store that remembers none."""
     products: dict[str, Product] = field(default_factory=dict)
     slots_used: dict[str, int] = field(default_factory=dict)
     writes: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Facts:
     """Passport id by GTIN and serial number."""
 
     def absorb(self, created: Created, created_body: bytes) -> None:
-        """Let later commands of the batch see a passport that was just created."""
+        """Let later commands of the turn see a passport that was just created."""
         company_id = created.company_id
         self.slots_used[company_id] = self.slots_used.get(company_id, 0) + 1
         day = (company_id, created.utc_day)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 _FOURTEEN_DIGITS = re.compile(r"[0-9]{14}")
 _THIRTEEN_DIGITS = re.compile(r"[0-9]{13}")
 UNRESERVED = r"[0-9A-Za-z._~-]+"
-"""Regular expression of a serial number that a URI holds as it is (RFC 3986, 2.3)."""
+"""Regular expression of a serial number that needs no escape in a URI (RFC 3986, 2.3)."""
 _UNRESERVED = re.compile(UNRESERVED)
 _CSET_82_UP_TO_20 = re.compile(r"""[!"%-?A-Z_a-z]{1,20}""")
 
@@ -17,7 +17,7 @@ UNSAFE_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def is_safe(text: str) -> bool:
     """Whether no character of the text is unsafe."""
-    # No unsafe character is printable, and `isprintable` takes a third of the regular expression's time.
+    # No unsafe character is printable, and `isprintable` takes a third of the time of the regular expression.
     return text.isprintable() or not UNSAFE_TEXT.search(text)
 
 
@@ -28,7 +28,7 @@ def with_check_digit(digits: str) -> str:
     return f"{digits}{-weighted % 10}"
 
 
-# Callers check the length first, so that nobody can fill the memory with long texts.
+# Callers must check the length first, so that nobody can fill this cache with long texts.
 @lru_cache(maxsize=16384)
 def check_digit_is_valid(digits: str) -> bool:
     """Whether the last of these ASCII digits is the GS1 check digit of the others."""

@@ -42,7 +42,7 @@ class Unreadable:
 
 
 class SignatureProblem(StrEnum):
-    """Why rule 2 refuses a signature, in the order of its checks, or a command without one."""
+    """Why rule 2 refuses a signature, in the order of the checks; or an unsigned command, for `REQUIRED`."""
 
     MALFORMED = "signature-malformed"
     KEY_UNKNOWN = "signature-key-unknown"
@@ -55,7 +55,7 @@ class SignatureProblem(StrEnum):
 
 
 class CredentialsProblem(StrEnum):
-    """Why rule 2 refuses other credentials, where producers may know it."""
+    """The reasons that rule 2 may tell producers of other credentials."""
 
     WRONG_CHANNEL = "wrong-channel"  # the company's commands have to come on another channel
     KEYS_UNAVAILABLE = "keys-unavailable"  # nobody could verify the access token: the command may be sent again
@@ -100,7 +100,7 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The request of a valid command. Every refusal from rule 7 on repeats it, so that it can be sent again."""
+    """The request of a valid command. Refusals from rule 7 on repeat it, so that a reader can send it again."""
 
     company_id: str
     product_id: str

@@ -1,15 +1,15 @@
-"""Where a record stands in Kafka: topic, partition and offset, and the one text for these three."""
+"""The place of a record in Kafka: its topic, partition and offset, and their one text form."""
 
 import re
 from typing import NamedTuple
 
-# Names of topics hold no slash. A stranger may have written the text, so numbers have a bound that Kafka and Postgres
-# can hold, and no leading zeros: no two texts name the same place.
+# Topic names hold no slash. Anybody may write such a text into a header, so the numbers are bounded by what Kafka and
+# Postgres can hold. Leading zeros are refused, so that a place has only one text.
 _TEXT = re.compile(r"([^/]+)/(0|[1-9][0-9]{0,8})/(0|[1-9][0-9]{0,17})")
 
 
 class Place(NamedTuple):
-    """A record's place. Its text is the header `ce_causationid`, and the name from which ids are derived."""
+    """A record's place. Ids of results derive from its text, which is also the header `ce_causationid`."""
 
     topic: str
     partition: int
@@ -27,5 +27,5 @@ class Place(NamedTuple):
 
 
 def place_text(topic: str, partition: int, offset: int) -> str:
-    """The text of a place that nobody needs otherwise: a result takes a third of a microsecond less."""
+    """The text of a place, without making a `Place`, which saves a third of a microsecond a result."""
     return f"{topic}/{partition}/{offset}"

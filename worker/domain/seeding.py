@@ -10,12 +10,12 @@ from worker.domain.cache import Cache
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-# In ASCII, since escapes make every string encodable, even one with lone surrogates.
+# In ASCII: with escapes every string can be encoded, even one with lone surrogates.
 compact_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class SeededFields(NamedTuple):
-    """The fields of each new passport of a product, counted, and encoded once as `{key: {value, status, …}}`."""
+    """The fields that each new passport of a product gets: counted, and encoded as `{key: {value, status, …}}`."""
 
     total: int
     approved: int
@@ -28,18 +28,18 @@ class SeededFields(NamedTuple):
 
     @property
     def is_large(self) -> bool:
-        """Whether its product is read for each turn: a few of these would take the memory of thousands of others."""
+        """Whether the store reads the product for each turn, since a few of these would fill its memory."""
         return getsizeof(self.json) > _LARGE_BYTES
 
 
 _LARGE_BYTES = 64 * 1024
-# Large ones alone, so that they are not seeded for each turn, too. The store remembers products with small ones.
+# Only large ones, so that they are read for each turn, but not seeded again. The store remembers small ones.
 _seeded: Cache[SeededFields] = Cache(16 * 1024 * 1024)
 _templates: Cache[Mapping[str, tuple[str, str]]] = Cache(8 * 1024 * 1024)
 
 
 def _template(template_fields: str) -> Mapping[str, tuple[str, str]]:
-    """For each key, the key as JSON, and its field by default."""
+    """By key: the key as JSON, and the field of a product that gives no value for it."""
     known = _templates.get((template_fields,))
     if known is not None:
         return known

@@ -12,7 +12,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def clamp_ms(milliseconds: int) -> int:
-    """The nearest time from 1970 to 9999. A producer's timestamp may be anything, and rules need a calendar."""
+    """The nearest time from 1970 to 9999. A producer's timestamp may be anything, and rules need calendar days."""
     return min(max(milliseconds, 0), LATEST_MS)
 
 
@@ -21,22 +21,22 @@ def utc_day(appended_ms: int) -> int:
     return appended_ms // DAY_MS
 
 
-# Commands of a turn were appended close to each other, and a second's text takes most of the time.
+# Commands of a turn were appended close together, and most of the time goes into the text of the second.
 @lru_cache(maxsize=64)
 def _format_second(second: int) -> str:
-    # Without `UTC`, the zone of the process would show in the bytes of results.
+    # Without `UTC`, the bytes of results would depend on the time zone of the process.
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @lru_cache(maxsize=4096)
 def format_ms(milliseconds: int) -> str:
-    """As events write times, for example `2026-05-09T10:00:00.000Z`."""
+    """Format a time as events have it, for example `2026-05-09T10:00:00.000Z`."""
     second, millisecond = divmod(milliseconds, 1000)
     return f"{_format_second(second)}.{millisecond:03d}Z"
 
 
 def format_time(time: datetime) -> str:
-    """The same text for a time in UTC."""
+    """Format a `datetime` in UTC the same way."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -50,7 +50,7 @@ def parse_time(text: str) -> datetime | None:
 
 
 def parse_ms(text: str) -> int:
-    """Milliseconds since the epoch of such a text. Raises `ValueError` for other text."""
+    """Milliseconds since the epoch, of a text that `parse_time` reads. Raises `ValueError` for other text."""
     time = parse_time(text)
     if time is None:
         raise ValueError("Expected a time with a zone")
