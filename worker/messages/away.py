@@ -12,7 +12,7 @@ _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server, the id of the check that asks whether it is there, and the setting with its address."""
+    """A server, the id of the check that it can be reached, and the setting with its address."""
 
     name: str
     check: str
@@ -24,7 +24,7 @@ POSTGRES = Server("Postgres", "postgres.reachable", "PASSPORT_DATABASE_URL")
 
 
 def unreachable(server: Server, address: str, reason: str) -> CheckResult:
-    """Describe a server to which there is no connection."""
+    """Describe a server that nobody can connect to."""
     finding = f"{server.name} cannot be reached at {address}: {reason}"
     return CheckResult(server.check, finding, f"Start it, or correct {server.setting}.")
 
@@ -36,7 +36,7 @@ def silent(server: Server, address: str) -> CheckResult:
 
 
 def reason_of(error: OSError) -> str:
-    """The reason why a connection failed, without the address, which the sentence has."""
+    """Why a connection failed, without the address: `unreachable` adds it."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, socket.gaierror):

@@ -39,7 +39,7 @@ def _url_problem(text: str) -> str | None:
     return _URL if len(text) > 2048 else _short_url_problem(text)
 
 
-# A company sends the same few URLs, and pydantic takes 3 µs for each. Only short ones come here: at most 4 MB.
+# A company sends the same few URLs, and pydantic takes 3 µs for each. Callers check the length, so this holds 4 MB.
 @lru_cache(maxsize=512)
 def _short_url_problem(text: str) -> str | None:
     if not text.lower().startswith(("http://", "https://")):
@@ -53,7 +53,7 @@ def _short_url_problem(text: str) -> str | None:
     return None
 
 
-# By field: the check of a string, and the message about anything else.
+# By field: the check of a string, and the message about a value that is no string.
 _BODY_CHECKS: Mapping[str, tuple[Problem, str]] = {
     "productId": (lambda text: None if len(text) == 24 and _HEX_DIGITS.issuperset(text) else _HEX, _HEX),
 }
@@ -77,23 +77,22 @@ _UNKNOWN_ROLE = "Expected one of the roles " + ", ".join(ROLES)
 _NAME_TOO_LONG = f"{_UNKNOWN_ROLE}; got a name that is too long to be repeated"
 _NO_COMMAND = "Expected a command, got a CloudEvent: send it with the header content-type: application/cloudevents+json"
 
-# A body can be wrong at thousands of paths. The result reports so many, each with all of its messages.
+# A body can be wrong at thousands of paths. The result reports this many, each with all of its messages.
 MOST_FIELD_ERRORS = 100
-# The JSON of the reported errors is no longer. Escapes can make a name six times as long as it was sent.
+# The limit for the JSON of the reported errors. Escapes can make a name six times as long as it was sent.
 MOST_BYTES = 8 * 1024
-# Bytes of JSON. A longer path would not fit even alone.
+# In bytes of JSON. A longer path would not fit even alone.
 _LONGEST_ROLE_PATH = MOST_BYTES - len(compact_json({"": [_UNKNOWN_ROLE]})) + len(quoted(""))
-# The path of a role of so many characters has room, even where each of them is escaped as two surrogates.
+# In characters. A shorter name has room, even if each of its characters is escaped as two surrogates.
 _SHORT_ROLE = _LONGEST_ROLE_PATH // 12 - len("parties.")
 
 
 def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
-    """Check every field of a body and report all that is wrong, by dotted path.
+    """Check every field of a body, and report all errors by dotted path.
 
-    Above `MOST_FIELD_ERRORS` or `MOST_BYTES`, the first errors in the order of their paths are reported, and the others
-    counted.
+    Above `MOST_FIELD_ERRORS` or `MOST_BYTES` it reports the first errors by path, and counts the others.
     """
-    # The order in which errors are found is their order in the bytes of the result.
+    # Errors go into the bytes of the result in the order of these checks, so do not change it.
     errors: dict[str, list[str]] = {}
     _check_fields(errors, "", body, _BODY_CHECKS, _BODY_CHECKS)
     identity, parties = body.get("gs1"), body.get("parties", {})
@@ -123,7 +122,7 @@ def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
 
 
 def looks_like_cloud_event(body: JsonObject) -> bool:
-    """`specversion`, and nothing of a command beside it."""
+    """Whether the body has `specversion`, and no field of a command."""
     return "specversion" in body and not body.keys() & {"productId", "gs1"}
 
 
@@ -158,8 +157,8 @@ def _check_parties(errors: dict[str, list[str]], parties: JsonObject) -> None:
 
 def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
     """Add unknown roles, and parties without an identifier. Returns how many wrong paths were left out."""
-    # There may be thousands of unknown roles, so only the first by name are added. The error at `parties` stands for
-    # one role whose name is too long for any result. A role may be named like another wrong path: "importer.gln".
+    # There may be thousands of unknown roles, so only the first by name are added. The error at `parties` counts for
+    # one role whose name is too long to repeat. A role can be named like the path of another error: "importer.gln".
     named, omitted = parties.keys() - _KNOWN_ROLES, 0
     if named and len(max(named, key=len)) > _SHORT_ROLE:
         repeatable = {role for role in named if len(quoted(f"parties.{role}")) <= _LONGEST_ROLE_PATH}
@@ -169,7 +168,7 @@ def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
         named = repeatable
     roles: Iterable[str] = parties
     if len(named) > MOST_FIELD_ERRORS:
-        # By name, since a set has no order of its own: the same body has to give the same bytes.
+        # Sorted by name, since a set has no order, and the same body has to give the same bytes.
         first = set(nsmallest(MOST_FIELD_ERRORS, named))
         others = {path.removeprefix("parties.") for path in errors} - first
         omitted += len(named) - len(first) - len(named & others)
@@ -185,7 +184,7 @@ def _check_roles(errors: dict[str, list[str]], parties: JsonObject) -> int:
 
 
 def _invalid(errors: dict[str, list[str]], omitted: int) -> InvalidBody:
-    """As many errors as both bounds allow: all in the order in which they were found, or else the first by path."""
+    """Report all errors in the order of the checks if both bounds allow that, else the first ones by path."""
     if not omitted and len(errors) <= MOST_FIELD_ERRORS and len(ascii_json(errors)) <= MOST_BYTES:
         return InvalidBody(errors)
     reported: dict[str, list[str]] = {}
@@ -200,7 +199,7 @@ def _invalid(errors: dict[str, list[str]], omitted: int) -> InvalidBody:
 
 @cache
 def _size_of(*messages: str) -> int:
-    """Bytes of their JSON. The messages are constants of this module and of `gs1`, so there are few."""
+    """Bytes of the messages as JSON. They are constants of this module and of `gs1`, so the cache stays small."""
     return len(compact_json(messages))
 
 

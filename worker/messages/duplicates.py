@@ -1,4 +1,4 @@
-"""Where a JSON text repeats a key. Finding the place takes a second reading, so only refusals look for it."""
+"""Finds where a JSON text repeats a key. This takes a second parse, so only refusals do it."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ Pairs = list[tuple[str, object]]
 
 
 class _Path(tuple[str, ...]):
-    """The path from an object down to one that repeats a key, in place of that object."""
+    """Stands in for a parsed object: the path from it down to the object that repeats a key."""
 
 
 def repeated_key(pairs: Pairs) -> str:
@@ -24,14 +24,14 @@ def describe_repeated_key(key: str, text: str) -> str:
     """The key, and where `text` repeats it, such as `"gtin" twice in gs1`. Short and printable."""
     try:
         path = _path_in(json.JSONDecoder(object_pairs_hook=_path_or_none).decode(text))
-    except ValueError:  # the first reading stopped at the key, and what follows need not be JSON
+    except ValueError:  # the first parse stopped at the key, and the rest may be no JSON
         path = None
     return f'"{_short(key)}" twice' + (f" in {_short('.'.join(path))}" if path else "")
 
 
 def _path_or_none(pairs: Pairs) -> _Path | None:
-    # The decoder hands in inner objects first, as in the first reading, and keeps what this returns in their place.
-    # None in place of all other objects keeps memory small.
+    # The decoder hands in inner objects first, as in the first parse, and keeps the returned value in their place.
+    # None in place of all other objects saves memory.
     for key, item in pairs:
         path = _path_in(item)
         if path is not None:

@@ -1,4 +1,4 @@
-"""Reading: one Kafka record becomes one command, whatever its bytes. Nothing here raises."""
+"""Turns a Kafka record into a command, whatever its bytes are. Nothing here raises."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from worker.messages.json_value import JsonObject, fingerprint, read_object
 from worker.messages.signature import HEADER as SIGNATURE
 from worker.messages.signature import STRUCTURED, Signed, read_signature
 
-# Ten times the largest limit that can be set.
+# Ten times the largest value of PASSPORT_LIMIT_HEADERS.
 MOST_HEADERS = 10_000
 LONGEST_IDEMPOTENCY_KEY = 255
 """Characters."""
@@ -41,8 +41,7 @@ _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})
 # W3C Trace Context, section 3.3.1.1, of `tracestate`. No version of `traceparent` is longer.
 _TRACE_BYTES = 512
 _BEARER = re.compile(r"[ \t]*bearer[ \t]+(\S+)[ \t]*", re.IGNORECASE)
-# Nearly all commands have this form. The regular expression takes two thirds of the time of `_BEARER`, which reads
-# the form alike.
+# The form of nearly all commands. It takes two thirds of the time of `_BEARER`, which reads this form the same way.
 _USUAL_API_KEY = re.compile(rb"Bearer (tp_[!-~]+)")
 
 
@@ -75,16 +74,16 @@ class Record(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """A command. `token` is its OAuth access token, which somebody has to verify before the credentials are known."""
+    """A command. `token` is its OAuth access token, which `CommandReader` verifies to learn the credentials."""
 
     command: Command
     token: str | None
 
 
 def open_envelope(record: Record, limits: Limits, audience: str | None = None, channel: str = "") -> Envelope:
-    """Read one record (rules 1 and 4). Headers match without regard to case.
+    """Read a record into a command, which may be invalid or unreadable. Header names match in any case.
 
-    Signatures have to be for `audience`, or for the record's topic where it is None. `channel` is that of the topic.
+    Signatures have to name `audience`, by default the record's topic. `channel` is the channel of that topic.
     """
     headers = _known_headers(record.headers)
     key = _idempotency_key(headers.get("idempotency-key", ()))
@@ -96,7 +95,7 @@ def open_envelope(record: Record, limits: Limits, audience: str | None = None, c
     else:
         body, digest = read_body(parsed), None if key is None else fingerprint(parsed)
     credentials: ApiKey | Signature | NoCredentials
-    # The signature decides, also where it is malformed: a bearer secret beside it does not help.
+    # With a signature, even a malformed one, a bearer secret in the same record does not count.
     if SIGNATURE in headers:
         is_structured = is_structured_cloud_event(headers.get("content-type", ()))
         has_key = "idempotency-key" in headers
@@ -125,7 +124,7 @@ def body_of(record: Record, limits: Limits) -> JsonObject | UnreadableRecord:
 
 
 def without_excess(record: Record, limits: Limits) -> Record:
-    """The record with few enough headers to be held in memory: the known ones, and how many were left out.
+    """The record without its unknown headers, if it has too many to be held in memory; a header counts the others.
 
     A record may have tens of thousands of headers. As objects they take thirty times their bytes in the record.
     """
@@ -139,8 +138,8 @@ def without_excess(record: Record, limits: Limits) -> Record:
 
 
 def dead_letter(record: Record, reason: str) -> DeadLetter:
-    """The record without its credentials; without anything where it is too large for the dead-letter topic."""
-    # Credentials appear in no topic but that of the commands (invariant I8). A signature is none, so it stays.
+    """Copy a record without its credentials; without all content if it is too large for the dead-letter topic."""
+    # Credentials may appear in the command topic alone (invariant I8). A signature is no secret, so it stays.
     headers = tuple(header for header in record.headers if header[0].lower() != "authorization")
     size = len(record.key or b"") + len(record.value or b"") + header_bytes(headers)
     if size > RECORD_BYTES:
@@ -174,7 +173,7 @@ def _known_headers(headers: Sequence[Header]) -> KnownHeaders:
 
 
 def _parse(record: Record, headers: KnownHeaders, limits: Limits) -> JsonObject | UnreadableRecord:  # noqa: C901 - a case a reason
-    """Rule 1, in the order in which its reasons are told."""
+    """Rule 1. The order of the checks decides which reason a result gives, so do not change it."""
     if record.unreadable is not None:
         return record.unreadable
     if len(record.headers) > limits.headers:
@@ -206,7 +205,7 @@ def _too_many_headers(limits: Limits) -> UnreadableRecord:
 
 
 def _idempotency_key(values: Sequence[bytes | None]) -> str | None:
-    """The well-formed key; None where the header is absent, repeated, null, not UTF-8, or no such text."""
+    """The idempotency key; None where the header is absent, repeated, null, not UTF-8 or not well formed."""
     if len(values) != 1 or values[0] is None:
         return None
     try:
@@ -217,7 +216,7 @@ def _idempotency_key(values: Sequence[bytes | None]) -> str | None:
 
 
 def _bearer(values: Sequence[bytes | None]) -> tuple[ApiKey | NoCredentials, str | None]:
-    """The API key of an `authorization` header, or what was seen in its place; and the access token, if it has one."""
+    """The API key of an `authorization` header, or why it has none; and the access token, if it has one."""
     if len(values) != 1 or values[0] is None:
         return NoCredentials.REPEATED if len(values) > 1 else NoCredentials.MISSING, None
     usual = _USUAL_API_KEY.fullmatch(values[0])
@@ -239,11 +238,11 @@ def _bearer(values: Sequence[bytes | None]) -> tuple[ApiKey | NoCredentials, str
 
 def _trace_context(traceparents: Sequence[bytes | None], tracestates: Sequence[bytes | None]) -> TraceContext | None:
     """W3C Trace Context: a malformed or repeated `traceparent` drops both; several `tracestate` are one list."""
-    # Both come back with the result, which has to fit into its topic, so they have bounds of their own.
+    # The result carries both and has to fit into its topic, so each of them is bounded.
     if len(traceparents) != 1 or traceparents[0] is None or len(traceparents[0]) > _TRACE_BYTES:
         return None
     match = _TRACEPARENT.fullmatch(traceparents[0])
-    # Version 00 ends behind its flags. Later versions may append to it (W3C Trace Context, section 3.2.4).
+    # Version 00 ends after its flags. Later versions may append to it (W3C Trace Context, section 3.2.4).
     if match is None or (match[1] == b"00" and match[2] is not None):
         return None
     state = b",".join(state for state in tracestates if state)

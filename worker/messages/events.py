@@ -1,4 +1,4 @@
-"""From an outcome to its answer, and from an answer to its event. The same record always yields the same bytes."""
+"""Makes an answer of an outcome, and an event of an answer. The same record always yields the same bytes."""
 
 from collections.abc import Sequence
 from hashlib import sha1
@@ -24,9 +24,9 @@ _TYPES = {kind: f"eu.tracepass.passport.{kind.label}.v1".encode() for kind in Ki
 
 
 class Answer(NamedTuple):
-    """All that the ledger keeps of one record, and all that its result is made from.
+    """A ledger row in memory: everything that the result of one record is made from.
 
-    `passport_id` is set for created and replayed answers, `company_id` once the credentials were good.
+    `passport_id` is set for created and replayed answers, `company_id` if the credentials were good.
     """
 
     offset: int
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
         """Upper bound of the result record's size, with key and headers."""
         trace = self.trace
         carried = 0 if trace is None else len(trace.traceparent) + len(trace.tracestate or b"")
-        # The key stands in the record and, where no passport was created, in `ce_subject`.
+        # The key counts twice: for refusals it is also the `ce_subject`.
         return len(self.value) + 2 * _MOST_BYTES_A_CHARACTER * len(self.key) + carried + _OTHER_HEADERS_BYTES
 
 
@@ -60,7 +60,7 @@ def header_bytes(headers: Sequence[Header]) -> int:
 
 
 def _with_length(size: int) -> int:
-    """Lengths are zigzag varints: seven bits a byte, with one bit in all for the sign."""
+    """A size with the bytes of its length, a zigzag varint: seven bits a byte, of which one in all is the sign."""
     return size + (size.bit_length() + 7) // 7
 
 
@@ -98,7 +98,7 @@ def describe(command: Command, outcome: Outcome, digital_link_base: str) -> Answ
 
 
 def created_body(created: Created, digital_link_base: str) -> bytes:
-    """The REST API's 201 body. The fields were encoded once for the product."""
+    """The REST API's 201 body. The fields were encoded once for the product, since they are most of it."""
     seeded = created.product.seeded
     serial = quoted(created.serial)
     uri = quoted(gs1.digital_link_uri(digital_link_base, created.gtin, created.serial))
@@ -138,7 +138,7 @@ def _refused_body(outcome: Refused, row: OutcomeRow[Any]) -> bytes:
 
 
 def company_of(outcome: Outcome) -> str | None:
-    """The company whose command it was; None where the credentials were not good."""
+    """The company that sent the command; None if its credentials were not good."""
     if isinstance(outcome, RefusedRequest):
         return outcome.asked.company_id
     return None if isinstance(outcome, Unreadable | Unauthorized) else outcome.company_id
@@ -170,7 +170,7 @@ def event_of(answer: Answer, topic: str, partition: int) -> Event:
 
 
 def cause_text(headers: Sequence[Header]) -> bytes:
-    """The text with which a result names its command; empty where it has none."""
+    """The text by which a result names its command; empty if it has none."""
     for name, value in reversed(headers):  # it is among the last
         if name == "ce_causationid" and value is not None:
             return value
@@ -183,8 +183,8 @@ def cause_of(headers: Sequence[Header]) -> Place | None:
 
 
 def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Event:
-    """The dead-letter record: the copy of a command, and where the command stands."""
-    # The copy comes first, as it was. Its headers may have these names, too, so the worker's own are the last.
+    """The dead-letter record: the copy of a command record, with its place."""
+    # The copied headers come first, unchanged. They may have these names, too; the last one of a name is the worker's.
     headers: list[Header] = [
         *letter.headers,
         ("dlq-original-topic", source.topic.encode("utf-8")),
@@ -199,7 +199,7 @@ def dead_letter_event(letter: DeadLetter, source: Source, group_id: str) -> Even
 
 def uuid5_of_url(name: bytes) -> bytes:
     """UUIDv5 in the URL namespace (RFC 9562 section 5.5), as `uuid.uuid5` computes it."""
-    # By hand, since objects of `uuid` take several times as long.
+    # Not with `uuid.uuid5`, which takes several times as long.
     digest = sha1(_URL + name, usedforsecurity=False).hexdigest()
     variant = _VARIANT[digest[16]]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}".encode("ascii")

@@ -9,10 +9,10 @@ Status = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check found, what it expected, and what to do. `run` does not start where one of its checks has failed.
+    """The result of a check: what it found and expected, and what to do. `run` does not start if a check failed.
 
-    `id` is the check's, such as `postgres.schema`. `finding` has no full stop at its end. `advice` has one, and is
-    empty where there is nothing to do.
+    `id` names the check, such as `postgres.schema`. `finding` has no full stop at its end. `advice` has one, and is
+    empty if nothing has to be done.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Reads JSON as commands may write it: UTF-8, no BOM, no duplicate keys, no NaN, bounded depth."""
+"""Reads the JSON that commands may use: UTF-8, no BOM, no duplicate keys, no NaN, bounded depth."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class _Refused(Exception):
 
 
 class _DuplicateKey(Exception):
-    """Carries the repeated key out of the parser's hooks. Its path is found in a second reading."""
+    """Carries the repeated key out of the parser's hooks. A second parse finds its path."""
 
 
 def _object_without_duplicates(pairs: list[tuple[str, object]]) -> JsonObject:
@@ -48,7 +48,7 @@ def _no_constant(name: str) -> NoReturn:
 _decoder = json.JSONDecoder(
     object_pairs_hook=_object_without_duplicates, parse_float=_finite, parse_constant=_no_constant
 )
-# Postgres keeps fingerprints of this form for the keys of the last days. Another form would refuse their replays.
+# Do not change this form: Postgres holds fingerprints of it, and replays of the last days' keys would be refused.
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False)
 
 
@@ -57,7 +57,7 @@ _BRACKETS_AND_STRINGS = re.compile(r'[\[{\]}]|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOT
 
 def _depth_exceeds(text: str, limit: int) -> bool:
     """Whether objects and arrays nest deeper than `limit`. The outermost counts as 1."""
-    # The parser itself fails at a depth that depends on its caller's stack, and a record's verdict must not.
+    # The parser itself fails at a depth that depends on its caller's stack. The verdict on a record must not.
     if text.count("{") + text.count("[") <= limit:
         return False
     depth = 0
@@ -72,16 +72,16 @@ def _depth_exceeds(text: str, limit: int) -> bool:
 
 
 def read_object(value: bytes, max_depth: int) -> JsonObject | UnreadableRecord:
-    """Parse a JSON object, or say why the bytes are none. Never raises, whatever the bytes."""
+    """Parse a JSON object, or say why the bytes are not one. Never raises, whatever the bytes are."""
     plain = _plain_object(value, max_depth)
     return _read_object(value, max_depth) if plain is None else plain
 
 
 def _plain_object(value: bytes, max_depth: int) -> JsonObject | None:
-    """The object, where orjson certainly reads it as `_read_object` does; None elsewhere."""
-    # orjson keeps the last of repeated keys without a word. Each key has a colon behind it, so an object with as many
-    # keys as its text has colons repeats none; "://" is common inside strings. orjson also reads some numbers
-    # differently, so that only integers below 2^53 are taken from it. `_read_object` explains all refusals.
+    """The object, if orjson certainly reads it as `_read_object` does; else None, and `_read_object` decides."""
+    # orjson silently drops repeated keys. A colon follows each key, so a text with as many colons as the object has
+    # keys repeats none. "://" does not count, since URLs are common in strings. orjson also reads some numbers
+    # differently, so only integers below 2^53 are taken from it.
     try:
         parsed = orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -95,7 +95,7 @@ def _plain_object(value: bytes, max_depth: int) -> JsonObject | None:
 _MOST_LEVELS = 254
 # All parsers read and write smaller integers alike.
 _EXACT = 2**53
-# Keeps the sum below zero, whatever number of keys is added.
+# Low enough that the sum stays below zero, however many keys are added.
 _NOT_PLAIN = -(2**31)
 
 
@@ -135,7 +135,7 @@ def _read_object(value: bytes, max_depth: int) -> JsonObject | UnreadableRecord:
     except _DuplicateKey as error:
         repeated = describe_repeated_key(str(error), text)
         return UnreadableRecord("duplicate-key", f"Expected JSON without duplicate keys, got {repeated}")
-    except json.JSONDecodeError as error:  # its own text changes with the version of Python
+    except json.JSONDecodeError as error:  # not its own text, which changes with the version of Python
         return UnreadableRecord("not-json", f"Expected JSON, got a syntax error at character {error.pos}")
     except ValueError:  # Python refuses integers of over 4,300 digits
         return UnreadableRecord("number-out-of-range", "Expected integers of at most 4300 digits")
@@ -152,20 +152,20 @@ def _json_type(value: object) -> str:
 
 
 def ascii_json(value: object) -> bytes:
-    """What `compact_json` writes, in a tenth of its time. Without floats, which orjson writes differently."""
+    """The bytes of `compact_json`, in a tenth of its time. Not for floats, which orjson writes differently."""
     plain = _plain_json(value)
     return compact_json(value).encode("ascii") if plain is None else plain
 
 
 def fingerprint(body: JsonObject) -> bytes:
     """SHA-256 of the canonical JSON: sorted keys, no white space, escapes for all but printable ASCII."""
-    # Floats, and lists that may hold them, take the slow way: orjson writes some floats otherwise.
+    # Floats, and lists that may hold some, take the slow way: orjson writes some floats differently.
     plain = _plain_json(body, orjson.OPT_SORT_KEYS) if _keys_of(body, _MOST_LEVELS) > 0 else None
     return sha256(_canonical.encode(body).encode("ascii") if plain is None else plain).digest()
 
 
 def _plain_json(value: object, option: int | None = None) -> bytes | None:
-    """JSON by orjson, where it writes strings as `json` does. It escapes neither 0x7f nor what is beyond ASCII."""
+    """JSON by orjson; None where `json` writes it differently. orjson escapes neither 0x7f nor other alphabets."""
     try:
         text = orjson.dumps(value, option=option)
     except orjson.JSONEncodeError:  # lone surrogates

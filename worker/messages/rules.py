@@ -1,6 +1,6 @@
-"""The table of outcomes: the rule that gives each one, and everything that is said of it.
+"""The table of outcomes: one row each, with its rule and its texts.
 
-Events, schemas, metrics, `explain` and the table of the README take it from here.
+Events, schemas, metrics, `explain` and the README's table are made from it.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,16 +37,12 @@ SomeOutcome = TypeVar("SomeOutcome")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeRow(Generic[SomeOutcome]):
-    """Everything that is said of one outcome, and of the rule that gives it.
-
-    Rules are asked in the order of their numbers; the first that fails answers. Metrics and logs name the outcome by
-    its `code`.
-    """
+    """An outcome and the rule that gives it. Metrics and logs name the outcome by its `code`."""
 
     outcome: type[SomeOutcome]
     number: int
     name: str
-    """The rule's."""
+    """What holds when the rule passes."""
     code: str
     kind: Kind = Kind.REJECTED
     status: int
@@ -56,13 +52,13 @@ class OutcomeRow(Generic[SomeOutcome]):
     conflict: str | None = None
     """The body's code of a conflict."""
     members: Callable[[SomeOutcome], Mapping[str, object]] = lambda _: {}
-    """The body's other members, from the outcome's values."""
+    """Further members of the body, from the outcome's values."""
     message: str | None = None
     """A second sentence in the body."""
     explanation: str
-    """For people who ask why. Its gaps are filled from the body: see `worker.tools.common.why`."""
+    """For people who ask why. `worker.tools.common.why` fills its gaps from the body."""
     is_by_plan: bool = False
-    """Whether a limit of the plan decided."""
+    """Whether a limit of the company's plan decided."""
 
 
 _KEY_FREE = "the idempotency key is not bound yet"
@@ -252,11 +248,11 @@ _TABLE = (
 ROWS: Mapping[type[Outcome], OutcomeRow[Any]] = {
     row.outcome: row for row in cast("tuple[OutcomeRow[Any], ...]", _TABLE)
 }
-"""By outcome; each outcome has one."""
+"""The row of each outcome."""
 REFUSALS: Mapping[type[Outcome], OutcomeRow[Any]] = {outcome: row for outcome, row in ROWS.items() if row.error}
-"""The same without created and replayed passports."""
+"""The rows of all outcomes but created and replayed passports."""
 ALL_RULES = tuple({row.number: row for row in ROWS.values()}.values())
-"""A row of each of the thirteen rules, in their order."""
+"""One row for each of the thirteen rules, in order."""
 CODES = (CREATED, REPLAYED, *(row.code for row in REFUSALS.values()))
 OUTCOMES = (CREATED, REPLAYED, *(kind.label for kind in Kind if kind is not Kind.CREATED))
-"""Outcomes in a word, as metrics, `submit` and `tail` tell them: refusals by their result topic."""
+"""Outcomes as metrics, `submit` and `tail` name them. They name refusals by their result topic."""

@@ -17,7 +17,7 @@ STRUCTURED = "application/cloudevents+json"
 """The one content type that changes the meaning of a value. The claim `ct` has to name it."""
 
 _COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
-# By length modulo 4. Spare bits have to be 0, so that no bytes have a second text.
+# The last characters allowed, by length modulo 4. Unused bits have to be 0, so that all bytes have only one text.
 _LAST_CHARACTERS = {0: None, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
@@ -26,7 +26,7 @@ _LATEST_SECONDS = 10**13
 
 
 class Signed(NamedTuple):
-    """The record's values for its claims: `key` is the well-formed idempotency key, `has_key` whether one was sent."""
+    """The record's values for its claims. `key` is the well-formed idempotency key; `has_key` says if any was sent."""
 
     audience: str
     value: bytes
@@ -59,7 +59,7 @@ def _misfit(claims: JsonObject, record: Signed) -> str | None:
         return "aud"
     if claims.get("sha256") != digest_text(record.value):
         return "sha256"
-    # The key is bound, since the same body under another key would be a second passport. A malformed key fits no claim.
+    # The key is bound: the same body under another key would create a second passport. A malformed key fits no claim.
     is_same = not record.has_key and "key" not in claims if record.key is None else claims.get("key") == record.key
     if not is_same:
         return "key"
@@ -77,7 +77,7 @@ def to_base64url(data: bytes) -> bytes:
 
 
 def from_base64url(text: bytes) -> bytes | None:
-    """The decoded bytes; None where no encoder writes this text. `text` holds only the 64 characters."""
+    """The decoded bytes; None if no encoder writes this text. `text` must hold only base64url characters."""
     last = _LAST_CHARACTERS.get(len(text) % 4, b"")
     if last is not None and text[-1] not in last:
         return None
@@ -104,7 +104,7 @@ def _read_protected(part: bytes) -> tuple[str, str] | None:
     return (algorithm, key_id) if isinstance(algorithm, str) and isinstance(key_id, str) else None
 
 
-# A header may have a megabyte, by the settings, and anybody can send one.
+# The settings allow headers of a megabyte, and anybody can send them.
 _REMEMBERED_BYTES = 1024
 _remembered = lru_cache(maxsize=256)(_read_protected)
 
@@ -116,4 +116,4 @@ def _milliseconds(claim: object) -> int | None:
     if isinstance(claim, int):
         return claim * 1000
     seconds = min(max(claim, -_LATEST_SECONDS), _LATEST_SECONDS)
-    return ceil(round(seconds * 1000, 2))  # a double holds less than microseconds of a date
+    return ceil(round(seconds * 1000, 2))  # a double is not exact to the microsecond, and `ceil` would add 1 ms
