@@ -1,10 +1,10 @@
-"""Secrets in files. Somebody may exchange a file at any time, so each connection reads it anew."""
+"""Reads secrets from files. A file may be replaced at any time, so each connection reads it again."""
 
 from pathlib import Path
 
 
 class UnreadableSecret(OSError):
-    """A file with a secret cannot be used. The text names the setting and the reason, and nothing that is secret."""
+    """A file with a secret cannot be used. The text names the setting and the reason, but nothing secret."""
 
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(f"{setting}: {problem}")

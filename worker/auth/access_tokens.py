@@ -1,4 +1,4 @@
-"""Verifies OAuth 2.0 access tokens in JWT form (RFC 9068): type, signature, issuer, audience and claims, no times."""
+"""Verifies OAuth 2.0 access tokens in JWT form (RFC 9068). `decide` checks their times."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from worker.domain.command import AccessToken, is_object_id
 
 CACHED_TOKENS = 4096
 
-# RFC 9068 section 4. Servers issue other tokens, too, with the same issuer and sometimes the same audience.
+# RFC 9068 section 4. Servers issue other kinds of tokens with the same issuer and sometimes the same audience.
 _TYPES = ("at+jwt", "application/at+jwt")
 # PyJWT raises these on hostile bytes.
 UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
@@ -32,7 +32,7 @@ class _Verified(Generic[Grant]):
 
 
 class SignedTokens(Generic[Grant]):
-    """Verifies tokens. `read` makes a grant of their claims, or None where the claims grant nothing.
+    """Verifies tokens. `read` makes a grant of their claims, or returns None if the claims grant nothing.
 
     `allow_any_type` is for issuers whose access tokens do not state their type.
     """
@@ -54,9 +54,9 @@ class SignedTokens(Generic[Grant]):
         self._verified: OrderedDict[bytes, _Verified[Grant]] = OrderedDict()
 
     async def verify(self, token: str) -> Grant | None:
-        """What a token grants; None where it is malformed, or not signed for us by the issuer.
+        """Return the grant of a token; None if it is malformed, or not signed for us by the issuer.
 
-        Times are read, and not checked. Raises `KeysUnavailable` when the token's key cannot be looked up now.
+        Does not check times. Raises `KeysUnavailable` when the token's key cannot be looked up now.
         """
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._verified.get(digest)
@@ -86,7 +86,7 @@ class SignedTokens(Generic[Grant]):
         if header is None or not (self._allow_any_type or _is_access_token(header)):
             return None
         algorithm, key_id = header.get("alg"), header.get("kid")
-        # Before a key is asked for: a token that can never be good must not wait for the server.
+        # Checked before the key is looked up: a token that can never be good must not wait for the server.
         if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             return None
         return key_id if isinstance(key_id, str) else None
@@ -139,7 +139,7 @@ class TokenVerifier(SignedTokens[AccessToken]):
 
 
 def _header(token: str) -> dict[str, object] | None:
-    """The header of a token, not verified; None where the text is no token."""
+    """The header of a token, not verified; None if the text is no token."""
     try:
         header: dict[str, object] = jwt.get_unverified_header(token)
     except UNREADABLE:
@@ -154,10 +154,7 @@ def _is_access_token(header: Mapping[str, object]) -> bool:
 
 
 def words(claim: object) -> frozenset[str]:
-    """Scopes or roles: of a space-separated string (RFC 8693 section 4.2), or of a list of strings.
-
-    A claim that is neither grants nothing.
-    """
+    """Scopes or roles, from a space-separated string (RFC 8693 section 4.2) or a list of strings; else none."""
     if isinstance(claim, str):
         return frozenset(claim.split(" "))
     if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
@@ -166,13 +163,13 @@ def words(claim: object) -> frozenset[str]:
 
 
 def lifetime(claims: Claims) -> tuple[float, float] | None:
-    """`exp` and `nbf`, which is 0 where it is missing; None where one of them is no time."""
+    """`exp` and `nbf`, by default 0; None if one of them is no time."""
     expires_at, not_before = numeric_date(claims.get("exp")), numeric_date(claims.get("nbf", 0))
     return None if expires_at is None or not_before is None else (expires_at, not_before)
 
 
 def numeric_date(claim: object) -> float | None:
-    """A NumericDate (RFC 7519 section 2); None where the claim is not a finite number."""
+    """A NumericDate (RFC 7519 section 2); None if the claim is not a finite number."""
     if isinstance(claim, bool) or not isinstance(claim, int | float):
         return None
     try:

@@ -1,11 +1,11 @@
-"""Bodies of other people's servers, read no further than a bound."""
+"""Reads HTTP bodies from servers that are not ours, up to a bound."""
 
 import aiohttp
 
 
 async def read_bounded(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
-    """The body; of one that is longer than `most_bytes`, a beginning that is longer, too."""
-    # Piece by piece: `read(n)` returns what has come so far, and a long body comes in several packets.
+    """The body, cut off soon after `most_bytes`: callers refuse a result that is longer than that."""
+    # Not `read(n)`, which returns early: a long body comes in several packets.
     body = bytearray()
     async for piece in response.content.iter_any():
         body += piece

@@ -16,30 +16,30 @@ from worker.auth.key_set import NotAKeySet, VerificationKey, public_key_set, rea
 
 log = structlog.get_logger(__name__)
 
-# A key that the server no longer publishes disappears after this.
+# A key that the server no longer publishes is forgotten after this.
 MAX_AGE_SECONDS = 600.0
 # An unknown key id starts another read, but no more often than this: anybody can invent one.
 UNKNOWN_KEY_SECONDS = 10.0
-# After a failed read, tokens of unknown keys wait at least this long for the next.
+# After a failed read, tokens of unknown keys wait at least this long for the next one.
 FAILED_SECONDS = 1.0
-# After a failed read, known keys serve this long without another one, so that a hanging server delays nobody.
+# After a failed read, known keys are used this long without another read, so that a hanging server delays nobody.
 STALE_SECONDS = 10.0
-# A read that takes longer goes on in the background, and a token of an unknown key waits in its lane.
+# A read that takes longer continues in the background, and a token of an unknown key waits in its lane.
 PATIENCE_SECONDS = 0.25
-# All tokens of unknown keys together wait this long for a server that is away. A lane that waits looks again after a
-# second and `PATIENCE_SECONDS`, so that no command waits for longer than 10 s.
+# In an outage of the server, tokens of unknown keys wait until this long after the first of them came. A waiting lane
+# looks again after a second and `PATIENCE_SECONDS`, so that no command waits for longer than 10 s.
 WAIT_SECONDS = 8.0
-# Pause between reads while a server is away for which tokens have waited.
+# Pause between reads during an outage in which tokens have waited.
 WATCH_SECONDS = 5.0
-# Time that Postgres has to load or save the kept key set.
+# How long Postgres may take to load or save the kept key set.
 KEPT_SECONDS = 5.0
 MAX_BYTES = 1024 * 1024
 
 
 class KeysUnavailable(Exception):
-    """The keys cannot be read now, and the one that is needed is not among those read before.
+    """The keys cannot be read now, and no earlier key set had the one that is needed.
 
-    Wait and try again, unless `is_given_up`: then tokens have waited long enough in this outage.
+    Wait and try again, unless `is_given_up`: tokens have waited long enough in this outage.
     """
 
     def __init__(self, reason: str, *, is_given_up: bool = False) -> None:
@@ -49,20 +49,20 @@ class KeysUnavailable(Exception):
 
 
 class KeptKeys(Protocol):
-    """Keeps the last good key set for a start without the server. Both methods may fail with any exception."""
+    """Keeps the last good key set, for a start while the server is away. Both methods may raise any exception."""
 
     async def load(self) -> bytes | None:
         """The key set that some worker kept last; None where none was kept."""
         ...
 
     async def save(self, document: bytes) -> None:
-        """Keep a key set, which holds public keys only, in place of the one before."""
+        """Replace the kept key set. The new one holds public keys only."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _LastRead:
-    """The newest key set that could be read, and when and how the last attempt ended, which may have failed."""
+    """The newest key set that could be read; when the last attempt ended, and its `problem` if it failed."""
 
     document: bytes = b""
     keys: Mapping[str, VerificationKey] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class _LastRead:
     problem: str | None = None
 
     def is_settled(self, key_id: str, now: float) -> bool:
-        """Whether the attempt is recent enough to answer for this key."""
+        """Whether the last attempt is recent enough to answer for this key."""
         is_known = key_id in self.keys
         if self.problem is None:
             patience = MAX_AGE_SECONDS if is_known else UNKNOWN_KEY_SECONDS
@@ -82,8 +82,8 @@ class _LastRead:
 class JwksSource:
     """Keys by id. `location` is an http(s) URL or a path; `now` is a monotonic clock in seconds.
 
-    `tell` is called after each read with whether it was good. `kept` has the keys of an earlier process, which count
-    until the server has answered this one.
+    `tell` is called after each read, with whether it succeeded. `kept` has keys that an earlier process read. They
+    count until this process has read some.
     """
 
     def __init__(
@@ -107,12 +107,9 @@ class JwksSource:
         self._waiting_since: float | None = None
 
     async def key(self, key_id: str) -> VerificationKey | None:
-        """The key of that id, or None where a key set that was just read has no such key.
-
-        Raises `KeysUnavailable` when the key set cannot be read and no earlier one had the key.
-        """
+        """The key with this id; None if a key set that was just read has no such key. Raises `KeysUnavailable`."""
         if not self._last.is_settled(key_id, self._now()):
-            # Not for long: all commands of a turn wait here, also those without a token.
+            # A short wait, since all commands of a turn wait here, even those without a token.
             reading = self._read_in_background()
             await asyncio.wait({reading}, timeout=max(0.0, self._patience_ends_at - time.monotonic()))
             if reading.done():
@@ -125,10 +122,7 @@ class JwksSource:
         return key
 
     async def read_now(self) -> int:
-        """Read the key set, however new the last one is; the number of keys that can be used.
-
-        Raises `KeysUnavailable` when it cannot be read.
-        """
+        """Read the key set now, and return the number of usable keys. Raises `KeysUnavailable` if that fails."""
         await self._read()
         if self._last.problem is not None:
             raise KeysUnavailable(self._last.problem)
@@ -136,20 +130,20 @@ class JwksSource:
 
     async def watch(self) -> None:
         """While tokens wait or are refused, read again until the server answers. Runs until it is cancelled."""
-        # Otherwise only tokens start a read, and the first one after a long outage would be refused because of it.
+        # Otherwise only tokens would start reads, and the first token after a long outage would be refused.
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             if self._waiting_since is not None:
                 await asyncio.wait({self._read_in_background()})
 
     def _unavailable(self, reason: str) -> KeysUnavailable:
-        """The first token of an outage begins the wait of all."""
+        """The error for a token whose key cannot be read. The first one in an outage starts the wait of all."""
         if self._waiting_since is None:
             self._waiting_since = self._now()
         return KeysUnavailable(reason, is_given_up=self._now() - self._waiting_since >= WAIT_SECONDS)
 
     def _read_in_background(self) -> asyncio.Task[None]:
-        """The read that is going on, or a new one."""
+        """The read that is running, or a new one."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read())
             self._patience_ends_at = time.monotonic() + PATIENCE_SECONDS
@@ -163,16 +157,16 @@ class JwksSource:
         document, keys, problem = self._last.document, self._last.keys, None
         try:
             document = await _read_document(self._location, self._timeout_seconds)
-            # The same document keeps the same key objects. A verified token is remembered under its key's object.
+            # The same document keeps the same key objects, by which verified tokens are remembered.
             if document != self._last.document:
                 keys = read_keys(document)
                 log.info("jwks_changed", keys=len(keys))
             self._waiting_since = None
         except NotAKeySet as error:
-            # The keys of before serve on: a proxy's error page with status 200 must not make them unknown.
+            # Keep the earlier keys: a proxy's error page with status 200 must not make them unknown.
             document, problem = self._last.document, str(error)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # The kind of failure only: its text may quote a URL that holds a password.
+            # Only the type of the failure: its text may quote a URL that holds a password.
             problem = f"Expected a readable JWKS, got {type(error).__name__}"
         if problem is not None:
             log.warning("jwks_unavailable", reason=problem)
@@ -183,7 +177,7 @@ class JwksSource:
 
 
 class _Keeper:
-    """Recalls the kept key set once, and keeps each one that changes. A failure is tried again with the next read."""
+    """Recalls the kept key set once, and saves each new one. After a failure it tries again at the next read."""
 
     def __init__(self, kept: KeptKeys) -> None:
         self._kept = kept
@@ -191,7 +185,7 @@ class _Keeper:
         self._saved = b""
 
     async def recall(self) -> Mapping[str, VerificationKey] | None:
-        """The keys that were kept, so that a start does not need the server; None where there are none to take."""
+        """The kept keys, once, so that a start does not need the server; None if none can be loaded."""
         if self._is_recalled:
             return None
         try:
@@ -207,7 +201,7 @@ class _Keeper:
         return keys
 
     async def save(self, document: bytes) -> None:
-        """Keep a key set that was read, once for each time that it has changed."""
+        """Save a key set, unless it was the last one saved."""
         if document == self._saved:
             return
         try:

@@ -27,7 +27,7 @@ _PUBLIC_MEMBERS = frozenset({"kty", "crv", "n", "e", "x", "y"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerificationKey:
-    """The public keys of one id, by algorithm. The object stays the same as long as the key set does.
+    """The public keys with one id, by algorithm. `SignedTokens` compares these by identity, so they have no `==`.
 
     Keys of different types may have one id where they are alternatives of each other (RFC 7517 section 4.5).
     """
@@ -36,7 +36,7 @@ class VerificationKey:
 
 
 class NotAKeySet(ValueError):
-    """The document is no JWKS. The text says why."""
+    """The document is not a JWKS. The text says why."""
 
 
 def read_keys(document: bytes) -> dict[str, VerificationKey]:
@@ -48,14 +48,14 @@ def read_keys(document: bytes) -> dict[str, VerificationKey]:
 
 
 def public_key_set(document: bytes) -> bytes:
-    """The same keys as a JWKS in ASCII that holds nothing else. Raises `NotAKeySet`."""
+    """The usable keys as a JWKS in ASCII, without private members. Raises `NotAKeySet`."""
     kept = {"kid", "alg", *_PUBLIC_MEMBERS}
     keys = [{name: entry[name] for name in sorted(kept & entry.keys())} for _, entry, _ in _usable(document)]
     return json.dumps({"keys": keys}).encode("ascii")
 
 
 def _usable(document: bytes) -> Iterator[tuple[str, Mapping[str, object], dict[str, AllowedPublicKeys]]]:
-    """Id, entry and key, by its algorithms, of each entry that may verify signatures."""
+    """The id, entry and key, by its algorithms, of each entry that may verify signatures."""
     try:
         parsed = json.loads(document)
     except (ValueError, RecursionError):
@@ -70,7 +70,7 @@ def _usable(document: bytes) -> Iterator[tuple[str, Mapping[str, object], dict[s
 
 
 def _by_algorithm(entry: Mapping[str, object]) -> dict[str, AllowedPublicKeys]:
-    """The key of a JWK, by each algorithm that it may verify; empty if it is unknown, for encryption, or weak."""
+    """The key of a JWK, by the algorithms that it verifies; empty if it is unknown, symmetric, weak or for encryption."""
     operations = entry.get("key_ops", ["verify"])
     if entry.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return {}

@@ -9,7 +9,7 @@ from nacl.signing import VerifyKey
 
 from worker.messages.signature import from_base64url
 
-# libsodium verifies Ed25519 in two thirds of OpenSSL's time, and does not know P-256.
+# Two libraries: libsodium verifies Ed25519 in two thirds of OpenSSL's time, but does not know P-256.
 PublicKey = VerifyKey | EllipticCurvePublicKey
 
 # By curve. EdDSA is the name of RFC 8037, Ed25519 that of RFC 9864.
@@ -20,7 +20,7 @@ _PRIME_P_256 = 2**256 - 2**224 + 2**192 + 2**96 - 1
 
 
 class NotAKey(ValueError):
-    """A JWK that the worker does not take; `member` is the wrong one, or None. The text repeats no member's value."""
+    """A JWK that the worker does not accept. `member` names the wrong one, if only one is. The text quotes no value."""
 
     def __init__(self, member: str | None, expected: str) -> None:
         super().__init__(f"Expected {expected}")
@@ -31,8 +31,8 @@ def public_key(jwk: Mapping[str, object]) -> PublicKey:
     """The key of a JWK whose curve is in `ALGORITHMS`. Raises `NotAKey` where no private key has such a point."""
     x = _coordinate(jwk, "x")
     if jwk["crv"] == "Ed25519":
-        # Libraries take any 32 bytes. But anybody can sign for a point of small order, and libraries disagree about
-        # signatures of points that have such a part.
+        # Libraries accept any 32 bytes. But anybody can sign for a point of small order, and libraries disagree about
+        # signatures for points with such a component.
         if not crypto_core_ed25519_is_valid_point(x):
             raise NotAKey("x", "a point of prime order on the curve Ed25519")
         return VerifyKey(x)

@@ -1,4 +1,4 @@
-"""Verifies signatures of commands, with the signing keys that were read beside the other facts."""
+"""Verifies signatures of commands, with the signing keys that the look-up has read."""
 
 import asyncio
 import json
@@ -19,9 +19,9 @@ from worker.domain.command import Command, Signature
 from worker.domain.credentials import problem_before_proof
 from worker.domain.facts import Facts
 
-# Commands come again after a failure, and their proofs with them. Each takes a few hundred bytes.
+# Proofs are remembered, since a turn that fails runs again. Each takes a few hundred bytes.
 REMEMBERED = 8_192
-# Verifying so many takes some 6 ms. Then the event loop goes on, since heartbeats must not wait for long.
+# Verifying this many takes some 6 ms. Then other tasks get a chance, since heartbeats must not be late.
 AT_ONCE = 100
 _SIGNATURE_BYTES = 64
 _ES256 = ECDSA(SHA256())
@@ -29,7 +29,7 @@ _ES256 = ECDSA(SHA256())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Key:
-    """A public key and the algorithms that fit it. The same JWK gives the same object, as long as it is remembered."""
+    """A public key and the algorithms that fit it. `Verifier` compares these objects by identity."""
 
     public: PublicKey | None
     algorithms: tuple[str, ...]
@@ -40,14 +40,14 @@ def _key(jwk: str) -> _Key:
     members = json.loads(jwk)
     try:
         return _Key(public_key(members), ALGORITHMS[members["crv"]])
-    except NotAKey:  # stored under an earlier, weaker check: no signature may stop the lane
+    except NotAKey:  # an earlier version stored it under a weaker check: refuse its signatures, and go on
         return _Key(None, ())
 
 
 class Verifier:
-    """Verifies signatures, and remembers which were right.
+    """Verifies signatures, and remembers the right ones.
 
-    A proof holds for a whole header under one key. The claims are compared with each record anew.
+    A proof holds for a whole header under one key. The claims are still compared with each record.
     """
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ class Verifier:
         if problem_before_proof(signature, appended_ms, facts) is not None:
             return False
         key = _key(facts.signing_keys[signature.key_id].jwk)
-        # Somebody may have stored other key bytes under the same id. The old proof says nothing about those.
+        # Somebody may have stored another key under the same id. The old proof says nothing about that one.
         if self._proofs.get(signature.digest) is key:
             self._proofs.move_to_end(signature.digest)
             facts.proven.add(signature.digest)
             return False
-        # Only right ones are remembered: forgeries must not push proofs out.
+        # Only right signatures are remembered: forgeries must not push proofs out.
         if is_right(signature, key):
             facts.proven.add(signature.digest)
             self._proofs[signature.digest] = key
@@ -84,7 +84,7 @@ class Verifier:
 
 def is_right(signature: Signature, key: _Key) -> bool:
     """Whether the key made this signature. The key decides which algorithms fit (RFC 8725 section 3.1)."""
-    # The length rules out ECDSA in ASN.1, in which other programs write it (RFC 7518 section 3.4).
+    # The length rules out ECDSA signatures in ASN.1, which some programs write (RFC 7518 section 3.4).
     if key.public is None or signature.algorithm not in key.algorithms or len(signature.signature) != _SIGNATURE_BYTES:
         return False
     try:
