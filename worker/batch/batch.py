@@ -12,10 +12,10 @@ from worker.store.port import BatchTooLarge, ExpectedPosition, LaneName, LostLan
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Consecutive records of one lane, for the offsets from where the lane stands to below `stop`.
+    """Consecutive records of one lane, from the lane's position to below `stop`.
 
-    Each step of a turn adds its part. The inbox takes the records, and the session decodes them to commands. The
-    processor adds one answer a record, or the error that kept it from applying the batch.
+    Each step of a turn adds its part: the inbox the records, the session the commands. The processor adds one answer a
+    record, or the error that kept it from applying the batch.
     """
 
     expected: ExpectedPosition
@@ -25,7 +25,7 @@ class Batch:
     skipped: Sequence[range] = ()
     # Bytes that the records take in memory.
     size: int = 0
-    # Those of the first records, as far as they were opened ahead.
+    # Envelopes of the first records, which were opened ahead of the turn.
     envelopes: Sequence[Envelope] = ()
     commands: Sequence[Command] = ()
     answers: Sequence[Answer] = ()
@@ -38,7 +38,7 @@ class Batch:
 
     @property
     def start(self) -> int:
-        """Offset at which the lane stands."""
+        """The offset of the first record: the lane's position."""
         return self.expected.applied
 
     @property
@@ -48,7 +48,7 @@ class Batch:
 
     def check_offsets(self) -> None:
         """Raise `OutOfPlace` unless the log has just these commands from `start` to below `stop` (guard B21)."""
-        # By the commands, not the records: an envelope that strayed from its record shows here, too.
+        # By the commands, not the records, so that an envelope that was opened for another record shows, too.
         offsets = [command.source.offset for command in self.commands]
         if len(offsets) == self.stop - self.start and offsets == [*range(self.start, self.stop)]:
             return
@@ -64,7 +64,7 @@ class Batch:
             expected = offset + 1
 
     def halves(self) -> tuple["Batch", "Batch"]:
-        """Two batches: the first half of the commands, and the others, which follow on them."""
+        """Two batches: the first half of the commands, and the rest."""
         middle = len(self.commands) // 2
         boundary = self.commands[middle].source.offset
         first = replace(self, records=self.records[:middle], commands=self.commands[:middle], stop=boundary)
@@ -78,16 +78,16 @@ class Batch:
 
 
 class OutOfPlace(StoreUnavailable):
-    """Records do not follow on where their lane stands, or one is missing. Nothing was done: reopen the lane."""
+    """The records do not continue at the lane's position, or one is missing. Nothing was done: reopen the lane."""
 
 
 class RetriesExhausted(StoreUnavailable):
-    """A turn was rolled back again and again, and no record is to blame: somebody may hold locks for long."""
+    """Every attempt at a turn was rolled back, and no record is to blame: somebody may hold locks for long."""
 
 
 def is_divisible(turn: Sequence[Batch]) -> bool:
-    """Whether fewer commands at once may go through.
+    """Whether a smaller turn may go through.
 
-    A single record is only too much for a database that hardly answers. The worker waits for the database then.
+    A single record is too much only for a database that hardly answers. The worker then waits for the database.
     """
     return sum(len(batch.commands) for batch in turn) > 1

@@ -15,10 +15,10 @@ from worker.messages.events import RECORD_BYTES, Answer, describe
 from worker.observability.hooks import CommittedTransaction, Hooks
 from worker.store.port import BatchTooLarge, Store
 
-# An estimate of an answer's bytes, without those of its command and of the product's fields.
+# An estimate of an answer's bytes, besides those of its command and of the product's fields.
 ANSWER_OVERHEAD_BYTES = 512
-# The answers of one transaction are in memory together, several times over, so they are bounded together. Twice as much
-# took a worker with commands of 700 bytes and a hundred faults each to 210 MB in place of 168.
+# All answers of a transaction are in memory at once, in several forms. Twice this bound took a worker to 210 MB instead
+# of 168, with commands of 700 bytes and a hundred faults each.
 TURN_ANSWER_BYTES = 4 * 1024 * 1024
 
 
@@ -72,7 +72,7 @@ class Pipeline:
                 await transaction.record(created, by_lane, [batch.stop for batch in turn])
                 lap("write")
             lap("commit")
-            # Only now: after a rollback no batch may look as if it had been answered.
+            # Only after the commit: a batch that was rolled back must not look answered.
             for batch, lane_answers in zip(turn, by_lane, strict=True):
                 batch.answers = lane_answers
             seconds = time.perf_counter() - began
@@ -80,9 +80,9 @@ class Pipeline:
 
 
 def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str) -> Decided:
-    """Decide commands in order; each sees what those before it created.
+    """Decide commands in order; each one sees the passports that those before it created.
 
-    Raises `AnswerTooLarge`, and `BatchTooLarge` where fewer commands at once may fit.
+    Raises `AnswerTooLarge`, and `BatchTooLarge` if fewer commands may fit.
     """
     created: list[Created] = []
     others: list[Outcome] = []
@@ -91,7 +91,7 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
     for command in commands:
         outcome = decide(command, facts)
         answer = describe(command, outcome, digital_link_base)
-        # A topic counts key and headers, too. An answer in the ledger that no topic takes would stop its lane for good.
+        # Key and headers count, too. If the ledger held an answer that no topic takes, its lane would stop for good.
         if answer.record_bytes > RECORD_BYTES:
             raise AnswerTooLarge(f"an answer of {answer.record_bytes} bytes fits into no result topic")
         if isinstance(outcome, Created):
@@ -101,14 +101,14 @@ def decide_all(commands: Sequence[Command], facts: Facts, digital_link_base: str
             others.append(outcome)
         answers.append(answer)
         size += len(answer.value)
-        # The estimate does not know the events that are replayed, so the answers themselves are counted.
+        # The estimate does not know replayed events, so the answers themselves are counted, too.
         if size > TURN_ANSWER_BYTES and len(commands) > 1:
             raise BatchTooLarge
     return Decided(created, others, answers)
 
 
 def _size_ahead(turn: Sequence[Batch], facts: Facts) -> int:
-    """Estimate how many bytes the answers will have, before any of them is made."""
+    """Estimate the bytes of all answers before any of them is made."""
     size = sum(ANSWER_OVERHEAD_BYTES + len(record.value or b"") for batch in turn for record in batch.records)
     for batch in turn:
         for command in batch.commands:

@@ -1,4 +1,4 @@
-"""A turn that fails: which failures are run again, which are narrowed down to a record, and which are waited for."""
+"""Handles a turn that fails: runs it again, narrows the failure down to a record, or leaves it to the caller."""
 
 import time
 from collections.abc import Sequence
@@ -61,19 +61,19 @@ class Processor:
     def __init__(self, pipeline: Pipeline, hooks: Hooks | None = None) -> None:
         self._pipeline = pipeline
         self._hooks = hooks or Hooks()
-        # When an attempt failed last, by `time.monotonic()`: whoever waits for somebody's locks does not stand still.
+        # When an attempt last failed, by `time.monotonic()`: `/livez` must not kill a worker that waits for locks.
         self.failed_at = 0.0
 
     async def process(self, turn: Sequence[Batch]) -> None:
-        """Commit the effects of a turn: each batch gets its answers, or the error that kept it from them.
+        """Commit the effects of a turn. Each batch gets its answers, or the error that kept it from them.
 
-        A lane that is lost leaves the turn, and the others go on. A turn that fails is tried lane by lane. Where a lane
+        A lane that is lost leaves the turn, and the others go on. A turn that fails is tried lane by lane. If a lane
         fails alone, halving finds the record that it fails on. That record is answered "Unreadable command" with a dead
-        letter, and its neighbours are processed as if it were not there. Where a turn is too large, or did not end in
+        letter, and its neighbours are processed as if it were not there. If a turn is too large, or does not end in
         time, every batch gets `BatchTooLarge`.
 
-        A batch that fails while its neighbours do not gets `StoreUnavailable`. The same is raised where the database is
-        away. The positions in Postgres tell afterwards which batches were applied.
+        If one batch fails and its neighbours do not, that batch gets `StoreUnavailable`. If the database is away,
+        `StoreUnavailable` is raised, and the positions in Postgres tell afterwards which batches were applied.
         """
         if not turn:
             return
@@ -123,7 +123,7 @@ class Processor:
             raise RetriesExhausted(f"rolled back again and again: {error}") from error
 
     async def _narrow_down(self, batch: Batch, error: Exception) -> None:
-        """Search for the record that a batch fails on. Where the search fails, too, the whole batch has failed."""
+        """Search for the record that a batch fails on. If the search fails, too, the whole batch has failed."""
         if remedy(error, [batch]) is Remedy.SEARCH:
             try:
                 await self._search(batch)
@@ -192,6 +192,6 @@ def unprocessable(command: Command, record: Record) -> Command:
 
 
 def _in_short(error: Exception) -> str:
-    """The type of a failure, since a driver's message may quote a record's data. SQLSTATEs may be logged."""
+    """The type of a failure and its SQLSTATE: the message of a driver may quote a record's data."""
     name = type(error).__name__
     return f"{name}: {str(error)[:5]}" if isinstance(error, Retriable) else name
