@@ -141,7 +141,7 @@ class MemoryStore:
         yield transaction
         moved = sum(one.applied <= to for one, to in zip(expected, transaction.positions, strict=True))
         if moved != len(expected):
-            raise StoreUnavailable(f"expected to move {len(expected)} lanes on, got {moved}: a position goes back")
+            raise StoreUnavailable(f"expected to move {len(expected)} lanes, got {moved}: a position goes back")
         bodies = {
             answer.passport_id: answer.value for one in transaction.answers for answer in one if not answer.replayed
         }

@@ -1,4 +1,4 @@
-"""The counts of workers, by minute and by company and day, as they write them for operators."""
+"""The counts that workers write for operators: by minute, and by company and day."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from typing import NamedTuple, TypeAlias
 from worker.store import sql
 from worker.store.sql import Connection
 
-# A worker writes so many pairs of company and code a minute, and the console shows so many of an hour.
+# The most pairs of company and code that a worker writes a minute, and companies that a look at the last hour returns.
 MOST_PAIRS = 200
 
-# Numbers by company and code. The company is None where nobody knows it.
+# Numbers by company and code. The company is None if the credentials name none.
 Refusals: TypeAlias = Mapping[tuple[str | None, str], int]
 
 
@@ -36,7 +36,7 @@ class CompanyDay(NamedTuple):
 
 
 class RefusedCompany(NamedTuple):
-    """A company's refused commands of the last hour, of all that were `answered`; `is_entirely`: none was accepted."""
+    """A company's refused commands of the last hour. `answered` counts all companies. `is_entirely`: none accepted."""
 
     company_id: str
     refused: int
@@ -45,7 +45,7 @@ class RefusedCompany(NamedTuple):
 
 
 async def write_activity(connection: Connection, group_id: str, member: str, minutes: list[MinuteCounts]) -> None:
-    """Write these minutes of a member over those that it wrote before."""
+    """Write minutes of a member, over what it wrote for them before."""
     counts = [
         json.dumps({"outcomes": minute.outcomes, "refusals": [[*pair, n] for pair, n in minute.refusals.items()]})
         for minute in minutes
@@ -55,7 +55,7 @@ async def write_activity(connection: Connection, group_id: str, member: str, min
 
 
 async def write_company_days(connection: Connection, group_id: str, member: str, days: Sequence[CompanyDay]) -> None:
-    """Write these counts of a member over those that it wrote before."""
+    """Write counts of a member, over those that it wrote before."""
     columns = map(list, zip(*days, strict=True)) if days else ([] for _ in CompanyDay._fields)
     await connection.execute(sql.load("write_company_days"), group_id, member, *columns)
 

@@ -8,7 +8,7 @@ from typing import Any
 from asyncpg import connect_utils
 from asyncpg.exceptions import ClientConfigurationError
 
-# Parameters of the driver, and useful settings of the server. The driver would send any other one to the server.
+# Parameters of the driver, and useful settings of the server. The driver would pass any other to the server.
 _PARAMETERS = (
     "application_name, database, dbname, gsslib, host, krbsrvname, options, passfile, password, port, search_path, "
     "service, ssl_max_protocol_version, ssl_min_protocol_version, sslcert, sslcrl, sslkey, sslmode, sslnegotiation, "
@@ -26,12 +26,12 @@ _RAW = (
 _HOST = re.compile(r"([^][:]*|\[[^][]*\])(?::[0-9]{1,5})?")
 
 
-# In place of an address that may hold a password.
+# Shown instead of an address that may hold a password.
 HIDDEN = "an address that cannot be shown without its password"
 
 
 def problem_of(url: str) -> str | None:
-    """The mistake, or None where the driver can use the URL, together with the PG* variables of the environment."""
+    """The mistake in a URL; None if the driver can use it, together with the PG* variables of the environment."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres"):
         return "expected a URL that starts with postgresql://"
@@ -59,7 +59,7 @@ def parsed(url: str) -> tuple[list[Any], Any]:
 
 
 def has_password(url: str) -> bool:
-    """Whether a URL itself holds a password. A URL that is no good has none."""
+    """Whether a URL itself holds a password. False for a URL with a mistake."""
     if problem_of(url):
         return False
     user, _, _ = url.partition("://")[2].partition("?")[0].partition("/")[0].rpartition("@")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from worker.store import sql
 from worker.store.sql import Connection
 
-# Clocks that differ by more do not agree, and old days stay. The shortest retention leaves a day for such an error.
+# If clocks differ by more, old days stay. Smaller errors are harmless: the shortest retention has a day to spare.
 AGREED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class NewestRecord:
-    """When the newest command was appended, in Unix seconds by its broker's clock, and its age at most, in seconds.
+    """The append time of the newest command in Unix seconds, by its broker's clock, and the most seconds since then.
 
-    The age is infinite where nobody saw the log grow: an old record alone says nothing of a clock.
+    `oldest_age` is infinite if nobody saw the log grow: an old record alone says nothing about a clock.
     """
 
     appended: float
@@ -22,12 +22,12 @@ class NewestRecord:
 
 
 def clock_difference(ours: float, postgres: float, newest: NewestRecord | None) -> float:
-    """By how many seconds two of the three clocks differ at least; ours and that of Postgres in Unix seconds."""
+    """The least by which two of the three clocks must differ, in seconds. Clocks are given in Unix seconds."""
     difference = abs(postgres - ours)
     if newest is not None:
         # The broker's clock is between the record's time and that time plus its oldest age. So a record from the future
-        # always counts. A record from the past counts only where the log has just grown by it: then both other clocks
-        # may be wrong together. In an idle installation the worker and Postgres decide.
+        # always counts. A record from the past counts only if it was just appended: then both other clocks may be
+        # wrong together. In an idle installation the worker's clock and that of Postgres decide.
         earliest, latest = newest.appended, newest.appended + newest.oldest_age
         difference = max(difference, *(max(earliest - clock, clock - latest) for clock in (ours, postgres)))
     return difference
@@ -36,7 +36,7 @@ def clock_difference(ours: float, postgres: float, newest: NewestRecord | None) 
 async def clock_ahead(connection: Connection) -> float:
     """Seconds by which the clock of Postgres is ahead of ours, exact to half a round trip; negative if it is behind."""
     query = sql.load("clock")
-    await connection.fetchval(query)  # prepares the statement, which takes round trips of its own
+    await connection.fetchval(query)  # prepares the statement, so that below there is only one round trip
     before = time.time()
     theirs: float = await connection.fetchval(query)
     return theirs - (before + time.time()) / 2

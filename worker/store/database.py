@@ -1,4 +1,4 @@
-"""The database of the settings. Its URL and its password may be in files, which each connection reads anew."""
+"""The database of the settings. Its URL and its password may be in files, which each connection reads again."""
 
 import os
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from worker.store.address import HIDDEN, place_of, problem_of
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where the database is, and who connects. The file of a URL wins over `url`, that of a password over both."""
+    """Where the database is, and who connects. `url_file` wins over `url`, and `password_file` over both."""
 
     url: str = field(repr=False)
     url_file: str | None = None
     password_file: str | None = None
 
     async def connect(self, *_no_dsn: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
-        """A connection with the present credentials. Raises what asyncpg raises, and `UnreadableSecret`.
+        """Connect with the present credentials. Raises the errors of asyncpg, and `UnreadableSecret`.
 
-        A pool calls this with None, for the URL that it does not know, and with its options.
+        A pool passes its options, after None in place of a URL.
         """
         if self.password_file:
             options["password"] = read_secret("PASSPORT_DATABASE_PASSWORD_FILE", self.password_file)
@@ -30,7 +30,7 @@ class Database:
         return connection
 
     def present_url(self) -> str:
-        """The URL of the next connection. Raises `UnreadableSecret`, also where a file holds no good URL."""
+        """The URL of the next connection. Raises `UnreadableSecret`, also if the file holds a bad URL."""
         if not self.url_file:
             return self.url
         url = read_secret("PASSPORT_DATABASE_URL_FILE", self.url_file)
@@ -39,7 +39,7 @@ class Database:
         return url
 
     def tls_file(self, variable: str) -> str | None:
-        """The file that a variable such as PGSSLROOTCERT names, or the URL in its place. Raises `UnreadableSecret`."""
+        """The file that a variable such as PGSSLROOTCERT names; the URL overrides it. Raises `UnreadableSecret`."""
         parameters = parse_qs(urlsplit(self.present_url()).query)
         in_url = parameters.get(variable.removeprefix("PG").lower())
         return in_url[-1] if in_url else os.environ.get(variable)

@@ -8,10 +8,10 @@ from worker.secret_file import UnreadableSecret
 from worker.store.database import Database
 from worker.store.port import BadRecord, ConcurrentUpdate, LostLane, Retriable, StoreSlow, StoreUnavailable
 
-# The exceptions of a question over a connection.
+# Exceptions that a query over a connection can raise.
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
-# Only a concurrent writer can violate these constraints, after the facts were read. Fresh facts will tell.
+# Only a concurrent writer can violate these constraints, after the facts were read. Run again with fresh facts.
 _LAST_LINE_OF_DEFENCE = frozenset({"passport_gtin_serial_key", "gtin_registration_gtin_key"})
 
 # serialization_failure, deadlock_detected, lock_not_available.
@@ -35,13 +35,13 @@ _ADVICE = {
 }
 
 
-# PgBouncer says so with the SQLSTATE that it has for everything.
+# The text of PgBouncer's refusal. Its SQLSTATE says nothing, since PgBouncer has only one.
 _NO_SETTINGS = "unsupported startup parameter"
 _DROPPED_SETTINGS = (
     "Connect to PostgreSQL itself, or see deploy/move.md, PgBouncer. Do not only add the parameter to "
     "ignore_startup_parameters: sessions would lack the timeouts that protect the worker."
 )
-# A statement that a session has prepared is gone from it, or is another session's: each has a pooler in between.
+# A prepared statement is missing in its session, or is another session's: a pooler in between switches sessions.
 SHARED_STATEMENTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 SHARED_SESSION = "a pooler gives each transaction a session of its choice, expected one session for a connection"
 POOL_SESSIONS = (
@@ -55,7 +55,7 @@ class DayMissing(StoreUnavailable):
 
 
 def why_refused(error: BaseException | None) -> CheckResult | None:
-    """The reason for which the server refuses connections, without a password; None where waiting may help."""
+    """Why the server refuses connections, without a password; None if waiting may help."""
     if not isinstance(error, asyncpg.PostgresError):
         return None
     first_line, *_ = str(error).splitlines()
@@ -74,7 +74,7 @@ def lacks_schema(error: BaseException) -> bool:
 
 
 def postgres_fault(error: BaseException, database: Database) -> CheckResult:
-    """Why a question to the database failed, with its address and without a password."""
+    """Why a query failed, with the address of the database and without a password."""
     if isinstance(error, StoreUnavailable) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, UnreadableSecret):
@@ -100,10 +100,10 @@ def meaning_of(error: Exception) -> Exception:
         return error
     if isinstance(error, asyncpg.PostgresError):
         return _meaning_of_sqlstate(error)
-    # asyncpg's DataError is both. An InterfaceError alone may be a lost connection, and then no record is to blame.
+    # Both are asyncpg's DataError. Another InterfaceError may be a lost connection, and no record is to blame.
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         return BadRecord(f"{type(error).__name__}: an argument cannot be encoded")
-    # Before `OSError`, of which it is a kind: the server is there, and less work may end in time.
+    # Before its base class `OSError`: the server answers, and less work may end in time.
     if isinstance(error, TimeoutError):  # of a statement by the driver, or of a transaction by the store
         return StoreSlow(f"{type(error).__name__}: no answer in time")
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
@@ -114,7 +114,7 @@ def meaning_of(error: Exception) -> Exception:
 def _meaning_of_sqlstate(error: asyncpg.PostgresError) -> Exception:
     sqlstate, constraint, text = error.sqlstate or "", getattr(error, "constraint_name", None), str(error)
     meaning: type[Exception] = StoreUnavailable
-    # These and the missing day have SQLSTATEs of class 23, too, so the classes come last: no record is to blame here.
+    # The order matters: the first of these and the missing day are in class 23, too, but no record is to blame.
     if constraint in _LAST_LINE_OF_DEFENCE:
         meaning = ConcurrentUpdate
     elif sqlstate in _ROLLED_BACK:

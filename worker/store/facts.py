@@ -1,7 +1,7 @@
-"""Gathers the facts of a turn within its transaction, with few queries: each is a round trip.
+"""Gathers the facts of a turn within its transaction, with few queries, since each is a round trip.
 
-It locks lanes first, then companies, then GTINs. All writers lock in this order, so that no two wait for each other.
-`worker.store.look_up` has read reference data before.
+It locks lanes first, then companies, then GTINs. All writers must lock in this order, or they deadlock. Reference data
+comes from `worker.store.look_up`, which reads it before.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from worker.store.frames import Frames, created_body_of
 from worker.store.look_up import ANY_BYTES
 from worker.store.port import BadRecord, BatchTooLarge, ExpectedPosition, LostLane, StoreUnavailable
 
-# The created events that a turn replays may have so many bytes together.
+# The most bytes of all created events that a turn replays.
 REPLAYED_BYTES = 8 * 1024 * 1024
 
 
@@ -33,7 +33,7 @@ def key_id(company_id: str, key: str) -> bytes:
 
 
 class Gathering:
-    """Begins the transaction of a turn, and adds to its `facts` what has to be locked or read in it."""
+    """Begins the transaction of a turn, and adds the facts that have to be read under its locks to `facts`."""
 
     def __init__(
         self, connection: sql.Connection, expected: Sequence[ExpectedPosition], facts: Facts, frames: Frames
@@ -50,8 +50,8 @@ class Gathering:
     async def gather(self, commands: Sequence[Command]) -> UUID:
         """Begin, lock lanes and companies, and read. Commands without good credentials lock no company.
 
-        Returns the version of the catalogue, without the other facts where it is not that of the look-up. Raises
-        `LostLane` for lanes that another worker took, `StoreUnavailable` where a lane stands somewhere else.
+        Returns the version of the catalogue. If it is not the look-up's, no facts were added. Raises `LostLane` for
+        lanes that another worker took, and `StoreUnavailable` if a lane has another position.
         """
         oldest_day = utc_day(LATEST_MS)
         days, owners, serials = set[tuple[int, int]](), dict[str, str](), set[tuple[int, str, str]]()
@@ -89,7 +89,7 @@ class Gathering:
         )
         check_lanes(self._expected, _rows(row, "lane_ids", "epochs", "holders", "applied"))
         version: UUID = row["catalogue_version"]
-        # Before anything else is made of the row: a remembered company may be gone, together with its usage.
+        # Compared before the row is used: a remembered company may be gone, together with its usage.
         if self.facts.catalogue_version not in (None, version):
             return version
         self._note(row)
@@ -106,12 +106,12 @@ class Gathering:
         for number, day, writes in _rows(row, "day_companies", "days", "writes"):
             self.facts.writes[ids[number], day] = writes
         self.facts.gtin_owners.update(_rows(row, "gtins", "owners"))
-        # A company's own passports alone: rule 10 refuses the GTINs of others before.
+        # Only the companies' own passports: rule 10 has refused the GTINs of others.
         for gtin, serial, passport_id in _rows(row, "taken_gtins", "taken_serials", "passport_ids"):
             self.facts.serials[gtin, serial] = passport_id
 
     async def reserve(self, created: Sequence[Created]) -> None:
-        """Lock what these passports change, within a transaction that `gather` began. For `lanes recover`."""
+        """Lock the rows that these passports change, in a transaction that `gather` began. For `lanes recover`."""
         companies = list({passport.company_id for passport in created})
         for company_id, number, slots_used in await self._connection.fetch(sql.load("lock_companies"), companies):
             self.numbers[company_id] = number
@@ -121,7 +121,7 @@ class Gathering:
         await self._claim_gtins(owners)
 
     async def _bindings(self, bound: Sequence[bytes], oldest_day: int) -> None:
-        """Read the bindings that rule 5 may meet: it looks back for 24 hours from each command."""
+        """Read the bindings that rule 5 may need: it looks back for 24 hours from each command."""
         most_bytes = REPLAYED_BYTES if len(self.key_ids) > 1 else ANY_BYTES
         rows = await self._connection.fetch(sql.load("bindings"), hashes(bound), oldest_day - 1, most_bytes)
         if any(row["frame_id"] is None for row in rows):
@@ -134,11 +134,11 @@ class Gathering:
             self.facts.bindings[keys[id]] = Binding(fingerprint, passport_id, body, created_ms)
 
     async def _claim_gtins(self, wanted: Mapping[str, str]) -> None:
-        """Register GTINs without an owner: the claim locks a GTIN against other companies."""
+        """Register GTINs that have no owner, which locks them against other companies."""
         free = {gtin: company_id for gtin, company_id in wanted.items() if gtin not in self.facts.gtin_owners}
         claims = await sql.fetch(self._connection, "claim_gtins", free, free.values())
         self.claimed = {gtin: free.pop(gtin) for (gtin,) in claims}
-        await self._owners(free)  # another transaction was faster
+        await self._owners(free)  # another transaction registered these first
 
     async def _owners(self, gtins: Collection[str]) -> None:
         for gtin, company_id in await sql.fetch(self._connection, "gtin_owners", gtins):
@@ -146,7 +146,7 @@ class Gathering:
 
 
 def check_lanes(expected: Sequence[ExpectedPosition], lanes: Iterable[tuple[int, int, str, int | None]]) -> None:
-    """Compare the ids, epochs, holders and positions of locked lanes with `expected`, as `Gathering.gather` says."""
+    """Compare ids, epochs, holders and positions of locked lanes with `expected`. Raises as `Gathering.gather` does."""
     applied = {(lane_id, epoch, holder): at for lane_id, epoch, holder, at in lanes}
     if lost := [position.token for position in expected if position.token.held not in applied]:
         raise LostLane(lost)

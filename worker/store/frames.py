@@ -1,7 +1,7 @@
-"""Created events as passports keep them: the text that the passports of a product share, and the values of each.
+"""Created events as the database stores them: a frame that the passports of a product share, and each one's values.
 
-A frame is the value of a created event with a hole for each value of a passport's own. Migration 0001 lists the holes,
-at the table `passport_frame`.
+A frame is the value of a created event with a hole for each value that differs between passports. Migration 0001 lists
+the holes, at the table `passport_frame`.
 """
 
 import re
@@ -65,8 +65,8 @@ class Frame:
     def values_in(self, body: bytes, own: Own) -> Own | None:
         """`own` with the `gs1` and `rest` of a created event; None where the event does not have this frame."""
         if self._has_gs1:
-            # A plain serial number has another frame. An event has one frame only, whichever frames the worker met
-            # before, so that a recovered database holds the same rows as an undamaged one.
+            # A plain serial number has another frame. The frame of an event must not depend on the frames that the
+            # worker met before: a recovered database has to hold the same rows as an undamaged one.
             if _PLAIN.fullmatch(own.serial):
                 return None
             own = own._replace(gs1=_gs1_of(body, own.gtin) or b"")
@@ -80,7 +80,7 @@ class Frame:
 
 
 def frame_of(body: bytes, own: Own, fields_size: int | None = None) -> Frame:
-    """The frame of a created event; a frame without holes where the worker writes no such text.
+    """The frame of a created event; one without holes if the text does not look like the worker's.
 
     `fields_size` is the length of the fields, if it is known. Raises `ValueError` for a text with control characters.
     """
@@ -112,26 +112,26 @@ def _holes_in(text: bytes) -> bytes:
 
 
 def _gs1_of(body: bytes, gtin: bytes) -> bytes | None:
-    """The text behind the GTIN, to the end of the object `gs1`."""
+    """The text from after the GTIN to the end of the object `gs1`."""
     start = body.find(_BEHIND_GTIN)
     end = body.find(_BEHIND_GS1, start)
     return body[start + len(_BEHIND_GTIN) + len(gtin) : end] if 0 <= start < end else None
 
 
 def own_of(created: Created) -> Own:
-    """The values that a passport knows without the text of its event."""
+    """The values of a passport that are known without the text of its event."""
     return own_values(created.passport_id, created.gtin, created.serial, created.created_ms)
 
 
 def own_values(passport_id: str, gtin: str, serial: str, created_ms: int) -> Own:
-    """The same from its parts."""
+    """Encode these values; `gs1` and `rest` stay empty."""
     return Own(passport_id.encode(), gtin.encode(), serial.encode(), format_ms(created_ms).encode("ascii"))
 
 
 def created_body_of(passport_id: str, row: asyncpg.Record, frames: Mapping[bytes, Frame]) -> bytes:
     """The created event, from a row of `answers.sql` or `bindings.sql` and the frames.
 
-    Raises `StoreUnavailable` where the database has lost the passport.
+    Raises `StoreUnavailable` if the database has lost the passport.
     """
     if row["gtin"] is None:
         raise StoreUnavailable(f"the database lacks the passport {passport_id}, whose event is an answer")
@@ -142,7 +142,7 @@ def created_body_of(passport_id: str, row: asyncpg.Record, frames: Mapping[bytes
 
 
 class Frames:
-    """The frames that the worker met lately, within bounds of memory. A frame never changes."""
+    """The frames that the worker used lately, within a bound of memory. A frame never changes."""
 
     def __init__(self) -> None:
         self._by_product: Cache[Frame] = Cache(8 * 1024 * 1024)
@@ -156,13 +156,13 @@ class Frames:
             return last, values
         frame = frame_of(body, own, len(product.seeded.json) or None)
         values = frame.values_in(body, own)
-        if values is None:  # an event that a frame does not give back byte for byte is kept whole
+        if values is None:  # the frame does not give the event back byte for byte: keep the event whole
             frame, values = Frame(body), own
         self._by_product.put(key, frame, 2 * len(frame.text))
         return frame, values
 
     async def load(self, connection: sql.Connection, ids: Collection[bytes]) -> Mapping[bytes, Frame]:
-        """All of these frames, by id. Raises `StoreUnavailable` where the database has lost one."""
+        """All of these frames, by id. Raises `StoreUnavailable` if the database has lost one."""
         frames = {id: frame for id in ids if (frame := self._by_id.get((id,))) is not None}
         if missing := [id for id in ids if id not in frames]:
             for _, text in await connection.fetch(sql.load("frames"), missing):

@@ -42,7 +42,7 @@ class Lacking:
         return ", ".join(map(str, self.rights))
 
     def finding(self, advice: str) -> CheckResult | None:
-        """None where the role lacks nothing. The advice may name `{role}`."""
+        """The failed check; None if the role lacks nothing. `{role}` in the advice stands for the role's name."""
         if not self.rights:
             return None
         return CheckResult("postgres.rights", f"The role {self.role} lacks {self}", advice.format(role=self.role))

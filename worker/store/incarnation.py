@@ -1,4 +1,4 @@
-"""Notices when another database answers than before: a restored copy looks like the old one, and lacks commits."""
+"""Notices when another database answers than before: a restored copy looks the same, but lacks commits."""
 
 import structlog
 
@@ -19,14 +19,14 @@ class Incarnation:
 
     async def check(self, connection: sql.Connection) -> None:
         """Raises `StoreUnavailable` once for each change. The owners of lanes then open them again."""
-        ended = self._log_end  # before it is asked: answers on two connections may overtake each other
+        ended = self._log_end  # read before the query: answers on two connections may overtake each other
         row = await connection.fetchrow(sql.load("incarnation"))
         assert row is not None
         name, oids, log_end = row
         change = self._change(name, oids, log_end, ended)
         self._name, self._oids = name, oids or self._oids
         if change is not None:
-            # Not the larger of the two: the log of a restored database ends earlier, and each look would find a change.
+            # Not the larger one: the log of a restored database ends earlier, and each check would find a change.
             self._log_end = log_end
             self.number += 1
             log.warning("database_is_another", change=change)

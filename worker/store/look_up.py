@@ -1,4 +1,4 @@
-"""Looks up the keys, companies and products that commands name, or remembers them. No turn changes them: no lock."""
+"""Looks up the keys, companies and products that commands name. No turn changes them, so this needs no lock."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,13 +12,13 @@ from worker.store import sql
 from worker.store.known_catalogue import KnownCatalogue, KnownKey
 from worker.store.port import BatchTooLarge
 
-# No limit of bytes: a single command has to pass, whatever it takes.
+# No limit: a single command has to go through, whatever it takes.
 ANY_BYTES = 2**62
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def is_thumbprint(text: str) -> bool:
-    """Whether the text can be the id of a signing key. Postgres would refuse some other texts, such as U+0000."""
+    """Whether a text can be the id of a signing key. Postgres refuses some other texts, such as U+0000."""
     return _THUMBPRINT.fullmatch(text) is not None
 
 
@@ -28,12 +28,12 @@ class LookUp:
     def __init__(self, known: KnownCatalogue, most_bytes: int) -> None:
         self._known, self._most_bytes = known, most_bytes
         self.facts = Facts()
-        # What is not remembered: digests of API keys, ids of companies and signing keys, ids of products.
+        # Still to be found: digests of API keys, ids of companies, of signing keys and of products.
         self._digests, self._company_ids, self._thumbprints = set[bytes](), set[str](), set[str]()
         self._product_ids = set[str]()
 
     def recall(self, commands: Sequence[Command]) -> bool:
-        """Find what is remembered. Returns whether this is all. Raises `BatchTooLarge`, as `read` does."""
+        """Find what is remembered. Returns whether nothing is left to read. Raises `BatchTooLarge` as `read` does."""
         self._list(commands)
         for names in (self._digests, self._company_ids, self._thumbprints):
             for name in [*names]:
@@ -61,7 +61,7 @@ class LookUp:
                 self._product_ids.add(body.product_id)
 
     async def read(self, connection: sql.Connection) -> Facts:
-        """Read the rest; all facts. Raises `BatchTooLarge` before products of more than `most_bytes` are in memory."""
+        """Read the rest, and return all facts. Raises `BatchTooLarge` before more than `most_bytes` are in memory."""
         for digest, revoked_ms, *company in await sql.fetch(connection, "api_keys", self._digests):
             self._keep(digest, ApiKeyGrant(company[0], revoked_ms), company)
         for row in await sql.fetch(connection, "companies", self._company_ids):
@@ -95,7 +95,7 @@ class LookUp:
             raise BatchTooLarge
 
     async def _read_products(self, connection: sql.Connection) -> None:
-        """Read the products of companies whose credentials are known: no other command could use them."""
+        """Read products of companies with good credentials: other commands never get as far as the product."""
         rows = await connection.fetch(
             sql.load("products"), list(self._product_ids), list(self.facts.companies), self._most_bytes
         )

@@ -1,4 +1,4 @@
-"""Daily partitions of keys, ledger and dead letters: made ahead of time, and dropped when they are old."""
+"""Creates the daily partitions of keys, ledger and dead letters ahead of time, and drops old ones."""
 
 from datetime import UTC, date, datetime
 
@@ -51,7 +51,7 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
     if retention_days < _SHORTEST_RETENTION_DAYS:
         raise ValueError(f"Expected a retention of at least {_SHORTEST_RETENTION_DAYS} days, got {retention_days}")
     dropped: list[str] = []
-    # The oldest day first, and none behind one that stays: a ledger starts at one offset and has no gaps.
+    # Oldest first, and none after a day that stays: a ledger starts at one offset and has no gaps.
     for day in await old_days(connection, retention_days):
         names = await _drop_day(connection, day, retention_days)
         if not names:
@@ -64,10 +64,7 @@ async def drop_old_days(connection: Connection, retention_days: int) -> list[str
 
 
 async def overdue_day(connection: Connection, retention_days: int) -> date | None:
-    """The oldest day that is a day late and that no lane needs: somebody's lock keeps it. None where all is in order.
-
-    Read only.
-    """
+    """The oldest day that should have been dropped a day ago, if any: somebody's lock keeps it. Read only."""
     oldest = next(iter(await old_days(connection, retention_days + 1)), None)
     return None if oldest is None or await _is_needed(connection, oldest, retention_days) else oldest
 
@@ -77,15 +74,15 @@ async def _is_needed(connection: Connection, day: date, retention_days: int) -> 
 
 
 async def _drop_day(connection: Connection, day: date, retention_days: int) -> list[str]:
-    """Drop a day in one transaction; nothing where a lock takes too long, or where answers are not emitted yet."""
+    """Drop a day in one transaction. Drops nothing if a lock takes too long, or if answers are not emitted yet."""
     try:
         async with connection.transaction(isolation="read_committed"):
             await connection.execute(sql.load("patience_for_days"))
             if not await connection.fetchval(sql.load("try_lock_days")):
                 return []
-            # A machine that slept for days may be in a turn that writes to this day. The drop waits for its lane.
+            # A machine that slept for days may be in a turn that writes to this day. This waits for its lane.
             await connection.execute(sql.load("lock_all_lanes"))
-            # Asked under the locks, so that no lane moves between the question and the drop.
+            # Under the locks, so that no lane moves between this check and the drop.
             if await _is_needed(connection, day, retention_days):
                 return []
             return [row["name"] for row in await connection.fetch(sql.load("drop_day"), day)]

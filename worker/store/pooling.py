@@ -1,4 +1,4 @@
-"""Whether a session with the database is the worker's own and has its settings: a pooler in between may break both."""
+"""Checks that a database session is the worker's own and has its settings. A pooler in between can break both."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,10 @@ _PROBE = "passport_worker.probe"
 
 
 async def check_session(connection: Connection, other: Connection, expected: Mapping[str, str]) -> CheckResult | None:
-    """Compare the settings of a session with those that it was opened with, and look whether `other` shares it.
-
-    Returns what is wrong, and None for a session of the worker's own.
-    """
+    """Say what is wrong with a session, if anything: its settings differ from `expected`, or `other` shares it."""
     try:
         settings = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in expected}
-        # A session that is shared loses a setting, or shows it on the other connection, too.
+        # A shared session loses a setting, or shows it on the other connection, too.
         await connection.execute(f"SET {_PROBE} = 'own'")
         seen = await other.fetchval("SELECT current_setting($1, true)", _PROBE)
         own = await connection.fetchval("SELECT current_setting($1, true)", _PROBE)

@@ -41,7 +41,7 @@ class FencingToken:
 
 @dataclass(frozen=True, slots=True)
 class TopicIdentity:
-    """The ids of a topic and its cluster, as Kafka's tools print them. A topic that is made anew has other ids."""
+    """The ids of a topic and its cluster, as Kafka's tools print them. A topic that is created again has another id."""
 
     cluster_id: str
     topic_id: str
@@ -68,7 +68,7 @@ class Registered:
 class Position:
     """Offsets of a lane: A (`applied`), a lower bound of E (`emitted`), and the start of its ledger.
 
-    They count in `topic`, which is None until the lane learns it.
+    They are offsets of `topic`, which is None until the lane learns it.
     """
 
     applied: int
@@ -79,9 +79,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPosition:
-    """The token of a lane in a turn, the A that it has to stand at, and a lower bound of E to keep with it.
+    """The token of a lane in a turn, the A that the lane must have, and a lower bound of E to note.
 
-    `incarnation` is that of the store when the lane was opened.
+    `incarnation` is the store's when the lane was opened.
     """
 
     token: FencingToken
@@ -112,7 +112,7 @@ class Retriable(Exception):
 
 
 class ConcurrentUpdate(Retriable):
-    """Another writer came between facts and effects. Run again with fresh facts; if that never helps, narrow down."""
+    """Another writer changed what the facts said. Run again with fresh facts; if that never helps, narrow down."""
 
 
 class BatchTooLarge(Exception):
@@ -120,11 +120,11 @@ class BatchTooLarge(Exception):
 
 
 class BadRecord(Exception):
-    """The database refused the data of some record, and rolled back. Narrow down which."""
+    """The database refused the data of some record, and rolled back. Find out which one."""
 
 
 class StoreUnavailable(Exception):
-    """The database is away, or the answer to a COMMIT was lost. Open the lanes again, to learn their positions."""
+    """The database is away, or the answer to a COMMIT was lost. Open the lanes again to learn their positions."""
 
 
 class StoreSlow(StoreUnavailable):
@@ -132,19 +132,19 @@ class StoreSlow(StoreUnavailable):
 
 
 class AnotherDatabase(StoreUnavailable):
-    """Another database answers than the one that lanes were opened on: perhaps a copy, which lacks commits."""
+    """Another database answers than when the lanes were opened: perhaps a copy, which lacks commits."""
 
     def __init__(self) -> None:
-        super().__init__("another database answers than the one that these lanes were opened on")
+        super().__init__("another database answers than when these lanes were opened")
 
 
 class Transaction(Protocol):
-    """A transaction over the commands of one or more lanes. Record once."""
+    """A transaction over the commands of one or more lanes. Call `record` once."""
 
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
     ) -> None:
-        """Write effects and ledger rows, and move each lane to its new position. Each lane has one entry, in order."""
+        """Write effects and ledger rows, and move lanes. `answers` and `positions` have one entry a lane, in order."""
 
 
 class Store(Protocol):
@@ -163,7 +163,7 @@ class Store(Protocol):
         """
 
     async def list_only(self, tokens: Collection[FencingToken], producer: str) -> set[FencingToken]:
-        """List this producer alone for these lanes: the others are fenced. Returns the tokens that are still good."""
+        """List this producer alone for these lanes, once the others are fenced. Returns the tokens still good."""
 
     async def positions(self, tokens: Collection[FencingToken]) -> dict[FencingToken, Position | None]:
         """The positions for those tokens that are still good; None for a lane that never ran."""
@@ -178,10 +178,10 @@ class Store(Protocol):
         """
 
     async def note_set_back(self, token: FencingToken, start: int, stop: int, member: str) -> None:
-        """Note that readers get results of [start, stop) again, since somebody set the group's offset back."""
+        """Note that results of [start, stop) are published again, since somebody set the group's offset back."""
 
     async def mark_emitted(self, offsets: Mapping[FencingToken, int]) -> None:
-        """Raise lower bounds of E: Kafka has every answer below. No effect where a token is no longer good."""
+        """Raise lower bounds of E: Kafka has every answer below them. Skips tokens that are no longer good."""
 
     async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
         """The first answers of [start, stop) in the ledger, in order: at most `limit`, fewer where they are large."""
@@ -189,7 +189,7 @@ class Store(Protocol):
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """The keys, companies and products that the commands name. No turn changes them, so they need no lock.
 
-        Raises `BatchTooLarge` where several products are larger than `most_bytes` together.
+        Raises `BatchTooLarge` if several products together are larger than `most_bytes`.
         """
 
     def transaction(
@@ -197,8 +197,8 @@ class Store(Protocol):
     ) -> AbstractAsyncContextManager[Transaction]:
         """A transaction for these lanes that commits on a clean exit.
 
-        It has locked the rows that the commands may change, and has added all other facts of a decision to those of
-        `look_up`. Raises `LostLane` for lanes that another worker holds, `StoreUnavailable` where a lane stands
-        somewhere else, `BatchTooLarge` where the commands would replay several events that are too large together, and
-        `Retriable`, `ConcurrentUpdate`, `BadRecord` or `StoreUnavailable` when the database fails.
+        On entry it locks the rows that the commands may change, and adds all other facts to those of `look_up`. Raises
+        `LostLane` for lanes that another worker holds, `StoreUnavailable` if a lane has another position,
+        `BatchTooLarge` if the commands replay several events that are too large together, and `Retriable`,
+        `ConcurrentUpdate`, `BadRecord` or `StoreUnavailable` when the database fails.
         """

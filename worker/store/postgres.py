@@ -36,29 +36,29 @@ from worker.store.schema import known_migrations
 from worker.store.transaction import PostgresTransaction
 
 SESSION_SETTINGS = {
-    # With the number of its schema, so that a migration that these workers could not live with waits for their end.
+    # `migrate` reads the number: a schema that these workers cannot read has to wait until they have ended.
     "application_name": f"passport-worker {known_migrations()[-1].version:04}",
     "statement_timeout": "20s",
     "lock_timeout": "10s",
     # A worker that is paused inside a transaction must not hold the lane's row for longer (guard B14).
     "idle_in_transaction_session_timeout": "10s",
-    # All queries look up indexes. A generic plan that was made while a table was small must not scan it later.
+    # All queries use indexes. A generic plan that was made while a table was small must not scan it later.
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",
-    # A look-up lasts a millisecond. To start a process that helps takes longer.
+    # A look-up takes a millisecond. Starting a parallel process takes longer.
     "max_parallel_workers_per_gather": "0",
 }
 COMMAND_TIMEOUT_SECONDS = 25.0
 RELEASE_SECONDS = 2.0
-# For a turn up to its COMMIT. Less than the server's limit, which some servers lack and some drivers hide.
+# For a turn up to its COMMIT. Below the server's limit, which some servers lack and some drivers do not report.
 TRANSACTION_SECONDS = 27.0
 # The server's limit, from PostgreSQL 17 on. A session that is paused while it prepares a statement is not idle.
 TRANSACTION_TIMEOUT = "30s"
 
-# The queries of a turn, with arguments that touch nothing. A session runs each once, so that it prepares none later,
-# under locks.
+# The queries of a turn, with arguments that touch nothing. A new session runs each once, since preparing one later, in
+# a turn, would take time under locks.
 TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "gather": ([], [], [], [], "", [], "", "", b"", 0),
     "bindings": (b"", 0, 0),
@@ -70,10 +70,10 @@ TURN_STATEMENTS: Mapping[str, tuple[object, ...]] = {
     "record": (*passport_columns((), (), {}, {}), *ledger_columns((), ()), [], [], [], *frame_columns(())),
 }
 
-# Each session remembers so many frames, which takes some 9 MB. The turns of a worker use one or two sessions.
+# The most frames that a session remembers, for some 9 MB. The turns of a worker use one or two sessions.
 MOST_KNOWN_FRAMES = 100_000
 
-# A lane reads so much of the ledger at once: a thousand dead letters of a megabyte must not come together.
+# The most bytes of the ledger that a lane reads at once. A thousand dead letters of a megabyte would not fit.
 ANSWERS_BYTES = 2 * 1024 * 1024
 
 
@@ -85,9 +85,8 @@ class PostgresStore:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connecting = asyncio.Lock()
         self._frames = Frames()
-        # The sessions whose statements are prepared, by process id, with the ids of the frames that each has seen.
-        #
-        # They are kept by session, since a session never changes its database, and another database may lack a frame.
+        # The sessions whose statements are prepared, by process id, each with the ids of frames that it has seen
+        # committed. By session, since a session never changes its database, and another database may lack a frame.
         self._prepared: dict[int, set[bytes]] = {}
         self._incarnation = Incarnation()
         self._known = KnownCatalogue()
@@ -121,7 +120,7 @@ class PostgresStore:
         lanes = (group_id, [topic for topic, _ in by_partition], [partition for _, partition in by_partition])
         owners: dict[LaneName, Registered | NewerOwner] = {}
         async with self.session() as connection, connection.transaction(isolation="read_committed"):
-            # All lanes that exist are locked before one is registered, in the order in which turns lock theirs.
+            # Lock all existing lanes before registering one, in the order in which turns lock theirs.
             for topic, partition, generation, member in await connection.fetch(sql.load("lock_partitions"), *lanes):
                 owners[by_partition[topic, partition]] = NewerOwner(generation, member)
             registered = await connection.fetch(
@@ -129,7 +128,7 @@ class PostgresStore:
             )
             for topic, partition, lane_id, epoch, producers in registered:
                 name = by_partition[topic, partition]
-                # A session that opens again stands in the lists itself, and must never fence its own id.
+                # A session that opens again is in the lists itself, and must never fence its own id.
                 others = frozenset(producers) - {owner.producer}
                 owners[name] = Registered(FencingToken(name, lane_id, epoch, owner.producer), others)
         return owners
@@ -199,7 +198,7 @@ class PostgresStore:
         """See the port. Makes missing days."""
         try:
             async with self.session() as connection:
-                # This may be the first connection to another database, or one that came right after the first.
+                # This connection, or one just before it, may be the first to another database.
                 if any(position.incarnation != self.incarnation for position in expected):
                     raise AnotherDatabase
                 known = await self._prepare_ahead(connection)
@@ -207,20 +206,20 @@ class PostgresStore:
                     facts = facts or Facts()
                     inside = PostgresTransaction(connection, expected, facts, self._frames, known)
                     is_current = facts.catalogue_version in (None, await inside.gather(commands))
-                    # The locks are held from here to the commit, so that no other worker can take the lanes meanwhile.
+                    # The locks are held from here to the commit, so that no other worker can take the lanes.
                     if is_current:
                         yield inside
                     else:
-                        # Gathering stopped there, before it claimed any GTIN. This only gives the locks back.
+                        # `gather` stopped before it claimed any GTIN, so this only releases the locks.
                         await connection.execute("ROLLBACK")
                 if is_current:
                     await _end(connection)
                     if len(known) + len(inside.written) > MOST_KNOWN_FRAMES:
                         known.clear()  # a frame that is written again changes nothing
-                    # Only after COMMIT: else a rolled-back frame would seem written, and no foreign key would notice.
+                    # Only after COMMIT: a frame that was rolled back must not count, and no foreign key would notice.
                     known.update(inside.written)
             if not is_current:
-                # Another session may have thrown it away already. Its successor has another version, and stays.
+                # Another session may have replaced the cache already: a cache of a newer version stays.
                 if facts.catalogue_version == self._known.version:
                     self._known = KnownCatalogue()
                 raise Retriable("the catalogue has changed since the look-up")
@@ -231,12 +230,12 @@ class PostgresStore:
 
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await self._check_incarnation(connection)
-        # Process ids come again. A session that has ended may have left its entry under this one.
+        # Process ids are used again. A session that has ended may have left its entry under this one.
         self._prepared.pop(connection.get_server_pid(), None)
         await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)  # guard B14
 
     async def _check_incarnation(self, connection: sql.Connection) -> None:
-        """See `Incarnation.check`. Where another database answers, all connections to the one before are given up."""
+        """See `Incarnation.check`. If another database answers, gives up all connections to the previous one."""
         met = self.incarnation
         try:
             await self._incarnation.check(connection)
@@ -260,7 +259,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[sql.Connection]:
-        """A connection that is thrown away on any failure, since its state is unknown then (guard B14)."""
+        """A connection that is closed after any failure, since its state is then unknown (guard B14)."""
         try:
             pool = await self._connected()
             connection = await pool.acquire(timeout=30.0)
@@ -276,7 +275,7 @@ class PostgresStore:
             if meaning is error:
                 raise
             raise meaning from error
-        with suppress(TimeoutError):  # of one that has expired: asyncpg takes leave of its server, which may be silent
+        with suppress(TimeoutError):  # asyncpg says goodbye to the server of an expired connection, which may be silent
             await pool.release(connection, timeout=RELEASE_SECONDS)
 
     async def _connected(self) -> "asyncpg.Pool[asyncpg.Record]":
@@ -286,7 +285,7 @@ class PostgresStore:
                     connect=self.database.connect,
                     min_size=0,
                     max_size=self._pool_size,
-                    # Limits on both sides protect the worker from a peer that is frozen.
+                    # Time limits on both sides protect the worker from a frozen peer.
                     command_timeout=COMMAND_TIMEOUT_SECONDS,
                     timeout=5.0,
                     server_settings=SESSION_SETTINGS,
@@ -300,7 +299,7 @@ class PostgresStore:
 
 
 async def _nothing_to_reset(_connection: object) -> None:
-    """Sessions keep no state between transactions. The default would cost a round trip each time."""
+    """Sessions keep no state between transactions. asyncpg's own reset would cost a round trip each time."""
 
 
 async def _end(connection: sql.Connection) -> None:
@@ -308,12 +307,12 @@ async def _end(connection: sql.Connection) -> None:
     try:
         await commit(connection)
     except TimeoutError as error:
-        # It may have taken effect: the lane's position will tell, and nothing may come before.
+        # The COMMIT may have taken effect. Only the lane's position tells, so the lane has to be opened again.
         raise StoreUnavailable("no answer to COMMIT in time") from error
     failpoints.reach("after COMMIT")
 
 
 async def commit(connection: sql.Connection) -> None:
-    """End a transaction that `begin.sql` began. Raises `StoreUnavailable` where Postgres rolls it back instead."""
-    if (did := await connection.execute("COMMIT")) != "COMMIT":
-        raise StoreUnavailable(f"expected COMMIT, got {did}")
+    """End a transaction that `begin.sql` began. Raises `StoreUnavailable` if Postgres rolls it back instead."""
+    if (status := await connection.execute("COMMIT")) != "COMMIT":
+        raise StoreUnavailable(f"expected COMMIT, got {status}")

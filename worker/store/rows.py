@@ -30,7 +30,7 @@ def token_columns(tokens: Iterable[FencingToken]) -> tuple[list[int], list[int],
     return [token.lane_id for token in tokens], [token.epoch for token in tokens], [token.holder for token in tokens]
 
 
-# An argument of a query. `unnest` fills shorter columns up with null, so that a column of nulls need not be sent.
+# An argument of a query. `unnest` pads shorter columns with null, so a column of nulls need not be sent.
 Column = Sequence[Any]
 
 
@@ -40,9 +40,9 @@ def passport_columns(
     numbers: Mapping[str, int],
     key_ids: Mapping[tuple[str, str], bytes],
 ) -> list[Column]:
-    """Parameters of `record.sql`: passports, with the frame and the own values of each.
+    """Parameters of `record.sql`: passports, each with its frame and its own values.
 
-    `numbers` are by the id of a company. `key_ids`, by company and idempotency key, are computed already.
+    `numbers` are those of companies. `key_ids`, by company and idempotency key, save computing some again.
     """
     if not created:
         return [b"", "", "", "", "", b"", "", "", b"", b"", []]
@@ -89,7 +89,7 @@ def ledger_columns(lane_ids: Sequence[int], answers: Sequence[Answer]) -> list[C
 
 
 def _sparse(column: Column) -> Column:
-    # asyncpg would encode each null; many turns have no charge, or no trace.
+    # asyncpg would encode each null, and many turns have no charge or no trace.
     return () if column.count(None) == len(column) else column
 
 
@@ -111,7 +111,7 @@ def frame_columns(frames: Collection[tuple[Frame, Created]]) -> list[Column]:
 
 
 async def answers_of(rows: Sequence[asyncpg.Record], frames: Frames, connection: sql.Connection) -> list[Answer]:
-    """The answers in rows of `answers.sql`. Reads the frames that they need."""
+    """The answers in rows of `answers.sql`. Reads the frames that they refer to."""
     by_id = await frames.load(connection, {id for row in rows if (id := row["frame_id"]) is not None})
     return [_answer_of(row, by_id) for row in rows]
 

@@ -1,7 +1,7 @@
-"""Checks that a database fits this version of the worker: its schema, and the consumer group that it was used with.
+"""Checks that a database fits this worker: its schema, and the consumer group that it was used with.
 
-A schema has the number of its newest migration. A worker runs on the schema that it brings, and on newer ones whose
-migrations say that workers of its schema can read them (`readable_from`). So versions can take turns.
+A schema has the number of its newest migration. A worker runs on its own schema, and on newer ones whose migrations say
+that workers of its schema can read them (`readable_from`), so that old and new workers can run side by side.
 """
 
 import re
@@ -98,13 +98,13 @@ async def check_schema(connection: Connection) -> CheckResult | None:
 async def check_group(connection: Connection, group_id: str, topic: str) -> CheckResult | None:
     """None if lanes of the topic have run under this group, or under none. Read only."""
     # A lane belongs to a group. Under a new group, lanes would begin at the start of the log, and every command that
-    # the topic still has would get a second result.
+    # is still in the topic would get a second result.
     others = [group for (group,) in await connection.fetch(sql.load("other_groups"), group_id, topic)]
     if not others:
         return None
     finding = f"lanes of {topic} have run under {' and '.join(map(repr, others))}, expected them under {group_id!r}"
     advice = (
         f"Set PASSPORT_GROUP_ID={others[0]}: under a new group the worker would answer every command in the topic a "
-        "second time. To start anew, use a new database or new topics."
+        "second time. To start from scratch, use a new database or new topics."
     )
     return CheckResult(GROUP, finding, advice)

@@ -1,4 +1,4 @@
-"""Loads queries, one named file each, and names the types of connections that they run on."""
+"""Loads queries from named files, and defines the types of connections that they run on."""
 
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
@@ -13,10 +13,10 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 
 
 class Sessions(Protocol):
-    """Connections to the database, as `PostgresStore` has them."""
+    """Lends connections to the database, as `PostgresStore` does."""
 
     def session(self) -> AbstractAsyncContextManager[Connection]:
-        """A connection, which a failure throws away. Raises `StoreUnavailable`."""
+        """A connection, closed after any failure. Raises `StoreUnavailable`."""
 
 
 @cache
@@ -26,5 +26,5 @@ def load(name: str, package: str = "worker.store") -> str:
 
 
 async def fetch(connection: Connection, query: str, *keys: Collection[Any]) -> "list[asyncpg.Record]":
-    """The rows of a query of the store whose arguments are columns of keys. No keys, no question."""
+    """The rows of a query of the store whose arguments are columns of keys. Sends nothing if there are no keys."""
     return await connection.fetch(load(query), *map(list, keys)) if keys[0] else []

@@ -1,4 +1,4 @@
-"""The inside of a turn's transaction: it locks the lanes, gathers facts, then writes all effects at once."""
+"""A turn's transaction: it locks the lanes, gathers facts, then writes all effects at once."""
 
 from collections.abc import Sequence, Set
 
@@ -13,7 +13,7 @@ from worker.store.rows import dead_letter_row, frame_columns, ledger_columns, pa
 
 
 class PostgresTransaction(Gathering):
-    """See `worker.store.port.Transaction`. It gathers first: `reserve` and `record` need the locks of `gather`."""
+    """See `worker.store.port.Transaction`. Call `gather` first: `reserve` and `record` need its locks."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class PostgresTransaction(Gathering):
         frames: Frames,
         known: Set[bytes],
     ) -> None:
-        """`known` are the ids of frames that this session has seen in the database."""
+        """`known` holds the ids of frames that this session has seen committed."""
         super().__init__(connection, expected, facts, frames)
         self._known = known
         self.written: dict[bytes, tuple[Frame, Created]] = {}
@@ -32,7 +32,7 @@ class PostgresTransaction(Gathering):
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
     ) -> None:
         """See the port."""
-        # A claim without a passport must not be committed: only a created passport registers a GTIN.
+        # Only a created passport registers a GTIN: a claim without one must not be committed.
         await self._settle_gtins(created)
         lane_ids = [position.token.lane_id for position in self._expected]
         rows = [answer for own in answers for answer in own]
@@ -56,13 +56,13 @@ class PostgresTransaction(Gathering):
             [position.emitted for position in self._expected],
             *frame_columns(self.written.values()),
         )
-        # The lanes are locked, so only a position behind the lane's own one keeps a row from moving.
+        # The lanes are locked, so a row stays where it is only if its new position is lower.
         if moved != f"UPDATE {len(lane_ids)}":
-            raise StoreUnavailable(f"expected to move {len(lane_ids)} lanes on, got {moved}: a position goes back")
+            raise StoreUnavailable(f"expected to move {len(lane_ids)} lanes, got {moved}: a position goes back")
         for lane_id, answer in zip(row_lanes, rows, strict=True):
             if answer.dead_letter is not None:
-                # A statement each: asyncpg sends the pieces of an `executemany` without Sync, and before PostgreSQL 17
-                # a worker that is frozen between two of them would hold its lane without a limit (guard B14).
+                # Not `executemany`: asyncpg sends its pieces without Sync, and before PostgreSQL 17 a worker that
+                # freezes between two of them would hold its lane without a limit (guard B14).
                 await self._connection.execute(
                     sql.load("dead_letters"), *dead_letter_row(lane_id, answer.offset, answer.dead_letter)
                 )
