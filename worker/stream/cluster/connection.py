@@ -1,4 +1,4 @@
-"""How Kafka clients of the worker connect, and the questions to a cluster that are not about records."""
+"""Connects the worker's Kafka clients, and asks clusters questions that are not about records."""
 
 import asyncio
 import ssl
@@ -39,13 +39,13 @@ from worker.stream.cluster.offset_fetch_v7 import Committed, OffsetsRequest, com
 from worker.stream.cluster.silent_brokers import NODE_SECONDS, any_silent, ask_silent, node_is_silent
 from worker.stream.cluster.topic_settings import TopicShape
 
-# The deadline of a question to the cluster: aiokafka waits without bounds in several places (guard B5).
+# The deadline of a question to a cluster: aiokafka waits without limit in several places (guard B5).
 ANSWER_SECONDS = 15.0
 
-# How many brokers get a question that any broker can answer, one after the other, for `NODE_SECONDS` each.
+# How many brokers are asked, one after another for `NODE_SECONDS` each, if any broker can answer.
 BROKERS_ASKED = 4
 
-# The errors of questions to a cluster.
+# The errors that a question to a cluster can raise.
 CLUSTER_ERRORS = (KafkaError, TimeoutError)
 
 _ANOTHER_MAY_ANSWER = (TimeoutError, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError)
@@ -64,9 +64,9 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 async def why_unreachable(settings: Settings) -> KafkaError:
-    """Why no server can be used: `Refused` where one rejects the connection, else the error of the first one.
+    """Find out why no server can be used: `Refused` if one rejects the connection, else the error of the first one.
 
-    aiokafka only logs it, and raises the same error for a wrong password as for a broker that is away.
+    aiokafka only logs this, and raises the same error for a wrong password as for a broker that is away.
     """
     options = client_options(settings)
     del options["bootstrap_servers"], options["retry_backoff_ms"]
@@ -94,7 +94,7 @@ def _text_of(error: Exception) -> str:
 
 
 def kafka_fault(error: Exception, settings: Settings) -> CheckResult:
-    """Why a question to the cluster failed, for an error of `CLUSTER_ERRORS`."""
+    """Describe an error of `CLUSTER_ERRORS`."""
     servers = settings.kafka_bootstrap_servers
     if isinstance(error, Refused):
         finding = f"Kafka cannot be used with these PASSPORT_KAFKA_* settings: {error.args[0]}"
@@ -107,12 +107,12 @@ def kafka_fault(error: Exception, settings: Settings) -> CheckResult:
 
 
 def explain(error: Exception, settings: Settings) -> str:
-    """Explain an error of `CLUSTER_ERRORS` to users: what happened, and what to do."""
+    """Explain an error of `CLUSTER_ERRORS` to users in one text: what happened, and what to do."""
     return str(kafka_fault(error, settings))
 
 
 def _at_once(errors: type[Exception] | tuple[type[Exception], ...], attempts: int) -> AsyncIterator[stamina.Attempt]:
-    """Attempts without pauses: another broker is asked at once."""
+    """Attempts without pauses, since each asks another broker."""
     return stamina.retry_context(
         on=errors, attempts=attempts, timeout=None, wait_initial=0, wait_max=0, wait_jitter=0, wait_exp_base=1
     )
@@ -162,7 +162,7 @@ class Cluster:
             raise
 
     async def ask_silent_brokers(self) -> None:
-        """Find out whether silent brokers answer again, so that no other question has to wait for them."""
+        """Find out whether silent brokers answer again, so that no other question has to wait for one to find out."""
         if any_silent():
             await ask_silent(await self.client())
 
@@ -176,7 +176,7 @@ class Cluster:
                         async with asyncio.timeout(NODE_SECONDS):
                             return await client.send(client.get_random_node(), request)
                     except NodeNotReadyError:
-                        # The broker may have died since the client looked last: do not pick it again.
+                        # The broker may have died since the last metadata: do not pick it again.
                         await client.force_metadata_update()
                         raise
         raise AssertionError("stamina returns or raises")
@@ -195,7 +195,7 @@ class Cluster:
             async for attempt in _at_once(NodeNotReadyError, 3):
                 with attempt:
                     if attempt.num > 1:
-                        # The client may not know a broker yet that has just started, or has a new address.
+                        # The client may not know yet that a broker has just started, or has a new address.
                         await client.force_metadata_update()
                     return await client.send(await self._coordinator(role, key), request)
         raise AssertionError("stamina returns or raises")
@@ -207,8 +207,8 @@ class Cluster:
         return int(answer.coordinator_id)
 
     async def is_coordinated(self, transactional_id: str) -> bool:
-        """Whether the broker that coordinates the transactions of an id is not silent, as far as the worker knows."""
-        if not any_silent():  # as nearly always, and then nobody has to be asked
+        """Whether the coordinator of a transactional id is not silent, as far as the worker knows."""
+        if not any_silent():  # the usual case, without a question
             return True
         node = await self._coordinator(CoordinationType.TRANSACTION, transactional_id)
         return not node_is_silent(await self.client(), node)
@@ -216,10 +216,10 @@ class Cluster:
     async def committed(
         self, group_id: str, partitions: Collection[TopicPartition], *, stable: bool = True
     ) -> dict[TopicPartition, Committed | KafkaError | None]:
-        """The committed offsets of a group, None for a partition that has none. Ask after fencing (DESIGN: A session).
+        """The committed offsets of a group, None for a partition that has none. Fence before (DESIGN: A session).
 
         A partition with an error has the error, such as UNSTABLE_OFFSET_COMMIT while a transaction is open. Errors of
-        the whole answer are raised. Without `stable`, an open transaction is ignored.
+        the whole answer are raised. Without `stable`, open transactions are ignored.
         """
         wanted = by_topic(dict.fromkeys(sorted(partitions)))
         response = await self.ask_group_coordinator(group_id, OffsetsRequest(group_id, wanted, stable=stable))
@@ -229,16 +229,16 @@ class Cluster:
         return {partition: offsets.get(partition, missing) for partition in partitions}
 
     async def all_committed(self, group_id: str) -> dict[TopicPartition, Committed]:
-        """All committed offsets of a group, also those of topics that nobody reads any more. Ignores open transactions.
+        """All committed offsets of a group, also of topics that nobody reads any longer. Ignores open transactions.
 
-        Lacks topics that the user may not describe, and partitions with an error.
+        Leaves out topics that the user may not describe, and partitions with an error.
         """
         response = await self.ask_group_coordinator(group_id, OffsetsRequest(group_id, None, stable=False))
         offsets = committed_offsets(response).items()
         return {partition: offset for partition, offset in offsets if isinstance(offset, Committed)}
 
     async def is_member(self, group_id: str, generation: int, member: str) -> bool:
-        """Whether the group's present generation has this member, by a heartbeat in its name.
+        """Whether the group's present generation has this member, found out by a heartbeat in its name.
 
         False for members of older generations, and while the group rebalances.
         """
@@ -250,16 +250,16 @@ class Cluster:
         return True
 
     async def allowed_on_topics(self, topics: list[str]) -> dict[str, frozenset[str]]:
-        """See `operations_by_topic`. Empty where brokers are too old to answer."""
+        """See `operations_by_topic`. Empty if brokers are too old to answer."""
         try:
             return operations_by_topic(await self.ask(TopicsRequest(topics)))
         except NotImplementedError:
             return {}
 
     async def identities(self, topics: Collection[str]) -> dict[str, TopicIdentity | KafkaError | None]:
-        """The ids of topics; None where brokers are too old to have ids.
+        """The ids of topics; None if brokers are too old to have ids.
 
-        A topic with an error has the error, such as `UnknownTopicOrPartitionError` where no topic has that name.
+        A topic with an error has the error, such as `UnknownTopicOrPartitionError` if it does not exist.
         """
         try:
             return identities_of(await self.ask(TopicsRequest([*topics])))
@@ -274,7 +274,7 @@ class Cluster:
         return identity
 
     async def topic_settings(self, topic: str) -> dict[str, str]:
-        """The configuration of a topic. An unknown topic and a missing right are errors."""
+        """The configuration of a topic. Raises if the topic does not exist, or a right is missing."""
         response = await self.ask(DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, None)]))
         code, message, _, _, entries = response.resources[0]
         if code:

@@ -1,4 +1,4 @@
-"""What Kafka clients show to brokers. Files of certificates, passwords and tokens are read for each connection anew."""
+"""The credentials of Kafka clients. Each connection reads files of certificates, passwords and tokens again."""
 
 import os
 import ssl
@@ -14,18 +14,18 @@ from worker.secret_file import UnreadableSecret, read_secret
 from worker.settings import Settings
 from worker.stream.cluster.token_endpoint import TokenEndpoint
 
-# The options of `security_options` that are functions: they return the value, or an awaitable, for each connection.
+# Options of `security_options` that are functions, which return a value, or an awaitable of it, for each connection.
 _MADE_ANEW = ("ssl_context", "sasl_plain_password", "sasl_oauth_token_provider")
 
 
 class Refused(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
-    """The cluster rejects the worker's credentials, or the worker its certificate. Somebody has to change a setting."""
+    """The cluster rejects the worker's credentials, or the worker its certificate. Somebody must change a setting."""
 
 
 async def with_present_credentials(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a client for one connection, with the credentials as they are now.
+    """The options of a client for one connection, with the present credentials.
 
-    Raises `Refused` where there are none, and `KafkaConnectionError` where the token endpoint is away.
+    Raises `Refused` if there are none, and `KafkaConnectionError` if the token endpoint is away.
     """
     made = {}
     try:
@@ -39,7 +39,7 @@ async def with_present_credentials(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def security_options(settings: Settings) -> dict[str, Any]:
-    """The keyword arguments of an aiokafka client that protect its connections and tell who connects."""
+    """The keyword arguments of an aiokafka client for encryption and authentication."""
     options: dict[str, Any] = {"security_protocol": settings.kafka_security_protocol}
     if settings.kafka_security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
@@ -76,7 +76,7 @@ def _version_of(file: str) -> tuple[int, int, int]:
 def _context_of(
     cafile: str | None, certfile: str | None, keyfile: str | None, _versions: tuple[tuple[int, int, int], ...]
 ) -> ssl.SSLContext:
-    """Reading the system's authorities takes some 20 ms, so a context serves until one of the files has changed."""
+    """Load a context. This takes some 20 ms, so it is used again until `_versions` of the files change."""
     context = ssl.create_default_context(cafile=cafile)
     if certfile:
         context.load_cert_chain(certfile, keyfile)
@@ -91,11 +91,11 @@ class _Token(AbstractTokenProvider):  # type: ignore[misc]
         return self._text
 
     def refuse(self) -> None:
-        """See `TokenEndpoint`. Somebody else renews a token in a file."""
+        """Called when the broker refuses the token. See `TokenEndpoint.refuse`; a token from a file ignores it."""
         self._refuse(self._text)
 
 
-# The clients of a process share the token.
+# Cached, so that all clients of a process share the token.
 _endpoint = lru_cache(maxsize=4)(TokenEndpoint)
 
 

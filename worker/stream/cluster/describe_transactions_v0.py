@@ -48,7 +48,7 @@ class TransactionStateRequest(Request[DescribeTransactionsRequest_v0]):  # type:
 
 
 def transaction_state(response: Any) -> str:
-    """The state in an answer, such as `Ongoing`, `PrepareCommit` or `CompleteAbort`. Raises the error that it has."""
+    """The state in an answer, such as `Ongoing`, `PrepareCommit` or `CompleteAbort`. Raises the error in the answer."""
     ((code, transactional_id, state, *_),) = response.transaction_states
     if code:
         error: KafkaError = for_code(code)(f"the transaction of {transactional_id}: error {code}")

@@ -1,4 +1,4 @@
-"""Partitions: their names, their topics, and their leaders by the metadata that a client has."""
+"""Partitions: their names, their topics, and their leaders by a client's metadata."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ def name_of(partition: TopicPartition) -> str:
 
 
 def by_topic(values: Mapping[TopicPartition, Value]) -> dict[str, dict[int, Value]]:
-    """The values of partitions, topic by topic."""
+    """Group values of partitions by topic, then by number."""
     topics: dict[str, dict[int, Value]] = {}
     for (topic, partition), value in values.items():
         topics.setdefault(topic, {})[partition] = value

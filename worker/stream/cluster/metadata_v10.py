@@ -15,7 +15,7 @@ from worker.stream.cluster.flexible import TEXT, array, structure
 # Kafka's `AclOperation` numbers the operations, and the answer has a bit of that number for each allowed one.
 _OPERATIONS = {"Read": 3, "Write": 4}
 
-# The answer of a broker that does not know what is allowed.
+# The bits of a broker that does not know the allowed operations.
 _UNKNOWN = -(2**31)
 _NO_ID = b"\0" * 16
 
@@ -92,7 +92,7 @@ def operations_by_topic(response: Any) -> dict[str, frozenset[str]]:
 
 
 def identities_of(response: Any) -> dict[str, TopicIdentity | KafkaError | None]:
-    """The id of each topic in an answer; None where the broker gives it no id, or the topic's error."""
+    """The id of each topic in an answer; None if the broker gives no id; or the topic's error."""
     identities: dict[str, TopicIdentity | KafkaError | None] = {}
     for code, topic, topic_id, *_ in response.topics:
         if code:

@@ -18,7 +18,7 @@ _PARTITION = (
 
 
 class OffsetFetchResponse_v7(Response):  # type: ignore[misc]  # aiokafka ships no types
-    """An answer with an error of the whole, such as a coordinator that moves, has no partitions."""
+    """The offsets of a group. An answer with an error of its own, such as a moved coordinator, has no partitions."""
 
     API_KEY = 9
     API_VERSION = 7
@@ -63,19 +63,19 @@ class OffsetsRequest(Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]):  #
 
 
 class Committed(NamedTuple):
-    """A committed offset of a group, and the text that its committer has put beside it."""
+    """A committed offset of a group, and the text that was committed with it."""
 
     offset: int
     metadata: str
 
     @property
     def is_ours(self) -> bool:
-        """Whether a worker committed it, together with the results in front of it. Else a tool did."""
+        """Whether a worker committed it, together with the results below it. Otherwise a tool did."""
         return self.metadata == worker_metadata(self.offset)
 
 
 def worker_metadata(offset: int) -> str:
-    """The text that a worker puts beside an offset that it commits."""
+    """The text that a worker commits with an offset."""
     return f"passport-worker {offset}"
 
 

@@ -23,7 +23,7 @@ from worker.stream.cluster.connection import Cluster
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """An operation on a resource, in the words of Kafka and Strimzi. `prefixed`: on all names that begin so."""
+    """An operation on a resource, in the words of Kafka and Strimzi. `prefixed` means all names that begin so."""
 
     operation: Literal["Read", "Write", "Describe", "DescribeConfigs"]
     resource: Literal["topic", "group", "transactionalId"]
@@ -31,23 +31,23 @@ class Acl:
     prefixed: bool = False
 
     def __str__(self) -> str:
-        """The text for people who have to grant it."""
+        """A text for people who have to grant it."""
         return f"{self.operation} on {self.resource} {self.name}{' (prefix)' if self.prefixed else ''}"
 
 
 def needed_acls(settings: Settings) -> tuple[Acl, ...]:
-    """All rights that `run` needs. Read and Write bring Describe along; the worker needs no right on the cluster."""
+    """All rights that `run` needs. Read and Write imply Describe; the worker needs no right on the cluster."""
     channels = settings.by_commands.values()
     answers = [topic for channel in channels for topic in channel.answer_topics]
     return (
         *(Acl("Read", "topic", channel.topic_commands) for channel in channels),
         Acl("Read", "group", settings.group_id),
         *(Acl("Write", "topic", topic) for topic in answers),
-        # Where Kafka has forgotten the group's offsets, the results tell how far they were published.
+        # If Kafka forgets the group's offsets, the results tell how far they were published.
         *(acl for channel in channels for acl in result_acls(channel)),
         # At its start the worker looks for settings that would stop a lane later.
         *(Acl("DescribeConfigs", "topic", topic) for topic in (*settings.by_commands, *answers)),
-        # Sessions have ids with the name of the default channel, and operators' verbs with that of their channel.
+        # The ids of sessions begin with the default channel's command topic, those of verbs with their channel's.
         *dict.fromkeys(own_transactions(own) for own in (settings, *channels)),
     )
 
@@ -97,16 +97,16 @@ async def _is_granted(acl: Acl, cluster: Cluster, operations: dict[str, frozense
                 return False
             return True
         case "group", _:
-            # A heartbeat of nobody: a broker checks the right first, and then finds that there is no such member.
+            # A heartbeat of a member that does not exist: a broker checks the right first.
             response = await cluster.ask(HeartbeatRequest(acl.name, -1, ""))
             return bool(response.error_code != GroupAuthorizationFailedError.errno)
         case "transactionalId", _:
             # The end of a transaction that never began: a broker checks the right first, and then finds no such
-            # producer. No session has this id, so nobody is fenced, and the broker keeps nothing of it.
+            # producer. No session has this id, so this fences nobody, and the broker stores nothing.
             response = await cluster.ask(EndTxnRequest(f"{acl.name}acl-check", -1, 0, False))
             return bool(response.error_code != TransactionalIdAuthorizationFailed.errno)
         case _, "DescribeConfigs":
-            # Kafka lists the allowed operations only for those who may describe the topic, so the question is tried.
+            # Kafka lists allowed operations only to those who may describe the topic, so try the request itself.
             try:
                 with suppress(UnknownTopicOrPartitionError):  # the check of topics reports it
                     await cluster.topic_settings(acl.name)

@@ -1,14 +1,14 @@
 """Keeps a broker that hangs from holding up every client of this process (guard B22).
 
 A broker whose process or disk hangs still accepts connections, and counts as alive to the others. aiokafka then waits
-for it up to `request_timeout_ms` (30 s) where any other broker could answer, and holds one lock a client while it
-connects, so that each new connection waits for the slowest. Importing this module changes that for all clients of this
-process (`aiokafka_internals` gives each connection a lock of its own):
+for it up to `request_timeout_ms` (30 s) although any other broker could answer. It also has a single lock for all new
+connections, so that each one waits for the slowest; `aiokafka_internals` replaces that lock. Importing this module
+changes all clients of this process:
 
 - A connection has to be set up within `NODE_SECONDS`. The time doubles with each failure, up to `CONNECT_SECONDS`.
 - A question that any broker can answer waits `NODE_SECONDS` for one broker. The client then asks another one.
-- A broker counts as silent after half that time, or when it cannot be reached: while requests wait for it, and for
-  `SILENT_SECONDS` after them, but not after an answer to anything. Clients prefer brokers that are not silent.
+- A broker that cannot be reached, or lets a request wait for half that time, counts as silent. It does so until it
+  answers anything, or for `SILENT_SECONDS` after the last such request. Clients prefer brokers that are not silent.
   `ask_silent` asks silent brokers again, so that no other question has to find out.
 
 Requests that only one broker can answer, such as Fetch and Produce, still go to that broker, and wait for it.
@@ -38,7 +38,7 @@ _FOR_ANY_BROKER = frozenset({MetadataRequest.API_KEY, FindCoordinatorRequest.API
 # Requests that a broker answers within `fetch_max_wait_ms` if it answers at all.
 _AT_ONCE = _FOR_ANY_BROKER | {FetchRequest.API_KEY}
 
-# Of brokers by their addresses. All clients of the process share what one of them finds out. Times are monotonic.
+# Brokers by address, shared by all clients of the process. Times are monotonic.
 _Address = tuple[str, int]
 _silent_until = dict[_Address, float]()
 _answered_at = dict[_Address, float]()
@@ -84,7 +84,7 @@ def _note_answer(host: str, port: int) -> None:
 
 
 async def _connect(host: str, port: int, **options: Any) -> AIOKafkaConnection:
-    options = await with_present_credentials(options)  # the broker is not to blame where there are none
+    options = await with_present_credentials(options)  # outside the `try`: the broker is not to blame if this fails
     failures = _failures_to_connect.get((host, port), 0)
     try:
         async with asyncio.timeout(min(NODE_SECONDS * 2**failures, CONNECT_SECONDS)):
@@ -125,7 +125,7 @@ async def _watched(connection: AIOKafkaConnection, answer: Awaitable[Any], api_k
 
 def _brokers_that_answer(cluster: ClusterMetadata) -> set[Any]:
     brokers = _brokers(cluster)
-    # Where all are silent, any will do: with no broker to choose from, a client could ask nobody.
+    # If all are silent, return all: a client needs some broker to ask.
     return {broker for broker in brokers if not is_silent(broker.host, broker.port)} or brokers
 
 

@@ -18,9 +18,9 @@ from worker.secret_file import UnreadableSecret, read_secret
 log = structlog.get_logger(__name__)
 
 # A token is renewed after this share of its life. Connections live for a longer share (`aiokafka_internals`), so that
-# the connection that takes the place of another one has a new token.
+# the connection that replaces another one gets a new token.
 RENEWED_AFTER = 0.75
-# After a failure, connections use the old token for so long before somebody asks again.
+# After a failure, connections use the old token for this long before one of them asks again.
 PAUSE_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 _MAX_BYTES = 256 * 1024
@@ -29,7 +29,7 @@ _MAX_BYTES = 256 * 1024
 class TokenEndpoint:
     """Keeps a token until it is about to expire. The file with the client's secret is read for each new token.
 
-    Where the server is away, the token serves until it expires.
+    While the server is away, the token is used until it expires.
     """
 
     def __init__(self, url: str, client_id: str, secret_file: str, scope: str | None) -> None:
@@ -41,8 +41,8 @@ class TokenEndpoint:
     async def token(self) -> str:
         """The token for a connection.
 
-        Where there is no older token that serves, raises `SaslAuthenticationFailed` if the server refuses the client,
-        `UnreadableSecret`, and `KafkaConnectionError` if the server is away.
+        Without a valid token, raises `SaslAuthenticationFailed` if the server refuses the client, `UnreadableSecret`,
+        and `KafkaConnectionError` if the server is away.
         """
         async with self._asking:
             if monotonic() >= self._renew_at:
@@ -50,12 +50,12 @@ class TokenEndpoint:
             return self._token
 
     def refuse(self, token: str) -> None:
-        """Get another token for the next connection: brokers refuse this one, such as after the server got new keys.
+        """Get another token for the next connection, since a broker refuses this one: perhaps the server has new keys.
 
-        A token that is a few seconds old serves on, so that no server is asked for each connection.
+        A token that is only a few seconds old is kept, so that connections do not flood the server.
         """
         if token == self._token and monotonic() - self._got_at >= PAUSE_SECONDS:
-            # The token counts as expired, too: where the server is away, a refused one must not serve on.
+            # The token counts as expired, too: a refused one must not be used while the server is away.
             self._renew_at = self._expires_at = -inf
 
     async def _renew(self) -> None:
@@ -93,12 +93,12 @@ class TokenEndpoint:
         token, seconds = answer.get("access_token"), answer.get("expires_in", 0)
         if response.status != 200 or not isinstance(token, str) or not token:
             raise KafkaConnectionError(f"no token from {self._place}: HTTP status {response.status}")
-        # A server may send text, or no time at all. Each connection then asks for a token of its own.
+        # A server may send the time as text, or none: then each connection asks for a new token.
         return token, float(seconds) if isinstance(seconds, int | float) or str(seconds).isdecimal() else 0.0
 
     @property
     def _place(self) -> str:
-        """The address of the server without what may be secret."""
+        """The address of the server, without its secret parts."""
         return urlsplit(self._url).netloc.rpartition("@")[2]
 
 

@@ -1,4 +1,4 @@
-"""The settings that topics should have, and how topics differ from them. Pure: asks no Kafka."""
+"""The settings that topics should have, and how topics differ from them. Pure: does not ask Kafka."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class ExistingTopic:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """An expected setting, and why: a text has to be equal, a number at least as large. -1 has no bound."""
+    """An expected setting and the reason. A text has to be equal, a number at least as large; -1 means no limit."""
 
     id: str
     key: str
@@ -82,14 +82,14 @@ _CLOCK_LIMITS = ("before", "after", "difference")
 
 
 def missing_topics(names: Sequence[str]) -> CheckResult:
-    """The finding on topics that do not exist."""
+    """The failed check for topics that do not exist."""
     return CheckResult(EXIST, f"missing topics: {', '.join(names)}", "Run `passport-worker topics create`.")
 
 
 def differences(
     settings: Settings, topics: Mapping[str, ExistingTopic], partitions: int, replicas: int = 1
 ) -> list[CheckResult]:
-    """Say how topics differ from what the worker needs. Topics that do not exist are passed over.
+    """Say how topics differ from what the worker needs. Skips topics that do not exist.
 
     The command topic should have `partitions`, result topics at least as many, and each partition `replicas`.
     """
@@ -115,13 +115,13 @@ def differences(
 
 
 def shortest_retention(topics: Iterable[ExistingTopic]) -> float:
-    """For how many seconds every topic keeps its records; infinite where none has a bound."""
+    """For how many seconds every topic keeps its records; infinite if none has a limit."""
     times = (int(topic.settings.get("retention.ms") or -1) for topic in topics)
     return min((ms / 1000 for ms in times if ms >= 0), default=inf)
 
 
 def outlived_ledger(settings: Settings, commands: ExistingTopic) -> Iterator[CheckResult]:
-    """Warn where commands live longer than the ledger: a late replay could not repeat their results."""
+    """Warn if commands live longer than the ledger: a late replay could not repeat their results."""
     retention_ms = int(commands.settings.get("retention.ms", "0"))
     if not 0 <= retention_ms <= settings.retention_days * DAY_MS:
         days = f"the ledger keeps {settings.retention_days} days"

@@ -1,4 +1,4 @@
-"""Notices when a command topic was deleted, or made anew under the same name."""
+"""Notices when a command topic was deleted, or created again under the same name."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -14,23 +14,23 @@ from worker.stream.cluster.connection import Cluster
 WATCH_SECONDS = 1.0
 RETRY_SECONDS = 0.2
 
-# How long records that were fetched in doubt wait for the topic's identity.
+# How long records that were fetched in doubt wait for the topic's id.
 HOLD_SECONDS = 0.5
 
-# The identities of topics by name. None: no topic has the name.
+# The identities of topics by name; None if no topic has the name.
 Identities = dict[str, TopicIdentity | None]
 
-# The identity of a topic that was not asked for yet, and of every topic where brokers are too old to have ids.
+# The identity of a topic before the first answer, and always if brokers are too old to have ids.
 _UNKNOWN = TopicIdentity("", "")
 
 
 class TopicWatch:
-    """Calls `on_change` with the name when another topic has one of these names, or none.
+    """Calls `on_change` with the name of a topic that was deleted or replaced.
 
-    aiokafka fetches by name, so it would read a new topic from the old offset on. Before that it has to ask for
-    metadata, upon an error or a broken connection. Each such request is a doubt: the watch asks the cluster for the
-    topics' identities, beside reading. Records that were fetched in doubt wait for the answer, but not for long: a
-    silent broker must not hold up lanes that need nothing of it.
+    aiokafka fetches by name, so it would read a new topic from the old offset on. But before, it has to ask for
+    metadata, after an error or a broken connection. Each such request is a doubt: the watch asks the cluster for the
+    topics' identities, while reading goes on. Records that were fetched in doubt wait for the answer, but not for long:
+    a silent broker must not hold up lanes that do not need it.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TopicWatch:
         self._cluster, self._topics, self._on_change = cluster, topics, on_change
         self._known: Identities = dict.fromkeys(topics, _UNKNOWN)
         self._doubts = 0
-        # Set while no doubt is open, or nobody waits for its answer any more.
+        # Set while no doubt is open, or once nobody waits for the answer any longer.
         self._answered = asyncio.Event()
         self._answered.set()
         self._ask = asyncio.Event()
@@ -56,18 +56,18 @@ class TopicWatch:
 
     @property
     def gone(self) -> list[str]:
-        """The names that no topic had at the last look."""
+        """The topics that did not exist at the last look."""
         return [topic for topic, identity in self._known.items() if identity is None]
 
     async def begin(self) -> None:
-        """Note which topics have the names now. Raises `CLUSTER_ERRORS`."""
+        """Note the present identities of the topics. Raises `CLUSTER_ERRORS`."""
         identities, error = await self._identities()
         if error is not None:
             raise error
         self._known = identities
 
     async def may_use(self, topic: str) -> bool:
-        """Whether records that were just fetched belong to the topic of before.
+        """Whether records that were just fetched belong to the known topic, and not to a new one of the same name.
 
         Waits up to `HOLD_SECONDS` for the answer to a doubt, once for each doubt.
         """
@@ -79,7 +79,7 @@ class TopicWatch:
         return self._known[topic] == known
 
     async def watch(self) -> None:
-        """Ask upon each doubt, and every `WATCH_SECONDS` without one, until cancelled."""
+        """Ask at each doubt, and every `WATCH_SECONDS` without one, until cancelled."""
         while True:
             await is_set_within(self._ask, WATCH_SECONDS)
             try:
@@ -88,15 +88,15 @@ class TopicWatch:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _look(self) -> None:
-        """Compare the topics that have an identity with before. Raises the error of one that has none to tell."""
+        """Compare the identities of the topics with those before. Then raises the error of a topic, if any has one."""
         doubts, known, (identities, error) = self._doubts, self._known, await self._identities()
         self._known = known | identities
-        # A doubt that came during the question may mean a later change. Only a later answer settles that one.
+        # A doubt that came during the question may mean a later change. It needs a later answer.
         if doubts == self._doubts and error is None:
             self._answered.set()
             self._ask.clear()
         if changed := [topic for topic, identity in identities.items() if identity != known[topic]]:
-            # Whether there are partitions to assign: the client by itself would ask every five minutes.
+            # The client has to learn of new partitions to assign: left alone, it would ask every five minutes.
             self._update_metadata()
             for topic in changed:
                 self._on_change(topic)
@@ -104,7 +104,7 @@ class TopicWatch:
             raise error
 
     async def _identities(self) -> tuple[Identities, KafkaError | None]:
-        """What is known of the topics now, without those that have an error, such as a missing right; and the error."""
+        """The identities of all topics that have no error, such as a missing right; and an error, if any has one."""
         known: Identities = {}
         failure: KafkaError | None = None
         for topic, identity in (await self._cluster.identities(self._topics)).items():

@@ -1,4 +1,4 @@
-"""Comparing the topics of the worker with what they should be like."""
+"""Compares the topics of the worker with the settings that they should have."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ async def check_topics(cluster: Cluster, settings: Settings) -> list[CheckResult
 
 
 def judge_topics(settings: Settings, topics: dict[str, ExistingTopic]) -> list[CheckResult]:
-    """Say which topics of a channel are missing. Where all exist, say how they differ from what the worker needs."""
+    """Say which topics of a channel are missing. If all exist, say how they differ from what the worker needs."""
     topics = {name: topics[name] for name in settings.all_topics if name in topics}
     missing = [name for name in settings.all_topics if name not in topics]
     if missing:
