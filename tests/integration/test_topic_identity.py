@@ -98,7 +98,7 @@ async def test_a_topic_that_vanishes_is_named(bench: Workbench) -> None:
         await asyncio.to_thread(_delete, bench)
         topic = bench.settings.topic_commands
         await until(
-            lambda: any(f"there is no topic {topic} any more" in one for one in one.worker.not_ready()), 20, "a reason"
+            lambda: any(f"the topic {topic} does not exist" in one for one in one.worker.not_ready()), 20, "a reason"
         )
 
 

@@ -1,4 +1,4 @@
-"""The group member: joins the group, makes lanes of assigned partitions, and feeds them the records it fetches."""
+"""The group member: joins the group, makes a lane of each assigned partition, and feeds it the records it fetches."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -23,17 +23,17 @@ from worker.stream.sessions import Sessions
 
 log = structlog.get_logger(__name__)
 
-# A poll gets so long to end when the worker stops.
+# How long a poll may take to end when the worker stops.
 LAST_POLL_SECONDS = 0.5
-# A fetch answer holds so much of one lane: as much as a batch takes, to keep memory small.
+# The limit of one lane in a fetch answer: as much as a batch takes, to save memory.
 FETCH_BYTES = 256 * 1024
-# A fetch answer holds so much of all lanes: aiokafka keeps several copies of it while it takes it apart.
+# The limit of a fetch answer. aiokafka holds several copies of an answer while it decodes it.
 FETCH_ALL_BYTES = 1024 * 1024
-# All lanes together may hold so much of records whose results are not visible yet.
+# The limit of all lanes together for records whose results are not visible yet.
 HELD_BYTES = 12 * 1024 * 1024
-# While no lane wants records, the reader looks again so soon.
+# How soon the reader looks again while no lane wants records.
 IDLE_SECONDS = 0.02
-# E of all lanes is compared with A so often. In between, a worker may decide without passports that are lost.
+# How often E of all lanes is compared with A. In between, a worker may decide without passports that were lost.
 LOST_COMMITS_SECONDS = 3.0
 
 _WEEKS_MS = 2**31 - 1
@@ -48,11 +48,11 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._topics = [*settings.by_commands]
         self.lanes: dict[TopicPartition, Lane] = {}
         self._sessions: Sessions | None = None
-        # Those of the last assignment that ended, and what closes them.
+        # The sessions of the last assignment that ended, and the task that closes them.
         self._ended: Sessions | None = None
         self._closing: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        # Whether the group has finished a rebalance. A surplus worker has no partition then.
+        # Whether the group has finished a rebalance; a surplus worker may still have no partition.
         self.assigned = False
         timeout_ms = int(settings.kafka_session_timeout_seconds * 1000)
         self._consumer = AIOKafkaConsumer(
@@ -65,7 +65,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             isolation_level="read_committed",
             session_timeout_ms=timeout_ms,
             heartbeat_interval_ms=timeout_ms // 4,
-            # Nothing is polled while servers are away, and the membership must outlast that (guard B7); /livez watches.
+            # Nothing is polled while servers are away, and the membership must outlast that (guard B7).
             max_poll_interval_ms=_WEEKS_MS,
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_bytes=FETCH_ALL_BYTES,
@@ -94,18 +94,18 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             self._consumer.subscribe(self._topics, listener=self)
             await self._read_until_stopped()
         finally:
-            self.stop()  # an assignment may still come, and nobody reads any more
+            self.stop()  # an assignment may still come, but nobody would read for it
             background.stop()
-            # Lanes close before the member leaves: the next owner would fence the turns that are still in flight.
+            # Close lanes before leaving the group: the next owner would fence turns that are still in flight.
             await self._close_lanes()
             if self._ended is not None:
                 await self._ended.fence_cut_off()
             await close_within(self._consumer.stop(), 2.0)
 
-    # Rebalances: both callbacks return soon, since aiokafka sends no heartbeats while they run (guard B2)
+    # Rebalances: both callbacks must return soon, since aiokafka sends no heartbeats while they run (guard B2)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Close all lanes. Eager rebalancing takes all partitions away, and the next owner opens them anew."""
+        """Close all lanes: eager rebalancing takes all partitions away, and the next owners open them."""
         await self._close_lanes()
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
@@ -124,16 +124,16 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._sessions = Sessions(list(self.lanes.values()), generation, member, self._shared, self)
 
     def _reopen_lanes(self, topic: str) -> None:
-        """Open all lanes of a topic again. The opening finds out that the topic is another one."""
+        """Open all lanes of a topic again. The opening finds out what became of the topic."""
         for lane in self.lanes.values():
             if lane.name.topic == topic:
-                lane.inbox.fail(f"the topic {topic} is not the one that it was")
+                lane.inbox.fail(f"the topic {topic} was deleted or created again")
 
     async def _watch_for_lost_commits(self) -> None:
         """Halt all lanes soon after results became visible that Postgres does not hold, whoever published them.
 
-        Each opening looks for lost commits, but an opening may be too early. Postgres may fail over to a replica that
-        lacks a commit whose results are on their way to Kafka. And one worker may be left with the old primary.
+        Each opening looks for lost commits, but it may look too early: Postgres may fail over to a replica that lacks
+        a commit whose results are still on their way to Kafka. Also, one worker may be left with the old primary.
         """
         while True:
             await asyncio.sleep(LOST_COMMITS_SECONDS)
@@ -150,14 +150,14 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     async def _close_lanes(self) -> None:
         """Let turns in flight end, for a bounded time. This member has no partitions from now on."""
-        # Before any await: turns may take seconds to end, and `/readyz` must not say ready during a rebalance.
+        # Before any await, since turns may take seconds to end: `/readyz` must not say ready during a rebalance.
         self.assigned = False
         self._shared.hooks.unassigned()
         self.lanes.clear()
         if self._sessions is not None:
             self._ended, self._sessions = self._sessions, None
             self._closing = asyncio.create_task(self._ended.close(), name="close lanes")
-        # A rebalance may close them already when the worker stops, and the other way around: both wait for the end.
+        # A rebalance and a stop may come together. Both wait for the same closing.
         if self._closing is not None:
             await asyncio.shield(self._closing)
 
@@ -201,7 +201,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     # Reading
 
     async def _read_until_stopped(self) -> None:
-        """Read until the worker stops. A poll that waits for the end of a rebalance is left then (guard B13)."""
+        """Read until the worker stops. A poll that waits for the end of a rebalance is then abandoned (guard B13)."""
         reading = asyncio.create_task(self._read(), name="reader")
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -226,9 +226,9 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 await is_set_within(self._stopping, IDLE_SECONDS)
 
     def _raise_what_ended_a_session(self) -> None:
-        """End the membership with a session's task that ended although nobody closed it.
+        """Raise if a session's task has ended although nobody closed it.
 
-        After such a defect nobody would answer the commands of its partitions.
+        This is a defect, and nobody would answer the commands of its partitions.
         """
         for task in self._sessions.tasks if self._sessions is not None else ():
             if task.cancelled():

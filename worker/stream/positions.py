@@ -1,4 +1,4 @@
-"""Whether the positions of a lane fit together, so that it may run, or contradict each other, so that it must halt."""
+"""Judges the positions of a lane: it may run if they fit together, and must halt if they contradict each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ NEW_NAME = (
 )
 _RECOVER = (
     "run `passport-worker lanes recover`. Never reset the offsets: the commands would be answered a second time, "
-    "otherwise than the first."
+    "differently from the first."
 )
 _RESET = "`passport-worker lanes reset`"
 _MAX_NAMED = 5
@@ -24,9 +24,9 @@ class Halt(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The log of a lane's partition: its topic, its first offset, and the offset behind its last record.
+    """The log of a lane's partition: its topic, its first offset, and the offset after its last record.
 
-    `topic` is None where the broker does not send topic ids.
+    `topic` is None if the brokers do not send topic ids.
     """
 
     topic: TopicIdentity | None
@@ -39,14 +39,14 @@ def why_commits_are_lost(
     applied: Mapping[tuple[str, int], int | None],
     published: Mapping[tuple[str, int], int | None] | None = None,
 ) -> str | None:
-    """Say why no lane may run, and what to do about it, where a worker published results of any lane beyond A.
+    """Say why no lane may run, and what to do, if results of any lane were published beyond its A.
 
-    `published` is E of partitions without a committed offset, by their results. Both have to be read before `applied`,
-    which is None or missing for lanes that Postgres does not know. The keys are topic and partition.
+    `published` is E of partitions without a committed offset, by their results. `applied` must be read after both; it
+    is None or missing for lanes that Postgres does not know. The keys are topic and partition.
     """
     # An offset that a tool has set says nothing about results.
     emitted = {at: offset.offset for at, offset in committed.items() if offset is not None and offset.is_ours}
-    # 0 names no result, and None is a log that the worker may not read. Neither tells of lost commits.
+    # 0 means no result, and None results that the worker may not read. Neither shows lost commits.
     emitted |= {at: end for at, end in (published or {}).items() if end}
     lost = sorted(at for at, end in emitted.items() if (known := applied.get(at)) is None or end > known)
     if not lost:
@@ -62,14 +62,14 @@ def why_commits_are_lost(
 def reason_to_halt(
     position: Position, emitted: int, log: Log, newest_result: int | None, lost_commits: str | None = None
 ) -> str | None:
-    """Say why a lane must not run, and what to do about it. None when the positions fit together.
+    """Say why a lane must not run, and what to do. None if its positions fit together.
 
-    `newest_result` is the offset of the newest command that has a result in the result topics, None where it is not
-    known. It only matters where E is beyond A. `lost_commits` says why no lane at all may run.
+    `newest_result` is the offset of the newest command that has a result in the result topics; None if it is unknown.
+    It matters only if E is beyond A. `lost_commits` says why no lane may run.
     """
     applied = position.applied
     at = f"E={emitted} (committed in Kafka), A={applied} (applied in Postgres)"
-    # First, since E of another topic shows no lost commits: a recovery would write what another database answered.
+    # First, since E of another topic shows no lost commits: a recovery would write answers of another database.
     if (other := other_topic(position.topic, log.topic)) is not None:
         return f"{at}: {other}. {NEW_NAME}"
     if lost_commits is not None:
@@ -95,12 +95,12 @@ def reason_to_halt(
 
 
 def reason_without_topic(topic: str) -> str:
-    """Say why a lane whose topic has vanished must not run, and what to do about it."""
-    return f"there is no topic {topic} any more. {NEW_NAME}"
+    """Say why a lane whose topic has vanished must not run, and what to do."""
+    return f"the topic {topic} does not exist any more. {NEW_NAME}"
 
 
 def other_topic(own: TopicIdentity | None, current: TopicIdentity | None) -> str | None:
-    """Say that a lane belongs to another topic or cluster than its name leads to. None where that is not known."""
+    """Say that a lane belongs to another topic or cluster than the present one. None if it does not, or is unknown."""
     if own is None or current is None or own == current:
         return None
     if current.cluster_id != own.cluster_id:
